@@ -1,0 +1,126 @@
+"""What can be made to go wrong, when, and how often."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+MIXPANEL = "mixpanel"
+WEBENGAGE = "webengage"
+PAGE_KINDS = frozenset({"expired_session", "empty_page", "short_page", "duplicate_ids", "wrong_total", "integer_ids"})
+LATER_PAGE_KINDS = frozenset({"expired_session", "duplicate_ids"})
+WIRE_KINDS = frozenset({"status", "slow", "stall", "reset", "vanish", "html", "garbled", "truncated", "says_error"})
+POISON = "poison"
+KINDS = PAGE_KINDS | WIRE_KINDS | {POISON}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong for the requests it matches."""
+
+    kind: str
+    api: str = ""
+    """mixpanel, webengage, or empty for both."""
+    path: str = ""
+    """A part of the path; empty matches all."""
+    times: int = 1
+    """How many requests it spoils; 0 is for ever."""
+    after: int = 0
+    """How many matching requests pass before it."""
+    probability: float = 1.0
+    seed: int = 0
+    page: int | None = None
+    """Only this engage page."""
+    code: int | None = None
+    body: Any = None
+    """Text as it is, or a value sent as JSON."""
+    content_type: str | None = None
+    retry_after: float | str | None = None
+    ms: float = 1000.0
+    """How much later, for slow."""
+    seconds: float = 30.0
+    """How long the silence, for stall."""
+    by: int = 7
+    """How far off, for wrong_total; how many, for duplicate_ids."""
+    user_ids: tuple[str, ...] = ()
+    """Who is rejected, for poison."""
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Fault:
+        """Read a fault from JSON; an unknown kind or field is refused."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown or values.get("kind") not in KINDS:
+            raise ValueError(f"Not a fault: kind is one of {sorted(KINDS)}; unknown fields: {sorted(unknown)}.")
+        if values.get("api", "") not in ("", MIXPANEL, WEBENGAGE):
+            raise ValueError(f"api is {MIXPANEL}, {WEBENGAGE} or left out.")
+        return cls(**{**values, "user_ids": tuple(values.get("user_ids", ()))})
+
+    def concerns(self, api: str, path: str, page: int) -> bool:
+        """Tell whether this fault is about such a request."""
+        if self.api not in ("", api) or self.path not in path:
+            return False
+        if self.kind in PAGE_KINDS and not path.endswith("/engage"):
+            return False
+        if self.kind in LATER_PAGE_KINDS and page == 0:
+            return False
+        return self.page is None or (self.page == page and path.endswith("/engage"))
+
+
+@dataclass
+class Armed:
+    """A fault waiting for its requests."""
+
+    fault: Fault
+    passed: int = 0
+    struck: int = 0
+    draw: random.Random = field(default_factory=random.Random)
+
+    def strikes(self) -> bool:
+        """Decide for one matching request, and count it."""
+        if self.passed < self.fault.after:
+            self.passed += 1
+            return False
+        if self.fault.probability < 1 and self.draw.random() >= self.fault.probability:
+            return False
+        self.struck += 1
+        return True
+
+    @property
+    def spent(self) -> bool:
+        """Whether it has done all it was to do."""
+        return 0 < self.fault.times <= self.struck
+
+
+class Faults:
+    """The faults in force, first come first served."""
+
+    def __init__(self) -> None:
+        self.armed: list[Armed] = []
+        self.poison: set[str] = set()
+
+    def arm(self, fault: Fault) -> None:
+        """Put a fault in force."""
+        if fault.kind == POISON:
+            self.poison.update(fault.user_ids)
+            return
+        self.armed.append(Armed(fault, draw=random.Random(fault.seed)))
+
+    def clear(self) -> None:
+        """Let everything work again."""
+        self.armed.clear()
+        self.poison.clear()
+
+    def take(self, api: str, path: str, page: int) -> Fault | None:
+        """The fault that strikes this request, if any."""
+        for armed in self.armed:
+            if armed.fault.concerns(api, path, page) and armed.strikes():
+                if armed.spent:
+                    self.armed.remove(armed)
+                return armed.fault
+        return None
+
+    def listing(self) -> list[dict[str, Any]]:
+        """The faults still in force, and how often each struck."""
+        rows = [asdict(armed.fault) | {"struck": armed.struck} for armed in self.armed]
+        return rows + ([{"kind": POISON, "user_ids": sorted(self.poison)}] if self.poison else [])
