@@ -23,7 +23,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
     parser.add_argument("--empty", action="store_true", help="begin without cohorts")
     parser.add_argument("--latency", type=float, default=0.0, metavar="MS")
-    parser.add_argument("--drift", type=float, default=0.0, metavar="SECONDS", help="change cohorts a little this often")
+    parser.add_argument("--drift", type=float, default=0.0, metavar="SECONDS", help="cohorts change this often")
     parser.add_argument("--page-size", type=int, default=settings.PAGE_SIZE)
     parser.add_argument("--count-pages", action="store_true", help="pages above 0 count as queries")
     parser.add_argument("--queries-per-hour", type=int, default=settings.QUERIES_PER_HOUR)

@@ -111,8 +111,8 @@ def wrong_with(user: Any, poison: set[str]) -> str:
     if not isinstance(user, dict):
         return "Error: user must be an object."
     user_id = user.get("userId")
-    if not user_id and not user.get("anonymousId"):
-        return MISSING_ID
+    if not user_id:
+        return "" if user_id is None and user.get("anonymousId") else MISSING_ID
     if not isinstance(user_id, str):
         return "Error: userId must be a string."
     if len(user_id) > USER_ID_MAX:

@@ -172,7 +172,7 @@ class Sandbox:
         return {user_id for user_id in ids if _sendable(user_id)}
 
     def fault(self, kind: str, **details: Any) -> None:
-        """Arm a fault: `api`, `path`, `times` (0: for ever), `after`, `page`, `probability`, and what the kind needs."""
+        """Arm a fault: `api`, `path`, `times` (0: for ever), `after`, `page`, `probability`, and what it needs."""
         self.call("POST", "faults", {"kind": kind, **details})
 
     def poison(self, *user_ids: str) -> None:

@@ -25,7 +25,7 @@ class Fault:
     path: str = ""
     """A part of the path; empty matches all."""
     times: int = 1
-    """How many requests it spoils; 0 is for ever."""
+    """How many requests it spoils; 0 is for ever, which is what a probability means unless a number is given."""
     after: int = 0
     """How many matching requests pass before it."""
     probability: float = 1.0
@@ -54,7 +54,8 @@ class Fault:
             raise ValueError(f"Not a fault: kind is one of {sorted(KINDS)}; unknown fields: {sorted(unknown)}.")
         if values.get("api", "") not in ("", MIXPANEL, WEBENGAGE):
             raise ValueError(f"api is {MIXPANEL}, {WEBENGAGE} or left out.")
-        return cls(**{**values, "user_ids": tuple(values.get("user_ids", ()))})
+        times = values.get("times", 0 if "probability" in values else 1)
+        return cls(**{**values, "times": times, "user_ids": tuple(values.get("user_ids", ()))})
 
     def concerns(self, api: str, path: str, page: int) -> bool:
         """Tell whether this fault is about such a request."""

@@ -12,7 +12,7 @@ import orjson
 
 from . import mixpanel_app
 from .faults import Fault
-from .people import has_profile, only_properties, page_bytes, with_integer_id
+from .people import has_profile, only_properties, page_bytes, with_integer_id, without_properties
 from .wire import Reply, Request, answer, retry_after
 from .world import Cohort, Project, ServiceAccount, Session, World
 
@@ -35,10 +35,10 @@ def error(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) 
 
 
 def rate_limited(world: World, project: Project, request: Request, used: int) -> Reply:
-    """The 429 body, word for word as quoted in public."""
+    """The 429 body as quoted in public; only the last sentence, which was left out there, is ours."""
     limits = world.settings
-    text = (f"Query rate limit exceeded for project_id: {project.id}. {project.running}/{limits.concurrent} queries "
-            f"running concurrently and {used}/{limits.queries_per_hour} queries running in the last hour. "
+    text = (f"Query rate limit exceeded for project_id: {project.id}. "
+            f"{project.running + 1}/{limits.concurrent} queries running concurrently and {used}/{limits.queries_per_hour} queries running in the last hour. "
             "Please wait before sending more queries.")
     body = {"request": request.path.replace("/api/query", "/api/2.0"), "error": text}
     return answer(429, body, retry_after(limits.retry_after))
@@ -72,18 +72,16 @@ def counts(world: World, request: Request) -> bool:
 
 def enter(world: World, project: Project, request: Request) -> Reply | None:
     """Let a query in, or refuse it: too many at once, or too many within the hour."""
-    project.running += 1
-    project.most_running = max(project.most_running, project.running)
     now, counted = world.now(), counts(world, request)
+    project.most_running = max(project.most_running, project.running + 1)
     if counted:
         project.hour.arrive(now)
-    used = project.hour.used(now)
-    if project.running > world.settings.concurrent:
+    used = project.hour.used(now) + counted
+    if project.running >= world.settings.concurrent or (counted and used > world.settings.queries_per_hour):
         return rate_limited(world, project, request, used)
-    if counted and used >= world.settings.queries_per_hour:
-        return rate_limited(world, project, request, used + 1)
     if counted:
         project.hour.grant(now)
+    project.running += 1
     return None
 
 
@@ -149,9 +147,7 @@ def _page(world: World, request: Request, session_id: str, session: Session, fau
     settings, page = world.settings, request.page
     start = page * settings.page_size
     chunk = _spoiled(session.members[start : start + settings.page_size], session.members[:start], fault)
-    results = page_bytes(chunk, start, settings.bare_shape)
-    if "output_properties" in request.form:
-        results = _projected(world, results, request.form["output_properties"])
+    results = _results(world, request, chunk, start)
     ended = settings.null_session_at_end and len(chunk) < settings.page_size
     head = {"page": page, "page_size": settings.page_size, "session_id": None if ended else session_id, "status": "ok"}
     if page == 0 or settings.total_on_later_pages:
@@ -171,14 +167,21 @@ def _spoiled(chunk: list[bytes], before: list[bytes], fault: Fault | None) -> li
     return [with_integer_id(m) for m in chunk] if fault.kind == "integer_ids" else chunk
 
 
-def _projected(world: World, results: bytes, names_text: str) -> bytes:
+def _results(world: World, request: Request, chunk: list[bytes], start: int) -> bytes:
+    names, settings = _output_properties(request), world.settings
+    if names is None or (not names and settings.empty_projection == "all"):
+        return page_bytes(chunk, start, settings.bare_shape)
+    if not names:
+        return page_bytes([without_properties(m) for m in chunk], start, settings.bare_shape)
+    return only_properties(page_bytes(chunk, start, settings.bare_shape), names)
+
+
+def _output_properties(request: Request) -> list[str] | None:
     try:
-        names = orjson.loads(names_text)
-    except orjson.JSONDecodeError:
-        names = []
-    if not names and world.settings.empty_projection == "all":
-        return results
-    return only_properties(results, names)
+        names = orjson.loads(request.form["output_properties"])
+    except (KeyError, orjson.JSONDecodeError):
+        return None
+    return names if isinstance(names, list) else None
 
 
 def describe_properties(world: World, project: Project, request: Request, fault: Fault | None) -> Reply:
@@ -228,8 +231,10 @@ class Visit:
             return error(404, "Not found")
         if request.method != ROUTES[request.path][0]:
             return error(405, f"Method {request.method} not allowed")
-        self.project = project_of(self.world, request, caller(self.world, request))
-        return enter(self.world, self.project, request)
+        project = project_of(self.world, request, caller(self.world, request))
+        refused = enter(self.world, project, request)
+        self.project = None if refused else project
+        return refused
 
     def act(self, fault: Fault | None = None) -> Reply:
         """Answer the request."""

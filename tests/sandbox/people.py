@@ -72,12 +72,17 @@ def _bare(member: bytes, index: int, shape: str) -> bytes:
 
 def only_properties(page: bytes, names: Sequence[str]) -> bytes:
     """Leave only the named properties on every member of a page."""
-    wanted = frozenset(names)
     members = orjson.loads(page)
     for member in members:
         if properties := member.get(PROPERTIES_KEY):
-            member[PROPERTIES_KEY] = {name: properties[name] for name in properties if name in wanted}
+            member[PROPERTIES_KEY] = {name: properties[name] for name in names if name in properties}
     return orjson.dumps(members)
+
+
+def without_properties(member: bytes) -> bytes:
+    """Leave a profile's properties out but keep the profile."""
+    head, key, _ = member.partition(b',"$properties":')  # an id cannot hold this: its quotes are escaped
+    return head + key + b"{}}" if has_profile(member) else member
 
 
 def with_integer_id(member: bytes) -> bytes:

@@ -101,7 +101,7 @@ def _special(number: int, name: str, description: str, people: Sequence[Person],
 
 
 def _unicode(draw: random.Random) -> Cohort:
-    handles = ("東京の音楽", "São João", "Łódź beats", "мелодия", "naïve café", "🎧 listener", "ΜΟΥΣΙΚΗ", "Case Sensitive")
+    handles = ("東京の音楽", "São João", "Łódź beats", "мелодия", "naïve café", "🎧 listener", "ΜΟΥΣΙΚΗ", "Some Case")
     people = [_person(draw, f"{handles[n % len(handles)]} {n}", n) for n in range(UNICODE_IDS)]
     return _special(len(PLANS), "Fans Around the World 🌍", "People who chose their handle as user id", people)
 

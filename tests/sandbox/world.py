@@ -18,6 +18,7 @@ from .settings import Settings
 
 HOUR = 3600.0
 SESSIONS_KEPT = 200
+MEMBERS_KEPT = 20_000_000  # in all sessions together: 160 MB of references
 LIVE = "live"
 """A cohort's listed count follows its size; anything else is listed as it is."""
 CHURN_RETURNS = 3
@@ -116,10 +117,14 @@ class Project:
     most_running: int = 0
 
     def remember(self, session_id: str, session: Session) -> None:
-        """Keep a session, forgetting the oldest beyond a number."""
+        """Keep a session, forgetting the oldest ones when they grow too many or too large."""
         self.sessions[session_id] = session
-        if len(self.sessions) > SESSIONS_KEPT:
+        while len(self.sessions) > 1 and self._sessions_too_large():
             self.sessions.popitem(last=False)
+
+    def _sessions_too_large(self) -> bool:
+        size = sum(len(session.members) for session in self.sessions.values())
+        return len(self.sessions) > SESSIONS_KEPT or size > MEMBERS_KEPT
 
 
 class World:
