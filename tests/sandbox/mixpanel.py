@@ -37,9 +37,9 @@ def error(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) 
 def rate_limited(world: World, project: Project, request: Request, used: int) -> Reply:
     """The 429 body as quoted in public; only the last sentence, which was left out there, is ours."""
     limits = world.settings
-    text = (f"Query rate limit exceeded for project_id: {project.id}. "
-            f"{project.running + 1}/{limits.concurrent} queries running concurrently and {used}/{limits.queries_per_hour} queries running in the last hour. "
-            "Please wait before sending more queries.")
+    hourly, at_once = limits.queries_per_hour, f"{project.running + 1}/{limits.concurrent}"
+    text = (f"Query rate limit exceeded for project_id: {project.id}. {at_once} queries running concurrently "
+            f"and {used}/{hourly} queries running in the last hour. Please wait before sending more queries.")
     body = {"request": request.path.replace("/api/query", "/api/2.0"), "error": text}
     return answer(429, body, retry_after(limits.retry_after))
 
