@@ -1,0 +1,154 @@
+"""What the tests share: a data folder, the sandbox, a browser, and this project's own processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.sandbox.control import Sandbox
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS, STOP_SECONDS, CLI_SECONDS = 40.0, 15.0, 90.0
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                  "--disable-component-update", "--disable-sync"]
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+StreamlitServer = Callable[..., str]
+RunnerProcess = Callable[..., subprocess.Popen[bytes]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whatever needs Chromium, so that `-m "not browser"` leaves it out."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """An empty data folder, away from the project's own."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Both APIs, without cohorts."""
+    with Sandbox.start(empty=True) as running:
+        yield running
+
+
+@pytest.fixture
+def cli() -> Cli:
+    """Run `python -m sync …` on a data folder; keywords are environment variables, secrets for instance."""
+
+    def run(data_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "sync", *arguments], cwd=ROOT, text=True, check=False,
+                              env=_environment(data_dir, environment), stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=CLI_SECONDS)
+
+    return run
+
+
+@pytest.fixture
+def runner_process() -> Iterator[RunnerProcess]:
+    """`python -m sync.runner` on a data folder, for tests that watch, stop or kill it."""
+    with contextlib.ExitStack() as running:
+
+        def start(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen([sys.executable, "-m", "sync.runner", *arguments], cwd=ROOT,
+                                       env=_environment(data_dir, environment))
+            running.callback(_stop, process)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def streamlit_server(tmp_path: Path) -> Iterator[StreamlitServer]:
+    """The pages on a data folder and a free port; what they logged is shown when a test fails."""
+    with contextlib.ExitStack() as running:
+
+        def start(data_dir: Path, **environment: str) -> str:
+            port = _free_port()
+            log = running.enter_context((tmp_path / f"streamlit-{port}.log").open("w+b"))
+            command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true",
+                       "--server.port", str(port)]
+            process = subprocess.Popen(command, cwd=ROOT, env=_environment(data_dir, environment), stdout=log,
+                                       stderr=subprocess.STDOUT)
+            running.callback(_print_log, Path(log.name))
+            running.callback(_stop, process)
+            _wait_until_healthy(process, f"http://127.0.0.1:{port}")
+            return f"http://127.0.0.1:{port}"
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where this machine's Chromium is; a test without one is skipped, and fails under CI."""
+    names = (os.environ.get("CHROMIUM", ""), "/usr/bin/chromium", *CHROMIUM_NAMES)
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found:
+        return found
+    reason = "No Chromium on this machine; install it or set CHROMIUM to its path."
+    return pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One browser for all tests; each opens contexts of its own."""
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield launched
+        launched.close()
+
+
+def _environment(data_dir: Path, more: dict[str, str]) -> dict[str, str]:
+    ours = {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name != "COHORT_SYNC_KEY"}
+    return inherited | ours | more
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, OSError), direct.open(f"{url}/_stcore/health", timeout=5):
+            return
+        time.sleep(0.1)
+    raise AssertionError("The pages did not start; their log is below.")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _print_log(path: Path) -> None:
+    """Pytest shows what teardown prints when, and only when, the test failed."""
+    print(path.read_text(errors="replace"))

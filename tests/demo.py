@@ -1,0 +1,80 @@
+"""`make demo`: the sandbox, the runner and the pages, already connected; needs no accounts.
+
+`python -m tests.demo` starts everything in Procfile.demo. Its pages begin with
+`python -m tests.demo connect`, so that nobody ever sees them unconnected.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.sandbox.names import API_KEY, LICENSE, PROJECT, SECRET, USERNAME
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "data" / "demo"
+SANDBOX_PORT, PAGES_PORT = 8899, 8501
+SANDBOX = f"http://127.0.0.1:{SANDBOX_PORT}"
+LISTEN_SECONDS = 30.0
+TAKEN = "Port {port} is taken by another program, and {who} need it; please stop that program and try again."
+
+
+def taken(port: int) -> bool:
+    """Whether another program listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def start() -> None:
+    """Become honcho, which runs Procfile.demo and passes every signal on."""
+    for port, who in ((PAGES_PORT, "the pages"), (SANDBOX_PORT, "the demo's two APIs")):
+        if taken(port):
+            sys.exit(TAKEN.format(port=port, who=who))
+    # The sandbox forgets everything when it stops, so what was remembered about it is void.
+    shutil.rmtree(DATA, ignore_errors=True)
+    os.chdir(ROOT)
+    os.environ |= {"COHORT_SYNC_DATA": str(DATA), "PYTHONUNBUFFERED": "1"}
+    honcho = [sys.executable, "-m", "honcho", "-e", os.devnull, "-f", "Procfile.demo", "start"]
+    os.execv(sys.executable, honcho)
+
+
+def connect() -> None:
+    """Connect both sides to the sandbox through the command line, as a person would."""
+    _wait_until_it_listens()
+    _sync("mixpanel", "--project-id", str(PROJECT), "--username", USERNAME, "--region", SANDBOX, MIXPANEL_SECRET=SECRET)
+    _sync("webengage", "--license-code", LICENSE, "--data-center", SANDBOX, WEBENGAGE_API_KEY=API_KEY)
+    print(f"Connected to the sandbox. The pages: http://127.0.0.1:{PAGES_PORT} (Ctrl-C stops everything)", flush=True)
+
+
+def _listens() -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", SANDBOX_PORT)) == 0
+
+
+def _wait_until_it_listens() -> None:
+    deadline = time.monotonic() + LISTEN_SECONDS
+    while not _listens():
+        if time.monotonic() > deadline:
+            sys.exit(f"The sandbox does not listen on port {SANDBOX_PORT}; its words are above.")
+        time.sleep(0.1)
+
+
+def _sync(*arguments: str, **secrets: str) -> None:
+    command = [sys.executable, "-m", "sync", "connect", *arguments]
+    code = subprocess.run(command, cwd=ROOT, env=os.environ | secrets, check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    connect() if sys.argv[1:] == ["connect"] else start()
