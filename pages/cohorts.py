@@ -1,0 +1,75 @@
+"""Cohorts: every cohort of the project, who is in it, and the way to WebEngage."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import streamlit as st
+
+if not st.session_state.get("_frame"):
+    import app
+
+    app.main()
+    st.stop()
+
+from pages.parts import cohort_rows, export_dialog, members_dialog
+from pages.parts.frame import chosen
+from pages.parts.wishes import asked, drop, go
+from pages.parts.words import ago, escape, plural
+from sync.service import Service
+from sync.views import CohortList, CohortView, ProjectView
+
+SHARE_HINT = ("Not listed? Share the cohort with your project in Mixpanel: open the cohort's ⋯ menu there, choose "
+              "Share, and give the whole project access. Then press Refresh list.")
+
+
+def dialogs(project: ProjectView, cohorts: tuple[CohortView, ...]) -> None:
+    """Open the dialog the address asks for."""
+    for wish, open_dialog in (("export", export_dialog.show), ("view", members_dialog.show)):
+        wanted = asked(wish)
+        found = next((cohort for cohort in cohorts if cohort.id == wanted), None)
+        if found and not found.group:
+            open_dialog(project, found)
+            return
+        if wish in st.query_params:
+            drop(wish)
+            st.warning(f"This project has no cohort {escape(str(wanted))} that could be shown.")
+
+
+def head(project: ProjectView, listing: CohortList) -> None:
+    """Show the title, how fresh the list is, and the way to refresh it."""
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.title("Cohorts")
+        with st.container(horizontal=True, width="content", vertical_alignment="center"):
+            st.caption(f"{plural(len(listing.cohorts), 'cohort')} · read {ago(listing.read_at, time.time())}")
+            st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=_read_anew)
+    if listing.problem:
+        st.warning(escape(listing.problem), icon=":material/warning:")
+
+
+def _read_anew() -> None:
+    st.session_state["_fresh"] = True
+
+
+def show(service: Service, project: ProjectView) -> None:
+    """Show the list of one project."""
+    with st.spinner("Reading the cohorts…"):
+        listing = service.cohorts(project.id, fresh=st.session_state.pop("_fresh", False))
+    head(project, listing)
+    if not service.accounts():
+        st.info("You can look at cohorts now. To export them, connect WebEngage on the Integrations page.")
+    cohort_rows.show(service, project, listing.cohorts)
+    st.caption(SHARE_HINT)
+    dialogs(project, listing.cohorts)
+
+
+with Service.open(os.environ) as service:
+    project = chosen(service.projects())
+    if project:
+        show(service, project)
+    else:
+        st.title("Cohorts")
+        st.info("Connect your Mixpanel project first; its cohorts are then listed here.")
+        if st.button("Go to Integrations", type="primary"):
+            go("integrations")

@@ -1,0 +1,56 @@
+"""Integrations: which Mixpanel project and which WebEngage account are connected."""
+
+from __future__ import annotations
+
+import os
+
+import streamlit as st
+
+if not st.session_state.get("_frame"):
+    import app
+
+    app.main()
+    st.stop()
+
+from pages.parts import connect_dialogs, disconnect_dialog
+from pages.parts.frame import chosen
+from pages.parts.integration_cards import mixpanel_card, webengage_card
+from pages.parts.wishes import go
+from sync.service import Service
+from sync.views import AccountView, ProjectView
+
+
+def lead(project: ProjectView | None, accounts: tuple[AccountView, ...]) -> None:
+    """Say what to do next until both sides are connected, then where to go."""
+    if not project:
+        st.info("**Step 1 of 2.** Connect your Mixpanel project, so that its cohorts can be listed here.",
+                icon=":material/looks_one:")
+    elif not accounts:
+        st.info("**Step 2 of 2.** Connect your WebEngage account, so that cohorts have somewhere to go.",
+                icon=":material/looks_two:")
+    elif st.button("Go to Cohorts", type="primary", icon=":material/arrow_forward:"):
+        go("cohorts")
+
+
+def dialogs(service: Service, project: ProjectView | None) -> None:
+    """Open the dialog that was asked for."""
+    wish = st.query_params.get("setup", "")
+    if wish == "mixpanel":
+        connect_dialogs.mixpanel(service.projects())
+    elif wish == "webengage" and project:
+        connect_dialogs.webengage(project)
+    elif wish == "disconnect":
+        disconnect_dialog.ask()
+
+
+with Service.open(os.environ) as service:
+    projects, accounts = service.projects(), service.accounts()
+    project = chosen(projects)
+    st.title("Integrations")
+    lead(project, accounts)
+    left, right = st.columns(2)
+    with left:
+        mixpanel_card(projects)
+    with right:
+        webengage_card(accounts, ready=project is not None)
+    dialogs(service, project)

@@ -1,0 +1,112 @@
+"""Export to WebEngage: how often, under which attribute, how many; then Start Sync."""
+
+from __future__ import annotations
+
+import os
+
+import streamlit as st
+
+from pages.parts import notices, preview
+from pages.parts.look import plain
+from pages.parts.wishes import drop, go
+from pages.parts.words import escape, every
+from sync.errors import CohortSyncError
+from sync.model import ATTRIBUTE_MAX, Mode
+from sync.service import Service
+from sync.views import CohortView, ProjectView, Proposal, Started
+
+MODES = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic (every two hours)"}
+MEANING = {Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
+           Mode.DYNAMIC: "Keeps WebEngage in step: every two hours, people who came are added and people who left "
+                         "are taken out."}
+NEW_PROFILES = "Unknown ids become new profiles in WebEngage."
+
+
+def _closed() -> None:
+    drop("export")
+    preview.forget()
+
+
+@st.dialog("Export to WebEngage", width="large", on_dismiss=_closed)
+def show(project: ProjectView, cohort: CohortView) -> None:
+    """Ask how a cohort is to be exported and start it."""
+    plain(cohort.name, "export")
+    try:
+        with Service.open(os.environ) as service:
+            proposal = service.proposal(project.id, cohort.id)
+            _form(service, project, cohort, proposal)
+    except CohortSyncError as error:
+        st.error(escape(str(error)))
+
+
+def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
+    mode = _mode(proposal)
+    attribute, problem = _attribute(service, project, cohort, proposal)
+    _numbers(project, cohort)
+    if not proposal.license_code:
+        st.warning("Connect WebEngage on the Integrations page first.")
+    blocked = bool(problem) or not proposal.license_code
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        cancel = st.button("Cancel", key="export-cancel")
+        dry = st.button("Dry run", key="export-dry", disabled=blocked,
+                        help="Works out who would be told what, and waits for your yes before anything is sent")
+        start = st.button("Start Sync", key="export-start", type="primary", disabled=blocked)
+    if cancel:
+        _closed()
+        st.rerun()
+    if start or dry:
+        _start(service, project, cohort, mode, attribute, proposal, dry)
+
+
+def _mode(proposal: Proposal) -> Mode:
+    choices = list(MODES)
+    labels = MODES | ({Mode.DYNAMIC: f"Dynamic ({every(proposal.every)})"} if proposal.every != 7200 else {})
+    chosen = st.radio("How often", choices, index=choices.index(proposal.mode), key="export-mode",
+                      format_func=labels.__getitem__, captions=[MEANING[mode] for mode in choices])
+    return chosen or proposal.mode
+
+
+def _attribute(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> tuple[str, str]:
+    if proposal.permanent:
+        st.caption("Attribute in WebEngage – permanent since the first export")
+        st.code(proposal.attribute, language=None, wrap_lines=True)
+        return proposal.attribute, ""
+    name = st.text_input("Attribute in WebEngage", value=proposal.attribute, key="export-attribute", live=True,
+                         max_chars=2 * ATTRIBUTE_MAX)
+    problem = service.attribute_problem(project.id, cohort.id, name or "") or ""
+    if problem:
+        st.error(escape(problem))
+    else:
+        st.caption("Every exported person gets this attribute as true. Its name is permanent: it cannot be changed "
+                   "after the first export.")
+    return name or "", problem
+
+
+def _numbers(project: ProjectView, cohort: CohortView) -> None:
+    try:
+        seen = preview.read(project.id, cohort.id)
+    except CohortSyncError as error:
+        st.warning(escape(str(error)))
+        return
+    preview.numbers(seen)
+    with st.expander("Look at some members"):
+        preview.sample(seen)
+    preview.cost(seen)
+    st.caption(f":material/person_add: {NEW_PROFILES}")
+
+
+def _start(service: Service, project: ProjectView, cohort: CohortView, mode: Mode, attribute: str,
+           proposal: Proposal, dry: bool) -> None:
+    pace = proposal.every if mode == Mode.DYNAMIC else None
+    started = service.export(project.id, cohort.id, mode, attribute=attribute, every=pace, dry=dry)
+    _closed()
+    if dry:
+        go("runs", run=started.run_id)
+    notices.tell(_outcome(cohort, started))
+    st.rerun()
+
+
+def _outcome(cohort: CohortView, started: Started) -> str:
+    if started.started:
+        return f"{cohort.name} is on its way to WebEngage. Its row shows how far it is; Syncs and Runs show more."
+    return f"{cohort.name} is already on its way to WebEngage; nothing was started twice."

@@ -1,0 +1,105 @@
+"""The two cards of the Integrations page."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import streamlit as st
+
+from pages.parts import disconnect_dialog, notices
+from pages.parts.connect_dialogs import CENTER_NAMES, REGION_NAMES
+from pages.parts.frame import project_label
+from pages.parts.look import mark, plain
+from pages.parts.words import ago
+from sync.service import Service
+from sync.views import AccountView, ProjectView
+
+MIXPANEL = ("Read the cohorts of your Mixpanel project with a service account. Cohorts stay in Mixpanel; "
+            "nothing there is changed.")
+WEBENGAGE = ("Export your cohorts to your account on WebEngage. Once you have connected the integration, go to the "
+             "Cohorts page, choose a cohort and click on “Export to WebEngage” in its menu.")
+
+
+def mixpanel_card(projects: tuple[ProjectView, ...]) -> None:
+    """Show the connected projects, or the way to connect one."""
+    with st.container(border=True, key="card-mixpanel"):
+        _head("mixpanel", "Mixpanel", bool(projects))
+        st.markdown(MIXPANEL)
+        for project in projects:
+            _project(project)
+        _connect("mixpanel", "Add another project" if projects else "Connect", primary=not projects)
+
+
+def webengage_card(accounts: tuple[AccountView, ...], ready: bool) -> None:
+    """Show the connected accounts, or the way to connect one once Mixpanel is."""
+    with st.container(border=True, key="card-webengage"):
+        _head("webengage", "WebEngage", bool(accounts))
+        st.markdown(WEBENGAGE)
+        for account in accounts:
+            _account(account)
+        if not accounts:
+            _connect("webengage", "Connect", primary=ready, disabled=not ready)
+            if not ready:
+                st.caption("Connect Mixpanel first.")
+
+
+def _head(name: str, title: str, connected: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        mark(name)
+        st.subheader(title, anchor=False)
+        if connected:
+            st.badge("Connected", icon=":material/check_circle:", color="green")
+
+
+def _facts(facts: dict[str, str]) -> None:
+    for label, value in facts.items():
+        with st.container(horizontal=True, gap="xsmall"):
+            st.text(f"{label}:", width="content")
+            st.text(value, width="content")
+
+
+def _project(project: ProjectView) -> None:
+    st.divider()
+    plain(project_label(project), f"project-{project.id}")
+    role = f"{project.role}" + (f" ({project.role_note})" if project.role_note else "")
+    _facts({"Project ID": str(project.id), "Service account": project.username, "Secret": f"····{project.tail}",
+            "Data residency": REGION_NAMES.get(project.region, project.region), "Role": role,
+            "Last checked": ago(project.checked_at, time.time())})
+    _buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
+
+
+def _account(account: AccountView) -> None:
+    st.divider()
+    plain(f"License code {account.license_code}", "account")
+    _facts({"Data center": CENTER_NAMES.get(account.data_center, account.data_center),
+            "API key": f"····{account.tail}", "Last checked": ago(account.checked_at, time.time())})
+    _buttons("account", "webengage", "Replace key", {"license_code": account.license_code})
+
+
+def _buttons(key: str, service_name: str, replace: str, target: dict[str, int | str]) -> None:
+    with st.container(horizontal=True):
+        st.button(replace, key=f"{key}-replace", on_click=_want, args=(service_name, target))
+        if st.button("Check again", key=f"{key}-check", icon=":material/refresh:"):
+            check(service_name, target)
+            st.rerun()
+        st.button("Disconnect", key=f"{key}-disconnect", on_click=disconnect_dialog.want, kwargs=target)
+
+
+def check(service_name: str, target: dict[str, int | str]) -> None:
+    """Ask the other side whether the stored secret still opens it."""
+    with Service.open(os.environ) as service, st.spinner("Checking…"):
+        if service_name == "mixpanel":
+            notices.attempt("Mixpanel accepts the service account.", service.check_mixpanel, **target)
+        else:
+            notices.attempt("WebEngage accepts the API key.", service.check_webengage, **target)
+
+
+def _connect(name: str, label: str, primary: bool, disabled: bool = False) -> None:
+    st.button(label, key=f"connect-{name}", type="primary" if primary else "secondary", disabled=disabled,
+              icon=":material/add_link:", on_click=_want, args=(name, {}))
+
+
+def _want(name: str, target: dict[str, int | str]) -> None:
+    st.query_params["setup"] = name
+    st.session_state["_replace"] = target

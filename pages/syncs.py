@@ -1,0 +1,43 @@
+"""Syncs: what is mirrored, when it is refreshed next, and how the last refresh went."""
+
+from __future__ import annotations
+
+import os
+
+import streamlit as st
+
+if not st.session_state.get("_frame"):
+    import app
+
+    app.main()
+    st.stop()
+
+from pages.parts import progress, sync_cards, sync_dialogs
+from pages.parts.frame import chosen
+from pages.parts.wishes import asked, drop, go
+from sync.service import Service
+from sync.views import SyncView
+
+
+def dialogs(syncs: tuple[SyncView, ...]) -> None:
+    """Open the dialog the address asks for."""
+    for wish, open_dialog in (("stop", sync_dialogs.stop), ("interval", sync_dialogs.interval)):
+        found = next((sync for sync in syncs if sync.id == asked(wish)), None)
+        if found:
+            open_dialog(found)
+            return
+        drop(wish)
+
+
+with Service.open(os.environ) as service:
+    project = chosen(service.projects())
+    syncs = service.syncs(project.id if project else None)
+st.title("Syncs")
+if syncs:
+    every = progress.seconds_between_looks([sync.last_run for sync in syncs])
+    st.fragment(run_every=every)(sync_cards.show)(project.id if project else None)
+    dialogs(syncs)
+else:
+    st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
+    if st.button("Go to Cohorts", type="primary"):
+        go("cohorts")

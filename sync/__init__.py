@@ -1,0 +1,1 @@
+"""Cohort Sync: keeps WebEngage in step with Mixpanel cohorts."""

@@ -1,0 +1,296 @@
+"""The command line: the same services as the pages, for scripts (docs: CONTRACT of the commands in README)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import click
+
+from sync.errors import CohortSyncError
+from sync.model import Mode, Run, RunState, parse_every
+from sync.runner import Runner
+from sync.service import Service
+from sync.views import SyncView
+
+POLL = 0.3  # seconds between looks at a run that is waited for
+
+
+def _plain(value: Any) -> Any:
+    """Turn views into JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(one) for name, one in asdict(value).items()}
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _say(as_json: bool, value: Any, lines: Iterable[str]) -> None:
+    """Answer once: one JSON document, or lines for people."""
+    if as_json:
+        click.echo(json.dumps(_plain(value), ensure_ascii=False))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    hidden = ("lease_owner", "lease_until", "session_id")
+    return {name: value for name, value in asdict(run).items() if name not in hidden}
+
+
+def _sync_json(sync: SyncView) -> dict[str, Any]:
+    values: dict[str, Any] = asdict(sync)
+    last = values.pop("last_run")
+    return values | {"last_run_id": last["id"] if last else None}
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
+project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Keep WebEngage in step with Mixpanel cohorts."""
+
+
+@cli.group()
+def connect() -> None:
+    """Connect Mixpanel or WebEngage."""
+
+
+def _secret(name: str, prompt: str) -> str:
+    return os.environ.get(name) or str(click.prompt(prompt, hide_input=True, err=True))
+
+
+@connect.command("mixpanel")
+@click.option("--project-id", type=int, required=True)
+@click.option("--username", required=True)
+@click.option("--region", required=True, help="us, eu, in, or a loopback address.")
+@json_option
+def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
+    """Connect a Mixpanel project by a service account (secret: MIXPANEL_SECRET or a prompt)."""
+    secret = _secret("MIXPANEL_SECRET", "Service account secret")
+    with Service.open() as service:
+        view = service.connect_mixpanel(project_id, username, secret, region)
+    _say(as_json, view, [f"Connected: Mixpanel project {view.name} ({view.id}), role {view.role.value}.", view.role_note])
+
+
+@connect.command("webengage")
+@click.option("--license-code", required=True)
+@click.option("--data-center", required=True, help="global, in, ksa, or a loopback address.")
+@json_option
+def connect_webengage(license_code: str, data_center: str, as_json: bool) -> None:
+    """Connect a WebEngage account (API key: WEBENGAGE_API_KEY or a prompt)."""
+    key = _secret("WEBENGAGE_API_KEY", "API key")
+    with Service.open() as service:
+        view = service.connect_webengage(license_code, key, data_center)
+    _say(as_json, view, [f"Connected: WebEngage account {view.license_code}; it accepted these credentials."])
+
+
+@cli.command()
+@project_option
+@json_option
+def cohorts(project: int | None, as_json: bool) -> None:
+    """List the project's cohorts."""
+    with Service.open() as service:
+        listed = service.cohorts(project)
+    if listed.problem:
+        click.echo(f"Shown as last read: {listed.problem}", err=True)
+    _say(as_json, listed.cohorts, (f"{one.id}\t{'?' if one.count is None else one.count}\t{one.name}" for one in listed.cohorts))
+
+
+@cli.command()
+@click.argument("cohort_id", type=int)
+@click.option("--fresh", is_flag=True, help="Ask Mixpanel even when a recent answer is at hand.")
+@project_option
+@json_option
+def preview(cohort_id: int, fresh: bool, project: int | None, as_json: bool) -> None:
+    """Show who of a cohort would go to WebEngage."""
+    with Service.open() as service:
+        found = service.preview(project, cohort_id, fresh)
+    about = "" if found.exact else "about "
+    _say(as_json, found, [f"{found.cohort_name}: {found.total} members, {about}{found.identified} identified (will go), "
+                          f"{found.anonymous} anonymous (will not), {found.invalid} invalid.",
+                          f"{found.requests} requests, about {found.seconds:.0f} seconds at WebEngage's limit."])
+
+
+def _every(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else parse_every(value)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from problem
+
+
+@cli.command()
+@click.argument("cohort_id", type=int)
+@click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
+@click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
+@click.option("--every", callback=_every, help="How often a dynamic export is refreshed, such as 2h.")
+@click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
+@click.option("--wait", is_flag=True, help="Wait until the run ended; carry it here when no runner is alive.")
+@project_option
+@json_option
+def export(cohort_id: int, mode: str, attribute: str | None, every: float | None, dry_run: bool, wait: bool,
+           project: int | None, as_json: bool) -> None:
+    """Export a cohort to WebEngage."""
+    with Service.open() as service:
+        started = service.export(project, cohort_id, Mode(mode), attribute, every, dry_run)
+        run = _wait(service, started.run_id) if wait else None
+    word = "started" if started.started else "was already under way"
+    _say(as_json, started, [f"Run {started.run_id} of sync {started.sync_id} {word}."])
+    if run is not None:
+        _judge(run, as_json)
+
+
+def _wait(service: Service, run_id: int) -> Run:
+    """Wait for a run's end, or for something only a person or an hour can mend."""
+    while True:
+        run = service.run(run_id)
+        if run.state.over or run.state is RunState.HELD or run.not_before > time.time() + 60:
+            return run
+        if service.health().alive:
+            time.sleep(POLL)
+        else:
+            Runner(os.environ).once(run_id)
+
+
+def _judge(run: Run, as_json: bool) -> None:
+    """Say how a run ended; exit 1 unless it succeeded."""
+    if run.state is RunState.SUCCEEDED:
+        if not as_json:
+            click.echo(f"Succeeded: +{run.entered} ~{run.updated} −{run.exited}, {run.rejected} rejected.")
+        return
+    why = run.error or run.held_reason or run.waiting or "it was cancelled"
+    raise CohortSyncError(f"Run {run.id} is {run.state.value}: {why}")
+
+
+@cli.command()
+@project_option
+@json_option
+def syncs(project: int | None, as_json: bool) -> None:
+    """List the syncs."""
+    with Service.open() as service:
+        found = service.syncs(project)
+    _say(as_json, [_sync_json(one) for one in found],
+         (f"{one.id}\t{one.state.value}\t{one.mode.value}\t{one.cohort_name}\t{one.attribute}\t{one.reason or ''}" for one in found))
+
+
+@cli.command()
+@click.option("--sync", "sync_id", type=int)
+@click.option("--limit", type=int, default=100)
+@project_option
+@json_option
+def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) -> None:
+    """List the runs, newest first."""
+    with Service.open() as service:
+        found = service.runs(sync_id, None, limit, 0, project)
+    _say(as_json, [_run_json(one) for one in found], (_run_line(one) for one in found))
+
+
+def _run_line(one: Run) -> str:
+    return f"{one.id}\tsync {one.sync_id}\t{one.state.value}\t+{one.entered} ~{one.updated} −{one.exited}\t{one.error or ''}"
+
+
+@cli.command()
+@click.argument("run_id", type=int)
+@project_option
+@json_option
+def run(run_id: int, project: int | None, as_json: bool) -> None:
+    """Show one run with its story."""
+    with Service.open() as service:
+        found, story = service.run(run_id), service.events(run_id)
+        refused = service.refusals(run_id)
+    answer = _run_json(found) | {"events": [asdict(one) for one in story], "refusals": [asdict(one) for one in refused]}
+    _say(as_json, answer, [_run_line(found), *(one.what for one in story),
+                           *(f"{one.user_id}: {one.outcome}, {one.reason}" for one in refused)])
+
+
+def _wish(name: str, about: str, act: Callable[[Service, int], object], argument: str) -> None:
+    """Add a command that passes one number on to the service."""
+    def command(number: int, project: int | None, as_json: bool) -> None:
+        with Service.open() as service:
+            act(service, number)
+        _say(as_json, {"done": True, argument.lower(): number}, [f"Done: {name} {number}."])
+
+    wrapped = json_option(project_option(click.argument("number", type=int, metavar=argument)(command)))
+    cli.command(name, help=about)(wrapped)
+
+
+_wish("pause", "Stop refreshing a sync until it is resumed.", lambda s, n: s.pause(n), "SYNC_ID")
+_wish("resume", "Go on with a paused sync.", lambda s, n: s.resume(n), "SYNC_ID")
+_wish("sync-now", "Refresh a sync at once.", lambda s, n: s.sync_now(n), "SYNC_ID")
+_wish("retry", "Try everyone WebEngage rejected once more.", lambda s, n: s.retry_rejected(n), "SYNC_ID")
+_wish("resync", "Tell WebEngage about every member anew.", lambda s, n: s.resync(n), "SYNC_ID")
+_wish("cancel", "End a run after what is in flight.", lambda s, n: s.cancel(n), "RUN_ID")
+
+
+@cli.command()
+@click.argument("run_id", type=int, metavar="RUN_ID")
+@click.option("--always", is_flag=True, help="Never hold this sync for the number of people who leave.")
+@project_option
+@json_option
+def approve(run_id: int, always: bool, project: int | None, as_json: bool) -> None:
+    """Say yes to a held run."""
+    with Service.open() as service:
+        service.approve(run_id, always)
+    _say(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} goes on."])
+
+
+@cli.command()
+@click.argument("sync_id", type=int, metavar="SYNC_ID")
+@click.option("--clear", is_flag=True, help="Tell WebEngage that everyone left.")
+@project_option
+@json_option
+def stop(sync_id: int, clear: bool, project: int | None, as_json: bool) -> None:
+    """Never refresh a sync again."""
+    with Service.open() as service:
+        started = service.stop(sync_id, clear)
+    answer = {"done": True, "sync_id": sync_id, "run_id": started.run_id if started else None}
+    _say(as_json, answer, [f"Done: sync {sync_id} is finished."])
+
+
+@cli.command()
+@project_option
+@json_option
+def status(project: int | None, as_json: bool) -> None:
+    """Say whether everything works; exit 1 when something needs a person."""
+    with Service.open() as service:
+        health = service.health()
+    answer = {"runner": {"alive": health.alive, "last_seen": health.runner_seen, "runners": health.runners},
+              "due": {"runs": health.due, "oldest": health.oldest_due}, "held": health.held,
+              "paused": [_sync_json(one) for one in health.paused], "rejected": health.rejected,
+              "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
+              "disk_free": health.disk_free, "needs_person": health.needs_person}
+    seen = "is not running" if not health.alive else f"was last seen {health.now - (health.runner_seen or 0):.0f} s ago"
+    _say(as_json, answer, [f"The runner {seen}.", f"{health.due} due, {health.held} held, {len(health.paused)} paused, "
+                           f"{health.rejected} people rejected."])
+    if health.needs_person:
+        raise CohortSyncError("Something needs a person: look at held runs, paused syncs and the runner.")
+
+
+def main() -> int:
+    """Run a command; 0 done, 1 refused or failed with one sentence, 2 wrong usage."""
+    try:
+        cli.main(prog_name="python -m sync", standalone_mode=False)
+    except click.UsageError as wrong:
+        wrong.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        return 1
+    except CohortSyncError as problem:
+        click.echo(str(problem), err=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

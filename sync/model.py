@@ -1,0 +1,277 @@
+"""The nouns of Cohort Sync and the decisions that need nothing but their arguments."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
+ATTRIBUTE_MAX = 49  # "under 50 characters"; WebEngage docs, custom attributes
+BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
+DEVICE_PREFIX = "$device:"  # an id Mixpanel gave to a device that never signed in; Mixpanel docs
+MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
+TWO_HOURS = 7200.0  # seconds; the refresh of the document we implement
+EVERY_MIN, EVERY_MAX = 300.0, 30 * 86400.0  # seconds; what a person may choose instead
+GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would exit more than both is held
+
+
+class Mode(StrEnum):
+    """How often a cohort is exported."""
+
+    ONE_TIME = "one-time"
+    DYNAMIC = "dynamic"
+
+
+class SyncState(StrEnum):
+    """active: kept; paused: waits for a person, with the reason; finished: never again."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    FINISHED = "finished"
+
+
+class RunState(StrEnum):
+    """queued, pulling, (held), delivering, then one of the three ends."""
+
+    QUEUED = "queued"
+    PULLING = "pulling"
+    HELD = "held"
+    DELIVERING = "delivering"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen in this run."""
+        return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
+
+
+class Kind(StrEnum):
+    """What a change tells WebEngage about one member."""
+
+    ENTER = "enter"
+    UPDATE = "update"
+    EXIT = "exit"
+
+
+class Fate(StrEnum):
+    """Whether a member of a cohort will go to WebEngage, and if not, why."""
+
+    IDENTIFIED = "identified"
+    NO_PROFILE = "no profile"
+    DEVICE_ONLY = "device only"
+    EMPTY_ID = "empty id"
+    LONG_ID = "id over 100 characters"
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether Mixpanel does not know who this is."""
+        return self in (Fate.NO_PROFILE, Fate.DEVICE_ONLY)
+
+    @property
+    def invalid(self) -> bool:
+        """Whether WebEngage could not take this id; such a member is counted, never altered."""
+        return self in (Fate.EMPTY_ID, Fate.LONG_ID)
+
+
+class Role(StrEnum):
+    """What Mixpanel says the service account may do in the project."""
+
+    ADMIN = "admin"
+    BELOW = "below admin"
+    UNVERIFIED = "not verified"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A Mixpanel project with its service account; the secret is only ever in memory."""
+
+    id: int
+    name: str
+    username: str
+    secret: str = field(repr=False)
+    region: str
+    role: Role = Role.UNVERIFIED
+    role_note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A WebEngage account: where cohorts go. The key is only ever in memory."""
+
+    license_code: str
+    api_key: str = field(repr=False)
+    data_center: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """A cohort as Mixpanel lists it; ``count`` is Mixpanel's last count, not the truth."""
+
+    id: int
+    name: str
+    description: str = ""
+    count: int | None = None
+    created: str = ""
+    group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a page: the id as text, its fate, the values of the mapped properties."""
+
+    id: str
+    fate: Fate
+    values: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a cohort's members as Mixpanel gave it."""
+
+    number: int
+    size: int
+    session_id: str | None
+    total: int | None
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One member's difference between the cohort and what WebEngage was told."""
+
+    user_id: str
+    kind: Kind
+    values: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """The standing wish that one cohort be mirrored."""
+
+    id: int
+    project_id: int
+    cohort_id: int
+    cohort_name: str
+    license_code: str
+    attribute: str
+    mode: Mode
+    state: SyncState
+    reason: str | None
+    every: float | None
+    anchor: float
+    next_run_at: float | None
+    last_run_id: int | None
+    guard: bool
+    mapping: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a sync. Times are seconds since 1970, UTC."""
+
+    id: int
+    sync_id: int
+    state: RunState
+    purpose: str
+    dry: bool
+    queued_at: float
+    started_at: float | None
+    finished_at: float | None
+    not_before: float
+    waiting: str | None
+    held_reason: str | None
+    approved: bool
+    cancel_wanted: bool
+    attempts: int
+    session_id: str | None
+    page_size: int | None
+    expected: int | None
+    staged: int
+    entered: int
+    updated: int
+    exited: int
+    delivered: int
+    rejected: int
+    invalid: int
+    anonymous: int
+    unchanged: int
+    requests: int
+    error: str | None
+    lease_owner: str | None
+    lease_until: float | None
+
+    @property
+    def changes(self) -> int:
+        """How many people this run has something to tell about."""
+        return self.entered + self.updated + self.exited
+
+
+def classify(user_id: str, has_profile: bool) -> Fate:
+    """Decide whether a member goes to WebEngage, and if not, why."""
+    if not user_id.strip():
+        return Fate.EMPTY_ID
+    if user_id.startswith(DEVICE_PREFIX):
+        return Fate.DEVICE_ONLY
+    if not has_profile:
+        return Fate.NO_PROFILE
+    return Fate.LONG_ID if len(user_id) > USER_ID_MAX else Fate.IDENTIFIED
+
+
+def attribute_for(cohort_name: str, taken: frozenset[str]) -> str:
+    """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique."""
+    plain = f"Mixpanel - {cohort_name}"[:ATTRIBUTE_MAX].rstrip()
+    name, number = plain, 2
+    while name in taken:
+        tail = f" {number}"
+        name, number = plain[: ATTRIBUTE_MAX - len(tail)].rstrip() + tail, number + 1
+    return name
+
+
+def attribute_problem(name: str, taken: frozenset[str]) -> str | None:
+    """Say what is wrong with an attribute's name, or None; the rules are WebEngage's."""
+    if not name.strip() or name != name.strip():
+        return "The attribute needs a name without spaces at its ends."
+    if len(name) > ATTRIBUTE_MAX:
+        return f"“{name[:60]}” has {len(name)} characters; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
+    if name.lower().startswith("we_"):
+        return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
+    if not name.isprintable():
+        return "The attribute's name has a character that cannot be shown; type it again."
+    if name in taken:
+        return f"“{name}” already belongs to another cohort of this WebEngage account; choose another name."
+    return None
+
+
+def next_beat(anchor: float, every: float, now: float) -> float:
+    """Tell the first beat after ``now``: on the grid of the anchor, missed beats merged into one."""
+    return anchor + (math.floor((now - anchor) / every) + 1) * every
+
+
+def parse_every(text: str) -> float:
+    """Read an interval such as ``2h``, ``30m``, ``1d`` or ``7200s`` as seconds; ValueError otherwise."""
+    found = re.fullmatch(r"\s*(\d{1,6})\s*([smhd])\s*", text)
+    if not found:
+        raise ValueError(f"“{text}” is not an interval such as 2h, 30m or 1d.")
+    seconds = float(int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+    if not EVERY_MIN <= seconds <= EVERY_MAX:
+        raise ValueError(f"“{text}” must lie between 5 minutes and 30 days.")
+    return seconds
+
+
+def too_many_leave(exits: int, snapshot: int, staged: int) -> str | None:
+    """Say why a plan needs a person's yes, or None: nobody read, or a fifth and a hundred leaving."""
+    if snapshot and not staged:
+        return f"Mixpanel returned nobody, but {snapshot:,} people were exported before."
+    if exits > GUARD_PEOPLE and exits > GUARD_SHARE * snapshot:
+        return f"{exits:,} of {snapshot:,} people exported before would be told they left."
+    return None
+
+
+def clock_time(at: float) -> str:
+    """Write a moment as people read it in a sentence, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

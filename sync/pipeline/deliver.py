@@ -1,0 +1,198 @@
+"""Send the batches: in doubt before each request, settled after its answer, paced by the shared meter.
+
+The store stays in this thread; a small pool only speaks HTTP. As many requests are in flight as the
+pace times the latency needs, up to 24. Killed anywhere: batches in doubt are sent again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+import orjson
+
+from sync.errors import BadBatch, LeaseLost, Wait
+from sync.model import Change, Kind, Sync
+from sync.pipeline.ends import Snooze
+from sync.pipeline.fold import opened
+from sync.pipeline.holder import Holder
+from sync.store.batches import PackedBatch, Refused
+from sync.vault import Vault
+from sync.webengage import WebEngage, payload
+
+IN_FLIGHT = 24  # requests; 490 a minute needs 8.2 for each second of latency
+READ_AT_ONCE = 64  # batches fetched from the database at a time
+TICK = 0.25  # seconds between looks at the lease while requests are in flight
+LIMIT_TRIES = 10  # refusals for the limit alone after which a run is put off
+MINUTE = 60.0  # seconds; WebEngage counts by the minute (WebEngage docs, rate limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One request: a batch or, after a refusal, a part of one. The id stays the same on every try."""
+
+    number: int
+    changes: tuple[Change, ...]
+    marks: tuple[bytes, ...]
+    request_id: str
+    tries: int = 0
+    limited: int = 0
+    ready_at: float = 0.0
+
+
+class Delivery:
+    """Everything left to send of one planned run."""
+
+    def __init__(self, holder: Holder, sync: Sync, webengage: WebEngage, vault: Vault, a_minute: int) -> None:
+        """Send this sync's changes through this client."""
+        self._holder, self._sync, self._webengage, self._vault = holder, sync, webengage, vault
+        self._store, self._run, self._a_minute = holder.store, holder.run, a_minute
+        self._flying: dict[Future[None], Parcel] = {}
+        self._ready: list[Parcel] = []
+        self._open: Counter[int] = Counter()
+        self._checked = False
+        self._delayed: BaseException | None = None
+
+    def carry(self) -> None:
+        """Send until nothing is left; what is in flight is always heard before leaving."""
+        with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="batch") as pool:
+            try:
+                while self._refill() or self._flying:
+                    self._holder.hold()
+                    self._dispatch(pool)
+                    self._gather(TICK)
+            except LeaseLost:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            except BaseException:
+                self._hear_the_rest()
+                raise
+
+    def _hear_the_rest(self) -> None:
+        """Settle what is in flight; more trouble there changes nothing, it stays in doubt."""
+        while self._flying:
+            try:
+                self._gather(TICK)
+                self._holder.hold_now()
+            except LeaseLost:
+                return
+            except Exception as trouble:  # noqa: BLE001 - the first trouble already ends the run
+                self._delayed = trouble
+
+    def _refill(self) -> bool:
+        """Fetch more batches when none is waiting; False when there is nothing left to send."""
+        if not self._ready:
+            found = self._store.batches.unsettled(self._run.id, self._open, READ_AT_ONCE)
+            self._ready = [self._parcel(batch) for batch in found]
+            self._open.update(parcel.number for parcel in self._ready)
+        return bool(self._ready)
+
+    def _parcel(self, batch: PackedBatch) -> Parcel:
+        told = tuple(opened(batch))
+        values = orjson.loads(self._vault.open_bytes(batch.sealed_values)) if batch.sealed_values else [()] * len(told)
+        changes = tuple(Change(user_id, kind, tuple(mine)) for (user_id, kind, _), mine in zip(told, values, strict=True))
+        return Parcel(batch.number, changes, tuple(mark for _, _, mark in told), uuid.uuid4().hex)
+
+    def _dispatch(self, pool: ThreadPoolExecutor) -> None:
+        """Send the next parcel in its slot, if there is one to send and a place for it."""
+        now = self._holder.now()
+        self._ready.sort(key=lambda parcel: parcel.ready_at)
+        if not self._ready or len(self._flying) >= IN_FLIGHT or self._ready[0].ready_at > now:
+            return self._idle(now)
+        at = self._store.meters.next_slot(self._sync.license_code, now)
+        if at > now + TICK:
+            return self._idle(now) if at < now + MINUTE * 2 else self._put_off(at - now)
+        parcel = self._ready.pop(0)
+        self._doubt(parcel, now)
+        self._flying[pool.submit(self._send, parcel, self._slot)] = parcel
+        return None
+
+    def _put_off(self, seconds: float) -> None:
+        raise Snooze(seconds, "WebEngage asked to wait")
+
+    def _idle(self, now: float) -> None:
+        if not self._flying:
+            ready_at = self._ready[0].ready_at if self._ready else now
+            self._holder.pause(min(TICK, max(0.01, ready_at - now)))
+
+    def _doubt(self, parcel: Parcel, now: float) -> None:
+        """Write the doubt, the lease and the slot in one transaction; only then may the request leave."""
+        with self._store.transaction():
+            self._store.batches.doubt(self._run.id, parcel.number)
+            self._store.runs.count(self._run.id, self._holder.owner, requests=1)
+            self._slot = self._store.meters.slot(self._sync.license_code, now, self._a_minute)
+
+    def _send(self, parcel: Parcel, at: float) -> None:
+        """Wait for the slot and send; runs in the pool and touches no store."""
+        self._holder.pause(at - self._holder.now())
+        if not self._holder.may_send():
+            raise Wait("The lease ran out before the request was sent.")
+        self._webengage.deliver(payload(self._sync.attribute, parcel.changes, self._sync.mapping), parcel.request_id)
+
+    def _gather(self, patience: float) -> None:
+        """Settle the answers that came."""
+        if not self._flying:
+            return
+        busy = self._ready and len(self._flying) < IN_FLIGHT and self._ready[0].ready_at <= self._holder.now()
+        for future in wait(self._flying, 0.0 if busy else patience, return_when=FIRST_COMPLETED).done:
+            parcel = self._flying.pop(future)
+            try:
+                future.result()
+            except BadBatch as problem:
+                self._halve(parcel, problem)
+            except Wait as problem:
+                self._again(parcel, problem)
+            else:
+                self._settle(parcel)
+
+    def _settle(self, parcel: Parcel) -> None:
+        """Write that WebEngage took a parcel; its batch is settled with its last part."""
+        with self._store.transaction():
+            self._store.runs.count(self._run.id, self._holder.owner, delivered=len(parcel.changes))
+            if self._store.batches.any_live(self._sync.id):
+                self._store.batches.accepted(self._sync.id, (one.user_id for one in parcel.changes))
+            self._close_part(parcel)
+
+    def _close_part(self, parcel: Parcel) -> None:
+        self._open[parcel.number] -= 1
+        if not self._open[parcel.number]:
+            self._store.batches.settle(self._run.id, parcel.number)
+            del self._open[parcel.number]
+
+    def _halve(self, parcel: Parcel, problem: BadBatch) -> None:
+        """Cut a refused parcel in two until the bad people stand alone, then note them with the reason."""
+        if not self._checked:
+            self._webengage.check()  # a wrong license may answer 400 too: then nobody here is to blame
+            self._checked = True
+        if len(parcel.changes) == 1:
+            return self._reject(parcel, problem)
+        middle = len(parcel.changes) // 2
+        for cut in (slice(0, middle), slice(middle, None)):
+            self._ready.append(replace(parcel, changes=parcel.changes[cut], marks=parcel.marks[cut],
+                                       request_id=uuid.uuid4().hex, tries=0))
+        self._open[parcel.number] += 1
+        return None
+
+    def _reject(self, parcel: Parcel, problem: BadBatch) -> None:
+        one, mark = parcel.changes[0], parcel.marks[0]
+        kept = None if one.kind is Kind.EXIT else mark
+        with self._store.transaction():
+            self._store.runs.count(self._run.id, self._holder.owner, rejected=1)
+            self._store.batches.refuse(self._run.id, self._sync.id,
+                                       [Refused(one.user_id, one.kind.value, str(problem), kept)], self._holder.now())
+            self._close_part(parcel)
+
+    def _again(self, parcel: Parcel, problem: Wait) -> None:
+        """Send the same parcel later, with the same request id; Snooze when it was tried often enough."""
+        now = self._holder.now()
+        if problem.limit:
+            pause = problem.seconds if problem.seconds is not None else MINUTE
+            self._store.meters.yield_until(self._sync.license_code, now + pause)
+            if parcel.limited >= LIMIT_TRIES or pause > self._holder.policy.longest:
+                raise Snooze(pause, str(problem))
+            self._ready.append(replace(parcel, limited=parcel.limited + 1, ready_at=now + pause))
+            return
+        pause = self._holder.policy.pause(parcel.tries + 1, problem)
+        self._ready.append(replace(parcel, tries=parcel.tries + 1, ready_at=now + pause))

@@ -1,0 +1,144 @@
+"""The companion process: queues what is due, claims runs, carries them, lets go.
+
+``python -m sync.runner`` works until SIGTERM; ``--once`` carries every due or queued run to its
+end. `schedule` only beats the drum: what is due is a row in the database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import schedule
+
+from sync.errors import CohortSyncError
+from sync.model import Run
+from sync.pipeline import Clock, Policy, Story, Tools
+from sync.service import Service, data_folder
+from sync.store import Store
+from sync.vault import Vault
+
+logger = logging.getLogger(__name__)
+LANES = 8  # runs carried at once, so that a small cohort does not wait behind a large one
+BEAT_EVERY = 2  # seconds between looks at what is due, and between signs of life
+LOOK_EVERY = 0.25  # seconds between looks at the queue: Start Sync is picked up within a second
+WORTH_WAITING = 60.0  # seconds; with --once a run that waits longer is left queued
+
+
+class Runner:
+    """One worker process; any number of them share the database."""
+
+    def __init__(self, env: Mapping[str, str], clock: Clock | None = None, policy: Policy | None = None) -> None:
+        """Work for the data folder that ``env`` names."""
+        self._env = env
+        self._folder = data_folder(env)
+        self.clock = clock or Clock(time.time, time.sleep)
+        self._policy = policy or Policy()
+        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._stop = threading.Event()
+        self._beats = schedule.Scheduler()
+        self._flying: dict[Future[None], int] = {}
+
+    def stop(self, *_: object) -> None:
+        """Ask to stop: what is in flight is settled, runs go on with the next runner."""
+        self._stop.set()
+
+    def work(self) -> None:
+        """Work until asked to stop."""
+        with Store.open(self._folder) as store, ThreadPoolExecutor(LANES, thread_name_prefix="lane") as lanes:
+            self._beats.every(BEAT_EVERY).seconds.do(self._guarded, self._beat, store)
+            self._guarded(self._beat, store)
+            logger.info("runner %s works on %s", self._name, self._folder)
+            while not self._stop.is_set():
+                self._beats.run_pending()
+                self._guarded(self._fill, store, lanes)
+                self._stop.wait(LOOK_EVERY)
+            lanes.shutdown(wait=True)
+            store.history.gone(self._name)
+
+    def once(self, only: int | None = None) -> None:
+        """Carry every due or queued run (or one) to its end; leave those that wait for minutes."""
+        with Store.open(self._folder) as store, ThreadPoolExecutor(LANES, thread_name_prefix="lane") as lanes:
+            while not self._stop.is_set():
+                self._beat(store)
+                self._fill(store, lanes, only)
+                if not self._flying and not self._worth_waiting(store, only):
+                    break
+                self._stop.wait(0.05)
+            lanes.shutdown(wait=True)
+            store.history.gone(self._name)
+
+    def _worth_waiting(self, store: Store, only: int | None) -> bool:
+        """Whether a run can go on within the minute."""
+        if only is None:
+            soonest = store.runs.soonest()
+        else:
+            run = store.runs.get(only)
+            soonest = run.not_before if run and not run.state.over and run.state.value != "held" else None
+        return soonest is not None and soonest <= self.clock.now() + WORTH_WAITING
+
+    def _beat(self, store: Store) -> None:
+        """Say that we live and queue what is due."""
+        store.history.alive(self._name, self.clock.now())
+        Service(store, self._env, self.clock.now).queue_due()
+
+    def _fill(self, store: Store, lanes: ThreadPoolExecutor, only: int | None = None) -> None:
+        """Claim runs while lanes are free."""
+        self._flying = {future: run for future, run in self._flying.items() if not future.done()}
+        while len(self._flying) < LANES:
+            owner = f"{self._name}-{uuid.uuid4().hex}"
+            run = store.runs.claim(owner, self.clock.now(), only)
+            if run is None:
+                return
+            self._flying[lanes.submit(self._carry, run, owner)] = run.id
+
+    def _carry(self, run: Run, owner: str) -> None:
+        """Carry one run in a lane, with a connection of its own; nothing leaves the lane."""
+        logger.info("run %s: begun (%s)", run.id, run.state.value)
+        with Store.open(self._folder) as store:
+            try:
+                vault = Vault.open(self._folder, self._env, True)
+                tools = Tools(vault, self.clock, self._policy, self._stop.is_set)
+                Story(store, run, owner, tools).carry()
+            except CohortSyncError as problem:
+                logger.error("run %s: %s", run.id, problem)
+            except Exception:
+                logger.exception("run %s: unexpected; its lease will end and it is tried again", run.id)
+            ended = store.runs.get(run.id)
+            logger.info("run %s: %s", run.id, ended.state.value if ended else "gone")
+
+    def _guarded(self, job: Callable[..., None], *values: object) -> None:
+        """One failing look must not end the runner: it looks again."""
+        try:
+            job(*values)
+        except Exception:
+            logger.exception("the runner could not look at its work; it will look again")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the worker from the command line; 0 done, 1 refused with one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m sync.runner", description="Carry syncs to WebEngage.")
+    parser.add_argument("--once", action="store_true", help="carry what is due or queued, then end")
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=os.environ.get("COHORT_SYNC_LOG", "INFO"), format="%(asctime)s %(levelname)s %(message)s")
+    runner = Runner(os.environ)
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, runner.stop)
+    try:
+        runner.once() if asked.once else runner.work()
+    except CohortSyncError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

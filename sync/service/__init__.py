@@ -1,0 +1,65 @@
+"""What a person can ask for: one service under the pages, the CLI and the runner's beat."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from types import TracebackType
+
+from sync.service.base import data_folder
+from sync.service.connecting import Connecting
+from sync.service.wishing import Wishing
+from sync.store import Store
+from sync.views import Health
+
+__all__ = ["Service", "data_folder"]
+
+
+class Service(Connecting, Wishing):
+    """Everything pages and CLI can do; opened for one click and closed again."""
+
+    @classmethod
+    def open(cls, env: Mapping[str, str] | None = None) -> Service:
+        """Open on the data folder the environment names; Refused when it cannot be used."""
+        env = os.environ if env is None else env
+        return cls(Store.open(data_folder(env)), env)
+
+    def health(self) -> Health:
+        """Whether the companion process works, and what needs a person."""
+        now = self._now()
+        runners, seen = self._store.history.runners(now)
+        due, oldest, held = self._store.runs.waiting(now)
+        paused = tuple(one for one in self._store.syncs.views() if one.state.value == "paused")
+        queries = tuple((one.view.id, self._store.meters.left(one.view.id, now))
+                        for one in self._store.connections.projects())
+        free = shutil.disk_usage(data_folder(self._env)).free
+        return Health(seen, runners, due, oldest, held, paused, queries, self._store.batches.live_count(), free, now)
+
+    def queue_due(self) -> int:
+        """Queue a run for every dynamic sync whose beat has come; tell how many."""
+        queued = 0
+        now = self._now()
+        for sync in self._store.syncs.due(now):
+            with self._store.transaction():
+                # A beat farther away than the interval means the clock was set back: only move it.
+                come = sync.next_run_at is not None and sync.next_run_at <= now
+                run_id = self._store.runs.enqueue(sync.id, "refresh", now) if come else None
+                self._store.syncs.beat(sync, now)
+                if run_id is not None:
+                    queued += 1
+                    self._tell("The refresh is due.", sync.id, run_id)
+        return queued
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._store.close()
+
+    def __enter__(self) -> Service:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Close, whatever happened."""
+        self.close()

@@ -1,0 +1,86 @@
+"""What every part of the service shares: the store, the vault, the time and the clients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sync.errors import Refused, Wait
+from sync.mixpanel import Mixpanel
+from sync.model import Account, Project, Sync, clock_time
+from sync.store import Store
+from sync.store.connections import SealedProject
+from sync.vault import Vault
+from sync.webengage import WebEngage
+
+ASK_SECONDS = 130.0  # a person waits in front of the page: longer than the App API's deadline, not the Query API's
+
+
+def data_folder(env: Mapping[str, str]) -> Path:
+    """The folder of app.db and secret.key."""
+    return Path(env.get("COHORT_SYNC_DATA") or "data")
+
+
+class Base:
+    """The ground the parts of the service stand on."""
+
+    def __init__(self, store: Store, env: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
+        """Work on this store."""
+        self._store, self._env, self._now = store, env, now
+
+    def _vault(self) -> Vault:
+        stored = bool(self._store.connections.projects() or self._store.connections.accounts())
+        return Vault.open(data_folder(self._env), self._env, stored)
+
+    def _sealed_project(self, project_id: int | None) -> SealedProject:
+        """The project meant: the named one, or the only one."""
+        known = self._store.connections.projects()
+        if project_id is not None:
+            known = tuple(one for one in known if one.view.id == project_id)
+        if not known:
+            which = "No Mixpanel project is connected yet" if project_id is None else (
+                f"Mixpanel project {project_id} is not connected")
+            raise Refused(f"{which}; connect it under Integrations.")
+        if len(known) > 1:
+            raise Refused("Several Mixpanel projects are connected; say which one with --project.")
+        return known[0]
+
+    def _mixpanel(self, sealed: SealedProject) -> Mixpanel:
+        view = sealed.view
+        secret = self._vault().open_sealed(sealed.sealed or "")
+        return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), timeout=ASK_SECONDS)
+
+    def _webengage(self, license_code: str) -> WebEngage:
+        sealed = self._store.connections.account(license_code)
+        if sealed is None:
+            raise Refused(f"WebEngage account {license_code} is not connected; connect it under Integrations.")
+        return WebEngage(Account(license_code, self._vault().open_sealed(sealed.sealed or ""), sealed.view.data_center))
+
+    def _sync(self, sync_id: int) -> Sync:
+        found = self._store.syncs.get(sync_id)
+        if found is None:
+            raise Refused(f"There is no sync {sync_id}; look at the list of syncs.")
+        return found
+
+    def _tell(self, what: str, sync_id: int | None = None, run_id: int | None = None) -> None:
+        self._store.history.tell(what, self._now(), sync_id, run_id)
+
+    @contextmanager
+    def _query(self, project_id: int) -> Iterator[None]:
+        """Take one of the project's queries; Refused with the time when none is left."""
+        now = self._now()
+        ticket = self._store.meters.take_query(project_id, now, later_page=False)
+        if ticket.id is None:
+            what = "hourly limit of queries is used up" if ticket.limit == "hourly" else "five queries at once are busy"
+            raise Refused(f"Mixpanel's {what}; ask again at {clock_time(now + ticket.wait)}.")
+        try:
+            yield
+        except Wait as problem:
+            if problem.limit == "hourly":
+                until = now + problem.seconds if problem.seconds else self._store.meters.free_again(project_id, now)
+                self._store.meters.hush(project_id, until, pages_count=False)
+            raise
+        finally:
+            self._store.meters.landed(ticket)

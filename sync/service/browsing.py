@@ -1,0 +1,152 @@
+"""Look at cohorts before anything is sent: the list, the preview, the proposal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import orjson
+
+from sync.errors import ApiError, Refused
+from sync.model import (BATCH_SIZE, TWO_HOURS, Fate, Member, Mode, Page, attribute_for, attribute_problem)
+from sync.service.base import Base
+from sync.store.meters import BATCHES_A_MINUTE
+from sync.views import CohortList, CohortView, Preview, Proposal, Sample
+
+LIST_FRESH = 300.0  # seconds a list of cohorts is shown without asking again
+PREVIEW_FRESH = 600.0  # seconds a preview is shown without asking again
+SAMPLES = 20  # members of each kind shown in a preview
+
+
+class Browsing(Base):
+    """Cohorts as people see them."""
+
+    def cohorts(self, project_id: int | None = None, fresh: bool = False) -> CohortList:
+        """The project's cohorts: as last read when that is recent, read anew otherwise.
+
+        When Mixpanel cannot be asked, the last reading is shown together with the problem; only
+        without any reading is the problem raised.
+        """
+        sealed = self._sealed_project(project_id)
+        read_at, problem = self._store.connections.cohorts_read_at(sealed.view.id), None
+        if fresh or read_at is None or not 0 <= self._now() - read_at < LIST_FRESH:
+            try:
+                read_at = self._read_cohorts(sealed.view.id)
+            except (ApiError, Refused) as trouble:
+                if read_at is None:
+                    raise
+                problem = str(trouble)
+        return CohortList(self._store.connections.cohorts(sealed.view.id), read_at, problem)
+
+    def _read_cohorts(self, project_id: int) -> float:
+        client = self._mixpanel(self._sealed_project(project_id))
+        with self._query(project_id):
+            listed = client.cohorts()
+        now = self._now()
+        with self._store.transaction():
+            self._store.connections.save_cohorts(project_id, listed, now)
+            for one in listed:
+                known = self._store.syncs.of_cohort(project_id, one.id)
+                if known and known.cohort_name != one.name:
+                    self._store.syncs.renamed(known.id, one.name)
+        return now
+
+    def cohort(self, project_id: int | None, cohort_id: int) -> CohortView:
+        """One cohort; Refused when Mixpanel does not list it."""
+        for fresh in (False, True):
+            listed = self.cohorts(project_id, fresh=fresh)
+            for one in listed.cohorts:
+                if one.id == cohort_id:
+                    return one
+        raise Refused(f"Mixpanel does not list a cohort {cohort_id} in this project; "
+                      "it was deleted, or it must be shared with the project.")
+
+    def exportable(self, project_id: int | None, cohort_id: int) -> CohortView:
+        """One cohort that can be exported; Refused for a group cohort."""
+        found = self.cohort(project_id, cohort_id)
+        if found.group:
+            raise Refused(f"“{found.name}” is a cohort of groups, not of people, so it cannot be exported to WebEngage; "
+                          "choose a cohort of users.")
+        return found
+
+    def refresh_count(self, project_id: int | None, cohort_id: int) -> int:
+        """Count a cohort anew, by its preview."""
+        return self.preview(project_id, cohort_id, fresh=True).total
+
+    def preview(self, project_id: int | None, cohort_id: int, fresh: bool = False) -> Preview:
+        """Who would go to WebEngage: two queries, none when a recent answer is at hand."""
+        project = self._sealed_project(project_id).view.id
+        cohort = self.exportable(project, cohort_id)
+        kept = self._store.connections.preview(project, cohort_id)
+        if kept and not fresh:
+            found = _kept_preview(kept)
+            if 0 <= self._now() - found.read_at < PREVIEW_FRESH:
+                return self._current(project, found)
+        return self._ask_preview(project, cohort)
+
+    def _ask_preview(self, project_id: int, cohort: CohortView) -> Preview:
+        client = self._mixpanel(self._sealed_project(project_id))
+        with self._query(project_id):
+            known = client.page(cohort.id, 0, None, all_users=False, properties=())
+        with self._query(project_id):
+            everyone = client.page(cohort.id, 0, None, all_users=True, properties=(), trimmed=False)
+        found = _preview_of(cohort, known, everyone, self._now())
+        self._store.connections.save_preview(project_id, cohort.id, orjson.dumps(asdict(found)).decode(), found.total)
+        return self._current(project_id, found)
+
+    def _current(self, project_id: int, found: Preview) -> Preview:
+        """Add what changes by the minute: who was exported before, and what is left of the hour."""
+        sync = self._store.syncs.of_cohort(project_id, found.cohort_id)
+        before = self._store.snapshot.size(sync.id) if sync else 0
+        return replace(found, exported_before=before, queries_left=self._store.meters.left(project_id, self._now()))
+
+    def proposal(self, project_id: int | None, cohort_id: int) -> Proposal:
+        """How a cohort would be exported, before the person changes anything."""
+        project = self._sealed_project(project_id).view.id
+        cohort = self.exportable(project, cohort_id)
+        sync = self._store.syncs.of_cohort(project, cohort_id)
+        if sync:
+            return Proposal(sync.attribute, True, sync.mode, sync.every or TWO_HOURS, sync.license_code)
+        accounts = self._store.connections.accounts()
+        license_code = accounts[0].view.license_code if accounts else None
+        taken = self._store.syncs.taken(license_code) if license_code else frozenset()
+        return Proposal(attribute_for(cohort.name, taken), False, Mode.DYNAMIC, TWO_HOURS, license_code)
+
+    def attribute_problem(self, project_id: int | None, cohort_id: int, name: str) -> str | None:
+        """What is wrong with an attribute's name for this cohort, or None."""
+        project = self._sealed_project(project_id).view.id
+        sync = self._store.syncs.of_cohort(project, cohort_id)
+        if sync:
+            return None if name == sync.attribute else (
+                f"This cohort already goes to “{sync.attribute}”; an attribute is permanent after its first export.")
+        accounts = self._store.connections.accounts()
+        taken = self._store.syncs.taken(accounts[0].view.license_code) if accounts else frozenset()
+        return attribute_problem(name, taken)
+
+
+def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> Preview:
+    """Put the two first pages together; exact when they hold the whole cohort."""
+    with_profile = known.total if known.total is not None else len(known.members)
+    total = max(everyone.total if everyone.total is not None else len(everyone.members), with_profile)
+    devices = sum(1 for one in known.members if one.fate is Fate.DEVICE_ONLY)
+    invalid = sum(1 for one in known.members if one.fate.invalid)
+    bare = sum(1 for one in known.members if one.fate is Fate.NO_PROFILE)
+    identified = max(0, with_profile - devices - invalid - bare)
+    batches = -(-identified // BATCH_SIZE)
+    return Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
+                   len(known.members) >= with_profile, _sample(known.members, everyone.members), 0, now, batches,
+                   batches * 60.0 / BATCHES_A_MINUTE, 0)
+
+
+def _sample(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sample, ...]:
+    """A few members of each kind; never more than their ids."""
+    seen = {one.id for one in known}
+    going = [one for one in known if one.fate is Fate.IDENTIFIED]
+    staying = [one for one in known if one.fate is not Fate.IDENTIFIED]
+    staying += [one for one in everyone if one.fate is not Fate.IDENTIFIED and one.id not in seen]
+    return tuple(Sample(one.id[:200], one.fate) for one in going[:SAMPLES] + staying[:SAMPLES])
+
+
+def _kept_preview(text: str) -> Preview:
+    values = orjson.loads(text)
+    values["sample"] = tuple(Sample(one["id"], Fate(one["fate"])) for one in values["sample"])
+    return Preview(**values)

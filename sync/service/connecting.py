@@ -1,0 +1,97 @@
+"""Connect and disconnect the two sides; nothing is stored before the check succeeded."""
+
+from __future__ import annotations
+
+from sync import mixpanel, webengage
+from sync.errors import FixSettings, Refused
+from sync.mixpanel import Mixpanel
+from sync.model import Account, Project, Role
+from sync.service.base import ASK_SECONDS, Base
+from sync.store.connections import SealedAccount, SealedProject
+from sync.views import AccountView, ProjectView, SyncView
+from sync.webengage import WebEngage
+
+TAIL = 4  # characters of a secret people may see, to recognise it
+TAIL_FROM = 12  # characters a secret must have before any of it is shown
+
+
+def tail(secret: str) -> str:
+    """The end of a secret, when that gives nothing away."""
+    return secret[-TAIL:] if len(secret) >= TAIL_FROM else ""
+
+
+class Connecting(Base):
+    """Mixpanel projects and WebEngage accounts."""
+
+    def projects(self) -> tuple[ProjectView, ...]:
+        """The connected Mixpanel projects."""
+        return tuple(one.view for one in self._store.connections.projects())
+
+    def accounts(self) -> tuple[AccountView, ...]:
+        """The connected WebEngage accounts, the one connected last first."""
+        return tuple(one.view for one in self._store.connections.accounts())
+
+    def connect_mixpanel(self, project_id: int, username: str, secret: str, region: str) -> ProjectView:
+        """Check a service account with Mixpanel and store it; a proven non-admin is Refused."""
+        username, secret, region = username.strip(), secret.strip(), region.strip()
+        if not username or not secret:
+            raise Refused("Enter the service account's username and secret.", "secret" if username else "username")
+        mixpanel.base_url(region)
+        checked = Mixpanel(Project(project_id, "", username, secret, region), timeout=ASK_SECONDS).check()
+        if checked.role is Role.BELOW:
+            raise Refused(f"Only a project admin may enable the integration: {checked.note}", "username")
+        view = ProjectView(project_id, checked.name or f"Project {project_id}", username, region, checked.role,
+                           checked.note, self._now(), tail(secret))
+        self._store.connections.save_project(SealedProject(view, self._vault().seal(secret)))
+        self._tell(f"Mixpanel project {view.name} connected.")
+        return view
+
+    def connect_webengage(self, license_code: str, api_key: str, data_center: str) -> AccountView:
+        """Check an API key with WebEngage, without writing anything there, and store it."""
+        account = Account(webengage.license_of(license_code), api_key.strip(), data_center.strip())
+        if not account.api_key:
+            raise Refused("Enter the API key.", "api_key")
+        WebEngage(account).check()
+        view = AccountView(account.license_code, account.data_center, self._now(), tail(account.api_key))
+        self._store.connections.save_account(SealedAccount(view, self._vault().seal(account.api_key)))
+        self._tell(f"WebEngage account {view.license_code} connected.")
+        return view
+
+    def check_mixpanel(self, project_id: int) -> ProjectView:
+        """Check a stored service account again."""
+        sealed = self._sealed_project(project_id)
+        view = sealed.view
+        return self.connect_mixpanel(view.id, view.username, self._vault().open_sealed(sealed.sealed or ""), view.region)
+
+    def check_webengage(self, license_code: str) -> AccountView:
+        """Check a stored API key again."""
+        sealed = self._store.connections.account(license_code)
+        if sealed is None:
+            raise FixSettings(f"WebEngage account {license_code} is not connected; connect it under Integrations.")
+        key = self._vault().open_sealed(sealed.sealed or "")
+        return self.connect_webengage(license_code, key, sealed.view.data_center)
+
+    def affected(self, project_id: int | None = None, license_code: str | None = None) -> tuple[SyncView, ...]:
+        """The syncs a disconnect would pause."""
+        return tuple(one for one in self._store.syncs.views(project_id, license_code) if one.state.value == "active")
+
+    def disconnect_mixpanel(self, project_id: int) -> tuple[SyncView, ...]:
+        """Forget a project's secret and pause its syncs, which are answered."""
+        with self._store.transaction():
+            paused = self.affected(project_id=project_id)
+            self._pause_all(paused, "Mixpanel was disconnected; connect it again, then resume.")
+            self._store.connections.forget_project(project_id)
+        return paused
+
+    def disconnect_webengage(self, license_code: str) -> tuple[SyncView, ...]:
+        """Forget an account's key and pause its syncs, which are answered."""
+        with self._store.transaction():
+            paused = self.affected(license_code=license_code)
+            self._pause_all(paused, "WebEngage was disconnected; connect it again, then resume.")
+            self._store.connections.forget_account(license_code)
+        return paused
+
+    def _pause_all(self, syncs: tuple[SyncView, ...], reason: str) -> None:
+        for one in syncs:
+            self._store.syncs.pause(one.id, reason)
+            self._tell(reason, one.id)

@@ -1,0 +1,206 @@
+"""What a person can ask of syncs and runs; each wish is one short transaction, the runner does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sync.errors import Refused
+from sync.model import EVERY_MAX, EVERY_MIN, TWO_HOURS, Kind, Mode, Run, RunState, Sync, SyncState, attribute_for
+from sync.model import attribute_problem as problem_of
+from sync.service.browsing import Browsing
+from sync.store.syncs import Wish
+from sync.views import CohortView, Event, ExportRow, Refusal, Started, SyncView
+
+OPERATIONS = {Kind.ENTER: "add", Kind.UPDATE: "update", Kind.EXIT: "remove"}
+OUTCOMES = {"pending": "not sent", "doubt": "in doubt", "settled": "accepted"}
+
+
+class Wishing(Browsing):
+    """Exports, pauses, cancels and approvals; and the history."""
+
+    def export(self, project_id: int | None, cohort_id: int, mode: Mode, attribute: str | None = None,
+               every: float | None = None, dry: bool = False) -> Started:
+        """Start Sync: make or change the cohort's sync and queue a run, in one transaction.
+
+        Pressed twice, in two tabs, by two people: one run; ``started`` tells who was first.
+        """
+        project = self._sealed_project(project_id).view.id
+        cohort = self.exportable(project, cohort_id)
+        with self._store.transaction():
+            wish = self._wish(project, cohort, mode, attribute, every)
+            known = self._store.syncs.of_cohort(project, cohort_id)
+            busy = self._store.runs.active(known.id) if known else None
+            if busy:
+                return Started(busy.sync_id, busy.id, False)
+            sync_id = self._store.syncs.save(wish, self._now())
+            run_id = self._store.runs.enqueue(sync_id, "export", self._now(), dry=dry)
+            assert run_id is not None  # no run was active, and the write lock is ours
+            self._tell(f"Export asked for: {mode.value}, attribute “{wish.attribute}”.", sync_id, run_id)
+        return Started(sync_id, run_id, True)
+
+    def _wish(self, project_id: int, cohort: CohortView, mode: Mode, attribute: str | None, every: float | None) -> Wish:
+        known = self._store.syncs.of_cohort(project_id, cohort.id)
+        license_code = known.license_code if known else self._only_account()
+        if known and self._store.connections.account(license_code) is None:
+            raise Refused(f"WebEngage account {license_code}, where this cohort goes, is not connected; "
+                          "connect it under Integrations.")
+        taken = self._store.syncs.taken(license_code, known.id if known else None)
+        name = attribute if attribute is not None else (known.attribute if known else attribute_for(cohort.name, taken))
+        trouble = (self.attribute_problem(project_id, cohort.id, name) if known else problem_of(name, taken))
+        if trouble:
+            raise Refused(trouble, "attribute")
+        if every is not None and not EVERY_MIN <= every <= EVERY_MAX:
+            raise Refused("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
+        beat = (every or TWO_HOURS) if mode is Mode.DYNAMIC else None
+        return Wish(project_id, cohort.id, cohort.name, license_code, name, mode, beat)
+
+    def _only_account(self) -> str:
+        accounts = self._store.connections.accounts()
+        if not accounts:
+            raise Refused("No WebEngage account is connected yet; connect it under Integrations.")
+        return accounts[0].view.license_code
+
+    def syncs(self, project_id: int | None = None) -> tuple[SyncView, ...]:
+        """The syncs, newest first."""
+        return self._store.syncs.views(project_id)
+
+    def sync(self, sync_id: int) -> SyncView:
+        """One sync; Refused when there is none."""
+        self._sync(sync_id)
+        return self._store.syncs.views(sync_id=sync_id)[0]
+
+    def sync_now(self, sync_id: int, purpose: str = "refresh") -> Started:
+        """Refresh a sync at once; an active run counts as that."""
+        with self._store.transaction():
+            sync = self._sync(sync_id)
+            if sync.state is SyncState.PAUSED:
+                raise Refused("This sync is paused; resume it first.")
+            run_id = self._store.runs.enqueue(sync_id, purpose, self._now())
+            if run_id is None:
+                active = self._store.runs.active(sync_id)
+                return Started(sync_id, active.id if active else 0, False)
+            self._tell("Refresh asked for.", sync_id, run_id)
+        return Started(sync_id, run_id, True)
+
+    def retry_rejected(self, sync_id: int) -> Started:
+        """Try everyone rejected once more, with the next reading of the cohort."""
+        with self._store.transaction():
+            self._store.batches.forgive(self._sync(sync_id).id)
+            return self.sync_now(sync_id, "retry")
+
+    def resync(self, sync_id: int) -> Started:
+        """Doubt everyone, so that all members are told anew."""
+        return self.sync_now(sync_id, "resync")
+
+    def pause(self, sync_id: int) -> None:
+        """Stop refreshing, and end a run under way after what is in flight."""
+        with self._store.transaction():
+            self._sync(sync_id)
+            if not self._store.syncs.pause(sync_id, "Paused by a person."):
+                raise Refused("This sync is finished, so there is nothing to pause.")
+            self._tell("Paused by a person.", sync_id)
+            active = self._store.runs.active(sync_id)
+            if active:
+                self._cancel(active)
+
+    def resume(self, sync_id: int) -> None:
+        """Go on: the next beat comes as before, and what a failure or pause left open runs now."""
+        with self._store.transaction():
+            sync = self._sync(sync_id)
+            if sync.state is not SyncState.PAUSED:
+                raise Refused(f"This sync is {sync.state.value}, so there is nothing to resume.")
+            self._store.syncs.resume(sync, self._now())
+            self._store.runs.enqueue(sync_id, "refresh", self._now())
+            self._tell("Resumed by a person.", sync_id)
+
+    def stop(self, sync_id: int, clear: bool = False) -> Started | None:
+        """Never refresh again; with ``clear`` everyone exported is told ``false`` first."""
+        with self._store.transaction():
+            sync = self._sync(sync_id)
+            active = self._store.runs.active(sync_id)
+            if active and clear:
+                raise Refused("A run is under way; cancel it first, then stop and clear.")
+            if active:
+                self._cancel(active)
+            self._store.syncs.end(sync.id)
+            self._tell("Stopped by a person" + (", clearing WebEngage." if clear else "."), sync_id)
+            run_id = self._store.runs.enqueue(sync_id, "clear", self._now()) if clear else None
+        return Started(sync_id, run_id, True) if run_id else None
+
+    def change_interval(self, sync_id: int, seconds: float) -> None:
+        """Refresh a dynamic sync this often from now on."""
+        if not EVERY_MIN <= seconds <= EVERY_MAX:
+            raise Refused("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
+        if self._sync(sync_id).mode is not Mode.DYNAMIC:
+            raise Refused("A one-time export is never refreshed, so it has no interval.", "every")
+        self._store.syncs.set_interval(sync_id, seconds, self._now())
+
+    def runs(self, sync_id: int | None = None, state: RunState | None = None, limit: int = 25,
+             offset: int = 0, project_id: int | None = None) -> tuple[Run, ...]:
+        """Runs, newest first."""
+        return self._store.runs.list(sync_id, state.value if state else None, limit, offset, project_id)
+
+    def count_runs(self, sync_id: int | None = None, state: RunState | None = None) -> int:
+        """How many runs there are."""
+        return self._store.runs.total(sync_id, state.value if state else None)
+
+    def run(self, run_id: int) -> Run:
+        """One run; Refused when there is none."""
+        found = self._store.runs.get(run_id)
+        if found is None:
+            raise Refused(f"There is no run {run_id}; look at the list of runs.")
+        return found
+
+    def cancel(self, run_id: int) -> None:
+        """End a run: at once when nothing was sent, otherwise after what is in flight."""
+        with self._store.transaction():
+            run = self.run(run_id)
+            if run.state.over:
+                raise Refused(f"Run {run_id} has already {run.state.value}.")
+            self._cancel(run)
+
+    def _cancel(self, run: Run) -> None:
+        self._tell("Cancel asked for.", run.sync_id, run.id)
+        if self._store.runs.cancel_untouched(run.id, self._now()):
+            self._store.staged.clear(run.id)
+            self._tell("Cancelled before anything was sent.", run.sync_id, run.id)
+        else:
+            self._store.runs.want_cancel(run.id)
+
+    def approve(self, run_id: int, always: bool = False) -> None:
+        """Say yes to a held run; ``always`` lifts the guard of its sync for good."""
+        with self._store.transaction():
+            run = self.run(run_id)
+            if not self._store.runs.approve(run_id, self._now()):
+                raise Refused(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
+            if always:
+                self._store.syncs.lift_guard(run.sync_id)
+            self._tell("Approved by a person" + (", now and always." if always else "."), run.sync_id, run_id)
+
+    def events(self, run_id: int) -> tuple[Event, ...]:
+        """A run's story, oldest first."""
+        return self._store.history.of_run(run_id)
+
+    def refusals(self, run_id: int, limit: int = 1000) -> tuple[Refusal, ...]:
+        """Who was not taken in a run, with the reason."""
+        return self._store.batches.refusals(run_id, limit)
+
+    def export_rows(self, run_id: int) -> Iterator[ExportRow]:
+        """A run's people for the CSV: add, update, remove; and no-op for those unchanged in the last run."""
+        run = self.run(run_id)
+        refused = {one.user_id: one for one in self.refusals(run_id, 1_000_000)}
+        told: set[str] = set()
+        for user_id, kind, state in self._store.batches.people(run_id):
+            told.add(user_id)
+            one = refused.pop(user_id, None)
+            yield ExportRow(user_id, OPERATIONS[kind], one.outcome if one else OUTCOMES[state], one.reason if one else "")
+        for one in refused.values():
+            yield ExportRow(one.user_id, "none", one.outcome, one.reason)
+        yield from self._unchanged(run, told)
+
+    def _unchanged(self, run: Run, told: set[str]) -> Iterator[ExportRow]:
+        sync: Sync = self._sync(run.sync_id)
+        if sync.last_run_id == run.id and run.state is RunState.SUCCEEDED:
+            for user_id in self._store.snapshot.people(run.sync_id):
+                if user_id not in told:
+                    yield ExportRow(user_id, "no-op", "unchanged", "")

@@ -1,0 +1,144 @@
+"""Changes on their way, one row a request: pending, in doubt, settled; and who was refused.
+
+A batch in doubt counts everyone in it as in doubt, until it settles or its run ends and the doubt
+moves into the snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sync.members import unpack
+from sync.model import Kind
+from sync.store.database import Row, Table, immediate
+from sync.views import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """The changes of one request: packed ids and kinds, marks in the same order, sealed values."""
+
+    number: int
+    people: int
+    members: bytes
+    marks: bytes
+    sealed_values: bytes | None
+    state: str = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One person a run could not tell about: rejected by WebEngage, or invalid and never sent."""
+
+    user_id: str
+    kind: str
+    reason: str
+    mark: bytes | None
+
+
+def _batch(row: Row) -> PackedBatch:
+    return PackedBatch(row["number"], row["people"], row["members"], row["marks"], row["sealed_values"], row["state"])
+
+
+class Batches(Table):
+    """The batches and refusals of runs."""
+
+    def add(self, run_id: int, batches: Iterable[PackedBatch]) -> None:
+        """Write planned batches."""
+        with immediate(self._plain):
+            self._plain.executemany(
+                "insert into batch (run_id, number, people, members, marks, sealed_values) values (?, ?, ?, ?, ?, ?)",
+                ((run_id, b.number, b.people, b.members, b.marks, b.sealed_values) for b in batches))
+
+    def clear(self, run_id: int) -> None:
+        """Forget a run's batches."""
+        self._do("delete from batch where run_id = ?", (run_id,))
+
+    def unsettled(self, run_id: int, besides: Iterable[int], most: int) -> tuple[PackedBatch, ...]:
+        """The next batches to send, the doubtful ones of an earlier attempt included."""
+        away = set(besides)
+        rows = self._all("select * from batch where run_id = ? and state <> 'settled' order by number limit ?",
+                         (run_id, most + len(away)))
+        return tuple(_batch(row) for row in rows if row["number"] not in away)[:most]
+
+    def left(self, run_id: int) -> int:
+        """How many batches are not settled."""
+        return int(self._value("select count(*) from batch where run_id = ? and state <> 'settled'", (run_id,)))
+
+    def doubt(self, run_id: int, number: int) -> None:
+        """Mark a batch before its request leaves."""
+        self._do("update batch set state = 'doubt' where run_id = ? and number = ? and state = 'pending'", (run_id, number))
+
+    def settle(self, run_id: int, number: int) -> None:
+        """Mark a batch WebEngage answered, and drop the values it carried."""
+        self._do("update batch set state = 'settled', sealed_values = null where run_id = ? and number = ?", (run_id, number))
+
+    def told(self, run_id: int) -> Iterator[PackedBatch]:
+        """The batches that left: settled or in doubt."""
+        rows = self._plain.execute("select * from batch where run_id = ? and state <> 'pending' order by number", (run_id,))
+        return (_batch(row) for row in rows)
+
+    def all(self, run_id: int) -> Iterator[PackedBatch]:
+        """Every batch of a run, in order."""
+        return (_batch(row) for row in
+                self._plain.execute("select * from batch where run_id = ? order by number", (run_id,)))
+
+    def drop_unsent(self, run_id: int) -> None:
+        """Drop the values of a run that ended; its batches stay for the history."""
+        self._do("update batch set sealed_values = null where run_id = ? and sealed_values is not null", (run_id,))
+
+    def refuse(self, run_id: int, sync_id: int, refused: Iterable[Refused], now: float) -> None:
+        """Note who was refused; a rejected one is not tried again with the same content."""
+        with immediate(self._plain):
+            for one in refused:
+                live = int(one.kind != "invalid")
+                if live:
+                    self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live",
+                                        (sync_id, one.user_id))
+                self._plain.execute(
+                    "insert or replace into refusal (run_id, sync_id, user_id, kind, reason, mark, at, live) "
+                    "values (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (run_id, sync_id, one.user_id, one.kind, one.reason, one.mark, now, live))
+
+    def accepted(self, sync_id: int, user_ids: Iterable[str]) -> None:
+        """Forget earlier rejections of people WebEngage took now."""
+        self._plain.executemany("update refusal set live = 0 where sync_id = ? and user_id = ? and live",
+                                ((sync_id, user_id) for user_id in user_ids))
+
+    def any_live(self, sync_id: int) -> bool:
+        """Whether anyone of this sync stands rejected."""
+        return bool(self._value("select exists (select 1 from refusal where sync_id = ? and live)", (sync_id,)))
+
+    def forgive(self, sync_id: int) -> int:
+        """Let everyone rejected be tried again by the next run; tell how many."""
+        return self._do("update refusal set live = 0 where sync_id = ? and live", (sync_id,))
+
+    def rejected_ids(self, run_id: int) -> frozenset[str]:
+        """Who WebEngage rejected in this run."""
+        rows = self._all("select user_id from refusal where run_id = ? and kind <> 'invalid'", (run_id,))
+        return frozenset(row[0] for row in rows)
+
+    def totals(self, run_id: int) -> tuple[int, int]:
+        """How many people of a run were accepted and how many rejected; a batch sent twice counts once."""
+        settled = self._value("select coalesce(sum(people), 0) from batch where run_id = ? and state = 'settled'", (run_id,))
+        rejected = self._value("select count(*) from refusal where run_id = ? and kind <> 'invalid'", (run_id,))
+        return max(0, int(settled) - int(rejected)), int(rejected)
+
+    def refusals(self, run_id: int, limit: int) -> tuple[Refusal, ...]:
+        """Who was not taken in a run, with the reason."""
+        rows = self._all("select user_id, kind, reason from refusal where run_id = ? order by reason, user_id limit ?",
+                         (run_id, limit))
+        return tuple(Refusal(r["user_id"], r["kind"], "invalid" if r["kind"] == "invalid" else "rejected", r["reason"])
+                     for r in rows)
+
+    def live_count(self) -> int:
+        """How many people stand rejected in all syncs."""
+        return int(self._value("select count(*) from refusal where live"))
+
+    def people(self, run_id: int) -> Iterator[tuple[str, Kind, str]]:
+        """Everyone a run had something to tell about: id, kind, and their batch's state."""
+        for batch in self.all(run_id):
+            ids, kinds = unpack(batch.members)
+            for user_id, kind in zip(ids, kinds, strict=True):
+                yield user_id, Kind(kind), batch.state

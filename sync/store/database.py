@@ -1,0 +1,134 @@
+"""The SQLite file: opened safely by many processes, written in short immediate transactions."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from sync.errors import Refused
+from sync.migrations import migrations
+
+BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
+OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; others try at the same time
+
+Row = sqlite3.Row
+
+
+def connect(folder: Path) -> Database:
+    """Open (or create) the database of a data folder, at the newest schema, in WAL mode.
+
+    Raises Refused in one plain sentence when the folder cannot be written or the file is no
+    database of ours; nothing is changed then.
+    """
+    path = folder / "app.db"
+    try:
+        _private_file(folder, path)
+        return _opened(path)
+    except OSError as problem:
+        raise Refused(f"The data folder {folder} cannot be written ({problem.strerror}); "
+                      "make it writable or set COHORT_SYNC_DATA to another folder.") from problem
+    except sqlite3.DatabaseError as problem:
+        raise Refused(f"{path} cannot be opened as a database ({problem}); "
+                      "restore a backup or move the file away.") from problem
+
+
+def _private_file(folder: Path, path: Path) -> None:
+    """Make folder (0700) and file (0600) before SQLite would make them readable for others."""
+    if not folder.exists():
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    if not os.access(path, os.W_OK) or not os.access(folder, os.W_OK):
+        raise PermissionError(13, "Permission denied")
+
+
+def _opened(path: Path) -> Database:
+    """Connect, migrate under a lock, switch to WAL."""
+    plain = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    plain.row_factory = sqlite3.Row
+    db = Database(plain, execute_plugins=False)
+    plain.execute("pragma foreign_keys = on")
+    # FULL: a doubt must survive a power cut before its request leaves (docs/decisions.md).
+    plain.execute("pragma synchronous = full")
+    if _needs_setup(plain):
+        _set_up(plain, db)
+    return db
+
+
+def _needs_setup(plain: sqlite3.Connection) -> bool:
+    """Tell whether the schema is missing or old."""
+    known = plain.execute("select count(*) from sqlite_master where name = '_sqlite_migrations'").fetchone()[0]
+    if not known:
+        return True
+    applied = plain.execute("select count(*) from _sqlite_migrations").fetchone()[0]
+    return bool(applied < _migrations_known())
+
+
+@cache
+def _migrations_known() -> int:
+    """Count the migrations this version knows."""
+    return len(migrations.pending(Database(memory=True)))
+
+
+def _set_up(plain: sqlite3.Connection, db: Database) -> None:
+    """Apply what is pending; several processes may try at once and one does it."""
+    plain.execute("pragma auto_vacuum = incremental")
+    with immediate(plain):
+        migrations.apply(db)
+    for turn in range(OPEN_TRIES):
+        try:
+            plain.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError:
+            time.sleep(0.05 * (turn + 1))
+    raise sqlite3.OperationalError("the file stayed locked while it was set up")
+
+
+@contextmanager
+def immediate(plain: sqlite3.Connection) -> Iterator[None]:
+    """Hold the write lock from the first statement on, so that read-then-write cannot be overtaken.
+
+    Nested use joins the outer transaction. Killed inside: nothing of it happened.
+    """
+    if plain.in_transaction:
+        yield
+        return
+    plain.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        plain.rollback()
+        raise
+    plain.commit()
+
+
+class Table:
+    """What the parts of the store share: a connection and three ways to ask it."""
+
+    def __init__(self, plain: sqlite3.Connection) -> None:
+        """Speak through this connection."""
+        self._plain = plain
+
+    def _all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        return self._plain.execute(sql, values).fetchall()
+
+    def _one(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
+        rows = self._all(sql, values)
+        return rows[0] if rows else None
+
+    def _value(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+        row = self._one(sql, values)
+        return row[0] if row else None
+
+    def _do(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+        """Write, and tell how many rows it touched."""
+        with immediate(self._plain):
+            return self._plain.execute(sql, values).rowcount

@@ -1,0 +1,35 @@
+"""What happened, for people (append only), and who works."""
+
+from __future__ import annotations
+
+from sync.store.database import Table
+from sync.views import RUNNER_SILENT, Event
+
+
+class History(Table):
+    """Events and runners."""
+
+    def tell(self, what: str, now: float, sync_id: int | None = None, run_id: int | None = None) -> None:
+        """Add one line to the history."""
+        self._do("insert into event (at, sync_id, run_id, what) values (?, ?, ?, ?)", (now, sync_id, run_id, what))
+
+    def of_run(self, run_id: int) -> tuple[Event, ...]:
+        """Everything said about a run, oldest first."""
+        rows = self._all("select at, sync_id, run_id, what from event where run_id = ? order by id", (run_id,))
+        return tuple(Event(*row) for row in rows)
+
+    def alive(self, runner: str, now: float) -> None:
+        """Say that this runner works; forget those long gone."""
+        self._do("insert into runner (id, seen_at) values (?, ?) on conflict (id) do update set seen_at = excluded.seen_at",
+                 (runner, now))
+        self._do("delete from runner where seen_at < ?", (now - 86400.0,))
+
+    def gone(self, runner: str) -> None:
+        """Say that this runner stopped on purpose."""
+        self._do("delete from runner where id = ?", (runner,))
+
+    def runners(self, now: float) -> tuple[int, float | None]:
+        """Tell how many runners work now, and when one was last seen."""
+        seen = self._value("select max(seen_at) from runner")
+        count = self._value("select count(*) from runner where seen_at > ?", (now - RUNNER_SILENT,))
+        return int(count), seen

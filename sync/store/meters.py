@@ -1,0 +1,115 @@
+"""The two APIs' limits, shared by pages, CLI and every runner through the database.
+
+Killed between taking and using: the slot or query is lost, never used twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sync.store.database import Table, immediate
+
+HOUR = 3600.0  # seconds; Mixpanel counts over a rolling hour (Mixpanel docs, rate limits)
+HOUR_MARGIN = 5.0  # seconds; their clock and ours need not agree
+QUERIES_AN_HOUR = 60  # Mixpanel docs: 60 queries per hour and project
+QUERIES_AT_ONCE = 5  # Mixpanel docs: at most 5 concurrent queries
+FLIGHT = 600.0  # seconds; longer than Mixpanel's own deadline of 488 s, after which a query is surely over
+BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
+PACE_FARTHEST = 3700.0  # seconds; a later next slot can only come from a clock that was set back
+BUSY_PAUSE = 0.1  # seconds until a place among the concurrent queries may be free
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Leave to ask Mixpanel (``id``), or how long to wait and which limit says so."""
+
+    id: int | None
+    wait: float = 0.0
+    limit: str = ""
+
+
+class Meters(Table):
+    """The pace of WebEngage accounts and the query ledger of Mixpanel projects."""
+
+    def slot(self, license_code: str, now: float, a_minute: int = BATCHES_A_MINUTE) -> float:
+        """Reserve the next evenly paced slot of an account and tell when it is."""
+        with immediate(self._plain):
+            at = self.next_slot(license_code, now)
+            self._pace(license_code, at + 60.0 / a_minute)
+        return at
+
+    def next_slot(self, license_code: str, now: float) -> float:
+        """Tell when the account's next slot is, without taking it."""
+        at = self._value("select next_at from pace where license_code = ?", (license_code,))
+        return now if at is None or at > now + PACE_FARTHEST else max(float(at), now)
+
+    def yield_until(self, license_code: str, until: float) -> None:
+        """Let everyone who shares the account wait, since WebEngage said it is too much."""
+        self._do("insert into pace (license_code, next_at) values (?, ?) on conflict (license_code) "
+                 "do update set next_at = max(next_at, excluded.next_at)", (license_code, until))
+
+    def _pace(self, license_code: str, at: float) -> None:
+        self._plain.execute("insert into pace (license_code, next_at) values (?, ?) "
+                            "on conflict (license_code) do update set next_at = excluded.next_at", (license_code, at))
+
+    def take_query(self, project_id: int, now: float, *, later_page: bool, at_once: int = QUERIES_AT_ONCE) -> Ticket:
+        """Take leave for one query, or learn how long to wait.
+
+        A page after the first may count as a query or not (nobody could confirm it): it is entered
+        in the ledger, but only held back once Mixpanel's own refusal showed that it counts.
+        """
+        with immediate(self._plain):
+            waits = self._quiet(project_id, now) or self._full_hour(project_id, now, later_page)
+            if waits:
+                return Ticket(None, waits, "hourly")
+            if self._flying(project_id, now) >= at_once:
+                return Ticket(None, BUSY_PAUSE, "concurrent")
+            found = self._plain.execute("insert into query (project_id, at, later_page, flying_until) "
+                                        "values (?, ?, ?, ?)", (project_id, now, int(later_page), now + FLIGHT))
+            return Ticket(found.lastrowid)
+
+    def landed(self, ticket: Ticket) -> None:
+        """Say that the query was answered, so its place is free."""
+        self._do("update query set flying_until = null where id = ?", (ticket.id,))
+
+    def hush(self, project_id: int, until: float, *, pages_count: bool) -> None:
+        """Ask nothing of a project until then; remember when its refusal showed that pages count."""
+        with immediate(self._plain):
+            self._plain.execute("insert into quiet (project_id, until) values (?, ?) on conflict (project_id) "
+                                "do update set until = max(until, excluded.until)", (project_id, until))
+            if pages_count:
+                self._plain.execute("update project set pages_count = 1 where id = ?", (project_id,))
+
+    def free_again(self, project_id: int, now: float) -> float:
+        """Tell when the oldest query of the last hour leaves the window."""
+        oldest = self._value("select min(at) from query where project_id = ? and at > ?", (project_id, now - HOUR))
+        return max(now, float(oldest or now) + HOUR + HOUR_MARGIN)
+
+    def left(self, project_id: int, now: float) -> int:
+        """Tell how many of the hour's queries are left, as far as we asked ourselves."""
+        return max(0, QUERIES_AN_HOUR - self._asked(project_id, now, self._pages_count(project_id)))
+
+    def _pages_count(self, project_id: int) -> bool:
+        return bool(self._value("select pages_count from project where id = ?", (project_id,)))
+
+    def _quiet(self, project_id: int, now: float) -> float:
+        until = self._value("select until from quiet where project_id = ?", (project_id,))
+        return until - now if until is not None and now < until <= now + PACE_FARTHEST else 0.0
+
+    def _full_hour(self, project_id: int, now: float, later_page: bool) -> float:
+        strict = self._pages_count(project_id)
+        if (later_page and not strict) or self._asked(project_id, now, strict) < QUERIES_AN_HOUR:
+            return 0.0
+        return max(1.0, self.free_again(project_id, now) - now)
+
+    def _asked(self, project_id: int, now: float, with_pages: bool) -> int:
+        return int(self._value("select count(*) from query where project_id = ? and at > ? and later_page <= ?",
+                               (project_id, now - HOUR - HOUR_MARGIN, int(with_pages))))
+
+    def _flying(self, project_id: int, now: float) -> int:
+        return int(self._value("select count(*) from query where project_id = ? and flying_until > ? "
+                               "and flying_until <= ?", (project_id, now, now + FLIGHT)))
+
+    def forget_old(self, now: float) -> None:
+        """Drop ledger lines that can no longer matter."""
+        self._do("delete from query where at < ?", (now - 3 * HOUR,))

@@ -1,0 +1,157 @@
+"""Runs: queued by anyone, owned by one runner at a time through a lease.
+
+Every write of a runner names its lease owner (a token made for one claim); no row, no write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sync.errors import LeaseLost
+from sync.model import Run, RunState
+from sync.store.database import Row, Table, immediate
+
+LEASE = 120.0  # seconds; longer than a request's timeout plus the retry budget of 60 s
+_COLUMNS = ", ".join(Run.__slots__)
+_FLAGS = ("dry", "approved", "cancel_wanted")
+_FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
+
+
+def run_of(row: Row) -> Run:
+    """Make a Run of a row."""
+    values = dict(zip(row.keys(), tuple(row), strict=True))
+    values |= {name: bool(values[name]) for name in _FLAGS}
+    values["state"] = RunState(values["state"])
+    return Run(**values)
+
+
+class Runs(Table):
+    """The life of runs."""
+
+    def enqueue(self, sync_id: int, purpose: str, now: float, *, dry: bool = False) -> int | None:
+        """Queue a run, unless one of this sync is under way (then None); the database decides."""
+        with immediate(self._plain):
+            row = self._one("insert into run (sync_id, purpose, dry, queued_at, not_before) values (?, ?, ?, ?, ?) "
+                            "on conflict do nothing returning id", (sync_id, purpose, int(dry), now, now))
+            if row is None:
+                return None
+            self._plain.execute("update sync set last_run = ? where id = ?", (row["id"], sync_id))
+        return int(row["id"])
+
+    def claim(self, owner: str, now: float, only: int | None = None) -> Run | None:
+        """Take the run that has waited longest, with a fresh lease; None when nothing can be done.
+
+        A lease that ended, or one so far away that only a clock set back explains it, is free. A
+        held run is taken only to cancel it.
+        """
+        sql = f"""
+            update run set lease_owner = :owner, lease_until = :now + :lease, attempts = attempts + 1,
+              started_at = coalesce(started_at, :now), waiting = null,
+              state = case when state = 'held' then 'held' when planned then 'delivering' else 'pulling' end
+            where id = (select id from run where finished_at is null and (state <> 'held' or cancel_wanted)
+                and (not_before <= :now or cancel_wanted or not_before > :now + :farthest) and {_FREE}
+                and (:only is null or id = :only)
+              order by not_before, id limit 1)
+            returning {_COLUMNS}"""
+        values = {"owner": owner, "now": now, "lease": LEASE, "far": 2 * LEASE, "farthest": 86400.0, "only": only}
+        with immediate(self._plain):
+            row = self._plain.execute(sql, values).fetchone()
+        return run_of(row) if row else None
+
+    def hold(self, run_id: int, owner: str, now: float) -> bool:
+        """Extend the lease and tell whether a cancel is wanted; LeaseLost when it is not ours."""
+        with immediate(self._plain):
+            row = self._one("update run set lease_until = ? where id = ? and lease_owner = ? and finished_at is null "
+                            "returning cancel_wanted", (now + LEASE, run_id, owner))
+        if row is None:
+            raise LeaseLost(f"Run {run_id} is held by another runner now.")
+        return bool(row["cancel_wanted"])
+
+    def write(self, run_id: int, owner: str, values: Mapping[str, object]) -> None:
+        """Set columns of a run that is ours; LeaseLost when it is not."""
+        sets = ", ".join(f"{name} = :{name}" for name in values)
+        with immediate(self._plain):
+            found = self._plain.execute(f"update run set {sets} where id = :run_id and lease_owner = :owner "
+                                        "and finished_at is null", {**values, "run_id": run_id, "owner": owner})
+        if not found.rowcount:
+            raise LeaseLost(f"Run {run_id} is held by another runner now.")
+
+    def count(self, run_id: int, owner: str, *, delivered: int = 0, rejected: int = 0, requests: int = 0) -> None:
+        """Add to a run's counters, and forgive earlier attempts since it moves on."""
+        found = self._do("update run set delivered = delivered + ?, rejected = rejected + ?, requests = requests + ?, "
+                         "attempts = 1 where id = ? and lease_owner = ? and finished_at is null",
+                         (delivered, rejected, requests, run_id, owner))
+        if not found:
+            raise LeaseLost(f"Run {run_id} is held by another runner now.")
+
+    def let_go(self, run_id: int, owner: str) -> None:
+        """Drop the lease and leave the run to go on where it is; nothing if it is not ours."""
+        self._do("update run set lease_owner = null, lease_until = null where id = ? and lease_owner = ?", (run_id, owner))
+
+    def snooze(self, run_id: int, owner: str, until: float, waiting: str) -> None:
+        """Put a run off without counting an attempt."""
+        self.write(run_id, owner, {"state": "queued", "not_before": until, "waiting": waiting, "lease_owner": None,
+                                   "lease_until": None, "attempts": 0})
+
+    def park(self, run_id: int, owner: str, reason: str) -> None:
+        """Hold a planned run for a person's yes."""
+        self.write(run_id, owner, {"state": "held", "held_reason": reason, "lease_owner": None, "lease_until": None})
+
+    def finish(self, run_id: int, owner: str, state: RunState, now: float, error: str | None = None) -> None:
+        """End a run that is ours."""
+        self.write(run_id, owner, {"state": state.value, "finished_at": now, "error": error, "waiting": None,
+                                   "session_id": None, "lease_owner": None, "lease_until": None})
+
+    def approve(self, run_id: int, now: float) -> bool:
+        """Let a held run go on; False when it is not held."""
+        return bool(self._do("update run set state = 'queued', approved = 1, not_before = ? "
+                             "where id = ? and state = 'held'", (now, run_id)))
+
+    def want_cancel(self, run_id: int) -> bool:
+        """Ask the holder to end a run; False when it is over already."""
+        return bool(self._do("update run set cancel_wanted = 1 where id = ? and finished_at is null", (run_id,)))
+
+    def cancel_untouched(self, run_id: int, now: float) -> bool:
+        """End a run nobody works on and that has sent nothing; False when a runner must end it."""
+        return bool(self._do(
+            "update run set state = 'cancelled', finished_at = ?, waiting = null, lease_owner = null, lease_until = null "
+            "where id = ? and finished_at is null and (lease_until is null or lease_until <= ?) and not exists "
+            "(select 1 from batch where run_id = run.id and state <> 'pending')", (now, run_id, now)))
+
+    def get(self, run_id: int) -> Run | None:
+        """One run, or None."""
+        row = self._one(f"select {_COLUMNS} from run where id = ?", (run_id,))
+        return run_of(row) if row else None
+
+    def active(self, sync_id: int) -> Run | None:
+        """The run of a sync that is under way, or None."""
+        row = self._one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))
+        return run_of(row) if row else None
+
+    def list(self, sync_id: int | None, state: str | None, limit: int, offset: int,
+             project_id: int | None = None) -> tuple[Run, ...]:
+        """Runs, newest first."""
+        rows = self._all(f"select {_COLUMNS} from run where (?1 is null or sync_id = ?1) and (?2 is null or state = ?2) "
+                         "and (?5 is null or sync_id in (select id from sync where project_id = ?5)) "
+                         "order by id desc limit ?3 offset ?4", (sync_id, state, limit, offset, project_id))
+        return tuple(run_of(row) for row in rows)
+
+    def total(self, sync_id: int | None, state: str | None) -> int:
+        """How many runs there are."""
+        return int(self._value("select count(*) from run where (?1 is null or sync_id = ?1) "
+                               "and (?2 is null or state = ?2)", (sync_id, state)))
+
+    def waiting(self, now: float) -> tuple[int, float | None, int]:
+        """How many runs could be worked on, since when the oldest waits, and how many are held."""
+        row = self._one("select count(*) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
+                        "min(not_before) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
+                        "count(*) filter (where state = 'held') from run where finished_at is null",
+                        {"now": now})
+        assert row is not None  # an aggregate always answers one row
+        return int(row[0]), row[1], int(row[2])
+
+    def soonest(self) -> float | None:
+        """When the next queued run may be worked on, or None when there is none."""
+        found = self._value("select min(not_before) from run where finished_at is null and state <> 'held'")
+        return None if found is None else float(found)
+

@@ -1,0 +1,96 @@
+"""What WebEngage may have been told, in packed chunks; and the join that finds who changed.
+
+A chunk holds up to 4,096 people, marks ascending and ids in the same order. Someone in doubt has
+the all-zero mark, which equals no real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sync.members import unpack_ids
+from sync.store.database import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """Someone of this pull whose mark WebEngage was not told: new, or changed (``known``)."""
+
+    user_id: str
+    page: int
+    place: int
+    mark: bytes
+    known: bool
+
+
+class Snapshot(Table):
+    """The snapshot of each sync."""
+
+    def marks(self, sync_id: int) -> Iterator[tuple[int, bytes]]:
+        """Chunk by chunk, the marks."""
+        return ((row[0], row[1]) for row in
+                self._plain.execute("select chunk, marks from snapshot where sync_id = ? order by chunk", (sync_id,)))
+
+    def chunks(self, sync_id: int) -> tuple[int, ...]:
+        """The numbers of a sync's chunks."""
+        return tuple(row[0] for row in self._all("select chunk from snapshot where sync_id = ? order by chunk", (sync_id,)))
+
+    def chunk(self, sync_id: int, number: int) -> tuple[bytes, bytes]:
+        """One chunk's marks and packed ids."""
+        row = self._one("select marks, ids from snapshot where sync_id = ? and chunk = ?", (sync_id, number))
+        assert row is not None  # only numbers that chunks() named are asked for
+        return row[0], row[1]
+
+    def put(self, sync_id: int, number: int, marks: bytes, ids: bytes) -> None:
+        """Write a chunk."""
+        self._do("insert or replace into snapshot (sync_id, chunk, marks, ids) values (?, ?, ?, ?)",
+                 (sync_id, number, marks, ids))
+
+    def drop(self, sync_id: int, number: int) -> None:
+        """Remove a chunk."""
+        self._do("delete from snapshot where sync_id = ? and chunk = ?", (sync_id, number))
+
+    def resized(self, sync_id: int, size: int) -> None:
+        """Note how many people the snapshot holds."""
+        self._do("update sync set size = ? where id = ?", (size, sync_id))
+
+    def size(self, sync_id: int) -> int:
+        """How many people WebEngage may have been told about and not told to have left."""
+        return int(self._value("select coalesce(sum(length(marks) / 16), 0) from snapshot where sync_id = ?", (sync_id,)))
+
+    def compare(self, came: Iterable[tuple[str, int, int, bytes]], gone: Iterable[str]) -> None:
+        """Load the two sides whose marks found no partner; temporary, private to this connection."""
+        self._plain.execute("create temp table if not exists came (user_id text primary key, page, place, mark) without rowid")
+        self._plain.execute("create temp table if not exists gone (user_id text primary key) without rowid")
+        self._plain.execute("delete from temp.came")
+        self._plain.execute("delete from temp.gone")
+        self._plain.executemany("insert into temp.gone values (?) on conflict do nothing", ((user_id,) for user_id in gone))
+        self._plain.executemany("insert into temp.came values (?, ?, ?, ?) on conflict do nothing", came)
+
+    def arrivals(self, sync_id: int) -> Iterator[Came]:
+        """Who enters or changed, page by page; not those WebEngage rejected with the very same content."""
+        rows = self._plain.execute(
+            "select c.user_id, c.page, c.place, c.mark, g.user_id is not null from temp.came c "
+            "left join temp.gone g using (user_id) left join refusal r "
+            "on r.sync_id = ? and r.user_id = c.user_id and r.live and r.kind in ('enter', 'update') and r.mark = c.mark "
+            "where r.user_id is null order by c.page, c.place", (sync_id,))
+        return (Came(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows)
+
+    def departures(self, sync_id: int) -> Iterator[str]:
+        """Who left; not those whose leaving WebEngage rejected."""
+        rows = self._plain.execute(
+            "select g.user_id from temp.gone g left join temp.came c using (user_id) left join refusal r "
+            "on r.sync_id = ? and r.user_id = g.user_id and r.live and r.kind = 'exit' "
+            "where c.user_id is null and r.user_id is null order by g.user_id", (sync_id,))
+        return (row[0] for row in rows)
+
+    def compared(self) -> None:
+        """Drop the two sides."""
+        self._plain.execute("delete from temp.came")
+        self._plain.execute("delete from temp.gone")
+
+    def people(self, sync_id: int) -> Iterator[str]:
+        """Everyone the snapshot holds."""
+        for number in self.chunks(sync_id):
+            yield from unpack_ids(self.chunk(sync_id, number)[1])

@@ -1,0 +1,180 @@
+"""What people are shown: plain frozen values that pages and the CLI read, never rows or secrets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sync.model import Fate, Mode, Role, Run, SyncState
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectView:
+    """A connected Mixpanel project; ``tail`` is the last four characters of the secret."""
+
+    id: int
+    name: str
+    username: str
+    region: str
+    role: Role
+    role_note: str
+    checked_at: float
+    tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """A connected WebEngage account; ``tail`` is the last four characters of the API key."""
+
+    license_code: str
+    data_center: str
+    checked_at: float
+    tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CohortView:
+    """A cohort in the list, with the state of its sync when it has one."""
+
+    id: int
+    name: str
+    description: str
+    count: int | None
+    created: str
+    group: bool
+    sync_id: int | None
+    sync_state: SyncState | None
+    mode: Mode | None
+
+
+@dataclass(frozen=True, slots=True)
+class CohortList:
+    """The cohorts of a project as last read; ``problem`` says why they could not be read anew."""
+
+    cohorts: tuple[CohortView, ...]
+    read_at: float
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One member in a preview: the id and why it will or will not go; never a profile value."""
+
+    id: str
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Who would go to WebEngage. ``exact`` is False when device ids beyond page 0 are not counted."""
+
+    cohort_id: int
+    cohort_name: str
+    total: int
+    identified: int
+    anonymous: int
+    invalid: int
+    exact: bool
+    sample: tuple[Sample, ...]
+    exported_before: int
+    read_at: float
+    requests: int
+    seconds: float
+    queries_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """How a cohort would be exported: the attribute, and whether it is already permanent."""
+
+    attribute: str
+    permanent: bool
+    mode: Mode
+    every: float
+    license_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer to Start Sync; ``started`` is False when the run was already under way."""
+
+    sync_id: int
+    run_id: int
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SyncView:
+    """A sync with its last run; ``size`` is how many people WebEngage may hold as true."""
+
+    id: int
+    project_id: int
+    cohort_id: int
+    cohort_name: str
+    license_code: str
+    attribute: str
+    mode: Mode
+    state: SyncState
+    reason: str | None
+    every: float | None
+    next_run_at: float | None
+    size: int
+    last_run: Run | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of history."""
+
+    at: float
+    sync_id: int | None
+    run_id: int | None
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A member that was not taken: invalid (never sent) or rejected by WebEngage, with the reason."""
+
+    user_id: str
+    kind: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """One line of a run's CSV: what was told about one person, and how it went."""
+
+    user_id: str
+    operation: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the companion process works, and what needs a person."""
+
+    runner_seen: float | None
+    runners: int
+    due: int
+    oldest_due: float | None
+    held: int
+    paused: tuple[SyncView, ...]
+    queries: tuple[tuple[int, int], ...]
+    rejected: int
+    disk_free: int
+    now: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether a runner was seen lately."""
+        return self.runner_seen is not None and self.now - self.runner_seen < RUNNER_SILENT
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether something waits for somebody."""
+        return bool(self.paused or self.held or (self.due and not self.alive))
+
+
+RUNNER_SILENT = 30.0  # seconds without a sign of life after which a runner is taken for gone
