@@ -53,6 +53,18 @@ def unpack_ids(blob: bytes) -> list[str]:
     return [str(user_id) for user_id in unpack(blob)]
 
 
+def pack_people(ids: Sequence[str], kinds: Sequence[str]) -> bytes:
+    """Compress user ids with what is told about each."""
+    return pack([ids, kinds])
+
+
+def unpack_people(blob: bytes) -> tuple[list[str], list[str]]:
+    """Read back what ``pack_people`` wrote."""
+    ids, kinds = unpack(blob)
+    assert isinstance(ids, list) and isinstance(kinds, list)  # written by pack_people only
+    return ids, kinds
+
+
 def slices(items: Sequence[bytes], size: int) -> Iterable[Sequence[bytes]]:
     """Cut a sequence into pieces of at most ``size``."""
     return (items[start : start + size] for start in range(0, len(items), size))

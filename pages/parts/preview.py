@@ -72,5 +72,5 @@ def _side(title: str, icon: str, color: str, members: list[Sample]) -> None:
         st.caption("Nobody in this sample.")
     for one in members:
         with st.container(gap=None):
-            st.text(one.id.strip() and one.id[:120] or "(empty)")
+            st.text((one.id.strip() and one.id[:120]) or "(empty)")
             st.caption(WORDS[one.fate])

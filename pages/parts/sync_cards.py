@@ -10,7 +10,7 @@ import streamlit as st
 from pages.parts import notices, progress
 from pages.parts.look import plain, run_badge, sync_badge
 from pages.parts.wishes import ask, go
-from pages.parts.words import every, escape, people, result, short, when
+from pages.parts.words import escape, every, people, result, short, when
 from sync.model import Mode, RunState, SyncState
 from sync.service import Service
 from sync.views import SyncView

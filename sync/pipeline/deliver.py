@@ -78,7 +78,7 @@ class Delivery:
                 self._holder.hold_now()
             except LeaseLost:
                 return
-            except Exception as trouble:  # noqa: BLE001 - the first trouble already ends the run
+            except Exception as trouble:
                 self._delayed = trouble
 
     def _refill(self) -> bool:

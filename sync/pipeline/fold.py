@@ -41,7 +41,7 @@ def _told(store: Store, run_id: int) -> Iterator[Told]:
 
 def opened(batch: PackedBatch) -> Iterator[tuple[str, Kind, bytes]]:
     """Unpack a batch: user id, kind, mark."""
-    ids, kinds = members.unpack(batch.members)
+    ids, kinds = members.unpack_people(batch.members)
     marks = members.split_marks(batch.marks)
     return ((user_id, Kind(kind), mark) for user_id, kind, mark in zip(ids, kinds, marks, strict=True))
 

@@ -120,7 +120,8 @@ class Changes:
     def __init__(self, store: Store, sync: Sync, run: Run, vault: Vault) -> None:
         """Read from this pull and this snapshot."""
         self._store, self._sync, self._run, self._vault = store, sync, run, vault
-        self._page, self._values = -1, []
+        self._page = -1
+        self._values: list[list[object]] = []
         self.kinds = {Kind.ENTER: 0, Kind.UPDATE: 0, Kind.EXIT: 0}
 
     def __iter__(self) -> Iterator[Planned]:
@@ -156,7 +157,7 @@ def batches(changes: Changes, vault: Vault) -> Iterator[PackedBatch]:
 
 
 def _packed(number: int, changes: list[Planned], vault: Vault) -> PackedBatch:
-    told = members.pack([[c.user_id for c in changes], [c.kind.value for c in changes]])
+    told = members.pack_people([c.user_id for c in changes], [c.kind.value for c in changes])
     values = [c.values for c in changes]
     sealed = vault.seal_bytes(orjson.dumps(values)) if any(values) else None
     return PackedBatch(number, len(changes), told, members.join_marks(c.mark for c in changes), sealed)

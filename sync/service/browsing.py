@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import orjson
 
 from sync.errors import ApiError, Refused
-from sync.model import (BATCH_SIZE, TWO_HOURS, Fate, Member, Mode, Page, attribute_for, attribute_problem)
+from sync.model import BATCH_SIZE, TWO_HOURS, Fate, Member, Mode, Page, attribute_for, attribute_problem
 from sync.service.base import Base
 from sync.store.meters import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, Proposal, Sample

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync.errors import Refused
-from sync.model import EVERY_MAX, EVERY_MIN, TWO_HOURS, Kind, Mode, Run, RunState, Sync, SyncState, attribute_for
+from sync.model import (
+    EVERY_MAX,
+    EVERY_MIN,
+    TWO_HOURS,
+    Kind,
+    Mode,
+    Run,
+    RunState,
+    Sync,
+    SyncState,
+    attribute_for,
+)
 from sync.model import attribute_problem as problem_of
 from sync.service.browsing import Browsing
 from sync.store.syncs import Wish

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.members import unpack
+from sync.members import unpack_people
 from sync.model import Kind
 from sync.store.database import Row, Table, immediate
 from sync.views import Refusal
@@ -139,6 +139,6 @@ class Batches(Table):
     def people(self, run_id: int) -> Iterator[tuple[str, Kind, str]]:
         """Everyone a run had something to tell about: id, kind, and their batch's state."""
         for batch in self.all(run_id):
-            ids, kinds = unpack(batch.members)
+            ids, kinds = unpack_people(batch.members)
             for user_id, kind in zip(ids, kinds, strict=True):
                 yield user_id, Kind(kind), batch.state

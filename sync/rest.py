@@ -1,0 +1,173 @@
+"""How both APIs are spoken to: one try, one reply or one error; the only home of requests.
+
+Nothing of a request is ever put into an error: addresses carry project ids, headers carry keys.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import ipaddress
+import math
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from sync.errors import Report, Wait
+
+CONNECT_SECONDS = 10.0  # to reach a host; longer means it is not there
+BODY_MAX = 64 * 2**20  # bytes; a page of 40,000 members with every property is smaller
+CHUNK = 2**18  # bytes read at a time
+RETRY_AFTER_MAX = 3600.0  # seconds; Mixpanel's window is an hour, nobody may put us off for longer
+PROBLEM_MAX = 200  # characters of an API's own words that are shown or stored
+POOL = 24  # connections kept open; as many as requests in flight
+
+_ADDRESS = re.compile(r"[^\s@<>\"'=:,;]+@[^\s@<>\"',;]+\.\w+")
+_TAGS = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_SECRET_LIKE = re.compile(r"\b(?:Basic|Bearer)\s+\S+|[A-Za-z0-9+/=_-]{40,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the other side answered."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status says success; what the body says is another matter."""
+        return 200 <= self.status < 300
+
+
+class Rest:
+    """A host and how to be recognised there; usable from several threads at once."""
+
+    def __init__(self, base: str, headers: Mapping[str, str] | None = None,
+                 auth: tuple[str, str] | None = None) -> None:
+        """Speak to ``base``; netrc and cookies are ignored, the environment's proxy is used but for loopback."""
+        self._base = base
+        self._session = requests.Session()
+        self._session.trust_env = False  # a .netrc would replace our credentials
+        self._session.auth = auth
+        self._session.headers.update(headers or {})
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        if not loopback(base):
+            self._session.proxies.update(get_environ_proxies(base))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=POOL))
+
+    def call(self, method: str, path: str, *, timeout: float, params: Mapping[str, str] | None = None,
+             form: Mapping[str, str] | None = None, json_bytes: bytes | None = None,
+             headers: Mapping[str, str] | None = None) -> Reply:
+        """Ask once; Wait when no whole answer came within ``timeout`` seconds, Report when it is absurd.
+
+        Redirects are not followed: credentials go to the configured host and nowhere else.
+        """
+        deadline = time.monotonic() + timeout
+        own = {"Content-Type": "application/json"} if json_bytes is not None else {}
+        try:
+            with self._session.request(method, self._base + path, params=params, data=form or json_bytes,
+                                       headers={**own, **(headers or {})}, stream=True, allow_redirects=False,
+                                       timeout=(CONNECT_SECONDS, timeout)) as response:
+                return Reply(response.status_code, _body(response, deadline), response.headers)
+        except requests.RequestException as trouble:
+            raise Wait(f"{_host(self._base)} could not be reached or did not answer ({_kind(trouble)}).") from None
+
+
+def _body(response: requests.Response, deadline: float) -> bytes:
+    """Read the whole body, within the deadline and the cap; a body cut short is a requests error."""
+    pieces, size = [], 0
+    for piece in response.iter_content(CHUNK):
+        pieces.append(piece)
+        size += len(piece)
+        if size > BODY_MAX:
+            raise Report(f"{_host(response.url)} sent more than {BODY_MAX // 2**20} MB in one answer; that was not read.")
+        if time.monotonic() > deadline:
+            raise requests.ReadTimeout("the answer took too long")
+    return b"".join(pieces)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or "the host"
+
+
+def _kind(trouble: requests.RequestException) -> str:
+    """Name the failure by its class only: the text of the exception holds the address."""
+    kinds = ((requests.exceptions.SSLError, "its certificate was not accepted"), (requests.Timeout, "timed out"),
+             (requests.exceptions.ChunkedEncodingError, "the answer broke off"))
+    return next((said for kind, said in kinds if isinstance(trouble, kind)), "no connection")
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Read Retry-After as seconds from now, be it seconds or a date (RFC 9110); None when absent or absurd."""
+    text = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(seconds, 1.0), RETRY_AFTER_MAX) if math.isfinite(seconds) else None
+
+
+def parsed(reply: Reply) -> Any:
+    """The body as JSON; Report when it is none."""
+    try:
+        return orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        raise Report(f"the answer ({reply.status}) is not JSON: {problem(reply)}") from None
+
+
+def problem(reply: Reply) -> str:
+    """What the other side said went wrong, in at most 200 characters, without addresses or keys."""
+    try:
+        said = _said(orjson.loads(reply.body))
+    except orjson.JSONDecodeError:
+        said = _TAGS.sub(" ", reply.body[:20_000].decode("utf-8", "replace"))
+    return scrubbed(said) or "no explanation"
+
+
+def _said(body: object) -> str:
+    """Find the sentence in the shapes the two APIs use."""
+    if not isinstance(body, dict):
+        return "an unexpected answer"
+    inner = body.get("response")
+    for place in (body, inner if isinstance(inner, dict) else {}):
+        for name in ("error", "message"):
+            if isinstance(place.get(name), str):
+                return str(place[name])
+    return "no explanation"
+
+
+def scrubbed(text: str) -> str:
+    """Take out what could be an e-mail address, a key or an invisible character, and cut."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    plain = _SECRET_LIKE.sub("…", _ADDRESS.sub("…@…", " ".join(plain.split())))
+    return plain if len(plain) <= PROBLEM_MAX else plain[: PROBLEM_MAX - 1] + "…"
+
+
+def loopback(url: str) -> bool:
+    """Whether an address surely means this machine, without asking a name server; no user, path or query."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    bare = not (parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/"))
+    if parts.scheme not in ("http", "https") or not bare or port == 0 or not parts.hostname:
+        return False
+    try:
+        return parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,127 @@
+"""Secrets and profile values at rest: Fernet, with the key outside the database; the only home of cryptography."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from sync.errors import Vaultless
+
+KEY_VARIABLE = "COHORT_SYNC_KEY"
+KEY_FILE = "secret.key"
+PASSPHRASE_MIN = 16  # characters; a shorter one could be guessed from a stolen database
+_STRETCH = 2**14  # scrypt's cost: 16 MB and some 50 ms (RFC 7914 recommends it for interactive use)
+_SALT = b"cohort-sync key"  # constant, so that one passphrase opens the same database on another machine
+
+
+class Vault:
+    """Seals and opens with the first of its keys, opens with any of them."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        """Use these keys, the newest first."""
+        self._fernet = MultiFernet([_fernet(key) for key in keys])
+
+    @classmethod
+    def open(cls, folder: Path, env: Mapping[str, str], must_exist: bool) -> Vault:
+        """Open with COHORT_SYNC_KEY (several with commas between, the newest first), or the folder's secret.key.
+
+        Without either a key is made, unless ``must_exist`` says that secrets are already stored:
+        then Vaultless, for a new key could not open them.
+        """
+        given = tuple(part.strip() for part in env.get(KEY_VARIABLE, "").split(",") if part.strip())
+        return cls(given or _kept(folder, must_exist))
+
+    def seal(self, text: str) -> str:
+        """Encrypt a text."""
+        return self.seal_bytes(text.encode()).decode()
+
+    def open_sealed(self, sealed: str) -> str:
+        """Decrypt a text; Vaultless when another key sealed it."""
+        return self.open_bytes(sealed.encode()).decode()
+
+    def seal_bytes(self, content: bytes) -> bytes:
+        """Encrypt bytes."""
+        return self._fernet.encrypt(content)
+
+    def open_bytes(self, sealed: bytes) -> bytes:
+        """Decrypt bytes; Vaultless when another key sealed them."""
+        try:
+            return self._fernet.decrypt(sealed)
+        except InvalidToken:
+            raise Vaultless("A stored secret was sealed with another key: bring back the former COHORT_SYNC_KEY or "
+                            "secret.key, or connect again under Integrations.") from None
+
+    def rotate(self, sealed: str) -> str:
+        """Seal a text anew with the newest key; Vaultless when none of the keys opens it."""
+        return self.seal(self.open_sealed(sealed))
+
+
+def _kept(folder: Path, must_exist: bool) -> tuple[str, ...]:
+    """Read the folder's keys, one a line, the newest first; make one when there is none and none is needed."""
+    try:
+        kept = tuple((folder / KEY_FILE).read_text("ascii").split())
+    except FileNotFoundError:
+        kept = ()
+    except (OSError, UnicodeDecodeError):
+        raise Vaultless(f"The key file {KEY_FILE} in the data folder cannot be read; restore it or its rights.") from None
+    if kept:
+        return kept
+    if must_exist:
+        raise Vaultless(f"Secrets are stored, but their key is missing: set COHORT_SYNC_KEY or bring back {KEY_FILE}, "
+                        "or connect again under Integrations; syncs and history are untouched.")
+    return (add_key(folder),)
+
+
+def add_key(folder: Path) -> str:
+    """Put a new key before those of the folder, durable before anything is sealed with it; answer the newest.
+
+    A key another process put there at the same moment wins over ours when the folder had none.
+    """
+    path, fresh = folder / KEY_FILE, Fernet.generate_key().decode()
+    there = path.exists()
+    kept = path.read_text("ascii").split() if there else []
+    draft = folder / f"{KEY_FILE}.{os.getpid()}"
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write("\n".join([fresh, *kept]) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        if there:
+            draft.replace(path)
+        else:
+            os.link(draft, path)  # atomic, and fails when another process was faster
+    except FileExistsError:
+        return path.read_text("ascii").split()[0]
+    finally:
+        draft.unlink(missing_ok=True)
+    return fresh
+
+
+def drop_old_keys(folder: Path) -> None:
+    """Keep only the newest key of the folder, once everything is sealed with it."""
+    path = folder / KEY_FILE
+    draft = folder / f"{KEY_FILE}.{os.getpid()}"
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(path.read_text("ascii").split()[0] + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+@lru_cache(maxsize=8)
+def _fernet(key: str) -> Fernet:
+    """Take a Fernet key as it is and stretch any other text of 16 characters or more into one."""
+    try:
+        return Fernet(key)
+    except ValueError:
+        pass
+    if len(key) < PASSPHRASE_MIN:
+        raise Vaultless(f"The encryption key has fewer than {PASSPHRASE_MIN} characters; set COHORT_SYNC_KEY to a longer one.")
+    stretched = Scrypt(salt=_SALT, length=32, n=_STRETCH, r=8, p=1).derive(key.encode())
+    return Fernet(base64.urlsafe_b64encode(stretched))
