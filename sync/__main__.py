@@ -54,6 +54,8 @@ def _sync_json(sync: SyncView) -> dict[str, Any]:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
+# Sync and run numbers name their project themselves; scripts may still pass it everywhere.
+any_project_option = click.option("--project", type=int, expose_value=False, help="Accepted, and not needed here.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -180,7 +182,8 @@ def syncs(project: int | None, as_json: bool) -> None:
     with Service.open() as service:
         found = service.syncs(project)
     _say(as_json, [_sync_json(one) for one in found],
-         (f"{one.id}\t{one.state.value}\t{one.mode.value}\t{one.cohort_name}\t{one.attribute}\t{one.reason or ''}" for one in found))
+         ("\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, one.reason or ""))
+          for one in found))
 
 
 @cli.command()
@@ -201,9 +204,9 @@ def _run_line(one: Run) -> str:
 
 @cli.command()
 @click.argument("run_id", type=int)
-@project_option
+@any_project_option
 @json_option
-def run(run_id: int, project: int | None, as_json: bool) -> None:
+def run(run_id: int, as_json: bool) -> None:
     """Show one run with its story."""
     with Service.open() as service:
         found, story = service.run(run_id), service.events(run_id)
@@ -215,12 +218,12 @@ def run(run_id: int, project: int | None, as_json: bool) -> None:
 
 def _wish(name: str, about: str, act: Callable[[Service, int], object], argument: str) -> None:
     """Add a command that passes one number on to the service."""
-    def command(number: int, project: int | None, as_json: bool) -> None:
+    def command(number: int, as_json: bool) -> None:
         with Service.open() as service:
             act(service, number)
         _say(as_json, {"done": True, argument.lower(): number}, [f"Done: {name} {number}."])
 
-    wrapped = json_option(project_option(click.argument("number", type=int, metavar=argument)(command)))
+    wrapped = json_option(any_project_option(click.argument("number", type=int, metavar=argument)(command)))
     cli.command(name, help=about)(wrapped)
 
 
@@ -235,9 +238,9 @@ _wish("cancel", "End a run after what is in flight.", lambda s, n: s.cancel(n), 
 @cli.command()
 @click.argument("run_id", type=int, metavar="RUN_ID")
 @click.option("--always", is_flag=True, help="Never hold this sync for the number of people who leave.")
-@project_option
+@any_project_option
 @json_option
-def approve(run_id: int, always: bool, project: int | None, as_json: bool) -> None:
+def approve(run_id: int, always: bool, as_json: bool) -> None:
     """Say yes to a held run."""
     with Service.open() as service:
         service.approve(run_id, always)
@@ -247,9 +250,9 @@ def approve(run_id: int, always: bool, project: int | None, as_json: bool) -> No
 @cli.command()
 @click.argument("sync_id", type=int, metavar="SYNC_ID")
 @click.option("--clear", is_flag=True, help="Tell WebEngage that everyone left.")
-@project_option
+@any_project_option
 @json_option
-def stop(sync_id: int, clear: bool, project: int | None, as_json: bool) -> None:
+def stop(sync_id: int, clear: bool, as_json: bool) -> None:
     """Never refresh a sync again."""
     with Service.open() as service:
         started = service.stop(sync_id, clear)
@@ -258,9 +261,9 @@ def stop(sync_id: int, clear: bool, project: int | None, as_json: bool) -> None:
 
 
 @cli.command()
-@project_option
+@any_project_option
 @json_option
-def status(project: int | None, as_json: bool) -> None:
+def status(as_json: bool) -> None:
     """Say whether everything works; exit 1 when something needs a person."""
     with Service.open() as service:
         health = service.health()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import orjson
 import xxhash
@@ -60,8 +61,7 @@ def pack_people(ids: Sequence[str], kinds: Sequence[str]) -> bytes:
 
 def unpack_people(blob: bytes) -> tuple[list[str], list[str]]:
     """Read back what ``pack_people`` wrote."""
-    ids, kinds = unpack(blob)
-    assert isinstance(ids, list) and isinstance(kinds, list)  # written by pack_people only
+    ids, kinds = cast(tuple[list[str], list[str]], unpack(blob))
     return ids, kinds
 
 

@@ -6,9 +6,10 @@ pace times the latency needs, up to 24. Killed anywhere: batches in doubt are se
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import orjson
@@ -22,9 +23,11 @@ from sync.store.batches import PackedBatch, Refused
 from sync.vault import Vault
 from sync.webengage import WebEngage, payload
 
+logger = logging.getLogger(__name__)
 IN_FLIGHT = 24  # requests; 490 a minute needs 8.2 for each second of latency
-READ_AT_ONCE = 64  # batches fetched from the database at a time
-TICK = 0.25  # seconds between looks at the lease while requests are in flight
+READ_AT_ONCE, READ_BELOW = 64, 12  # batches fetched from the database at a time, and when
+AHEAD = 0.5  # seconds of slots reserved and doubted in one transaction
+TICK = 0.25  # seconds of answers settled in one transaction; 24 in flight leave room for both at 2 s latency
 LIMIT_TRIES = 10  # refusals for the limit alone after which a run is put off
 MINUTE = 60.0  # seconds; WebEngage counts by the minute (WebEngage docs, rate limits)
 
@@ -53,7 +56,6 @@ class Delivery:
         self._ready: list[Parcel] = []
         self._open: Counter[int] = Counter()
         self._checked = False
-        self._delayed: BaseException | None = None
 
     def carry(self) -> None:
         """Send until nothing is left; what is in flight is always heard before leaving."""
@@ -62,7 +64,7 @@ class Delivery:
                 while self._refill() or self._flying:
                     self._holder.hold()
                     self._dispatch(pool)
-                    self._gather(TICK)
+                    self._gather()
             except LeaseLost:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -74,19 +76,19 @@ class Delivery:
         """Settle what is in flight; more trouble there changes nothing, it stays in doubt."""
         while self._flying:
             try:
-                self._gather(TICK)
+                self._gather()
                 self._holder.hold_now()
             except LeaseLost:
                 return
             except Exception as trouble:
-                self._delayed = trouble
+                logger.info("run %s: while ending, %s", self._run.id, type(trouble).__name__)
 
     def _refill(self) -> bool:
-        """Fetch more batches when none is waiting; False when there is nothing left to send."""
-        if not self._ready:
+        """Fetch more batches when few are waiting; False when there is nothing left to send."""
+        if len(self._ready) < READ_BELOW:
             found = self._store.batches.unsettled(self._run.id, self._open, READ_AT_ONCE)
-            self._ready = [self._parcel(batch) for batch in found]
-            self._open.update(parcel.number for parcel in self._ready)
+            self._ready += [self._parcel(batch) for batch in found]
+            self._open.update(batch.number for batch in found)
         return bool(self._ready)
 
     def _parcel(self, batch: PackedBatch) -> Parcel:
@@ -96,33 +98,28 @@ class Delivery:
         return Parcel(batch.number, changes, tuple(mark for _, _, mark in told), uuid.uuid4().hex)
 
     def _dispatch(self, pool: ThreadPoolExecutor) -> None:
-        """Send the next parcel in its slot, if there is one to send and a place for it."""
+        """Hand parcels over for the slots of the next half second, as far as there is room in flight."""
         now = self._holder.now()
-        self._ready.sort(key=lambda parcel: parcel.ready_at)
-        if not self._ready or len(self._flying) >= IN_FLIGHT or self._ready[0].ready_at > now:
-            return self._idle(now)
+        due = [one for one in self._ready if one.ready_at <= now][: IN_FLIGHT - len(self._flying)]
         at = self._store.meters.next_slot(self._sync.license_code, now)
-        if at > now + TICK:
-            return self._idle(now) if at < now + MINUTE * 2 else self._put_off(at - now)
-        parcel = self._ready.pop(0)
-        self._doubt(parcel, now)
-        self._flying[pool.submit(self._send, parcel, self._slot)] = parcel
-        return None
+        if due and at <= now + AHEAD:
+            for parcel, slot in self._doubt(due, now):
+                self._ready.remove(parcel)
+                self._flying[pool.submit(self._send, parcel, slot)] = parcel
+        elif at > now + MINUTE * 2:
+            raise Snooze(at - now, "WebEngage asked to wait")
 
-    def _put_off(self, seconds: float) -> None:
-        raise Snooze(seconds, "WebEngage asked to wait")
-
-    def _idle(self, now: float) -> None:
-        if not self._flying:
-            ready_at = self._ready[0].ready_at if self._ready else now
-            self._holder.pause(min(TICK, max(0.01, ready_at - now)))
-
-    def _doubt(self, parcel: Parcel, now: float) -> None:
-        """Write the doubt, the lease and the slot in one transaction; only then may the request leave."""
+    def _doubt(self, due: list[Parcel], now: float) -> list[tuple[Parcel, float]]:
+        """Write doubts, lease and slots in one transaction; only then may the requests leave."""
+        taken: list[tuple[Parcel, float]] = []
+        code = self._sync.license_code
         with self._store.transaction():
-            self._store.batches.doubt(self._run.id, parcel.number)
-            self._store.runs.count(self._run.id, self._holder.owner, requests=1)
-            self._slot = self._store.meters.slot(self._sync.license_code, now, self._a_minute)
+            while len(taken) < len(due) and self._store.meters.next_slot(code, now) <= now + AHEAD:
+                parcel = due[len(taken)]
+                self._store.batches.doubt(self._run.id, parcel.number)
+                taken.append((parcel, self._store.meters.slot(code, now, self._a_minute)))
+            self._store.runs.count(self._run.id, self._holder.owner, requests=len(taken))
+        return taken
 
     def _send(self, parcel: Parcel, at: float) -> None:
         """Wait for the slot and send; runs in the pool and touches no store."""
@@ -131,29 +128,37 @@ class Delivery:
             raise Wait("The lease ran out before the request was sent.")
         self._webengage.deliver(payload(self._sync.attribute, parcel.changes, self._sync.mapping), parcel.request_id)
 
-    def _gather(self, patience: float) -> None:
-        """Settle the answers that came."""
+    def _gather(self) -> None:
+        """Settle the answers of the last quarter second together."""
         if not self._flying:
+            self._holder.pause(TICK if self._ready else 0.0)
             return
-        busy = self._ready and len(self._flying) < IN_FLIGHT and self._ready[0].ready_at <= self._holder.now()
-        for future in wait(self._flying, 0.0 if busy else patience, return_when=FIRST_COMPLETED).done:
-            parcel = self._flying.pop(future)
-            try:
-                future.result()
-            except BadBatch as problem:
-                self._halve(parcel, problem)
-            except Wait as problem:
-                self._again(parcel, problem)
-            else:
-                self._settle(parcel)
+        done = wait(self._flying, TICK, return_when=ALL_COMPLETED).done
+        good = [future for future in done if future.exception() is None]
+        if good:
+            self._settle([self._flying[future] for future in good])
+        for future in good:
+            del self._flying[future]
+        for future in done.difference(good):
+            self._trouble(self._flying.pop(future), future)
 
-    def _settle(self, parcel: Parcel) -> None:
-        """Write that WebEngage took a parcel; its batch is settled with its last part."""
+    def _trouble(self, parcel: Parcel, future: Future[None]) -> None:
+        try:
+            future.result()
+        except BadBatch as problem:
+            self._halve(parcel, problem)
+        except Wait as problem:
+            self._again(parcel, problem)
+
+    def _settle(self, parcels: list[Parcel]) -> None:
+        """Write that WebEngage took these parcels; a batch is settled with its last part."""
         with self._store.transaction():
-            self._store.runs.count(self._run.id, self._holder.owner, delivered=len(parcel.changes))
-            if self._store.batches.any_live(self._sync.id):
-                self._store.batches.accepted(self._sync.id, (one.user_id for one in parcel.changes))
-            self._close_part(parcel)
+            self._store.runs.count(self._run.id, self._holder.owner, delivered=sum(len(one.changes) for one in parcels))
+            forgiving = self._store.batches.any_live(self._sync.id)
+            for parcel in parcels:
+                if forgiving:
+                    self._store.batches.accepted(self._sync.id, (one.user_id for one in parcel.changes))
+                self._close_part(parcel)
 
     def _close_part(self, parcel: Parcel) -> None:
         self._open[parcel.number] -= 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from sync.pipeline.fold import fold
 from sync.pipeline.holder import Holder
 from sync.pipeline.plan import differences, write_plan
 from sync.pipeline.pull import Incomplete, Pull
-from sync.store import Store
+from sync.store import StorageTrouble, Store
 from sync.store.meters import BATCHES_A_MINUTE
 from sync.vault import Vault
 from sync.webengage import WebEngage
@@ -55,7 +54,7 @@ class Story:
             logger.warning("run %s is in other hands now", self._run.id)
         except StopWanted:
             self._store.runs.let_go(self._run.id, self._owner)
-        except sqlite3.OperationalError as problem:
+        except StorageTrouble as problem:
             self._storage_trouble(problem)
         else:
             self._tidy()
@@ -194,13 +193,13 @@ class Story:
             self._store.runs.snooze(self._run.id, self._owner, until, later.why)
             self._tell(f"Waiting: {later.why}; continues at {clock_time(until)}.")
 
-    def _storage_trouble(self, problem: sqlite3.OperationalError) -> None:
+    def _storage_trouble(self, problem: StorageTrouble) -> None:
         """A full disk or a locked file: leave everything as it is and look again in a minute."""
         logger.error("run %s: the database could not be written (%s)", self._run.id, problem)
         try:
             self._store.runs.snooze(self._run.id, self._owner, self._holder.now() + STORAGE_SNOOZE,
                                     "The database could not be written; is the disk full?")
-        except (sqlite3.Error, CohortSyncError):
+        except (StorageTrouble, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)
 
     def _tell(self, what: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
-
-import orjson
 
 from sync.errors import ApiError, Refused
 from sync.model import BATCH_SIZE, TWO_HOURS, Fate, Member, Mode, Page, attribute_for, attribute_problem
@@ -90,7 +89,7 @@ class Browsing(Base):
         with self._query(project_id):
             everyone = client.page(cohort.id, 0, None, all_users=True, properties=(), trimmed=False)
         found = _preview_of(cohort, known, everyone, self._now())
-        self._store.connections.save_preview(project_id, cohort.id, orjson.dumps(asdict(found)).decode(), found.total)
+        self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
         return self._current(project_id, found)
 
     def _current(self, project_id: int, found: Preview) -> Preview:
@@ -147,6 +146,6 @@ def _sample(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sa
 
 
 def _kept_preview(text: str) -> Preview:
-    values = orjson.loads(text)
+    values = json.loads(text)
     values["sample"] = tuple(Sample(one["id"], Fate(one["fate"])) for one in values["sample"])
     return Preview(**values)

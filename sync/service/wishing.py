@@ -45,7 +45,8 @@ class Wishing(Browsing):
                 return Started(busy.sync_id, busy.id, False)
             sync_id = self._store.syncs.save(wish, self._now())
             run_id = self._store.runs.enqueue(sync_id, "export", self._now(), dry=dry)
-            assert run_id is not None  # no run was active, and the write lock is ours
+            if run_id is None:  # cannot be: no run was active, and the write lock is ours
+                raise Refused("Another run of this cohort has just begun; look at its progress.")
             self._tell(f"Export asked for: {mode.value}, attribute “{wish.attribute}”.", sync_id, run_id)
         return Started(sync_id, run_id, True)
 

@@ -17,7 +17,9 @@ from sync.store.snapshot import Snapshot
 from sync.store.staged import Staged
 from sync.store.syncs import Syncs
 
-__all__ = ["Store"]
+__all__ = ["StorageTrouble", "Store"]
+
+StorageTrouble = sqlite3.OperationalError  # a full disk, a locked file: nothing was written
 
 
 class Store:
