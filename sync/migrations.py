@@ -215,8 +215,33 @@ _SCHEMA = (
 )
 
 
+_AUDIT = (
+    """
+    create table audit (
+      id integer primary key,
+      at real not null,
+      who text not null check (who <> ''),
+      what text not null check (what <> ''),
+      subject text not null,
+      before text not null,
+      after text not null,
+      run_id integer
+    ) strict
+    """,
+    "create trigger audit_is_never_changed before update on audit begin select raise(abort, 'the audit is append only'); end",
+    "create trigger audit_is_never_shortened before delete on audit begin select raise(abort, 'the audit is append only'); end",
+)
+
+
 @migrations()
 def first_schema(db: Database) -> None:
     """Create the tables of the first release."""
     for statement in _SCHEMA:
+        db.execute(statement)
+
+
+@migrations()
+def audit_trail(db: Database) -> None:
+    """Add the audit: who did what, append only."""
+    for statement in _AUDIT:
         db.execute(statement)

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import schedule
 
-from sync.errors import CohortSyncError
+from sync.errors import CohortSyncError, Refused
 from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.service import Service, data_folder
@@ -55,6 +55,8 @@ class Runner:
         """Work until asked to stop."""
         with Store.open(self._folder) as store, ThreadPoolExecutor(LANES, thread_name_prefix="lane") as lanes:
             self._beats.every(BEAT_EVERY).seconds.do(self._guarded, self._beat, store)
+            self._beats.every().hour.do(self._guarded, self._tidy, store)
+            self._check_file(store)
             self._guarded(self._beat, store)
             logger.info("runner %s works on %s", self._name, self._folder)
             while not self._stop.is_set():
@@ -84,6 +86,18 @@ class Runner:
             run = store.runs.get(only)
             soonest = run.not_before if run and not run.state.over and run.state.value != "held" else None
         return soonest is not None and soonest <= self.clock.now() + WORTH_WAITING
+
+    def _check_file(self, store: Store) -> None:
+        """After a runner that did not say goodbye, look whether the file is whole; Refused when it is not."""
+        damage = store.housekeeping.integrity() if store.history.runners(self.clock.now())[1] is not None else None
+        if damage:
+            raise Refused(f"The database is damaged ({damage}); stop the pages, then restore a backup "
+                          "with `python -m sync restore FILE`.")
+
+    def _tidy(self, store: Store) -> None:
+        """Remove what is past its days."""
+        store.meters.forget_old(self.clock.now())
+        Service(store, self._env, self.clock.now).purge()
 
     def _beat(self, store: Store) -> None:
         """Say that we live and queue what is due."""

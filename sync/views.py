@@ -152,6 +152,27 @@ class ExportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditLine:
+    """Who did what, and what it changed; secrets appear as fingerprints only."""
+
+    at: float
+    who: str
+    what: str
+    subject: str
+    before: str
+    after: str
+    run_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """In how many places a person was, and how many runs under way may still name them."""
+
+    places: int
+    runs_under_way: int
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Whether the companion process works, and what needs a person."""
 

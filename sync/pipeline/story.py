@@ -102,14 +102,33 @@ class Story:
         if self._run.purpose == "clear":
             return self._plan(sync, None)
         self._tell("Reading the cohort from Mixpanel.")
-        pull = Pull(self._holder, sync, self._mixpanel(sync), salt)
+        mixpanel = self._mixpanel(sync)
+        pull = Pull(self._holder, sync, mixpanel, salt)
         for _ in range(2):
             self._run = pull.carry()
+            if not self._run.expected and not self._store.staged.tally(self._run.id).rows:
+                self._still_listed(sync, mixpanel)
             try:
                 return self._plan(sync, pull)
             except Incomplete:
                 pull.begin_anew()
         raise CohortSyncError(f"Mixpanel's answer for “{sync.cohort_name}” does not add up; nothing was changed.")
+
+    def _still_listed(self, sync: Sync, mixpanel: Mixpanel) -> None:
+        """When nobody was read, make sure the cohort exists: Mixpanel may answer for a deleted one as for an empty one.
+
+        Without a query left this is skipped; the guard holds such a run anyway.
+        """
+        ticket = self._store.meters.take_query(sync.project_id, self._holder.now(), later_page=False)
+        if ticket.id is None:
+            return
+        try:
+            listed = {one.id for one in mixpanel.cohorts()}
+        finally:
+            self._store.meters.landed(ticket)
+        if sync.cohort_id not in listed:
+            raise FixSettings(f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "
+                              "the project; nobody was told to have left. Share it again, or stop this sync.")
 
     def _plan(self, sync: Sync, pull: Pull | None) -> bool:
         """Write the plan, all or nothing: batches, counts, and whether a person must say yes."""

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Mapping
 from types import TracebackType
 
+from sync.access import Grade, Person, needs, operator
 from sync.service.base import data_folder
 from sync.service.connecting import Connecting
+from sync.service.keeping import Keeping
 from sync.service.wishing import Wishing
 from sync.store import Store
 from sync.views import Health
@@ -16,15 +18,16 @@ from sync.views import Health
 __all__ = ["Service", "data_folder"]
 
 
-class Service(Connecting, Wishing):
+class Service(Connecting, Wishing, Keeping):
     """Everything pages and CLI can do; opened for one click and closed again."""
 
     @classmethod
-    def open(cls, env: Mapping[str, str] | None = None) -> Service:
-        """Open on the data folder the environment names; Refused when it cannot be used."""
+    def open(cls, env: Mapping[str, str] | None = None, person: Person | None = None) -> Service:
+        """Open on the data folder the environment names, for a person; Refused when it cannot be used."""
         env = os.environ if env is None else env
-        return cls(Store.open(data_folder(env)), env)
+        return cls(Store.open(data_folder(env)), env, person=person or operator())
 
+    @needs(Grade.VIEWER)
     def health(self) -> Health:
         """Whether the companion process works, and what needs a person."""
         now = self._now()
@@ -36,6 +39,7 @@ class Service(Connecting, Wishing):
         free = shutil.disk_usage(data_folder(self._env)).free
         return Health(seen, runners, due, oldest, held, paused, queries, self._store.batches.live_count(), free, now)
 
+    @needs(Grade.ADMIN)
     def queue_due(self) -> int:
         """Queue a run for every dynamic sync whose beat has come; tell how many."""
         queued = 0

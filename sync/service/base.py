@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from sync.access import RUNNER, Person
 from sync.errors import Refused, Wait
 from sync.mixpanel import Mixpanel
 from sync.model import Account, Project, Sync, clock_time
 from sync.store import Store
 from sync.store.connections import SealedProject
 from sync.vault import Vault
+from sync.views import AuditLine
 from sync.webengage import WebEngage
 
 ASK_SECONDS = 130.0  # a person waits in front of the page: longer than the App API's deadline, not the Query API's
@@ -26,13 +29,28 @@ def data_folder(env: Mapping[str, str]) -> Path:
 class Base:
     """The ground the parts of the service stand on."""
 
-    def __init__(self, store: Store, env: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
-        """Work on this store."""
-        self._store, self._env, self._now = store, env, now
+    def __init__(self, store: Store, env: Mapping[str, str], now: Callable[[], float] = time.time,
+                 person: Person = RUNNER) -> None:
+        """Work on this store for this person."""
+        self._store, self._env, self._now, self.person = store, env, now, person
 
     def _vault(self) -> Vault:
-        stored = bool(self._store.connections.projects() or self._store.connections.accounts())
-        return Vault.open(data_folder(self._env), self._env, stored)
+        """The vault that opens what is stored; Vaultless when its key is gone."""
+        return Vault.open(data_folder(self._env), self._env, must_exist=True)
+
+    def _seal(self, secret: str) -> str:
+        """Seal a secret just typed, with a new key when there is none: that is how one reconnects after losing it."""
+        return Vault.open(data_folder(self._env), self._env, must_exist=False).seal(secret)
+
+    def _fingerprint(self, secret: str) -> str:
+        """Tell two secrets apart without telling either; the salt keeps the digest from being looked up."""
+        salted = f"{self._store.connections.salt()}:{secret}".encode()
+        return hashlib.sha256(salted).hexdigest()[:12]
+
+    def _audit(self, what: str, subject: str = "", before: str = "", after: str = "", run_id: int | None = None,
+               once_in: float = 0.0) -> None:
+        """Note who did what; in the transaction of the deed, so neither stands without the other."""
+        self._store.history.audit(AuditLine(self._now(), self.person.name, what, subject, before, after, run_id), once_in)
 
     def _sealed_project(self, project_id: int | None) -> SealedProject:
         """The project meant: the named one, or the only one."""
@@ -47,10 +65,10 @@ class Base:
             raise Refused("Several Mixpanel projects are connected; say which one with --project.")
         return known[0]
 
-    def _mixpanel(self, sealed: SealedProject) -> Mixpanel:
+    def _mixpanel(self, sealed: SealedProject, timeout: float = ASK_SECONDS) -> Mixpanel:
         view = sealed.view
         secret = self._vault().open_sealed(sealed.sealed or "")
-        return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), timeout=ASK_SECONDS)
+        return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), timeout=timeout)
 
     def _webengage(self, license_code: str) -> WebEngage:
         sealed = self._store.connections.account(license_code)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 
+from sync.access import Grade, needs
 from sync.errors import ApiError, Refused
 from sync.model import BATCH_SIZE, TWO_HOURS, Fate, Member, Mode, Page, attribute_for, attribute_problem
-from sync.service.base import Base
+from sync.service.base import ASK_SECONDS, Base
+from sync.store.connections import SealedProject
 from sync.store.meters import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, Proposal, Sample
 
@@ -19,7 +21,9 @@ SAMPLES = 20  # members of each kind shown in a preview
 class Browsing(Base):
     """Cohorts as people see them."""
 
-    def cohorts(self, project_id: int | None = None, fresh: bool = False) -> CohortList:
+    @needs(Grade.VIEWER)
+    def cohorts(self, project_id: int | None = None, fresh: bool = False,
+                patience: float = ASK_SECONDS) -> CohortList:
         """The project's cohorts: as last read when that is recent, read anew otherwise.
 
         When Mixpanel cannot be asked, the last reading is shown together with the problem; only
@@ -29,15 +33,15 @@ class Browsing(Base):
         read_at, problem = self._store.connections.cohorts_read_at(sealed.view.id), None
         if fresh or read_at is None or not 0 <= self._now() - read_at < LIST_FRESH:
             try:
-                read_at = self._read_cohorts(sealed.view.id)
+                read_at = self._read_cohorts(sealed, patience)
             except (ApiError, Refused) as trouble:
                 if read_at is None:
                     raise
                 problem = str(trouble)
         return CohortList(self._store.connections.cohorts(sealed.view.id), read_at, problem)
 
-    def _read_cohorts(self, project_id: int) -> float:
-        client = self._mixpanel(self._sealed_project(project_id))
+    def _read_cohorts(self, sealed: SealedProject, patience: float) -> float:
+        client, project_id = self._mixpanel(sealed, patience), sealed.view.id
         with self._query(project_id):
             listed = client.cohorts()
         now = self._now()
@@ -49,6 +53,7 @@ class Browsing(Base):
                     self._store.syncs.renamed(known.id, one.name)
         return now
 
+    @needs(Grade.VIEWER)
     def cohort(self, project_id: int | None, cohort_id: int) -> CohortView:
         """One cohort; Refused when Mixpanel does not list it."""
         for fresh in (False, True):
@@ -59,6 +64,7 @@ class Browsing(Base):
         raise Refused(f"Mixpanel does not list a cohort {cohort_id} in this project; "
                       "it was deleted, or it must be shared with the project.")
 
+    @needs(Grade.VIEWER)
     def exportable(self, project_id: int | None, cohort_id: int) -> CohortView:
         """One cohort that can be exported; Refused for a group cohort."""
         found = self.cohort(project_id, cohort_id)
@@ -67,10 +73,12 @@ class Browsing(Base):
                           "choose a cohort of users.")
         return found
 
+    @needs(Grade.VIEWER)
     def refresh_count(self, project_id: int | None, cohort_id: int) -> int:
         """Count a cohort anew, by its preview."""
         return self.preview(project_id, cohort_id, fresh=True).total
 
+    @needs(Grade.VIEWER)
     def preview(self, project_id: int | None, cohort_id: int, fresh: bool = False) -> Preview:
         """Who would go to WebEngage: two queries, none when a recent answer is at hand."""
         project = self._sealed_project(project_id).view.id
@@ -84,6 +92,7 @@ class Browsing(Base):
 
     def _ask_preview(self, project_id: int, cohort: CohortView) -> Preview:
         client = self._mixpanel(self._sealed_project(project_id))
+        self._audit("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH)
         with self._query(project_id):
             known = client.page(cohort.id, 0, None, all_users=False, properties=())
         with self._query(project_id):
@@ -98,6 +107,7 @@ class Browsing(Base):
         before = self._store.snapshot.size(sync.id) if sync else 0
         return replace(found, exported_before=before, queries_left=self._store.meters.left(project_id, self._now()))
 
+    @needs(Grade.VIEWER)
     def proposal(self, project_id: int | None, cohort_id: int) -> Proposal:
         """How a cohort would be exported, before the person changes anything."""
         project = self._sealed_project(project_id).view.id
@@ -110,6 +120,7 @@ class Browsing(Base):
         taken = self._store.syncs.taken(license_code) if license_code else frozenset()
         return Proposal(attribute_for(cohort.name, taken), False, Mode.DYNAMIC, TWO_HOURS, license_code)
 
+    @needs(Grade.VIEWER)
     def attribute_problem(self, project_id: int | None, cohort_id: int, name: str) -> str | None:
         """What is wrong with an attribute's name for this cohort, or None."""
         project = self._sealed_project(project_id).view.id

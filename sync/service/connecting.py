@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync import mixpanel, webengage
+from sync.access import Grade, needs
 from sync.errors import FixSettings, Refused
 from sync.mixpanel import Mixpanel
 from sync.model import Account, Project, Role
@@ -23,14 +24,17 @@ def tail(secret: str) -> str:
 class Connecting(Base):
     """Mixpanel projects and WebEngage accounts."""
 
+    @needs(Grade.VIEWER)
     def projects(self) -> tuple[ProjectView, ...]:
         """The connected Mixpanel projects."""
         return tuple(one.view for one in self._store.connections.projects())
 
+    @needs(Grade.VIEWER)
     def accounts(self) -> tuple[AccountView, ...]:
         """The connected WebEngage accounts, the one connected last first."""
         return tuple(one.view for one in self._store.connections.accounts())
 
+    @needs(Grade.ADMIN)
     def connect_mixpanel(self, project_id: int, username: str, secret: str, region: str) -> ProjectView:
         """Check a service account with Mixpanel and store it; a proven non-admin is Refused."""
         username, secret, region = username.strip(), secret.strip(), region.strip()
@@ -42,10 +46,23 @@ class Connecting(Base):
             raise Refused(f"Only a project admin may enable the integration: {checked.note}", "username")
         view = ProjectView(project_id, checked.name or f"Project {project_id}", username, region, checked.role,
                            checked.note, self._now(), tail(secret))
-        self._store.connections.save_project(SealedProject(view, self._vault().seal(secret)))
-        self._tell(f"Mixpanel project {view.name} connected.")
+        if not checked.seen:
+            self._see_project(Project(project_id, "", username, secret, region))
+        sealed = SealedProject(view, self._seal(secret))
+        with self._store.transaction():
+            before = self._store.connections.project(project_id)
+            self._store.connections.save_project(sealed)
+            self._tell(f"Mixpanel project {view.name} connected.")
+            self._audit("connect Mixpanel", f"project {project_id}", before.view.username if before else "",
+                        f"{username}, {region}, role {checked.role.value}, secret {self._fingerprint(secret)}")
         return view
 
+    def _see_project(self, project: Project) -> None:
+        """Read the list of cohorts once, since nothing else showed that the project is ours to read."""
+        with self._query(project.id):
+            Mixpanel(project, timeout=ASK_SECONDS).cohorts()
+
+    @needs(Grade.ADMIN)
     def connect_webengage(self, license_code: str, api_key: str, data_center: str) -> AccountView:
         """Check an API key with WebEngage, without writing anything there, and store it."""
         account = Account(webengage.license_of(license_code), api_key.strip(), data_center.strip())
@@ -53,16 +70,22 @@ class Connecting(Base):
             raise Refused("Enter the API key.", "api_key")
         WebEngage(account).check()
         view = AccountView(account.license_code, account.data_center, self._now(), tail(account.api_key))
-        self._store.connections.save_account(SealedAccount(view, self._vault().seal(account.api_key)))
-        self._tell(f"WebEngage account {view.license_code} connected.")
+        sealed = SealedAccount(view, self._seal(account.api_key))
+        with self._store.transaction():
+            self._store.connections.save_account(sealed)
+            self._tell(f"WebEngage account {view.license_code} connected.")
+            self._audit("connect WebEngage", view.license_code, "",
+                        f"{view.data_center}, key {self._fingerprint(account.api_key)}")
         return view
 
+    @needs(Grade.ADMIN)
     def check_mixpanel(self, project_id: int) -> ProjectView:
         """Check a stored service account again."""
         sealed = self._sealed_project(project_id)
         view = sealed.view
         return self.connect_mixpanel(view.id, view.username, self._vault().open_sealed(sealed.sealed or ""), view.region)
 
+    @needs(Grade.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:
         """Check a stored API key again."""
         sealed = self._store.connections.account(license_code)
@@ -71,24 +94,29 @@ class Connecting(Base):
         key = self._vault().open_sealed(sealed.sealed or "")
         return self.connect_webengage(license_code, key, sealed.view.data_center)
 
+    @needs(Grade.VIEWER)
     def affected(self, project_id: int | None = None, license_code: str | None = None) -> tuple[SyncView, ...]:
         """The syncs a disconnect would pause."""
         return tuple(one for one in self._store.syncs.views(project_id, license_code) if one.state.value == "active")
 
+    @needs(Grade.ADMIN)
     def disconnect_mixpanel(self, project_id: int) -> tuple[SyncView, ...]:
         """Forget a project's secret and pause its syncs, which are answered."""
         with self._store.transaction():
             paused = self.affected(project_id=project_id)
             self._pause_all(paused, "Mixpanel was disconnected; connect it again, then resume.")
             self._store.connections.forget_project(project_id)
+            self._audit("disconnect Mixpanel", f"project {project_id}", "connected", f"{len(paused)} syncs paused")
         return paused
 
+    @needs(Grade.ADMIN)
     def disconnect_webengage(self, license_code: str) -> tuple[SyncView, ...]:
         """Forget an account's key and pause its syncs, which are answered."""
         with self._store.transaction():
             paused = self.affected(license_code=license_code)
             self._pause_all(paused, "WebEngage was disconnected; connect it again, then resume.")
             self._store.connections.forget_account(license_code)
+            self._audit("disconnect WebEngage", license_code, "connected", f"{len(paused)} syncs paused")
         return paused
 
     def _pause_all(self, syncs: tuple[SyncView, ...], reason: str) -> None:

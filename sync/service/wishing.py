@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sync.access import Grade, needs
 from sync.errors import Refused
 from sync.model import (
     EVERY_MAX,
@@ -22,6 +23,7 @@ from sync.service.browsing import Browsing
 from sync.store.syncs import Wish
 from sync.views import CohortView, Event, ExportRow, Refusal, Started, SyncView
 
+LIST_PATIENCE = 10.0  # seconds Start Sync waits for the list before it trusts the last one
 OPERATIONS = {Kind.ENTER: "add", Kind.UPDATE: "update", Kind.EXIT: "remove"}
 OUTCOMES = {"pending": "not sent", "doubt": "in doubt", "settled": "accepted"}
 
@@ -29,6 +31,7 @@ OUTCOMES = {"pending": "not sent", "doubt": "in doubt", "settled": "accepted"}
 class Wishing(Browsing):
     """Exports, pauses, cancels and approvals; and the history."""
 
+    @needs(Grade.MARKETER)
     def export(self, project_id: int | None, cohort_id: int, mode: Mode, attribute: str | None = None,
                every: float | None = None, dry: bool = False) -> Started:
         """Start Sync: make or change the cohort's sync and queue a run, in one transaction.
@@ -36,7 +39,7 @@ class Wishing(Browsing):
         Pressed twice, in two tabs, by two people: one run; ``started`` tells who was first.
         """
         project = self._sealed_project(project_id).view.id
-        cohort = self.exportable(project, cohort_id)
+        cohort = self._still_there(project, cohort_id)
         with self._store.transaction():
             wish = self._wish(project, cohort, mode, attribute, every)
             known = self._store.syncs.of_cohort(project, cohort_id)
@@ -48,7 +51,14 @@ class Wishing(Browsing):
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
                 raise Refused("Another run of this cohort has just begun; look at its progress.")
             self._tell(f"Export asked for: {mode.value}, attribute “{wish.attribute}”.", sync_id, run_id)
+            self._audit("export", f"cohort {cohort_id}", known.mode.value if known else "",
+                        f"{mode.value}, attribute {wish.attribute}", run_id)
         return Started(sync_id, run_id, True)
+
+    def _still_there(self, project_id: int, cohort_id: int) -> CohortView:
+        """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time."""
+        self.cohorts(project_id, fresh=True, patience=LIST_PATIENCE)
+        return self.exportable(project_id, cohort_id)
 
     def _wish(self, project_id: int, cohort: CohortView, mode: Mode, attribute: str | None, every: float | None) -> Wish:
         known = self._store.syncs.of_cohort(project_id, cohort.id)
@@ -72,15 +82,18 @@ class Wishing(Browsing):
             raise Refused("No WebEngage account is connected yet; connect it under Integrations.")
         return accounts[0].view.license_code
 
+    @needs(Grade.VIEWER)
     def syncs(self, project_id: int | None = None) -> tuple[SyncView, ...]:
         """The syncs, newest first."""
         return self._store.syncs.views(project_id)
 
+    @needs(Grade.VIEWER)
     def sync(self, sync_id: int) -> SyncView:
         """One sync; Refused when there is none."""
         self._sync(sync_id)
         return self._store.syncs.views(sync_id=sync_id)[0]
 
+    @needs(Grade.MARKETER)
     def sync_now(self, sync_id: int, purpose: str = "refresh") -> Started:
         """Refresh a sync at once; an active run counts as that."""
         with self._store.transaction():
@@ -92,18 +105,22 @@ class Wishing(Browsing):
                 active = self._store.runs.active(sync_id)
                 return Started(sync_id, active.id if active else 0, False)
             self._tell("Refresh asked for.", sync_id, run_id)
+            self._audit(purpose, f"sync {sync_id}", run_id=run_id)
         return Started(sync_id, run_id, True)
 
+    @needs(Grade.MARKETER)
     def retry_rejected(self, sync_id: int) -> Started:
         """Try everyone rejected once more, with the next reading of the cohort."""
         with self._store.transaction():
             self._store.batches.forgive(self._sync(sync_id).id)
             return self.sync_now(sync_id, "retry")
 
+    @needs(Grade.MARKETER)
     def resync(self, sync_id: int) -> Started:
         """Doubt everyone, so that all members are told anew."""
         return self.sync_now(sync_id, "resync")
 
+    @needs(Grade.MARKETER)
     def pause(self, sync_id: int) -> None:
         """Stop refreshing, and end a run under way after what is in flight."""
         with self._store.transaction():
@@ -111,10 +128,12 @@ class Wishing(Browsing):
             if not self._store.syncs.pause(sync_id, "Paused by a person."):
                 raise Refused("This sync is finished, so there is nothing to pause.")
             self._tell("Paused by a person.", sync_id)
+            self._audit("pause", f"sync {sync_id}", "active", "paused")
             active = self._store.runs.active(sync_id)
             if active:
                 self._cancel(active)
 
+    @needs(Grade.MARKETER)
     def resume(self, sync_id: int) -> None:
         """Go on: the next beat comes as before, and what a failure or pause left open runs now."""
         with self._store.transaction():
@@ -124,7 +143,9 @@ class Wishing(Browsing):
             self._store.syncs.resume(sync, self._now())
             self._store.runs.enqueue(sync_id, "refresh", self._now())
             self._tell("Resumed by a person.", sync_id)
+            self._audit("resume", f"sync {sync_id}", f"paused: {sync.reason}", "active")
 
+    @needs(Grade.MARKETER)
     def stop(self, sync_id: int, clear: bool = False) -> Started | None:
         """Never refresh again; with ``clear`` everyone exported is told ``false`` first."""
         with self._store.transaction():
@@ -137,25 +158,33 @@ class Wishing(Browsing):
             self._store.syncs.end(sync.id)
             self._tell("Stopped by a person" + (", clearing WebEngage." if clear else "."), sync_id)
             run_id = self._store.runs.enqueue(sync_id, "clear", self._now()) if clear else None
+            self._audit("stop and clear" if clear else "stop", f"sync {sync_id}", sync.state.value, "finished", run_id)
         return Started(sync_id, run_id, True) if run_id else None
 
+    @needs(Grade.MARKETER)
     def change_interval(self, sync_id: int, seconds: float) -> None:
         """Refresh a dynamic sync this often from now on."""
         if not EVERY_MIN <= seconds <= EVERY_MAX:
             raise Refused("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
         if self._sync(sync_id).mode is not Mode.DYNAMIC:
             raise Refused("A one-time export is never refreshed, so it has no interval.", "every")
-        self._store.syncs.set_interval(sync_id, seconds, self._now())
+        with self._store.transaction():
+            before = self._sync(sync_id).every
+            self._store.syncs.set_interval(sync_id, seconds, self._now())
+            self._audit("change interval", f"sync {sync_id}", f"{before:.0f} s" if before else "", f"{seconds:.0f} s")
 
+    @needs(Grade.VIEWER)
     def runs(self, sync_id: int | None = None, state: RunState | None = None, limit: int = 25,
              offset: int = 0, project_id: int | None = None) -> tuple[Run, ...]:
         """Runs, newest first."""
         return self._store.runs.list(sync_id, state.value if state else None, limit, offset, project_id)
 
+    @needs(Grade.VIEWER)
     def count_runs(self, sync_id: int | None = None, state: RunState | None = None) -> int:
         """How many runs there are."""
         return self._store.runs.total(sync_id, state.value if state else None)
 
+    @needs(Grade.VIEWER)
     def run(self, run_id: int) -> Run:
         """One run; Refused when there is none."""
         found = self._store.runs.get(run_id)
@@ -163,6 +192,7 @@ class Wishing(Browsing):
             raise Refused(f"There is no run {run_id}; look at the list of runs.")
         return found
 
+    @needs(Grade.MARKETER)
     def cancel(self, run_id: int) -> None:
         """End a run: at once when nothing was sent, otherwise after what is in flight."""
         with self._store.transaction():
@@ -172,6 +202,7 @@ class Wishing(Browsing):
             self._cancel(run)
 
     def _cancel(self, run: Run) -> None:
+        self._audit("cancel", f"run {run.id}", run.state.value, run_id=run.id)
         self._tell("Cancel asked for.", run.sync_id, run.id)
         if self._store.runs.cancel_untouched(run.id, self._now()):
             self._store.staged.clear(run.id)
@@ -179,6 +210,7 @@ class Wishing(Browsing):
         else:
             self._store.runs.want_cancel(run.id)
 
+    @needs(Grade.MARKETER)
     def approve(self, run_id: int, always: bool = False) -> None:
         """Say yes to a held run; ``always`` lifts the guard of its sync for good."""
         with self._store.transaction():
@@ -187,19 +219,24 @@ class Wishing(Browsing):
                 raise Refused(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
             if always:
                 self._store.syncs.lift_guard(run.sync_id)
+            self._audit("approve", f"run {run_id}", run.held_reason or "", "always" if always else "once", run_id)
             self._tell("Approved by a person" + (", now and always." if always else "."), run.sync_id, run_id)
 
+    @needs(Grade.VIEWER)
     def events(self, run_id: int) -> tuple[Event, ...]:
         """A run's story, oldest first."""
         return self._store.history.of_run(run_id)
 
+    @needs(Grade.VIEWER)
     def refusals(self, run_id: int, limit: int = 1000) -> tuple[Refusal, ...]:
         """Who was not taken in a run, with the reason."""
         return self._store.batches.refusals(run_id, limit)
 
+    @needs(Grade.MARKETER)
     def export_rows(self, run_id: int) -> Iterator[ExportRow]:
         """A run's people for the CSV: add, update, remove; and no-op for those unchanged in the last run."""
         run = self.run(run_id)
+        self._audit("download", f"run {run_id}", run_id=run_id)
         refused = {one.user_id: one for one in self.refusals(run_id, 1_000_000)}
         told: set[str] = set()
         for user_id, kind, state in self._store.batches.people(run_id):

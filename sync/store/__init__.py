@@ -11,6 +11,7 @@ from sync.store.batches import Batches
 from sync.store.connections import Connections
 from sync.store.database import connect, immediate
 from sync.store.history import History
+from sync.store.housekeeping import Housekeeping
 from sync.store.meters import Meters
 from sync.store.runs import Runs
 from sync.store.snapshot import Snapshot
@@ -36,6 +37,7 @@ class Store:
         self.batches = Batches(plain)
         self.meters = Meters(plain)
         self.history = History(plain)
+        self.housekeeping = Housekeeping(plain)
 
     @classmethod
     def open(cls, folder: Path) -> Store:

@@ -150,6 +150,10 @@ class Runs(Table):
         assert row is not None  # an aggregate always answers one row
         return int(row[0]), row[1], int(row[2])
 
+    def under_way(self) -> int:
+        """How many runs are not over."""
+        return int(self._value("select count(*) from run where finished_at is null"))
+
     def soonest(self) -> float | None:
         """When the next queued run may be worked on, or None when there is none."""
         found = self._value("select min(not_before) from run where finished_at is null and state <> 'held'")

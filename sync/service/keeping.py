@@ -1,0 +1,101 @@
+"""Keep the data itself: backup, restore, keys, retention, forgetting a person, the audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sync.access import Grade, needs
+from sync.errors import Refused
+from sync.service.base import Base, data_folder
+from sync.vault import KEY_VARIABLE, add_key, drop_old_keys
+from sync.views import AuditLine, Forgotten
+
+
+class Keeping(Base):
+    """What the people who run Cohort Sync ask for."""
+
+    @needs(Grade.ADMIN)
+    def backup(self, file: Path) -> None:
+        """Copy the database to a new file while everything goes on; the key is not in it."""
+        self._store.housekeeping.copy_to(file)
+        self._audit("backup", file.name)
+
+    @needs(Grade.ADMIN)
+    def restore(self, file: Path) -> None:
+        """Go back to a backup; Refused while a runner works.
+
+        Every dynamic sync then tells all its members anew at its next run. People who entered and
+        left after the backup was made are in no list any more: clear and export such a cohort anew.
+        """
+        if self._store.history.runners(self._now())[0]:
+            raise Refused("A runner is working; stop it, then restore.")
+        self._store.housekeeping.restore_from(file, self._now())
+        self._reopen()
+        self._audit("restore", file.name)
+
+    def _reopen(self) -> None:
+        """Open the file anew, so that a backup of an earlier version gets today's schema."""
+        folder = data_folder(self._env)
+        self._store.close()
+        self._store = type(self._store).open(folder)
+
+    @needs(Grade.ADMIN)
+    def rotate_key(self) -> bool:
+        """Seal all stored secrets with the newest key; tell whether former keys are needed no longer.
+
+        With COHORT_SYNC_KEY the newest is its first; otherwise a new one is put into secret.key.
+        Killed anywhere: the former keys still open what was not sealed anew.
+        """
+        folder = data_folder(self._env)
+        in_file = not self._env.get(KEY_VARIABLE)
+        self._vault()  # a missing key is said before a new one is made
+        if in_file:
+            add_key(folder)
+        vault = self._vault()
+        with self._store.transaction():
+            for kind, name, sealed in self._store.housekeeping.secrets():
+                self._store.housekeeping.reseal(kind, name, vault.rotate(sealed))
+            self._audit("rotate key")
+        return self._drop_former(folder, in_file)
+
+    def _drop_former(self, folder: Path, in_file: bool) -> bool:
+        """Runs under way still hold values sealed with the former key: then it stays until the next rotation."""
+        if self._store.runs.under_way():
+            return False
+        if in_file:
+            drop_old_keys(folder)
+        return True
+
+    @needs(Grade.ADMIN)
+    def forget(self, user_id: str) -> Forgotten:
+        """Remove a person from everything stored here, by id; WebEngage and Mixpanel are asked elsewhere."""
+        self._store.housekeeping.scrub()
+        with self._store.transaction():
+            places = self._store.housekeeping.forget(user_id)
+            self._audit("forget a person", self._fingerprint(user_id), after=f"{places} places")
+        self._store.housekeeping.settle_file()
+        return Forgotten(places, self._store.runs.under_way())
+
+    @needs(Grade.ADMIN)
+    def purge(self) -> int:
+        """Remove what is past its days for good; tell how many rows."""
+        gone = self._store.housekeeping.purge(self._now())
+        if gone:
+            self._audit("purge", after=f"{gone} rows")
+        return gone
+
+    @needs(Grade.ADMIN)
+    def keep_days(self, refusals: float | None = None, detail: float | None = None) -> tuple[float, float]:
+        """Set how long refusals and run details are kept, and tell both."""
+        with self._store.transaction():
+            for name, days in (("keep_refusals_days", refusals), ("keep_detail_days", detail)):
+                if days is not None:
+                    before = self._store.housekeeping.days(name)
+                    self._store.housekeeping.set_days(name, days)
+                    self._audit("retention", name, f"{before:g} days", f"{days:g} days")
+        return self._store.housekeeping.days("keep_refusals_days"), self._store.housekeeping.days("keep_detail_days")
+
+    @needs(Grade.ADMIN)
+    def audit(self, limit: int = 1000) -> tuple[AuditLine, ...]:
+        """Who did what, newest first."""
+        return self._store.history.audited(limit)

@@ -1,0 +1,154 @@
+"""Keeping the file itself: copies, checks, forgetting, and throwing away what is old."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from sync import members
+from sync.errors import Refused
+from sync.store.database import Table, immediate
+
+DAY = 86400.0  # seconds
+KEEP_REFUSALS, KEEP_DETAIL = 30.0, 14.0  # days; who was refused, and what each run told whom
+_RETENTION = {"keep_refusals_days": KEEP_REFUSALS, "keep_detail_days": KEEP_DETAIL}
+
+
+class Housekeeping(Table):
+    """What is done to the whole file rather than to one of its things."""
+
+    def copy_to(self, file: Path) -> None:
+        """Write a consistent copy (0600) while others work; Refused when the file exists or cannot be written.
+
+        The copy appears under its name only when it is complete.
+        """
+        if file.exists():
+            raise Refused(f"{file} already exists; name a new file for the backup.")
+        draft = file.with_name(f"{file.name}.{os.getpid()}.part")
+        try:
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            self._plain.execute("vacuum into ?", (str(draft),))
+            draft.rename(file)
+        except (OSError, sqlite3.OperationalError) as problem:
+            raise Refused(f"The backup {file} could not be written ({problem}).") from problem
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def restore_from(self, file: Path, now: float) -> None:
+        """Take over everything of a copy; Refused, and nothing changed, when it is none of ours.
+
+        Runs that were under way end, and everyone exported becomes doubtful, since what WebEngage
+        was told after the copy was made is not in it.
+        """
+        with closing(_copy_of_ours(file)) as copy:
+            copy.execute("update run set state = 'cancelled', finished_at = ?, error = null, lease_owner = null, "
+                         "lease_until = null where finished_at is null", (now,))
+            copy.execute("update snapshot set marks = zeroblob(length(marks))")
+            copy.execute("delete from runner")
+            copy.backup(self._plain)
+
+    def integrity(self) -> str | None:
+        """What SQLite finds wrong with the file, or None."""
+        try:
+            found = [row[0] for row in self._all("pragma quick_check(5)")]
+        except sqlite3.DatabaseError as problem:
+            return str(problem)
+        return None if found == ["ok"] else "; ".join(found)
+
+    def days(self, name: str) -> float:
+        """How many days something is kept."""
+        value = self._value("select value from setting where name = ?", (name,))
+        return float(value) if value is not None else _RETENTION[name]
+
+    def set_days(self, name: str, days: float) -> None:
+        """Keep something for so many days."""
+        if name not in _RETENTION or not 1 <= days <= 3650:
+            raise Refused("Retention is a number of days between 1 and 3650.")
+        self._do("insert into setting (name, value) values (?, ?) on conflict (name) do update set value = excluded.value",
+                 (name, str(days)))
+
+    def purge(self, now: float) -> int:
+        """Remove refusals and run details past their days for good, overwritten on the disk; tell how many rows."""
+        refusals = now - self.days("keep_refusals_days") * DAY
+        detail = now - self.days("keep_detail_days") * DAY
+        self.scrub()
+        with immediate(self._plain):
+            gone = self._do("delete from refusal where at < ?", (refusals,))
+            gone += self._do("delete from batch where run_id in (select id from run where finished_at < ?)", (detail,))
+            gone += self._do("delete from event where at < ? and (run_id is null or run_id in "
+                             "(select id from run where finished_at < ?))", (detail, detail))
+        if gone:
+            self.settle_file()
+        return gone
+
+    def forget(self, user_id: str) -> int:
+        """Remove a person from every table of runs that are over; tell in how many places they were."""
+        with immediate(self._plain):
+            found = self._do("delete from refusal where user_id = ?", (user_id,))
+            found += sum(1 for _ in self._leave_snapshots(user_id))
+            found += sum(1 for _ in self._leave_batches(user_id))
+            found += self._do("update cohort set preview = null where preview is not null and instr(preview, ?)", (user_id,))
+        return found
+
+    def scrub(self) -> None:
+        """Overwrite deleted rows from now on, instead of only forgetting where they are."""
+        self._plain.execute("pragma secure_delete = on")
+
+    def settle_file(self) -> None:
+        """Give free pages back and empty the write-ahead log, which may still hold what was deleted."""
+        self._plain.execute("pragma incremental_vacuum").fetchall()
+        self._plain.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+    def _leave_snapshots(self, user_id: str) -> Iterator[int]:
+        """Write every chunk that holds the person anew without them; the sync's next run sees them as new."""
+        for row in self._all("select sync_id, chunk, marks, ids from snapshot"):
+            ids = members.unpack_ids(row["ids"])
+            if user_id in ids:
+                at = ids.index(user_id)
+                marks = row["marks"][: at * members.MARK_SIZE] + row["marks"][(at + 1) * members.MARK_SIZE :]
+                self._do("update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
+                         (marks, members.pack(ids[:at] + ids[at + 1 :]), row["sync_id"], row["chunk"]))
+                self._do("update sync set size = size - 1 where id = ?", (row["sync_id"],))
+                yield row["sync_id"]
+
+    def _leave_batches(self, user_id: str) -> Iterator[int]:
+        """Blank the person in what ended runs told; their place stays, so that the counts still add up."""
+        for row in self._all("select run_id, number, members from batch join run on run.id = run_id "
+                             "where finished_at is not null"):
+            ids, kinds = members.unpack_people(row["members"])
+            if user_id in ids:
+                blanked = ["(forgotten)" if one == user_id else one for one in ids]
+                self._do("update batch set members = ? where run_id = ? and number = ?",
+                         (members.pack_people(blanked, kinds), row["run_id"], row["number"]))
+                yield row["run_id"]
+
+    def secrets(self) -> tuple[tuple[str, str, str], ...]:
+        """Every stored secret, sealed: table, key, ciphertext."""
+        rows = self._all("select 'project' as kind, id as name, sealed_secret as sealed from project where sealed_secret is not null "
+                         "union all select 'webengage', license_code, sealed_key from webengage where sealed_key is not null")
+        return tuple((row["kind"], str(row["name"]), row["sealed"]) for row in rows)
+
+    def reseal(self, kind: str, name: str, sealed: str) -> None:
+        """Replace one stored secret's ciphertext."""
+        if kind == "project":
+            self._do("update project set sealed_secret = ? where id = ?", (sealed, int(name)))
+        else:
+            self._do("update webengage set sealed_key = ? where license_code = ?", (sealed, name))
+
+
+def _copy_of_ours(file: Path) -> sqlite3.Connection:
+    """Open a private copy of a backup at the newest schema; Refused when it is damaged or not ours."""
+    try:
+        with closing(sqlite3.connect(f"file:{file.resolve()}?mode=ro", uri=True)) as given:
+            copy = sqlite3.connect(":memory:", isolation_level=None)
+            given.backup(copy)
+        healthy = copy.execute("pragma quick_check(1)").fetchone()[0] == "ok"
+        ours = copy.execute("select count(*) from sqlite_master where name in ('sync', 'run', 'snapshot')").fetchone()[0] == 3
+    except sqlite3.DatabaseError as problem:
+        raise Refused(f"{file} cannot be read as a backup ({problem}); nothing was changed.") from problem
+    if not (healthy and ours):
+        raise Refused(f"{file} is damaged or no backup of Cohort Sync; nothing was changed.")
+    return copy
