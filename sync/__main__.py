@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import click
 
+from sync.cli.keeping import COMMANDS
+from sync.cli.speech import any_project_option, json_option, project_option, say
 from sync.errors import CohortSyncError
 from sync.model import Mode, Run, RunState, parse_every
 from sync.runner import Runner
@@ -19,26 +20,6 @@ from sync.service import Service
 from sync.views import SyncView
 
 POLL = 0.3  # seconds between looks at a run that is waited for
-
-
-def _plain(value: Any) -> Any:
-    """Turn views into JSON values."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(one) for name, one in asdict(value).items()}
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value
-
-
-def _say(as_json: bool, value: Any, lines: Iterable[str]) -> None:
-    """Answer once: one JSON document, or lines for people."""
-    if as_json:
-        click.echo(json.dumps(_plain(value), ensure_ascii=False))
-    else:
-        for line in lines:
-            click.echo(line)
 
 
 def _run_json(run: Run) -> dict[str, Any]:
@@ -50,12 +31,6 @@ def _sync_json(sync: SyncView) -> dict[str, Any]:
     values: dict[str, Any] = asdict(sync)
     last = values.pop("last_run")
     return values | {"last_run_id": last["id"] if last else None}
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
-# Sync and run numbers name their project themselves; scripts may still pass it everywhere.
-any_project_option = click.option("--project", type=int, expose_value=False, help="Accepted, and not needed here.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,7 +57,7 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
     secret = _secret("MIXPANEL_SECRET", "Service account secret")
     with Service.open() as service:
         view = service.connect_mixpanel(project_id, username, secret, region)
-    _say(as_json, view, [f"Connected: Mixpanel project {view.name} ({view.id}), role {view.role.value}.", view.role_note])
+    say(as_json, view, [f"Connected: Mixpanel project {view.name} ({view.id}), role {view.role.value}.", view.role_note])
 
 
 @connect.command("webengage")
@@ -94,7 +69,7 @@ def connect_webengage(license_code: str, data_center: str, as_json: bool) -> Non
     key = _secret("WEBENGAGE_API_KEY", "API key")
     with Service.open() as service:
         view = service.connect_webengage(license_code, key, data_center)
-    _say(as_json, view, [f"Connected: WebEngage account {view.license_code}; it accepted these credentials."])
+    say(as_json, view, [f"Connected: WebEngage account {view.license_code}; it accepted these credentials."])
 
 
 @cli.command()
@@ -106,7 +81,7 @@ def cohorts(project: int | None, as_json: bool) -> None:
         listed = service.cohorts(project)
     if listed.problem:
         click.echo(f"Shown as last read: {listed.problem}", err=True)
-    _say(as_json, listed.cohorts, (f"{one.id}\t{'?' if one.count is None else one.count}\t{one.name}" for one in listed.cohorts))
+    say(as_json, listed.cohorts, (f"{one.id}\t{'?' if one.count is None else one.count}\t{one.name}" for one in listed.cohorts))
 
 
 @cli.command()
@@ -119,7 +94,7 @@ def preview(cohort_id: int, fresh: bool, project: int | None, as_json: bool) -> 
     with Service.open() as service:
         found = service.preview(project, cohort_id, fresh)
     about = "" if found.exact else "about "
-    _say(as_json, found, [f"{found.cohort_name}: {found.total} members, {about}{found.identified} identified (will go), "
+    say(as_json, found, [f"{found.cohort_name}: {found.total} members, {about}{found.identified} identified (will go), "
                           f"{found.anonymous} anonymous (will not), {found.invalid} invalid.",
                           f"{found.requests} requests, about {found.seconds:.0f} seconds at WebEngage's limit."])
 
@@ -147,7 +122,7 @@ def export(cohort_id: int, mode: str, attribute: str | None, every: float | None
         started = service.export(project, cohort_id, Mode(mode), attribute, every, dry_run)
         run = _wait(service, started.run_id) if wait else None
     word = "started" if started.started else "was already under way"
-    _say(as_json, started, [f"Run {started.run_id} of sync {started.sync_id} {word}."])
+    say(as_json, started, [f"Run {started.run_id} of sync {started.sync_id} {word}."])
     if run is not None:
         _judge(run, as_json)
 
@@ -181,7 +156,7 @@ def syncs(project: int | None, as_json: bool) -> None:
     """List the syncs."""
     with Service.open() as service:
         found = service.syncs(project)
-    _say(as_json, [_sync_json(one) for one in found],
+    say(as_json, [_sync_json(one) for one in found],
          ("\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, one.reason or ""))
           for one in found))
 
@@ -195,7 +170,7 @@ def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) ->
     """List the runs, newest first."""
     with Service.open() as service:
         found = service.runs(sync_id, None, limit, 0, project)
-    _say(as_json, [_run_json(one) for one in found], (_run_line(one) for one in found))
+    say(as_json, [_run_json(one) for one in found], (_run_line(one) for one in found))
 
 
 def _run_line(one: Run) -> str:
@@ -212,7 +187,7 @@ def run(run_id: int, as_json: bool) -> None:
         found, story = service.run(run_id), service.events(run_id)
         refused = service.refusals(run_id)
     answer = _run_json(found) | {"events": [asdict(one) for one in story], "refusals": [asdict(one) for one in refused]}
-    _say(as_json, answer, [_run_line(found), *(one.what for one in story),
+    say(as_json, answer, [_run_line(found), *(one.what for one in story),
                            *(f"{one.user_id}: {one.outcome}, {one.reason}" for one in refused)])
 
 
@@ -221,7 +196,7 @@ def _wish(name: str, about: str, act: Callable[[Service, int], object], argument
     def command(number: int, as_json: bool) -> None:
         with Service.open() as service:
             act(service, number)
-        _say(as_json, {"done": True, argument.lower(): number}, [f"Done: {name} {number}."])
+        say(as_json, {"done": True, argument.lower(): number}, [f"Done: {name} {number}."])
 
     wrapped = json_option(any_project_option(click.argument("number", type=int, metavar=argument)(command)))
     cli.command(name, help=about)(wrapped)
@@ -244,7 +219,7 @@ def approve(run_id: int, always: bool, as_json: bool) -> None:
     """Say yes to a held run."""
     with Service.open() as service:
         service.approve(run_id, always)
-    _say(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} goes on."])
+    say(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} goes on."])
 
 
 @cli.command()
@@ -257,7 +232,7 @@ def stop(sync_id: int, clear: bool, as_json: bool) -> None:
     with Service.open() as service:
         started = service.stop(sync_id, clear)
     answer = {"done": True, "sync_id": sync_id, "run_id": started.run_id if started else None}
-    _say(as_json, answer, [f"Done: sync {sync_id} is finished."])
+    say(as_json, answer, [f"Done: sync {sync_id} is finished."])
 
 
 @cli.command()
@@ -273,10 +248,14 @@ def status(as_json: bool) -> None:
               "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
               "disk_free": health.disk_free, "needs_person": health.needs_person}
     seen = "is not running" if not health.alive else f"was last seen {health.now - (health.runner_seen or 0):.0f} s ago"
-    _say(as_json, answer, [f"The runner {seen}.", f"{health.due} due, {health.held} held, {len(health.paused)} paused, "
+    say(as_json, answer, [f"The runner {seen}.", f"{health.due} due, {health.held} held, {len(health.paused)} paused, "
                            f"{health.rejected} people rejected."])
     if health.needs_person:
         raise CohortSyncError("Something needs a person: look at held runs, paused syncs and the runner.")
+
+
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> int:

@@ -127,7 +127,8 @@ class Housekeeping(Table):
 
     def secrets(self) -> tuple[tuple[str, str, str], ...]:
         """Every stored secret, sealed: table, key, ciphertext."""
-        rows = self._all("select 'project' as kind, id as name, sealed_secret as sealed from project where sealed_secret is not null "
+        rows = self._all("select 'project' as kind, id as name, sealed_secret as sealed from project "
+                         "where sealed_secret is not null "
                          "union all select 'webengage', license_code, sealed_key from webengage where sealed_key is not null")
         return tuple((row["kind"], str(row["name"]), row["sealed"]) for row in rows)
 
