@@ -106,20 +106,29 @@ def _every(_: click.Context, __: click.Parameter, value: str | None) -> float | 
         raise click.BadParameter(str(problem)) from problem
 
 
+def _mapping(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
+    split = tuple(pair.rpartition("=")[::2] for pair in pairs)
+    if not all(source and target for source, target in split):
+        raise click.BadParameter("write PROPERTY=ATTRIBUTE, such as $email=email")
+    return split or None
+
+
 @cli.command()
 @click.argument("cohort_id", type=int)
 @click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
 @click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
 @click.option("--every", callback=_every, help="How often a dynamic export is refreshed, such as 2h.")
+@click.option("--map", "mapping", multiple=True, metavar="PROPERTY=ATTRIBUTE", callback=_mapping,
+              help="Export a profile property too, such as '$email=email'; may be given several times.")
 @click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
 @click.option("--wait", is_flag=True, help="Wait until the run ended; carry it here when no runner is alive.")
 @project_option
 @json_option
-def export(cohort_id: int, mode: str, attribute: str | None, every: float | None, dry_run: bool, wait: bool,
-           project: int | None, as_json: bool) -> None:
+def export(cohort_id: int, mode: str, attribute: str | None, every: float | None, mapping: tuple[tuple[str, str], ...] | None,
+           dry_run: bool, wait: bool, project: int | None, as_json: bool) -> None:
     """Export a cohort to WebEngage."""
     with Service.open() as service:
-        started = service.export(project, cohort_id, Mode(mode), attribute, every, dry_run)
+        started = service.export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
         run = _wait(service, started.run_id) if wait else None
     word = "started" if started.started else "was already under way"
     say(as_json, started, [f"Run {started.run_id} of sync {started.sync_id} {word}."])

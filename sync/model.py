@@ -247,6 +247,13 @@ def attribute_problem(name: str, taken: frozenset[str]) -> str | None:
     return None
 
 
+def mapping_problem(target: str) -> str | None:
+    """Say why a property cannot be exported to this attribute, or None."""
+    if target.endswith("OptIn"):
+        return f"“{target}” is a consent; Cohort Sync never sends consents."
+    return attribute_problem(target, frozenset())
+
+
 def next_beat(anchor: float, every: float, now: float) -> float:
     """Tell the first beat after ``now``: on the grid of the anchor, missed beats merged into one."""
     return anchor + (math.floor((now - anchor) / every) + 1) * every

@@ -24,21 +24,32 @@ from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.service import Service, data_folder
 from sync.store import Store
+from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
 from sync.vault import Vault
 
 logger = logging.getLogger(__name__)
+PACE_VARIABLE = "COHORT_SYNC_BATCHES_A_MINUTE"
 LANES = 8  # runs carried at once, so that a small cohort does not wait behind a large one
 BEAT_EVERY = 2  # seconds between looks at what is due, and between signs of life
 LOOK_EVERY = 0.25  # seconds between looks at the queue: Start Sync is picked up within a second
 WORTH_WAITING = 60.0  # seconds; with --once a run that waits longer is left queued
 
 
+def pace_of(env: Mapping[str, str]) -> int:
+    """Batches a minute for each WebEngage account: 490, or what the environment asks for within WebEngage's 500."""
+    text = env.get(PACE_VARIABLE, "").strip() or str(BATCHES_A_MINUTE)
+    if not text.isdigit() or not 1 <= int(text) <= BATCHES_A_MINUTE_MAX:
+        raise Refused(f"{PACE_VARIABLE} is “{text[:20]}”; set it to a number from 1 to {BATCHES_A_MINUTE_MAX}.")
+    return int(text)
+
+
 class Runner:
     """One worker process; any number of them share the database."""
 
-    def __init__(self, env: Mapping[str, str], clock: Clock | None = None, policy: Policy | None = None) -> None:
-        """Work for the data folder that ``env`` names."""
-        self._env = env
+    def __init__(self, env: Mapping[str, str], clock: Clock | None = None, policy: Policy | None = None,
+                 a_minute: int | None = None) -> None:
+        """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
+        self._env, self._a_minute = env, a_minute or pace_of(env)
         self._folder = data_folder(env)
         self.clock = clock or Clock(time.time, time.sleep)
         self._policy = policy or Policy()
@@ -120,7 +131,7 @@ class Runner:
         with Store.open(self._folder) as store:
             try:
                 vault = Vault.open(self._folder, self._env, True)
-                tools = Tools(vault, self.clock, self._policy, self._stop.is_set)
+                tools = Tools(vault, self.clock, self._policy, self._stop.is_set, self._a_minute)
                 Story(store, run, owner, tools).carry()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)
@@ -143,10 +154,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="carry what is due or queued, then end")
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=os.environ.get("COHORT_SYNC_LOG", "INFO"), format="%(asctime)s %(levelname)s %(message)s")
-    runner = Runner(os.environ)
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, runner.stop)
     try:
+        runner = Runner(os.environ)
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sign, runner.stop)
         runner.once() if asked.once else runner.work()
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")

@@ -17,6 +17,7 @@ from sync.model import (
     Sync,
     SyncState,
     attribute_for,
+    mapping_problem,
 )
 from sync.model import attribute_problem as problem_of
 from sync.service.browsing import Browsing
@@ -33,15 +34,17 @@ class Wishing(Browsing):
 
     @needs(Grade.MARKETER)
     def export(self, project_id: int | None, cohort_id: int, mode: Mode, attribute: str | None = None,
-               every: float | None = None, dry: bool = False) -> Started:
+               every: float | None = None, dry: bool = False,
+               mapping: tuple[tuple[str, str], ...] | None = None) -> Started:
         """Start Sync: make or change the cohort's sync and queue a run, in one transaction.
 
         Pressed twice, in two tabs, by two people: one run; ``started`` tells who was first.
+        ``mapping`` pairs profile properties with WebEngage attributes; None keeps what was chosen before.
         """
         project = self._sealed_project(project_id).view.id
         cohort = self._still_there(project, cohort_id)
         with self._store.transaction():
-            wish = self._wish(project, cohort, mode, attribute, every)
+            wish = self._wish(project, cohort, mode, attribute, every, mapping)
             known = self._store.syncs.of_cohort(project, cohort_id)
             busy = self._store.runs.active(known.id) if known else None
             if busy:
@@ -60,7 +63,8 @@ class Wishing(Browsing):
         self.cohorts(project_id, fresh=True, patience=LIST_PATIENCE)
         return self.exportable(project_id, cohort_id)
 
-    def _wish(self, project_id: int, cohort: CohortView, mode: Mode, attribute: str | None, every: float | None) -> Wish:
+    def _wish(self, project_id: int, cohort: CohortView, mode: Mode, attribute: str | None, every: float | None,
+              mapping: tuple[tuple[str, str], ...] | None) -> Wish:
         known = self._store.syncs.of_cohort(project_id, cohort.id)
         license_code = known.license_code if known else self._only_account()
         if known and self._store.connections.account(license_code) is None:
@@ -71,10 +75,13 @@ class Wishing(Browsing):
         trouble = (self.attribute_problem(project_id, cohort.id, name) if known else problem_of(name, taken))
         if trouble:
             raise Refused(trouble, "attribute")
+        for _, target in mapping or ():
+            if (target == name or mapping_problem(target)):
+                raise Refused(mapping_problem(target) or f"“{target}” is the cohort's own attribute.", "mapping")
         if every is not None and not EVERY_MIN <= every <= EVERY_MAX:
             raise Refused("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
         beat = (every or TWO_HOURS) if mode is Mode.DYNAMIC else None
-        return Wish(project_id, cohort.id, cohort.name, license_code, name, mode, beat)
+        return Wish(project_id, cohort.id, cohort.name, license_code, name, mode, beat, mapping)
 
     def _only_account(self) -> str:
         accounts = self._store.connections.accounts()

@@ -14,6 +14,7 @@ HOUR_MARGIN = 5.0  # seconds; their clock and ours need not agree
 QUERIES_AN_HOUR = 60  # Mixpanel docs: 60 queries per hour and project
 QUERIES_AT_ONCE = 5  # Mixpanel docs: at most 5 concurrent queries
 FLIGHT = 600.0  # seconds; longer than Mixpanel's own deadline of 488 s, after which a query is surely over
+BATCHES_A_MINUTE_MAX = 500  # WebEngage docs, bulk-users: 500 requests a minute
 BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
 PACE_FARTHEST = 3700.0  # seconds; a later next slot can only come from a clock that was set back
 BUSY_PAUSE = 0.1  # seconds until a place among the concurrent queries may be free
