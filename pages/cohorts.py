@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import streamlit as st
 
-if not st.session_state.get("_frame"):
-    import app
-
-    app.main()
-    st.stop()
-
-from pages.parts import cohort_rows, export_dialog, members_dialog
-from pages.parts.frame import chosen
+from pages.parts import cohort_rows, export_dialog, frame, members_dialog
+from pages.parts.desk import open_service
 from pages.parts.wishes import asked, drop, go
 from pages.parts.words import ago, escape, plural
 from sync.service import Service
@@ -64,12 +57,17 @@ def show(service: Service, project: ProjectView) -> None:
     dialogs(project, listing.cohorts)
 
 
-with Service.open(os.environ) as service:
-    project = chosen(service.projects())
-    if project:
-        show(service, project)
-    else:
-        st.title("Cohorts")
-        st.info("Connect your Mixpanel project first; its cohorts are then listed here.")
-        if st.button("Go to Integrations", type="primary"):
-            go("integrations")
+def page() -> None:
+    """Show the chosen project's cohorts, or the way to a project."""
+    with open_service() as service:
+        project = frame.chosen(service.projects())
+        if project:
+            show(service, project)
+            return
+    st.title("Cohorts")
+    st.info("Connect your Mixpanel project first; its cohorts are then listed here.")
+    if st.button("Go to Integrations", type="primary"):
+        go("integrations")
+
+
+frame.hold(page)

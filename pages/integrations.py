@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import streamlit as st
 
-if not st.session_state.get("_frame"):
-    import app
-
-    app.main()
-    st.stop()
-
-from pages.parts import connect_dialogs, disconnect_dialog
-from pages.parts.frame import chosen
+from pages.parts import connect_dialogs, disconnect_dialog, frame
+from pages.parts.desk import open_service
 from pages.parts.integration_cards import mixpanel_card, webengage_card
 from pages.parts.wishes import go
 from sync.service import Service
@@ -43,14 +35,19 @@ def dialogs(service: Service, project: ProjectView | None) -> None:
         disconnect_dialog.ask()
 
 
-with Service.open(os.environ) as service:
-    projects, accounts = service.projects(), service.accounts()
-    project = chosen(projects)
-    st.title("Integrations")
-    lead(project, accounts)
-    left, right = st.columns(2)
-    with left:
-        mixpanel_card(projects)
-    with right:
-        webengage_card(accounts, ready=project is not None)
-    dialogs(service, project)
+def page() -> None:
+    """Show both sides, and lead through connecting them in order."""
+    with open_service() as service:
+        projects, accounts = service.projects(), service.accounts()
+        project = frame.chosen(projects)
+        st.title("Integrations")
+        lead(project, accounts)
+        left, right = st.columns(2)
+        with left:
+            mixpanel_card(projects)
+        with right:
+            webengage_card(accounts, ready=project is not None)
+        dialogs(service, project)
+
+
+frame.hold(page)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
-
 import streamlit as st
 
-if not st.session_state.get("_frame"):
-    import app
-
-    app.main()
-    st.stop()
-
-from pages.parts import progress, run_list, run_story
+from pages.parts import frame, progress, run_list, run_story
+from pages.parts.desk import open_service
 from pages.parts.wishes import asked, drop
 from pages.parts.words import escape
 from sync.errors import CohortSyncError
-from sync.service import Service
 
 
 def story(run_id: int) -> None:
     """Show one run, live while it is under way."""
     st.button("All runs", icon=":material/arrow_back:", on_click=drop, args=("run",), type="tertiary")
     try:
-        with Service.open(os.environ) as service:
+        with open_service() as service:
             run = service.run(run_id)
     except CohortSyncError as error:
         st.warning(escape(str(error)))
@@ -32,8 +24,13 @@ def story(run_id: int) -> None:
     st.fragment(run_every=every)(run_story.show)(run_id)
 
 
-wanted = asked("run")
-if wanted is not None:
-    story(wanted)
-else:
-    run_list.show(asked("sync"))
+def page() -> None:
+    """Show the run the address names, or the history."""
+    wanted = asked("run")
+    if wanted is None:
+        run_list.show(asked("sync"))
+    else:
+        story(wanted)
+
+
+frame.hold(page)

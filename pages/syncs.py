@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import streamlit as st
 
-if not st.session_state.get("_frame"):
-    import app
-
-    app.main()
-    st.stop()
-
-from pages.parts import progress, sync_cards, sync_dialogs
-from pages.parts.frame import chosen
+from pages.parts import frame, progress, sync_cards, sync_dialogs
+from pages.parts.desk import open_service
 from pages.parts.wishes import asked, drop, go
-from sync.service import Service
 from sync.views import SyncView
 
 
@@ -29,15 +20,20 @@ def dialogs(syncs: tuple[SyncView, ...]) -> None:
         drop(wish)
 
 
-with Service.open(os.environ) as service:
-    project = chosen(service.projects())
-    syncs = service.syncs(project.id if project else None)
-st.title("Syncs")
-if syncs:
-    every = progress.seconds_between_looks([sync.last_run for sync in syncs])
-    st.fragment(run_every=every)(sync_cards.show)(project.id if project else None)
-    dialogs(syncs)
-else:
+def page() -> None:
+    """Show every sync of the project, live."""
+    with open_service() as service:
+        project = frame.chosen(service.projects())
+        syncs = service.syncs(project.id if project else None)
+    st.title("Syncs")
+    if syncs:
+        every = progress.seconds_between_looks([sync.last_run for sync in syncs])
+        st.fragment(run_every=every)(sync_cards.show)(project.id if project else None)
+        dialogs(syncs)
+        return
     st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
     if st.button("Go to Cohorts", type="primary"):
         go("cohorts")
+
+
+frame.hold(page)

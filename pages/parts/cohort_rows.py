@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices, progress
+from pages.parts.desk import open_service
 from pages.parts.look import plain, sync_badge
 from pages.parts.wishes import ask, go
 from pages.parts.words import count, day, escape, sought
@@ -108,7 +108,7 @@ def _chosen(project: ProjectView, cohort: CohortView, choice: str) -> None:
 
 def refresh(project_id: int, cohort: CohortView) -> None:
     """Ask Mixpanel for a cohort's count again."""
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         number = notices.attempt("", service.refresh_count, project_id, cohort.id)
     if number is not None:
         notices.tell(f"{cohort.name} has {int(number):,} members now.")
@@ -123,7 +123,7 @@ def see_runs(cohort: CohortView) -> None:
 
 def _states(project_id: int, slots: dict[int, DeltaGenerator]) -> None:
     """Write the state of every row again: one short look, nothing is done."""
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         syncs = {sync.cohort_id: sync for sync in service.syncs(project_id)}
     for cohort_id, slot in slots.items():
         with slot.container(gap="xsmall"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices
+from pages.parts.desk import open_service
 from pages.parts.frame import project_label
 from pages.parts.wishes import drop
 from pages.parts.words import escape
@@ -111,7 +111,7 @@ def _finish(slots: Slots, connect: Callable[[Service], Any]) -> None:
 def _connected(slots: Slots, connect: Callable[[Service], Any]) -> bool:
     """Connect, or say in the form what was wrong, at the field it belongs to."""
     try:
-        with st.spinner("Checking with the other side…"), Service.open(os.environ) as service:
+        with st.spinner("Checking with the other side…"), open_service() as service:
             notices.tell(str(connect(service)))
     except CohortSyncError as error:
         slots.get(getattr(error, "field", ""), slots[""]).error(escape(str(error)))

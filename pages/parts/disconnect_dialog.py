@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import streamlit as st
 
 from pages.parts import notices
+from pages.parts.desk import open_service
 from pages.parts.wishes import drop
 from pages.parts.words import plural
-from sync.service import Service
 from sync.views import SyncView
 
 TARGET = "_disconnect"
@@ -37,7 +35,7 @@ def ask() -> None:
 @st.dialog("Disconnect?", on_dismiss=_closed)
 def _question() -> None:
     target = st.session_state[TARGET]
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         affected = service.affected(**target)
     _consequences(affected)
     with st.container(horizontal=True, horizontal_alignment="right"):
@@ -61,6 +59,6 @@ def _consequences(affected: tuple[SyncView, ...]) -> None:
 
 
 def _disconnect(target: dict[str, int | str]) -> None:
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         action = service.disconnect_mixpanel if "project_id" in target else service.disconnect_webengage
         notices.attempt("Disconnected.", action, **target)

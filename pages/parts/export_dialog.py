@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import streamlit as st
 
 from pages.parts import notices, preview
+from pages.parts.desk import open_service
 from pages.parts.look import plain
 from pages.parts.wishes import drop, go
 from pages.parts.words import escape, every
@@ -32,7 +31,7 @@ def show(project: ProjectView, cohort: CohortView) -> None:
     """Ask how a cohort is to be exported and start it."""
     plain(cohort.name, "export")
     try:
-        with Service.open(os.environ) as service:
+        with open_service() as service:
             proposal = service.proposal(project.id, cohort.id)
             _form(service, project, cohort, proposal)
     except CohortSyncError as error:

@@ -1,17 +1,70 @@
-"""What stands beside every page: which project, is the runner alive, how many queries are left."""
+"""The frame around every page: navigation, the project, the runner's health."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 
 import streamlit as st
 
-from pages.parts.words import escape, short
-from sync.service import Service
+from pages.parts import look, notices
+from pages.parts.desk import open_service
+from pages.parts.wishes import page_file
+from pages.parts.words import escape, plural, short
+from sync.errors import CohortSyncError
 from sync.views import Health, ProjectView
 
-PROJECT = "project"
+PROJECT, INSIDE = "project", "_frame"
 HEALTH_SECONDS = 5.0
+NOT_RUNNING = "The runner is not working, so nothing is exported. Start it in the project's folder:"
+START = "python -m sync.runner"
+
+
+def main() -> None:
+    """Run the page that was asked for inside the frame."""
+    st.set_page_config(page_title="Cohort Sync", page_icon=str(look.ASSETS / "icon.png"), layout="wide")
+    page = st.navigation(_pages())
+    look.style()
+    try:
+        _sidebar()
+        notices.show()
+        st.session_state[INSIDE] = True
+        page.run()
+    except CohortSyncError as error:
+        st.error(escape(str(error)), icon=":material/error:")
+    finally:
+        st.session_state.pop(INSIDE, None)
+
+
+def hold(page: Callable[[], None]) -> None:
+    """Run a page inside the frame, also when a new server was asked for the page before anything else.
+
+    Streamlit then runs the page's script alone, without app.py and whatever that guards.
+    """
+    page() if st.session_state.get(INSIDE) else main()
+
+
+def _pages() -> list[st.Page]:  # type: ignore[valid-type]
+    return [
+        st.Page(_home, title="Cohort Sync", default=True, visibility="hidden"),
+        st.Page(page_file("cohorts"), title="Cohorts", icon=":material/groups:"),
+        st.Page(page_file("integrations"), title="Integrations", icon=":material/extension:"),
+        st.Page(page_file("syncs"), title="Syncs", icon=":material/sync:"),
+        st.Page(page_file("runs"), title="Runs", icon=":material/history:"),
+    ]
+
+
+def _home() -> None:
+    with open_service() as service:
+        ready = bool(service.projects() and service.accounts())
+    st.switch_page(page_file("cohorts" if ready else "integrations"))
+
+
+def _sidebar() -> None:
+    with open_service() as service:
+        projects = service.projects()
+    with st.sidebar:
+        _switcher(projects)
+        _health()
 
 
 def project_label(project: ProjectView) -> str:
@@ -19,16 +72,15 @@ def project_label(project: ProjectView) -> str:
     return project.name or f"Project {project.id}"
 
 
-def project_switcher(projects: tuple[ProjectView, ...]) -> None:
-    """Let a person choose the project when there is more than one."""
+def _switcher(projects: tuple[ProjectView, ...]) -> None:
+    """Let a person choose the project when there is more than one; the address remembers it."""
     if len(projects) < 2:
         return
     names = {project.id: escape(project_label(project)) for project in projects}
-    wanted = st.query_params.get(PROJECT, "")
-    first = next((n for n, project in enumerate(projects) if str(project.id) == wanted), 0)
     if st.session_state.get(PROJECT) not in names:
-        st.session_state[PROJECT] = projects[first].id
-    st.selectbox("Project", list(names), format_func=names.__getitem__, key=PROJECT)
+        asked = st.query_params.get(PROJECT, "")
+        st.session_state[PROJECT] = next((one for one in names if str(one) == asked), projects[0].id)
+    st.query_params[PROJECT] = str(st.selectbox("Project", list(names), format_func=names.__getitem__, key=PROJECT))
 
 
 def chosen(projects: tuple[ProjectView, ...]) -> ProjectView | None:
@@ -38,19 +90,26 @@ def chosen(projects: tuple[ProjectView, ...]) -> ProjectView | None:
 
 
 @st.fragment(run_every=HEALTH_SECONDS)
-def health_lines() -> None:
+def _health() -> None:
     """Say whether the runner works and how much of the hour is left; reads only."""
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         health = service.health()
-    _runner_line(health)
-    for project_id, left in health.queries:
-        name = "" if len(health.queries) == 1 else f" in project {project_id}"
-        noun = "query" if left == 1 else "queries"
-        st.caption(f":material/speed: {left} Mixpanel {noun} left this hour{name}")
+    with st.container(key="health", gap="xsmall"):
+        _runner(health)
+        _queries(health)
 
 
-def _runner_line(health: Health) -> None:
+def _runner(health: Health) -> None:
     if health.alive and health.runner_seen is not None:
-        st.caption(f":material/favorite: Runner last seen {short(health.now - health.runner_seen)} ago")
-    else:
-        st.warning("The runner is not running: start it with `make run`", icon=":material/power_off:")
+        seen = short(max(0.0, health.now - health.runner_seen))
+        st.caption(f":material/favorite: Runner last seen {seen} ago")
+        return
+    st.warning(NOT_RUNNING, icon=":material/power_off:")
+    st.code(START, language=None, wrap_lines=True)
+
+
+def _queries(health: Health) -> None:
+    wanted = st.session_state.get(PROJECT)
+    left = next((left for project, left in health.queries if wanted in (None, project)), None)
+    if left is not None:
+        st.caption(f":material/speed: {plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import streamlit as st
 
 from pages.parts import disconnect_dialog, notices
 from pages.parts.connect_dialogs import CENTER_NAMES, REGION_NAMES
+from pages.parts.desk import open_service
 from pages.parts.frame import project_label
 from pages.parts.look import mark, plain
 from pages.parts.words import ago
-from sync.service import Service
 from sync.views import AccountView, ProjectView
 
 MIXPANEL = ("Read the cohorts of your Mixpanel project with a service account. Cohorts stay in Mixpanel; "
@@ -88,7 +87,7 @@ def _buttons(key: str, service_name: str, replace: str, target: dict[str, int | 
 
 def check(service_name: str, target: dict[str, int | str]) -> None:
     """Ask the other side whether the stored secret still opens it."""
-    with Service.open(os.environ) as service, st.spinner("Checking…"):
+    with open_service() as service, st.spinner("Checking…"):
         if service_name == "mixpanel":
             notices.attempt("Mixpanel accepts the service account.", service.check_mixpanel, **target)
         else:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import streamlit as st
 
+from pages.parts.desk import open_service
 from pages.parts.look import bar
 from pages.parts.words import count, plural, span
 from sync.model import Fate
-from sync.service import Service
 from sync.views import Preview, Sample
 
 SLOT = "_preview"
@@ -23,7 +21,7 @@ def read(project_id: int, cohort_id: int, fresh: bool = False) -> Preview:
     """Read the preview once for an open dialog: every reading may cost a Mixpanel query."""
     kept = st.session_state.get(SLOT)
     if fresh or not kept or kept[0] != (project_id, cohort_id):
-        with st.spinner("Reading the cohort from Mixpanel…"), Service.open(os.environ) as service:
+        with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:
             kept = (project_id, cohort_id), service.preview(project_id, cohort_id, fresh=fresh)
         st.session_state[SLOT] = kept
     return kept[1]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable
 
 import streamlit as st
 
+from pages.parts.desk import open_service
 from sync.model import Run, RunState
-from sync.service import Service
 from sync.views import ExportRow, SyncView
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -44,12 +43,12 @@ def static_list_csv(rows: Iterable[ExportRow]) -> str:
 
 
 def _read_run(run_id: int) -> str:
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         return run_csv(service.export_rows(run_id))
 
 
 def _read_list(run_id: int) -> str:
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         return static_list_csv(service.export_rows(run_id))
 
 

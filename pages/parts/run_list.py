@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import streamlit as st
 
+from pages.parts.desk import open_service
 from pages.parts.look import RUN_BADGES, plain, run_badge
 from pages.parts.progress import SLOW, sentence
 from pages.parts.wishes import ask, drop
 from pages.parts.words import escape, when
 from sync.model import Run, RunState
-from sync.service import Service
 
 PER_PAGE = 25
 ANY = "Any state"
@@ -21,7 +19,7 @@ def show(sync_id: int | None) -> None:
     """Show the runs that were asked for."""
     st.title("Runs")
     state = _filters(sync_id)
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         total = service.count_runs(sync_id=sync_id, state=state)
     if not total:
         st.info("No run yet. Every export and every refresh is listed here."
@@ -38,7 +36,7 @@ def _filters(sync_id: int | None) -> RunState | None:
         chosen = st.selectbox("State", list(states), key="state", bind="query-params", width=240,
                               on_change=_first_page)
         if sync_id is not None:
-            with Service.open(os.environ) as service:
+            with open_service() as service:
                 name = service.sync(sync_id).cohort_name
             st.button(f"Only {escape(name)}", icon=":material/close:", key="every-sync", on_click=drop,
                       args=("sync",), help="Show the runs of every cohort")
@@ -51,7 +49,7 @@ def _first_page() -> None:
 
 def rows(sync_id: int | None, state: RunState | None, offset: int) -> None:
     """Show one page of the history; reads only."""
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         runs = service.runs(sync_id=sync_id, state=state, limit=PER_PAGE, offset=offset)
         names = {sync.id: sync.cohort_name for sync in service.syncs()}
     for run in runs:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import streamlit as st
 
 from pages.parts import notices, progress, refusal_advice, run_files
+from pages.parts.desk import open_service
 from pages.parts.look import plain, run_badge
 from pages.parts.words import count, escape, plural, second, short, when
 from sync.model import Run, RunState
-from sync.service import Service
 from sync.views import Event, Refusal, SyncView
 
 EVENTS = 100
@@ -19,7 +18,7 @@ EVENTS = 100
 
 def show(run_id: int) -> None:
     """Show a run; while it is under way this is looked at again every two seconds."""
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         run = service.run(run_id)
         sync = service.sync(run.sync_id)
         events, refusals = service.events(run_id), service.refusals(run_id)
@@ -80,7 +79,7 @@ def _buttons(run: Run) -> None:
 
 def _button(run: Run, label: str, done: str, action: str, primary: bool = False, **options: bool) -> None:
     if st.button(label, key=f"{action}-{run.id}-{len(options)}", type="primary" if primary else "secondary"):
-        with Service.open(os.environ) as service:
+        with open_service() as service:
             notices.attempt(done, getattr(service, action), run.id, **options)
         st.rerun()
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import streamlit as st
 
 from pages.parts import notices, progress
+from pages.parts.desk import open_service
 from pages.parts.look import plain, run_badge, sync_badge
 from pages.parts.wishes import ask, go
 from pages.parts.words import escape, every, people, result, short, when
 from sync.model import Mode, RunState, SyncState
-from sync.service import Service
 from sync.views import SyncView
 
 PER_PAGE = 50
@@ -21,7 +20,7 @@ LABELS = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic"}
 
 def show(project_id: int | None) -> None:
     """Show every sync with what can be done about it; reads, and does only what a button says."""
-    with Service.open(os.environ) as service:
+    with open_service() as service:
         syncs = service.syncs(project_id)
     for sync in syncs[:PER_PAGE]:
         with st.container(border=True, key=f"sync-{sync.id}"):
@@ -92,7 +91,7 @@ def _buttons(sync: SyncView) -> None:
 
 def _button(sync: SyncView, label: str, icon: str, action: str, outcome: str) -> None:
     if st.button(label, key=f"{action}-{sync.id}", icon=icon):
-        with Service.open(os.environ) as service:
+        with open_service() as service:
             notices.attempt(f"{sync.cohort_name} {outcome}", getattr(service, action), sync.id)
         st.rerun()
 

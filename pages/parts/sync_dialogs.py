@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import streamlit as st
 
 from pages.parts import notices
+from pages.parts.desk import open_service
 from pages.parts.look import plain
 from pages.parts.wishes import drop
 from pages.parts.words import escape, every, people
@@ -73,7 +73,7 @@ def _confirmed(label: str, action: Callable[[Service], object]) -> bool:
     if not sure:
         return False
     try:
-        with Service.open(os.environ) as service:
+        with open_service() as service:
             action(service)
     except CohortSyncError as error:
         problem.error(escape(str(error)))

@@ -32,9 +32,9 @@ def people(number: int) -> str:
     return "1 person" if number == 1 else f"{number:,} people"
 
 
-def plural(number: int, noun: str) -> str:
-    """Write a number with a noun that takes an s."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def plural(number: int, noun: str, several: str = "") -> str:
+    """Write a number with its noun; most take an s."""
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 
 def span(seconds: float) -> str:
