@@ -10,11 +10,13 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import cast
+from dataclasses import dataclass
 
 import orjson
 import xxhash
 import zstandard
+
+from sync.model import Kind
 
 MARK_SIZE = 16  # bytes; 128 bits, so two people of one cohort never share one by chance
 IN_DOUBT = b"\0" * MARK_SIZE  # the mark of someone who may have been told, but was not heard of
@@ -22,10 +24,23 @@ CHUNK = 4096  # people per snapshot chunk: small enough to rewrite, large enough
 _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
 
 
-def mark(user_id: str, values: tuple[object, ...], salt: int) -> bytes:
-    """Digest what would be told about a person; the salt is secret, so nobody can aim at a collision."""
-    content = orjson.dumps((user_id, values)) if values else user_id.encode("utf-8", "surrogatepass")
-    return xxhash.xxh3_128_digest(content, salt)
+def marks_of(ids: Sequence[str], values: Sequence[bytes], salt: int) -> list[bytes]:
+    """Digest what would be told about each person; the salt is secret, so nobody can aim at a collision."""
+    digest = xxhash.xxh3_128_digest
+    if not values:
+        return [digest(user_id.encode(), salt) for user_id in ids]
+    return [digest(b"%b\0%b" % (user_id.encode(), told), salt) for user_id, told in zip(ids, values, strict=True)]
+
+
+def pack_values(values: Iterable[bytes]) -> bytes:
+    """Compress a page's values, each a JSON array."""
+    return zstandard.compress(b"[" + b",".join(values) + b"]", _LEVEL)
+
+
+def unpack_values(blob: bytes) -> list[list[object]]:
+    """Read back what ``pack_values`` wrote."""
+    found: list[list[object]] = orjson.loads(zstandard.decompress(blob))
+    return found
 
 
 def join_marks(marks: Iterable[bytes]) -> bytes:
@@ -54,20 +69,30 @@ def unpack_ids(blob: bytes) -> list[str]:
     return [str(user_id) for user_id in unpack(blob)]
 
 
-def pack_people(ids: Sequence[str], kinds: Sequence[str]) -> bytes:
-    """Compress user ids with what is told about each."""
-    return pack([ids, kinds])
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where one change's person stands: at a place of a staged page (enter, update), of a snapshot chunk (exit, update)."""
+
+    kind: Kind
+    page: int = 0
+    place: int = 0
+    chunk: int = 0
+    at: int = 0
 
 
-def unpack_people(blob: bytes) -> tuple[list[str], list[str]]:
-    """Read back what ``pack_people`` wrote."""
-    ids, kinds = cast(tuple[list[str], list[str]], unpack(blob))
-    return ids, kinds
+_ENTRY = struct.Struct("<BIHIH")
+_KINDS = tuple(Kind)
+_CODES = {kind: code for code, kind in enumerate(Kind)}
 
 
-def slices(items: Sequence[bytes], size: int) -> Iterable[Sequence[bytes]]:
-    """Cut a sequence into pieces of at most ``size``."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+def pack_entries(entries: Iterable[Entry]) -> bytes:
+    """Pack the changes of one request as positions, a few bytes each."""
+    return zstandard.compress(b"".join(_ENTRY.pack(_CODES[e.kind], e.page, e.place, e.chunk, e.at) for e in entries), _LEVEL)
+
+
+def unpack_entries(blob: bytes) -> list[Entry]:
+    """Read back what ``pack_entries`` wrote."""
+    return [Entry(_KINDS[code], *where) for code, *where in _ENTRY.iter_unpack(zstandard.decompress(blob))]
 
 
 def span(blob: bytes, low: bytes, high: bytes) -> tuple[int, int]:

@@ -151,13 +151,21 @@ _SCHEMA = (
       number integer not null,
       state text not null default 'pending' check (state in ('pending', 'doubt', 'settled')),
       people integer not null check (people > 0),
-      members blob not null,
-      sealed_values blob,
-      marks blob not null,
+      entries blob not null,
       primary key (run_id, number)
     ) strict
     """,
     "create index batch_to_send on batch (run_id, number) where state <> 'settled'",
+    """
+    create table told (
+      id integer primary key,
+      run_id integer not null references run on delete cascade,
+      kind text not null check (kind in ('enter', 'update', 'exit')),
+      outcome text not null check (outcome in ('pending', 'doubt', 'settled')),
+      ids blob not null
+    ) strict
+    """,
+    "create index told_of_run on told (run_id)",
     """
     create table refusal (
       run_id integer not null,
@@ -166,6 +174,7 @@ _SCHEMA = (
       kind text not null check (kind in ('enter', 'update', 'exit', 'invalid')),
       reason text not null check (reason <> ''),
       mark blob,
+      entry blob,
       at real not null,
       live integer not null check (live in (0, 1)),
       primary key (run_id, user_id)

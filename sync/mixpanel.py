@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -17,8 +18,8 @@ import orjson
 
 from sync.errors import FixSettings, Refused, Report, SessionExpired, Wait
 from sync.model import MISSING_VALUES as MISSING
-from sync.model import Cohort, Fate, Member, Page, Project, Role, classify
-from sync.rest import Reply, Rest, loopback, parsed, problem, retry_after
+from sync.model import USER_ID_MAX, Cohort, Columns, Fate, Member, Page, Project, Role, classify
+from sync.rest import Reply, Rest, loopback, parsed, problem, retry_after, scrubbed
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
 QUERY_SECONDS = 500.0  # Mixpanel's own deadline is 488 s (its SDK); giving up earlier wastes a counted query
@@ -48,19 +49,38 @@ class _Row(msgspec.Struct, gc=False):
     properties: dict[str, Any] | None = msgspec.field(name="$properties", default=None)
 
 
-class _Answer(msgspec.Struct, gc=False):
-    """A reply of /engage."""
+class _Head(msgspec.Struct, gc=False):
+    """A reply of /engage, but for its results."""
 
-    results: list[_Row] | msgspec.UnsetType = msgspec.UNSET
     page: int | None = None
     page_size: int | None = None
     session_id: str | None = None
     total: int | None = None
     status: str | None = None
     error: str | None = None
+    results: Any = None
 
 
-_DECODER = msgspec.json.Decoder(_Answer)
+class _Answer(_Head, gc=False):
+    """A reply whose members are wanted one by one."""
+
+    results: list[_Row] | None = None
+
+
+_DECODER: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Answer)
+
+
+@lru_cache(maxsize=16)
+def _narrow_decoder(properties: tuple[str, ...]) -> msgspec.json.Decoder[_Head]:
+    """A decoder that keeps the named properties as raw JSON and skips everything else while parsing."""
+    null = msgspec.Raw(b"null")
+    fields = [(f"p{at}", msgspec.Raw, msgspec.field(name=name, default=null)) for at, name in enumerate(properties)]
+    profile = msgspec.defstruct("_Profile", fields, gc=False)
+    row = msgspec.defstruct("_NarrowRow", [
+        ("id", int | float | str | None, msgspec.field(name="$distinct_id", default=None)),
+        ("properties", profile | None, msgspec.field(name="$properties", default=None))], gc=False)
+    return msgspec.json.Decoder(msgspec.defstruct("_NarrowAnswer", [("results", list[row] | None, None)],  # type: ignore[valid-type]
+                                                  bases=(_Head,), gc=False))
 
 
 def base_url(region: str) -> str:
@@ -99,19 +119,22 @@ class Mixpanel:
         ``all_users`` False asks for members with a profile only. ``trimmed`` asks for the named
         properties and nothing else. Values come in the order of ``properties``, None where missing.
         """
-        form = {"filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
-                "include_all_users": "true" if all_users else "false"}
-        if trimmed:
-            form["output_properties"] = orjson.dumps(list(properties or (NARROW,))).decode()
-        if number:
-            form |= {"page": str(number), "session_id": session_id or ""}
+        form = _form(cohort_id, number, session_id, all_users, (properties or (NARROW,)) if trimmed else None)
         what = f"page {number} of cohort {cohort_id}"
-        answer = _decoded(self._ask("POST", "/api/query/engage", what, form, number), what, number)
+        answer = _decoded(self._ask("POST", "/api/query/engage", what, form, number), what, number, _DECODER)
         # Asked for members with a profile, an empty object is a profile without the properties we named.
         bare_counts = trimmed and not all_users
-        members = tuple(_member(row, properties, bare_counts) for row in answer.results)  # type: ignore[union-attr]
+        members = tuple(_member(row, properties, bare_counts) for row in answer.results)
         size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(members))
         return Page(number, size, answer.session_id, answer.total, members)
+
+    def columns(self, cohort_id: int, number: int, session_id: str | None, properties: tuple[str, ...]) -> Columns:
+        """Read one page of the members with a profile, side by side: what a run needs, at a fifth of the cost."""
+        form = _form(cohort_id, number, session_id, all_users=False, wanted=properties or (NARROW,))
+        what = f"page {number} of cohort {cohort_id}"
+        reply = self._ask("POST", "/api/query/engage", what, form, number)
+        answer = _decoded(reply, what, number, _narrow_decoder(properties))
+        return _columns(answer, number, properties, b'"<' in reply.body)
 
     def properties(self) -> tuple[str, ...]:
         """Name the profile properties of the project, the most used first; counts as one query."""
@@ -206,10 +229,55 @@ def _json(reply: Reply, what: str) -> Any:
         raise Wait(f"Mixpanel was asked for {what}, but {garbled}.") from None
 
 
-def _decoded(reply: Reply, what: str, number: int) -> _Answer:
+def _form(cohort_id: int, number: int, session_id: str | None, all_users: bool,
+          wanted: tuple[str, ...] | None) -> dict[str, str]:
+    """The body of a query; identical on every page of a session (Mixpanel docs), ``include_all_users`` explicit."""
+    form = {"filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
+            "include_all_users": "true" if all_users else "false"}
+    if wanted is not None:
+        form["output_properties"] = orjson.dumps(list(wanted)).decode()
+    return form | {"page": str(number), "session_id": session_id or ""} if number else form
+
+
+def _columns(answer: _Head, number: int, properties: tuple[str, ...], doubtful: bool) -> Columns:
+    """Split a page: those who go, in the plain case told by one look each, and the others with their fate."""
+    going, others = [], []
+    for row in answer.results:
+        user_id = row.id
+        if (type(user_id) is str and row.properties is not None and 0 < len(user_id) <= USER_ID_MAX
+                and user_id[0] not in "$ " and not user_id.isspace()):
+            going.append(row)
+            continue
+        user_id = row.id = _text(row.id)
+        fate = classify(user_id, row.properties is not None)
+        if fate is Fate.IDENTIFIED:
+            going.append(row)
+        else:
+            others.append(Member(user_id, fate))
+    values = _raw_values(going, len(properties), doubtful) if properties else []
+    size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(answer.results))
+    return Columns(number, size, answer.session_id, answer.total, len(answer.results), [row.id for row in going],
+                   values, others)
+
+
+def _raw_values(rows: list[Any], count: int, doubtful: bool) -> list[bytes]:
+    """Each one's mapped values as a JSON array; the literal strings that mean missing become null."""
+    if count == 1:
+        values = [b"[%b]" % row.properties.p0 for row in rows]
+    else:
+        names = [f"p{at}" for at in range(count)]
+        values = [b"[" + b",".join(bytes(getattr(row.properties, name)) for name in names) + b"]" for row in rows]
+    if doubtful:
+        for missing in MISSING:
+            quoted = orjson.dumps(missing)
+            values = [one.replace(quoted, b"null") if quoted in one else one for one in values]
+    return values
+
+
+def _decoded(reply: Reply, what: str, number: int, decoder: msgspec.json.Decoder[_Head]) -> _Head:
     """Read a page and refuse whatever an incomplete, failed or mixed-up answer looks like."""
     try:
-        answer = _DECODER.decode(reply.body)
+        answer = decoder.decode(reply.body)
     except msgspec.ValidationError:
         raise Report(f"Mixpanel was asked for {what} and sent something else ({problem(reply)}).") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -220,10 +288,10 @@ def _decoded(reply: Reply, what: str, number: int) -> _Answer:
     return answer
 
 
-def _oddity(answer: _Answer, number: int) -> str | None:
+def _oddity(answer: _Head, number: int) -> str | None:
     if answer.error is not None or answer.status not in (None, "ok"):
-        return f"answered 200, but with an error: {problem(Reply(200, msgspec.json.encode(answer), {}))}"
-    if isinstance(answer.results, msgspec.UnsetType):
+        return f"answered 200, but with an error: {scrubbed(str(answer.error or answer.status))}"
+    if answer.results is None:
         return "sent no results"
     if answer.page not in (None, number):
         return f"sent page {answer.page}"

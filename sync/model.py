@@ -141,6 +141,23 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """A page of members side by side, for runs: one list of ids, one of values, everyone else apart.
+
+    ``values`` holds each one's mapped values as a JSON array, or is empty when nothing is mapped.
+    """
+
+    number: int
+    size: int
+    session_id: str | None
+    total: int | None
+    rows: int
+    ids: list[str]
+    values: list[bytes]
+    others: list[Member]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One member's difference between the cohort and what WebEngage was told."""
 

@@ -12,12 +12,10 @@ from collections import Counter
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-import orjson
-
 from sync.errors import BadBatch, LeaseLost, Wait
+from sync.members import Entry, unpack_entries, unpack_values
 from sync.model import Change, Kind, Sync
 from sync.pipeline.ends import Snooze
-from sync.pipeline.fold import opened
 from sync.pipeline.holder import Holder
 from sync.store.batches import PackedBatch, Refused
 from sync.vault import Vault
@@ -38,7 +36,7 @@ class Parcel:
 
     number: int
     changes: tuple[Change, ...]
-    marks: tuple[bytes, ...]
+    entries: tuple[Entry, ...]
     request_id: str
     tries: int = 0
     limited: int = 0
@@ -56,6 +54,9 @@ class Delivery:
         self._ready: list[Parcel] = []
         self._open: Counter[int] = Counter()
         self._checked = False
+        self._contents = holder.store.contents(sync.id, holder.run.id)
+        self._page = -1
+        self._opened: list[list[object]] = []
 
     def carry(self) -> None:
         """Send until nothing is left; what is in flight is always heard before leaving."""
@@ -92,10 +93,18 @@ class Delivery:
         return bool(self._ready)
 
     def _parcel(self, batch: PackedBatch) -> Parcel:
-        told = tuple(opened(batch))
-        values = orjson.loads(self._vault.open_bytes(batch.sealed_values)) if batch.sealed_values else [()] * len(told)
-        changes = tuple(Change(user_id, kind, tuple(mine)) for (user_id, kind, _), mine in zip(told, values, strict=True))
-        return Parcel(batch.number, changes, tuple(mark for _, _, mark in told), uuid.uuid4().hex)
+        entries = tuple(unpack_entries(batch.entries))
+        changes = tuple(Change(self._contents.user_id(one), one.kind, self._values(one)) for one in entries)
+        return Parcel(batch.number, changes, entries, uuid.uuid4().hex)
+
+    def _values(self, entry: Entry) -> tuple[object, ...]:
+        """The mapped values of someone who is in; a page's values are opened once."""
+        if not self._sync.mapping or entry.kind is Kind.EXIT:
+            return ()
+        if entry.page != self._page:
+            sealed = self._contents.page(entry.page).sealed
+            self._page, self._opened = entry.page, unpack_values(self._vault.open_bytes(sealed)) if sealed else []
+        return tuple(self._opened[entry.place]) if self._opened else ()
 
     def _dispatch(self, pool: ThreadPoolExecutor) -> None:
         """Hand parcels over for the slots of the next half second, as far as there is room in flight."""
@@ -175,18 +184,18 @@ class Delivery:
             return self._reject(parcel, problem)
         middle = len(parcel.changes) // 2
         for cut in (slice(0, middle), slice(middle, None)):
-            self._ready.append(replace(parcel, changes=parcel.changes[cut], marks=parcel.marks[cut],
+            self._ready.append(replace(parcel, changes=parcel.changes[cut], entries=parcel.entries[cut],
                                        request_id=uuid.uuid4().hex, tries=0))
         self._open[parcel.number] += 1
         return None
 
     def _reject(self, parcel: Parcel, problem: BadBatch) -> None:
-        one, mark = parcel.changes[0], parcel.marks[0]
-        kept = None if one.kind is Kind.EXIT else mark
+        one, entry = parcel.changes[0], parcel.entries[0]
+        kept = None if one.kind is Kind.EXIT else self._contents.mark(entry)
         with self._store.transaction():
             self._store.runs.count(self._run.id, self._holder.owner, rejected=1)
             self._store.batches.refuse(self._run.id, self._sync.id,
-                                       [Refused(one.user_id, one.kind.value, str(problem), kept)], self._holder.now())
+                                       [Refused(one.user_id, one.kind.value, str(problem), kept, entry)], self._holder.now())
             self._close_part(parcel)
 
     def _again(self, parcel: Parcel, problem: Wait) -> None:

@@ -5,16 +5,16 @@ A partition of the marks is compared at a time, so memory does not grow with the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import orjson
+from itertools import count, islice
 
 from sync import members
+from sync.members import Entry
 from sync.model import BATCH_SIZE, Kind, Run, Sync
 from sync.store import Store
 from sync.store.batches import PackedBatch
-from sync.vault import Vault
 
 PARTITION = 65_536  # marks compared at a time: about 6 MB
 _SPAN = 1 << 16  # partitions are cut by the first two bytes of a mark
@@ -89,12 +89,11 @@ def came(store: Store, run_id: int, found: Differences) -> Iterator[tuple[str, i
                 yield ids[place], page, place, marks[place * 16 : place * 16 + 16]
 
 
-def gone(store: Store, sync_id: int, found: Differences) -> Iterator[str]:
-    """Those of the snapshot whose mark the pull does not have."""
+def gone(store: Store, sync_id: int, found: Differences) -> Iterator[tuple[str, int, int]]:
+    """Those of the snapshot whose mark the pull does not have: id, chunk, place."""
     for chunk in sorted(found.snapshot):
         ids = members.unpack_ids(store.snapshot.chunk(sync_id, chunk)[1])
-        for place in _places(found.snapshot[chunk]):
-            yield ids[place]
+        yield from ((ids[place], chunk, place) for place in _places(found.snapshot[chunk]))
 
 
 def _places(flags: bytearray) -> Iterator[int]:
@@ -104,70 +103,31 @@ def _places(flags: bytearray) -> Iterator[int]:
         at = flags.find(1, at + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One change with its mark, on its way into a batch."""
-
-    user_id: str
-    kind: Kind
-    values: tuple[object, ...]
-    mark: bytes
-
-
-class Changes:
-    """The changes of a plan in the order they will be sent, counted as they pass."""
-
-    def __init__(self, store: Store, sync: Sync, run: Run, vault: Vault) -> None:
-        """Read from this pull and this snapshot."""
-        self._store, self._sync, self._run, self._vault = store, sync, run, vault
-        self._page = -1
-        self._values: list[list[object]] = []
-        self.kinds = {Kind.ENTER: 0, Kind.UPDATE: 0, Kind.EXIT: 0}
-
-    def __iter__(self) -> Iterator[Planned]:
-        """Enter and update page by page, then exits."""
-        for one in self._store.snapshot.arrivals(self._sync.id):
-            kind = Kind.UPDATE if one.known else Kind.ENTER
-            self.kinds[kind] += 1
-            yield Planned(one.user_id, kind, self._values_at(one.page, one.place), one.mark)
-        for user_id in self._store.snapshot.departures(self._sync.id):
-            self.kinds[Kind.EXIT] += 1
-            yield Planned(user_id, Kind.EXIT, (), members.IN_DOUBT)
-
-    def _values_at(self, page: int, place: int) -> tuple[object, ...]:
-        if not self._sync.mapping:
-            return ()
-        if page != self._page:
-            sealed = self._store.staged.page(self._run.id, page)[1]
-            self._page, self._values = page, orjson.loads(self._vault.open_bytes(sealed)) if sealed else []
-        return tuple(self._values[place]) if self._values else ()
-
-
-def batches(changes: Changes, vault: Vault) -> Iterator[PackedBatch]:
-    """Pack the changes, 25 a request."""
-    waiting: list[Planned] = []
-    number = 0
-    for change in changes:
-        waiting.append(change)
-        if len(waiting) == BATCH_SIZE:
-            yield _packed(number, waiting, vault)
-            number, waiting = number + 1, []
-    if waiting:
-        yield _packed(number, waiting, vault)
-
-
-def _packed(number: int, changes: list[Planned], vault: Vault) -> PackedBatch:
-    told = members.pack_people([c.user_id for c in changes], [c.kind.value for c in changes])
-    values = [c.values for c in changes]
-    sealed = vault.seal_bytes(orjson.dumps(values)) if any(values) else None
-    return PackedBatch(number, len(changes), told, members.join_marks(c.mark for c in changes), sealed)
-
-
-def write_plan(store: Store, sync: Sync, run: Run, vault: Vault, found: Differences) -> Counts:
-    """Join the two sides and write the batches; part of the caller's transaction."""
+def changes(store: Store, sync: Sync, run: Run, found: Differences) -> Iterator[Entry]:
+    """What is to be told, in the order it will be sent: page by page who enters or changed, then who left."""
+    if not (found.snapshot or sync.mapping or store.batches.any_live(sync.id)):
+        # Nobody to compare with: equal ids have equal marks, so the places are the answer already.
+        yield from (Entry(Kind.ENTER, page, place) for page in sorted(found.staged) for place in _places(found.staged[page]))
+        return
     store.snapshot.compare(came(store, run.id, found), gone(store, sync.id, found))
-    changes = Changes(store, sync, run, vault)
-    store.batches.clear(run.id)
-    store.batches.add(run.id, batches(changes, vault))
+    yield from store.snapshot.arrivals(sync.id)
+    yield from store.snapshot.departures(sync.id)
     store.snapshot.compared()
-    return Counts(changes.kinds[Kind.ENTER], changes.kinds[Kind.UPDATE], changes.kinds[Kind.EXIT])
+
+
+def batches(entries: Iterator[Entry], counts: Counter[Kind]) -> Iterator[PackedBatch]:
+    """Pack the changes, 25 a request, counting them as they pass."""
+    for number in count():
+        piece = list(islice(entries, BATCH_SIZE))
+        if not piece:
+            return
+        counts.update(one.kind for one in piece)
+        yield PackedBatch(number, len(piece), members.pack_entries(piece))
+
+
+def write_plan(store: Store, sync: Sync, run: Run, found: Differences) -> Counts:
+    """Join the two sides and write the batches; part of the caller's transaction."""
+    counts: Counter[Kind] = Counter()
+    store.batches.clear(run.id)
+    store.batches.add(run.id, batches(changes(store, sync, run, found), counts))
+    return Counts(counts[Kind.ENTER], counts[Kind.UPDATE], counts[Kind.EXIT])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-
-import orjson
 
 from sync import members
 from sync.errors import Report, SessionExpired, Wait
 from sync.mixpanel import Mixpanel
-from sync.model import Fate, Member, Page, Run, Sync
+from sync.model import Columns, Member, Run, Sync
 from sync.pipeline.ends import Snooze
 from sync.pipeline.holder import Holder
 from sync.store.batches import Refused
@@ -112,7 +110,7 @@ class Pull:
 
     def _fetch(self, pool: ThreadPoolExecutor, numbers: Iterator[int]) -> None:
         """Ask for pages, as many at once as the limits and ``AHEAD`` allow, and keep each as it comes."""
-        flying: dict[Future[Page], Asked] = {}
+        flying: dict[Future[Columns], Asked] = {}
         again: list[tuple[float, int, int]] = []
         known = self._run.expected is not None  # else the next page is only known to exist when this one is full
         waiting = next(numbers, None)
@@ -136,7 +134,7 @@ class Pull:
             return again[0][1], again[0][2]
         return None
 
-    def _ask(self, pool: ThreadPoolExecutor, flying: dict[Future[Page], Asked], number: int, tries: int) -> bool:
+    def _ask(self, pool: ThreadPoolExecutor, flying: dict[Future[Columns], Asked], number: int, tries: int) -> bool:
         """Send one request if the meters allow it; Snooze when the hour is used up."""
         ticket = self._store.meters.take_query(self._sync.project_id, self._holder.now(),
                                                later_page=number > 0, at_once=AHEAD)
@@ -147,12 +145,12 @@ class Pull:
                 self._holder.pause(ticket.wait)
             return False
         self._store.runs.count(self._run.id, self._holder.owner, requests=1)
-        future = pool.submit(self._mixpanel.page, self._sync.cohort_id, number, self._run.session_id,
-                             all_users=False, properties=self._properties)
+        future = pool.submit(self._mixpanel.columns, self._sync.cohort_id, number, self._run.session_id,
+                             self._properties)
         flying[future] = Asked(number, tries + 1, ticket)
         return True
 
-    def _gather(self, flying: dict[Future[Page], Asked], again: list[tuple[float, int, int]]) -> None:
+    def _gather(self, flying: dict[Future[Columns], Asked], again: list[tuple[float, int, int]]) -> None:
         """Keep the pages that came; plan another try for those that did not."""
         if not flying:
             self._holder.pause(TICK if again else 0.0)
@@ -174,9 +172,9 @@ class Pull:
             raise Snooze(until - now, str(problem))
         return self._holder.policy.pause(asked.tries, problem)
 
-    def _keep(self, page: Page) -> None:
+    def _keep(self, page: Columns) -> None:
         """Write a page and, with page 0, what it says about the whole."""
-        packed, invalid = pack_page(page, self._salt, self._holder.seal if self._sync.mapping else None)
+        packed, invalid = pack_page(page, self._salt, self._holder.seal)
         with self._store.transaction():
             if page.number == 0:
                 told = {"session_id": page.session_id, "page_size": page.size, "expected": page.total}
@@ -188,16 +186,16 @@ class Pull:
             self._holder.write(staged=tally.rows, anonymous=tally.anonymous, invalid=tally.invalid, attempts=1)
 
 
-def pack_page(page: Page, salt: int, seal: object) -> tuple[StagedPage, list[Refused]]:
-    """Pack the members who can be exported; name the invalid ones."""
-    going = sorted((members.mark(one.id, one.values, salt), one.id, at)
-                   for at, one in enumerate(page.members) if one.fate is Fate.IDENTIFIED)
-    invalid = [one for one in page.members if one.fate.invalid]
-    anonymous = len(page.members) - len(going) - len(invalid)
-    values = orjson.dumps([page.members[at].values for _, _, at in going])
-    staged = StagedPage(page.number, len(page.members), anonymous, len(invalid), len(page.members) >= page.size,
-                        members.join_marks(m for m, _, _ in going), members.pack([i for _, i, _ in going]),
-                        seal(values) if callable(seal) else None)
+def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes]) -> tuple[StagedPage, list[Refused]]:
+    """Pack the members who can be exported, by ascending marks; name the invalid ones."""
+    marks = members.marks_of(page.ids, page.values, salt)
+    places = dict(zip(marks, range(len(marks)), strict=True))  # someone listed twice stands once
+    ordered = sorted(places)
+    ids = members.pack([page.ids[places[one]] for one in ordered])
+    values = seal(members.pack_values(page.values[places[one]] for one in ordered)) if page.values else None
+    invalid = [one for one in page.others if one.fate.invalid]
+    staged = StagedPage(page.number, page.rows, len(page.others) - len(invalid), len(invalid), page.rows >= page.size,
+                        members.join_marks(ordered), ids, values)
     return staged, [_invalid(one) for one in invalid[:INVALID_KEPT]]
 
 

@@ -140,9 +140,8 @@ class Story:
             found = differences(self._store, sync.id, self._run.id, max(tally.rows, self._store.snapshot.size(sync.id)))
             if pull is not None:
                 pull.check_distinct(found.distinct)
-            counts = write_plan(self._store, sync, self._run, self._tools.vault, found)
+            counts = write_plan(self._store, sync, self._run, found)
             size = self._store.snapshot.size(sync.id)
-            self._store.staged.clear(self._run.id)
             self._holder.write(planned=1, state="delivering", entered=counts.entered, updated=counts.updated,
                                exited=counts.exited, unchanged=found.same)
             self._tell(f"Planned: {counts.entered:,} enter, {counts.updated:,} updated, {counts.exited:,} leave.")
@@ -186,11 +185,9 @@ class Story:
     def _end(self, state: RunState, said: str, error: str | None = None) -> None:
         """End the run and fold what it told into the snapshot, in one transaction."""
         with self._store.transaction():
-            fold(self._store, self._run.sync_id, self._run.id)
-            self._store.staged.clear(self._run.id)
-            self._store.batches.drop_unsent(self._run.id)
             delivered, rejected = self._store.batches.totals(self._run.id)
             self._holder.write(delivered=delivered, rejected=rejected)
+            fold(self._store, self._run.sync_id, self._run.id)
             self._store.runs.finish(self._run.id, self._owner, state, self._holder.now(), error)
             self._tell(said)
             self._close_one_time(state)

@@ -212,6 +212,7 @@ class Wishing(Browsing):
         self._audit("cancel", f"run {run.id}", run.state.value, run_id=run.id)
         self._tell("Cancel asked for.", run.sync_id, run.id)
         if self._store.runs.cancel_untouched(run.id, self._now()):
+            self._store.batches.clear(run.id)
             self._store.staged.clear(run.id)
             self._tell("Cancelled before anything was sent.", run.sync_id, run.id)
         else:
@@ -246,7 +247,7 @@ class Wishing(Browsing):
         self._audit("download", f"run {run_id}", run_id=run_id)
         refused = {one.user_id: one for one in self.refusals(run_id, 1_000_000)}
         told: set[str] = set()
-        for user_id, kind, state in self._store.batches.people(run_id):
+        for user_id, kind, state in self._store.batches.people(run_id, run.sync_id):
             told.add(user_id)
             one = refused.pop(user_id, None)
             yield ExportRow(user_id, OPERATIONS[kind], one.outcome if one else OUTCOMES[state], one.reason if one else "")

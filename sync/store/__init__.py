@@ -9,6 +9,7 @@ from types import TracebackType
 
 from sync.store.batches import Batches
 from sync.store.connections import Connections
+from sync.store.contents import Contents
 from sync.store.database import connect, immediate
 from sync.store.history import History
 from sync.store.housekeeping import Housekeeping
@@ -43,6 +44,10 @@ class Store:
     def open(cls, folder: Path) -> Store:
         """Open the data folder's database, created and migrated when needed; Refused if impossible."""
         return cls(connect(folder).conn)
+
+    def contents(self, sync_id: int, run_id: int) -> Contents:
+        """A reader of positions in this run's pages and this sync's chunks."""
+        return Contents(self._plain, sync_id, run_id)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, with the write lock held from the start."""

@@ -1,7 +1,8 @@
-"""Changes on their way, one row a request: pending, in doubt, settled; and who was refused.
+"""Changes on their way, one row a request: pending, in doubt, settled; who was told; who was refused.
 
-A batch in doubt counts everyone in it as in doubt, until it settles or its run ends and the doubt
-moves into the snapshot.
+A change is a position: a place of a staged page, of a snapshot chunk, or of both. Neither moves
+while its run is under way. A batch in doubt counts everyone in it as in doubt, until it settles or
+its run ends and the doubt moves into the snapshot.
 """
 
 from __future__ import annotations
@@ -9,21 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.members import unpack_people
+from sync.members import Entry, pack, pack_entries, unpack_entries, unpack_ids
 from sync.model import Kind
+from sync.store.contents import Contents
 from sync.store.database import Row, Table, immediate
 from sync.views import Refusal
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """The changes of one request: packed ids and kinds, marks in the same order, sealed values."""
+    """The changes of one request, as packed positions."""
 
     number: int
     people: int
-    members: bytes
-    marks: bytes
-    sealed_values: bytes | None
+    entries: bytes
     state: str = "pending"
 
 
@@ -34,11 +34,12 @@ class Refused:
     user_id: str
     kind: str
     reason: str
-    mark: bytes | None
+    mark: bytes | None = None
+    entry: Entry | None = None
 
 
 def _batch(row: Row) -> PackedBatch:
-    return PackedBatch(row["number"], row["people"], row["members"], row["marks"], row["sealed_values"], row["state"])
+    return PackedBatch(row["number"], row["people"], row["entries"], row["state"])
 
 
 class Batches(Table):
@@ -48,8 +49,8 @@ class Batches(Table):
         """Write planned batches."""
         with immediate(self._plain):
             self._plain.executemany(
-                "insert into batch (run_id, number, people, members, marks, sealed_values) values (?, ?, ?, ?, ?, ?)",
-                ((run_id, b.number, b.people, b.members, b.marks, b.sealed_values) for b in batches))
+                "insert into batch (run_id, number, people, entries) values (?, ?, ?, ?)",
+                ((run_id, b.number, b.people, b.entries) for b in batches))
 
     def clear(self, run_id: int) -> None:
         """Forget a run's batches."""
@@ -71,22 +72,17 @@ class Batches(Table):
         self._do("update batch set state = 'doubt' where run_id = ? and number = ? and state = 'pending'", (run_id, number))
 
     def settle(self, run_id: int, number: int) -> None:
-        """Mark a batch WebEngage answered, and drop the values it carried."""
-        self._do("update batch set state = 'settled', sealed_values = null where run_id = ? and number = ?", (run_id, number))
-
-    def told(self, run_id: int) -> Iterator[PackedBatch]:
-        """The batches that left: settled or in doubt."""
-        rows = self._plain.execute("select * from batch where run_id = ? and state <> 'pending' order by number", (run_id,))
-        return (_batch(row) for row in rows)
+        """Mark a batch WebEngage answered."""
+        self._do("update batch set state = 'settled' where run_id = ? and number = ?", (run_id, number))
 
     def all(self, run_id: int) -> Iterator[PackedBatch]:
         """Every batch of a run, in order."""
         return (_batch(row) for row in
                 self._plain.execute("select * from batch where run_id = ? order by number", (run_id,)))
 
-    def drop_unsent(self, run_id: int) -> None:
-        """Drop the values of a run that ended; its batches stay for the history."""
-        self._do("update batch set sealed_values = null where run_id = ? and sealed_values is not null", (run_id,))
+    def tell(self, run_id: int, kind: str, outcome: str, ids: bytes) -> None:
+        """Keep for the history who a run told what, as a packed list of ids."""
+        self._do("insert into told (run_id, kind, outcome, ids) values (?, ?, ?, ?)", (run_id, kind, outcome, ids))
 
     def refuse(self, run_id: int, sync_id: int, refused: Iterable[Refused], now: float) -> None:
         """Note who was refused; a rejected one is not tried again with the same content."""
@@ -97,9 +93,10 @@ class Batches(Table):
                     self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live",
                                         (sync_id, one.user_id))
                 self._plain.execute(
-                    "insert or replace into refusal (run_id, sync_id, user_id, kind, reason, mark, at, live) "
-                    "values (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (run_id, sync_id, one.user_id, one.kind, one.reason, one.mark, now, live))
+                    "insert or replace into refusal (run_id, sync_id, user_id, kind, reason, mark, entry, at, live) "
+                    "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (run_id, sync_id, one.user_id, one.kind, one.reason, one.mark,
+                     None if one.entry is None else pack_entries([one.entry]), now, live))
 
     def accepted(self, sync_id: int, user_ids: Iterable[str]) -> None:
         """Forget earlier rejections of people WebEngage took now."""
@@ -114,10 +111,10 @@ class Batches(Table):
         """Let everyone rejected be tried again by the next run; tell how many."""
         return self._do("update refusal set live = 0 where sync_id = ? and live", (sync_id,))
 
-    def rejected_ids(self, run_id: int) -> frozenset[str]:
-        """Who WebEngage rejected in this run."""
-        rows = self._all("select user_id from refusal where run_id = ? and kind <> 'invalid'", (run_id,))
-        return frozenset(row[0] for row in rows)
+    def rejected(self, run_id: int) -> frozenset[Entry]:
+        """Whom WebEngage rejected in this run, as positions."""
+        rows = self._all("select entry from refusal where run_id = ? and entry is not null", (run_id,))
+        return frozenset(unpack_entries(row[0])[0] for row in rows)
 
     def totals(self, run_id: int) -> tuple[int, int]:
         """How many people of a run were accepted and how many rejected; a batch sent twice counts once."""
@@ -136,9 +133,34 @@ class Batches(Table):
         """How many people stand rejected in all syncs."""
         return int(self._value("select count(*) from refusal where live"))
 
-    def people(self, run_id: int) -> Iterator[tuple[str, Kind, str]]:
-        """Everyone a run had something to tell about: id, kind, and their batch's state."""
+    def people(self, run_id: int, sync_id: int) -> Iterator[tuple[str, Kind, str]]:
+        """Everyone a run had or has something to tell about: id, kind, and whether it was told."""
+        for row in self._plain.execute("select kind, outcome, ids from told where run_id = ? order by id", (run_id,)):
+            yield from ((user_id, Kind(row["kind"]), row["outcome"]) for user_id in unpack_ids(row["ids"]))
+        contents = Contents(self._plain, sync_id, run_id)
         for batch in self.all(run_id):
-            ids, kinds = unpack_people(batch.members)
-            for user_id, kind in zip(ids, kinds, strict=True):
-                yield user_id, Kind(kind), batch.state
+            yield from ((contents.user_id(one), one.kind, batch.state) for one in unpack_entries(batch.entries))
+
+
+class History:
+    """Gathers who was told what into packed lists of some thousand, for one run that ends."""
+
+    def __init__(self, batches: Batches, run_id: int, size: int) -> None:
+        """Write lists of this size."""
+        self._batches, self._run_id, self._size = batches, run_id, size
+        self._waiting: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, kind: Kind, outcome: str, user_id: str) -> None:
+        """Note one person."""
+        ids = self._waiting.setdefault((kind.value, outcome), [])
+        ids.append(user_id)
+        if len(ids) >= self._size:
+            self._write(kind.value, outcome)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        for kind, outcome in list(self._waiting):
+            self._write(kind, outcome)
+
+    def _write(self, kind: str, outcome: str) -> None:
+        self._batches.tell(self._run_id, kind, outcome, pack(self._waiting.pop((kind, outcome))))

@@ -77,7 +77,7 @@ class Housekeeping(Table):
         self.scrub()
         with immediate(self._plain):
             gone = self._do("delete from refusal where at < ?", (refusals,))
-            gone += self._do("delete from batch where run_id in (select id from run where finished_at < ?)", (detail,))
+            gone += self._do("delete from told where run_id in (select id from run where finished_at < ?)", (detail,))
             gone += self._do("delete from event where at < ? and (run_id is null or run_id in "
                              "(select id from run where finished_at < ?))", (detail, detail))
         if gone:
@@ -89,7 +89,7 @@ class Housekeeping(Table):
         with immediate(self._plain):
             found = self._do("delete from refusal where user_id = ?", (user_id,))
             found += sum(1 for _ in self._leave_snapshots(user_id))
-            found += sum(1 for _ in self._leave_batches(user_id))
+            found += sum(1 for _ in self._leave_history(user_id))
             found += self._do("update cohort set preview = null where preview is not null and instr(preview, ?)", (user_id,))
         return found
 
@@ -103,8 +103,12 @@ class Housekeeping(Table):
         self._plain.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def _leave_snapshots(self, user_id: str) -> Iterator[int]:
-        """Write every chunk that holds the person anew without them; the sync's next run sees them as new."""
-        for row in self._all("select sync_id, chunk, marks, ids from snapshot"):
+        """Write every chunk that holds the person anew without them; the sync's next run sees them as new.
+
+        Not while a run of the sync is under way: its changes are positions in these chunks.
+        """
+        for row in self._all("select sync_id, chunk, marks, ids from snapshot where sync_id not in "
+                             "(select sync_id from run where finished_at is null)"):
             ids = members.unpack_ids(row["ids"])
             if user_id in ids:
                 at = ids.index(user_id)
@@ -114,16 +118,14 @@ class Housekeeping(Table):
                 self._do("update sync set size = size - 1 where id = ?", (row["sync_id"],))
                 yield row["sync_id"]
 
-    def _leave_batches(self, user_id: str) -> Iterator[int]:
+    def _leave_history(self, user_id: str) -> Iterator[int]:
         """Blank the person in what ended runs told; their place stays, so that the counts still add up."""
-        for row in self._all("select run_id, number, members from batch join run on run.id = run_id "
-                             "where finished_at is not null"):
-            ids, kinds = members.unpack_people(row["members"])
+        for row in self._all("select id, ids from told"):
+            ids = members.unpack_ids(row["ids"])
             if user_id in ids:
                 blanked = ["(forgotten)" if one == user_id else one for one in ids]
-                self._do("update batch set members = ? where run_id = ? and number = ?",
-                         (members.pack_people(blanked, kinds), row["run_id"], row["number"]))
-                yield row["run_id"]
+                self._do("update told set ids = ? where id = ?", (members.pack(blanked), row["id"]))
+                yield row["id"]
 
     def secrets(self) -> tuple[tuple[str, str, str], ...]:
         """Every stored secret, sealed: table, key, ciphertext."""

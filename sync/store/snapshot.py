@@ -7,21 +7,10 @@ the all-zero mark, which equals no real one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from sync.members import unpack_ids
+from sync.members import Entry, unpack_ids
+from sync.model import Kind
 from sync.store.database import Table
-
-
-@dataclass(frozen=True, slots=True)
-class Came:
-    """Someone of this pull whose mark WebEngage was not told: new, or changed (``known``)."""
-
-    user_id: str
-    page: int
-    place: int
-    mark: bytes
-    known: bool
 
 
 class Snapshot(Table):
@@ -36,6 +25,17 @@ class Snapshot(Table):
         """The numbers of a sync's chunks."""
         return tuple(row[0] for row in self._all("select chunk from snapshot where sync_id = ? order by chunk", (sync_id,)))
 
+    def small(self, sync_id: int, people: int) -> tuple[int, ...]:
+        """The numbers of chunks with fewer people than this."""
+        rows = self._all("select chunk from snapshot where sync_id = ? and length(marks) < ? * 16 order by chunk",
+                         (sync_id, people))
+        return tuple(row[0] for row in rows)
+
+    def last(self, sync_id: int) -> int:
+        """The highest chunk number, or -1."""
+        found = self._value("select max(chunk) from snapshot where sync_id = ?", (sync_id,))
+        return -1 if found is None else int(found)
+
     def chunk(self, sync_id: int, number: int) -> tuple[bytes, bytes]:
         """One chunk's marks and packed ids."""
         row = self._one("select marks, ids from snapshot where sync_id = ? and chunk = ?", (sync_id, number))
@@ -46,6 +46,11 @@ class Snapshot(Table):
         """Write a chunk."""
         self._do("insert or replace into snapshot (sync_id, chunk, marks, ids) values (?, ?, ?, ?)",
                  (sync_id, number, marks, ids))
+
+    def adopt(self, sync_id: int, number: int, run_id: int, page: int) -> None:
+        """Make a staged page a chunk as it is."""
+        self._do("insert into snapshot (sync_id, chunk, marks, ids) "
+                 "select ?, ?, marks, ids from staged where run_id = ? and page = ?", (sync_id, number, run_id, page))
 
     def drop(self, sync_id: int, number: int) -> None:
         """Remove a chunk."""
@@ -59,31 +64,31 @@ class Snapshot(Table):
         """How many people WebEngage may have been told about and not told to have left."""
         return int(self._value("select coalesce(sum(length(marks) / 16), 0) from snapshot where sync_id = ?", (sync_id,)))
 
-    def compare(self, came: Iterable[tuple[str, int, int, bytes]], gone: Iterable[str]) -> None:
+    def compare(self, came: Iterable[tuple[str, int, int, bytes]], gone: Iterable[tuple[str, int, int]]) -> None:
         """Load the two sides whose marks found no partner; temporary, private to this connection."""
         self._plain.execute("create temp table if not exists came (user_id text primary key, page, place, mark) without rowid")
-        self._plain.execute("create temp table if not exists gone (user_id text primary key) without rowid")
-        self._plain.execute("delete from temp.came")
-        self._plain.execute("delete from temp.gone")
-        self._plain.executemany("insert into temp.gone values (?) on conflict do nothing", ((user_id,) for user_id in gone))
+        self._plain.execute("create temp table if not exists gone (user_id text primary key, chunk, at) without rowid")
+        self.compared()
+        self._plain.executemany("insert into temp.gone values (?, ?, ?) on conflict do nothing", gone)
         self._plain.executemany("insert into temp.came values (?, ?, ?, ?) on conflict do nothing", came)
 
-    def arrivals(self, sync_id: int) -> Iterator[Came]:
+    def arrivals(self, sync_id: int) -> Iterator[Entry]:
         """Who enters or changed, page by page; not those WebEngage rejected with the very same content."""
         rows = self._plain.execute(
-            "select c.user_id, c.page, c.place, c.mark, g.user_id is not null from temp.came c "
+            "select c.page, c.place, g.chunk, g.at from temp.came c "
             "left join temp.gone g using (user_id) left join refusal r "
             "on r.sync_id = ? and r.user_id = c.user_id and r.live and r.kind in ('enter', 'update') and r.mark = c.mark "
             "where r.user_id is null order by c.page, c.place", (sync_id,))
-        return (Came(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows)
+        return (Entry(Kind.ENTER, row[0], row[1]) if row[2] is None else
+                Entry(Kind.UPDATE, row[0], row[1], row[2], row[3]) for row in rows)
 
-    def departures(self, sync_id: int) -> Iterator[str]:
+    def departures(self, sync_id: int) -> Iterator[Entry]:
         """Who left; not those whose leaving WebEngage rejected."""
         rows = self._plain.execute(
-            "select g.user_id from temp.gone g left join temp.came c using (user_id) left join refusal r "
+            "select g.chunk, g.at from temp.gone g left join temp.came c using (user_id) left join refusal r "
             "on r.sync_id = ? and r.user_id = g.user_id and r.live and r.kind = 'exit' "
-            "where c.user_id is null and r.user_id is null order by g.user_id", (sync_id,))
-        return (row[0] for row in rows)
+            "where c.user_id is null and r.user_id is null order by g.chunk, g.at", (sync_id,))
+        return (Entry(Kind.EXIT, 0, 0, row[0], row[1]) for row in rows)
 
     def compared(self) -> None:
         """Drop the two sides."""
