@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import cohort_rows, export_dialog, frame, members_dialog
 from pages.parts.desk import open_service
@@ -13,12 +14,9 @@ from pages.parts.words import ago, escape, plural
 from sync.service import Service
 from sync.views import CohortList, CohortView, ProjectView
 
-SHARE_HINT = ("Not listed? Share the cohort with your project in Mixpanel: open the cohort's ⋯ menu there, choose "
-              "Share, and give the whole project access. Then press Refresh list.")
 
-
-def dialogs(project: ProjectView, cohorts: tuple[CohortView, ...]) -> None:
-    """Open the dialog the address asks for."""
+def dialogs(project: ProjectView, cohorts: tuple[CohortView, ...], problem: DeltaGenerator) -> None:
+    """Open the dialog the address asks for, or say at the top why there is none."""
     for wish, open_dialog in (("export", export_dialog.show), ("view", members_dialog.show)):
         wanted = asked(wish)
         found = next((cohort for cohort in cohorts if cohort.id == wanted), None)
@@ -27,10 +25,10 @@ def dialogs(project: ProjectView, cohorts: tuple[CohortView, ...]) -> None:
             return
         if wish in st.query_params:
             drop(wish)
-            st.warning(f"This project has no cohort {escape(str(wanted))} that could be shown.")
+            problem.warning(f"This project has no cohort {escape(str(wanted))} that could be shown.")
 
 
-def head(project: ProjectView, listing: CohortList) -> None:
+def head(listing: CohortList) -> None:
     """Show the title, how fresh the list is, and the way to refresh it."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.title("Cohorts")
@@ -49,12 +47,12 @@ def show(service: Service, project: ProjectView) -> None:
     """Show the list of one project."""
     with st.spinner("Reading the cohorts…"):
         listing = service.cohorts(project.id, fresh=st.session_state.pop("_fresh", False))
-    head(project, listing)
+    head(listing)
+    problem = st.empty()
     if not service.accounts():
         st.info("You can look at cohorts now. To export them, connect WebEngage on the Integrations page.")
-    cohort_rows.show(service, project, listing.cohorts)
-    st.caption(SHARE_HINT)
-    dialogs(project, listing.cohorts)
+    cohort_rows.show(project, listing.cohorts)
+    dialogs(project, listing.cohorts, problem)
 
 
 def page() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import frame, progress, run_list, run_story
+from pages.parts import frame, run_list, run_story
 from pages.parts.desk import open_service
 from pages.parts.wishes import asked, drop
 from pages.parts.words import escape
@@ -16,19 +16,18 @@ def story(run_id: int) -> None:
     st.button("All runs", icon=":material/arrow_back:", on_click=drop, args=("run",), type="tertiary")
     try:
         with open_service() as service:
-            run = service.run(run_id)
+            service.run(run_id)
     except CohortSyncError as error:
         st.warning(escape(str(error)))
         return
-    every = None if run.state.over else progress.FAST
-    st.fragment(run_every=every)(run_story.show)(run_id)
+    run_story.show(run_id)
 
 
 def page() -> None:
     """Show the run the address names, or the history."""
     wanted = asked("run")
     if wanted is None:
-        run_list.show(asked("sync"))
+        run_list.show()
     else:
         story(wanted)
 

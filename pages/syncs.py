@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import frame, progress, sync_cards, sync_dialogs
+from pages.parts import frame, sync_cards, sync_dialogs
 from pages.parts.desk import open_service
 from pages.parts.wishes import asked, drop, go
 from sync.views import SyncView
@@ -27,8 +27,7 @@ def page() -> None:
         syncs = service.syncs(project.id if project else None)
     st.title("Syncs")
     if syncs:
-        every = progress.seconds_between_looks([sync.last_run for sync in syncs])
-        st.fragment(run_every=every)(sync_cards.show)(project.id if project else None)
+        sync_cards.show(project.id if project else None, syncs)
         dialogs(syncs)
         return
     st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")

@@ -10,10 +10,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices, progress
 from pages.parts.desk import open_service
-from pages.parts.look import plain, sync_badge
+from pages.parts.look import plain, run_badge, small, sync_badge
 from pages.parts.wishes import ask, go
-from pages.parts.words import count, day, escape, sought
-from sync.service import Service
+from pages.parts.words import count, day, escape, local, plural, sought
 from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
@@ -23,20 +22,26 @@ ORDERS: dict[str, tuple[Callable[[CohortView], Any], bool]] = {
     "Most people": (lambda cohort: cohort.count or 0, True),
     "Newest": (lambda cohort: cohort.created, True),
 }
-GROUP_REASON = "Groups (companies, for example) have no users, so this cohort cannot be exported."
+SHARE_HINT = ("Not listed? Share the cohort with your project in Mixpanel: open the cohort's ⋯ menu there, choose "
+              "Share, and give the whole project access. Then press Refresh list.")
+GROUP_REASON = "A cohort of groups, not of people, so it cannot be exported."
 VIEW, EXPORT, REFRESH, RUNS = "View members", "Export to WebEngage", "Refresh count", "See runs"
 
 
-def show(service: Service, project: ProjectView, cohorts: Sequence[CohortView]) -> None:
+def show(project: ProjectView, cohorts: Sequence[CohortView]) -> None:
     """Show the rows that were asked for, with their state kept up to date."""
     found = _filtered(cohorts)
     if not found:
         st.info("No cohort matches." if cohorts else "Mixpanel lists no cohort in this project yet.")
+        st.caption(SHARE_HINT)
         return
     slots = {cohort.id: _row(project, cohort) for cohort in _paged(found)}
-    syncs = service.syncs(project.id)
-    every = progress.seconds_between_looks([sync.last_run for sync in syncs])
-    st.fragment(run_every=every)(_states)(project.id, slots)
+    progress.live(lambda: _any_busy(project.id), lambda: _states(project.id, slots))
+
+
+def _any_busy(project_id: int) -> bool:
+    with open_service() as service:
+        return any(progress.busy(sync.last_run) for sync in service.syncs(project_id))
 
 
 def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
@@ -53,45 +58,53 @@ def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
 
 
 def _first_page() -> None:
-    st.session_state.pop("cohorts_page", None)
+    st.session_state.pop("page", None)
 
 
 def _paged(found: list[CohortView]) -> list[CohortView]:
     pages = -(-len(found) // PER_PAGE)
     if pages < 2:
         return found
-    page = min(st.pagination(pages, key="cohorts_page", bind="query-params"), pages)
+    page = min(st.pagination(pages, key="page", bind="query-params"), pages)
+    st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, len(found))} of {plural(len(found), 'cohort')}")
     return found[(page - 1) * PER_PAGE : page * PER_PAGE]
 
 
 def _row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
     """Show one cohort; the answer is the place where its state is written."""
     with st.container(border=True, key=f"row-{cohort.id}"):
-        about, people, state, actions = st.columns([4, 1.2, 2.6, 3.6], vertical_alignment="center")
-        with about:
+        about, people, created, state, actions = st.columns([4.4, 1.1, 1.5, 3.2, 2.6], vertical_alignment="center")
+        with about, st.container(gap=None):
             plain(cohort.name, f"cohort-{cohort.id}")
-            st.caption(escape(cohort.description or "No description"))
-        with people, st.container(gap=None):
-            st.text(count(cohort.count))
-            st.caption(f"created {escape(day(cohort.created))}" if cohort.created else "people")
+            small(cohort.description or "No description", f"about-{cohort.id}")
+        _fact(people, count(cohort.count), "members")
+        _fact(created, day(cohort.created) or "—", "created")
         slot = state.empty()
         with actions:
             _actions(project, cohort)
     return slot
 
 
+def _fact(column: DeltaGenerator, value: str, label: str) -> None:
+    with column.container(gap=None):
+        st.text(value)
+        st.caption(label)
+
+
 def _actions(project: ProjectView, cohort: CohortView) -> None:
     if cohort.group:
         st.caption(GROUP_REASON)
         return
-    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-        st.button("Export", key=f"export-{cohort.id}", icon=":material/send:", on_click=ask,
-                  args=("export", cohort.id), help="Export to WebEngage")
-        st.button("Members", key=f"view-{cohort.id}", icon=":material/visibility:", on_click=ask,
-                  args=("view", cohort.id), help="View members")
-        with st.container(key=f"menu-{cohort.id}", width="content"):
-            choice = st.menu_button(f"Actions for {escape(cohort.name)}", [VIEW, EXPORT, REFRESH, RUNS],
-                                    key=f"actions-{cohort.id}", icon=":material/more_horiz:", type="tertiary")
+    name, number = escape(cohort.name), cohort.id
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="xsmall",
+                      wrap=False):
+        st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=ask, args=("export", number))
+        with st.container(key=f"quiet-view-{number}", width="content"):
+            st.button(f"View members of {name}", key=f"view-{number}", icon=":material/visibility:", on_click=ask,
+                      args=("view", number), help="View members", type="tertiary")
+        with st.container(key=f"quiet-menu-{number}", width="content"):
+            choice = st.menu_button(f"Actions for {name}", [VIEW, EXPORT, REFRESH, RUNS], key=f"actions-{number}",
+                                    icon=":material/more_horiz:", type="tertiary")
     if choice:
         _chosen(project, cohort, choice)
 
@@ -131,10 +144,13 @@ def _states(project_id: int, slots: dict[int, DeltaGenerator]) -> None:
 
 
 def _state(sync: SyncView | None) -> None:
+    run = sync.last_run if sync else None
+    if run and not run.state.over:
+        run_badge(run.state)
+        progress.draw(run)
+        return
     sync_badge(sync.state if sync else None)
-    if sync and sync.last_run and not sync.last_run.state.over:
-        progress.draw(sync.last_run)
-    elif sync and sync.reason:
-        st.caption(escape(sync.reason))
-    elif sync and sync.last_run:
-        st.caption(f"Last export: {escape(progress.sentence(sync.last_run))}")
+    if sync and sync.reason:
+        st.caption(escape(local(sync.reason)))
+    elif run:
+        st.caption(f"Last export: {escape(progress.sentence(run))}")

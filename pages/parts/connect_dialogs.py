@@ -21,11 +21,11 @@ OTHER = "other"
 REGIONS = {"us": "United States – your project's address starts with mixpanel.com",
            "eu": "Europe – your project's address starts with eu.mixpanel.com",
            "in": "India – your project's address starts with in.mixpanel.com",
-           OTHER: "Other – the sandbox on this machine"}
+           OTHER: "This machine – a sandbox to try it without accounts"}
 CENTERS = {"global": "Global – your dashboard's address starts with dashboard.webengage.com",
            "in": "India – your dashboard's address starts with dashboard.in.webengage.com",
            "ksa": "Saudi Arabia – your dashboard's address starts with dashboard.ksa.webengage.com",
-           OTHER: "Other – the sandbox on this machine"}
+           OTHER: "This machine – a sandbox to try it without accounts"}
 REGION_NAMES = {"us": "United States", "eu": "Europe", "in": "India"}
 CENTER_NAMES = {"global": "Global", "in": "India", "ksa": "Saudi Arabia"}
 Slots = dict[str, DeltaGenerator]
@@ -90,7 +90,7 @@ def _place(slots: Slots, name: str, label: str, places: dict[str, str], known: s
     choice = st.selectbox(label, choices, index=index, format_func=places.__getitem__, key=f"setup-{name}")
     address = ""
     if choice == OTHER:
-        address = st.text_input("Loopback address", value="" if known in places else known, key=f"setup-{name}-other",
+        address = st.text_input("Address of the sandbox", value="" if known in places else known, key=f"setup-{name}-other",
                                 placeholder="http://127.0.0.1:8899") or ""
     slots[name] = st.empty()
     return address.strip().rstrip("/") if choice == OTHER else choice

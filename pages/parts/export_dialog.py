@@ -18,7 +18,11 @@ MODES = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic (every two hours)"}
 MEANING = {Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
            Mode.DYNAMIC: "Keeps WebEngage in step: every two hours, people who came are added and people who left "
                          "are taken out."}
-NEW_PROFILES = "Unknown ids become new profiles in WebEngage."
+NEW_PROFILES = ("A user id WebEngage does not know yet becomes a **new profile** there. Ids are compared exactly, "
+                "capitals and spaces included.")
+PERMANENT = ("Everybody exported gets this attribute as true. Its name is **permanent**: WebEngage cannot rename an "
+             "attribute after the first export.")
+DRY = "Dry run works out who would be told what, and waits for your yes before anything is sent."
 
 
 def _closed() -> None:
@@ -26,7 +30,7 @@ def _closed() -> None:
     preview.forget()
 
 
-@st.dialog("Export to WebEngage", width="large", on_dismiss=_closed)
+@st.dialog("Export to WebEngage", width="medium", on_dismiss=_closed)
 def show(project: ProjectView, cohort: CohortView) -> None:
     """Ask how a cohort is to be exported and start it."""
     plain(cohort.name, "export")
@@ -42,13 +46,13 @@ def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: 
     mode = _mode(proposal)
     attribute, problem = _attribute(service, project, cohort, proposal)
     _numbers(project, cohort)
+    blocked = bool(problem) or not proposal.license_code
     if not proposal.license_code:
         st.warning("Connect WebEngage on the Integrations page first.")
-    blocked = bool(problem) or not proposal.license_code
+    st.caption(DRY)
     with st.container(horizontal=True, horizontal_alignment="right"):
         cancel = st.button("Cancel", key="export-cancel")
-        dry = st.button("Dry run", key="export-dry", disabled=blocked,
-                        help="Works out who would be told what, and waits for your yes before anything is sent")
+        dry = st.button("Dry run", key="export-dry", disabled=blocked)
         start = st.button("Start Sync", key="export-start", type="primary", disabled=blocked)
     if cancel:
         _closed()
@@ -76,8 +80,7 @@ def _attribute(service: Service, project: ProjectView, cohort: CohortView, propo
     if problem:
         st.error(escape(problem))
     else:
-        st.caption("Every exported person gets this attribute as true. Its name is permanent: it cannot be changed "
-                   "after the first export.")
+        st.caption(PERMANENT)
     return name or "", problem
 
 
@@ -90,8 +93,9 @@ def _numbers(project: ProjectView, cohort: CohortView) -> None:
     preview.numbers(seen)
     with st.expander("Look at some members"):
         preview.sample(seen)
-    preview.cost(seen)
-    st.caption(f":material/person_add: {NEW_PROFILES}")
+    with st.container(gap=None):
+        preview.cost(seen)
+        st.caption(f":material/person_add: {NEW_PROFILES}")
 
 
 def _start(service: Service, project: ProjectView, cohort: CohortView, mode: Mode, attribute: str,

@@ -22,9 +22,8 @@ WEBENGAGE = ("Export your cohorts to your account on WebEngage. Once you have co
 
 def mixpanel_card(projects: tuple[ProjectView, ...]) -> None:
     """Show the connected projects, or the way to connect one."""
-    with st.container(border=True, key="card-mixpanel"):
-        _head("mixpanel", "Mixpanel", bool(projects))
-        st.markdown(MIXPANEL)
+    with st.container(border=True, key="card-mixpanel", height="stretch"):
+        _head("mixpanel", "Mixpanel", MIXPANEL, bool(projects))
         for project in projects:
             _project(project)
         _connect("mixpanel", "Add another project" if projects else "Connect", primary=not projects)
@@ -32,9 +31,8 @@ def mixpanel_card(projects: tuple[ProjectView, ...]) -> None:
 
 def webengage_card(accounts: tuple[AccountView, ...], ready: bool) -> None:
     """Show the connected accounts, or the way to connect one once Mixpanel is."""
-    with st.container(border=True, key="card-webengage"):
-        _head("webengage", "WebEngage", bool(accounts))
-        st.markdown(WEBENGAGE)
+    with st.container(border=True, key="card-webengage", height="stretch"):
+        _head("webengage", "WebEngage", WEBENGAGE, bool(accounts))
         for account in accounts:
             _account(account)
         if not accounts:
@@ -43,46 +41,53 @@ def webengage_card(accounts: tuple[AccountView, ...], ready: bool) -> None:
                 st.caption("Connect Mixpanel first.")
 
 
-def _head(name: str, title: str, connected: bool) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
+def _head(name: str, title: str, about: str, connected: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         mark(name)
-        st.subheader(title, anchor=False)
+        st.subheader(title, anchor=False, width="stretch")
         if connected:
             st.badge("Connected", icon=":material/check_circle:", color="green")
+    st.caption(about)
 
 
 def _facts(facts: dict[str, str]) -> None:
-    for label, value in facts.items():
-        with st.container(horizontal=True, gap="xsmall"):
-            st.text(f"{label}:", width="content")
-            st.text(value, width="content")
+    with st.container(gap="xsmall"):
+        for label, value in facts.items():
+            with st.container(horizontal=True, gap="small", vertical_alignment="center", wrap=False):
+                st.caption(label, width=128)
+                st.text(value, width="stretch")
 
 
 def _project(project: ProjectView) -> None:
-    st.divider()
-    plain(project_label(project), f"project-{project.id}")
-    role = f"{project.role}" + (f" ({project.role_note})" if project.role_note else "")
-    _facts({"Project ID": str(project.id), "Service account": project.username, "Secret": f"····{project.tail}",
-            "Data residency": REGION_NAMES.get(project.region, project.region), "Role": role,
-            "Last checked": ago(project.checked_at, time.time())})
-    _buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
+    with st.container(border=True, key=f"project-{project.id}"):
+        plain(project_label(project), f"project-{project.id}")
+        role = f"{project.role}" + (f" ({project.role_note})" if project.role_note else "")
+        _facts({"Project ID": str(project.id), "Service account": project.username, "Secret": _hidden(project.tail),
+                "Data residency": REGION_NAMES.get(project.region, project.region), "Role": role,
+                "Last checked": ago(project.checked_at, time.time())})
+        _buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
 
 
 def _account(account: AccountView) -> None:
-    st.divider()
-    plain(f"License code {account.license_code}", "account")
-    _facts({"Data center": CENTER_NAMES.get(account.data_center, account.data_center),
-            "API key": f"····{account.tail}", "Last checked": ago(account.checked_at, time.time())})
-    _buttons("account", "webengage", "Replace key", {"license_code": account.license_code})
+    with st.container(border=True, key="account"):
+        plain(f"License code {account.license_code}", "account")
+        _facts({"Data center": CENTER_NAMES.get(account.data_center, account.data_center),
+                "API key": _hidden(account.tail), "Last checked": ago(account.checked_at, time.time())})
+        _buttons("account", "webengage", "Replace key", {"license_code": account.license_code})
+
+
+def _hidden(tail: str) -> str:
+    return f"ends in {tail}" if tail else "stored"
 
 
 def _buttons(key: str, service_name: str, replace: str, target: dict[str, int | str]) -> None:
-    with st.container(horizontal=True):
-        st.button(replace, key=f"{key}-replace", on_click=_want, args=(service_name, target))
+    with st.container(horizontal=True, gap="xsmall"):
+        st.button(replace, key=f"{key}-replace", icon=":material/key:", on_click=_want, args=(service_name, target))
         if st.button("Check again", key=f"{key}-check", icon=":material/refresh:"):
             check(service_name, target)
             st.rerun()
-        st.button("Disconnect", key=f"{key}-disconnect", on_click=disconnect_dialog.want, kwargs=target)
+        st.button("Disconnect", key=f"{key}-disconnect", icon=":material/link_off:", on_click=disconnect_dialog.want,
+                  kwargs=target)
 
 
 def check(service_name: str, target: dict[str, int | str]) -> None:

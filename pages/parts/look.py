@@ -1,4 +1,4 @@
-"""Badges, marks and pictures that every page shows the same way."""
+"""Badges and marks that every page shows the same way, and the few rules the theme cannot express."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.words import count
 from sync.model import RunState, SyncState
-from sync.views import Preview
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+# Containers are keyed by what they are: name-… is bold, quiet-… shows icons whose words only screen readers get.
 STYLE = """<style>
-[class*="st-key-name-"] [data-testid="stText"] {font-weight: 600;}
-[class*="st-key-menu-"] button p {position: absolute; width: 1px; height: 1px; overflow: hidden;
-  clip-path: inset(50%); white-space: nowrap;}
+[data-testid="stMainBlockContainer"] {max-width: 74rem; padding: 3.25rem 2.25rem 4rem;}
 [data-testid="stText"] {font-family: inherit; overflow-wrap: anywhere; white-space: pre-wrap;}
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {color: inherit; opacity: .82;}
-[data-testid="stMainBlockContainer"] {max-width: 68rem; padding-top: 3.5rem;}
+[class*="st-key-name-"] [data-testid="stText"] {font-weight: 650;}
+[class*="st-key-big-"] [data-testid="stText"] {font-size: 1.35rem; font-weight: 650; line-height: 1.3;}
+[class*="st-key-small-"] [data-testid="stText"] {font-size: .875rem;}
+[class*="st-key-quiet-"] button p {position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap;}
+[class*="st-key-menu-"] button span:has(> [data-testid="stIconMaterial"]) ~ * [data-testid="stIconMaterial"] {display: none;}
+@media (max-width: 640px) {
+  [data-testid="stMainBlockContainer"] {padding: 3.5rem 1rem 3rem;}
+}
 </style>"""
 SYNC_BADGES = {
     SyncState.ACTIVE: ("Synced", ":material/sync:", "green"),
@@ -33,11 +38,10 @@ RUN_BADGES = {
     RunState.FAILED: ("Failed", ":material/error:", "red"),
     RunState.CANCELLED: ("Cancelled", ":material/cancel:", "gray"),
 }
-BAR = (("#4b51c4", "identified"), ("#b06a00", "anonymous"), ("#b3263a", "invalid"))
 
 
 def style() -> None:
-    """Apply the few rules the theme cannot express; no data is in them."""
+    """Apply the rules; no data is in them."""
     st.html(STYLE)
 
 
@@ -55,7 +59,7 @@ def run_badge(state: RunState) -> None:
 
 def mark(name: str) -> None:
     """Show the mark of a service."""
-    st.image(ASSETS / f"{name}.png", width=48, alt="")
+    st.image(ASSETS / f"{name}.png", width=44, alt="")
 
 
 def plain(name: str, key: str) -> None:
@@ -64,20 +68,14 @@ def plain(name: str, key: str) -> None:
         st.text(name)
 
 
-def bar(preview: Preview) -> None:
-    """Picture who goes and who does not as one bar."""
-    numbers = (preview.identified, preview.anonymous, preview.invalid)
-    legend = ", ".join(f"{count(n)} {word}" for n, (_, word) in zip(numbers, BAR, strict=True))
-    st.image(bar_svg(numbers), width="stretch", alt=f"Of {count(preview.total)} members: {legend}")
+def small(text: str, key: str) -> None:
+    """Show text of an API or a person in small print, exactly as it is."""
+    with st.container(key=f"small-{key}", gap=None):
+        st.text(text)
 
 
-def bar_svg(numbers: tuple[int, ...]) -> str:
-    """Draw the bar: lengths only, nothing that came from an API."""
-    whole, left, parts = max(1, sum(numbers)), 0.0, []
-    for number, (color, _) in zip(numbers, BAR, strict=True):
-        width = 1000 * number / whole
-        parts.append(f'<rect x="{left:.2f}" width="{width:.2f}" height="16" fill="{color}"/>')
-        left += width
-    frame = '<clipPath id="r"><rect width="1000" height="16" rx="8"/></clipPath>'
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 16" width="1000" height="16">{frame}'
-            f'<g clip-path="url(#r)"><rect width="1000" height="16" fill="#8d90a6"/>{"".join(parts)}</g></svg>')
+def number(label: str, value: str, key: str) -> None:
+    """Show one number under its label."""
+    with st.container(gap=None, width="content", key=f"big-{key}"):
+        st.caption(label)
+        st.text(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import cohort_rows, preview
-from pages.parts.look import plain
+from pages.parts.look import plain, small
 from pages.parts.wishes import ask, drop
 from pages.parts.words import escape
 from sync.errors import CohortSyncError
@@ -17,12 +17,12 @@ def _closed() -> None:
     preview.forget()
 
 
-@st.dialog("Members", width="large", on_dismiss=_closed)
+@st.dialog("Members", width="medium", on_dismiss=_closed)
 def show(project: ProjectView, cohort: CohortView) -> None:
     """Show who is in a cohort and who of them would go."""
     plain(cohort.name, "members")
     if cohort.description:
-        st.caption(escape(cohort.description))
+        small(cohort.description, "members")
     try:
         seen = preview.read(project.id, cohort.id)
         preview.numbers(seen)

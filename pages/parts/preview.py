@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts import look, pictures
 from pages.parts.desk import open_service
-from pages.parts.look import bar
 from pages.parts.words import count, plural, span
 from sync.model import Fate
 from sync.views import Preview, Sample
 
 SLOT = "_preview"
 SAMPLE = 8
-WORDS = {Fate.IDENTIFIED: "will go", Fate.EMPTY_ID: "will not go: the id is empty",
-         Fate.LONG_ID: "will not go: id over 100 characters", Fate.NO_PROFILE: "will not go: no profile",
-         Fate.DEVICE_ONLY: "will not go: device only"}
+PAGE = 1000  # members Mixpanel sends a page; each page may count as a query
+WORDS = {Fate.IDENTIFIED: "Has a profile and a user id of its own", Fate.EMPTY_ID: "The id is empty",
+         Fate.LONG_ID: "The id has over 100 characters, more than WebEngage takes",
+         Fate.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
+         Fate.DEVICE_ONLY: "A device that never signed in"}
 
 
 def read(project_id: int, cohort_id: int, fresh: bool = False) -> Preview:
-    """Read the preview once for an open dialog: every reading may cost a Mixpanel query."""
+    """Read the preview once for an open dialog: every reading may cost Mixpanel queries."""
     kept = st.session_state.get(SLOT)
     if fresh or not kept or kept[0] != (project_id, cohort_id):
         with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:
@@ -35,22 +37,23 @@ def forget() -> None:
 def numbers(preview: Preview) -> None:
     """Show how many go and how many do not, as numbers and as one bar."""
     about = "" if preview.exact else "about "
-    columns = st.columns(3, gap="small")
-    for column, label, number in zip(columns, ("Identified: will go", "Anonymous: will not", "Invalid: will not"),
-                                     (preview.identified, preview.anonymous, preview.invalid), strict=True):
-        with column.container(gap=None):
-            st.caption(label)
-            st.markdown(f"##### {about}{count(number)}")
-    bar(preview)
+    with st.container(horizontal=True, gap="large", key="preview-numbers"):
+        look.number("Identified · will go", f"{about}{count(preview.identified)}", "identified")
+        look.number("Anonymous · will not", f"{about}{count(preview.anonymous)}", "anonymous")
+        look.number("Invalid · will not", count(preview.invalid), "invalid")
+        look.number("All members", count(preview.total), "members")
+    pictures.who_goes(preview)
     if preview.exported_before:
-        st.caption(f"{count(preview.exported_before)} people were exported before; only the difference is sent.")
+        st.caption(f":material/history: {count(preview.exported_before)} people were exported before; only the difference "
+                   "is sent. Dry run counts who entered and who left since, before anything is sent.")
 
 
 def cost(preview: Preview) -> None:
     """Say what the export takes from the limits of both sides."""
-    left = "query" if preview.queries_left == 1 else "queries"
+    pages = max(1, -(-preview.identified // PAGE))
+    left = plural(preview.queries_left, "Mixpanel query", "Mixpanel queries")
     st.caption(f":material/timer: {plural(preview.requests, 'request')}, about {span(preview.seconds)} at WebEngage's "
-               f"limit; {preview.queries_left} Mixpanel {left} left this hour")
+               f"limit; {'' if pages == 1 else 'up to '}{pages} of the {left} left this hour")
 
 
 def sample(preview: Preview) -> None:
@@ -70,5 +73,5 @@ def _side(title: str, icon: str, color: str, members: list[Sample]) -> None:
         st.caption("Nobody in this sample.")
     for one in members:
         with st.container(gap=None):
-            st.text((one.id.strip() and one.id[:120]) or "(empty)")
+            st.text(one.id[:120] if one.id.strip() else "(empty)")
             st.caption(WORDS[one.fate])

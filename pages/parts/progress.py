@@ -1,16 +1,35 @@
-"""How far a run is, in one sentence and a share."""
+"""How far a run is, in one sentence and a share; and how pages keep looking at it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts.words import escape, people, result, short, when
+from pages.parts.words import escape, local, people, result, short, when
 from sync.model import Run, RunState
 
 FAST, SLOW = 2.0, 10.0  # seconds between looks: while something runs, and while nothing does
+LATE = 15.0  # seconds after which a queued run should have been begun
+
+
+def live(moving: Callable[[], bool], draw: Callable[[], None]) -> None:
+    """Draw, and draw again: every two seconds while something moves, every ten otherwise.
+
+    The inner fragment exists only while something moves; Streamlit stops its timer when the outer
+    one no longer makes it. Neither reruns the whole page, which would close open dialogs.
+    """
+
+    @st.fragment(run_every=SLOW)
+    def look() -> None:
+        if moving():
+            st.fragment(run_every=FAST)(draw)()
+        else:
+            draw()
+
+    look()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +66,7 @@ def sentence(run: Run, now: float | None = None) -> str:
     if run.state == RunState.SUCCEEDED:
         return f"{result(run)}" + (f", {run.rejected:,} rejected" if run.rejected else "")
     if run.state.over:
-        return run.error or "Nothing more will be sent in this run."
+        return local(run.error or "Ended by a person; nothing more is sent in this run.")
     if run.state == RunState.HELD:
         return run.held_reason or "Waits for your yes before anything is sent."
     return _moving(run, now)
@@ -57,11 +76,14 @@ def _moving(run: Run, now: float) -> str:
     if run.cancel_wanted:
         return "Cancelling: what is on its way is finished first."
     if run.waiting:
-        later = f" Continues at {when(run.not_before)}." if run.not_before > now else ""
-        return f"{run.waiting}{later}"
+        later = f": continues at {when(run.not_before)}" if run.not_before > now else ""
+        return f"{local(run.waiting).rstrip('.')}{later}."
     here = stand(run)
+    if run.state == RunState.QUEUED and not here.total:
+        late = now - max(run.queued_at, run.not_before) > LATE
+        return "Not begun yet: is the runner working?" if late else "Starts in a moment."
     if not here.total:
-        return "Starts in a moment." if run.state == RunState.QUEUED else "Begins…"
+        return "Begins…"
     return f"{here.done:,} of {people(here.total)} {here.verb}{_speed(run, here, now)}"
 
 
@@ -80,6 +102,6 @@ def draw(run: Run) -> None:
         st.caption(escape(sentence(run)))
 
 
-def seconds_between_looks(runs: list[Run | None]) -> float:
-    """Look often while anything moves, seldom otherwise."""
-    return FAST if any(run and not run.state.over for run in runs) else SLOW
+def busy(run: Run | None) -> bool:
+    """Whether a run is under way; one that waits for a person moves only when somebody acts."""
+    return bool(run and not run.state.over and run.state != RunState.HELD)

@@ -1,72 +1,93 @@
-"""The history of runs with its filters."""
+"""The history of runs with its filters, all of them in the address."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts import frame, progress
 from pages.parts.desk import open_service
 from pages.parts.look import RUN_BADGES, plain, run_badge
-from pages.parts.progress import SLOW, sentence
-from pages.parts.wishes import ask, drop
-from pages.parts.words import escape, when
+from pages.parts.wishes import ask, asked, drop
+from pages.parts.words import escape, plural, when
 from sync.model import Run, RunState
+from sync.views import SyncView
 
 PER_PAGE = 25
 ANY = "Any state"
+EVERY_COHORT = 0
 
 
-def show(sync_id: int | None) -> None:
+def show() -> None:
     """Show the runs that were asked for."""
     st.title("Runs")
-    state = _filters(sync_id)
     with open_service() as service:
-        total = service.count_runs(sync_id=sync_id, state=state)
+        project = frame.chosen(service.projects())
+        project_id = project.id if project else None
+        syncs = service.syncs(project_id)
+        sync_id, state = _filters(syncs)
+        total = service.count_runs(sync_id, state, project_id)
     if not total:
         st.info("No run yet. Every export and every refresh is listed here."
                 if not (sync_id or state) else "No run matches these filters.")
         return
+    offset = _offset(total)
+    progress.live(lambda: any(progress.busy(run) for run in _read(sync_id, state, offset, project_id)),
+                  lambda: rows(_read(sync_id, state, offset, project_id), {sync.id: sync for sync in syncs}))
+
+
+def _offset(total: int) -> int:
     pages = -(-total // PER_PAGE)
-    page = min(st.pagination(pages, key="runs_page", bind="query-params"), pages) if pages > 1 else 1
-    st.fragment(run_every=SLOW)(rows)(sync_id, state, (page - 1) * PER_PAGE)
+    page = min(st.pagination(pages, key="page", bind="query-params"), pages) if pages > 1 else 1
+    last = min(page * PER_PAGE, total)
+    st.caption(f"{(page - 1) * PER_PAGE + 1:,} to {last:,} of {plural(total, 'run')}")
+    return (page - 1) * PER_PAGE
 
 
-def _filters(sync_id: int | None) -> RunState | None:
+def _filters(syncs: tuple[SyncView, ...]) -> tuple[int | None, RunState | None]:
     states = {ANY: None} | {RUN_BADGES[state][0]: state for state in RunState}
+    names = {EVERY_COHORT: "Every cohort"} | {sync.id: escape(sync.cohort_name) for sync in syncs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.selectbox("State", list(states), key="state", bind="query-params", width=240,
-                              on_change=_first_page)
-        if sync_id is not None:
-            with open_service() as service:
-                name = service.sync(sync_id).cohort_name
-            st.button(f"Only {escape(name)}", icon=":material/close:", key="every-sync", on_click=drop,
-                      args=("sync",), help="Show the runs of every cohort")
-    return states[chosen or ANY]
+        state = st.selectbox("State", list(states), key="state", bind="query-params", width=240, on_change=_first_page)
+        wanted = asked("sync") or EVERY_COHORT
+        choices = list(names)
+        chosen = st.selectbox("Cohort", choices, index=choices.index(wanted) if wanted in names else 0, width=320,
+                              format_func=names.__getitem__, key=f"cohort-{wanted}", on_change=_first_page)
+    if chosen != wanted:
+        ask("sync", chosen) if chosen else drop("sync")
+        st.rerun()
+    return chosen or None, states[state or ANY]
 
 
 def _first_page() -> None:
-    st.session_state.pop("runs_page", None)
+    st.session_state.pop("page", None)
 
 
-def rows(sync_id: int | None, state: RunState | None, offset: int) -> None:
-    """Show one page of the history; reads only."""
+def _read(sync_id: int | None, state: RunState | None, offset: int, project_id: int | None) -> tuple[Run, ...]:
     with open_service() as service:
-        runs = service.runs(sync_id=sync_id, state=state, limit=PER_PAGE, offset=offset)
-        names = {sync.id: sync.cohort_name for sync in service.syncs()}
+        return service.runs(sync_id, state, PER_PAGE, offset, project_id)
+
+
+def rows(runs: tuple[Run, ...], syncs: dict[int, SyncView]) -> None:
+    """Show one page of the history; reads only."""
     for run in runs:
         with st.container(border=True, key=f"run-{run.id}"):
-            _row(run, names.get(run.sync_id, f"Sync {run.sync_id}"))
+            sync = syncs.get(run.sync_id)
+            _row(run, sync.cohort_name if sync else f"Sync {run.sync_id}")
 
 
 def _row(run: Run, name: str) -> None:
-    about, state, result, action = st.columns([3, 2.4, 3.6, 1], vertical_alignment="center")
+    about, state, result, action = st.columns([3.4, 2.4, 3.8, 1], vertical_alignment="center")
     with about, st.container(gap=None):
         plain(name, f"run-{run.id}")
         st.caption(f"Run {run.id} · {when(run.queued_at)}" + (" · dry run" if run.dry else ""))
     with state:
         run_badge(run.state)
     with result:
-        st.text(sentence(run))
+        if run.state.over:
+            st.text(progress.sentence(run))
+        else:
+            progress.draw(run)
     with action:
-        if st.button("Open", key=f"open-{run.id}"):
+        if st.button("Open", key=f"open-{run.id}", icon=":material/open_in_full:", type="tertiary"):
             ask("run", run.id)
             st.rerun()

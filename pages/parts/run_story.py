@@ -6,52 +6,68 @@ import time
 
 import streamlit as st
 
-from pages.parts import notices, progress, refusal_advice, run_files
+from pages.parts import notices, pictures, progress, refusal_advice, run_files
 from pages.parts.desk import open_service
-from pages.parts.look import plain, run_badge
-from pages.parts.words import count, escape, plural, second, short, when
+from pages.parts.look import number, run_badge
+from pages.parts.words import count, escape, local, plural, second, short, when
 from sync.model import Run, RunState
 from sync.views import Event, Refusal, SyncView
 
 EVENTS = 100
+PURPOSES = {"export": "an export", "refresh": "a refresh", "retry": "another try for those rejected",
+            "resync": "everybody told anew", "clear": "clearing the attribute"}
+HELD_HELP = ("Nothing has been sent yet. Approve when this is what happened in Mixpanel; cancel when the cohort's rule "
+             "was changed by mistake, for example. Cancelling leaves WebEngage as it is.")
 
 
 def show(run_id: int) -> None:
-    """Show a run; while it is under way this is looked at again every two seconds."""
+    """Show a run, live while it is under way."""
+    progress.live(lambda: progress.busy(_run(run_id)), lambda: tell(run_id))
+
+
+def _run(run_id: int) -> Run:
+    with open_service() as service:
+        return service.run(run_id)
+
+
+def tell(run_id: int) -> None:
+    """Tell the story of a run as it is now; reads, and does only what a button says."""
     with open_service() as service:
         run = service.run(run_id)
         sync = service.sync(run.sync_id)
         events, refusals = service.events(run_id), service.refusals(run_id)
+        past = service.runs(sync.id, RunState.SUCCEEDED, pictures.CHART_RUNS)
     _head(run, sync)
     _stand(run)
     _buttons(run)
     _numbers(run)
     _not_taken(run, refusals)
-    if run.state == RunState.SUCCEEDED and not run.dry:
-        _recipe(run, sync)
+    if run.state == RunState.SUCCEEDED and not run.dry and run.purpose != "clear":
+        _recipe(sync)
     if run.state.over:
         run_files.downloads(run, sync)
+    pictures.changes(past)
     _timeline(events)
 
 
 def _head(run: Run, sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.header(f"Run {run.id}", anchor=False, width="content")
+        with st.container(width="content", key="big-run"):
+            st.text(sync.cohort_name)
         run_badge(run.state)
         if run.dry:
             st.badge("Dry run", icon=":material/science:", color="violet")
-    plain(sync.cohort_name, "run-cohort")
     st.caption(_times(run))
 
 
 def _times(run: Run) -> str:
-    said = [f"Asked for {when(run.queued_at)}"]
+    said = [f"Run {run.id}, {PURPOSES.get(run.purpose, run.purpose)}", f"asked for {when(run.queued_at)}"]
     if run.finished_at:
         took = run.finished_at - (run.started_at or run.queued_at)
         said += [f"ended {when(run.finished_at)}", f"took {short(took)}"]
     elif run.started_at:
         said.append(f"under way for {short(time.time() - run.started_at)}")
-    return " · ".join([*said, f"{plural(run.requests, 'request')} to WebEngage"])
+    return " · ".join([*said, plural(run.requests, "request")])
 
 
 def _stand(run: Run) -> None:
@@ -60,6 +76,7 @@ def _stand(run: Run) -> None:
         st.error(words, icon=":material/error:")
     elif run.state == RunState.HELD:
         st.warning(words, icon=":material/front_hand:")
+        st.caption(HELD_HELP)
     elif run.waiting:
         st.info(words, icon=":material/hourglass_top:")
     elif not run.state.over:
@@ -86,12 +103,10 @@ def _button(run: Run, label: str, done: str, action: str, primary: bool = False,
 
 def _numbers(run: Run) -> None:
     numbers = {"Added": run.entered, "Removed": run.exited, "Updated": run.updated, "Unchanged": run.unchanged,
-               "Anonymous": run.anonymous, "Invalid": run.invalid, "Rejected": run.rejected}
+               "Delivered": run.delivered, "Rejected": run.rejected, "Anonymous": run.anonymous, "Invalid": run.invalid}
     with st.container(horizontal=True, gap="large", key="run-numbers"):
-        for label, number in numbers.items():
-            with st.container(gap=None, width="content"):
-                st.caption(label)
-                st.markdown(f"##### {count(number)}")
+        for label, value in numbers.items():
+            number(label, count(value), f"run-{label}")
 
 
 def _not_taken(run: Run, refusals: tuple[Refusal, ...]) -> None:
@@ -109,18 +124,22 @@ def _not_taken(run: Run, refusals: tuple[Refusal, ...]) -> None:
         st.caption(f"The first {len(refusals):,} of {run.rejected + run.invalid:,}; the CSV has them all.")
 
 
-def _recipe(run: Run, sync: SyncView) -> None:
-    st.subheader("Use it in WebEngage", anchor=False)
-    st.markdown("Build a **Live Segment** once; it then follows this cohort by itself:")
-    st.markdown("Segments → Live Segments → **+** → User → User Attribute → the name below → **is true**")
-    st.code(sync.attribute, language=None, wrap_lines=True)
+def _recipe(sync: SyncView) -> None:
+    with st.container(border=True):
+        st.subheader("Use it in WebEngage", anchor=False)
+        st.markdown("Build a **Live Segment** once; it then follows this cohort by itself: Segments → Live Segments → "
+                    "**+** → User → User Attribute → the name below → **is true**.")
+        st.code(sync.attribute, language=None, wrap_lines=True)
+        st.caption("For a **Static List** instead: Segments → Static Lists → Create → upload the file of User IDs below.")
 
 
 def _timeline(events: tuple[Event, ...]) -> None:
     st.subheader("What happened", anchor=False)
+    if len(events) > EVENTS:
+        st.caption(f"The last {EVENTS} of {len(events):,} lines.")
     for event in events[-EVENTS:]:
-        with st.container(horizontal=True):
-            st.caption(second(event.at), width=120)
-            st.text(event.what, width="stretch")
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            st.caption(second(event.at), width=130)
+            st.text(local(event.what), width="stretch")
     if not events:
         st.caption("Nothing yet.")

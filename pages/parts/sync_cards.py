@@ -6,55 +6,75 @@ import time
 
 import streamlit as st
 
-from pages.parts import notices, progress
+from pages.parts import notices, pictures, progress
 from pages.parts.desk import open_service
-from pages.parts.look import plain, run_badge, sync_badge
+from pages.parts.look import plain, run_badge, small, sync_badge
 from pages.parts.wishes import ask, go
-from pages.parts.words import escape, every, people, result, short, when
-from sync.model import Mode, RunState, SyncState
+from pages.parts.words import escape, every, local, people, result, short, when
+from sync.model import Mode, Run, RunState, SyncState
 from sync.views import SyncView
 
-PER_PAGE = 50
-LABELS = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic"}
+PER_PAGE = 25
+LABELS = {Mode.ONE_TIME: ("One-time", ":material/looks_one:"), Mode.DYNAMIC: ("Dynamic", ":material/autorenew:")}
+Past = dict[int, tuple[Run, ...]]
 
 
-def show(project_id: int | None) -> None:
-    """Show every sync with what can be done about it; reads, and does only what a button says."""
+def show(project_id: int | None, syncs: tuple[SyncView, ...]) -> None:
+    """Show one page of the syncs, live."""
+    pages = -(-len(syncs) // PER_PAGE)
+    page = min(st.pagination(pages, key="page", bind="query-params"), pages) if pages > 1 else 1
+    ids = [sync.id for sync in syncs[(page - 1) * PER_PAGE : page * PER_PAGE]]
+    progress.live(lambda: any(progress.busy(sync.last_run) for sync in _read(project_id, ids)[0]),
+                  lambda: cards(project_id, ids))
+
+
+def _read(project_id: int | None, ids: list[int]) -> tuple[list[SyncView], Past]:
     with open_service() as service:
-        syncs = service.syncs(project_id)
-    for sync in syncs[:PER_PAGE]:
+        syncs = [sync for sync in service.syncs(project_id) if sync.id in ids]
+        return syncs, {sync.id: service.runs(sync.id, RunState.SUCCEEDED, pictures.SPARK_RUNS) for sync in syncs}
+
+
+def cards(project_id: int | None, ids: list[int]) -> None:
+    """Show these syncs with what can be done about them; reads, and does only what a button says."""
+    syncs, past = _read(project_id, ids)
+    for sync in syncs:
         with st.container(border=True, key=f"sync-{sync.id}"):
-            _card(sync)
-    if len(syncs) > PER_PAGE:
-        st.caption(f"The first {PER_PAGE} of {len(syncs)} syncs; find the others in the list of cohorts.")
+            _card(sync, past[sync.id])
 
 
-def _card(sync: SyncView) -> None:
+def _card(sync: SyncView, past: tuple[Run, ...]) -> None:
+    label, icon = LABELS[sync.mode]
     with st.container(horizontal=True, vertical_alignment="center"):
-        plain(sync.cohort_name, f"sync-{sync.id}")
+        with st.container(width="content"):
+            plain(sync.cohort_name, f"sync-{sync.id}")
         sync_badge(sync.state)
+        st.badge(label, icon=icon, color="violet")
     if sync.reason:
-        st.warning(escape(sync.reason), icon=":material/pause_circle:")
-    about, last = st.columns(2)
+        st.warning(escape(local(sync.reason)), icon=":material/pause_circle:")
+    about, last, size = st.columns([3, 3.4, 2])
     with about, st.container(gap="xsmall"):
         _about(sync)
     with last, st.container(gap="xsmall"):
         _last(sync)
+    with size, st.container(gap="xsmall"):
+        st.caption(f"{people(sync.size)} in WebEngage")
+        pictures.spark(pictures.sizes(past))
     _buttons(sync)
 
 
 def _about(sync: SyncView) -> None:
-    often = f", {every(sync.every)}" if sync.mode == Mode.DYNAMIC else ""
-    st.caption(f"{LABELS[sync.mode]}{often} · {people(sync.size)} in WebEngage")
     st.caption(_next(sync))
-    st.text(f"Attribute: {sync.attribute}")
+    if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
+        st.caption(f"Refreshed {every(sync.every)}")
+    small(f"Attribute: {sync.attribute}", f"attribute-{sync.id}")
 
 
 def _next(sync: SyncView) -> str:
     if sync.state == SyncState.ACTIVE and sync.next_run_at:
         left = sync.next_run_at - time.time()
-        return f"Next refresh {when(sync.next_run_at)}" + (f", in {short(left)}" if left > 0 else ", due now")
-    return "No refresh planned while paused" if sync.state == SyncState.PAUSED else "No further refresh planned"
+        return f":material/schedule: Next refresh {when(sync.next_run_at)}, " + (
+            f"in {short(left)}" if left > 0 else "due now")
+    return "No refresh while paused" if sync.state == SyncState.PAUSED else "No further refresh planned"
 
 
 def _last(sync: SyncView) -> None:
@@ -73,9 +93,10 @@ def _last(sync: SyncView) -> None:
 
 
 def _buttons(sync: SyncView) -> None:
-    busy = bool(sync.last_run and not sync.last_run.state.over)
-    with st.container(horizontal=True):
-        if not busy and sync.state != SyncState.PAUSED:
+    run = sync.last_run
+    under_way = run if run and not run.state.over else None
+    with st.container(horizontal=True, gap="xsmall"):
+        if not under_way and sync.state != SyncState.PAUSED:
             _button(sync, "Sync now", ":material/sync:", "sync_now", "is being synced.")
         if sync.state == SyncState.ACTIVE and sync.mode == Mode.DYNAMIC:
             _button(sync, "Pause", ":material/pause:", "pause", "is paused.")
@@ -85,8 +106,21 @@ def _buttons(sync: SyncView) -> None:
             _opening(sync, "Interval", ":material/schedule:", "interval")
         if sync.state != SyncState.FINISHED or sync.size:
             _opening(sync, "Stop", ":material/stop_circle:", "stop")
+        if under_way:
+            _run_buttons(sync, under_way)
         if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
             go("runs", sync=sync.id)
+
+
+def _run_buttons(sync: SyncView, run: Run) -> None:
+    label, kind = ("Decide", "primary") if run.state == RunState.HELD else ("See progress", "tertiary")
+    if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=kind):  # type: ignore[arg-type]
+        go("runs", run=run.id)
+    if run.cancel_wanted or not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
+        return
+    with open_service() as service:
+        notices.attempt(f"The run of {sync.cohort_name} is being cancelled.", service.cancel, run.id)
+    st.rerun()
 
 
 def _button(sync: SyncView, label: str, icon: str, action: str, outcome: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -12,6 +12,7 @@ from sync.model import Run
 from sync.views import CohortView
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
+UTC_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 JOINER = "\u2060"  # invisible; keeps ":name:" from becoming an icon after unescaping
 SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -89,6 +90,12 @@ def when(at: float) -> str:
     if then.date() == today + timedelta(days=1):
         return then.strftime("tomorrow %H:%M")
     return then.strftime("%-d %b %Y, %H:%M")
+
+
+def local(text: str) -> str:
+    """Rewrite the moments of a sentence, which the service writes in UTC, in the viewer's own clock."""
+    return UTC_MOMENT.sub(lambda found: when(datetime.strptime(found[0], "%Y-%m-%d %H:%M %Z")
+                                             .replace(tzinfo=UTC).timestamp()), text)
 
 
 def second(at: float) -> str:

@@ -187,9 +187,10 @@ class Wishing(Browsing):
         return self._store.runs.list(sync_id, state.value if state else None, limit, offset, project_id)
 
     @needs(Grade.VIEWER)
-    def count_runs(self, sync_id: int | None = None, state: RunState | None = None) -> int:
+    def count_runs(self, sync_id: int | None = None, state: RunState | None = None,
+                   project_id: int | None = None) -> int:
         """How many runs there are."""
-        return self._store.runs.total(sync_id, state.value if state else None)
+        return self._store.runs.total(sync_id, state.value if state else None, project_id)
 
     @needs(Grade.VIEWER)
     def run(self, run_id: int) -> Run:

@@ -136,10 +136,12 @@ class Runs(Table):
                          "order by id desc limit ?3 offset ?4", (sync_id, state, limit, offset, project_id))
         return tuple(run_of(row) for row in rows)
 
-    def total(self, sync_id: int | None, state: str | None) -> int:
+    def total(self, sync_id: int | None, state: str | None, project_id: int | None = None) -> int:
         """How many runs there are."""
         return int(self._value("select count(*) from run where (?1 is null or sync_id = ?1) "
-                               "and (?2 is null or state = ?2)", (sync_id, state)))
+                               "and (?2 is null or state = ?2) "
+                               "and (?3 is null or sync_id in (select id from sync where project_id = ?3))",
+                               (sync_id, state, project_id)))
 
     def waiting(self, now: float) -> tuple[int, float | None, int]:
         """How many runs could be worked on, since when the oldest waits, and how many are held."""
