@@ -6,6 +6,8 @@ written as SQL because ``table.create()`` knows neither STRICT nor CHECK.
 
 from __future__ import annotations
 
+import sqlite3
+
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("cohort-sync")
@@ -214,7 +216,8 @@ _SCHEMA = (
       flying_until real
     ) strict
     """,
-    "create index query_of_project on query (project_id, at)",
+    "create index query_of_project on query (project_id, at, later_page)",
+    "create index query_flying on query (project_id, flying_until) where flying_until is not null",
     """
     create table quiet (
       project_id integer primary key,
@@ -254,3 +257,8 @@ def audit_trail(db: Database) -> None:
     """Add the audit: who did what, append only."""
     for statement in _AUDIT:
         db.execute(statement)
+
+
+def apply(plain: sqlite3.Connection) -> None:
+    """Bring a database to the newest schema, inside the caller's transaction."""
+    migrations.apply(Database(plain, execute_plugins=False))

@@ -32,6 +32,17 @@ class Asked:
     ticket: Ticket
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A page ready to be written, and what it said about the whole."""
+
+    staged: StagedPage
+    invalid: list[Refused]
+    size: int
+    total: int | None
+    session_id: str | None
+
+
 class Incomplete(Exception):
     """The pages do not add up; the pull must begin anew."""
 
@@ -110,7 +121,7 @@ class Pull:
 
     def _fetch(self, pool: ThreadPoolExecutor, numbers: Iterator[int]) -> None:
         """Ask for pages, as many at once as the limits and ``AHEAD`` allow, and keep each as it comes."""
-        flying: dict[Future[Columns], Asked] = {}
+        flying: dict[Future[Packed], Asked] = {}
         again: list[tuple[float, int, int]] = []
         known = self._run.expected is not None  # else the next page is only known to exist when this one is full
         waiting = next(numbers, None)
@@ -134,32 +145,42 @@ class Pull:
             return again[0][1], again[0][2]
         return None
 
-    def _ask(self, pool: ThreadPoolExecutor, flying: dict[Future[Columns], Asked], number: int, tries: int) -> bool:
+    def _ask(self, pool: ThreadPoolExecutor, flying: dict[Future[Packed], Asked], number: int, tries: int) -> bool:
         """Send one request if the meters allow it; Snooze when the hour is used up."""
-        ticket = self._store.meters.take_query(self._sync.project_id, self._holder.now(),
-                                               later_page=number > 0, at_once=AHEAD)
+        with self._store.transaction():
+            ticket = self._store.meters.take_query(self._sync.project_id, self._holder.now(),
+                                                   later_page=number > 0, at_once=AHEAD)
+            if ticket.id is not None:
+                self._store.runs.count(self._run.id, self._holder.owner, requests=1)
         if ticket.id is None:
             if ticket.limit == "hourly":
                 raise Snooze(ticket.wait, "Mixpanel's hourly limit of queries is used up")
             if not flying:
                 self._holder.pause(ticket.wait)
             return False
-        self._store.runs.count(self._run.id, self._holder.owner, requests=1)
-        future = pool.submit(self._mixpanel.columns, self._sync.cohort_id, number, self._run.session_id,
-                             self._properties)
+        future = pool.submit(self._read, number, self._run.session_id)
         flying[future] = Asked(number, tries + 1, ticket)
         return True
 
-    def _gather(self, flying: dict[Future[Columns], Asked], again: list[tuple[float, int, int]]) -> None:
-        """Keep the pages that came; plan another try for those that did not."""
+    def _read(self, number: int, session_id: str | None) -> Packed:
+        """Ask for a page and pack it; runs in the pool and touches no store."""
+        page = self._mixpanel.columns(self._sync.cohort_id, number, session_id, self._properties)
+        return pack_page(page, self._salt, self._holder.seal)
+
+    def _gather(self, flying: dict[Future[Packed], Asked], again: list[tuple[float, int, int]]) -> None:
+        """Keep the pages that came, in one transaction; plan another try for those that did not."""
         if not flying:
             self._holder.pause(TICK if again else 0.0)
             return
-        for future in wait(flying, timeout=TICK, return_when=FIRST_COMPLETED).done:
-            asked = flying.pop(future)
-            self._store.meters.landed(asked.ticket)
+        done = wait(flying, timeout=TICK, return_when=FIRST_COMPLETED).done
+        with self._store.transaction():
+            for future in done:
+                self._store.meters.landed(flying[future].ticket)
+                if future.exception() is None:
+                    self._keep(future.result())
+        for asked, future in [(flying.pop(future), future) for future in done]:
             try:
-                self._keep(future.result())
+                future.result()
             except Wait as problem:
                 again.append((self._holder.now() + self._pause(asked, problem), asked.number, asked.tries))
 
@@ -172,21 +193,20 @@ class Pull:
             raise Snooze(until - now, str(problem))
         return self._holder.policy.pause(asked.tries, problem)
 
-    def _keep(self, page: Columns) -> None:
-        """Write a page and, with page 0, what it says about the whole."""
-        packed, invalid = pack_page(page, self._salt, self._holder.seal)
-        with self._store.transaction():
-            if page.number == 0:
-                told = {"session_id": page.session_id, "page_size": page.size, "expected": page.total}
-                self._run = replace(self._run, **told)  # type: ignore[arg-type]
-                self._holder.write(**told)
-            self._store.staged.add(self._run.id, packed)
-            self._store.batches.refuse(self._run.id, self._sync.id, invalid, self._holder.now())
-            tally = self._store.staged.tally(self._run.id)
-            self._holder.write(staged=tally.rows, anonymous=tally.anonymous, invalid=tally.invalid, attempts=1)
+    def _keep(self, page: Packed) -> None:
+        """Write a page and, with page 0, what it says about the whole; part of the caller's transaction."""
+        if page.staged.number == 0:
+            told = {"session_id": page.session_id, "page_size": page.size, "expected": page.total,
+                    "staged": 0, "anonymous": 0, "invalid": 0}
+            self._run = replace(self._run, **told)  # type: ignore[arg-type]
+            self._holder.write(**told)
+        self._store.staged.add(self._run.id, page.staged)
+        self._store.batches.refuse(self._run.id, self._sync.id, page.invalid, self._holder.now())
+        self._store.runs.count(self._run.id, self._holder.owner, staged=page.staged.rows,
+                               anonymous=page.staged.anonymous, invalid=page.staged.invalid)
 
 
-def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes]) -> tuple[StagedPage, list[Refused]]:
+def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes]) -> Packed:
     """Pack the members who can be exported, by ascending marks; name the invalid ones."""
     marks = members.marks_of(page.ids, page.values, salt)
     places = dict(zip(marks, range(len(marks)), strict=True))  # someone listed twice stands once
@@ -196,7 +216,7 @@ def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes]) -> tuple
     invalid = [one for one in page.others if one.fate.invalid]
     staged = StagedPage(page.number, page.rows, len(page.others) - len(invalid), len(invalid), page.rows >= page.size,
                         members.join_marks(ordered), ids, values)
-    return staged, [_invalid(one) for one in invalid[:INVALID_KEPT]]
+    return Packed(staged, [_invalid(one) for one in invalid[:INVALID_KEPT]], page.size, page.total, page.session_id)
 
 
 def _invalid(one: Member) -> Refused:

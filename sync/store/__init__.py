@@ -43,7 +43,7 @@ class Store:
     @classmethod
     def open(cls, folder: Path) -> Store:
         """Open the data folder's database, created and migrated when needed; Refused if impossible."""
-        return cls(connect(folder).conn)
+        return cls(connect(folder))
 
     def contents(self, sync_id: int, run_id: int) -> Contents:
         """A reader of positions in this run's pages and this sync's chunks."""

@@ -7,22 +7,19 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from sync.errors import Refused
-from sync.migrations import migrations
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
+MIGRATIONS = 2  # how many there are; a test holds it against sync/migrations.py
 OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; others try at the same time
 
 Row = sqlite3.Row
 
 
-def connect(folder: Path) -> Database:
+def connect(folder: Path) -> sqlite3.Connection:
     """Open (or create) the database of a data folder, at the newest schema, in WAL mode.
 
     Raises Refused in one plain sentence when the folder cannot be written or the file is no
@@ -50,17 +47,16 @@ def _private_file(folder: Path, path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
 
-def _opened(path: Path) -> Database:
+def _opened(path: Path) -> sqlite3.Connection:
     """Connect, migrate under a lock, switch to WAL."""
     plain = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     plain.row_factory = sqlite3.Row
-    db = Database(plain, execute_plugins=False)
     plain.execute("pragma foreign_keys = on")
     # FULL: a doubt must survive a power cut before its request leaves (docs/decisions.md).
     plain.execute("pragma synchronous = full")
     if _needs_setup(plain):
-        _set_up(plain, db)
-    return db
+        _set_up(plain)
+    return plain
 
 
 def _needs_setup(plain: sqlite3.Connection) -> bool:
@@ -69,20 +65,17 @@ def _needs_setup(plain: sqlite3.Connection) -> bool:
     if not known:
         return True
     applied = plain.execute("select count(*) from _sqlite_migrations").fetchone()[0]
-    return bool(applied < _migrations_known())
+    return bool(applied < MIGRATIONS)
 
 
-@cache
-def _migrations_known() -> int:
-    """Count the migrations this version knows."""
-    return len(migrations.pending(Database(memory=True)))
-
-
-def _set_up(plain: sqlite3.Connection, db: Database) -> None:
+def _set_up(plain: sqlite3.Connection) -> None:
     """Apply what is pending; several processes may try at once and one does it."""
+    # sqlite-utils brings pandas along when it is installed: 0.3 s and 50 MB, only paid when there is work for it.
+    from sync.migrations import apply
+
     plain.execute("pragma auto_vacuum = incremental")
     with immediate(plain):
-        migrations.apply(db)
+        apply(plain)
     for turn in range(OPEN_TRIES):
         try:
             plain.execute("pragma journal_mode = wal")

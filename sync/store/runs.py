@@ -76,11 +76,11 @@ class Runs(Table):
         if not found.rowcount:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
 
-    def count(self, run_id: int, owner: str, *, delivered: int = 0, rejected: int = 0, requests: int = 0) -> None:
-        """Add to a run's counters, and forgive earlier attempts since it moves on."""
-        found = self._do("update run set delivered = delivered + ?, rejected = rejected + ?, requests = requests + ?, "
-                         "attempts = 1 where id = ? and lease_owner = ? and finished_at is null",
-                         (delivered, rejected, requests, run_id, owner))
+    def count(self, run_id: int, owner: str, **more: int) -> None:
+        """Add to a run's counters, and forgive earlier attempts since it moves on; LeaseLost when it is not ours."""
+        sets = ", ".join(f"{name} = {name} + :{name}" for name in more)
+        found = self._do(f"update run set {sets}, attempts = 1 where id = :run_id and lease_owner = :owner "
+                         "and finished_at is null", {**more, "run_id": run_id, "owner": owner})
         if not found:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
 
