@@ -31,7 +31,7 @@ def dialogs(project: ProjectView, cohorts: tuple[CohortView, ...], problem: Delt
 def head(listing: CohortList) -> None:
     """Show the title, how fresh the list is, and the way to refresh it."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        st.title("Cohorts")
+        st.title("Cohorts", anchor=False)
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             st.caption(f"{plural(len(listing.cohorts), 'cohort')} · read {ago(listing.read_at, time.time())}")
             st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=_read_anew)
@@ -62,7 +62,7 @@ def page() -> None:
         if project:
             show(service, project)
             return
-    st.title("Cohorts")
+    st.title("Cohorts", anchor=False)
     st.info("Connect your Mixpanel project first; its cohorts are then listed here.")
     if st.button("Go to Integrations", type="primary"):
         go("integrations")

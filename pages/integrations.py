@@ -40,7 +40,7 @@ def page() -> None:
     with open_service() as service:
         projects, accounts = service.projects(), service.accounts()
         project = frame.chosen(projects)
-        st.title("Integrations")
+        st.title("Integrations", anchor=False)
         lead(project, accounts)
         left, right = st.columns(2)
         with left:

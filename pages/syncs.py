@@ -25,7 +25,7 @@ def page() -> None:
     with open_service() as service:
         project = frame.chosen(service.projects())
         syncs = service.syncs(project.id if project else None)
-    st.title("Syncs")
+    st.title("Syncs", anchor=False)
     if syncs:
         sync_cards.show(project.id if project else None, syncs)
         dialogs(syncs)

@@ -73,7 +73,7 @@ def _paged(found: list[CohortView]) -> list[CohortView]:
 def _row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
     """Show one cohort; the answer is the place where its state is written."""
     with st.container(border=True, key=f"row-{cohort.id}"):
-        about, people, created, state, actions = st.columns([4.4, 1.1, 1.5, 3.2, 2.6], vertical_alignment="center")
+        about, people, created, state, actions = st.columns([4, 1.3, 1.7, 2.9, 2.7], vertical_alignment="center")
         with about, st.container(gap=None):
             plain(cohort.name, f"cohort-{cohort.id}")
             small(cohort.description or "No description", f"about-{cohort.id}")

@@ -19,7 +19,7 @@ EVERY_COHORT = 0
 
 def show() -> None:
     """Show the runs that were asked for."""
-    st.title("Runs")
+    st.title("Runs", anchor=False)
     with open_service() as service:
         project = frame.chosen(service.projects())
         project_id = project.id if project else None

@@ -12,6 +12,7 @@ from sync.model import Run
 from sync.views import CohortView
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
+ICON = re.compile(r":(?=[\w+-])")  # where ":name:" may begin
 UTC_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 JOINER = "\u2060"  # invisible; keeps ":name:" from becoming an icon after unescaping
 SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
@@ -19,8 +20,8 @@ SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 def escape(text: str) -> str:
     """Write text of an API or a person so that Streamlit's Markdown shows it as it is."""
-    flat = " ".join(text.split())
-    return MARKDOWN.sub(r"\\\1", flat).replace(":", ":" + JOINER)
+    flat = ICON.sub(":" + JOINER, " ".join(text.split()))
+    return MARKDOWN.sub(r"\\\1", flat)
 
 
 def count(number: int | None) -> str:
@@ -43,7 +44,7 @@ def span(seconds: float) -> str:
     for size, noun in SPANS:
         if seconds >= size * (1 if size == 1 else 1.5) or seconds == size:
             return plural(round(seconds / size), noun)
-    return "0 seconds"
+    return "1 second"
 
 
 def every(seconds: float | None) -> str:
