@@ -95,12 +95,11 @@ def unpack_entries(blob: bytes) -> list[Entry]:
     return [Entry(_KINDS[code], *where) for code, *where in _ENTRY.iter_unpack(zstandard.decompress(blob))]
 
 
-def span(blob: bytes, low: bytes, high: bytes) -> tuple[int, int]:
-    """Tell which stretch of a page's ascending marks lies in ``low <= mark < high``, as positions."""
-    places = range(len(blob) // MARK_SIZE)
-    start = bisect_left(places, low, key=lambda at: blob[at * MARK_SIZE : (at + 1) * MARK_SIZE])
-    end = bisect_left(places, high, lo=start, key=lambda at: blob[at * MARK_SIZE : (at + 1) * MARK_SIZE])
-    return start, end
+def span(blob: bytes, low: int, high: int) -> tuple[int, int]:
+    """Tell which stretch of ascending marks begins with a byte in ``low <= byte < high``, as positions."""
+    first_bytes = blob[::MARK_SIZE]
+    start = bisect_left(first_bytes, low)
+    return start, bisect_left(first_bytes, high, lo=start)
 
 
 def marks_in(blob: bytes, start: int, end: int) -> tuple[bytes, ...]:

@@ -16,8 +16,8 @@ from sync.model import BATCH_SIZE, Kind, Run, Sync
 from sync.store import Store
 from sync.store.batches import PackedBatch
 
-PARTITION = 65_536  # marks compared at a time: about 6 MB
-_SPAN = 1 << 16  # partitions are cut by the first two bytes of a mark
+PARTITION = 131_072  # marks compared at a time: two sets of some 12 MB
+_FIRST_BYTES = 256  # partitions are cut by the first byte of a mark
 
 
 @dataclass(slots=True)
@@ -42,30 +42,40 @@ class Counts:
 def differences(store: Store, sync_id: int, run_id: int, rows: int) -> Differences:
     """Compare the marks of a pull with those of the snapshot, partition by partition."""
     found = Differences()
-    pieces = rows // PARTITION + 1
+    pieces = min(_FIRST_BYTES, rows // PARTITION + 1)
     for piece in range(pieces):
-        low = (piece * _SPAN // pieces).to_bytes(2, "big")
-        high = ((piece + 1) * _SPAN // pieces).to_bytes(3, "big")[1:] if piece + 1 < pieces else b"\xff" * 17
-        _compare_piece(store, sync_id, run_id, (low, high), found)
+        bounds = piece * _FIRST_BYTES // pieces, (piece + 1) * _FIRST_BYTES // pieces
+        _compare_piece(store, sync_id, run_id, bounds, found)
     return found
 
 
-def _compare_piece(store: Store, sync_id: int, run_id: int, bounds: tuple[bytes, bytes], found: Differences) -> None:
-    mine: dict[bytes, tuple[int, int]] = {}
-    for page, marks in store.staged.marks(run_id):
-        start, end = members.span(marks, *bounds)
-        for place, one in enumerate(members.marks_in(marks, start, end), start):
-            mine.setdefault(one, (page, place))
+def _compare_piece(store: Store, sync_id: int, run_id: int, bounds: tuple[int, int], found: Differences) -> None:
+    """Compare one partition as sets; only when they differ, look for the places of those who do."""
+    mine: set[bytes] = set()
+    theirs: set[bytes] = set()
+    for _, marks in store.staged.marks(run_id):
+        mine.update(members.marks_in(marks, *members.span(marks, *bounds)))
+    for _, marks in store.snapshot.marks(sync_id):
+        theirs.update(members.marks_in(marks, *members.span(marks, *bounds)))
+    came_marks, gone_marks = mine - theirs, theirs - mine
     found.distinct += len(mine)
-    for chunk, marks in store.snapshot.marks(sync_id):
+    found.same += len(mine) - len(came_marks)
+    if came_marks:
+        _places_of(store.staged.marks(run_id), bounds, came_marks, found.staged, once=True)
+    if gone_marks:
+        _places_of(store.snapshot.marks(sync_id), bounds, gone_marks, found.snapshot, once=False)
+
+
+def _places_of(groups: Iterator[tuple[int, bytes]], bounds: tuple[int, int], wanted: set[bytes],
+               into: dict[int, bytearray], *, once: bool) -> None:
+    """Flag where the wanted marks stand; ``once``: someone listed on two pages is flagged on the first."""
+    for group, marks in groups:
         start, end = members.span(marks, *bounds)
         for place, one in enumerate(members.marks_in(marks, start, end), start):
-            if mine.pop(one, None) is None:
-                _flag(found.snapshot, chunk, place, len(marks))
-            else:
-                found.same += 1
-    for page, place in mine.values():
-        _flag(found.staged, page, place, _LARGEST_PAGE * members.MARK_SIZE)
+            if one in wanted:
+                _flag(into, group, place, len(marks))
+                if once:
+                    wanted.discard(one)
 
 
 _LARGEST_PAGE = 50_000  # members; the largest page size anyone names for Mixpanel is 40,000

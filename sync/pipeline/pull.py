@@ -21,6 +21,7 @@ AHEAD = 4  # pages in flight: Mixpanel allows 5 at once, one is left for the pag
 RESTARTS = 4  # pulls begun anew before a run gives up on an inconsistent or expiring answer
 INVALID_KEPT = 1000  # invalid people kept by name a page; all are counted
 TICK = 0.25  # seconds between looks at the lease while a page is on its way
+LANDING = 10.0  # seconds given to queries on their way when a run stops reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,36 @@ class Packed:
     size: int
     total: int | None
     session_id: str | None
+
+
+class Queue:
+    """The pages still to ask for: those tried before when their time has come, then the next ones."""
+
+    def __init__(self, numbers: Iterator[int], at_once: int) -> None:
+        """Ask for these, so many at once."""
+        self._numbers, self._at_once = numbers, at_once
+        self._again: list[tuple[float, int, int]] = []
+        self._next: int | None = None
+
+    def empty(self, flying: int) -> bool:
+        """Whether nothing may be asked for while so many are on their way."""
+        if flying >= self._at_once:
+            return True
+        if self._next is None and not (self._at_once == 1 and self._again):
+            self._next = next(self._numbers, None)
+        return self._next is None and not self._again
+
+    def take(self, now: float) -> tuple[int, int] | None:
+        """Take out a number to ask for now and how often it was tried; None when it is too early."""
+        self._again.sort()
+        if self._again and self._again[0][0] <= now:
+            return self._again.pop(0)[1:]
+        number, self._next = self._next, None
+        return None if number is None else (number, 0)
+
+    def again(self, at: float, number: int, tries: int) -> None:
+        """Ask for a page once more at this time."""
+        self._again.append((at, number, tries))
 
 
 class Incomplete(Exception):
@@ -79,16 +110,15 @@ class Pull:
 
     def _whole(self) -> Run:
         here = self._store.staged.numbers(self._run.id)
-        with ThreadPoolExecutor(AHEAD, thread_name_prefix="page") as pool:
-            try:
-                if 0 not in here:
-                    self._store.staged.clear(self._run.id)
-                    here = frozenset()
-                    self._fetch(pool, iter((0,)))
-                self._fetch(pool, self._missing(here))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="page")
+        try:
+            if 0 not in here:
+                self._store.staged.clear(self._run.id)
+                here = frozenset()
+                self._fetch(pool, iter((0,)))
+            self._fetch(pool, self._missing(here))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a page may take Mixpanel 8 minutes; nobody needs it any more
         self._check_rows()
         return self._run
 
@@ -121,68 +151,77 @@ class Pull:
 
     def _fetch(self, pool: ThreadPoolExecutor, numbers: Iterator[int]) -> None:
         """Ask for pages, as many at once as the limits and ``AHEAD`` allow, and keep each as it comes."""
+        # Without a total, the next page is only known to exist once this one turned out full.
+        queue = Queue(numbers, AHEAD if self._run.expected is not None else 1)
         flying: dict[Future[Packed], Asked] = {}
-        again: list[tuple[float, int, int]] = []
-        known = self._run.expected is not None  # else the next page is only known to exist when this one is full
-        waiting = next(numbers, None)
-        while flying or again or waiting is not None:
-            self._holder.hold()
-            ready = self._due(again)
-            asked = ready or (None if waiting is None else (waiting, 0))
-            if asked and len(flying) < (AHEAD if known else 1) and self._ask(pool, flying, *asked):
-                if ready:
-                    again.pop(0)
+        try:
+            while True:
+                self._holder.hold()
+                for asked in self._turn(flying, queue):
+                    flying[pool.submit(self._read, asked.number, self._run.session_id)] = asked
+                if flying:
+                    wait(flying, TICK, FIRST_COMPLETED)
+                elif queue.empty(0):
+                    return
                 else:
-                    waiting = next(numbers, None) if known else None
-                continue
-            self._gather(flying, again)
-            if not (known or flying or again) and waiting is None:
-                waiting = next(numbers, None)
+                    self._holder.pause(TICK)
+        except BaseException:
+            self._land_the_rest(flying)
+            raise
 
-    def _due(self, again: list[tuple[float, int, int]]) -> tuple[int, int] | None:
-        again.sort()
-        if again and again[0][0] <= self._holder.now():
-            return again[0][1], again[0][2]
-        return None
-
-    def _ask(self, pool: ThreadPoolExecutor, flying: dict[Future[Packed], Asked], number: int, tries: int) -> bool:
-        """Send one request if the meters allow it; Snooze when the hour is used up."""
+    def _turn(self, flying: dict[Future[Packed], Asked], queue: Queue) -> list[Asked]:
+        """Keep what came and take leave for what is asked next, in one transaction."""
+        done = [(flying.pop(one), one) for one in list(flying) if one.done()]
+        failed = any(one.exception() for _, one in done)
+        if not done and queue.empty(len(flying)):
+            return []
         with self._store.transaction():
-            ticket = self._store.meters.take_query(self._sync.project_id, self._holder.now(),
-                                                   later_page=number > 0, at_once=AHEAD)
-            if ticket.id is not None:
-                self._store.runs.count(self._run.id, self._holder.owner, requests=1)
-        if ticket.id is None:
-            if ticket.limit == "hourly":
-                raise Snooze(ticket.wait, "Mixpanel's hourly limit of queries is used up")
-            if not flying:
-                self._holder.pause(ticket.wait)
-            return False
-        future = pool.submit(self._read, number, self._run.session_id)
-        flying[future] = Asked(number, tries + 1, ticket)
-        return True
+            for asked, future in done:
+                self._store.meters.landed(asked.ticket)
+                if not future.exception():
+                    self._keep(future.result())
+            asks, refused = ([], None) if failed else self._take_leave(queue, len(flying))
+        for asked, future in done:
+            self._look(asked, future, queue)
+        if refused and refused.limit == "hourly" and not (asks or flying):
+            raise Snooze(refused.wait, "Mixpanel's hourly limit of queries is used up")
+        return asks
+
+    def _take_leave(self, queue: Queue, flying: int) -> tuple[list[Asked], Ticket | None]:
+        """Take tickets for the next pages, as far as there are any; else tell which limit refused."""
+        asks: list[Asked] = []
+        refused = None
+        while not queue.empty(flying + len(asks)):
+            now = self._holder.now()
+            due = queue.take(now)
+            if due is None:
+                break
+            ticket = self._store.meters.take_query(self._sync.project_id, now, later_page=due[0] > 0, at_once=AHEAD)
+            if ticket.id is None:
+                queue.again(now, *due)
+                refused = ticket
+                break
+            asks.append(Asked(due[0], due[1] + 1, ticket))
+        if asks:
+            self._store.runs.count(self._run.id, self._holder.owner, requests=len(asks))
+        return asks, refused
+
+    def _look(self, asked: Asked, future: Future[Packed], queue: Queue) -> None:
+        """Raise what ended the reading; plan another try for a page that may come later."""
+        try:
+            future.result()
+        except Wait as problem:
+            queue.again(self._holder.now() + self._pause(asked, problem), asked.number, asked.tries)
+
+    def _land_the_rest(self, flying: dict[Future[Packed], Asked]) -> None:
+        """Give back the places of queries that end soon; those still running keep theirs, as they do at Mixpanel."""
+        for future in wait(flying, LANDING).done:
+            self._store.meters.landed(flying[future].ticket)
 
     def _read(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
         page = self._mixpanel.columns(self._sync.cohort_id, number, session_id, self._properties)
         return pack_page(page, self._salt, self._holder.seal)
-
-    def _gather(self, flying: dict[Future[Packed], Asked], again: list[tuple[float, int, int]]) -> None:
-        """Keep the pages that came, in one transaction; plan another try for those that did not."""
-        if not flying:
-            self._holder.pause(TICK if again else 0.0)
-            return
-        done = wait(flying, timeout=TICK, return_when=FIRST_COMPLETED).done
-        with self._store.transaction():
-            for future in done:
-                self._store.meters.landed(flying[future].ticket)
-                if future.exception() is None:
-                    self._keep(future.result())
-        for asked, future in [(flying.pop(future), future) for future in done]:
-            try:
-                future.result()
-            except Wait as problem:
-                again.append((self._holder.now() + self._pause(asked, problem), asked.number, asked.tries))
 
     def _pause(self, asked: Asked, problem: Wait) -> float:
         now = self._holder.now()
@@ -211,8 +250,9 @@ def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes]) -> Packe
     marks = members.marks_of(page.ids, page.values, salt)
     places = dict(zip(marks, range(len(marks)), strict=True))  # someone listed twice stands once
     ordered = sorted(places)
-    ids = members.pack([page.ids[places[one]] for one in ordered])
-    values = seal(members.pack_values(page.values[places[one]] for one in ordered)) if page.values else None
+    order = [places[one] for one in ordered]
+    ids = members.pack([page.ids[at] for at in order])
+    values = seal(members.pack_values([page.values[at] for at in order])) if page.values else None
     invalid = [one for one in page.others if one.fate.invalid]
     staged = StagedPage(page.number, page.rows, len(page.others) - len(invalid), len(invalid), page.rows >= page.size,
                         members.join_marks(ordered), ids, values)
