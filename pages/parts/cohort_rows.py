@@ -73,20 +73,21 @@ def _paged(found: list[CohortView]) -> list[CohortView]:
 def _row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
     """Show one cohort; the answer is the place where its state is written."""
     with st.container(border=True, key=f"row-{cohort.id}"):
-        about, people, created, state, actions = st.columns([4, 1.3, 1.7, 2.9, 2.7], vertical_alignment="center")
+        about, facts, state, actions = st.columns([4, 2.9, 3, 2.7], vertical_alignment="center")
         with about, st.container(gap=None):
             plain(cohort.name, f"cohort-{cohort.id}")
             small(cohort.description or "No description", f"about-{cohort.id}")
-        _fact(people, count(cohort.count), "members")
-        _fact(created, day(cohort.created) or "—", "created")
+        with facts, st.container(horizontal=True, gap="small", wrap=False):
+            _fact(count(cohort.count), "members", 76)
+            _fact(day(cohort.created) or "—", "created", 104)
         slot = state.empty()
         with actions:
             _actions(project, cohort)
     return slot
 
 
-def _fact(column: DeltaGenerator, value: str, label: str) -> None:
-    with column.container(gap=None):
+def _fact(value: str, label: str, width: int) -> None:
+    with st.container(gap=None, width=width):
         st.text(value)
         st.caption(label)
 

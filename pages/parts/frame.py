@@ -22,6 +22,7 @@ START = "python -m sync.runner"
 def main() -> None:
     """Run the page that was asked for inside the frame."""
     st.set_page_config(page_title="Cohort Sync", page_icon=str(look.ASSETS / "icon.png"), layout="wide")
+    st.logo(look.ASSETS / "logo.svg", size="large", icon_image=look.ASSETS / "icon.png")
     page = st.navigation(_pages())
     look.style()
     try:

@@ -12,21 +12,19 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 # Containers are keyed by what they are: name-… is bold, quiet-… shows icons whose words only screen readers get.
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] {max-width: 74rem; padding: 4rem 2.25rem 4rem;}
-[data-testid="stCaptionContainer"] p {overflow-wrap: break-word;}
 [data-testid="stText"] {font-family: inherit; overflow-wrap: anywhere; white-space: pre-wrap;}
-[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {color: inherit; opacity: .82;}
-[class*="st-key-name-"] [data-testid="stCaptionContainer"] p {overflow-wrap: break-word;}
-[data-testid="stText"] {font-weight: 650;}
-[class*="st-key-big-"] [data-testid="stCaptionContainer"] p {overflow-wrap: break-word;}
-[data-testid="stText"] {font-size: 1.35rem; font-weight: 650; line-height: 1.3;}
-[class*="st-key-small-"] [data-testid="stCaptionContainer"] p {overflow-wrap: break-word;}
-[data-testid="stText"] {font-size: .875rem;}
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {color: inherit; opacity: .82;
+  overflow-wrap: break-word;}
+[data-testid="stElementToolbar"] {display: none;}
+[class*="st-key-name-"] [data-testid="stText"] {font-weight: 650;}
+[class*="st-key-big-"] [data-testid="stText"] {font-size: 1.35rem; font-weight: 650; line-height: 1.3;}
+[class*="st-key-small-"] [data-testid="stText"] {font-size: .875rem;}
+[class*="st-key-numbers-"] {gap: .5rem 2.25rem;}
 [class*="st-key-quiet-"] button p {position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap;}
 [class*="st-key-quiet-menu-"] button div[aria-hidden="true"] {display: none;}
-[data-testid="stElementToolbar"] {display: none;}
 @media (max-width: 640px) {
-  [data-testid="stMainBlockContainer"] {padding: 3.5rem 1rem 3rem;}
+  [data-testid="stMainBlockContainer"] {padding: 3.75rem 1rem 3rem;}
 }
 </style>"""
 SYNC_BADGES = {

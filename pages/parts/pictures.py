@@ -64,20 +64,23 @@ def spark_svg(numbers: Sequence[int]) -> str:
 
 
 def changes(runs: Sequence[Run]) -> None:
-    """Picture what the last runs of a sync changed, oldest first: up came, down left."""
-    shown = [run for run in runs if run.state == RunState.SUCCEEDED and not run.dry][:CHART_RUNS][::-1]
+    """Picture what the last refreshes of a sync changed, oldest first; the first export would dwarf them."""
+    shown = [run for run in runs if run.purpose != "export" and not run.dry][:CHART_RUNS][::-1]
     if len(shown) < 2:
         return
-    st.subheader("The last runs of this cohort", anchor=False)
+    st.subheader("The last refreshes of this cohort", anchor=False)
     told = "; ".join(f"run {run.id}: {run.entered:,} added, {run.updated:,} updated, {run.exited:,} removed"
                      for run in shown)
     st.image(changes_svg(shown), width="stretch", alt=told)
     with st.container(horizontal=True, gap="small"):
-        for (_, word), color in zip(CHANGES, ("green", "violet", "red"), strict=True):
+        for (_, word), color in zip(CHANGES, ("green", "blue", "red"), strict=True):
             st.badge(word, color=color, icon=":material/square:")  # type: ignore[arg-type]
-        last = shown[-1]
-        st.caption(f"Run {shown[0].id} to run {last.id}; the largest change was "
-                   f"{count(max(run.changes for run in shown))} people")
+        st.caption(f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {most_changed(shown):,} people")
+
+
+def most_changed(runs: Sequence[Run]) -> int:
+    """Tell the largest number of people one run changed."""
+    return max(run.changes for run in runs)
 
 
 def changes_svg(runs: Sequence[Run]) -> str:

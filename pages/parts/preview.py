@@ -37,7 +37,7 @@ def forget() -> None:
 def numbers(preview: Preview) -> None:
     """Show how many go and how many do not, as numbers and as one bar."""
     about = "" if preview.exact else "about "
-    with st.container(horizontal=True, gap="large", key="preview-numbers"):
+    with st.container(horizontal=True, key="numbers-preview"):
         look.number("Identified · will go", f"{about}{count(preview.identified)}", "identified")
         look.number("Anonymous · will not", f"{about}{count(preview.anonymous)}", "anonymous")
         look.number("Invalid · will not", count(preview.invalid), "invalid")

@@ -104,7 +104,7 @@ def _button(run: Run, label: str, done: str, action: str, primary: bool = False,
 def _numbers(run: Run) -> None:
     numbers = {"Added": run.entered, "Removed": run.exited, "Updated": run.updated, "Unchanged": run.unchanged,
                "Delivered": run.delivered, "Rejected": run.rejected, "Anonymous": run.anonymous, "Invalid": run.invalid}
-    with st.container(horizontal=True, gap="large", key="run-numbers"):
+    with st.container(horizontal=True, key="numbers-run"):
         for label, value in numbers.items():
             number(label, count(value), f"run-{label}")
 

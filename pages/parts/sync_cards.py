@@ -57,7 +57,8 @@ def _card(sync: SyncView, past: tuple[Run, ...]) -> None:
     with last, st.container(gap="xsmall"):
         _last(sync)
     with size, st.container(gap="xsmall"):
-        st.caption(f"{people(sync.size)} in WebEngage")
+        during = " before this run" if progress.busy(sync.last_run) else ""
+        st.caption(f"{people(sync.size)} in WebEngage{during}")
         pictures.spark(pictures.sizes(past))
     _buttons(sync)
 

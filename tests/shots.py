@@ -1,0 +1,115 @@
+"""`python -m tests.shots`: pictures of every page into docs/images, from the sandbox and a real runner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from sync.model import Mode
+from sync.service import Service
+from tests.browsing import at_rest, connect, service
+from tests.conftest import CHROMIUM_FLAGS, ROOT
+from tests.sandbox.control import Sandbox
+
+IMAGES = ROOT / "docs" / "images"
+WAYS = {"light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
+        "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
+        "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}}}
+POWER, TRIAL, LAPSING, CRM, WEEKLY = ("Power Users", "Trial Ending Soon", "Lapsing Subscribers", "Imported CRM Contacts",
+                                      "Weekly Listeners")
+PATIENCE = 240.0
+
+
+@contextlib.contextmanager
+def process(*command: str, data: Path) -> Iterator[None]:
+    """One of this project's processes, ended with us."""
+    running = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=os.environ | {"COHORT_SYNC_DATA": str(data)})
+    try:
+        yield
+    finally:
+        running.terminate()
+        running.wait(20)
+
+
+def settle(here: Service, *sync_ids: int) -> None:
+    """Wait until these syncs have nothing under way, but for what is held."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        last = [here.sync(sync_id).last_run for sync_id in sync_ids]
+        if all(run and (run.state.over or run.state.value == "held") for run in last):
+            return
+        time.sleep(0.2)
+    raise SystemExit("The runner did not get done; its words are above.")
+
+
+def history(sandbox: Sandbox, here: Service) -> int:
+    """Fill the history: some exports, refreshes, rejections, a held run; the answer is the run to show."""
+    numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
+    here.cohorts()
+    sandbox.poison(*sorted(sandbox.exportable(numbers[TRIAL]))[:3])
+    syncs = {name: here.export(None, numbers[name], Mode.DYNAMIC).sync_id for name in (TRIAL, LAPSING, POWER)}
+    syncs[CRM] = here.export(None, numbers[CRM], Mode.ONE_TIME).sync_id
+    settle(here, *syncs.values())
+    for turn in range(7):
+        for name in (POWER, TRIAL):
+            sandbox.churn(numbers[name], 0.012 + 0.006 * (turn % 3), seed=turn)
+            here.sync_now(syncs[name])
+        settle(here, *syncs.values())
+    sandbox.churn(numbers[LAPSING], 0.4, seed=1)
+    here.sync_now(syncs[LAPSING])
+    settle(here, syncs[LAPSING])
+    here.export(None, numbers[WEEKLY], Mode.DYNAMIC, every=3600.0)
+    last = here.sync(syncs[POWER]).last_run
+    return last.id if last else 0
+
+
+def shoot(browser: Browser, url: str, run_id: int, cohort_id: int) -> None:
+    """Make every picture, in every way of looking."""
+    addresses = {"cohorts": "/cohorts?sort=Most+people", "export": f"/cohorts?export={cohort_id}", "syncs": "/syncs",
+                 "run": f"/runs?run={run_id}", "runs": "/runs", "integrations": "/integrations",
+                 "connect": "/integrations?setup=webengage"}
+    for way, options in WAYS.items():
+        context = browser.new_context(**options, timezone_id="Europe/Berlin", locale="en-GB")
+        page = context.new_page()
+        for name, address in addresses.items():
+            page.goto(url + address)
+            _drawn(page)
+            page.screenshot(path=IMAGES / f"{name}-{way}.png")
+        context.close()
+
+
+def _drawn(page: Page) -> None:
+    at_rest(page)
+    page.wait_for_timeout(1500)
+    at_rest(page)
+
+
+def main() -> None:
+    """Start everything, fill it, and take the pictures."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    port = 8994
+    with (tempfile.TemporaryDirectory() as folder, Sandbox.start(empty=False) as sandbox, sync_playwright() as playwright,
+          contextlib.ExitStack() as running):
+        data = Path(folder)
+        connect(data, sandbox)
+        running.enter_context(process("sync.runner", data=data))
+        running.enter_context(process("streamlit", "run", "app.py", "--server.port", str(port), data=data))
+        with service(data) as here:
+            run_id = history(sandbox, here)
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+                                             args=CHROMIUM_FLAGS)
+        cohort_id = next(int(cohort["id"]) for cohort in sandbox.cohorts() if cohort["name"] == "Cart Abandoners")
+        shoot(browser, f"http://127.0.0.1:{port}", run_id, cohort_id)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
