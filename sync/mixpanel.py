@@ -269,15 +269,17 @@ def _columns(reply: Reply, what: str, number: int, properties: tuple[str, ...]) 
     try:
         answer = _sound(narrow.plain.decode(reply.body), what, number)
         going = answer.results
-        if not _plainly_named([row.id for row in going]):
+        ids = [row.id for row in going]
+        if not _plainly_named(ids):
             going, others = _sorted_out(going)
+            ids = [row.id for row in going]
     except msgspec.MsgspecError:
         answer = _decoded(reply, what, number, narrow.any)
         going, others = _sorted_out(answer.results)
+        ids = [row.id for row in going]
     values = _raw_values(going, len(properties), b'"<' in reply.body) if properties else []
     size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(answer.results))
-    return Columns(number, size, answer.session_id, answer.total, len(answer.results), [row.id for row in going],
-                   values, others)
+    return Columns(number, size, answer.session_id, answer.total, len(answer.results), ids, values, others)
 
 
 def _plainly_named(ids: list[str]) -> bool:

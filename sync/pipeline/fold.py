@@ -40,9 +40,14 @@ def fold(store: Store, sync_id: int, run_id: int) -> None:
     """Fold a run's batches into the snapshot and the history; part of the caller's transaction.
 
     Settled changes become known, those in doubt become doubts, rejected and unsent ones leave what
-    was there. Pages and batches are gone afterwards.
+    was there. When everything was told, the pages simply become the chunks, so that the next
+    refresh can see at a glance that nothing changed. Pages and batches are gone afterwards.
     """
+    everything = store.snapshot.all_told(run_id)
     outcome = _outcome(store, sync_id, run_id)
+    if everything:
+        store.snapshot.become(sync_id, run_id)
+        outcome = Outcome()
     store.batches.clear(run_id)
     store.staged.drop_values(run_id)
     for chunk, flags in outcome.leave.items():

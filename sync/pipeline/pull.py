@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from sync import members
@@ -21,6 +21,7 @@ AHEAD = 4  # pages in flight: Mixpanel allows 5 at once, one is left for the pag
 RESTARTS = 4  # pulls begun anew before a run gives up on an inconsistent or expiring answer
 INVALID_KEPT = 1000  # invalid people kept by name a page; all are counted
 TICK = 0.25  # seconds between looks at the lease while a page is on its way
+LINGER = 0.01  # seconds a page that came waits for its neighbours, to share a durable write with them
 LANDING = 10.0  # seconds given to queries on their way when a run stops reading
 
 
@@ -161,6 +162,7 @@ class Pull:
                     flying[pool.submit(self._read, asked.number, self._run.session_id)] = asked
                 if flying:
                     wait(flying, TICK, FIRST_COMPLETED)
+                    wait(flying, LINGER, ALL_COMPLETED)
                 elif queue.empty(0):
                     return
                 else:
