@@ -49,7 +49,6 @@ def fold(store: Store, sync_id: int, run_id: int) -> None:
         store.snapshot.become(sync_id, run_id)
         outcome = Outcome()
     store.batches.clear(run_id)
-    store.staged.drop_values(run_id)
     for chunk, flags in outcome.leave.items():
         _shorten(store, sync_id, chunk, flags)
     _write(store, sync_id, _joining(store, sync_id, run_id, outcome))

@@ -55,8 +55,7 @@ class Store:
 
     def shrink(self) -> None:
         """Give the space of deleted rows back to the disk."""
-        self._plain.execute("pragma incremental_vacuum").fetchall()
-        self._plain.execute("pragma wal_checkpoint(truncate)").fetchall()
+        self.housekeeping.settle_file()
 
     def close(self) -> None:
         """Let the file go."""

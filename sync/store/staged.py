@@ -51,10 +51,6 @@ class Staged(Table):
         """Forget one page."""
         self._do("delete from staged where run_id = ? and page = ?", (run_id, page))
 
-    def drop_values(self, run_id: int) -> None:
-        """Forget the values, which nobody needs once everything is told."""
-        self._do("update staged set sealed_values = null where run_id = ? and sealed_values is not null", (run_id,))
-
     def numbers(self, run_id: int) -> frozenset[int]:
         """The pages already here."""
         return frozenset(row[0] for row in self._all("select page from staged where run_id = ?", (run_id,)))
