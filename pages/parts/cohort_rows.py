@@ -16,7 +16,7 @@ from pages.parts.words import count, day, escape, local, plural, sought
 from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
-EVERY_STATE, SYNCED, NOT_SYNCED = "All", "Synced", "Not synced"
+EVERY_STATE, SYNCED, NOT_SYNCED = "All cohorts", "Synced", "Not synced"
 ORDERS: dict[str, tuple[Callable[[CohortView], Any], bool]] = {
     "Name": (lambda cohort: cohort.name.casefold(), False),
     "Most people": (lambda cohort: cohort.count or 0, True),
@@ -48,8 +48,8 @@ def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input("Search cohorts", key="q", type="search", live=True, bind="query-params",
                              placeholder="Search by name or description", on_change=_first_page, width=320)
-        state = st.segmented_control("Show", [EVERY_STATE, SYNCED, NOT_SYNCED], default=EVERY_STATE, required=True,
-                                     key="show", bind="query-params", on_change=_first_page)
+        state = st.selectbox("Show", [EVERY_STATE, SYNCED, NOT_SYNCED], key="show", bind="query-params", width=180,
+                             on_change=_first_page)
         order = st.selectbox("Sort by", list(ORDERS), key="sort", bind="query-params", width=160)
     wanted = {EVERY_STATE: (True, False), SYNCED: (True,), NOT_SYNCED: (False,)}[state or EVERY_STATE]
     key, backwards = ORDERS[order or "Name"]

@@ -42,9 +42,10 @@ def webengage_card(accounts: tuple[AccountView, ...], ready: bool) -> None:
 
 
 def _head(name: str, title: str, about: str, connected: bool) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", wrap=False):
-        mark(name)
-        st.subheader(title, anchor=False, width="stretch")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            mark(name)
+            st.header(title, anchor=False)
         if connected:
             st.badge("Connected", icon=":material/check_circle:", color="green")
     st.caption(about)

@@ -68,7 +68,7 @@ def changes(runs: Sequence[Run]) -> None:
     shown = [run for run in runs if run.purpose != "export" and not run.dry][:CHART_RUNS][::-1]
     if len(shown) < 2:
         return
-    st.subheader("The last refreshes of this cohort", anchor=False)
+    st.header("The last refreshes of this cohort", anchor=False)
     told = "; ".join(f"run {run.id}: {run.entered:,} added, {run.updated:,} updated, {run.exited:,} removed"
                      for run in shown)
     st.image(changes_svg(shown), width="stretch", alt=told)

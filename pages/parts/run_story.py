@@ -52,8 +52,7 @@ def tell(run_id: int) -> None:
 
 def _head(run: Run, sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        with st.container(width="content", key="big-run"):
-            st.text(sync.cohort_name)
+        st.title(escape(sync.cohort_name), anchor=False, width="content")
         run_badge(run.state)
         if run.dry:
             st.badge("Dry run", icon=":material/science:", color="violet")
@@ -112,7 +111,7 @@ def _numbers(run: Run) -> None:
 def _not_taken(run: Run, refusals: tuple[Refusal, ...]) -> None:
     if not refusals:
         return
-    st.subheader("Not taken", anchor=False)
+    st.header("Not taken", anchor=False)
     for reason, members in refusal_advice.grouped(refusals).items():
         with st.expander(f"{plural(len(members), 'member')}: {escape(reason)}"):
             st.markdown(f"**What to do:** {refusal_advice.advice(members[0])}")
@@ -126,7 +125,7 @@ def _not_taken(run: Run, refusals: tuple[Refusal, ...]) -> None:
 
 def _recipe(sync: SyncView) -> None:
     with st.container(border=True):
-        st.subheader("Use it in WebEngage", anchor=False)
+        st.header("Use it in WebEngage", anchor=False)
         st.markdown("Build a **Live Segment** once; it then follows this cohort by itself: Segments → Live Segments → "
                     "**+** → User → User Attribute → the name below → **is true**.")
         st.code(sync.attribute, language=None, wrap_lines=True)
@@ -134,7 +133,7 @@ def _recipe(sync: SyncView) -> None:
 
 
 def _timeline(events: tuple[Event, ...]) -> None:
-    st.subheader("What happened", anchor=False)
+    st.header("What happened", anchor=False)
     if len(events) > EVENTS:
         st.caption(f"The last {EVENTS} of {len(events):,} lines.")
     for event in events[-EVENTS:]:
