@@ -132,11 +132,20 @@ _SCHEMA = (
       anonymous integer not null,
       invalid integer not null,
       full integer not null check (full in (0, 1)),
-      marks blob not null,
-      ids blob not null,
+      chunk integer,
+      marks blob,
+      ids blob,
       sealed_values blob,
-      primary key (run_id, page)
+      primary key (run_id, page),
+      check ((chunk is null) = (marks is not null)),
+      check ((marks is null) = (ids is null))
     ) strict
+    """,
+    """
+    create view pulled as
+      select s.run_id, s.page, s.chunk, coalesce(s.marks, c.marks) as marks, coalesce(s.ids, c.ids) as ids, s.sealed_values
+      from staged s join run r on r.id = s.run_id
+      left join snapshot c on c.sync_id = r.sync_id and c.chunk = s.chunk
     """,
     """
     create table snapshot (

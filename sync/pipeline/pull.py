@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -86,6 +86,9 @@ class Pull:
         """Read this sync's cohort through this client."""
         self._holder, self._sync, self._mixpanel, self._salt = holder, sync, mixpanel, salt
         self._store, self._run = holder.store, holder.run
+        # A resync doubts the whole snapshot, so its chunks are no answer then.
+        self._chunks = {} if self._run.purpose == "resync" else {
+            members.digest(marks): chunk for chunk, marks in self._store.snapshot.marks(sync.id)}
         self._properties = tuple(name for name, _ in sync.mapping)
 
     def carry(self) -> Run:
@@ -223,7 +226,7 @@ class Pull:
     def _read(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
         page = self._mixpanel.columns(self._sync.cohort_id, number, session_id, self._properties)
-        return pack_page(page, self._salt, self._holder.seal)
+        return pack_page(page, self._salt, self._holder.seal, self._chunks)
 
     def _pause(self, asked: Asked, problem: Wait) -> float:
         now = self._holder.now()
@@ -247,17 +250,23 @@ class Pull:
                                anonymous=page.staged.anonymous, invalid=page.staged.invalid)
 
 
-def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes]) -> Packed:
-    """Pack the members who can be exported, by ascending marks; name the invalid ones."""
+def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes], chunks: Mapping[bytes, int]) -> Packed:
+    """Pack the members who can be exported, by ascending marks; name the invalid ones.
+
+    When the very same people with the same values already are a chunk of the snapshot (``chunks``
+    by digest), the page only names it: nothing about them needs to be kept twice.
+    """
     marks = members.marks_of(page.ids, page.values, salt)
     places = dict(zip(marks, range(len(marks)), strict=True))  # someone listed twice stands once
     ordered = sorted(places)
-    order = [places[one] for one in ordered]
-    ids = members.pack([page.ids[at] for at in order])
-    values = seal(members.pack_values([page.values[at] for at in order])) if page.values else None
+    blob = members.join_marks(ordered)
+    chunk = chunks.get(members.digest(blob))
+    order = [places[one] for one in ordered] if chunk is None else []
     invalid = [one for one in page.others if one.fate.invalid]
-    staged = StagedPage(page.number, page.rows, len(page.others) - len(invalid), len(invalid), page.rows >= page.size,
-                        members.join_marks(ordered), ids, values)
+    staged = StagedPage(
+        page.number, page.rows, len(page.others) - len(invalid), len(invalid), page.rows >= page.size,
+        blob if chunk is None else None, members.pack([page.ids[at] for at in order]) if chunk is None else None,
+        seal(members.pack_values([page.values[at] for at in order])) if page.values and order else None, chunk)
     return Packed(staged, [_invalid(one) for one in invalid[:INVALID_KEPT]], page.size, page.total, page.session_id)
 
 

@@ -45,7 +45,7 @@ class Contents:
 
     def page(self, number: int) -> Opened:
         """A staged page."""
-        return self._opened("select ids, marks, sealed_values from staged where run_id = ? and page = ?",
+        return self._opened("select ids, marks, sealed_values from pulled where run_id = ? and page = ?",
                             ("page", number), self._run_id)
 
     def chunk(self, number: int) -> Opened:

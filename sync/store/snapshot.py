@@ -50,7 +50,7 @@ class Snapshot(Table):
     def adopt(self, sync_id: int, number: int, run_id: int, page: int) -> None:
         """Make a staged page a chunk as it is."""
         self._do("insert into snapshot (sync_id, chunk, marks, ids) "
-                 "select ?, ?, marks, ids from staged where run_id = ? and page = ?", (sync_id, number, run_id, page))
+                 "select ?, ?, marks, ids from pulled where run_id = ? and page = ?", (sync_id, number, run_id, page))
 
     def all_told(self, run_id: int) -> bool:
         """Whether WebEngage now holds exactly a run's pages: something was told, all of it was taken, nobody stands
@@ -58,18 +58,20 @@ class Snapshot(Table):
         """
         return bool(self._value(
             "select planned and entered + updated + exited > 0 "
-            "and entered + updated + unchanged = (select coalesce(sum(length(marks) / 16), 0) from staged where run_id = run.id) "
+            "and entered + updated + unchanged = (select coalesce(sum(length(marks) / 16), 0) from pulled where run_id = run.id) "
             "and not exists (select 1 from batch where run_id = run.id and state <> 'settled') "
             "and not exists (select 1 from refusal where sync_id = run.sync_id and entry is not null "
             "and (live or run_id = run.id)) from run where id = ?", (run_id,)))
 
     def become(self, sync_id: int, run_id: int) -> None:
-        """Let a run's pages be the chunks."""
+        """Let a run's pages be the chunks; those that are chunks already stay where they are."""
         with immediate(self._plain):
-            self._plain.execute("delete from snapshot where sync_id = ?", (sync_id,))
+            first = self.last(sync_id) + 1
+            self._plain.execute("delete from snapshot where sync_id = ? and chunk not in "
+                                "(select chunk from staged where run_id = ? and chunk is not null)", (sync_id, run_id))
             self._plain.execute("insert into snapshot (sync_id, chunk, marks, ids) "
-                                "select ?, page, marks, ids from staged where run_id = ? and length(marks) > 0",
-                                (sync_id, run_id))
+                                "select ?, page + ?, marks, ids from staged where run_id = ? and length(marks) > 0",
+                                (sync_id, first, run_id))
 
     def drop(self, sync_id: int, number: int) -> None:
         """Remove a chunk."""

@@ -10,16 +10,20 @@ from sync.store.database import Table
 
 @dataclass(frozen=True, slots=True)
 class StagedPage:
-    """A packed page: marks ascending, the ids and sealed values in the same order."""
+    """A packed page: marks ascending, the ids and sealed values in the same order.
+
+    A page that is the same as a chunk of the snapshot names that chunk and brings nothing else.
+    """
 
     number: int
     rows: int
     anonymous: int
     invalid: int
     full: bool
-    marks: bytes
-    ids: bytes
+    marks: bytes | None
+    ids: bytes | None
     sealed_values: bytes | None
+    chunk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,10 @@ class Staged(Table):
 
     def add(self, run_id: int, page: StagedPage) -> None:
         """Keep a page, over the same page read before."""
-        self._do("insert or replace into staged (run_id, page, rows, anonymous, invalid, full, marks, ids, sealed_values) "
-                 "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self._do("insert or replace into staged (run_id, page, rows, anonymous, invalid, full, marks, ids, sealed_values, chunk) "
+                 "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                  (run_id, page.number, page.rows, page.anonymous, page.invalid, int(page.full), page.marks, page.ids,
-                  page.sealed_values))
+                  page.sealed_values, page.chunk))
 
     def clear(self, run_id: int) -> None:
         """Forget a run's pages."""
@@ -66,10 +70,10 @@ class Staged(Table):
     def marks(self, run_id: int) -> Iterator[tuple[int, bytes]]:
         """Page by page, the marks."""
         return ((row[0], row[1]) for row in
-                self._plain.execute("select page, marks from staged where run_id = ? order by page", (run_id,)))
+                self._plain.execute("select page, marks from pulled where run_id = ? order by page", (run_id,)))
 
     def page(self, run_id: int, number: int) -> tuple[bytes, bytes | None]:
         """One page's packed ids and sealed values."""
-        row = self._one("select ids, sealed_values from staged where run_id = ? and page = ?", (run_id, number))
+        row = self._one("select ids, sealed_values from pulled where run_id = ? and page = ?", (run_id, number))
         assert row is not None  # only pages that marks() named are asked for
         return row[0], row[1]
