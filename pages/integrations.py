@@ -30,7 +30,7 @@ def dialogs(service: Service, project: ProjectView | None) -> None:
     if wish == "mixpanel":
         connect_dialogs.mixpanel(service.projects())
     elif wish == "webengage" and project:
-        connect_dialogs.webengage(project)
+        connect_dialogs.webengage(project, service.accounts())
     elif wish == "disconnect":
         disconnect_dialog.ask()
 

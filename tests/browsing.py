@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from sync.model import Run, RunState
+from sync.model import Mode, Run, RunState
+from sync.runner import Runner
 from sync.service import Service
-from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
 
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS, STOP_SECONDS = 40.0, 15.0
 PATIENCE = 30_000.0  # milliseconds an awaited element may take on a busy machine; never asserted
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SANDBOX_CHOICE = "This machine – a sandbox to try it without accounts"
 expect.set_options(timeout=PATIENCE)
 
 
@@ -96,15 +106,19 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("option", name=option).click()
 
 
+def type_place(page: Page, label: str, url: str) -> None:
+    """Type an address where a region can be chosen."""
+    page.get_by_role("combobox", name=label).fill(url)
+    page.keyboard.press("Enter")
+
+
 def fill_mixpanel(page: Page, sandbox: Sandbox, secret: str = SECRET, username: str = USERNAME) -> Locator:
     """Fill the Mixpanel dialog and press Continue."""
     dialog = page.get_by_role("dialog")
     box(dialog, "Project ID").fill(str(PROJECT))
     box(dialog, "Service account username").fill(username)
     box(dialog, "Service account secret").fill(secret)
-    if not box(dialog, "Address of the sandbox").count():
-        choose(page, "Data residency", SANDBOX_CHOICE)
-    box(dialog, "Address of the sandbox").fill(sandbox.url)
+    type_place(page, "Data residency", sandbox.url)
     press(dialog, "Continue")
     return dialog
 
@@ -114,9 +128,7 @@ def fill_webengage(page: Page, url: str, key: str = API_KEY, license_code: str =
     dialog = page.get_by_role("dialog")
     box(dialog, "API key").fill(key)
     box(dialog, "License code").fill(license_code)
-    if not box(dialog, "Address of the sandbox").count():
-        choose(page, "Data center", SANDBOX_CHOICE)
-    box(dialog, "Address of the sandbox").fill(url)
+    type_place(page, "Data center", url)
     press(dialog, "Continue")
     return dialog
 
@@ -147,3 +159,80 @@ def storage(page: Page) -> str:
     kept = page.evaluate("() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     values = page.evaluate("() => JSON.stringify([...document.querySelectorAll('input')].map(one => one.value))")
     return f"{page.content()} {json.loads(json.dumps(kept))} {values}"
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    """The environment of a process that works on a data folder."""
+    inherited = {name: value for name, value in os.environ.items() if name != "COHORT_SYNC_KEY"}
+    return inherited | {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def carry(data_dir: Path) -> None:
+    """Carry every queued run to its end, here and now."""
+    Runner({"COHORT_SYNC_DATA": str(data_dir)}).once()
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(data_dir: Path, port: int) -> Iterator[str]:
+    """The pages on a port of the test's choice, so that they can be stopped and begun again there."""
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port", str(port)]
+    with (data_dir.parent / f"pages-{port}.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(data_dir), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_until_healthy(process, f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
+
+def wait_until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
+    """Wait until the pages answer."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), direct.open(f"{url}/_stcore/health", timeout=5):
+            return
+        time.sleep(0.1)
+    raise AssertionError("The pages did not start; look at their log.")
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """A data folder in which everything there is to see has happened once."""
+
+    data_dir: Path
+    cohort_id: int
+    fresh_id: int
+    runs: dict[str, int]
+
+
+def furnish(data_dir: Path, sandbox: Sandbox, name: str) -> Furnished:
+    """Make a cohort that was exported and refreshed, one that failed, one that is held, one that waits, one untouched."""
+    people = [member(f"user-{n}") for n in range(60)]
+    mixed = [*people, anonymous("ghost"), member(""), member("long" * 40)]
+    done, failed, held, queued, fresh = (sandbox.add_cohort(title, mixed, description=f"About {title}")
+                                         for title in (name, "Failing", "Held", "Waiting", "Untouched"))
+    connect(data_dir, sandbox)
+    sandbox.poison("user-3", "user-4")
+    made: dict[str, int] = {}
+    with service(data_dir) as here:
+        made["done"] = here.export(None, done, Mode.DYNAMIC).run_id
+        made["held"] = here.export(None, held, Mode.DYNAMIC, dry=True).run_id
+        carry(data_dir)
+        for turn in range(3):
+            sandbox.set_members(done, people[turn + 1:])
+            made["done"] = here.sync_now(here.run(made["done"]).sync_id).run_id
+            carry(data_dir)
+        sandbox.fault("status", api="mixpanel", path="/engage", code=403, times=1)
+        made["failed"] = here.export(None, failed, Mode.DYNAMIC).run_id
+        carry(data_dir)
+        made["queued"] = here.export(None, queued, Mode.ONE_TIME).run_id
+    return Furnished(data_dir, done, fresh, made)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
@@ -15,19 +16,16 @@ from pages.parts.wishes import drop
 from pages.parts.words import escape
 from sync.errors import CohortSyncError
 from sync.service import Service
-from sync.views import ProjectView
+from sync.views import AccountView, ProjectView
 
-OTHER = "other"
-REGIONS = {"us": "United States – your project's address starts with mixpanel.com",
-           "eu": "Europe – your project's address starts with eu.mixpanel.com",
-           "in": "India – your project's address starts with in.mixpanel.com",
-           OTHER: "This machine – a sandbox to try it without accounts"}
-CENTERS = {"global": "Global – your dashboard's address starts with dashboard.webengage.com",
-           "in": "India – your dashboard's address starts with dashboard.in.webengage.com",
-           "ksa": "Saudi Arabia – your dashboard's address starts with dashboard.ksa.webengage.com",
-           OTHER: "This machine – a sandbox to try it without accounts"}
+REGIONS = {"us": "United States – mixpanel.com", "eu": "Europe – eu.mixpanel.com", "in": "India – in.mixpanel.com"}
+CENTERS = {"global": "Global – dashboard.webengage.com", "in": "India – dashboard.in.webengage.com",
+           "ksa": "Saudi Arabia – dashboard.ksa.webengage.com"}
 REGION_NAMES = {"us": "United States", "eu": "Europe", "in": "India"}
 CENTER_NAMES = {"global": "Global", "in": "India", "ksa": "Saudi Arabia"}
+STARTS = {"region": "Choose what your project's address in Mixpanel starts with.",
+          "data_center": "Choose what your dashboard's address in WebEngage starts with."}
+SANDBOX_HINT = "To try it with the sandbox on this machine, type its address here, such as http://127.0.0.1:8899."
 Slots = dict[str, DeltaGenerator]
 
 
@@ -42,28 +40,35 @@ def mixpanel(projects: tuple[ProjectView, ...]) -> None:
     known = _replaced(projects)
     st.markdown("Cohort Sync reads your cohorts with a **service account** of the project. In Mixpanel: Organization "
                 "Settings → Service Accounts → Add Service Account, with the role Admin in the project.")
-    slots: Slots = {}
-    project = _text(slots, "project_id", "Project ID", value=str(known.id) if known else "",
-                    help="In Mixpanel: Settings → Project Settings → Project ID")
-    username = _text(slots, "username", "Service account username", value=known.username if known else "")
-    secret = _text(slots, "secret", "Service account secret", type="password", autocomplete="new-password")
-    region = _place(slots, "region", "Data residency", REGIONS, known.region if known else "us")
-    _finish(slots, lambda service: _connect_mixpanel(service, project, username, secret, region))
+    with _form() as slots:
+        project = _text(slots, "project_id", "Project ID", value=str(known.id) if known else "",
+                        help="In Mixpanel: Settings → Project Settings → Project ID")
+        username = _text(slots, "username", "Service account username", value=known.username if known else "")
+        secret = _text(slots, "secret", "Service account secret", type="password", autocomplete="new-password")
+        region = _place(slots, "region", "Data residency", REGIONS, known.region if known else "us")
+        _finish(slots, lambda service: _connect_mixpanel(service, project, username, secret, region))
 
 
 @st.dialog("Set up WebEngage", on_dismiss=_closed)
-def webengage(project: ProjectView) -> None:
+def webengage(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
     """Ask for the account that cohorts go to."""
     st.markdown(f"These settings apply to your current project **{escape(project_label(project))}**")
-    license_known = str(st.session_state.get("_replace", {}).get("license_code", ""))
-    slots: Slots = {}
-    key = _text(slots, "api_key", "API key", type="password", autocomplete="new-password",
-                help="In WebEngage: Data Platform → Integrations → REST API")
-    license_code = _text(slots, "license_code", "License code", value=license_known,
-                         help="In WebEngage: at the top of Data Platform → Integrations → REST API")
-    center = _place(slots, "data_center", "Data center", CENTERS, "global")
-    _finish(slots, lambda service: service.connect_webengage(license_code.strip(), key.strip(), center)
-            and "WebEngage is connected.")
+    wanted = st.session_state.get("_replace", {}).get("license_code")
+    known = next((account for account in accounts if account.license_code == wanted), None)
+    with _form() as slots:
+        key = _text(slots, "api_key", "API key", type="password", autocomplete="new-password",
+                    help="In WebEngage: Data Platform → Integrations → REST API")
+        code = _text(slots, "license_code", "License code", value=known.license_code if known else "",
+                     help="In WebEngage: at the top of Data Platform → Integrations → REST API")
+        center = _place(slots, "data_center", "Data center", CENTERS, known.data_center if known else "global")
+        _finish(slots, lambda service: service.connect_webengage(code, key, center) and "WebEngage is connected.")
+
+
+@contextmanager
+def _form() -> Iterator[Slots]:
+    """Send all fields together: alone, a password is not sent when Tab goes on to the eye beside it."""
+    with st.form("setup", border=False, enter_to_submit=False):
+        yield {}
 
 
 def _replaced(projects: tuple[ProjectView, ...]) -> ProjectView | None:
@@ -85,25 +90,20 @@ def _text(slots: Slots, name: str, label: str, **options: Any) -> str:
 
 
 def _place(slots: Slots, name: str, label: str, places: dict[str, str], known: str) -> str:
-    choices = list(places)
-    index = choices.index(known if known in places else OTHER)
-    choice = st.selectbox(label, choices, index=index, format_func=places.__getitem__, key=f"setup-{name}")
-    address = ""
-    if choice == OTHER:
-        address = st.text_input("Address of the sandbox", value="" if known in places else known, key=f"setup-{name}-other",
-                                placeholder="http://127.0.0.1:8899") or ""
+    choices = list(places) if known in places else [*places, known]
+    choice = st.selectbox(label, choices, index=choices.index(known), key=f"setup-{name}", accept_new_options=True,
+                          format_func=lambda place: places.get(place, place), help=SANDBOX_HINT)
+    st.caption(STARTS[name])
     slots[name] = st.empty()
-    return address.strip().rstrip("/") if choice == OTHER else choice
+    return choice.strip().rstrip("/")
 
 
 def _finish(slots: Slots, connect: Callable[[Service], Any]) -> None:
     slots[""] = st.empty()
     with st.container(horizontal=True, horizontal_alignment="right"):
-        if st.button("Cancel", key="setup-cancel"):
-            _closed()
-            st.rerun()
-        wanted = st.button("Continue", key="setup-continue", type="primary")
-    if wanted and _connected(slots, connect):
+        cancel = st.form_submit_button("Cancel", key="setup-cancel")
+        wanted = st.form_submit_button("Continue", key="setup-continue", type="primary")
+    if cancel or (wanted and _connected(slots, connect)):
         _closed()
         st.rerun()
 
@@ -111,7 +111,7 @@ def _finish(slots: Slots, connect: Callable[[Service], Any]) -> None:
 def _connected(slots: Slots, connect: Callable[[Service], Any]) -> bool:
     """Connect, or say in the form what was wrong, at the field it belongs to."""
     try:
-        with st.spinner("Checking with the other side…"), open_service() as service:
+        with slots[""], st.spinner("Checking with the other side…"), open_service() as service:
             notices.tell(str(connect(service)))
     except CohortSyncError as error:
         slots.get(getattr(error, "field", ""), slots[""]).error(escape(str(error)))
