@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import schedule
 
@@ -80,12 +80,14 @@ class Runner:
     def once(self, only: int | None = None) -> None:
         """Carry every due or queued run (or one) to its end; leave those that wait for minutes."""
         with Store.open(self._folder) as store, ThreadPoolExecutor(LANES, thread_name_prefix="lane") as lanes:
+            self._beats.every(BEAT_EVERY).seconds.do(self._beat, store)
+            self._beat(store)
             while not self._stop.is_set():
-                self._beat(store)
+                self._beats.run_pending()
                 self._fill(store, lanes, only)
                 if not self._flying and not self._worth_waiting(store, only):
                     break
-                self._stop.wait(0.05)
+                wait(self._flying, LOOK_EVERY, FIRST_COMPLETED) if self._flying else self._stop.wait(LOOK_EVERY)
             lanes.shutdown(wait=True)
             store.history.gone(self._name)
 
@@ -118,7 +120,7 @@ class Runner:
     def _fill(self, store: Store, lanes: ThreadPoolExecutor, only: int | None = None) -> None:
         """Claim runs while lanes are free."""
         self._flying = {future: run for future, run in self._flying.items() if not future.done()}
-        while len(self._flying) < LANES:
+        while len(self._flying) < LANES and store.runs.claimable(self.clock.now()):
             owner = f"{self._name}-{uuid.uuid4().hex}"
             run = store.runs.claim(owner, self.clock.now(), only)
             if run is None:

@@ -120,13 +120,10 @@ class Delivery:
 
     def _doubt(self, due: list[Parcel], now: float) -> list[tuple[Parcel, float]]:
         """Write doubts, lease and slots in one transaction; only then may the requests leave."""
-        taken: list[tuple[Parcel, float]] = []
-        code = self._sync.license_code
         with self._store.transaction():
-            while len(taken) < len(due) and self._store.meters.next_slot(code, now) <= now + AHEAD:
-                parcel = due[len(taken)]
-                self._store.batches.doubt(self._run.id, parcel.number)
-                taken.append((parcel, self._store.meters.slot(code, now, self._a_minute)))
+            slots = self._store.meters.slots(self._sync.license_code, now, AHEAD, len(due), self._a_minute)
+            taken = list(zip(due, slots, strict=False))
+            self._store.batches.doubt(self._run.id, (parcel.number for parcel, _ in taken))
             self._store.runs.count(self._run.id, self._holder.owner, requests=len(taken))
         return taken
 

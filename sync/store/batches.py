@@ -67,9 +67,11 @@ class Batches(Table):
         """How many batches are not settled."""
         return int(self._value("select count(*) from batch where run_id = ? and state <> 'settled'", (run_id,)))
 
-    def doubt(self, run_id: int, number: int) -> None:
-        """Mark a batch before its request leaves."""
-        self._do("update batch set state = 'doubt' where run_id = ? and number = ? and state = 'pending'", (run_id, number))
+    def doubt(self, run_id: int, numbers: Iterable[int]) -> None:
+        """Mark batches before their requests leave."""
+        with immediate(self._plain):
+            self._plain.executemany("update batch set state = 'doubt' where run_id = ? and number = ? and state = 'pending'",
+                                    ((run_id, number) for number in numbers))
 
     def settle(self, run_id: int, number: int) -> None:
         """Mark a batch WebEngage answered."""

@@ -32,12 +32,14 @@ class Ticket:
 class Meters(Table):
     """The pace of WebEngage accounts and the query ledger of Mixpanel projects."""
 
-    def slot(self, license_code: str, now: float, a_minute: int = BATCHES_A_MINUTE) -> float:
-        """Reserve the next evenly paced slot of an account and tell when it is."""
+    def slots(self, license_code: str, now: float, ahead: float, most: int, a_minute: int) -> list[float]:
+        """Reserve the evenly paced slots of the next ``ahead`` seconds, at most so many."""
         with immediate(self._plain):
-            at = self.next_slot(license_code, now)
-            self._pace(license_code, at + 60.0 / a_minute)
-        return at
+            first, gap = self.next_slot(license_code, now), 60.0 / a_minute
+            count = min(most, int((now + ahead - first) / gap) + 1) if first <= now + ahead else 0
+            if count:
+                self._pace(license_code, first + count * gap)
+        return [first + number * gap for number in range(count)]
 
     def next_slot(self, license_code: str, now: float) -> float:
         """Tell when the account's next slot is, without taking it."""

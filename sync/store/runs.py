@@ -58,6 +58,11 @@ class Runs(Table):
             row = self._plain.execute(sql, values).fetchone()
         return run_of(row) if row else None
 
+    def claimable(self, now: float) -> bool:
+        """Whether a claim may find something: a look that takes no write lock, as it is asked all the time."""
+        return bool(self._value(f"select exists (select 1 from run where finished_at is null and {_FREE})",
+                                {"now": now, "far": 2 * LEASE}))
+
     def hold(self, run_id: int, owner: str, now: float) -> bool:
         """Extend the lease and tell whether a cancel is wanted; LeaseLost when it is not ours."""
         with immediate(self._plain):
