@@ -41,7 +41,7 @@ def bar_svg(numbers: Sequence[int]) -> str:
 
 def sizes(runs: Iterable[Run]) -> list[int]:
     """Tell how many people a sync held after each of its successful runs, oldest first."""
-    done = [run for run in runs if run.state == RunState.SUCCEEDED and not run.dry]
+    done = [run for run in runs if run.state == RunState.SUCCEEDED]
     return [run.unchanged + run.entered + run.updated - run.rejected for run in done][:SPARK_RUNS][::-1]
 
 
@@ -65,7 +65,7 @@ def spark_svg(numbers: Sequence[int]) -> str:
 
 def changes(runs: Sequence[Run]) -> None:
     """Picture what the last refreshes of a sync changed, oldest first; the first export would dwarf them."""
-    shown = [run for run in runs if run.purpose != "export" and not run.dry][:CHART_RUNS][::-1]
+    shown = [run for run in runs if run.purpose != "export"][:CHART_RUNS][::-1]
     if len(shown) < 2:
         return
     st.header("The last refreshes of this cohort", anchor=False)

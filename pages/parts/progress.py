@@ -11,23 +11,22 @@ import streamlit as st
 from pages.parts.words import escape, local, people, result, short, when
 from sync.model import Run, RunState
 
-FAST, SLOW = 2.0, 10.0  # seconds between looks: while something runs, and while nothing does
+FAST, SLOW, IDLE = 2.0, 5.0, 3600.0  # seconds between looks: while something runs, while nothing does, never
+HOURLY = "Mixpanel's hourly limit of queries is used up"
 LATE = 15.0  # seconds after which a queued run should have been begun
 
 
 def live(moving: Callable[[], bool], draw: Callable[[], None]) -> None:
-    """Draw, and draw again: every two seconds while something moves, every ten otherwise.
+    """Draw, and draw again: every two seconds while something moves, every five otherwise.
 
-    The inner fragment exists only while something moves; Streamlit stops its timer when the outer
-    one no longer makes it. Neither reruns the whole page, which would close open dialogs.
+    The outer fragment only sets the pace of the inner one, which exists from the beginning: a
+    fragment may fill only those containers of the page that it filled in a whole run. Neither
+    reruns the whole page, which would close open dialogs.
     """
 
     @st.fragment(run_every=SLOW)
     def look() -> None:
-        if moving():
-            st.fragment(run_every=FAST)(draw)()
-        else:
-            draw()
+        st.fragment(run_every=FAST if moving() else IDLE)(draw)()
 
     look()
 
@@ -77,7 +76,7 @@ def _moving(run: Run, now: float) -> str:
         return "Cancelling: what is on its way is finished first."
     if run.waiting:
         later = f": continues at {when(run.not_before)}" if run.not_before > now else ""
-        return f"{local(run.waiting).rstrip('.')}{later}."
+        return f"{_reason(run.waiting)}{later}."
     here = stand(run)
     if run.state == RunState.QUEUED and not here.total:
         late = now - max(run.queued_at, run.not_before) > LATE
@@ -85,6 +84,11 @@ def _moving(run: Run, now: float) -> str:
     if not here.total:
         return "Begins…"
     return f"{here.done:,} of {people(here.total)} {here.verb}{_speed(run, here, now)}"
+
+
+def _reason(waiting: str) -> str:
+    """Say the one wait everybody meets in few words; the run's timeline has what Mixpanel answered."""
+    return HOURLY if "last hour" in waiting or "hourly limit" in waiting else local(waiting).rstrip(".")
 
 
 def _speed(run: Run, here: Stand, now: float) -> str:

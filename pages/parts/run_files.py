@@ -55,7 +55,7 @@ def _read_list(run_id: int) -> str:
 def downloads(run: Run, sync: SyncView) -> None:
     """Offer the files of a run that ended; they are written when somebody clicks."""
     with st.container(horizontal=True):
-        if run.state == RunState.SUCCEEDED and not run.dry:
+        if run.state == RunState.SUCCEEDED:
             st.download_button("User IDs for a Static List", lambda: _read_list(run.id), mime="text/csv",
                                file_name=f"static-list-{sync.cohort_id}-run-{run.id}.csv", on_click="ignore",
                                icon=":material/download:", key=f"list-{run.id}")

@@ -42,7 +42,7 @@ def tell(run_id: int) -> None:
     _buttons(run)
     _numbers(run)
     _not_taken(run, refusals)
-    if run.state == RunState.SUCCEEDED and not run.dry and run.purpose != "clear":
+    if run.state == RunState.SUCCEEDED and run.purpose != "clear":
         _recipe(sync)
     if run.state.over:
         run_files.downloads(run, sync)

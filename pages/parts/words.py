@@ -12,7 +12,7 @@ from sync.model import Run
 from sync.views import CohortView
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
-ICON = re.compile(r":(?=[\w+-])")  # where ":name:" may begin
+ICON = re.compile(r":(?=[\w+-])(?!(?<=\d\d:)\d\d(?!\d))")  # where ":name:" may begin; a time of day cannot
 UTC_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 JOINER = "\u2060"  # invisible; keeps ":name:" from becoming an icon after unescaping
 SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
