@@ -1,0 +1,50 @@
+"""`python -m tests.drill --rounds N --seed S`: play rounds, print what happened, exit 1 if a promise broke."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.drill.round import Broken, Round
+from tests.sandbox.control import Sandbox
+
+LIMITS = {"queries_per_hour": 1_000_000, "bulk_per_minute": 1_000_000, "page_size": 100}
+
+
+def play(rounds: int, seed: int, tally: Counter[str]) -> list[str]:
+    """Play this many rounds and tell which promises broke."""
+    broken = []
+    with Sandbox.start(empty=True, **LIMITS) as sandbox:
+        for number in range(seed, seed + rounds):
+            sandbox.reset()
+            sandbox.settings(**LIMITS)
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    Round(sandbox, Path(folder), number, tally).play()
+                except Broken as problem:
+                    broken.append(f"{problem}")
+    return broken
+
+
+def main() -> int:
+    """Play and report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    tally: Counter[str] = Counter()
+    began = time.monotonic()
+    broken = play(asked.rounds, asked.seed, tally)
+    for name, count in sorted(tally.items()):
+        print(f"{count:6}  {name}")
+    print(f"{asked.rounds} rounds from seed {asked.seed} in {time.monotonic() - began:.0f} s, {len(broken)} broken")
+    print("\n\n".join(broken))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""One round: a cohort, a few legs of disaster, and the promises at the end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sync.errors import CohortSyncError
+from sync.model import Mode, RunState
+from sync.service import Service
+from sync.store import Store
+from tests.drill.disasters import arm
+from tests.sandbox.control import PROJECT, SECRET, USERNAME, Member, Sandbox, anonymous, member
+
+ROOT = Path(__file__).resolve().parents[2]
+LEASE_OVER = 150.0  # seconds the clock moves on after a kill, more than a lease
+IN_FLIGHT, BATCH = 24, 25
+PHASES = ("pulling", "delivering")
+ATTEMPTS = 14  # runs tried until one succeeds once the faults are over
+
+
+class Broken(AssertionError):
+    """A promise did not hold."""
+
+
+@dataclass
+class Round:
+    """The state of one round; everything at random comes from one seed."""
+
+    sandbox: Sandbox
+    folder: Path
+    seed: int
+    tally: Counter[str]
+    random: random.Random = field(init=False)
+    offset: float = 0.0
+    people: list[Member] = field(default_factory=list)
+    ever_left: set[str] = field(default_factory=set)
+    poisoned: set[str] = field(default_factory=set)
+    born: int = 0
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.license, self.key = f"drill{self.seed}x{os.getpid()}", "key-of-the-drill"
+        self.env = {"COHORT_SYNC_DATA": str(self.folder)}
+
+    def play(self) -> None:
+        """Play the whole round; Broken when a promise does not hold."""
+        self._prepare()
+        for _ in range(self.random.randint(1, 4)):
+            self._leg()
+        self._settle()
+        self._judge()
+
+    def service(self) -> Service:
+        """The service, as pages and commands use it, on this round's clock."""
+        return Service(Store.open(self.folder), self.env, lambda: time.time() + self.offset)
+
+    def _prepare(self) -> None:
+        self.sandbox.add_account(self.license, self.key)
+        self.people = [self._newborn() for _ in range(self.random.choice([0, 3, 60, 400, 900]))]
+        self.cohort = self.sandbox.add_cohort(f"Drill {self.seed}", self.people)
+        with closing(self.service()) as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connect_webengage(self.license, self.key, self.sandbox.url)
+            self.sync = service.export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
+            self.attribute = service.sync(self.sync).attribute
+
+    def _newborn(self) -> Member:
+        self.born += 1
+        draw = self.random.random()
+        if draw < 0.05:
+            return anonymous(f"{self.seed}-a{self.born}")
+        if draw < 0.07:
+            return member("$device:" + f"{self.seed}-{self.born}")
+        return member("x" * 101 + str(self.born) if draw < 0.08 else f"{self.seed}-ü{self.born}")
+
+    def _change_cohort(self) -> None:
+        """Some leave, some come, now and then everybody."""
+        share = self.random.choice([0.02, 0.1, 0.5, 1.0 if self.random.random() < 0.2 else 0.3])
+        stay = [one for one in self.people if self.random.random() >= share or one["id"] in self.poisoned]
+        kept = {str(one["id"]) for one in stay}
+        self.ever_left |= {str(one["id"]) for one in self.people} - kept
+        self.people = stay + [self._newborn() for _ in range(self.random.choice([0, 1, 40, 200]))]
+        self.sandbox.set_members(self.cohort, self.people)
+        self.tally["cohort changed"] += 1
+
+    def _leg(self) -> None:
+        if self.random.random() < 0.6:
+            self._change_cohort()
+        if self.random.random() < 0.2 and self.people:
+            self._poison()
+        if self.random.random() < 0.8:
+            arm(self.sandbox, self.random, self.tally)
+        self._wish()
+        getattr(self, self.random.choice(["_kill", "_kill", "_kill", "_stop_and_go", "_two", "_term", "_cancel", "_disk",
+                                          "_locked", "_clock_back", "_calm"]))()
+        if self.random.random() < 0.5:
+            self.sandbox.call("DELETE", "faults")
+            if self.poisoned:
+                self.sandbox.poison(*self.poisoned)
+
+    def _poison(self) -> None:
+        chosen = [str(one["id"]) for one in self.random.sample(self.people, min(2, len(self.people)))]
+        self.poisoned |= set(chosen)
+        self.sandbox.poison(*chosen)
+        self.tally["poison users"] += len(chosen)
+
+    def _wish(self) -> None:
+        """See that a run is under way, as a person would."""
+        with closing(self.service()) as service, suppress(CohortSyncError):
+            if service.sync(self.sync).state.value == "paused":
+                service.resume(self.sync)
+            service.sync_now(self.sync)
+
+    def _carrier(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
+        env = {**os.environ, **self.env, "DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL", **more}
+        return subprocess.Popen([sys.executable, "-m", "tests.drill.carrier", *arguments], cwd=ROOT, env=env,
+                                stderr=subprocess.DEVNULL)
+
+    def _until(self, phase: str) -> None:
+        """Wait until the run is in a phase, then a little longer."""
+        deadline = time.monotonic() + 2.0
+        with closing(sqlite3.connect(self.folder / "app.db", timeout=5)) as db:
+            while time.monotonic() < deadline:
+                if db.execute("select 1 from run where finished_at is null and state = ? and lease_owner is not null",
+                              (phase,)).fetchone():
+                    break
+                time.sleep(0.003)
+        time.sleep(self.random.choice([0, 0, 0.005, 0.02, 0.08, 0.3]))
+
+    def _kill(self) -> None:
+        process = self._carrier()
+        self._until(self.random.choice(PHASES))
+        process.kill()
+        process.wait()
+        self.offset += LEASE_OVER
+        self.tally["SIGKILL"] += 1
+
+    def _stop_and_go(self) -> None:
+        """A runner sleeps past its lease while another works, then wakes up."""
+        first = self._carrier()
+        self._until(self.random.choice(PHASES))
+        first.send_signal(signal.SIGSTOP)
+        self.offset += LEASE_OVER
+        second = self._carrier("--once")
+        time.sleep(self.random.uniform(0.2, 1.0))
+        first.send_signal(signal.SIGCONT)
+        _end(first), _end(second)
+        self.tally["SIGSTOP past the lease"] += 1
+
+    def _two(self) -> None:
+        both = [self._carrier(), self._carrier()]
+        time.sleep(self.random.uniform(0.6, 1.5))
+        self.random.choice(both).kill()
+        for one in both:
+            _end(one)
+        self.offset += LEASE_OVER
+        self.tally["two runners, one killed"] += 1
+
+    def _term(self) -> None:
+        process = self._carrier()
+        self._until(self.random.choice(PHASES))
+        _end(process)
+        self.tally["SIGTERM"] += 1
+
+    def _cancel(self) -> None:
+        process = self._carrier()
+        self._until("delivering")
+        with closing(self.service()) as service, suppress(CohortSyncError):
+            service.cancel(service.runs(self.sync)[0].id)
+        time.sleep(self.random.uniform(0.0, 0.6))
+        _end(process)
+        self.tally["cancel"] += 1
+
+    def _disk(self) -> None:
+        size = (self.folder / "app.db").stat().st_size
+        _finish(self._carrier("--once", DRILL_DISK=str(size + self.random.choice([0, 8_192, 60_000]))))
+        self.offset += LEASE_OVER
+        self.tally["full disk"] += 1
+
+    def _locked(self) -> None:
+        process = self._carrier()
+        self._until(self.random.choice(PHASES))
+        with closing(sqlite3.connect(self.folder / "app.db", timeout=10, isolation_level=None)) as db:
+            db.execute("begin immediate")
+            time.sleep(0.4)
+            db.execute("rollback")
+        _end(process)
+        self.tally["locked database"] += 1
+
+    def _clock_back(self) -> None:
+        self.offset -= 3600.0
+        process = self._carrier()
+        self._until(self.random.choice(PHASES))
+        process.kill() if self.random.random() < 0.5 else _end(process)
+        process.wait()
+        self.offset += self.random.choice([0.0, 3600.0]) + LEASE_OVER
+        self.tally["clock set back"] += 1
+
+    def _calm(self) -> None:
+        _finish(self._carrier("--once"))
+        self.tally["calm leg"] += 1
+
+    def _settle(self) -> None:
+        """The faults are over: as a person and time would, go on until a run begun from now on succeeds."""
+        self.sandbox.call("DELETE", "faults")
+        if self.poisoned and self.random.random() < 0.5:
+            self.poisoned.clear()
+        elif self.poisoned:
+            self.sandbox.poison(*self.poisoned)
+        for _ in range(ATTEMPTS):
+            self.offset += 4000.0
+            run = self._one_more_run(forgive=not self.poisoned)
+            if run is RunState.SUCCEEDED:
+                return
+        raise Broken(f"no run succeeded after the faults: {self._story()}")
+
+    def _one_more_run(self, *, forgive: bool) -> RunState:
+        """Carry what is under way, then one fresh run, to its end."""
+        for _ in range(4):
+            with closing(self.service()) as service:
+                if service.sync(self.sync).state.value == "paused":
+                    service.resume(self.sync)
+                latest = service.runs(self.sync)[0]
+                if latest.state is RunState.HELD:
+                    service.approve(latest.id)
+                    self.tally["held, approved"] += 1
+                elif latest.state.over:
+                    break
+            _finish(self._carrier("--once"))
+            self.offset += 4000.0
+        with closing(self.service()) as service:
+            started = service.retry_rejected(self.sync) if forgive else service.sync_now(self.sync)
+        for _ in range(3):
+            _finish(self._carrier("--once"))
+            with closing(self.service()) as service:
+                run = service.run(started.run_id)
+                if run.state is not RunState.HELD:
+                    break
+                service.approve(run.id)
+                self.tally["held, approved"] += 1
+        return run.state
+
+    def _judge(self) -> None:
+        """The promises of the design, one by one."""
+        told, left = self.sandbox.holding(self.attribute, self.license)
+        expected = self.sandbox.exportable(self.cohort) - self.poisoned
+        self._hold(told == expected, f"true for {len(told)}, expected {len(expected)}: "
+                                     f"{sorted(told ^ expected)[:5]}")
+        self._hold(left <= self.ever_left, f"told false without ever leaving: {sorted(left - self.ever_left)[:5]}")
+        with closing(Store.open(self.folder)) as store:
+            snapshot = list(store.snapshot.people(self.sync))
+            self._hold(sorted(snapshot) == sorted(expected), f"snapshot differs: {sorted(set(snapshot) ^ expected)[:5]}, "
+                                                             f"{len(snapshot)} rows for {len(expected)}")
+            self._hold(store.housekeeping.integrity() is None, "the file is damaged")
+        path = f"/v1/accounts/{self.license}/bulk-users"
+        before = self.sandbox.meter().requests.get(path, 0)
+        self._hold(self._one_more_run(forgive=False) is RunState.SUCCEEDED, "the identical run did not succeed")
+        self._hold(self.sandbox.meter().requests.get(path, 0) == before, "an identical run sent something")
+        self._hold(max(self.sandbox.meter().queries_at_once.values(), default=0) <= 5, "more than 5 queries at once")
+
+    def _hold(self, fine: bool, what: str) -> None:
+        if not fine:
+            raise Broken(f"round {self.seed}: {what}\n{self._story()}")
+
+    def _story(self) -> str:
+        with closing(self.service()) as service:
+            runs = service.runs(self.sync, limit=6)
+            return "\n".join(f"run {run.id} {run.purpose} {run.state.value} +{run.entered} ~{run.updated} −{run.exited} "
+                             f"{run.error or run.waiting or ''}" for run in runs)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a runner to stop, and see that it does."""
+    process.terminate()
+    _finish(process)
+
+
+def _finish(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise Broken("a runner did not end within a minute") from None
