@@ -24,8 +24,8 @@ def dialogs(project: ProjectView, cohorts: tuple[CohortView, ...], problem: Delt
             open_dialog(project, found)
             return
         if wish in st.query_params:
+            problem.warning(f"This project has no cohort {escape(st.query_params[wish][:40])} that could be shown.")
             drop(wish)
-            problem.warning(f"This project has no cohort {escape(str(wanted))} that could be shown.")
 
 
 def head(listing: CohortList) -> None:

@@ -103,7 +103,7 @@ def visit(page: Page, url: str, title: str) -> None:
 def choose(page: Page, label: str, option: str) -> None:
     """Choose in a select box."""
     page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option).click()
+    page.get_by_role("option", name=option, exact=True).click()
 
 
 def type_place(page: Page, label: str, url: str) -> None:

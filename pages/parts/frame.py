@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from pages.parts import look, notices
+from pages.parts import door, look, notices
 from pages.parts.desk import open_service
 from pages.parts.wishes import page_file
 from pages.parts.words import escape, plural, short
@@ -25,6 +25,8 @@ def main() -> None:
     st.logo(look.ASSETS / "logo.svg", size="large", icon_image=look.ASSETS / "icon.png")
     page = st.navigation(_pages())
     look.style()
+    if not door.is_open():
+        return
     try:
         _sidebar()
         notices.show()
@@ -65,6 +67,7 @@ def _sidebar() -> None:
         projects = service.projects()
     with st.sidebar:
         _switcher(projects)
+        door.name_plate()
         _health()
 
 

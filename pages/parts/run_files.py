@@ -15,7 +15,7 @@ from sync.views import ExportRow, SyncView
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 HEADER = ("User ID", "Operation", "Outcome", "Reason")
 GONE = "remove"
-NOT_THERE = ("rejected", "invalid", "pending")
+THERE = ("accepted", "unchanged")
 
 
 def neutral(cell: str) -> str:
@@ -38,7 +38,7 @@ def static_list_csv(rows: Iterable[ExportRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(HEADER[:1])
-    writer.writerows([row.user_id] for row in rows if row.operation != GONE and row.outcome not in NOT_THERE)
+    writer.writerows([row.user_id] for row in rows if row.operation != GONE and row.outcome in THERE)
     return text.getvalue()
 
 
@@ -55,7 +55,7 @@ def _read_list(run_id: int) -> str:
 def downloads(run: Run, sync: SyncView) -> None:
     """Offer the files of a run that ended; they are written when somebody clicks."""
     with st.container(horizontal=True):
-        if run.state == RunState.SUCCEEDED:
+        if run.state == RunState.SUCCEEDED and sync.last_run and sync.last_run.id == run.id:
             st.download_button("User IDs for a Static List", lambda: _read_list(run.id), mime="text/csv",
                                file_name=f"static-list-{sync.cohort_id}-run-{run.id}.csv", on_click="ignore",
                                icon=":material/download:", key=f"list-{run.id}")

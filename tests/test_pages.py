@@ -1,0 +1,182 @@
+"""Each page alone, without a browser: empty, under way, failed, held; and the words pages are written with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.parts import pictures, run_files, words
+from sync.model import Mode
+from sync.views import ExportRow
+from tests.browsing import carry, connect, service
+from tests.sandbox.control import Sandbox, anonymous, member
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("cohorts", "integrations", "syncs", "runs")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A data folder and the pages that show it."""
+
+    data_dir: Path
+
+    def page(self, name: str, **wishes: str) -> AppTest:
+        """Run a page as its address asks for it."""
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+        app.switch_page(f"pages/{name}.py")
+        for wish, value in wishes.items():
+            app.query_params[wish] = value
+        app.run()
+        assert not app.exception
+        return app
+
+
+@pytest.fixture
+def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """The pages on an empty data folder."""
+    monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
+    monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
+    return Desk(data_dir)
+
+
+def said(app: AppTest) -> str:
+    """Everything a page says in words."""
+    kinds = ("title", "header", "markdown", "text", "caption", "info", "warning", "error", "success", "code")
+    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind)).replace("\\", "")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_alone_says_what_to_do_when_there_is_nothing(name: str, desk: Desk) -> None:
+    """Without any connection every page stands, has its title, and leads on or says why it is empty."""
+    app = desk.page(name)
+    assert app.title[0].value == name.capitalize()
+    assert app.info[0].value
+    assert "The runner is not working" in said(app)
+
+
+def test_a_run_under_way_failed_and_held(desk: Desk, sandbox: Sandbox) -> None:
+    """The Syncs page and the run's own page tell the three apart, with the reason and what can be done."""
+    queued, held, failing = (sandbox.add_cohort(name, [member("a"), anonymous("b"), member("x" * 101)])
+                             for name in ("Waiting", "Held", "Failing"))
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        hold = here.export(None, held, Mode.DYNAMIC, dry=True).run_id
+        carry(desk.data_dir)
+        sandbox.fault("status", api="mixpanel", path="/engage", code=403)
+        fail = here.export(None, failing, Mode.DYNAMIC).run_id
+        carry(desk.data_dir)
+        wait = here.export(None, queued, Mode.DYNAMIC).run_id
+    story = desk.page("runs", run=str(hold))
+    assert "Dry run: nothing is sent until a person approves." in said(story)
+    assert [button.label for button in story.button if "Approve" in button.label or "Cancel" in button.label] == [
+        "Approve", "Cancel run"]
+    story = desk.page("runs", run=str(fail))
+    assert "answered 403" in story.error[0].value.replace("\\", "")
+    assert not [button for button in story.button if button.label == "Cancel run"]
+    assert "Starts in a moment." in said(desk.page("runs", run=str(wait)))
+    syncs = desk.page("syncs")
+    assert "answered 403" in syncs.warning[0].value
+    labels = [button.label for button in syncs.button]
+    assert labels.count("Resume") == 1 and labels.count("Pause") == 2 and labels.count("Decide") == 1
+    assert "Waiting for your yes" in said(desk.page("cohorts"))
+    assert len(desk.page("runs").get("button")) >= 3
+
+
+def test_a_run_that_ended_tells_who_was_not_taken_and_why(desk: Desk, sandbox: Sandbox) -> None:
+    """Rejected and invalid people are grouped by reason, each with advice; the recipe names the attribute."""
+    number = sandbox.add_cohort("Mixed", [*(member(f"u{n}") for n in range(5)), member(""), member("x" * 101), anonymous("g")])
+    sandbox.poison("u1", "u2")
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        run_id = here.export(None, number, Mode.DYNAMIC).run_id
+    carry(desk.data_dir)
+    app = desk.page("runs", run=str(run_id))
+    reasons = [expander.label.replace("\\", "") for expander in app.expander]
+    assert reasons[0].startswith("2 members:") and "invalid user" in reasons[0]
+    assert {"1 member: empty id", "1 member: id over 100 characters"} <= set(reasons)
+    assert "Give these profiles a user id in Mixpanel" in said(app)
+    assert "Shorten these user ids to 100 characters" in said(app)
+    assert "Correct what it names in their Mixpanel profiles" in said(app)
+    assert "Mixpanel - Mixed" in [code.value for code in app.code]
+
+
+def test_wishes_for_what_is_not_there_are_answered(desk: Desk, sandbox: Sandbox) -> None:
+    """A shared link to a run, cohort or sync that does not exist is one sentence, and the page stands."""
+    sandbox.add_cohort("Only", [member("a")])
+    connect(desk.data_dir, sandbox)
+    assert "There is no run 77" in desk.page("runs", run="77").warning[0].value
+    assert "no cohort 77" in desk.page("cohorts", export="77").warning[0].value
+    assert "no cohort seven" in said(desk.page("cohorts", export="seven"))
+    assert not desk.page("syncs", stop="77").exception
+    assert not desk.page("runs", sync="77").exception
+    assert not desk.page("cohorts", page="9", show="nonsense", sort="nonsense").exception
+
+
+def test_secrets_are_not_on_the_page(desk: Desk, sandbox: Sandbox) -> None:
+    """A connection is shown by the end of its key, and the dialog to replace it begins without one."""
+    connect(desk.data_dir, sandbox)
+    app = desk.page("integrations", setup="webengage")
+    assert "ends in -key" in said(app)
+    assert "sandbox-api-key" not in said(app)
+    assert [box.value for box in app.text_input if box.label == "API key"] == [""]
+
+
+def test_when_mixpanel_is_away_the_last_list_is_shown(desk: Desk, sandbox: Sandbox) -> None:
+    """A list that cannot be read anew is shown as it was, with the reason."""
+    sandbox.add_cohort("Kept in mind", [member("a")])
+    connect(desk.data_dir, sandbox)
+    desk.page("cohorts")
+    sandbox.fault("status", api="mixpanel", code=503, times=0)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).switch_page("pages/cohorts.py")
+    app.session_state["_fresh"] = True
+    app.run()
+    assert any("503" in warning.value for warning in app.warning)
+    assert "Kept in mind" in said(app)
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("a *b* _c_", "a \\*b\\* \\_c\\_"),
+    ("<b>", "\\<b\\>"),
+    (":smile: at 16:25", ":\u2060smile: at 16:25"),
+    ("two\nlines", "two lines"),
+    ("$x$ [y](z)", "\\$x\\$ \\[y\\]\\(z\\)"),
+])
+def test_text_of_others_is_escaped(text: str, shown: str) -> None:
+    """What Markdown would take for a sign is shown as the character it is; a time of day stays whole."""
+    assert words.escape(text) == shown
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
+def test_no_cell_of_the_csv_is_a_formula(cell: str) -> None:
+    """A spreadsheet is not told to compute what somebody took for a user id."""
+    rows = run_files.run_csv([ExportRow(cell, "add", "accepted", cell)])
+    line = rows.split("\r\n")[1] if cell != "\rx" else rows
+    assert f"'{cell}" in line
+    assert run_files.run_csv([]).strip() == "User ID,Operation,Outcome,Reason"
+
+
+def test_the_static_list_holds_who_is_there_exactly_as_written() -> None:
+    """Removed, rejected, invalid and unsent people are not in it; ids are never altered."""
+    rows = [ExportRow("=a", "add", "accepted", ""), ExportRow("b", "remove", "accepted", ""),
+            ExportRow("c", "add", "rejected", "bad"), ExportRow("d", "no-op", "unchanged", ""),
+            ExportRow("e", "none", "invalid", "empty id"), ExportRow("f", "add", "not sent", "")]
+    assert run_files.static_list_csv(rows).split() == ["User", "ID", "=a", "d"]
+
+
+def test_pictures_hold_numbers_only() -> None:
+    """The bar and the line are drawn from numbers; a constant line and an empty bar do not divide by zero."""
+    assert pictures.bar_svg((0, 0, 0)).count("<rect") == 5
+    assert 'width="500.00"' in pictures.bar_svg((1, 1, 0))
+    assert "31.0 176.0,31.0" in pictures.spark_svg([4, 4])
+
+
+def test_moments_are_in_the_viewers_words() -> None:
+    """Spans and intervals are said as people say them."""
+    assert [words.span(seconds) for seconds in (0.2, 41.6, 90, 7200)] == ["1 second", "42 seconds", "2 minutes", "2 hours"]
+    assert [words.every(seconds) for seconds in (None, 3600.0, 7200.0, 2700.0)] == [
+        "once", "every hour", "every 2 hours", "every 45 minutes"]
+    assert words.short(7260) == "2 h 01 min"
