@@ -95,9 +95,11 @@ def test_search_filter_order_and_page_are_in_the_address(sandbox: Sandbox, data_
         choose(page, "Show", "Synced")
         expect(page.get_by_text("No cohort matches.")).to_be_visible()
         expect(page.get_by_text("Not listed? Share the cohort")).to_be_visible()
-        visit(page, page.url.split("?")[0] + "?page=12", "Cohorts")
+        visit(page, page.url.split("?")[0] + "?cohort_page=12", "Cohorts")
         expect(page.get_by_text("276 to 300 of 300 cohorts")).to_be_visible()
         expect(page.locator(rows).last).to_contain_text("Cohort 299")
+        page.get_by_role("searchbox", name="Search cohorts").press_sequentially("cohort 2")
+        expect(page.get_by_text("1 to 25 of 100 cohorts")).to_be_visible()
 
 
 def test_ten_thousand_runs_still_open(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
@@ -115,7 +117,7 @@ def test_ten_thousand_runs_still_open(sandbox: Sandbox, data_dir: Path, streamli
         choose(page, "State", "Failed")
         expect(page.get_by_text("1 to 25 of 100 runs")).to_be_visible()
         expect(page).to_have_url(re.compile("state=Failed"))
-        visit(page, f"{url}/runs?page=400", "Runs")
+        visit(page, f"{url}/runs?run_page=400", "Runs")
         expect(page.get_by_text("9,976 to 10,000 of 10,000 runs")).to_be_visible()
         choose(page, "Cohort", "Second")
         expect(page.get_by_text("No run matches these filters.")).to_be_visible()

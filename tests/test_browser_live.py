@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Browser, Page, expect
 
@@ -121,9 +123,10 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(sandbox: Sandbox, data_dir
     with service(data_dir) as here:
         sync_id = here.export(None, number, Mode.DYNAMIC).sync_id
     carry(data_dir)
-    with tab(browser) as page:
+    with tab(browser) as page, service(data_dir) as here:
         visit(page, f"{streamlit_server(data_dir)}/syncs", "Syncs")
-        expect(page.get_by_text(re.compile(r"Next refresh (tomorrow )?\d\d:\d\d, in 1 h \d\d min"))).to_be_visible()
+        beat = datetime.fromtimestamp(here.sync(sync_id).next_run_at or 0.0, ZoneInfo("Europe/Berlin"))
+        expect(page.get_by_text(re.compile(f"Next refresh (tomorrow )?{beat:%H:%M}, in 1 h \\d\\d min"))).to_be_visible()
         press(page, "Pause")
         expect(page.get_by_text("Paused by a person.")).to_be_visible()
         at_rest(page)

@@ -113,7 +113,7 @@ def test_wishes_for_what_is_not_there_are_answered(desk: Desk, sandbox: Sandbox)
     assert "no cohort seven" in said(desk.page("cohorts", export="seven"))
     assert not desk.page("syncs", stop="77").exception
     assert not desk.page("runs", sync="77").exception
-    assert not desk.page("cohorts", page="9", show="nonsense", sort="nonsense").exception
+    assert not desk.page("cohorts", cohort_page="9", show="nonsense", sort="nonsense").exception
 
 
 def test_secrets_are_not_on_the_page(desk: Desk, sandbox: Sandbox) -> None:

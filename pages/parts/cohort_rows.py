@@ -58,14 +58,14 @@ def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
 
 
 def _first_page() -> None:
-    st.session_state.pop("page", None)
+    st.session_state.pop("cohort_page", None)
 
 
 def _paged(found: list[CohortView]) -> list[CohortView]:
     pages = -(-len(found) // PER_PAGE)
     if pages < 2:
         return found
-    page = min(st.pagination(pages, key="page", bind="query-params"), pages)
+    page = min(st.pagination(pages, key="cohort_page", bind="query-params"), pages)
     st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, len(found))} of {plural(len(found), 'cohort')}")
     return found[(page - 1) * PER_PAGE : page * PER_PAGE]
 

@@ -43,7 +43,7 @@ def show(project: ProjectView, cohort: CohortView) -> None:
 
 
 def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
-    mode = _mode(proposal)
+    mode = _mode(cohort.id, proposal)
     attribute, problem = _attribute(service, project, cohort, proposal)
     _numbers(project, cohort)
     blocked = bool(problem) or not proposal.license_code
@@ -61,10 +61,10 @@ def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: 
         _start(service, project, cohort, mode, attribute, proposal, dry)
 
 
-def _mode(proposal: Proposal) -> Mode:
+def _mode(cohort_id: int, proposal: Proposal) -> Mode:
     choices = list(MODES)
     labels = MODES | ({Mode.DYNAMIC: f"Dynamic ({every(proposal.every)})"} if proposal.every != 7200 else {})
-    chosen = st.radio("How often", choices, index=choices.index(proposal.mode), key="export-mode",
+    chosen = st.radio("How often", choices, index=choices.index(proposal.mode), key=f"export-mode-{cohort_id}",
                       format_func=labels.__getitem__, captions=[MEANING[mode] for mode in choices])
     return chosen or proposal.mode
 
@@ -74,7 +74,7 @@ def _attribute(service: Service, project: ProjectView, cohort: CohortView, propo
         st.caption("Attribute in WebEngage – permanent since the first export")
         st.code(proposal.attribute, language=None, wrap_lines=True)
         return proposal.attribute, ""
-    name = st.text_input("Attribute in WebEngage", value=proposal.attribute, key="export-attribute", live=True,
+    name = st.text_input("Attribute in WebEngage", value=proposal.attribute, key=f"export-attribute-{cohort.id}", live=True,
                          max_chars=2 * ATTRIBUTE_MAX)
     problem = service.attribute_problem(project.id, cohort.id, name or "") or ""
     if problem:

@@ -37,7 +37,7 @@ def show() -> None:
 
 def _offset(total: int) -> int:
     pages = -(-total // PER_PAGE)
-    page = min(st.pagination(pages, key="page", bind="query-params"), pages) if pages > 1 else 1
+    page = min(st.pagination(pages, key="run_page", bind="query-params"), pages) if pages > 1 else 1
     last = min(page * PER_PAGE, total)
     st.caption(f"{(page - 1) * PER_PAGE + 1:,} to {last:,} of {plural(total, 'run')}")
     return (page - 1) * PER_PAGE
@@ -59,7 +59,7 @@ def _filters(syncs: tuple[SyncView, ...]) -> tuple[int | None, RunState | None]:
 
 
 def _first_page() -> None:
-    st.session_state.pop("page", None)
+    st.session_state.pop("run_page", None)
 
 
 def _read(sync_id: int | None, state: RunState | None, offset: int, project_id: int | None) -> tuple[Run, ...]:

@@ -14,6 +14,7 @@ from sync.model import Run, RunState
 from sync.views import Event, Refusal, SyncView
 
 EVENTS = 100
+WAITING = "Waiting:"  # how the history begins a line about waiting for a limit
 PURPOSES = {"export": "an export", "refresh": "a refresh", "retry": "another try for those rejected",
             "resync": "everybody told anew", "clear": "clearing the attribute"}
 HELD_HELP = ("Nothing has been sent yet. Approve when this is what happened in Mixpanel; cancel when the cohort's rule "
@@ -40,7 +41,7 @@ def tell(run_id: int) -> None:
     _head(run, sync)
     _stand(run)
     _buttons(run)
-    _numbers(run)
+    _numbers(run, events)
     _not_taken(run, refusals)
     if run.state == RunState.SUCCEEDED and run.purpose != "clear":
         _recipe(sync)
@@ -66,7 +67,7 @@ def _times(run: Run) -> str:
         said += [f"ended {when(run.finished_at)}", f"took {short(took)}"]
     elif run.started_at:
         said.append(f"under way for {short(time.time() - run.started_at)}")
-    return " · ".join([*said, plural(run.requests, "request")])
+    return " · ".join(said)
 
 
 def _stand(run: Run) -> None:
@@ -100,9 +101,10 @@ def _button(run: Run, label: str, done: str, action: str, primary: bool = False,
         st.rerun()
 
 
-def _numbers(run: Run) -> None:
+def _numbers(run: Run, events: tuple[Event, ...]) -> None:
     numbers = {"Added": run.entered, "Removed": run.exited, "Updated": run.updated, "Unchanged": run.unchanged,
-               "Delivered": run.delivered, "Rejected": run.rejected, "Anonymous": run.anonymous, "Invalid": run.invalid}
+               "Delivered": run.delivered, "Rejected": run.rejected, "Anonymous": run.anonymous, "Invalid": run.invalid,
+               "Requests": run.requests, "Waits": sum(event.what.startswith(WAITING) for event in events)}
     with st.container(horizontal=True, key="numbers-run"):
         for label, value in numbers.items():
             number(label, count(value), f"run-{label}")

@@ -22,7 +22,7 @@ Past = dict[int, tuple[Run, ...]]
 def show(project_id: int | None, syncs: tuple[SyncView, ...]) -> None:
     """Show one page of the syncs, live."""
     pages = -(-len(syncs) // PER_PAGE)
-    page = min(st.pagination(pages, key="page", bind="query-params"), pages) if pages > 1 else 1
+    page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
     ids = [sync.id for sync in syncs[(page - 1) * PER_PAGE : page * PER_PAGE]]
     progress.live(lambda: any(progress.busy(sync.last_run) for sync in _read(project_id, ids)[0]),
                   lambda: cards(project_id, ids))
