@@ -23,10 +23,12 @@ def play(rounds: int, seed: int, tally: Counter[str]) -> list[str]:
             sandbox.reset()
             sandbox.settings(**LIMITS)
             with tempfile.TemporaryDirectory() as folder:
+                one = Round(sandbox, Path(folder), number, tally)
                 try:
-                    Round(sandbox, Path(folder), number, tally).play()
+                    one.play()
                 except Broken as problem:
-                    broken.append(f"{problem}")
+                    broken.append(f"round {number}: {problem}\n{one.story()}")
+                    print(broken[-1], flush=True)
     return broken
 
 
@@ -42,7 +44,6 @@ def main() -> int:
     for name, count in sorted(tally.items()):
         print(f"{count:6}  {name}")
     print(f"{asked.rounds} rounds from seed {asked.seed} in {time.monotonic() - began:.0f} s, {len(broken)} broken")
-    print("\n\n".join(broken))
     return 1 if broken else 0
 
 

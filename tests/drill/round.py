@@ -222,7 +222,7 @@ class Round:
             run = self._one_more_run(forgive=not self.poisoned)
             if run is RunState.SUCCEEDED:
                 return
-        raise Broken(f"no run succeeded after the faults: {self._story()}")
+        raise Broken("no run succeeded after the faults")
 
     def _one_more_run(self, *, forgive: bool) -> RunState:
         """Carry what is under way, then one fresh run, to its end."""
@@ -270,9 +270,10 @@ class Round:
 
     def _hold(self, fine: bool, what: str) -> None:
         if not fine:
-            raise Broken(f"round {self.seed}: {what}\n{self._story()}")
+            raise Broken(what)
 
-    def _story(self) -> str:
+    def story(self) -> str:
+        """The last runs, for whoever looks into a broken round."""
         with closing(self.service()) as service:
             runs = service.runs(self.sync, limit=6)
             return "\n".join(f"run {run.id} {run.purpose} {run.state.value} +{run.entered} ~{run.updated} −{run.exited} "

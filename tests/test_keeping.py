@@ -1,0 +1,152 @@
+"""Backup, restore, keys, retention and forgetting: nothing lost, and what is removed is gone."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync.errors import Refused, Vaultless
+from sync.model import Mode
+from sync.runner import Runner
+from sync.service import Service
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
+
+ATTRIBUTE = "Mixpanel - Fans"
+DAY = 86400.0
+
+
+class Desk:
+    """A connected data folder and the few things these tests do with it."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder, self.sandbox, self.env = folder, sandbox, {"COHORT_SYNC_DATA": str(folder)}
+        self.cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(30)])
+        with self.open() as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+            service.connect_webengage(LICENSE, API_KEY, sandbox.url)
+
+    def open(self) -> Service:
+        """The service on this folder."""
+        return Service.open(self.env)
+
+    def export(self) -> int:
+        """Export the cohort to its end."""
+        with self.open() as service:
+            run_id = service.export(PROJECT, self.cohort, Mode.DYNAMIC).run_id
+        Runner(self.env).once()
+        return run_id
+
+    def bytes(self) -> bytes:
+        """Everything the folder holds."""
+        return b"".join(path.read_bytes() for path in self.folder.iterdir() if path.is_file())
+
+
+@pytest.fixture
+def desk(data_dir: Path, sandbox: Sandbox) -> Desk:
+    """A connected data folder."""
+    return Desk(data_dir, sandbox)
+
+
+def test_a_backup_restores_and_everybody_is_told_anew(desk: Desk, tmp_path: Path) -> None:
+    """After a restore the next export makes WebEngage right, although the snapshot was older than the truth."""
+    desk.export()
+    with desk.open() as service:
+        service.backup(tmp_path / "copy.db")
+    desk.sandbox.set_members(desk.cohort, [member(f"fan-{number}") for number in range(20)])
+    desk.export()
+    with desk.open() as service:
+        service.restore(tmp_path / "copy.db")
+        assert len(service.runs()) == 1
+    desk.export()
+    told, left = desk.sandbox.holding(ATTRIBUTE)
+    assert told == desk.sandbox.exportable(desk.cohort) and len(left) == 10
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_backup_changes_nothing(desk: Desk, tmp_path: Path) -> None:
+    """Garbage and a stranger's database are refused, and everything is as before."""
+    desk.export()
+    (tmp_path / "garbage").write_bytes(b"garbage" * 1000)
+    with closing(sqlite3.connect(tmp_path / "stranger")) as db:
+        db.execute("create table t (x)")
+    with desk.open() as service:
+        for name in ("garbage", "stranger", "missing"):
+            with pytest.raises(Refused, match="nothing was changed"):
+                service.restore(tmp_path / name)
+        with pytest.raises(Refused, match="already exists"):
+            service.backup(tmp_path / "garbage")
+        assert len(service.runs()) == 1
+
+
+def test_rotation_seals_anew_and_the_old_key_opens_nothing(desk: Desk) -> None:
+    """After a rotation the file holds one new key, and the former one is of no use."""
+    former = (desk.folder / "secret.key").read_text().strip()
+    with desk.open() as service:
+        assert service.rotate_key() is True
+    assert len((desk.folder / "secret.key").read_text().split()) == 1
+    desk.export()
+    with Service.open(desk.env | {"COHORT_SYNC_KEY": former}) as service, pytest.raises(Vaultless):
+        service.preview(PROJECT, desk.cohort)
+
+
+def test_rotation_with_keys_of_the_environment(data_dir: Path, sandbox: Sandbox) -> None:
+    """With NEW,OLD in the environment everything is sealed with NEW, a passphrase as good as a key."""
+    old, new = "an old passphrase of ours", "a new passphrase of ours"
+    env = {"COHORT_SYNC_DATA": str(data_dir)}
+    with Service.open(env | {"COHORT_SYNC_KEY": old}) as service:
+        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+    with Service.open(env | {"COHORT_SYNC_KEY": f"{new},{old}"}) as service:
+        service.rotate_key()
+    with Service.open(env | {"COHORT_SYNC_KEY": new}) as service:
+        assert service.check_mixpanel(PROJECT).id == PROJECT
+    assert not (data_dir / "secret.key").exists()
+
+
+def test_purge_removes_what_is_past_its_days_for_good(desk: Desk) -> None:
+    """A refused person's id is in the file before, and in no byte of it afterwards; younger ones stay."""
+    desk.sandbox.poison("fan-7")
+    run_id = desk.export()
+    assert b"fan-7" in desk.bytes()
+    with desk.open() as service:
+        assert service.purge() == 0
+        service.keep_days(refusals=1, detail=1)
+    with closing(sqlite3.connect(desk.folder / "app.db")) as db, db:
+        db.execute("update refusal set at = at - ?", (2 * DAY,))
+        db.execute("update run set finished_at = finished_at - ?", (2 * DAY,))
+    with desk.open() as service:
+        assert service.purge() >= 2
+        assert service.refusals(run_id) == () and service.run(run_id).rejected == 1
+    assert b"fan-7" not in desk.bytes()
+
+
+def test_a_forgotten_person_is_in_no_table(desk: Desk) -> None:
+    """Snapshot, history, refusals and previews lose the person; the cohort's next export brings them back."""
+    run_id = desk.export()
+    with desk.open() as service:
+        service.preview(PROJECT, desk.cohort)
+        found = service.forget("fan-3")
+        assert found.places >= 3 and found.runs_under_way == 0
+        assert "fan-3" not in {row.user_id for row in service.export_rows(run_id)}
+        assert service.forget("fan-3").places == 0
+    assert b"fan-3" not in desk.bytes()
+    desk.export()
+    with desk.open() as service:
+        assert service.runs()[0].entered == 1
+
+
+@pytest.mark.timeout(30)
+def test_a_damaged_file_stops_the_runner_with_a_sentence(desk: Desk) -> None:
+    """After an unclean stop the file is checked, and a damaged one is said to be."""
+    desk.export()
+    with closing(sqlite3.connect(desk.folder / "app.db", isolation_level=None)) as db:
+        db.execute("insert into runner values ('gone', 1.0)")
+        [root] = db.execute("select rootpage from sqlite_master where name = 'told_of_run'").fetchone()
+        db.execute("pragma wal_checkpoint(truncate)")
+    with (desk.folder / "app.db").open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 100)
+    with pytest.raises(Refused, match="damaged"):
+        Runner(desk.env).work()
