@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from sync.model import Mode
 from sync.service import Service
-from tests.browsing import at_rest, connect, service
+from tests.browsing import at_rest, connect, free_port, service
 from tests.conftest import CHROMIUM_FLAGS, ROOT
 from tests.sandbox.control import Sandbox
 
@@ -26,6 +28,7 @@ WAYS = {"light": {"color_scheme": "light", "viewport": {"width": 1280, "height":
 POWER, TRIAL, LAPSING, CRM, WEEKLY = ("Power Users", "Trial Ending Soon", "Lapsing Subscribers", "Imported CRM Contacts",
                                       "Weekly Listeners")
 PATIENCE = 240.0
+COLOURS = 200
 
 
 @contextlib.contextmanager
@@ -71,10 +74,11 @@ def history(sandbox: Sandbox, here: Service) -> int:
     return last.id if last else 0
 
 
-def shoot(browser: Browser, url: str, run_id: int, cohort_id: int) -> None:
+def shoot(browser: Browser, url: str, run_id: int, numbers: dict[str, int]) -> None:
     """Make every picture, in every way of looking."""
-    addresses = {"cohorts": "/cohorts?sort=Most+people", "export": f"/cohorts?export={cohort_id}", "syncs": "/syncs",
-                 "run": f"/runs?run={run_id}", "runs": "/runs", "integrations": "/integrations",
+    addresses = {"cohorts": "/cohorts?sort=Most+people", "export": f"/cohorts?export={numbers['Cart Abandoners']}",
+                 "syncs": "/syncs", "run": f"/runs?run={run_id}", "runs": "/runs",
+                 "preview": f"/cohorts?view={numbers['Family Plan Prospects']}", "integrations": "/integrations",
                  "connect": "/integrations?setup=webengage"}
     for way, options in WAYS.items():
         context = browser.new_context(**options, timezone_id="Europe/Berlin", locale="en-GB")
@@ -82,8 +86,13 @@ def shoot(browser: Browser, url: str, run_id: int, cohort_id: int) -> None:
         for name, address in addresses.items():
             page.goto(url + address)
             _drawn(page)
-            page.screenshot(path=IMAGES / f"{name}-{way}.png")
+            keep(page.screenshot(), IMAGES / f"{name}-{way}.png")
         context.close()
+
+
+def keep(png: bytes, file: Path) -> None:
+    """Store a picture with as few colours as look the same: a third of the size."""
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def _drawn(page: Page) -> None:
@@ -95,7 +104,7 @@ def _drawn(page: Page) -> None:
 def main() -> None:
     """Start everything, fill it, and take the pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    port = 8994
+    port = free_port()
     with (tempfile.TemporaryDirectory() as folder, Sandbox.start(empty=False) as sandbox, sync_playwright() as playwright,
           contextlib.ExitStack() as running):
         data = Path(folder)
@@ -106,8 +115,8 @@ def main() -> None:
             run_id = history(sandbox, here)
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
                                              args=CHROMIUM_FLAGS)
-        cohort_id = next(int(cohort["id"]) for cohort in sandbox.cohorts() if cohort["name"] == "Cart Abandoners")
-        shoot(browser, f"http://127.0.0.1:{port}", run_id, cohort_id)
+        numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
+        shoot(browser, f"http://127.0.0.1:{port}", run_id, numbers)
         browser.close()
 
 

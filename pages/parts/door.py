@@ -24,14 +24,23 @@ def person() -> Person:
 
 
 def is_open() -> bool:
-    """Let people in, or show what to do instead."""
-    if sign_in_configured():
-        return _signed_in()
-    if not _serves_loopback_only():
-        st.error(CLOSED.format(address=escape(str(st.get_option("server.address") or "every address"))),
-                 icon=":material/lock:")
-        return False
-    return True
+    """Whether whoever sits here may come in."""
+    return person().grade > Grade.NOBODY
+
+
+def show_way_in() -> None:
+    """Say what to do for those who may not come in."""
+    st.title("Cohort Sync")
+    if not sign_in_configured():
+        address = escape(str(st.get_option("server.address") or "every address"))
+        st.error(CLOSED.format(address=address), icon=":material/lock:")
+    elif st.user.is_logged_in:
+        st.error(f"{escape(person().name)} is signed in, but nobody gave this address access to Cohort Sync; "
+                 "ask its admin.", icon=":material/lock:")
+        st.button("Sign out", on_click=st.logout, icon=":material/logout:")
+    else:
+        st.write("Sign in to see your cohorts.")
+        st.button("Sign in", type="primary", on_click=st.login, icon=":material/login:")
 
 
 def name_plate() -> None:
@@ -40,21 +49,6 @@ def name_plate() -> None:
         here = person()
         st.caption(f":material/person: {escape(here.name)} · {here.grade.name.lower()}")
         st.button("Sign out", on_click=st.logout, icon=":material/logout:", type="tertiary")
-
-
-def _signed_in() -> bool:
-    if not st.user.is_logged_in:
-        st.title("Cohort Sync")
-        st.write("Sign in to see your cohorts.")
-        st.button("Sign in", type="primary", on_click=st.login, icon=":material/login:")
-        return False
-    here = person()
-    if here.grade is Grade.NOBODY:
-        st.error(f"{escape(here.name)} is signed in, but nobody gave this address access to Cohort Sync; ask its admin.",
-                 icon=":material/lock:")
-        st.button("Sign out", on_click=st.logout, icon=":material/logout:")
-        return False
-    return True
 
 
 def sign_in_configured() -> bool:

@@ -23,9 +23,11 @@ def main() -> None:
     """Run the page that was asked for inside the frame."""
     st.set_page_config(page_title="Cohort Sync", page_icon=str(look.ASSETS / "icon.png"), layout="wide")
     st.logo(look.ASSETS / "logo.svg", size="large", icon_image=look.ASSETS / "icon.png")
-    page = st.navigation(_pages())
+    inside = door.is_open()
+    page = st.navigation(_pages(), position="sidebar" if inside else "hidden")
     look.style()
-    if not door.is_open():
+    if not inside:
+        door.show_way_in()
         return
     try:
         _sidebar()

@@ -13,6 +13,7 @@ from sync.views import Preview, Sample
 SLOT = "_preview"
 SAMPLE = 8
 PAGE = 1000  # members Mixpanel sends a page; each page may count as a query
+ABOUT = "“About”, because a preview reads only the first members of each kind; the export itself counts exactly."
 WORDS = {Fate.IDENTIFIED: "Has a profile and a user id of its own", Fate.EMPTY_ID: "The id is empty",
          Fate.LONG_ID: "The id has over 100 characters, more than WebEngage takes",
          Fate.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
@@ -43,6 +44,8 @@ def numbers(preview: Preview) -> None:
         look.number("Invalid · will not", count(preview.invalid), "invalid")
         look.number("All members", count(preview.total), "members")
     pictures.who_goes(preview)
+    if not preview.exact:
+        st.caption(ABOUT)
     if preview.exported_before:
         st.caption(f":material/history: {count(preview.exported_before)} people were exported before; only the difference "
                    "is sent. Dry run counts who entered and who left since, before anything is sent.")
@@ -70,7 +73,7 @@ def sample(preview: Preview) -> None:
 def _side(title: str, icon: str, color: str, members: list[Sample]) -> None:
     st.badge(title, icon=icon, color=color)  # type: ignore[arg-type]
     if not members:
-        st.caption("Nobody in this sample.")
+        st.caption("Nobody among the members read for this preview.")
     for one in members:
         with st.container(gap=None):
             st.text(one.id[:120] if one.id.strip() else "(empty)")
