@@ -83,8 +83,8 @@ def streamlit_server(tmp_path: Path) -> Iterator[StreamlitServer]:
     """The pages on a data folder and a free port; what they logged is shown when a test fails."""
     with contextlib.ExitStack() as running:
 
-        def start(data_dir: Path, **environment: str) -> str:
-            port = _free_port()
+        def start(data_dir: Path, *, port: int = 0, **environment: str) -> str:
+            port = port or free_port()
             log = running.enter_context((tmp_path / f"streamlit-{port}.log").open("w+b"))
             command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true",
                        "--server.port", str(port)]
@@ -124,7 +124,8 @@ def _environment(data_dir: Path, more: dict[str, str]) -> dict[str, str]:
     return inherited | ours | more
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

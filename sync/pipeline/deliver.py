@@ -83,6 +83,8 @@ class Delivery:
                 return
             except Exception as trouble:
                 logger.info("run %s: while ending, %s", self._run.id, type(trouble).__name__)
+                # A full disk cannot settle anything: what is answered stays in doubt and is not looked at again.
+                self._flying = {future: parcel for future, parcel in self._flying.items() if not future.done()}
 
     def _refill(self) -> bool:
         """Fetch more batches when few are waiting; False when there is nothing left to send."""

@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LEASE_OVER = 150.0  # seconds the clock moves on after a kill, more than a lease
 IN_FLIGHT, BATCH = 24, 25
 PHASES = ("pulling", "delivering")
+DISASTERS = ("_kill", "_kill", "_kill", "_stop_and_go", "_two", "_term", "_cancel", "_lost_and_cancelled", "_disk",
+             "_locked", "_clock_back", "_calm")
 ATTEMPTS = 14  # runs tried until one succeeds once the faults are over
 
 
@@ -101,8 +103,7 @@ class Round:
         if self.random.random() < 0.8:
             arm(self.sandbox, self.random, self.tally)
         self._wish()
-        getattr(self, self.random.choice(["_kill", "_kill", "_kill", "_stop_and_go", "_two", "_term", "_cancel", "_disk",
-                                          "_locked", "_clock_back", "_calm"]))()
+        getattr(self, self.random.choice(DISASTERS))()
         if self.random.random() < 0.5:
             self.sandbox.call("DELETE", "faults")
             if self.poisoned:
@@ -181,6 +182,14 @@ class Round:
         _end(process)
         self.tally["cancel"] += 1
 
+    def _lost_and_cancelled(self) -> None:
+        """Everything is applied and nothing answered, the run is ended, and then the cohort changes."""
+        self.sandbox.fault("vanish", api="webengage", path="bulk", times=0)
+        self._cancel()
+        self.sandbox.call("DELETE", "faults")
+        self._change_cohort()
+        self.tally["answers lost, then cancelled"] += 1
+
     def _disk(self) -> None:
         size = (self.folder / "app.db").stat().st_size
         _finish(self._carrier("--once", DRILL_DISK=str(size + self.random.choice([0, 8_192, 60_000]))))
@@ -252,13 +261,14 @@ class Round:
 
     def _judge(self) -> None:
         """The promises of the design, one by one."""
-        told, left = self.sandbox.holding(self.attribute, self.license)
+        # Someone poisoned after being told stays true, someone poisoned before is rejected: neither proves anything.
+        told, left = (side - self.poisoned for side in self.sandbox.holding(self.attribute, self.license))
         expected = self.sandbox.exportable(self.cohort) - self.poisoned
         self._hold(told == expected, f"true for {len(told)}, expected {len(expected)}: "
                                      f"{sorted(told ^ expected)[:5]}")
         self._hold(left <= self.ever_left, f"told false without ever leaving: {sorted(left - self.ever_left)[:5]}")
         with closing(Store.open(self.folder)) as store:
-            snapshot = list(store.snapshot.people(self.sync))
+            snapshot = [one for one in store.snapshot.people(self.sync) if one not in self.poisoned]
             self._hold(sorted(snapshot) == sorted(expected), f"snapshot differs: {sorted(set(snapshot) ^ expected)[:5]}, "
                                                              f"{len(snapshot)} rows for {len(expected)}")
             self._hold(store.housekeeping.integrity() is None, "the file is damaged")
