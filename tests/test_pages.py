@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.parts import pictures, run_files, words
-from sync.model import Mode
+from pages.parts import pictures, progress, run_files, words
+from sync.model import Mode, Run, RunState
 from sync.views import ExportRow
 from tests.browsing import carry, connect, service
 from tests.sandbox.control import Sandbox, anonymous, member
@@ -102,6 +102,68 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(desk: Desk, sandbox: S
     assert "Shorten these user ids to 100 characters" in said(app)
     assert "Correct what it names in their Mixpanel profiles" in said(app)
     assert "Mixpanel - Mixed" in [code.value for code in app.code]
+
+
+def test_a_guard_that_tripped_can_be_approved_once_or_always(desk: Desk, sandbox: Sandbox) -> None:
+    """A run that would tell most people they left waits with the numbers; Always lifts the guard of its sync."""
+    number = sandbox.add_cohort("Shrinking", [member(f"u{n}") for n in range(200)])
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        sync_id = here.export(None, number, Mode.DYNAMIC).sync_id
+        carry(desk.data_dir)
+        sandbox.set_members(number, [member("u1")])
+        run_id = here.sync_now(sync_id).run_id
+        carry(desk.data_dir)
+        app = desk.page("runs", run=str(run_id))
+        assert "199 of 200 people exported before would be told they left." in said(app)
+        press(app, "Always approve for this sync")
+        assert "Approved, now and in future." in said(app)
+        carry(desk.data_dir)
+        assert here.run(run_id).state == RunState.SUCCEEDED
+    assert sandbox.holding("Mixpanel - Shrinking")[0] == {"u1"}
+
+
+def press(app: AppTest, label: str) -> None:
+    """Click the button with this label."""
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception
+
+
+def test_an_interval_nobody_can_mean_is_refused_in_the_dialog(desk: Desk, sandbox: Sandbox) -> None:
+    """Another interval may be typed; what is no interval, or too short, is one sentence and changes nothing."""
+    number = sandbox.add_cohort("Paced", [member("a")])
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        sync_id = here.export(None, number, Mode.DYNAMIC).sync_id
+    app = desk.page("syncs", interval=str(sync_id))
+    app.radio(key="interval-choice").set_value(0.0).run()
+    for text, answer in (("soon", "is not an interval"), ("1m", "between 5 minutes and 30 days")):
+        app.text_input(key="interval-own").set_value(text)
+        press(app, "Save")
+        assert answer in said(app)
+    app.text_input(key="interval-own").set_value("45m")
+    press(app, "Save")
+    with service(desk.data_dir) as here:
+        assert here.sync(sync_id).every == 2700.0
+
+
+def test_a_lost_key_is_one_sentence(desk: Desk, sandbox: Sandbox) -> None:
+    """Without the key that opens the secrets the pages stand and say what to do."""
+    sandbox.add_cohort("Only", [member("a")])
+    connect(desk.data_dir, sandbox)
+    (desk.data_dir / "secret.key").unlink()
+    assert "key" in desk.page("cohorts").error[0].value
+    for name in ("integrations", "syncs", "runs"):
+        assert not desk.page(name).error
+
+
+def test_waits_are_said_in_few_words() -> None:
+    """The limits everybody meets have a sentence of their own; anything else is said as it was answered."""
+    run = Run(**dict.fromkeys(Run.__slots__, 0) | {"state": RunState.QUEUED, "not_before": 50.0})
+    said_of = {waiting: progress.sentence(replace(run, waiting=waiting), now=60.0) for waiting in (
+        "Mixpanel's hourly limit of queries is used up", "Mixpanel … answered 429 “61/60 queries running in the last hour”.",
+        "WebEngage was sent a batch of users and answered 429 “Too many”.", "The disk is full.")}
+    assert list(said_of.values()) == [f"{progress.HOURLY}.", f"{progress.HOURLY}.", f"{progress.MINUTE}.", "The disk is full."]
 
 
 def test_wishes_for_what_is_not_there_are_answered(desk: Desk, sandbox: Sandbox) -> None:

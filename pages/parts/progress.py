@@ -13,6 +13,7 @@ from sync.model import Run, RunState
 
 FAST, SLOW, IDLE = 2.0, 5.0, 3600.0  # seconds between looks: while something runs, while nothing does, never
 HOURLY = "Mixpanel's hourly limit of queries is used up"
+MINUTE = "WebEngage takes no more requests just now"
 LATE = 15.0  # seconds after which a queued run should have been begun
 
 
@@ -87,8 +88,10 @@ def _moving(run: Run, now: float) -> str:
 
 
 def _reason(waiting: str) -> str:
-    """Say the one wait everybody meets in few words; the run's timeline has what Mixpanel answered."""
-    return HOURLY if "last hour" in waiting or "hourly limit" in waiting else local(waiting).rstrip(".")
+    """Say the waits everybody meets in few words; the run's timeline has what was answered."""
+    if "last hour" in waiting or "hourly limit" in waiting:
+        return HOURLY
+    return MINUTE if "WebEngage" in waiting and "answered 429" in waiting else local(waiting).rstrip(".")
 
 
 def _speed(run: Run, here: Stand, now: float) -> str:
