@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.parts import frame, sync_cards, sync_dialogs
 from pages.parts.desk import open_service
-from pages.parts.wishes import asked, drop, go
+from pages.parts.wishes import asked, drop
 from sync.views import SyncView
 
 
@@ -26,13 +26,8 @@ def page() -> None:
         project = frame.chosen(service.projects())
         syncs = service.syncs(project.id if project else None)
     st.title("Syncs", anchor=False)
-    if syncs:
-        sync_cards.show(project.id if project else None, syncs)
-        dialogs(syncs)
-        return
-    st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
-    if st.button("Go to Cohorts", type="primary"):
-        go("cohorts")
+    sync_cards.show(project.id if project else None, len(syncs))
+    dialogs(syncs)
 
 
 frame.hold(page)

@@ -47,8 +47,11 @@ def test_every_tab_follows_a_run_through_a_restart(sandbox: Sandbox, data_dir: P
     with tab(browser) as list_tab, tab(browser) as sync_tab:
         with serving(data_dir, port) as url:
             visit(list_tab, f"{url}/cohorts?view={number}", "Members")
+            visit(sync_tab, f"{url}/syncs", "Syncs")
+            expect(sync_tab.get_by_text("Nothing is exported yet.")).to_be_visible()
             with service(data_dir) as here:
                 sync_id = here.export(None, number, Mode.DYNAMIC).sync_id
+            expect(badge(sync_tab, "Sending to WebEngage")).to_be_visible()
             visit(sync_tab, f"{url}/syncs?interval={sync_id}", "How often?")
             expect(list_tab.get_by_text(MOVING)).to_be_visible()
             expect(list_tab.get_by_text(PACED)).to_be_visible()

@@ -23,23 +23,19 @@ def show() -> None:
     with open_service() as service:
         project = frame.chosen(service.projects())
         project_id = project.id if project else None
-        syncs = service.syncs(project_id)
-        sync_id, state = _filters(syncs)
+        sync_id, state = _filters(service.syncs(project_id))
         total = service.count_runs(sync_id, state, project_id)
-    if not total:
-        st.info("No run yet. Every export and every refresh is listed here."
-                if not (sync_id or state) else "No run matches these filters.")
-        return
     offset = _offset(total)
-    progress.live(lambda: any(progress.busy(run) for run in _read(sync_id, state, offset, project_id)),
-                  lambda: rows(_read(sync_id, state, offset, project_id), {sync.id: sync for sync in syncs}))
+    progress.live(lambda: any(progress.busy(run) for run in _read(sync_id, state, offset, project_id)[0]),
+                  lambda: rows(*_read(sync_id, state, offset, project_id), filtered=bool(sync_id or state)))
 
 
 def _offset(total: int) -> int:
     pages = -(-total // PER_PAGE)
     page = min(st.pagination(pages, key="run_page", bind="query-params"), pages) if pages > 1 else 1
     last = min(page * PER_PAGE, total)
-    st.caption(f"{(page - 1) * PER_PAGE + 1:,} to {last:,} of {plural(total, 'run')}")
+    if total:
+        st.caption(f"{(page - 1) * PER_PAGE + 1:,} to {last:,} of {plural(total, 'run')}")
     return (page - 1) * PER_PAGE
 
 
@@ -62,17 +58,21 @@ def _first_page() -> None:
     st.session_state.pop("run_page", None)
 
 
-def _read(sync_id: int | None, state: RunState | None, offset: int, project_id: int | None) -> tuple[Run, ...]:
+def _read(sync_id: int | None, state: RunState | None, offset: int,
+          project_id: int | None) -> tuple[tuple[Run, ...], dict[int, str]]:
     with open_service() as service:
-        return service.runs(sync_id, state, PER_PAGE, offset, project_id)
+        names = {sync.id: sync.cohort_name for sync in service.syncs(project_id)}
+        return service.runs(sync_id, state, PER_PAGE, offset, project_id), names
 
 
-def rows(runs: tuple[Run, ...], syncs: dict[int, SyncView]) -> None:
+def rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
     """Show one page of the history; reads only."""
     for run in runs:
         with st.container(border=True, key=f"run-{run.id}"):
-            sync = syncs.get(run.sync_id)
-            _row(run, sync.cohort_name if sync else f"Sync {run.sync_id}")
+            _row(run, names.get(run.sync_id, f"Sync {run.sync_id}"))
+    if not runs:
+        st.info("No run matches these filters." if filtered else
+                "No run yet. Every export and every refresh is listed here.")
 
 
 def _row(run: Run, name: str) -> None:

@@ -19,27 +19,29 @@ LABELS = {Mode.ONE_TIME: ("One-time", ":material/looks_one:"), Mode.DYNAMIC: ("D
 Past = dict[int, tuple[Run, ...]]
 
 
-def show(project_id: int | None, syncs: tuple[SyncView, ...]) -> None:
-    """Show one page of the syncs, live."""
-    pages = -(-len(syncs) // PER_PAGE)
+def show(project_id: int | None, number: int) -> None:
+    """Show one page of the syncs, live; ``number`` is how many there are now."""
+    pages = -(-number // PER_PAGE)
     page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
-    ids = [sync.id for sync in syncs[(page - 1) * PER_PAGE : page * PER_PAGE]]
-    progress.live(lambda: any(progress.busy(sync.last_run) for sync in _read(project_id, ids)[0]),
-                  lambda: cards(project_id, ids))
+    progress.live(lambda: any(progress.busy(sync.last_run) for sync in _read(project_id, page)[0]),
+                  lambda: cards(*_read(project_id, page)))
 
 
-def _read(project_id: int | None, ids: list[int]) -> tuple[list[SyncView], Past]:
+def _read(project_id: int | None, page: int) -> tuple[tuple[SyncView, ...], Past]:
     with open_service() as service:
-        syncs = [sync for sync in service.syncs(project_id) if sync.id in ids]
+        syncs = service.syncs(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
         return syncs, {sync.id: service.runs(sync.id, RunState.SUCCEEDED, pictures.SPARK_RUNS) for sync in syncs}
 
 
-def cards(project_id: int | None, ids: list[int]) -> None:
+def cards(syncs: tuple[SyncView, ...], past: Past) -> None:
     """Show these syncs with what can be done about them; reads, and does only what a button says."""
-    syncs, past = _read(project_id, ids)
     for sync in syncs:
         with st.container(border=True, key=f"sync-{sync.id}"):
             _card(sync, past[sync.id])
+    if not syncs:
+        st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
+        if st.button("Go to Cohorts", type="primary"):
+            go("cohorts")
 
 
 def _card(sync: SyncView, past: tuple[Run, ...]) -> None:
