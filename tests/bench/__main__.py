@@ -1,0 +1,65 @@
+"""`make bench`: measure, print a table, write docs/benchmarks.md.
+
+Arguments: --members, --repeats, --latencies 50,200,800,2000, --seconds, --pages, --only refresh,ceiling,…
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import psutil
+
+from tests.bench.bench import ROOT, Row
+from tests.bench.benches import ahead, ceiling, fairness, refresh
+
+REPORT = ROOT / "docs" / "benchmarks.md"
+NOTES = ROOT / "docs" / "benchmarks.notes.md"
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--members", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--latencies", default="50,200,800,2000")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--pages", type=int, default=60)
+    parser.add_argument("--only", default="refresh,ahead,fairness,ceiling")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what was asked for."""
+    asked = options()
+    latencies = [int(one) for one in asked.latencies.split(",")]
+    benches: dict[str, Callable[[], Iterator[Row]]] = {
+        "refresh": lambda: refresh(asked.members, asked.repeats),
+        "ahead": lambda: ahead(asked.pages, 500),
+        "fairness": lambda: fairness(200),
+        "ceiling": lambda: ceiling(latencies, asked.seconds),
+    }
+    rows = []
+    for name in asked.only.split(","):
+        for row in benches[name]():
+            rows.append(row)
+            print(" | ".join(row), flush=True)
+    REPORT.write_text(_report(rows, " ".join(sys.argv[1:])), encoding="utf-8")
+    return 0
+
+
+def _report(rows: list[Row], arguments: str) -> str:
+    machine = (f"{platform.machine()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB, "
+               f"Python {platform.python_version()}, {platform.system()}")
+    lines = ["# Benchmarks", "", f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {machine}; "
+             f"arguments: {arguments or 'none'}. Written by `make bench`; ratios are against a script of requests and pandas "
+             "(`tests/bench/plain.py`) on the same sandbox in the same run.", "",
+             "| What | Measured | Asked for |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    return "\n".join(lines) + (NOTES.read_text(encoding="utf-8") if NOTES.exists() else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What the benches share: a connected folder, a measured process, a table."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import psutil
+
+from sync.model import Mode
+from sync.service import Service
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOK = 0.02  # seconds between looks at a process
+MEGABYTE = 2**20
+PLENTY = 1_000_000  # a limit that is not what is measured
+
+
+@dataclass
+class Cost:
+    """What a process took: seconds of wall clock, seconds of CPU, most megabytes."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    memory: float = 0.0
+    file: float = 0.0
+    """The most megabytes app.db had meanwhile."""
+
+
+def measured(*arguments: str, folder: Path | None = None) -> Cost:
+    """Run a Python process to its end and watch it."""
+    env = os.environ | {"COHORT_SYNC_LOG": "ERROR"} | ({"COHORT_SYNC_DATA": str(folder)} if folder else {})
+    began, cost = time.monotonic(), Cost()
+    process = psutil.Popen([sys.executable, *arguments], cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        try:
+            times = process.cpu_times()
+            cost.cpu, cost.memory = times.user + times.system, max(cost.memory, process.memory_info().rss / MEGABYTE)
+        except psutil.Error:
+            break
+        if folder:
+            cost.file = max(cost.file, (folder / "app.db").stat().st_size / MEGABYTE)
+        time.sleep(LOOK)
+    if process.wait():
+        raise RuntimeError(f"{arguments} failed")
+    cost.wall = time.monotonic() - began
+    return cost
+
+
+@dataclass
+class Desk:
+    """A sandbox and a data folder connected to it."""
+
+    sandbox: Sandbox
+    folder: Path
+    held: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, **options: Any) -> Self:
+        """Start a sandbox and connect to it."""
+        holder = TemporaryDirectory()
+        desk = cls(Sandbox.start(empty=True, queries_per_hour=PLENTY, **options), Path(holder.name), [holder])
+        with desk.service() as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, desk.sandbox.url)
+            service.connect_webengage(LICENSE, API_KEY, desk.sandbox.url)
+        return desk
+
+    def service(self) -> Service:
+        """The service on this folder."""
+        return Service.open({"COHORT_SYNC_DATA": str(self.folder)})
+
+    def export(self, cohort: int, mapping: tuple[tuple[str, str], ...] | None = None) -> int:
+        """Queue an export and tell its run."""
+        with self.service() as service:
+            return service.export(PROJECT, cohort, Mode.DYNAMIC, mapping=mapping).run_id
+
+    def carry(self, *arguments: str) -> Cost:
+        """Let a runner carry what is queued, and measure it."""
+        return measured("-m", "tests.bench.carrier", *arguments, folder=self.folder)
+
+    def close(self) -> None:
+        """Stop the sandbox and drop the folder."""
+        self.sandbox.stop()
+        self.held[0].cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+Row = tuple[str, str, str]
+"""What was measured, the figure, what was asked for."""

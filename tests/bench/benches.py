@@ -1,0 +1,127 @@
+"""The benches, one question each; figures are of this run on this machine."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from tests.bench.bench import PLENTY, ROOT, Cost, Desk, Row, measured
+from tests.sandbox.control import LICENSE, PROJECT, SECRET, USERNAME, Meter
+
+IDLE = "import time, sync.runner; time.sleep(1)"
+BULK = f"/v1/accounts/{LICENSE}/bulk-users"
+PACED = 490  # batches a minute
+
+
+def refresh(members: int, repeats: int) -> Iterator[Row]:
+    """A refresh of many members without news, and with a hundredth of them changed."""
+    with Desk.open(bulk_per_minute=PLENTY) as desk:
+        cohort = desk.sandbox.generate("Many", members)
+        idle = measured("-c", IDLE, folder=desk.folder)
+        desk.export(cohort, (("$email", "email"),))
+        first = desk.carry(str(PLENTY))
+        per_thousand = 1000 * (first.cpu - idle.cpu) / members
+        yield f"first export of {members:,}: CPU per 1,000 people, reading included", f"{per_thousand:.3f} s", "≤ 0.035 s"
+        plain = [measured("-m", "tests.bench.plain", desk.sandbox.url, str(cohort), str(PROJECT), USERNAME, SECRET)
+                 for _ in range(repeats)]
+        calm = [_again(desk) for _ in range(repeats)]
+        yield from _against(members, calm, plain, idle)
+        desk.sandbox.churn(cohort, 0.01)
+        before = desk.sandbox.meter().requests[BULK]
+        changed = _again(desk)
+        yield f"1 % churn of {members:,}: writes", f"{desk.sandbox.meter().requests[BULK] - before}", "(2 % of people) / 25"
+        yield "1 % churn: CPU against the plain script", f"{changed.cpu / _cpu(plain):.2f} ×", ""
+        yield "largest database file", f"{max(one.file for one in (first, changed, *calm)):.0f} MB", "≤ 120 MB"
+        yield "database file afterwards", f"{(desk.folder / 'app.db').stat().st_size / 2**20:.0f} MB", "smaller"
+
+
+def _again(desk: Desk) -> Cost:
+    with desk.service() as service:
+        service.sync_now(1)
+    return desk.carry(str(PLENTY))
+
+
+def _cpu(costs: list[Cost]) -> float:
+    return statistics.median(one.cpu for one in costs)
+
+
+def _against(members: int, calm: list[Cost], plain: list[Cost], idle: Cost) -> Iterator[Row]:
+    yield (f"no-change refresh of {members:,}: CPU against the plain script",
+           f"{_cpu(calm) / _cpu(plain):.2f} × ({_cpu(calm):.1f} s of {_cpu(plain):.1f} s)", "≤ 0.40 ×")
+    yield "no-change refresh: memory over an idle runner", f"{max(one.memory for one in calm) - idle.memory:.0f} MB", "≤ 64 MB"
+    yield "plain script: memory", f"{max(one.memory for one in plain):.0f} MB", ""
+
+
+def ceiling(latencies: list[int], seconds: float) -> Iterator[Row]:
+    """How near to the paced rate delivery comes, at several latencies."""
+    for latency in latencies:
+        with Desk.open(latency=latency) as desk:
+            rate, meter = _rate(desk, seconds, runners=1)
+            wanted = 0.95 if latency >= 2000 else 0.98
+            yield f"delivery at {latency} ms: share of {PACED} a minute", f"{rate:.3f}, {_refused(meter)}", f"≥ {wanted}, no 429"
+    with Desk.open(latency=latencies[0]) as desk:
+        rate, meter = _rate(desk, seconds, runners=2)
+        yield f"two runners, one account, {latencies[0]} ms", f"{rate:.3f}, {_refused(meter)}", "≥ 0.98, no 429"
+
+
+def _refused(meter: Meter) -> str:
+    return f"{meter.refused.get('webengage', 0)} × 429, {meter.bulk_in_a_minute[LICENSE]} in the fullest minute"
+
+
+def _rate(desk: Desk, seconds: float, runners: int) -> tuple[float, Meter]:
+    """Deliver for a while and count what arrived between two moments well inside."""
+    for number in range(runners):
+        desk.export(desk.sandbox.generate(f"Part {number}", int(PACED / 60 * 25 * (seconds + 30) / runners), seed=number))
+    command = [sys.executable, "-m", "sync.runner"]
+    env = {"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""}
+    processes = [subprocess.Popen(command, cwd=ROOT, env=env) for _ in range(runners)]
+    try:
+        while desk.sandbox.meter().requests.get(BULK, 0) < PACED / 12:
+            time.sleep(0.1)
+        began, before = time.monotonic(), desk.sandbox.meter().requests[BULK]
+        time.sleep(seconds)
+        meter = desk.sandbox.meter()
+        return (meter.requests[BULK] - before) / ((time.monotonic() - began) * PACED / 60), meter
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def ahead(pages: int, latency: int) -> Iterator[Row]:
+    """How much reading ahead saves at a slow Mixpanel."""
+    with Desk.open(latency=latency, bulk_per_minute=PLENTY) as desk:
+        cohort = desk.sandbox.generate("Slow", pages * 1000)
+        desk.export(cohort)
+        desk.carry(str(PLENTY))
+        cost = _again(desk)
+        meter = desk.sandbox.meter()
+        share = cost.wall / (pages * latency / 1000)
+        yield f"{pages} pages at {latency} ms: time against one by one", f"{share:.2f} ×", "about a quarter"
+        yield "queries at once, at most", f"{max(meter.queries_at_once.values())}", "≤ 4"
+
+
+def fairness(latency: int) -> Iterator[Row]:
+    """How long a small cohort waits behind a large one of the same account."""
+    with Desk.open(latency=latency) as desk:
+        desk.export(desk.sandbox.generate("Large", 40_000))
+        process = subprocess.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT,
+                                   env={"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""})
+        try:
+            time.sleep(10)
+            began, small = time.monotonic(), desk.export(desk.sandbox.generate("Small", 100, seed=3))
+            while not _over(desk, small):
+                time.sleep(0.2)
+            yield "a cohort of 100 behind one of 40,000: done after", f"{time.monotonic() - began:.1f} s", "< 60 s"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _over(desk: Desk, run_id: int) -> bool:
+    with desk.service() as service:
+        return service.run(run_id).state.over
