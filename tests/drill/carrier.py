@@ -6,6 +6,7 @@ a file may have).
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ A_MINUTE = 30_000  # the sandbox's limit is raised too; rounds about the limit k
 
 def main() -> None:
     """Work until a signal, or once."""
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)  # a runner that hangs says where
     disk = int(os.environ.get("DRILL_DISK", "0"))
     if disk:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -125,7 +125,7 @@ class Round:
     def _carrier(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         env = {**os.environ, **self.env, "DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL", **more}
         return subprocess.Popen([sys.executable, "-m", "tests.drill.carrier", *arguments], cwd=ROOT, env=env,
-                                stderr=subprocess.DEVNULL)
+                                stderr=subprocess.PIPE)
 
     def _until(self, phase: str) -> None:
         """Wait until the run is in a phase, then a little longer."""
@@ -300,6 +300,12 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(60)
     except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(1.0)
         process.kill()
+        said = process.stderr.read().decode() if process.stderr else ""
+        raise Broken(f"a runner did not end within a minute:\n{said}") from None
+    finally:
         process.wait()
-        raise Broken("a runner did not end within a minute") from None
+        if process.stderr:
+            process.stderr.close()
