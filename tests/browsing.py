@@ -70,7 +70,7 @@ def succeeded(data_dir: Path) -> Callable[[], bool]:
 
 @contextmanager
 def tab(browser: Browser, **options: Any) -> Iterator[Page]:
-    """A page in a context of its own, in Berlin; it may speak to this machine only."""
+    """A page in a context of its own, in Berlin; it may speak to this machine only, and show no exception."""
     context = browser.new_context(**{"viewport": DESK, "timezone_id": "Europe/Berlin", "locale": "en-GB"} | options)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -79,6 +79,7 @@ def tab(browser: Browser, **options: Any) -> Iterator[Page]:
     try:
         yield page
         assert not abroad
+        assert not page.get_by_test_id("stException").count()
     finally:
         context.close()
 
@@ -98,6 +99,7 @@ def visit(page: Page, url: str, title: str) -> None:
     page.goto(url)
     expect(page.get_by_role("heading", name=title, exact=True).first).to_be_visible()
     at_rest(page)
+    assert not page.get_by_test_id("stException").count()
 
 
 def choose(page: Page, label: str, option: str) -> None:

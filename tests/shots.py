@@ -28,7 +28,7 @@ WAYS = {"light": {"color_scheme": "light", "viewport": {"width": 1280, "height":
 POWER, TRIAL, LAPSING, CRM, WEEKLY = ("Power Users", "Trial Ending Soon", "Lapsing Subscribers", "Imported CRM Contacts",
                                       "Weekly Listeners")
 PATIENCE = 240.0
-COLOURS = 200
+COLOURS = 255
 
 
 @contextlib.contextmanager
@@ -76,10 +76,10 @@ def history(sandbox: Sandbox, here: Service) -> int:
 
 def shoot(browser: Browser, url: str, run_id: int, numbers: dict[str, int]) -> None:
     """Make every picture, in every way of looking."""
-    addresses = {"cohorts": "/cohorts?sort=Most+people", "export": f"/cohorts?export={numbers['Cart Abandoners']}",
-                 "syncs": "/syncs", "run": f"/runs?run={run_id}", "runs": "/runs",
+    addresses = {"export": f"/cohorts?export={numbers['Cart Abandoners']}", "syncs": "/syncs",
+                 "run": f"/runs?run={run_id}", "runs": "/runs",
                  "preview": f"/cohorts?view={numbers['Family Plan Prospects']}", "integrations": "/integrations",
-                 "connect": "/integrations?setup=webengage"}
+                 "connect": "/integrations?setup=webengage", "cohorts": "/cohorts?sort=Most+people"}
     for way, options in WAYS.items():
         context = browser.new_context(**options, timezone_id="Europe/Berlin", locale="en-GB")
         page = context.new_page()
@@ -97,7 +97,7 @@ def keep(png: bytes, file: Path) -> None:
 
 def _drawn(page: Page) -> None:
     at_rest(page)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(2600)  # two looks, so that a run under way shows its pace
     at_rest(page)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
@@ -174,6 +175,9 @@ def test_a_wrong_attribute_is_said_while_typing(sandbox: Sandbox, data_dir: Path
             assert_no_traceback(page)
         box(dialog, "Attribute in WebEngage").fill("Power Users")
         expect(dialog.get_by_role("button", name="Start Sync")).to_be_enabled()
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+        expect(page).to_have_url(re.compile(r"/cohorts$"))
 
 
 def assert_no_traceback(page: Page) -> None:

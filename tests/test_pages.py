@@ -187,6 +187,22 @@ def test_secrets_are_not_on_the_page(desk: Desk, sandbox: Sandbox) -> None:
     assert [box.value for box in app.text_input if box.label == "API key"] == [""]
 
 
+def test_a_connection_is_checked_again(desk: Desk, sandbox: Sandbox) -> None:
+    """Check again says that the other side accepts the key, or names the setting it does not; nothing is lost."""
+    connect(desk.data_dir, sandbox)
+    app = desk.page("integrations")
+    app.button(key="account-check").click().run()
+    assert app.success[0].value == words.escape("WebEngage accepts the API key.")
+    app.button(key="project-42-check").click().run()
+    assert app.success[0].value == words.escape("Mixpanel accepts the service account.")
+    sandbox.fault("status", api="webengage", code=401)
+    app.button(key="account-check").click().run()
+    assert "check the API key" in app.error[0].value
+    app.button(key="account-replace").click().run()
+    assert [box.value for box in app.text_input] == ["", "sandbox1"]
+    assert app.selectbox(key="setup-data_center").value == sandbox.url
+
+
 def test_when_mixpanel_is_away_the_last_list_is_shown(desk: Desk, sandbox: Sandbox) -> None:
     """A list that cannot be read anew is shown as it was, with the reason."""
     sandbox.add_cohort("Kept in mind", [member("a")])

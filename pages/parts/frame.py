@@ -16,7 +16,7 @@ from sync.views import Health, ProjectView
 PROJECT, INSIDE = "project", "_frame"
 HEALTH_SECONDS = 5.0
 NOT_RUNNING = "The runner is not working, so nothing is exported. Start it in the project's folder:"
-START = "python -m sync.runner"
+START = ".venv/bin/python -m sync.runner"
 
 
 def main() -> None:
