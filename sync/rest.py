@@ -24,6 +24,7 @@ from requests.hooks import default_hooks
 from requests.utils import get_environ_proxies
 
 from sync.errors import Report, Wait
+from sync.redaction import redacted
 
 CONNECT_SECONDS = 10.0  # to reach a host; longer means it is not there
 BODY_MAX = 64 * 2**20  # bytes; a page of 40,000 members with every property is smaller
@@ -33,9 +34,7 @@ PROBLEM_MAX = 200  # characters of an API's own words that are shown or stored
 AGENT = "cohort-sync"
 POOL = 24  # connections kept open; as many as requests in flight
 
-_ADDRESS = re.compile(r"[^\s@<>\"'=:,;]+@[^\s@<>\"',;]+\.\w+")
 _TAGS = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_SECRET_LIKE = re.compile(r"\b(?:Basic|Bearer)\s+\S+|[A-Za-z0-9+/=_-]{40,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ def _said(body: object) -> str:
 def scrubbed(text: str) -> str:
     """Take out what could be an e-mail address, a key or an invisible character, and cut."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    plain = _SECRET_LIKE.sub("…", _ADDRESS.sub("…@…", " ".join(plain.split())))
+    plain = redacted(" ".join(plain.split()))
     return plain if len(plain) <= PROBLEM_MAX else plain[: PROBLEM_MAX - 1] + "…"
 
 

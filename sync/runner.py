@@ -22,6 +22,7 @@ import schedule
 from sync.errors import CohortSyncError, Refused
 from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
+from sync.redaction import guard_logs
 from sync.service import Service, data_folder
 from sync.store import Store
 from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
@@ -156,6 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="carry what is due or queued, then end")
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=os.environ.get("COHORT_SYNC_LOG", "INFO"), format="%(asctime)s %(levelname)s %(message)s")
+    guard_logs()
     try:
         runner = Runner(os.environ)
         for sign in (signal.SIGTERM, signal.SIGINT):

@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from sync.errors import Vaultless
+from sync.redaction import hide
 
 KEY_VARIABLE = "COHORT_SYNC_KEY"
 KEY_FILE = "secret.key"
@@ -39,11 +40,14 @@ class Vault:
 
     def seal(self, text: str) -> str:
         """Encrypt a text."""
+        hide(text)
         return self._fernet.encrypt(text.encode()).decode()
 
     def open_sealed(self, sealed: str) -> str:
         """Decrypt a text; Vaultless when another key sealed it."""
-        return self._opened(sealed.encode()).decode()
+        text = self._opened(sealed.encode()).decode()
+        hide(text)
+        return text
 
     def seal_bytes(self, content: bytes) -> bytes:
         """Encrypt bytes; a Fernet token without its base64, which would cost a third more space."""

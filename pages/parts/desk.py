@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from pages.parts.door import person
+from sync.redaction import guard_logs
 from sync.service import Service
 
 
 def open_service() -> Service:
     """Open the service for one look or one click, in the name of whoever sits here."""
+    guard_logs("streamlit")
     return Service.open(os.environ, person())

@@ -7,6 +7,7 @@ from sync.access import Grade, needs
 from sync.errors import FixSettings, Refused
 from sync.mixpanel import Mixpanel
 from sync.model import Account, Project, Role
+from sync.redaction import hide
 from sync.service.base import ASK_SECONDS, Base
 from sync.store.connections import SealedAccount, SealedProject
 from sync.views import AccountView, ProjectView, SyncView
@@ -40,6 +41,7 @@ class Connecting(Base):
         username, secret, region = username.strip(), secret.strip(), region.strip()
         if not username or not secret:
             raise Refused("Enter the service account's username and secret.", "secret" if username else "username")
+        hide(secret)
         mixpanel.base_url(region)
         checked = Mixpanel(Project(project_id, "", username, secret, region), timeout=ASK_SECONDS).check()
         if checked.role is Role.BELOW:
@@ -66,6 +68,7 @@ class Connecting(Base):
     def connect_webengage(self, license_code: str, api_key: str, data_center: str) -> AccountView:
         """Check an API key with WebEngage, without writing anything there, and store it."""
         account = Account(webengage.license_of(license_code), api_key.strip(), data_center.strip())
+        hide(account.api_key)
         if not account.api_key:
             raise Refused("Enter the API key.", "api_key")
         WebEngage(account).check()

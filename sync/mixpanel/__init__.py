@@ -10,32 +10,16 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any
-
-import msgspec
-import orjson
+from typing import Any
 
 from sync.errors import FixSettings, Refused, Report, SessionExpired, Wait
-from sync.model import (
-    DEVICE_PREFIX,
-    USER_ID_MAX,
-    Cohort,
-    Columns,
-    Fate,
-    Member,
-    Page,
-    Project,
-    Role,
-    classify,
-)
-from sync.model import MISSING_VALUES as MISSING
-from sync.rest import Reply, Rest, loopback, parsed, problem, retry_after, scrubbed
+from sync.mixpanel.pages import columns_of, page_of, query_form
+from sync.model import Cohort, Columns, Page, Project, Role
+from sync.rest import Reply, Rest, loopback, parsed, problem, retry_after
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
 QUERY_SECONDS = 500.0  # Mixpanel's own deadline is 488 s (its SDK); giving up earlier wastes a counted query
 APP_SECONDS = 130.0  # the App API's deadline is about 120 s (its SDK)
-PAGE_SIZE = 1000  # the documented size, for a reply that does not name its own
 NARROW = "$last_seen"  # one short property asked for when none is mapped: the reply shrinks to a fifth
 ADMINS = ("owner", "admin")  # roles that may change a project's settings (Mixpanel docs, "Roles and permissions")
 BELOW_ADMIN = ("analyst", "consumer", "member", "viewer")
@@ -51,61 +35,6 @@ class Checked:
     role: Role
     note: str
     seen: bool
-
-
-class _Row(msgspec.Struct, gc=False):
-    """One result as it arrives; everything we do not need is skipped while parsing."""
-
-    id: int | float | str | None = msgspec.field(name="$distinct_id", default=None)
-    properties: dict[str, Any] | None = msgspec.field(name="$properties", default=None)
-
-
-class _Head(msgspec.Struct, gc=False):
-    """A reply of /engage, but for its results."""
-
-    page: int | None = None
-    page_size: int | None = None
-    session_id: str | None = None
-    total: int | None = None
-    status: str | None = None
-    error: str | None = None
-    results: Any = None
-
-
-class _Answer(_Head, gc=False):
-    """A reply whose members are wanted one by one."""
-
-    results: list[_Row] | None = None
-
-
-_DECODER: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Answer)
-
-
-class Narrow:
-    """Two decoders of the same page: one for plain members only, checked while parsing, and one for everybody.
-
-    Both keep the named properties as raw JSON and skip everything else.
-    """
-
-    def __init__(self, properties: tuple[str, ...]) -> None:
-        """Read these properties."""
-        null = msgspec.Raw(b"null")
-        profile = msgspec.defstruct("_Profile", gc=False, fields=[
-            (f"p{at}", msgspec.Raw, msgspec.field(name=name, default=null)) for at, name in enumerate(properties)])
-        plain_id = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_MAX)]
-        self.plain = _page_decoder((plain_id, msgspec.field(name="$distinct_id")),
-                                   (profile, msgspec.field(name="$properties")))
-        self.any = _page_decoder((int | float | str | None, msgspec.field(name="$distinct_id", default=None)),
-                                 (profile | None, msgspec.field(name="$properties", default=None)))
-
-
-def _page_decoder(user_id: tuple[Any, Any], properties: tuple[Any, Any]) -> msgspec.json.Decoder[_Head]:
-    row = msgspec.defstruct("_NarrowRow", [("id", *user_id), ("properties", *properties)], gc=False)
-    results = [("results", list[row] | None, None)]  # type: ignore[valid-type]
-    return msgspec.json.Decoder(msgspec.defstruct("_NarrowAnswer", results, bases=(_Head,), gc=False))
-
-
-_narrow = lru_cache(maxsize=16)(Narrow)
 
 
 def base_url(region: str) -> str:
@@ -144,20 +73,17 @@ class Mixpanel:
         ``all_users`` False asks for members with a profile only. ``trimmed`` asks for the named
         properties and nothing else. Values come in the order of ``properties``, None where missing.
         """
-        form = _form(cohort_id, number, session_id, all_users, (properties or (NARROW,)) if trimmed else None)
+        form = query_form(cohort_id, number, session_id, all_users, (properties or (NARROW,)) if trimmed else None)
         what = f"page {number} of cohort {cohort_id}"
-        answer = _decoded(self._ask("POST", "/api/query/engage", what, form, number), what, number, _DECODER)
+        reply = self._ask("POST", "/api/query/engage", what, form, number)
         # Asked for members with a profile, an empty object is a profile without the properties we named.
-        bare_counts = trimmed and not all_users
-        members = tuple(_member(row, properties, bare_counts) for row in answer.results)
-        size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(members))
-        return Page(number, size, answer.session_id, answer.total, members)
+        return page_of(reply, what, number, properties, bare_counts=trimmed and not all_users)
 
     def columns(self, cohort_id: int, number: int, session_id: str | None, properties: tuple[str, ...]) -> Columns:
         """Read one page of the members with a profile, side by side: what a run needs, at a fifth of the cost."""
-        form = _form(cohort_id, number, session_id, all_users=False, wanted=properties or (NARROW,))
+        form = query_form(cohort_id, number, session_id, all_users=False, wanted=properties or (NARROW,))
         what = f"page {number} of cohort {cohort_id}"
-        return _columns(self._ask("POST", "/api/query/engage", what, form, number), what, number, properties)
+        return columns_of(self._ask("POST", "/api/query/engage", what, form, number), what, number, properties)
 
     def properties(self) -> tuple[str, ...]:
         """Name the profile properties of the project, the most used first; counts as one query."""
@@ -250,120 +176,6 @@ def _json(reply: Reply, what: str) -> Any:
         return parsed(reply)
     except Report as garbled:
         raise Wait(f"Mixpanel was asked for {what}, but {garbled}.") from None
-
-
-def _form(cohort_id: int, number: int, session_id: str | None, all_users: bool,
-          wanted: tuple[str, ...] | None) -> dict[str, str]:
-    """The body of a query; identical on every page of a session (Mixpanel docs), ``include_all_users`` explicit."""
-    form = {"filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
-            "include_all_users": "true" if all_users else "false"}
-    if wanted is not None:
-        form["output_properties"] = orjson.dumps(list(wanted)).decode()
-    return form | {"page": str(number), "session_id": session_id or ""} if number else form
-
-
-def _columns(reply: Reply, what: str, number: int, properties: tuple[str, ...]) -> Columns:
-    """Split a page: those who go, and the others with their fate. Most pages are plain throughout."""
-    narrow = _narrow(properties)
-    others: list[Member] = []
-    try:
-        answer = _sound(narrow.plain.decode(reply.body), what, number)
-        going = answer.results
-        ids = [row.id for row in going]
-        if not _plainly_named(ids):
-            going, others = _sorted_out(going)
-            ids = [row.id for row in going]
-    except msgspec.MsgspecError:
-        answer = _decoded(reply, what, number, narrow.any)
-        going, others = _sorted_out(answer.results)
-        ids = [row.id for row in going]
-    values = _raw_values(going, len(properties), b'"<' in reply.body) if properties else []
-    size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(answer.results))
-    return Columns(number, size, answer.session_id, answer.total, len(answer.results), ids, values, others)
-
-
-def _plainly_named(ids: list[str]) -> bool:
-    """Whether no id can be a device's or blank, told by the first letters."""
-    return not any(letter == DEVICE_PREFIX[0] or letter.isspace() for letter in {user_id[0] for user_id in ids})
-
-
-def _sorted_out(rows: list[Any]) -> tuple[list[Any], list[Member]]:
-    """Who goes, and who does not and why; ids become text."""
-    going, others = [], []
-    for row in rows:
-        row.id = _text(row.id)
-        fate = classify(row.id, row.properties is not None)
-        if fate is Fate.IDENTIFIED:
-            going.append(row)
-        else:
-            others.append(Member(row.id, fate))
-    return going, others
-
-
-def _raw_values(rows: list[Any], count: int, doubtful: bool) -> list[bytes]:
-    """Each one's mapped values as a JSON array; the literal strings that mean missing become null."""
-    if count == 1:
-        values = [b"[%b]" % row.properties.p0 for row in rows]
-    else:
-        names = [f"p{at}" for at in range(count)]
-        values = [b"[" + b",".join(bytes(getattr(row.properties, name)) for name in names) + b"]" for row in rows]
-    if doubtful:
-        for missing in MISSING:
-            quoted = orjson.dumps(missing)
-            values = [one.replace(quoted, b"null") if quoted in one else one for one in values]
-    return values
-
-
-def _decoded(reply: Reply, what: str, number: int, decoder: msgspec.json.Decoder[_Head]) -> _Head:
-    """Read a page and refuse whatever an incomplete, failed or mixed-up answer looks like."""
-    try:
-        answer = decoder.decode(reply.body)
-    except msgspec.ValidationError:
-        raise Report(f"Mixpanel was asked for {what} and sent something else ({problem(reply)}).") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Wait(f"Mixpanel was asked for {what} and sent an answer that is garbled or cut off.") from None
-    return _sound(answer, what, number)
-
-
-def _sound(answer: _Head, what: str, number: int) -> _Head:
-    odd = _oddity(answer, number)
-    if odd:
-        raise Report(f"Mixpanel was asked for {what} and {odd}; nothing was changed.")
-    return answer
-
-
-def _oddity(answer: _Head, number: int) -> str | None:
-    if answer.error is not None or answer.status not in (None, "ok"):
-        return f"answered 200, but with an error: {scrubbed(str(answer.error or answer.status))}"
-    if answer.results is None:
-        return "sent no results"
-    if answer.page not in (None, number):
-        return f"sent page {answer.page}"
-    if (answer.page_size is not None and answer.page_size < 1) or (answer.total is not None and answer.total < 0):
-        return "sent impossible numbers"
-    return None
-
-
-def _member(row: _Row, properties: tuple[str, ...], bare_counts: bool) -> Member:
-    user_id = _text(row.id)
-    fate = classify(user_id, bool(row.properties) or (bare_counts and row.properties is not None))
-    if not properties or fate is not Fate.IDENTIFIED:
-        return Member(user_id, fate)
-    given = row.properties or {}
-    return Member(user_id, fate, tuple(_value(given.get(name)) for name in properties))
-
-
-def _text(user_id: float | str | None) -> str:
-    """An id as text, exactly as given; Mixpanel's schema has integers, life has strings."""
-    if isinstance(user_id, str):
-        return user_id
-    if isinstance(user_id, float) and user_id.is_integer():
-        return str(int(user_id))
-    return "" if user_id is None else str(user_id)
-
-
-def _value(value: object) -> object:
-    return None if isinstance(value, str) and value in MISSING else value
 
 
 def _cohort(row: Mapping[str, Any]) -> Cohort:
