@@ -1,0 +1,121 @@
+"""No secret and no profile value where it does not belong: planted markers are looked for everywhere."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import zstandard
+from playwright.sync_api import Browser
+
+from sync.model import Mode
+from sync.redaction import Redacting, guard_logs, hide, redacted
+from sync.service import Service
+from tests.browsing import tab, visit
+from tests.conftest import StreamlitServer
+from tests.sandbox.control import Sandbox, member
+
+SECRET, KEY = "marker-secret-5eC", "marker-key-9kQ"
+MARK = "marker.person"  # begins every planted e-mail address
+PROJECT = 77
+
+
+@pytest.fixture
+def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
+    """A project and an account with marked secrets, and a cohort with marked addresses, exported with faults."""
+    sandbox.add_project(PROJECT, "Marked", username="marked.mp-service-account", secret=SECRET, role="admin")
+    sandbox.add_account("marked", KEY)
+    people = [member(f"p-{number}", **{"$email": f"{MARK}{number}@example.com"}) for number in range(60)]
+    cohort = sandbox.add_cohort("Marked", people, project=PROJECT)
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        service.connect_mixpanel(PROJECT, "marked.mp-service-account", SECRET, sandbox.url)
+        service.connect_webengage("marked", KEY, sandbox.url)
+        service.preview(PROJECT, cohort)
+        service.export(PROJECT, cohort, Mode.DYNAMIC, mapping=(("$email", "email"),))
+        yield service
+
+
+def everything_stored(folder: Path) -> bytes:
+    """Every byte of the files, and every packed value of every table unpacked."""
+    found = [path.read_bytes() for path in folder.iterdir() if path.name != "secret.key"]
+    with closing(sqlite3.connect(folder / "app.db")) as db:
+        for [table] in db.execute("select name from sqlite_master where type = 'table'").fetchall():
+            found += [_opened(value) for row in db.execute(f"select * from {table}") for value in row]
+    return b"\n".join(found)
+
+
+def _opened(value: object) -> bytes:
+    if isinstance(value, bytes):
+        try:
+            return zstandard.decompress(value)
+        except zstandard.ZstdError:
+            return value
+    return str(value).encode()
+
+
+def test_markers_are_in_no_log_and_no_table(planted: Service, sandbox: Sandbox, data_dir: Path,
+                                            tmp_path: Path) -> None:
+    """With debug logging and faults that quote people back at us, log and database stay clean, also half-way."""
+    sandbox.fault("status", api="webengage", path="bulk", code=500, after=1, times=2,
+                  body={"response": {"message": f"cannot store {MARK}1@example.com with {KEY}", "status": "error"}})
+    sandbox.fault("status", api="webengage", path="bulk", code=400, after=2, times=1,
+                  body=f"<html><p>{MARK}2@example.com Bearer {KEY}</p></html>")
+    with (tmp_path / "log").open("wb") as log:
+        process = _runner(data_dir, log)
+        assert process.wait(90) == 0
+    said = (tmp_path / "log").read_bytes()
+    stored = everything_stored(data_dir)
+    assert b"bulk-users" in said and b"p-1" in stored  # debug logging is on, and the tables were really opened
+    for marker in (SECRET, KEY, MARK):
+        assert marker.encode() not in said
+        assert marker.encode() not in stored
+
+
+def _runner(folder: Path, log: io.BufferedWriter) -> subprocess.Popen[bytes]:
+    env = os.environ | {"COHORT_SYNC_DATA": str(folder), "COHORT_SYNC_LOG": "DEBUG"}
+    return subprocess.Popen([sys.executable, "-m", "sync.runner", "--once"], env=env, stderr=log, stdout=log)
+
+
+def test_markers_are_in_no_page(planted: Service, data_dir: Path, streamlit_server: StreamlitServer,
+                                browser: Browser) -> None:
+    """Integrations and the run's page hold neither secret nor address."""
+    server = streamlit_server(data_dir)
+    with tab(browser) as page:
+        for place, title in (("integrations", "Integrations"), ("runs", "Runs")):
+            visit(page, f"{server}/{place}", title)
+            assert not [marker for marker in (SECRET, KEY, MARK) if marker in page.content()]
+
+
+def test_a_traceback_is_redacted_too() -> None:
+    """What an exception says passes the same filter as every other line, whoever logs it."""
+    hide("sesame-open")
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        guard_logs()
+        guard_logs()
+        try:
+            raise ValueError("ann@example.com came with sesame-open and Bearer abcdef")
+        except ValueError:
+            logging.getLogger("urllib3").exception("request failed")
+    finally:
+        root.removeHandler(handler)
+    assert isinstance(handler.formatter, Redacting)
+    assert "ValueError" in stream.getvalue()
+    assert not [word for word in ("ann@", "sesame", "abcdef") if word in stream.getvalue()]
+
+
+def test_plain_words_are_left_alone() -> None:
+    """Cohort names, numbers and paths stay readable."""
+    text = "run 7: Mixpanel - Power Users, 8,729 members, /v1/accounts/in~58adbca1/bulk-users 200"
+    assert redacted(text) == text
