@@ -25,7 +25,8 @@ from tests.browsing import (
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
 
-NASTY = 'VIP Wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww <img src="x" onerror="alert(1)"> **bold** :rocket: $x^2$ [a](http://127.0.0.1/) `c`'
+NASTY = (f'VIP W{"w" * 48} <img src="x" onerror="alert(1)"> **bold** :rocket: $x^2$ '
+         "[a](http://127.0.0.1/) `c`")
 LABELS = {"cohorts": "Cohorts", "integrations": "Integrations", "syncs": "Syncs", "runs": "Runs"}
 Furniture = tuple[Furnished, str]
 
