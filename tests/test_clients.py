@@ -1,0 +1,251 @@
+"""Both clients against the sandbox: every answer becomes a value or the error that says who must act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sync import mixpanel, webengage
+from sync.errors import ApiError, BadBatch, FixSettings, Refused, Report, SessionExpired, Wait
+from sync.mixpanel import Mixpanel
+from sync.mixpanel.pages import query_form
+from sync.model import Account, Change, Fate, Kind, Project, Role
+from sync.rest import Rest
+from sync.webengage import WebEngage, payload
+from tests.sandbox.control import (
+    ANALYST_SECRET,
+    ANALYST_USERNAME,
+    API_KEY,
+    BLIND_SECRET,
+    BLIND_USERNAME,
+    LICENSE,
+    PROJECT,
+    SECRET,
+    USERNAME,
+    Sandbox,
+    anonymous,
+    member,
+)
+
+ENGAGE, BULK = "/api/query/engage", "bulk-users"
+BODY = payload("Fans", [Change("a", Kind.ENTER)], ())
+
+
+@pytest.fixture
+def asker(sandbox: Sandbox) -> Mixpanel:
+    """The sandbox's project."""
+    return Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url), timeout=5.0)
+
+
+@pytest.fixture
+def teller(sandbox: Sandbox) -> WebEngage:
+    """The sandbox's account."""
+    return WebEngage(Account(LICENSE, API_KEY, sandbox.url))
+
+
+def fates(asker: Mixpanel, cohort: int, **asked: bool) -> dict[str, Fate]:
+    """Who is on page 0, and what becomes of them."""
+    page = asker.page(cohort, 0, None, properties=(), **{"all_users": True, "trimmed": False, **asked})
+    return {one.id: one.fate for one in page.members}
+
+
+@pytest.mark.parametrize("shape", ["missing", "null", "empty"])
+def test_every_shape_of_no_profile_is_anonymous(asker: Mixpanel, sandbox: Sandbox, shape: str) -> None:
+    """Missing, null or empty properties mean the same: nobody Mixpanel knows."""
+    sandbox.settings(bare_shape=shape)
+    cohort = sandbox.add_cohort("Fans", [member("a"), anonymous("b"), member("$device:c")])
+    assert fates(asker, cohort) == {"a": Fate.IDENTIFIED, "b": Fate.NO_PROFILE, "$device:c": Fate.DEVICE_ONLY}
+
+
+def test_a_run_asks_for_profiles_explicitly_and_for_nothing_else(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """`include_all_users` is always said, and without a mapped property only a short one is asked for."""
+    cohort = sandbox.add_cohort("Fans", [member("a"), anonymous("b")])
+    page = asker.columns(cohort, 0, None, ())
+    assert (page.ids, page.values, page.others, page.total) == (["a"], [], [], 1)
+    first, later = (query_form(7, number, "s", all_users=False, wanted=("$last_seen",)) for number in (0, 3))
+    assert first["include_all_users"] == "false" and first["output_properties"] == '["$last_seen"]'
+    assert later == first | {"page": "3", "session_id": "s"}
+
+
+def test_mapped_values_come_in_order_and_missing_ones_are_null(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """The literal strings Mixpanel writes for missing values are missing."""
+    people = [member("a", **{"x": "<null>", "y": 1}), member("b", **{"y": "ü"}), member("c", **{"x": "<undefined>", "y": [1]})]
+    cohort = sandbox.add_cohort("Fans", people)
+    page = asker.columns(cohort, 0, None, ("x", "y"))
+    assert page.values == [b"[null,1]", '[null,"ü"]'.encode(), b"[null,[1]]"]
+
+
+def test_ids_come_as_text_exactly_as_given(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """Integers become text; spaces, unicode and case stay; the impossible ones are set apart with their reason."""
+    people = [member(4), member(" Zoë "), member("x" * 101), member("   ")]
+    cohort = sandbox.add_cohort("Fans", people)
+    sandbox.fault("integer_ids")
+    page = asker.columns(cohort, 0, None, ())
+    assert page.ids == ["4", " Zoë "]
+    assert [one.fate for one in page.others] == [Fate.LONG_ID, Fate.EMPTY_ID]
+
+
+def test_pages_follow_their_session(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """A cohort that changes meanwhile is read as it was when page 0 was asked for."""
+    sandbox.settings(page_size=10)
+    cohort = sandbox.add_cohort("Fans", [member(f"p{number}") for number in range(25)])
+    first = asker.columns(cohort, 0, None, ())
+    sandbox.set_members(cohort, [member("late")])
+    rest = [asker.columns(cohort, number, first.session_id, ()) for number in (1, 2)]
+    assert (first.size, first.total) == (10, 25)
+    assert {one for page in (first, *rest) for one in page.ids} == {f"p{number}" for number in range(25)}
+
+
+MIXPANEL_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
+    ({"kind": "status", "code": 401}, FixSettings),
+    ({"kind": "status", "code": 400, "body": {"error": "Unable to authenticate request"}}, FixSettings),
+    ({"kind": "status", "code": 402}, FixSettings), ({"kind": "status", "code": 403}, FixSettings),
+    ({"kind": "status", "code": 404}, FixSettings), ({"kind": "status", "code": 410}, FixSettings),
+    ({"kind": "status", "code": 400}, Report), ({"kind": "status", "code": 418}, Report),
+    ({"kind": "status", "code": 302}, Report),
+    ({"kind": "status", "code": 408}, Wait), ({"kind": "status", "code": 500}, Wait),
+    ({"kind": "html", "code": 502}, Wait), ({"kind": "reset"}, Wait), ({"kind": "truncated"}, Wait),
+    ({"kind": "garbled"}, Wait), ({"kind": "says_error"}, Report),
+    ({"kind": "status", "code": 200, "body": {"status": "ok"}}, Report),
+    ({"kind": "status", "code": 200, "body": {"results": [], "page": 3}}, Report),
+    ({"kind": "status", "code": 200, "body": {"results": [], "total": -1}}, Report),
+    ({"kind": "status", "code": 200, "body": {"results": [], "page_size": 0}}, Report),
+    ({"kind": "status", "code": 200, "body": {"results": {"a": 1}}}, Report),
+    ({"kind": "status", "code": 200, "body": []}, Report),
+]
+
+
+@pytest.mark.parametrize(("fault", "error"), MIXPANEL_ANSWERS, ids=lambda one: str(one))
+def test_what_mixpanel_may_answer(asker: Mixpanel, sandbox: Sandbox, fault: dict[str, object],
+                                  error: type[ApiError]) -> None:
+    """No failed, foreign or half answer is ever taken for an empty cohort."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    sandbox.fault(path=ENGAGE, **fault)
+    with pytest.raises(error):
+        asker.columns(cohort, 0, None, ())
+
+
+def test_an_expired_session_asks_for_a_new_beginning(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """Only for a later page a 400 means that the session is gone."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    with pytest.raises(SessionExpired):
+        asker.columns(cohort, 1, "long-gone", ())
+
+
+def test_the_refusal_tells_which_limit_was_hit(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """The two fractions of the text decide between seconds and the hour."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    text = ("Query rate limit exceeded for project_id: 42. {}/5 queries running concurrently "
+            "and {}/60 queries running in the last hour.")
+    for running, hourly, limit in ((1, 61, "hourly"), (6, 12, "concurrent"), (5, 61, "hourly")):
+        sandbox.fault("status", path=ENGAGE, code=429, body={"error": text.format(running, hourly)}, retry_after=30)
+        with pytest.raises(Wait) as waiting:
+            asker.columns(cohort, 0, None, ())
+        assert (waiting.value.limit, waiting.value.seconds) == (limit, 30.0)
+
+
+def test_roles(sandbox: Sandbox) -> None:
+    """Admin, below admin and not to be found out are three different things."""
+    def role(username: str, secret: str) -> Role:
+        return Mixpanel(Project(PROJECT, "", username, secret, sandbox.url)).check().role
+
+    assert role(USERNAME, SECRET) is Role.ADMIN
+    assert role(ANALYST_USERNAME, ANALYST_SECRET) is Role.BELOW
+    assert role(BLIND_USERNAME, BLIND_SECRET) is Role.UNVERIFIED
+
+
+WEBENGAGE_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
+    ({"kind": "status", "code": 400}, BadBatch), ({"kind": "status", "code": 413}, BadBatch),
+    ({"kind": "status", "code": 422}, BadBatch), ({"kind": "status", "code": 401}, FixSettings),
+    ({"kind": "status", "code": 403}, FixSettings), ({"kind": "status", "code": 404}, FixSettings),
+    ({"kind": "status", "code": 500}, Wait), ({"kind": "html", "code": 502}, Wait), ({"kind": "reset"}, Wait),
+    ({"kind": "vanish"}, Wait), ({"kind": "garbled"}, Wait), ({"kind": "truncated"}, Wait),
+    ({"kind": "says_error"}, Report), ({"kind": "status", "code": 200, "body": "OK"}, Wait),
+    ({"kind": "status", "code": 200, "body": {}}, Report), ({"kind": "status", "code": 204, "body": ""}, Wait),
+    ({"kind": "status", "code": 302}, Report),
+]
+
+
+@pytest.mark.parametrize(("fault", "error"), WEBENGAGE_ANSWERS, ids=lambda one: str(one))
+def test_what_webengage_may_answer(teller: WebEngage, sandbox: Sandbox, fault: dict[str, object],
+                                   error: type[ApiError]) -> None:
+    """Only a 2xx that says queued counts as told."""
+    sandbox.fault(path=BULK, **fault)
+    with pytest.raises(error):
+        teller.deliver(BODY, "ab12")
+
+
+@pytest.mark.parametrize("status", [200, 201])
+def test_every_2xx_that_says_queued_is_success(teller: WebEngage, sandbox: Sandbox, status: int) -> None:
+    """The documentation does not say which 2xx it is."""
+    sandbox.settings(queued_status=status)
+    teller.deliver(BODY, "ab12")
+    assert sandbox.holding("Fans")[0] == {"a"}
+
+
+def test_the_minute_is_waited_for_when_webengage_does_not_say(teller: WebEngage, sandbox: Sandbox) -> None:
+    """Without Retry-After the next whole minute is the time; with it, what it says."""
+    sandbox.fault("status", path=BULK, code=429)
+    with pytest.raises(Wait) as silent:
+        teller.deliver(BODY, "ab12")
+    sandbox.fault("status", path=BULK, code=429, retry_after=7)
+    with pytest.raises(Wait) as said:
+        teller.deliver(BODY, "ab12")
+    assert silent.value.limit == said.value.limit == "minute" and said.value.seconds == 7.0
+    assert silent.value.seconds is not None and 0 < silent.value.seconds <= 61
+
+
+def test_a_check_writes_nothing(teller: WebEngage, sandbox: Sandbox) -> None:
+    """The account is proven by the documented refusal of an empty user."""
+    teller.check()
+    assert sandbox.profile_count() == 0
+
+
+@pytest.mark.parametrize("fault", [{"kind": "status", "code": 200, "body": {"response": {"status": "queued"}}},
+                                   {"kind": "status", "code": 500}, {"kind": "html", "code": 200}])
+def test_a_check_that_proves_nothing_is_no_success(teller: WebEngage, sandbox: Sandbox, fault: dict[str, object]) -> None:
+    """Anything but the documented refusal could not be verified."""
+    sandbox.fault(path="/users", **fault)
+    with pytest.raises((Report, Wait), match="verified"):
+        teller.check()
+
+
+def test_credentials_do_not_follow_a_redirect(sandbox: Sandbox) -> None:
+    """A 302 is an answer like any other: nobody goes where it points."""
+    sandbox.fault("status", path="/users", code=302)
+    before = sum(sandbox.meter().requests.values())
+    with pytest.raises(ApiError):
+        WebEngage(Account(LICENSE, API_KEY, sandbox.url)).check()
+    assert sum(sandbox.meter().requests.values()) == before + 1
+
+
+def test_an_endless_answer_is_cut_off(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the cap is not read."""
+    monkeypatch.setattr("sync.rest.BODY_MAX", 100)
+    sandbox.add_cohort("Fans" * 50, [member("a")])
+    with pytest.raises(Report, match="one answer"):
+        Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url)).cohorts()
+
+
+def test_an_unreachable_host_is_named_without_its_address() -> None:
+    """The error says which host, and nothing of path, project or key."""
+    with pytest.raises(Wait) as gone:
+        Rest("http://127.0.0.1:9", auth=("user", "secret-word")).call("GET", "/x?project_id=42", timeout=2)
+    assert "127.0.0.1" in str(gone.value) and "42" not in str(gone.value) and "secret" not in str(gone.value)
+
+
+@pytest.mark.parametrize(("make", "good", "bad"), [
+    (mixpanel.base_url, ["us", "EU", "in", "http://127.0.0.1:1"], ["", "asia", "https://mixpanel.com", "http://10.0.0.1"]),
+    (webengage.base_url, ["global", "ksa", "https://api.eu.webengage.com"],
+     ["", "http://api.webengage.com", "https://webengage.com.evil.example", "https://a@api.webengage.com",
+      "https://api.webengage.com:8443", "https://api.webengage.com/x"]),
+    (webengage.license_of, ["va1w264d", " ~2024b707 ", "in~58adbca1"], ["", "a/b", "..", "a?b", "a b", "ü"]),
+])
+def test_only_known_places_are_spoken_to(make: Callable[[str], str], good: list[str], bad: list[str]) -> None:
+    """Known regions, WebEngage over https, this machine; nothing that only looks like them."""
+    for one in good:
+        assert make(one)
+    for one in bad:
+        with pytest.raises(Refused):
+            make(one)
