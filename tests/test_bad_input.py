@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,18 @@ def test_a_run_whose_key_is_wrong_pauses_its_sync(cli: Cli, connected: Path, san
     [sync] = answer(cli, connected, "syncs")
     assert sync["state"] == "paused" and "403" in sync["reason"]
     assert len(sandbox.holding("Mixpanel - Fans")[0]) == 60
+
+
+def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+    """When the database cannot grow, nothing is half-written and the person is told."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    answer(cli, connected, "cohorts")
+    size = 4096  # no file may grow beyond its first page, the write-ahead log neither
+    limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+               f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
+               f"sys.argv = ['sync', 'export', '{cohort}', '--mode', 'dynamic']; "
+               "from sync.__main__ import main; sys.exit(main())")
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=False,
+                          env=os.environ | {"COHORT_SYNC_DATA": str(connected)})
+    refused(done, "database", "disk")
+    assert answer(cli, connected, "syncs") == []

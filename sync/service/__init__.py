@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from sync.access import Grade, Person, needs, operator
+from sync.errors import Refused
 from sync.service.base import data_folder
 from sync.service.connecting import Connecting
 from sync.service.keeping import Keeping
 from sync.service.wishing import Wishing
-from sync.store import Store
+from sync.store import StorageTrouble, Store
 from sync.views import Health
 
 __all__ = ["Service", "data_folder"]
@@ -65,5 +66,8 @@ class Service(Connecting, Wishing, Keeping):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Close, whatever happened."""
+        """Close, whatever happened; trouble with the file becomes a sentence for whoever asked."""
         self.close()
+        if isinstance(error, StorageTrouble):
+            raise Refused(f"The database could not be read or written ({error}); is the disk full, or the file locked? "
+                          "Nothing was half-written; try again.") from error

@@ -1,0 +1,219 @@
+"""The companion process: real processes, killed and stopped, two at once, on one database."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync.errors import Refused
+from sync.model import Mode, Run, RunState
+from sync.runner import pace_of
+from sync.service import Service
+from tests.conftest import RunnerProcess
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
+
+ATTRIBUTE = "Mixpanel - Fans"
+PATIENCE = 60.0  # seconds something awaited may take on a busy machine; never asserted
+
+
+class Desk:
+    """A connected data folder with one cohort of 150."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder, self.sandbox = folder, sandbox
+        self.cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(150)])
+        with self.open() as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+            service.connect_webengage(LICENSE, API_KEY, sandbox.url)
+
+    def open(self) -> Service:
+        """The service on this folder."""
+        return Service.open({"COHORT_SYNC_DATA": str(self.folder)})
+
+    def export(self) -> int:
+        """Press Start Sync."""
+        with self.open() as service:
+            return service.export(PROJECT, self.cohort, Mode.DYNAMIC).run_id
+
+    def run(self, run_id: int = 1) -> Run:
+        """A run as it stands."""
+        with self.open() as service:
+            return service.run(run_id)
+
+    def until(self, question: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        deadline = time.monotonic() + PATIENCE
+        while not question():
+            assert time.monotonic() < deadline, self.run()
+            time.sleep(0.02)
+
+    def leases_end(self) -> None:
+        """Let two minutes pass for the leases, without waiting for them."""
+        with closing(sqlite3.connect(self.folder / "app.db")) as db, db:
+            db.execute("update run set lease_until = 1 where lease_until is not null")
+
+    def complete(self) -> bool:
+        """Whether WebEngage holds exactly the cohort."""
+        return self.sandbox.holding(ATTRIBUTE)[0] == self.sandbox.exportable(self.cohort)
+
+
+@pytest.fixture
+def desk(data_dir: Path, sandbox: Sandbox) -> Desk:
+    """A connected data folder."""
+    return Desk(data_dir, sandbox)
+
+
+def test_a_killed_run_goes_on_where_it_was(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+    """SIGKILL half-way: the next runner reads nothing again, sends only what is left, and the cohort is complete."""
+    run_id = desk.export()
+    first = runner_process(desk.folder)
+    desk.until(lambda: desk.run(run_id).delivered >= 25)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    asked = sandbox.meter().requests["/api/query/engage"]
+    desk.leases_end()
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    assert desk.run(run_id).state is RunState.SUCCEEDED and desk.complete()
+    assert sandbox.meter().requests["/api/query/engage"] == asked
+    assert sandbox.meter().users_delivered <= 150 + 24 * 25
+
+
+def test_a_runner_asked_to_stop_leaves_the_run_to_go_on(desk: Desk, runner_process: RunnerProcess) -> None:
+    """SIGTERM: exit 0, no lease is left behind, and another runner finishes at once."""
+    run_id = desk.export()
+    first = runner_process(desk.folder)
+    desk.until(lambda: desk.run(run_id).delivered >= 25)
+    first.terminate()
+    assert first.wait(PATIENCE) == 0
+    stopped = desk.run(run_id)
+    assert (stopped.state, stopped.lease_owner) == (RunState.DELIVERING, None)
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    assert desk.run(run_id).state is RunState.SUCCEEDED and desk.complete()
+
+
+def test_two_runners_carry_one_run_once(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+    """Two processes, one run: each person is sent exactly once."""
+    desk.export()
+    both = [runner_process(desk.folder, "--once") for _ in range(2)]
+    assert [process.wait(PATIENCE) for process in both] == [0, 0]
+    assert desk.complete() and sandbox.meter().users_delivered == 150
+
+
+def test_four_clicks_are_one_run(desk: Desk) -> None:
+    """Start Sync pressed four times at the same moment: one run, and one of them was first."""
+    def press(_: int) -> tuple[int, bool]:
+        with desk.open() as service:
+            started = service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
+            return started.run_id, started.started
+
+    with ThreadPoolExecutor(4) as pool:
+        pressed = list(pool.map(press, range(4)))
+    assert {run_id for run_id, _ in pressed} == {1} and sum(first for _, first in pressed) == 1
+
+
+def test_a_run_cancelled_half_way_is_mended_by_the_next(desk: Desk, sandbox: Sandbox,
+                                                        runner_process: RunnerProcess) -> None:
+    """After a cancel the cohort changes; the next run tells those false who were told true and left."""
+    sandbox.set_members(desk.cohort, [member(f"fan-{number}") for number in range(900)])
+    run_id = desk.export()
+    runner = runner_process(desk.folder)
+    desk.until(lambda: desk.run(run_id).delivered >= 50)
+    with desk.open() as service:
+        service.cancel(run_id)
+    desk.until(lambda: desk.run(run_id).state is RunState.CANCELLED)
+    told = sandbox.holding(ATTRIBUTE)[0]
+    sandbox.set_members(desk.cohort, [member(f"fan-{number}") for number in range(140, 160)])
+    second = desk.export()
+    desk.until(lambda: desk.run(second).state in (RunState.HELD, RunState.SUCCEEDED))
+    if desk.run(second).state is RunState.HELD:
+        with desk.open() as service:
+            service.approve(second)
+        desk.until(lambda: desk.run(second).state.over)
+    runner.terminate()
+    assert 50 <= len(told) < 900 and desk.complete()
+
+
+def test_waiting_for_the_hour_is_said_with_its_time(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+    """When Mixpanel's hour is used up the run goes back to the queue, says why and until when, and no attempt is lost."""
+    run_id = desk.export()
+    sandbox.fault("status", path="/engage", code=429, retry_after=1800, times=1)
+    before = time.time()
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    run = desk.run(run_id)
+    assert run.state is RunState.QUEUED and run.waiting and run.attempts == 0
+    assert 1700 < run.not_before - before < 1900
+
+
+def test_lost_answers_are_sent_again_under_the_same_id(desk: Desk, sandbox: Sandbox,
+                                                       runner_process: RunnerProcess) -> None:
+    """Applied but never answered: the batch is repeated with its request id, and nobody is missing."""
+    desk.export()
+    sandbox.fault("vanish", path="bulk-users", times=2)
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    assert desk.complete() and sandbox.meter().repeated_request_ids == 2
+
+
+def test_a_renamed_cohort_keeps_its_attribute(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+    """The sync follows the name; WebEngage keeps the attribute it was told."""
+    desk.export()
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    sandbox.rename_cohort(desk.cohort, "Super Fans")
+    with desk.open() as service:
+        service.cohorts(PROJECT, fresh=True)
+        [sync] = service.syncs()
+    assert (sync.cohort_name, sync.attribute) == ("Super Fans", ATTRIBUTE)
+
+
+def test_a_deleted_cohort_pauses_its_sync_and_nobody_leaves(desk: Desk, sandbox: Sandbox,
+                                                            runner_process: RunnerProcess) -> None:
+    """Even when Mixpanel answers for it as for an empty one."""
+    desk.export()
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    sandbox.settings(unknown_cohort=200)
+    sandbox.delete_cohort(desk.cohort)
+    with desk.open() as service:
+        service.sync_now(1)
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    with desk.open() as service:
+        [sync] = service.syncs()
+    assert sync.reason and "is gone from Mixpanel" in sync.reason
+    assert len(sandbox.holding(ATTRIBUTE)[0]) == 150
+
+
+def test_a_resync_tells_everyone_anew(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+    """Also those who left while WebEngage was changed by hand."""
+    desk.export()
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    with desk.open() as service:
+        service.resync(1)
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    assert desk.run(2).updated == 150 and sandbox.meter().users_delivered == 300
+
+
+def test_status_says_who_works(desk: Desk, runner_process: RunnerProcess) -> None:
+    """A working runner is alive in the health; one that stopped on purpose is gone from it at once."""
+    process: subprocess.Popen[bytes] = runner_process(desk.folder)
+
+    def alive() -> bool:
+        with desk.open() as service:
+            return service.health().alive
+
+    desk.until(alive)
+    process.terminate()
+    assert process.wait(PATIENCE) == 0 and not alive()
+
+
+@pytest.mark.parametrize("text", ["0", "501", "-1", "many", "4.5"])
+def test_a_pace_beyond_the_limit_is_refused(text: str) -> None:
+    """The setting may slow us down, never past WebEngage's 500 a minute."""
+    with pytest.raises(Refused, match="1 to 500"):
+        pace_of({"COHORT_SYNC_BATCHES_A_MINUTE": text})
+    assert pace_of({}) == 490 and pace_of({"COHORT_SYNC_BATCHES_A_MINUTE": "100"}) == 100
