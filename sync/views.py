@@ -65,7 +65,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Who would go to WebEngage. ``exact`` is False when device ids beyond page 0 are not counted."""
+    """Who would go to WebEngage.
+
+    ``exact`` is False when page 0 is not the whole: then devices and invalid ids beyond it are
+    estimated by their share. ``entering`` and ``leaving`` count against what was exported before,
+    when both are known exactly.
+    """
 
     cohort_id: int
     cohort_name: str
@@ -80,6 +85,8 @@ class Preview:
     requests: int
     seconds: float
     queries_left: int
+    entering: int | None = None
+    leaving: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,17 @@ def test_mapped_properties_travel_and_changes_update(cli: Cli, connected: Path, 
     assert (run["entered"], run["updated"], run["exited"]) == (0, 1, 0)
 
 
+def test_a_preview_counts_who_would_enter_and_leave(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+    """For a cohort exported before, the preview says the difference; after the next export it no longer does."""
+    cohort = sandbox.add_cohort("Fans", PEOPLE)
+    export(cli, connected, cohort)
+    sandbox.set_members(cohort, [*PEOPLE[3:], member("new")])
+    found = answer(cli, connected, "preview", str(cohort), "--fresh")
+    assert (found["exported_before"], found["entering"], found["leaving"]) == (60, 1, 3)
+    export(cli, connected, cohort)
+    assert answer(cli, connected, "preview", str(cohort))["entering"] is None
+
+
 def test_every_listing_is_one_json_document(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
     """With --json stdout is one document and nothing else, also when nothing is there."""
     cohort = sandbox.add_cohort("Fans", [*PEOPLE, anonymous("a1")])

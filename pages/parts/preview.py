@@ -13,7 +13,7 @@ from sync.views import Preview, Sample
 SLOT = "_preview"
 SAMPLE = 8
 PAGE = 1000  # members Mixpanel sends a page; each page may count as a query
-ABOUT = "“About”, because a preview reads only the first members of each kind; the export itself counts exactly."
+ABOUT = "“About”, because a preview reads only the first members and estimates the rest; the export itself counts exactly."
 WORDS = {Fate.IDENTIFIED: "Has a profile and a user id of its own", Fate.EMPTY_ID: "The id is empty",
          Fate.LONG_ID: "The id has over 100 characters, more than WebEngage takes",
          Fate.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
@@ -46,7 +46,10 @@ def numbers(preview: Preview) -> None:
     pictures.who_goes(preview)
     if not preview.exact:
         st.caption(ABOUT)
-    if preview.exported_before:
+    if preview.entering is not None and preview.leaving is not None:
+        st.caption(f":material/history: {count(preview.exported_before)} people were exported before. Since then "
+                   f"{plural(preview.entering, 'person', 'people')} would enter and {count(preview.leaving)} would leave.")
+    elif preview.exported_before:
         st.caption(f":material/history: {count(preview.exported_before)} people were exported before; only the difference "
                    "is sent. Dry run counts who entered and who left since, before anything is sent.")
 

@@ -15,6 +15,7 @@ from sync.views import CohortList, CohortView, Preview, Proposal, Sample
 
 LIST_FRESH = 300.0  # seconds a list of cohorts is shown without asking again
 PREVIEW_FRESH = 600.0  # seconds a preview is shown without asking again
+COMPARED_MOST = 50_000  # people of a snapshot compared in memory while somebody waits
 SAMPLES = 20  # members of each kind shown in a preview
 
 
@@ -98,13 +99,26 @@ class Browsing(Base):
         with self._query(project_id):
             everyone = client.page(cohort.id, 0, None, all_users=True, properties=(), trimmed=False)
         found = _preview_of(cohort, known, everyone, self._now())
+        found = self._since_the_export(project_id, found, known)
         self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
         return self._current(project_id, found)
+
+    def _since_the_export(self, project_id: int, found: Preview, known: Page) -> Preview:
+        """Who would enter and leave, when page 0 is the whole cohort and the snapshot is not huge."""
+        sync = self._store.syncs.of_cohort(project_id, found.cohort_id)
+        if not (sync and found.exact and 0 < self._store.snapshot.size(sync.id) <= COMPARED_MOST):
+            return found
+        now = {one.id for one in known.members if one.fate is Fate.IDENTIFIED}
+        before = set(self._store.snapshot.people(sync.id))
+        return replace(found, entering=len(now - before), leaving=len(before - now))
 
     def _current(self, project_id: int, found: Preview) -> Preview:
         """Add what changes by the minute: who was exported before, and what is left of the hour."""
         sync = self._store.syncs.of_cohort(project_id, found.cohort_id)
         before = self._store.snapshot.size(sync.id) if sync else 0
+        last = self._store.runs.get(sync.last_run_id) if sync and sync.last_run_id else None
+        if last and (last.finished_at is None or last.finished_at > found.read_at):
+            found = replace(found, entering=None, leaving=None)
         return replace(found, exported_before=before, queries_left=self._store.meters.left(project_id, self._now()))
 
     @needs(Grade.VIEWER)
@@ -137,10 +151,10 @@ def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> 
     """Put the two first pages together; exact when they hold the whole cohort."""
     with_profile = known.total if known.total is not None else len(known.members)
     total = max(everyone.total if everyone.total is not None else len(everyone.members), with_profile)
-    devices = sum(1 for one in known.members if one.fate is Fate.DEVICE_ONLY)
-    invalid = sum(1 for one in known.members if one.fate.invalid)
-    bare = sum(1 for one in known.members if one.fate is Fate.NO_PROFILE)
-    identified = max(0, with_profile - devices - invalid - bare)
+    share = with_profile / len(known.members) if known.members else 0.0  # 1.0 when page 0 is everybody
+    invalid = round(share * sum(1 for one in known.members if one.fate.invalid))
+    unknown = round(share * sum(1 for one in known.members if one.fate.anonymous))
+    identified = max(0, with_profile - unknown - invalid)
     batches = -(-identified // BATCH_SIZE)
     return Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
                    len(known.members) >= with_profile, _sample(known.members, everyone.members), 0, now, batches,
