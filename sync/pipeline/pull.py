@@ -50,15 +50,15 @@ class Queue:
 
     def __init__(self, numbers: Iterator[int], at_once: int) -> None:
         """Ask for these, so many at once."""
-        self._numbers, self._at_once = numbers, at_once
+        self._numbers, self.most, self.at_once = numbers, at_once, at_once
         self._again: list[tuple[float, int, int]] = []
         self._next: int | None = None
 
     def empty(self, flying: int) -> bool:
         """Whether nothing may be asked for while so many are on their way."""
-        if flying >= self._at_once:
+        if flying >= self.at_once:
             return True
-        if self._next is None and not (self._at_once == 1 and self._again):
+        if self._next is None and not (self.most == 1 and self._again):
             self._next = next(self._numbers, None)
         return self._next is None and not self._again
 
@@ -196,6 +196,7 @@ class Pull:
         """Take tickets for the next pages, as far as there are any; else tell which limit refused."""
         asks: list[Asked] = []
         refused = None
+        queue.at_once = self._share(queue.most)
         while not queue.empty(flying + len(asks)):
             now = self._holder.now()
             due = queue.take(now)
@@ -210,6 +211,10 @@ class Pull:
         if asks:
             self._store.runs.count(self._run.id, self._holder.owner, requests=len(asks))
         return asks, refused
+
+    def _share(self, most: int) -> int:
+        """How many pages we may have on their way: the places are shared by all runs that read the same project."""
+        return max(1, most // max(1, self._store.runs.reading(self._sync.project_id, self._holder.now())))
 
     def _look(self, asked: Asked, future: Future[Packed], queue: Queue) -> None:
         """Raise what ended the reading; plan another try for a page that may come later."""

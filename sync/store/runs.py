@@ -157,6 +157,11 @@ class Runs(Table):
         assert row is not None  # an aggregate always answers one row
         return int(row[0]), row[1], int(row[2])
 
+    def reading(self, project_id: int, now: float) -> int:
+        """How many runs of a project are being read from Mixpanel right now."""
+        return int(self._value("select count(*) from run join sync on sync.id = run.sync_id where finished_at is null "
+                               "and run.state = 'pulling' and lease_until > ? and project_id = ?", (now, project_id)))
+
     def under_way(self) -> int:
         """How many runs are not over."""
         return int(self._value("select count(*) from run where finished_at is null"))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import psutil
 
 from tests.bench.bench import ROOT, Row
-from tests.bench.benches import ahead, ceiling, fairness, refresh
+from tests.bench.benches import accounts, ahead, ceiling, fairness, refresh, small_behind_large
 
 REPORT = ROOT / "docs" / "benchmarks.md"
 NOTES = ROOT / "docs" / "benchmarks.notes.md"
@@ -28,7 +28,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--latencies", default="50,200,800,2000")
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--pages", type=int, default=60)
-    parser.add_argument("--only", default="refresh,ahead,fairness,ceiling")
+    parser.add_argument("--accounts", type=int, default=50)
+    parser.add_argument("--runners", type=int, default=7)
+    parser.add_argument("--only", default="refresh,ahead,fairness,small,accounts,ceiling")
     return parser.parse_args()
 
 
@@ -40,6 +42,8 @@ def main() -> int:
         "refresh": lambda: refresh(asked.members, asked.repeats),
         "ahead": lambda: ahead(asked.pages, 500),
         "fairness": lambda: fairness(200),
+        "small": lambda: small_behind_large(60, 1000),
+        "accounts": lambda: accounts(asked.accounts, min(asked.seconds, 60.0), asked.runners),
         "ceiling": lambda: ceiling(latencies, asked.seconds),
     }
     rows = []

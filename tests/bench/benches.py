@@ -125,3 +125,47 @@ def fairness(latency: int) -> Iterator[Row]:
 def _over(desk: Desk, run_id: int) -> bool:
     with desk.service() as service:
         return service.run(run_id).state.over
+
+
+def accounts(number: int, seconds: float, processes: int) -> Iterator[Row]:
+    """Many WebEngage accounts at their full rate at once, on one machine, the sandbox included."""
+    with Desk.open(latency=200) as desk:
+        for one in range(number):
+            desk.sandbox.add_account(f"many{one}", "key-of-many")
+            with desk.service() as service:
+                service.connect_webengage(f"many{one}", "key-of-many", desk.sandbox.url)
+            desk.export(desk.sandbox.generate(f"Account {one}", int(PACED / 60 * 25 * (seconds + 60)), seed=one))
+        env = {"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""}
+        runners = [subprocess.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT, env=env) for _ in range(processes)]
+        try:
+            time.sleep(20)
+            began, before = time.monotonic(), desk.sandbox.meter()
+            time.sleep(seconds)
+            after, took = desk.sandbox.meter(), time.monotonic() - began
+        finally:
+            for runner in runners:
+                runner.terminate()
+            for runner in runners:
+                runner.wait()
+    rates = [(after.requests.get(path, 0) - before.requests.get(path, 0)) / (took * PACED / 60)
+             for path in (f"/v1/accounts/many{one}/bulk-users" for one in range(number))]
+    yield (f"{number} accounts at once, {processes} runners: share of the rate, slowest and middle",
+           f"{min(rates):.2f}, {statistics.median(rates):.2f}", "each at its full rate")
+
+
+def small_behind_large(pages: int, latency: int) -> Iterator[Row]:
+    """How long a small cohort waits while a large one of the same project is being read."""
+    with Desk.open(latency=latency, bulk_per_minute=PLENTY) as desk:
+        desk.export(desk.sandbox.generate("Large", pages * 1000))
+        runner = subprocess.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT,
+                                  env={"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""})
+        try:
+            time.sleep(3)
+            began, small = time.monotonic(), desk.export(desk.sandbox.generate("Small", 100, seed=3))
+            while not _over(desk, small):
+                time.sleep(0.2)
+            yield f"a cohort of 100 while {pages} pages at {latency} ms are read: done after", (
+                f"{time.monotonic() - began:.1f} s"), "< 60 s"
+        finally:
+            runner.terminate()
+            runner.wait()
