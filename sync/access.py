@@ -110,5 +110,6 @@ def _require(person: Person, grade: Grade) -> None:
         return
     if person.grade is Grade.NOBODY:
         raise Forbidden(f"{person.name} is signed in, but nobody gave this address access to Cohort Sync; ask its admin.")
-    raise Forbidden(f"{person.name} is a {person.grade.name.lower()} here, and this needs a {grade.name.lower()}; "
+    wanted = "an admin" if grade is Grade.ADMIN else f"a {grade.name.lower()}"
+    raise Forbidden(f"{person.name} is a {person.grade.name.lower()} here, and this needs {wanted}; "
                     "ask an admin of Cohort Sync.")

@@ -27,7 +27,8 @@ from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, S
 
 NASTY = (f'VIP W{"w" * 48} <img src="x" onerror="alert(1)"> **bold** :rocket: $x^2$ '
          "[a](http://127.0.0.1/) `c`")
-LABELS = {"cohorts": "Cohorts", "integrations": "Integrations", "syncs": "Syncs", "runs": "Runs"}
+LABELS = {"cohorts": "Cohorts", "integrations": "Integrations", "syncs": "Syncs", "runs": "Runs",
+          "administration": "Administration"}
 Furniture = tuple[Furnished, str]
 
 

@@ -10,6 +10,7 @@ from pages.parts import door, look, notices
 from pages.parts.desk import open_service
 from pages.parts.wishes import page_file
 from pages.parts.words import escape, plural, short
+from sync.access import Grade
 from sync.errors import CohortSyncError
 from sync.views import Health, ProjectView
 
@@ -55,6 +56,9 @@ def _pages() -> list[st.Page]:  # type: ignore[valid-type]
         st.Page(page_file("integrations"), title="Integrations", icon=":material/extension:"),
         st.Page(page_file("syncs"), title="Syncs", icon=":material/sync:"),
         st.Page(page_file("runs"), title="Runs", icon=":material/history:"),
+        # Known to everybody, so that its address never runs alone; shown to admins.
+        st.Page(page_file("administration"), title="Administration", icon=":material/admin_panel_settings:",
+                visibility="visible" if door.person().grade is Grade.ADMIN else "hidden"),
     ]
 
 

@@ -1,0 +1,50 @@
+"""The administration page: the audit people can read and take away, retention, forgetting; for admins only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from sync.access import Grade, Person
+from sync.service import Service
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def opened(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The page alone on a data folder."""
+    monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).switch_page("pages/administration.py").run()
+    assert not app.exception
+    return app
+
+
+def test_days_are_saved_and_noted(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changing how long things are kept takes effect and appears in the audit with before and after."""
+    page = opened(data_dir, monkeypatch)
+    page.number_input[0].set_value(10)
+    next(button for button in page.button if button.label == "Save").click().run()
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        assert service.keep_days() == (10.0, 14.0)
+        assert [(line.what, line.before, line.after) for line in service.audit()][-1] == ("retention", "30 days", "10 days")
+    again = opened(data_dir, monkeypatch)
+    assert "retention" in again.dataframe[0].value.to_string()
+
+
+def test_forgetting_a_stranger_says_so(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id nobody knows is removed in 0 places, and the audit keeps a fingerprint, not the id."""
+    page = opened(data_dir, monkeypatch)
+    page.text_input[0].set_value("stranger-7")
+    next(button for button in page.button if button.label == "Forget").click().run()
+    assert "0 places" in page.success[0].value
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        assert "stranger" not in str(service.audit())
+
+
+def test_a_marketer_is_refused_by_the_service(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens the address without being an admin sees the reason and no line of the audit."""
+    monkeypatch.setattr("pages.parts.desk.person", lambda: Person("mo@example.com", Grade.MARKETER))
+    page = opened(data_dir, monkeypatch)
+    assert "needs an admin" in page.error[0].value.replace("\\", "") and not page.dataframe
