@@ -10,6 +10,7 @@ from enum import StrEnum
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
 ATTRIBUTE_MAX = 49  # "under 50 characters"; WebEngage docs, custom attributes
+ATTRIBUTES_MOST = 25  # Boolean attributes an account holds; WebEngage docs, custom attributes
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
 DEVICE_PREFIX = "$device:"  # an id Mixpanel gave to a device that never signed in; Mixpanel docs
 MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies

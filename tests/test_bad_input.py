@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sync.errors import Refused
+from sync.model import Mode
+from sync.service import Service
 from tests.conftest import Cli
 from tests.sandbox.control import (
     ANALYST_SECRET,
@@ -161,3 +164,15 @@ def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox
                           env=os.environ | {"COHORT_SYNC_DATA": str(connected)})
     refused(done, "database", "disk")
     assert answer(cli, connected, "syncs") == []
+
+
+def test_a_twenty_sixth_attribute_is_refused(connected: Path, sandbox: Sandbox) -> None:
+    """WebEngage would drop its values without a word, so the export is refused before anything is written."""
+    cohorts = [sandbox.add_cohort(f"Cohort {number}", [member("a")]) for number in range(26)]
+    with Service.open({"COHORT_SYNC_DATA": str(connected)}) as service:
+        for cohort in cohorts[:25]:
+            service.export(PROJECT, cohort, Mode.ONE_TIME)
+        with pytest.raises(Refused, match="25 of this type"):
+            service.export(PROJECT, cohorts[25], Mode.ONE_TIME)
+        assert service.export(PROJECT, cohorts[0], Mode.DYNAMIC).started is False
+        assert len(service.syncs()) == 25

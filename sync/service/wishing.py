@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sync.access import Grade, needs
 from sync.errors import Refused
 from sync.model import (
+    ATTRIBUTES_MOST,
     EVERY_MAX,
     EVERY_MIN,
     TWO_HOURS,
@@ -75,6 +76,9 @@ class Wishing(Browsing):
         trouble = (self.attribute_problem(project_id, cohort.id, name) if known else problem_of(name, taken))
         if trouble:
             raise Refused(trouble, "attribute")
+        if not known and len(taken) >= ATTRIBUTES_MOST:
+            raise Refused(f"WebEngage account {license_code} already has {len(taken)} cohort attributes, and WebEngage holds "
+                          f"{ATTRIBUTES_MOST} of this type; the next would be dropped without a word. Use another account.")
         for _, target in mapping or ():
             if (target == name or mapping_problem(target)):
                 raise Refused(mapping_problem(target) or f"“{target}” is the cohort's own attribute.", "mapping")
