@@ -1,4 +1,4 @@
-"""The command line: the same services as the pages, for scripts (docs: CONTRACT of the commands in README)."""
+"""The command line: the same services as the pages, for scripts (the README lists them)."""
 
 from __future__ import annotations
 
