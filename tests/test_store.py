@@ -200,12 +200,15 @@ def test_later_pages_count_once_a_refusal_showed_it(store: Store, plain: sqlite3
 
 
 def test_five_at_once_and_no_more(store: Store) -> None:
-    """The sixth concurrent query waits; a landed one makes room; one whose process died does after ten minutes."""
+    """The sixth concurrent query waits; a landed one makes room; one whose process died does after a while,
+    one that says it still flies does not.
+    """
     tickets = [store.meters.take_query(42, NOW, later_page=False) for _ in range(5)]
     assert store.meters.take_query(42, NOW, later_page=False).limit == "concurrent"
     store.meters.landed(tickets[0])
     assert store.meters.take_query(42, NOW, later_page=False).id is not None
-    assert store.meters.take_query(42, NOW + 601, later_page=False).id is not None
+    store.meters.still_flying(tickets[1:4], NOW + 100)
+    assert [store.meters.take_query(42, NOW + 160, later_page=False).id is not None for _ in range(3)] == [True, True, False]
 
 
 def test_a_rejected_person_may_stand_rejected_once(store: Store) -> None:

@@ -22,6 +22,8 @@ RESTARTS = 4  # pulls begun anew before a run gives up on an inconsistent or exp
 INVALID_KEPT = 1000  # invalid people kept by name a page; all are counted
 TICK = 0.25  # seconds between looks at the lease while a page is on its way
 LINGER = 0.01  # seconds a page that came waits for its neighbours, to share a durable write with them
+FLIES_EVERY = 30.0  # seconds between two such words
+CROWDED = 20.0  # seconds a run waits for a place in its lane, and how long it is put off then
 LANDING = 10.0  # seconds given to queries on their way when a run stops reading
 
 
@@ -89,6 +91,8 @@ class Pull:
         # A resync doubts the whole snapshot, so its chunks are no answer then.
         self._chunks = {} if self._run.purpose == "resync" else {
             members.digest(marks): chunk for chunk, marks in self._store.snapshot.marks(sync.id)}
+        self._said_at = 0.0
+        self._crowded_since: float | None = None
         self._properties = tuple(name for name, _ in sync.mapping)
 
     def carry(self) -> Run:
@@ -161,6 +165,7 @@ class Pull:
         try:
             while True:
                 self._holder.hold()
+                self._say_they_fly(flying)
                 for asked in self._turn(flying, queue):
                     flying[pool.submit(self._read, asked.number, self._run.session_id)] = asked
                 if flying:
@@ -173,6 +178,13 @@ class Pull:
         except BaseException:
             self._land_the_rest(flying)
             raise
+
+    def _say_they_fly(self, flying: dict[Future[Packed], Asked]) -> None:
+        """Keep the places of slow queries, which may take Mixpanel eight minutes."""
+        now = self._holder.now()
+        if flying and not 0 <= now - self._said_at < FLIES_EVERY:
+            self._store.meters.still_flying((asked.ticket for asked in flying.values()), now)
+            self._said_at = now
 
     def _turn(self, flying: dict[Future[Packed], Asked], queue: Queue) -> list[Asked]:
         """Keep what came and take leave for what is asked next, in one transaction."""
@@ -188,9 +200,19 @@ class Pull:
             asks, refused = ([], None) if failed else self._take_leave(queue, len(flying))
         for asked, future in done:
             self._look(asked, future, queue)
-        if refused and refused.limit == "hourly" and not (asks or flying):
-            raise Snooze(refused.wait, "Mixpanel's hourly limit of queries is used up")
+        if refused and not (asks or flying):
+            self._wait_for(refused)
+        self._crowded_since = None if asks or flying else self._crowded_since
         return asks
+
+    def _wait_for(self, refused: Ticket) -> None:
+        """Put the run off when the hour is used up, or when others have all places for long."""
+        if refused.limit == "hourly":
+            raise Snooze(refused.wait, "Mixpanel's hourly limit of queries is used up")
+        now = self._holder.now()
+        self._crowded_since = now if self._crowded_since is None else self._crowded_since
+        if now - self._crowded_since > CROWDED:
+            raise Snooze(CROWDED, "all of Mixpanel's concurrent queries are in use")
 
     def _take_leave(self, queue: Queue, flying: int) -> tuple[list[Asked], Ticket | None]:
         """Take tickets for the next pages, as far as there are any; else tell which limit refused."""

@@ -5,6 +5,7 @@ Killed between taking and using: the slot or query is lost, never used twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync.store.database import Table, immediate
@@ -13,7 +14,7 @@ HOUR = 3600.0  # seconds; Mixpanel counts over a rolling hour (Mixpanel docs, ra
 HOUR_MARGIN = 5.0  # seconds; their clock and ours need not agree
 QUERIES_AN_HOUR = 60  # Mixpanel docs: 60 queries per hour and project
 QUERIES_AT_ONCE = 5  # Mixpanel docs: at most 5 concurrent queries
-FLIGHT = 600.0  # seconds; longer than Mixpanel's own deadline of 488 s, after which a query is surely over
+FLIGHT = 150.0  # seconds a query keeps its place unless its process says it still flies; longer than a page waits
 BATCHES_A_MINUTE_MAX = 500  # WebEngage docs, bulk-users: 500 requests a minute
 BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
 PACE_FARTHEST = 3700.0  # seconds; a later next slot can only come from a clock that was set back
@@ -74,6 +75,12 @@ class Meters(Table):
     def landed(self, ticket: Ticket) -> None:
         """Say that the query was answered, so its place is free."""
         self._do("update query set flying_until = null where id = ?", (ticket.id,))
+
+    def still_flying(self, tickets: Iterable[Ticket], now: float) -> None:
+        """Say that queries are still on their way; those of a process that died lose their place in time."""
+        with immediate(self._plain):
+            self._plain.executemany("update query set flying_until = ? where id = ? and flying_until is not null",
+                                    ((now + FLIGHT, ticket.id) for ticket in tickets))
 
     def hush(self, project_id: int, until: float, *, pages_count: bool) -> None:
         """Ask nothing of a project until then; remember when its refusal showed that pages count."""
