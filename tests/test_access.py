@@ -113,8 +113,9 @@ def test_a_wish_that_fails_leaves_no_audit_line(data_dir: Path) -> None:
 
 
 def test_files_are_for_the_owner_only(data_dir: Path, sandbox: Sandbox) -> None:
-    """Database, key and a folder made by us cannot be read by others."""
+    """Database, key and folder cannot be read by others, also when the folder was there before."""
     folder = data_dir / "new"
+    folder.mkdir(mode=0o755)
     with Service.open({"COHORT_SYNC_DATA": str(folder)}) as service:
         service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in [folder, *folder.iterdir()]}

@@ -41,6 +41,8 @@ def _private_file(folder: Path, path: Path) -> None:
     """Make folder (0700) and file (0600) before SQLite would make them readable for others."""
     if not folder.exists():
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    if folder.stat().st_mode & 0o077 and folder.stat().st_uid == os.getuid():
+        folder.chmod(0o700)  # a fresh checkout's data/ is readable for others
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     if not os.access(path, os.W_OK) or not os.access(folder, os.W_OK):
