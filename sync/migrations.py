@@ -222,7 +222,8 @@ _SCHEMA = (
       project_id integer not null,
       at real not null,
       later_page integer not null check (later_page in (0, 1)),
-      flying_until real
+      flying_until real,
+      owner text not null
     ) strict
     """,
     "create index query_of_project on query (project_id, at, later_page)",

@@ -26,6 +26,7 @@ from sync.redaction import guard_logs
 from sync.service import Service, data_folder
 from sync.store import Store
 from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
+from sync.store.process import identity
 from sync.vault import Vault
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Runner:
         self._folder = data_folder(env)
         self.clock = clock or Clock(time.time, time.sleep)
         self._policy = policy or Policy()
-        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._name = f"{identity()}-{uuid.uuid4().hex[:8]}"
         self._stop = threading.Event()
         self._beats = schedule.Scheduler()
         self._flying: dict[Future[None], int] = {}
@@ -103,7 +104,7 @@ class Runner:
 
     def _check_file(self, store: Store) -> None:
         """After a runner that did not say goodbye, look whether the file is whole; Refused when it is not."""
-        damage = store.housekeeping.integrity() if store.history.runners(self.clock.now())[1] is not None else None
+        damage = store.housekeeping.integrity() if store.history.bury() else None
         if damage:
             raise Refused(f"The database is damaged ({damage}); stop the pages, then restore a backup "
                           "with `python -m sync restore FILE`.")
@@ -114,7 +115,9 @@ class Runner:
         Service(store, self._env, self.clock.now).purge()
 
     def _beat(self, store: Store) -> None:
-        """Say that we live and queue what is due."""
+        """Say that we live, free what dead runners hold, and queue what is due."""
+        store.runs.bury()
+        store.meters.bury(self.clock.now())
         store.history.alive(self._name, self.clock.now())
         Service(store, self._env, self.clock.now).queue_due()
 
@@ -122,7 +125,7 @@ class Runner:
         """Claim runs while lanes are free."""
         self._flying = {future: run for future, run in self._flying.items() if not future.done()}
         while len(self._flying) < LANES and store.runs.claimable(self.clock.now()):
-            owner = f"{self._name}-{uuid.uuid4().hex}"
+            owner = f"{identity()}-{uuid.uuid4().hex}"
             run = store.runs.claim(owner, self.clock.now(), only)
             if run is None:
                 return

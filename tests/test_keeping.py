@@ -12,6 +12,7 @@ from sync.errors import Refused, Vaultless
 from sync.model import Mode
 from sync.runner import Runner
 from sync.service import Service
+from sync.store.process import identity
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
 
 ATTRIBUTE = "Mixpanel - Fans"
@@ -142,7 +143,7 @@ def test_a_damaged_file_stops_the_runner_with_a_sentence(desk: Desk) -> None:
     """After an unclean stop the file is checked, and a damaged one is said to be."""
     desk.export()
     with closing(sqlite3.connect(desk.folder / "app.db", isolation_level=None)) as db:
-        db.execute("insert into runner values ('gone', 1.0)")
+        db.execute("insert into runner values (?, 1.0)", (f"{identity().rpartition(':')[0]}:99999999-x",))
         [root] = db.execute("select rootpage from sqlite_master where name = 'told_of_run'").fetchone()
         db.execute("pragma wal_checkpoint(truncate)")
     with (desk.folder / "app.db").open("r+b") as file:

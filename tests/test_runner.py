@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,11 +53,6 @@ class Desk:
             assert time.monotonic() < deadline, self.run()
             time.sleep(0.02)
 
-    def leases_end(self) -> None:
-        """Let two minutes pass for the leases, without waiting for them."""
-        with closing(sqlite3.connect(self.folder / "app.db")) as db, db:
-            db.execute("update run set lease_until = 1 where lease_until is not null")
-
     def complete(self) -> bool:
         """Whether WebEngage holds exactly the cohort."""
         return self.sandbox.holding(ATTRIBUTE)[0] == self.sandbox.exportable(self.cohort)
@@ -79,11 +72,25 @@ def test_a_killed_run_goes_on_where_it_was(desk: Desk, sandbox: Sandbox, runner_
     first.send_signal(signal.SIGKILL)
     first.wait()
     asked = sandbox.meter().requests["/api/query/engage"]
-    desk.leases_end()
     assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
     assert desk.run(run_id).state is RunState.SUCCEEDED and desk.complete()
     assert sandbox.meter().requests["/api/query/engage"] == asked
     assert sandbox.meter().users_delivered <= 150 + 24 * 25
+
+
+def test_a_runner_killed_while_reading_holds_nobody_up(desk: Desk, sandbox: Sandbox,
+                                                       runner_process: RunnerProcess) -> None:
+    """SIGKILL with pages on their way: lease and places are free as soon as somebody sees that the process is gone."""
+    sandbox.settings(page_size=10, latency=300)
+    run_id = desk.export()
+    first = runner_process(desk.folder)
+    desk.until(lambda: desk.run(run_id).staged >= 40)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert desk.run(run_id).lease_owner is not None
+    assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
+    assert desk.run(run_id).state is RunState.SUCCEEDED and desk.complete()
+    assert max(sandbox.meter().queries_at_once.values()) <= 5
 
 
 def test_a_runner_asked_to_stop_leaves_the_run_to_go_on(desk: Desk, runner_process: RunnerProcess) -> None:

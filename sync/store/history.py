@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync.store.database import Table
+from sync.store.process import is_gone
 from sync.views import RUNNER_SILENT, AuditLine, Event
 
 
@@ -41,7 +42,14 @@ class History(Table):
         self._do("delete from runner where id = ?", (runner,))
 
     def runners(self, now: float) -> tuple[int, float | None]:
-        """Tell how many runners work now, and when one was last seen."""
-        seen = self._value("select max(seen_at) from runner")
-        count = self._value("select count(*) from runner where seen_at > ?", (now - RUNNER_SILENT,))
-        return int(count), seen
+        """Tell how many runners work now, and when one was last seen; one that was killed does not count."""
+        rows = self._all("select id, seen_at from runner order by seen_at desc")
+        here = [row["seen_at"] for row in rows if not is_gone(row["id"].rpartition("-")[0])]
+        return sum(1 for seen in here if seen > now - RUNNER_SILENT), here[0] if here else None
+
+    def bury(self) -> int:
+        """Forget the runners that went without goodbye; tell how many."""
+        gone = [row["id"] for row in self._all("select id from runner") if is_gone(row["id"].rpartition("-")[0])]
+        for runner in gone:
+            self.gone(runner)
+        return len(gone)

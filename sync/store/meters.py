@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync.store.database import Table, immediate
+from sync.store.process import identity, is_gone
 
 HOUR = 3600.0  # seconds; Mixpanel counts over a rolling hour (Mixpanel docs, rate limits)
 HOUR_MARGIN = 5.0  # seconds; their clock and ours need not agree
 QUERIES_AN_HOUR = 60  # Mixpanel docs: 60 queries per hour and project
 QUERIES_AT_ONCE = 5  # Mixpanel docs: at most 5 concurrent queries
 FLIGHT = 150.0  # seconds a query keeps its place unless its process says it still flies; longer than a page waits
+LAST_FLIGHT = 10.0  # seconds a query keeps its place after its process was seen to be gone
 BATCHES_A_MINUTE_MAX = 500  # WebEngage docs, bulk-users: 500 requests a minute
 BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
 PACE_FARTHEST = 3700.0  # seconds; a later next slot can only come from a clock that was set back
@@ -68,8 +70,9 @@ class Meters(Table):
                 return Ticket(None, waits, "hourly")
             if self._flying(project_id, now) >= at_once:
                 return Ticket(None, BUSY_PAUSE, "concurrent")
-            found = self._plain.execute("insert into query (project_id, at, later_page, flying_until) "
-                                        "values (?, ?, ?, ?)", (project_id, now, int(later_page), now + FLIGHT))
+            found = self._plain.execute(
+                "insert into query (project_id, at, later_page, flying_until, owner) values (?, ?, ?, ?, ?)",
+                (project_id, now, int(later_page), now + FLIGHT, identity()))
             return Ticket(found.lastrowid)
 
     def landed(self, ticket: Ticket) -> None:
@@ -81,6 +84,13 @@ class Meters(Table):
         with immediate(self._plain):
             self._plain.executemany("update query set flying_until = ? where id = ? and flying_until is not null",
                                     ((now + FLIGHT, ticket.id) for ticket in tickets))
+
+    def bury(self, now: float) -> None:
+        """Shorten the flight of queries whose process is gone: Mixpanel may be busy with them a little longer."""
+        owners = self._all("select distinct owner from query where flying_until > ?", (now + LAST_FLIGHT,))
+        for owner in (row[0] for row in owners if is_gone(row[0])):
+            self._do("update query set flying_until = ? where owner = ? and flying_until > ?",
+                     (now + LAST_FLIGHT, owner, now + LAST_FLIGHT))
 
     def hush(self, project_id: int, until: float, *, pages_count: bool) -> None:
         """Ask nothing of a project until then; remember when its refusal showed that pages count."""

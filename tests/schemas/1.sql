@@ -5,7 +5,7 @@ CREATE TABLE "_sqlite_migrations" (
    "name" TEXT,
    "applied_at" TEXT
 );
-INSERT INTO "_sqlite_migrations" VALUES(1,'cohort-sync','first_schema','2026-11-24 15:28:52.670340+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(1,'cohort-sync','first_schema','2026-11-24 15:48:35.497414+00:00');
 CREATE TABLE batch (
       run_id integer not null references run on delete cascade,
       number integer not null,
@@ -59,7 +59,8 @@ CREATE TABLE query (
       project_id integer not null,
       at real not null,
       later_page integer not null check (later_page in (0, 1)),
-      flying_until real
+      flying_until real,
+      owner text not null
     ) strict
     ;
 CREATE TABLE quiet (
