@@ -31,6 +31,8 @@ from sync.vault import Vault
 
 logger = logging.getLogger(__name__)
 PACE_VARIABLE = "COHORT_SYNC_BATCHES_A_MINUTE"
+PAGE_VARIABLE = "COHORT_SYNC_PAGE_SIZE"
+PAGE_SIZE_MAX = 40_000  # the largest anybody names for Mixpanel (Airbyte's connector)
 LANES = 8  # runs carried at once, so that a small cohort does not wait behind a large one
 BEAT_EVERY = 2  # seconds between looks at what is due, and between signs of life
 LOOK_EVERY = 0.25  # seconds between looks at the queue: Start Sync is picked up within a second
@@ -39,9 +41,16 @@ WORTH_WAITING = 60.0  # seconds; with --once a run that waits longer is left que
 
 def pace_of(env: Mapping[str, str]) -> int:
     """Batches a minute for each WebEngage account: 490, or what the environment asks for within WebEngage's 500."""
-    text = env.get(PACE_VARIABLE, "").strip() or str(BATCHES_A_MINUTE)
-    if not text.isdigit() or not 1 <= int(text) <= BATCHES_A_MINUTE_MAX:
-        raise Refused(f"{PACE_VARIABLE} is “{text[:20]}”; set it to a number from 1 to {BATCHES_A_MINUTE_MAX}.")
+    return number_of(env, PACE_VARIABLE, BATCHES_A_MINUTE_MAX) or BATCHES_A_MINUTE
+
+
+def number_of(env: Mapping[str, str], name: str, most: int) -> int | None:
+    """A setting between 1 and ``most``, or None when it is not set; Refused when it is something else."""
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise Refused(f"{name} is “{text[:20]}”; set it to a number from 1 to {most}.")
     return int(text)
 
 
@@ -52,6 +61,7 @@ class Runner:
                  a_minute: int | None = None) -> None:
         """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
         self._env, self._a_minute = env, a_minute or pace_of(env)
+        self._page_size = number_of(env, PAGE_VARIABLE, PAGE_SIZE_MAX)
         self._folder = data_folder(env)
         self.clock = clock or Clock(time.time, time.sleep)
         self._policy = policy or Policy()
@@ -137,7 +147,7 @@ class Runner:
         with Store.open(self._folder) as store:
             try:
                 vault = Vault.open(self._folder, self._env, True)
-                tools = Tools(vault, self.clock, self._policy, self._stop.is_set, self._a_minute)
+                tools = Tools(vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
                 Story(store, run, owner, tools).carry()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)

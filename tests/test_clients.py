@@ -68,6 +68,14 @@ def test_a_run_asks_for_profiles_explicitly_and_for_nothing_else(asker: Mixpanel
     assert later == first | {"page": "3", "session_id": "s"}
 
 
+def test_larger_pages_are_asked_for_and_the_reply_decides(sandbox: Sandbox) -> None:
+    """The setting travels with the query; the size believed is the one that came back."""
+    cohort = sandbox.add_cohort("Fans", [member(f"p{number}") for number in range(12)])
+    sandbox.settings(page_size=10)
+    page = Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url), page_size=40_000).columns(cohort, 0, None, ())
+    assert (page.size, page.rows, page.total) == (10, 10, 12)
+
+
 def test_mapped_values_come_in_order_and_missing_ones_are_null(asker: Mixpanel, sandbox: Sandbox) -> None:
     """The literal strings Mixpanel writes for missing values are missing."""
     people = [member("a", **{"x": "<null>", "y": 1}), member("b", **{"y": "ü"}), member("c", **{"x": "<undefined>", "y": [1]})]

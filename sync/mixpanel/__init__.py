@@ -50,9 +50,14 @@ def base_url(region: str) -> str:
 class Mixpanel:
     """One project, asked as its service account."""
 
-    def __init__(self, project: Project, workspace_id: int | None = None, timeout: float = QUERY_SECONDS) -> None:
-        """Ask about this project; a person in front of a page waits no longer than ``timeout`` seconds."""
-        self._project, self._timeout = project, timeout
+    def __init__(self, project: Project, workspace_id: int | None = None, timeout: float = QUERY_SECONDS,
+                 page_size: int | None = None) -> None:
+        """Ask about this project; a person in front of a page waits no longer than ``timeout`` seconds.
+
+        ``page_size`` asks for larger pages, which is not documented (a public client offers it); what
+        counts is the size the reply names.
+        """
+        self._project, self._timeout, self._page_size = project, timeout, page_size
         self._query = {"project_id": str(project.id)}
         if workspace_id is not None:
             self._query["workspace_id"] = str(workspace_id)
@@ -82,6 +87,8 @@ class Mixpanel:
     def columns(self, cohort_id: int, number: int, session_id: str | None, properties: tuple[str, ...]) -> Columns:
         """Read one page of the members with a profile, side by side: what a run needs, at a fifth of the cost."""
         form = query_form(cohort_id, number, session_id, all_users=False, wanted=properties or (NARROW,))
+        if self._page_size:
+            form["page_size"] = str(self._page_size)
         what = f"page {number} of cohort {cohort_id}"
         return columns_of(self._ask("POST", "/api/query/engage", what, form, number), what, number, properties)
 

@@ -36,6 +36,7 @@ class Tools:
     policy: Policy
     stopping: Callable[[], bool]
     a_minute: int = BATCHES_A_MINUTE
+    page_size: int | None = None
 
 
 class Story:
@@ -173,7 +174,8 @@ class Story:
         if found is None or found.sealed is None:
             raise FixSettings(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
         view = found.view
-        return Mixpanel(Project(view.id, view.name, view.username, self._tools.vault.open_sealed(found.sealed), view.region))
+        return Mixpanel(Project(view.id, view.name, view.username, self._tools.vault.open_sealed(found.sealed), view.region),
+                        page_size=self._tools.page_size)
 
     def _webengage(self, sync: Sync) -> WebEngage:
         found = self._store.connections.account(sync.license_code)
