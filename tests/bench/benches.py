@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
+
+import psutil
 
 from sync.model import Mode
 from tests.bench.bench import PLENTY, ROOT, Cost, Desk, Row, measured
@@ -15,6 +19,7 @@ from tests.sandbox.control import LICENSE, PROJECT, SECRET, USERNAME, Meter
 IDLE = "import time, sync.runner; time.sleep(1)"
 BULK = f"/v1/accounts/{LICENSE}/bulk-users"
 PACED = 490  # batches a minute
+CHURN = 0.01  # of the people have news: half of them left, as many came
 
 
 def refresh(members: int, repeats: int) -> Iterator[Row]:
@@ -32,10 +37,11 @@ def refresh(members: int, repeats: int) -> Iterator[Row]:
                  for _ in range(repeats)]
         calm = [_again(desk) for _ in range(repeats)]
         yield from _against(members, calm, plain, idle)
-        desk.sandbox.churn(cohort, 0.01)
+        desk.sandbox.churn(cohort, CHURN / 2)
         before = desk.sandbox.meter().requests[BULK]
         changed = _again(desk)
-        yield f"1 % churn of {members:,}: writes", f"{desk.sandbox.meter().requests[BULK] - before}", "(2 % of people) / 25"
+        writes = desk.sandbox.meter().requests[BULK] - before
+        yield f"1 % churn of {members:,}: writes", f"{writes}", f"{math.ceil(CHURN * members / 25)}"
         yield "1 % churn: CPU against the plain script", f"{changed.cpu / _cpu(plain):.2f} ×", ""
         yield "largest database file", f"{max(one.file for one in (first, changed, *calm)):.0f} MB", "≤ 120 MB"
         yield "database file afterwards", f"{(desk.folder / 'app.db').stat().st_size / 2**20:.0f} MB", "smaller"
@@ -143,27 +149,44 @@ def _over(desk: Desk, run_id: int) -> bool:
 def accounts(number: int, seconds: float, processes: int) -> Iterator[Row]:
     """Many WebEngage accounts at their full rate at once, on one machine, the sandbox included."""
     with Desk.open(latency=200) as desk:
-        for one in range(number):
-            desk.sandbox.add_account(f"many{one}", "key-of-many")
-            with desk.service() as service:
-                service.connect_webengage(f"many{one}", "key-of-many", desk.sandbox.url)
-            desk.export(desk.sandbox.generate(f"Account {one}", int(PACED / 60 * 25 * (seconds + 60)), seed=one))
+        paths = [_customer(desk, one, int(PACED / 60 * 25 * (seconds + 60))) for one in range(number)]
         env = {"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""}
         runners = [subprocess.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT, env=env) for _ in range(processes)]
         try:
-            time.sleep(20)
+            while not all(desk.sandbox.meter().requests.get(path) for path in paths):
+                time.sleep(0.5)
             began, before = time.monotonic(), desk.sandbox.meter()
+            busy = [psutil.Process(runner.pid).cpu_times() for runner in runners]
             time.sleep(seconds)
             after, took = desk.sandbox.meter(), time.monotonic() - began
+            cores = sum(_spent(runner, start) for runner, start in zip(runners, busy, strict=True)) / took
         finally:
             for runner in runners:
                 runner.terminate()
             for runner in runners:
                 runner.wait()
-    rates = [(after.requests.get(path, 0) - before.requests.get(path, 0)) / (took * PACED / 60)
-             for path in (f"/v1/accounts/many{one}/bulk-users" for one in range(number))]
+    rates = [(after.requests[path] - before.requests[path]) / (took * PACED / 60) for path in paths]
     yield (f"{number} accounts at once, {processes} runners: share of the rate, slowest and middle",
            f"{min(rates):.2f}, {statistics.median(rates):.2f}", "each at its full rate")
+    yield f"{number} accounts at once: cores the runners kept busy", f"{cores:.2f}", "two, shared with the sandbox"
+
+
+def _spent(runner: subprocess.Popen[bytes], start: Any) -> float:
+    """The CPU seconds a process used since these times."""
+    now = psutil.Process(runner.pid).cpu_times()
+    return float(now.user + now.system - start.user - start.system)
+
+
+def _customer(desk: Desk, one: int, people: int) -> str:
+    """Connect a project and an account of its own, queue an export; where its batches will arrive."""
+    project, license_code = desk.sandbox.add_project(1000 + one, f"Customer {one}"), f"many{one}"
+    desk.sandbox.add_account(license_code, "key-of-many")
+    cohort = desk.sandbox.generate(f"Account {one}", people, project=project, seed=one)
+    with desk.service() as service:
+        service.connect_mixpanel(project, USERNAME, SECRET, desk.sandbox.url)
+        service.connect_webengage(license_code, "key-of-many", desk.sandbox.url)
+        service.export(project, cohort, Mode.ONE_TIME)
+    return f"/v1/accounts/{license_code}/bulk-users"
 
 
 def small_behind_large(pages: int, latency: int) -> Iterator[Row]:
