@@ -8,15 +8,21 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import cohort_rows, export_dialog, frame, members_dialog
-from pages.parts.desk import open_service
+from pages.parts.desk import may, open_service
 from pages.parts.wishes import asked, drop, go
 from pages.parts.words import ago, escape, plural
+from sync.access import Grade
 from sync.service import Service
 from sync.views import CohortList, CohortView, ProjectView
+
+LOOK_ONLY = "You may look here; exporting needs a marketer. Ask an admin of Cohort Sync."
 
 
 def dialogs(project: ProjectView, cohorts: tuple[CohortView, ...], problem: DeltaGenerator) -> None:
     """Open the dialog the address asks for, or say at the top why there is none."""
+    if "export" in st.query_params and not may(Grade.MARKETER):
+        problem.warning(LOOK_ONLY)
+        drop("export")
     for wish, open_dialog in (("export", export_dialog.show), ("view", members_dialog.show)):
         wanted = asked(wish)
         found = next((cohort for cohort in cohorts if cohort.id == wanted), None)

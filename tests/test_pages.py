@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.parts import pictures, progress, run_files, words
+from sync.access import Grade, Person
 from sync.model import Mode, Run, RunState
 from sync.views import ExportRow
 from tests.browsing import carry, connect, service
@@ -102,6 +103,44 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(desk: Desk, sandbox: S
     assert "Shorten these user ids to 100 characters" in said(app)
     assert "Correct what it names in their Mixpanel profiles" in said(app)
     assert "Mixpanel - Mixed" in [code.value for code in app.code]
+
+
+BUTTONS = {
+    "viewer": {"cohorts": {"View members of Power Users"}, "integrations": {"Go to Cohorts"},
+               "syncs": {"See runs"}, "runs": {"All runs"}},
+    "marketer": {"cohorts": {"Export", "View members of Power Users"}, "integrations": {"Go to Cohorts"},
+                 "syncs": {"Sync now", "Pause", "Interval", "Stop", "See runs"}, "runs": {"All runs"}},
+    "admin": {"integrations": {"Go to Cohorts", "Add another project", "Replace secret", "Replace key", "Check again",
+                               "Disconnect"}},
+}
+
+
+@pytest.mark.parametrize("grade", list(BUTTONS))
+def test_people_are_offered_what_their_grade_allows(grade: str, desk: Desk, sandbox: Sandbox,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """A viewer sees no button that would be refused, a marketer none that connects, an admin all."""
+    number = sandbox.add_cohort("Power Users", [member("a")])
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        run_id = here.export(None, number, Mode.DYNAMIC).run_id
+    carry(desk.data_dir)
+    monkeypatch.setattr("pages.parts.desk.person", lambda: Person("pat@example.com", Grade[grade.upper()]))
+    for name, wanted in BUTTONS[grade].items():
+        app = desk.page(name, **({"run": str(run_id)} if name == "runs" else {}))
+        assert {button.label for button in app.button} - {"Refresh list"} == wanted, name
+        if name == "runs":
+            assert bool(app.get("download_button")) is (grade != "viewer")
+
+
+def test_a_viewer_who_follows_a_link_to_an_export_is_told(desk: Desk, sandbox: Sandbox,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dialog stays shut, and the page says who may export."""
+    number = sandbox.add_cohort("Power Users", [member("a")])
+    connect(desk.data_dir, sandbox)
+    monkeypatch.setattr("pages.parts.desk.person", lambda: Person("pat@example.com", Grade.VIEWER))
+    app = desk.page("cohorts", export=str(number))
+    assert "exporting needs a marketer" in said(app)
+    assert "Start Sync" not in [button.label for button in app.button]
 
 
 def test_a_guard_that_tripped_can_be_approved_once_or_always(desk: Desk, sandbox: Sandbox) -> None:

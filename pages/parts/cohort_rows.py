@@ -9,10 +9,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices, progress
-from pages.parts.desk import open_service
+from pages.parts.desk import may, open_service
 from pages.parts.look import plain, run_badge, small, sync_badge
 from pages.parts.wishes import ask, go
 from pages.parts.words import count, day, escape, local, plural, sought
+from sync.access import Grade
 from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
@@ -99,15 +100,21 @@ def _actions(project: ProjectView, cohort: CohortView) -> None:
     name, number = escape(cohort.name), cohort.id
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="xsmall",
                       wrap=False):
-        st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=ask, args=("export", number))
+        if may(Grade.MARKETER):
+            st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=ask, args=("export", number))
         with st.container(key=f"quiet-view-{number}", width="content"):
             st.button(f"View members of {name}", key=f"view-{number}", icon=":material/visibility:", on_click=ask,
                       args=("view", number), help="View members", type="tertiary")
         with st.container(key=f"quiet-menu-{number}", width="content"):
-            choice = st.menu_button(f"Actions for {name}", [VIEW, EXPORT, REFRESH, RUNS], key=f"actions-{number}",
+            choice = st.menu_button(f"Actions for {name}", choices(), key=f"actions-{number}",
                                     icon=":material/more_horiz:", type="tertiary")
     if choice:
         _chosen(project, cohort, choice)
+
+
+def choices() -> list[str]:
+    """Tell what a cohort's menu offers whoever sits here."""
+    return [VIEW, EXPORT, REFRESH, RUNS] if may(Grade.MARKETER) else [VIEW, REFRESH, RUNS]
 
 
 def _chosen(project: ProjectView, cohort: CohortView, choice: str) -> None:

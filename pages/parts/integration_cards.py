@@ -8,16 +8,19 @@ import streamlit as st
 
 from pages.parts import disconnect_dialog, notices
 from pages.parts.connect_dialogs import CENTER_NAMES, REGION_NAMES
-from pages.parts.desk import open_service
+from pages.parts.desk import may, open_service
 from pages.parts.frame import project_label
 from pages.parts.look import mark, plain
 from pages.parts.words import ago
+from sync.access import Grade
 from sync.views import AccountView, ProjectView
 
 MIXPANEL = ("Read the cohorts of your Mixpanel project with a service account. Cohorts stay in Mixpanel; "
             "nothing there is changed.")
 WEBENGAGE = ("Export your cohorts to your account on WebEngage. Once you have connected the integration, go to the "
              "Cohorts page, choose a cohort and click on “Export to WebEngage” in its menu.")
+
+FOR_ADMINS = "Accounts are connected and disconnected by an admin of Cohort Sync."
 
 
 def mixpanel_card(projects: tuple[ProjectView, ...]) -> None:
@@ -82,6 +85,8 @@ def _hidden(tail: str) -> str:
 
 
 def _buttons(key: str, service_name: str, replace: str, target: dict[str, int | str]) -> None:
+    if not may(Grade.ADMIN):
+        return
     with st.container(horizontal=True, gap="xsmall"):
         st.button(replace, key=f"{key}-replace", icon=":material/key:", on_click=_want, args=(service_name, target))
         if st.button("Check again", key=f"{key}-check", icon=":material/refresh:"):
@@ -101,6 +106,9 @@ def check(service_name: str, target: dict[str, int | str]) -> None:
 
 
 def _connect(name: str, label: str, primary: bool, disabled: bool = False) -> None:
+    if not may(Grade.ADMIN):
+        st.caption(FOR_ADMINS)
+        return
     st.button(label, key=f"connect-{name}", type="primary" if primary else "secondary", disabled=disabled,
               icon=":material/add_link:", on_click=_want, args=(name, {}))
 

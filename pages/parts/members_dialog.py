@@ -5,9 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import cohort_rows, preview
+from pages.parts.desk import may
 from pages.parts.look import plain, small
 from pages.parts.wishes import ask, drop
 from pages.parts.words import escape
+from sync.access import Grade
 from sync.errors import CohortSyncError
 from sync.views import CohortView, ProjectView
 
@@ -38,7 +40,7 @@ def _buttons(project: ProjectView, cohort: CohortView) -> None:
         runs = st.button("See runs", key="members-runs")
         refresh = st.button("Refresh count", key="members-refresh")
         close = st.button("Close", key="members-close")
-        export = st.button("Export to WebEngage", key="members-export", type="primary")
+        export = may(Grade.MARKETER) and st.button("Export to WebEngage", key="members-export", type="primary")
     if not (runs or refresh or close or export):
         return
     _closed()

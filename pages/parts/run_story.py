@@ -7,9 +7,10 @@ import time
 import streamlit as st
 
 from pages.parts import notices, pictures, progress, refusal_advice, run_files
-from pages.parts.desk import open_service
+from pages.parts.desk import may, open_service
 from pages.parts.look import number, run_badge
 from pages.parts.words import count, escape, local, plural, second, short, when
+from sync.access import Grade
 from sync.model import Run, RunState
 from sync.views import Event, Refusal, SyncView
 
@@ -45,7 +46,7 @@ def tell(run_id: int) -> None:
     _not_taken(run, refusals)
     if run.state == RunState.SUCCEEDED and run.purpose != "clear":
         _recipe(sync)
-    if run.state.over:
+    if run.state.over and may(Grade.MARKETER):
         run_files.downloads(run, sync)
     pictures.changes(past)
     _timeline(events)
@@ -84,7 +85,7 @@ def _stand(run: Run) -> None:
 
 
 def _buttons(run: Run) -> None:
-    if run.state.over or run.cancel_wanted:
+    if run.state.over or run.cancel_wanted or not may(Grade.MARKETER):
         return
     with st.container(horizontal=True):
         if run.state == RunState.HELD:

@@ -7,10 +7,11 @@ import time
 import streamlit as st
 
 from pages.parts import notices, pictures, progress
-from pages.parts.desk import open_service
+from pages.parts.desk import may, open_service
 from pages.parts.look import plain, run_badge, small, sync_badge
 from pages.parts.wishes import ask, go
 from pages.parts.words import escape, every, local, people, result, short, when
+from sync.access import Grade
 from sync.model import Mode, Run, RunState, SyncState
 from sync.views import SyncView
 
@@ -99,27 +100,34 @@ def _buttons(sync: SyncView) -> None:
     run = sync.last_run
     under_way = run if run and not run.state.over else None
     with st.container(horizontal=True, gap="xsmall"):
-        if not under_way and sync.state != SyncState.PAUSED:
-            _button(sync, "Sync now", ":material/sync:", "sync_now", "is being synced.")
-        if sync.state == SyncState.ACTIVE and sync.mode == Mode.DYNAMIC:
-            _button(sync, "Pause", ":material/pause:", "pause", "is paused.")
-        if sync.state == SyncState.PAUSED:
-            _button(sync, "Resume", ":material/play_arrow:", "resume", "goes on.")
-        if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
-            _opening(sync, "Interval", ":material/schedule:", "interval")
-        if sync.state != SyncState.FINISHED or sync.size:
-            _opening(sync, "Stop", ":material/stop_circle:", "stop")
+        if may(Grade.MARKETER):
+            _sync_buttons(sync, under_way)
         if under_way:
             _run_buttons(sync, under_way)
         if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
             go("runs", sync=sync.id)
 
 
+def _sync_buttons(sync: SyncView, under_way: Run | None) -> None:
+    if not under_way and sync.state != SyncState.PAUSED:
+        _button(sync, "Sync now", ":material/sync:", "sync_now", "is being synced.")
+    if sync.state == SyncState.ACTIVE and sync.mode == Mode.DYNAMIC:
+        _button(sync, "Pause", ":material/pause:", "pause", "is paused.")
+    if sync.state == SyncState.PAUSED:
+        _button(sync, "Resume", ":material/play_arrow:", "resume", "goes on.")
+    if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
+        _opening(sync, "Interval", ":material/schedule:", "interval")
+    if sync.state != SyncState.FINISHED or sync.size:
+        _opening(sync, "Stop", ":material/stop_circle:", "stop")
+
+
 def _run_buttons(sync: SyncView, run: Run) -> None:
     label, kind = ("Decide", "primary") if run.state == RunState.HELD else ("See progress", "tertiary")
     if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=kind):  # type: ignore[arg-type]
         go("runs", run=run.id)
-    if run.cancel_wanted or not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
+    if run.cancel_wanted or not may(Grade.MARKETER):
+        return
+    if not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
         return
     with open_service() as service:
         notices.attempt(f"The run of {sync.cohort_name} is being cancelled.", service.cancel, run.id)
