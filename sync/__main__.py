@@ -14,7 +14,7 @@ import click
 from sync.cli.keeping import COMMANDS
 from sync.cli.speech import any_project_option, json_option, project_option, say
 from sync.errors import CohortSyncError
-from sync.model import Mode, Run, RunState, parse_every
+from sync.model import Mode, Run, RunState, parse_every, parse_mapping
 from sync.runner import Runner
 from sync.service import Service
 from sync.views import SyncView
@@ -107,10 +107,10 @@ def _every(_: click.Context, __: click.Parameter, value: str | None) -> float | 
 
 
 def _mapping(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
-    split = tuple(pair.rpartition("=")[::2] for pair in pairs)
-    if not all(source and target for source, target in split):
-        raise click.BadParameter("write PROPERTY=ATTRIBUTE, such as $email=email")
-    return split or None
+    try:
+        return tuple(parse_mapping(pair) for pair in pairs) or None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @cli.command()

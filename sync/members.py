@@ -32,6 +32,11 @@ def marks_of(ids: Sequence[str], values: Sequence[bytes], salt: int) -> list[byt
     return [draw(b"%b\0%b" % (user_id.encode(), told), salt) for user_id, told in zip(ids, values, strict=True)]
 
 
+def salt_for(salt: int, mapping: Sequence[tuple[str, str]]) -> int:
+    """Draw the salt of a sync: a property sent to another attribute is something new to tell."""
+    return xxhash.xxh3_64_intdigest(orjson.dumps(mapping), salt) if mapping else salt
+
+
 def digest(blob: bytes) -> bytes:
     """Tell two packed lists of marks apart."""
     return xxhash.xxh3_128_digest(blob)

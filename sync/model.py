@@ -265,6 +265,14 @@ def attribute_problem(name: str, taken: frozenset[str]) -> str | None:
     return None
 
 
+def parse_mapping(text: str) -> tuple[str, str]:
+    """Read ``$email=email`` as a profile property and the attribute it goes to; ValueError otherwise."""
+    source, _, target = (part.strip() for part in text.rpartition("="))
+    if not source or not target:
+        raise ValueError(f"“{text[:80]}” does not say property=attribute, such as $email=email.")
+    return source, target
+
+
 def mapping_problem(target: str) -> str | None:
     """Say why a property cannot be exported to this attribute, or None."""
     if target.endswith("OptIn"):

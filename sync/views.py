@@ -98,6 +98,7 @@ class Proposal:
     mode: Mode
     every: float
     license_code: str | None
+    mapping: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

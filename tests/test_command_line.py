@@ -183,6 +183,16 @@ def test_mapped_properties_travel_and_changes_update(cli: Cli, connected: Path, 
     assert (run["entered"], run["updated"], run["exited"]) == (0, 1, 0)
 
 
+def test_a_property_sent_to_another_attribute_is_told_to_everybody(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+    """The values are the same, but WebEngage has never heard them under the new name."""
+    cohort = sandbox.add_cohort("Fans", PEOPLE)
+    answer(cli, connected, "export", str(cohort), "--mode", "dynamic", "--map", "$email=email", "--wait")
+    started = answer(cli, connected, "export", str(cohort), "--mode", "dynamic", "--map", "$email=Address", "--wait")
+    assert answer(cli, connected, "run", str(started["run_id"]))["updated"] == len(PEOPLE)
+    profile = sandbox.profile("fan-3")
+    assert profile is not None and profile["attributes"]["Address"] == "fan3@example.com"
+
+
 def test_a_preview_counts_who_would_enter_and_leave(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
     """For a cohort exported before, the preview says the difference; after the next export it no longer does."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)

@@ -99,7 +99,7 @@ class Story:
 
     def _pull_and_plan(self, sync: Sync) -> bool:
         """Read and compare; True when there is leave to deliver, False when the run is held."""
-        salt = self._store.connections.salt()
+        salt = members.salt_for(self._store.connections.salt(), sync.mapping)
         if self._run.purpose == "clear":
             return self._plan(sync, None)
         self._tell("Reading the cohort from Mixpanel.")

@@ -128,7 +128,7 @@ class Browsing(Base):
         cohort = self.exportable(project, cohort_id)
         sync = self._store.syncs.of_cohort(project, cohort_id)
         if sync:
-            return Proposal(sync.attribute, True, sync.mode, sync.every or TWO_HOURS, sync.license_code)
+            return Proposal(sync.attribute, True, sync.mode, sync.every or TWO_HOURS, sync.license_code, sync.mapping)
         accounts = self._store.connections.accounts()
         license_code = accounts[0].view.license_code if accounts else None
         taken = self._store.syncs.taken(license_code) if license_code else frozenset()
