@@ -1,0 +1,83 @@
+"""One run and its surroundings: what may lie, fail, end or change while it is under way, and what must be true afterwards."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from sync.model import Mode, Run, RunState
+from sync.pipeline import Policy
+from sync.runner import Runner
+from sync.service import Service
+from sync.store import Store
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Member, Sandbox, member
+
+ATTRIBUTE = "Mixpanel - Fans"
+MAPPED = (("plan", "Plan"),)
+SOON = Policy(waits=(0.01, 0.02), longest=1.0, snooze=0.2)
+
+
+class Desk:
+    """A connected data folder with one cohort, and a runner in this process."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder, self.sandbox, self.env = folder, sandbox, {"COHORT_SYNC_DATA": str(folder)}
+        self.cohort = sandbox.add_cohort("Fans", [])
+        with self.open() as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+            service.connect_webengage(LICENSE, API_KEY, sandbox.url)
+
+    def open(self, ahead: float = 0.0) -> Service:
+        """The service on this folder, its clock ahead by some seconds."""
+        return Service(Store.open(self.folder), self.env, lambda: time.time() + ahead)
+
+    def members(self, *people: Member) -> None:
+        """Put these people into the cohort."""
+        self.sandbox.set_members(self.cohort, list(people))
+
+    def work(self) -> None:
+        """Carry what can be carried."""
+        Runner(self.env, policy=SOON).once()
+
+    def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
+        """Start Sync, and the runner works."""
+        with self.open() as service:
+            run_id = service.export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry=dry).run_id
+        self.work()
+        return self.run(run_id)
+
+    def run(self, run_id: int) -> Run:
+        """A run as it stands."""
+        with self.open() as service:
+            return service.run(run_id)
+
+    def told(self) -> set[str]:
+        """Whom WebEngage holds the attribute true for."""
+        return self.sandbox.holding(ATTRIBUTE)[0]
+
+
+@pytest.fixture
+def desk(data_dir: Path, sandbox: Sandbox) -> Desk:
+    """A connected data folder."""
+    return Desk(data_dir, sandbox)
+
+
+def on_plan(name: str, plan: str) -> Member:
+    """A member with a mapped property."""
+    return member(name, plan=plan)
+
+
+def test_someone_listed_twice_with_two_values_stands_once(desk: Desk, sandbox: Sandbox) -> None:
+    """Whoever changed between two pages is one person all the same: never told false while they are in."""
+    sandbox.settings(page_size=3)
+    for plan, again in (("a", "b"), ("a", "b"), ("b", ""), ("c", "a"), ("a", "")):
+        desk.members(*(on_plan(f"fan-{number}", plan) for number in range(5)))
+        if again:
+            sandbox.fault("wrong_total", page=0, by=2)
+            sandbox.fault("duplicate_ids", page=1, by=2, body={"plan": again})
+        assert desk.export(MAPPED).state is RunState.SUCCEEDED
+        assert desk.told() == sandbox.exportable(desk.cohort)
+        with Store.open(desk.folder) as store:
+            assert sorted(store.snapshot.people(1)) == [f"fan-{number}" for number in range(5)]
