@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sync.model import Mode, Run, RunState
-from sync.pipeline import Policy
+from sync.pipeline import Clock, Policy, Story, Tools
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
+from sync.vault import Vault
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Member, Sandbox, member
 
 ATTRIBUTE = "Mixpanel - Fans"
 MAPPED = (("plan", "Plan"),)
 SOON = Policy(waits=(0.01, 0.02), longest=1.0, snooze=0.2)
+
+
+def clock_ahead(seconds: float) -> Clock:
+    """A clock that is ahead."""
+    return Clock(lambda: time.time() + seconds, time.sleep)
 
 
 class Desk:
@@ -37,9 +47,13 @@ class Desk:
         """Put these people into the cohort."""
         self.sandbox.set_members(self.cohort, list(people))
 
-    def work(self) -> None:
+    def work(self, ahead: float = 0.0) -> None:
         """Carry what can be carried."""
-        Runner(self.env, policy=SOON).once()
+        Runner(self.env, clock_ahead(ahead), SOON).once()
+
+    def tools(self) -> Tools:
+        """What a story needs, for tests that carry one themselves."""
+        return Tools(Vault.open(self.folder, self.env, must_exist=True), clock_ahead(0.0), SOON, lambda: False)
 
     def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
         """Start Sync, and the runner works."""
@@ -81,3 +95,32 @@ def test_someone_listed_twice_with_two_values_stands_once(desk: Desk, sandbox: S
         assert desk.told() == sandbox.exportable(desk.cohort)
         with Store.open(desk.folder) as store:
             assert sorted(store.snapshot.people(1)) == [f"fan-{number}" for number in range(5)]
+
+
+def full_while_an_answer_is_written(store: Store) -> Iterator[None]:
+    """Let the disk be full when this connection writes its first answer, and have room again when it tries once more."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = itertools.chain([0], itertools.repeat(limits[0]))
+    store._plain.create_function("disk", 0, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (next(room), limits[1])))
+    store._plain.execute("create temp trigger full after update of delivered on run begin select disk(); end")
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_half_a_batch_is_never_the_whole_of_it(desk: Desk, sandbox: Sandbox) -> None:
+    """When the answer for one half of a batch could not be written, the run goes on with both halves."""
+    desk.members(*(member(f"fan-{number}") for number in range(20)))
+    sandbox.poison("fan-3")
+    with desk.open() as service:
+        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
+    with Store.open(desk.folder) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
+        claimed = store.runs.claim("me", time.time())
+        assert claimed is not None
+        Story(store, claimed, "me", desk.tools()).carry()
+    assert desk.run(run_id).waiting == "The database could not be written; is the disk full?"
+    desk.work(ahead=100.0)
+    run = desk.run(run_id)
+    assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 19, 1)
+    assert desk.told() == sandbox.exportable(desk.cohort) - {"fan-3"}

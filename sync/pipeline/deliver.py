@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sync.errors import BadBatch, LeaseLost, Wait
@@ -160,13 +162,24 @@ class Delivery:
 
     def _settle(self, parcels: list[Parcel]) -> None:
         """Write that WebEngage took these parcels; a batch is settled with its last part."""
-        with self._store.transaction():
+        with self._closing():
             self._store.runs.count(self._run.id, self._holder.owner, delivered=sum(len(one.changes) for one in parcels))
             forgiving = self._store.batches.any_live(self._sync.id)
             for parcel in parcels:
                 if forgiving:
                     self._store.batches.accepted(self._sync.id, (one.user_id for one in parcel.changes))
                 self._close_part(parcel)
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """A transaction that closes parts; rolled back, they count as open again, or half a batch would settle the whole."""
+        before = self._open.copy()
+        try:
+            with self._store.transaction():
+                yield
+        except BaseException:
+            self._open = before
+            raise
 
     def _close_part(self, parcel: Parcel) -> None:
         self._open[parcel.number] -= 1
@@ -191,7 +204,7 @@ class Delivery:
     def _reject(self, parcel: Parcel, problem: BadBatch) -> None:
         one, entry = parcel.changes[0], parcel.entries[0]
         kept = None if one.kind is Kind.EXIT else self._contents.mark(entry)
-        with self._store.transaction():
+        with self._closing():
             self._store.runs.count(self._run.id, self._holder.owner, rejected=1)
             self._store.batches.refuse(self._run.id, self._sync.id,
                                        [Refused(one.user_id, one.kind.value, str(problem), kept, entry)], self._holder.now())
