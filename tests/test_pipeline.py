@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,3 +125,20 @@ def test_half_a_batch_is_never_the_whole_of_it(desk: Desk, sandbox: Sandbox) -> 
     run = desk.run(run_id)
     assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 19, 1)
     assert desk.told() == sandbox.exportable(desk.cohort) - {"fan-3"}
+
+
+def test_the_numbers_of_a_run_that_failed_half_way_add_up(desk: Desk, sandbox: Sandbox) -> None:
+    """Someone rejected out of a batch that never settled takes nobody else's place among the delivered."""
+    desk.members(*(member(f"fan-{number:02}") for number in range(50)))
+    run = desk.export(dry=True)
+    with desk.open() as service:
+        first = next(iter(service.export_rows(run.id))).user_id
+        service.approve(run.id)
+    sandbox.poison(first)  # both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone, and 401 for the next two
+    sandbox.fault("status", path="bulk-users", code=401, after=9)
+    desk.work()
+    with desk.open() as service:
+        run = service.run(run.id)
+        rows = Counter(row.outcome for row in service.export_rows(run.id))
+    assert (run.state, run.entered, run.delivered, run.rejected) == (RunState.FAILED, 50, 25, 1)
+    assert rows == {"accepted": 25, "rejected": 1, "in doubt": 24}

@@ -187,9 +187,8 @@ class Story:
     def _end(self, state: RunState, said: str, error: str | None = None) -> None:
         """End the run and fold what it told into the snapshot, in one transaction."""
         with self._store.transaction():
-            delivered, rejected = self._store.batches.totals(self._run.id)
+            delivered, rejected = fold(self._store, self._run.sync_id, self._run.id)
             self._holder.write(delivered=delivered, rejected=rejected)
-            fold(self._store, self._run.sync_id, self._run.id)
             self._store.runs.finish(self._run.id, self._owner, state, self._holder.now(), error)
             self._tell(said)
             self._close_one_time(state)

@@ -118,12 +118,6 @@ class Batches(Table):
         rows = self._all("select entry from refusal where run_id = ? and entry is not null", (run_id,))
         return frozenset(unpack_entries(row[0])[0] for row in rows)
 
-    def totals(self, run_id: int) -> tuple[int, int]:
-        """How many people of a run were accepted and how many rejected; a batch sent twice counts once."""
-        settled = self._value("select coalesce(sum(people), 0) from batch where run_id = ? and state = 'settled'", (run_id,))
-        rejected = self._value("select count(*) from refusal where run_id = ? and kind <> 'invalid'", (run_id,))
-        return max(0, int(settled) - int(rejected)), int(rejected)
-
     def refusals(self, run_id: int, limit: int) -> tuple[Refusal, ...]:
         """Who was not taken in a run, with the reason."""
         rows = self._all("select user_id, kind, reason from refusal where run_id = ? order by reason, user_id limit ?",
