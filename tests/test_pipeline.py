@@ -25,36 +25,36 @@ MAPPED = (("plan", "Plan"),)
 SOON = Policy(waits=(0.01, 0.02), longest=1.0, snooze=0.2)
 
 
-def clock_ahead(seconds: float) -> Clock:
-    """A clock that is ahead."""
-    return Clock(lambda: time.time() + seconds, time.sleep)
-
-
 class Desk:
     """A connected data folder with one cohort, and a runner in this process."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.folder, self.sandbox, self.env = folder, sandbox, {"COHORT_SYNC_DATA": str(folder)}
+        self.ahead = 0.0
         self.cohort = sandbox.add_cohort("Fans", [])
         with self.open() as service:
             service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
             service.connect_webengage(LICENSE, API_KEY, sandbox.url)
 
-    def open(self, ahead: float = 0.0) -> Service:
-        """The service on this folder, its clock ahead by some seconds."""
-        return Service(Store.open(self.folder), self.env, lambda: time.time() + ahead)
+    def now(self) -> float:
+        """The time, moved ahead by tests that have to wait."""
+        return time.time() + self.ahead
+
+    def open(self) -> Service:
+        """The service on this folder."""
+        return Service(Store.open(self.folder), self.env, self.now)
 
     def members(self, *people: Member) -> None:
         """Put these people into the cohort."""
         self.sandbox.set_members(self.cohort, list(people))
 
-    def work(self, ahead: float = 0.0) -> None:
+    def work(self) -> None:
         """Carry what can be carried."""
-        Runner(self.env, clock_ahead(ahead), SOON).once()
+        Runner(self.env, Clock(self.now, time.sleep), SOON).once()
 
     def tools(self) -> Tools:
         """What a story needs, for tests that carry one themselves."""
-        return Tools(Vault.open(self.folder, self.env, must_exist=True), clock_ahead(0.0), SOON, lambda: False)
+        return Tools(Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON, lambda: False)
 
     def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
         """Start Sync, and the runner works."""
@@ -121,24 +121,56 @@ def test_half_a_batch_is_never_the_whole_of_it(desk: Desk, sandbox: Sandbox) -> 
         assert claimed is not None
         Story(store, claimed, "me", desk.tools()).carry()
     assert desk.run(run_id).waiting == "The database could not be written; is the disk full?"
-    desk.work(ahead=100.0)
+    desk.ahead = 100.0
+    desk.work()
     run = desk.run(run_id)
     assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 19, 1)
     assert desk.told() == sandbox.exportable(desk.cohort) - {"fan-3"}
 
 
-def test_the_numbers_of_a_run_that_failed_half_way_add_up(desk: Desk, sandbox: Sandbox) -> None:
-    """Someone rejected out of a batch that never settled takes nobody else's place among the delivered."""
+@pytest.fixture
+def halved(desk: Desk, sandbox: Sandbox) -> int:
+    """A run of two batches, about to be sent; the first person is poison, and the tenth request meets what a test arms.
+
+    Both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone; the tenth has the other two of that three.
+    """
     desk.members(*(member(f"fan-{number:02}") for number in range(50)))
     run = desk.export(dry=True)
     with desk.open() as service:
-        first = next(iter(service.export_rows(run.id))).user_id
+        sandbox.poison(next(iter(service.export_rows(run.id))).user_id)
         service.approve(run.id)
-    sandbox.poison(first)  # both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone, and 401 for the next two
+    return run.id
+
+
+def test_the_numbers_of_a_run_that_failed_half_way_add_up(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+    """Someone rejected out of a batch that never settled takes nobody else's place among the delivered."""
     sandbox.fault("status", path="bulk-users", code=401, after=9)
     desk.work()
+    run = desk.run(halved)
     with desk.open() as service:
-        run = service.run(run.id)
-        rows = Counter(row.outcome for row in service.export_rows(run.id))
+        rows = Counter(row.outcome for row in service.export_rows(halved))
     assert (run.state, run.entered, run.delivered, run.rejected) == (RunState.FAILED, 50, 25, 1)
     assert rows == {"accepted": 25, "rejected": 1, "in doubt": 24}
+
+
+@pytest.mark.parametrize("forgiven", [False, True])
+def test_someone_rejected_and_then_taken_is_taken(desk: Desk, sandbox: Sandbox, halved: int, forgiven: bool) -> None:
+    """Within one run the last answer counts, so that whoever leaves later is told false."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
+    desk.work()
+    sandbox.clear_faults()
+    with desk.open() as service:
+        assert len(service.refusals(halved)) == 1
+        if forgiven:
+            service.retry_rejected(1)
+    desk.ahead = 400.0
+    desk.work()
+    run = desk.run(halved)
+    with desk.open() as service:
+        assert (run.delivered, run.rejected, service.refusals(halved)) == (50, 0, ())
+    desk.members()
+    leaving = desk.export()
+    with desk.open() as service:
+        service.approve(leaving.id)
+    desk.work()
+    assert desk.told() == set()

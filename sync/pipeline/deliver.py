@@ -164,10 +164,9 @@ class Delivery:
         """Write that WebEngage took these parcels; a batch is settled with its last part."""
         with self._closing():
             self._store.runs.count(self._run.id, self._holder.owner, delivered=sum(len(one.changes) for one in parcels))
-            forgiving = self._store.batches.any_live(self._sync.id)
+            self._store.batches.accepted(self._run.id, self._sync.id,
+                                         (one.user_id for parcel in parcels for one in parcel.changes))
             for parcel in parcels:
-                if forgiving:
-                    self._store.batches.accepted(self._sync.id, (one.user_id for one in parcel.changes))
                 self._close_part(parcel)
 
     @contextmanager
