@@ -146,8 +146,7 @@ class Runner:
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         with Store.open(self._folder) as store:
             try:
-                vault = Vault.open(self._folder, self._env, True)
-                tools = Tools(vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
+                tools = Tools(self._vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
                 Story(store, run, owner, tools).carry()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)
@@ -155,6 +154,9 @@ class Runner:
                 logger.exception("run %s: unexpected; its lease will end and it is tried again", run.id)
             ended = store.runs.get(run.id)
             logger.info("run %s: %s", run.id, ended.state.value if ended else "gone")
+
+    def _vault(self) -> Vault:
+        return Vault.open(self._folder, self._env, must_exist=True)
 
     def _guarded(self, job: Callable[..., None], *values: object) -> None:
         """One failing look must not end the runner: it looks again."""

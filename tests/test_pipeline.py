@@ -32,9 +32,13 @@ class Desk:
         self.folder, self.sandbox, self.env = folder, sandbox, {"COHORT_SYNC_DATA": str(folder)}
         self.ahead = 0.0
         self.cohort = sandbox.add_cohort("Fans", [])
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect both sides."""
         with self.open() as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
-            service.connect_webengage(LICENSE, API_KEY, sandbox.url)
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connect_webengage(LICENSE, API_KEY, self.sandbox.url)
 
     def now(self) -> float:
         """The time, moved ahead by tests that have to wait."""
@@ -54,7 +58,8 @@ class Desk:
 
     def tools(self) -> Tools:
         """What a story needs, for tests that carry one themselves."""
-        return Tools(Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON, lambda: False)
+        return Tools(lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON,
+                     lambda: False)
 
     def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
         """Start Sync, and the runner works."""
@@ -174,3 +179,42 @@ def test_someone_rejected_and_then_taken_is_taken(desk: Desk, sandbox: Sandbox, 
         service.approve(leaving.id)
     desk.work()
     assert desk.told() == set()
+
+
+def test_a_lost_key_pauses_the_sync_with_the_reason(desk: Desk) -> None:
+    """The run fails, the person reads what to do, and after connecting again one click goes on."""
+    desk.members(member("fan-1"))
+    with desk.open() as service:
+        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
+    (desk.folder / "secret.key").unlink()
+    desk.work()
+    with desk.open() as service:
+        run, paused = service.run(run_id), service.sync(1)
+    assert run.state is RunState.FAILED and paused.reason and "connect again" in paused.reason
+    desk.connect()
+    with desk.open() as service:
+        service.resume(1)
+    desk.work()
+    assert desk.told() == {"fan-1"}
+
+
+def test_a_busy_list_of_cohorts_puts_an_empty_run_off(desk: Desk, sandbox: Sandbox) -> None:
+    """Nobody was read, and whether the cohort still exists cannot be asked now: the run waits instead of failing."""
+    with desk.open() as service:
+        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
+    sandbox.fault("status", path="cohorts/list", code=503, retry_after=300)
+    desk.work()
+    assert desk.run(run_id).state is RunState.QUEUED and "503" in (desk.run(run_id).waiting or "")
+    desk.ahead = 400.0
+    desk.work()
+    assert desk.run(run_id).state is RunState.SUCCEEDED
+
+
+def test_a_busy_check_of_the_account_puts_a_run_off(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+    """A refused batch, and WebEngage too busy to say whether the account is right: the run waits and then goes on."""
+    sandbox.fault("status", path="/users", code=503, retry_after=300)
+    desk.work()
+    assert desk.run(halved).state is RunState.QUEUED
+    desk.ahead = 400.0
+    desk.work()
+    assert (desk.run(halved).state, desk.run(halved).delivered, desk.run(halved).rejected) == (RunState.SUCCEEDED, 49, 1)
