@@ -218,3 +218,23 @@ def test_a_busy_check_of_the_account_puts_a_run_off(desk: Desk, sandbox: Sandbox
     desk.ahead = 400.0
     desk.work()
     assert (desk.run(halved).state, desk.run(halved).delivered, desk.run(halved).rejected) == (RunState.SUCCEEDED, 49, 1)
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+def test_what_a_dry_run_planned_is_not_sent_by_the_next_refresh(desk: Desk, sandbox: Sandbox, ended: str) -> None:
+    """Only a person's yes, or a new export, sends something: neither a cancel nor a failure of the dry run is a yes."""
+    desk.members(member("fan-1"))
+    if ended == "failed":
+        sandbox.fault("status", path="engage", code=400)
+    run = desk.export(dry=True)
+    with desk.open() as service:
+        if ended == "cancelled":
+            service.cancel(run.id)
+    desk.ahead = 7300.0
+    desk.work()
+    with desk.open() as service:
+        assert [one.state.value for one in service.runs()] == ["held", ended]
+        assert desk.told() == set()
+        service.approve(2)
+    desk.work()
+    assert desk.told() == {"fan-1"}
