@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.errors import Refused
 from sync.model import Mode, Run, RunState
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.runner import Runner
@@ -238,3 +239,35 @@ def test_what_a_dry_run_planned_is_not_sent_by_the_next_refresh(desk: Desk, sand
         service.approve(2)
     desk.work()
     assert desk.told() == {"fan-1"}
+
+
+def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+    """Paused and resumed before the runner noticed: the run is not cancelled after all, and no export gets lost."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
+    desk.work()
+    with desk.open() as service:
+        service.pause(1)
+        assert service.run(halved).cancel_wanted
+        with pytest.raises(Refused, match="still being cancelled"):
+            service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
+        service.resume(1)
+    desk.ahead = 400.0
+    desk.work()
+    assert (desk.run(halved).state, desk.run(halved).delivered) == (RunState.SUCCEEDED, 49)
+
+
+def test_another_wish_for_a_run_under_way_is_kept_or_refused(desk: Desk) -> None:
+    """The mode changes at once; other properties and a cohort being cleared are refused with the reason, never forgotten."""
+    desk.members(on_plan("fan-1", "a"))
+    with desk.open() as service:
+        first = service.export(PROJECT, desk.cohort, Mode.ONE_TIME, mapping=MAPPED)
+        assert service.export(PROJECT, desk.cohort, Mode.DYNAMIC, every=900.0).started is False
+        assert (service.sync(1).mode, service.sync(1).every) == (Mode.DYNAMIC, 900.0)
+        with pytest.raises(Refused, match="other properties"):
+            service.export(PROJECT, desk.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
+    desk.work()
+    with desk.open() as service:
+        assert service.run(first.run_id).delivered == 1 and service.sync(1).state.value == "active"
+        service.stop(1, clear=True)
+        with pytest.raises(Refused, match="everybody left"):
+            service.export(PROJECT, desk.cohort, Mode.DYNAMIC)

@@ -70,7 +70,7 @@ class Story:
         try:
             self._work()
         except CancelWanted:
-            self._end(RunState.CANCELLED, "Cancelled.")
+            self._cancel()
         except Snooze as later:
             self._snooze(later)
         except Wait as busy:
@@ -209,6 +209,14 @@ class Story:
         sync = self._sync()
         if state is RunState.SUCCEEDED and sync.mode.value == "one-time" and sync.state is SyncState.ACTIVE:
             self._store.syncs.end(sync.id)
+
+    def _cancel(self) -> None:
+        """End the run, unless the person went back on the cancel in the meantime."""
+        with self._store.transaction():
+            if self._store.runs.hold(self._run.id, self._owner, self._holder.now()):
+                self._end(RunState.CANCELLED, "Cancelled.")
+            else:
+                self._store.runs.let_go(self._run.id, self._owner)
 
     def _fail(self, why: str, *, pause: bool) -> None:
         with self._store.transaction():

@@ -129,6 +129,10 @@ class Runs(Table):
         """Ask the holder to end a run; False when it is over already."""
         return bool(self._do("update run set cancel_wanted = 1 where id = ? and finished_at is null", (run_id,)))
 
+    def keep(self, sync_id: int) -> None:
+        """Take back the wish to end a sync's run; its holder looks once more before ending it."""
+        self._do("update run set cancel_wanted = 0 where sync_id = ? and finished_at is null", (sync_id,))
+
     def cancel_untouched(self, run_id: int, now: float) -> bool:
         """End a run nobody works on and that has sent nothing; False when a runner must end it."""
         return bool(self._do(
