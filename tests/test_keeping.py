@@ -64,6 +64,8 @@ def test_a_backup_restores_and_everybody_is_told_anew(desk: Desk, tmp_path: Path
     desk.export()
     told, left = desk.sandbox.holding(ATTRIBUTE)
     assert told == desk.sandbox.exportable(desk.cohort) and len(left) == 10
+    with desk.open() as service:
+        assert (service.runs()[0].updated, service.runs()[0].exited) == (20, 10)
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import resource
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -68,6 +69,14 @@ class Desk:
             run_id = service.export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry=dry).run_id
         self.work()
         return self.run(run_id)
+
+    def export_and_approve(self) -> None:
+        """Start Sync, and say yes when the run is held."""
+        run = self.export()
+        if run.state is RunState.HELD:
+            with self.open() as service:
+                service.approve(run.id)
+            self.work()
 
     def run(self, run_id: int) -> Run:
         """A run as it stands."""
@@ -175,10 +184,7 @@ def test_someone_rejected_and_then_taken_is_taken(desk: Desk, sandbox: Sandbox, 
     with desk.open() as service:
         assert (run.delivered, run.rejected, service.refusals(halved)) == (50, 0, ())
     desk.members()
-    leaving = desk.export()
-    with desk.open() as service:
-        service.approve(leaving.id)
-    desk.work()
+    desk.export_and_approve()
     assert desk.told() == set()
 
 
@@ -271,3 +277,33 @@ def test_another_wish_for_a_run_under_way_is_kept_or_refused(desk: Desk) -> None
         service.stop(1, clear=True)
         with pytest.raises(Refused, match="everybody left"):
             service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
+
+
+@pytest.mark.parametrize("afterwards", [0, 60])
+def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(desk: Desk, sandbox: Sandbox, tmp_path: Path,
+                                                             afterwards: int) -> None:
+    """Whom a run of the copy was telling is told anew, in or out; used limits and the audit stay as they are."""
+    everybody = [member(f"fan-{number:02}") for number in range(60)]
+    desk.members(*everybody)
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=2)
+    run = desk.export()
+    with desk.open() as service:
+        service.backup(tmp_path / "copy.db")
+        service.change_interval(1, 900.0)
+    desk.ahead = 400.0
+    desk.work()
+    assert len(desk.told()) == 60
+    if afterwards:
+        desk.members()
+        desk.export_and_approve()
+    with desk.open() as service:
+        left = service.health().queries
+        service.restore(tmp_path / "copy.db")
+        assert service.health().queries == left and "change interval" in [line.what for line in service.audit()]
+    with contextlib.closing(sqlite3.connect(desk.folder / "app.db")) as db:
+        assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+    desk.members(*everybody[:afterwards])
+    desk.work()
+    assert desk.run(run.id).state is RunState.CANCELLED
+    desk.export_and_approve()
+    assert desk.told() == sandbox.exportable(desk.cohort)
