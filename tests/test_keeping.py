@@ -140,6 +140,20 @@ def test_a_forgotten_person_is_in_no_table(desk: Desk) -> None:
         assert service.runs()[0].entered == 1
 
 
+@pytest.mark.parametrize("user_id", ["ann-\u00fc\u4eba\u0301", 'ann "the\\best"', "x" * 250], ids=["unicode", "quotes", "endless"])
+def test_no_spelling_of_an_id_escapes_the_forgetting(desk: Desk, user_id: str) -> None:
+    """Previews are kept as JSON and endless ids cut: the person is gone from there too."""
+    desk.sandbox.set_members(desk.cohort, [member(user_id), member("fan-1")])
+    with desk.open() as service:
+        service.preview(PROJECT, desk.cohort)
+    desk.export()
+    with desk.open() as service:
+        assert service.forget(user_id).places >= 2
+    with closing(sqlite3.connect(desk.folder / "app.db")) as db:
+        assert db.execute("select count(*) from cohort where preview is not null").fetchone() == (0,)
+        assert db.execute("select count(*) from refusal").fetchone() == (0,)
+
+
 @pytest.mark.timeout(30)
 def test_a_damaged_file_stops_the_runner_with_a_sentence(desk: Desk) -> None:
     """After an unclean stop the file is checked, and a damaged one is said to be."""

@@ -189,6 +189,13 @@ def test_the_sixty_first_query_waits_for_the_hour(store: Store) -> None:
     assert store.meters.take_query(42, NOW + 3700, later_page=False).id is not None
 
 
+def test_a_burst_of_sixty_is_waited_for_once(store: Store) -> None:
+    """Asked again just before the hour is over, one waits for the rest of it and not for another hour."""
+    for _ in range(60):
+        store.meters.landed(store.meters.take_query(42, NOW, later_page=False))
+    assert 0 < store.meters.take_query(42, NOW + 3602, later_page=False).wait <= 5
+
+
 def test_later_pages_count_once_a_refusal_showed_it(store: Store, plain: sqlite3.Connection) -> None:
     """Until then they pass; from then on they are held within the sixty too."""
     plain.execute("insert into project (id, name, username, tail, region, role, role_note, checked_at) "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -99,12 +100,17 @@ class Housekeeping(Table):
         return gone
 
     def forget(self, user_id: str) -> int:
-        """Remove a person from every table of runs that are over; tell in how many places they were."""
+        """Remove a person from every table of runs that are over; tell in how many places they were.
+
+        Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
+        """
+        kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
         with immediate(self._plain):
-            found = self._do("delete from refusal where user_id = ?", (user_id,))
+            found = self._do("delete from refusal where user_id in (?, ?) and run_id not in "
+                             "(select id from run where finished_at is null)", (user_id, kept))
             found += sum(1 for _ in self._leave_snapshots(user_id))
             found += sum(1 for _ in self._leave_history(user_id))
-            found += self._do("update cohort set preview = null where preview is not null and instr(preview, ?)", (user_id,))
+            found += self._do("update cohort set preview = null where preview is not null and instr(preview, ?)", (written,))
         return found
 
     def scrub(self) -> None:

@@ -102,8 +102,8 @@ class Meters(Table):
 
     def free_again(self, project_id: int, now: float) -> float:
         """Tell when the oldest query of the last hour leaves the window."""
-        oldest = self._value("select min(at) from query where project_id = ? and at > ?", (project_id, now - HOUR))
-        return max(now, float(oldest or now) + HOUR + HOUR_MARGIN)
+        oldest = self._value("select min(at) from query where project_id = ? and at > ?", (project_id, now - HOUR - HOUR_MARGIN))
+        return max(now, float(oldest or now) + HOUR) + HOUR_MARGIN
 
     def left(self, project_id: int, now: float) -> int:
         """Tell how many of the hour's queries are left, as far as we asked ourselves."""
