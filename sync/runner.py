@@ -24,7 +24,7 @@ from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.redaction import guard_logs
 from sync.service import Service, data_folder
-from sync.store import Store
+from sync.store import StorageTrouble, Store
 from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
 from sync.store.process import identity
 from sync.vault import Vault
@@ -180,6 +180,9 @@ def main(arguments: list[str] | None = None) -> int:
         runner.once() if asked.once else runner.work()
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")
+        return 1
+    except StorageTrouble as problem:
+        sys.stderr.write(f"The database could not be read or written ({problem}); is the disk full, or the file locked?\n")
         return 1
     return 0
 

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,19 @@ def test_a_lost_key_pauses_the_sync_with_the_reason(desk: Desk) -> None:
         service.resume(1)
     desk.work()
     assert desk.told() == {"fan-1"}
+
+
+def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(desk: Desk, sandbox: Sandbox) -> None:
+    """An answer nobody documented fails the run; the sync stays active, and the status says that it failed."""
+    sandbox.fault("status", path="engage", code=418)
+    desk.export()
+    with desk.open() as service:
+        health = service.health()
+        assert [one.id for one in health.failed] == [1] and health.needs_person
+    desk.export()
+    with desk.open() as service:
+        assert not service.health().needs_person
+        assert replace(service.health(), disk_free=1000).needs_person
 
 
 def test_a_busy_list_of_cohorts_puts_an_empty_run_off(desk: Desk, sandbox: Sandbox) -> None:

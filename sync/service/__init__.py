@@ -9,6 +9,7 @@ from types import TracebackType
 
 from sync.access import Grade, Person, needs, operator
 from sync.errors import Refused
+from sync.model import RunState, SyncState
 from sync.service.base import data_folder
 from sync.service.connecting import Connecting
 from sync.service.keeping import Keeping
@@ -34,11 +35,14 @@ class Service(Connecting, Wishing, Keeping):
         now = self._now()
         runners, seen = self._store.history.runners(now)
         due, oldest, held = self._store.runs.waiting(now)
-        paused = tuple(one for one in self._store.syncs.views() if one.state.value == "paused")
+        syncs = self._store.syncs.views()
+        paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
+        failed = tuple(one for one in syncs if one.state is SyncState.ACTIVE and one.last_run
+                       and one.last_run.state is RunState.FAILED)
         queries = tuple((one.view.id, self._store.meters.left(one.view.id, now))
                         for one in self._store.connections.projects())
         free = shutil.disk_usage(data_folder(self._env)).free
-        return Health(seen, runners, due, oldest, held, paused, queries, self._store.batches.live_count(), free, now)
+        return Health(seen, runners, due, oldest, held, paused, failed, queries, self._store.batches.live_count(), free, now)
 
     @needs(Grade.ADMIN)
     def queue_due(self) -> int:
