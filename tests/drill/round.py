@@ -158,7 +158,7 @@ class Round:
     def _die(self) -> None:
         """The runner dies at a point it chooses itself, which a signal from outside would hardly ever hit."""
         point = self.random.choice(list(STATEMENTS))
-        process = self._carrier(DRILL_DIE=f"{point}:{self.random.choice([1, 1, 2, 5, 12])}")
+        process = self._carrier("--once", DRILL_DIE=f"{point}:{self.random.choice([1, 1, 1, 2, 5])}")
         with suppress(subprocess.TimeoutExpired):
             process.wait(DEATH_WAIT)
         self.tally[f"SIGKILL {point}" if process.poll() == -signal.SIGKILL else "SIGKILL where nothing was to do"] += 1
