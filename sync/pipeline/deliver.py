@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from sync.errors import BadBatch, LeaseLost, Wait
 from sync.members import Entry, unpack_entries, unpack_values
 from sync.model import Change, Kind, Sync
-from sync.pipeline.ends import Snooze
+from sync.pipeline.ends import CancelWanted, Snooze
 from sync.pipeline.holder import Holder
 from sync.store.batches import PackedBatch, Refused
 from sync.vault import Vault
@@ -83,6 +83,8 @@ class Delivery:
                 self._holder.hold_now()
             except LeaseLost:
                 return
+            except CancelWanted:
+                continue  # asked for already; the answers are heard all the same
             except Exception as trouble:
                 logger.info("run %s: while ending, %s", self._run.id, type(trouble).__name__)
                 # A full disk cannot settle anything: what is answered stays in doubt and is not looked at again.
