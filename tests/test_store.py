@@ -189,6 +189,14 @@ def test_the_sixty_first_query_waits_for_the_hour(store: Store) -> None:
     assert store.meters.take_query(42, NOW + 3700, later_page=False).id is not None
 
 
+def test_a_clock_set_back_for_a_while_gives_no_second_hour(store: Store) -> None:
+    """What was asked while the clock was wrong still counts when it is right again."""
+    for now in (NOW, NOW - 3600):
+        for _ in range(30):
+            store.meters.landed(store.meters.take_query(42, now, later_page=False))
+    assert store.meters.take_query(42, NOW + 100, later_page=False).limit == "hourly"
+
+
 def test_a_burst_of_sixty_is_waited_for_once(store: Store) -> None:
     """Asked again just before the hour is over, one waits for the rest of it and not for another hour."""
     for _ in range(60):

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEASE_OVER = 150.0  # seconds the clock moves on after a kill, more than a lease
 PHASES = ("pulling", "delivering")
 DISASTERS = ("_kill", "_kill", "_die", "_die", "_die", "_stop_and_go", "_two", "_term", "_cancel", "_lost_and_cancelled", "_disk",
-             "_locked", "_clock_back", "_calm")
+             "_locked", "_clock_back", "_calm", "_gone", "_renamed", "_moving")
 DEATH_WAIT = 2.5  # seconds a runner is given to reach the point where it dies
 ROOMY = {"queries_per_hour": 60, "bulk_per_minute": 1_000_000, "bulk_seconds": 60.0}
 TIGHT = {"queries_per_hour": 3, "bulk_per_minute": 30, "bulk_seconds": 1.0}
@@ -259,6 +259,28 @@ class Round:
         self.offset += self.random.choice([0.0, 3600.0])
         self._pass(LEASE_OVER)
         self.tally["clock set back"] += 1
+
+    def _gone(self) -> None:
+        """The cohort is deleted while it is to be refreshed, which Mixpanel may answer in three ways, and then there again."""
+        self.sandbox.settings(unknown_cohort=self.random.choice([404, 400, 200]))
+        self.sandbox.delete_cohort(self.cohort)
+        _finish(self._carrier("--once"))
+        self.sandbox.add_cohort(f"Drill {self.seed}", self.people, id=self.cohort)
+        self.tally["cohort deleted for a while"] += 1
+
+    def _renamed(self) -> None:
+        """The cohort has another name, and its attribute stays."""
+        self.sandbox.rename_cohort(self.cohort, f"Renamed {self.random.random()}")
+        _finish(self._carrier("--once"))
+        self.tally["cohort renamed"] += 1
+
+    def _moving(self) -> None:
+        """The cohort changes while it is read or delivered."""
+        process = self._carrier()
+        self._until(self.random.choice(PHASES))
+        self._change_cohort()
+        _end(process)
+        self.tally["cohort changed under way"] += 1
 
     def _calm(self) -> None:
         _finish(self._carrier("--once"))
