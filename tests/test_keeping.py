@@ -69,6 +69,17 @@ def test_a_backup_restores_and_everybody_is_told_anew(desk: Desk, tmp_path: Path
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_backup_of_an_earlier_version_is_brought_forward(data_dir: Path, tmp_path: Path) -> None:
+    """It has no audit, and what was noted until now is kept all the same."""
+    with closing(sqlite3.connect(tmp_path / "old.db")) as db:
+        db.executescript((Path(__file__).parent / "schemas" / "1.sql").read_text())
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        service.keep_days(refusals=10)
+        service.restore(tmp_path / "old.db")
+        assert [line.what for line in service.audit()] == ["restore", "retention"]
+        assert service.syncs()[0].cohort_name == "Stored by schema 1"
+
+
 def test_what_is_no_backup_changes_nothing(desk: Desk, tmp_path: Path) -> None:
     """Garbage and a stranger's database are refused, and everything is as before."""
     desk.export()

@@ -25,6 +25,7 @@ from sync.store.database import MIGRATIONS
 from sync.store.runs import LEASE
 from sync.store.syncs import Wish
 
+SCHEMAS = Path(__file__).parent / "schemas"
 NOW = 1_800_000_000.0
 WISH = Wish(42, 7, "Fans", "lc", "Mixpanel - Fans", Mode.DYNAMIC, 7200.0)
 
@@ -262,13 +263,19 @@ def test_the_number_of_migrations_is_the_one_we_compare_with() -> None:
     assert len(migrations.pending(Database(memory=True))) == MIGRATIONS
 
 
-def test_an_earlier_schema_is_brought_forward_with_its_data(tmp_path: Path) -> None:
-    """A file stored by the first schema opens, keeps its rows and gains the audit."""
+def test_a_file_is_stored_of_every_earlier_schema() -> None:
+    """Whoever adds a migration stores a file of the schema before it."""
+    assert [path.stem for path in sorted(SCHEMAS.glob("*.sql"))] == [str(number) for number in range(1, MIGRATIONS)]
+
+
+@pytest.mark.parametrize("stored", sorted(SCHEMAS.glob("*.sql")), ids=lambda path: path.stem)
+def test_an_earlier_schema_is_brought_forward_with_its_data(stored: Path, tmp_path: Path) -> None:
+    """A file stored by an earlier schema opens, keeps its rows and gains the audit."""
     with closing(sqlite3.connect(tmp_path / "app.db")) as db:
-        db.executescript((Path(__file__).parent / "schemas" / "1.sql").read_text())
+        db.executescript(stored.read_text())
     with Store.open(tmp_path) as store:
         found = store.syncs.get(1)
-        assert found is not None and found.cohort_name == "Stored by schema 1"
+        assert found is not None and found.cohort_name == f"Stored by schema {stored.stem}"
         assert store.history.audited(5) == ()
 
 
