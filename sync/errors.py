@@ -28,7 +28,8 @@ class Wait(ApiError):
     """Time alone may mend it (a limit, a 5xx, a lost reply): try again, then put it off.
 
     ``seconds`` is how long the other side asked us to wait, or None when it did not say.
-    ``limit`` names the limit that was hit: "hourly", "concurrent", "minute", or "" when none was.
+    ``limit`` names the limit that was hit: "hourly", "concurrent", "minute", "unnamed" when the answer
+    did not say which, or "" when none was.
     """
 
     def __init__(self, message: str, seconds: float | None = None, limit: str = "") -> None:

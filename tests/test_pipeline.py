@@ -321,3 +321,16 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(desk: Desk, sandbox
     assert desk.run(run.id).state is RunState.CANCELLED
     desk.export_and_approve()
     assert desk.told() == sandbox.exportable(desk.cohort)
+
+
+@pytest.mark.parametrize(("said", "left"), [("Too many requests", 58), ("1/5 queries running concurrently and 61/60 queries "
+                                                                        "running in the last hour", 56)])
+def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(desk: Desk, sandbox: Sandbox, said: str,
+                                                                     left: int) -> None:
+    """One bare 429 on a later page does not make a large cohort wait for an hour every sixty pages from then on."""
+    sandbox.settings(page_size=10)
+    desk.members(*(member(f"fan-{number}") for number in range(30)))
+    sandbox.fault("status", path="engage", page=2, code=429, retry_after=300, body={"error": said})
+    desk.export()
+    with desk.open() as service:
+        assert service.health().queries == ((PROJECT, left),)

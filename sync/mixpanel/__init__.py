@@ -170,12 +170,12 @@ class Mixpanel:
 
 
 def _limit(said: str) -> str:
-    """Tell by the two fractions of the refusal which limit was hit; the hour's when they do not say."""
+    """Tell by the two fractions of the refusal which limit was hit, if they say."""
     running = re.search(r"(\d+)/(\d+) queries running concurrently", said)
     hourly = re.search(r"(\d+)/(\d+) queries running in the last hour", said)
     if hourly and int(hourly[1]) > int(hourly[2]):
         return "hourly"
-    return "concurrent" if running and int(running[1]) >= int(running[2]) else "hourly"
+    return "concurrent" if running and int(running[1]) >= int(running[2]) else "unnamed"
 
 
 def _json(reply: Reply, what: str) -> Any:

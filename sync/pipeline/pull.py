@@ -257,10 +257,11 @@ class Pull:
 
     def _pause(self, asked: Asked, problem: Wait) -> float:
         now = self._holder.now()
-        if problem.limit == "hourly":
+        if problem.limit in ("hourly", "unnamed"):
             until = now + problem.seconds if problem.seconds is not None else self._store.meters.free_again(
                 self._sync.project_id, now)
-            self._store.meters.hush(self._sync.project_id, until, pages_count=asked.number > 0)
+            self._store.meters.hush(self._sync.project_id, until,
+                                    pages_count=asked.number > 0 and problem.limit == "hourly")
             raise Snooze(until - now, str(problem))
         return self._holder.policy.pause(asked.tries, problem)
 

@@ -96,7 +96,7 @@ class Base:
         try:
             yield
         except Wait as problem:
-            if problem.limit == "hourly":
+            if problem.limit in ("hourly", "unnamed"):
                 until = now + problem.seconds if problem.seconds else self._store.meters.free_again(project_id, now)
                 self._store.meters.hush(project_id, until, pages_count=False)
             raise
