@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 
 import schedule
 
@@ -146,8 +147,8 @@ class Runner:
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         with Store.open(self._folder) as store:
             try:
-                vault = Vault.open(self._folder, self._env, True)
-                tools = Tools(vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
+                open_vault = partial(Vault.open, self._folder, self._env, must_exist=True)
+                tools = Tools(open_vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
                 Story(store, run, owner, tools).carry()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)

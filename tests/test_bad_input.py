@@ -12,7 +12,7 @@ import pytest
 from sync.errors import Refused
 from sync.model import Mode
 from sync.service import Service
-from tests.conftest import Cli
+from tests.conftest import Cli, RunnerProcess
 from tests.sandbox.control import (
     ANALYST_SECRET,
     ANALYST_USERNAME,
@@ -132,6 +132,7 @@ def test_a_missing_or_wrong_key_asks_to_reconnect(cli: Cli, connected: Path, san
     answer(cli, connected, "export", str(cohort), "--mode", "dynamic", "--wait")
     (connected / "secret.key").unlink()
     refused(cli(connected, "preview", str(cohort)), "secret.key", "connect again")
+    refused(cli(connected, "export", str(cohort), "--mode", "dynamic", "--wait"), "secret.key", "connect again")
     refused(cli(connected, "preview", str(cohort), COHORT_SYNC_KEY="another key of enough length"), "another key")
     assert mixpanel(cli, connected, sandbox.url).returncode == webengage(cli, connected, sandbox.url).returncode == 0
     assert answer(cli, connected, "preview", str(cohort))["identified"] == 1
@@ -149,6 +150,18 @@ def test_a_run_whose_key_is_wrong_pauses_its_sync(cli: Cli, connected: Path, san
     [sync] = answer(cli, connected, "syncs")
     assert sync["state"] == "paused" and "403" in sync["reason"]
     assert len(sandbox.holding("Mixpanel - Fans")[0]) == 60
+
+
+def test_a_run_without_the_key_ends_and_says_so(cli: Cli, connected: Path, sandbox: Sandbox,
+                                                runner_process: RunnerProcess) -> None:
+    """A key lost while a run is queued fails the run and pauses the sync with the reason; nobody tries for ever."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    answer(cli, connected, "export", str(cohort), "--mode", "dynamic")
+    (connected / "secret.key").unlink()
+    assert runner_process(connected, "--once").wait(60) == 0
+    [run] = answer(cli, connected, "runs")
+    [sync] = answer(cli, connected, "syncs")
+    assert (run["state"], sync["state"]) == ("failed", "paused") and "secret.key" in run["error"] == sync["reason"]
 
 
 def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox) -> None:

@@ -61,6 +61,7 @@ class Wishing(Browsing):
 
     def _still_there(self, project_id: int, cohort_id: int) -> CohortView:
         """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time."""
+        self._mixpanel(self._sealed_project(project_id))  # a lost key is said at the click, not by the run
         self.cohorts(project_id, fresh=True, patience=LIST_PATIENCE)
         return self.exportable(project_id, cohort_id)
 
