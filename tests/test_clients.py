@@ -239,7 +239,7 @@ def test_an_endless_answer_is_cut_off(sandbox: Sandbox, monkeypatch: pytest.Monk
 def test_an_unreachable_host_is_named_without_its_address() -> None:
     """The error says which host, and nothing of path, project or key."""
     with pytest.raises(Wait) as gone:
-        Rest("http://127.0.0.1:9", auth=("user", "secret-word")).call("GET", "/x?project_id=42", timeout=2)
+        Rest("http://127.0.0.1:9", auth=(b"user", b"secret-word")).call("GET", "/x?project_id=42", timeout=2)
     assert "127.0.0.1" in str(gone.value) and "42" not in str(gone.value) and "secret" not in str(gone.value)
 
 

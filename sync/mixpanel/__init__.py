@@ -61,7 +61,7 @@ class Mixpanel:
         self._query = {"project_id": str(project.id)}
         if workspace_id is not None:
             self._query["workspace_id"] = str(workspace_id)
-        self._rest = Rest(base_url(project.region), auth=(project.username, project.secret))
+        self._rest = Rest(base_url(project.region), auth=(project.username.encode(), project.secret.encode()))
 
     def cohorts(self) -> tuple[Cohort, ...]:
         """List the cohorts shared with the project; counts as one query."""
