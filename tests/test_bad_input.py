@@ -213,8 +213,8 @@ def test_without_a_terminal_the_secret_is_piped_or_named(cli: Cli, data_dir: Pat
     command = [sys.executable, "-m", "sync", "connect", "mixpanel", "--project-id", str(PROJECT), "--username", USERNAME,
                "--region", sandbox.url]
     env = {name: value for name, value in os.environ.items() if name != "MIXPANEL_SECRET"} | {"COHORT_SYNC_DATA": str(data_dir)}
-    refused(subprocess.run(f"{shlex.join(command)} <&-", shell=True, env=env, capture_output=True, text=True, check=False),
-            "MIXPANEL_SECRET")
+    closed = subprocess.run(["sh", "-c", f"{shlex.join(command)} <&-"], env=env, capture_output=True, text=True, check=False)
+    refused(closed, "MIXPANEL_SECRET")
     piped = subprocess.run(command, env=env, input=f"{SECRET}\n", capture_output=True, text=True, check=False)
     assert (piped.returncode, piped.stderr) == (0, "")
 
@@ -238,9 +238,9 @@ def test_an_answer_that_cannot_be_written_is_said(data_dir: Path) -> None:
     """A full disk behind stdout is one sentence; a reader that left early is none."""
     command = f"{sys.executable} -m sync status --json"
     env = os.environ | {"COHORT_SYNC_DATA": str(data_dir)}
-    full = subprocess.run(f"{command} > /dev/full", shell=True, env=env, capture_output=True, text=True, check=False)
+    full = subprocess.run(["sh", "-c", f"{command} > /dev/full"], env=env, capture_output=True, text=True, check=False)
     refused(full, "could not be written")
-    left = subprocess.run(f"{command} | true", shell=True, env=env, capture_output=True, text=True, check=False)
+    left = subprocess.run(["sh", "-c", f"{command} | true"], env=env, capture_output=True, text=True, check=False)
     assert left.stderr == ""
 
 

@@ -110,7 +110,7 @@ MIXPANEL_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
     ({"kind": "status", "code": 400, "body": {"error": "Unable to authenticate request"}}, FixSettings),
     ({"kind": "status", "code": 402}, FixSettings), ({"kind": "status", "code": 403}, FixSettings),
     ({"kind": "status", "code": 404}, FixSettings), ({"kind": "status", "code": 410}, FixSettings),
-    ({"kind": "status", "code": 400}, Report), ({"kind": "status", "code": 418}, Report),
+    ({"kind": "status", "code": 400}, FixSettings), ({"kind": "status", "code": 418}, Report),
     ({"kind": "status", "code": 302}, Report),
     ({"kind": "status", "code": 408}, Wait), ({"kind": "status", "code": 500}, Wait),
     ({"kind": "html", "code": 502}, Wait), ({"kind": "reset"}, Wait), ({"kind": "truncated"}, Wait),
