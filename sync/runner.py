@@ -26,7 +26,7 @@ from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.redaction import guard_logs
 from sync.service import Service, data_folder
-from sync.store import Store
+from sync.store import DAMAGED, DamagedFile, Store
 from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
 from sync.store.process import identity
 from sync.vault import Vault
@@ -134,8 +134,7 @@ class Runner:
         """After a runner that did not say goodbye, look whether the file is whole; Refused when it is not."""
         damage = store.housekeeping.integrity() if store.history.bury() else None
         if damage:
-            raise Refused(f"The database is damaged ({damage}); stop the pages, then restore a backup "
-                          "with `python -m sync restore FILE`.")
+            raise Refused(DAMAGED.format(damage))
 
     def _tidy(self, store: Store) -> None:
         """Remove what is past its days."""
@@ -196,6 +195,9 @@ def main(arguments: list[str] | None = None) -> int:
         runner.once() if asked.once else runner.work()
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")
+        return 1
+    except DamagedFile as problem:
+        sys.stderr.write(f"{DAMAGED.format(problem)}\n")
         return 1
     return 0
 

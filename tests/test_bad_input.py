@@ -7,6 +7,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,24 @@ def test_an_answer_that_cannot_be_written_is_said(data_dir: Path) -> None:
     refused(full, "could not be written")
     left = subprocess.run(["sh", "-c", f"{command} | true"], env=env, capture_output=True, text=True, check=False)
     assert left.stderr == ""
+
+
+def test_a_page_of_the_database_gone_bad_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The file opens, but one of its tables does not: every command says so, and a backup brings all of it back."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    answer(cli, connected, "export", str(cohort), "--mode", "dynamic")
+    assert cli(connected, "backup", str(tmp_path / "good.db")).returncode == 0
+    with closing(sqlite3.connect(connected / "app.db")) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+        [page] = db.execute("select rootpage from sqlite_master where name = 'cohort'").fetchone()
+        [size] = db.execute("pragma page_size").fetchone()
+    with (connected / "app.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    for command in (("cohorts",), ("preview", str(cohort)), ("export", str(cohort), "--mode", "dynamic", "--wait")):
+        refused(cli(connected, *command), "damaged", "restore")
+    answer(cli, connected, "restore", str(tmp_path / "good.db"))
+    assert [one["id"] for one in answer(cli, connected, "cohorts")] == [cohort]
 
 
 def test_a_database_of_a_newer_version_is_left_alone(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
