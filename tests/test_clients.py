@@ -58,6 +58,12 @@ def test_every_shape_of_no_profile_is_anonymous(asker: Mixpanel, sandbox: Sandbo
     assert fates(asker, cohort) == {"a": Fate.IDENTIFIED, "b": Fate.NO_PROFILE, "$device:c": Fate.DEVICE_ONLY}
 
 
+def test_a_page_names_the_properties_its_members_have(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """Names only, the most frequent first: the picker of the export dialog costs no query of its own."""
+    cohort = sandbox.add_cohort("Fans", [member("a", plan="gold"), member("b", plan="free", city="Oslo"), anonymous("c")])
+    assert asker.page(cohort, 0, None, all_users=True, properties=(), trimmed=False).properties == ("plan", "city")
+
+
 def test_a_run_asks_for_profiles_explicitly_and_for_nothing_else(asker: Mixpanel, sandbox: Sandbox) -> None:
     """`include_all_users` is always said, and without a mapped property only a short one is asked for."""
     cohort = sandbox.add_cohort("Fans", [member("a"), anonymous("b")])

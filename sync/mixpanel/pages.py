@@ -5,6 +5,7 @@ Shapes are those of Mixpanel's reference ("Engage: query"); where it is silent, 
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -193,4 +194,5 @@ def page_of(reply: Reply, what: str, number: int, properties: tuple[str, ...], *
     answer = _decoded(reply, what, number, _DECODER)
     members = tuple(_member(row, properties, bare_counts) for row in answer.results)
     size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(members))
-    return Page(number, size, answer.session_id, answer.total, members)
+    seen = Counter(name for row in answer.results for name in row.properties or ())
+    return Page(number, size, answer.session_id, answer.total, members, tuple(name for name, _ in seen.most_common()))
