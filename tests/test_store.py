@@ -247,7 +247,7 @@ def test_a_writer_waits_for_the_other_one_and_not_for_ever(store: Store, plain: 
         telling = pool.submit(tell)
         plain.rollback()
         telling.result()
-    assert [row["what"] for row in plain.execute("select what from event")] == ["somebody hears this"]
+    assert plain.execute("select what from event").fetchall() == [("somebody hears this",)]
 
 
 def test_four_processes_open_a_new_folder_at_once(tmp_path: Path) -> None:
