@@ -159,7 +159,7 @@ def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> 
     batches = -(-identified // BATCH_SIZE)
     return Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
                    whole, _sample(known.members, everyone.members), 0, now, batches,
-                   batches * 60.0 / BATCHES_A_MINUTE, 0)
+                   batches * 60.0 / BATCHES_A_MINUTE, 0, properties=everyone.properties)
 
 
 def _sample(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sample, ...]:
@@ -174,4 +174,5 @@ def _sample(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sa
 def _kept_preview(text: str) -> Preview:
     values = json.loads(text)
     values["sample"] = tuple(Sample(one["id"], Fate(one["fate"])) for one in values["sample"])
+    values["properties"] = tuple(values.get("properties", ()))
     return Preview(**values)
