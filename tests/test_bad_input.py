@@ -228,6 +228,13 @@ def test_credentials_of_any_letters_are_only_wrong(cli: Cli, data_dir: Path, san
     refused(mixpanel(cli, data_dir, sandbox.url, secret="\udcff"), "secret", "copy it again")
 
 
+def test_two_properties_cannot_go_to_one_attribute(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+    """The last one would win without a word; nothing is exported instead."""
+    cohort = sandbox.add_cohort("Fans", [member("a", x=1, y=2)])
+    refused(cli(connected, "export", str(cohort), "--mode", "dynamic", "--map", "x=Score", "--map", "y=Score"), "Score")
+    assert answer(cli, connected, "syncs") == []
+
+
 def test_an_argument_that_is_no_text_is_wrong_usage(cli: Cli, data_dir: Path) -> None:
     """Broken bytes are refused before they are stored, where they would fail in the middle of a run."""
     for arguments in (("forget", "\udcff"), ("export", "1", "--mode", "dynamic", "--map", "\udcff=email")):
