@@ -5,7 +5,7 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help demo run test bench lint clean
+.PHONY: help demo run test bench lint audit clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,11 @@ lint: $(READY)  ## style, types and security
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict sync
 	$(BIN)/bandit -q -r -c pyproject.toml sync $(wildcard app.py pages)
+
+audit: $(READY)  ## known vulnerabilities of what is installed; fails too when the advisories cannot be reached
+	@$(BIN)/python -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit
+	@$(BIN)/python -m pip freeze > .venv/audit/pins.txt
+	@.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r .venv/audit/pins.txt
 
 clean:  ## remove .venv, caches and the demo's data; never data/app.db
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis data/demo

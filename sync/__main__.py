@@ -268,14 +268,15 @@ def status(as_json: bool) -> None:
         health = service.health()
     answer = {"runner": {"alive": health.alive, "last_seen": health.runner_seen, "runners": health.runners},
               "due": {"runs": health.due, "oldest": health.oldest_due}, "held": health.held,
-              "paused": [_sync_json(one) for one in health.paused], "rejected": health.rejected,
+              "paused": [_sync_json(one) for one in health.paused], "failed": [_sync_json(one) for one in health.failed],
+              "rejected": health.rejected,
               "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
               "disk_free": health.disk_free, "needs_person": health.needs_person}
     seen = "is not running" if not health.alive else f"was last seen {health.now - (health.runner_seen or 0):.0f} s ago"
     say(as_json, answer, [f"The runner {seen}.", f"{health.due} due, {health.held} held, {len(health.paused)} paused, "
-                           f"{health.rejected} people rejected."])
+                          f"{len(health.failed)} failed, {health.rejected} people rejected."])
     if health.needs_person:
-        raise CohortSyncError("Something needs a person: look at held runs, paused syncs and the runner.")
+        raise CohortSyncError("Something needs a person: look at held runs, paused or failed syncs, the runner and the disk.")
 
 
 for command in COMMANDS:

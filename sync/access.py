@@ -74,7 +74,7 @@ def _matches(entry: str, address: str, claims: Mapping[str, object]) -> bool:
         return False
     if "=" in entry:
         name, _, wanted = entry.partition("=")
-        given = claims.get(name.strip())
+        given = address if name.strip() == "email" else claims.get(name.strip(), ())  # an address only when it is verified
         return wanted.strip() in [str(one) for one in (given if isinstance(given, list | tuple) else [given])]
     if entry.startswith("@"):
         return address.rpartition("@")[2] == entry[1:].lower() and bool(address)

@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from functools import partial
 
 import schedule
 
@@ -26,7 +25,7 @@ from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.redaction import guard_logs
 from sync.service import Service, data_folder
-from sync.store import DAMAGED, DamagedFile, Store
+from sync.store import DAMAGED, DamagedFile, StorageTrouble, Store
 from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
 from sync.store.process import identity
 from sync.vault import Vault
@@ -163,8 +162,7 @@ class Runner:
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         with Store.open(self._folder) as store:
             try:
-                open_vault = partial(Vault.open, self._folder, self._env, must_exist=True)
-                tools = Tools(open_vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
+                tools = Tools(self._open_vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
                 Story(store, run, owner, tools).carry()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)
@@ -172,6 +170,9 @@ class Runner:
                 logger.exception("run %s: unexpected; its lease will end and it is tried again", run.id)
             ended = store.runs.get(run.id)
             logger.info("run %s: %s", run.id, ended.state.value if ended else "gone")
+
+    def _open_vault(self) -> Vault:
+        return Vault.open(self._folder, self._env, must_exist=True)
 
     def _guarded(self, job: Callable[..., None], *values: object) -> None:
         """One failing look must not end the runner: it looks again."""
@@ -198,6 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except DamagedFile as problem:
         sys.stderr.write(f"{DAMAGED.format(problem)}\n")
+        return 1
+    except StorageTrouble as problem:
+        sys.stderr.write(f"The database could not be read or written ({problem}); is the disk full, or the file locked?\n")
         return 1
     return 0
 

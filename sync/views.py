@@ -191,6 +191,7 @@ class Health:
     oldest_due: float | None
     held: int
     paused: tuple[SyncView, ...]
+    failed: tuple[SyncView, ...]
     queries: tuple[tuple[int, int], ...]
     rejected: int
     disk_free: int
@@ -204,7 +205,8 @@ class Health:
     @property
     def needs_person(self) -> bool:
         """Whether something waits for somebody."""
-        return bool(self.paused or self.held or (self.due and not self.alive))
+        return bool(self.paused or self.failed or self.held or (self.due and not self.alive) or self.disk_free < DISK_LOW)
 
 
+DISK_LOW = 200 * 2**20  # bytes; a pull of a million members needs about half of it
 RUNNER_SILENT = 30.0  # seconds without a sign of life after which a runner is taken for gone

@@ -19,7 +19,7 @@ from sync.store import Store
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
 
 LISTS = {"COHORT_SYNC_ADMINS": "ann@example.com", "COHORT_SYNC_MARKETERS": "@example.com, @partner.example",
-         "COHORT_SYNC_VIEWERS": "groups=agency"}
+         "COHORT_SYNC_VIEWERS": "groups=agency, email=vic@else.where, team=None"}
 OPEN_TO_ALL = {"open", "close"}
 
 
@@ -32,6 +32,8 @@ OPEN_TO_ALL = {"open", "close"}
     ({"email": "x@else.where", "groups": ["agency", "other"]}, Grade.VIEWER),
     ({"sub": "7", "groups": "agency"}, Grade.VIEWER),
     ({"sub": "7", "groups": "agencyx"}, Grade.NOBODY),
+    ({"email": "vic@else.where"}, Grade.VIEWER),
+    ({"email": "vic@else.where", "email_verified": False}, Grade.NOBODY),
     ({}, Grade.NOBODY),
 ])
 def test_lists_decide_the_grade(claims: dict[str, object], grade: Grade) -> None:

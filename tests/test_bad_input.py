@@ -167,18 +167,24 @@ def test_a_run_without_the_key_ends_and_says_so(cli: Cli, connected: Path, sandb
     assert (run["state"], sync["state"]) == ("failed", "paused") and "secret.key" in run["error"] == sync["reason"]
 
 
-def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
-    """When the database cannot grow, nothing is half-written and the person is told."""
-    cohort = sandbox.add_cohort("Fans", [member("a")])
-    answer(cli, connected, "cohorts")
-    size = 4096  # no file may grow beyond its first page, the write-ahead log neither
+def on_a_full_disk(folder: Path, size: int, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command while no file may grow beyond a size, the write-ahead log neither."""
     limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
                f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
-               f"sys.argv = ['sync', 'export', '{cohort}', '--mode', 'dynamic']; "
-               "from sync.__main__ import main; sys.exit(main())")
-    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=False,
-                          env=os.environ | {"COHORT_SYNC_DATA": str(connected)})
-    refused(done, "database", "disk")
+               f"from {module} import main; sys.exit(main())")
+    return subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False,
+                          env=os.environ | {"COHORT_SYNC_DATA": str(folder)})
+
+
+def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+    """When the database cannot grow, nothing is half-written and the person is told, by the runner too."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    answer(cli, connected, "cohorts")
+    refused(on_a_full_disk(connected, 4096, "sync.__main__", "export", str(cohort), "--mode", "dynamic"), "database", "disk")
+    with Service.open({"COHORT_SYNC_DATA": str(connected)}) as service:
+        while (connected / "app.db-wal").stat().st_size < 40_000:
+            service.keep_days(refusals=30)  # a log that is longer than its limit: it opens, and then nothing can be written
+        refused(on_a_full_disk(connected, 36_864, "sync.runner", "--once"), "database", "disk")
     assert answer(cli, connected, "syncs") == []
 
 

@@ -64,7 +64,20 @@ def test_a_backup_restores_and_everybody_is_told_anew(desk: Desk, tmp_path: Path
     desk.export()
     told, left = desk.sandbox.holding(ATTRIBUTE)
     assert told == desk.sandbox.exportable(desk.cohort) and len(left) == 10
+    with desk.open() as service:
+        assert (service.runs()[0].updated, service.runs()[0].exited) == (20, 10)
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_backup_of_an_earlier_version_is_brought_forward(data_dir: Path, tmp_path: Path) -> None:
+    """It has no audit, and what was noted until now is kept all the same."""
+    with closing(sqlite3.connect(tmp_path / "old.db")) as db:
+        db.executescript((Path(__file__).parent / "schemas" / "1.sql").read_text())
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        service.keep_days(refusals=10)
+        service.restore(tmp_path / "old.db")
+        assert [line.what for line in service.audit()] == ["restore", "retention"]
+        assert service.syncs()[0].cohort_name == "Stored by schema 1"
 
 
 def test_what_is_no_backup_changes_nothing(desk: Desk, tmp_path: Path) -> None:
@@ -136,6 +149,22 @@ def test_a_forgotten_person_is_in_no_table(desk: Desk) -> None:
     desk.export()
     with desk.open() as service:
         assert service.runs()[0].entered == 1
+
+
+@pytest.mark.parametrize("user_id", [
+    "ann-\u00fc\u4eba\u0301", 'ann "the\\best"', "x" * 250,
+], ids=["unicode", "quotes", "endless"])
+def test_no_spelling_of_an_id_escapes_the_forgetting(desk: Desk, user_id: str) -> None:
+    """Previews are kept as JSON and endless ids cut: the person is gone from there too."""
+    desk.sandbox.set_members(desk.cohort, [member(user_id), member("fan-1")])
+    with desk.open() as service:
+        service.preview(PROJECT, desk.cohort)
+    desk.export()
+    with desk.open() as service:
+        assert service.forget(user_id).places >= 2
+    with closing(sqlite3.connect(desk.folder / "app.db")) as db:
+        assert db.execute("select count(*) from cohort where preview is not null").fetchone() == (0,)
+        assert db.execute("select count(*) from refusal").fetchone() == (0,)
 
 
 @pytest.mark.timeout(30)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync.errors import ApiError
 from sync.members import Entry, marks_of, pack, pack_entries, unpack_entries, unpack_ids
+from sync.mixpanel.pages import columns_of, page_of
 from sync.model import (
     ATTRIBUTE_MAX,
     Change,
@@ -24,7 +26,7 @@ from sync.model import (
     parse_mapping,
     too_many_leave,
 )
-from sync.rest import loopback, retry_after, scrubbed
+from sync.rest import Reply, loopback, retry_after, scrubbed
 from sync.webengage import payload
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
@@ -197,3 +199,32 @@ def test_half_a_mapping_is_refused(text: str) -> None:
     """Without a property or an attribute there is a ValueError with a sentence."""
     with pytest.raises(ValueError, match="does not name a property"):
         parse_mapping(text)
+
+
+ROWS = st.lists(st.fixed_dictionaries({}, optional={
+    "$distinct_id": st.one_of(TEXT, st.integers(0, 2**53), st.none(), st.just("$device:7"), st.just("x" * 101)),
+    "$properties": st.one_of(st.none(), st.just({}), st.fixed_dictionaries({"plan": st.one_of(TEXT, st.just("<null>"))}))}))
+
+
+@given(ROWS)
+def test_both_readings_of_a_page_agree_about_everybody(rows: list[dict[str, object]]) -> None:
+    """The quick reading for runs and the one by one for previews name the same people with the same fates and values."""
+    reply = Reply(200, orjson.dumps({"results": rows, "status": "ok", "page": 0, "total": len(rows)}), {})
+    quick = columns_of(reply, "a page", 0, ("plan",))
+    slow = page_of(reply, "a page", 0, ("plan",), bare_counts=True)
+    told = list(zip(quick.ids, (tuple(orjson.loads(one)) for one in quick.values), strict=True))
+    assert told == [(one.id, one.values) for one in slow.members if one.fate is Fate.IDENTIFIED]
+    assert [(one.id, one.fate) for one in quick.others] == [(one.id, one.fate) for one in slow.members
+                                                            if one.fate is not Fate.IDENTIFIED]
+    assert quick.rows == len(rows)
+
+
+@given(st.one_of(st.binary(), TEXT.map(str.encode), st.recursive(VALUES, lambda inner: st.dictionaries(
+    st.sampled_from(["results", "status", "page", "total", "error", "x"]), inner)).map(orjson.dumps)))
+def test_what_is_no_page_is_never_read_as_an_empty_one(body: bytes) -> None:
+    """Anything but a list of results is an error that says so."""
+    try:
+        page = columns_of(Reply(200, body, {}), "a page", 0, ())
+    except ApiError:
+        return
+    assert isinstance(orjson.loads(body)["results"], list) and page.rows == len(orjson.loads(body)["results"])

@@ -148,6 +148,18 @@ def test_a_run_cancelled_half_way_is_mended_by_the_next(desk: Desk, sandbox: San
     assert 50 <= len(told) < 900 and desk.complete()
 
 
+def test_a_disconnect_ends_what_is_under_way(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+    """A runner has the key in its memory, and yet nothing is sent any more once the account was disconnected."""
+    sandbox.set_members(desk.cohort, [member(f"fan-{number}") for number in range(900)])
+    run_id = desk.export()
+    runner_process(desk.folder)
+    desk.until(lambda: desk.run(run_id).delivered >= 50)
+    with desk.open() as service:
+        service.disconnect_webengage(LICENSE)
+    desk.until(lambda: desk.run(run_id).state is RunState.CANCELLED)
+    assert len(sandbox.holding(ATTRIBUTE)[0]) < 900
+
+
 def test_waiting_for_the_hour_is_said_with_its_time(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
     """When Mixpanel's hour is used up the run goes back to the queue, says why and until when, and no attempt is lost."""
     run_id = desk.export()

@@ -25,6 +25,7 @@ from sync.store.database import MIGRATIONS
 from sync.store.runs import LEASE
 from sync.store.syncs import Wish
 
+SCHEMAS = Path(__file__).parent / "schemas"
 NOW = 1_800_000_000.0
 WISH = Wish(42, 7, "Fans", "lc", "Mixpanel - Fans", Mode.DYNAMIC, 7200.0)
 
@@ -189,6 +190,21 @@ def test_the_sixty_first_query_waits_for_the_hour(store: Store) -> None:
     assert store.meters.take_query(42, NOW + 3700, later_page=False).id is not None
 
 
+def test_a_clock_set_back_for_a_while_gives_no_second_hour(store: Store) -> None:
+    """What was asked while the clock was wrong still counts when it is right again."""
+    for now in (NOW, NOW - 3600):
+        for _ in range(30):
+            store.meters.landed(store.meters.take_query(42, now, later_page=False))
+    assert store.meters.take_query(42, NOW + 100, later_page=False).limit == "hourly"
+
+
+def test_a_burst_of_sixty_is_waited_for_once(store: Store) -> None:
+    """Asked again just before the hour is over, one waits for the rest of it and not for another hour."""
+    for _ in range(60):
+        store.meters.landed(store.meters.take_query(42, NOW, later_page=False))
+    assert 0 < store.meters.take_query(42, NOW + 3602, later_page=False).wait <= 5
+
+
 def test_later_pages_count_once_a_refusal_showed_it(store: Store, plain: sqlite3.Connection) -> None:
     """Until then they pass; from then on they are held within the sixty too."""
     plain.execute("insert into project (id, name, username, tail, region, role, role_note, checked_at) "
@@ -267,13 +283,19 @@ def test_the_number_of_migrations_is_the_one_we_compare_with() -> None:
     assert len(migrations.pending(Database(memory=True))) == MIGRATIONS
 
 
-def test_an_earlier_schema_is_brought_forward_with_its_data(tmp_path: Path) -> None:
-    """A file stored by the first schema opens, keeps its rows and gains the audit."""
+def test_a_file_is_stored_of_every_earlier_schema() -> None:
+    """Whoever adds a migration stores a file of the schema before it."""
+    assert [path.stem for path in sorted(SCHEMAS.glob("*.sql"))] == [str(number) for number in range(1, MIGRATIONS)]
+
+
+@pytest.mark.parametrize("stored", sorted(SCHEMAS.glob("*.sql")), ids=lambda path: path.stem)
+def test_an_earlier_schema_is_brought_forward_with_its_data(stored: Path, tmp_path: Path) -> None:
+    """A file stored by an earlier schema opens, keeps its rows and gains the audit."""
     with closing(sqlite3.connect(tmp_path / "app.db")) as db:
-        db.executescript((Path(__file__).parent / "schemas" / "1.sql").read_text())
+        db.executescript(stored.read_text())
     with Store.open(tmp_path) as store:
         found = store.syncs.get(1)
-        assert found is not None and found.cohort_name == "Stored by schema 1"
+        assert found is not None and found.cohort_name == f"Stored by schema {stored.stem}"
         assert store.history.audited(5) == ()
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sync.errors import BadBatch, LeaseLost, Wait
 from sync.members import Entry, unpack_entries, unpack_values
 from sync.model import Change, Kind, Sync
-from sync.pipeline.ends import Snooze
+from sync.pipeline.ends import CancelWanted, Snooze
 from sync.pipeline.holder import Holder
 from sync.store.batches import PackedBatch, Refused
 from sync.vault import Vault
@@ -81,6 +83,8 @@ class Delivery:
                 self._holder.hold_now()
             except LeaseLost:
                 return
+            except CancelWanted:
+                continue  # asked for already; the answers are heard all the same
             except Exception as trouble:
                 logger.info("run %s: while ending, %s", self._run.id, type(trouble).__name__)
                 # A full disk cannot settle anything: what is answered stays in doubt and is not looked at again.
@@ -160,13 +164,23 @@ class Delivery:
 
     def _settle(self, parcels: list[Parcel]) -> None:
         """Write that WebEngage took these parcels; a batch is settled with its last part."""
-        with self._store.transaction():
+        with self._closing():
             self._store.runs.count(self._run.id, self._holder.owner, delivered=sum(len(one.changes) for one in parcels))
-            forgiving = self._store.batches.any_live(self._sync.id)
+            self._store.batches.accepted(self._run.id, self._sync.id,
+                                         (one.user_id for parcel in parcels for one in parcel.changes))
             for parcel in parcels:
-                if forgiving:
-                    self._store.batches.accepted(self._sync.id, (one.user_id for one in parcel.changes))
                 self._close_part(parcel)
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """A transaction that closes parts; rolled back, they count as open again, or half a batch would settle the whole."""
+        before = self._open.copy()
+        try:
+            with self._store.transaction():
+                yield
+        except BaseException:
+            self._open = before
+            raise
 
     def _close_part(self, parcel: Parcel) -> None:
         self._open[parcel.number] -= 1
@@ -191,7 +205,7 @@ class Delivery:
     def _reject(self, parcel: Parcel, problem: BadBatch) -> None:
         one, entry = parcel.changes[0], parcel.entries[0]
         kept = None if one.kind is Kind.EXIT else self._contents.mark(entry)
-        with self._store.transaction():
+        with self._closing():
             self._store.runs.count(self._run.id, self._holder.owner, rejected=1)
             self._store.batches.refuse(self._run.id, self._sync.id,
                                        [Refused(one.user_id, one.kind.value, str(problem), kept, entry)], self._holder.now())

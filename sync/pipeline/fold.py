@@ -26,6 +26,8 @@ class Outcome:
     leave: dict[int, bytearray] = field(default_factory=dict)
     join: dict[int, bytearray] = field(default_factory=dict)
     doubtful: list[str] = field(default_factory=list)
+    delivered: int = 0
+    rejected: int = 0
 
     def drop(self, entry: Entry) -> None:
         """Someone leaves their place in a chunk."""
@@ -36,8 +38,10 @@ class Outcome:
         _set(self.join, entry.page, entry.place, how)
 
 
-def fold(store: Store, sync_id: int, run_id: int) -> None:
-    """Fold a run's batches into the snapshot and the history; part of the caller's transaction.
+def fold(store: Store, sync_id: int, run_id: int) -> tuple[int, int]:
+    """Fold a run's batches into the snapshot and the history, and count whom WebEngage took and whom it rejected.
+
+    Part of the caller's transaction.
 
     Settled changes become known, those in doubt become doubts, rejected and unsent ones leave what
     was there. When everything was told, the pages simply become the chunks, so that the next
@@ -45,6 +49,7 @@ def fold(store: Store, sync_id: int, run_id: int) -> None:
     """
     everything = store.snapshot.all_told(run_id)
     outcome = _outcome(store, sync_id, run_id)
+    counts = outcome.delivered, outcome.rejected
     if everything:
         store.snapshot.become(sync_id, run_id)
         outcome = Outcome()
@@ -55,6 +60,7 @@ def fold(store: Store, sync_id: int, run_id: int) -> None:
     store.staged.clear(run_id)
     _tidy(store, sync_id)
     store.snapshot.resized(sync_id, store.snapshot.size(sync_id))
+    return counts
 
 
 def _outcome(store: Store, sync_id: int, run_id: int) -> Outcome:
@@ -65,7 +71,9 @@ def _outcome(store: Store, sync_id: int, run_id: int) -> Outcome:
     for batch in store.batches.all(run_id):
         for entry in members.unpack_entries(batch.entries):
             history.add(entry.kind, batch.state, contents.user_id(entry))
-            if entry not in rejected:
+            if entry in rejected:
+                found.rejected += 1
+            else:
                 _stand(found, entry, batch.state, contents)
     history.flush()
     return found
@@ -74,6 +82,7 @@ def _outcome(store: Store, sync_id: int, run_id: int) -> Outcome:
 def _stand(found: Outcome, entry: Entry, state: str, contents: Contents) -> None:
     if state == "pending":
         return
+    found.delivered += state == "settled"
     if entry.kind is not Kind.ENTER:
         found.drop(entry)
     if entry.kind is not Kind.EXIT:

@@ -117,6 +117,14 @@ def gone(store: Store, sync_id: int, found: Differences) -> Iterator[tuple[str, 
         yield from ((ids[place], chunk, place) for place in _places(found.snapshot[chunk]))
 
 
+def unchanged(store: Store, sync_id: int, found: Differences) -> Iterator[list[str]]:
+    """Those of the snapshot whose mark the pull has, chunk by chunk."""
+    for chunk in store.snapshot.chunks(sync_id):
+        flags = found.snapshot.get(chunk, bytearray())
+        ids = members.unpack_ids(store.snapshot.chunk(sync_id, chunk)[1])
+        yield [user_id for place, user_id in enumerate(ids) if place >= len(flags) or not flags[place]]
+
+
 def _places(flags: bytearray) -> Iterator[int]:
     at = flags.find(1)
     while at >= 0:
@@ -131,6 +139,8 @@ def changes(store: Store, sync: Sync, run: Run, found: Differences) -> Iterator[
         yield from (Entry(Kind.ENTER, page, place) for page in sorted(found.staged) for place in _places(found.staged[page]))
         return
     store.snapshot.compare(came(store, run.id, found), gone(store, sync.id, found))
+    if sync.mapping and found.same:
+        store.snapshot.spare(unchanged(store, sync.id, found))
     yield from store.snapshot.arrivals(sync.id)
     yield from store.snapshot.departures(sync.id)
     store.snapshot.compared()

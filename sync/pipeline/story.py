@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sync import members
-from sync.errors import CohortSyncError, FixSettings, LeaseLost, Refused
+from sync.errors import CohortSyncError, FixSettings, LeaseLost, Refused, Wait
 from sync.mixpanel import Mixpanel
 from sync.model import Account, Project, Run, RunState, Sync, SyncState, clock_time, too_many_leave
 from sync.pipeline.deliver import Delivery
@@ -51,7 +51,7 @@ class Story:
 
     @cached_property
     def _vault(self) -> Vault:
-        """Opened inside the story, so that a lost key ends the run with its reason and pauses the sync."""
+        """Opened when it is needed: a lost key ends the run with its reason, and a run without it can be cancelled."""
         return self._tools.open_vault()
 
     def carry(self) -> None:
@@ -76,9 +76,11 @@ class Story:
         try:
             self._work()
         except CancelWanted:
-            self._end(RunState.CANCELLED, "Cancelled.")
+            self._cancel()
         except Snooze as later:
             self._snooze(later)
+        except Wait as busy:
+            self._snooze(Snooze(busy.seconds or self._tools.policy.snooze, str(busy)))
         except FixSettings as problem:
             self._fail(str(problem), pause=True)
         except CohortSyncError as problem:
@@ -194,9 +196,8 @@ class Story:
     def _end(self, state: RunState, said: str, error: str | None = None) -> None:
         """End the run and fold what it told into the snapshot, in one transaction."""
         with self._store.transaction():
-            delivered, rejected = self._store.batches.totals(self._run.id)
+            delivered, rejected = fold(self._store, self._run.sync_id, self._run.id)
             self._holder.write(delivered=delivered, rejected=rejected)
-            fold(self._store, self._run.sync_id, self._run.id)
             self._store.runs.finish(self._run.id, self._owner, state, self._holder.now(), error)
             self._tell(said)
             self._close_one_time(state)
@@ -205,6 +206,14 @@ class Story:
         sync = self._sync()
         if state is RunState.SUCCEEDED and sync.mode.value == "one-time" and sync.state is SyncState.ACTIVE:
             self._store.syncs.end(sync.id)
+
+    def _cancel(self) -> None:
+        """End the run, unless the person went back on the cancel in the meantime."""
+        with self._store.transaction():
+            if self._store.runs.hold(self._run.id, self._owner, self._holder.now()):
+                self._end(RunState.CANCELLED, "Cancelled.")
+            else:
+                self._store.runs.let_go(self._run.id, self._owner)
 
     def _fail(self, why: str, *, pause: bool) -> None:
         with self._store.transaction():

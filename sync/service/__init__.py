@@ -9,6 +9,7 @@ from types import TracebackType
 
 from sync.access import Grade, Person, needs, operator
 from sync.errors import Refused
+from sync.model import RunState, Sync, SyncState
 from sync.service.base import data_folder
 from sync.service.connecting import Connecting
 from sync.service.keeping import Keeping
@@ -34,27 +35,32 @@ class Service(Connecting, Wishing, Keeping):
         now = self._now()
         runners, seen = self._store.history.runners(now)
         due, oldest, held = self._store.runs.waiting(now)
-        paused = tuple(one for one in self._store.syncs.views() if one.state.value == "paused")
+        syncs = self._store.syncs.views()
+        paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
+        failed = tuple(one for one in syncs if one.state is SyncState.ACTIVE and one.last_run
+                       and one.last_run.state is RunState.FAILED)
         queries = tuple((one.view.id, self._store.meters.left(one.view.id, now))
                         for one in self._store.connections.projects())
         free = shutil.disk_usage(data_folder(self._env)).free
-        return Health(seen, runners, due, oldest, held, paused, queries, self._store.batches.live_count(), free, now)
+        return Health(seen, runners, due, oldest, held, paused, failed, queries, self._store.batches.live_count(), free, now)
 
     @needs(Grade.ADMIN)
     def queue_due(self) -> int:
         """Queue a run for every dynamic sync whose beat has come; tell how many."""
-        queued = 0
         now = self._now()
-        for sync in self._store.syncs.due(now):
-            with self._store.transaction():
-                # A beat farther away than the interval means the clock was set back: only move it.
-                come = sync.next_run_at is not None and sync.next_run_at <= now
-                run_id = self._store.runs.enqueue(sync.id, "refresh", now) if come else None
-                self._store.syncs.beat(sync, now)
-                if run_id is not None:
-                    queued += 1
-                    self._tell("The refresh is due.", sync.id, run_id)
-        return queued
+        if not self._store.syncs.due(now):
+            return 0
+        with self._store.transaction():  # looked at once more inside: one may have been paused in between
+            return sum(self._queue(sync, now) for sync in self._store.syncs.due(now))
+
+    def _queue(self, sync: Sync, now: float) -> bool:
+        # A beat farther away than the interval means the clock was set back: only move it.
+        come = sync.next_run_at is not None and sync.next_run_at <= now
+        run_id = self._store.runs.enqueue(sync.id, "refresh", now) if come else None
+        self._store.syncs.beat(sync, now)
+        if run_id is not None:
+            self._tell("The refresh is due.", sync.id, run_id)
+        return run_id is not None
 
     def close(self) -> None:
         """Let the database go."""

@@ -114,6 +114,7 @@ class Connecting(Base):
         with self._store.transaction():
             paused = self.affected(project_id=project_id)
             self._pause_all(paused, "Mixpanel was disconnected; connect it again, then resume.")
+            self._end_runs(self._store.syncs.views(project_id=project_id))
             self._store.connections.forget_project(project_id)
             self._audit("disconnect Mixpanel", f"project {project_id}", "connected", f"{len(paused)} syncs paused")
         return paused
@@ -124,6 +125,7 @@ class Connecting(Base):
         with self._store.transaction():
             paused = self.affected(license_code=license_code)
             self._pause_all(paused, "WebEngage was disconnected; connect it again, then resume.")
+            self._end_runs(self._store.syncs.views(license_code=license_code))
             self._store.connections.forget_account(license_code)
             self._audit("disconnect WebEngage", license_code, "connected", f"{len(paused)} syncs paused")
         return paused
@@ -132,3 +134,10 @@ class Connecting(Base):
         for one in syncs:
             self._store.syncs.pause(one.id, reason)
             self._tell(reason, one.id)
+
+    def _end_runs(self, syncs: tuple[SyncView, ...]) -> None:
+        """Have runs under way end after what is in flight: a runner has the secret in its memory."""
+        for one in syncs:
+            active = self._store.runs.active(one.id)
+            if active and self._store.runs.want_cancel(active.id):
+                self._tell("Cancel asked for, since it was disconnected.", one.id, active.id)

@@ -29,7 +29,7 @@ class Keeping(Base):
         """
         if self._store.history.runners(self._now())[0]:
             raise Refused("A runner is working; stop it, then restore.")
-        self._store.housekeeping.restore_from(file, self._now())
+        self._store.housekeeping.restore_from(file)
         self._reopen()
         self._audit("restore", file.name)
 

@@ -48,7 +48,8 @@ class Wishing(Browsing):
             wish = self._wish(project, cohort, mode, attribute, every, mapping)
             known = self._store.syncs.of_cohort(project, cohort_id)
             busy = self._store.runs.active(known.id) if known else None
-            if busy:
+            if known and busy:
+                self._adjust(known, busy, wish)
                 return Started(busy.sync_id, busy.id, False)
             sync_id = self._store.syncs.save(wish, self._now())
             run_id = self._store.runs.enqueue(sync_id, "export", self._now(), dry=dry)
@@ -58,6 +59,19 @@ class Wishing(Browsing):
             self._audit("export", f"cohort {cohort_id}", known.mode.value if known else "",
                         f"{mode.value}, attribute {wish.attribute}", run_id)
         return Started(sync_id, run_id, True)
+
+    def _adjust(self, known: Sync, busy: Run, wish: Wish) -> None:
+        """Take over what may change while a run is under way, the mode and the interval; Refused for the rest."""
+        if busy.purpose == "clear":
+            raise Refused(f"Run {busy.id} is telling WebEngage that everybody left this cohort; export it again afterwards.")
+        if busy.cancel_wanted:
+            raise Refused(f"Run {busy.id} of this cohort is still being cancelled; start again when it has ended.")
+        if wish.mapping not in (None, known.mapping):
+            raise Refused(f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
+                          "mapping")
+        if (wish.mode, wish.every) != (known.mode, known.every):
+            self._store.syncs.save(wish, self._now())
+            self._audit("change mode", f"sync {known.id}", known.mode.value, wish.mode.value, busy.id)
 
     def _still_there(self, project_id: int, cohort_id: int) -> CohortView:
         """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time."""
@@ -156,7 +170,8 @@ class Wishing(Browsing):
             if sync.state is not SyncState.PAUSED:
                 raise Refused(f"This sync is {sync.state.value}, so there is nothing to resume.")
             self._store.syncs.resume(sync, self._now())
-            self._store.runs.enqueue(sync_id, "refresh", self._now())
+            if self._store.runs.enqueue(sync_id, "refresh", self._now()) is None:
+                self._store.runs.keep(sync_id)  # the run the pause was to end has not ended yet: it goes on
             self._tell("Resumed by a person.", sync_id)
             self._audit("resume", f"sync {sync_id}", f"paused: {sync.reason}", "active")
 

@@ -100,10 +100,14 @@ class Batches(Table):
                     (run_id, sync_id, one.user_id, one.kind, one.reason, one.mark,
                      None if one.entry is None else pack_entries([one.entry]), now, live))
 
-    def accepted(self, sync_id: int, user_ids: Iterable[str]) -> None:
-        """Forget earlier rejections of people WebEngage took now."""
-        self._plain.executemany("update refusal set live = 0 where sync_id = ? and user_id = ? and live",
-                                ((sync_id, user_id) for user_id in user_ids))
+    def accepted(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
+        """Forget earlier rejections of people WebEngage took now; within one run the last answer is the outcome."""
+        if not self._value("select exists (select 1 from refusal where run_id = ?1 and entry is not null "
+                           "union all select 1 from refusal where sync_id = ?2 and live)", (run_id, sync_id)):
+            return
+        for user_id in user_ids:
+            self._plain.execute("delete from refusal where run_id = ? and user_id = ?", (run_id, user_id))
+            self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live", (sync_id, user_id))
 
     def any_live(self, sync_id: int) -> bool:
         """Whether anyone of this sync stands rejected."""
@@ -117,12 +121,6 @@ class Batches(Table):
         """Whom WebEngage rejected in this run, as positions."""
         rows = self._all("select entry from refusal where run_id = ? and entry is not null", (run_id,))
         return frozenset(unpack_entries(row[0])[0] for row in rows)
-
-    def totals(self, run_id: int) -> tuple[int, int]:
-        """How many people of a run were accepted and how many rejected; a batch sent twice counts once."""
-        settled = self._value("select coalesce(sum(people), 0) from batch where run_id = ? and state = 'settled'", (run_id,))
-        rejected = self._value("select count(*) from refusal where run_id = ? and kind <> 'invalid'", (run_id,))
-        return max(0, int(settled) - int(rejected)), int(rejected)
 
     def refusals(self, run_id: int, limit: int) -> tuple[Refusal, ...]:
         """Who was not taken in a run, with the reason."""

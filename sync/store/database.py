@@ -75,14 +75,19 @@ def needs_setup(plain: sqlite3.Connection) -> bool:
     return bool(applied < MIGRATIONS)
 
 
-def _set_up(plain: sqlite3.Connection) -> None:
-    """Apply what is pending; several processes may try at once and one does it."""
+def bring_forward(plain: sqlite3.Connection) -> None:
+    """Apply the migrations that are pending, all or none."""
     # sqlite-utils brings pandas along when it is installed: 0.3 s and 50 MB, only paid when there is work for it.
     from sync.migrations import apply
 
-    plain.execute("pragma auto_vacuum = incremental")
     with immediate(plain):
         apply(plain)
+
+
+def _set_up(plain: sqlite3.Connection) -> None:
+    """Apply what is pending; several processes may try at once and one does it."""
+    plain.execute("pragma auto_vacuum = incremental")
+    bring_forward(plain)
     for turn in range(OPEN_TRIES):
         try:
             plain.execute("pragma journal_mode = wal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from sync import members
 from sync.errors import Refused
-from sync.store.database import Table, immediate, needs_setup
+from sync.store.database import Table, bring_forward, immediate, needs_setup
 
 DAY = 86400.0  # seconds
 KEEP_REFUSALS, KEEP_DETAIL = 30.0, 14.0  # days; who was refused, and what each run told whom
@@ -37,18 +38,32 @@ class Housekeeping(Table):
         finally:
             draft.unlink(missing_ok=True)
 
-    def restore_from(self, file: Path, now: float) -> None:
+    def restore_from(self, file: Path) -> None:
         """Take over everything of a copy; Refused, and nothing changed, when it is none of ours.
 
-        Runs that were under way end, and everyone exported becomes doubtful, since what WebEngage
-        was told after the copy was made is not in it.
+        Everyone exported becomes doubtful, since what WebEngage was told after the copy was made is
+        not in it; so does whoever a run of the copy was telling, and the next runner ends such a run.
         """
         with closing(_copy_of_ours(file)) as copy:
-            copy.execute("update run set state = 'cancelled', finished_at = ?, error = null, lease_owner = null, "
-                         "lease_until = null where finished_at is null", (now,))
             copy.execute("update snapshot set marks = zeroblob(length(marks))")
+            copy.execute("update batch set state = 'doubt' where state = 'settled'")
+            copy.execute("update run set cancel_wanted = 1, lease_owner = null, lease_until = null where finished_at is null")
             copy.execute("delete from runner")
+            self._carry_over(copy)
             copy.backup(self._plain)
+
+    def _carry_over(self, copy: sqlite3.Connection) -> None:
+        """What never goes back in time: the limits used up, who did what, and the numbers of runs."""
+        for table in ("query", "pace", "quiet"):
+            copy.execute(f"delete from {table}")
+            for row in self._all(f"select * from {table}"):
+                copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
+        copy.executemany("insert into audit (at, who, what, subject, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
+                         "where not exists (select 1 from audit where at = ?1 and who = ?2 and what = ?3 and subject = ?4)",
+                         self._all("select at, who, what, subject, before, after, run_id from audit order by id"))
+        copy.executemany("update project set pages_count = 1 where id = ?", self._all("select id from project where pages_count"))
+        copy.executemany("update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
+                         self._all("select seq from sqlite_sequence where name = 'run'"))
 
     def integrity(self) -> str | None:
         """What SQLite finds wrong with the file, or None."""
@@ -85,12 +100,17 @@ class Housekeeping(Table):
         return gone
 
     def forget(self, user_id: str) -> int:
-        """Remove a person from every table of runs that are over; tell in how many places they were."""
+        """Remove a person from every table of runs that are over; tell in how many places they were.
+
+        Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
+        """
+        kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
         with immediate(self._plain):
-            found = self._do("delete from refusal where user_id = ?", (user_id,))
+            found = self._do("delete from refusal where user_id in (?, ?) and run_id not in "
+                             "(select id from run where finished_at is null)", (user_id, kept))
             found += sum(1 for _ in self._leave_snapshots(user_id))
             found += sum(1 for _ in self._leave_history(user_id))
-            found += self._do("update cohort set preview = null where preview is not null and instr(preview, ?)", (user_id,))
+            found += self._do("update cohort set preview = null where preview is not null and instr(preview, ?)", (written,))
         return found
 
     def scrub(self) -> None:
@@ -155,5 +175,6 @@ def _copy_of_ours(file: Path) -> sqlite3.Connection:
         raise Refused(f"{file} cannot be read as a backup ({problem}); nothing was changed.") from problem
     if not (healthy and ours):
         raise Refused(f"{file} is damaged or no backup of Cohort Sync; nothing was changed.")
-    needs_setup(copy)  # one of a newer version is refused here, before anything is replaced
+    if needs_setup(copy):  # one of a newer version is refused here, before anything is replaced
+        bring_forward(copy)
     return copy

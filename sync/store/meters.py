@@ -70,9 +70,11 @@ class Meters(Table):
                 return Ticket(None, waits, "hourly")
             if self._flying(project_id, now) >= at_once:
                 return Ticket(None, BUSY_PAUSE, "concurrent")
+            # Never earlier than the last one: while a clock is set back, queries would look an hour old when it is right again.
             found = self._plain.execute(
-                "insert into query (project_id, at, later_page, flying_until, owner) values (?, ?, ?, ?, ?)",
-                (project_id, now, int(later_page), now + FLIGHT, identity()))
+                "insert into query (project_id, at, later_page, flying_until, owner) values (?1, max(?2, coalesce("
+                "(select max(at) from query where project_id = ?1 and at <= ?2 + ?3), ?2)), ?4, ?5, ?6)",
+                (project_id, now, PACE_FARTHEST, int(later_page), now + FLIGHT, identity()))
             return Ticket(found.lastrowid)
 
     def landed(self, ticket: Ticket) -> None:
@@ -102,8 +104,8 @@ class Meters(Table):
 
     def free_again(self, project_id: int, now: float) -> float:
         """Tell when the oldest query of the last hour leaves the window."""
-        oldest = self._value("select min(at) from query where project_id = ? and at > ?", (project_id, now - HOUR))
-        return max(now, float(oldest or now) + HOUR + HOUR_MARGIN)
+        oldest = self._value("select min(at) from query where project_id = ? and at > ?", (project_id, now - HOUR - HOUR_MARGIN))
+        return max(now, float(oldest or now) + HOUR) + HOUR_MARGIN
 
     def left(self, project_id: int, now: float) -> int:
         """Tell how many of the hour's queries are left, as far as we asked ourselves."""

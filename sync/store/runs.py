@@ -30,10 +30,15 @@ class Runs(Table):
     """The life of runs."""
 
     def enqueue(self, sync_id: int, purpose: str, now: float, *, dry: bool = False) -> int | None:
-        """Queue a run, unless one of this sync is under way (then None); the database decides."""
+        """Queue a run, unless one of this sync is under way (then None); the database decides.
+
+        After a dry run nobody approved, a refresh is one too: what a person did not agree to is not sent by the clock.
+        """
         with immediate(self._plain):
-            row = self._one("insert into run (sync_id, purpose, dry, queued_at, not_before) values (?, ?, ?, ?, ?) "
-                            "on conflict do nothing returning id", (sync_id, purpose, int(dry), now, now))
+            row = self._one("insert into run (sync_id, purpose, dry, queued_at, not_before) select ?1, ?2, ?3 or "
+                            "?2 not in ('export', 'clear') and exists (select 1 from sync join run on run.id = last_run "
+                            "where sync.id = ?1 and dry and not approved), ?4, ?4 where true "
+                            "on conflict do nothing returning id", (sync_id, purpose, int(dry), now))
             if row is None:
                 return None
             self._plain.execute("update sync set last_run = ? where id = ?", (row["id"], sync_id))
@@ -123,6 +128,10 @@ class Runs(Table):
     def want_cancel(self, run_id: int) -> bool:
         """Ask the holder to end a run; False when it is over already."""
         return bool(self._do("update run set cancel_wanted = 1 where id = ? and finished_at is null", (run_id,)))
+
+    def keep(self, sync_id: int) -> None:
+        """Take back the wish to end a sync's run; its holder looks once more before ending it."""
+        self._do("update run set cancel_wanted = 0 where sync_id = ? and finished_at is null", (sync_id,))
 
     def cancel_untouched(self, run_id: int, now: float) -> bool:
         """End a run nobody works on and that has sent nothing; False when a runner must end it."""

@@ -6,6 +6,7 @@ the all-zero mark, which equals no real one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 from sync.members import Entry, unpack_ids
@@ -92,6 +93,12 @@ class Snapshot(Table):
         self.compared()
         self._plain.executemany("insert into temp.gone values (?, ?, ?) on conflict do nothing", gone)
         self._plain.executemany("insert into temp.came values (?, ?, ?, ?) on conflict do nothing", came)
+
+    def spare(self, unchanged: Iterable[list[str]]) -> None:
+        """Take out whoever also stands unchanged: listed twice with different values, they are one person and told once."""
+        for ids in map(json.dumps, unchanged):
+            self._plain.execute("delete from temp.came where user_id in (select value from json_each(?))", (ids,))
+            self._plain.execute("delete from temp.gone where user_id in (select value from json_each(?))", (ids,))
 
     def arrivals(self, sync_id: int) -> Iterator[Entry]:
         """Who enters or changed, page by page; not those WebEngage rejected with the very same content."""

@@ -9,19 +9,19 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.drill.round import Broken, Round
+from tests.drill.judge import Broken
+from tests.drill.round import Round
 from tests.sandbox.control import Sandbox
 
-LIMITS = {"queries_per_hour": 1_000_000, "bulk_per_minute": 1_000_000, "page_size": 100}
+PAGE_SIZE = 100
 
 
 def play(rounds: int, seed: int, tally: Counter[str]) -> list[str]:
     """Play this many rounds and tell which promises broke."""
     broken = []
-    with Sandbox.start(empty=True, **LIMITS) as sandbox:
+    with Sandbox.start(empty=True, page_size=PAGE_SIZE) as sandbox:
         for number in range(seed, seed + rounds):
             sandbox.reset()
-            sandbox.settings(**LIMITS)
             with tempfile.TemporaryDirectory() as folder:
                 one = Round(sandbox, Path(folder), number, tally)
                 try:

@@ -48,9 +48,16 @@ class Account:
         self.applied_ids: set[str] = set()
         self.windows: dict[str, Window] = {}
 
-    def window(self, what: str) -> Window:
+    def window(self, what: str, seconds: float | None = None) -> Window:
         """The rolling minute of one endpoint."""
-        return self.windows.setdefault(what, Window(MINUTE))
+        window = self.windows.setdefault(what, Window(MINUTE))
+        window.seconds = seconds or window.seconds
+        return window
+
+    def holds(self, user: dict[str, Any]) -> bool:
+        """Whether everything a request tells about one person's attributes is known already."""
+        told = user.get("attributes") or {}
+        return bool(told) and all(self.attributes.get(name, {}).get(user["userId"]) == told[name] for name in told)
 
     def put(self, user: dict[str, Any]) -> None:
         """Create or update one person; what is not sent keeps its value."""

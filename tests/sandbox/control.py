@@ -67,11 +67,17 @@ class Meter:
     """By license: the most bulk requests in any rolling 60 s, refused ones included."""
     refused: dict[str, int]
     """429s given, by "mixpanel" and "webengage"."""
+    over_limit: dict[str, int]
+    """Of those, the ones no fault asked for: a limit was really exceeded."""
     bulk_per_second: list[list[int]]
     repeated_request_ids: int
     """Requests that came with an x-request-id seen before."""
     applied_again: int
     """Of those, how many had been applied already."""
+    told_again: int
+    """People told what they held already."""
+    lost_answers: int
+    """Bulk requests that were taken while a fault kept the answer from arriving whole."""
     users_delivered: int
 
 

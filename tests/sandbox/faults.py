@@ -34,7 +34,7 @@ class Fault:
     """Only this engage page."""
     code: int | None = None
     body: Any = None
-    """Text as it is, or a value sent as JSON."""
+    """Text as it is, or a value sent as JSON; for duplicate_ids, the properties of those who are repeated."""
     content_type: str | None = None
     retry_after: float | str | None = None
     ms: float = 1000.0

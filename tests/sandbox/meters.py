@@ -8,6 +8,8 @@ from typing import Any
 
 LOG_LENGTH = 5000
 SERIES_LENGTH = 7200
+LOSING = ("vanish", "garbled", "truncated")
+"""Faults after which something was taken and the one who sent it cannot know."""
 
 
 class Window:
@@ -63,10 +65,13 @@ class Meter:
 
     paths: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    over_limit: Counter[str] = field(default_factory=Counter)
     bulk_seconds: Counter[int] = field(default_factory=Counter)
     users_delivered: int = 0
     repeated_request_ids: int = 0
     applied_again: int = 0
+    told_again: int = 0
+    lost_answers: int = 0
     log: deque[Entry] = field(default_factory=lambda: deque(maxlen=LOG_LENGTH))
 
     def note(self, entry: Entry) -> None:
@@ -74,9 +79,12 @@ class Meter:
         self.paths[entry.path] += 1
         self.log.append(entry)
         if entry.status == 429:
-            self.refused["mixpanel" if entry.path.startswith("/api/") else "webengage"] += 1
+            api = "mixpanel" if entry.path.startswith("/api/") else "webengage"
+            self.refused[api] += 1
+            self.over_limit[api] += not entry.fault
         if entry.path.endswith("/bulk-users"):
             self.bulk_seconds[int(entry.at)] += 1
+            self.lost_answers += bool(entry.users and entry.fault in LOSING)
 
     def last(self, limit: int) -> list[dict[str, Any]]:
         """The last requests, oldest first."""

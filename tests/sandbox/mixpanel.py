@@ -164,8 +164,15 @@ def _spoiled(chunk: list[bytes], before: list[bytes], fault: Fault | None) -> li
     if fault.kind == "short_page":
         return chunk[: len(chunk) // 2]
     if fault.kind == "duplicate_ids":
-        return before[-fault.by :] + chunk
+        return [_revalued(m, fault.body) for m in before[-fault.by :]] + chunk
     return [with_integer_id(m) for m in chunk] if fault.kind == "integer_ids" else chunk
+
+
+def _revalued(member: bytes, properties: object) -> bytes:
+    """Someone listed again, with other properties when the fault names some: changed between two pages."""
+    if not isinstance(properties, dict) or not has_profile(member):
+        return member
+    return orjson.dumps(orjson.loads(member) | {"$properties": properties})
 
 
 def _results(world: World, request: Request, chunk: list[bytes], start: int) -> bytes:

@@ -172,9 +172,12 @@ def meter(world: World, request: Request, body: Body) -> Body:
         "queries_at_once": {str(p.id): p.most_running for p in projects},
         "bulk_in_a_minute": {a.license: a.window("bulk-users").most for a in accounts},
         "refused": dict(world.meter.refused),
+        "over_limit": {api: count for api, count in world.meter.over_limit.items() if count},
         "bulk_per_second": world.meter.series(),
         "repeated_request_ids": world.meter.repeated_request_ids,
         "applied_again": world.meter.applied_again,
+        "told_again": world.meter.told_again,
+        "lost_answers": world.meter.lost_answers,
         "users_delivered": world.meter.users_delivered,
     }
 

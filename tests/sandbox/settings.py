@@ -37,6 +37,8 @@ class Settings:
     queries_per_hour: int = QUERIES_PER_HOUR
     concurrent: int = CONCURRENT_QUERIES
     bulk_per_minute: int = BULK_PER_MINUTE
+    bulk_seconds: float = 60.0
+    """How long WebEngage's minute is; a shorter one lets a drill meet the limit in a second."""
     session_seconds: float = SESSION_SECONDS
     bare_shape: str = "rotate"
     """How a member without a profile looks: $properties missing, null or {}."""

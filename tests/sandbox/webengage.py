@@ -35,6 +35,7 @@ def put_users(world: World, account: Account, users: list[Any], again: bool) -> 
             return error(400, wrong)
     for user in users:
         if user.get("userId"):
+            world.meter.told_again += account.holds(user)
             account.put(user)
     world.meter.users_delivered += len(users)
     return queued(world, len(users))
@@ -121,7 +122,7 @@ class Visit:
         assert self.account is not None
         settings, now = self.world.settings, self.world.now()
         limit = settings.bulk_per_minute if what == BULK_USERS else PER_MINUTE[what]
-        window = self.account.window(what)
+        window = self.account.window(what, settings.bulk_seconds if what == BULK_USERS else None)
         window.arrive(now)
         if window.used(now) >= limit:
             headers = (("x-ratelimit-limit", str(limit)), ("x-ratelimit-remaining", "0"))

@@ -1,0 +1,323 @@
+"""One run and its surroundings: what may lie, fail, end or change while it is under way, and what must be true afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import resource
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sync.errors import Refused
+from sync.model import Mode, Run, RunState
+from sync.pipeline import Clock, Policy, Story, Tools
+from sync.runner import Runner
+from sync.service import Service
+from sync.store import Store
+from sync.vault import Vault
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Member, Sandbox, member
+
+ATTRIBUTE = "Mixpanel - Fans"
+MAPPED = (("plan", "Plan"),)
+SOON = Policy(waits=(0.01, 0.02), longest=1.0, snooze=0.2)
+
+
+class Desk:
+    """A connected data folder with one cohort, and a runner in this process."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder, self.sandbox, self.env = folder, sandbox, {"COHORT_SYNC_DATA": str(folder)}
+        self.ahead = 0.0
+        self.cohort = sandbox.add_cohort("Fans", [])
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect both sides."""
+        with self.open() as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connect_webengage(LICENSE, API_KEY, self.sandbox.url)
+
+    def now(self) -> float:
+        """The time, moved ahead by tests that have to wait."""
+        return time.time() + self.ahead
+
+    def open(self) -> Service:
+        """The service on this folder."""
+        return Service(Store.open(self.folder), self.env, self.now)
+
+    def members(self, *people: Member) -> None:
+        """Put these people into the cohort."""
+        self.sandbox.set_members(self.cohort, list(people))
+
+    def work(self) -> None:
+        """Carry what can be carried."""
+        Runner(self.env, Clock(self.now, time.sleep), SOON).once()
+
+    def tools(self) -> Tools:
+        """What a story needs, for tests that carry one themselves."""
+        return Tools(lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON,
+                     lambda: False)
+
+    def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
+        """Start Sync, and the runner works."""
+        with self.open() as service:
+            run_id = service.export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry=dry).run_id
+        self.work()
+        return self.run(run_id)
+
+    def export_and_approve(self) -> None:
+        """Start Sync, and say yes when the run is held."""
+        run = self.export()
+        if run.state is RunState.HELD:
+            with self.open() as service:
+                service.approve(run.id)
+            self.work()
+
+    def run(self, run_id: int) -> Run:
+        """A run as it stands."""
+        with self.open() as service:
+            return service.run(run_id)
+
+    def told(self) -> set[str]:
+        """Whom WebEngage holds the attribute true for."""
+        return self.sandbox.holding(ATTRIBUTE)[0]
+
+
+@pytest.fixture
+def desk(data_dir: Path, sandbox: Sandbox) -> Desk:
+    """A connected data folder."""
+    return Desk(data_dir, sandbox)
+
+
+def on_plan(name: str, plan: str) -> Member:
+    """A member with a mapped property."""
+    return member(name, plan=plan)
+
+
+def test_someone_listed_twice_with_two_values_stands_once(desk: Desk, sandbox: Sandbox) -> None:
+    """Whoever changed between two pages is one person all the same: never told false while they are in."""
+    sandbox.settings(page_size=3)
+    for plan, again in (("a", "b"), ("a", "b"), ("b", ""), ("c", "a"), ("a", "")):
+        desk.members(*(on_plan(f"fan-{number}", plan) for number in range(5)))
+        if again:
+            sandbox.fault("wrong_total", page=0, by=2)
+            sandbox.fault("duplicate_ids", page=1, by=2, body={"plan": again})
+        assert desk.export(MAPPED).state is RunState.SUCCEEDED
+        assert desk.told() == sandbox.exportable(desk.cohort)
+        with Store.open(desk.folder) as store:
+            assert sorted(store.snapshot.people(1)) == [f"fan-{number}" for number in range(5)]
+
+
+def full_while_an_answer_is_written(store: Store) -> Iterator[None]:
+    """Let the disk be full when this connection writes its first answer, and have room again when it tries once more."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = itertools.chain([0], itertools.repeat(limits[0]))
+    store._plain.create_function("disk", 0, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (next(room), limits[1])))
+    store._plain.execute("create temp trigger full after update of delivered on run begin select disk(); end")
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_half_a_batch_is_never_the_whole_of_it(desk: Desk, sandbox: Sandbox) -> None:
+    """When the answer for one half of a batch could not be written, the run goes on with both halves."""
+    desk.members(*(member(f"fan-{number}") for number in range(20)))
+    sandbox.poison("fan-3")
+    with desk.open() as service:
+        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
+    with Store.open(desk.folder) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
+        claimed = store.runs.claim("me", time.time())
+        assert claimed is not None
+        Story(store, claimed, "me", desk.tools()).carry()
+    assert desk.run(run_id).waiting == "The database could not be written; is the disk full?"
+    desk.ahead = 100.0
+    desk.work()
+    run = desk.run(run_id)
+    assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 19, 1)
+    assert desk.told() == sandbox.exportable(desk.cohort) - {"fan-3"}
+
+
+@pytest.fixture
+def halved(desk: Desk, sandbox: Sandbox) -> int:
+    """A run of two batches, about to be sent; the first person is poison, and the tenth request meets what a test arms.
+
+    Both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone; the tenth has the other two of that three.
+    """
+    desk.members(*(member(f"fan-{number:02}") for number in range(50)))
+    run = desk.export(dry=True)
+    with desk.open() as service:
+        sandbox.poison(next(iter(service.export_rows(run.id))).user_id)
+        service.approve(run.id)
+    return run.id
+
+
+def test_the_numbers_of_a_run_that_failed_half_way_add_up(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+    """Someone rejected out of a batch that never settled takes nobody else's place among the delivered."""
+    sandbox.fault("status", path="bulk-users", code=401, after=9)
+    desk.work()
+    run = desk.run(halved)
+    with desk.open() as service:
+        rows = Counter(row.outcome for row in service.export_rows(halved))
+    assert (run.state, run.entered, run.delivered, run.rejected) == (RunState.FAILED, 50, 25, 1)
+    assert rows == {"accepted": 25, "rejected": 1, "in doubt": 24}
+
+
+@pytest.mark.parametrize("forgiven", [False, True])
+def test_someone_rejected_and_then_taken_is_taken(desk: Desk, sandbox: Sandbox, halved: int, forgiven: bool) -> None:
+    """Within one run the last answer counts, so that whoever leaves later is told false."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
+    desk.work()
+    sandbox.clear_faults()
+    with desk.open() as service:
+        assert len(service.refusals(halved)) == 1
+        if forgiven:
+            service.retry_rejected(1)
+    desk.ahead = 400.0
+    desk.work()
+    run = desk.run(halved)
+    with desk.open() as service:
+        assert (run.delivered, run.rejected, service.refusals(halved)) == (50, 0, ())
+    desk.members()
+    desk.export_and_approve()
+    assert desk.told() == set()
+
+
+def test_a_lost_key_pauses_the_sync_with_the_reason(desk: Desk) -> None:
+    """The run fails, the person reads what to do, and after connecting again one click goes on."""
+    desk.members(member("fan-1"))
+    with desk.open() as service:
+        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
+    (desk.folder / "secret.key").unlink()
+    desk.work()
+    with desk.open() as service:
+        run, paused = service.run(run_id), service.sync(1)
+    assert run.state is RunState.FAILED and paused.reason and "connect again" in paused.reason
+    desk.connect()
+    with desk.open() as service:
+        service.resume(1)
+    desk.work()
+    assert desk.told() == {"fan-1"}
+
+
+def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(desk: Desk, sandbox: Sandbox) -> None:
+    """An answer nobody documented fails the run; the sync stays active, and the status says that it failed."""
+    sandbox.fault("status", path="engage", code=418)
+    desk.export()
+    with desk.open() as service:
+        health = service.health()
+        assert [one.id for one in health.failed] == [1] and health.needs_person
+    desk.export()
+    with desk.open() as service:
+        assert not service.health().needs_person
+        assert replace(service.health(), disk_free=1000).needs_person
+
+
+def test_a_busy_list_of_cohorts_puts_an_empty_run_off(desk: Desk, sandbox: Sandbox) -> None:
+    """Nobody was read, and whether the cohort still exists cannot be asked now: the run waits instead of failing."""
+    with desk.open() as service:
+        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
+    sandbox.fault("status", path="cohorts/list", code=503, retry_after=300)
+    desk.work()
+    assert desk.run(run_id).state is RunState.QUEUED and "503" in (desk.run(run_id).waiting or "")
+    desk.ahead = 400.0
+    desk.work()
+    assert desk.run(run_id).state is RunState.SUCCEEDED
+
+
+def test_a_busy_check_of_the_account_puts_a_run_off(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+    """A refused batch, and WebEngage too busy to say whether the account is right: the run waits and then goes on."""
+    sandbox.fault("status", path="/users", code=503, retry_after=300)
+    desk.work()
+    assert desk.run(halved).state is RunState.QUEUED
+    desk.ahead = 400.0
+    desk.work()
+    assert (desk.run(halved).state, desk.run(halved).delivered, desk.run(halved).rejected) == (RunState.SUCCEEDED, 49, 1)
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+def test_what_a_dry_run_planned_is_not_sent_by_the_next_refresh(desk: Desk, sandbox: Sandbox, ended: str) -> None:
+    """Only a person's yes, or a new export, sends something: neither a cancel nor a failure of the dry run is a yes."""
+    desk.members(member("fan-1"))
+    if ended == "failed":
+        sandbox.fault("status", path="engage", code=400)
+    run = desk.export(dry=True)
+    with desk.open() as service:
+        if ended == "cancelled":
+            service.cancel(run.id)
+    desk.ahead = 7300.0
+    desk.work()
+    with desk.open() as service:
+        assert [one.state.value for one in service.runs()] == ["held", ended]
+        assert desk.told() == set()
+        service.approve(2)
+    desk.work()
+    assert desk.told() == {"fan-1"}
+
+
+def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+    """Paused and resumed before the runner noticed: the run is not cancelled after all, and no export gets lost."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
+    desk.work()
+    with desk.open() as service:
+        service.pause(1)
+        assert service.run(halved).cancel_wanted
+        with pytest.raises(Refused, match="still being cancelled"):
+            service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
+        service.resume(1)
+    desk.ahead = 400.0
+    desk.work()
+    assert (desk.run(halved).state, desk.run(halved).delivered) == (RunState.SUCCEEDED, 49)
+
+
+def test_another_wish_for_a_run_under_way_is_kept_or_refused(desk: Desk) -> None:
+    """The mode changes at once; other properties and a cohort being cleared are refused with the reason, never forgotten."""
+    desk.members(on_plan("fan-1", "a"))
+    with desk.open() as service:
+        first = service.export(PROJECT, desk.cohort, Mode.ONE_TIME, mapping=MAPPED)
+        assert service.export(PROJECT, desk.cohort, Mode.DYNAMIC, every=900.0).started is False
+        assert (service.sync(1).mode, service.sync(1).every) == (Mode.DYNAMIC, 900.0)
+        with pytest.raises(Refused, match="other properties"):
+            service.export(PROJECT, desk.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
+    desk.work()
+    with desk.open() as service:
+        assert service.run(first.run_id).delivered == 1 and service.sync(1).state.value == "active"
+        service.stop(1, clear=True)
+        with pytest.raises(Refused, match="everybody left"):
+            service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
+
+
+@pytest.mark.parametrize("afterwards", [0, 60])
+def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(desk: Desk, sandbox: Sandbox, tmp_path: Path,
+                                                             afterwards: int) -> None:
+    """Whom a run of the copy was telling is told anew, in or out; used limits and the audit stay as they are."""
+    everybody = [member(f"fan-{number:02}") for number in range(60)]
+    desk.members(*everybody)
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=2)
+    run = desk.export()
+    with desk.open() as service:
+        service.backup(tmp_path / "copy.db")
+        service.change_interval(1, 900.0)
+    desk.ahead = 400.0
+    desk.work()
+    assert len(desk.told()) == 60
+    if afterwards:
+        desk.members()
+        desk.export_and_approve()
+    with desk.open() as service:
+        left = service.health().queries
+        service.restore(tmp_path / "copy.db")
+        assert service.health().queries == left and "change interval" in [line.what for line in service.audit()]
+    with contextlib.closing(sqlite3.connect(desk.folder / "app.db")) as db:
+        assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+    desk.members(*everybody[:afterwards])
+    desk.work()
+    assert desk.run(run.id).state is RunState.CANCELLED
+    desk.export_and_approve()
+    assert desk.told() == sandbox.exportable(desk.cohort)
