@@ -6,6 +6,7 @@ never taken for a good one: a 2xx counts only when its body says queued.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ class WebEngage:
         """
         reply = self._rest.call("POST", f"{self._path}/users", json_bytes=b"{}", timeout=ANSWER_SECONDS)
         said = problem(reply)
-        if _MISSING_ID.search(said) and reply.status in (200, 400, 422):
+        if _MISSING_ID.search(said) and (reply.ok or reply.status in (400, 422)):
             return
         asked = f"WebEngage was asked to check the account and answered {reply.status} “{said}”"
         if reply.status in (401, 403):
@@ -126,7 +127,7 @@ def _must_be_queued(reply: Reply) -> None:
         body = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
         raise Wait(f"WebEngage answered {reply.status} to a batch, but the answer is garbled or empty.") from None
-    inner = body.get("response") if isinstance(body, dict) else None
+    inner = body.get("response", body) if isinstance(body, dict) else None
     status = inner.get("status") if isinstance(inner, dict) else None
     if not (isinstance(status, str) and status.lower() in GOOD):
         raise Report(f"WebEngage answered {reply.status} to a batch, but with an error: “{problem(reply)}”; "
@@ -156,7 +157,8 @@ def _sendable(name: str, value: object) -> object:
         if name == "phone":
             return value if _E164.fullmatch(value) else None
         return value[:STRING_MAX] or None
-    return value if isinstance(value, bool | int | float) and name not in FIELDS else None
+    # A number too large for a float would be written as null.
+    return value if isinstance(value, bool | int | float) and math.isfinite(value) and name not in FIELDS else None
 
 
 __all__ = ["WebEngage", "base_url", "license_of", "payload"]

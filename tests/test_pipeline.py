@@ -246,7 +246,7 @@ def test_what_a_dry_run_planned_is_not_sent_by_the_next_refresh(desk: Desk, sand
     """Only a person's yes, or a new export, sends something: neither a cancel nor a failure of the dry run is a yes."""
     desk.members(member("fan-1"))
     if ended == "failed":
-        sandbox.fault("status", path="engage", code=400)
+        sandbox.fault("status", path="engage", code=418)
     run = desk.export(dry=True)
     with desk.open() as service:
         if ended == "cancelled":

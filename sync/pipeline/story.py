@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from sync import members
 from sync.errors import CohortSyncError, FixSettings, LeaseLost, Refused, Wait
@@ -31,7 +32,7 @@ SHRINK_FROM = 20_000  # members; after smaller pulls the freed space is not wort
 class Tools:
     """What a story needs besides the store."""
 
-    vault: Callable[[], Vault]
+    open_vault: Callable[[], Vault]
     clock: Clock
     policy: Policy
     stopping: Callable[[], bool]
@@ -45,8 +46,13 @@ class Story:
     def __init__(self, store: Store, run: Run, owner: str, tools: Tools) -> None:
         """Carry this claimed run."""
         self._store, self._run, self._owner, self._tools = store, run, owner, tools
-        self._holder = Holder(store, run, owner, tools.clock, tools.policy, tools.stopping, self._seal)
-        self._vault: Vault | None = None
+        self._holder = Holder(store, run, owner, tools.clock, tools.policy, tools.stopping,
+                              lambda content: self._vault.seal_bytes(content))
+
+    @cached_property
+    def _vault(self) -> Vault:
+        """Opened when it is needed: a lost key ends the run with its reason, and a run without it can be cancelled."""
+        return self._tools.open_vault()
 
     def carry(self) -> None:
         """Bring the run to its end, or leave it so that another claim can go on."""
@@ -88,20 +94,11 @@ class Story:
                        pause=False)
             return
         self._holder.hold_now()
-        self._opened()
         sync = self._sync()
         if self._run.state is RunState.PULLING and not self._pull_and_plan(sync):
             return
         self._deliver(sync)
         self._end(RunState.SUCCEEDED, "Succeeded.")
-
-    def _opened(self) -> Vault:
-        """The vault, opened only when the run goes on: one without its key can still be cancelled."""
-        self._vault = self._vault or self._tools.vault()
-        return self._vault
-
-    def _seal(self, content: bytes) -> bytes:
-        return self._opened().seal_bytes(content)
 
     def _sync(self) -> Sync:
         found = self._store.syncs.get(self._run.sync_id)
@@ -179,21 +176,21 @@ class Story:
     def _deliver(self, sync: Sync) -> None:
         if self._store.batches.left(self._run.id):
             self._tell("Telling WebEngage.")
-            Delivery(self._holder, sync, self._webengage(sync), self._opened(), self._tools.a_minute).carry()
+            Delivery(self._holder, sync, self._webengage(sync), self._vault, self._tools.a_minute).carry()
 
     def _mixpanel(self, sync: Sync) -> Mixpanel:
         found = self._store.connections.project(sync.project_id)
         if found is None or found.sealed is None:
             raise FixSettings(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
         view = found.view
-        return Mixpanel(Project(view.id, view.name, view.username, self._opened().open_sealed(found.sealed), view.region),
+        return Mixpanel(Project(view.id, view.name, view.username, self._vault.open_sealed(found.sealed), view.region),
                         page_size=self._tools.page_size)
 
     def _webengage(self, sync: Sync) -> WebEngage:
         found = self._store.connections.account(sync.license_code)
         if found is None or found.sealed is None:
             raise FixSettings(f"WebEngage account {sync.license_code} is not connected; connect it under Integrations.")
-        key = self._opened().open_sealed(found.sealed)
+        key = self._vault.open_sealed(found.sealed)
         return WebEngage(Account(found.view.license_code, key, found.view.data_center))
 
     def _end(self, state: RunState, said: str, error: str | None = None) -> None:

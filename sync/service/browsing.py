@@ -155,10 +155,11 @@ def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> 
     invalid = round(share * sum(1 for one in known.members if one.fate.invalid))
     unknown = round(share * sum(1 for one in known.members if one.fate.anonymous))
     identified = max(0, with_profile - unknown - invalid)
+    whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
     batches = -(-identified // BATCH_SIZE)
     return Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
-                   len(known.members) >= with_profile, _sample(known.members, everyone.members), 0, now, batches,
-                   batches * 60.0 / BATCHES_A_MINUTE, 0)
+                   whole, _sample(known.members, everyone.members), 0, now, batches,
+                   batches * 60.0 / BATCHES_A_MINUTE, 0, properties=everyone.properties)
 
 
 def _sample(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sample, ...]:
@@ -173,4 +174,5 @@ def _sample(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sa
 def _kept_preview(text: str) -> Preview:
     values = json.loads(text)
     values["sample"] = tuple(Sample(one["id"], Fate(one["fate"])) for one in values["sample"])
+    values["properties"] = tuple(values.get("properties", ()))
     return Preview(**values)

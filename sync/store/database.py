@@ -14,6 +14,7 @@ from sync.errors import Refused
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
 MIGRATIONS = 2  # how many there are; a test holds it against sync/migrations.py
+BUSY_LOOK = 0.003  # seconds between two looks whether the file is free to write
 OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; others try at the same time
 
 Row = sqlite3.Row
@@ -58,17 +59,19 @@ def _opened(path: Path) -> sqlite3.Connection:
     plain.execute("pragma synchronous = full")
     # Some builds overwrite every freed page, which doubles what a large run writes; purge and forget ask for it.
     plain.execute("pragma secure_delete = fast")
-    if _needs_setup(plain):
+    if needs_setup(plain):
         _set_up(plain)
     return plain
 
 
-def _needs_setup(plain: sqlite3.Connection) -> bool:
-    """Tell whether the schema is missing or old."""
+def needs_setup(plain: sqlite3.Connection) -> bool:
+    """Tell whether the schema is missing or old; Refused when it is newer than this version."""
     known = plain.execute("select count(*) from sqlite_master where name = '_sqlite_migrations'").fetchone()[0]
     if not known:
         return True
     applied = plain.execute("select count(*) from _sqlite_migrations").fetchone()[0]
+    if applied > MIGRATIONS:
+        raise Refused("The database was made by a newer version of Cohort Sync; update this one to open it.")
     return bool(applied < MIGRATIONS)
 
 
@@ -94,6 +97,32 @@ def _set_up(plain: sqlite3.Connection) -> None:
     raise sqlite3.OperationalError("the file stayed locked while it was set up")
 
 
+def _take_write_lock(plain: sqlite3.Connection) -> None:
+    """Begin to write, as soon as nobody else does.
+
+    SQLite's own waiting looks ever more seldom, up to 100 ms apart, so that late comers overtake it: of
+    fifty deliveries at once some stood still for seconds. Everybody looking equally often is fair.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    plain.execute("pragma busy_timeout = 0")
+    try:
+        while not _begun(plain, last=time.monotonic() > deadline):
+            time.sleep(BUSY_LOOK)
+    finally:
+        plain.execute(f"pragma busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+
+
+def _begun(plain: sqlite3.Connection, *, last: bool) -> bool:
+    """Try to begin; False when another one writes, unless it was the last try."""
+    try:
+        plain.execute("begin immediate")
+    except sqlite3.OperationalError as busy:
+        if last or busy.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the low byte is the primary code
+            raise
+        return False
+    return True
+
+
 @contextmanager
 def immediate(plain: sqlite3.Connection) -> Iterator[None]:
     """Hold the write lock from the first statement on, so that read-then-write cannot be overtaken.
@@ -103,7 +132,7 @@ def immediate(plain: sqlite3.Connection) -> Iterator[None]:
     if plain.in_transaction:
         yield
         return
-    plain.execute("begin immediate")
+    _take_write_lock(plain)
     try:
         yield
     except BaseException:
@@ -120,7 +149,10 @@ class Table:
         self._plain = plain
 
     def _all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
-        return self._plain.execute(sql, values).fetchall()
+        try:
+            return self._plain.execute(sql, values).fetchall()
+        except OverflowError:
+            raise Refused("That number is larger than any there is; look at the list.") from None
 
     def _one(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
         rows = self._all(sql, values)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sync import members
 from sync.errors import Refused
-from sync.store.database import Table, bring_forward, immediate
+from sync.store.database import Table, bring_forward, immediate, needs_setup
 
 DAY = 86400.0  # seconds
 KEEP_REFUSALS, KEEP_DETAIL = 30.0, 14.0  # days; who was refused, and what each run told whom
@@ -175,5 +175,6 @@ def _copy_of_ours(file: Path) -> sqlite3.Connection:
         raise Refused(f"{file} cannot be read as a backup ({problem}); nothing was changed.") from problem
     if not (healthy and ours):
         raise Refused(f"{file} is damaged or no backup of Cohort Sync; nothing was changed.")
-    bring_forward(copy)
+    if needs_setup(copy):  # one of a newer version is refused here, before anything is replaced
+        bring_forward(copy)
     return copy
