@@ -10,10 +10,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices, progress
 from pages.parts.desk import may, open_service
-from pages.parts.look import plain, run_badge, small, sync_badge
-from pages.parts.wishes import ask, go
-from pages.parts.words import count, day, escape, local, plural, sought
+from pages.parts.look import RUN_BADGES, badges, plain, small, sync_badge
+from pages.parts.wishes import ask, go, page_file
+from pages.parts.words import advice, count, day, escape, local, plural, sought, when
 from sync.access import Grade
+from sync.model import Run, RunState
 from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
@@ -37,12 +38,13 @@ def show(project: ProjectView, cohorts: Sequence[CohortView]) -> None:
         st.caption(SHARE_HINT)
         return
     slots = {cohort.id: _row(project, cohort) for cohort in _paged(found)}
-    progress.live(lambda: _any_busy(project.id), lambda: _states(project.id, slots))
+    progress.live(lambda: _read(project.id), lambda syncs: any(progress.busy(sync.last_run) for sync in syncs),
+                  lambda syncs: _states(syncs, slots))
 
 
-def _any_busy(project_id: int) -> bool:
+def _read(project_id: int) -> tuple[SyncView, ...]:
     with open_service() as service:
-        return any(progress.busy(sync.last_run) for sync in service.syncs(project_id))
+        return service.syncs(project_id)
 
 
 def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
@@ -142,23 +144,29 @@ def see_runs(cohort: CohortView) -> None:
     notices.tell(f"{cohort.name} was never exported, so it has no runs yet.")
 
 
-def _states(project_id: int, slots: dict[int, DeltaGenerator]) -> None:
+def _states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator]) -> None:
     """Write the state of every row again: one short look, nothing is done."""
-    with open_service() as service:
-        syncs = {sync.cohort_id: sync for sync in service.syncs(project_id)}
+    known = {sync.cohort_id: sync for sync in syncs}
     for cohort_id, slot in slots.items():
         with slot.container(gap="xsmall"):
-            _state(syncs.get(cohort_id))
+            _state(known.get(cohort_id))
 
 
 def _state(sync: SyncView | None) -> None:
     run = sync.last_run if sync else None
     if run and not run.state.over:
-        run_badge(run.state)
+        badges(RUN_BADGES[run.state])
         progress.draw(run)
+        st.page_link(page_file("runs"), label="Decide" if run.state == RunState.HELD else "See progress",
+                     icon=":material/open_in_full:", query_params={"run": str(run.id)})
         return
-    sync_badge(sync.state if sync else None)
+    badges(sync_badge(sync))
     if sync and sync.reason:
-        st.caption(escape(local(sync.reason)))
-    elif run:
-        st.caption(f"Last export: {escape(progress.sentence(run))}")
+        st.caption(escape(advice(local(sync.reason))))
+    elif sync and run:
+        st.caption(escape(_last(sync, run)))
+
+
+def _last(sync: SyncView, run: Run) -> str:
+    told = f"Last export: {progress.sentence(run)}" if run.state == RunState.SUCCEEDED else advice(progress.sentence(run))
+    return f"{told.rstrip('.')} · next {when(sync.next_run_at)}" if sync.next_run_at else told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import streamlit as st
 
@@ -14,11 +15,12 @@ from sync.model import Run, RunState
 FAST, SLOW, IDLE = 2.0, 5.0, 3600.0  # seconds between looks: while something runs, while nothing does, never
 HOURLY = "Mixpanel's hourly limit of queries is used up"
 MINUTE = "WebEngage takes no more requests just now"
+Seen = TypeVar("Seen")
 LATE = 15.0  # seconds after which a queued run should have been begun
 
 
-def live(moving: Callable[[], bool], draw: Callable[[], None]) -> None:
-    """Draw, and draw again: every two seconds while something moves, every five otherwise.
+def live(read: Callable[[], Seen], moving: Callable[[Seen], bool], draw: Callable[[Seen], None]) -> None:
+    """Draw what was read, and again: every two seconds while something moves, every five otherwise.
 
     The outer fragment only sets the pace of the inner one, which exists from the beginning: a
     fragment may fill only those containers of the page that it filled in a whole run. Neither
@@ -27,7 +29,9 @@ def live(moving: Callable[[], bool], draw: Callable[[], None]) -> None:
 
     @st.fragment(run_every=SLOW)
     def look() -> None:
-        st.fragment(run_every=FAST if moving() else IDLE)(draw)()
+        read_now = [read()]  # drawn at once; the looks after that read for themselves
+        pace = FAST if moving(read_now[0]) else IDLE
+        st.fragment(run_every=pace)(lambda: draw(read_now.pop() if read_now else read()))()
 
     look()
 
@@ -65,11 +69,20 @@ def sentence(run: Run, now: float | None = None) -> str:
     now = time.time() if now is None else now
     if run.state == RunState.SUCCEEDED:
         return f"{result(run)}" + (f", {run.rejected:,} rejected" if run.rejected else "")
+    if run.state == RunState.CANCELLED:
+        return _ended_early(run)
     if run.state.over:
-        return local(run.error or "Ended by a person; nothing more is sent in this run.")
+        return local(run.error or "")
     if run.state == RunState.HELD:
         return run.held_reason or "Waits for your yes before anything is sent."
     return _moving(run, now)
+
+
+def _ended_early(run: Run) -> str:
+    told = run.delivered + run.rejected
+    if not told:
+        return "Cancelled before anything was sent; WebEngage is as it was."
+    return f"Cancelled after {told:,} of {people(run.changes)} were told to WebEngage; the next sync tells the rest."
 
 
 def _moving(run: Run, now: float) -> str:
