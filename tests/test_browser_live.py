@@ -82,6 +82,7 @@ def test_waiting_is_explained_with_its_time(sandbox: Sandbox, data_dir: Path, st
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/runs?run=1", "Limited")
         expect(page.get_by_text(WAITS)).to_be_visible()
+        expect(badge(page, "Waiting")).to_be_visible()
         press(page, "Cancel run")
         expect(badge(page, "Cancelled")).to_be_visible()
     assert runs(data_dir)[0].state == RunState.CANCELLED
@@ -98,12 +99,15 @@ def test_a_held_run_waits_for_a_yes(sandbox: Sandbox, data_dir: Path, streamlit_
         expect(badge(page, "Queued")).to_be_visible()
         carry(data_dir)
         expect(badge(page, "Waiting for your yes")).to_be_visible()
-        expect(number_of(page, "Added")).to_have_text("Added3")
+        expect(number_of(page, "To-add")).to_have_text("To add3")
         assert not sandbox.holding("Mixpanel - Careful")[0]
+        visit(page, page.url.split("/runs")[0] + "/cohorts", "Cohorts")
+        page.get_by_role("link", name="Decide").click()
         press(page, "Approve")
         expect(badge(page, "Queued")).to_be_visible()
         carry(data_dir)
         expect(badge(page, "Succeeded")).to_be_visible()
+        expect(number_of(page, "Added")).to_have_text("Added3")
         assert sandbox.holding("Mixpanel - Careful")[0] == {"a", "b", "c"}
         expect(page.get_by_text("Build a Live Segment once")).to_be_visible()
         expect(page.get_by_test_id("stMain").get_by_test_id("stCode")).to_have_text("Mixpanel - Careful")

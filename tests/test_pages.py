@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,6 +104,81 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(desk: Desk, sandbox: S
     assert "Shorten these user ids to 100 characters" in said(app)
     assert "Correct what it names in their Mixpanel profiles" in said(app)
     assert "Mixpanel - Mixed" in [code.value for code in app.code]
+
+
+def test_nobody_is_called_synced_before_anything_went(desk: Desk, sandbox: Sandbox) -> None:
+    """Queued, held or cancelled before the first batch: the cohort is not shown as synced; after a success it is."""
+    number = sandbox.add_cohort("First", [member("a"), member("b")])
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        started = here.export(None, number, Mode.DYNAMIC)
+        assert shown(desk, "syncs") == ["Nothing exported yet", "Dynamic", "Queued"]
+        here.cancel(started.run_id)
+        assert shown(desk, "cohorts") == ["Nothing exported yet"]
+        assert "Cancelled before anything was sent; WebEngage is as it was" in said(desk.page("cohorts"))
+        here.sync_now(started.sync_id)
+        carry(desk.data_dir)
+        assert shown(desk, "cohorts") == ["Synced"]
+        assert "Last export: +2 −0 · next " in said(desk.page("cohorts"))
+        here.stop(started.sync_id)
+        assert shown(desk, "syncs") == ["Stopped", "Dynamic", "Succeeded"]
+
+
+def shown(desk: Desk, page: str) -> list[str]:
+    """The words of a page's badges."""
+    marks = "\n".join(one.value for one in desk.page(page).markdown)
+    return re.findall(r"-badge\[:material/\w+: ([\w ]+)\]", marks)
+
+
+def test_a_run_says_planned_until_it_is_done(desk: Desk, sandbox: Sandbox) -> None:
+    """Held and cancelled, people are to be added and nobody was told; after a success they were added."""
+    number = sandbox.add_cohort("Planned", [member("a"), member("b")])
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        started = here.export(None, number, Mode.ONE_TIME, dry=True)
+        carry(desk.data_dir)
+        here.cancel(started.run_id)
+        carry(desk.data_dir)
+        story = said(desk.page("runs", run=str(started.run_id)))
+        assert "To add" in story and "Added" not in story
+        assert "Cancelled before anything was sent" in story
+        done = here.sync_now(started.sync_id).run_id
+        carry(desk.data_dir)
+    assert "Added" in said(desk.page("runs", run=str(done)))
+
+
+def test_a_reason_is_said_once_and_in_a_list_shortly(desk: Desk, sandbox: Sandbox) -> None:
+    """The Syncs card has the whole reason once; the lists say what to do, the run's page what was answered."""
+    number = sandbox.add_cohort("Failing", [member("a")])
+    connect(desk.data_dir, sandbox)
+    sandbox.fault("status", api="mixpanel", path="/engage", code=403)
+    with service(desk.data_dir) as here:
+        run_id = here.export(None, number, Mode.DYNAMIC).run_id
+    carry(desk.data_dir)
+    assert said(desk.page("syncs")).count("answered 403") == 1
+    for name in ("cohorts", "runs"):
+        assert "answered 403" not in said(desk.page(name))
+        assert "The service account has no right to it; check the project" in said(desk.page(name))
+    assert "answered 403" in said(desk.page("runs", run=str(run_id)))
+
+
+def test_the_preview_costs_what_would_be_sent(desk: Desk, sandbox: Sandbox) -> None:
+    """Before the first export everybody is counted, afterwards only the difference, and nobody when there is none."""
+    people = [member(f"u{n}") for n in range(60)]
+    number, nobody = sandbox.add_cohort("Costly", people), sandbox.add_cohort("Nobody", [])
+    connect(desk.data_dir, sandbox)
+    assert "Nobody here can be sent now; 1 of the" in said(desk.page("cohorts", view=str(nobody)))
+    assert "3 requests, about 1 second" in said(desk.page("cohorts", view=str(number)))
+    with service(desk.data_dir) as here:
+        here.export(None, number, Mode.DYNAMIC)
+        carry(desk.data_dir)
+        here.preview(None, number, fresh=True)
+        assert "Nobody needs to be sent now, so no request" in said(desk.page("cohorts", view=str(number)))
+        sandbox.set_members(number, [*people[1:], member("new")])
+        here.preview(None, number, fresh=True)
+    asked = said(desk.page("cohorts", view=str(number)))
+    assert "1 person would enter and 1 would leave" in asked
+    assert "1 request, about 1 second" in asked
 
 
 BUTTONS = {

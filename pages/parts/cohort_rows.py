@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices, progress
 from pages.parts.desk import may, open_service
-from pages.parts.look import RUN_BADGES, badges, plain, small, sync_badge
+from pages.parts.look import badges, plain, run_badge, small, sync_badge
 from pages.parts.wishes import ask, go, page_file
 from pages.parts.words import advice, count, day, escape, local, plural, sought, when
 from sync.access import Grade
@@ -155,7 +155,7 @@ def _states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator]) -> None
 def _state(sync: SyncView | None) -> None:
     run = sync.last_run if sync else None
     if run and not run.state.over:
-        badges(RUN_BADGES[run.state])
+        badges(run_badge(run))
         progress.draw(run)
         st.page_link(page_file("runs"), label="Decide" if run.state == RunState.HELD else "See progress",
                      icon=":material/open_in_full:", query_params={"run": str(run.id)})

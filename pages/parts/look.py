@@ -8,7 +8,7 @@ from typing import Literal
 import streamlit as st
 
 from pages.parts.words import escape
-from sync.model import Mode, RunState, SyncState
+from sync.model import Mode, Run, RunState, SyncState
 from sync.views import SyncView
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -39,6 +39,7 @@ SYNCED: Badge = ("Synced", ":material/sync:", "green")
 PAUSED: Badge = ("Paused", ":material/pause_circle:", "orange")
 STOPPED: Badge = ("Stopped", ":material/stop_circle:", "gray")
 ONCE: Badge = ("Exported once", ":material/task_alt:", "blue")
+WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
 DRY: Badge = ("Dry run", ":material/science:", "violet")
 MODES: dict[Mode, Badge] = {Mode.ONE_TIME: ("One-time", ":material/looks_one:", "violet"),
                             Mode.DYNAMIC: ("Dynamic", ":material/autorenew:", "violet")}
@@ -75,6 +76,11 @@ def sync_badge(sync: SyncView | None) -> Badge:
         return STOPPED if stopped else ONCE
     went = sync.size or (sync.last_run and sync.last_run.state == RunState.SUCCEEDED)
     return SYNCED if went else NOT_YET
+
+
+def run_badge(run: Run) -> Badge:
+    """Say where a run is; one that a limit put back into the queue waits, and says so."""
+    return WAITING if run.state == RunState.QUEUED and run.waiting else RUN_BADGES[run.state]
 
 
 def mark(name: str) -> None:

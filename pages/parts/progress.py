@@ -111,7 +111,7 @@ def _speed(run: Run, here: Stand, now: float) -> str:
     rate = pace(run, here.done, now)
     if not rate:
         return ""
-    return f" · {rate:,.0f} people a second · {short((here.total - here.done) / rate)} left"
+    return f" · {people(max(1, round(rate)))} a second · {short((here.total - here.done) / rate)} left"
 
 
 def draw(run: Run) -> None:

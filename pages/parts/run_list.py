@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.parts import frame, progress
 from pages.parts.desk import open_service
-from pages.parts.look import RUN_BADGES, badges, plain
+from pages.parts.look import RUN_BADGES, badges, plain, run_badge
 from pages.parts.wishes import ask, asked, drop
 from pages.parts.words import advice, escape, plural, when
 from sync.model import Run, RunState
@@ -82,7 +82,7 @@ def _row(run: Run, name: str) -> None:
         plain(name, f"run-{run.id}")
         st.caption(f"Run {run.id} · {when(run.queued_at)}" + (" · dry run" if run.dry else ""))
     with state:
-        badges(RUN_BADGES[run.state])
+        badges(run_badge(run))
     with result:
         if run.state.over:
             st.text(advice(progress.sentence(run)))

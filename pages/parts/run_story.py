@@ -67,7 +67,7 @@ def tell(story: Story) -> None:
 def _head(run: Run, sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(escape(sync.cohort_name), anchor=False, width="content")
-        look.badges(look.RUN_BADGES[run.state], *([look.DRY] if run.dry else []))
+        look.badges(look.run_badge(run), *([look.DRY] if run.dry else []))
     st.caption(_times(run))
 
 
@@ -88,6 +88,8 @@ def _stand(run: Run) -> None:
     elif run.state == RunState.HELD:
         st.warning(words, icon=":material/front_hand:")
         st.caption(HELD_HELP)
+    elif run.state == RunState.CANCELLED:
+        st.info(words, icon=":material/cancel:")
     elif run.waiting:
         st.info(words, icon=":material/hourglass_top:")
     elif not run.state.over:

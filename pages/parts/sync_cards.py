@@ -81,7 +81,7 @@ def _last(sync: SyncView) -> None:
     if not run:
         st.caption("Not run yet")
         return
-    badge = look.RUN_BADGES[run.state]
+    badge = look.run_badge(run)
     if run.state == RunState.SUCCEEDED:
         look.badges(badge, after=result(run))
         st.caption(f"Last result {when(run.finished_at or 0.0)}" + (f" · {run.rejected:,} rejected" if run.rejected else ""))
