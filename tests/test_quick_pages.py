@@ -18,21 +18,22 @@ FEW, MANY = 200, 5_000
 LOOKS: dict[str, Callable[[Service], object]] = {
     "health": lambda here: here.health(),
     "syncs": lambda here: here.syncs(PROJECT),
-    "sizes": lambda here: here.sizes(1, 24),
+    "sizes": lambda here: here.sizes(2, 24),
     "runs": lambda here: here.runs(None, None, 25, 0, PROJECT),
-    "runs of a sync": lambda here: here.runs(1, RunState.SUCCEEDED, 20),
+    "runs of a sync": lambda here: here.runs(2, RunState.SUCCEEDED, 20),
     "a run": lambda here: (here.run(1), here.sync(1), here.events(1), here.refusals(1)),
 }
 
 
 def lengthen(data_dir: Path, first: int, last: int) -> None:
-    """Write a history: every run has two events and a rejection that was forgiven since."""
+    """Write a history: a run has two events and a rejection forgiven since; all but three are the first sync's."""
     runs = range(first, last)
     with Store.open(data_dir) as store, store.transaction():
-        store._plain.execute("insert or ignore into sync (id, project_id, cohort_id, cohort_name, license_code, attribute, mode, "
-                             "state, anchor) values (1, ?, 1, 'Only', ?, 'Only', 'one-time', 'finished', 0)", (PROJECT, LICENSE))
+        store._plain.executemany("insert or ignore into sync (id, project_id, cohort_id, cohort_name, license_code, attribute, "
+                                 "mode, state, anchor) values (?1, ?2, ?1, 'One', ?3, 'Name ' || ?1, 'one-time', 'finished', 0)",
+                                 ((n, PROJECT, LICENSE) for n in (1, 2)))
         store._plain.executemany("insert into run (id, sync_id, state, purpose, queued_at, finished_at, not_before) "
-                                 "values (?, 1, 'succeeded', 'refresh', 0, 0, 0)", ((n,) for n in runs))
+                                 "values (?, ?, 'succeeded', 'refresh', 0, 0, 0)", ((n, 2 if n < 4 else 1) for n in runs))
         store._plain.executemany("insert into event (at, sync_id, run_id, what) values (0, 1, ?, 'Told.')",
                                  ((n // 2,) for n in range(2 * first, 2 * last)))
         store._plain.executemany("insert into refusal (run_id, sync_id, user_id, kind, reason, at, live) "
