@@ -281,6 +281,17 @@ def test_waits_are_said_in_few_words() -> None:
     assert list(said_of.values()) == [f"{progress.HOURLY}.", f"{progress.HOURLY}.", f"{progress.MINUTE}.", "The disk is full."]
 
 
+def test_a_run_just_asked_for_is_looked_at_at_once() -> None:
+    """Four times a second until it begins, every two seconds while it moves or waits; a held or ended one moves nothing."""
+    run = Run(**dict.fromkeys(Run.__slots__, 0) | {"state": RunState.QUEUED, "queued_at": 100.0})
+    assert progress.look_every([None, run], 101.0) == progress.BEGIN
+    assert progress.look_every([run], 110.0) == progress.FAST
+    assert progress.look_every([replace(run, waiting="The disk is full.")], 101.0) == progress.FAST
+    assert progress.look_every([replace(run, state=RunState.PULLING)], 101.0) == progress.FAST
+    resting = [replace(run, state=state) for state in (RunState.HELD, RunState.SUCCEEDED)]
+    assert progress.look_every([None, *resting], 101.0) == progress.IDLE
+
+
 def test_wishes_for_what_is_not_there_are_answered(desk: Desk, sandbox: Sandbox) -> None:
     """A shared link to a run, cohort or sync that does not exist is one sentence, and the page stands."""
     sandbox.add_cohort("Only", [member("a")])

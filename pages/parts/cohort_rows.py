@@ -38,7 +38,7 @@ def show(project: ProjectView, cohorts: Sequence[CohortView]) -> None:
         st.caption(SHARE_HINT)
         return
     slots = {cohort.id: _row(project, cohort) for cohort in _paged(found)}
-    progress.live(lambda: _read(project.id), lambda syncs: any(progress.busy(sync.last_run) for sync in syncs),
+    progress.live(lambda: _read(project.id), lambda syncs: (sync.last_run for sync in syncs),
                   lambda syncs: _states(syncs, slots))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,15 +12,16 @@ import streamlit as st
 from pages.parts.words import escape, local, people, result, short, when
 from sync.model import Run, RunState
 
-FAST, SLOW, IDLE = 2.0, 5.0, 3600.0  # seconds between looks: while something runs, while nothing does, never
+BEGIN, FAST, SLOW, IDLE = 0.25, 2.0, 5.0, 3600.0  # seconds between looks: just asked for, under way, at rest, never
+SOON = 5.0  # seconds in which a run that was just asked for begins
 HOURLY = "Mixpanel's hourly limit of queries is used up"
 MINUTE = "WebEngage takes no more requests just now"
 Seen = TypeVar("Seen")
 LATE = 15.0  # seconds after which a queued run should have been begun
 
 
-def live(read: Callable[[], Seen], moving: Callable[[Seen], bool], draw: Callable[[Seen], None]) -> None:
-    """Draw what was read, and again: every two seconds while something moves, every five otherwise.
+def live(read: Callable[[], Seen], runs: Callable[[Seen], Iterable[Run | None]], draw: Callable[[Seen], None]) -> None:
+    """Draw what was read, and again: four times a second while a run begins, every two seconds while one moves, else every five.
 
     The outer fragment only sets the pace of the inner one, which exists from the beginning: a
     fragment may fill only those containers of the page that it filled in a whole run. Neither
@@ -30,10 +31,18 @@ def live(read: Callable[[], Seen], moving: Callable[[Seen], bool], draw: Callabl
     @st.fragment(run_every=SLOW)
     def look() -> None:
         read_now = [read()]  # drawn at once; the looks after that read for themselves
-        pace = FAST if moving(read_now[0]) else IDLE
-        st.fragment(run_every=pace)(lambda: draw(read_now.pop() if read_now else read()))()
+        every = look_every(runs(read_now[0]), time.time())
+        st.fragment(run_every=every)(lambda: draw(read_now.pop() if read_now else read()))()
 
     look()
+
+
+def look_every(runs: Iterable[Run | None], now: float) -> float:
+    """Tell how soon to look again: whoever pressed Start Sync wants to see it begin."""
+    moving = [run for run in runs if run and busy(run)]
+    if any(run.state == RunState.QUEUED and not run.waiting and now - run.queued_at < SOON for run in moving):
+        return BEGIN
+    return FAST if moving else IDLE
 
 
 @dataclass(frozen=True, slots=True)

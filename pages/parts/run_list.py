@@ -26,8 +26,7 @@ def show() -> None:
         sync_id, state = _filters(service.syncs(project_id))
         total = service.count_runs(sync_id, state, project_id)
     offset = _offset(total)
-    progress.live(lambda: _read(sync_id, state, offset, project_id),
-                  lambda seen: any(progress.busy(run) for run in seen[0]),
+    progress.live(lambda: _read(sync_id, state, offset, project_id), lambda seen: seen[0],
                   lambda seen: rows(*seen, filtered=bool(sync_id or state)))
 
 

@@ -37,7 +37,7 @@ class Story:
 
 def show(run_id: int) -> None:
     """Show a run, live while it is under way."""
-    progress.live(lambda: _read(run_id), lambda story: progress.busy(story.run), tell)
+    progress.live(lambda: _read(run_id), lambda story: (story.run,), tell)
 
 
 def _read(run_id: int) -> Story:

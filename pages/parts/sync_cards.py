@@ -25,7 +25,7 @@ def show(project_id: int | None, number: int) -> None:
     page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
     if pages > 1:
         st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, number)} of {plural(number, 'sync')}")
-    progress.live(lambda: _read(project_id, page), lambda seen: any(progress.busy(sync.last_run) for sync in seen[0]), cards)
+    progress.live(lambda: _read(project_id, page), lambda seen: (sync.last_run for sync in seen[0]), cards)
 
 
 def _read(project_id: int | None, page: int) -> Cards:
