@@ -118,8 +118,8 @@ def _mapping(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> t
 @click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
 @click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
 @click.option("--every", callback=_every, help="How often a dynamic export is refreshed, such as 2h.")
-@click.option("--map", "mapping", multiple=True, metavar="PROPERTY=ATTRIBUTE", callback=_mapping,
-              help="Export a profile property too, such as '$email=email'; may be given several times.")
+@click.option("--map", "mapping", multiple=True, metavar="PROPERTY[=ATTRIBUTE]", callback=_mapping,
+              help="Export a profile property too, such as '$email' or 'plan=Plan'; may be given several times.")
 @click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
 @click.option("--wait", is_flag=True, help="Wait until the run ended; carry it here when no runner is alive.")
 @project_option

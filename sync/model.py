@@ -17,6 +17,8 @@ MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
 TWO_HOURS = 7200.0  # seconds; the refresh of the document we implement
 EVERY_MIN, EVERY_MAX = 300.0, 30 * 86400.0  # seconds; what a person may choose instead
 GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would exit more than both is held
+# Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
+USUAL_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
 
 
 class Mode(StrEnum):
@@ -132,13 +134,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a cohort's members as Mixpanel gave it."""
+    """One page of a cohort's members as Mixpanel gave it; ``properties`` names those seen, the most frequent first."""
 
     number: int
     size: int
     session_id: str | None
     total: int | None
     members: tuple[Member, ...]
+    properties: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,11 +268,21 @@ def attribute_problem(name: str, taken: frozenset[str]) -> str | None:
     return None
 
 
+def attribute_of(source: str) -> str:
+    """Name the attribute a profile property goes to when nobody says another."""
+    return dict(USUAL_MAPPING).get(source, source.removeprefix("$"))
+
+
 def parse_mapping(text: str) -> tuple[str, str]:
-    """Read ``$email=email`` as a profile property and the attribute it goes to; ValueError otherwise."""
-    source, _, target = (part.strip() for part in text.rpartition("="))
+    """Read ``plan=Plan`` as a profile property and the attribute it goes to; ValueError when one is missing.
+
+    A property alone goes to the attribute that means the same: ``$email`` to ``email``, ``plan`` to ``plan``.
+    """
+    source, sign, target = (part.strip() for part in text.rpartition("="))
+    if not sign:
+        source, target = target, attribute_of(target)
     if not source or not target:
-        raise ValueError(f"“{text[:80]}” does not say property=attribute, such as $email=email.")
+        raise ValueError(f"“{text[:80]}” does not name a property and its attribute, such as $email=email.")
     return source, target
 
 

@@ -69,7 +69,7 @@ class Preview:
 
     ``exact`` is False when page 0 is not the whole: then devices and invalid ids beyond it are
     estimated by their share. ``entering`` and ``leaving`` count against what was exported before,
-    when both are known exactly.
+    when both are known exactly. ``properties`` names the profile properties seen, never a value.
     """
 
     cohort_id: int
@@ -87,6 +87,7 @@ class Preview:
     queries_left: int
     entering: int | None = None
     leaving: int | None = None
+    properties: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ never taken for a good one: a 2xx counts only when its body says queued.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -156,7 +157,8 @@ def _sendable(name: str, value: object) -> object:
         if name == "phone":
             return value if _E164.fullmatch(value) else None
         return value[:STRING_MAX] or None
-    return value if isinstance(value, bool | int | float) and name not in FIELDS else None
+    # A number too large for a float would be written as null.
+    return value if isinstance(value, bool | int | float) and math.isfinite(value) and name not in FIELDS else None
 
 
 __all__ = ["WebEngage", "base_url", "license_of", "payload"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from sync.model import Mode
 from tests.browsing import (
     at_rest,
     badge,
     box,
+    carry,
     choose_action,
     connect,
     fill_mixpanel,
@@ -178,6 +179,46 @@ def test_a_wrong_attribute_is_said_while_typing(sandbox: Sandbox, data_dir: Path
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
         expect(page).to_have_url(re.compile(r"/cohorts$"))
+
+
+def test_properties_travel_only_when_somebody_chooses_them(sandbox: Sandbox, data_dir: Path,
+                                                           streamlit_server: StreamlitServer, browser: Browser) -> None:
+    """The dialog sends membership only until properties are chosen; it warns of opt-ins and refuses consents."""
+    number = sandbox.add_cohort("Power Users", [member("ann", **{"$email": "ann@example.com", "plan": "gold"})])
+    connect(data_dir, sandbox)
+    with tab(browser) as page:
+        visit(page, f"{streamlit_server(data_dir)}/cohorts?export={number}", "Export to WebEngage")
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_text("Profile properties: none, membership only").click()
+        field = dialog.get_by_role("combobox", name="Also send these profile properties")
+        wait_for(page, lambda: opened(page, field))
+        add_property(page, field, "plan=emailOptIn", "Add: plan=emailOptIn")
+        expect(dialog.get_by_text("never sends consents")).to_be_visible()
+        expect(dialog.get_by_role("button", name="Start Sync")).to_be_disabled()
+        field.press("Backspace")
+        expect(dialog.get_by_text("never sends consents")).to_have_count(0)
+        add_property(page, field, "plan=Plan", "Add: plan=Plan")
+        add_property(page, field, "email", "$email → email")
+        expect(dialog.get_by_text("opts a new profile in")).to_be_visible()
+        press(dialog, "Start Sync")
+        expect(dialog).to_have_count(0)
+    carry(data_dir)
+    profile = sandbox.profile("ann")
+    assert profile is not None and profile["email"] == "ann@example.com" and profile["attributes"]["Plan"] == "gold"
+
+
+def add_property(page: Page, field: Locator, typed: str, offered: str) -> None:
+    """Type into the list of properties, take what it offers, and leave the field."""
+    field.fill(typed)
+    page.get_by_role("option", name=offered, exact=True).click()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("option")).to_have_count(0)
+
+
+def opened(page: Page, field: Locator) -> bool:
+    """Click a list and tell whether it opened: not while its surroundings still move."""
+    field.click()
+    return page.get_by_role("option").count() > 0
 
 
 def assert_no_traceback(page: Page) -> None:

@@ -58,6 +58,12 @@ def test_every_shape_of_no_profile_is_anonymous(asker: Mixpanel, sandbox: Sandbo
     assert fates(asker, cohort) == {"a": Fate.IDENTIFIED, "b": Fate.NO_PROFILE, "$device:c": Fate.DEVICE_ONLY}
 
 
+def test_a_page_names_the_properties_its_members_have(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """Names only, the most frequent first: the picker of the export dialog costs no query of its own."""
+    cohort = sandbox.add_cohort("Fans", [member("a", plan="gold"), member("b", plan="free", city="Oslo"), anonymous("c")])
+    assert asker.page(cohort, 0, None, all_users=True, properties=(), trimmed=False).properties == ("plan", "city")
+
+
 def test_a_run_asks_for_profiles_explicitly_and_for_nothing_else(asker: Mixpanel, sandbox: Sandbox) -> None:
     """`include_all_users` is always said, and without a mapped property only a short one is asked for."""
     cohort = sandbox.add_cohort("Fans", [member("a"), anonymous("b")])
@@ -66,6 +72,15 @@ def test_a_run_asks_for_profiles_explicitly_and_for_nothing_else(asker: Mixpanel
     first, later = (query_form(7, number, "s", all_users=False, wanted=("$last_seen",)) for number in (0, 3))
     assert first["include_all_users"] == "false" and first["output_properties"] == '["$last_seen"]'
     assert later == first | {"page": "3", "session_id": "s"}
+
+
+def test_a_value_nobody_could_read_later_makes_the_page_garbled(asker: Mixpanel, sandbox: Sandbox) -> None:
+    """The fast reader skips over values, so a number out of range is looked for before the page is kept."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    body = '{"status": "ok", "page": 0, "total": 1, "results": [{"$distinct_id": "a", "$properties": {"score": 1e999}}]}'
+    sandbox.fault("status", code=200, body=body, api="mixpanel")
+    with pytest.raises(Wait, match="garbled"):
+        asker.columns(cohort, 0, None, ("score",))
 
 
 def test_larger_pages_are_asked_for_and_the_reply_decides(sandbox: Sandbox) -> None:

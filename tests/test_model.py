@@ -21,6 +21,7 @@ from sync.model import (
     classify,
     next_beat,
     parse_every,
+    parse_mapping,
     too_many_leave,
 )
 from sync.rest import loopback, retry_after, scrubbed
@@ -181,3 +182,18 @@ def test_values_survive_their_way_through_json(user_id: str, value: object) -> N
     """What we send is JSON that says the same."""
     body = payload("Fans", [Change(user_id, Kind.ENTER, (value,))], (("$x", "colour"),))
     assert orjson.loads(body)["users"][0]["userId"] == user_id
+
+
+@pytest.mark.parametrize(("text", "pair"), [
+    ("$email", ("$email", "email")), ("$first_name", ("$first_name", "firstName")), ("$city", ("$city", "city")),
+    ("plan", ("plan", "plan")), ("plan = Plan", ("plan", "Plan")), ("a=b=c", ("a=b", "c"))])
+def test_a_property_goes_where_it_means_the_same_unless_told(text: str, pair: tuple[str, str]) -> None:
+    """Mixpanel's reserved names become WebEngage's fields, others keep theirs, and a person may name another."""
+    assert parse_mapping(text) == pair
+
+
+@pytest.mark.parametrize("text", ["", " ", "$", "=", "plan=", "=Plan"])
+def test_half_a_mapping_is_refused(text: str) -> None:
+    """Without a property or an attribute there is a ValueError with a sentence."""
+    with pytest.raises(ValueError, match="does not name a property"):
+        parse_mapping(text)

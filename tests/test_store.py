@@ -18,7 +18,7 @@ from sync.errors import LeaseLost, Refused
 from sync.members import Entry, pack_entries
 from sync.migrations import migrations
 from sync.model import Kind, Mode, RunState
-from sync.store import Store
+from sync.store import StorageTrouble, Store
 from sync.store.batches import PackedBatch
 from sync.store.batches import Refused as Refusal
 from sync.store.database import MIGRATIONS
@@ -228,6 +228,26 @@ def test_a_batch_is_doubted_before_and_settled_after(store: Store) -> None:
     assert [batch.state for batch in store.batches.unsettled(1, (), 9)] == ["doubt"]
     store.batches.settle(1, 0)
     assert store.batches.left(1) == 0
+
+
+def test_a_writer_waits_for_the_other_one_and_not_for_ever(store: Store, plain: sqlite3.Connection, data_dir: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another transaction writes, ours waits its time and then says the file is locked; afterwards it goes on."""
+    monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.05)
+    plain.execute("begin immediate")
+    with pytest.raises(StorageTrouble, match="locked"):
+        store.history.tell("nobody hears this", 0.0)
+    monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 30.0)
+
+    def tell() -> None:
+        with Store.open(data_dir) as other:
+            other.history.tell("somebody hears this", 0.0)
+
+    with ThreadPoolExecutor(1) as pool:
+        telling = pool.submit(tell)
+        plain.rollback()
+        telling.result()
+    assert plain.execute("select what from event").fetchall() == [("somebody hears this",)]
 
 
 def test_four_processes_open_a_new_folder_at_once(tmp_path: Path) -> None:

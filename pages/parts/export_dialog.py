@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import streamlit as st
 
-from pages.parts import notices, preview
+from pages.parts import notices, preview, properties
 from pages.parts.desk import open_service
 from pages.parts.look import plain
 from pages.parts.wishes import drop, go
@@ -12,7 +14,7 @@ from pages.parts.words import escape, every
 from sync.errors import CohortSyncError
 from sync.model import ATTRIBUTE_MAX, Mode
 from sync.service import Service
-from sync.views import CohortView, ProjectView, Proposal, Started
+from sync.views import CohortView, Preview, ProjectView, Proposal, Started
 
 MODES = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic (every two hours)"}
 MEANING = {Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
@@ -23,6 +25,17 @@ NEW_PROFILES = ("A user id WebEngage does not know yet becomes a **new profile**
 PERMANENT = ("Everybody exported gets this attribute as true. Its name is **permanent**: WebEngage cannot rename an "
              "attribute after the first export.")
 DRY = "Dry run works out who would be told what, and waits for your yes before anything is sent."
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the dialog's fields say."""
+
+    mode: Mode
+    attribute: str
+    every: float | None
+    mapping: properties.Mapping
+    dry: bool
 
 
 def _closed() -> None:
@@ -45,8 +58,9 @@ def show(project: ProjectView, cohort: CohortView) -> None:
 def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
     mode = _mode(cohort.id, proposal)
     attribute, problem = _attribute(service, project, cohort, proposal)
-    _numbers(project, cohort)
-    blocked = bool(problem) or not proposal.license_code
+    seen = _numbers(project, cohort)
+    mapping, wrong = properties.choose(cohort.id, proposal.mapping, seen.properties if seen else ())
+    blocked = bool(problem or wrong) or not proposal.license_code
     if not proposal.license_code:
         st.warning("Connect WebEngage on the Integrations page first.")
     st.caption(DRY)
@@ -58,7 +72,8 @@ def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: 
         _closed()
         st.rerun()
     if start or dry:
-        _start(service, project, cohort, mode, attribute, proposal, dry)
+        _start(service, project, cohort, Wanted(mode, attribute, proposal.every if mode == Mode.DYNAMIC else None, mapping,
+                                                bool(dry)))
 
 
 def _mode(cohort_id: int, proposal: Proposal) -> Mode:
@@ -84,26 +99,25 @@ def _attribute(service: Service, project: ProjectView, cohort: CohortView, propo
     return name or "", problem
 
 
-def _numbers(project: ProjectView, cohort: CohortView) -> None:
+def _numbers(project: ProjectView, cohort: CohortView) -> Preview | None:
     try:
         seen = preview.read(project.id, cohort.id)
     except CohortSyncError as error:
         st.warning(escape(str(error)))
-        return
+        return None
     preview.numbers(seen)
     with st.expander("Look at some members"):
         preview.sample(seen)
     with st.container(gap=None):
         preview.cost(seen)
         st.caption(f":material/person_add: {NEW_PROFILES}")
+    return seen
 
 
-def _start(service: Service, project: ProjectView, cohort: CohortView, mode: Mode, attribute: str,
-           proposal: Proposal, dry: bool) -> None:
-    pace = proposal.every if mode == Mode.DYNAMIC else None
-    started = service.export(project.id, cohort.id, mode, attribute=attribute, every=pace, dry=dry)
+def _start(service: Service, project: ProjectView, cohort: CohortView, wanted: Wanted) -> None:
+    started = service.export(project.id, cohort.id, wanted.mode, wanted.attribute, wanted.every, wanted.dry, wanted.mapping)
     _closed()
-    if dry:
+    if wanted.dry:
         go("runs", run=started.run_id)
     notices.tell(_outcome(cohort, started))
     st.rerun()

@@ -5,6 +5,7 @@ Shapes are those of Mixpanel's reference ("Engage: query"); where it is silent, 
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -100,6 +101,7 @@ def columns_of(reply: Reply, what: str, number: int, properties: tuple[str, ...]
         going, others = _sorted_out(answer.results)
         ids = [row.id for row in going]
     values = _raw_values(going, len(properties), b'"<' in reply.body) if properties else []
+    _check_values(values, what)
     size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(answer.results))
     return Columns(number, size, answer.session_id, answer.total, len(answer.results), ids, values, others)
 
@@ -134,6 +136,14 @@ def _raw_values(rows: list[Any], count: int, doubtful: bool) -> list[bytes]:
             quoted = orjson.dumps(missing)
             values = [one.replace(quoted, b"null") if quoted in one else one for one in values]
     return values
+
+
+def _check_values(values: list[bytes], what: str) -> None:
+    """Refuse a page whose values cannot be read later: parsing skipped over them."""
+    try:
+        orjson.loads(b"[%b]" % b",".join(values))
+    except orjson.JSONDecodeError:
+        raise Wait(f"Mixpanel was asked for {what} and sent a value that is garbled.") from None
 
 
 def _decoded(reply: Reply, what: str, number: int, decoder: msgspec.json.Decoder[_Head]) -> _Head:
@@ -193,4 +203,5 @@ def page_of(reply: Reply, what: str, number: int, properties: tuple[str, ...], *
     answer = _decoded(reply, what, number, _DECODER)
     members = tuple(_member(row, properties, bare_counts) for row in answer.results)
     size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(members))
-    return Page(number, size, answer.session_id, answer.total, members)
+    seen = Counter(name for row in answer.results for name in row.properties or ())
+    return Page(number, size, answer.session_id, answer.total, members, tuple(name for name, _ in seen.most_common()))

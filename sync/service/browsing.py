@@ -158,7 +158,8 @@ def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> 
     unknown = round(share * sum(1 for one in known.members if one.fate.anonymous))
     identified = max(0, with_profile - unknown - invalid)
     found = Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
-                    len(known.members) >= with_profile, _sample(known.members, everyone.members), 0, now, 0, 0.0, 0)
+                    len(known.members) >= with_profile, _sample(known.members, everyone.members), 0, now, 0, 0.0, 0,
+                    properties=everyone.properties)
     return _costing(found, identified)
 
 
@@ -180,4 +181,5 @@ def _sample(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sa
 def _kept_preview(text: str) -> Preview:
     values = json.loads(text)
     values["sample"] = tuple(Sample(one["id"], Fate(one["fate"])) for one in values["sample"])
+    values["properties"] = tuple(values.get("properties", ()))
     return Preview(**values)

@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 import psutil
 
 from tests.bench.bench import ROOT, Row
-from tests.bench.benches import accounts, ahead, ceiling, fairness, refresh, small_behind_large
+from tests.bench.benches import ahead, ceiling, fairness, refresh, small_behind_large
+from tests.bench.looking import looking
+from tests.bench.many import accounts, sixty
 
 REPORT = ROOT / "docs" / "benchmarks.md"
 NOTES = ROOT / "docs" / "benchmarks.notes.md"
@@ -30,7 +32,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--pages", type=int, default=60)
     parser.add_argument("--accounts", type=int, default=50)
     parser.add_argument("--runners", type=int, default=7)
-    parser.add_argument("--only", default="refresh,ahead,fairness,small,accounts,ceiling")
+    parser.add_argument("--syncs", type=int, default=60)
+    parser.add_argument("--tabs", type=int, default=20)
+    parser.add_argument("--only", default="refresh,ahead,fairness,small,accounts,sixty,looking,ceiling")
     return parser.parse_args()
 
 
@@ -44,6 +48,8 @@ def main() -> int:
         "fairness": lambda: fairness(200),
         "small": lambda: small_behind_large(60, 1000),
         "accounts": lambda: accounts(asked.accounts, min(asked.seconds, 60.0), asked.runners),
+        "sixty": lambda: sixty(asked.syncs, 10_000, 200),
+        "looking": lambda: looking(asked.tabs, 5, min(asked.seconds, 30.0)),
         "ceiling": lambda: ceiling(latencies, asked.seconds),
     }
     rows = []

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOOK = 0.02  # seconds between looks at a process
 MEGABYTE = 2**20
 PLENTY = 1_000_000  # a limit that is not what is measured
+PACED = 490  # batches a minute
+CHURN = 0.01  # of the people have news: half of them left, as many came
 
 
 @dataclass
@@ -81,6 +85,19 @@ class Desk:
         with self.service() as service:
             return service.export(PROJECT, cohort, Mode.DYNAMIC, mapping=mapping).run_id
 
+    @contextmanager
+    def runners(self, number: int = 1) -> Iterator[list[psutil.Popen]]:
+        """Runners at work, as many as one likes, asked to stop at the end."""
+        env = {"COHORT_SYNC_DATA": str(self.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""}
+        working = [psutil.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT, env=env) for _ in range(number)]
+        try:
+            yield working
+        finally:
+            for one in working:
+                one.terminate()
+            for one in working:
+                one.wait()
+
     def carry(self, *arguments: str) -> Cost:
         """Let a runner carry what is queued, and measure it."""
         return measured("-m", "tests.bench.carrier", *arguments, folder=self.folder)
@@ -99,3 +116,9 @@ class Desk:
 
 Row = tuple[str, str, str]
 """What was measured, the figure, what was asked for."""
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """The CPU seconds a process has used so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)

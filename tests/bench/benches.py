@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from typing import Any
-
-import psutil
 
 from sync.model import Mode
-from tests.bench.bench import PLENTY, ROOT, Cost, Desk, Row, measured
+from tests.bench.bench import CHURN, PACED, PLENTY, Cost, Desk, Row, measured
 from tests.sandbox.control import LICENSE, PROJECT, SECRET, USERNAME, Meter
 
 IDLE = "import time, sync.runner; time.sleep(1)"
 BULK = f"/v1/accounts/{LICENSE}/bulk-users"
-PACED = 490  # batches a minute
-CHURN = 0.01  # of the people have news: half of them left, as many came
 
 
 def refresh(members: int, repeats: int) -> Iterator[Row]:
@@ -37,6 +30,8 @@ def refresh(members: int, repeats: int) -> Iterator[Row]:
                  for _ in range(repeats)]
         calm = [_again(desk) for _ in range(repeats)]
         yield from _against(members, calm, plain, idle)
+        growth = max(one.memory for one in calm) - _tenth(members, repeats)
+        yield f"no-change refresh: memory growth from {members // 10:,} to {members:,}", f"{growth:.0f} MB", "< 15 MB"
         desk.sandbox.churn(cohort, CHURN / 2)
         before = desk.sandbox.meter().requests[BULK]
         changed = _again(desk)
@@ -45,6 +40,13 @@ def refresh(members: int, repeats: int) -> Iterator[Row]:
         yield "1 % churn: CPU against the plain script", f"{changed.cpu / _cpu(plain):.2f} ×", ""
         yield "largest database file", f"{max(one.file for one in (first, changed, *calm)):.0f} MB", "≤ 120 MB"
         yield "database file afterwards", f"{(desk.folder / 'app.db').stat().st_size / 2**20:.0f} MB", "smaller"
+
+
+def _tenth(members: int, repeats: int) -> float:
+    """The memory of the same refresh with a tenth of the members, in megabytes."""
+    with Desk.open(bulk_per_minute=PLENTY) as desk:
+        _first_export(desk, desk.sandbox.generate("A tenth", members // 10))
+        return max(_again(desk).memory for _ in range(repeats))
 
 
 def _first_export(desk: Desk, cohort: int) -> tuple[Cost, Cost]:
@@ -94,21 +96,13 @@ def _rate(desk: Desk, seconds: float, runners: int) -> tuple[float, Meter]:
     """Deliver for a while and count what arrived between two moments well inside."""
     for number in range(runners):
         desk.export(desk.sandbox.generate(f"Part {number}", int(PACED / 60 * 25 * (seconds + 30) / runners), seed=number))
-    command = [sys.executable, "-m", "sync.runner"]
-    env = {"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""}
-    processes = [subprocess.Popen(command, cwd=ROOT, env=env) for _ in range(runners)]
-    try:
+    with desk.runners(runners):
         while desk.sandbox.meter().requests.get(BULK, 0) < PACED / 12:
             time.sleep(0.1)
         began, before = time.monotonic(), desk.sandbox.meter().requests[BULK]
         time.sleep(seconds)
         meter = desk.sandbox.meter()
         return (meter.requests[BULK] - before) / ((time.monotonic() - began) * PACED / 60), meter
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
 
 
 def ahead(pages: int, latency: int) -> Iterator[Row]:
@@ -128,17 +122,17 @@ def fairness(latency: int) -> Iterator[Row]:
     """How long a small cohort waits behind a large one of the same account."""
     with Desk.open(latency=latency) as desk:
         desk.export(desk.sandbox.generate("Large", 40_000))
-        process = subprocess.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT,
-                                   env={"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""})
-        try:
+        with desk.runners():
             time.sleep(10)
-            began, small = time.monotonic(), desk.export(desk.sandbox.generate("Small", 100, seed=3))
-            while not _over(desk, small):
-                time.sleep(0.2)
-            yield "a cohort of 100 behind one of 40,000: done after", f"{time.monotonic() - began:.1f} s", "< 60 s"
-        finally:
-            process.terminate()
-            process.wait()
+            yield "a cohort of 100 behind one of 40,000: done after", f"{_small(desk):.1f} s", "< 60 s"
+
+
+def _small(desk: Desk) -> float:
+    """Export a cohort of 100 and tell after how many seconds it was done."""
+    began, small = time.monotonic(), desk.export(desk.sandbox.generate("Small", 100, seed=3))
+    while not _over(desk, small):
+        time.sleep(0.2)
+    return time.monotonic() - began
 
 
 def _over(desk: Desk, run_id: int) -> bool:
@@ -146,62 +140,10 @@ def _over(desk: Desk, run_id: int) -> bool:
         return service.run(run_id).state.over
 
 
-def accounts(number: int, seconds: float, processes: int) -> Iterator[Row]:
-    """Many WebEngage accounts at their full rate at once, on one machine, the sandbox included."""
-    with Desk.open(latency=200) as desk:
-        paths = [_customer(desk, one, int(PACED / 60 * 25 * (seconds + 60))) for one in range(number)]
-        env = {"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""}
-        runners = [subprocess.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT, env=env) for _ in range(processes)]
-        try:
-            while not all(desk.sandbox.meter().requests.get(path) for path in paths):
-                time.sleep(0.5)
-            began, before = time.monotonic(), desk.sandbox.meter()
-            busy = [psutil.Process(runner.pid).cpu_times() for runner in runners]
-            time.sleep(seconds)
-            after, took = desk.sandbox.meter(), time.monotonic() - began
-            cores = sum(_spent(runner, start) for runner, start in zip(runners, busy, strict=True)) / took
-        finally:
-            for runner in runners:
-                runner.terminate()
-            for runner in runners:
-                runner.wait()
-    rates = [(after.requests[path] - before.requests[path]) / (took * PACED / 60) for path in paths]
-    yield (f"{number} accounts at once, {processes} runners: share of the rate, slowest and middle",
-           f"{min(rates):.2f}, {statistics.median(rates):.2f}", "each at its full rate")
-    yield f"{number} accounts at once: cores the runners kept busy", f"{cores:.2f}", "two, shared with the sandbox"
-
-
-def _spent(runner: subprocess.Popen[bytes], start: Any) -> float:
-    """The CPU seconds a process used since these times."""
-    now = psutil.Process(runner.pid).cpu_times()
-    return float(now.user + now.system - start.user - start.system)
-
-
-def _customer(desk: Desk, one: int, people: int) -> str:
-    """Connect a project and an account of its own, queue an export; where its batches will arrive."""
-    project, license_code = desk.sandbox.add_project(1000 + one, f"Customer {one}"), f"many{one}"
-    desk.sandbox.add_account(license_code, "key-of-many")
-    cohort = desk.sandbox.generate(f"Account {one}", people, project=project, seed=one)
-    with desk.service() as service:
-        service.connect_mixpanel(project, USERNAME, SECRET, desk.sandbox.url)
-        service.connect_webengage(license_code, "key-of-many", desk.sandbox.url)
-        service.export(project, cohort, Mode.ONE_TIME)
-    return f"/v1/accounts/{license_code}/bulk-users"
-
-
 def small_behind_large(pages: int, latency: int) -> Iterator[Row]:
     """How long a small cohort waits while a large one of the same project is being read."""
     with Desk.open(latency=latency, bulk_per_minute=PLENTY) as desk:
         desk.export(desk.sandbox.generate("Large", pages * 1000))
-        runner = subprocess.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT,
-                                  env={"COHORT_SYNC_DATA": str(desk.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""})
-        try:
+        with desk.runners():
             time.sleep(3)
-            began, small = time.monotonic(), desk.export(desk.sandbox.generate("Small", 100, seed=3))
-            while not _over(desk, small):
-                time.sleep(0.2)
-            yield f"a cohort of 100 while {pages} pages at {latency} ms are read: done after", (
-                f"{time.monotonic() - began:.1f} s"), "< 60 s"
-        finally:
-            runner.terminate()
-            runner.wait()
+            yield f"a cohort of 100 while {pages} pages at {latency} ms are read: done after", f"{_small(desk):.1f} s", "< 60 s"

@@ -1,12 +1,15 @@
-"""The real runner at a pace of the bench's choosing: carries what is queued, then ends."""
+"""The real runner at a pace and a time of the bench's choosing: carries what is due, then ends."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 
+from sync.pipeline import Clock
 from sync.runner import Runner, leave
 
 if __name__ == "__main__":
-    Runner(os.environ, a_minute=int(sys.argv[1]) if len(sys.argv) > 1 else None).once()
+    pace, later = (*sys.argv[1:], *("490", "0")[len(sys.argv) - 1 :])
+    Runner(os.environ, Clock(lambda: time.time() + float(later), time.sleep), a_minute=int(pace)).once()
     leave(0)

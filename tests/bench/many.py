@@ -1,0 +1,88 @@
+"""The benches of many: fifty accounts at their full rate, sixty dynamic syncs within their two hours."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+
+from sync.model import ATTRIBUTES_MOST, TWO_HOURS, Mode, RunState
+from tests.bench.bench import CHURN, PACED, PLENTY, Cost, Desk, Row, cpu_of
+from tests.sandbox.control import PROJECT, SECRET, USERNAME, Meter
+
+HEAD_START = 60  # seconds of work an account has beyond what is measured
+LATER = 3700.0  # seconds; more than Mixpanel's hour
+
+
+def accounts(number: int, seconds: float, runners: int) -> Iterator[Row]:
+    """Many WebEngage accounts at their full rate at once, on one machine, the sandbox included."""
+    with Desk.open(latency=200) as desk:
+        paths = [_customer(desk, one, int(PACED / 60 * 25 * (seconds + HEAD_START))) for one in range(number)]
+        with desk.runners(runners) as working:
+            while not all(desk.sandbox.meter().requests.get(path) for path in paths):
+                time.sleep(0.5)
+            began, before, busy = time.monotonic(), desk.sandbox.meter(), sum(map(cpu_of, working))
+            time.sleep(seconds)
+            after, took, spent = desk.sandbox.meter(), time.monotonic() - began, sum(map(cpu_of, working)) - busy
+    rates = [(after.requests[path] - before.requests[path]) / (took * PACED / 60) for path in paths]
+    yield (f"{number} accounts at 200 ms, {runners} runners: share of {PACED} a minute, slowest and middle",
+           f"{min(rates):.2f}, {statistics.median(rates):.2f}; {after.refused.get('webengage', 0)} × 429",
+           "each at its full rate")
+    yield f"{number} accounts at once: cores the runners kept busy", f"{spent / took:.2f}", "two, shared with the sandbox"
+
+
+def _customer(desk: Desk, one: int, people: int) -> str:
+    """Connect a project and an account of its own, queue an export; where its batches will arrive."""
+    project, license_code = desk.sandbox.add_project(1000 + one, f"Customer {one}"), f"many{one}"
+    desk.sandbox.add_account(license_code, "key-of-many")
+    cohort = desk.sandbox.generate(f"Account {one}", people, project=project, seed=one)
+    with desk.service() as service:
+        service.connect_mixpanel(project, USERNAME, SECRET, desk.sandbox.url)
+        service.connect_webengage(license_code, "key-of-many", desk.sandbox.url)
+        service.export(project, cohort, Mode.ONE_TIME)
+    return f"/v1/accounts/{license_code}/bulk-users"
+
+
+def sixty(syncs: int, people: int, latency: int) -> Iterator[Row]:
+    """Dynamic syncs of one project, all due at once, within both APIs' limits; accounts hold 25 attributes each.
+
+    Pressing Start Sync so often uses up an hour's queries, so the first exports are carried an hour later,
+    and their refreshes two hours after that: both clocks are moved on.
+    """
+    with Desk.open(latency=latency, bulk_per_minute=PLENTY) as desk:
+        cohorts = [_dynamic(desk, one, people) for one in range(syncs)]
+        desk.sandbox.settings(queries_per_hour=60)
+        _later(desk, PLENTY, 0.0, LATER)
+        for one in cohorts:
+            desk.sandbox.churn(one, CHURN / 2)
+        desk.sandbox.settings(bulk_per_minute=500)
+        before = desk.sandbox.meter()
+        cost = _later(desk, PACED, LATER, TWO_HOURS + LATER)
+        after = desk.sandbox.meter()
+        with desk.service() as service:
+            done = sum(run.state is RunState.SUCCEEDED for run in service.runs(limit=syncs))
+    batches = _more(before, after, "/bulk-users")
+    yield (f"{syncs} dynamic syncs of {people:,}, 1 % changed, {latency} ms: all done after",
+           f"{cost.wall:.0f} s, {cost.cpu:.1f} s CPU ({done} succeeded, {_more(before, after, '/engage')} pages, "
+           f"{batches} batches, {sum(after.refused.values())} × 429)", "well inside 7,200 s")
+
+
+def _later(desk: Desk, pace: int, was: float, later: float) -> Cost:
+    """Carry everything that is due so many seconds from now, by our clock and by the sandbox's."""
+    desk.sandbox.advance(later - was)
+    return desk.carry(str(pace), str(later))
+
+
+def _more(before: Meter, after: Meter, path: str) -> int:
+    return sum(after.requests[one] - before.requests.get(one, 0) for one in after.requests if one.endswith(path))
+
+
+def _dynamic(desk: Desk, one: int, people: int) -> int:
+    """Queue the first export of a dynamic sync; each 25 begin a new account."""
+    cohort = desk.sandbox.generate(f"Dynamic {one}", people, seed=one)
+    with desk.service() as service:
+        if one % ATTRIBUTES_MOST == 0:
+            desk.sandbox.add_account(f"sixty{one}", "key-of-sixty")
+            service.connect_webengage(f"sixty{one}", "key-of-sixty", desk.sandbox.url)
+        service.export(PROJECT, cohort, Mode.DYNAMIC)
+    return cohort
