@@ -117,6 +117,33 @@ def test_a_held_run_waits_for_a_yes(sandbox: Sandbox, data_dir: Path, streamlit_
         assert (head, set(ids), len(ids)) == ("User ID", {"a", "b", "c"}, 3)
 
 
+def test_the_history_is_pictured_and_its_file_is_complete(sandbox: Sandbox, data_dir: Path,
+                                                          streamlit_server: StreamlitServer, browser: Browser) -> None:
+    """The card draws the size, the run draws what the refreshes changed, and its CSV names everybody it told."""
+    number = sandbox.add_cohort("Drawn", [member("=a"), member("b")])
+    connect(data_dir, sandbox)
+    with service(data_dir) as here:
+        sync_id = here.export(None, number, Mode.DYNAMIC).sync_id
+        carry(data_dir)
+        for people in (("=a", "b", "c"), ("=a", "c", "d", "e")):
+            sandbox.set_members(number, [member(one) for one in people])
+            run_id = here.sync_now(sync_id).run_id
+            carry(data_dir)
+    with tab(browser) as page:
+        url = streamlit_server(data_dir)
+        visit(page, f"{url}/syncs", "Syncs")
+        expect(page.get_by_role("img", name="Size over the last 3 runs: from 2 to 4")).to_be_visible()
+        visit(page, f"{url}/runs?run={run_id}", "Drawn")
+        changes = "run 2: 1 added, 0 updated, 0 removed; run 3: 2 added, 0 updated, 1 removed"
+        expect(page.get_by_role("img", name=changes)).to_be_visible()
+        with page.expect_download() as file:
+            press(page, "CSV of this run")
+        head, *lines = file.value.path().read_text(encoding="utf-8").splitlines()
+    assert head == "User ID,Operation,Outcome,Reason"
+    assert sorted(lines) == ["'=a,no-op,unchanged,", "b,remove,accepted,", "c,no-op,unchanged,", "d,add,accepted,",
+                             "e,add,accepted,"]
+
+
 def number_of(page: Page, label: str) -> object:
     """One of a run's numbers."""
     return page.locator(f".st-key-big-run-{label}")

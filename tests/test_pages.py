@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -14,41 +13,10 @@ from sync.access import Grade, Person
 from sync.model import Mode, Run, RunState
 from sync.views import ExportRow
 from tests.browsing import carry, connect, service
+from tests.desk import ROOT, Desk, press, said
 from tests.sandbox.control import Sandbox, anonymous, member
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("cohorts", "integrations", "syncs", "runs")
-
-
-@dataclass(frozen=True)
-class Desk:
-    """A data folder and the pages that show it."""
-
-    data_dir: Path
-
-    def page(self, name: str, **wishes: str) -> AppTest:
-        """Run a page as its address asks for it."""
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
-        app.switch_page(f"pages/{name}.py")
-        for wish, value in wishes.items():
-            app.query_params[wish] = value
-        app.run()
-        assert not app.exception
-        return app
-
-
-@pytest.fixture
-def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """The pages on an empty data folder."""
-    monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
-    monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
-    return Desk(data_dir)
-
-
-def said(app: AppTest) -> str:
-    """Everything a page says in words."""
-    kinds = ("title", "header", "markdown", "text", "caption", "info", "warning", "error", "success", "code")
-    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind)).replace("\\", "")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -236,12 +204,6 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(desk: Desk, sandbox
         carry(desk.data_dir)
         assert here.run(run_id).state == RunState.SUCCEEDED
     assert sandbox.holding("Mixpanel - Shrinking")[0] == {"u1"}
-
-
-def press(app: AppTest, label: str) -> None:
-    """Click the button with this label."""
-    next(button for button in app.button if button.label == label).click().run()
-    assert not app.exception
 
 
 def test_an_interval_nobody_can_mean_is_refused_in_the_dialog(desk: Desk, sandbox: Sandbox) -> None:
