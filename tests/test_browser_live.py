@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 from playwright.sync_api import Browser, Page, expect
 
 from sync.model import Mode, RunState, SyncState
+from sync.store import Store
 from tests.browsing import (
     at_rest,
     badge,
@@ -27,7 +29,7 @@ from tests.browsing import (
     wait_for,
 )
 from tests.conftest import RunnerProcess, StreamlitServer
-from tests.sandbox.control import Sandbox, member
+from tests.sandbox.control import PROJECT, Sandbox, member
 
 PEOPLE = 700
 MOVING = re.compile(r"[\d,]+ of 700 people told to WebEngage")
@@ -83,6 +85,15 @@ def test_waiting_is_explained_with_its_time(sandbox: Sandbox, data_dir: Path, st
         visit(page, f"{streamlit_server(data_dir)}/runs?run=1", "Limited")
         expect(page.get_by_text(WAITS)).to_be_visible()
         expect(badge(page, "Waiting")).to_be_visible()
+        until = time.time() + 2400
+        with Store.open(data_dir) as store:
+            store.meters.hush(PROJECT, until, pages_count=False)
+        again = re.compile(f"ask again at (tomorrow )?{datetime.fromtimestamp(until, ZoneInfo('Europe/Berlin')):%H:%M}")
+        url = page.url.partition("/runs")[0]
+        for wish, title in (("view", "Members"), ("export", "Export to WebEngage")):
+            visit(page, f"{url}/cohorts?{wish}={number}", title)
+            expect(page.get_by_role("dialog").get_by_text(again)).to_be_visible()
+        visit(page, f"{url}/runs?run=1", "Limited")
         press(page, "Cancel run")
         expect(badge(page, "Cancelled")).to_be_visible()
     assert runs(data_dir)[0].state == RunState.CANCELLED

@@ -157,7 +157,7 @@ def _state(sync: SyncView | None) -> None:
     if run and not run.state.over:
         badges(run_badge(run))
         progress.draw(run)
-        st.page_link(page_file("runs"), label="Decide" if run.state == RunState.HELD else "See progress",
+        st.page_link(page_file("runs"), label=_where_it_goes_on(run),
                      icon=":material/open_in_full:", query_params={"run": str(run.id)})
         return
     badges(sync_badge(sync))
@@ -165,6 +165,12 @@ def _state(sync: SyncView | None) -> None:
         st.caption(escape(advice(local(sync.reason))))
     elif sync and run:
         st.caption(escape(_last(sync, run)))
+
+
+def _where_it_goes_on(run: Run) -> str:
+    if run.state != RunState.HELD:
+        return "See progress"
+    return "Decide" if may(Grade.MARKETER) else "See run"
 
 
 def _last(sync: SyncView, run: Run) -> str:

@@ -22,7 +22,7 @@ STYLE = """<style>
 [class*="st-key-name-"] [data-testid="stText"] {font-weight: 650;}
 [class*="st-key-big-"] [data-testid="stText"] {font-size: 1.35rem; font-weight: 650; line-height: 1.3;}
 [class*="st-key-small-"] [data-testid="stText"] {font-size: .875rem;}
-[class*="st-key-numbers-"] {display: grid; gap: .5rem .75rem;}
+[class*="st-key-numbers-"] {display: grid; gap: .5rem;}
 .st-key-numbers-run {grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr));}
 .st-key-numbers-preview {grid-template-columns: repeat(auto-fill, minmax(8.75rem, 1fr));}
 [class*="st-key-quiet-"] button p {position: absolute; width: 1px; height: 1px; overflow: hidden;

@@ -23,6 +23,8 @@ PURPOSES = {"export": "an export", "refresh": "a refresh", "retry": "another try
 HELD_HELP = ("Nothing has been sent yet. Approve when this is what happened in Mixpanel; cancel when the cohort's rule "
              "was changed by mistake, for example. Cancelling leaves WebEngage as it is.")
 
+HELD_LOOK_ONLY = "Nothing has been sent yet. A marketer decides here whether it is."
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -87,7 +89,7 @@ def _stand(run: Run) -> None:
         st.error(words, icon=":material/error:")
     elif run.state == RunState.HELD:
         st.warning(words, icon=":material/front_hand:")
-        st.caption(HELD_HELP)
+        st.caption(HELD_HELP if may(Grade.MARKETER) else HELD_LOOK_ONLY)
     elif run.state == RunState.CANCELLED:
         st.info(words, icon=":material/cancel:")
     elif run.waiting:

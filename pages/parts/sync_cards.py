@@ -117,7 +117,8 @@ def _sync_buttons(sync: SyncView, under_way: Run | None) -> None:
 
 
 def _run_buttons(sync: SyncView, run: Run) -> None:
-    label, kind = ("Decide", "primary") if run.state == RunState.HELD else ("See progress", "tertiary")
+    decides = run.state == RunState.HELD and may(Grade.MARKETER)
+    label, kind = ("Decide", "primary") if decides else ("See progress", "tertiary")
     if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=kind):  # type: ignore[arg-type]
         go("runs", run=run.id)
     if run.cancel_wanted or not may(Grade.MARKETER):

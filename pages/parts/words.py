@@ -105,6 +105,11 @@ def local(text: str) -> str:
                                              .replace(tzinfo=UTC).timestamp()), text)
 
 
+def trouble(error: object) -> str:
+    """Write what was refused or failed, its moments in the viewer's own clock, ready for Markdown."""
+    return escape(local(str(error)))
+
+
 def second(at: float) -> str:
     """Write a moment to the second, for a timeline."""
     return moment(at).strftime("%-d %b %H:%M:%S")
