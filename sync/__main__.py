@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from sync.cli.keeping import COMMANDS
-from sync.cli.speech import any_project_option, json_option, project_option, say
-from sync.errors import CohortSyncError
+from sync.cli.speech import LIMIT, any_project_option, json_option, project_option, say
+from sync.errors import CohortSyncError, Refused
 from sync.model import Mode, Run, RunState, parse_every, parse_mapping
-from sync.runner import Runner
+from sync.runner import Runner, leave
 from sync.service import Service
 from sync.views import SyncView
 
@@ -44,7 +44,15 @@ def connect() -> None:
 
 
 def _secret(name: str, prompt: str) -> str:
-    return os.environ.get(name) or str(click.prompt(prompt, hide_input=True, err=True))
+    """A secret from the environment, else typed unseen, else the line piped in where there is no terminal."""
+    given = os.environ.get(name)
+    if not given and sys.stdin and sys.stdin.isatty():
+        given = str(click.prompt(prompt, hide_input=True, err=True))
+    elif not given:
+        given = sys.stdin.readline().strip() if sys.stdin else ""
+    if not given:
+        raise Refused(f"No secret was given; set {name}, or run this in a terminal to be asked for it.")
+    return given
 
 
 @connect.command("mixpanel")
@@ -137,7 +145,14 @@ def export(cohort_id: int, mode: str, attribute: str | None, every: float | None
 
 
 def _wait(service: Service, run_id: int) -> Run:
-    """Wait for a run's end, or for something only a person or an hour can mend."""
+    """Wait for a run's end, or for something only a person or an hour can mend; Ctrl-C ends the waiting only."""
+    try:
+        return _ended(service, run_id)
+    except KeyboardInterrupt:
+        raise CohortSyncError(f"Stopped waiting; run {run_id} goes on with the next runner, unless it is cancelled.") from None
+
+
+def _ended(service: Service, run_id: int) -> Run:
     while True:
         run = service.run(run_id)
         if run.state.over or run.state is RunState.HELD or run.not_before > time.time() + 60:
@@ -172,7 +187,7 @@ def syncs(project: int | None, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--sync", "sync_id", type=int)
-@click.option("--limit", type=int, default=100)
+@click.option("--limit", type=LIMIT, default=100)
 @project_option
 @json_option
 def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) -> None:
@@ -264,12 +279,13 @@ def status(as_json: bool) -> None:
 
 
 for command in COMMANDS:
-    cli.add_command(command)
+    cli.add_command(any_project_option(command))
 
 
 def main() -> int:
     """Run a command; 0 done, 1 refused or failed with one sentence, 2 wrong usage."""
     try:
+        _check_text(sys.argv[1:])
         cli.main(prog_name="python -m sync", standalone_mode=False)
     except click.UsageError as wrong:
         wrong.show()
@@ -280,8 +296,19 @@ def main() -> int:
     except CohortSyncError as problem:
         click.echo(str(problem), err=True)
         return 1
+    except OSError as problem:
+        click.echo(f"The answer could not be written ({problem.strerror}).", err=True)
+        return 1
     return 0
 
 
+def _check_text(arguments: list[str]) -> None:
+    """Bytes that are no text would be stored, and fail in the middle of a run."""
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("An argument holds bytes that are no UTF-8 text; type it again.") from None
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

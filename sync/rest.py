@@ -55,7 +55,7 @@ class Rest:
     """A host and how to be recognised there; usable from several threads at once."""
 
     def __init__(self, base: str, headers: Mapping[str, str] | None = None,
-                 auth: tuple[str, str] | None = None) -> None:
+                 auth: tuple[bytes, bytes] | None = None) -> None:
         """Speak to ``base``; netrc and cookies are ignored, the environment's proxy is used but for loopback."""
         self._base, self._auth, self._headers = base, auth, {"User-Agent": AGENT, **(headers or {})}
         # The adapter below requests' session: no netrc, no cookies, no redirects, and half the work a call.

@@ -16,6 +16,8 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
 
 import schedule
 
@@ -24,7 +26,7 @@ from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.redaction import guard_logs
 from sync.service import Service, data_folder
-from sync.store import Store
+from sync.store import DAMAGED, DamagedFile, Store
 from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
 from sync.store.process import identity
 from sync.vault import Vault
@@ -32,6 +34,7 @@ from sync.vault import Vault
 logger = logging.getLogger(__name__)
 PACE_VARIABLE = "COHORT_SYNC_BATCHES_A_MINUTE"
 PAGE_VARIABLE = "COHORT_SYNC_PAGE_SIZE"
+LOG_VARIABLE = "COHORT_SYNC_LOG"
 PAGE_SIZE_MAX = 40_000  # the largest anybody names for Mixpanel (Airbyte's connector)
 LANES = 8  # runs carried at once, so that a small cohort does not wait behind a large one
 BEAT_EVERY = 2  # seconds between looks at what is due, and between signs of life
@@ -52,6 +55,15 @@ def number_of(env: Mapping[str, str], name: str, most: int) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= most:
         raise Refused(f"{name} is “{text[:20]}”; set it to a number from 1 to {most}.")
     return int(text)
+
+
+def log_level(env: Mapping[str, str]) -> int:
+    """How much is logged: INFO, or what the environment names; Refused when that is no level."""
+    name = env.get(LOG_VARIABLE, "").strip().upper() or "INFO"
+    level = logging.getLevelNamesMapping().get(name)
+    if level is None:
+        raise Refused(f"{LOG_VARIABLE} is “{name[:20]}”; set it to DEBUG, INFO, WARNING or ERROR.")
+    return level
 
 
 class Runner:
@@ -94,14 +106,20 @@ class Runner:
         with Store.open(self._folder) as store, ThreadPoolExecutor(LANES, thread_name_prefix="lane") as lanes:
             self._beats.every(BEAT_EVERY).seconds.do(self._beat, store)
             self._beat(store)
-            while not self._stop.is_set():
-                self._beats.run_pending()
-                self._fill(store, lanes, only)
-                if not self._flying and not self._worth_waiting(store, only):
-                    break
-                wait(self._flying, LOOK_EVERY, FIRST_COMPLETED) if self._flying else self._stop.wait(LOOK_EVERY)
-            lanes.shutdown(wait=True)
-            store.history.gone(self._name)
+            try:
+                self._until_done(store, lanes, only)
+            finally:
+                self._stop.set()  # also after Ctrl-C: what is in flight is settled, and the run let go
+                lanes.shutdown(wait=True)
+                store.history.gone(self._name)
+
+    def _until_done(self, store: Store, lanes: ThreadPoolExecutor, only: int | None) -> None:
+        while not self._stop.is_set():
+            self._beats.run_pending()
+            self._fill(store, lanes, only)
+            if not self._flying and not self._worth_waiting(store, only):
+                return
+            wait(self._flying, LOOK_EVERY, FIRST_COMPLETED) if self._flying else self._stop.wait(LOOK_EVERY)
 
     def _worth_waiting(self, store: Store, only: int | None) -> bool:
         """Whether a run can go on within the minute."""
@@ -116,8 +134,7 @@ class Runner:
         """After a runner that did not say goodbye, look whether the file is whole; Refused when it is not."""
         damage = store.housekeeping.integrity() if store.history.bury() else None
         if damage:
-            raise Refused(f"The database is damaged ({damage}); stop the pages, then restore a backup "
-                          "with `python -m sync restore FILE`.")
+            raise Refused(DAMAGED.format(damage))
 
     def _tidy(self, store: Store) -> None:
         """Remove what is past its days."""
@@ -146,8 +163,8 @@ class Runner:
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         with Store.open(self._folder) as store:
             try:
-                vault = Vault.open(self._folder, self._env, True)
-                tools = Tools(vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
+                open_vault = partial(Vault.open, self._folder, self._env, must_exist=True)
+                tools = Tools(open_vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
                 Story(store, run, owner, tools).carry()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)
@@ -169,9 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sync.runner", description="Carry syncs to WebEngage.")
     parser.add_argument("--once", action="store_true", help="carry what is due or queued, then end")
     asked = parser.parse_args(arguments)
-    logging.basicConfig(level=os.environ.get("COHORT_SYNC_LOG", "INFO"), format="%(asctime)s %(levelname)s %(message)s")
-    guard_logs()
     try:
+        logging.basicConfig(level=log_level(os.environ), format="%(asctime)s %(levelname)s %(message)s")
+        guard_logs()
         runner = Runner(os.environ)
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, runner.stop)
@@ -179,14 +196,18 @@ def main(arguments: list[str] | None = None) -> int:
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
+    except DamagedFile as problem:
+        sys.stderr.write(f"{DAMAGED.format(problem)}\n")
+        return 1
     return 0
 
 
 def leave(code: int) -> None:
     """End at once, without waiting for a page that Mixpanel may take minutes to send; everything is written."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None when it was closed before we began
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 

@@ -77,7 +77,7 @@ class WebEngage:
         """
         reply = self._rest.call("POST", f"{self._path}/users", json_bytes=b"{}", timeout=ANSWER_SECONDS)
         said = problem(reply)
-        if _MISSING_ID.search(said) and reply.status in (200, 400, 422):
+        if _MISSING_ID.search(said) and (reply.ok or reply.status in (400, 422)):
             return
         asked = f"WebEngage was asked to check the account and answered {reply.status} “{said}”"
         if reply.status in (401, 403):
@@ -127,7 +127,7 @@ def _must_be_queued(reply: Reply) -> None:
         body = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
         raise Wait(f"WebEngage answered {reply.status} to a batch, but the answer is garbled or empty.") from None
-    inner = body.get("response") if isinstance(body, dict) else None
+    inner = body.get("response", body) if isinstance(body, dict) else None
     status = inner.get("status") if isinstance(inner, dict) else None
     if not (isinstance(status, str) and status.lower() in GOOD):
         raise Report(f"WebEngage answered {reply.status} to a batch, but with an error: “{problem(reply)}”; "

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ import pytest
 from sync.errors import Refused
 from sync.model import Mode
 from sync.service import Service
-from tests.conftest import Cli
+from tests.conftest import Cli, RunnerProcess
 from tests.sandbox.control import (
     ANALYST_SECRET,
     ANALYST_USERNAME,
@@ -132,6 +135,7 @@ def test_a_missing_or_wrong_key_asks_to_reconnect(cli: Cli, connected: Path, san
     answer(cli, connected, "export", str(cohort), "--mode", "dynamic", "--wait")
     (connected / "secret.key").unlink()
     refused(cli(connected, "preview", str(cohort)), "secret.key", "connect again")
+    refused(cli(connected, "export", str(cohort), "--mode", "dynamic", "--wait"), "secret.key", "connect again")
     refused(cli(connected, "preview", str(cohort), COHORT_SYNC_KEY="another key of enough length"), "another key")
     assert mixpanel(cli, connected, sandbox.url).returncode == webengage(cli, connected, sandbox.url).returncode == 0
     assert answer(cli, connected, "preview", str(cohort))["identified"] == 1
@@ -149,6 +153,18 @@ def test_a_run_whose_key_is_wrong_pauses_its_sync(cli: Cli, connected: Path, san
     [sync] = answer(cli, connected, "syncs")
     assert sync["state"] == "paused" and "403" in sync["reason"]
     assert len(sandbox.holding("Mixpanel - Fans")[0]) == 60
+
+
+def test_a_run_without_the_key_ends_and_says_so(cli: Cli, connected: Path, sandbox: Sandbox,
+                                                runner_process: RunnerProcess) -> None:
+    """A key lost while a run is queued fails the run and pauses the sync with the reason; nobody tries for ever."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    answer(cli, connected, "export", str(cohort), "--mode", "dynamic")
+    (connected / "secret.key").unlink()
+    assert runner_process(connected, "--once").wait(60) == 0
+    [run] = answer(cli, connected, "runs")
+    [sync] = answer(cli, connected, "syncs")
+    assert (run["state"], sync["state"]) == ("failed", "paused") and "secret.key" in run["error"] == sync["reason"]
 
 
 def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
@@ -176,3 +192,103 @@ def test_a_twenty_sixth_attribute_is_refused(connected: Path, sandbox: Sandbox) 
             service.export(PROJECT, cohorts[25], Mode.ONE_TIME)
         assert service.export(PROJECT, cohorts[0], Mode.DYNAMIC).started is False
         assert len(service.syncs()) == 25
+
+
+@pytest.mark.parametrize("command", ["run", "pause", "stop", "cancel", "approve", "retry", "preview"])
+def test_a_number_nobody_has_is_refused(cli: Cli, connected: Path, command: str) -> None:
+    """Also one too large for the database is only a number that nothing has."""
+    refused(cli(connected, command, "9" * 30, "--json"))
+
+
+def test_numbers_that_cannot_be_meant_are_refused(cli: Cli, data_dir: Path) -> None:
+    """A project or a length of a list that no one can have is said before anybody is asked."""
+    for project in (0, -1, 2**63):
+        refused(mixpanel(cli, data_dir, "us", project=project), "project id")
+    for limit in ("-1", "0", "9" * 30):
+        assert cli(data_dir, "runs", "--limit", limit).returncode == cli(data_dir, "audit", "--limit", limit).returncode == 2
+
+
+def test_without_a_terminal_the_secret_is_piped_or_named(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+    """Nobody to ask: the sentence names the variable; a line piped in is taken without a warning."""
+    refused(mixpanel(cli, data_dir, sandbox.url, secret=""), "MIXPANEL_SECRET")
+    command = [sys.executable, "-m", "sync", "connect", "mixpanel", "--project-id", str(PROJECT), "--username", USERNAME,
+               "--region", sandbox.url]
+    env = {name: value for name, value in os.environ.items() if name != "MIXPANEL_SECRET"} | {"COHORT_SYNC_DATA": str(data_dir)}
+    closed = subprocess.run(["sh", "-c", f"{shlex.join(command)} <&-"], env=env, capture_output=True, text=True, check=False)
+    refused(closed, "MIXPANEL_SECRET")
+    piped = subprocess.run(command, env=env, input=f"{SECRET}\n", capture_output=True, text=True, check=False)
+    assert (piped.returncode, piped.stderr) == (0, "")
+
+
+def test_credentials_of_any_letters_are_only_wrong(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+    """Letters beyond Latin reach Mixpanel, which refuses them; what cannot be shown is not sent at all."""
+    refused(mixpanel(cli, data_dir, sandbox.url, secret="süß☃"), "401")
+    refused(mixpanel(cli, data_dir, sandbox.url, username="☃"), "401")
+    refused(mixpanel(cli, data_dir, sandbox.url, secret="a\nb"), "secret", "copy it again")
+    refused(mixpanel(cli, data_dir, sandbox.url, secret="\udcff"), "secret", "copy it again")
+
+
+def test_two_properties_cannot_go_to_one_attribute(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+    """The last one would win without a word; nothing is exported instead."""
+    cohort = sandbox.add_cohort("Fans", [member("a", x=1, y=2)])
+    refused(cli(connected, "export", str(cohort), "--mode", "dynamic", "--map", "x=Score", "--map", "y=Score"), "Score")
+    assert answer(cli, connected, "syncs") == []
+
+
+def test_an_argument_that_is_no_text_is_wrong_usage(cli: Cli, data_dir: Path) -> None:
+    """Broken bytes are refused before they are stored, where they would fail in the middle of a run."""
+    for arguments in (("forget", "\udcff"), ("export", "1", "--mode", "dynamic", "--map", "\udcff=email")):
+        done = cli(data_dir, *arguments)
+        assert done.returncode == 2 and "UTF-8" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_answer_that_cannot_be_written_is_said(data_dir: Path) -> None:
+    """A full disk behind stdout is one sentence; a reader that left early is none."""
+    command = f"{sys.executable} -m sync status --json"
+    env = os.environ | {"COHORT_SYNC_DATA": str(data_dir)}
+    full = subprocess.run(["sh", "-c", f"{command} > /dev/full"], env=env, capture_output=True, text=True, check=False)
+    refused(full, "could not be written")
+    left = subprocess.run(["sh", "-c", f"{command} | true"], env=env, capture_output=True, text=True, check=False)
+    assert left.stderr == ""
+
+
+def test_a_page_of_the_database_gone_bad_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The file opens, but one of its tables does not: every command says so, and a backup brings all of it back."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    answer(cli, connected, "export", str(cohort), "--mode", "dynamic")
+    assert cli(connected, "backup", str(tmp_path / "good.db")).returncode == 0
+    with closing(sqlite3.connect(connected / "app.db")) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+        [page] = db.execute("select rootpage from sqlite_master where name = 'cohort'").fetchone()
+        [size] = db.execute("pragma page_size").fetchone()
+    with (connected / "app.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    for command in (("cohorts",), ("preview", str(cohort)), ("export", str(cohort), "--mode", "dynamic", "--wait")):
+        refused(cli(connected, *command), "damaged", "restore")
+    answer(cli, connected, "restore", str(tmp_path / "good.db"))
+    assert [one["id"] for one in answer(cli, connected, "cohorts")] == [cohort]
+
+
+def test_a_database_of_a_newer_version_is_left_alone(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
+    """Neither opened nor restored: an older version would not keep what the newer one knows."""
+    assert cli(data_dir, "backup", str(tmp_path / "newer.db")).returncode == 0
+    with sqlite3.connect(tmp_path / "newer.db") as db:
+        db.execute("insert into _sqlite_migrations (migration_set, name) values ('cohort-sync', 'of_tomorrow')")
+    refused(cli(data_dir, "restore", str(tmp_path / "newer.db")), "newer version")
+    assert cli(data_dir, "status").returncode == 0
+    (tmp_path / "newer.db").rename(data_dir / "app.db")
+    refused(cli(data_dir, "status"), "newer version")
+
+
+def test_an_unknown_log_level_is_one_sentence(data_dir: Path) -> None:
+    """The runner names the variable and what it may be."""
+    done = subprocess.run([sys.executable, "-m", "sync.runner", "--once"], capture_output=True, text=True, check=False,
+                          env=os.environ | {"COHORT_SYNC_DATA": str(data_dir), "COHORT_SYNC_LOG": "loud"})
+    refused(done, "COHORT_SYNC_LOG", "INFO")
+
+
+def test_every_command_takes_a_project(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
+    """Scripts may pass --project everywhere, also where nothing depends on it."""
+    for arguments in (("status",), ("audit",), ("purge",), ("retention",), ("backup", str(tmp_path / "copy.db"))):
+        assert cli(data_dir, *arguments, "--project", "42", "--json").returncode == 0

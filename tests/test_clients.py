@@ -125,7 +125,7 @@ MIXPANEL_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
     ({"kind": "status", "code": 400, "body": {"error": "Unable to authenticate request"}}, FixSettings),
     ({"kind": "status", "code": 402}, FixSettings), ({"kind": "status", "code": 403}, FixSettings),
     ({"kind": "status", "code": 404}, FixSettings), ({"kind": "status", "code": 410}, FixSettings),
-    ({"kind": "status", "code": 400}, Report), ({"kind": "status", "code": 418}, Report),
+    ({"kind": "status", "code": 400}, FixSettings), ({"kind": "status", "code": 418}, Report),
     ({"kind": "status", "code": 302}, Report),
     ({"kind": "status", "code": 408}, Wait), ({"kind": "status", "code": 500}, Wait),
     ({"kind": "html", "code": 502}, Wait), ({"kind": "reset"}, Wait), ({"kind": "truncated"}, Wait),
@@ -254,7 +254,7 @@ def test_an_endless_answer_is_cut_off(sandbox: Sandbox, monkeypatch: pytest.Monk
 def test_an_unreachable_host_is_named_without_its_address() -> None:
     """The error says which host, and nothing of path, project or key."""
     with pytest.raises(Wait) as gone:
-        Rest("http://127.0.0.1:9", auth=("user", "secret-word")).call("GET", "/x?project_id=42", timeout=2)
+        Rest("http://127.0.0.1:9", auth=(b"user", b"secret-word")).call("GET", "/x?project_id=42", timeout=2)
     assert "127.0.0.1" in str(gone.value) and "42" not in str(gone.value) and "secret" not in str(gone.value)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, RunnerProcess
+from tests.conftest import ROOT, Cli, RunnerProcess
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
 
 ATTRIBUTE = "Mixpanel - Fans"
@@ -223,3 +228,22 @@ def test_a_preview_costs_two_queries_and_none_when_fresh(cli: Cli, connected: Pa
         answer(cli, connected, "preview", str(cohort))
         asked.append(sandbox.meter().requests["/api/query/engage"])
     assert asked == [2, 2]
+
+
+def test_ctrl_c_ends_the_waiting_and_lets_the_run_go(cli: Cli, connected: Path, sandbox: Sandbox,
+                                                     runner_process: RunnerProcess) -> None:
+    """Interrupted while it carries the run itself, the command is soon gone, and the next runner goes on."""
+    cohort = sandbox.add_cohort("Fans", PEOPLE)
+    sandbox.fault("slow", path="/api/query/engage", ms=60_000, times=1)
+    command = [sys.executable, "-m", "sync", "export", str(cohort), "--mode", "dynamic", "--wait"]
+    with subprocess.Popen(command, cwd=ROOT, text=True, env=os.environ | {"COHORT_SYNC_DATA": str(connected)},
+                          stderr=subprocess.PIPE) as waiting:
+        deadline = time.monotonic() + 60
+        while not any(run["requests"] for run in answer(cli, connected, "runs")):
+            assert time.monotonic() < deadline and waiting.poll() is None
+            time.sleep(0.05)
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.communicate(timeout=30)[1]
+    assert waiting.returncode == 1 and "Stopped waiting" in said and len(said.splitlines()) == 1, said
+    assert runner_process(connected, "--once").wait(60) == 0
+    assert answer(cli, connected, "runs")[0]["state"] == "succeeded"

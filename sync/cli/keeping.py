@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sync.cli.speech import json_option, say
+from sync.cli.speech import LIMIT, json_option, say
 from sync.model import clock_time
 from sync.service import Service
 
@@ -83,7 +83,7 @@ def retention(refusals: float | None, detail: float | None, as_json: bool) -> No
 
 
 @click.command()
-@click.option("--limit", type=int, default=1000)
+@click.option("--limit", type=LIMIT, default=1000)
 @json_option
 def audit(limit: int, as_json: bool) -> None:
     """Show who did what, newest first."""

@@ -11,6 +11,7 @@ import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
+LIMIT = click.IntRange(1, 1_000_000)  # rows of a listing
 # Sync and run numbers name their project themselves; scripts may still pass it everywhere.
 any_project_option = click.option("--project", type=int, expose_value=False, help="Accepted, and not needed here.")
 
@@ -31,5 +32,5 @@ def say(as_json: bool, value: Any, lines: Iterable[str]) -> None:
     if as_json:
         click.echo(json.dumps(_plain(value), ensure_ascii=False))
     else:
-        for line in lines:
+        for line in filter(None, lines):
             click.echo(line)

@@ -23,8 +23,9 @@ APP_SECONDS = 130.0  # the App API's deadline is about 120 s (its SDK)
 NARROW = "$last_seen"  # one short property asked for when none is mapped: the reply shrinks to a fifth
 ADMINS = ("owner", "admin")  # roles that may change a project's settings (Mixpanel docs, "Roles and permissions")
 BELOW_ADMIN = ("analyst", "consumer", "member", "viewer")
-REFUSALS = {402: "the project's plan does not include it", 403: "the service account has no right to it",
-            404: "it does not exist or was deleted", 410: "it was deleted"}
+CLOSED = (402, 403, 404, 405, 410, 501)  # answers that keep a role from us; they say nothing of the credentials
+REFUSALS = {400: "it cannot be asked for, or no longer exists", 402: "the project's plan does not include it",
+            403: "the service account has no right to it", 404: "it does not exist or was deleted", 410: "it was deleted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Mixpanel:
         self._query = {"project_id": str(project.id)}
         if workspace_id is not None:
             self._query["workspace_id"] = str(workspace_id)
-        self._rest = Rest(base_url(project.region), auth=(project.username, project.secret))
+        self._rest = Rest(base_url(project.region), auth=(project.username.encode(), project.secret.encode()))
 
     def cohorts(self) -> tuple[Cohort, ...]:
         """List the cohorts shared with the project; counts as one query."""
@@ -104,7 +105,7 @@ class Mixpanel:
     def check(self) -> Checked:
         """Find out who we are and what role we have; FixSettings when the project is not ours to read."""
         reply = self._call("GET", "/api/app/me", {}, None, min(self._timeout, APP_SECONDS))
-        if reply.status in (403, 404):
+        if reply.status in CLOSED:
             return self._check_by_list()
         self._expect(reply, "who the service account is", 0)
         return self._judged(_json(reply, "who the service account is"))
@@ -133,7 +134,7 @@ class Mixpanel:
         """Look for ourselves among the project's service accounts, when /me is closed to us."""
         path = f"/api/app/projects/{self._project.id}/service-accounts"
         reply = self._call("GET", path, {}, None, min(self._timeout, APP_SECONDS))
-        if reply.status in (403, 404):
+        if reply.status in CLOSED:
             return Checked("", Role.UNVERIFIED, "Mixpanel does not let this service account read its role: not verified.", False)
         self._expect(reply, "the project's service accounts", 0)
         rows = _dict(_json(reply, "the project's service accounts")).get("results")
@@ -158,24 +159,26 @@ class Mixpanel:
         asked = f"Mixpanel was asked for {what} and answered {reply.status} “{said}”"
         if reply.status == 401 or (reply.status == 400 and "unable to authenticate" in said.lower()):
             raise FixSettings(f"{asked}; check the service account's username, secret and region.")
+        if reply.status == 400 and number:
+            raise SessionExpired(asked)
         if reply.status in REFUSALS:
             raise FixSettings(f"{asked}: {REFUSALS[reply.status]}; check the project, its region and the cohort.")
         if reply.status == 429:
             raise Wait(asked + ".", retry_after(reply.headers, time.time()), _limit(said))
         if reply.status >= 500 or reply.status == 408:
             raise Wait(asked + ".", retry_after(reply.headers, time.time()))
-        if reply.status == 400 and number:
-            raise SessionExpired(asked)
         raise Report(asked + ", which is not documented; nothing was changed.")
 
 
 def _limit(said: str) -> str:
-    """Tell by the two fractions of the refusal which limit was hit; the hour's when they do not say."""
+    """Tell by the two fractions of the refusal which limit was hit, else by its words; the hour's when neither say."""
     running = re.search(r"(\d+)/(\d+) queries running concurrently", said)
     hourly = re.search(r"(\d+)/(\d+) queries running in the last hour", said)
     if hourly and int(hourly[1]) > int(hourly[2]):
         return "hourly"
-    return "concurrent" if running and int(running[1]) >= int(running[2]) else "hourly"
+    if running:
+        return "concurrent" if int(running[1]) >= int(running[2]) else "hourly"
+    return "concurrent" if "concurren" in said.lower() and "hour" not in said.lower() else "hourly"
 
 
 def _json(reply: Reply, what: str) -> Any:
@@ -188,7 +191,8 @@ def _json(reply: Reply, what: str) -> Any:
 def _cohort(row: Mapping[str, Any]) -> Cohort:
     try:
         number = int(row["id"])
-    except (KeyError, TypeError, ValueError):
+        number.to_bytes(8, signed=True)
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise Report("Mixpanel listed a cohort without a number; nothing was changed.") from None
     name, about, created = (row.get(key) if isinstance(row.get(key), str) else "" for key in ("name", "description", "created"))
     count = row.get("count")

@@ -17,7 +17,8 @@ from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Fate, Member, Page, 
 from sync.model import MISSING_VALUES as MISSING
 from sync.rest import Reply, problem, scrubbed
 
-PAGE_SIZE = 1000  # the documented size, for a reply that does not name its own
+PAGE_SIZE = 1000  # the documented size, for an empty reply that does not name its own
+GOOD = (None, "ok", "success")  # what a reply may say of itself
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -32,7 +33,7 @@ class _Head(msgspec.Struct, gc=False):
 
     page: int | None = None
     page_size: int | None = None
-    session_id: str | None = None
+    session_id: str | int | None = None
     total: int | None = None
     status: str | None = None
     error: str | None = None
@@ -102,8 +103,7 @@ def columns_of(reply: Reply, what: str, number: int, properties: tuple[str, ...]
         ids = [row.id for row in going]
     values = _raw_values(going, len(properties), b'"<' in reply.body) if properties else []
     _check_values(values, what)
-    size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(answer.results))
-    return Columns(number, size, answer.session_id, answer.total, len(answer.results), ids, values, others)
+    return Columns(number, _size(answer), _session(answer), answer.total, len(answer.results), ids, values, others)
 
 
 def _plainly_named(ids: list[str]) -> bool:
@@ -165,7 +165,7 @@ def _sound(answer: _Head, what: str, number: int) -> _Head:
 
 
 def _oddity(answer: _Head, number: int) -> str | None:
-    if answer.error is not None or answer.status not in (None, "ok"):
+    if answer.error or (answer.status.lower() if answer.status else None) not in GOOD:
         return f"answered 200, but with an error: {scrubbed(str(answer.error or answer.status))}"
     if answer.results is None:
         return "sent no results"
@@ -174,6 +174,15 @@ def _oddity(answer: _Head, number: int) -> str | None:
     if (answer.page_size is not None and answer.page_size < 1) or (answer.total is not None and answer.total < 0):
         return "sent impossible numbers"
     return None
+
+
+def _size(answer: _Head) -> int:
+    """How many a full page holds; a page that does not say counts as full, so that only an empty one is the last."""
+    return answer.page_size if answer.page_size is not None else len(answer.results) or PAGE_SIZE
+
+
+def _session(answer: _Head) -> str | None:
+    return None if answer.session_id is None else str(answer.session_id)
 
 
 def _member(row: _Row, properties: tuple[str, ...], bare_counts: bool) -> Member:
@@ -202,6 +211,5 @@ def page_of(reply: Reply, what: str, number: int, properties: tuple[str, ...], *
     """Read a page member by member; ``bare_counts``: an empty profile is one."""
     answer = _decoded(reply, what, number, _DECODER)
     members = tuple(_member(row, properties, bare_counts) for row in answer.results)
-    size = answer.page_size if answer.page_size is not None else max(PAGE_SIZE, len(members))
     seen = Counter(name for row in answer.results for name in row.properties or ())
-    return Page(number, size, answer.session_id, answer.total, members, tuple(name for name, _ in seen.most_common()))
+    return Page(number, _size(answer), _session(answer), answer.total, members, tuple(name for name, _ in seen.most_common()))

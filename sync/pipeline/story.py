@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from sync import members
 from sync.errors import CohortSyncError, FixSettings, LeaseLost, Refused
@@ -31,7 +32,7 @@ SHRINK_FROM = 20_000  # members; after smaller pulls the freed space is not wort
 class Tools:
     """What a story needs besides the store."""
 
-    vault: Vault
+    open_vault: Callable[[], Vault]
     clock: Clock
     policy: Policy
     stopping: Callable[[], bool]
@@ -45,7 +46,13 @@ class Story:
     def __init__(self, store: Store, run: Run, owner: str, tools: Tools) -> None:
         """Carry this claimed run."""
         self._store, self._run, self._owner, self._tools = store, run, owner, tools
-        self._holder = Holder(store, run, owner, tools.clock, tools.policy, tools.stopping, tools.vault.seal_bytes)
+        self._holder = Holder(store, run, owner, tools.clock, tools.policy, tools.stopping,
+                              lambda content: self._vault.seal_bytes(content))
+
+    @cached_property
+    def _vault(self) -> Vault:
+        """Opened inside the story, so that a lost key ends the run with its reason and pauses the sync."""
+        return self._tools.open_vault()
 
     def carry(self) -> None:
         """Bring the run to its end, or leave it so that another claim can go on."""
@@ -167,21 +174,21 @@ class Story:
     def _deliver(self, sync: Sync) -> None:
         if self._store.batches.left(self._run.id):
             self._tell("Telling WebEngage.")
-            Delivery(self._holder, sync, self._webengage(sync), self._tools.vault, self._tools.a_minute).carry()
+            Delivery(self._holder, sync, self._webengage(sync), self._vault, self._tools.a_minute).carry()
 
     def _mixpanel(self, sync: Sync) -> Mixpanel:
         found = self._store.connections.project(sync.project_id)
         if found is None or found.sealed is None:
             raise FixSettings(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
         view = found.view
-        return Mixpanel(Project(view.id, view.name, view.username, self._tools.vault.open_sealed(found.sealed), view.region),
+        return Mixpanel(Project(view.id, view.name, view.username, self._vault.open_sealed(found.sealed), view.region),
                         page_size=self._tools.page_size)
 
     def _webengage(self, sync: Sync) -> WebEngage:
         found = self._store.connections.account(sync.license_code)
         if found is None or found.sealed is None:
             raise FixSettings(f"WebEngage account {sync.license_code} is not connected; connect it under Integrations.")
-        key = self._tools.vault.open_sealed(found.sealed)
+        key = self._vault.open_sealed(found.sealed)
         return WebEngage(Account(found.view.license_code, key, found.view.data_center))
 
     def _end(self, state: RunState, said: str, error: str | None = None) -> None:

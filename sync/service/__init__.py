@@ -13,7 +13,7 @@ from sync.service.base import data_folder
 from sync.service.connecting import Connecting
 from sync.service.keeping import Keeping
 from sync.service.wishing import Wishing
-from sync.store import StorageTrouble, Store
+from sync.store import DAMAGED, DamagedFile, StorageTrouble, Store
 from sync.views import Health
 
 __all__ = ["Service", "data_folder"]
@@ -68,6 +68,8 @@ class Service(Connecting, Wishing, Keeping):
                  trace: TracebackType | None) -> None:
         """Close, whatever happened; trouble with the file becomes a sentence for whoever asked."""
         self.close()
+        if type(error) is DamagedFile:
+            raise Refused(DAMAGED.format(error)) from error
         if isinstance(error, StorageTrouble):
             raise Refused(f"The database could not be read or written ({error}); is the disk full, or the file locked? "
                           "Nothing was half-written; try again.") from error

@@ -157,9 +157,9 @@ def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> 
     invalid = round(share * sum(1 for one in known.members if one.fate.invalid))
     unknown = round(share * sum(1 for one in known.members if one.fate.anonymous))
     identified = max(0, with_profile - unknown - invalid)
+    whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
     found = Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
-                    len(known.members) >= with_profile, _sample(known.members, everyone.members), 0, now, 0, 0.0, 0,
-                    properties=everyone.properties)
+                    whole, _sample(known.members, everyone.members), 0, now, 0, 0.0, 0, properties=everyone.properties)
     return _costing(found, identified)
 
 

@@ -14,6 +14,7 @@ from sync.views import AccountView, ProjectView, SyncView
 from sync.webengage import WebEngage
 
 TAIL = 4  # characters of a secret people may see, to recognise it
+PROJECT_MAX = 2**63 - 1  # the largest number the database holds
 TAIL_FROM = 12  # characters a secret must have before any of it is shown
 
 
@@ -41,6 +42,11 @@ class Connecting(Base):
         username, secret, region = username.strip(), secret.strip(), region.strip()
         if not username or not secret:
             raise Refused("Enter the service account's username and secret.", "secret" if username else "username")
+        if not 1 <= project_id <= PROJECT_MAX:
+            raise Refused("A project id is a positive number; Mixpanel shows it under Project Settings.", "project_id")
+        for field, text in (("username", username), ("secret", secret)):
+            if not text.isprintable():
+                raise Refused(f"The {field} holds a character that cannot be shown; copy it again.", field)
         hide(secret)
         mixpanel.base_url(region)
         checked = Mixpanel(Project(project_id, "", username, secret, region), timeout=ASK_SECONDS).check()

@@ -61,6 +61,7 @@ class Wishing(Browsing):
 
     def _still_there(self, project_id: int, cohort_id: int) -> CohortView:
         """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time."""
+        self._mixpanel(self._sealed_project(project_id))  # a lost key is said at the click, not by the run
         self.cohorts(project_id, fresh=True, patience=LIST_PATIENCE)
         return self.exportable(project_id, cohort_id)
 
@@ -79,8 +80,11 @@ class Wishing(Browsing):
         if not known and len(taken) >= ATTRIBUTES_MOST:
             raise Refused(f"WebEngage account {license_code} already has {len(taken)} cohort attributes, and WebEngage holds "
                           f"{ATTRIBUTES_MOST} of this type; the next would be dropped without a word. Use another account.")
-        for _, target in mapping or ():
-            if (target == name or mapping_problem(target)):
+        targets = [target for _, target in mapping or ()]
+        for target in targets:
+            if targets.count(target) > 1:
+                raise Refused(f"Two properties go to “{target}”, and only one of them could arrive; choose one.", "mapping")
+            if target == name or mapping_problem(target):
                 raise Refused(mapping_problem(target) or f"“{target}” is the cohort's own attribute.", "mapping")
         if every is not None and not EVERY_MIN <= every <= EVERY_MAX:
             raise Refused("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")

@@ -19,9 +19,12 @@ from sync.store.snapshot import Snapshot
 from sync.store.staged import Staged
 from sync.store.syncs import Syncs
 
-__all__ = ["StorageTrouble", "Store"]
+__all__ = ["DAMAGED", "DamagedFile", "StorageTrouble", "Store"]
 
 StorageTrouble = sqlite3.OperationalError  # a full disk, a locked file: nothing was written
+DamagedFile = sqlite3.DatabaseError  # exactly this class, none below it: pages of the file are not what they should be
+DAMAGED = ("The database is damaged ({}); stop the pages and the runner, then restore a backup "
+           "with `python -m sync restore FILE`.")
 
 
 class Store:

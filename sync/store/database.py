@@ -59,17 +59,19 @@ def _opened(path: Path) -> sqlite3.Connection:
     plain.execute("pragma synchronous = full")
     # Some builds overwrite every freed page, which doubles what a large run writes; purge and forget ask for it.
     plain.execute("pragma secure_delete = fast")
-    if _needs_setup(plain):
+    if needs_setup(plain):
         _set_up(plain)
     return plain
 
 
-def _needs_setup(plain: sqlite3.Connection) -> bool:
-    """Tell whether the schema is missing or old."""
+def needs_setup(plain: sqlite3.Connection) -> bool:
+    """Tell whether the schema is missing or old; Refused when it is newer than this version."""
     known = plain.execute("select count(*) from sqlite_master where name = '_sqlite_migrations'").fetchone()[0]
     if not known:
         return True
     applied = plain.execute("select count(*) from _sqlite_migrations").fetchone()[0]
+    if applied > MIGRATIONS:
+        raise Refused("The database was made by a newer version of Cohort Sync; update this one to open it.")
     return bool(applied < MIGRATIONS)
 
 
@@ -142,7 +144,10 @@ class Table:
         self._plain = plain
 
     def _all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
-        return self._plain.execute(sql, values).fetchall()
+        try:
+            return self._plain.execute(sql, values).fetchall()
+        except OverflowError:
+            raise Refused("That number is larger than any there is; look at the list.") from None
 
     def _one(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
         rows = self._all(sql, values)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sync import members
 from sync.errors import Refused
-from sync.store.database import Table, immediate
+from sync.store.database import Table, immediate, needs_setup
 
 DAY = 86400.0  # seconds
 KEEP_REFUSALS, KEEP_DETAIL = 30.0, 14.0  # days; who was refused, and what each run told whom
@@ -146,7 +146,7 @@ class Housekeeping(Table):
 def _copy_of_ours(file: Path) -> sqlite3.Connection:
     """Open a private copy of a backup at the newest schema; Refused when it is damaged or not ours."""
     try:
-        with closing(sqlite3.connect(f"file:{file.resolve()}?mode=ro", uri=True)) as given:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as given:
             copy = sqlite3.connect(":memory:", isolation_level=None)
             given.backup(copy)
         healthy = copy.execute("pragma quick_check(1)").fetchone()[0] == "ok"
@@ -155,4 +155,5 @@ def _copy_of_ours(file: Path) -> sqlite3.Connection:
         raise Refused(f"{file} cannot be read as a backup ({problem}); nothing was changed.") from problem
     if not (healthy and ours):
         raise Refused(f"{file} is damaged or no backup of Cohort Sync; nothing was changed.")
+    needs_setup(copy)  # one of a newer version is refused here, before anything is replaced
     return copy

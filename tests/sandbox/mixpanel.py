@@ -152,6 +152,7 @@ def _page(world: World, request: Request, session_id: str, session: Session, fau
     head = {"page": page, "page_size": settings.page_size, "session_id": None if ended else session_id, "status": "ok"}
     if page == 0 or settings.total_on_later_pages:
         head["total"] = len(session.members) + (fault.by if fault is not None and fault.kind == "wrong_total" else 0)
+    head = {name: value for name, value in head.items() if name not in settings.untold.split()}
     return Reply(200, orjson.dumps(head)[:-1] + b',"results":' + results + b"}", users=len(chunk))
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-ID_KEY = "$distinct_id"
 PROPERTIES_KEY = "$properties"
 DEVICE = "$device:"  # Mixpanel docs, ID merge: the id of a device that never signed in
 NO_PROFILE = b',"$properties":null}'

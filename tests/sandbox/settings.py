@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "unknown_cohort": (404, 400, 200),
     "unknown_license": (404, 400),
     "queued_status": (201, 200),
+    "untold": ("nothing", "page_size", "total", "page_size and total"),
     "empty_projection": ("none", "all"),
 }
 
@@ -40,6 +41,8 @@ class Settings:
     bare_shape: str = "rotate"
     """How a member without a profile looks: $properties missing, null or {}."""
     total_on_later_pages: bool = True
+    untold: str = "nothing"
+    """What no page says of itself: its page_size, the total, or both."""
     null_session_at_end: bool = False
     """Whether the last page's session_id is null, as some clients expect."""
     empty_projection: str = "none"
