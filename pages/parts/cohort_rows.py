@@ -90,9 +90,7 @@ def _row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
 
 
 def _fact(value: str, label: str, width: int) -> None:
-    with st.container(gap=None, width=width):
-        st.text(value)
-        st.caption(label)
+    st.markdown(f"{escape(value)}  \n:small[{label}]", width=width)
 
 
 def _actions(project: ProjectView, cohort: CohortView) -> None:
@@ -104,12 +102,10 @@ def _actions(project: ProjectView, cohort: CohortView) -> None:
                       wrap=False):
         if may(Grade.MARKETER):
             st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=ask, args=("export", number))
-        with st.container(key=f"quiet-view-{number}", width="content"):
-            st.button(f"View members of {name}", key=f"view-{number}", icon=":material/visibility:", on_click=ask,
-                      args=("view", number), help="View members", type="tertiary")
-        with st.container(key=f"quiet-menu-{number}", width="content"):
-            choice = st.menu_button(f"Actions for {name}", choices(), key=f"actions-{number}",
-                                    icon=":material/more_horiz:", type="tertiary")
+        st.button(f"View members of {name}", key=f"quiet-view-{number}", icon=":material/visibility:", on_click=ask,
+                  args=("view", number), help="View members", type="tertiary")
+        choice = st.menu_button(f"Actions for {name}", choices(), key=f"quiet-menu-{number}",
+                                icon=":material/more_horiz:", type="tertiary")
     if choice:
         _chosen(project, cohort, choice)
 
