@@ -12,7 +12,7 @@ import streamlit as st
 from pages.parts import frame
 from pages.parts.desk import open_service
 from pages.parts.run_files import neutral
-from pages.parts.words import escape, plural
+from pages.parts.words import plural, trouble
 from sync.errors import CohortSyncError
 from sync.views import AuditLine
 
@@ -78,7 +78,7 @@ def page() -> None:
         for part in (_audit, _retention, _forget):
             part()
     except CohortSyncError as error:
-        st.error(escape(str(error)), icon=":material/lock:")
+        st.error(trouble(error), icon=":material/lock:")
 
 
 frame.hold(page)

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts import cohort_rows, export_dialog, frame, members_dialog
 from pages.parts.desk import may, open_service
 from pages.parts.wishes import asked, drop, go
-from pages.parts.words import ago, escape, plural
+from pages.parts.words import ago, escape, plural, trouble
 from sync.access import Grade
 from sync.service import Service
 from sync.views import CohortList, CohortView, ProjectView
@@ -42,7 +42,7 @@ def head(listing: CohortList) -> None:
             st.caption(f"{plural(len(listing.cohorts), 'cohort')} · read {ago(listing.read_at, time.time())}")
             st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=_read_anew)
     if listing.problem:
-        st.warning(escape(listing.problem), icon=":material/warning:")
+        st.warning(trouble(listing.problem), icon=":material/warning:")
 
 
 def _read_anew() -> None:

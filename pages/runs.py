@@ -7,7 +7,7 @@ import streamlit as st
 from pages.parts import frame, run_list, run_story
 from pages.parts.desk import open_service
 from pages.parts.wishes import asked, drop
-from pages.parts.words import escape
+from pages.parts.words import trouble
 from sync.errors import CohortSyncError
 
 
@@ -18,7 +18,7 @@ def story(run_id: int) -> None:
         with open_service() as service:
             service.run(run_id)
     except CohortSyncError as error:
-        st.warning(escape(str(error)))
+        st.warning(trouble(error))
         return
     run_story.show(run_id)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.desk import Desk
 from tests.sandbox.control import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +44,14 @@ def data_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     return folder
+
+
+@pytest.fixture
+def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """The pages on an empty data folder, without a browser."""
+    monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
+    monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
+    return Desk(data_dir)
 
 
 @pytest.fixture

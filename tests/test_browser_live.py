@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 from playwright.sync_api import Browser, Page, expect
 
 from sync.model import Mode, RunState, SyncState
+from sync.store import Store
 from tests.browsing import (
     at_rest,
     badge,
@@ -27,7 +29,7 @@ from tests.browsing import (
     wait_for,
 )
 from tests.conftest import RunnerProcess, StreamlitServer
-from tests.sandbox.control import Sandbox, member
+from tests.sandbox.control import PROJECT, Sandbox, member
 
 PEOPLE = 700
 MOVING = re.compile(r"[\d,]+ of 700 people told to WebEngage")
@@ -82,6 +84,16 @@ def test_waiting_is_explained_with_its_time(sandbox: Sandbox, data_dir: Path, st
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/runs?run=1", "Limited")
         expect(page.get_by_text(WAITS)).to_be_visible()
+        expect(badge(page, "Waiting")).to_be_visible()
+        until = time.time() + 2400
+        with Store.open(data_dir) as store:
+            store.meters.hush(PROJECT, until, pages_count=False)
+        again = re.compile(f"ask again at (tomorrow )?{datetime.fromtimestamp(until, ZoneInfo('Europe/Berlin')):%H:%M}")
+        url = page.url.partition("/runs")[0]
+        for wish, title in (("view", "Members"), ("export", "Export to WebEngage")):
+            visit(page, f"{url}/cohorts?{wish}={number}", title)
+            expect(page.get_by_role("dialog").get_by_text(again)).to_be_visible()
+        visit(page, f"{url}/runs?run=1", "Limited")
         press(page, "Cancel run")
         expect(badge(page, "Cancelled")).to_be_visible()
     assert runs(data_dir)[0].state == RunState.CANCELLED
@@ -98,12 +110,15 @@ def test_a_held_run_waits_for_a_yes(sandbox: Sandbox, data_dir: Path, streamlit_
         expect(badge(page, "Queued")).to_be_visible()
         carry(data_dir)
         expect(badge(page, "Waiting for your yes")).to_be_visible()
-        expect(number_of(page, "Added")).to_have_text("Added3")
+        expect(number_of(page, "To-add")).to_have_text("To add3")
         assert not sandbox.holding("Mixpanel - Careful")[0]
+        visit(page, page.url.split("/runs")[0] + "/cohorts", "Cohorts")
+        page.get_by_role("link", name="Decide").click()
         press(page, "Approve")
         expect(badge(page, "Queued")).to_be_visible()
         carry(data_dir)
         expect(badge(page, "Succeeded")).to_be_visible()
+        expect(number_of(page, "Added")).to_have_text("Added3")
         assert sandbox.holding("Mixpanel - Careful")[0] == {"a", "b", "c"}
         expect(page.get_by_text("Build a Live Segment once")).to_be_visible()
         expect(page.get_by_test_id("stMain").get_by_test_id("stCode")).to_have_text("Mixpanel - Careful")
@@ -111,6 +126,33 @@ def test_a_held_run_waits_for_a_yes(sandbox: Sandbox, data_dir: Path, streamlit_
             press(page, "User IDs for a Static List")
         head, *ids = listed.value.path().read_text(encoding="utf-8").splitlines()
         assert (head, set(ids), len(ids)) == ("User ID", {"a", "b", "c"}, 3)
+
+
+def test_the_history_is_pictured_and_its_file_is_complete(sandbox: Sandbox, data_dir: Path,
+                                                          streamlit_server: StreamlitServer, browser: Browser) -> None:
+    """The card draws the size, the run draws what the refreshes changed, and its CSV names everybody it told."""
+    number = sandbox.add_cohort("Drawn", [member("=a"), member("b")])
+    connect(data_dir, sandbox)
+    with service(data_dir) as here:
+        sync_id = here.export(None, number, Mode.DYNAMIC).sync_id
+        carry(data_dir)
+        for people in (("=a", "b", "c"), ("=a", "c", "d", "e")):
+            sandbox.set_members(number, [member(one) for one in people])
+            run_id = here.sync_now(sync_id).run_id
+            carry(data_dir)
+    with tab(browser) as page:
+        url = streamlit_server(data_dir)
+        visit(page, f"{url}/syncs", "Syncs")
+        expect(page.get_by_role("img", name="Size over the last 3 runs: from 2 to 4")).to_be_visible()
+        visit(page, f"{url}/runs?run={run_id}", "Drawn")
+        changes = "run 2: 1 added, 0 updated, 0 removed; run 3: 2 added, 0 updated, 1 removed"
+        expect(page.get_by_role("img", name=changes)).to_be_visible()
+        with page.expect_download() as file:
+            press(page, "CSV of this run")
+        head, *lines = file.value.path().read_text(encoding="utf-8").splitlines()
+    assert head == "User ID,Operation,Outcome,Reason"
+    assert sorted(lines) == ["'=a,no-op,unchanged,", "b,remove,accepted,", "c,no-op,unchanged,", "d,add,accepted,",
+                             "e,add,accepted,"]
 
 
 def number_of(page: Page, label: str) -> object:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+import re
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -13,41 +13,10 @@ from sync.access import Grade, Person
 from sync.model import Mode, Run, RunState
 from sync.views import ExportRow
 from tests.browsing import carry, connect, service
+from tests.desk import ROOT, Desk, press, said
 from tests.sandbox.control import Sandbox, anonymous, member
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("cohorts", "integrations", "syncs", "runs")
-
-
-@dataclass(frozen=True)
-class Desk:
-    """A data folder and the pages that show it."""
-
-    data_dir: Path
-
-    def page(self, name: str, **wishes: str) -> AppTest:
-        """Run a page as its address asks for it."""
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
-        app.switch_page(f"pages/{name}.py")
-        for wish, value in wishes.items():
-            app.query_params[wish] = value
-        app.run()
-        assert not app.exception
-        return app
-
-
-@pytest.fixture
-def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """The pages on an empty data folder."""
-    monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
-    monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
-    return Desk(data_dir)
-
-
-def said(app: AppTest) -> str:
-    """Everything a page says in words."""
-    kinds = ("title", "header", "markdown", "text", "caption", "info", "warning", "error", "success", "code")
-    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind)).replace("\\", "")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -103,6 +72,81 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(desk: Desk, sandbox: S
     assert "Shorten these user ids to 100 characters" in said(app)
     assert "Correct what it names in their Mixpanel profiles" in said(app)
     assert "Mixpanel - Mixed" in [code.value for code in app.code]
+
+
+def test_nobody_is_called_synced_before_anything_went(desk: Desk, sandbox: Sandbox) -> None:
+    """Queued, held or cancelled before the first batch: the cohort is not shown as synced; after a success it is."""
+    number = sandbox.add_cohort("First", [member("a"), member("b")])
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        started = here.export(None, number, Mode.DYNAMIC)
+        assert shown(desk, "syncs") == ["Nothing exported yet", "Dynamic", "Queued"]
+        here.cancel(started.run_id)
+        assert shown(desk, "cohorts") == ["Nothing exported yet"]
+        assert "Cancelled before anything was sent; WebEngage is as it was" in said(desk.page("cohorts"))
+        here.sync_now(started.sync_id)
+        carry(desk.data_dir)
+        assert shown(desk, "cohorts") == ["Synced"]
+        assert "Last export: +2 −0 · next " in said(desk.page("cohorts"))
+        here.stop(started.sync_id)
+        assert shown(desk, "syncs") == ["Stopped", "Dynamic", "Succeeded"]
+
+
+def shown(desk: Desk, page: str) -> list[str]:
+    """The words of a page's badges."""
+    marks = "\n".join(one.value for one in desk.page(page).markdown)
+    return re.findall(r"-badge\[:material/\w+: ([\w ]+)\]", marks)
+
+
+def test_a_run_says_planned_until_it_is_done(desk: Desk, sandbox: Sandbox) -> None:
+    """Held and cancelled, people are to be added and nobody was told; after a success they were added."""
+    number = sandbox.add_cohort("Planned", [member("a"), member("b")])
+    connect(desk.data_dir, sandbox)
+    with service(desk.data_dir) as here:
+        started = here.export(None, number, Mode.ONE_TIME, dry=True)
+        carry(desk.data_dir)
+        here.cancel(started.run_id)
+        carry(desk.data_dir)
+        story = said(desk.page("runs", run=str(started.run_id)))
+        assert "To add" in story and "Added" not in story
+        assert "Cancelled before anything was sent" in story
+        done = here.export(None, number, Mode.ONE_TIME).run_id
+        carry(desk.data_dir)
+    assert "Added" in said(desk.page("runs", run=str(done)))
+
+
+def test_a_reason_is_said_once_and_in_a_list_shortly(desk: Desk, sandbox: Sandbox) -> None:
+    """The Syncs card has the whole reason once; the lists say what to do, the run's page what was answered."""
+    number = sandbox.add_cohort("Failing", [member("a")])
+    connect(desk.data_dir, sandbox)
+    sandbox.fault("status", api="mixpanel", path="/engage", code=403)
+    with service(desk.data_dir) as here:
+        run_id = here.export(None, number, Mode.DYNAMIC).run_id
+    carry(desk.data_dir)
+    assert said(desk.page("syncs")).count("answered 403") == 1
+    for name in ("cohorts", "runs"):
+        assert "answered 403" not in said(desk.page(name))
+        assert "The service account has no right to it; check the project" in said(desk.page(name))
+    assert "answered 403" in said(desk.page("runs", run=str(run_id)))
+
+
+def test_the_preview_costs_what_would_be_sent(desk: Desk, sandbox: Sandbox) -> None:
+    """Before the first export everybody is counted, afterwards only the difference, and nobody when there is none."""
+    people = [member(f"u{n}") for n in range(60)]
+    number, nobody = sandbox.add_cohort("Costly", people), sandbox.add_cohort("Nobody", [])
+    connect(desk.data_dir, sandbox)
+    assert "Nobody here can be sent now; 1 of the" in said(desk.page("cohorts", view=str(nobody)))
+    assert "3 requests, about 1 second" in said(desk.page("cohorts", view=str(number)))
+    with service(desk.data_dir) as here:
+        here.export(None, number, Mode.DYNAMIC)
+        carry(desk.data_dir)
+        here.preview(None, number, fresh=True)
+        assert "Nobody needs to be sent now, so no request" in said(desk.page("cohorts", view=str(number)))
+        sandbox.set_members(number, [*people[1:], member("new")])
+        here.preview(None, number, fresh=True)
+    asked = said(desk.page("cohorts", view=str(number)))
+    assert "1 person would enter and 1 would leave" in asked
+    assert "1 request, about 1 second" in asked
 
 
 BUTTONS = {
@@ -162,12 +206,6 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(desk: Desk, sandbox
     assert sandbox.holding("Mixpanel - Shrinking")[0] == {"u1"}
 
 
-def press(app: AppTest, label: str) -> None:
-    """Click the button with this label."""
-    next(button for button in app.button if button.label == label).click().run()
-    assert not app.exception
-
-
 def test_an_interval_nobody_can_mean_is_refused_in_the_dialog(desk: Desk, sandbox: Sandbox) -> None:
     """Another interval may be typed; what is no interval, or too short, is one sentence and changes nothing."""
     number = sandbox.add_cohort("Paced", [member("a")])
@@ -203,6 +241,17 @@ def test_waits_are_said_in_few_words() -> None:
         "Mixpanel's hourly limit of queries is used up", "Mixpanel … answered 429 “61/60 queries running in the last hour”.",
         "WebEngage was sent a batch of users and answered 429 “Too many”.", "The disk is full.")}
     assert list(said_of.values()) == [f"{progress.HOURLY}.", f"{progress.HOURLY}.", f"{progress.MINUTE}.", "The disk is full."]
+
+
+def test_a_run_just_asked_for_is_looked_at_at_once() -> None:
+    """Four times a second until it begins, every two seconds while it moves or waits; a held or ended one moves nothing."""
+    run = Run(**dict.fromkeys(Run.__slots__, 0) | {"state": RunState.QUEUED, "queued_at": 100.0})
+    assert progress.look_every([None, run], 101.0) == progress.BEGIN
+    assert progress.look_every([run], 110.0) == progress.FAST
+    assert progress.look_every([replace(run, waiting="The disk is full.")], 101.0) == progress.FAST
+    assert progress.look_every([replace(run, state=RunState.PULLING)], 101.0) == progress.FAST
+    resting = [replace(run, state=state) for state in (RunState.HELD, RunState.SUCCEEDED)]
+    assert progress.look_every([None, *resting], 101.0) == progress.IDLE
 
 
 def test_wishes_for_what_is_not_there_are_answered(desk: Desk, sandbox: Sandbox) -> None:

@@ -10,10 +10,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices, progress
 from pages.parts.desk import may, open_service
-from pages.parts.look import plain, run_badge, small, sync_badge
-from pages.parts.wishes import ask, go
-from pages.parts.words import count, day, escape, local, plural, sought
+from pages.parts.look import badges, plain, run_badge, small, sync_badge
+from pages.parts.wishes import ask, go, page_file
+from pages.parts.words import advice, count, day, escape, local, plural, sought, when
 from sync.access import Grade
+from sync.model import Run, RunState
 from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
@@ -37,12 +38,13 @@ def show(project: ProjectView, cohorts: Sequence[CohortView]) -> None:
         st.caption(SHARE_HINT)
         return
     slots = {cohort.id: _row(project, cohort) for cohort in _paged(found)}
-    progress.live(lambda: _any_busy(project.id), lambda: _states(project.id, slots))
+    progress.live(lambda: _read(project.id), lambda syncs: (sync.last_run for sync in syncs),
+                  lambda syncs: _states(syncs, slots))
 
 
-def _any_busy(project_id: int) -> bool:
+def _read(project_id: int) -> tuple[SyncView, ...]:
     with open_service() as service:
-        return any(progress.busy(sync.last_run) for sync in service.syncs(project_id))
+        return service.syncs(project_id)
 
 
 def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
@@ -88,9 +90,7 @@ def _row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
 
 
 def _fact(value: str, label: str, width: int) -> None:
-    with st.container(gap=None, width=width):
-        st.text(value)
-        st.caption(label)
+    st.markdown(f"{escape(value)}  \n:small[{label}]", width=width)
 
 
 def _actions(project: ProjectView, cohort: CohortView) -> None:
@@ -102,12 +102,10 @@ def _actions(project: ProjectView, cohort: CohortView) -> None:
                       wrap=False):
         if may(Grade.MARKETER):
             st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=ask, args=("export", number))
-        with st.container(key=f"quiet-view-{number}", width="content"):
-            st.button(f"View members of {name}", key=f"view-{number}", icon=":material/visibility:", on_click=ask,
-                      args=("view", number), help="View members", type="tertiary")
-        with st.container(key=f"quiet-menu-{number}", width="content"):
-            choice = st.menu_button(f"Actions for {name}", choices(), key=f"actions-{number}",
-                                    icon=":material/more_horiz:", type="tertiary")
+        st.button(f"View members of {name}", key=f"quiet-view-{number}", icon=":material/visibility:", on_click=ask,
+                  args=("view", number), help="View members", type="tertiary")
+        choice = st.menu_button(f"Actions for {name}", choices(), key=f"quiet-menu-{number}",
+                                icon=":material/more_horiz:", type="tertiary")
     if choice:
         _chosen(project, cohort, choice)
 
@@ -142,23 +140,35 @@ def see_runs(cohort: CohortView) -> None:
     notices.tell(f"{cohort.name} was never exported, so it has no runs yet.")
 
 
-def _states(project_id: int, slots: dict[int, DeltaGenerator]) -> None:
+def _states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator]) -> None:
     """Write the state of every row again: one short look, nothing is done."""
-    with open_service() as service:
-        syncs = {sync.cohort_id: sync for sync in service.syncs(project_id)}
+    known = {sync.cohort_id: sync for sync in syncs}
     for cohort_id, slot in slots.items():
         with slot.container(gap="xsmall"):
-            _state(syncs.get(cohort_id))
+            _state(known.get(cohort_id))
 
 
 def _state(sync: SyncView | None) -> None:
     run = sync.last_run if sync else None
     if run and not run.state.over:
-        run_badge(run.state)
+        badges(run_badge(run))
         progress.draw(run)
+        st.page_link(page_file("runs"), label=_where_it_goes_on(run),
+                     icon=":material/open_in_full:", query_params={"run": str(run.id)})
         return
-    sync_badge(sync.state if sync else None)
+    badges(sync_badge(sync))
     if sync and sync.reason:
-        st.caption(escape(local(sync.reason)))
-    elif run:
-        st.caption(f"Last export: {escape(progress.sentence(run))}")
+        st.caption(escape(advice(local(sync.reason))))
+    elif sync and run:
+        st.caption(escape(_last(sync, run)))
+
+
+def _where_it_goes_on(run: Run) -> str:
+    if run.state != RunState.HELD:
+        return "See progress"
+    return "Decide" if may(Grade.MARKETER) else "See run"
+
+
+def _last(sync: SyncView, run: Run) -> str:
+    told = f"Last export: {progress.sentence(run)}" if run.state == RunState.SUCCEEDED else advice(progress.sentence(run))
+    return f"{told.rstrip('.')} · next {when(sync.next_run_at)}" if sync.next_run_at else told

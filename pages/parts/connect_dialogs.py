@@ -13,7 +13,7 @@ from pages.parts import notices
 from pages.parts.desk import open_service
 from pages.parts.frame import project_label
 from pages.parts.wishes import drop
-from pages.parts.words import escape
+from pages.parts.words import escape, trouble
 from sync.errors import CohortSyncError
 from sync.service import Service
 from sync.views import AccountView, ProjectView
@@ -114,6 +114,6 @@ def _connected(slots: Slots, connect: Callable[[Service], Any]) -> bool:
         with slots[""], st.spinner("Checking with the other side…"), open_service() as service:
             notices.tell(str(connect(service)))
     except CohortSyncError as error:
-        slots.get(getattr(error, "field", ""), slots[""]).error(escape(str(error)))
+        slots.get(getattr(error, "field", ""), slots[""]).error(trouble(error))
         return False
     return True

@@ -10,7 +10,7 @@ from pages.parts import notices, preview, properties
 from pages.parts.desk import open_service
 from pages.parts.look import plain
 from pages.parts.wishes import drop, go
-from pages.parts.words import escape, every
+from pages.parts.words import escape, every, trouble
 from sync.errors import CohortSyncError
 from sync.model import ATTRIBUTE_MAX, Mode
 from sync.service import Service
@@ -52,7 +52,7 @@ def show(project: ProjectView, cohort: CohortView) -> None:
             proposal = service.proposal(project.id, cohort.id)
             _form(service, project, cohort, proposal)
     except CohortSyncError as error:
-        st.error(escape(str(error)))
+        st.error(trouble(error))
 
 
 def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
@@ -103,7 +103,7 @@ def _numbers(project: ProjectView, cohort: CohortView) -> Preview | None:
     try:
         seen = preview.read(project.id, cohort.id)
     except CohortSyncError as error:
-        st.warning(escape(str(error)))
+        st.warning(trouble(error))
         return None
     preview.numbers(seen)
     with st.expander("Look at some members"):

@@ -9,7 +9,7 @@ import streamlit as st
 from pages.parts import door, look, notices
 from pages.parts.desk import open_service
 from pages.parts.wishes import page_file
-from pages.parts.words import escape, plural, short
+from pages.parts.words import escape, plural, short, trouble
 from sync.access import Grade
 from sync.errors import CohortSyncError
 from sync.views import Health, ProjectView
@@ -36,7 +36,7 @@ def main() -> None:
         st.session_state[INSIDE] = True
         page.run()
     except CohortSyncError as error:
-        st.error(escape(str(error)), icon=":material/error:")
+        st.error(trouble(error), icon=":material/error:")
     finally:
         st.session_state.pop(INSIDE, None)
 

@@ -88,11 +88,11 @@ def _buttons(key: str, service_name: str, replace: str, target: dict[str, int | 
     if not may(Grade.ADMIN):
         return
     with st.container(horizontal=True, gap="xsmall"):
-        st.button(replace, key=f"{key}-replace", icon=":material/key:", on_click=_want, args=(service_name, target))
-        if st.button("Check again", key=f"{key}-check", icon=":material/refresh:"):
+        st.button(replace, key=f"{key}-replace", on_click=_want, args=(service_name, target))
+        if st.button("Check again", key=f"{key}-check"):
             check(service_name, target)
             st.rerun()
-        st.button("Disconnect", key=f"{key}-disconnect", icon=":material/link_off:", on_click=disconnect_dialog.want,
+        st.button("Disconnect", key=f"{key}-disconnect", on_click=disconnect_dialog.want,
                   kwargs=target)
 
 

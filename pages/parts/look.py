@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
-from sync.model import RunState, SyncState
+from pages.parts.words import escape
+from sync.model import Mode, Run, RunState, SyncState
+from sync.views import SyncView
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 # Containers are keyed by what they are: name-… is bold, quiet-… shows icons whose words only screen readers get.
@@ -19,7 +22,9 @@ STYLE = """<style>
 [class*="st-key-name-"] [data-testid="stText"] {font-weight: 650;}
 [class*="st-key-big-"] [data-testid="stText"] {font-size: 1.35rem; font-weight: 650; line-height: 1.3;}
 [class*="st-key-small-"] [data-testid="stText"] {font-size: .875rem;}
-[class*="st-key-numbers-"] {gap: .5rem 2.25rem;}
+[class*="st-key-numbers-"] {display: grid; gap: .5rem;}
+.st-key-numbers-run {grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr));}
+.st-key-numbers-preview {grid-template-columns: repeat(auto-fill, minmax(8.75rem, 1fr));}
 [class*="st-key-quiet-"] button p {position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap;}
 [class*="st-key-quiet-menu-"] button div[aria-hidden="true"] {display: none;}
@@ -27,12 +32,18 @@ STYLE = """<style>
   [data-testid="stMainBlockContainer"] {padding: 3.75rem 1rem 3rem;}
 }
 </style>"""
-SYNC_BADGES = {
-    SyncState.ACTIVE: ("Synced", ":material/sync:", "green"),
-    SyncState.PAUSED: ("Paused", ":material/pause_circle:", "orange"),
-    SyncState.FINISHED: ("Exported once", ":material/task_alt:", "blue"),
-}
-RUN_BADGES = {
+Badge = tuple[str, str, str]
+NOT_SYNCED: Badge = ("Not synced", ":material/link_off:", "gray")
+NOT_YET: Badge = ("Nothing exported yet", ":material/hourglass_empty:", "gray")
+SYNCED: Badge = ("Synced", ":material/sync:", "green")
+PAUSED: Badge = ("Paused", ":material/pause_circle:", "orange")
+STOPPED: Badge = ("Stopped", ":material/stop_circle:", "gray")
+ONCE: Badge = ("Exported once", ":material/task_alt:", "blue")
+WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
+DRY: Badge = ("Dry run", ":material/science:", "violet")
+MODES: dict[Mode, Badge] = {Mode.ONE_TIME: ("One-time", ":material/looks_one:", "violet"),
+                            Mode.DYNAMIC: ("Dynamic", ":material/autorenew:", "violet")}
+RUN_BADGES: dict[RunState, Badge] = {
     RunState.QUEUED: ("Queued", ":material/schedule:", "gray"),
     RunState.PULLING: ("Reading Mixpanel", ":material/download:", "blue"),
     RunState.HELD: ("Waiting for your yes", ":material/front_hand:", "orange"),
@@ -48,16 +59,28 @@ def style() -> None:
     st.html(STYLE)
 
 
-def sync_badge(state: SyncState | None) -> None:
-    """Show whether a cohort is kept in step, as a word and an icon."""
-    label, icon, color = SYNC_BADGES[state] if state else ("Not synced", ":material/link_off:", "gray")
-    st.badge(label, icon=icon, color=color)  # type: ignore[arg-type]
+def badges(*shown: Badge, after: str = "") -> None:
+    """Show badges side by side, each with its icon and its word, and text after them."""
+    marks = " ".join(f":{color}-badge[{icon} {word}]" for word, icon, color in shown)
+    st.markdown(f"{marks} {escape(after)}" if after else marks, width="content")
 
 
-def run_badge(state: RunState) -> None:
-    """Show the state of a run, as a word and an icon."""
-    label, icon, color = RUN_BADGES[state]
-    st.badge(label, icon=icon, color=color)  # type: ignore[arg-type]
+def sync_badge(sync: SyncView | None) -> Badge:
+    """Say whether a cohort is kept in step; nobody is told that it is before anything went."""
+    if sync is None:
+        return NOT_SYNCED
+    if sync.state == SyncState.PAUSED:
+        return PAUSED
+    if sync.state == SyncState.FINISHED:
+        stopped = sync.mode == Mode.DYNAMIC or (sync.last_run and sync.last_run.purpose == "clear")
+        return STOPPED if stopped else ONCE
+    went = sync.size or (sync.last_run and sync.last_run.state == RunState.SUCCEEDED)
+    return SYNCED if went else NOT_YET
+
+
+def run_badge(run: Run) -> Badge:
+    """Say where a run is; one that a limit put back into the queue waits, and says so."""
+    return WAITING if run.state == RunState.QUEUED and run.waiting else RUN_BADGES[run.state]
 
 
 def mark(name: str) -> None:
@@ -65,9 +88,9 @@ def mark(name: str) -> None:
     st.image(ASSETS / f"{name}.png", width=44, alt="")
 
 
-def plain(name: str, key: str) -> None:
+def plain(name: str, key: str, width: Literal["stretch", "content"] = "stretch") -> None:
     """Show a name in bold exactly as it is."""
-    with st.container(key=f"name-{key}", gap=None):
+    with st.container(key=f"name-{key}", gap=None, width=width):
         st.text(name)
 
 

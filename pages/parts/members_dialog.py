@@ -8,7 +8,7 @@ from pages.parts import cohort_rows, preview
 from pages.parts.desk import may
 from pages.parts.look import plain, small
 from pages.parts.wishes import ask, drop
-from pages.parts.words import escape
+from pages.parts.words import trouble
 from sync.access import Grade
 from sync.errors import CohortSyncError
 from sync.views import CohortView, ProjectView
@@ -31,7 +31,7 @@ def show(project: ProjectView, cohort: CohortView) -> None:
         preview.sample(seen)
         preview.cost(seen)
     except CohortSyncError as error:
-        st.error(escape(str(error)))
+        st.error(trouble(error))
     _buttons(project, cohort)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.words import escape
+from pages.parts.words import trouble
 from sync.errors import CohortSyncError
 
 SLOT = "_notice"
@@ -27,9 +27,9 @@ def show() -> None:
     """Say what was kept, once."""
     kind, text = st.session_state.pop(SLOT, ("", ""))
     if kind == "done":
-        st.success(escape(text), icon=":material/check_circle:")
+        st.success(trouble(text), icon=":material/check_circle:")
     elif kind == "failed":
-        st.error(escape(text), icon=":material/error:")
+        st.error(trouble(text), icon=":material/error:")
 
 
 def attempt(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -6,12 +6,12 @@ picture never stands alone: its numbers are beside it as text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
 from pages.parts.words import count
-from sync.model import Run, RunState
+from sync.model import Run
 from sync.views import Preview
 
 INDIGO, AMBER, RED, GREEN, GRAY = "#6a70e6", "#b87a1e", "#d0455a", "#1f9d63", "#84879e"
@@ -37,12 +37,6 @@ def bar_svg(numbers: Sequence[int]) -> str:
     inside = "".join([_rect(0, 0, 1000, 16, GRAY), *parts])
     return _svg(1000, 16, f'<clipPath id="r"><rect width="1000" height="16" rx="8"/></clipPath>'
                           f'<g clip-path="url(#r)">{inside}</g>')
-
-
-def sizes(runs: Iterable[Run]) -> list[int]:
-    """Tell how many people a sync held after each of its successful runs, oldest first."""
-    done = [run for run in runs if run.state == RunState.SUCCEEDED]
-    return [run.unchanged + run.entered + run.updated - run.rejected for run in done][:SPARK_RUNS][::-1]
 
 
 def spark(numbers: Sequence[int]) -> None:

@@ -55,11 +55,19 @@ def numbers(preview: Preview) -> None:
 
 
 def cost(preview: Preview) -> None:
-    """Say what the export takes from the limits of both sides."""
+    """Say what the export takes from the limits of both sides, or that there is nobody to send."""
     pages = max(1, -(-preview.identified // PAGE))
     left = plural(preview.queries_left, "Mixpanel query", "Mixpanel queries")
-    st.caption(f":material/timer: {plural(preview.requests, 'request')}, about {span(preview.seconds)} at WebEngage's "
-               f"limit; {'' if pages == 1 else 'up to '}{pages} of the {left} left this hour")
+    queries = f"{'' if pages == 1 else 'up to '}{pages} of the {left} left this hour"
+    st.caption(f":material/timer: {_requests(preview)}; {queries}")
+
+
+def _requests(preview: Preview) -> str:
+    if not preview.requests:
+        return "Nobody needs to be sent now, so no request" if preview.exported_before else "Nobody here can be sent now"
+    known = preview.entering is not None or not preview.exported_before
+    return (f"{'' if known else 'up to '}{plural(preview.requests, 'request')}, about {span(preview.seconds)} "
+            "at WebEngage's limit")
 
 
 def sample(preview: Preview) -> None:
@@ -77,7 +85,9 @@ def _side(title: str, icon: str, color: str, members: list[Sample]) -> None:
     st.badge(title, icon=icon, color=color)  # type: ignore[arg-type]
     if not members:
         st.caption("Nobody among the members read for this preview.")
-    for one in members:
-        with st.container(gap=None):
-            st.text(one.id[:120] if one.id.strip() else "(empty)")
-            st.caption(WORDS[one.fate])
+    for fate, reason in WORDS.items():
+        ids = [one.id[:120] if one.id.strip() else "(empty)" for one in members if one.fate == fate]
+        if ids:
+            with st.container(gap=None):
+                st.caption(reason)
+                st.text("\n".join(ids))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import streamlit as st
 
 from pages.parts.words import escape, local, people, result, short, when
 from sync.model import Run, RunState
 
-FAST, SLOW, IDLE = 2.0, 5.0, 3600.0  # seconds between looks: while something runs, while nothing does, never
+BEGIN, FAST, SLOW, IDLE = 0.25, 2.0, 5.0, 3600.0  # seconds between looks: just asked for, under way, at rest, never
+SOON = 5.0  # seconds in which a run that was just asked for begins
 HOURLY = "Mixpanel's hourly limit of queries is used up"
 MINUTE = "WebEngage takes no more requests just now"
+Seen = TypeVar("Seen")
 LATE = 15.0  # seconds after which a queued run should have been begun
 
 
-def live(moving: Callable[[], bool], draw: Callable[[], None]) -> None:
-    """Draw, and draw again: every two seconds while something moves, every five otherwise.
+def live(read: Callable[[], Seen], runs: Callable[[Seen], Iterable[Run | None]], draw: Callable[[Seen], None]) -> None:
+    """Draw what was read, and again: four times a second while a run begins, every two seconds while one moves, else every five.
 
     The outer fragment only sets the pace of the inner one, which exists from the beginning: a
     fragment may fill only those containers of the page that it filled in a whole run. Neither
@@ -27,9 +30,19 @@ def live(moving: Callable[[], bool], draw: Callable[[], None]) -> None:
 
     @st.fragment(run_every=SLOW)
     def look() -> None:
-        st.fragment(run_every=FAST if moving() else IDLE)(draw)()
+        read_now = [read()]  # drawn at once; the looks after that read for themselves
+        every = look_every(runs(read_now[0]), time.time())
+        st.fragment(run_every=every)(lambda: draw(read_now.pop() if read_now else read()))()
 
     look()
+
+
+def look_every(runs: Iterable[Run | None], now: float) -> float:
+    """Tell how soon to look again: whoever pressed Start Sync wants to see it begin."""
+    moving = [run for run in runs if run and busy(run)]
+    if any(run.state == RunState.QUEUED and not run.waiting and now - run.queued_at < SOON for run in moving):
+        return BEGIN
+    return FAST if moving else IDLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +78,20 @@ def sentence(run: Run, now: float | None = None) -> str:
     now = time.time() if now is None else now
     if run.state == RunState.SUCCEEDED:
         return f"{result(run)}" + (f", {run.rejected:,} rejected" if run.rejected else "")
+    if run.state == RunState.CANCELLED:
+        return _ended_early(run)
     if run.state.over:
-        return local(run.error or "Ended by a person; nothing more is sent in this run.")
+        return local(run.error or "")
     if run.state == RunState.HELD:
         return run.held_reason or "Waits for your yes before anything is sent."
     return _moving(run, now)
+
+
+def _ended_early(run: Run) -> str:
+    told = run.delivered + run.rejected
+    if not told:
+        return "Cancelled before anything was sent; WebEngage is as it was."
+    return f"Cancelled after {told:,} of {people(run.changes)} were told to WebEngage; the next sync tells the rest."
 
 
 def _moving(run: Run, now: float) -> str:
@@ -98,7 +120,7 @@ def _speed(run: Run, here: Stand, now: float) -> str:
     rate = pace(run, here.done, now)
     if not rate:
         return ""
-    return f" · {rate:,.0f} people a second · {short((here.total - here.done) / rate)} left"
+    return f" · {people(max(1, round(rate)))} a second · {short((here.total - here.done) / rate)} left"
 
 
 def draw(run: Run) -> None:

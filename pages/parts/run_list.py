@@ -6,9 +6,9 @@ import streamlit as st
 
 from pages.parts import frame, progress
 from pages.parts.desk import open_service
-from pages.parts.look import RUN_BADGES, plain, run_badge
+from pages.parts.look import RUN_BADGES, badges, plain, run_badge
 from pages.parts.wishes import ask, asked, drop
-from pages.parts.words import escape, plural, when
+from pages.parts.words import advice, escape, plural, when
 from sync.model import Run, RunState
 from sync.views import SyncView
 
@@ -26,8 +26,8 @@ def show() -> None:
         sync_id, state = _filters(service.syncs(project_id))
         total = service.count_runs(sync_id, state, project_id)
     offset = _offset(total)
-    progress.live(lambda: any(progress.busy(run) for run in _read(sync_id, state, offset, project_id)[0]),
-                  lambda: rows(*_read(sync_id, state, offset, project_id), filtered=bool(sync_id or state)))
+    progress.live(lambda: _read(sync_id, state, offset, project_id), lambda seen: seen[0],
+                  lambda seen: rows(*seen, filtered=bool(sync_id or state)))
 
 
 def _offset(total: int) -> int:
@@ -76,15 +76,15 @@ def rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
 
 
 def _row(run: Run, name: str) -> None:
-    about, state, result, action = st.columns([3.4, 2.4, 3.8, 1], vertical_alignment="center")
-    with about, st.container(gap=None):
+    about, state, result, action = st.columns([3.4, 2.4, 3.8, 1], vertical_alignment="center", gap="xsmall")
+    with about:
         plain(name, f"run-{run.id}")
         st.caption(f"Run {run.id} · {when(run.queued_at)}" + (" · dry run" if run.dry else ""))
     with state:
-        run_badge(run.state)
+        badges(run_badge(run))
     with result:
         if run.state.over:
-            st.text(progress.sentence(run))
+            st.text(advice(progress.sentence(run)))
         else:
             progress.draw(run)
     with action:

@@ -3,61 +3,73 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import notices, pictures, progress, refusal_advice, run_files
+from pages.parts import look, notices, pictures, progress, refusal_advice, run_files
 from pages.parts.desk import may, open_service
-from pages.parts.look import number, run_badge
+from pages.parts.look import number
 from pages.parts.words import count, escape, local, plural, second, short, when
 from sync.access import Grade
 from sync.model import Run, RunState
 from sync.views import Event, Refusal, SyncView
 
 EVENTS = 100
+FEW = 1000  # people not taken that are sorted at every look
 WAITING = "Waiting:"  # how the history begins a line about waiting for a limit
 PURPOSES = {"export": "an export", "refresh": "a refresh", "retry": "another try for those rejected",
             "resync": "everybody told anew", "clear": "clearing the attribute"}
 HELD_HELP = ("Nothing has been sent yet. Approve when this is what happened in Mixpanel; cancel when the cohort's rule "
              "was changed by mistake, for example. Cancelling leaves WebEngage as it is.")
 
+HELD_LOOK_ONLY = "Nothing has been sent yet. A marketer decides here whether it is."
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is told of a run at one moment."""
+
+    run: Run
+    sync: SyncView
+    events: tuple[Event, ...]
+    refusals: tuple[Refusal, ...]
+    past: tuple[Run, ...]
+
 
 def show(run_id: int) -> None:
     """Show a run, live while it is under way."""
-    progress.live(lambda: progress.busy(_run(run_id)), lambda: tell(run_id))
+    progress.live(lambda: _read(run_id), lambda story: (story.run,), tell)
 
 
-def _run(run_id: int) -> Run:
-    with open_service() as service:
-        return service.run(run_id)
-
-
-def tell(run_id: int) -> None:
-    """Tell the story of a run as it is now; reads, and does only what a button says."""
+def _read(run_id: int) -> Story:
     with open_service() as service:
         run = service.run(run_id)
-        sync = service.sync(run.sync_id)
-        events, refusals = service.events(run_id), service.refusals(run_id)
-        past = service.runs(sync.id, RunState.SUCCEEDED, pictures.CHART_RUNS)
+        many = run.rejected + run.invalid > FEW and progress.busy(run)  # sorted by reason when the run is over
+        return Story(run, service.sync(run.sync_id), service.events(run_id), () if many else service.refusals(run_id),
+                     service.runs(run.sync_id, RunState.SUCCEEDED, pictures.CHART_RUNS))
+
+
+def tell(story: Story) -> None:
+    """Tell the story of a run as it is now; reads, and does only what a button says."""
+    run, sync = story.run, story.sync
     _head(run, sync)
     _stand(run)
     _buttons(run)
-    _numbers(run, events)
-    _not_taken(run, refusals)
+    _numbers(run, story.events)
+    _not_taken(run, story.refusals)
     if run.state == RunState.SUCCEEDED and run.purpose != "clear":
         _recipe(sync)
     if run.state.over and may(Grade.MARKETER):
         run_files.downloads(run, sync)
-    pictures.changes(past)
-    _timeline(events)
+    pictures.changes(story.past)
+    _timeline(story.events)
 
 
 def _head(run: Run, sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(escape(sync.cohort_name), anchor=False, width="content")
-        run_badge(run.state)
-        if run.dry:
-            st.badge("Dry run", icon=":material/science:", color="violet")
+        look.badges(look.run_badge(run), *([look.DRY] if run.dry else []))
     st.caption(_times(run))
 
 
@@ -65,8 +77,8 @@ def _times(run: Run) -> str:
     said = [f"Run {run.id}, {PURPOSES.get(run.purpose, run.purpose)}", f"asked for {when(run.queued_at)}"]
     if run.finished_at:
         took = run.finished_at - (run.started_at or run.queued_at)
-        said += [f"ended {when(run.finished_at)}", f"took {short(took)}"]
-    elif run.started_at:
+        said += [f"ended {when(run.finished_at)}", f"took {short(took) if took >= 1 else 'less than a second'}"]
+    elif run.started_at and run.state != RunState.HELD:
         said.append(f"under way for {short(time.time() - run.started_at)}")
     return " · ".join(said)
 
@@ -77,7 +89,9 @@ def _stand(run: Run) -> None:
         st.error(words, icon=":material/error:")
     elif run.state == RunState.HELD:
         st.warning(words, icon=":material/front_hand:")
-        st.caption(HELD_HELP)
+        st.caption(HELD_HELP if may(Grade.MARKETER) else HELD_LOOK_ONLY)
+    elif run.state == RunState.CANCELLED:
+        st.info(words, icon=":material/cancel:")
     elif run.waiting:
         st.info(words, icon=":material/hourglass_top:")
     elif not run.state.over:
@@ -103,9 +117,12 @@ def _button(run: Run, label: str, done: str, action: str, primary: bool = False,
 
 
 def _numbers(run: Run, events: tuple[Event, ...]) -> None:
-    numbers = {"Added": run.entered, "Removed": run.exited, "Updated": run.updated, "Unchanged": run.unchanged,
-               "Delivered": run.delivered, "Rejected": run.rejected, "Anonymous": run.anonymous, "Invalid": run.invalid,
-               "Requests": run.requests, "Waits": sum(event.what.startswith(WAITING) for event in events)}
+    done = run.state == RunState.SUCCEEDED  # until then nobody is said to be added who is only planned
+    plan = ("Added", "Removed", "Updated") if done else ("To add", "To remove", "To update")
+    numbers = dict(zip(plan, (run.entered, run.exited, run.updated), strict=True))
+    numbers |= {"Unchanged": run.unchanged, "Delivered": run.delivered, "Rejected": run.rejected,
+                "Devices only": run.anonymous, "Invalid": run.invalid, "Requests": run.requests,
+                "Waits": sum(event.what.startswith(WAITING) for event in events)}
     with st.container(horizontal=True, key="numbers-run"):
         for label, value in numbers.items():
             number(label, count(value), f"run-{label}")
@@ -140,8 +157,8 @@ def _timeline(events: tuple[Event, ...]) -> None:
     if len(events) > EVENTS:
         st.caption(f"The last {EVENTS} of {len(events):,} lines.")
     for event in events[-EVENTS:]:
-        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-            st.caption(second(event.at), width=130)
+        with st.container(horizontal=True, gap="small", wrap=False):
+            st.caption(second(event.at), width=112)
             st.text(local(event.what), width="stretch")
     if not events:
         st.caption("Nothing yet.")

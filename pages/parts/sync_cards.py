@@ -6,78 +6,73 @@ import time
 
 import streamlit as st
 
-from pages.parts import notices, pictures, progress
+from pages.parts import look, notices, pictures, progress
 from pages.parts.desk import may, open_service
-from pages.parts.look import plain, run_badge, small, sync_badge
+from pages.parts.look import plain, small
 from pages.parts.wishes import ask, go
-from pages.parts.words import escape, every, local, people, result, short, when
+from pages.parts.words import escape, every, local, people, plural, result, short, when
 from sync.access import Grade
 from sync.model import Mode, Run, RunState, SyncState
 from sync.views import SyncView
 
-PER_PAGE = 25
-LABELS = {Mode.ONE_TIME: ("One-time", ":material/looks_one:"), Mode.DYNAMIC: ("Dynamic", ":material/autorenew:")}
-Past = dict[int, tuple[Run, ...]]
+PER_PAGE = 10  # a card has twenty elements, and every look draws them all again
+Cards = tuple[tuple[SyncView, ...], dict[int, tuple[int, ...]]]
 
 
 def show(project_id: int | None, number: int) -> None:
     """Show one page of the syncs, live; ``number`` is how many there are now."""
     pages = -(-number // PER_PAGE)
     page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
-    progress.live(lambda: any(progress.busy(sync.last_run) for sync in _read(project_id, page)[0]),
-                  lambda: cards(*_read(project_id, page)))
+    if pages > 1:
+        st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, number)} of {plural(number, 'sync')}")
+    progress.live(lambda: _read(project_id, page), lambda seen: (sync.last_run for sync in seen[0]), cards)
 
 
-def _read(project_id: int | None, page: int) -> tuple[tuple[SyncView, ...], Past]:
+def _read(project_id: int | None, page: int) -> Cards:
     with open_service() as service:
         syncs = service.syncs(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
-        return syncs, {sync.id: service.runs(sync.id, RunState.SUCCEEDED, pictures.SPARK_RUNS) for sync in syncs}
+        return syncs, {sync.id: service.sizes(sync.id, pictures.SPARK_RUNS)[::-1] for sync in syncs}
 
 
-def cards(syncs: tuple[SyncView, ...], past: Past) -> None:
+def cards(seen: Cards) -> None:
     """Show these syncs with what can be done about them; reads, and does only what a button says."""
+    syncs, sizes = seen
     for sync in syncs:
         with st.container(border=True, key=f"sync-{sync.id}"):
-            _card(sync, past[sync.id])
+            _card(sync, sizes[sync.id])
     if not syncs:
         st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
         if st.button("Go to Cohorts", type="primary"):
             go("cohorts")
 
 
-def _card(sync: SyncView, past: tuple[Run, ...]) -> None:
-    label, icon = LABELS[sync.mode]
+def _card(sync: SyncView, sizes: tuple[int, ...]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        with st.container(width="content"):
-            plain(sync.cohort_name, f"sync-{sync.id}")
-        sync_badge(sync.state)
-        st.badge(label, icon=icon, color="violet")
+        plain(sync.cohort_name, f"sync-{sync.id}", width="content")
+        look.badges(look.sync_badge(sync), look.MODES[sync.mode])
     if sync.reason:
         st.warning(escape(local(sync.reason)), icon=":material/pause_circle:")
     about, last, size = st.columns([3, 3.4, 2])
-    with about, st.container(gap="xsmall"):
-        _about(sync)
-    with last, st.container(gap="xsmall"):
+    with about:
+        small("\n".join(_about(sync)), f"about-{sync.id}")
+    with last:
         _last(sync)
-    with size, st.container(gap="xsmall"):
+    with size:
         during = " before this run" if progress.busy(sync.last_run) else ""
         st.caption(f"{people(sync.size)} in WebEngage{during}")
-        pictures.spark(pictures.sizes(past))
+        pictures.spark(sizes)
     _buttons(sync)
 
 
-def _about(sync: SyncView) -> None:
-    st.caption(_next(sync))
-    if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
-        st.caption(f"Refreshed {every(sync.every)}")
-    small(f"Attribute: {sync.attribute}", f"attribute-{sync.id}")
+def _about(sync: SyncView) -> list[str]:
+    paced = sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED
+    return [_next(sync), *([f"Refreshed {every(sync.every)}"] if paced else []), f"Attribute: {sync.attribute}"]
 
 
 def _next(sync: SyncView) -> str:
     if sync.state == SyncState.ACTIVE and sync.next_run_at:
         left = sync.next_run_at - time.time()
-        return f":material/schedule: Next refresh {when(sync.next_run_at)}, " + (
-            f"in {short(left)}" if left > 0 else "due now")
+        return f"Next refresh {when(sync.next_run_at)}, " + (f"in {short(left)}" if left > 0 else "due now")
     return "No refresh while paused" if sync.state == SyncState.PAUSED else "No further refresh planned"
 
 
@@ -86,14 +81,14 @@ def _last(sync: SyncView) -> None:
     if not run:
         st.caption("Not run yet")
         return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        run_badge(run.state)
-        if run.state == RunState.SUCCEEDED:
-            st.text(result(run), width="content")
-    if run.state != RunState.SUCCEEDED:
-        progress.draw(run)
-    elif run.finished_at:
-        st.caption(f"Last result {when(run.finished_at)}" + (f" · {run.rejected:,} rejected" if run.rejected else ""))
+    badge = look.run_badge(run)
+    if run.state == RunState.SUCCEEDED:
+        look.badges(badge, after=result(run))
+        st.caption(f"Last result {when(run.finished_at or 0.0)}" + (f" · {run.rejected:,} rejected" if run.rejected else ""))
+    else:
+        look.badges(badge, after=when(run.finished_at) if run.finished_at else "")
+        if not sync.reason or sync.reason != run.error:  # the reason of a pause stands above
+            progress.draw(run)
 
 
 def _buttons(sync: SyncView) -> None:
@@ -122,7 +117,8 @@ def _sync_buttons(sync: SyncView, under_way: Run | None) -> None:
 
 
 def _run_buttons(sync: SyncView, run: Run) -> None:
-    label, kind = ("Decide", "primary") if run.state == RunState.HELD else ("See progress", "tertiary")
+    decides = run.state == RunState.HELD and may(Grade.MARKETER)
+    label, kind = ("Decide", "primary") if decides else ("See progress", "tertiary")
     if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=kind):  # type: ignore[arg-type]
         go("runs", run=run.id)
     if run.cancel_wanted or not may(Grade.MARKETER):

@@ -10,7 +10,7 @@ from pages.parts import notices
 from pages.parts.desk import open_service
 from pages.parts.look import plain
 from pages.parts.wishes import drop
-from pages.parts.words import escape, every, people
+from pages.parts.words import every, people, trouble
 from sync.errors import CohortSyncError
 from sync.model import TWO_HOURS, parse_every
 from sync.service import Service
@@ -76,7 +76,7 @@ def _confirmed(label: str, action: Callable[[Service], object]) -> bool:
         with open_service() as service:
             action(service)
     except CohortSyncError as error:
-        problem.error(escape(str(error)))
+        problem.error(trouble(error))
         return False
     _closed()
     return True

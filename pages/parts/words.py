@@ -93,10 +93,21 @@ def when(at: float) -> str:
     return then.strftime("%-d %b %Y, %H:%M")
 
 
+def advice(text: str) -> str:
+    """Shorten what went wrong to what can be done about it; a run's own page has it all."""
+    _, answered, rest = text.partition("”: ")
+    return rest[:1].upper() + rest[1:] if answered else text
+
+
 def local(text: str) -> str:
     """Rewrite the moments of a sentence, which the service writes in UTC, in the viewer's own clock."""
     return UTC_MOMENT.sub(lambda found: when(datetime.strptime(found[0], "%Y-%m-%d %H:%M %Z")
                                              .replace(tzinfo=UTC).timestamp()), text)
+
+
+def trouble(error: object) -> str:
+    """Write what was refused or failed, its moments in the viewer's own clock, ready for Markdown."""
+    return escape(local(str(error)))
 
 
 def second(at: float) -> str:

@@ -119,6 +119,8 @@ class Browsing(Base):
         last = self._store.runs.get(sync.last_run_id) if sync and sync.last_run_id else None
         if last and (last.finished_at is None or last.finished_at > found.read_at):
             found = replace(found, entering=None, leaving=None)
+        if found.entering is not None and found.leaving is not None and sync and not sync.mapping:
+            found = _costing(found, found.entering + found.leaving)  # only the difference is sent
         return replace(found, exported_before=before, queries_left=self._store.meters.left(project_id, self._now()))
 
     @needs(Grade.VIEWER)
@@ -156,10 +158,15 @@ def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> 
     unknown = round(share * sum(1 for one in known.members if one.fate.anonymous))
     identified = max(0, with_profile - unknown - invalid)
     whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
-    batches = -(-identified // BATCH_SIZE)
-    return Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
-                   whole, _sample(known.members, everyone.members), 0, now, batches,
-                   batches * 60.0 / BATCHES_A_MINUTE, 0, properties=everyone.properties)
+    found = Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
+                    whole, _sample(known.members, everyone.members), 0, now, 0, 0.0, 0, properties=everyone.properties)
+    return _costing(found, identified)
+
+
+def _costing(found: Preview, people: int) -> Preview:
+    """Say what it takes to send so many people."""
+    batches = -(-people // BATCH_SIZE)
+    return replace(found, requests=batches, seconds=batches * 60.0 / BATCHES_A_MINUTE)
 
 
 def _sample(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sample, ...]:

@@ -216,6 +216,11 @@ class Wishing(Browsing):
         return self._store.runs.total(sync_id, state.value if state else None, project_id)
 
     @needs(Grade.VIEWER)
+    def sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
+        """How many people WebEngage held after each of a sync's last successful runs, newest first."""
+        return self._store.runs.sizes(sync_id, limit)
+
+    @needs(Grade.VIEWER)
     def run(self, run_id: int) -> Run:
         """One run; Refused when there is none."""
         found = self._store.runs.get(run_id)

@@ -92,7 +92,7 @@ class Batches(Table):
             for one in refused:
                 live = int(one.kind != "invalid")
                 if live:
-                    self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live",
+                    self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1",
                                         (sync_id, one.user_id))
                 self._plain.execute(
                     "insert or replace into refusal (run_id, sync_id, user_id, kind, reason, mark, entry, at, live) "
@@ -103,19 +103,20 @@ class Batches(Table):
     def accepted(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
         """Forget earlier rejections of people WebEngage took now; within one run the last answer is the outcome."""
         if not self._value("select exists (select 1 from refusal where run_id = ?1 and entry is not null "
-                           "union all select 1 from refusal where sync_id = ?2 and live)", (run_id, sync_id)):
+                           "union all select 1 from refusal where sync_id = ?2 and live = 1)", (run_id, sync_id)):
             return
         for user_id in user_ids:
             self._plain.execute("delete from refusal where run_id = ? and user_id = ?", (run_id, user_id))
-            self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live", (sync_id, user_id))
+            self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1",
+                                (sync_id, user_id))
 
     def any_live(self, sync_id: int) -> bool:
         """Whether anyone of this sync stands rejected."""
-        return bool(self._value("select exists (select 1 from refusal where sync_id = ? and live)", (sync_id,)))
+        return bool(self._value("select exists (select 1 from refusal where sync_id = ? and live = 1)", (sync_id,)))
 
     def forgive(self, sync_id: int) -> int:
         """Let everyone rejected be tried again by the next run; tell how many."""
-        return self._do("update refusal set live = 0 where sync_id = ? and live", (sync_id,))
+        return self._do("update refusal set live = 0 where sync_id = ? and live = 1", (sync_id,))
 
     def rejected(self, run_id: int) -> frozenset[Entry]:
         """Whom WebEngage rejected in this run, as positions."""
@@ -131,7 +132,7 @@ class Batches(Table):
 
     def live_count(self) -> int:
         """How many people stand rejected in all syncs."""
-        return int(self._value("select count(*) from refusal where live"))
+        return int(self._value("select count(*) from refusal where live = 1"))
 
     def people(self, run_id: int, sync_id: int) -> Iterator[tuple[str, Kind, str]]:
         """Everyone a run had or has something to tell about: id, kind, and whether it was told."""

@@ -18,6 +18,14 @@ _FLAGS = ("dry", "approved", "cancel_wanted")
 _FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
 
 
+def _wanted(sync_id: int | None, state: str | None, project_id: int | None) -> tuple[str, tuple[object, ...]]:
+    """Say which runs are meant: a condition that is not asked for must not keep an index from being used."""
+    asked = (("sync_id = ?", sync_id), ("state = ?", state),
+             ("+sync_id in (select id from sync where project_id = ?)", project_id))  # +: read newest first, sort nothing
+    given = [(sql, value) for sql, value in asked if value is not None]
+    return " and ".join(sql for sql, _ in given) or "true", tuple(value for _, value in given)
+
+
 def run_of(row: Row) -> Run:
     """Make a Run of a row."""
     values = dict(zip(row.keys(), tuple(row), strict=True))
@@ -153,17 +161,28 @@ class Runs(Table):
     def list(self, sync_id: int | None, state: str | None, limit: int, offset: int,
              project_id: int | None = None) -> tuple[Run, ...]:
         """Runs, newest first."""
-        rows = self._all(f"select {_COLUMNS} from run where (?1 is null or sync_id = ?1) and (?2 is null or state = ?2) "
-                         "and (?5 is null or sync_id in (select id from sync where project_id = ?5)) "
-                         "order by id desc limit ?3 offset ?4", (sync_id, state, limit, offset, project_id))
+        wanted, values = _wanted(sync_id, state, project_id)
+        rows = self._all(f"select {_COLUMNS} from run where {wanted} order by id desc limit ? offset ?",
+                         (*values, limit, offset))
         return tuple(run_of(row) for row in rows)
+
+    def lasts(self, project_id: int | None, license_code: str | None) -> dict[int, Run]:
+        """The last run of every sync that has one, by its id, in one look."""
+        rows = self._all(f"select {_COLUMNS} from run where id in (select last_run from sync "
+                         "where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))",
+                         (project_id, license_code))
+        return {row["id"]: run_of(row) for row in rows}
+
+    def sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
+        """How many people WebEngage held after each of the last successful runs, newest first."""
+        rows = self._all("select unchanged + entered + updated - rejected from run where sync_id = ? and state = 'succeeded' "
+                         "order by id desc limit ?", (sync_id, limit))
+        return tuple(int(row[0]) for row in rows)
 
     def total(self, sync_id: int | None, state: str | None, project_id: int | None = None) -> int:
         """How many runs there are."""
-        return int(self._value("select count(*) from run where (?1 is null or sync_id = ?1) "
-                               "and (?2 is null or state = ?2) "
-                               "and (?3 is null or sync_id in (select id from sync where project_id = ?3))",
-                               (sync_id, state, project_id)))
+        wanted, values = _wanted(sync_id, state, project_id)
+        return int(self._value(f"select count(*) from run where {wanted}", values))
 
     def waiting(self, now: float) -> tuple[int, float | None, int]:
         """How many runs could be worked on, since when the oldest waits, and how many are held."""

@@ -62,7 +62,7 @@ class Snapshot(Table):
             "and entered + updated + unchanged = (select coalesce(sum(length(marks) / 16), 0) from pulled where run_id = run.id) "
             "and not exists (select 1 from batch where run_id = run.id and state <> 'settled') "
             "and not exists (select 1 from refusal where sync_id = run.sync_id and entry is not null "
-            "and (live or run_id = run.id)) from run where id = ?", (run_id,)))
+            "and (live = 1 or run_id = run.id)) from run where id = ?", (run_id,)))
 
     def become(self, sync_id: int, run_id: int) -> None:
         """Let a run's pages be the chunks; those that are chunks already stay where they are."""
@@ -105,7 +105,7 @@ class Snapshot(Table):
         rows = self._plain.execute(
             "select c.page, c.place, g.chunk, g.at from temp.came c "
             "left join temp.gone g using (user_id) left join refusal r "
-            "on r.sync_id = ? and r.user_id = c.user_id and r.live and r.kind in ('enter', 'update') and r.mark = c.mark "
+            "on r.sync_id = ? and r.user_id = c.user_id and r.live = 1 and r.kind in ('enter', 'update') and r.mark = c.mark "
             "where r.user_id is null order by c.page, c.place", (sync_id,))
         return (Entry(Kind.ENTER, row[0], row[1]) if row[2] is None else
                 Entry(Kind.UPDATE, row[0], row[1], row[2], row[3]) for row in rows)
@@ -114,7 +114,7 @@ class Snapshot(Table):
         """Who left; not those whose leaving WebEngage rejected."""
         rows = self._plain.execute(
             "select g.chunk, g.at from temp.gone g left join temp.came c using (user_id) left join refusal r "
-            "on r.sync_id = ? and r.user_id = g.user_id and r.live and r.kind = 'exit' "
+            "on r.sync_id = ? and r.user_id = g.user_id and r.live = 1 and r.kind = 'exit' "
             "where c.user_id is null and r.user_id is null order by g.chunk, g.at", (sync_id,))
         return (Entry(Kind.EXIT, 0, 0, row[0], row[1]) for row in rows)
 

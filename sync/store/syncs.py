@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from sync.errors import Refused
-from sync.model import Mode, Sync, SyncState, next_beat
+from sync.model import Mode, Run, Sync, SyncState, next_beat
 from sync.store.database import Row, Table, immediate
 from sync.store.runs import Runs
 from sync.views import SyncView
@@ -85,10 +85,13 @@ class Syncs(Table):
         rows = self._all(f"select {_COLUMNS}, size from sync where (?1 is null or project_id = ?1) "
                          "and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc",
                          (project_id, license_code, sync_id))
-        return tuple(self._view(row) for row in rows)
+        runs = Runs(self._plain)
+        if sync_id is not None:
+            return tuple(self._view(row, runs.get(row["last_run_id"] or 0)) for row in rows)
+        lasts = runs.lasts(project_id, license_code)
+        return tuple(self._view(row, lasts.get(row["last_run_id"] or 0)) for row in rows)
 
-    def _view(self, row: Row) -> SyncView:
-        last = Runs(self._plain).get(row["last_run_id"]) if row["last_run_id"] else None
+    def _view(self, row: Row, last: Run | None) -> SyncView:
         return SyncView(row["id"], row["project_id"], row["cohort_id"], row["cohort_name"], row["license_code"],
                         row["attribute"], Mode(row["mode"]), SyncState(row["state"]), row["reason"], row["every"],
                         row["next_run_at"], row["size"], last)
