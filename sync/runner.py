@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -77,13 +76,20 @@ class Runner:
         self.clock = clock or Clock(time.time, time.sleep)
         self._policy = policy or Policy()
         self._name = f"{identity()}-{uuid.uuid4().hex[:8]}"
-        self._stop = threading.Event()
+        self._stopping = False
         self._beats = schedule.Scheduler()
         self._flying: dict[Future[None], int] = {}
 
     def stop(self, *_: object) -> None:
-        """Ask to stop: what is in flight is settled, runs go on with the next runner."""
-        self._stop.set()
+        """Ask to stop: what is in flight is settled, runs go on with the next runner.
+
+        A signal may call this at any moment, so it touches no lock: the moment may be one in which the
+        interrupted thread holds it (Python's ``signal`` documentation, "Signals and threads").
+        """
+        self._stopping = True
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
 
     def work(self) -> None:
         """Work until asked to stop."""
@@ -93,10 +99,10 @@ class Runner:
             self._check_file(store)
             self._guarded(self._beat, store)
             logger.info("runner %s works on %s", self._name, self._folder)
-            while not self._stop.is_set():
+            while not self._stopping:
                 self._beats.run_pending()
                 self._guarded(self._fill, store, lanes)
-                self._stop.wait(LOOK_EVERY)
+                time.sleep(LOOK_EVERY)
             lanes.shutdown(wait=True)
             store.history.gone(self._name)
 
@@ -108,17 +114,17 @@ class Runner:
             try:
                 self._until_done(store, lanes, only)
             finally:
-                self._stop.set()  # also after Ctrl-C: what is in flight is settled, and the run let go
+                self.stop()  # also after Ctrl-C: what is in flight is settled, and the run let go
                 lanes.shutdown(wait=True)
                 store.history.gone(self._name)
 
     def _until_done(self, store: Store, lanes: ThreadPoolExecutor, only: int | None) -> None:
-        while not self._stop.is_set():
+        while not self._stopping:
             self._beats.run_pending()
             self._fill(store, lanes, only)
             if not self._flying and not self._worth_waiting(store, only):
                 return
-            wait(self._flying, LOOK_EVERY, FIRST_COMPLETED) if self._flying else self._stop.wait(LOOK_EVERY)
+            wait(self._flying, LOOK_EVERY, FIRST_COMPLETED) if self._flying else time.sleep(LOOK_EVERY)
 
     def _worth_waiting(self, store: Store, only: int | None) -> bool:
         """Whether a run can go on within the minute."""
@@ -162,7 +168,7 @@ class Runner:
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         with Store.open(self._folder) as store:
             try:
-                tools = Tools(self._open_vault, self.clock, self._policy, self._stop.is_set, self._a_minute, self._page_size)
+                tools = Tools(self._open_vault, self.clock, self._policy, self._is_stopping, self._a_minute, self._page_size)
                 Story(store, run, owner, tools).carry()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)

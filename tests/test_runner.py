@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from sync.errors import Refused
 from sync.model import Mode, Run, RunState
 from sync.runner import pace_of
 from sync.service import Service
+from tests.browsing import ROOT, environment
 from tests.conftest import RunnerProcess
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
 
@@ -104,6 +106,23 @@ def test_a_runner_asked_to_stop_leaves_the_run_to_go_on(desk: Desk, runner_proce
     assert (stopped.state, stopped.lease_owner) == (RunState.DELIVERING, None)
     assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0
     assert desk.run(run_id).state is RunState.SUCCEEDED and desk.complete()
+
+
+SIGNALLED = """
+import os, random, signal, sync.runner
+sync.runner.LOOK_EVERY = 0.0  # so that a signal falls into the looking and not into the pause between
+for turn in range(100):
+    runner = sync.runner.Runner(os.environ)
+    signal.signal(signal.SIGALRM, runner.stop)
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.005, 0.02))
+    runner.work()
+"""
+
+
+def test_a_signal_may_come_at_any_moment(data_dir: Path) -> None:
+    """A hundred signals, whatever the runner is doing just then, and a hundred times it stops; a lock would hang it."""
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], cwd=ROOT, env=environment(data_dir), check=False, timeout=100)
+    assert done.returncode == 0
 
 
 def test_two_runners_carry_one_run_once(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
