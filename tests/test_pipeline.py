@@ -114,6 +114,20 @@ def test_someone_listed_twice_with_two_values_stands_once(desk: Desk, sandbox: S
             assert sorted(store.snapshot.people(1)) == [f"fan-{number}" for number in range(5)]
 
 
+def test_someone_listed_in_anothers_place_makes_nobody_leave(desk: Desk, sandbox: Sandbox) -> None:
+    """As many rows as announced, but one person twice: read again before the missing one is told to have left."""
+    sandbox.settings(page_size=3)
+    people = [member(f"fan-{number}") for number in range(5)]
+    desk.members(*people)
+    desk.export()
+    sandbox.fault("displaced", page=1, by=1)
+    run = desk.export()
+    assert (run.state, run.exited, run.unchanged) == (RunState.SUCCEEDED, 0, 5)
+    desk.members(*people[:4])
+    sandbox.fault("displaced", page=1, by=1, times=2)
+    assert desk.export().exited == 2  # said twice, it is believed: one left, one was never listed
+
+
 def full_while_an_answer_is_written(store: Store) -> Iterator[None]:
     """Let the disk be full when this connection writes its first answer, and have room again when it tries once more."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

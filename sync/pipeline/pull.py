@@ -92,6 +92,7 @@ class Pull:
         self._chunks = {} if self._run.purpose == "resync" else {
             members.digest(marks): chunk for chunk, marks in self._store.snapshot.marks(sync.id)}
         self._said_at = 0.0
+        self._anew = False
         self._crowded_since: float | None = None
         self._properties = tuple(name for name, _ in sync.mapping)
 
@@ -147,14 +148,24 @@ class Pull:
         if total is not None and tally.rows < total:
             raise Incomplete(f"it announced {total:,} members and sent {tally.rows:,}")
 
-    def check_distinct(self, distinct: int) -> None:
-        """Refuse more different people than announced; repeated ones are accounted for."""
-        total = self._run.expected
-        if total is not None and distinct > total:
+    def check_people(self, distinct: int, leaving: int) -> None:
+        """Refuse more different people than announced; and once, before anybody is told to have left, fewer.
+
+        Someone listed twice may stand in the place of another, or the total may count both (nobody could
+        confirm either): a second reading that says the same is believed.
+        """
+        total, tally = self._run.expected, self._store.staged.tally(self._run.id)
+        if total is None:
+            return
+        if distinct > total:
             raise Incomplete(f"it announced {total:,} members and sent {distinct:,} different ones")
+        missing = total - distinct - tally.anonymous - tally.invalid
+        if leaving and missing > 0 and not self._anew:
+            raise Incomplete(f"it listed people twice, so {missing:,} others may be missing while {leaving:,} would leave")
 
     def begin_anew(self) -> None:
         """Forget the pull, since it did not add up."""
+        self._anew = True
         self._forget()
 
     def _fetch(self, pool: ThreadPoolExecutor, numbers: Iterator[int]) -> None:

@@ -120,7 +120,8 @@ class Story:
                 self._still_listed(sync, mixpanel)
             try:
                 return self._plan(sync, pull)
-            except Incomplete:
+            except Incomplete as problem:
+                self._tell(f"Reading the cohort again: {problem}.")
                 pull.begin_anew()
         raise CohortSyncError(f"Mixpanel's answer for “{sync.cohort_name}” does not add up; nothing was changed.")
 
@@ -148,9 +149,9 @@ class Story:
                 self._doubt_everyone(sync.id)
             tally = self._store.staged.tally(self._run.id)
             found = differences(self._store, sync.id, self._run.id, max(tally.rows, self._store.snapshot.size(sync.id)))
-            if pull is not None:
-                pull.check_distinct(found.distinct)
             counts = write_plan(self._store, sync, self._run, found)
+            if pull is not None:
+                pull.check_people(found.distinct, counts.exited)
             size = self._store.snapshot.size(sync.id)
             self._holder.write(planned=1, state="delivering", entered=counts.entered, updated=counts.updated,
                                exited=counts.exited, unchanged=found.same)

@@ -31,6 +31,7 @@ FAULTS: tuple[Callable[[random.Random], Drawn], ...] = (
     lambda r: ("empty_page", {"page": r.choice([0, 1, 2])}),
     lambda r: ("short_page", {"page": r.choice([0, 1, 2])}),
     lambda r: ("duplicate_ids", {"by": r.choice([1, 30]), "page": 1}),
+    lambda r: ("displaced", {"by": r.choice([1, 30]), "page": r.choice([1, 2])}),
     lambda r: ("wrong_total", {"by": r.choice([-40, 40]), "page": 0}),
     lambda r: ("integer_ids", {"page": r.choice([0, 1]), "times": 3}),
     lambda r: ("status", {"code": r.choice([401, 403, 404]), "api": r.choice(["mixpanel", "webengage"])}),

@@ -8,8 +8,9 @@ from typing import Any
 
 MIXPANEL = "mixpanel"
 WEBENGAGE = "webengage"
-PAGE_KINDS = frozenset({"expired_session", "empty_page", "short_page", "duplicate_ids", "wrong_total", "integer_ids"})
-LATER_PAGE_KINDS = frozenset({"expired_session", "duplicate_ids"})
+PAGE_KINDS = frozenset({"expired_session", "empty_page", "short_page", "duplicate_ids", "displaced", "wrong_total",
+                        "integer_ids"})
+LATER_PAGE_KINDS = frozenset({"expired_session", "duplicate_ids", "displaced"})
 WIRE_KINDS = frozenset({"status", "slow", "stall", "reset", "vanish", "html", "garbled", "truncated", "says_error"})
 POISON = "poison"
 KINDS = PAGE_KINDS | WIRE_KINDS | {POISON}
@@ -42,7 +43,7 @@ class Fault:
     seconds: float = 30.0
     """How long the silence, for stall."""
     by: int = 7
-    """How far off, for wrong_total; how many, for duplicate_ids."""
+    """How far off, for wrong_total; how many, for duplicate_ids and displaced."""
     user_ids: tuple[str, ...] = ()
     """Who is rejected, for poison."""
 

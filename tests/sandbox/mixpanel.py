@@ -165,6 +165,8 @@ def _spoiled(chunk: list[bytes], before: list[bytes], fault: Fault | None) -> li
         return chunk[: len(chunk) // 2]
     if fault.kind == "duplicate_ids":
         return [_revalued(m, fault.body) for m in before[-fault.by :]] + chunk
+    if fault.kind == "displaced":
+        return before[-fault.by :] + chunk[fault.by :]
     return [with_integer_id(m) for m in chunk] if fault.kind == "integer_ids" else chunk
 
 
