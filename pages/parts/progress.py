@@ -28,13 +28,20 @@ def live(read: Callable[[], Seen], runs: Callable[[Seen], Iterable[Run | None]],
     reruns the whole page, which would close open dialogs.
     """
 
-    @st.fragment(run_every=SLOW)
-    def look() -> None:
-        read_now = [read()]  # drawn at once; the looks after that read for themselves
-        every = look_every(runs(read_now[0]), time.time())
-        st.fragment(run_every=every)(lambda: draw(read_now.pop() if read_now else read()))()
+    slowly(lambda: follow(read(), runs, read, draw))
 
-    look()
+
+def slowly(draw: Callable[[], None]) -> None:
+    """Draw, and again every five seconds: what stands around things that are followed one by one."""
+    st.fragment(run_every=SLOW)(draw)()
+
+
+def follow(seen: Seen, runs: Callable[[Seen], Iterable[Run | None]], read: Callable[[], Seen],
+           draw: Callable[[Seen], None]) -> None:
+    """Draw one thing that was just read, and again as often as its runs move, and nothing around it."""
+    once = [seen]  # drawn at once; the looks after that read for themselves
+    every = look_every(runs(seen), time.time())
+    st.fragment(run_every=every)(lambda: draw(once.pop() if once else read()))()
 
 
 def look_every(runs: Iterable[Run | None], now: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from pages.parts import frame, progress
@@ -26,8 +28,7 @@ def show() -> None:
         sync_id, state = _filters(service.syncs(project_id))
         total = service.count_runs(sync_id, state, project_id)
     offset = _offset(total)
-    progress.live(lambda: _read(sync_id, state, offset, project_id), lambda seen: seen[0],
-                  lambda seen: rows(*seen, filtered=bool(sync_id or state)))
+    progress.slowly(lambda: rows(*_read(sync_id, state, offset, project_id), filtered=bool(sync_id or state)))
 
 
 def _offset(total: int) -> int:
@@ -65,17 +66,27 @@ def _read(sync_id: int | None, state: RunState | None, offset: int,
         return service.runs(sync_id, state, PER_PAGE, offset, project_id), names
 
 
+def _read_one(run_id: int) -> Run:
+    with open_service() as service:
+        return service.run(run_id)
+
+
 def rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
-    """Show one page of the history; reads only."""
+    """Show one page of the history, each run followed while it moves; reads only."""
     for run in runs:
-        with st.container(border=True, key=f"run-{run.id}"):
-            _row(run, names.get(run.sync_id, f"Sync {run.sync_id}"))
+        name = names.get(run.sync_id, f"Sync {run.sync_id}")
+        progress.follow(run, lambda one: (one,), partial(_read_one, run.id), partial(_row, name))
     if not runs:
         st.info("No run matches these filters." if filtered else
                 "No run yet. Every export and every refresh is listed here.")
 
 
-def _row(run: Run, name: str) -> None:
+def _row(name: str, run: Run) -> None:
+    with st.container(border=True, key=f"run-{run.id}"):
+        _cells(name, run)
+
+
+def _cells(name: str, run: Run) -> None:
     about, state, result, action = st.columns([3.4, 2.4, 3.8, 1], vertical_alignment="center", gap="xsmall")
     with about:
         plain(name, f"run-{run.id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import streamlit as st
 
@@ -16,7 +17,7 @@ from sync.model import Mode, Run, RunState, SyncState
 from sync.views import SyncView
 
 PER_PAGE = 10  # a card has twenty elements, and every look draws them all again
-Cards = tuple[tuple[SyncView, ...], dict[int, tuple[int, ...]]]
+Card = tuple[SyncView, tuple[int, ...]]
 
 
 def show(project_id: int | None, number: int) -> None:
@@ -25,44 +26,53 @@ def show(project_id: int | None, number: int) -> None:
     page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
     if pages > 1:
         st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, number)} of {plural(number, 'sync')}")
-    progress.live(lambda: _read(project_id, page), lambda seen: (sync.last_run for sync in seen[0]), cards)
+    progress.slowly(lambda: cards(_read(project_id, page)))
 
 
-def _read(project_id: int | None, page: int) -> Cards:
+def _read(project_id: int | None, page: int) -> tuple[Card, ...]:
     with open_service() as service:
         syncs = service.syncs(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
-        return syncs, {sync.id: service.sizes(sync.id, pictures.SPARK_RUNS)[::-1] for sync in syncs}
+        return tuple((sync, service.sizes(sync.id, pictures.SPARK_RUNS)[::-1]) for sync in syncs)
 
 
-def cards(seen: Cards) -> None:
-    """Show these syncs with what can be done about them; reads, and does only what a button says."""
-    syncs, sizes = seen
-    for sync in syncs:
-        with st.container(border=True, key=f"sync-{sync.id}"):
-            _card(sync, sizes[sync.id])
-    if not syncs:
+def _read_one(sync_id: int) -> Card:
+    with open_service() as service:
+        return service.sync(sync_id), service.sizes(sync_id, pictures.SPARK_RUNS)[::-1]
+
+
+def cards(seen: tuple[Card, ...]) -> None:
+    """Show these syncs with what can be done about them, each followed while its run moves."""
+    for one in seen:
+        progress.follow(one, lambda card: (card[0].last_run,), partial(_read_one, one[0].id), _card)
+    if not seen:
         st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
         if st.button("Go to Cohorts", type="primary"):
             go("cohorts")
 
 
-def _card(sync: SyncView, sizes: tuple[int, ...]) -> None:
+def _card(card: Card) -> None:
+    """Show one sync; reads, and does only what a button says."""
+    sync, sizes = card
+    with st.container(border=True, key=f"sync-{sync.id}"):
+        _head(sync)
+        about, last, size = st.columns([3, 3.4, 2])
+        with about:
+            small("\n".join(_about(sync)), f"about-{sync.id}")
+        with last:
+            _last(sync)
+        with size:
+            during = " before this run" if progress.busy(sync.last_run) else ""
+            st.caption(f"{people(sync.size)} in WebEngage{during}")
+            pictures.spark(sizes)
+        _buttons(sync)
+
+
+def _head(sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         plain(sync.cohort_name, f"sync-{sync.id}", width="content")
         look.badges(look.sync_badge(sync), look.MODES[sync.mode])
     if sync.reason:
         st.warning(escape(local(sync.reason)), icon=":material/pause_circle:")
-    about, last, size = st.columns([3, 3.4, 2])
-    with about:
-        small("\n".join(_about(sync)), f"about-{sync.id}")
-    with last:
-        _last(sync)
-    with size:
-        during = " before this run" if progress.busy(sync.last_run) else ""
-        st.caption(f"{people(sync.size)} in WebEngage{during}")
-        pictures.spark(sizes)
-    _buttons(sync)
-
 
 def _about(sync: SyncView) -> list[str]:
     paced = sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED
