@@ -43,8 +43,10 @@ def digest(blob: bytes) -> bytes:
 
 
 def pack_values(values: Iterable[bytes]) -> bytes:
-    """Compress a page's values, each a JSON array."""
-    return zstandard.compress(b"[" + b",".join(values) + b"]", _LEVEL)
+    """Compress a page's values, each a JSON array; ValueError when they could not be read back."""
+    packed = b"[" + b",".join(values) + b"]"
+    orjson.loads(packed)
+    return zstandard.compress(packed, _LEVEL)
 
 
 def unpack_values(blob: bytes) -> list[list[object]]:

@@ -74,15 +74,6 @@ def test_a_run_asks_for_profiles_explicitly_and_for_nothing_else(asker: Mixpanel
     assert later == first | {"page": "3", "session_id": "s"}
 
 
-def test_a_value_nobody_could_read_later_makes_the_page_garbled(asker: Mixpanel, sandbox: Sandbox) -> None:
-    """The fast reader skips over values, so a number out of range is looked for before the page is kept."""
-    cohort = sandbox.add_cohort("Fans", [member("a")])
-    body = '{"status": "ok", "page": 0, "total": 1, "results": [{"$distinct_id": "a", "$properties": {"score": 1e999}}]}'
-    sandbox.fault("status", code=200, body=body, api="mixpanel")
-    with pytest.raises(Wait, match="garbled"):
-        asker.columns(cohort, 0, None, ("score",))
-
-
 def test_larger_pages_are_asked_for_and_the_reply_decides(sandbox: Sandbox) -> None:
     """The setting travels with the query; the size believed is the one that came back."""
     cohort = sandbox.add_cohort("Fans", [member(f"p{number}") for number in range(12)])

@@ -128,6 +128,16 @@ def test_someone_listed_in_anothers_place_makes_nobody_leave(desk: Desk, sandbox
     assert desk.export().exited == 2  # said twice, it is believed: one left, one was never listed
 
 
+def test_a_value_nobody_could_read_later_makes_its_page_garbled(desk: Desk, sandbox: Sandbox) -> None:
+    """The quick reading skips over values; a number out of range is found before the page is kept, and asked for again."""
+    desk.members(on_plan("fan-1", "gold"))
+    body = '{"status": "ok", "page": 0, "total": 1, "results": [{"$distinct_id": "fan-1", "$properties": {"plan": 1e999}}]}'
+    sandbox.fault("status", api="mixpanel", path="/engage", code=200, body=body)
+    assert desk.export(MAPPED).state is RunState.SUCCEEDED
+    profile = sandbox.profile("fan-1")
+    assert profile is not None and profile["attributes"]["Plan"] == "gold"
+
+
 def full_while_an_answer_is_written(store: Store) -> Iterator[None]:
     """Let the disk be full when this connection writes its first answer, and have room again when it tries once more."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import chain, count, islice, repeat
 
 from sync import members
 from sync.members import Entry
@@ -122,7 +122,7 @@ def unchanged(store: Store, sync_id: int, found: Differences) -> Iterator[list[s
     for chunk in store.snapshot.chunks(sync_id):
         flags = found.snapshot.get(chunk, bytearray())
         ids = members.unpack_ids(store.snapshot.chunk(sync_id, chunk)[1])
-        yield [user_id for place, user_id in enumerate(ids) if place >= len(flags) or not flags[place]]
+        yield [user_id for user_id, gone in zip(ids, chain(flags, repeat(0)), strict=False) if not gone] if flags else ids
 
 
 def _places(flags: bytearray) -> Iterator[int]:
@@ -139,8 +139,8 @@ def changes(store: Store, sync: Sync, run: Run, found: Differences) -> Iterator[
         yield from (Entry(Kind.ENTER, page, place) for page in sorted(found.staged) for place in _places(found.staged[page]))
         return
     store.snapshot.compare(came(store, run.id, found), gone(store, sync.id, found))
-    if sync.mapping and found.same:
-        store.snapshot.spare(unchanged(store, sync.id, found))
+    if sync.mapping and found.same and (found.staged or found.snapshot):
+        store.snapshot.spare(lambda: unchanged(store, sync.id, found))
     yield from store.snapshot.arrivals(sync.id)
     yield from store.snapshot.departures(sync.id)
     store.snapshot.compared()

@@ -264,7 +264,11 @@ class Pull:
     def _read(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
         page = self._mixpanel.columns(self._sync.cohort_id, number, session_id, self._properties)
-        return pack_page(page, self._salt, self._holder.seal, self._chunks)
+        try:
+            return pack_page(page, self._salt, self._holder.seal, self._chunks)
+        except ValueError:  # the quick reading of a page skips over values, so here is where one is found to be none
+            raise Wait(f"Mixpanel was asked for page {number} of cohort {self._sync.cohort_id} and sent a value that is "
+                       "garbled.") from None
 
     def _pause(self, asked: Asked, problem: Wait) -> float:
         now = self._holder.now()

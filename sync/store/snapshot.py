@@ -6,12 +6,13 @@ the all-zero mark, which equals no real one.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sync.members import Entry, unpack_ids
 from sync.model import Kind
 from sync.store.database import Table, immediate
+
+AT_ONCE = 50_000  # people who differ, looked for among the others at a time: some 6 MB
 
 
 class Snapshot(Table):
@@ -94,11 +95,20 @@ class Snapshot(Table):
         self._plain.executemany("insert into temp.gone values (?, ?, ?) on conflict do nothing", gone)
         self._plain.executemany("insert into temp.came values (?, ?, ?, ?) on conflict do nothing", came)
 
-    def spare(self, unchanged: Iterable[list[str]]) -> None:
+    def spare(self, unchanged: Callable[[], Iterable[list[str]]]) -> None:
         """Take out whoever also stands unchanged: listed twice with different values, they are one person and told once."""
-        for ids in map(json.dumps, unchanged):
-            self._plain.execute("delete from temp.came where user_id in (select value from json_each(?))", (ids,))
-            self._plain.execute("delete from temp.gone where user_id in (select value from json_each(?))", (ids,))
+        last = ""
+        while ids := self._compared_after(last):
+            wanted, last = set(ids), ids[-1]
+            for people in unchanged():
+                both = [(user_id,) for user_id in wanted.intersection(people)]
+                self._plain.executemany("delete from temp.came where user_id = ?", both)
+                self._plain.executemany("delete from temp.gone where user_id = ?", both)
+
+    def _compared_after(self, last: str) -> list[str]:
+        return [row[0] for row in self._all(
+            "select user_id from temp.came where user_id > ?1 union select user_id from temp.gone where user_id > ?1 "
+            "order by user_id limit ?2", (last, AT_ONCE))]
 
     def arrivals(self, sync_id: int) -> Iterator[Entry]:
         """Who enters or changed, page by page; not those WebEngage rejected with the very same content."""
