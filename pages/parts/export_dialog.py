@@ -18,13 +18,10 @@ from sync.views import CohortView, Preview, ProjectView, Proposal, Started
 
 MODES = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic (every two hours)"}
 MEANING = {Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
-           Mode.DYNAMIC: "Keeps WebEngage in step: every two hours, people who came are added and people who left "
-                         "are taken out."}
-NEW_PROFILES = ("A user id WebEngage does not know yet becomes a **new profile** there. Ids are compared exactly, "
-                "capitals and spaces included.")
-PERMANENT = ("Everybody exported gets this attribute as true. Its name is **permanent**: WebEngage cannot rename an "
-             "attribute after the first export.")
-DRY = "Dry run works out who would be told what, and waits for your yes before anything is sent."
+           Mode.DYNAMIC: "Again and again: people who came are added, people who left are taken out."}
+NEW_PROFILES = "A user id WebEngage does not know becomes a **new profile** there; ids are compared letter by letter."
+PERMANENT = "Everybody exported gets it as true. The name is **permanent** after the first export."
+DRY = "Works out who would be told what, and waits for your yes before anything is sent."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +60,9 @@ def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: 
     blocked = bool(problem or wrong) or not proposal.license_code
     if not proposal.license_code:
         st.warning("Connect WebEngage on the Integrations page first.")
-    st.caption(DRY)
     with st.container(horizontal=True, horizontal_alignment="right"):
         cancel = st.button("Cancel", key="export-cancel")
-        dry = st.button("Dry run", key="export-dry", disabled=blocked)
+        dry = st.button("Dry run", key="export-dry", disabled=blocked, help=DRY)
         start = st.button("Start Sync", key="export-start", type="primary", disabled=blocked)
     if cancel:
         _closed()
