@@ -25,8 +25,9 @@ bench: $(READY)  ## the benchmarks
 	@exec $(BIN)/python -m tests.bench $(ARGS)
 
 lint: $(READY)  ## style, types and security
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict sync
+	$(BIN)/mypy --strict --explicit-package-bases sync app.py pages
 	$(BIN)/bandit -q -r -c pyproject.toml sync $(wildcard app.py pages)
 
 audit: $(READY)  ## known vulnerabilities of what is installed; fails too when the advisories cannot be reached

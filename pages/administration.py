@@ -41,8 +41,14 @@ def _audit() -> None:
     with open_service() as service:
         lines = service.audit(SHOWN)
     st.dataframe(pd.DataFrame([cells(line) for line in lines], columns=list(HEADER)), hide_index=True)
-    st.download_button("CSV of the whole audit", _csv, file_name="audit.csv", mime="text/csv", on_click="ignore",
-                       icon=":material/download:")
+    st.download_button(
+        "CSV of the whole audit",
+        _csv,
+        file_name="audit.csv",
+        mime="text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+    )
 
 
 def _retention() -> None:
@@ -50,8 +56,10 @@ def _retention() -> None:
     with open_service() as service:
         refusals, detail = service.keep_days()
     with st.form("retention", border=False):
-        wanted = (st.number_input("Rejected and invalid people, days", 1, 3650, round(refusals)),
-                  st.number_input("What each run told whom, days", 1, 3650, round(detail)))
+        wanted = (
+            st.number_input("Rejected and invalid people, days", 1, 3650, round(refusals)),
+            st.number_input("What each run told whom, days", 1, 3650, round(detail)),
+        )
         if st.form_submit_button("Save"):
             with open_service() as service:
                 service.keep_days(float(wanted[0]), float(wanted[1]))
@@ -60,14 +68,18 @@ def _retention() -> None:
 
 def _forget() -> None:
     st.header("Forget a person")
-    st.caption("Removes a user id from everything stored here. WebEngage and Mixpanel are asked elsewhere; while Mixpanel "
-               "lists the person in a cohort, they come back with its next export.")
+    st.caption(
+        "Removes a user id from everything stored here. WebEngage and Mixpanel are asked elsewhere; while Mixpanel "
+        "lists the person in a cohort, they come back with its next export."
+    )
     with st.form("forget", border=False, clear_on_submit=True):
         user_id = st.text_input("User ID, exactly as exported")
         if st.form_submit_button("Forget") and user_id:
             with open_service() as service:
                 found = service.forget(user_id)
-            rest = f" {plural(found.runs_under_way, 'run')} under way may still name them." if found.runs_under_way else ""
+            rest = (
+                f" {plural(found.runs_under_way, 'run')} under way may still name them." if found.runs_under_way else ""
+            )
             st.success(f"Removed in {plural(found.places, 'place')}.{rest}")
 
 

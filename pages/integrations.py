@@ -15,11 +15,15 @@ from sync.views import AccountView, ProjectView
 def lead(project: ProjectView | None, accounts: tuple[AccountView, ...]) -> None:
     """Say what to do next until both sides are connected, then where to go."""
     if not project:
-        st.info("**Step 1 of 2.** Connect your Mixpanel project, so that its cohorts can be listed here.",
-                icon=":material/looks_one:")
+        st.info(
+            "**Step 1 of 2.** Connect your Mixpanel project, so that its cohorts can be listed here.",
+            icon=":material/looks_one:",
+        )
     elif not accounts:
-        st.info("**Step 2 of 2.** Connect your WebEngage account, so that cohorts have somewhere to go.",
-                icon=":material/looks_two:")
+        st.info(
+            "**Step 2 of 2.** Connect your WebEngage account, so that cohorts have somewhere to go.",
+            icon=":material/looks_two:",
+        )
     elif st.button("Go to Cohorts", type="primary", icon=":material/arrow_forward:"):
         go("cohorts")
 

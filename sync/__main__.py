@@ -65,7 +65,9 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
     secret = _secret("MIXPANEL_SECRET", "Service account secret")
     with Service.open() as service:
         view = service.connect_mixpanel(project_id, username, secret, region)
-    say(as_json, view, [f"Connected: Mixpanel project {view.name} ({view.id}), role {view.role.value}.", view.role_note])
+    say(
+        as_json, view, [f"Connected: Mixpanel project {view.name} ({view.id}), role {view.role.value}.", view.role_note]
+    )
 
 
 @connect.command("webengage")
@@ -89,7 +91,11 @@ def cohorts(project: int | None, as_json: bool) -> None:
         listed = service.cohorts(project)
     if listed.problem:
         click.echo(f"Shown as last read: {listed.problem}", err=True)
-    say(as_json, listed.cohorts, (f"{one.id}\t{'?' if one.count is None else one.count}\t{one.name}" for one in listed.cohorts))
+    say(
+        as_json,
+        listed.cohorts,
+        (f"{one.id}\t{'?' if one.count is None else one.count}\t{one.name}" for one in listed.cohorts),
+    )
 
 
 @cli.command()
@@ -102,9 +108,15 @@ def preview(cohort_id: int, fresh: bool, project: int | None, as_json: bool) -> 
     with Service.open() as service:
         found = service.preview(project, cohort_id, fresh)
     about = "" if found.exact else "about "
-    say(as_json, found, [f"{found.cohort_name}: {found.total} members, {about}{found.identified} identified (will go), "
-                          f"{found.anonymous} anonymous (will not), {found.invalid} invalid.",
-                          f"{found.requests} requests, about {found.seconds:.0f} seconds at WebEngage's limit."])
+    say(
+        as_json,
+        found,
+        [
+            f"{found.cohort_name}: {found.total} members, {about}{found.identified} identified (will go), "
+            f"{found.anonymous} anonymous (will not), {found.invalid} invalid.",
+            f"{found.requests} requests, about {found.seconds:.0f} seconds at WebEngage's limit.",
+        ],
+    )
 
 
 def _every(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -126,14 +138,29 @@ def _mapping(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> t
 @click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
 @click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
 @click.option("--every", callback=_every, help="How often a dynamic export is refreshed, such as 2h.")
-@click.option("--map", "mapping", multiple=True, metavar="PROPERTY[=ATTRIBUTE]", callback=_mapping,
-              help="Export a profile property too, such as '$email' or 'plan=Plan'; may be given several times.")
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="PROPERTY[=ATTRIBUTE]",
+    callback=_mapping,
+    help="Export a profile property too, such as '$email' or 'plan=Plan'; may be given several times.",
+)
 @click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
 @click.option("--wait", is_flag=True, help="Wait until the run ended; carry it here when no runner is alive.")
 @project_option
 @json_option
-def export(cohort_id: int, mode: str, attribute: str | None, every: float | None, mapping: tuple[tuple[str, str], ...] | None,
-           dry_run: bool, wait: bool, project: int | None, as_json: bool) -> None:
+def export(
+    cohort_id: int,
+    mode: str,
+    attribute: str | None,
+    every: float | None,
+    mapping: tuple[tuple[str, str], ...] | None,
+    dry_run: bool,
+    wait: bool,
+    project: int | None,
+    as_json: bool,
+) -> None:
     """Export a cohort to WebEngage."""
     with Service.open() as service:
         started = service.export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
@@ -149,7 +176,9 @@ def _wait(service: Service, run_id: int) -> Run:
     try:
         return _ended(service, run_id)
     except KeyboardInterrupt:
-        raise CohortSyncError(f"Stopped waiting; run {run_id} goes on with the next runner, unless it is cancelled.") from None
+        raise CohortSyncError(
+            f"Stopped waiting; run {run_id} goes on with the next runner, unless it is cancelled."
+        ) from None
 
 
 def _ended(service: Service, run_id: int) -> Run:
@@ -180,9 +209,14 @@ def syncs(project: int | None, as_json: bool) -> None:
     """List the syncs."""
     with Service.open() as service:
         found = service.syncs(project)
-    say(as_json, [_sync_json(one) for one in found],
-         ("\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, one.reason or ""))
-          for one in found))
+    say(
+        as_json,
+        [_sync_json(one) for one in found],
+        (
+            "\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, one.reason or ""))
+            for one in found
+        ),
+    )
 
 
 @cli.command()
@@ -211,12 +245,20 @@ def run(run_id: int, as_json: bool) -> None:
         found, story = service.run(run_id), service.events(run_id)
         refused = service.refusals(run_id)
     answer = _run_json(found) | {"events": [asdict(one) for one in story], "refusals": [asdict(one) for one in refused]}
-    say(as_json, answer, [_run_line(found), *(one.what for one in story),
-                           *(f"{one.user_id}: {one.outcome}, {one.reason}" for one in refused)])
+    say(
+        as_json,
+        answer,
+        [
+            _run_line(found),
+            *(one.what for one in story),
+            *(f"{one.user_id}: {one.outcome}, {one.reason}" for one in refused),
+        ],
+    )
 
 
 def _wish(name: str, about: str, act: Callable[[Service, int], object], argument: str) -> None:
     """Add a command that passes one number on to the service."""
+
     def command(number: int, as_json: bool) -> None:
         with Service.open() as service:
             act(service, number)
@@ -266,17 +308,31 @@ def status(as_json: bool) -> None:
     """Say whether everything works; exit 1 when something needs a person."""
     with Service.open() as service:
         health = service.health()
-    answer = {"runner": {"alive": health.alive, "last_seen": health.runner_seen, "runners": health.runners},
-              "due": {"runs": health.due, "oldest": health.oldest_due}, "held": health.held,
-              "paused": [_sync_json(one) for one in health.paused], "failed": [_sync_json(one) for one in health.failed],
-              "rejected": health.rejected,
-              "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
-              "disk_free": health.disk_free, "needs_person": health.needs_person}
+    answer = {
+        "runner": {"alive": health.alive, "last_seen": health.runner_seen, "runners": health.runners},
+        "due": {"runs": health.due, "oldest": health.oldest_due},
+        "held": health.held,
+        "paused": [_sync_json(one) for one in health.paused],
+        "failed": [_sync_json(one) for one in health.failed],
+        "rejected": health.rejected,
+        "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
+        "disk_free": health.disk_free,
+        "needs_person": health.needs_person,
+    }
     seen = "is not running" if not health.alive else f"was last seen {health.now - (health.runner_seen or 0):.0f} s ago"
-    say(as_json, answer, [f"The runner {seen}.", f"{health.due} due, {health.held} held, {len(health.paused)} paused, "
-                          f"{len(health.failed)} failed, {health.rejected} people rejected."])
+    say(
+        as_json,
+        answer,
+        [
+            f"The runner {seen}.",
+            f"{health.due} due, {health.held} held, {len(health.paused)} paused, "
+            f"{len(health.failed)} failed, {health.rejected} people rejected.",
+        ],
+    )
     if health.needs_person:
-        raise CohortSyncError("Something needs a person: look at held runs, paused or failed syncs, the runner and the disk.")
+        raise CohortSyncError(
+            "Something needs a person: look at held runs, paused or failed syncs, the runner and the disk."
+        )
 
 
 for command in COMMANDS:

@@ -24,7 +24,11 @@ class Grade(IntEnum):
     ADMIN = 3
 
 
-LISTS = {Grade.ADMIN: "COHORT_SYNC_ADMINS", Grade.MARKETER: "COHORT_SYNC_MARKETERS", Grade.VIEWER: "COHORT_SYNC_VIEWERS"}
+LISTS = {
+    Grade.ADMIN: "COHORT_SYNC_ADMINS",
+    Grade.MARKETER: "COHORT_SYNC_MARKETERS",
+    Grade.VIEWER: "COHORT_SYNC_VIEWERS",
+}
 
 
 class Forbidden(Refused):
@@ -58,8 +62,14 @@ def person_of(claims: Mapping[str, object], env: Mapping[str, str]) -> Person:
     (``groups=marketing``). An address the provider calls unverified counts for nothing.
     """
     address = _address(claims)
-    grade = next((grade for grade, name in LISTS.items()
-                  if any(_matches(entry.strip(), address, claims) for entry in env.get(name, "").split(","))), Grade.NOBODY)
+    grade = next(
+        (
+            grade
+            for grade, name in LISTS.items()
+            if any(_matches(entry.strip(), address, claims) for entry in env.get(name, "").split(","))
+        ),
+        Grade.NOBODY,
+    )
     return Person(address or str(claims.get("sub") or "unknown"), grade)
 
 
@@ -74,7 +84,9 @@ def _matches(entry: str, address: str, claims: Mapping[str, object]) -> bool:
         return False
     if "=" in entry:
         name, _, wanted = entry.partition("=")
-        given = address if name.strip() == "email" else claims.get(name.strip(), ())  # an address only when it is verified
+        given = (
+            address if name.strip() == "email" else claims.get(name.strip(), ())
+        )  # an address only when it is verified
         return wanted.strip() in [str(one) for one in (given if isinstance(given, list | tuple) else [given])]
     if entry.startswith("@"):
         return address.rpartition("@")[2] == entry[1:].lower() and bool(address)
@@ -90,7 +102,9 @@ class Asked(Protocol):
 Holder = TypeVar("Holder", bound=Asked)
 
 
-def needs(grade: Grade) -> Callable[[Callable[Concatenate[Holder, P], Answer]], Callable[Concatenate[Holder, P], Answer]]:
+def needs(
+    grade: Grade,
+) -> Callable[[Callable[Concatenate[Holder, P], Answer]], Callable[Concatenate[Holder, P], Answer]]:
     """Let a method of the service be called only by people of at least this grade."""
 
     def guarding(method: Callable[Concatenate[Holder, P], Answer]) -> Callable[Concatenate[Holder, P], Answer]:
@@ -109,7 +123,10 @@ def _require(person: Person, grade: Grade) -> None:
     if person.grade >= grade:
         return
     if person.grade is Grade.NOBODY:
-        raise Forbidden(f"{person.name} is signed in, but nobody gave this address access to Cohort Sync; ask its admin.")
+        raise Forbidden(
+            f"{person.name} is signed in, but nobody gave this address access to Cohort Sync; ask its admin."
+        )
     wanted = "an admin" if grade is Grade.ADMIN else f"a {grade.name.lower()}"
-    raise Forbidden(f"{person.name} is a {person.grade.name.lower()} here, and this needs {wanted}; "
-                    "ask an admin of Cohort Sync.")
+    raise Forbidden(
+        f"{person.name} is a {person.grade.name.lower()} here, and this needs {wanted}; ask an admin of Cohort Sync."
+    )

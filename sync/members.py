@@ -99,7 +99,9 @@ _CODES = {kind: code for code, kind in enumerate(Kind)}
 
 def pack_entries(entries: Iterable[Entry]) -> bytes:
     """Pack the changes of one request as positions, a few bytes each."""
-    return zstandard.compress(b"".join(_ENTRY.pack(_CODES[e.kind], e.page, e.place, e.chunk, e.at) for e in entries), _LEVEL)
+    return zstandard.compress(
+        b"".join(_ENTRY.pack(_CODES[e.kind], e.page, e.place, e.chunk, e.at) for e in entries), _LEVEL
+    )
 
 
 def unpack_entries(blob: bytes) -> list[Entry]:

@@ -54,8 +54,9 @@ class Reply:
 class Rest:
     """A host and how to be recognised there; usable from several threads at once."""
 
-    def __init__(self, base: str, headers: Mapping[str, str] | None = None,
-                 auth: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self, base: str, headers: Mapping[str, str] | None = None, auth: tuple[bytes, bytes] | None = None
+    ) -> None:
         """Speak to ``base``; netrc and cookies are ignored, the environment's proxy is used but for loopback."""
         self._base, self._auth, self._headers = base, auth, {"User-Agent": AGENT, **(headers or {})}
         # The adapter below requests' session: no netrc, no cookies, no redirects, and half the work a call.
@@ -67,13 +68,27 @@ class Rest:
     def _prepare(self, method: str, path: str, params: tuple[tuple[str, str], ...]) -> requests.PreparedRequest:
         """What stays the same from call to call, prepared once."""
         request = requests.PreparedRequest()
-        request.prepare(method, self._base + path, headers=self._headers, params=dict(params), auth=self._auth,
-                        hooks=default_hooks())
+        request.prepare(
+            method,
+            self._base + path,
+            headers=self._headers,
+            params=dict(params),
+            auth=self._auth,
+            hooks=default_hooks(),
+        )
         return request
 
-    def call(self, method: str, path: str, *, timeout: float, params: Mapping[str, str] | None = None,
-             form: Mapping[str, str] | None = None, json_bytes: bytes | None = None,
-             headers: Mapping[str, str] | None = None) -> Reply:
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float,
+        params: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        json_bytes: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
         """Ask once; Wait when no whole answer came within ``timeout`` seconds, Report when it is absurd.
 
         Redirects are not followed: credentials go to the configured host and nowhere else.
@@ -86,8 +101,9 @@ class Rest:
             request.prepare_body(form or json_bytes, None)
         request.headers.update(headers or {})
         try:
-            with self._adapter.send(request, stream=True, timeout=(CONNECT_SECONDS, timeout), verify=self._verify,
-                                    proxies=self._proxies) as response:
+            with self._adapter.send(
+                request, stream=True, timeout=(CONNECT_SECONDS, timeout), verify=self._verify, proxies=self._proxies
+            ) as response:
                 return Reply(response.status_code, _body(response, deadline), response.headers)
         except requests.RequestException as trouble:
             raise Wait(f"{_host(self._base)} could not be reached or did not answer ({_kind(trouble)}).") from None
@@ -100,7 +116,9 @@ def _body(response: requests.Response, deadline: float) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > BODY_MAX:
-            raise Report(f"{_host(response.url)} sent more than {BODY_MAX // 2**20} MB in one answer; that was not read.")
+            raise Report(
+                f"{_host(response.url)} sent more than {BODY_MAX // 2**20} MB in one answer; that was not read."
+            )
         if time.monotonic() > deadline:
             raise requests.ReadTimeout("the answer took too long")
     return b"".join(pieces)
@@ -112,8 +130,11 @@ def _host(url: str) -> str:
 
 def _kind(trouble: requests.RequestException) -> str:
     """Name the failure by its class only: the text of the exception holds the address."""
-    kinds = ((requests.exceptions.SSLError, "its certificate was not accepted"), (requests.Timeout, "timed out"),
-             (requests.exceptions.ChunkedEncodingError, "the answer broke off"))
+    kinds = (
+        (requests.exceptions.SSLError, "its certificate was not accepted"),
+        (requests.Timeout, "timed out"),
+        (requests.exceptions.ChunkedEncodingError, "the answer broke off"),
+    )
     return next((said for kind, said in kinds if isinstance(trouble, kind)), "no connection")
 
 

@@ -67,8 +67,13 @@ def log_level(env: Mapping[str, str]) -> int:
 class Runner:
     """One worker process; any number of them share the database."""
 
-    def __init__(self, env: Mapping[str, str], clock: Clock | None = None, policy: Policy | None = None,
-                 a_minute: int | None = None) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        clock: Clock | None = None,
+        policy: Policy | None = None,
+        a_minute: int | None = None,
+    ) -> None:
         """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
         self._env, self._a_minute = env, a_minute or pace_of(env)
         self._page_size = number_of(env, PAGE_VARIABLE, PAGE_SIZE_MAX)
@@ -168,7 +173,9 @@ class Runner:
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         with Store.open(self._folder) as store:
             try:
-                tools = Tools(self._open_vault, self.clock, self._policy, self._is_stopping, self._a_minute, self._page_size)
+                tools = Tools(
+                    self._open_vault, self.clock, self._policy, self._is_stopping, self._a_minute, self._page_size
+                )
                 Story(store, run, owner, tools).carry()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)
@@ -207,7 +214,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{DAMAGED.format(problem)}\n")
         return 1
     except StorageTrouble as problem:
-        sys.stderr.write(f"The database could not be read or written ({problem}); is the disk full, or the file locked?\n")
+        sys.stderr.write(
+            f"The database could not be read or written ({problem}); is the disk full, or the file locked?\n"
+        )
         return 1
     return 0
 

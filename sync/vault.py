@@ -61,8 +61,10 @@ class Vault:
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken:
-            raise Vaultless("A stored secret was sealed with another key: bring back the former COHORT_SYNC_KEY or "
-                            "secret.key, or connect again under Integrations.") from None
+            raise Vaultless(
+                "A stored secret was sealed with another key: bring back the former COHORT_SYNC_KEY or "
+                "secret.key, or connect again under Integrations."
+            ) from None
 
     def rotate(self, sealed: str) -> str:
         """Seal a text anew with the newest key; Vaultless when none of the keys opens it."""
@@ -76,12 +78,16 @@ def _kept(folder: Path, must_exist: bool) -> tuple[str, ...]:
     except FileNotFoundError:
         kept = ()
     except (OSError, UnicodeDecodeError):
-        raise Vaultless(f"The key file {KEY_FILE} in the data folder cannot be read; restore it or its rights.") from None
+        raise Vaultless(
+            f"The key file {KEY_FILE} in the data folder cannot be read; restore it or its rights."
+        ) from None
     if kept:
         return kept
     if must_exist:
-        raise Vaultless(f"Secrets are stored, but their key is missing: set COHORT_SYNC_KEY or bring back {KEY_FILE}, "
-                        "or connect again under Integrations; syncs and history are untouched.")
+        raise Vaultless(
+            f"Secrets are stored, but their key is missing: set COHORT_SYNC_KEY or bring back {KEY_FILE}, "
+            "or connect again under Integrations; syncs and history are untouched."
+        )
     return (add_key(folder),)
 
 
@@ -129,6 +135,8 @@ def _fernet(key: str) -> Fernet:
     except ValueError:
         pass
     if len(key) < PASSPHRASE_MIN:
-        raise Vaultless(f"The encryption key has fewer than {PASSPHRASE_MIN} characters; set COHORT_SYNC_KEY to a longer one.")
+        raise Vaultless(
+            f"The encryption key has fewer than {PASSPHRASE_MIN} characters; set COHORT_SYNC_KEY to a longer one."
+        )
     stretched = Scrypt(salt=_SALT, length=32, n=_STRETCH, r=8, p=1).derive(key.encode())
     return Fernet(base64.urlsafe_b64encode(stretched))

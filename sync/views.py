@@ -205,7 +205,9 @@ class Health:
     @property
     def needs_person(self) -> bool:
         """Whether something waits for somebody."""
-        return bool(self.paused or self.failed or self.held or (self.due and not self.alive) or self.disk_free < DISK_LOW)
+        return bool(
+            self.paused or self.failed or self.held or (self.due and not self.alive) or self.disk_free < DISK_LOW
+        )
 
 
 DISK_LOW = 200 * 2**20  # bytes; a pull of a million members needs about half of it

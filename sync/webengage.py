@@ -18,13 +18,17 @@ from sync.errors import BadBatch, FixSettings, Refused, Report, Wait
 from sync.model import Account, Change, Kind
 from sync.rest import Reply, Rest, loopback, problem, retry_after
 
-DATA_CENTERS = {"global": "https://api.webengage.com", "in": "https://api.in.webengage.com",
-                "ksa": "https://api.ksa.webengage.com"}
+DATA_CENTERS = {
+    "global": "https://api.webengage.com",
+    "in": "https://api.in.webengage.com",
+    "ksa": "https://api.ksa.webengage.com",
+}
 ANSWER_SECONDS = 45.0  # for one batch; shorter than half a lease, so a late answer finds us still holding
 STRING_MAX = 1000  # characters; longer strings are cut (WebEngage docs, custom attributes)
 MINUTE = 60.0  # seconds; the limit is counted by the minute (WebEngage docs, rate limits)
-FIELDS = frozenset(("firstName", "lastName", "birthDate", "gender", "email", "phone", "company", "hashedEmail",
-                    "hashedPhone"))  # standard fields of a user (WebEngage docs, users); opt-ins are never sent
+FIELDS = frozenset(
+    ("firstName", "lastName", "birthDate", "gender", "email", "phone", "company", "hashedEmail", "hashedPhone")
+)  # standard fields of a user (WebEngage docs, users); opt-ins are never sent
 GOOD = ("queued", "success")  # what a 2xx body must say
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
@@ -56,8 +60,11 @@ def license_of(license_code: str) -> str:
     """A license code without spaces at its ends; Refused when it could not stand in an address."""
     code = license_code.strip()
     if not _URL_SAFE.fullmatch(code) or not code.strip("."):
-        raise Refused("Enter the license code as your WebEngage dashboard shows it under Account Setup, "
-                      "such as va1w264d or in~58adbca1.", "license_code")
+        raise Refused(
+            "Enter the license code as your WebEngage dashboard shows it under Account Setup, "
+            "such as va1w264d or in~58adbca1.",
+            "license_code",
+        )
     return code
 
 
@@ -85,7 +92,9 @@ class WebEngage:
         if reply.status in (400, 404):
             raise FixSettings(f"{asked}; check the license code and the data center.")
         if reply.status == 429 or reply.status >= 500:
-            raise Wait(f"{asked}, so it could not be verified; try again in a minute.", retry_after(reply.headers, time.time()))
+            raise Wait(
+                f"{asked}, so it could not be verified; try again in a minute.", retry_after(reply.headers, time.time())
+            )
         raise Report(f"{asked}, so it could not be verified; check the data center, then try again.")
 
     def deliver(self, body: bytes, request_id: str) -> None:
@@ -93,8 +102,13 @@ class WebEngage:
 
         Returns only when WebEngage said it queued them. Wait: unknown whether they were taken.
         """
-        reply = self._rest.call("POST", f"{self._path}/bulk-users", json_bytes=body, timeout=ANSWER_SECONDS,
-                                headers={"x-request-id": request_id})
+        reply = self._rest.call(
+            "POST",
+            f"{self._path}/bulk-users",
+            json_bytes=body,
+            timeout=ANSWER_SECONDS,
+            headers={"x-request-id": request_id},
+        )
         if reply.ok:
             return _must_be_queued(reply)
         asked = f"WebEngage was sent a batch of users and answered {reply.status} “{problem(reply)}”"
@@ -130,8 +144,10 @@ def _must_be_queued(reply: Reply) -> None:
     inner = body.get("response", body) if isinstance(body, dict) else None
     status = inner.get("status") if isinstance(inner, dict) else None
     if not (isinstance(status, str) and status.lower() in GOOD):
-        raise Report(f"WebEngage answered {reply.status} to a batch, but with an error: “{problem(reply)}”; "
-                     "nobody is taken as told.")
+        raise Report(
+            f"WebEngage answered {reply.status} to a batch, but with an error: “{problem(reply)}”; "
+            "nobody is taken as told."
+        )
 
 
 def payload(attribute: str, changes: Sequence[Change], mapping: tuple[tuple[str, str], ...]) -> bytes:

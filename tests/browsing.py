@@ -184,7 +184,17 @@ def free_port() -> int:
 @contextmanager
 def serving(data_dir: Path, port: int) -> Iterator[str]:
     """The pages on a port of the test's choice, so that they can be stopped and begun again there."""
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.headless",
+        "true",
+        "--server.port",
+        str(port),
+    ]
     with (data_dir.parent / f"pages-{port}.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment(data_dir), stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -220,8 +230,10 @@ def furnish(data_dir: Path, sandbox: Sandbox, name: str) -> Furnished:
     """Make a cohort that was exported and refreshed, one that failed, one that is held, one that waits, one untouched."""
     people = [member(f"user-{n}") for n in range(60)]
     mixed = [*people, anonymous("ghost"), member(""), member("long" * 40)]
-    done, failed, held, queued, fresh = (sandbox.add_cohort(title, mixed, description=f"About {title}")
-                                         for title in (name, "Failing", "Held", "Waiting", "Untouched"))
+    done, failed, held, queued, fresh = (
+        sandbox.add_cohort(title, mixed, description=f"About {title}")
+        for title in (name, "Failing", "Held", "Waiting", "Untouched")
+    )
     connect(data_dir, sandbox)
     sandbox.poison("user-3", "user-4")
     made: dict[str, int] = {}
@@ -230,7 +242,7 @@ def furnish(data_dir: Path, sandbox: Sandbox, name: str) -> Furnished:
         made["held"] = here.export(None, held, Mode.DYNAMIC, dry=True).run_id
         carry(data_dir)
         for turn in range(3):
-            sandbox.set_members(done, people[turn + 1:])
+            sandbox.set_members(done, people[turn + 1 :])
             made["done"] = here.sync_now(here.run(made["done"]).sync_id).run_id
             carry(data_dir)
         sandbox.fault("status", api="mixpanel", path="/engage", code=403, times=1)

@@ -23,8 +23,15 @@ from tests.sandbox.control import Sandbox
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS, STOP_SECONDS, CLI_SECONDS = 40.0, 15.0, 90.0
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                  "--disable-component-update", "--disable-sync"]
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 StreamlitServer = Callable[..., str]
@@ -66,9 +73,16 @@ def cli() -> Cli:
     """Run `python -m sync …` on a data folder; keywords are environment variables, secrets for instance."""
 
     def run(data_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "sync", *arguments], cwd=ROOT, text=True, check=False,
-                              env=_environment(data_dir, environment), stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=CLI_SECONDS)
+        return subprocess.run(
+            [sys.executable, "-m", "sync", *arguments],
+            cwd=ROOT,
+            text=True,
+            check=False,
+            env=_environment(data_dir, environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=CLI_SECONDS,
+        )
 
     return run
 
@@ -79,8 +93,9 @@ def runner_process() -> Iterator[RunnerProcess]:
     with contextlib.ExitStack() as running:
 
         def start(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen([sys.executable, "-m", "sync.runner", *arguments], cwd=ROOT,
-                                       env=_environment(data_dir, environment))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sync.runner", *arguments], cwd=ROOT, env=_environment(data_dir, environment)
+            )
             running.callback(_stop, process)
             return process
 
@@ -95,10 +110,20 @@ def streamlit_server(tmp_path: Path) -> Iterator[StreamlitServer]:
         def start(data_dir: Path, *, port: int = 0, **environment: str) -> str:
             port = port or free_port()
             log = running.enter_context((tmp_path / f"streamlit-{port}.log").open("w+b"))
-            command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true",
-                       "--server.port", str(port)]
-            process = subprocess.Popen(command, cwd=ROOT, env=_environment(data_dir, environment), stdout=log,
-                                       stderr=subprocess.STDOUT)
+            command = [
+                sys.executable,
+                "-m",
+                "streamlit",
+                "run",
+                "app.py",
+                "--server.headless",
+                "true",
+                "--server.port",
+                str(port),
+            ]
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=_environment(data_dir, environment), stdout=log, stderr=subprocess.STDOUT
+            )
             running.callback(_print_log, Path(log.name))
             running.callback(_stop, process)
             _wait_until_healthy(process, f"http://127.0.0.1:{port}")

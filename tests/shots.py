@@ -22,11 +22,18 @@ from tests.conftest import CHROMIUM_FLAGS, ROOT
 from tests.sandbox.control import Sandbox
 
 IMAGES = ROOT / "docs" / "images"
-WAYS = {"light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
-        "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
-        "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}}}
-POWER, TRIAL, LAPSING, CRM, WEEKLY = ("Power Users", "Trial Ending Soon", "Lapsing Subscribers", "Imported CRM Contacts",
-                                      "Weekly Listeners")
+WAYS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+POWER, TRIAL, LAPSING, CRM, WEEKLY = (
+    "Power Users",
+    "Trial Ending Soon",
+    "Lapsing Subscribers",
+    "Imported CRM Contacts",
+    "Weekly Listeners",
+)
 PATIENCE = 240.0
 COLOURS = 255
 
@@ -34,7 +41,9 @@ COLOURS = 255
 @contextlib.contextmanager
 def process(*command: str, data: Path) -> Iterator[None]:
     """One of this project's processes, ended with us."""
-    running = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=os.environ | {"COHORT_SYNC_DATA": str(data)})
+    running = subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=ROOT, env=os.environ | {"COHORT_SYNC_DATA": str(data)}
+    )
     try:
         yield
     finally:
@@ -76,10 +85,16 @@ def history(sandbox: Sandbox, here: Service) -> int:
 
 def shoot(browser: Browser, url: str, run_id: int, numbers: dict[str, int]) -> None:
     """Make every picture, in every way of looking."""
-    addresses = {"export": f"/cohorts?export={numbers['Cart Abandoners']}", "syncs": "/syncs",
-                 "run": f"/runs?run={run_id}", "runs": "/runs",
-                 "preview": f"/cohorts?view={numbers['Family Plan Prospects']}", "integrations": "/integrations",
-                 "connect": "/integrations?setup=webengage", "cohorts": "/cohorts?sort=Most+people"}
+    addresses = {
+        "export": f"/cohorts?export={numbers['Cart Abandoners']}",
+        "syncs": "/syncs",
+        "run": f"/runs?run={run_id}",
+        "runs": "/runs",
+        "preview": f"/cohorts?view={numbers['Family Plan Prospects']}",
+        "integrations": "/integrations",
+        "connect": "/integrations?setup=webengage",
+        "cohorts": "/cohorts?sort=Most+people",
+    }
     for way, options in WAYS.items():
         context = browser.new_context(**options, timezone_id="Europe/Berlin", locale="en-GB")
         page = context.new_page()
@@ -105,16 +120,21 @@ def main() -> None:
     """Start everything, fill it, and take the pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    with (tempfile.TemporaryDirectory() as folder, Sandbox.start(empty=False) as sandbox, sync_playwright() as playwright,
-          contextlib.ExitStack() as running):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Sandbox.start(empty=False) as sandbox,
+        sync_playwright() as playwright,
+        contextlib.ExitStack() as running,
+    ):
         data = Path(folder)
         connect(data, sandbox)
         running.enter_context(process("sync.runner", data=data))
         running.enter_context(process("streamlit", "run", "app.py", "--server.port", str(port), data=data))
         with service(data) as here:
             run_id = history(sandbox, here)
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-                                             args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
+        )
         numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
         shoot(browser, f"http://127.0.0.1:{port}", run_id, numbers)
         browser.close()

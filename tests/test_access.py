@@ -18,24 +18,30 @@ from sync.service import Service
 from sync.store import Store
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
 
-LISTS = {"COHORT_SYNC_ADMINS": "ann@example.com", "COHORT_SYNC_MARKETERS": "@example.com, @partner.example",
-         "COHORT_SYNC_VIEWERS": "groups=agency, email=vic@else.where, team=None"}
+LISTS = {
+    "COHORT_SYNC_ADMINS": "ann@example.com",
+    "COHORT_SYNC_MARKETERS": "@example.com, @partner.example",
+    "COHORT_SYNC_VIEWERS": "groups=agency, email=vic@else.where, team=None",
+}
 OPEN_TO_ALL = {"open", "close"}
 
 
-@pytest.mark.parametrize(("claims", "grade"), [
-    ({"email": "ann@example.com"}, Grade.ADMIN),
-    ({"email": "ANN@Example.com", "email_verified": True}, Grade.ADMIN),
-    ({"email": "bob@example.com"}, Grade.MARKETER),
-    ({"email": "eve@evil-example.com"}, Grade.NOBODY),
-    ({"email": "ann@example.com", "email_verified": False}, Grade.NOBODY),
-    ({"email": "x@else.where", "groups": ["agency", "other"]}, Grade.VIEWER),
-    ({"sub": "7", "groups": "agency"}, Grade.VIEWER),
-    ({"sub": "7", "groups": "agencyx"}, Grade.NOBODY),
-    ({"email": "vic@else.where"}, Grade.VIEWER),
-    ({"email": "vic@else.where", "email_verified": False}, Grade.NOBODY),
-    ({}, Grade.NOBODY),
-])
+@pytest.mark.parametrize(
+    ("claims", "grade"),
+    [
+        ({"email": "ann@example.com"}, Grade.ADMIN),
+        ({"email": "ANN@Example.com", "email_verified": True}, Grade.ADMIN),
+        ({"email": "bob@example.com"}, Grade.MARKETER),
+        ({"email": "eve@evil-example.com"}, Grade.NOBODY),
+        ({"email": "ann@example.com", "email_verified": False}, Grade.NOBODY),
+        ({"email": "x@else.where", "groups": ["agency", "other"]}, Grade.VIEWER),
+        ({"sub": "7", "groups": "agency"}, Grade.VIEWER),
+        ({"sub": "7", "groups": "agencyx"}, Grade.NOBODY),
+        ({"email": "vic@else.where"}, Grade.VIEWER),
+        ({"email": "vic@else.where", "email_verified": False}, Grade.NOBODY),
+        ({}, Grade.NOBODY),
+    ],
+)
 def test_lists_decide_the_grade(claims: dict[str, object], grade: Grade) -> None:
     """An address, its domain or a claim gives the highest grade it is listed for; nothing gives nothing."""
     assert person_of(claims, LISTS).grade is grade
@@ -58,9 +64,21 @@ def test_reading_is_for_viewers_and_writing_is_not() -> None:
     """A viewer may look, a marketer may not touch settings."""
     needs = {name: getattr(method, "needs", None) for name, method in inspect.getmembers(Service, callable)}
     assert {name for name, grade in needs.items() if grade is Grade.VIEWER} >= {"cohorts", "preview", "runs", "health"}
-    assert {name for name, grade in needs.items() if grade is Grade.MARKETER} >= {"export", "pause", "cancel", "approve"}
+    assert {name for name, grade in needs.items() if grade is Grade.MARKETER} >= {
+        "export",
+        "pause",
+        "cancel",
+        "approve",
+    }
     assert {name for name, grade in needs.items() if grade is Grade.ADMIN} >= {
-        "connect_mixpanel", "connect_webengage", "disconnect_mixpanel", "forget", "purge", "audit", "restore"}
+        "connect_mixpanel",
+        "connect_webengage",
+        "disconnect_mixpanel",
+        "forget",
+        "purge",
+        "audit",
+        "restore",
+    }
 
 
 def test_a_viewer_is_refused_in_the_service_and_nothing_happens(data_dir: Path, sandbox: Sandbox) -> None:
@@ -91,7 +109,13 @@ def test_the_audit_names_who_did_what_and_never_a_secret(data_dir: Path, sandbox
         list(ann.export_rows(run))
         lines = ann.audit()
     assert [line.what for line in reversed(lines)] == [
-        "connect Mixpanel", "connect WebEngage", "preview", "export", "cancel", "download"]
+        "connect Mixpanel",
+        "connect WebEngage",
+        "preview",
+        "export",
+        "cancel",
+        "download",
+    ]
     assert {line.who for line in lines} == {"ann@example.com"}
     assert not any(secret in json.dumps([line.after for line in lines]) for secret in (SECRET, API_KEY))
 

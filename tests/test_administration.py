@@ -28,7 +28,11 @@ def test_days_are_saved_and_noted(data_dir: Path, monkeypatch: pytest.MonkeyPatc
     next(button for button in page.button if button.label == "Save").click().run()
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
         assert service.keep_days() == (10.0, 14.0)
-        assert [(line.what, line.before, line.after) for line in service.audit()][-1] == ("retention", "30 days", "10 days")
+        assert [(line.what, line.before, line.after) for line in service.audit()][-1] == (
+            "retention",
+            "30 days",
+            "10 days",
+        )
     again = opened(data_dir, monkeypatch)
     assert "retention" in again.dataframe[0].value.to_string()
 

@@ -35,8 +35,9 @@ def asker(sandbox: Sandbox) -> Mixpanel:
 
 
 @pytest.mark.parametrize("untold", ["page_size", "total", "page_size and total"])
-def test_a_cohort_is_read_whole_whatever_its_pages_leave_out(service: Service, data_dir: Path, sandbox: Sandbox,
-                                                             untold: str) -> None:
+def test_a_cohort_is_read_whole_whatever_its_pages_leave_out(
+    service: Service, data_dir: Path, sandbox: Sandbox, untold: str
+) -> None:
     """A page that says neither its size nor the total is never taken for the last one while people are on it."""
     cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(25)])
     sandbox.settings(page_size=10, untold=untold)
@@ -51,11 +52,28 @@ def test_a_preview_of_a_full_page_without_a_total_is_not_exact(service: Service,
     assert service.preview(PROJECT, cohort).exact is False
 
 
-@pytest.mark.parametrize("more", [{"session_id": 7}, {"session_id": None}, {"error": None}, {"error": ""}, {"status": "OK"},
-                                  {"status": "success"}, {"computed_at": "now", "extra": {"a": [1]}}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"session_id": 7},
+        {"session_id": None},
+        {"error": None},
+        {"error": ""},
+        {"status": "OK"},
+        {"status": "success"},
+        {"computed_at": "now", "extra": {"a": [1]}},
+    ],
+    ids=str,
+)
 def test_a_page_may_say_the_same_in_other_words(asker: Mixpanel, sandbox: Sandbox, more: dict[str, object]) -> None:
     """Numbers for sessions, empty errors, louder words and further fields change nothing."""
-    body = {"page": 0, "page_size": 1000, "total": 1, "session_id": "s", "results": [{"$distinct_id": "a", "$properties": {}}]}
+    body = {
+        "page": 0,
+        "page_size": 1000,
+        "total": 1,
+        "session_id": "s",
+        "results": [{"$distinct_id": "a", "$properties": {}}],
+    }
     sandbox.fault("status", path=ENGAGE, code=200, body=body | more)
     page = asker.columns(5, 0, None, ())
     assert page.ids == ["a"]
@@ -86,8 +104,11 @@ def test_a_role_that_nobody_tells_is_not_verified(sandbox: Sandbox, code: int) -
 
 def test_a_concurrency_limit_in_other_words_is_no_lost_hour(asker: Mixpanel, sandbox: Sandbox) -> None:
     """Without the two fractions the words tell; when they do not, it is waited for like the hour, and teaches nothing."""
-    for text, limit in (("Too many concurrent queries", "concurrent"), ("Rate limit exceeded", "unnamed"),
-                        ("60 queries per hour, 5 concurrent", "hourly")):
+    for text, limit in (
+        ("Too many concurrent queries", "concurrent"),
+        ("Rate limit exceeded", "unnamed"),
+        ("60 queries per hour, 5 concurrent", "hourly"),
+    ):
         sandbox.fault("status", path=ENGAGE, code=429, body={"error": text})
         with pytest.raises(Wait) as waiting:
             asker.columns(5, 0, None, ())

@@ -44,15 +44,27 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr, done.stderr
 
 
-def mixpanel(cli: Cli, folder: Path, region: str, *, username: str = USERNAME, secret: str = SECRET,
-             project: int = PROJECT) -> subprocess.CompletedProcess[str]:
+def mixpanel(
+    cli: Cli, folder: Path, region: str, *, username: str = USERNAME, secret: str = SECRET, project: int = PROJECT
+) -> subprocess.CompletedProcess[str]:
     """Connect Mixpanel with something changed."""
-    return cli(folder, "connect", "mixpanel", "--project-id", str(project), "--username", username,
-               "--region", region, MIXPANEL_SECRET=secret)
+    return cli(
+        folder,
+        "connect",
+        "mixpanel",
+        "--project-id",
+        str(project),
+        "--username",
+        username,
+        "--region",
+        region,
+        MIXPANEL_SECRET=secret,
+    )
 
 
-def webengage(cli: Cli, folder: Path, center: str, *, code: str = LICENSE,
-              key: str = API_KEY) -> subprocess.CompletedProcess[str]:
+def webengage(
+    cli: Cli, folder: Path, center: str, *, code: str = LICENSE, key: str = API_KEY
+) -> subprocess.CompletedProcess[str]:
     """Connect WebEngage with something changed."""
     return cli(folder, "connect", "webengage", "--license-code", code, "--data-center", center, WEBENGAGE_API_KEY=key)
 
@@ -79,8 +91,9 @@ def test_a_proven_non_admin_may_not_connect(cli: Cli, data_dir: Path, sandbox: S
 
 
 @pytest.mark.parametrize(("username", "secret"), [(CUSTOM_USERNAME, CUSTOM_SECRET), (BLIND_USERNAME, BLIND_SECRET)])
-def test_an_unverifiable_role_is_said_to_be_so(cli: Cli, data_dir: Path, sandbox: Sandbox, username: str,
-                                                secret: str) -> None:
+def test_an_unverifiable_role_is_said_to_be_so(
+    cli: Cli, data_dir: Path, sandbox: Sandbox, username: str, secret: str
+) -> None:
     """A custom role, or one Mixpanel does not show, connects with the words not verified."""
     done = mixpanel(cli, data_dir, sandbox.url, username=username, secret=secret)
     assert done.returncode == 0 and "not verified" in done.stdout, done.stderr
@@ -155,8 +168,9 @@ def test_a_run_whose_key_is_wrong_pauses_its_sync(cli: Cli, connected: Path, san
     assert len(sandbox.holding("Mixpanel - Fans")[0]) == 60
 
 
-def test_a_run_without_the_key_ends_and_says_so(cli: Cli, connected: Path, sandbox: Sandbox,
-                                                runner_process: RunnerProcess) -> None:
+def test_a_run_without_the_key_ends_and_says_so(
+    cli: Cli, connected: Path, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """A key lost while a run is queued fails the run and pauses the sync with the reason; nobody tries for ever."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     answer(cli, connected, "export", str(cohort), "--mode", "dynamic")
@@ -169,21 +183,32 @@ def test_a_run_without_the_key_ends_and_says_so(cli: Cli, connected: Path, sandb
 
 def on_a_full_disk(folder: Path, size: int, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command while no file may grow beyond a size, the write-ahead log neither."""
-    limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-               f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
-               f"from {module} import main; sys.exit(main())")
-    return subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False,
-                          env=os.environ | {"COHORT_SYNC_DATA": str(folder)})
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
+        f"from {module} import main; sys.exit(main())"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", limited, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"COHORT_SYNC_DATA": str(folder)},
+    )
 
 
 def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
     """When the database cannot grow, nothing is half-written and the person is told, by the runner too."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     answer(cli, connected, "cohorts")
-    refused(on_a_full_disk(connected, 4096, "sync.__main__", "export", str(cohort), "--mode", "dynamic"), "database", "disk")
+    refused(
+        on_a_full_disk(connected, 4096, "sync.__main__", "export", str(cohort), "--mode", "dynamic"), "database", "disk"
+    )
     with Service.open({"COHORT_SYNC_DATA": str(connected)}) as service:
         while (connected / "app.db-wal").stat().st_size < 40_000:
-            service.keep_days(refusals=30)  # a log that is longer than its limit: it opens, and then nothing can be written
+            service.keep_days(
+                refusals=30
+            )  # a log that is longer than its limit: it opens, and then nothing can be written
         refused(on_a_full_disk(connected, 36_864, "sync.runner", "--once"), "database", "disk")
     assert answer(cli, connected, "syncs") == []
 
@@ -211,16 +236,35 @@ def test_numbers_that_cannot_be_meant_are_refused(cli: Cli, data_dir: Path) -> N
     for project in (0, -1, 2**63):
         refused(mixpanel(cli, data_dir, "us", project=project), "project id")
     for limit in ("-1", "0", "9" * 30):
-        assert cli(data_dir, "runs", "--limit", limit).returncode == cli(data_dir, "audit", "--limit", limit).returncode == 2
+        assert (
+            cli(data_dir, "runs", "--limit", limit).returncode
+            == cli(data_dir, "audit", "--limit", limit).returncode
+            == 2
+        )
 
 
 def test_without_a_terminal_the_secret_is_piped_or_named(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
     """Nobody to ask: the sentence names the variable; a line piped in is taken without a warning."""
     refused(mixpanel(cli, data_dir, sandbox.url, secret=""), "MIXPANEL_SECRET")
-    command = [sys.executable, "-m", "sync", "connect", "mixpanel", "--project-id", str(PROJECT), "--username", USERNAME,
-               "--region", sandbox.url]
-    env = {name: value for name, value in os.environ.items() if name != "MIXPANEL_SECRET"} | {"COHORT_SYNC_DATA": str(data_dir)}
-    closed = subprocess.run(["sh", "-c", f"{shlex.join(command)} <&-"], env=env, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "sync",
+        "connect",
+        "mixpanel",
+        "--project-id",
+        str(PROJECT),
+        "--username",
+        USERNAME,
+        "--region",
+        sandbox.url,
+    ]
+    env = {name: value for name, value in os.environ.items() if name != "MIXPANEL_SECRET"} | {
+        "COHORT_SYNC_DATA": str(data_dir)
+    }
+    closed = subprocess.run(
+        ["sh", "-c", f"{shlex.join(command)} <&-"], env=env, capture_output=True, text=True, check=False
+    )
     refused(closed, "MIXPANEL_SECRET")
     piped = subprocess.run(command, env=env, input=f"{SECRET}\n", capture_output=True, text=True, check=False)
     assert (piped.returncode, piped.stderr) == (0, "")
@@ -258,7 +302,9 @@ def test_an_answer_that_cannot_be_written_is_said(data_dir: Path) -> None:
     assert left.stderr == ""
 
 
-def test_a_page_of_the_database_gone_bad_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_page_of_the_database_gone_bad_is_one_sentence(
+    cli: Cli, connected: Path, sandbox: Sandbox, tmp_path: Path
+) -> None:
     """The file opens, but one of its tables does not: every command says so, and a backup brings all of it back."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     answer(cli, connected, "export", str(cohort), "--mode", "dynamic")
@@ -289,8 +335,13 @@ def test_a_database_of_a_newer_version_is_left_alone(cli: Cli, data_dir: Path, t
 
 def test_an_unknown_log_level_is_one_sentence(data_dir: Path) -> None:
     """The runner names the variable and what it may be."""
-    done = subprocess.run([sys.executable, "-m", "sync.runner", "--once"], capture_output=True, text=True, check=False,
-                          env=os.environ | {"COHORT_SYNC_DATA": str(data_dir), "COHORT_SYNC_LOG": "loud"})
+    done = subprocess.run(
+        [sys.executable, "-m", "sync.runner", "--once"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"COHORT_SYNC_DATA": str(data_dir), "COHORT_SYNC_LOG": "loud"},
+    )
     refused(done, "COHORT_SYNC_LOG", "INFO")
 
 

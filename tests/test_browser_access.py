@@ -25,10 +25,14 @@ from tests.browsing import (
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
 
-NASTY = (f'VIP W{"w" * 48} <img src="x" onerror="alert(1)"> **bold** :rocket: $x^2$ '
-         "[a](http://127.0.0.1/) `c`")
-LABELS = {"cohorts": "Cohorts", "integrations": "Integrations", "syncs": "Syncs", "runs": "Runs",
-          "administration": "Administration"}
+NASTY = f'VIP W{"w" * 48} <img src="x" onerror="alert(1)"> **bold** :rocket: $x^2$ [a](http://127.0.0.1/) `c`'
+LABELS = {
+    "cohorts": "Cohorts",
+    "integrations": "Integrations",
+    "syncs": "Syncs",
+    "runs": "Runs",
+    "administration": "Administration",
+}
 Furniture = tuple[Furnished, str]
 
 
@@ -45,10 +49,15 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furniture]:
 
 def addresses(made: Furnished) -> dict[str, str]:
     """Every page and dialog, and the heading it shows."""
-    dialogs = {f"/cohorts?export={made.fresh_id}": "Export to WebEngage", f"/cohorts?view={made.cohort_id}": "Members",
-               f"/cohorts?export={made.cohort_id}": "Export to WebEngage",
-               "/integrations?setup=mixpanel": "Set up Mixpanel", "/integrations?setup=webengage": "Set up WebEngage",
-               "/syncs?stop=1": "Stop this sync?", "/syncs?interval=1": "How often?"}
+    dialogs = {
+        f"/cohorts?export={made.fresh_id}": "Export to WebEngage",
+        f"/cohorts?view={made.cohort_id}": "Members",
+        f"/cohorts?export={made.cohort_id}": "Export to WebEngage",
+        "/integrations?setup=mixpanel": "Set up Mixpanel",
+        "/integrations?setup=webengage": "Set up WebEngage",
+        "/syncs?stop=1": "Stop this sync?",
+        "/syncs?interval=1": "How often?",
+    }
     stories = {f"/runs?run={run_id}": "What happened" for run_id in made.runs.values()}
     return {f"/{page}": title for page, title in LABELS.items()} | dialogs | stories
 
@@ -88,8 +97,15 @@ def beyond_the_edge(page: Page) -> list[str]:
 def test_names_are_text_and_nothing_else(furnished: Furniture, browser: Browser) -> None:
     """A cohort's name with HTML, Markdown, an icon and a formula stands on every page as it is."""
     made, url = furnished
-    pages = ("/cohorts", f"/cohorts?export={made.cohort_id}", f"/cohorts?view={made.cohort_id}", "/syncs", "/syncs?stop=1",
-             "/runs", f"/runs?run={made.runs['done']}")
+    pages = (
+        "/cohorts",
+        f"/cohorts?export={made.cohort_id}",
+        f"/cohorts?view={made.cohort_id}",
+        "/syncs",
+        "/syncs?stop=1",
+        "/runs",
+        f"/runs?run={made.runs['done']}",
+    )
     with tab(browser) as page:
         for address in pages:
             visit(page, url + address, addresses(made).get(address, "What happened"))
@@ -99,8 +115,9 @@ def test_names_are_text_and_nothing_else(furnished: Furniture, browser: Browser)
             assert not page.locator("main .katex").count(), address
 
 
-def test_the_main_job_needs_no_mouse(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                     runner_process: RunnerProcess, browser: Browser) -> None:
+def test_the_main_job_needs_no_mouse(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, runner_process: RunnerProcess, browser: Browser
+) -> None:
     """Connect both sides, open a cohort's menu, start its sync and open its run with the keyboard alone."""
     number = sandbox.add_cohort("Power Users", [member(f"user-{n}") for n in range(30)])
     runner_process(data_dir)
@@ -108,8 +125,12 @@ def test_the_main_job_needs_no_mouse(sandbox: Sandbox, data_dir: Path, streamlit
         visit(page, streamlit_server(data_dir), "Integrations")
         key_to(page, "Connect")
         expect(page.get_by_role("heading", name="Set up Mixpanel")).to_be_visible()
-        type_into(page, {"Project ID": str(PROJECT), "Service account username": USERNAME,
-                         "Service account secret": SECRET}, "Data residency", sandbox.url)
+        type_into(
+            page,
+            {"Project ID": str(PROJECT), "Service account username": USERNAME, "Service account secret": SECRET},
+            "Data residency",
+            sandbox.url,
+        )
         expect(page.get_by_text("Step 2 of 2.")).to_be_visible()
         at_rest(page)
         key_to(page, "Connect")

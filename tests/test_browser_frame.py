@@ -16,8 +16,9 @@ from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, S
 COHORTS, RUNS = 300, 10_000
 
 
-def test_a_deep_link_on_a_fresh_server_meets_the_frame(data_dir: Path, streamlit_server: StreamlitServer,
-                                                       browser: Browser) -> None:
+def test_a_deep_link_on_a_fresh_server_meets_the_frame(
+    data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """The very first request asks for a page: it comes inside the frame, not as a bare script beside it."""
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/runs", "Runs")
@@ -30,8 +31,9 @@ def test_a_deep_link_on_a_fresh_server_meets_the_frame(data_dir: Path, streamlit
         assert page.title() == "Cohort Sync"
 
 
-def test_with_nothing_connected_the_first_page_leads(data_dir: Path, streamlit_server: StreamlitServer,
-                                                     browser: Browser) -> None:
+def test_with_nothing_connected_the_first_page_leads(
+    data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """A new installation opens on Integrations; every other page says where to begin."""
     with tab(browser) as page:
         url = streamlit_server(data_dir)
@@ -45,8 +47,9 @@ def test_with_nothing_connected_the_first_page_leads(data_dir: Path, streamlit_s
         expect(page.get_by_text("Nothing is exported yet.")).to_be_visible()
 
 
-def test_the_project_is_chosen_once_for_all_pages(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                                  browser: Browser) -> None:
+def test_the_project_is_chosen_once_for_all_pages(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """With two projects the list follows the choice, the address remembers it, and so does a shared link."""
     sandbox.add_project(43, "Film Finder")
     sandbox.add_cohort("Listeners", [member("a")])
@@ -70,11 +73,14 @@ def test_the_project_is_chosen_once_for_all_pages(sandbox: Sandbox, data_dir: Pa
         expect(page.get_by_text("Listeners", exact=True)).to_be_visible()
 
 
-def test_search_filter_order_and_page_are_in_the_address(sandbox: Sandbox, data_dir: Path,
-                                                         streamlit_server: StreamlitServer, browser: Browser) -> None:
+def test_search_filter_order_and_page_are_in_the_address(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """300 cohorts: 25 a page; what was typed and chosen stands in the address and survives a reload."""
     for number in range(COHORTS):
-        sandbox.add_cohort(f"Cohort {number:03}", [member(n) for n in range(number % 5)], description=f"Kind {number % 7}")
+        sandbox.add_cohort(
+            f"Cohort {number:03}", [member(n) for n in range(number % 5)], description=f"Kind {number % 7}"
+        )
     connect(data_dir, sandbox)
     rows = '[class*="st-key-row-"]'
     with tab(browser) as page:
@@ -103,8 +109,9 @@ def test_search_filter_order_and_page_are_in_the_address(sandbox: Sandbox, data_
         expect(page.get_by_text("1 to 25 of 100 cohorts")).to_be_visible()
 
 
-def test_ten_thousand_runs_still_open(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                      browser: Browser) -> None:
+def test_ten_thousand_runs_still_open(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """The history shows 25 of 10,000 runs, counts them all, filters them, and opens the last page."""
     fill_history(sandbox, data_dir)
     rows = '[class*="st-key-run-"]:has(button)'
@@ -114,7 +121,9 @@ def test_ten_thousand_runs_still_open(sandbox: Sandbox, data_dir: Path, streamli
         visit(page, f"{url}/runs", "Runs")
         print(f"{RUNS} runs were drawn after {time.perf_counter() - began:.1f} s")
         expect(page.get_by_text("1 to 25 of 10,000 runs")).to_be_visible()
-        expect(page.get_by_role("button", name="Open", exact=True).and_(page.locator(f"{rows} button"))).to_have_count(25)
+        expect(page.get_by_role("button", name="Open", exact=True).and_(page.locator(f"{rows} button"))).to_have_count(
+            25
+        )
         choose(page, "State", "Failed")
         expect(page.get_by_text("1 to 25 of 100 runs")).to_be_visible()
         expect(page).to_have_url(re.compile("state=Failed"))
@@ -134,9 +143,15 @@ def fill_history(sandbox: Sandbox, data_dir: Path) -> None:
         for number, name in ((1, "First"), (2, "Second")):
             store._plain.execute(
                 "insert into sync (id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, anchor) "
-                "values (?, ?, ?, ?, ?, ?, 'one-time', 'finished', 0)", (number, PROJECT, number, name, LICENSE, name))
+                "values (?, ?, ?, ?, ?, ?, 'one-time', 'finished', 0)",
+                (number, PROJECT, number, name, LICENSE, name),
+            )
         store._plain.executemany(
             "insert into run (sync_id, state, purpose, queued_at, started_at, finished_at, not_before, error) "
             "values (1, ?, 'refresh', ?, ?, ?, ?, ?)",
-            [("failed" if n % 100 == 0 else "succeeded", n, n, n, n, "Broken." if n % 100 == 0 else None) for n in range(RUNS)])
+            [
+                ("failed" if n % 100 == 0 else "succeeded", n, n, n, n, "Broken." if n % 100 == 0 else None)
+                for n in range(RUNS)
+            ],
+        )
         store._plain.execute("update sync set last_run = 10000 where id = 1")

@@ -37,8 +37,9 @@ WAITS = re.compile(r"Mixpanel's hourly limit of queries is used up: continues at
 PACED = re.compile(r"people a second · .* left")
 
 
-def test_every_tab_follows_a_run_through_a_restart(sandbox: Sandbox, data_dir: Path, runner_process: RunnerProcess,
-                                                   browser: Browser) -> None:
+def test_every_tab_follows_a_run_through_a_restart(
+    sandbox: Sandbox, data_dir: Path, runner_process: RunnerProcess, browser: Browser
+) -> None:
     """Two tabs that were idle show the run's pace; a dialog stays open; reload and a new server lose nothing."""
     number = sandbox.add_cohort("Large", [member(f"user-{n}") for n in range(PEOPLE)])
     connect(data_dir, sandbox)
@@ -71,8 +72,9 @@ def test_every_tab_follows_a_run_through_a_restart(sandbox: Sandbox, data_dir: P
     assert sandbox.holding("Mixpanel - Large")[0] == sandbox.exportable(number)
 
 
-def test_waiting_is_explained_with_its_time(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                            browser: Browser) -> None:
+def test_waiting_is_explained_with_its_time(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """A run that met Mixpanel's hourly limit says so, with the time in the viewer's own clock; it can be cancelled."""
     number = sandbox.add_cohort("Limited", [member("a"), member("b")])
     connect(data_dir, sandbox)
@@ -99,8 +101,9 @@ def test_waiting_is_explained_with_its_time(sandbox: Sandbox, data_dir: Path, st
     assert runs(data_dir)[0].state == RunState.CANCELLED
 
 
-def test_a_held_run_waits_for_a_yes(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                    browser: Browser) -> None:
+def test_a_held_run_waits_for_a_yes(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """A dry run shows what would be told, sends nothing, and goes on after Approve; then the recipe is shown."""
     number = sandbox.add_cohort("Careful", [member("a"), member("b"), member("c")])
     connect(data_dir, sandbox)
@@ -128,8 +131,9 @@ def test_a_held_run_waits_for_a_yes(sandbox: Sandbox, data_dir: Path, streamlit_
         assert (head, set(ids), len(ids)) == ("User ID", {"a", "b", "c"}, 3)
 
 
-def test_the_history_is_pictured_and_its_file_is_complete(sandbox: Sandbox, data_dir: Path,
-                                                          streamlit_server: StreamlitServer, browser: Browser) -> None:
+def test_the_history_is_pictured_and_its_file_is_complete(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """The card draws the size, the run draws what the refreshes changed, and its CSV names everybody it told."""
     number = sandbox.add_cohort("Drawn", [member("=a"), member("b")])
     connect(data_dir, sandbox)
@@ -151,8 +155,13 @@ def test_the_history_is_pictured_and_its_file_is_complete(sandbox: Sandbox, data
             press(page, "CSV of this run")
         head, *lines = file.value.path().read_text(encoding="utf-8").splitlines()
     assert head == "User ID,Operation,Outcome,Reason"
-    assert sorted(lines) == ["'=a,no-op,unchanged,", "b,remove,accepted,", "c,no-op,unchanged,", "d,add,accepted,",
-                             "e,add,accepted,"]
+    assert sorted(lines) == [
+        "'=a,no-op,unchanged,",
+        "b,remove,accepted,",
+        "c,no-op,unchanged,",
+        "d,add,accepted,",
+        "e,add,accepted,",
+    ]
 
 
 def number_of(page: Page, label: str) -> object:
@@ -160,8 +169,9 @@ def number_of(page: Page, label: str) -> object:
     return page.locator(f".st-key-big-run-{label}")
 
 
-def test_a_sync_is_paused_resumed_changed_and_cleared(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                                      browser: Browser) -> None:
+def test_a_sync_is_paused_resumed_changed_and_cleared(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """Every button of the Syncs page does what it says, and Clear leaves nobody true in WebEngage."""
     number = sandbox.add_cohort("Kept", [member("a"), member("b")])
     connect(data_dir, sandbox)
@@ -171,7 +181,9 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(sandbox: Sandbox, data_dir
     with tab(browser) as page, service(data_dir) as here:
         visit(page, f"{streamlit_server(data_dir)}/syncs", "Syncs")
         beat = datetime.fromtimestamp(here.sync(sync_id).next_run_at or 0.0, ZoneInfo("Europe/Berlin"))
-        expect(page.get_by_text(re.compile(f"Next refresh (tomorrow )?{beat:%H:%M}, in 1 h \\d\\d min"))).to_be_visible()
+        expect(
+            page.get_by_text(re.compile(f"Next refresh (tomorrow )?{beat:%H:%M}, in 1 h \\d\\d min"))
+        ).to_be_visible()
         press(page, "Pause")
         expect(page.get_by_text("Paused by a person.")).to_be_visible()
         at_rest(page)
@@ -194,8 +206,9 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(sandbox: Sandbox, data_dir
         assert (here.sync(sync_id).every, here.sync(sync_id).state) == (21600.0, SyncState.FINISHED)
 
 
-def test_disconnect_says_what_it_pauses(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                        browser: Browser) -> None:
+def test_disconnect_says_what_it_pauses(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """The syncs that will pause are named before; afterwards they are paused, with the reason in the row."""
     number = sandbox.add_cohort("Kept", [member("a")])
     connect(data_dir, sandbox)
@@ -214,8 +227,9 @@ def test_disconnect_says_what_it_pauses(sandbox: Sandbox, data_dir: Path, stream
         expect(page.get_by_text("WebEngage was disconnected; connect it again, then resume.")).to_be_visible()
 
 
-def test_the_menu_of_a_cohort_counts_and_tells(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                               browser: Browser) -> None:
+def test_the_menu_of_a_cohort_counts_and_tells(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """Refresh count asks Mixpanel anew, View members shows both kinds, See runs leads to the history."""
     number = sandbox.add_cohort("Small", [member("a")])
     connect(data_dir, sandbox)

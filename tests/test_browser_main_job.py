@@ -45,12 +45,20 @@ ATTRIBUTE = "Mixpanel - Power Users"
 
 def cohort(sandbox: Sandbox, people: int = 40) -> int:
     """A cohort with people, strangers and one id that is too long."""
-    return sandbox.add_cohort(NAME, [*(member(f"user {n}") for n in range(people)), *(anonymous(f"ghost-{n}") for n in range(7)),
-                                     member("long" * 40)], description="Bought more than 5 times in 30 days")
+    return sandbox.add_cohort(
+        NAME,
+        [
+            *(member(f"user {n}") for n in range(people)),
+            *(anonymous(f"ghost-{n}") for n in range(7)),
+            member("long" * 40),
+        ],
+        description="Bought more than 5 times in 30 days",
+    )
 
 
-def test_a_cohort_goes_from_mixpanel_to_webengage(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                                  runner_process: RunnerProcess, browser: Browser) -> None:
+def test_a_cohort_goes_from_mixpanel_to_webengage(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, runner_process: RunnerProcess, browser: Browser
+) -> None:
     """Connect, preview, Start Sync: then WebEngage holds true for exactly the exportable members."""
     number = cohort(sandbox)
     url = streamlit_server(data_dir)
@@ -93,8 +101,9 @@ def export(page: Page) -> None:
     expect(dialog).to_have_count(0)
 
 
-def test_four_clicks_in_two_tabs_start_one_run(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                               browser: Browser) -> None:
+def test_four_clicks_in_two_tabs_start_one_run(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """Start Sync is pressed twice in each of two tabs, and there is one run."""
     number = cohort(sandbox)
     connect(data_dir, sandbox)
@@ -121,8 +130,9 @@ WRONG_SETTINGS = (
 )
 
 
-def test_wrong_webengage_settings_are_said_at_the_form(sandbox: Sandbox, data_dir: Path,
-                                                       streamlit_server: StreamlitServer, browser: Browser) -> None:
+def test_wrong_webengage_settings_are_said_at_the_form(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """A wrong key, license or host is one sentence in the dialog, which stays open; nothing is stored."""
     with service(data_dir) as here:
         here.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
@@ -139,13 +149,16 @@ def test_wrong_webengage_settings_are_said_at_the_form(sandbox: Sandbox, data_di
         assert "wrong-key" not in storage(page) and API_KEY not in storage(page)
 
 
-def test_wrong_mixpanel_settings_are_said_at_the_form(sandbox: Sandbox, data_dir: Path,
-                                                      streamlit_server: StreamlitServer, browser: Browser) -> None:
+def test_wrong_mixpanel_settings_are_said_at_the_form(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """A wrong secret, and an account below admin, are one sentence each; the secret leaves no trace."""
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/integrations?setup=mixpanel", "Set up Mixpanel")
-        for username, secret, said in ((USERNAME, "not-the-secret", "check the service account's username, secret"),
-                                       (ANALYST_USERNAME, ANALYST_SECRET, "Only a project admin")):
+        for username, secret, said in (
+            (USERNAME, "not-the-secret", "check the service account's username, secret"),
+            (ANALYST_USERNAME, ANALYST_SECRET, "Only a project admin"),
+        ):
             dialog = fill_mixpanel(page, sandbox, secret, username)
             expect(dialog.get_by_role("alert").filter(has_text=said)).to_be_visible()
             assert_no_traceback(page)
@@ -155,12 +168,18 @@ def test_wrong_mixpanel_settings_are_said_at_the_form(sandbox: Sandbox, data_dir
         assert ANALYST_SECRET not in storage(page)
 
 
-WRONG_NAMES = (("we_power", "WebEngage reserves"), ("x" * 50, "WebEngage takes at most 49"),
-               (" padded", "without spaces at its ends"), ("", "needs a name"), ("Taken", "already belongs to another"))
+WRONG_NAMES = (
+    ("we_power", "WebEngage reserves"),
+    ("x" * 50, "WebEngage takes at most 49"),
+    (" padded", "without spaces at its ends"),
+    ("", "needs a name"),
+    ("Taken", "already belongs to another"),
+)
 
 
-def test_a_wrong_attribute_is_said_while_typing(sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer,
-                                                browser: Browser) -> None:
+def test_a_wrong_attribute_is_said_while_typing(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """A reserved, too long, padded, empty or taken name is refused in the form, and Start Sync cannot be pressed."""
     number, other = cohort(sandbox), sandbox.add_cohort("Other", [member("a")])
     connect(data_dir, sandbox)
@@ -181,8 +200,9 @@ def test_a_wrong_attribute_is_said_while_typing(sandbox: Sandbox, data_dir: Path
         expect(page).to_have_url(re.compile(r"/cohorts$"))
 
 
-def test_properties_travel_only_when_somebody_chooses_them(sandbox: Sandbox, data_dir: Path,
-                                                           streamlit_server: StreamlitServer, browser: Browser) -> None:
+def test_properties_travel_only_when_somebody_chooses_them(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """The dialog sends membership only until properties are chosen; it warns of opt-ins and refuses consents."""
     number = sandbox.add_cohort("Power Users", [member("ann", **{"$email": "ann@example.com", "plan": "gold"})])
     connect(data_dir, sandbox)

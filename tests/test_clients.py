@@ -60,7 +60,9 @@ def test_every_shape_of_no_profile_is_anonymous(asker: Mixpanel, sandbox: Sandbo
 
 def test_a_page_names_the_properties_its_members_have(asker: Mixpanel, sandbox: Sandbox) -> None:
     """Names only, the most frequent first: the picker of the export dialog costs no query of its own."""
-    cohort = sandbox.add_cohort("Fans", [member("a", plan="gold"), member("b", plan="free", city="Oslo"), anonymous("c")])
+    cohort = sandbox.add_cohort(
+        "Fans", [member("a", plan="gold"), member("b", plan="free", city="Oslo"), anonymous("c")]
+    )
     assert asker.page(cohort, 0, None, all_users=True, properties=(), trimmed=False).properties == ("plan", "city")
 
 
@@ -84,7 +86,11 @@ def test_larger_pages_are_asked_for_and_the_reply_decides(sandbox: Sandbox) -> N
 
 def test_mapped_values_come_in_order_and_missing_ones_are_null(asker: Mixpanel, sandbox: Sandbox) -> None:
     """The literal strings Mixpanel writes for missing values are missing."""
-    people = [member("a", **{"x": "<null>", "y": 1}), member("b", **{"y": "ü"}), member("c", **{"x": "<undefined>", "y": [1]})]
+    people = [
+        member("a", **{"x": "<null>", "y": 1}),
+        member("b", **{"y": "ü"}),
+        member("c", **{"x": "<undefined>", "y": [1]}),
+    ]
     cohort = sandbox.add_cohort("Fans", people)
     page = asker.columns(cohort, 0, None, ("x", "y"))
     assert page.values == [b"[null,1]", '[null,"ü"]'.encode(), b"[null,[1]]"]
@@ -114,13 +120,20 @@ def test_pages_follow_their_session(asker: Mixpanel, sandbox: Sandbox) -> None:
 MIXPANEL_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
     ({"kind": "status", "code": 401}, FixSettings),
     ({"kind": "status", "code": 400, "body": {"error": "Unable to authenticate request"}}, FixSettings),
-    ({"kind": "status", "code": 402}, FixSettings), ({"kind": "status", "code": 403}, FixSettings),
-    ({"kind": "status", "code": 404}, FixSettings), ({"kind": "status", "code": 410}, FixSettings),
-    ({"kind": "status", "code": 400}, FixSettings), ({"kind": "status", "code": 418}, Report),
+    ({"kind": "status", "code": 402}, FixSettings),
+    ({"kind": "status", "code": 403}, FixSettings),
+    ({"kind": "status", "code": 404}, FixSettings),
+    ({"kind": "status", "code": 410}, FixSettings),
+    ({"kind": "status", "code": 400}, FixSettings),
+    ({"kind": "status", "code": 418}, Report),
     ({"kind": "status", "code": 302}, Report),
-    ({"kind": "status", "code": 408}, Wait), ({"kind": "status", "code": 500}, Wait),
-    ({"kind": "html", "code": 502}, Wait), ({"kind": "reset"}, Wait), ({"kind": "truncated"}, Wait),
-    ({"kind": "garbled"}, Wait), ({"kind": "says_error"}, Report),
+    ({"kind": "status", "code": 408}, Wait),
+    ({"kind": "status", "code": 500}, Wait),
+    ({"kind": "html", "code": 502}, Wait),
+    ({"kind": "reset"}, Wait),
+    ({"kind": "truncated"}, Wait),
+    ({"kind": "garbled"}, Wait),
+    ({"kind": "says_error"}, Report),
     ({"kind": "status", "code": 200, "body": {"status": "ok"}}, Report),
     ({"kind": "status", "code": 200, "body": {"results": [], "page": 3}}, Report),
     ({"kind": "status", "code": 200, "body": {"results": [], "total": -1}}, Report),
@@ -131,8 +144,9 @@ MIXPANEL_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
 
 
 @pytest.mark.parametrize(("fault", "error"), MIXPANEL_ANSWERS, ids=lambda one: str(one))
-def test_what_mixpanel_may_answer(asker: Mixpanel, sandbox: Sandbox, fault: dict[str, object],
-                                  error: type[ApiError]) -> None:
+def test_what_mixpanel_may_answer(
+    asker: Mixpanel, sandbox: Sandbox, fault: dict[str, object], error: type[ApiError]
+) -> None:
     """No failed, foreign or half answer is ever taken for an empty cohort."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     sandbox.fault(path=ENGAGE, **fault)
@@ -150,8 +164,10 @@ def test_an_expired_session_asks_for_a_new_beginning(asker: Mixpanel, sandbox: S
 def test_the_refusal_tells_which_limit_was_hit(asker: Mixpanel, sandbox: Sandbox) -> None:
     """The two fractions of the text decide between seconds and the hour."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
-    text = ("Query rate limit exceeded for project_id: 42. {}/5 queries running concurrently "
-            "and {}/60 queries running in the last hour.")
+    text = (
+        "Query rate limit exceeded for project_id: 42. {}/5 queries running concurrently "
+        "and {}/60 queries running in the last hour."
+    )
     for running, hourly, limit in ((1, 61, "hourly"), (6, 12, "concurrent"), (5, 61, "hourly")):
         sandbox.fault("status", path=ENGAGE, code=429, body={"error": text.format(running, hourly)}, retry_after=30)
         with pytest.raises(Wait) as waiting:
@@ -161,6 +177,7 @@ def test_the_refusal_tells_which_limit_was_hit(asker: Mixpanel, sandbox: Sandbox
 
 def test_roles(sandbox: Sandbox) -> None:
     """Admin, below admin and not to be found out are three different things."""
+
     def role(username: str, secret: str) -> Role:
         return Mixpanel(Project(PROJECT, "", username, secret, sandbox.url)).check().role
 
@@ -170,20 +187,30 @@ def test_roles(sandbox: Sandbox) -> None:
 
 
 WEBENGAGE_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
-    ({"kind": "status", "code": 400}, BadBatch), ({"kind": "status", "code": 413}, BadBatch),
-    ({"kind": "status", "code": 422}, BadBatch), ({"kind": "status", "code": 401}, FixSettings),
-    ({"kind": "status", "code": 403}, FixSettings), ({"kind": "status", "code": 404}, FixSettings),
-    ({"kind": "status", "code": 500}, Wait), ({"kind": "html", "code": 502}, Wait), ({"kind": "reset"}, Wait),
-    ({"kind": "vanish"}, Wait), ({"kind": "garbled"}, Wait), ({"kind": "truncated"}, Wait),
-    ({"kind": "says_error"}, Report), ({"kind": "status", "code": 200, "body": "OK"}, Wait),
-    ({"kind": "status", "code": 200, "body": {}}, Report), ({"kind": "status", "code": 204, "body": ""}, Wait),
+    ({"kind": "status", "code": 400}, BadBatch),
+    ({"kind": "status", "code": 413}, BadBatch),
+    ({"kind": "status", "code": 422}, BadBatch),
+    ({"kind": "status", "code": 401}, FixSettings),
+    ({"kind": "status", "code": 403}, FixSettings),
+    ({"kind": "status", "code": 404}, FixSettings),
+    ({"kind": "status", "code": 500}, Wait),
+    ({"kind": "html", "code": 502}, Wait),
+    ({"kind": "reset"}, Wait),
+    ({"kind": "vanish"}, Wait),
+    ({"kind": "garbled"}, Wait),
+    ({"kind": "truncated"}, Wait),
+    ({"kind": "says_error"}, Report),
+    ({"kind": "status", "code": 200, "body": "OK"}, Wait),
+    ({"kind": "status", "code": 200, "body": {}}, Report),
+    ({"kind": "status", "code": 204, "body": ""}, Wait),
     ({"kind": "status", "code": 302}, Report),
 ]
 
 
 @pytest.mark.parametrize(("fault", "error"), WEBENGAGE_ANSWERS, ids=lambda one: str(one))
-def test_what_webengage_may_answer(teller: WebEngage, sandbox: Sandbox, fault: dict[str, object],
-                                   error: type[ApiError]) -> None:
+def test_what_webengage_may_answer(
+    teller: WebEngage, sandbox: Sandbox, fault: dict[str, object], error: type[ApiError]
+) -> None:
     """Only a 2xx that says queued counts as told."""
     sandbox.fault(path=BULK, **fault)
     with pytest.raises(error):
@@ -216,9 +243,17 @@ def test_a_check_writes_nothing(teller: WebEngage, sandbox: Sandbox) -> None:
     assert sandbox.profile_count() == 0
 
 
-@pytest.mark.parametrize("fault", [{"kind": "status", "code": 200, "body": {"response": {"status": "queued"}}},
-                                   {"kind": "status", "code": 500}, {"kind": "html", "code": 200}])
-def test_a_check_that_proves_nothing_is_no_success(teller: WebEngage, sandbox: Sandbox, fault: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "code": 200, "body": {"response": {"status": "queued"}}},
+        {"kind": "status", "code": 500},
+        {"kind": "html", "code": 200},
+    ],
+)
+def test_a_check_that_proves_nothing_is_no_success(
+    teller: WebEngage, sandbox: Sandbox, fault: dict[str, object]
+) -> None:
     """Anything but the documented refusal could not be verified."""
     sandbox.fault(path="/users", **fault)
     with pytest.raises((Report, Wait), match="verified"):
@@ -249,13 +284,29 @@ def test_an_unreachable_host_is_named_without_its_address() -> None:
     assert "127.0.0.1" in str(gone.value) and "42" not in str(gone.value) and "secret" not in str(gone.value)
 
 
-@pytest.mark.parametrize(("make", "good", "bad"), [
-    (mixpanel.base_url, ["us", "EU", "in", "http://127.0.0.1:1"], ["", "asia", "https://mixpanel.com", "http://10.0.0.1"]),
-    (webengage.base_url, ["global", "ksa", "https://api.eu.webengage.com"],
-     ["", "http://api.webengage.com", "https://webengage.com.evil.example", "https://a@api.webengage.com",
-      "https://api.webengage.com:8443", "https://api.webengage.com/x"]),
-    (webengage.license_of, ["va1w264d", " ~2024b707 ", "in~58adbca1"], ["", "a/b", "..", "a?b", "a b", "ü"]),
-])
+@pytest.mark.parametrize(
+    ("make", "good", "bad"),
+    [
+        (
+            mixpanel.base_url,
+            ["us", "EU", "in", "http://127.0.0.1:1"],
+            ["", "asia", "https://mixpanel.com", "http://10.0.0.1"],
+        ),
+        (
+            webengage.base_url,
+            ["global", "ksa", "https://api.eu.webengage.com"],
+            [
+                "",
+                "http://api.webengage.com",
+                "https://webengage.com.evil.example",
+                "https://a@api.webengage.com",
+                "https://api.webengage.com:8443",
+                "https://api.webengage.com/x",
+            ],
+        ),
+        (webengage.license_of, ["va1w264d", " ~2024b707 ", "in~58adbca1"], ["", "a/b", "..", "a?b", "a b", "ü"]),
+    ],
+)
 def test_only_known_places_are_spoken_to(make: Callable[[str], str], good: list[str], bad: list[str]) -> None:
     """Known regions, WebEngage over https, this machine; nothing that only looks like them."""
     for one in good:

@@ -24,10 +24,28 @@ PEOPLE = [member(f"fan-{number}", **{"$email": f"fan{number}@example.com"}) for 
 @pytest.fixture
 def connected(cli: Cli, data_dir: Path, sandbox: Sandbox) -> Path:
     """A data folder connected to the sandbox on both sides."""
-    mixpanel = cli(data_dir, "connect", "mixpanel", "--project-id", str(PROJECT), "--username", USERNAME,
-                   "--region", sandbox.url, MIXPANEL_SECRET=SECRET)
-    webengage = cli(data_dir, "connect", "webengage", "--license-code", LICENSE, "--data-center", sandbox.url,
-                    WEBENGAGE_API_KEY=API_KEY)
+    mixpanel = cli(
+        data_dir,
+        "connect",
+        "mixpanel",
+        "--project-id",
+        str(PROJECT),
+        "--username",
+        USERNAME,
+        "--region",
+        sandbox.url,
+        MIXPANEL_SECRET=SECRET,
+    )
+    webengage = cli(
+        data_dir,
+        "connect",
+        "webengage",
+        "--license-code",
+        LICENSE,
+        "--data-center",
+        sandbox.url,
+        WEBENGAGE_API_KEY=API_KEY,
+    )
     assert (mixpanel.returncode, webengage.returncode) == (0, 0), mixpanel.stderr + webengage.stderr
     return data_dir
 
@@ -98,8 +116,9 @@ def test_a_one_time_export_is_never_refreshed(cli: Cli, connected: Path, sandbox
     assert (sync["state"], sync["next_run_at"]) == ("finished", None)
 
 
-def test_a_dynamic_export_is_refreshed_when_due(cli: Cli, connected: Path, sandbox: Sandbox,
-                                                runner_process: RunnerProcess) -> None:
+def test_a_dynamic_export_is_refreshed_when_due(
+    cli: Cli, connected: Path, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """A runner started after five missed beats makes one refresh, and the next beat lies on the old grid."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     export(cli, connected, cohort)
@@ -129,8 +148,9 @@ def test_a_held_run_waits_for_a_yes(cli: Cli, connected: Path, sandbox: Sandbox)
     assert sandbox.holding(ATTRIBUTE) == (set(), {f"fan-{number}" for number in range(60)})
 
 
-def test_stop_and_clear_tells_everyone_false(cli: Cli, connected: Path, sandbox: Sandbox,
-                                             runner_process: RunnerProcess) -> None:
+def test_stop_and_clear_tells_everyone_false(
+    cli: Cli, connected: Path, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """Stopping with --clear takes everyone out of the segment and ends the sync."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     export(cli, connected, cohort)
@@ -215,7 +235,9 @@ def test_every_listing_is_one_json_document(cli: Cli, connected: Path, sandbox: 
     assert answer(cli, connected, "syncs") == answer(cli, connected, "runs") == []
     preview = answer(cli, connected, "preview", str(cohort))
     assert (preview["total"], preview["identified"], preview["anonymous"]) == (61, 60, 1)
-    assert [(one["id"], one["name"], one["count"]) for one in answer(cli, connected, "cohorts")] == [(cohort, "Fans", 61)]
+    assert [(one["id"], one["name"], one["count"]) for one in answer(cli, connected, "cohorts")] == [
+        (cohort, "Fans", 61)
+    ]
     assert answer(cli, connected, "status")["runner"]["alive"] is False
 
 
@@ -230,14 +252,16 @@ def test_a_preview_costs_two_queries_and_none_when_fresh(cli: Cli, connected: Pa
     assert asked == [2, 2]
 
 
-def test_ctrl_c_ends_the_waiting_and_lets_the_run_go(cli: Cli, connected: Path, sandbox: Sandbox,
-                                                     runner_process: RunnerProcess) -> None:
+def test_ctrl_c_ends_the_waiting_and_lets_the_run_go(
+    cli: Cli, connected: Path, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """Interrupted while it carries the run itself, the command is soon gone, and the next runner goes on."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     sandbox.fault("slow", path="/api/query/engage", ms=60_000, times=1)
     command = [sys.executable, "-m", "sync", "export", str(cohort), "--mode", "dynamic", "--wait"]
-    with subprocess.Popen(command, cwd=ROOT, text=True, env=os.environ | {"COHORT_SYNC_DATA": str(connected)},
-                          stderr=subprocess.PIPE) as waiting:
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, env=os.environ | {"COHORT_SYNC_DATA": str(connected)}, stderr=subprocess.PIPE
+    ) as waiting:
         deadline = time.monotonic() + 60
         while not any(run["requests"] for run in answer(cli, connected, "runs")):
             assert time.monotonic() < deadline and waiting.poll() is None

@@ -13,8 +13,9 @@ from sync.__main__ import cli as commands
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-CODE = "\n".join(path.read_text(encoding="utf-8") for folder in ("sync", "pages", "tests")
-                 for path in (ROOT / folder).rglob("*.py"))
+CODE = "\n".join(
+    path.read_text(encoding="utf-8") for folder in ("sync", "pages", "tests") for path in (ROOT / folder).rglob("*.py")
+)
 HOME_BUSINESS = re.compile(r"/(root|home|tmp|Users)/")
 
 
@@ -37,14 +38,19 @@ def test_every_command_the_readme_names_exists() -> None:
 def test_every_make_target_named_exists() -> None:
     """Make demo, run, test and bench are in the Makefile."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {name for document in DOCUMENTS
-             for name in re.findall(r"\bmake ([a-z]+)\b(?=\s+#|`|$)", document.read_text(encoding="utf-8"), re.MULTILINE)}
+    named = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"\bmake ([a-z]+)\b(?=\s+#|`|$)", document.read_text(encoding="utf-8"), re.MULTILINE)
+    }
     assert {"demo", "test", "run"} <= named <= targets
 
 
 def test_every_variable_named_is_read() -> None:
     """Each environment variable of the README is one the code knows, and the other way round."""
-    named = set(re.findall(r"`((?:COHORT_SYNC|MIXPANEL|WEBENGAGE)_[A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    named = set(
+        re.findall(r"`((?:COHORT_SYNC|MIXPANEL|WEBENGAGE)_[A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    )
     read = set(re.findall(r"\"((?:COHORT_SYNC|MIXPANEL_S|WEBENGAGE_A)[A-Z_]+)\"", CODE))
     assert named == read
 

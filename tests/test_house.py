@@ -33,16 +33,51 @@ ARROWS: dict[str, set[str]] = {
     "sync/webengage": {"sync/rest", "sync/model", "sync/errors"},
     "sync/migrations": set(),
     "sync/store": {"sync/migrations", "sync/members", "sync/model", "sync/views", "sync/errors"},
-    "sync/pipeline": {"sync/mixpanel", "sync/webengage", "sync/store", "sync/members", "sync/vault", "sync/model",
-                      "sync/errors"},
+    "sync/pipeline": {
+        "sync/mixpanel",
+        "sync/webengage",
+        "sync/store",
+        "sync/members",
+        "sync/vault",
+        "sync/model",
+        "sync/errors",
+    },
     "sync/access": {"sync/errors"},
     "sync/redaction": set(),
-    "sync/service": {"sync/access", "sync/redaction", "sync/mixpanel", "sync/webengage", "sync/store", "sync/vault",
-                     "sync/model", "sync/views", "sync/errors"},
-    "sync/runner": {"sync/pipeline", "sync/redaction", "sync/service", "sync/store", "sync/vault", "sync/mixpanel",
-                    "sync/webengage", "sync/rest", "sync/model", "sync/views", "sync/errors"},
+    "sync/service": {
+        "sync/access",
+        "sync/redaction",
+        "sync/mixpanel",
+        "sync/webengage",
+        "sync/store",
+        "sync/vault",
+        "sync/model",
+        "sync/views",
+        "sync/errors",
+    },
+    "sync/runner": {
+        "sync/pipeline",
+        "sync/redaction",
+        "sync/service",
+        "sync/store",
+        "sync/vault",
+        "sync/mixpanel",
+        "sync/webengage",
+        "sync/rest",
+        "sync/model",
+        "sync/views",
+        "sync/errors",
+    },
     "sync/cli": {"sync/access", "sync/service", "sync/model", "sync/views", "sync/errors"},
-    "sync/__main__": {"sync/access", "sync/cli", "sync/runner", "sync/service", "sync/model", "sync/views", "sync/errors"},
+    "sync/__main__": {
+        "sync/access",
+        "sync/cli",
+        "sync/runner",
+        "sync/service",
+        "sync/model",
+        "sync/views",
+        "sync/errors",
+    },
     "pages": {"sync/access", "sync/redaction", "sync/service", "sync/model", "sync/views", "sync/errors"},
     "app": {"pages", "sync/access", "sync/service", "sync/model", "sync/views", "sync/errors"},
 }
@@ -59,19 +94,30 @@ HOMES: dict[str, set[str]] = {
     "click": {"sync/__main__", "sync/cli"},
     "zstandard": {"sync/members"},
     "xxhash": {"sync/members", "sync/pipeline"},
-    "orjson": {"sync/members", "sync/mixpanel", "sync/webengage", "sync/rest", "sync/pipeline", "sync/cli",
-               "sync/__main__"},
+    "orjson": {
+        "sync/members",
+        "sync/mixpanel",
+        "sync/webengage",
+        "sync/rest",
+        "sync/pipeline",
+        "sync/cli",
+        "sync/__main__",
+    },
     "msgspec": {"sync/mixpanel", "sync/webengage", "sync/rest"},
     "sqlite3": {"sync/store", "sync/migrations"},
     "struct": {"sync/members"},
 }
 
 # How a statement begins, in one case throughout: a sentence for people begins with one capital.
-_STATEMENT = (r"select\b.*\bfrom|select\s+[\w(?*]+\s*$|insert\s+(or\s+\w+\s+)?into|update\s+\w+\s+set|delete\s+from"
-              r"|(create|alter|drop)\s+(unique\s+|temp\s+)?(table|index|view|trigger)|pragma\s+\w+"
-              r"|begin\s+(immediate|exclusive)|with\s+\w+(\s*\([^)]*\))?\s+as\s*\(")
-SQL = re.compile(rf"\s*({_STATEMENT}|{_STATEMENT.upper()})".replace(r"\S", r"\s").replace(r"\W", r"\w")
-                 .replace(r"\B", r"\b"), re.DOTALL)
+_STATEMENT = (
+    r"select\b.*\bfrom|select\s+[\w(?*]+\s*$|insert\s+(or\s+\w+\s+)?into|update\s+\w+\s+set|delete\s+from"
+    r"|(create|alter|drop)\s+(unique\s+|temp\s+)?(table|index|view|trigger)|pragma\s+\w+"
+    r"|begin\s+(immediate|exclusive)|with\s+\w+(\s*\([^)]*\))?\s+as\s*\("
+)
+SQL = re.compile(
+    rf"\s*({_STATEMENT}|{_STATEMENT.upper()})".replace(r"\S", r"\s").replace(r"\W", r"\w").replace(r"\B", r"\b"),
+    re.DOTALL,
+)
 
 
 def application() -> Files:
@@ -129,8 +175,12 @@ def unknown_rooms(files: Files) -> list[str]:
 def strangers(files: Files) -> list[str]:
     """Packages imported away from home, or without one."""
     free = set(sys.stdlib_module_names) - set(HOMES) | {"sync", "pages", "app"}
-    return [f"{path}:{line} imports {name}" for path, text in files.items() for line, name in imported(path, text)
-            if (top := name.split(".")[0]) not in free and room(path) not in HOMES.get(top, set())]
+    return [
+        f"{path}:{line} imports {name}"
+        for path, text in files.items()
+        for line, name in imported(path, text)
+        if (top := name.split(".")[0]) not in free and room(path) not in HOMES.get(top, set())
+    ]
 
 
 def bad_names(files: Files) -> list[str]:
@@ -171,38 +221,52 @@ def undocumented(files: Files) -> list[str]:
     return bare
 
 
-def public(tree: ast.Module) -> Iterator[tuple[str, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]:
+def public(
+    tree: ast.Module,
+) -> Iterator[tuple[str, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]:
     """The module, and what a reader may use of it; functions inside functions are nobody's but theirs."""
     yield "the module", tree
     holders: list[ast.Module | ast.ClassDef] = [tree]
     for holder in holders:
         for node in holder.body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith(
+                "_"
+            ):
                 yield node.name, node
                 holders += [node] if isinstance(node, ast.ClassDef) else []
 
 
 def silent_tests(files: Files) -> list[str]:
     """Test functions that do not say what they hold."""
-    return [f"{path}:{function.lineno} {function.name}" for path, text in files.items() if path.startswith("tests/")
-            for function in defined(ast.parse(text))
-            if function.name.startswith("test_") and ast.get_docstring(function) is None]
+    return [
+        f"{path}:{function.lineno} {function.name}"
+        for path, text in files.items()
+        if path.startswith("tests/")
+        for function in defined(ast.parse(text))
+        if function.name.startswith("test_") and ast.get_docstring(function) is None
+    ]
 
 
 def prints(files: Files) -> list[str]:
     """print() in sync outside the command line."""
-    return [f"{path}:{node.lineno}" for path, text in files.items()
-            if path.startswith("sync/") and room(path) not in ("sync/cli", "sync/__main__")
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"]
+    return [
+        f"{path}:{node.lineno}"
+        for path, text in files.items()
+        if path.startswith("sync/") and room(path) not in ("sync/cli", "sync/__main__")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
 
 
 def stray_sql(files: Files) -> list[str]:
     """SQL statements outside the store and the migrations."""
-    return [f"{path}:{node.lineno} {node.value[:40]!r}" for path, text in files.items()
-            if room(path) not in ("sync/store", "sync/migrations")
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)]
+    return [
+        f"{path}:{node.lineno} {node.value[:40]!r}"
+        for path, text in files.items()
+        if room(path) not in ("sync/store", "sync/migrations")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
+    ]
 
 
 def holds(rule: Callable[[Files], list[str]], files: Files, *, broken_by: Files) -> None:
@@ -270,8 +334,15 @@ def test_only_the_command_line_prints() -> None:
 def test_statements_are_written_in_the_store_only() -> None:
     """Nobody but the store and the migrations speaks SQL."""
     holds(stray_sql, application(), broken_by={"sync/service/x.py": 'ROWS = "select id from run"'})
-    for statement in ("UPDATE run SET state = 1", "\n  insert or ignore into run", "pragma wal_checkpoint",
-                      "select 1", "begin immediate", "WITH due AS (", "delete from {table}"):
+    for statement in (
+        "UPDATE run SET state = 1",
+        "\n  insert or ignore into run",
+        "pragma wal_checkpoint",
+        "select 1",
+        "begin immediate",
+        "WITH due AS (",
+        "delete from {table}",
+    ):
         assert stray_sql({"pages/runs.py": f"x = {statement!r}"}), statement
     for sentence in ("Select a cohort from the list", "select", "Delete from here on", "begin", "with a reason"):
         assert not stray_sql({"pages/runs.py": f"x = {sentence!r}"}), sentence

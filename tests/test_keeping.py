@@ -151,9 +151,15 @@ def test_a_forgotten_person_is_in_no_table(desk: Desk) -> None:
         assert service.runs()[0].entered == 1
 
 
-@pytest.mark.parametrize("user_id", [
-    "ann-\u00fc\u4eba\u0301", 'ann "the\\best"', "x" * 250,
-], ids=["unicode", "quotes", "endless"])
+@pytest.mark.parametrize(
+    "user_id",
+    [
+        "ann-\u00fc\u4eba\u0301",
+        'ann "the\\best"',
+        "x" * 250,
+    ],
+    ids=["unicode", "quotes", "endless"],
+)
 def test_no_spelling_of_an_id_escapes_the_forgetting(desk: Desk, user_id: str) -> None:
     """Previews are kept as JSON and endless ids cut: the person is gone from there too."""
     desk.sandbox.set_members(desk.cohort, [member(user_id), member("fan-1")])

@@ -31,8 +31,14 @@ from sync.webengage import payload
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 IDS = TEXT.filter(lambda text: text.strip() != "")
-VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), TEXT,
-                   st.lists(st.integers(0, 3)))
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_nan=False),
+    TEXT,
+    st.lists(st.integers(0, 3)),
+)
 
 
 @given(TEXT, st.booleans())
@@ -42,10 +48,19 @@ def test_only_real_ids_with_a_profile_go(user_id: str, has_profile: bool) -> Non
     assert (classify(user_id, has_profile) is Fate.IDENTIFIED) == goes
 
 
-@pytest.mark.parametrize(("user_id", "has_profile", "fate"), [
-    ("", True, Fate.EMPTY_ID), ("  ", False, Fate.EMPTY_ID), ("$device:1", True, Fate.DEVICE_ONLY),
-    ("a", False, Fate.NO_PROFILE), ("x" * 101, True, Fate.LONG_ID), ("x" * 101, False, Fate.NO_PROFILE),
-    ("x" * 100, True, Fate.IDENTIFIED), (" a", True, Fate.IDENTIFIED)])
+@pytest.mark.parametrize(
+    ("user_id", "has_profile", "fate"),
+    [
+        ("", True, Fate.EMPTY_ID),
+        ("  ", False, Fate.EMPTY_ID),
+        ("$device:1", True, Fate.DEVICE_ONLY),
+        ("a", False, Fate.NO_PROFILE),
+        ("x" * 101, True, Fate.LONG_ID),
+        ("x" * 101, False, Fate.NO_PROFILE),
+        ("x" * 100, True, Fate.IDENTIFIED),
+        (" a", True, Fate.IDENTIFIED),
+    ],
+)
 def test_each_member_has_its_reason(user_id: str, has_profile: bool, fate: Fate) -> None:
     """Whoever does not go is told why."""
     assert classify(user_id, has_profile) is fate
@@ -90,9 +105,17 @@ def test_intervals_are_read() -> None:
     assert [parse_every(text) for text in ("30m", "2h", "1d", "7200s")] == [1800, 7200, 86400, 7200]
 
 
-@pytest.mark.parametrize(("exits", "snapshot", "staged", "held"), [
-    (100, 200, 100, False), (101, 200, 99, True), (101, 1000, 899, False), (201, 1000, 799, True),
-    (5, 5, 0, True), (0, 0, 0, False)])
+@pytest.mark.parametrize(
+    ("exits", "snapshot", "staged", "held"),
+    [
+        (100, 200, 100, False),
+        (101, 200, 99, True),
+        (101, 1000, 899, False),
+        (201, 1000, 799, True),
+        (5, 5, 0, True),
+        (0, 0, 0, False),
+    ],
+)
 def test_the_guard(exits: int, snapshot: int, staged: int, held: bool) -> None:
     """More than a fifth and more than a hundred, or nobody left at all, needs a person."""
     assert bool(too_many_leave(exits, snapshot, staged)) is held
@@ -134,8 +157,18 @@ def test_packed_ids_come_back_as_they_were(ids: list[str]) -> None:
     assert unpack_ids(pack(ids)) == ids
 
 
-@given(st.lists(st.builds(Entry, st.sampled_from(Kind), st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1),
-                          st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1))))
+@given(
+    st.lists(
+        st.builds(
+            Entry,
+            st.sampled_from(Kind),
+            st.integers(0, 2**32 - 1),
+            st.integers(0, 2**16 - 1),
+            st.integers(0, 2**32 - 1),
+            st.integers(0, 2**16 - 1),
+        )
+    )
+)
 def test_packed_positions_come_back_as_they_were(entries: list[Entry]) -> None:
     """Every page, chunk and place fits."""
     assert unpack_entries(pack_entries(entries)) == entries
@@ -148,25 +181,54 @@ def test_retry_after_is_between_a_second_and_an_hour(text: str) -> None:
     assert seconds is None or 1.0 <= seconds <= 3600.0
 
 
-@pytest.mark.parametrize(("text", "seconds"), [
-    ("7", 7.0), ("0", 1.0), ("99999", 3600.0), ("inf", None), ("nan", None), ("", None), ("soon", None),
-    ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0), ("Mon, 13 Nov 2023 22:13:50 GMT", 1.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 1.0),
+        ("99999", 3600.0),
+        ("inf", None),
+        ("nan", None),
+        ("", None),
+        ("soon", None),
+        ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
+        ("Mon, 13 Nov 2023 22:13:50 GMT", 1.0),
+    ],
+)
 def test_retry_after_in_both_forms(text: str, seconds: float | None) -> None:
     """Seconds and HTTP dates are understood and capped."""
     assert retry_after({"Retry-After": text}, 1_700_000_000.0) == seconds
 
 
-@pytest.mark.parametrize("url", [
-    "http://127.0.0.1", "http://127.0.0.1:8899", "http://localhost:1/", "http://[::1]:80", "https://127.9.9.9:5"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1", "http://127.0.0.1:8899", "http://localhost:1/", "http://[::1]:80", "https://127.9.9.9:5"],
+)
 def test_this_machine_is_loopback(url: str) -> None:
     """Every address of the loopback network counts."""
     assert loopback(url)
 
 
-@pytest.mark.parametrize("url", [
-    "http://127.0.0.1@example.com", "http://example.com", "http://127.0.0.1.example.com", "http://0.0.0.0", "ftp://127.0.0.1",
-    "http://127.0.0.1:99999", "http://user:x@127.0.0.1", "http://127.0.0.1/path", "http://127.0.0.1?x", "127.0.0.1", "",
-    "http://localhost.example.com", "http://2130706433.example", "//127.0.0.1", "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1@example.com",
+        "http://example.com",
+        "http://127.0.0.1.example.com",
+        "http://0.0.0.0",
+        "ftp://127.0.0.1",
+        "http://127.0.0.1:99999",
+        "http://user:x@127.0.0.1",
+        "http://127.0.0.1/path",
+        "http://127.0.0.1?x",
+        "127.0.0.1",
+        "",
+        "http://localhost.example.com",
+        "http://2130706433.example",
+        "//127.0.0.1",
+        "http://[::1",
+    ],
+)
 def test_other_machines_are_not(url: str) -> None:
     """Names that only look like this machine are refused."""
     assert not loopback(url)
@@ -186,9 +248,17 @@ def test_values_survive_their_way_through_json(user_id: str, value: object) -> N
     assert orjson.loads(body)["users"][0]["userId"] == user_id
 
 
-@pytest.mark.parametrize(("text", "pair"), [
-    ("$email", ("$email", "email")), ("$first_name", ("$first_name", "firstName")), ("$city", ("$city", "city")),
-    ("plan", ("plan", "plan")), ("plan = Plan", ("plan", "Plan")), ("a=b=c", ("a=b", "c"))])
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("$email", ("$email", "email")),
+        ("$first_name", ("$first_name", "firstName")),
+        ("$city", ("$city", "city")),
+        ("plan", ("plan", "plan")),
+        ("plan = Plan", ("plan", "Plan")),
+        ("a=b=c", ("a=b", "c")),
+    ],
+)
 def test_a_property_goes_where_it_means_the_same_unless_told(text: str, pair: tuple[str, str]) -> None:
     """Mixpanel's reserved names become WebEngage's fields, others keep theirs, and a person may name another."""
     assert parse_mapping(text) == pair
@@ -201,9 +271,17 @@ def test_half_a_mapping_is_refused(text: str) -> None:
         parse_mapping(text)
 
 
-ROWS = st.lists(st.fixed_dictionaries({}, optional={
-    "$distinct_id": st.one_of(TEXT, st.integers(0, 2**53), st.none(), st.just("$device:7"), st.just("x" * 101)),
-    "$properties": st.one_of(st.none(), st.just({}), st.fixed_dictionaries({"plan": st.one_of(TEXT, st.just("<null>"))}))}))
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "$distinct_id": st.one_of(TEXT, st.integers(0, 2**53), st.none(), st.just("$device:7"), st.just("x" * 101)),
+            "$properties": st.one_of(
+                st.none(), st.just({}), st.fixed_dictionaries({"plan": st.one_of(TEXT, st.just("<null>"))})
+            ),
+        },
+    )
+)
 
 
 @given(ROWS)
@@ -214,13 +292,22 @@ def test_both_readings_of_a_page_agree_about_everybody(rows: list[dict[str, obje
     slow = page_of(reply, "a page", 0, ("plan",), bare_counts=True)
     told = list(zip(quick.ids, (tuple(orjson.loads(one)) for one in quick.values), strict=True))
     assert told == [(one.id, one.values) for one in slow.members if one.fate is Fate.IDENTIFIED]
-    assert [(one.id, one.fate) for one in quick.others] == [(one.id, one.fate) for one in slow.members
-                                                            if one.fate is not Fate.IDENTIFIED]
+    assert [(one.id, one.fate) for one in quick.others] == [
+        (one.id, one.fate) for one in slow.members if one.fate is not Fate.IDENTIFIED
+    ]
     assert quick.rows == len(rows)
 
 
-@given(st.one_of(st.binary(), TEXT.map(str.encode), st.recursive(VALUES, lambda inner: st.dictionaries(
-    st.sampled_from(["results", "status", "page", "total", "error", "x"]), inner)).map(orjson.dumps)))
+@given(
+    st.one_of(
+        st.binary(),
+        TEXT.map(str.encode),
+        st.recursive(
+            VALUES,
+            lambda inner: st.dictionaries(st.sampled_from(["results", "status", "page", "total", "error", "x"]), inner),
+        ).map(orjson.dumps),
+    )
+)
 def test_what_is_no_page_is_never_read_as_an_empty_one(body: bytes) -> None:
     """Anything but a list of results is an error that says so."""
     try:

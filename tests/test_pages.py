@@ -30,8 +30,10 @@ def test_every_page_alone_says_what_to_do_when_there_is_nothing(name: str, desk:
 
 def test_a_run_under_way_failed_and_held(desk: Desk, sandbox: Sandbox) -> None:
     """The Syncs page and the run's own page tell the three apart, with the reason and what can be done."""
-    queued, held, failing = (sandbox.add_cohort(name, [member("a"), anonymous("b"), member("x" * 101)])
-                             for name in ("Waiting", "Held", "Failing"))
+    queued, held, failing = (
+        sandbox.add_cohort(name, [member("a"), anonymous("b"), member("x" * 101)])
+        for name in ("Waiting", "Held", "Failing")
+    )
     connect(desk.data_dir, sandbox)
     with service(desk.data_dir) as here:
         hold = here.export(None, held, Mode.DYNAMIC, dry=True).run_id
@@ -43,7 +45,9 @@ def test_a_run_under_way_failed_and_held(desk: Desk, sandbox: Sandbox) -> None:
     story = desk.page("runs", run=str(hold))
     assert "Dry run: nothing is sent until a person approves." in said(story)
     assert [button.label for button in story.button if "Approve" in button.label or "Cancel" in button.label] == [
-        "Approve", "Cancel run"]
+        "Approve",
+        "Cancel run",
+    ]
     story = desk.page("runs", run=str(fail))
     assert "answered 403" in story.error[0].value.replace("\\", "")
     assert not [button for button in story.button if button.label == "Cancel run"]
@@ -58,7 +62,9 @@ def test_a_run_under_way_failed_and_held(desk: Desk, sandbox: Sandbox) -> None:
 
 def test_a_run_that_ended_tells_who_was_not_taken_and_why(desk: Desk, sandbox: Sandbox) -> None:
     """Rejected and invalid people are grouped by reason, each with advice; the recipe names the attribute."""
-    number = sandbox.add_cohort("Mixed", [*(member(f"u{n}") for n in range(5)), member(""), member("x" * 101), anonymous("g")])
+    number = sandbox.add_cohort(
+        "Mixed", [*(member(f"u{n}") for n in range(5)), member(""), member("x" * 101), anonymous("g")]
+    )
     sandbox.poison("u1", "u2")
     connect(desk.data_dir, sandbox)
     with service(desk.data_dir) as here:
@@ -150,18 +156,35 @@ def test_the_preview_costs_what_would_be_sent(desk: Desk, sandbox: Sandbox) -> N
 
 
 BUTTONS = {
-    "viewer": {"cohorts": {"View members of Power Users"}, "integrations": {"Go to Cohorts"},
-               "syncs": {"See runs"}, "runs": {"All runs"}},
-    "marketer": {"cohorts": {"Export", "View members of Power Users"}, "integrations": {"Go to Cohorts"},
-                 "syncs": {"Sync now", "Pause", "Interval", "Stop", "See runs"}, "runs": {"All runs"}},
-    "admin": {"integrations": {"Go to Cohorts", "Add another project", "Replace secret", "Replace key", "Check again",
-                               "Disconnect"}},
+    "viewer": {
+        "cohorts": {"View members of Power Users"},
+        "integrations": {"Go to Cohorts"},
+        "syncs": {"See runs"},
+        "runs": {"All runs"},
+    },
+    "marketer": {
+        "cohorts": {"Export", "View members of Power Users"},
+        "integrations": {"Go to Cohorts"},
+        "syncs": {"Sync now", "Pause", "Interval", "Stop", "See runs"},
+        "runs": {"All runs"},
+    },
+    "admin": {
+        "integrations": {
+            "Go to Cohorts",
+            "Add another project",
+            "Replace secret",
+            "Replace key",
+            "Check again",
+            "Disconnect",
+        }
+    },
 }
 
 
 @pytest.mark.parametrize("grade", list(BUTTONS))
-def test_people_are_offered_what_their_grade_allows(grade: str, desk: Desk, sandbox: Sandbox,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_are_offered_what_their_grade_allows(
+    grade: str, desk: Desk, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A viewer sees no button that would be refused, a marketer none that connects, an admin all."""
     number = sandbox.add_cohort("Power Users", [member("a")])
     connect(desk.data_dir, sandbox)
@@ -176,8 +199,9 @@ def test_people_are_offered_what_their_grade_allows(grade: str, desk: Desk, sand
             assert bool(app.get("download_button")) is (grade != "viewer")
 
 
-def test_a_viewer_who_follows_a_link_to_an_export_is_told(desk: Desk, sandbox: Sandbox,
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_viewer_who_follows_a_link_to_an_export_is_told(
+    desk: Desk, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The dialog stays shut, and the page says who may export."""
     number = sandbox.add_cohort("Power Users", [member("a")])
     connect(desk.data_dir, sandbox)
@@ -237,10 +261,21 @@ def test_a_lost_key_is_one_sentence(desk: Desk, sandbox: Sandbox) -> None:
 def test_waits_are_said_in_few_words() -> None:
     """The limits everybody meets have a sentence of their own; anything else is said as it was answered."""
     run = Run(**dict.fromkeys(Run.__slots__, 0) | {"state": RunState.QUEUED, "not_before": 50.0})
-    said_of = {waiting: progress.sentence(replace(run, waiting=waiting), now=60.0) for waiting in (
-        "Mixpanel's hourly limit of queries is used up", "Mixpanel … answered 429 “61/60 queries running in the last hour”.",
-        "WebEngage was sent a batch of users and answered 429 “Too many”.", "The disk is full.")}
-    assert list(said_of.values()) == [f"{progress.HOURLY}.", f"{progress.HOURLY}.", f"{progress.MINUTE}.", "The disk is full."]
+    said_of = {
+        waiting: progress.sentence(replace(run, waiting=waiting), now=60.0)
+        for waiting in (
+            "Mixpanel's hourly limit of queries is used up",
+            "Mixpanel … answered 429 “61/60 queries running in the last hour”.",
+            "WebEngage was sent a batch of users and answered 429 “Too many”.",
+            "The disk is full.",
+        )
+    }
+    assert list(said_of.values()) == [
+        f"{progress.HOURLY}.",
+        f"{progress.HOURLY}.",
+        f"{progress.MINUTE}.",
+        "The disk is full.",
+    ]
 
 
 def test_a_run_just_asked_for_is_looked_at_at_once() -> None:
@@ -304,13 +339,16 @@ def test_when_mixpanel_is_away_the_last_list_is_shown(desk: Desk, sandbox: Sandb
     assert "Kept in mind" in said(app)
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    ("a *b* _c_", "a \\*b\\* \\_c\\_"),
-    ("<b>", "\\<b\\>"),
-    (":smile: at 16:25", ":\u2060smile: at 16:25"),
-    ("two\nlines", "two lines"),
-    ("$x$ [y](z)", "\\$x\\$ \\[y\\]\\(z\\)"),
-])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a *b* _c_", "a \\*b\\* \\_c\\_"),
+        ("<b>", "\\<b\\>"),
+        (":smile: at 16:25", ":\u2060smile: at 16:25"),
+        ("two\nlines", "two lines"),
+        ("$x$ [y](z)", "\\$x\\$ \\[y\\]\\(z\\)"),
+    ],
+)
 def test_text_of_others_is_escaped(text: str, shown: str) -> None:
     """What Markdown would take for a sign is shown as the character it is; a time of day stays whole."""
     assert words.escape(text) == shown
@@ -327,9 +365,14 @@ def test_no_cell_of_the_csv_is_a_formula(cell: str) -> None:
 
 def test_the_static_list_holds_who_is_there_exactly_as_written() -> None:
     """Removed, rejected, invalid and unsent people are not in it; ids are never altered."""
-    rows = [ExportRow("=a", "add", "accepted", ""), ExportRow("b", "remove", "accepted", ""),
-            ExportRow("c", "add", "rejected", "bad"), ExportRow("d", "no-op", "unchanged", ""),
-            ExportRow("e", "none", "invalid", "empty id"), ExportRow("f", "add", "not sent", "")]
+    rows = [
+        ExportRow("=a", "add", "accepted", ""),
+        ExportRow("b", "remove", "accepted", ""),
+        ExportRow("c", "add", "rejected", "bad"),
+        ExportRow("d", "no-op", "unchanged", ""),
+        ExportRow("e", "none", "invalid", "empty id"),
+        ExportRow("f", "add", "not sent", ""),
+    ]
     assert run_files.static_list_csv(rows).split() == ["User", "ID", "=a", "d"]
 
 
@@ -342,7 +385,16 @@ def test_pictures_hold_numbers_only() -> None:
 
 def test_moments_are_in_the_viewers_words() -> None:
     """Spans and intervals are said as people say them."""
-    assert [words.span(seconds) for seconds in (0.2, 41.6, 90, 7200)] == ["1 second", "42 seconds", "2 minutes", "2 hours"]
+    assert [words.span(seconds) for seconds in (0.2, 41.6, 90, 7200)] == [
+        "1 second",
+        "42 seconds",
+        "2 minutes",
+        "2 hours",
+    ]
     assert [words.every(seconds) for seconds in (None, 3600.0, 7200.0, 2700.0)] == [
-        "once", "every hour", "every 2 hours", "every 45 minutes"]
+        "once",
+        "every hour",
+        "every 2 hours",
+        "every 45 minutes",
+    ]
     assert words.short(7260) == "2 h 01 min"

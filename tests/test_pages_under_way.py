@@ -39,9 +39,11 @@ def test_every_page_tells_how_far_a_run_is(desk: Desk, sandbox: Sandbox) -> None
     with Store.open(desk.data_dir) as store:
         store.runs.write(run_id, "runner-1", {"expected": PEOPLE, "staged": 15})
         assert {page: bars(desk.page(*page)) for page in (("cohorts",), ("syncs",), ("runs",))} == {
-            page: [(25, "15 of 60 people read from Mixpanel")] for page in (("cohorts",), ("syncs",), ("runs",))}
-        store.runs.write(run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": PEOPLE, "delivered": 29,
-                                              "rejected": 1})
+            page: [(25, "15 of 60 people read from Mixpanel")] for page in (("cohorts",), ("syncs",), ("runs",))
+        }
+        store.runs.write(
+            run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": PEOPLE, "delivered": 29, "rejected": 1}
+        )
     for app in (desk.page("cohorts"), desk.page("syncs"), desk.page("runs"), desk.page("runs", run=str(run_id))):
         assert bars(app) == [(50, "30 of 60 people told to WebEngage")]
     for app in (desk.page("syncs"), desk.page("runs", run=str(run_id))):
@@ -58,8 +60,11 @@ def test_a_cancelled_run_tells_how_far_it_came(desk: Desk, sandbox: Sandbox) -> 
     run_id = under_way(desk, sandbox)
     with Store.open(desk.data_dir) as store:
         store.runs.write(run_id, "runner-1", {"planned": 1, "entered": PEOPLE, "delivered": 25})
-        store.runs.write(run_id, "runner-1", {"state": "cancelled", "finished_at": time.time(), "lease_owner": None,
-                                              "lease_until": None})
+        store.runs.write(
+            run_id,
+            "runner-1",
+            {"state": "cancelled", "finished_at": time.time(), "lease_owner": None, "lease_until": None},
+        )
     for app in (desk.page("syncs"), desk.page("runs"), desk.page("runs", run=str(run_id))):
         assert "Cancelled after 25 of 60 people were told to WebEngage; the next sync tells the rest." in said(app)
 

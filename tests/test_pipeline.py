@@ -61,8 +61,9 @@ class Desk:
 
     def tools(self) -> Tools:
         """What a story needs, for tests that carry one themselves."""
-        return Tools(lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON,
-                     lambda: False)
+        return Tools(
+            lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON, lambda: False
+        )
 
     def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
         """Start Sync, and the runner works."""
@@ -262,7 +263,11 @@ def test_a_busy_check_of_the_account_puts_a_run_off(desk: Desk, sandbox: Sandbox
     assert desk.run(halved).state is RunState.QUEUED
     desk.ahead = 400.0
     desk.work()
-    assert (desk.run(halved).state, desk.run(halved).delivered, desk.run(halved).rejected) == (RunState.SUCCEEDED, 49, 1)
+    assert (desk.run(halved).state, desk.run(halved).delivered, desk.run(halved).rejected) == (
+        RunState.SUCCEEDED,
+        49,
+        1,
+    )
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "failed"])
@@ -318,8 +323,9 @@ def test_another_wish_for_a_run_under_way_is_kept_or_refused(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("afterwards", [0, 60])
-def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(desk: Desk, sandbox: Sandbox, tmp_path: Path,
-                                                             afterwards: int) -> None:
+def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
+    desk: Desk, sandbox: Sandbox, tmp_path: Path, afterwards: int
+) -> None:
     """Whom a run of the copy was telling is told anew, in or out; used limits and the audit stay as they are."""
     everybody = [member(f"fan-{number:02}") for number in range(60)]
     desk.members(*everybody)
@@ -347,10 +353,13 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(desk: Desk, sandbox
     assert desk.told() == sandbox.exportable(desk.cohort)
 
 
-@pytest.mark.parametrize(("said", "left"), [("Too many requests", 58), ("1/5 queries running concurrently and 61/60 queries "
-                                                                        "running in the last hour", 56)])
-def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(desk: Desk, sandbox: Sandbox, said: str,
-                                                                     left: int) -> None:
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [("Too many requests", 58), ("1/5 queries running concurrently and 61/60 queries running in the last hour", 56)],
+)
+def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(
+    desk: Desk, sandbox: Sandbox, said: str, left: int
+) -> None:
     """One bare 429 on a later page does not make a large cohort wait for an hour every sixty pages from then on."""
     sandbox.settings(page_size=10)
     desk.members(*(member(f"fan-{number}") for number in range(30)))

@@ -29,15 +29,25 @@ def lengthen(data_dir: Path, first: int, last: int) -> None:
     """Write a history: a run has two events and a rejection forgiven since; all but three are the first sync's."""
     runs = range(first, last)
     with Store.open(data_dir) as store, store.transaction():
-        store._plain.executemany("insert or ignore into sync (id, project_id, cohort_id, cohort_name, license_code, attribute, "
-                                 "mode, state, anchor) values (?1, ?2, ?1, 'One', ?3, 'Name ' || ?1, 'one-time', 'finished', 0)",
-                                 ((n, PROJECT, LICENSE) for n in (1, 2)))
-        store._plain.executemany("insert into run (id, sync_id, state, purpose, queued_at, finished_at, not_before) "
-                                 "values (?, ?, 'succeeded', 'refresh', 0, 0, 0)", ((n, 2 if n < 4 else 1) for n in runs))
-        store._plain.executemany("insert into event (at, sync_id, run_id, what) values (0, 1, ?, 'Told.')",
-                                 ((n // 2,) for n in range(2 * first, 2 * last)))
-        store._plain.executemany("insert into refusal (run_id, sync_id, user_id, kind, reason, at, live) "
-                                 "values (?, 1, 'a', 'enter', 'bad', 0, 0)", ((n,) for n in runs))
+        store._plain.executemany(
+            "insert or ignore into sync (id, project_id, cohort_id, cohort_name, license_code, attribute, "
+            "mode, state, anchor) values (?1, ?2, ?1, 'One', ?3, 'Name ' || ?1, 'one-time', 'finished', 0)",
+            ((n, PROJECT, LICENSE) for n in (1, 2)),
+        )
+        store._plain.executemany(
+            "insert into run (id, sync_id, state, purpose, queued_at, finished_at, not_before) "
+            "values (?, ?, 'succeeded', 'refresh', 0, 0, 0)",
+            ((n, 2 if n < 4 else 1) for n in runs),
+        )
+        store._plain.executemany(
+            "insert into event (at, sync_id, run_id, what) values (0, 1, ?, 'Told.')",
+            ((n // 2,) for n in range(2 * first, 2 * last)),
+        )
+        store._plain.executemany(
+            "insert into refusal (run_id, sync_id, user_id, kind, reason, at, live) "
+            "values (?, 1, 'a', 'enter', 'bad', 0, 0)",
+            ((n,) for n in runs),
+        )
         store._plain.execute("update sync set last_run = ?", (last - 1,))
 
 
@@ -81,5 +91,7 @@ def test_settling_a_batch_searches_nothing(data_dir: Path) -> None:
 
 def test_streamlit_collects_no_garbage_after_every_look() -> None:
     """It would go through every object of the process after each of them, which costs more than all the rest."""
-    settings = tomllib.loads((Path(__file__).resolve().parents[1] / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    settings = tomllib.loads(
+        (Path(__file__).resolve().parents[1] / ".streamlit" / "config.toml").read_text(encoding="utf-8")
+    )
     assert settings["runner"]["postScriptGC"] is False

@@ -61,13 +61,26 @@ def _opened(value: object) -> bytes:
     return str(value).encode()
 
 
-def test_markers_are_in_no_log_and_no_table(planted: Service, sandbox: Sandbox, data_dir: Path,
-                                            tmp_path: Path) -> None:
+def test_markers_are_in_no_log_and_no_table(planted: Service, sandbox: Sandbox, data_dir: Path, tmp_path: Path) -> None:
     """With debug logging and faults that quote people back at us, log and database stay clean, also half-way."""
-    sandbox.fault("status", api="webengage", path="bulk", code=500, after=1, times=2,
-                  body={"response": {"message": f"cannot store {MARK}1@example.com with {KEY}", "status": "error"}})
-    sandbox.fault("status", api="webengage", path="bulk", code=400, after=2, times=1,
-                  body=f"<html><p>{MARK}2@example.com Bearer {KEY}</p></html>")
+    sandbox.fault(
+        "status",
+        api="webengage",
+        path="bulk",
+        code=500,
+        after=1,
+        times=2,
+        body={"response": {"message": f"cannot store {MARK}1@example.com with {KEY}", "status": "error"}},
+    )
+    sandbox.fault(
+        "status",
+        api="webengage",
+        path="bulk",
+        code=400,
+        after=2,
+        times=1,
+        body=f"<html><p>{MARK}2@example.com Bearer {KEY}</p></html>",
+    )
     with (tmp_path / "log").open("wb") as log:
         process = _runner(data_dir, log)
         assert process.wait(90) == 0
@@ -84,8 +97,9 @@ def _runner(folder: Path, log: io.BufferedWriter) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "sync.runner", "--once"], env=env, stderr=log, stdout=log)
 
 
-def test_markers_are_in_no_page(planted: Service, data_dir: Path, streamlit_server: StreamlitServer,
-                                browser: Browser) -> None:
+def test_markers_are_in_no_page(
+    planted: Service, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
     """Integrations and the run's page hold neither secret nor address."""
     server = streamlit_server(data_dir)
     with tab(browser) as page:

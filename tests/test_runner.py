@@ -80,8 +80,9 @@ def test_a_killed_run_goes_on_where_it_was(desk: Desk, sandbox: Sandbox, runner_
     assert sandbox.meter().users_delivered <= 150 + 24 * 25
 
 
-def test_a_runner_killed_while_reading_holds_nobody_up(desk: Desk, sandbox: Sandbox,
-                                                       runner_process: RunnerProcess) -> None:
+def test_a_runner_killed_while_reading_holds_nobody_up(
+    desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """SIGKILL with pages on their way: lease and places are free as soon as somebody sees that the process is gone."""
     sandbox.settings(page_size=10, latency=300)
     run_id = desk.export()
@@ -121,7 +122,9 @@ for turn in range(100):
 
 def test_a_signal_may_come_at_any_moment(data_dir: Path) -> None:
     """A hundred signals, whatever the runner is doing just then, and a hundred times it stops; a lock would hang it."""
-    done = subprocess.run([sys.executable, "-c", SIGNALLED], cwd=ROOT, env=environment(data_dir), check=False, timeout=100)
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], cwd=ROOT, env=environment(data_dir), check=False, timeout=100
+    )
     assert done.returncode == 0
 
 
@@ -135,6 +138,7 @@ def test_two_runners_carry_one_run_once(desk: Desk, sandbox: Sandbox, runner_pro
 
 def test_four_clicks_are_one_run(desk: Desk) -> None:
     """Start Sync pressed four times at the same moment: one run, and one of them was first."""
+
     def press(_: int) -> tuple[int, bool]:
         with desk.open() as service:
             started = service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
@@ -145,8 +149,9 @@ def test_four_clicks_are_one_run(desk: Desk) -> None:
     assert {run_id for run_id, _ in pressed} == {1} and sum(first for _, first in pressed) == 1
 
 
-def test_a_run_cancelled_half_way_is_mended_by_the_next(desk: Desk, sandbox: Sandbox,
-                                                        runner_process: RunnerProcess) -> None:
+def test_a_run_cancelled_half_way_is_mended_by_the_next(
+    desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """After a cancel the cohort changes; the next run tells those false who were told true and left."""
     sandbox.set_members(desk.cohort, [member(f"fan-{number}") for number in range(900)])
     run_id = desk.export()
@@ -179,7 +184,9 @@ def test_a_disconnect_ends_what_is_under_way(desk: Desk, sandbox: Sandbox, runne
     assert len(sandbox.holding(ATTRIBUTE)[0]) < 900
 
 
-def test_waiting_for_the_hour_is_said_with_its_time(desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+def test_waiting_for_the_hour_is_said_with_its_time(
+    desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """When Mixpanel's hour is used up the run goes back to the queue, says why and until when, and no attempt is lost."""
     run_id = desk.export()
     sandbox.fault("status", path="/engage", code=429, retry_after=1800, times=1)
@@ -190,8 +197,9 @@ def test_waiting_for_the_hour_is_said_with_its_time(desk: Desk, sandbox: Sandbox
     assert 1700 < run.not_before - before < 1900
 
 
-def test_lost_answers_are_sent_again_under_the_same_id(desk: Desk, sandbox: Sandbox,
-                                                       runner_process: RunnerProcess) -> None:
+def test_lost_answers_are_sent_again_under_the_same_id(
+    desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """Applied but never answered: the batch is repeated with its request id, and nobody is missing."""
     desk.export()
     sandbox.fault("vanish", path="bulk-users", times=2)
@@ -210,8 +218,9 @@ def test_a_renamed_cohort_keeps_its_attribute(desk: Desk, sandbox: Sandbox, runn
     assert (sync.cohort_name, sync.attribute) == ("Super Fans", ATTRIBUTE)
 
 
-def test_a_deleted_cohort_pauses_its_sync_and_nobody_leaves(desk: Desk, sandbox: Sandbox,
-                                                            runner_process: RunnerProcess) -> None:
+def test_a_deleted_cohort_pauses_its_sync_and_nobody_leaves(
+    desk: Desk, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """Even when Mixpanel answers for it as for an empty one."""
     desk.export()
     assert runner_process(desk.folder, "--once").wait(PATIENCE) == 0

@@ -39,8 +39,16 @@ def test_cohorts_are_a_bare_array_with_the_documented_fields(sandbox: Sandbox) -
     cohort_id = sandbox.add_cohort("Fans", [member("ada")], description="They like it")
     rows = mixpanel(sandbox, "cohorts/list").json()
     assert [(row["id"], row["name"], row["count"], row["is_visible"]) for row in rows] == [(cohort_id, "Fans", 1, 1)]
-    assert set(rows[0]) == {"count", "is_visible", "description", "created", "project_id", "id", "name",
-                            "data_group_id"}
+    assert set(rows[0]) == {
+        "count",
+        "is_visible",
+        "description",
+        "created",
+        "project_id",
+        "id",
+        "name",
+        "data_group_id",
+    }
 
 
 def test_a_group_cohort_and_one_never_counted_are_listed(sandbox: Sandbox) -> None:
@@ -60,8 +68,13 @@ def test_a_page_has_the_documented_shape(sandbox: Sandbox) -> None:
     """Page 0 carries page, page_size, session_id, status, total and results."""
     reply = engage(sandbox, sandbox.add_cohort("Fans", [member("ada", plan="free")])).json()
     assert re.fullmatch(r"\d+-[A-Z0-9]+", reply.pop("session_id"))
-    assert reply == {"page": 0, "page_size": 1000, "status": "ok", "total": 1,
-                     "results": [{"$distinct_id": "ada", "$properties": {"plan": "free"}}]}
+    assert reply == {
+        "page": 0,
+        "page_size": 1000,
+        "status": "ok",
+        "total": 1,
+        "results": [{"$distinct_id": "ada", "$properties": {"plan": "free"}}],
+    }
 
 
 def test_everyone_is_included_unless_told_otherwise(sandbox: Sandbox) -> None:
@@ -201,16 +214,21 @@ def test_the_properties_of_profiles_are_described(sandbox: Sandbox) -> None:
     assert results == {"plan": {"count": 2, "type": "string"}, "age": {"count": 1, "type": "number"}}
 
 
-@pytest.mark.parametrize(("username", "secret", "role"), [
-    (control.USERNAME, control.SECRET, "admin"),
-    (control.ANALYST_USERNAME, control.ANALYST_SECRET, "analyst"),
-    (control.CUSTOM_USERNAME, control.CUSTOM_SECRET, "Cohort Keeper"),
-])
+@pytest.mark.parametrize(
+    ("username", "secret", "role"),
+    [
+        (control.USERNAME, control.SECRET, "admin"),
+        (control.ANALYST_USERNAME, control.ANALYST_SECRET, "analyst"),
+        (control.CUSTOM_USERNAME, control.CUSTOM_SECRET, "Cohort Keeper"),
+    ],
+)
 def test_the_app_api_tells_the_callers_role(sandbox: Sandbox, username: str, secret: str, role: str) -> None:
     """The role is an object or a string, under the project's id as text."""
+
     def told() -> Any:
         reply = requests.get(f"{sandbox.url}/api/app/me", auth=(username, secret), timeout=10)
         return reply.json()["results"]["projects"]["42"]["role"]
+
     assert told()["name"] == role
     sandbox.settings(role_shape="string")
     assert told() == role
@@ -257,8 +275,9 @@ def test_an_empty_user_is_answered_with_the_documented_error(sandbox: Sandbox) -
     """POST /users with {} proves key and license without writing."""
     reply = webengage(sandbox, "users", {})
     assert reply.status_code == 400 and sandbox.profile_count() == 0
-    assert reply.json() == {"response": {"message": "Error: userId and anonymousId cannot be empty.",
-                                         "status": "error"}}
+    assert reply.json() == {
+        "response": {"message": "Error: userId and anonymousId cannot be empty.", "status": "error"}
+    }
 
 
 def test_the_second_account_has_its_own_people(sandbox: Sandbox) -> None:
@@ -287,8 +306,11 @@ def test_updates_merge_and_null_is_ignored(sandbox: Sandbox) -> None:
     """What is not sent keeps its value."""
     webengage(sandbox, "users", {"userId": "ada", "email": "a@example.com", "attributes": {"plan": "free", "in": True}})
     webengage(sandbox, "users", {"userId": "ada", "attributes": {"plan": None, "in": False}})
-    assert sandbox.profile("ada") == {"userId": "ada", "email": "a@example.com",
-                                      "attributes": {"plan": "free", "in": False}}
+    assert sandbox.profile("ada") == {
+        "userId": "ada",
+        "email": "a@example.com",
+        "attributes": {"plan": "free", "in": False},
+    }
     assert sandbox.profile("nobody") is None
 
 

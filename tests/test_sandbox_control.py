@@ -32,8 +32,9 @@ def sandbox(running: Sandbox) -> Sandbox:
 
 def test_a_status_comes_as_often_as_asked_and_then_no_more(sandbox: Sandbox) -> None:
     """Code, body, type and Retry-After are the test's to choose, and nothing is applied."""
-    sandbox.fault("status", api="webengage", times=2, code=429, body="slow down", content_type="text/plain",
-                  retry_after="date:30")
+    sandbox.fault(
+        "status", api="webengage", times=2, code=429, body="slow down", content_type="text/plain", retry_after="date:30"
+    )
     replies = [bulk(sandbox, "ada"), bulk(sandbox, "ada")]
     seen = [(reply.status_code, reply.text, reply.headers["Content-Type"]) for reply in replies]
     assert seen == [(429, "slow down", "text/plain")] * 2
@@ -90,8 +91,12 @@ def test_a_fault_can_wait_and_can_be_a_matter_of_luck(sandbox: Sandbox) -> None:
 
 def test_an_unknown_fault_or_setting_is_refused(sandbox: Sandbox) -> None:
     """A typing error in a test does not pass silently."""
-    for wrong in (lambda: sandbox.fault("explode"), lambda: sandbox.settings(speed=1),
-                  lambda: sandbox.settings(bare_shape="round"), lambda: sandbox.churn(1, 0.1)):
+    for wrong in (
+        lambda: sandbox.fault("explode"),
+        lambda: sandbox.settings(speed=1),
+        lambda: sandbox.settings(bare_shape="round"),
+        lambda: sandbox.churn(1, 0.1),
+    ):
         with pytest.raises(AssertionError):
             wrong()
 

@@ -58,8 +58,9 @@ client_id = "cohort-sync"
 client_secret = "client-secret"
 server_metadata_url = "{provider}/.well-known/openid-configuration"
 """)
-    return streamlit_server(data_dir, port=port, STREAMLIT_SECRETS_FILES=str(secrets),
-                            COHORT_SYNC_ADMINS="ann@example.com")
+    return streamlit_server(
+        data_dir, port=port, STREAMLIT_SECRETS_FILES=str(secrets), COHORT_SYNC_ADMINS="ann@example.com"
+    )
 
 
 def sign_in(page: Page, url: str, who: str) -> None:
@@ -101,8 +102,9 @@ def test_a_deep_link_on_a_fresh_server_meets_the_door(guarded: str, browser: Bro
     page.close()
 
 
-def test_without_sign_in_other_machines_are_kept_out(streamlit_server: StreamlitServer, data_dir: Path,
-                                                     browser: Browser) -> None:
+def test_without_sign_in_other_machines_are_kept_out(
+    streamlit_server: StreamlitServer, data_dir: Path, browser: Browser
+) -> None:
     """Pages that listen on every address without sign-in say what to do, and show nothing."""
     page = browser.new_page()
     page.goto(streamlit_server(data_dir, STREAMLIT_SERVER_ADDRESS="0.0.0.0"))  # noqa: S104 - that is what is refused

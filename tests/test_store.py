@@ -51,42 +51,56 @@ RUN = "insert into run (sync_id, state, purpose, queued_at, not_before{more}) va
 
 def run_row(state: str = "queued", **more: object) -> str:
     """An insert of a run with some columns set."""
-    return RUN.format(state=state, more="".join(f", {name}" for name in more),
-                      values="".join(f", {value!r}" if value is not None else ", null" for value in more.values()))
+    return RUN.format(
+        state=state,
+        more="".join(f", {name}" for name in more),
+        values="".join(f", {value!r}" if value is not None else ", null" for value in more.values()),
+    )
 
 
-@pytest.mark.parametrize("statements", [
-    [run_row(), run_row()],
-    [run_row("failed", finished_at=1)],
-    [run_row("succeeded")],
-    [run_row("queued", finished_at=1)],
-    [run_row("succeeded", finished_at=1, error="x")],
-    [run_row("held")],
-    [run_row("pulling", lease_owner="a")],
-    [run_row("pulling", lease_until=1)],
-    [run_row("dreaming")],
-    ["update sync set state = 'paused'"],
-    ["update sync set reason = 'x'"],
-    ["update sync set every = null"],
-    ["update sync set mode = 'one-time'"],
-    ["update sync set next_run_at = null"],
-    ["update sync set state = 'finished'"],
-    ["update sync set attribute = ''"],
-    [f"update sync set attribute = '{'x' * 50}'"],
-    ["insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, anchor) "
-     "values (42, 8, 'x', 'lc', 'Mixpanel - Fans', 'one-time', 'active', 1)"],
-    ["insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, anchor) "
-     "values (42, 7, 'x', 'lc', 'Other', 'one-time', 'active', 1)"],
-    [run_row(), "insert into refusal values (1, 1, 'a', 'enter', '', null, null, 1, 1)"],
-    [run_row(), "insert into refusal values (1, 1, 'a', 'enter', 'x', null, null, 1, 1)",
-     "insert into refusal values (2, 1, 'a', 'enter', 'x', null, null, 1, 1)"],
-    [run_row(), "insert into batch values (1, 0, 'pending', 0, x'00')"],
-    [run_row(), "insert into batch values (1, 0, 'lost', 1, x'00')"],
-    ["insert into batch values (99, 0, 'pending', 1, x'00')"],
-    [run_row(), "insert into staged (run_id, page, rows, anonymous, invalid, full) values (1, 0, 1, 0, 0, 1)"],
-    ["insert into event (at, what) values (1, 'x')", "update event set what = 'y'"],
-    ["insert into audit (at, who, what, subject, before, after) values (1, '', 'x', '', '', '')"],
-], ids=lambda statements: statements[-1][:70])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [run_row(), run_row()],
+        [run_row("failed", finished_at=1)],
+        [run_row("succeeded")],
+        [run_row("queued", finished_at=1)],
+        [run_row("succeeded", finished_at=1, error="x")],
+        [run_row("held")],
+        [run_row("pulling", lease_owner="a")],
+        [run_row("pulling", lease_until=1)],
+        [run_row("dreaming")],
+        ["update sync set state = 'paused'"],
+        ["update sync set reason = 'x'"],
+        ["update sync set every = null"],
+        ["update sync set mode = 'one-time'"],
+        ["update sync set next_run_at = null"],
+        ["update sync set state = 'finished'"],
+        ["update sync set attribute = ''"],
+        [f"update sync set attribute = '{'x' * 50}'"],
+        [
+            "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, anchor) "
+            "values (42, 8, 'x', 'lc', 'Mixpanel - Fans', 'one-time', 'active', 1)"
+        ],
+        [
+            "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, anchor) "
+            "values (42, 7, 'x', 'lc', 'Other', 'one-time', 'active', 1)"
+        ],
+        [run_row(), "insert into refusal values (1, 1, 'a', 'enter', '', null, null, 1, 1)"],
+        [
+            run_row(),
+            "insert into refusal values (1, 1, 'a', 'enter', 'x', null, null, 1, 1)",
+            "insert into refusal values (2, 1, 'a', 'enter', 'x', null, null, 1, 1)",
+        ],
+        [run_row(), "insert into batch values (1, 0, 'pending', 0, x'00')"],
+        [run_row(), "insert into batch values (1, 0, 'lost', 1, x'00')"],
+        ["insert into batch values (99, 0, 'pending', 1, x'00')"],
+        [run_row(), "insert into staged (run_id, page, rows, anonymous, invalid, full) values (1, 0, 1, 0, 0, 1)"],
+        ["insert into event (at, what) values (1, 'x')", "update event set what = 'y'"],
+        ["insert into audit (at, who, what, subject, before, after) values (1, '', 'x', '', '', '')"],
+    ],
+    ids=lambda statements: statements[-1][:70],
+)
 def test_the_schema_refuses(plain: sqlite3.Connection, statements: list[str]) -> None:
     """Two active runs, a failure without error, a pause without reason, one attribute for two cohorts, and so on."""
     for statement in statements[:-1]:
@@ -107,7 +121,11 @@ def test_exporting_again_keeps_the_sync_and_its_attribute(store: Store) -> None:
     again = Wish(42, 7, "Renamed", "lc", "Something else", Mode.ONE_TIME, None)
     assert store.syncs.save(again, NOW) == 1
     found = store.syncs.get(1)
-    assert found is not None and (found.attribute, found.mode, found.next_run_at) == (WISH.attribute, Mode.ONE_TIME, None)
+    assert found is not None and (found.attribute, found.mode, found.next_run_at) == (
+        WISH.attribute,
+        Mode.ONE_TIME,
+        None,
+    )
 
 
 def test_of_many_claimers_one_gets_the_run(store: Store, data_dir: Path) -> None:
@@ -124,6 +142,7 @@ def test_of_many_claimers_one_gets_the_run(store: Store, data_dir: Path) -> None
 
 def test_of_many_enqueuers_one_makes_the_run(store: Store, data_dir: Path) -> None:
     """Eight clicks at once, one run."""
+
     def enqueue(_: int) -> int | None:
         with Store.open(data_dir) as own:
             return own.runs.enqueue(1, "export", NOW)
@@ -138,9 +157,12 @@ def test_a_lost_lease_writes_nothing(store: Store) -> None:
     store.runs.claim("first", NOW)
     assert store.runs.claim("second", NOW + LEASE - 1) is None
     assert store.runs.claim("second", NOW + LEASE + 1) is not None
-    for attempt in (lambda: store.runs.hold(1, "first", NOW), lambda: store.runs.write(1, "first", {"entered": 5}),
-                    lambda: store.runs.count(1, "first", delivered=1),
-                    lambda: store.runs.finish(1, "first", RunState.SUCCEEDED, NOW)):
+    for attempt in (
+        lambda: store.runs.hold(1, "first", NOW),
+        lambda: store.runs.write(1, "first", {"entered": 5}),
+        lambda: store.runs.count(1, "first", delivered=1),
+        lambda: store.runs.finish(1, "first", RunState.SUCCEEDED, NOW),
+    ):
         with pytest.raises(LeaseLost):
             attempt()
     found = store.runs.get(1)
@@ -207,8 +229,10 @@ def test_a_burst_of_sixty_is_waited_for_once(store: Store) -> None:
 
 def test_later_pages_count_once_a_refusal_showed_it(store: Store, plain: sqlite3.Connection) -> None:
     """Until then they pass; from then on they are held within the sixty too."""
-    plain.execute("insert into project (id, name, username, tail, region, role, role_note, checked_at) "
-                  "values (42, 'x', 'x', '', 'us', 'admin', '', 1)")
+    plain.execute(
+        "insert into project (id, name, username, tail, region, role, role_note, checked_at) "
+        "values (42, 'x', 'x', '', 'us', 'admin', '', 1)"
+    )
     for number in range(70):
         store.meters.landed(store.meters.take_query(42, NOW + number / 100, later_page=True))
     store.meters.hush(42, NOW + 1, pages_count=True)
@@ -224,7 +248,11 @@ def test_five_at_once_and_no_more(store: Store) -> None:
     store.meters.landed(tickets[0])
     assert store.meters.take_query(42, NOW, later_page=False).id is not None
     store.meters.still_flying(tickets[1:4], NOW + 100)
-    assert [store.meters.take_query(42, NOW + 160, later_page=False).id is not None for _ in range(3)] == [True, True, False]
+    assert [store.meters.take_query(42, NOW + 160, later_page=False).id is not None for _ in range(3)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_rejected_person_may_stand_rejected_once(store: Store) -> None:
@@ -246,8 +274,9 @@ def test_a_batch_is_doubted_before_and_settled_after(store: Store) -> None:
     assert store.batches.left(1) == 0
 
 
-def test_a_writer_waits_for_the_other_one_and_not_for_ever(store: Store, plain: sqlite3.Connection, data_dir: Path,
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_waits_for_the_other_one_and_not_for_ever(
+    store: Store, plain: sqlite3.Connection, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While another transaction writes, ours waits its time and then says the file is locked; afterwards it goes on."""
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.05)
     plain.execute("begin immediate")
@@ -304,8 +333,11 @@ def test_space_is_given_back(store: Store, data_dir: Path) -> None:
     store.runs.enqueue(1, "export", NOW)
     plain = sqlite3.connect(data_dir / "app.db")
     with closing(plain), plain:
-        plain.executemany("insert into staged (run_id, page, rows, anonymous, invalid, full, marks, ids) "
-                          "values (1, ?, 1, 0, 0, 1, randomblob(20000), x'00')", [(number,) for number in range(200)])
+        plain.executemany(
+            "insert into staged (run_id, page, rows, anonymous, invalid, full, marks, ids) "
+            "values (1, ?, 1, 0, 0, 1, randomblob(20000), x'00')",
+            [(number,) for number in range(200)],
+        )
     store.shrink()
     large = (data_dir / "app.db").stat().st_size
     store.staged.clear(1)

@@ -24,8 +24,10 @@ ORDERS: dict[str, tuple[Callable[[CohortView], Any], bool]] = {
     "Most people": (lambda cohort: cohort.count or 0, True),
     "Newest": (lambda cohort: cohort.created, True),
 }
-SHARE_HINT = ("Not listed? Share the cohort with your project in Mixpanel: open the cohort's ⋯ menu there, choose "
-              "Share, and give the whole project access. Then press Refresh list.")
+SHARE_HINT = (
+    "Not listed? Share the cohort with your project in Mixpanel: open the cohort's ⋯ menu there, choose "
+    "Share, and give the whole project access. Then press Refresh list."
+)
 GROUP_REASON = "A cohort of groups, not of people, so it cannot be exported."
 VIEW, EXPORT, REFRESH, RUNS = "View members", "Export to WebEngage", "Refresh count", "See runs"
 
@@ -38,8 +40,9 @@ def show(project: ProjectView, cohorts: Sequence[CohortView]) -> None:
         st.caption(SHARE_HINT)
         return
     slots = {cohort.id: _row(project, cohort) for cohort in _paged(found)}
-    progress.live(lambda: _read(project.id), lambda syncs: (sync.last_run for sync in syncs),
-                  lambda syncs: _states(syncs, slots))
+    progress.live(
+        lambda: _read(project.id), lambda syncs: (sync.last_run for sync in syncs), lambda syncs: _states(syncs, slots)
+    )
 
 
 def _read(project_id: int) -> tuple[SyncView, ...]:
@@ -49,10 +52,19 @@ def _read(project_id: int) -> tuple[SyncView, ...]:
 
 def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input("Search cohorts", key="q", type="search", live=True, bind="query-params",
-                             placeholder="Search by name or description", on_change=_first_page, width=320)
-        state = st.selectbox("Show", [EVERY_STATE, SYNCED, NOT_SYNCED], key="show", bind="query-params", width=180,
-                             on_change=_first_page)
+        text = st.text_input(
+            "Search cohorts",
+            key="q",
+            type="search",
+            live=True,
+            bind="query-params",
+            placeholder="Search by name or description",
+            on_change=_first_page,
+            width=320,
+        )
+        state = st.selectbox(
+            "Show", [EVERY_STATE, SYNCED, NOT_SYNCED], key="show", bind="query-params", width=180, on_change=_first_page
+        )
         order = st.selectbox("Sort by", list(ORDERS), key="sort", bind="query-params", width=160)
     wanted = {EVERY_STATE: (True, False), SYNCED: (True,), NOT_SYNCED: (False,)}[state or EVERY_STATE]
     key, backwards = ORDERS[order or "Name"]
@@ -98,14 +110,23 @@ def _actions(project: ProjectView, cohort: CohortView) -> None:
         st.caption(GROUP_REASON)
         return
     name, number = escape(cohort.name), cohort.id
-    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="xsmall",
-                      wrap=False):
+    with st.container(
+        horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="xsmall", wrap=False
+    ):
         if may(Grade.MARKETER):
             st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=ask, args=("export", number))
-        st.button(f"View members of {name}", key=f"quiet-view-{number}", icon=":material/visibility:", on_click=ask,
-                  args=("view", number), help="View members", type="tertiary")
-        choice = st.menu_button(f"Actions for {name}", choices(), key=f"quiet-menu-{number}",
-                                icon=":material/more_horiz:", type="tertiary")
+        st.button(
+            f"View members of {name}",
+            key=f"quiet-view-{number}",
+            icon=":material/visibility:",
+            on_click=ask,
+            args=("view", number),
+            help="View members",
+            type="tertiary",
+        )
+        choice = st.menu_button(
+            f"Actions for {name}", choices(), key=f"quiet-menu-{number}", icon=":material/more_horiz:", type="tertiary"
+        )
     if choice:
         _chosen(project, cohort, choice)
 
@@ -153,8 +174,12 @@ def _state(sync: SyncView | None) -> None:
     if run and not run.state.over:
         badges(run_badge(run))
         progress.draw(run)
-        st.page_link(page_file("runs"), label=_where_it_goes_on(run),
-                     icon=":material/open_in_full:", query_params={"run": str(run.id)})
+        st.page_link(
+            page_file("runs"),
+            label=_where_it_goes_on(run),
+            icon=":material/open_in_full:",
+            query_params={"run": str(run.id)},
+        )
         return
     badges(sync_badge(sync))
     if sync and sync.reason:
@@ -170,5 +195,7 @@ def _where_it_goes_on(run: Run) -> str:
 
 
 def _last(sync: SyncView, run: Run) -> str:
-    told = f"Last export: {progress.sentence(run)}" if run.state == RunState.SUCCEEDED else advice(progress.sentence(run))
+    told = (
+        f"Last export: {progress.sentence(run)}" if run.state == RunState.SUCCEEDED else advice(progress.sentence(run))
+    )
     return f"{told.rstrip('.')} · next {when(sync.next_run_at)}" if sync.next_run_at else told

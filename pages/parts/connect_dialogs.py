@@ -19,12 +19,17 @@ from sync.service import Service
 from sync.views import AccountView, ProjectView
 
 REGIONS = {"us": "United States – mixpanel.com", "eu": "Europe – eu.mixpanel.com", "in": "India – in.mixpanel.com"}
-CENTERS = {"global": "Global – dashboard.webengage.com", "in": "India – dashboard.in.webengage.com",
-           "ksa": "Saudi Arabia – dashboard.ksa.webengage.com"}
+CENTERS = {
+    "global": "Global – dashboard.webengage.com",
+    "in": "India – dashboard.in.webengage.com",
+    "ksa": "Saudi Arabia – dashboard.ksa.webengage.com",
+}
 REGION_NAMES = {"us": "United States", "eu": "Europe", "in": "India"}
 CENTER_NAMES = {"global": "Global", "in": "India", "ksa": "Saudi Arabia"}
-STARTS = {"region": "Choose what your project's address in Mixpanel starts with.",
-          "data_center": "Choose what your dashboard's address in WebEngage starts with."}
+STARTS = {
+    "region": "Choose what your project's address in Mixpanel starts with.",
+    "data_center": "Choose what your dashboard's address in WebEngage starts with.",
+}
 SANDBOX_HINT = "To try it with the sandbox on this machine, type its address here, such as http://127.0.0.1:8899."
 Slots = dict[str, DeltaGenerator]
 
@@ -38,11 +43,18 @@ def _closed() -> None:
 def mixpanel(projects: tuple[ProjectView, ...]) -> None:
     """Ask for the service account of a project."""
     known = _replaced(projects)
-    st.markdown("Cohort Sync reads your cohorts with a **service account** of the project. In Mixpanel: Organization "
-                "Settings → Service Accounts → Add Service Account, with the role Admin in the project.")
+    st.markdown(
+        "Cohort Sync reads your cohorts with a **service account** of the project. In Mixpanel: Organization "
+        "Settings → Service Accounts → Add Service Account, with the role Admin in the project."
+    )
     with _form() as slots:
-        project = _text(slots, "project_id", "Project ID", value=str(known.id) if known else "",
-                        help="In Mixpanel: Settings → Project Settings → Project ID")
+        project = _text(
+            slots,
+            "project_id",
+            "Project ID",
+            value=str(known.id) if known else "",
+            help="In Mixpanel: Settings → Project Settings → Project ID",
+        )
         username = _text(slots, "username", "Service account username", value=known.username if known else "")
         secret = _text(slots, "secret", "Service account secret", type="password", autocomplete="new-password")
         region = _place(slots, "region", "Data residency", REGIONS, known.region if known else "us")
@@ -56,10 +68,21 @@ def webengage(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
     wanted = st.session_state.get("_replace", {}).get("license_code")
     known = next((account for account in accounts if account.license_code == wanted), None)
     with _form() as slots:
-        key = _text(slots, "api_key", "API key", type="password", autocomplete="new-password",
-                    help="In WebEngage: Data Platform → Integrations → REST API")
-        code = _text(slots, "license_code", "License code", value=known.license_code if known else "",
-                     help="In WebEngage: at the top of Data Platform → Integrations → REST API")
+        key = _text(
+            slots,
+            "api_key",
+            "API key",
+            type="password",
+            autocomplete="new-password",
+            help="In WebEngage: Data Platform → Integrations → REST API",
+        )
+        code = _text(
+            slots,
+            "license_code",
+            "License code",
+            value=known.license_code if known else "",
+            help="In WebEngage: at the top of Data Platform → Integrations → REST API",
+        )
         center = _place(slots, "data_center", "Data center", CENTERS, known.data_center if known else "global")
         _finish(slots, lambda service: service.connect_webengage(code, key, center) and "WebEngage is connected.")
 
@@ -91,8 +114,15 @@ def _text(slots: Slots, name: str, label: str, **options: Any) -> str:
 
 def _place(slots: Slots, name: str, label: str, places: dict[str, str], known: str) -> str:
     choices = list(places) if known in places else [*places, known]
-    choice = st.selectbox(label, choices, index=choices.index(known), key=f"setup-{name}", accept_new_options=True,
-                          format_func=lambda place: places.get(place, place), help=SANDBOX_HINT)
+    choice = st.selectbox(
+        label,
+        choices,
+        index=choices.index(known),
+        key=f"setup-{name}",
+        accept_new_options=True,
+        format_func=lambda place: places.get(place, place),
+        help=SANDBOX_HINT,
+    )
     st.caption(STARTS[name])
     slots[name] = st.empty()
     return choice.strip().rstrip("/")

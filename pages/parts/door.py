@@ -12,8 +12,10 @@ from sync.access import LOCAL, Grade, Person, person_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OUTSIDE = Person("Somebody", Grade.NOBODY)
-CLOSED = ("Sign-in is not configured, so these pages may answer this machine only, but the server listens on **{address}**. "
-          "Start it with `--server.address 127.0.0.1`, or configure sign-in as described in docs/operations.md.")
+CLOSED = (
+    "Sign-in is not configured, so these pages may answer this machine only, but the server listens on **{address}**. "
+    "Start it with `--server.address 127.0.0.1`, or configure sign-in as described in docs/operations.md."
+)
 
 
 def person() -> Person:
@@ -35,8 +37,10 @@ def show_way_in() -> None:
         address = escape(str(st.get_option("server.address") or "every address"))
         st.error(CLOSED.format(address=address), icon=":material/lock:")
     elif st.user.is_logged_in:
-        st.error(f"{escape(person().name)} is signed in, but nobody gave this address access to Cohort Sync; "
-                 "ask its admin.", icon=":material/lock:")
+        st.error(
+            f"{escape(person().name)} is signed in, but nobody gave this address access to Cohort Sync; ask its admin.",
+            icon=":material/lock:",
+        )
         st.button("Sign out", on_click=st.logout, icon=":material/logout:")
     else:
         st.write("Sign in to see your cohorts.")

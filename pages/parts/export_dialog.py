@@ -17,8 +17,10 @@ from sync.service import Service
 from sync.views import CohortView, Preview, ProjectView, Proposal, Started
 
 MODES = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic (every two hours)"}
-MEANING = {Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
-           Mode.DYNAMIC: "Again and again: people who came are added, people who left are taken out."}
+MEANING = {
+    Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
+    Mode.DYNAMIC: "Again and again: people who came are added, people who left are taken out.",
+}
 NEW_PROFILES = "A user id WebEngage does not know becomes a **new profile** there; ids are compared letter by letter."
 PERMANENT = "Everybody exported gets it as true. The name is **permanent** after the first export."
 DRY = "Works out who would be told what, and waits for your yes before anything is sent."
@@ -68,15 +70,25 @@ def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: 
         _closed()
         st.rerun()
     if start or dry:
-        _start(service, project, cohort, Wanted(mode, attribute, proposal.every if mode == Mode.DYNAMIC else None, mapping,
-                                                bool(dry)))
+        _start(
+            service,
+            project,
+            cohort,
+            Wanted(mode, attribute, proposal.every if mode == Mode.DYNAMIC else None, mapping, bool(dry)),
+        )
 
 
 def _mode(cohort_id: int, proposal: Proposal) -> Mode:
     choices = list(MODES)
     labels = MODES | ({Mode.DYNAMIC: f"Dynamic ({every(proposal.every)})"} if proposal.every != 7200 else {})
-    chosen = st.radio("How often", choices, index=choices.index(proposal.mode), key=f"export-mode-{cohort_id}",
-                      format_func=labels.__getitem__, captions=[MEANING[mode] for mode in choices])
+    chosen = st.radio(
+        "How often",
+        choices,
+        index=choices.index(proposal.mode),
+        key=f"export-mode-{cohort_id}",
+        format_func=labels.__getitem__,
+        captions=[MEANING[mode] for mode in choices],
+    )
     return chosen or proposal.mode
 
 
@@ -85,8 +97,13 @@ def _attribute(service: Service, project: ProjectView, cohort: CohortView, propo
         st.caption("Attribute in WebEngage – permanent since the first export")
         st.code(proposal.attribute, language=None, wrap_lines=True)
         return proposal.attribute, ""
-    name = st.text_input("Attribute in WebEngage", value=proposal.attribute, key=f"export-attribute-{cohort.id}", live=True,
-                         max_chars=2 * ATTRIBUTE_MAX)
+    name = st.text_input(
+        "Attribute in WebEngage",
+        value=proposal.attribute,
+        key=f"export-attribute-{cohort.id}",
+        live=True,
+        max_chars=2 * ATTRIBUTE_MAX,
+    )
     problem = service.attribute_problem(project.id, cohort.id, name or "") or ""
     if problem:
         st.error(escape(problem))
@@ -111,7 +128,9 @@ def _numbers(project: ProjectView, cohort: CohortView) -> Preview | None:
 
 
 def _start(service: Service, project: ProjectView, cohort: CohortView, wanted: Wanted) -> None:
-    started = service.export(project.id, cohort.id, wanted.mode, wanted.attribute, wanted.every, wanted.dry, wanted.mapping)
+    started = service.export(
+        project.id, cohort.id, wanted.mode, wanted.attribute, wanted.every, wanted.dry, wanted.mapping
+    )
     _closed()
     if wanted.dry:
         go("runs", run=started.run_id)

@@ -49,7 +49,7 @@ def hold(page: Callable[[], None]) -> None:
     page() if st.session_state.get(INSIDE) else main()
 
 
-def _pages() -> list[st.Page]:  # type: ignore[valid-type]
+def _pages() -> list[st.Page]:
     return [
         st.Page(_home, title="Cohort Sync", default=True, visibility="hidden"),
         st.Page(page_file("cohorts"), title="Cohorts", icon=":material/groups:"),
@@ -57,8 +57,12 @@ def _pages() -> list[st.Page]:  # type: ignore[valid-type]
         st.Page(page_file("syncs"), title="Syncs", icon=":material/sync:"),
         st.Page(page_file("runs"), title="Runs", icon=":material/history:"),
         # Known to everybody, so that its address never runs alone; shown to admins.
-        st.Page(page_file("administration"), title="Administration", icon=":material/admin_panel_settings:",
-                visibility="visible" if door.person().grade is Grade.ADMIN else "hidden"),
+        st.Page(
+            page_file("administration"),
+            title="Administration",
+            icon=":material/admin_panel_settings:",
+            visibility="visible" if door.person().grade is Grade.ADMIN else "hidden",
+        ),
     ]
 
 

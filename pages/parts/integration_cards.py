@@ -15,10 +15,14 @@ from pages.parts.words import ago
 from sync.access import Grade
 from sync.views import AccountView, ProjectView
 
-MIXPANEL = ("Read the cohorts of your Mixpanel project with a service account. Cohorts stay in Mixpanel; "
-            "nothing there is changed.")
-WEBENGAGE = ("Export your cohorts to your account on WebEngage. Once you have connected the integration, go to the "
-             "Cohorts page, choose a cohort and click on “Export to WebEngage” in its menu.")
+MIXPANEL = (
+    "Read the cohorts of your Mixpanel project with a service account. Cohorts stay in Mixpanel; "
+    "nothing there is changed."
+)
+WEBENGAGE = (
+    "Export your cohorts to your account on WebEngage. Once you have connected the integration, go to the "
+    "Cohorts page, choose a cohort and click on “Export to WebEngage” in its menu."
+)
 
 FOR_ADMINS = "Accounts are connected and disconnected by an admin of Cohort Sync."
 
@@ -66,17 +70,29 @@ def _project(project: ProjectView) -> None:
     with st.container(border=True, key=f"project-{project.id}"):
         plain(project_label(project), f"project-{project.id}")
         role = f"{project.role}" + (f" ({project.role_note})" if project.role_note else "")
-        _facts({"Project ID": str(project.id), "Service account": project.username, "Secret": _hidden(project.tail),
-                "Data residency": REGION_NAMES.get(project.region, project.region), "Role": role,
-                "Last checked": ago(project.checked_at, time.time())})
+        _facts(
+            {
+                "Project ID": str(project.id),
+                "Service account": project.username,
+                "Secret": _hidden(project.tail),
+                "Data residency": REGION_NAMES.get(project.region, project.region),
+                "Role": role,
+                "Last checked": ago(project.checked_at, time.time()),
+            }
+        )
         _buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
 
 
 def _account(account: AccountView) -> None:
     with st.container(border=True, key="account"):
         plain(f"License code {account.license_code}", "account")
-        _facts({"Data center": CENTER_NAMES.get(account.data_center, account.data_center),
-                "API key": _hidden(account.tail), "Last checked": ago(account.checked_at, time.time())})
+        _facts(
+            {
+                "Data center": CENTER_NAMES.get(account.data_center, account.data_center),
+                "API key": _hidden(account.tail),
+                "Last checked": ago(account.checked_at, time.time()),
+            }
+        )
         _buttons("account", "webengage", "Replace key", {"license_code": account.license_code})
 
 
@@ -92,8 +108,7 @@ def _buttons(key: str, service_name: str, replace: str, target: dict[str, int | 
         if st.button("Check again", key=f"{key}-check"):
             check(service_name, target)
             st.rerun()
-        st.button("Disconnect", key=f"{key}-disconnect", on_click=disconnect_dialog.want,
-                  kwargs=target)
+        st.button("Disconnect", key=f"{key}-disconnect", on_click=disconnect_dialog.want, kwargs=target)
 
 
 def check(service_name: str, target: dict[str, int | str]) -> None:
@@ -109,8 +124,15 @@ def _connect(name: str, label: str, primary: bool, disabled: bool = False) -> No
     if not may(Grade.ADMIN):
         st.caption(FOR_ADMINS)
         return
-    st.button(label, key=f"connect-{name}", type="primary" if primary else "secondary", disabled=disabled,
-              icon=":material/add_link:", on_click=_want, args=(name, {}))
+    st.button(
+        label,
+        key=f"connect-{name}",
+        type="primary" if primary else "secondary",
+        disabled=disabled,
+        icon=":material/add_link:",
+        on_click=_want,
+        args=(name, {}),
+    )
 
 
 def _want(name: str, target: dict[str, int | str]) -> None:

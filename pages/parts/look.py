@@ -41,8 +41,10 @@ STOPPED: Badge = ("Stopped", ":material/stop_circle:", "gray")
 ONCE: Badge = ("Exported once", ":material/task_alt:", "blue")
 WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
 DRY: Badge = ("Dry run", ":material/science:", "violet")
-MODES: dict[Mode, Badge] = {Mode.ONE_TIME: ("One-time", ":material/looks_one:", "violet"),
-                            Mode.DYNAMIC: ("Dynamic", ":material/autorenew:", "violet")}
+MODES: dict[Mode, Badge] = {
+    Mode.ONE_TIME: ("One-time", ":material/looks_one:", "violet"),
+    Mode.DYNAMIC: ("Dynamic", ":material/autorenew:", "violet"),
+}
 RUN_BADGES: dict[RunState, Badge] = {
     RunState.QUEUED: ("Queued", ":material/schedule:", "gray"),
     RunState.PULLING: ("Reading Mixpanel", ":material/download:", "blue"),

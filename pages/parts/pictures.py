@@ -35,15 +35,21 @@ def bar_svg(numbers: Sequence[int]) -> str:
         parts.append(_rect(left, 0, width, 16, color))
         left += width
     inside = "".join([_rect(0, 0, 1000, 16, GRAY), *parts])
-    return _svg(1000, 16, f'<clipPath id="r"><rect width="1000" height="16" rx="8"/></clipPath>'
-                          f'<g clip-path="url(#r)">{inside}</g>')
+    return _svg(
+        1000,
+        16,
+        f'<clipPath id="r"><rect width="1000" height="16" rx="8"/></clipPath><g clip-path="url(#r)">{inside}</g>',
+    )
 
 
 def spark(numbers: Sequence[int]) -> None:
     """Picture the size of a sync over its last runs; nothing to see with fewer than two."""
     if len(numbers) > 1:
-        st.image(spark_svg(numbers), width=180,
-                 alt=f"Size over the last {len(numbers)} runs: from {count(numbers[0])} to {count(numbers[-1])}")
+        st.image(
+            spark_svg(numbers),
+            width=180,
+            alt=f"Size over the last {len(numbers)} runs: from {count(numbers[0])} to {count(numbers[-1])}",
+        )
 
 
 def spark_svg(numbers: Sequence[int]) -> str:
@@ -53,8 +59,12 @@ def spark_svg(numbers: Sequence[int]) -> str:
     points = [(4 + n * step, 31 - (number - low) * tall) for n, number in enumerate(numbers)]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     x, y = points[-1]
-    return _svg(180, 36, f'<polyline points="{line}" fill="none" stroke="{INDIGO}" stroke-width="2"/>'
-                         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{INDIGO}"/>')
+    return _svg(
+        180,
+        36,
+        f'<polyline points="{line}" fill="none" stroke="{INDIGO}" stroke-width="2"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{INDIGO}"/>',
+    )
 
 
 def changes(runs: Sequence[Run]) -> None:
@@ -63,8 +73,9 @@ def changes(runs: Sequence[Run]) -> None:
     if len(shown) < 2:
         return
     st.header("The last refreshes of this cohort", anchor=False)
-    told = "; ".join(f"run {run.id}: {run.entered:,} added, {run.updated:,} updated, {run.exited:,} removed"
-                     for run in shown)
+    told = "; ".join(
+        f"run {run.id}: {run.entered:,} added, {run.updated:,} updated, {run.exited:,} removed" for run in shown
+    )
     st.image(changes_svg(shown), width="stretch", alt=told)
     with st.container(horizontal=True, gap="small"):
         for (_, word), color in zip(CHANGES, ("green", "blue", "red"), strict=True):
@@ -84,8 +95,11 @@ def changes_svg(runs: Sequence[Run]) -> str:
     for n, run in enumerate(runs):
         x, width = n * wide + wide * 0.18, min(wide * 0.64, 60)
         added, updated, removed = (80 * number / most for number in (run.entered, run.updated, run.exited))
-        parts += [_rect(x, 89 - added, width, added, GREEN), _rect(x, 89 - added - updated, width, updated, INDIGO),
-                  _rect(x, 91, width, removed, RED)]
+        parts += [
+            _rect(x, 89 - added, width, added, GREEN),
+            _rect(x, 89 - added - updated, width, updated, INDIGO),
+            _rect(x, 91, width, removed, RED),
+        ]
     return _svg(1000, 180, "".join(parts))
 
 
@@ -94,5 +108,7 @@ def _rect(x: float, y: float, width: float, height: float, color: str) -> str:
 
 
 def _svg(width: int, height: int, inside: str) -> str:
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-            f"{inside}</svg>")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f"{inside}</svg>"
+    )

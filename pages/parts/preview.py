@@ -13,11 +13,16 @@ from sync.views import Preview, Sample
 SLOT = "_preview"
 SAMPLE = 8
 PAGE = 1000  # members Mixpanel sends a page; each page may count as a query
-ABOUT = "“About”, because a preview reads only the first members and estimates the rest; the export itself counts exactly."
-WORDS = {Fate.IDENTIFIED: "Has a profile and a user id of its own", Fate.EMPTY_ID: "The id is empty",
-         Fate.LONG_ID: "The id has over 100 characters, more than WebEngage takes",
-         Fate.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
-         Fate.DEVICE_ONLY: "A device that never signed in"}
+ABOUT = (
+    "“About”, because a preview reads only the first members and estimates the rest; the export itself counts exactly."
+)
+WORDS = {
+    Fate.IDENTIFIED: "Has a profile and a user id of its own",
+    Fate.EMPTY_ID: "The id is empty",
+    Fate.LONG_ID: "The id has over 100 characters, more than WebEngage takes",
+    Fate.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
+    Fate.DEVICE_ONLY: "A device that never signed in",
+}
 
 
 def read(project_id: int, cohort_id: int, fresh: bool = False) -> Preview:
@@ -47,11 +52,15 @@ def numbers(preview: Preview) -> None:
     if not preview.exact:
         st.caption(ABOUT)
     if preview.entering is not None and preview.leaving is not None:
-        st.caption(f":material/history: {count(preview.exported_before)} people were exported before. Since then "
-                   f"{plural(preview.entering, 'person', 'people')} would enter and {count(preview.leaving)} would leave.")
+        st.caption(
+            f":material/history: {count(preview.exported_before)} people were exported before. Since then "
+            f"{plural(preview.entering, 'person', 'people')} would enter and {count(preview.leaving)} would leave."
+        )
     elif preview.exported_before:
-        st.caption(f":material/history: {count(preview.exported_before)} people were exported before; only the difference "
-                   "is sent. Dry run counts who entered and who left since, before anything is sent.")
+        st.caption(
+            f":material/history: {count(preview.exported_before)} people were exported before; only the difference "
+            "is sent. Dry run counts who entered and who left since, before anything is sent."
+        )
 
 
 def cost(preview: Preview) -> None:
@@ -64,10 +73,14 @@ def cost(preview: Preview) -> None:
 
 def _requests(preview: Preview) -> str:
     if not preview.requests:
-        return "Nobody needs to be sent now, so no request" if preview.exported_before else "Nobody here can be sent now"
+        return (
+            "Nobody needs to be sent now, so no request" if preview.exported_before else "Nobody here can be sent now"
+        )
     known = preview.entering is not None or not preview.exported_before
-    return (f"{'' if known else 'up to '}{plural(preview.requests, 'request')}, about {span(preview.seconds)} "
-            "at WebEngage's limit")
+    return (
+        f"{'' if known else 'up to '}{plural(preview.requests, 'request')}, about {span(preview.seconds)} "
+        "at WebEngage's limit"
+    )
 
 
 def sample(preview: Preview) -> None:

@@ -36,8 +36,9 @@ def slowly(draw: Callable[[], None]) -> None:
     st.fragment(run_every=SLOW)(draw)()
 
 
-def follow(seen: Seen, runs: Callable[[Seen], Iterable[Run | None]], read: Callable[[], Seen],
-           draw: Callable[[Seen], None]) -> None:
+def follow(
+    seen: Seen, runs: Callable[[Seen], Iterable[Run | None]], read: Callable[[], Seen], draw: Callable[[Seen], None]
+) -> None:
     """Draw one thing that was just read, and again as often as its runs move, and nothing around it."""
     once = [seen]  # drawn at once; the looks after that read for themselves
     every = look_every(runs(seen), time.time())

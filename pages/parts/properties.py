@@ -11,8 +11,10 @@ from sync.model import USUAL_MAPPING, attribute_of, mapping_problem, parse_mappi
 
 Mapping = tuple[tuple[str, str], ...]
 LABEL = "Also send these profile properties"
-HELP = ("Only membership is sent unless you choose more. A property that is not listed, or should have another name in "
-        "WebEngage, can be typed: plan, or plan=Plan. Its first value fixes its type there.")
+HELP = (
+    "Only membership is sent unless you choose more. A property that is not listed, or should have another name in "
+    "WebEngage, can be typed: plan, or plan=Plan. Its first value fixes its type there."
+)
 OPT_IN = "WebEngage opts a **new** profile in to email or SMS when it comes with an email address or a phone number."
 REACHING = ("email", "phone")
 
@@ -21,8 +23,16 @@ def choose(cohort_id: int, before: Mapping, seen: Iterable[str]) -> tuple[Mappin
     """Ask for the properties to send, out of those seen; the answer comes with what is wrong with it, if anything."""
     known = options(before, seen)
     with st.expander(_label(before), icon=":material/badge:"):
-        chosen = st.multiselect(LABEL, known, default=known[: len(before)], key=f"export-properties-{cohort_id}",
-                                accept_new_options=True, select_all=False, placeholder="Membership only", format_func=_arrow)
+        chosen = st.multiselect(
+            LABEL,
+            known,
+            default=known[: len(before)],
+            key=f"export-properties-{cohort_id}",
+            accept_new_options=True,
+            select_all=False,
+            placeholder="Membership only",
+            format_func=_arrow,
+        )
         st.caption(HELP)
         mapping, problem = read(chosen)
         if problem:

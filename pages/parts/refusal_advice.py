@@ -8,8 +8,10 @@ from sync.views import Refusal
 SHOWN = 20
 EMPTY = "Give these profiles a user id in Mixpanel ($distinct_id); an empty one cannot be matched."
 LONG = f"Shorten these user ids to {USER_ID_MAX} characters in Mixpanel, and in your app."
-REJECTED = ("WebEngage did not accept these people. Correct what it names in their Mixpanel profiles; the next sync "
-            "sends them again.")
+REJECTED = (
+    "WebEngage did not accept these people. Correct what it names in their Mixpanel profiles; the next sync "
+    "sends them again."
+)
 
 
 def grouped(refusals: tuple[Refusal, ...]) -> dict[str, list[Refusal]]:

@@ -56,8 +56,21 @@ def downloads(run: Run, sync: SyncView) -> None:
     """Offer the files of a run that ended; they are written when somebody clicks."""
     with st.container(horizontal=True):
         if run.state == RunState.SUCCEEDED and sync.last_run and sync.last_run.id == run.id:
-            st.download_button("User IDs for a Static List", lambda: _read_list(run.id), mime="text/csv",
-                               file_name=f"static-list-{sync.cohort_id}-run-{run.id}.csv", on_click="ignore",
-                               icon=":material/download:", key=f"list-{run.id}")
-        st.download_button("CSV of this run", lambda: _read_run(run.id), file_name=f"run-{run.id}.csv",
-                           mime="text/csv", on_click="ignore", icon=":material/download:", key=f"csv-{run.id}")
+            st.download_button(
+                "User IDs for a Static List",
+                lambda: _read_list(run.id),
+                mime="text/csv",
+                file_name=f"static-list-{sync.cohort_id}-run-{run.id}.csv",
+                on_click="ignore",
+                icon=":material/download:",
+                key=f"list-{run.id}",
+            )
+        st.download_button(
+            "CSV of this run",
+            lambda: _read_run(run.id),
+            file_name=f"run-{run.id}.csv",
+            mime="text/csv",
+            on_click="ignore",
+            icon=":material/download:",
+            key=f"csv-{run.id}",
+        )

@@ -47,8 +47,15 @@ def _filters(syncs: tuple[SyncView, ...]) -> tuple[int | None, RunState | None]:
         state = st.selectbox("State", list(states), key="state", bind="query-params", width=240, on_change=_first_page)
         wanted = asked("sync") or EVERY_COHORT
         choices = list(names)
-        chosen = st.selectbox("Cohort", choices, index=choices.index(wanted) if wanted in names else 0, width=320,
-                              format_func=names.__getitem__, key=f"cohort-{wanted}", on_change=_first_page)
+        chosen = st.selectbox(
+            "Cohort",
+            choices,
+            index=choices.index(wanted) if wanted in names else 0,
+            width=320,
+            format_func=names.__getitem__,
+            key=f"cohort-{wanted}",
+            on_change=_first_page,
+        )
     if chosen != wanted:
         ask("sync", chosen) if chosen else drop("sync")
         st.rerun()
@@ -59,8 +66,9 @@ def _first_page() -> None:
     st.session_state.pop("run_page", None)
 
 
-def _read(sync_id: int | None, state: RunState | None, offset: int,
-          project_id: int | None) -> tuple[tuple[Run, ...], dict[int, str]]:
+def _read(
+    sync_id: int | None, state: RunState | None, offset: int, project_id: int | None
+) -> tuple[tuple[Run, ...], dict[int, str]]:
     with open_service() as service:
         names = {sync.id: sync.cohort_name for sync in service.syncs(project_id)}
         return service.runs(sync_id, state, PER_PAGE, offset, project_id), names
@@ -77,8 +85,11 @@ def rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
         name = names.get(run.sync_id, f"Sync {run.sync_id}")
         progress.follow(run, lambda one: (one,), partial(_read_one, run.id), partial(_row, name))
     if not runs:
-        st.info("No run matches these filters." if filtered else
-                "No run yet. Every export and every refresh is listed here.")
+        st.info(
+            "No run matches these filters."
+            if filtered
+            else "No run yet. Every export and every refresh is listed here."
+        )
 
 
 def _row(name: str, run: Run) -> None:

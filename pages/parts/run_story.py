@@ -18,10 +18,17 @@ from sync.views import Event, Refusal, SyncView
 EVENTS = 100
 FEW = 1000  # people not taken that are sorted at every look
 WAITING = "Waiting:"  # how the history begins a line about waiting for a limit
-PURPOSES = {"export": "an export", "refresh": "a refresh", "retry": "another try for those rejected",
-            "resync": "everybody told anew", "clear": "clearing the attribute"}
-HELD_HELP = ("Nothing has been sent yet. Approve when this is what happened in Mixpanel; cancel when the cohort's rule "
-             "was changed by mistake, for example. Cancelling leaves WebEngage as it is.")
+PURPOSES = {
+    "export": "an export",
+    "refresh": "a refresh",
+    "retry": "another try for those rejected",
+    "resync": "everybody told anew",
+    "clear": "clearing the attribute",
+}
+HELD_HELP = (
+    "Nothing has been sent yet. Approve when this is what happened in Mixpanel; cancel when the cohort's rule "
+    "was changed by mistake, for example. Cancelling leaves WebEngage as it is."
+)
 
 HELD_LOOK_ONLY = "Nothing has been sent yet. A marketer decides here whether it is."
 
@@ -46,8 +53,13 @@ def _read(run_id: int) -> Story:
     with open_service() as service:
         run = service.run(run_id)
         many = run.rejected + run.invalid > FEW and progress.busy(run)  # sorted by reason when the run is over
-        return Story(run, service.sync(run.sync_id), service.events(run_id), () if many else service.refusals(run_id),
-                     service.runs(run.sync_id, RunState.SUCCEEDED, pictures.CHART_RUNS))
+        return Story(
+            run,
+            service.sync(run.sync_id),
+            service.events(run_id),
+            () if many else service.refusals(run_id),
+            service.runs(run.sync_id, RunState.SUCCEEDED, pictures.CHART_RUNS),
+        )
 
 
 def tell(story: Story) -> None:
@@ -120,9 +132,15 @@ def _numbers(run: Run, events: tuple[Event, ...]) -> None:
     done = run.state == RunState.SUCCEEDED  # until then nobody is said to be added who is only planned
     plan = ("Added", "Removed", "Updated") if done else ("To add", "To remove", "To update")
     numbers = dict(zip(plan, (run.entered, run.exited, run.updated), strict=True))
-    numbers |= {"Unchanged": run.unchanged, "Delivered": run.delivered, "Rejected": run.rejected,
-                "Devices only": run.anonymous, "Invalid": run.invalid, "Requests": run.requests,
-                "Waits": sum(event.what.startswith(WAITING) for event in events)}
+    numbers |= {
+        "Unchanged": run.unchanged,
+        "Delivered": run.delivered,
+        "Rejected": run.rejected,
+        "Devices only": run.anonymous,
+        "Invalid": run.invalid,
+        "Requests": run.requests,
+        "Waits": sum(event.what.startswith(WAITING) for event in events),
+    }
     with st.container(horizontal=True, key="numbers-run"):
         for label, value in numbers.items():
             number(label, count(value), f"run-{label}")
@@ -146,10 +164,14 @@ def _not_taken(run: Run, refusals: tuple[Refusal, ...]) -> None:
 def _recipe(sync: SyncView) -> None:
     with st.container(border=True):
         st.header("Use it in WebEngage", anchor=False)
-        st.markdown("Build a **Live Segment** once; it then follows this cohort by itself: Segments → Live Segments → "
-                    "**+** → User → User Attribute → the name below → **is true**.")
+        st.markdown(
+            "Build a **Live Segment** once; it then follows this cohort by itself: Segments → Live Segments → "
+            "**+** → User → User Attribute → the name below → **is true**."
+        )
         st.code(sync.attribute, language=None, wrap_lines=True)
-        st.caption("For a **Static List** instead: Segments → Static Lists → Create → upload the file of User IDs below.")
+        st.caption(
+            "For a **Static List** instead: Segments → Static Lists → Create → upload the file of User IDs below."
+        )
 
 
 def _timeline(events: tuple[Event, ...]) -> None:

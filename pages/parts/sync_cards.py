@@ -74,6 +74,7 @@ def _head(sync: SyncView) -> None:
     if sync.reason:
         st.warning(escape(local(sync.reason)), icon=":material/pause_circle:")
 
+
 def _about(sync: SyncView) -> list[str]:
     paced = sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED
     return [_next(sync), *([f"Refreshed {every(sync.every)}"] if paced else []), f"Attribute: {sync.attribute}"]
@@ -94,7 +95,9 @@ def _last(sync: SyncView) -> None:
     badge = look.run_badge(run)
     if run.state == RunState.SUCCEEDED:
         look.badges(badge, after=result(run))
-        st.caption(f"Last result {when(run.finished_at or 0.0)}" + (f" · {run.rejected:,} rejected" if run.rejected else ""))
+        st.caption(
+            f"Last result {when(run.finished_at or 0.0)}" + (f" · {run.rejected:,} rejected" if run.rejected else "")
+        )
     else:
         look.badges(badge, after=when(run.finished_at) if run.finished_at else "")
         if not sync.reason or sync.reason != run.error:  # the reason of a pause stands above

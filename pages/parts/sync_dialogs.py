@@ -30,12 +30,20 @@ def stop(sync: SyncView) -> None:
     """Ask what becomes of the people already exported."""
     plain(sync.cohort_name, "stop")
     st.markdown(f"No refresh happens after this. WebEngage knows {people(sync.size)} from this sync.")
-    choice = st.radio("What becomes of them?", [KEEP, CLEAR], key="stop-choice", captions=[
-        "Segments built on the attribute keep their people, and slowly grow out of date.",
-        "Segments built on the attribute become empty. Profiles stay; only this attribute changes."])
+    choice = st.radio(
+        "What becomes of them?",
+        [KEEP, CLEAR],
+        key="stop-choice",
+        captions=[
+            "Segments built on the attribute keep their people, and slowly grow out of date.",
+            "Segments built on the attribute become empty. Profiles stay; only this attribute changes.",
+        ],
+    )
     if _confirmed("Stop", lambda service: service.stop(sync.id, clear=choice == CLEAR)):
-        notices.tell(f"{sync.cohort_name} is stopped"
-                     + (", and the people exported before are being cleared." if choice == CLEAR else "."))
+        notices.tell(
+            f"{sync.cohort_name} is stopped"
+            + (", and the people exported before are being cleared." if choice == CLEAR else ".")
+        )
         st.rerun()
 
 
@@ -44,8 +52,13 @@ def interval(sync: SyncView) -> None:
     """Ask how often a dynamic sync is refreshed."""
     plain(sync.cohort_name, "interval")
     index = CHOICES.index(sync.every) if sync.every in CHOICES else len(CHOICES) - 1
-    chosen = st.radio("Refresh", CHOICES, index=index, key="interval-choice",
-                      format_func=lambda seconds: every(seconds).capitalize() if seconds else "Another interval")
+    chosen = st.radio(
+        "Refresh",
+        CHOICES,
+        index=index,
+        key="interval-choice",
+        format_func=lambda seconds: every(seconds).capitalize() if seconds else "Another interval",
+    )
     text = ""
     if not chosen:
         text = st.text_input("Interval", placeholder="45m, 3h or 1d", key="interval-own") or ""

@@ -101,8 +101,9 @@ def advice(text: str) -> str:
 
 def local(text: str) -> str:
     """Rewrite the moments of a sentence, which the service writes in UTC, in the viewer's own clock."""
-    return UTC_MOMENT.sub(lambda found: when(datetime.strptime(found[0], "%Y-%m-%d %H:%M %Z")
-                                             .replace(tzinfo=UTC).timestamp()), text)
+    return UTC_MOMENT.sub(
+        lambda found: when(datetime.strptime(found[0], "%Y-%m-%d %H:%M %Z").replace(tzinfo=UTC).timestamp()), text
+    )
 
 
 def trouble(error: object) -> str:

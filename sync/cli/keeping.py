@@ -20,8 +20,11 @@ def backup(file: Path, as_json: bool) -> None:
     """Copy the database to a new FILE, also while everything runs; keep the key elsewhere."""
     with Service.open() as service:
         service.backup(file)
-    say(as_json, {"done": True, "file": str(file)},
-        [f"Done: {file}. The key is not in it; keep secret.key or COHORT_SYNC_KEY too."])
+    say(
+        as_json,
+        {"done": True, "file": str(file)},
+        [f"Done: {file}. The key is not in it; keep secret.key or COHORT_SYNC_KEY too."],
+    )
 
 
 @click.command()
@@ -31,9 +34,14 @@ def restore(file: Path, as_json: bool) -> None:
     """Go back to a backup FILE; stop the runner first."""
     with Service.open() as service:
         service.restore(file)
-    say(as_json, {"done": True, "file": str(file)},
-        ["Done: every sync tells all its members anew at its next run.",
-         "People who entered and left a cohort after the backup was made are in no list any more."])
+    say(
+        as_json,
+        {"done": True, "file": str(file)},
+        [
+            "Done: every sync tells all its members anew at its next run.",
+            "People who entered and left a cohort after the backup was made are in no list any more.",
+        ],
+    )
 
 
 @click.command("rotate-key")
@@ -42,9 +50,16 @@ def rotate_key(as_json: bool) -> None:
     """Seal all stored secrets with a new key (or with the first of COHORT_SYNC_KEY)."""
     with Service.open() as service:
         dropped = service.rotate_key()
-    more = "Former keys are needed no longer." if dropped else (
-        "Runs are under way, so the former key is kept; rotate again when they are over.")
-    say(as_json, {"done": True, "former_keys_needed": not dropped}, [f"Done: all secrets are sealed with the newest key. {more}"])
+    more = (
+        "Former keys are needed no longer."
+        if dropped
+        else ("Runs are under way, so the former key is kept; rotate again when they are over.")
+    )
+    say(
+        as_json,
+        {"done": True, "former_keys_needed": not dropped},
+        [f"Done: all secrets are sealed with the newest key. {more}"],
+    )
 
 
 @click.command()
@@ -54,10 +69,14 @@ def forget(user_id: str, as_json: bool) -> None:
     """Remove a person from everything stored here, by USER_ID."""
     with Service.open() as service:
         found = service.forget(user_id)
-    lines = [f"Done: removed in {found.places} places. "
-             "While Mixpanel lists them in a cohort, they come back with its next export."]
+    lines = [
+        f"Done: removed in {found.places} places. "
+        "While Mixpanel lists them in a cohort, they come back with its next export."
+    ]
     if found.runs_under_way:
-        lines.append(f"{found.runs_under_way} runs are under way and may still name them; ask again when they are over.")
+        lines.append(
+            f"{found.runs_under_way} runs are under way and may still name them; ask again when they are over."
+        )
     say(as_json, found, lines)
 
 
@@ -78,8 +97,11 @@ def retention(refusals: float | None, detail: float | None, as_json: bool) -> No
     """Show or set how long things are kept."""
     with Service.open() as service:
         kept = service.keep_days(refusals, detail)
-    say(as_json, {"refusals_days": kept[0], "detail_days": kept[1]},
-        [f"Refused people are kept {kept[0]:g} days, run details {kept[1]:g} days."])
+    say(
+        as_json,
+        {"refusals_days": kept[0], "detail_days": kept[1]},
+        [f"Refused people are kept {kept[0]:g} days, run details {kept[1]:g} days."],
+    )
 
 
 @click.command()
@@ -89,7 +111,11 @@ def audit(limit: int, as_json: bool) -> None:
     """Show who did what, newest first."""
     with Service.open() as service:
         lines = service.audit(limit)
-    say(as_json, lines, ("\t".join((clock_time(one.at), one.who, one.what, one.subject, one.before, one.after)) for one in lines))
+    say(
+        as_json,
+        lines,
+        ("\t".join((clock_time(one.at), one.who, one.what, one.subject, one.before, one.after)) for one in lines),
+    )
 
 
 COMMANDS = (backup, restore, rotate_key, forget, purge, retention, audit)

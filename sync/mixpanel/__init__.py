@@ -24,8 +24,13 @@ NARROW = "$last_seen"  # one short property asked for when none is mapped: the r
 ADMINS = ("owner", "admin")  # roles that may change a project's settings (Mixpanel docs, "Roles and permissions")
 BELOW_ADMIN = ("analyst", "consumer", "member", "viewer")
 CLOSED = (402, 403, 404, 405, 410, 501)  # answers that keep a role from us; they say nothing of the credentials
-REFUSALS = {400: "it cannot be asked for, or no longer exists", 402: "the project's plan does not include it",
-            403: "the service account has no right to it", 404: "it does not exist or was deleted", 410: "it was deleted"}
+REFUSALS = {
+    400: "it cannot be asked for, or no longer exists",
+    402: "the project's plan does not include it",
+    403: "the service account has no right to it",
+    404: "it does not exist or was deleted",
+    410: "it was deleted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,13 @@ def base_url(region: str) -> str:
 class Mixpanel:
     """One project, asked as its service account."""
 
-    def __init__(self, project: Project, workspace_id: int | None = None, timeout: float = QUERY_SECONDS,
-                 page_size: int | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        workspace_id: int | None = None,
+        timeout: float = QUERY_SECONDS,
+        page_size: int | None = None,
+    ) -> None:
         """Ask about this project; a person in front of a page waits no longer than ``timeout`` seconds.
 
         ``page_size`` asks for larger pages, which is not documented (a public client offers it); what
@@ -72,8 +82,16 @@ class Mixpanel:
             raise Report(f"Mixpanel was asked for its list of cohorts and sent something else ({problem(reply)}).")
         return tuple(_cohort(row) for row in rows)
 
-    def page(self, cohort_id: int, number: int, session_id: str | None, *, all_users: bool,
-             properties: tuple[str, ...], trimmed: bool = True) -> Page:
+    def page(
+        self,
+        cohort_id: int,
+        number: int,
+        session_id: str | None,
+        *,
+        all_users: bool,
+        properties: tuple[str, ...],
+        trimmed: bool = True,
+    ) -> Page:
         """Read one page of a cohort's members; page 0 is a query, later pages belong to its session.
 
         ``all_users`` False asks for members with a profile only. ``trimmed`` asks for the named
@@ -115,8 +133,10 @@ class Mixpanel:
         results = _dict(_dict(body).get("results"))
         project = _dict(results.get("projects")).get(str(self._project.id))
         if not isinstance(project, dict):
-            raise FixSettings(f"Mixpanel accepted the service account, but it does not see project {self._project.id}; "
-                              "check the project id and the region, and add the account to the project.")
+            raise FixSettings(
+                f"Mixpanel accepted the service account, but it does not see project {self._project.id}; "
+                "check the project id and the region, and add the account to the project."
+            )
         self._check_region(project)
         organization = _dict(_dict(results.get("organizations")).get(str(project.get("organization_id"))))
         roles = tuple(_role(place.get("role")) for place in (project, organization))
@@ -127,19 +147,26 @@ class Mixpanel:
         domain = project.get("domain")
         right = next((name for name, url in REGIONS.items() if url == f"https://{domain}"), None)
         if right and self._project.region.lower() in REGIONS and right != self._project.region.lower():
-            raise FixSettings(f"Mixpanel says project {self._project.id} lives in region {right}, "
-                              f"not {self._project.region}; choose {right}.")
+            raise FixSettings(
+                f"Mixpanel says project {self._project.id} lives in region {right}, "
+                f"not {self._project.region}; choose {right}."
+            )
 
     def _check_by_list(self) -> Checked:
         """Look for ourselves among the project's service accounts, when /me is closed to us."""
         path = f"/api/app/projects/{self._project.id}/service-accounts"
         reply = self._call("GET", path, {}, None, min(self._timeout, APP_SECONDS))
         if reply.status in CLOSED:
-            return Checked("", Role.UNVERIFIED, "Mixpanel does not let this service account read its role: not verified.", False)
+            return Checked(
+                "", Role.UNVERIFIED, "Mixpanel does not let this service account read its role: not verified.", False
+            )
         self._expect(reply, "the project's service accounts", 0)
         rows = _dict(_json(reply, "the project's service accounts")).get("results")
-        mine = [_dict(row) for row in rows if _dict(row).get("username") == self._project.username] if (
-            isinstance(rows, list)) else []
+        mine = (
+            [_dict(row) for row in rows if _dict(row).get("username") == self._project.username]
+            if (isinstance(rows, list))
+            else []
+        )
         return Checked("", *_verdict(tuple(_role(row.get("role")) for row in mine)), seen=bool(mine))
 
     def _ask(self, method: str, path: str, what: str, form: Mapping[str, str] | None = None, number: int = 0) -> Reply:
@@ -147,8 +174,9 @@ class Mixpanel:
         self._expect(reply, what, number)
         return reply
 
-    def _call(self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str] | None,
-              timeout: float) -> Reply:
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str] | None, timeout: float
+    ) -> Reply:
         return self._rest.call(method, path, params=query, form=form, timeout=timeout)
 
     def _expect(self, reply: Reply, what: str, number: int) -> None:
@@ -196,11 +224,19 @@ def _cohort(row: Mapping[str, Any]) -> Cohort:
         number.to_bytes(8, signed=True)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise Report("Mixpanel listed a cohort without a number; nothing was changed.") from None
-    name, about, created = (row.get(key) if isinstance(row.get(key), str) else "" for key in ("name", "description", "created"))
+    name, about, created = (
+        row.get(key) if isinstance(row.get(key), str) else "" for key in ("name", "description", "created")
+    )
     count = row.get("count")
     known = count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
-    return Cohort(number, str(name) or f"Cohort {number}", str(about), known, str(created),
-                  group=row.get("data_group_id") not in (None, "", 0, "0"))
+    return Cohort(
+        number,
+        str(name) or f"Cohort {number}",
+        str(about),
+        known,
+        str(created),
+        group=row.get("data_group_id") not in (None, "", 0, "0"),
+    )
 
 
 def _verdict(roles: tuple[str, ...]) -> tuple[Role, str]:

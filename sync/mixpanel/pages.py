@@ -58,13 +58,21 @@ class Narrow:
     def __init__(self, properties: tuple[str, ...]) -> None:
         """Read these properties."""
         null = msgspec.Raw(b"null")
-        profile = msgspec.defstruct("_Profile", gc=False, fields=[
-            (f"p{at}", msgspec.Raw, msgspec.field(name=name, default=null)) for at, name in enumerate(properties)])
+        profile = msgspec.defstruct(
+            "_Profile",
+            gc=False,
+            fields=[
+                (f"p{at}", msgspec.Raw, msgspec.field(name=name, default=null)) for at, name in enumerate(properties)
+            ],
+        )
         plain_id = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_MAX)]
-        self.plain = _page_decoder((plain_id, msgspec.field(name="$distinct_id")),
-                                   (profile, msgspec.field(name="$properties")))
-        self.any = _page_decoder((int | float | str | None, msgspec.field(name="$distinct_id", default=None)),
-                                 (profile | None, msgspec.field(name="$properties", default=None)))
+        self.plain = _page_decoder(
+            (plain_id, msgspec.field(name="$distinct_id")), (profile, msgspec.field(name="$properties"))
+        )
+        self.any = _page_decoder(
+            (int | float | str | None, msgspec.field(name="$distinct_id", default=None)),
+            (profile | None, msgspec.field(name="$properties", default=None)),
+        )
 
 
 def _page_decoder(user_id: tuple[Any, Any], properties: tuple[Any, Any]) -> msgspec.json.Decoder[_Head]:
@@ -76,11 +84,14 @@ def _page_decoder(user_id: tuple[Any, Any], properties: tuple[Any, Any]) -> msgs
 _narrow = lru_cache(maxsize=16)(Narrow)
 
 
-def query_form(cohort_id: int, number: int, session_id: str | None, all_users: bool,
-          wanted: tuple[str, ...] | None) -> dict[str, str]:
+def query_form(
+    cohort_id: int, number: int, session_id: str | None, all_users: bool, wanted: tuple[str, ...] | None
+) -> dict[str, str]:
     """The body of a query; identical on every page of a session (Mixpanel docs), ``include_all_users`` explicit."""
-    form = {"filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
-            "include_all_users": "true" if all_users else "false"}
+    form = {
+        "filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
+        "include_all_users": "true" if all_users else "false",
+    }
     if wanted is not None:
         form["output_properties"] = orjson.dumps(list(wanted)).decode()
     return form | {"page": str(number), "session_id": session_id or ""} if number else form
@@ -203,4 +214,6 @@ def page_of(reply: Reply, what: str, number: int, properties: tuple[str, ...], *
     answer = _decoded(reply, what, number, _DECODER)
     members = tuple(_member(row, properties, bare_counts) for row in answer.results)
     seen = Counter(name for row in answer.results for name in row.properties or ())
-    return Page(number, _size(answer), _session(answer), answer.total, members, tuple(name for name, _ in seen.most_common()))
+    return Page(
+        number, _size(answer), _session(answer), answer.total, members, tuple(name for name, _ in seen.most_common())
+    )

@@ -166,8 +166,9 @@ class Delivery:
         """Write that WebEngage took these parcels; a batch is settled with its last part."""
         with self._closing():
             self._store.runs.count(self._run.id, self._holder.owner, delivered=sum(len(one.changes) for one in parcels))
-            self._store.batches.accepted(self._run.id, self._sync.id,
-                                         (one.user_id for parcel in parcels for one in parcel.changes))
+            self._store.batches.accepted(
+                self._run.id, self._sync.id, (one.user_id for parcel in parcels for one in parcel.changes)
+            )
             for parcel in parcels:
                 self._close_part(parcel)
 
@@ -197,8 +198,15 @@ class Delivery:
             return self._reject(parcel, problem)
         middle = len(parcel.changes) // 2
         for cut in (slice(0, middle), slice(middle, None)):
-            self._ready.append(replace(parcel, changes=parcel.changes[cut], entries=parcel.entries[cut],
-                                       request_id=uuid.uuid4().hex, tries=0))
+            self._ready.append(
+                replace(
+                    parcel,
+                    changes=parcel.changes[cut],
+                    entries=parcel.entries[cut],
+                    request_id=uuid.uuid4().hex,
+                    tries=0,
+                )
+            )
         self._open[parcel.number] += 1
         return None
 
@@ -207,8 +215,12 @@ class Delivery:
         kept = None if one.kind is Kind.EXIT else self._contents.mark(entry)
         with self._closing():
             self._store.runs.count(self._run.id, self._holder.owner, rejected=1)
-            self._store.batches.refuse(self._run.id, self._sync.id,
-                                       [Refused(one.user_id, one.kind.value, str(problem), kept, entry)], self._holder.now())
+            self._store.batches.refuse(
+                self._run.id,
+                self._sync.id,
+                [Refused(one.user_id, one.kind.value, str(problem), kept, entry)],
+                self._holder.now(),
+            )
             self._close_part(parcel)
 
     def _again(self, parcel: Parcel, problem: Wait) -> None:

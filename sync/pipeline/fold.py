@@ -112,8 +112,12 @@ def _put(store: Store, sync_id: int, number: int, people: list[Person]) -> None:
         store.snapshot.drop(sync_id, number)
         return
     people.sort()
-    store.snapshot.put(sync_id, number, members.join_marks(mark for mark, _ in people),
-                       members.pack([user_id for _, user_id in people]))
+    store.snapshot.put(
+        sync_id,
+        number,
+        members.join_marks(mark for mark, _ in people),
+        members.pack([user_id for _, user_id in people]),
+    )
 
 
 def _joining(store: Store, sync_id: int, run_id: int, outcome: Outcome) -> Iterator[Person]:

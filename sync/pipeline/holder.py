@@ -15,8 +15,16 @@ HOLD_EVERY = 2.0  # seconds between two extensions of the lease; also how soon a
 class Holder:
     """The claim on one run, checked before every step."""
 
-    def __init__(self, store: Store, run: Run, owner: str, clock: Clock, policy: Policy,
-                 stopping: Callable[[], bool], seal: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run: Run,
+        owner: str,
+        clock: Clock,
+        policy: Policy,
+        stopping: Callable[[], bool],
+        seal: Callable[[bytes], bytes],
+    ) -> None:
         """Hold this run as ``owner``."""
         self.store, self.run, self.owner, self.policy, self.seal = store, run, owner, policy, seal
         self._clock, self._stopping = clock, stopping

@@ -77,8 +77,14 @@ def _compare_piece(store: Store, sync_id: int, run_id: int, bounds: tuple[int, i
         _places_of(store.snapshot.marks(sync_id), bounds, gone_marks, found.snapshot, once=False)
 
 
-def _places_of(groups: Iterator[tuple[int, bytes]], bounds: tuple[int, int], wanted: set[bytes],
-               into: dict[int, bytearray], *, once: bool) -> None:
+def _places_of(
+    groups: Iterator[tuple[int, bytes]],
+    bounds: tuple[int, int],
+    wanted: set[bytes],
+    into: dict[int, bytearray],
+    *,
+    once: bool,
+) -> None:
     """Flag where the wanted marks stand; ``once``: someone listed on two pages is flagged on the first."""
     for group, marks in groups:
         start, end = members.span(marks, *bounds)
@@ -122,7 +128,9 @@ def unchanged(store: Store, sync_id: int, found: Differences) -> Iterator[list[s
     for chunk in store.snapshot.chunks(sync_id):
         flags = found.snapshot.get(chunk, bytearray())
         ids = members.unpack_ids(store.snapshot.chunk(sync_id, chunk)[1])
-        yield [user_id for user_id, gone in zip(ids, chain(flags, repeat(0)), strict=False) if not gone] if flags else ids
+        yield (
+            [user_id for user_id, gone in zip(ids, chain(flags, repeat(0)), strict=False) if not gone] if flags else ids
+        )
 
 
 def _places(flags: bytearray) -> Iterator[int]:
@@ -136,7 +144,9 @@ def changes(store: Store, sync: Sync, run: Run, found: Differences) -> Iterator[
     """What is to be told, in the order it will be sent: page by page who enters or changed, then who left."""
     if not (found.snapshot or sync.mapping or store.batches.any_live(sync.id)):
         # Nobody to compare with: equal ids have equal marks, so the places are the answer already.
-        yield from (Entry(Kind.ENTER, page, place) for page in sorted(found.staged) for place in _places(found.staged[page]))
+        yield from (
+            Entry(Kind.ENTER, page, place) for page in sorted(found.staged) for place in _places(found.staged[page])
+        )
         return
     store.snapshot.compare(came(store, run.id, found), gone(store, sync.id, found))
     if sync.mapping and found.same and (found.staged or found.snapshot):

@@ -89,8 +89,11 @@ class Pull:
         self._holder, self._sync, self._mixpanel, self._salt = holder, sync, mixpanel, salt
         self._store, self._run = holder.store, holder.run
         # A resync doubts the whole snapshot, so its chunks are no answer then.
-        self._chunks = {} if self._run.purpose == "resync" else {
-            members.digest(marks): chunk for chunk, marks in self._store.snapshot.marks(sync.id)}
+        self._chunks = (
+            {}
+            if self._run.purpose == "resync"
+            else {members.digest(marks): chunk for chunk, marks in self._store.snapshot.marks(sync.id)}
+        )
         self._said_at = 0.0
         self._anew = False
         self._crowded_since: float | None = None
@@ -108,8 +111,10 @@ class Pull:
             except (SessionExpired, Incomplete) as again:
                 problem = str(again)
                 self._forget()
-        raise Report(f"Cohort “{self._sync.cohort_name}” could not be read completely from Mixpanel ({problem}); "
-                     "nothing was changed, try again later.")
+        raise Report(
+            f"Cohort “{self._sync.cohort_name}” could not be read completely from Mixpanel ({problem}); "
+            "nothing was changed, try again later."
+        )
 
     def _forget(self) -> None:
         with self._store.transaction():
@@ -127,7 +132,9 @@ class Pull:
                 self._fetch(pool, iter((0,)))
             self._fetch(pool, self._missing(here))
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # a page may take Mixpanel 8 minutes; nobody needs it any more
+            pool.shutdown(
+                wait=False, cancel_futures=True
+            )  # a page may take Mixpanel 8 minutes; nobody needs it any more
         self._check_rows()
         return self._run
 
@@ -161,7 +168,9 @@ class Pull:
             raise Incomplete(f"it announced {total:,} members and sent {distinct:,} different ones")
         missing = total - distinct - tally.anonymous - tally.invalid
         if leaving and missing > 0 and not self._anew:
-            raise Incomplete(f"it listed people twice, so {missing:,} others may be missing while {leaving:,} would leave")
+            raise Incomplete(
+                f"it listed people twice, so {missing:,} others may be missing while {leaving:,} would leave"
+            )
 
     def begin_anew(self) -> None:
         """Forget the pull, since it did not add up."""
@@ -267,30 +276,47 @@ class Pull:
         try:
             return pack_page(page, self._salt, self._holder.seal, self._chunks)
         except ValueError:  # the quick reading of a page skips over values, so here is where one is found to be none
-            raise Wait(f"Mixpanel was asked for page {number} of cohort {self._sync.cohort_id} and sent a value that is "
-                       "garbled.") from None
+            raise Wait(
+                f"Mixpanel was asked for page {number} of cohort {self._sync.cohort_id} and sent a value that is "
+                "garbled."
+            ) from None
 
     def _pause(self, asked: Asked, problem: Wait) -> float:
         now = self._holder.now()
         if problem.limit in ("hourly", "unnamed"):
-            until = now + problem.seconds if problem.seconds is not None else self._store.meters.free_again(
-                self._sync.project_id, now)
-            self._store.meters.hush(self._sync.project_id, until,
-                                    pages_count=asked.number > 0 and problem.limit == "hourly")
+            until = (
+                now + problem.seconds
+                if problem.seconds is not None
+                else self._store.meters.free_again(self._sync.project_id, now)
+            )
+            self._store.meters.hush(
+                self._sync.project_id, until, pages_count=asked.number > 0 and problem.limit == "hourly"
+            )
             raise Snooze(until - now, str(problem))
         return self._holder.policy.pause(asked.tries, problem)
 
     def _keep(self, page: Packed) -> None:
         """Write a page and, with page 0, what it says about the whole; part of the caller's transaction."""
         if page.staged.number == 0:
-            told = {"session_id": page.session_id, "page_size": page.size, "expected": page.total,
-                    "staged": 0, "anonymous": 0, "invalid": 0}
+            told = {
+                "session_id": page.session_id,
+                "page_size": page.size,
+                "expected": page.total,
+                "staged": 0,
+                "anonymous": 0,
+                "invalid": 0,
+            }
             self._run = replace(self._run, **told)  # type: ignore[arg-type]
             self._holder.write(**told)
         self._store.staged.add(self._run.id, page.staged)
         self._store.batches.refuse(self._run.id, self._sync.id, page.invalid, self._holder.now())
-        self._store.runs.count(self._run.id, self._holder.owner, staged=page.staged.rows,
-                               anonymous=page.staged.anonymous, invalid=page.staged.invalid)
+        self._store.runs.count(
+            self._run.id,
+            self._holder.owner,
+            staged=page.staged.rows,
+            anonymous=page.staged.anonymous,
+            invalid=page.staged.invalid,
+        )
 
 
 def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes], chunks: Mapping[bytes, int]) -> Packed:
@@ -307,9 +333,16 @@ def pack_page(page: Columns, salt: int, seal: Callable[[bytes], bytes], chunks: 
     order = [places[one] for one in ordered] if chunk is None else []
     invalid = [one for one in page.others if one.fate.invalid]
     staged = StagedPage(
-        page.number, page.rows, len(page.others) - len(invalid), len(invalid), page.rows >= page.size,
-        blob if chunk is None else None, members.pack([page.ids[at] for at in order]) if chunk is None else None,
-        seal(members.pack_values([page.values[at] for at in order])) if page.values and order else None, chunk)
+        page.number,
+        page.rows,
+        len(page.others) - len(invalid),
+        len(invalid),
+        page.rows >= page.size,
+        blob if chunk is None else None,
+        members.pack([page.ids[at] for at in order]) if chunk is None else None,
+        seal(members.pack_values([page.values[at] for at in order])) if page.values and order else None,
+        chunk,
+    )
     return Packed(staged, [_invalid(one) for one in invalid[:INVALID_KEPT]], page.size, page.total, page.session_id)
 
 

@@ -46,8 +46,15 @@ class Story:
     def __init__(self, store: Store, run: Run, owner: str, tools: Tools) -> None:
         """Carry this claimed run."""
         self._store, self._run, self._owner, self._tools = store, run, owner, tools
-        self._holder = Holder(store, run, owner, tools.clock, tools.policy, tools.stopping,
-                              lambda content: self._vault.seal_bytes(content))
+        self._holder = Holder(
+            store,
+            run,
+            owner,
+            tools.clock,
+            tools.policy,
+            tools.stopping,
+            lambda content: self._vault.seal_bytes(content),
+        )
 
     @cached_property
     def _vault(self) -> Vault:
@@ -90,8 +97,10 @@ class Story:
 
     def _work(self) -> None:
         if self._run.attempts > ATTEMPTS:
-            self._fail(f"The run was begun {ATTEMPTS} times without getting any further; look at the runner's log.",
-                       pause=False)
+            self._fail(
+                f"The run was begun {ATTEMPTS} times without getting any further; look at the runner's log.",
+                pause=False,
+            )
             return
         self._holder.hold_now()
         sync = self._sync()
@@ -138,8 +147,10 @@ class Story:
         finally:
             self._store.meters.landed(ticket)
         if sync.cohort_id not in listed:
-            raise FixSettings(f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "
-                              "the project; nobody was told to have left. Share it again, or stop this sync.")
+            raise FixSettings(
+                f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "
+                "the project; nobody was told to have left. Share it again, or stop this sync."
+            )
 
     def _plan(self, sync: Sync, pull: Pull | None) -> bool:
         """Write the plan, all or nothing: batches, counts, and whether a person must say yes."""
@@ -153,8 +164,14 @@ class Story:
             if pull is not None:
                 pull.check_people(found.distinct, counts.exited)
             size = self._store.snapshot.size(sync.id)
-            self._holder.write(planned=1, state="delivering", entered=counts.entered, updated=counts.updated,
-                               exited=counts.exited, unchanged=found.same)
+            self._holder.write(
+                planned=1,
+                state="delivering",
+                entered=counts.entered,
+                updated=counts.updated,
+                exited=counts.exited,
+                unchanged=found.same,
+            )
             self._tell(f"Planned: {counts.entered:,} enter, {counts.updated:,} updated, {counts.exited:,} leave.")
             why = self._hold_reason(sync, counts.exited, size, found.distinct)
             if why:
@@ -184,8 +201,10 @@ class Story:
         if found is None or found.sealed is None:
             raise FixSettings(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
         view = found.view
-        return Mixpanel(Project(view.id, view.name, view.username, self._vault.open_sealed(found.sealed), view.region),
-                        page_size=self._tools.page_size)
+        return Mixpanel(
+            Project(view.id, view.name, view.username, self._vault.open_sealed(found.sealed), view.region),
+            page_size=self._tools.page_size,
+        )
 
     def _webengage(self, sync: Sync) -> WebEngage:
         found = self._store.connections.account(sync.license_code)
@@ -232,8 +251,12 @@ class Story:
         """A full disk or a locked file: leave everything as it is and look again in a minute."""
         logger.error("run %s: the database could not be written (%s)", self._run.id, problem)
         try:
-            self._store.runs.snooze(self._run.id, self._owner, self._holder.now() + STORAGE_SNOOZE,
-                                    "The database could not be written; is the disk full?")
+            self._store.runs.snooze(
+                self._run.id,
+                self._owner,
+                self._holder.now() + STORAGE_SNOOZE,
+                "The database could not be written; is the disk full?",
+            )
         except (StorageTrouble, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)
 

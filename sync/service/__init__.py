@@ -37,12 +37,18 @@ class Service(Connecting, Wishing, Keeping):
         due, oldest, held = self._store.runs.waiting(now)
         syncs = self._store.syncs.views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
-        failed = tuple(one for one in syncs if one.state is SyncState.ACTIVE and one.last_run
-                       and one.last_run.state is RunState.FAILED)
-        queries = tuple((one.view.id, self._store.meters.left(one.view.id, now))
-                        for one in self._store.connections.projects())
+        failed = tuple(
+            one
+            for one in syncs
+            if one.state is SyncState.ACTIVE and one.last_run and one.last_run.state is RunState.FAILED
+        )
+        queries = tuple(
+            (one.view.id, self._store.meters.left(one.view.id, now)) for one in self._store.connections.projects()
+        )
         free = shutil.disk_usage(data_folder(self._env)).free
-        return Health(seen, runners, due, oldest, held, paused, failed, queries, self._store.batches.live_count(), free, now)
+        return Health(
+            seen, runners, due, oldest, held, paused, failed, queries, self._store.batches.live_count(), free, now
+        )
 
     @needs(Grade.ADMIN)
     def queue_due(self) -> int:
@@ -70,12 +76,15 @@ class Service(Connecting, Wishing, Keeping):
         """Use as a context manager."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close, whatever happened; trouble with the file becomes a sentence for whoever asked."""
         self.close()
         if type(error) is DamagedFile:
             raise Refused(DAMAGED.format(error)) from error
         if isinstance(error, StorageTrouble):
-            raise Refused(f"The database could not be read or written ({error}); is the disk full, or the file locked? "
-                          "Nothing was half-written; try again.") from error
+            raise Refused(
+                f"The database could not be read or written ({error}); is the disk full, or the file locked? "
+                "Nothing was half-written; try again."
+            ) from error

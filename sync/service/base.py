@@ -29,8 +29,9 @@ def data_folder(env: Mapping[str, str]) -> Path:
 class Base:
     """The ground the parts of the service stand on."""
 
-    def __init__(self, store: Store, env: Mapping[str, str], now: Callable[[], float] = time.time,
-                 person: Person = RUNNER) -> None:
+    def __init__(
+        self, store: Store, env: Mapping[str, str], now: Callable[[], float] = time.time, person: Person = RUNNER
+    ) -> None:
         """Work on this store for this person."""
         self._store, self._env, self._now, self.person = store, env, now, person
 
@@ -47,10 +48,19 @@ class Base:
         salted = f"{self._store.connections.salt()}:{secret}".encode()
         return hashlib.sha256(salted).hexdigest()[:12]
 
-    def _audit(self, what: str, subject: str = "", before: str = "", after: str = "", run_id: int | None = None,
-               once_in: float = 0.0) -> None:
+    def _audit(
+        self,
+        what: str,
+        subject: str = "",
+        before: str = "",
+        after: str = "",
+        run_id: int | None = None,
+        once_in: float = 0.0,
+    ) -> None:
         """Note who did what; in the transaction of the deed, so neither stands without the other."""
-        self._store.history.audit(AuditLine(self._now(), self.person.name, what, subject, before, after, run_id), once_in)
+        self._store.history.audit(
+            AuditLine(self._now(), self.person.name, what, subject, before, after, run_id), once_in
+        )
 
     def _sealed_project(self, project_id: int | None) -> SealedProject:
         """The project meant: the named one, or the only one."""
@@ -58,8 +68,11 @@ class Base:
         if project_id is not None:
             known = tuple(one for one in known if one.view.id == project_id)
         if not known:
-            which = "No Mixpanel project is connected yet" if project_id is None else (
-                f"Mixpanel project {project_id} is not connected")
+            which = (
+                "No Mixpanel project is connected yet"
+                if project_id is None
+                else (f"Mixpanel project {project_id} is not connected")
+            )
             raise Refused(f"{which}; connect it under Integrations.")
         if len(known) > 1:
             raise Refused("Several Mixpanel projects are connected; say which one with --project.")

@@ -23,8 +23,7 @@ class Browsing(Base):
     """Cohorts as people see them."""
 
     @needs(Grade.VIEWER)
-    def cohorts(self, project_id: int | None = None, fresh: bool = False,
-                patience: float = ASK_SECONDS) -> CohortList:
+    def cohorts(self, project_id: int | None = None, fresh: bool = False, patience: float = ASK_SECONDS) -> CohortList:
         """The project's cohorts: as last read when that is recent, read anew otherwise.
 
         When Mixpanel cannot be asked, the last reading is shown together with the problem; only
@@ -62,16 +61,20 @@ class Browsing(Base):
             for one in listed.cohorts:
                 if one.id == cohort_id:
                     return one
-        raise Refused(f"Mixpanel does not list a cohort {cohort_id} in this project; "
-                      "it was deleted, or it must be shared with the project.")
+        raise Refused(
+            f"Mixpanel does not list a cohort {cohort_id} in this project; "
+            "it was deleted, or it must be shared with the project."
+        )
 
     @needs(Grade.VIEWER)
     def exportable(self, project_id: int | None, cohort_id: int) -> CohortView:
         """One cohort that can be exported; Refused for a group cohort."""
         found = self.cohort(project_id, cohort_id)
         if found.group:
-            raise Refused(f"“{found.name}” is a cohort of groups, not of people, so it cannot be exported to WebEngage; "
-                          "choose a cohort of users.")
+            raise Refused(
+                f"“{found.name}” is a cohort of groups, not of people, so it cannot be exported to WebEngage; "
+                "choose a cohort of users."
+            )
         return found
 
     @needs(Grade.VIEWER)
@@ -142,8 +145,13 @@ class Browsing(Base):
         project = self._sealed_project(project_id).view.id
         sync = self._store.syncs.of_cohort(project, cohort_id)
         if sync:
-            return None if name == sync.attribute else (
-                f"This cohort already goes to “{sync.attribute}”; an attribute is permanent after its first export.")
+            return (
+                None
+                if name == sync.attribute
+                else (
+                    f"This cohort already goes to “{sync.attribute}”; an attribute is permanent after its first export."
+                )
+            )
         accounts = self._store.connections.accounts()
         taken = self._store.syncs.taken(accounts[0].view.license_code) if accounts else frozenset()
         return attribute_problem(name, taken)
@@ -158,8 +166,22 @@ def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> 
     unknown = round(share * sum(1 for one in known.members if one.fate.anonymous))
     identified = max(0, with_profile - unknown - invalid)
     whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
-    found = Preview(cohort.id, cohort.name, total, identified, max(0, total - identified - invalid), invalid,
-                    whole, _sample(known.members, everyone.members), 0, now, 0, 0.0, 0, properties=everyone.properties)
+    found = Preview(
+        cohort.id,
+        cohort.name,
+        total,
+        identified,
+        max(0, total - identified - invalid),
+        invalid,
+        whole,
+        _sample(known.members, everyone.members),
+        0,
+        now,
+        0,
+        0.0,
+        0,
+        properties=everyone.properties,
+    )
     return _costing(found, identified)
 
 

@@ -52,8 +52,16 @@ class Connecting(Base):
         checked = Mixpanel(Project(project_id, "", username, secret, region), timeout=ASK_SECONDS).check()
         if checked.role is Role.BELOW:
             raise Refused(f"Only a project admin may enable the integration: {checked.note}", "username")
-        view = ProjectView(project_id, checked.name or f"Project {project_id}", username, region, checked.role,
-                           checked.note, self._now(), tail(secret))
+        view = ProjectView(
+            project_id,
+            checked.name or f"Project {project_id}",
+            username,
+            region,
+            checked.role,
+            checked.note,
+            self._now(),
+            tail(secret),
+        )
         if not checked.seen:
             self._see_project(Project(project_id, "", username, secret, region))
         sealed = SealedProject(view, self._seal(secret))
@@ -61,8 +69,12 @@ class Connecting(Base):
             before = self._store.connections.project(project_id)
             self._store.connections.save_project(sealed)
             self._tell(f"Mixpanel project {view.name} connected.")
-            self._audit("connect Mixpanel", f"project {project_id}", before.view.username if before else "",
-                        f"{username}, {region}, role {checked.role.value}, secret {self._fingerprint(secret)}")
+            self._audit(
+                "connect Mixpanel",
+                f"project {project_id}",
+                before.view.username if before else "",
+                f"{username}, {region}, role {checked.role.value}, secret {self._fingerprint(secret)}",
+            )
         return view
 
     def _see_project(self, project: Project) -> None:
@@ -83,8 +95,12 @@ class Connecting(Base):
         with self._store.transaction():
             self._store.connections.save_account(sealed)
             self._tell(f"WebEngage account {view.license_code} connected.")
-            self._audit("connect WebEngage", view.license_code, "",
-                        f"{view.data_center}, key {self._fingerprint(account.api_key)}")
+            self._audit(
+                "connect WebEngage",
+                view.license_code,
+                "",
+                f"{view.data_center}, key {self._fingerprint(account.api_key)}",
+            )
         return view
 
     @needs(Grade.ADMIN)
@@ -92,7 +108,9 @@ class Connecting(Base):
         """Check a stored service account again."""
         sealed = self._sealed_project(project_id)
         view = sealed.view
-        return self.connect_mixpanel(view.id, view.username, self._vault().open_sealed(sealed.sealed or ""), view.region)
+        return self.connect_mixpanel(
+            view.id, view.username, self._vault().open_sealed(sealed.sealed or ""), view.region
+        )
 
     @needs(Grade.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:

@@ -34,9 +34,16 @@ class Wishing(Browsing):
     """Exports, pauses, cancels and approvals; and the history."""
 
     @needs(Grade.MARKETER)
-    def export(self, project_id: int | None, cohort_id: int, mode: Mode, attribute: str | None = None,
-               every: float | None = None, dry: bool = False,
-               mapping: tuple[tuple[str, str], ...] | None = None) -> Started:
+    def export(
+        self,
+        project_id: int | None,
+        cohort_id: int,
+        mode: Mode,
+        attribute: str | None = None,
+        every: float | None = None,
+        dry: bool = False,
+        mapping: tuple[tuple[str, str], ...] | None = None,
+    ) -> Started:
         """Start Sync: make or change the cohort's sync and queue a run, in one transaction.
 
         Pressed twice, in two tabs, by two people: one run; ``started`` tells who was first.
@@ -56,19 +63,28 @@ class Wishing(Browsing):
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
                 raise Refused("Another run of this cohort has just begun; look at its progress.")
             self._tell(f"Export asked for: {mode.value}, attribute “{wish.attribute}”.", sync_id, run_id)
-            self._audit("export", f"cohort {cohort_id}", known.mode.value if known else "",
-                        f"{mode.value}, attribute {wish.attribute}", run_id)
+            self._audit(
+                "export",
+                f"cohort {cohort_id}",
+                known.mode.value if known else "",
+                f"{mode.value}, attribute {wish.attribute}",
+                run_id,
+            )
         return Started(sync_id, run_id, True)
 
     def _adjust(self, known: Sync, busy: Run, wish: Wish) -> None:
         """Take over what may change while a run is under way, the mode and the interval; Refused for the rest."""
         if busy.purpose == "clear":
-            raise Refused(f"Run {busy.id} is telling WebEngage that everybody left this cohort; export it again afterwards.")
+            raise Refused(
+                f"Run {busy.id} is telling WebEngage that everybody left this cohort; export it again afterwards."
+            )
         if busy.cancel_wanted:
             raise Refused(f"Run {busy.id} of this cohort is still being cancelled; start again when it has ended.")
         if wish.mapping not in (None, known.mapping):
-            raise Refused(f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
-                          "mapping")
+            raise Refused(
+                f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
+                "mapping",
+            )
         if (wish.mode, wish.every) != (known.mode, known.every):
             self._store.syncs.save(wish, self._now())
             self._audit("change mode", f"sync {known.id}", known.mode.value, wish.mode.value, busy.id)
@@ -79,25 +95,38 @@ class Wishing(Browsing):
         self.cohorts(project_id, fresh=True, patience=LIST_PATIENCE)
         return self.exportable(project_id, cohort_id)
 
-    def _wish(self, project_id: int, cohort: CohortView, mode: Mode, attribute: str | None, every: float | None,
-              mapping: tuple[tuple[str, str], ...] | None) -> Wish:
+    def _wish(
+        self,
+        project_id: int,
+        cohort: CohortView,
+        mode: Mode,
+        attribute: str | None,
+        every: float | None,
+        mapping: tuple[tuple[str, str], ...] | None,
+    ) -> Wish:
         known = self._store.syncs.of_cohort(project_id, cohort.id)
         license_code = known.license_code if known else self._only_account()
         if known and self._store.connections.account(license_code) is None:
-            raise Refused(f"WebEngage account {license_code}, where this cohort goes, is not connected; "
-                          "connect it under Integrations.")
+            raise Refused(
+                f"WebEngage account {license_code}, where this cohort goes, is not connected; "
+                "connect it under Integrations."
+            )
         taken = self._store.syncs.taken(license_code, known.id if known else None)
         name = attribute if attribute is not None else (known.attribute if known else attribute_for(cohort.name, taken))
-        trouble = (self.attribute_problem(project_id, cohort.id, name) if known else problem_of(name, taken))
+        trouble = self.attribute_problem(project_id, cohort.id, name) if known else problem_of(name, taken)
         if trouble:
             raise Refused(trouble, "attribute")
         if not known and len(taken) >= ATTRIBUTES_MOST:
-            raise Refused(f"WebEngage account {license_code} already has {len(taken)} cohort attributes, and WebEngage holds "
-                          f"{ATTRIBUTES_MOST} of this type; the next would be dropped without a word. Use another account.")
+            raise Refused(
+                f"WebEngage account {license_code} already has {len(taken)} cohort attributes, and WebEngage holds "
+                f"{ATTRIBUTES_MOST} of this type; the next would be dropped without a word. Use another account."
+            )
         targets = [target for _, target in mapping or ()]
         for target in targets:
             if targets.count(target) > 1:
-                raise Refused(f"Two properties go to “{target}”, and only one of them could arrive; choose one.", "mapping")
+                raise Refused(
+                    f"Two properties go to “{target}”, and only one of them could arrive; choose one.", "mapping"
+                )
             if target == name or mapping_problem(target):
                 raise Refused(mapping_problem(target) or f"“{target}” is the cohort's own attribute.", "mapping")
         if every is not None and not EVERY_MIN <= every <= EVERY_MAX:
@@ -204,14 +233,21 @@ class Wishing(Browsing):
             self._audit("change interval", f"sync {sync_id}", f"{before:.0f} s" if before else "", f"{seconds:.0f} s")
 
     @needs(Grade.VIEWER)
-    def runs(self, sync_id: int | None = None, state: RunState | None = None, limit: int = 25,
-             offset: int = 0, project_id: int | None = None) -> tuple[Run, ...]:
+    def runs(
+        self,
+        sync_id: int | None = None,
+        state: RunState | None = None,
+        limit: int = 25,
+        offset: int = 0,
+        project_id: int | None = None,
+    ) -> tuple[Run, ...]:
         """Runs, newest first."""
         return self._store.runs.list(sync_id, state.value if state else None, limit, offset, project_id)
 
     @needs(Grade.VIEWER)
-    def count_runs(self, sync_id: int | None = None, state: RunState | None = None,
-                   project_id: int | None = None) -> int:
+    def count_runs(
+        self, sync_id: int | None = None, state: RunState | None = None, project_id: int | None = None
+    ) -> int:
         """How many runs there are."""
         return self._store.runs.total(sync_id, state.value if state else None, project_id)
 
@@ -279,7 +315,9 @@ class Wishing(Browsing):
         for user_id, kind, state in self._store.batches.people(run_id, run.sync_id):
             told.add(user_id)
             one = refused.pop(user_id, None)
-            yield ExportRow(user_id, OPERATIONS[kind], one.outcome if one else OUTCOMES[state], one.reason if one else "")
+            yield ExportRow(
+                user_id, OPERATIONS[kind], one.outcome if one else OUTCOMES[state], one.reason if one else ""
+            )
         for one in refused.values():
             yield ExportRow(one.user_id, "none", one.outcome, one.reason)
         yield from self._unchanged(run, told)

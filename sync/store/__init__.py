@@ -23,8 +23,10 @@ __all__ = ["DAMAGED", "DamagedFile", "StorageTrouble", "Store"]
 
 StorageTrouble = sqlite3.OperationalError  # a full disk, a locked file: nothing was written
 DamagedFile = sqlite3.DatabaseError  # exactly this class, none below it: pages of the file are not what they should be
-DAMAGED = ("The database is damaged ({}); stop the pages and the runner, then restore a backup "
-           "with `python -m sync restore FILE`.")
+DAMAGED = (
+    "The database is damaged ({}); stop the pages and the runner, then restore a backup "
+    "with `python -m sync restore FILE`."
+)
 
 
 class Store:
@@ -68,7 +70,8 @@ class Store:
         """Use as a context manager."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close, whatever happened."""
         self.close()

@@ -50,7 +50,8 @@ class Batches(Table):
         with immediate(self._plain):
             self._plain.executemany(
                 "insert into batch (run_id, number, people, entries) values (?, ?, ?, ?)",
-                ((run_id, b.number, b.people, b.entries) for b in batches))
+                ((run_id, b.number, b.people, b.entries) for b in batches),
+            )
 
     def clear(self, run_id: int) -> None:
         """Forget a run's batches."""
@@ -59,8 +60,10 @@ class Batches(Table):
     def unsettled(self, run_id: int, besides: Iterable[int], most: int) -> tuple[PackedBatch, ...]:
         """The next batches to send, the doubtful ones of an earlier attempt included."""
         away = set(besides)
-        rows = self._all("select * from batch where run_id = ? and state <> 'settled' order by number limit ?",
-                         (run_id, most + len(away)))
+        rows = self._all(
+            "select * from batch where run_id = ? and state <> 'settled' order by number limit ?",
+            (run_id, most + len(away)),
+        )
         return tuple(_batch(row) for row in rows if row["number"] not in away)[:most]
 
     def left(self, run_id: int) -> int:
@@ -70,8 +73,10 @@ class Batches(Table):
     def doubt(self, run_id: int, numbers: Iterable[int]) -> None:
         """Mark batches before their requests leave."""
         with immediate(self._plain):
-            self._plain.executemany("update batch set state = 'doubt' where run_id = ? and number = ? and state = 'pending'",
-                                    ((run_id, number) for number in numbers))
+            self._plain.executemany(
+                "update batch set state = 'doubt' where run_id = ? and number = ? and state = 'pending'",
+                ((run_id, number) for number in numbers),
+            )
 
     def settle(self, run_id: int, number: int) -> None:
         """Mark a batch WebEngage answered."""
@@ -79,8 +84,10 @@ class Batches(Table):
 
     def all(self, run_id: int) -> Iterator[PackedBatch]:
         """Every batch of a run, in order."""
-        return (_batch(row) for row in
-                self._plain.execute("select * from batch where run_id = ? order by number", (run_id,)))
+        return (
+            _batch(row)
+            for row in self._plain.execute("select * from batch where run_id = ? order by number", (run_id,))
+        )
 
     def tell(self, run_id: int, kind: str, outcome: str, ids: bytes) -> None:
         """Keep for the history who a run told what, as a packed list of ids."""
@@ -92,23 +99,39 @@ class Batches(Table):
             for one in refused:
                 live = int(one.kind != "invalid")
                 if live:
-                    self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1",
-                                        (sync_id, one.user_id))
+                    self._plain.execute(
+                        "update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1",
+                        (sync_id, one.user_id),
+                    )
                 self._plain.execute(
                     "insert or replace into refusal (run_id, sync_id, user_id, kind, reason, mark, entry, at, live) "
                     "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (run_id, sync_id, one.user_id, one.kind, one.reason, one.mark,
-                     None if one.entry is None else pack_entries([one.entry]), now, live))
+                    (
+                        run_id,
+                        sync_id,
+                        one.user_id,
+                        one.kind,
+                        one.reason,
+                        one.mark,
+                        None if one.entry is None else pack_entries([one.entry]),
+                        now,
+                        live,
+                    ),
+                )
 
     def accepted(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
         """Forget earlier rejections of people WebEngage took now; within one run the last answer is the outcome."""
-        if not self._value("select exists (select 1 from refusal where run_id = ?1 and entry is not null "
-                           "union all select 1 from refusal where sync_id = ?2 and live = 1)", (run_id, sync_id)):
+        if not self._value(
+            "select exists (select 1 from refusal where run_id = ?1 and entry is not null "
+            "union all select 1 from refusal where sync_id = ?2 and live = 1)",
+            (run_id, sync_id),
+        ):
             return
         for user_id in user_ids:
             self._plain.execute("delete from refusal where run_id = ? and user_id = ?", (run_id, user_id))
-            self._plain.execute("update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1",
-                                (sync_id, user_id))
+            self._plain.execute(
+                "update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1", (sync_id, user_id)
+            )
 
     def any_live(self, sync_id: int) -> bool:
         """Whether anyone of this sync stands rejected."""
@@ -125,10 +148,14 @@ class Batches(Table):
 
     def refusals(self, run_id: int, limit: int) -> tuple[Refusal, ...]:
         """Who was not taken in a run, with the reason."""
-        rows = self._all("select user_id, kind, reason from refusal where run_id = ? order by reason, user_id limit ?",
-                         (run_id, limit))
-        return tuple(Refusal(r["user_id"], r["kind"], "invalid" if r["kind"] == "invalid" else "rejected", r["reason"])
-                     for r in rows)
+        rows = self._all(
+            "select user_id, kind, reason from refusal where run_id = ? order by reason, user_id limit ?",
+            (run_id, limit),
+        )
+        return tuple(
+            Refusal(r["user_id"], r["kind"], "invalid" if r["kind"] == "invalid" else "rejected", r["reason"])
+            for r in rows
+        )
 
     def live_count(self) -> int:
         """How many people stand rejected in all syncs."""

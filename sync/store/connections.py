@@ -28,14 +28,23 @@ class SealedAccount:
 
 
 def _project(row: Row) -> SealedProject:
-    view = ProjectView(row["id"], row["name"], row["username"], row["region"], Role(row["role"]), row["role_note"],
-                       row["checked_at"], row["tail"])
+    view = ProjectView(
+        row["id"],
+        row["name"],
+        row["username"],
+        row["region"],
+        Role(row["role"]),
+        row["role_note"],
+        row["checked_at"],
+        row["tail"],
+    )
     return SealedProject(view, row["sealed_secret"])
 
 
 def _account(row: Row) -> SealedAccount:
-    return SealedAccount(AccountView(row["license_code"], row["data_center"], row["checked_at"], row["tail"]),
-                         row["sealed_key"])
+    return SealedAccount(
+        AccountView(row["license_code"], row["data_center"], row["checked_at"], row["tail"]), row["sealed_key"]
+    )
 
 
 class Connections(Table):
@@ -44,33 +53,50 @@ class Connections(Table):
     def salt(self) -> int:
         """The secret number all marks are digested with, drawn once for a database."""
         with immediate(self._plain):
-            self._plain.execute("insert into setting (name, value) values ('salt', ?) on conflict do nothing",
-                                (str(secrets.randbits(63)),))
+            self._plain.execute(
+                "insert into setting (name, value) values ('salt', ?) on conflict do nothing",
+                (str(secrets.randbits(63)),),
+            )
             return int(self._value("select value from setting where name = 'salt'"))
 
     def save_project(self, project: SealedProject) -> None:
         """Store a project, over what was stored of it."""
         view = project.view
-        self._do("insert into project (id, name, username, sealed_secret, tail, region, role, role_note, checked_at) "
-                 "values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set name = excluded.name, "
-                 "username = excluded.username, sealed_secret = excluded.sealed_secret, tail = excluded.tail, "
-                 "region = excluded.region, role = excluded.role, role_note = excluded.role_note, "
-                 "checked_at = excluded.checked_at",
-                 (view.id, view.name, view.username, project.sealed, view.tail, view.region, view.role.value,
-                  view.role_note, view.checked_at))
+        self._do(
+            "insert into project (id, name, username, sealed_secret, tail, region, role, role_note, checked_at) "
+            "values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set name = excluded.name, "
+            "username = excluded.username, sealed_secret = excluded.sealed_secret, tail = excluded.tail, "
+            "region = excluded.region, role = excluded.role, role_note = excluded.role_note, "
+            "checked_at = excluded.checked_at",
+            (
+                view.id,
+                view.name,
+                view.username,
+                project.sealed,
+                view.tail,
+                view.region,
+                view.role.value,
+                view.role_note,
+                view.checked_at,
+            ),
+        )
 
     def save_account(self, account: SealedAccount) -> None:
         """Store an account, over what was stored of it."""
         view = account.view
-        self._do("insert into webengage (license_code, data_center, sealed_key, tail, checked_at) values (?, ?, ?, ?, ?) "
-                 "on conflict (license_code) do update set data_center = excluded.data_center, "
-                 "sealed_key = excluded.sealed_key, tail = excluded.tail, checked_at = excluded.checked_at",
-                 (view.license_code, view.data_center, account.sealed, view.tail, view.checked_at))
+        self._do(
+            "insert into webengage (license_code, data_center, sealed_key, tail, checked_at) values (?, ?, ?, ?, ?) "
+            "on conflict (license_code) do update set data_center = excluded.data_center, "
+            "sealed_key = excluded.sealed_key, tail = excluded.tail, checked_at = excluded.checked_at",
+            (view.license_code, view.data_center, account.sealed, view.tail, view.checked_at),
+        )
 
     def projects(self) -> tuple[SealedProject, ...]:
         """The connected projects."""
-        return tuple(_project(row) for row in
-                     self._all("select * from project where sealed_secret is not null order by name, id"))
+        return tuple(
+            _project(row)
+            for row in self._all("select * from project where sealed_secret is not null order by name, id")
+        )
 
     def project(self, project_id: int) -> SealedProject | None:
         """One connected project, or None."""
@@ -79,8 +105,10 @@ class Connections(Table):
 
     def accounts(self) -> tuple[SealedAccount, ...]:
         """The connected accounts, the one connected last first."""
-        return tuple(_account(row) for row in
-                     self._all("select * from webengage where sealed_key is not null order by checked_at desc"))
+        return tuple(
+            _account(row)
+            for row in self._all("select * from webengage where sealed_key is not null order by checked_at desc")
+        )
 
     def account(self, license_code: str) -> SealedAccount | None:
         """One connected account, or None."""
@@ -98,14 +126,19 @@ class Connections(Table):
     def save_cohorts(self, project_id: int, cohorts: Iterable[Cohort], now: float) -> None:
         """Replace what a project listed."""
         with immediate(self._plain):
-            kept = {row["id"]: row["preview"] for row in
-                    self._all("select id, preview from cohort where project_id = ?", (project_id,))}
+            kept = {
+                row["id"]: row["preview"]
+                for row in self._all("select id, preview from cohort where project_id = ?", (project_id,))
+            }
             self._plain.execute("delete from cohort where project_id = ?", (project_id,))
             self._plain.executemany(
                 'insert or replace into cohort (project_id, id, name, description, count, created, "group", preview) '
                 "values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(project_id, c.id, c.name, c.description, c.count, c.created, int(c.group), kept.get(c.id))
-                 for c in cohorts])
+                [
+                    (project_id, c.id, c.name, c.description, c.count, c.created, int(c.group), kept.get(c.id))
+                    for c in cohorts
+                ],
+            )
             self._plain.execute("update project set cohorts_read_at = ? where id = ?", (now, project_id))
 
     def cohorts_read_at(self, project_id: int) -> float | None:
@@ -115,17 +148,33 @@ class Connections(Table):
 
     def cohorts(self, project_id: int) -> tuple[CohortView, ...]:
         """The cohorts as last read, each with its sync."""
-        rows = self._all('select c.*, s.id as sync_id, s.state, s.mode from cohort c left join sync s '
-                         "on s.project_id = c.project_id and s.cohort_id = c.id where c.project_id = ? "
-                         "order by c.name collate nocase, c.id", (project_id,))
-        return tuple(CohortView(r["id"], r["name"], r["description"], r["count"], r["created"], bool(r["group"]),
-                                r["sync_id"], SyncState(r["state"]) if r["state"] else None,
-                                Mode(r["mode"]) if r["mode"] else None) for r in rows)
+        rows = self._all(
+            "select c.*, s.id as sync_id, s.state, s.mode from cohort c left join sync s "
+            "on s.project_id = c.project_id and s.cohort_id = c.id where c.project_id = ? "
+            "order by c.name collate nocase, c.id",
+            (project_id,),
+        )
+        return tuple(
+            CohortView(
+                r["id"],
+                r["name"],
+                r["description"],
+                r["count"],
+                r["created"],
+                bool(r["group"]),
+                r["sync_id"],
+                SyncState(r["state"]) if r["state"] else None,
+                Mode(r["mode"]) if r["mode"] else None,
+            )
+            for r in rows
+        )
 
     def save_preview(self, project_id: int, cohort_id: int, preview: str, count: int) -> None:
         """Keep a preview (JSON text) and the count it found."""
-        self._do("update cohort set preview = ?, count = ? where project_id = ? and id = ?",
-                 (preview, count, project_id, cohort_id))
+        self._do(
+            "update cohort set preview = ?, count = ? where project_id = ? and id = ?",
+            (preview, count, project_id, cohort_id),
+        )
 
     def preview(self, project_id: int, cohort_id: int) -> str | None:
         """The preview kept last, or None."""

@@ -45,13 +45,15 @@ class Contents:
 
     def page(self, number: int) -> Opened:
         """A staged page."""
-        return self._opened("select ids, marks, sealed_values from pulled where run_id = ? and page = ?",
-                            ("page", number), self._run_id)
+        return self._opened(
+            "select ids, marks, sealed_values from pulled where run_id = ? and page = ?", ("page", number), self._run_id
+        )
 
     def chunk(self, number: int) -> Opened:
         """A snapshot chunk."""
-        return self._opened("select ids, marks, null from snapshot where sync_id = ? and chunk = ?",
-                            ("chunk", number), self._sync_id)
+        return self._opened(
+            "select ids, marks, null from snapshot where sync_id = ? and chunk = ?", ("chunk", number), self._sync_id
+        )
 
     def _opened(self, sql: str, key: tuple[str, int], owner: int) -> Opened:
         found = self._open.get(key)

@@ -31,11 +31,14 @@ def connect(folder: Path) -> sqlite3.Connection:
         _private_file(folder, path)
         return _opened(path)
     except OSError as problem:
-        raise Refused(f"The data folder {folder} cannot be written ({problem.strerror}); "
-                      "make it writable or set COHORT_SYNC_DATA to another folder.") from problem
+        raise Refused(
+            f"The data folder {folder} cannot be written ({problem.strerror}); "
+            "make it writable or set COHORT_SYNC_DATA to another folder."
+        ) from problem
     except sqlite3.DatabaseError as problem:
-        raise Refused(f"{path} cannot be opened as a database ({problem}); "
-                      "restore a backup or move the file away.") from problem
+        raise Refused(
+            f"{path} cannot be opened as a database ({problem}); restore a backup or move the file away."
+        ) from problem
 
 
 def _private_file(folder: Path, path: Path) -> None:

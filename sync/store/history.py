@@ -21,20 +21,26 @@ class History(Table):
 
     def audit(self, line: AuditLine, once_in: float = 0.0) -> None:
         """Add one line to the audit; not when the same was noted within the last ``once_in`` seconds."""
-        self._do("insert into audit (at, who, what, subject, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
-                 "where ?8 <= 0 or not exists (select 1 from audit where id > (select max(id) from audit) - 200 and who = ?2 "
-                 "and what = ?3 and subject = ?4 and at > ?1 - ?8)",
-                 (line.at, line.who, line.what, line.subject, line.before, line.after, line.run_id, once_in))
+        self._do(
+            "insert into audit (at, who, what, subject, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
+            "where ?8 <= 0 or not exists (select 1 from audit where id > (select max(id) from audit) - 200 and who = ?2 "
+            "and what = ?3 and subject = ?4 and at > ?1 - ?8)",
+            (line.at, line.who, line.what, line.subject, line.before, line.after, line.run_id, once_in),
+        )
 
     def audited(self, limit: int) -> tuple[AuditLine, ...]:
         """The audit, newest first."""
-        rows = self._all("select at, who, what, subject, before, after, run_id from audit order by id desc limit ?", (limit,))
+        rows = self._all(
+            "select at, who, what, subject, before, after, run_id from audit order by id desc limit ?", (limit,)
+        )
         return tuple(AuditLine(*row) for row in rows)
 
     def alive(self, runner: str, now: float) -> None:
         """Say that this runner works; forget those long gone."""
-        self._do("insert into runner (id, seen_at) values (?, ?) on conflict (id) do update set seen_at = excluded.seen_at",
-                 (runner, now))
+        self._do(
+            "insert into runner (id, seen_at) values (?, ?) on conflict (id) do update set seen_at = excluded.seen_at",
+            (runner, now),
+        )
         self._do("delete from runner where seen_at < ?", (now - 86400.0,))
 
     def gone(self, runner: str) -> None:

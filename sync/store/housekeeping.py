@@ -47,7 +47,9 @@ class Housekeeping(Table):
         with closing(_copy_of_ours(file)) as copy:
             copy.execute("update snapshot set marks = zeroblob(length(marks))")
             copy.execute("update batch set state = 'doubt' where state = 'settled'")
-            copy.execute("update run set cancel_wanted = 1, lease_owner = null, lease_until = null where finished_at is null")
+            copy.execute(
+                "update run set cancel_wanted = 1, lease_owner = null, lease_until = null where finished_at is null"
+            )
             copy.execute("delete from runner")
             self._carry_over(copy)
             copy.backup(self._plain)
@@ -58,12 +60,18 @@ class Housekeeping(Table):
             copy.execute(f"delete from {table}")
             for row in self._all(f"select * from {table}"):
                 copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
-        copy.executemany("insert into audit (at, who, what, subject, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
-                         "where not exists (select 1 from audit where at = ?1 and who = ?2 and what = ?3 and subject = ?4)",
-                         self._all("select at, who, what, subject, before, after, run_id from audit order by id"))
-        copy.executemany("update project set pages_count = 1 where id = ?", self._all("select id from project where pages_count"))
-        copy.executemany("update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
-                         self._all("select seq from sqlite_sequence where name = 'run'"))
+        copy.executemany(
+            "insert into audit (at, who, what, subject, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
+            "where not exists (select 1 from audit where at = ?1 and who = ?2 and what = ?3 and subject = ?4)",
+            self._all("select at, who, what, subject, before, after, run_id from audit order by id"),
+        )
+        copy.executemany(
+            "update project set pages_count = 1 where id = ?", self._all("select id from project where pages_count")
+        )
+        copy.executemany(
+            "update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
+            self._all("select seq from sqlite_sequence where name = 'run'"),
+        )
 
     def integrity(self) -> str | None:
         """What SQLite finds wrong with the file, or None."""
@@ -82,8 +90,10 @@ class Housekeeping(Table):
         """Keep something for so many days."""
         if name not in _RETENTION or not 1 <= days <= 3650:
             raise Refused("Retention is a number of days between 1 and 3650.")
-        self._do("insert into setting (name, value) values (?, ?) on conflict (name) do update set value = excluded.value",
-                 (name, str(days)))
+        self._do(
+            "insert into setting (name, value) values (?, ?) on conflict (name) do update set value = excluded.value",
+            (name, str(days)),
+        )
 
     def purge(self, now: float) -> int:
         """Remove refusals and run details past their days for good, overwritten on the disk; tell how many rows."""
@@ -93,8 +103,11 @@ class Housekeeping(Table):
         with immediate(self._plain):
             gone = self._do("delete from refusal where at < ?", (refusals,))
             gone += self._do("delete from told where run_id in (select id from run where finished_at < ?)", (detail,))
-            gone += self._do("delete from event where at < ? and (run_id is null or run_id in "
-                             "(select id from run where finished_at < ?))", (detail, detail))
+            gone += self._do(
+                "delete from event where at < ? and (run_id is null or run_id in "
+                "(select id from run where finished_at < ?))",
+                (detail, detail),
+            )
         if gone:
             self.settle_file()
         return gone
@@ -106,11 +119,16 @@ class Housekeeping(Table):
         """
         kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
         with immediate(self._plain):
-            found = self._do("delete from refusal where user_id in (?, ?) and run_id not in "
-                             "(select id from run where finished_at is null)", (user_id, kept))
+            found = self._do(
+                "delete from refusal where user_id in (?, ?) and run_id not in "
+                "(select id from run where finished_at is null)",
+                (user_id, kept),
+            )
             found += sum(1 for _ in self._leave_snapshots(user_id))
             found += sum(1 for _ in self._leave_history(user_id))
-            found += self._do("update cohort set preview = null where preview is not null and instr(preview, ?)", (written,))
+            found += self._do(
+                "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
+            )
         return found
 
     def scrub(self) -> None:
@@ -128,14 +146,18 @@ class Housekeeping(Table):
 
         Not while a run of the sync is under way: its changes are positions in these chunks.
         """
-        for row in self._all("select sync_id, chunk, marks, ids from snapshot where sync_id not in "
-                             "(select sync_id from run where finished_at is null)"):
+        for row in self._all(
+            "select sync_id, chunk, marks, ids from snapshot where sync_id not in "
+            "(select sync_id from run where finished_at is null)"
+        ):
             ids = members.unpack_ids(row["ids"])
             if user_id in ids:
                 at = ids.index(user_id)
                 marks = row["marks"][: at * members.MARK_SIZE] + row["marks"][(at + 1) * members.MARK_SIZE :]
-                self._do("update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
-                         (marks, members.pack(ids[:at] + ids[at + 1 :]), row["sync_id"], row["chunk"]))
+                self._do(
+                    "update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
+                    (marks, members.pack(ids[:at] + ids[at + 1 :]), row["sync_id"], row["chunk"]),
+                )
                 self._do("update sync set size = size - 1 where id = ?", (row["sync_id"],))
                 yield row["sync_id"]
 
@@ -150,9 +172,11 @@ class Housekeeping(Table):
 
     def secrets(self) -> tuple[tuple[str, str, str], ...]:
         """Every stored secret, sealed: table, key, ciphertext."""
-        rows = self._all("select 'project' as kind, id as name, sealed_secret as sealed from project "
-                         "where sealed_secret is not null "
-                         "union all select 'webengage', license_code, sealed_key from webengage where sealed_key is not null")
+        rows = self._all(
+            "select 'project' as kind, id as name, sealed_secret as sealed from project "
+            "where sealed_secret is not null "
+            "union all select 'webengage', license_code, sealed_key from webengage where sealed_key is not null"
+        )
         return tuple((row["kind"], str(row["name"]), row["sealed"]) for row in rows)
 
     def reseal(self, kind: str, name: str, sealed: str) -> None:
@@ -170,7 +194,10 @@ def _copy_of_ours(file: Path) -> sqlite3.Connection:
             copy = sqlite3.connect(":memory:", isolation_level=None)
             given.backup(copy)
         healthy = copy.execute("pragma quick_check(1)").fetchone()[0] == "ok"
-        ours = copy.execute("select count(*) from sqlite_master where name in ('sync', 'run', 'snapshot')").fetchone()[0] == 3
+        ours = (
+            copy.execute("select count(*) from sqlite_master where name in ('sync', 'run', 'snapshot')").fetchone()[0]
+            == 3
+        )
     except sqlite3.DatabaseError as problem:
         raise Refused(f"{file} cannot be read as a backup ({problem}); nothing was changed.") from problem
     if not (healthy and ours):

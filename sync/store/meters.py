@@ -51,12 +51,18 @@ class Meters(Table):
 
     def yield_until(self, license_code: str, until: float) -> None:
         """Let everyone who shares the account wait, since WebEngage said it is too much."""
-        self._do("insert into pace (license_code, next_at) values (?, ?) on conflict (license_code) "
-                 "do update set next_at = max(next_at, excluded.next_at)", (license_code, until))
+        self._do(
+            "insert into pace (license_code, next_at) values (?, ?) on conflict (license_code) "
+            "do update set next_at = max(next_at, excluded.next_at)",
+            (license_code, until),
+        )
 
     def _pace(self, license_code: str, at: float) -> None:
-        self._plain.execute("insert into pace (license_code, next_at) values (?, ?) "
-                            "on conflict (license_code) do update set next_at = excluded.next_at", (license_code, at))
+        self._plain.execute(
+            "insert into pace (license_code, next_at) values (?, ?) "
+            "on conflict (license_code) do update set next_at = excluded.next_at",
+            (license_code, at),
+        )
 
     def take_query(self, project_id: int, now: float, *, later_page: bool, at_once: int = QUERIES_AT_ONCE) -> Ticket:
         """Take leave for one query, or learn how long to wait.
@@ -74,7 +80,8 @@ class Meters(Table):
             found = self._plain.execute(
                 "insert into query (project_id, at, later_page, flying_until, owner) values (?1, max(?2, coalesce("
                 "(select max(at) from query where project_id = ?1 and at <= ?2 + ?3), ?2)), ?4, ?5, ?6)",
-                (project_id, now, PACE_FARTHEST, int(later_page), now + FLIGHT, identity()))
+                (project_id, now, PACE_FARTHEST, int(later_page), now + FLIGHT, identity()),
+            )
             return Ticket(found.lastrowid)
 
     def landed(self, ticket: Ticket) -> None:
@@ -84,27 +91,36 @@ class Meters(Table):
     def still_flying(self, tickets: Iterable[Ticket], now: float) -> None:
         """Say that queries are still on their way; those of a process that died lose their place in time."""
         with immediate(self._plain):
-            self._plain.executemany("update query set flying_until = ? where id = ? and flying_until is not null",
-                                    ((now + FLIGHT, ticket.id) for ticket in tickets))
+            self._plain.executemany(
+                "update query set flying_until = ? where id = ? and flying_until is not null",
+                ((now + FLIGHT, ticket.id) for ticket in tickets),
+            )
 
     def bury(self, now: float) -> None:
         """Shorten the flight of queries whose process is gone: Mixpanel may be busy with them a little longer."""
         owners = self._all("select distinct owner from query where flying_until > ?", (now + LAST_FLIGHT,))
         for owner in (row[0] for row in owners if is_gone(row[0])):
-            self._do("update query set flying_until = ? where owner = ? and flying_until > ?",
-                     (now + LAST_FLIGHT, owner, now + LAST_FLIGHT))
+            self._do(
+                "update query set flying_until = ? where owner = ? and flying_until > ?",
+                (now + LAST_FLIGHT, owner, now + LAST_FLIGHT),
+            )
 
     def hush(self, project_id: int, until: float, *, pages_count: bool) -> None:
         """Ask nothing of a project until then; remember when its refusal showed that pages count."""
         with immediate(self._plain):
-            self._plain.execute("insert into quiet (project_id, until) values (?, ?) on conflict (project_id) "
-                                "do update set until = max(until, excluded.until)", (project_id, until))
+            self._plain.execute(
+                "insert into quiet (project_id, until) values (?, ?) on conflict (project_id) "
+                "do update set until = max(until, excluded.until)",
+                (project_id, until),
+            )
             if pages_count:
                 self._plain.execute("update project set pages_count = 1 where id = ?", (project_id,))
 
     def free_again(self, project_id: int, now: float) -> float:
         """Tell when the oldest query of the last hour leaves the window."""
-        oldest = self._value("select min(at) from query where project_id = ? and at > ?", (project_id, now - HOUR - HOUR_MARGIN))
+        oldest = self._value(
+            "select min(at) from query where project_id = ? and at > ?", (project_id, now - HOUR - HOUR_MARGIN)
+        )
         return max(now, float(oldest or now) + HOUR) + HOUR_MARGIN
 
     def left(self, project_id: int, now: float) -> int:
@@ -125,12 +141,20 @@ class Meters(Table):
         return max(1.0, self.free_again(project_id, now) - now)
 
     def _asked(self, project_id: int, now: float, with_pages: bool) -> int:
-        return int(self._value("select count(*) from query where project_id = ? and at > ? and later_page <= ?",
-                               (project_id, now - HOUR - HOUR_MARGIN, int(with_pages))))
+        return int(
+            self._value(
+                "select count(*) from query where project_id = ? and at > ? and later_page <= ?",
+                (project_id, now - HOUR - HOUR_MARGIN, int(with_pages)),
+            )
+        )
 
     def _flying(self, project_id: int, now: float) -> int:
-        return int(self._value("select count(*) from query where project_id = ? and flying_until > ? "
-                               "and flying_until <= ?", (project_id, now, now + FLIGHT)))
+        return int(
+            self._value(
+                "select count(*) from query where project_id = ? and flying_until > ? and flying_until <= ?",
+                (project_id, now, now + FLIGHT),
+            )
+        )
 
     def forget_old(self, now: float) -> None:
         """Drop ledger lines that can no longer matter."""

@@ -20,8 +20,11 @@ _FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :fa
 
 def _wanted(sync_id: int | None, state: str | None, project_id: int | None) -> tuple[str, tuple[object, ...]]:
     """Say which runs are meant: a condition that is not asked for must not keep an index from being used."""
-    asked = (("sync_id = ?", sync_id), ("state = ?", state),
-             ("+sync_id in (select id from sync where project_id = ?)", project_id))  # +: read newest first, sort nothing
+    asked = (
+        ("sync_id = ?", sync_id),
+        ("state = ?", state),
+        ("+sync_id in (select id from sync where project_id = ?)", project_id),
+    )  # +: read newest first, sort nothing
     given = [(sql, value) for sql, value in asked if value is not None]
     return " and ".join(sql for sql, _ in given) or "true", tuple(value for _, value in given)
 
@@ -43,10 +46,13 @@ class Runs(Table):
         After a dry run nobody approved, a refresh is one too: what a person did not agree to is not sent by the clock.
         """
         with immediate(self._plain):
-            row = self._one("insert into run (sync_id, purpose, dry, queued_at, not_before) select ?1, ?2, ?3 or "
-                            "?2 not in ('export', 'clear') and exists (select 1 from sync join run on run.id = last_run "
-                            "where sync.id = ?1 and dry and not approved), ?4, ?4 where true "
-                            "on conflict do nothing returning id", (sync_id, purpose, int(dry), now))
+            row = self._one(
+                "insert into run (sync_id, purpose, dry, queued_at, not_before) select ?1, ?2, ?3 or "
+                "?2 not in ('export', 'clear') and exists (select 1 from sync join run on run.id = last_run "
+                "where sync.id = ?1 and dry and not approved), ?4, ?4 where true "
+                "on conflict do nothing returning id",
+                (sync_id, purpose, int(dry), now),
+            )
             if row is None:
                 return None
             self._plain.execute("update sync set last_run = ? where id = ?", (row["id"], sync_id))
@@ -76,19 +82,28 @@ class Runs(Table):
         """Free the runs whose runner is surely gone, without waiting for their leases; tell how many."""
         owners = [row[0] for row in self._all("select lease_owner from run where lease_owner is not null")]
         gone = [owner for owner in owners if is_gone(owner.rpartition("-")[0])]
-        return sum(self._do("update run set lease_owner = null, lease_until = null where lease_owner = ?", (owner,))
-                   for owner in gone)
+        return sum(
+            self._do("update run set lease_owner = null, lease_until = null where lease_owner = ?", (owner,))
+            for owner in gone
+        )
 
     def claimable(self, now: float) -> bool:
         """Whether a claim may find something: a look that takes no write lock, as it is asked all the time."""
-        return bool(self._value(f"select exists (select 1 from run where finished_at is null and {_FREE})",
-                                {"now": now, "far": 2 * LEASE}))
+        return bool(
+            self._value(
+                f"select exists (select 1 from run where finished_at is null and {_FREE})",
+                {"now": now, "far": 2 * LEASE},
+            )
+        )
 
     def hold(self, run_id: int, owner: str, now: float) -> bool:
         """Extend the lease and tell whether a cancel is wanted; LeaseLost when it is not ours."""
         with immediate(self._plain):
-            row = self._one("update run set lease_until = ? where id = ? and lease_owner = ? and finished_at is null "
-                            "returning cancel_wanted", (now + LEASE, run_id, owner))
+            row = self._one(
+                "update run set lease_until = ? where id = ? and lease_owner = ? and finished_at is null "
+                "returning cancel_wanted",
+                (now + LEASE, run_id, owner),
+            )
         if row is None:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
         return bool(row["cancel_wanted"])
@@ -97,27 +112,43 @@ class Runs(Table):
         """Set columns of a run that is ours; LeaseLost when it is not."""
         sets = ", ".join(f"{name} = :{name}" for name in values)
         with immediate(self._plain):
-            found = self._plain.execute(f"update run set {sets} where id = :run_id and lease_owner = :owner "
-                                        "and finished_at is null", {**values, "run_id": run_id, "owner": owner})
+            found = self._plain.execute(
+                f"update run set {sets} where id = :run_id and lease_owner = :owner and finished_at is null",
+                {**values, "run_id": run_id, "owner": owner},
+            )
         if not found.rowcount:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
 
     def count(self, run_id: int, owner: str, **more: int) -> None:
         """Add to a run's counters, and forgive earlier attempts since it moves on; LeaseLost when it is not ours."""
         sets = ", ".join(f"{name} = {name} + :{name}" for name in more)
-        found = self._do(f"update run set {sets}, attempts = 1 where id = :run_id and lease_owner = :owner "
-                         "and finished_at is null", {**more, "run_id": run_id, "owner": owner})
+        found = self._do(
+            f"update run set {sets}, attempts = 1 where id = :run_id and lease_owner = :owner and finished_at is null",
+            {**more, "run_id": run_id, "owner": owner},
+        )
         if not found:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
 
     def let_go(self, run_id: int, owner: str) -> None:
         """Drop the lease and leave the run to go on where it is; nothing if it is not ours."""
-        self._do("update run set lease_owner = null, lease_until = null where id = ? and lease_owner = ?", (run_id, owner))
+        self._do(
+            "update run set lease_owner = null, lease_until = null where id = ? and lease_owner = ?", (run_id, owner)
+        )
 
     def snooze(self, run_id: int, owner: str, until: float, waiting: str) -> None:
         """Put a run off without counting an attempt."""
-        self.write(run_id, owner, {"state": "queued", "not_before": until, "waiting": waiting, "lease_owner": None,
-                                   "lease_until": None, "attempts": 0})
+        self.write(
+            run_id,
+            owner,
+            {
+                "state": "queued",
+                "not_before": until,
+                "waiting": waiting,
+                "lease_owner": None,
+                "lease_until": None,
+                "attempts": 0,
+            },
+        )
 
     def park(self, run_id: int, owner: str, reason: str) -> None:
         """Hold a planned run for a person's yes."""
@@ -125,13 +156,28 @@ class Runs(Table):
 
     def finish(self, run_id: int, owner: str, state: RunState, now: float, error: str | None = None) -> None:
         """End a run that is ours."""
-        self.write(run_id, owner, {"state": state.value, "finished_at": now, "error": error, "waiting": None,
-                                   "session_id": None, "lease_owner": None, "lease_until": None})
+        self.write(
+            run_id,
+            owner,
+            {
+                "state": state.value,
+                "finished_at": now,
+                "error": error,
+                "waiting": None,
+                "session_id": None,
+                "lease_owner": None,
+                "lease_until": None,
+            },
+        )
 
     def approve(self, run_id: int, now: float) -> bool:
         """Let a held run go on; False when it is not held."""
-        return bool(self._do("update run set state = 'queued', approved = 1, not_before = ? "
-                             "where id = ? and state = 'held'", (now, run_id)))
+        return bool(
+            self._do(
+                "update run set state = 'queued', approved = 1, not_before = ? where id = ? and state = 'held'",
+                (now, run_id),
+            )
+        )
 
     def want_cancel(self, run_id: int) -> bool:
         """Ask the holder to end a run; False when it is over already."""
@@ -143,10 +189,14 @@ class Runs(Table):
 
     def cancel_untouched(self, run_id: int, now: float) -> bool:
         """End a run nobody works on and that has sent nothing; False when a runner must end it."""
-        return bool(self._do(
-            "update run set state = 'cancelled', finished_at = ?, waiting = null, lease_owner = null, lease_until = null "
-            "where id = ? and finished_at is null and (lease_until is null or lease_until <= ?) and not exists "
-            "(select 1 from batch where run_id = run.id and state <> 'pending')", (now, run_id, now)))
+        return bool(
+            self._do(
+                "update run set state = 'cancelled', finished_at = ?, waiting = null, lease_owner = null, lease_until = null "
+                "where id = ? and finished_at is null and (lease_until is null or lease_until <= ?) and not exists "
+                "(select 1 from batch where run_id = run.id and state <> 'pending')",
+                (now, run_id, now),
+            )
+        )
 
     def get(self, run_id: int) -> Run | None:
         """One run, or None."""
@@ -158,25 +208,32 @@ class Runs(Table):
         row = self._one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))
         return run_of(row) if row else None
 
-    def list(self, sync_id: int | None, state: str | None, limit: int, offset: int,
-             project_id: int | None = None) -> tuple[Run, ...]:
+    def list(
+        self, sync_id: int | None, state: str | None, limit: int, offset: int, project_id: int | None = None
+    ) -> tuple[Run, ...]:
         """Runs, newest first."""
         wanted, values = _wanted(sync_id, state, project_id)
-        rows = self._all(f"select {_COLUMNS} from run where {wanted} order by id desc limit ? offset ?",
-                         (*values, limit, offset))
+        rows = self._all(
+            f"select {_COLUMNS} from run where {wanted} order by id desc limit ? offset ?", (*values, limit, offset)
+        )
         return tuple(run_of(row) for row in rows)
 
     def lasts(self, project_id: int | None, license_code: str | None) -> dict[int, Run]:
         """The last run of every sync that has one, by its id, in one look."""
-        rows = self._all(f"select {_COLUMNS} from run where id in (select last_run from sync "
-                         "where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))",
-                         (project_id, license_code))
+        rows = self._all(
+            f"select {_COLUMNS} from run where id in (select last_run from sync "
+            "where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))",
+            (project_id, license_code),
+        )
         return {row["id"]: run_of(row) for row in rows}
 
     def sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
         """How many people WebEngage held after each of the last successful runs, newest first."""
-        rows = self._all("select unchanged + entered + updated - rejected from run where sync_id = ? and state = 'succeeded' "
-                         "order by id desc limit ?", (sync_id, limit))
+        rows = self._all(
+            "select unchanged + entered + updated - rejected from run where sync_id = ? and state = 'succeeded' "
+            "order by id desc limit ?",
+            (sync_id, limit),
+        )
         return tuple(int(row[0]) for row in rows)
 
     def total(self, sync_id: int | None, state: str | None, project_id: int | None = None) -> int:
@@ -186,17 +243,24 @@ class Runs(Table):
 
     def waiting(self, now: float) -> tuple[int, float | None, int]:
         """How many runs could be worked on, since when the oldest waits, and how many are held."""
-        row = self._one("select count(*) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
-                        "min(not_before) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
-                        "count(*) filter (where state = 'held') from run where finished_at is null",
-                        {"now": now})
+        row = self._one(
+            "select count(*) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
+            "min(not_before) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
+            "count(*) filter (where state = 'held') from run where finished_at is null",
+            {"now": now},
+        )
         assert row is not None  # an aggregate always answers one row
         return int(row[0]), row[1], int(row[2])
 
     def reading(self, project_id: int, now: float) -> int:
         """How many runs of a project are being read from Mixpanel right now."""
-        return int(self._value("select count(*) from run join sync on sync.id = run.sync_id where finished_at is null "
-                               "and run.state = 'pulling' and lease_until > ? and project_id = ?", (now, project_id)))
+        return int(
+            self._value(
+                "select count(*) from run join sync on sync.id = run.sync_id where finished_at is null "
+                "and run.state = 'pulling' and lease_until > ? and project_id = ?",
+                (now, project_id),
+            )
+        )
 
     def under_way(self) -> int:
         """How many runs are not over."""
@@ -206,4 +270,3 @@ class Runs(Table):
         """When the next queued run may be worked on, or None when there is none."""
         found = self._value("select min(not_before) from run where finished_at is null and state <> 'held'")
         return None if found is None else float(found)
-

@@ -42,10 +42,22 @@ class Staged(Table):
 
     def add(self, run_id: int, page: StagedPage) -> None:
         """Keep a page, over the same page read before."""
-        self._do("insert or replace into staged (run_id, page, rows, anonymous, invalid, full, marks, ids, sealed_values, chunk) "
-                 "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                 (run_id, page.number, page.rows, page.anonymous, page.invalid, int(page.full), page.marks, page.ids,
-                  page.sealed_values, page.chunk))
+        self._do(
+            "insert or replace into staged (run_id, page, rows, anonymous, invalid, full, marks, ids, sealed_values, chunk) "
+            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                run_id,
+                page.number,
+                page.rows,
+                page.anonymous,
+                page.invalid,
+                int(page.full),
+                page.marks,
+                page.ids,
+                page.sealed_values,
+                page.chunk,
+            ),
+        )
 
     def clear(self, run_id: int) -> None:
         """Forget a run's pages."""
@@ -61,16 +73,21 @@ class Staged(Table):
 
     def tally(self, run_id: int) -> Tally:
         """Add the pages up."""
-        row = self._one("select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous), 0), "
-                        "coalesce(sum(invalid), 0), min(page) filter (where not full) "
-                        "from staged where run_id = ?", (run_id,))
+        row = self._one(
+            "select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous), 0), "
+            "coalesce(sum(invalid), 0), min(page) filter (where not full) "
+            "from staged where run_id = ?",
+            (run_id,),
+        )
         assert row is not None  # an aggregate always answers one row
         return Tally(*row)
 
     def marks(self, run_id: int) -> Iterator[tuple[int, bytes]]:
         """Page by page, the marks."""
-        return ((row[0], row[1]) for row in
-                self._plain.execute("select page, marks from pulled where run_id = ? order by page", (run_id,)))
+        return (
+            (row[0], row[1])
+            for row in self._plain.execute("select page, marks from pulled where run_id = ? order by page", (run_id,))
+        )
 
     def page(self, run_id: int, number: int) -> tuple[bytes, bytes | None]:
         """One page's packed ids and sealed values."""

@@ -12,8 +12,10 @@ from sync.store.database import Row, Table, immediate
 from sync.store.runs import Runs
 from sync.views import SyncView
 
-_COLUMNS = ("id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, reason, every, anchor, "
-            "next_run_at, last_run as last_run_id, guard, mapping")
+_COLUMNS = (
+    "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, reason, every, anchor, "
+    "next_run_at, last_run as last_run_id, guard, mapping"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,19 @@ class Syncs(Table):
         another cohort of the account already has it.
         """
         mapping = None if wish.mapping is None else json.dumps(wish.mapping)
-        values = (wish.project_id, wish.cohort_id, wish.cohort_name, wish.license_code, wish.attribute,
-                  wish.mode.value, wish.every, now, now + wish.every if wish.every else None, mapping or "[]", mapping)
+        values = (
+            wish.project_id,
+            wish.cohort_id,
+            wish.cohort_name,
+            wish.license_code,
+            wish.attribute,
+            wish.mode.value,
+            wish.every,
+            now,
+            now + wish.every if wish.every else None,
+            mapping or "[]",
+            mapping,
+        )
         try:
             with immediate(self._plain):
                 row = self._one(
@@ -57,10 +70,14 @@ class Syncs(Table):
                     "anchor, next_run_at, mapping) values (?1, ?2, ?3, ?4, ?5, ?6, 'active', ?7, ?8, ?9, ?10) "
                     "on conflict (project_id, cohort_id) do update set mode = excluded.mode, state = 'active', "
                     "reason = null, every = excluded.every, anchor = excluded.anchor, "
-                    "next_run_at = excluded.next_run_at, mapping = coalesce(?11, mapping) returning id", values)
+                    "next_run_at = excluded.next_run_at, mapping = coalesce(?11, mapping) returning id",
+                    values,
+                )
         except sqlite3.IntegrityError as taken:
-            raise Refused(f"“{wish.attribute}” already belongs to another cohort of this WebEngage account; "
-                          "choose another name.", "attribute") from taken
+            raise Refused(
+                f"“{wish.attribute}” already belongs to another cohort of this WebEngage account; choose another name.",
+                "attribute",
+            ) from taken
         assert row is not None  # both branches of the upsert return the row
         return int(row["id"])
 
@@ -79,12 +96,15 @@ class Syncs(Table):
         rows = self._all("select attribute from sync where license_code = ? and id is not ?", (license_code, besides))
         return frozenset(row[0] for row in rows)
 
-    def views(self, project_id: int | None = None, license_code: str | None = None,
-              sync_id: int | None = None) -> tuple[SyncView, ...]:
+    def views(
+        self, project_id: int | None = None, license_code: str | None = None, sync_id: int | None = None
+    ) -> tuple[SyncView, ...]:
         """Syncs as people see them, newest first."""
-        rows = self._all(f"select {_COLUMNS}, size from sync where (?1 is null or project_id = ?1) "
-                         "and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc",
-                         (project_id, license_code, sync_id))
+        rows = self._all(
+            f"select {_COLUMNS}, size from sync where (?1 is null or project_id = ?1) "
+            "and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc",
+            (project_id, license_code, sync_id),
+        )
         runs = Runs(self._plain)
         if sync_id is not None:
             return tuple(self._view(row, runs.get(row["last_run_id"] or 0)) for row in rows)
@@ -92,31 +112,53 @@ class Syncs(Table):
         return tuple(self._view(row, lasts.get(row["last_run_id"] or 0)) for row in rows)
 
     def _view(self, row: Row, last: Run | None) -> SyncView:
-        return SyncView(row["id"], row["project_id"], row["cohort_id"], row["cohort_name"], row["license_code"],
-                        row["attribute"], Mode(row["mode"]), SyncState(row["state"]), row["reason"], row["every"],
-                        row["next_run_at"], row["size"], last)
+        return SyncView(
+            row["id"],
+            row["project_id"],
+            row["cohort_id"],
+            row["cohort_name"],
+            row["license_code"],
+            row["attribute"],
+            Mode(row["mode"]),
+            SyncState(row["state"]),
+            row["reason"],
+            row["every"],
+            row["next_run_at"],
+            row["size"],
+            last,
+        )
 
     def due(self, now: float) -> tuple[Sync, ...]:
         """Dynamic syncs whose beat has come, or lies so far ahead that the clock was set back."""
-        rows = self._all(f"select {_COLUMNS} from sync where state = 'active' and mode = 'dynamic' "
-                         "and (next_run_at <= ?1 or next_run_at > ?1 + every)", (now,))
+        rows = self._all(
+            f"select {_COLUMNS} from sync where state = 'active' and mode = 'dynamic' "
+            "and (next_run_at <= ?1 or next_run_at > ?1 + every)",
+            (now,),
+        )
         return tuple(sync_of(row) for row in rows)
 
     def beat(self, sync: Sync, now: float) -> None:
         """Move a sync to its first beat after now; missed ones merge into the run just queued."""
         if sync.every:
-            self._do("update sync set next_run_at = ? where id = ? and next_run_at is not null",
-                     (next_beat(sync.anchor, sync.every, now), sync.id))
+            self._do(
+                "update sync set next_run_at = ? where id = ? and next_run_at is not null",
+                (next_beat(sync.anchor, sync.every, now), sync.id),
+            )
 
     def pause(self, sync_id: int, reason: str) -> bool:
         """Stop refreshing until a person resumes, with the reason; False when finished."""
-        return bool(self._do("update sync set state = 'paused', reason = ? where id = ? and state <> 'finished'",
-                             (reason, sync_id)))
+        return bool(
+            self._do(
+                "update sync set state = 'paused', reason = ? where id = ? and state <> 'finished'", (reason, sync_id)
+            )
+        )
 
     def resume(self, sync: Sync, now: float) -> None:
         """Go on refreshing, on the beats the sync always had."""
         with immediate(self._plain):
-            self._plain.execute("update sync set state = 'active', reason = null where id = ? and state = 'paused'", (sync.id,))
+            self._plain.execute(
+                "update sync set state = 'active', reason = null where id = ? and state = 'paused'", (sync.id,)
+            )
             self.beat(sync, now)
 
     def end(self, sync_id: int) -> None:
@@ -125,8 +167,11 @@ class Syncs(Table):
 
     def set_interval(self, sync_id: int, every: float, now: float) -> None:
         """Refresh a dynamic sync this often from now on."""
-        self._do("update sync set every = ?, anchor = ?, next_run_at = ? where id = ? and mode = 'dynamic' "
-                 "and state <> 'finished'", (every, now, now + every, sync_id))
+        self._do(
+            "update sync set every = ?, anchor = ?, next_run_at = ? where id = ? and mode = 'dynamic' "
+            "and state <> 'finished'",
+            (every, now, now + every, sync_id),
+        )
 
     def lift_guard(self, sync_id: int) -> None:
         """Never hold this sync for the number of people who leave."""

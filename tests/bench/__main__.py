@@ -62,12 +62,22 @@ def main() -> int:
 
 
 def _report(rows: list[Row], arguments: str) -> str:
-    machine = (f"{platform.machine()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB, "
-               f"Python {platform.python_version()}, {platform.system()}")
-    lines = ["# Benchmarks", "", f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {machine}; "
-             f"arguments: {arguments or 'none'}. Written by `make bench`; ratios are against a script of requests and pandas "
-             "(`tests/bench/plain.py`) on the same sandbox in the same run.", "",
-             "| What | Measured | Asked for |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    machine = (
+        f"{platform.machine()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB, "
+        f"Python {platform.python_version()}, {platform.system()}"
+    )
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {machine}; "
+        f"arguments: {arguments or 'none'}. Written by `make bench`; ratios are against a script of requests and pandas "
+        "(`tests/bench/plain.py`) on the same sandbox in the same run.",
+        "",
+        "| What | Measured | Asked for |",
+        "|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+    ]
     return "\n".join(lines) + (NOTES.read_text(encoding="utf-8") if NOTES.exists() else "")
 
 

@@ -22,12 +22,17 @@ def refresh(members: int, repeats: int) -> Iterator[Row]:
         idle = measured("-c", IDLE, folder=desk.folder)
         read, told = _first_export(desk, cohort)
         first = Cost(file=max(read.file, told.file))
-        yield (f"delivery of {members:,}: CPU per 1,000 people, each batch doubted and settled",
-               f"{1000 * (told.cpu - idle.cpu) / members:.3f} s", "≤ 0.035 s")
+        yield (
+            f"delivery of {members:,}: CPU per 1,000 people, each batch doubted and settled",
+            f"{1000 * (told.cpu - idle.cpu) / members:.3f} s",
+            "≤ 0.035 s",
+        )
         reading = 1000 * (read.cpu - idle.cpu) / members
         yield f"first reading and plan of {members:,}: CPU per 1,000 people", f"{reading:.4f} s", ""
-        plain = [measured("-m", "tests.bench.plain", desk.sandbox.url, str(cohort), str(PROJECT), USERNAME, SECRET)
-                 for _ in range(repeats)]
+        plain = [
+            measured("-m", "tests.bench.plain", desk.sandbox.url, str(cohort), str(PROJECT), USERNAME, SECRET)
+            for _ in range(repeats)
+        ]
         calm = [_again(desk) for _ in range(repeats)]
         yield from _against(members, calm, plain, idle)
         growth = max(one.memory for one in calm) - _tenth(members, repeats)
@@ -70,9 +75,16 @@ def _cpu(costs: list[Cost]) -> float:
 
 
 def _against(members: int, calm: list[Cost], plain: list[Cost], idle: Cost) -> Iterator[Row]:
-    yield (f"no-change refresh of {members:,}: CPU against the plain script",
-           f"{_cpu(calm) / _cpu(plain):.2f} × ({_cpu(calm):.1f} s of {_cpu(plain):.1f} s)", "≤ 0.40 ×")
-    yield "no-change refresh: memory over an idle runner", f"{max(one.memory for one in calm) - idle.memory:.0f} MB", "≤ 64 MB"
+    yield (
+        f"no-change refresh of {members:,}: CPU against the plain script",
+        f"{_cpu(calm) / _cpu(plain):.2f} × ({_cpu(calm):.1f} s of {_cpu(plain):.1f} s)",
+        "≤ 0.40 ×",
+    )
+    yield (
+        "no-change refresh: memory over an idle runner",
+        f"{max(one.memory for one in calm) - idle.memory:.0f} MB",
+        "≤ 64 MB",
+    )
     yield "plain script: memory", f"{max(one.memory for one in plain):.0f} MB", ""
 
 
@@ -82,7 +94,11 @@ def ceiling(latencies: list[int], seconds: float) -> Iterator[Row]:
         with Desk.open(latency=latency) as desk:
             rate, meter = _rate(desk, seconds, runners=1)
             wanted = 0.95 if latency >= 2000 else 0.98
-            yield f"delivery at {latency} ms: share of {PACED} a minute", f"{rate:.3f}, {_refused(meter)}", f"≥ {wanted}, no 429"
+            yield (
+                f"delivery at {latency} ms: share of {PACED} a minute",
+                f"{rate:.3f}, {_refused(meter)}",
+                f"≥ {wanted}, no 429",
+            )
     with Desk.open(latency=latencies[0]) as desk:
         rate, meter = _rate(desk, seconds, runners=2)
         yield f"two runners, one account, {latencies[0]} ms", f"{rate:.3f}, {_refused(meter)}", "≥ 0.98, no 429"
@@ -95,7 +111,9 @@ def _refused(meter: Meter) -> str:
 def _rate(desk: Desk, seconds: float, runners: int) -> tuple[float, Meter]:
     """Deliver for a while and count what arrived between two moments well inside."""
     for number in range(runners):
-        desk.export(desk.sandbox.generate(f"Part {number}", int(PACED / 60 * 25 * (seconds + 30) / runners), seed=number))
+        desk.export(
+            desk.sandbox.generate(f"Part {number}", int(PACED / 60 * 25 * (seconds + 30) / runners), seed=number)
+        )
     with desk.runners(runners):
         while desk.sandbox.meter().requests.get(BULK, 0) < PACED / 12:
             time.sleep(0.1)
@@ -146,4 +164,8 @@ def small_behind_large(pages: int, latency: int) -> Iterator[Row]:
         desk.export(desk.sandbox.generate("Large", pages * 1000))
         with desk.runners():
             time.sleep(3)
-            yield f"a cohort of 100 while {pages} pages at {latency} ms are read: done after", f"{_small(desk):.1f} s", "< 60 s"
+            yield (
+                f"a cohort of 100 while {pages} pages at {latency} ms are read: done after",
+                f"{_small(desk):.1f} s",
+                "< 60 s",
+            )

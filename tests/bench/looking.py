@@ -32,8 +32,9 @@ def looking(tabs: int, repeats: int, seconds: float) -> Iterator[Row]:
         fill_history(desk.sandbox, desk.folder)
         url = held.enter_context(serving(desk.folder, free_port()))
         held.enter_context(desk.runners())
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-                                             args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
+        )
         held.callback(browser.close)
         yield from _opening(browser, url, repeats)
         yield _starting(browser, url, len(fresh))
@@ -45,8 +46,11 @@ def _opening(browser: Browser, url: str, repeats: int) -> Iterator[Row]:
     for name, title in PAGES.items():
         visit(page, f"{url}/{name}", title)  # the browser keeps Streamlit's own files from now on
         times = [_opened(page, f"{url}/{name}", title) for _ in range(repeats)]
-        yield (f"{title} opens, with {COHORTS} cohorts and {RUNS:,} runs",
-               f"{statistics.median(times):.2f} s", "< 1.2 s")
+        yield (
+            f"{title} opens, with {COHORTS} cohorts and {RUNS:,} runs",
+            f"{statistics.median(times):.2f} s",
+            "< 1.2 s",
+        )
     page.context.close()
 
 
@@ -84,10 +88,15 @@ def _polling(desk: Desk, browser: Browser, url: str, tabs: int, seconds: float) 
         page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(1)))
         page.goto(f"{url}/syncs", timeout=LOADING)
         expect(page.get_by_role("heading", name="Syncs")).to_be_visible(timeout=LOADING)
-    server = next(one for one in psutil.process_iter(["cmdline"]) if str(url.rpartition(":")[2]) in (one.info["cmdline"] or []))
+    server = next(
+        one for one in psutil.process_iter(["cmdline"]) if str(url.rpartition(":")[2]) in (one.info["cmdline"] or [])
+    )
     before, spent, began = len(sent), cpu_of(server), time.monotonic()
     while time.monotonic() - began < seconds:
         page.wait_for_timeout(1000)
     looks, cpu = len(sent) - before, cpu_of(server) - spent
-    yield (f"a look of a tab, {tabs} tabs open on a run under way: server CPU",
-           f"{1000 * cpu / max(1, looks):.1f} ms ({looks / seconds:.1f} looks a second)", "< 20 ms")
+    yield (
+        f"a look of a tab, {tabs} tabs open on a run under way: server CPU",
+        f"{1000 * cpu / max(1, looks):.1f} ms ({looks / seconds:.1f} looks a second)",
+        "< 20 ms",
+    )

@@ -25,10 +25,16 @@ def accounts(number: int, seconds: float, runners: int) -> Iterator[Row]:
             time.sleep(seconds)
             after, took, spent = desk.sandbox.meter(), time.monotonic() - began, sum(map(cpu_of, working)) - busy
     rates = [(after.requests[path] - before.requests[path]) / (took * PACED / 60) for path in paths]
-    yield (f"{number} accounts at 200 ms, {runners} runners: share of {PACED} a minute, slowest and middle",
-           f"{min(rates):.2f}, {statistics.median(rates):.2f}; {after.refused.get('webengage', 0)} × 429",
-           "each at its full rate")
-    yield f"{number} accounts at once: cores the runners kept busy", f"{spent / took:.2f}", "two, shared with the sandbox"
+    yield (
+        f"{number} accounts at 200 ms, {runners} runners: share of {PACED} a minute, slowest and middle",
+        f"{min(rates):.2f}, {statistics.median(rates):.2f}; {after.refused.get('webengage', 0)} × 429",
+        "each at its full rate",
+    )
+    yield (
+        f"{number} accounts at once: cores the runners kept busy",
+        f"{spent / took:.2f}",
+        "two, shared with the sandbox",
+    )
 
 
 def _customer(desk: Desk, one: int, people: int) -> str:
@@ -62,9 +68,12 @@ def sixty(syncs: int, people: int, latency: int) -> Iterator[Row]:
         with desk.service() as service:
             done = sum(run.state is RunState.SUCCEEDED for run in service.runs(limit=syncs))
     batches = _more(before, after, "/bulk-users")
-    yield (f"{syncs} dynamic syncs of {people:,}, 1 % changed, {latency} ms: all done after",
-           f"{cost.wall:.0f} s, {cost.cpu:.1f} s CPU ({done} succeeded, {_more(before, after, '/engage')} pages, "
-           f"{batches} batches, {sum(after.refused.values())} × 429)", "well inside 7,200 s")
+    yield (
+        f"{syncs} dynamic syncs of {people:,}, 1 % changed, {latency} ms: all done after",
+        f"{cost.wall:.0f} s, {cost.cpu:.1f} s CPU ({done} succeeded, {_more(before, after, '/engage')} pages, "
+        f"{batches} batches, {sum(after.refused.values())} × 429)",
+        "well inside 7,200 s",
+    )
 
 
 def _later(desk: Desk, pace: int, was: float, later: float) -> Cost:

@@ -26,10 +26,15 @@ from sync.store import meters
 OFFSET = float(os.environ.get("DRILL_CLOCK", "0"))
 PATIENCE = Policy(waits=(0.02, 0.05, 0.1, 0.2), longest=1.5, snooze=0.3)
 FAST = 30_000  # batches a minute where a round is not about the limit; the sandbox's is raised too
-STATEMENTS = {"pulling": "insert or replace into staged", "planning": "insert into batch",
-              "doubting": "update batch set state = 'doubt'",
-              "before sending": "update batch set state = 'doubt'", "after sending": "update batch set state = 'settled'",
-              "inside a commit": "update batch set state", "ending": "delete from staged"}
+STATEMENTS = {
+    "pulling": "insert or replace into staged",
+    "planning": "insert into batch",
+    "doubting": "update batch set state = 'doubt'",
+    "before sending": "update batch set state = 'doubt'",
+    "after sending": "update batch set state = 'settled'",
+    "inside a commit": "update batch set state",
+    "ending": "delete from staged",
+}
 """Where a runner may die, and the statement that tells where it is."""
 COMMITS = ("before sending", "inside a commit")
 

@@ -27,12 +27,14 @@ from tests.sandbox.control import PROJECT, SECRET, USERNAME, Member, Sandbox, an
 ROOT = Path(__file__).resolve().parents[2]
 LEASE_OVER = 150.0  # seconds the clock moves on after a kill, more than a lease
 PHASES = ("pulling", "delivering")
-DISASTERS = ("_kill", "_kill", "_die", "_die", "_die", "_stop_and_go", "_two", "_term", "_cancel", "_lost_and_cancelled", "_disk",
-             "_locked", "_clock_back", "_calm", "_gone", "_renamed", "_moving")
+DISASTERS = (
+    *("_kill", "_kill", "_die", "_die", "_die", "_stop_and_go", "_two", "_term", "_cancel"),
+    *("_lost_and_cancelled", "_disk", "_locked", "_clock_back", "_calm", "_gone", "_renamed", "_moving"),
+)
 DEATH_WAIT = 2.5  # seconds a runner is given to reach the point where it dies
 ROOMY = {"queries_per_hour": 60, "bulk_per_minute": 1_000_000, "bulk_seconds": 60.0}
 TIGHT = {"queries_per_hour": 3, "bulk_per_minute": 30, "bulk_seconds": 1.0}
-TIGHT_PACE = 900  # batches a minute, half of what is held at the sandbox: what is late by half a second still fits its second
+TIGHT_PACE = 900  # batches a minute, half of what the sandbox allows: what is late by 0.5 s still fits its second
 LARGE = 900  # people; 36 requests, more than a small limit lets through in its second
 ATTEMPTS = 14  # runs tried until one succeeds once the faults are over
 
@@ -83,14 +85,18 @@ class Round:
         """Every fourth round keeps small limits that the sandbox really holds: Mixpanel's hour and WebEngage's minute."""
         self.tight = self.seed % 4 == 0
         self.sandbox.settings(**(TIGHT if self.tight else ROOMY))
-        self.env |= {"DRILL_A_MINUTE": str(TIGHT_PACE), "DRILL_AN_HOUR": str(TIGHT["queries_per_hour"])} if self.tight else {}
+        self.env |= (
+            {"DRILL_A_MINUTE": str(TIGHT_PACE), "DRILL_AN_HOUR": str(TIGHT["queries_per_hour"])} if self.tight else {}
+        )
         meters.QUERIES_AN_HOUR = TIGHT["queries_per_hour"] if self.tight else ROOMY["queries_per_hour"]
         self.tally["round with small limits"] += self.tight
 
     def _prepare(self) -> None:
         self._set_limits()
         self.sandbox.add_account(self.license, self.key)
-        self.people = [self._newborn() for _ in range(LARGE if self.tight else self.random.choice([0, 3, 60, 400, LARGE]))]
+        self.people = [
+            self._newborn() for _ in range(LARGE if self.tight else self.random.choice([0, 3, 60, 400, LARGE]))
+        ]
         self.cohort = self.sandbox.add_cohort(f"Drill {self.seed}", self.people)
         with closing(self.service()) as service:
             service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
@@ -148,16 +154,18 @@ class Round:
 
     def _carrier(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         env = {**os.environ, **self.env, "DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL", **more}
-        return subprocess.Popen([sys.executable, "-m", "tests.drill.carrier", *arguments], cwd=ROOT, env=env,
-                                stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.drill.carrier", *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE
+        )
 
     def _until(self, phase: str) -> None:
         """Wait until the run is in a phase, then a little longer."""
         deadline = time.monotonic() + 2.0
         with closing(sqlite3.connect(self.folder / "app.db", timeout=5)) as db:
             while time.monotonic() < deadline:
-                if db.execute("select 1 from run where finished_at is null and state = ? and lease_owner is not null",
-                              (phase,)).fetchone():
+                if db.execute(
+                    "select 1 from run where finished_at is null and state = ? and lease_owner is not null", (phase,)
+                ).fetchone():
                     break
                 time.sleep(0.003)
         time.sleep(self.random.choice([0, 0, 0.005, 0.02, 0.08, 0.3]))
@@ -339,7 +347,9 @@ class Round:
         before = self._bulk_requests()
         last = self._one_more_run(forgive=False)
         with closing(sqlite3.connect(self.folder / "app.db")) as db:
-            rejected = {row[0] for row in db.execute("select user_id from refusal where live and kind in ('enter', 'update')")}
+            rejected = {
+                row[0] for row in db.execute("select user_id from refusal where live and kind in ('enter', 'update')")
+            }
         standing = len(members & rejected)
         too_long = sum(len(str(one["id"])) > 100 for one in self.people)
         judge.judge_last(last, self._bulk_requests() - before, len(members), too_long, standing)
@@ -354,8 +364,11 @@ class Round:
         """The last runs, for whoever looks into a broken round."""
         with closing(self.service()) as service:
             runs = service.runs(self.sync, limit=6)
-            return "\n".join(f"run {run.id} {run.purpose} {run.state.value} +{run.entered} ~{run.updated} −{run.exited} "
-                             f"{run.error or run.waiting or ''}" for run in runs)
+            return "\n".join(
+                f"run {run.id} {run.purpose} {run.state.value} +{run.entered} ~{run.updated} −{run.exited} "
+                f"{run.error or run.waiting or ''}"
+                for run in runs
+            )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -15,8 +15,20 @@ STRING_MAX = 1000  # WebEngage docs, custom attributes: longer strings are cut
 PER_TYPE = 25  # WebEngage docs, custom attributes: 25 per data type
 RESERVED = "we_"  # WebEngage docs, custom attributes: such names are silently ignored
 EVENTS_KEPT = 50_000
-FIELDS = ("firstName", "lastName", "birthDate", "gender", "email", "phone", "company", "emailOptIn", "smsOptIn",
-          "whatsappOptIn", "hashedEmail", "hashedPhone")  # WebEngage docs, users API
+FIELDS = (
+    "firstName",
+    "lastName",
+    "birthDate",
+    "gender",
+    "email",
+    "phone",
+    "company",
+    "emailOptIn",
+    "smsOptIn",
+    "whatsappOptIn",
+    "hashedEmail",
+    "hashedPhone",
+)  # WebEngage docs, users API
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}")
 PER_MINUTE = {"users": 5000, "events": 5000, "bulk-events": 500, "opengdpr_requests": 100}  # WebEngage docs, limits
 

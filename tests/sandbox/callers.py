@@ -31,8 +31,9 @@ def ids(reply: requests.Response) -> list[Any]:
     return [row["$distinct_id"] for row in reply.json()["results"]]
 
 
-def webengage(sandbox: Sandbox, what: str, body: Any, license_code: str = control.LICENSE,
-              **headers: str) -> requests.Response:
+def webengage(
+    sandbox: Sandbox, what: str, body: Any, license_code: str = control.LICENSE, **headers: str
+) -> requests.Response:
     """Send something to WebEngage."""
     url = f"{sandbox.url}/v1/accounts/{license_code}/{what}"
     return requests.post(url, json=body, headers=BEARER | headers, timeout=SECONDS)

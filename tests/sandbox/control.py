@@ -31,9 +31,24 @@ from .names import (
 )
 
 __all__ = [
-    "ANALYST_SECRET", "ANALYST_USERNAME", "API_KEY", "API_KEY_2", "BLIND_SECRET", "BLIND_USERNAME", "CUSTOM_SECRET",
-    "CUSTOM_USERNAME", "LICENSE", "LICENSE_2", "PROJECT", "PROJECT_NAME", "SECRET", "USERNAME", "Meter", "Sandbox",
-    "anonymous", "member",
+    "ANALYST_SECRET",
+    "ANALYST_USERNAME",
+    "API_KEY",
+    "API_KEY_2",
+    "BLIND_SECRET",
+    "BLIND_USERNAME",
+    "CUSTOM_SECRET",
+    "CUSTOM_USERNAME",
+    "LICENSE",
+    "LICENSE_2",
+    "PROJECT",
+    "PROJECT_NAME",
+    "SECRET",
+    "USERNAME",
+    "Meter",
+    "Sandbox",
+    "anonymous",
+    "member",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,8 +128,12 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
-                 ) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
@@ -144,8 +163,9 @@ class Sandbox:
         """Every cohort, as /cohorts/list shows it."""
         return self.call("GET", "cohorts")
 
-    def add_cohort(self, name: str, members: list[Member] | None = None, *, project: int = PROJECT,
-                   **fields: Any) -> int:
+    def add_cohort(
+        self, name: str, members: list[Member] | None = None, *, project: int = PROJECT, **fields: Any
+    ) -> int:
         """Make a cohort: from members, or with `generate={"count": …}`; returns its id."""
         body = {"name": name, "project": project, **fields}
         body |= {} if members is None else {"members": members}

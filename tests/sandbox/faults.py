@@ -8,8 +8,9 @@ from typing import Any
 
 MIXPANEL = "mixpanel"
 WEBENGAGE = "webengage"
-PAGE_KINDS = frozenset({"expired_session", "empty_page", "short_page", "duplicate_ids", "displaced", "wrong_total",
-                        "integer_ids"})
+PAGE_KINDS = frozenset(
+    {"expired_session", "empty_page", "short_page", "duplicate_ids", "displaced", "wrong_total", "integer_ids"}
+)
 LATER_PAGE_KINDS = frozenset({"expired_session", "duplicate_ids", "displaced"})
 WIRE_KINDS = frozenset({"status", "slow", "stall", "reset", "vanish", "html", "garbled", "truncated", "says_error"})
 POISON = "poison"

@@ -53,8 +53,12 @@ def _status(fault: Fault, api: str) -> Reply:
 
 def _html(fault: Fault, api: str) -> Reply:
     body = fault.body if isinstance(fault.body, str) else HTML
-    return Reply(fault.code or BAD_GATEWAY, body.encode(), fault.content_type or "text/html; charset=utf-8",
-                 retry_after(fault.retry_after))
+    return Reply(
+        fault.code or BAD_GATEWAY,
+        body.encode(),
+        fault.content_type or "text/html; charset=utf-8",
+        retry_after(fault.retry_after),
+    )
 
 
 def _says_error(fault: Fault, api: str) -> Reply:

@@ -38,8 +38,10 @@ def rate_limited(world: World, project: Project, request: Request, used: int) ->
     """The 429 body as quoted in public; only the last sentence, which was left out there, is ours."""
     limits = world.settings
     hourly, at_once = limits.queries_per_hour, f"{project.running + 1}/{limits.concurrent}"
-    text = (f"Query rate limit exceeded for project_id: {project.id}. {at_once} queries running concurrently "
-            f"and {used}/{hourly} queries running in the last hour. Please wait before sending more queries.")
+    text = (
+        f"Query rate limit exceeded for project_id: {project.id}. {at_once} queries running concurrently "
+        f"and {used}/{hourly} queries running in the last hour. Please wait before sending more queries."
+    )
     body = {"request": request.path.replace("/api/query", "/api/2.0"), "error": text}
     return answer(429, body, retry_after(limits.retry_after))
 

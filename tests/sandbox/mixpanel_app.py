@@ -77,8 +77,13 @@ def _service_accounts(world: World, account: ServiceAccount, project_text: str) 
         return _error(403, "Permission denied")
     members = [a for a in world.service_accounts.values() if project_id in a.roles]
     rows = [
-        {"id": 100 + n, "username": a.username, "role": a.roles[project_id], "hasSensitiveAccess": n == 0,
-         "expires": None}
+        {
+            "id": 100 + n,
+            "username": a.username,
+            "role": a.roles[project_id],
+            "hasSensitiveAccess": n == 0,
+            "expires": None,
+        }
         for n, a in enumerate(members)
     ]
     return answer(200, {"status": "ok", "results": rows})

@@ -17,14 +17,74 @@ BARE_ENDINGS = {"missing": b"}", "null": NO_PROFILE, "empty": b',"$properties":{
 ROTATION = tuple(BARE_ENDINGS.values())
 NUMERIC_ID = re.compile(rb'^\{"\$distinct_id":"([1-9]\d{0,17})"')
 
-FIRST_NAMES = ("Ada", "Alan", "Amara", "Bea", "Carlos", "Chiara", "Devi", "Emil", "Fatima", "Grace", "Hana",
-               "Igor", "Jamal", "Katarína", "Lena", "Mateo", "Nadia", "Olu", "Priya", "Quentin", "Rosa", "Søren",
-               "Tomás", "Uma", "Viktor", "Wanjiru", "Xin", "Yuki", "Zoë")
-LAST_NAMES = ("Abebe", "Bianchi", "Castillo", "Dubois", "Eriksson", "Fischer", "García", "Haddad", "Ivanova",
-              "Jensen", "Kowalski", "Lindqvist", "Mehta", "Nakamura", "Okafor", "Pereira", "Quispe", "Rossi",
-              "Silva", "Tanaka", "Usman", "Varga", "Weber", "Yamada", "Zhang")
-CITIES = (("Berlin", "DE", "+4930"), ("São Paulo", "BR", "+5511"), ("Mumbai", "IN", "+9122"), ("Oslo", "NO", "+4722"),
-          ("Lagos", "NG", "+2341"), ("Tokyo", "JP", "+8133"), ("Austin", "US", "+1512"), ("Lyon", "FR", "+3347"))
+FIRST_NAMES = (
+    "Ada",
+    "Alan",
+    "Amara",
+    "Bea",
+    "Carlos",
+    "Chiara",
+    "Devi",
+    "Emil",
+    "Fatima",
+    "Grace",
+    "Hana",
+    "Igor",
+    "Jamal",
+    "Katarína",
+    "Lena",
+    "Mateo",
+    "Nadia",
+    "Olu",
+    "Priya",
+    "Quentin",
+    "Rosa",
+    "Søren",
+    "Tomás",
+    "Uma",
+    "Viktor",
+    "Wanjiru",
+    "Xin",
+    "Yuki",
+    "Zoë",
+)
+LAST_NAMES = (
+    "Abebe",
+    "Bianchi",
+    "Castillo",
+    "Dubois",
+    "Eriksson",
+    "Fischer",
+    "García",
+    "Haddad",
+    "Ivanova",
+    "Jensen",
+    "Kowalski",
+    "Lindqvist",
+    "Mehta",
+    "Nakamura",
+    "Okafor",
+    "Pereira",
+    "Quispe",
+    "Rossi",
+    "Silva",
+    "Tanaka",
+    "Usman",
+    "Varga",
+    "Weber",
+    "Yamada",
+    "Zhang",
+)
+CITIES = (
+    ("Berlin", "DE", "+4930"),
+    ("São Paulo", "BR", "+5511"),
+    ("Mumbai", "IN", "+9122"),
+    ("Oslo", "NO", "+4722"),
+    ("Lagos", "NG", "+2341"),
+    ("Tokyo", "JP", "+8133"),
+    ("Austin", "US", "+1512"),
+    ("Lyon", "FR", "+3347"),
+)
 PLANS = ("free", "trial", "premium", "family")
 VARIETY = 997
 """How many different sets of properties generated people have, apart from their email."""

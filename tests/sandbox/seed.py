@@ -37,8 +37,13 @@ class Plan:
 
 
 PLANS = (
-    Plan("Power Users", "Users who have purchased more than 5 times in the last 30 days", 8_112, 617,
-         "2024-11-18 14:03:27"),
+    Plan(
+        "Power Users",
+        "Users who have purchased more than 5 times in the last 30 days",
+        8_112,
+        617,
+        "2024-11-18 14:03:27",
+    ),
     Plan("Weekly Listeners", "Played at least one song in the last 7 days", 17_860, 2_140, "2023-06-05 08:41:10"),
     Plan("New Signups", "Signed up in the last 14 days", 3_205, 207, "2025-01-09 10:22:54"),
     Plan("Lapsing Subscribers", "Premium or family plan, no session in 21 days", 1_986, 0, "2025-04-30 16:47:02"),
@@ -46,8 +51,14 @@ PLANS = (
     Plan("Cart Abandoners", "Opened the checkout and did not buy within a day", 2_290, 350, "2025-09-23 07:30:45"),
     Plan("Playlist Creators", "Created a playlist with 10 songs or more", 6_105, 0, "2024-02-14 19:05:33"),
     Plan("Pricing Page Visitors", "Saw the pricing page and never signed in", 0, 1_250, "2026-05-20 13:13:13"),
-    Plan("Family Plan Prospects", "Listens on three devices or more, still on premium", 530, 12,
-         "2026-08-01 09:00:00", count=None),
+    Plan(
+        "Family Plan Prospects",
+        "Listens on three devices or more, still on premium",
+        530,
+        12,
+        "2026-08-01 09:00:00",
+        count=None,
+    ),
     Plan("Refund Requests", "Asked for a refund in the last 24 hours", 0, 0, "2026-06-15 11:11:00"),
 )
 
@@ -109,12 +120,18 @@ def _unicode(draw: random.Random) -> Cohort:
 def _imported(draw: random.Random) -> Cohort:
     plain = [_person(draw, f"crm-{n:05d}", n) for n in range(100)]
     long = [_person(draw, f"legacy-{n}-".ljust(LONG_ID, "x"), n) for n in range(10)]
-    numbers = [(str(n), member_bytes(n, {"$email": f"{n}@example.com", **believable(draw)}))
-               for n in range(70_001, 70_041)]
+    numbers = [
+        (str(n), member_bytes(n, {"$email": f"{n}@example.com", **believable(draw)})) for n in range(70_001, 70_041)
+    ]
     return _special(len(PLANS) + 1, "Imported CRM Contacts", "Came over from the old CRM", plain + long + numbers)
 
 
 def _group(draw: random.Random) -> Cohort:
     rooms = [(f"room-{n}", member_bytes(f"room-{n}", {"$name": f"Room {n}"})) for n in range(64)]
-    return _special(len(PLANS) + 2, "Busy Listening Rooms", "Rooms with more than 20 listeners a day", rooms,
-                    group="1584962307748921344")
+    return _special(
+        len(PLANS) + 2,
+        "Busy Listening Rooms",
+        "Rooms with more than 20 listeners a day",
+        rooms,
+        group="1584962307748921344",
+    )

@@ -101,8 +101,11 @@ class Sandbox:
         status = reply.status if reply.ending in (Ending.SEND, Ending.CUT) else GONE
         ms = round((time.perf_counter() - began) * 1000, 2)
         request_id = request.headers.get(webengage.REQUEST_ID, "")
-        self.world.meter.note(Entry(self.world.now(), request.method, request.path, status, ms, reply.users,
-                                    request_id, request.page, kind))
+        self.world.meter.note(
+            Entry(
+                self.world.now(), request.method, request.path, status, ms, reply.users, request_id, request.page, kind
+            )
+        )
 
 
 class Server(uvicorn.Server):
@@ -157,7 +160,16 @@ def serve(world: World, host: str, port: int, parent: int) -> None:
     """Run until told to end."""
     listening = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
-    config = uvicorn.Config(Sandbox(world), http=Wire, ws="none", lifespan="off", access_log=False, log_config=None,
-                            proxy_headers=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                            backlog=BACKLOG)
+    config = uvicorn.Config(
+        Sandbox(world),
+        http=Wire,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=BACKLOG,
+    )
     Server(config, world, f"http://{shown}:{listening.getsockname()[1]}", parent).run(sockets=[listening])

@@ -78,6 +78,7 @@ def _many(name: str, take: Callable[..., Reply]) -> Callable[..., Reply]:
         if len(rows) > BULK_MAX:
             return error(400, f"Error: at most {BULK_MAX} {name} in one request.")
         return take(world, account, rows, again)
+
     return taken
 
 

@@ -186,6 +186,7 @@ class World:
 
 def default_service_accounts() -> list[ServiceAccount]:
     """The four service accounts of the default project."""
+
     def one(username: str, secret: str, role: str, sees_users: bool = True) -> ServiceAccount:
         return ServiceAccount(username, secret, {names.PROJECT: role}, sees_users)
 
