@@ -10,6 +10,8 @@ import sqlite3
 
 from sqlite_utils import Database, Migrations
 
+from sync.former import bring_forward
+
 migrations = Migrations("cohort-sync")
 
 _SCHEMA = (
@@ -266,6 +268,127 @@ def first_schema(db: Database) -> None:
 def audit_trail(db: Database) -> None:
     """Add the audit: who did what, append only."""
     for statement in _AUDIT:
+        db.execute(statement)
+
+
+_ENGINE = (
+    """
+    create table staged_page (
+      run_id integer not null references run on delete cascade,
+      reading integer not null check (reading in (1, 2)),
+      page integer not null,
+      rows integer not null,
+      anonymous integer not null,
+      invalid integer not null,
+      is_full integer not null check (is_full in (0, 1)),
+      total integer,
+      records blob not null,
+      ids blob not null,
+      sealed_values blob,
+      primary key (run_id, reading, page)
+    ) strict
+    """,
+    """
+    create table snapshot_bucket (
+      sync_id integer not null references sync,
+      first_byte integer not null check (first_byte between 0 and 255),
+      records blob not null check (length(records) % 24 = 0 and length(records) > 0),
+      ids blob not null,
+      primary key (sync_id, first_byte)
+    ) strict
+    """,
+    """
+    create table planned_batch (
+      run_id integer not null references run on delete cascade,
+      number integer not null,
+      state text not null default 'pending' check (state in ('pending', 'in flight', 'confirmed')),
+      member_count integer not null check (member_count > 0),
+      primary key (run_id, number)
+    ) strict, without rowid
+    """,
+    """
+    create table batch_block (
+      run_id integer not null references run on delete cascade,
+      block integer not null,
+      kinds text not null,
+      ids blob not null,
+      contents blob not null check (length(contents) = 8 * length(kinds)),
+      sealed_values blob,
+      primary key (run_id, block)
+    ) strict
+    """,
+    """
+    create table delivery_log (
+      run_id integer not null references run on delete cascade,
+      block integer not null,
+      kinds text not null,
+      outcomes text not null check (length(outcomes) = length(kinds)),
+      ids blob not null,
+      primary key (run_id, block)
+    ) strict
+    """,
+    """
+    create table rejection (
+      run_id integer not null,
+      sync_id integer not null references sync,
+      user_id text not null,
+      kind text not null check (kind in ('enter', 'update', 'exit', 'invalid')),
+      outcome text not null check (outcome in ('invalid', 'rejected', 'membership only')),
+      reason text not null check (reason <> ''),
+      content_hash blob,
+      may_be_sent integer not null default 0 check (may_be_sent in (0, 1)),
+      at real not null,
+      active integer not null check (active in (0, 1)),
+      primary key (run_id, user_id)
+    ) strict, without rowid
+    """,
+    "create unique index one_active_rejection on rejection (sync_id, user_id) where active = 1",
+    """
+    create table attribute_owner (
+      license_code text not null,
+      folded text not null,
+      name text not null,
+      sync_id integer,
+      property text,
+      primary key (license_code, folded),
+      check ((sync_id is null) <> (property is null))
+    ) strict, without rowid
+    """,
+    "alter table run add column failures integer not null default 0",
+    "alter table run add column stalled_since real",
+    "alter table run add column reading integer not null default 1",
+    "alter table run add column furthest integer not null default 0",
+    "alter table run add column planned_at real",
+    "alter table run add column request text",
+    "alter table query add column sync_id integer",
+    "alter table project add column pages_counted_at real",
+    "update project set pages_count = 0",
+    "insert into rejection select run_id, sync_id, user_id, kind, iif(kind = 'invalid', 'invalid', 'rejected'), reason, "
+    "iif(kind in ('enter', 'update') and length(mark) = 16, substr(mark, 1, 8), null), 0, at, live from refusal",
+)
+_FORMER = (
+    "drop view pulled",
+    "drop table staged",
+    "drop table snapshot",
+    "drop table batch",
+    "drop table told",
+    "drop table refusal",
+    "alter table planned_batch rename to batch",
+    "create index batch_to_send on batch (run_id, number) where state <> 'confirmed'",
+)
+
+
+@migrations()
+def engine(db: Database) -> None:
+    """Keep snapshots as hash tables, batches with ids, requests on their runs, and a register of attributes."""
+    for statement in _ENGINE:
+        db.execute(statement)
+    bring_forward(db.conn)
+    db.execute(
+        "update run set planned = 0, state = 'queued', session_id = null, page_size = null, expected = null, "
+        "lease_owner = null, lease_until = null, approved = 0 where finished_at is null"
+    )
+    for statement in _FORMER:
         db.execute(statement)
 
 

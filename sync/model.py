@@ -69,6 +69,7 @@ class Fate(StrEnum):
     DEVICE_ONLY = "device only"
     EMPTY_ID = "empty id"
     LONG_ID = "id over 100 characters"
+    ODD_ID = "id that is no text and no whole number"
 
     @property
     def anonymous(self) -> bool:
@@ -78,7 +79,7 @@ class Fate(StrEnum):
     @property
     def invalid(self) -> bool:
         """Whether WebEngage could not take this id; such a member is counted, never altered."""
-        return self in (Fate.EMPTY_ID, Fate.LONG_ID)
+        return self in (Fate.EMPTY_ID, Fate.LONG_ID, Fate.ODD_ID)
 
 
 class Role(StrEnum):
@@ -148,17 +149,23 @@ class Page:
 class Columns:
     """A page of members side by side, for runs: one list of ids, one of values, everyone else apart.
 
-    ``values`` holds each one's mapped values as a JSON array, or is empty when nothing is mapped.
+    ``size`` is what the page names as its size, if it does. ``values`` holds each one's mapped values as a JSON
+    array, or is empty when nothing is mapped.
     """
 
     number: int
-    size: int
+    size: int | None
     session_id: str | None
     total: int | None
     rows: int
     ids: list[str]
     values: list[bytes]
     others: list[Member]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another page may follow; a page that does not name its size is full unless it is empty."""
+        return self.rows >= self.size if self.size is not None else self.rows > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +232,12 @@ class Run:
     error: str | None
     lease_owner: str | None
     lease_until: float | None
+    failures: int
+    stalled_since: float | None
+    reading: int
+    furthest: int
+    planned_at: float | None
+    request: str | None
 
     @property
     def changes(self) -> int:
@@ -244,10 +257,10 @@ def classify(user_id: str, has_profile: bool) -> Fate:
 
 
 def attribute_for(cohort_name: str, taken: frozenset[str]) -> str:
-    """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique."""
+    """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique whatever its case."""
     plain = f"Mixpanel - {cohort_name}"[:ATTRIBUTE_MAX].rstrip()
     name, number = plain, 2
-    while name in taken:
+    while name.casefold() in taken:
         tail = f" {number}"
         name, number = plain[: ATTRIBUTE_MAX - len(tail)].rstrip() + tail, number + 1
     return name
@@ -263,7 +276,7 @@ def attribute_problem(name: str, taken: frozenset[str]) -> str | None:
         return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
     if not name.isprintable():
         return "The attribute's name has a character that cannot be shown; type it again."
-    if name in taken:
+    if name.casefold() in taken:
         return f"“{name}” already belongs to another cohort of this WebEngage account; choose another name."
     return None
 

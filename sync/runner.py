@@ -13,15 +13,16 @@ import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
 import schedule
 
+from sync.engine import Clock, RetryPolicy, RunContext, RunExecutor
 from sync.errors import CohortSyncError, Refused
 from sync.model import Run
-from sync.pipeline import Clock, Policy, Story, Tools
 from sync.redaction import guard_logs
 from sync.service import Service, data_folder
 from sync.store import DAMAGED, DamagedFile, StorageTrouble, Store
@@ -71,7 +72,7 @@ class Runner:
         self,
         env: Mapping[str, str],
         clock: Clock | None = None,
-        policy: Policy | None = None,
+        policy: RetryPolicy | None = None,
         a_minute: int | None = None,
     ) -> None:
         """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
@@ -79,7 +80,7 @@ class Runner:
         self._page_size = number_of(env, PAGE_VARIABLE, PAGE_SIZE_MAX)
         self._folder = data_folder(env)
         self.clock = clock or Clock(time.time, time.sleep)
-        self._policy = policy or Policy()
+        self._policy = policy or RetryPolicy()
         self._name = f"{identity()}-{uuid.uuid4().hex[:8]}"
         self._stopping = False
         self._beats = schedule.Scheduler()
@@ -161,22 +162,30 @@ class Runner:
     def _fill(self, store: Store, lanes: ThreadPoolExecutor, only: int | None = None) -> None:
         """Claim runs while lanes are free."""
         self._flying = {future: run for future, run in self._flying.items() if not future.done()}
-        while len(self._flying) < LANES and store.runs.claimable(self.clock.now()):
+        while len(self._flying) < LANES:
+            full, now = self._full_accounts(store), self.clock.now()
+            if not store.runs.claimable(now, only, full):
+                return
             owner = f"{identity()}-{uuid.uuid4().hex}"
-            run = store.runs.claim(owner, self.clock.now(), only)
+            run = store.runs.claim(owner, now, only, full)
             if run is None:
                 return
             self._flying[lanes.submit(self._carry, run, owner)] = run.id
+
+    def _full_accounts(self, store: Store) -> tuple[str, ...]:
+        """Return the accounts that get no more lanes: one with so many runs here as lanes are free leaves them to others."""
+        accounts = Counter(store.syncs.accounts_of(self._flying.values()))
+        return tuple(code for code, runs in accounts.items() if runs >= LANES - len(self._flying))
 
     def _carry(self, run: Run, owner: str) -> None:
         """Carry one run in a lane, with a connection of its own; nothing leaves the lane."""
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         with Store.open(self._folder) as store:
             try:
-                tools = Tools(
+                context = RunContext(
                     self._open_vault, self.clock, self._policy, self._is_stopping, self._a_minute, self._page_size
                 )
-                Story(store, run, owner, tools).carry()
+                RunExecutor(store, run, owner, context).execute()
             except CohortSyncError as problem:
                 logger.error("run %s: %s", run.id, problem)
             except Exception:

@@ -5,7 +5,10 @@ Shapes are those of Mixpanel's reference ("Engage: query"); where it is silent, 
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -18,14 +21,17 @@ from sync.model import MISSING_VALUES as MISSING
 from sync.rest import Reply, problem, scrubbed
 
 PAGE_SIZE = 1000  # the documented size, for an empty reply that does not name its own
+WHOLE_MAX = 2**53  # beyond it programs disagree which whole number is meant
+ODD_SHOWN = 60  # characters of an id that is no text
 GOOD = (None, "ok", "success")  # what a reply may say of itself
 
 
-class _Row(msgspec.Struct, gc=False):
-    """One result as it arrives; everything we do not need is skipped while parsing."""
+@dataclass(slots=True)
+class _Row:
+    """One result as it arrived."""
 
-    id: int | float | str | None = msgspec.field(name="$distinct_id", default=None)
-    properties: dict[str, Any] | None = msgspec.field(name="$properties", default=None)
+    id: Any
+    properties: dict[str, Any] | None
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -40,19 +46,10 @@ class _Head(msgspec.Struct, gc=False):
     results: Any = None
 
 
-class _Answer(_Head, gc=False):
-    """A reply whose members are wanted one by one."""
-
-    results: list[_Row] | None = None
-
-
-_DECODER: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Answer)
-
-
 class Narrow:
-    """Two decoders of the same page: one for plain members only, checked while parsing, and one for everybody.
+    """A decoder for pages of plain members only, checked while parsing.
 
-    Both keep the named properties as raw JSON and skip everything else.
+    It keeps the named properties as raw JSON and skips everything else.
     """
 
     def __init__(self, properties: tuple[str, ...]) -> None:
@@ -68,10 +65,6 @@ class Narrow:
         plain_id = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_MAX)]
         self.plain = _page_decoder(
             (plain_id, msgspec.field(name="$distinct_id")), (profile, msgspec.field(name="$properties"))
-        )
-        self.any = _page_decoder(
-            (int | float | str | None, msgspec.field(name="$distinct_id", default=None)),
-            (profile | None, msgspec.field(name="$properties", default=None)),
         )
 
 
@@ -98,40 +91,43 @@ def query_form(
 
 
 def columns_of(reply: Reply, what: str, number: int, properties: tuple[str, ...]) -> Columns:
-    """Split a page: those who go, and the others with their fate. Most pages are plain throughout."""
+    """Split a page: those who go, and the others with their fate. Most pages are plain throughout.
+
+    A page with an odd value anywhere is read once more, leniently: one odd row is one invalid member.
+    """
     narrow = _narrow(properties)
-    others: list[Member] = []
     try:
         answer = _sound(narrow.plain.decode(reply.body), what, number)
-        going = answer.results
-        ids = [row.id for row in going]
-        if not _plainly_named(ids):
-            going, others = _sorted_out(going)
-            ids = [row.id for row in going]
-    except msgspec.MsgspecError:
-        answer = _decoded(reply, what, number, narrow.any)
-        going, others = _sorted_out(answer.results)
-        ids = [row.id for row in going]
-    values = _raw_values(going, len(properties), b'"<' in reply.body) if properties else []
-    return Columns(number, _size(answer), _session(answer), answer.total, len(answer.results), ids, values, others)
+        ids = [row.id for row in answer.results]
+        if _plainly_named(ids):
+            values = _raw_values(answer.results, len(properties), b'"<' in reply.body) if properties else []
+            return _columns(answer, number, ids, values, [])
+    except (msgspec.MsgspecError, orjson.JSONDecodeError):
+        pass
+    answer = _decoded(reply, what, number)
+    going: list[_Row] = []
+    others: list[Member] = []
+    for row in answer.results:
+        user_id, fate = _identity(row.id, row.properties is not None)
+        if fate is Fate.IDENTIFIED:
+            row.id = user_id
+            going.append(row)
+        else:
+            others.append(Member(user_id, fate))
+    values = [
+        orjson.dumps([_value((row.properties or {}).get(name)) for name in properties]) for row in going if properties
+    ]
+    return _columns(answer, number, [str(row.id) for row in going], values, others)
+
+
+def _columns(answer: _Head, number: int, ids: list[str], values: list[bytes], others: list[Member]) -> Columns:
+    rows = len(answer.results)
+    return Columns(number, answer.page_size, _session(answer), answer.total, rows, ids, values, others)
 
 
 def _plainly_named(ids: list[str]) -> bool:
     """Whether no id can be a device's or blank, told by the first letters."""
     return not any(letter == DEVICE_PREFIX[0] or letter.isspace() for letter in {user_id[0] for user_id in ids})
-
-
-def _sorted_out(rows: list[Any]) -> tuple[list[Any], list[Member]]:
-    """Who goes, and who does not and why; ids become text."""
-    going, others = [], []
-    for row in rows:
-        row.id = _text(row.id)
-        fate = classify(row.id, row.properties is not None)
-        if fate is Fate.IDENTIFIED:
-            going.append(row)
-        else:
-            others.append(Member(row.id, fate))
-    return going, others
 
 
 def _raw_values(rows: list[Any], count: int, doubtful: bool) -> list[bytes]:
@@ -145,18 +141,35 @@ def _raw_values(rows: list[Any], count: int, doubtful: bool) -> list[bytes]:
         for missing in MISSING:
             quoted = orjson.dumps(missing)
             values = [one.replace(quoted, b"null") if quoted in one else one for one in values]
+    orjson.loads(b"[" + b",".join(values) + b"]")  # raw values were skipped over: this is where one is found to be none
     return values
 
 
-def _decoded(reply: Reply, what: str, number: int, decoder: msgspec.json.Decoder[_Head]) -> _Head:
-    """Read a page and refuse whatever an incomplete, failed or mixed-up answer looks like."""
+def _decoded(reply: Reply, what: str, number: int) -> _Head:
+    """Read a page value by value and refuse whatever an incomplete, failed or mixed-up answer looks like.
+
+    Lone surrogates, NaN, raw control characters and bytes that are no UTF-8 are let in here, and judged one by one.
+    """
     try:
-        answer = decoder.decode(reply.body)
-    except msgspec.ValidationError:
+        found = json.loads(reply.body.decode("utf-8", "surrogateescape"), strict=False)
+        rows = found.pop("results", None)
+        answer: _Head = msgspec.convert(found, _Head)
+        if not isinstance(rows, list | None):
+            raise TypeError
+    except (msgspec.ValidationError, AttributeError, TypeError):
         raise Report(f"Mixpanel was asked for {what} and sent something else ({problem(reply)}).") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise Wait(f"Mixpanel was asked for {what} and sent an answer that is garbled or cut off.") from None
+    answer.results = None if rows is None else [_row(one) for one in rows]
     return _sound(answer, what, number)
+
+
+def _row(given: object) -> _Row:
+    """A result, whatever it is; one that is no object has no id."""
+    if not isinstance(given, dict):
+        return _Row(given, None)
+    properties = given.get("$properties")
+    return _Row(given.get("$distinct_id"), properties if isinstance(properties, dict) else None)
 
 
 def _sound(answer: _Head, what: str, number: int) -> _Head:
@@ -178,42 +191,56 @@ def _oddity(answer: _Head, number: int) -> str | None:
     return None
 
 
-def _size(answer: _Head) -> int:
-    """How many a full page holds; a page that does not say counts as full, so that only an empty one is the last."""
-    return answer.page_size if answer.page_size is not None else len(answer.results) or PAGE_SIZE
-
-
 def _session(answer: _Head) -> str | None:
     return None if answer.session_id is None else str(answer.session_id)
 
 
-def _member(row: _Row, properties: tuple[str, ...], bare_counts: bool) -> Member:
-    user_id = _text(row.id)
-    fate = classify(user_id, bool(row.properties) or (bare_counts and row.properties is not None))
-    if not properties or fate is not Fate.IDENTIFIED:
-        return Member(user_id, fate)
-    given = row.properties or {}
-    return Member(user_id, fate, tuple(_value(given.get(name)) for name in properties))
+def _identity(given: object, has_profile: bool) -> tuple[str, Fate]:
+    """An id as text, exactly as given, and where its owner belongs; what is no text and no whole number is invalid.
+
+    Mixpanel's schema has whole numbers, life has text. A larger number or a fraction may be another one than was meant.
+    """
+    if isinstance(given, int) and not isinstance(given, bool) and abs(given) <= WHOLE_MAX:
+        return str(given), classify(str(given), has_profile)
+    if given is None:
+        return "", Fate.EMPTY_ID
+    if isinstance(given, str) and _is_text(given):
+        return given, classify(given, has_profile)
+    return ascii(given)[:ODD_SHOWN], Fate.ODD_ID
 
 
-def _text(user_id: float | str | None) -> str:
-    """An id as text, exactly as given; Mixpanel's schema has integers, life has strings."""
-    if isinstance(user_id, str):
-        return user_id
-    if isinstance(user_id, float) and user_id.is_integer():
-        return str(int(user_id))
-    return "" if user_id is None else str(user_id)
+def _is_text(value: str) -> bool:
+    """Whether a text can be sent: half a character, or bytes that were none, cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _value(value: object) -> object:
-    return None if isinstance(value, str) and value in MISSING else value
+    """A property's value, or None when it is missing or cannot be sent."""
+    if isinstance(value, str):
+        return value if value not in MISSING and _is_text(value) else None
+    try:
+        orjson.dumps(value)
+    except (TypeError, orjson.JSONEncodeError):
+        return None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def page_of(reply: Reply, what: str, number: int, properties: tuple[str, ...], *, bare_counts: bool) -> Page:
     """Read a page member by member; ``bare_counts``: an empty profile is one."""
-    answer = _decoded(reply, what, number, _DECODER)
+    answer = _decoded(reply, what, number)
     members = tuple(_member(row, properties, bare_counts) for row in answer.results)
-    seen = Counter(name for row in answer.results for name in row.properties or ())
-    return Page(
-        number, _size(answer), _session(answer), answer.total, members, tuple(name for name, _ in seen.most_common())
-    )
+    seen = Counter(name for row in answer.results for name in row.properties or () if _is_text(name))
+    size = answer.page_size if answer.page_size is not None else len(members) or PAGE_SIZE
+    return Page(number, size, _session(answer), answer.total, members, tuple(name for name, _ in seen.most_common()))
+
+
+def _member(row: _Row, properties: tuple[str, ...], bare_counts: bool) -> Member:
+    user_id, fate = _identity(row.id, bool(row.properties) or (bare_counts and row.properties is not None))
+    if not properties or fate is not Fate.IDENTIFIED:
+        return Member(user_id, fate)
+    given = row.properties or {}
+    return Member(user_id, fate, tuple(_value(given.get(name)) for name in properties))

@@ -47,7 +47,7 @@ class Service(Connecting, Wishing, Keeping):
         )
         free = shutil.disk_usage(data_folder(self._env)).free
         return Health(
-            seen, runners, due, oldest, held, paused, failed, queries, self._store.batches.live_count(), free, now
+            seen, runners, due, oldest, held, paused, failed, queries, self._store.rejections.active_count(), free, now
         )
 
     @needs(Grade.ADMIN)

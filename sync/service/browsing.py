@@ -136,7 +136,7 @@ class Browsing(Base):
             return Proposal(sync.attribute, True, sync.mode, sync.every or TWO_HOURS, sync.license_code, sync.mapping)
         accounts = self._store.connections.accounts()
         license_code = accounts[0].view.license_code if accounts else None
-        taken = self._store.syncs.taken(license_code) if license_code else frozenset()
+        taken = self._store.attributes.taken(license_code) if license_code else frozenset()
         return Proposal(attribute_for(cohort.name, taken), False, Mode.DYNAMIC, TWO_HOURS, license_code)
 
     @needs(Grade.VIEWER)
@@ -153,7 +153,7 @@ class Browsing(Base):
                 )
             )
         accounts = self._store.connections.accounts()
-        taken = self._store.syncs.taken(accounts[0].view.license_code) if accounts else frozenset()
+        taken = self._store.attributes.taken(accounts[0].view.license_code) if accounts else frozenset()
         return attribute_problem(name, taken)
 
 

@@ -71,7 +71,7 @@ class Keeping(Base):
         """Remove a person from everything stored here, by id; WebEngage and Mixpanel are asked elsewhere."""
         self._store.housekeeping.scrub()
         with self._store.transaction():
-            places = self._store.housekeeping.forget(user_id)
+            places = self._store.housekeeping.forget(user_id, self._store.connections.salt())
             self._audit("forget a person", self._fingerprint(user_id), after=f"{places} places")
         self._store.housekeeping.settle_file()
         return Forgotten(places, self._store.runs.under_way())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from sync.access import Grade, needs
 from sync.errors import Refused
@@ -22,12 +23,12 @@ from sync.model import (
 )
 from sync.model import attribute_problem as problem_of
 from sync.service.browsing import Browsing
-from sync.store.syncs import Wish
+from sync.store.syncs import Request, Wish
 from sync.views import CohortView, Event, ExportRow, Refusal, Started, SyncView
 
 LIST_PATIENCE = 10.0  # seconds Start Sync waits for the list before it trusts the last one
 OPERATIONS = {Kind.ENTER: "add", Kind.UPDATE: "update", Kind.EXIT: "remove"}
-OUTCOMES = {"pending": "not sent", "doubt": "in doubt", "settled": "accepted"}
+OUTCOMES = {"pending": "not sent", "in flight": "in doubt", "confirmed": "accepted", "rejected": "rejected"}
 
 
 class Wishing(Browsing):
@@ -53,13 +54,14 @@ class Wishing(Browsing):
         cohort = self._still_there(project, cohort_id)
         with self._store.transaction():
             wish = self._wish(project, cohort, mode, attribute, every, mapping)
+            request = Request(wish.mode, wish.every, wish.mapping)
             known = self._store.syncs.of_cohort(project, cohort_id)
             busy = self._store.runs.active(known.id) if known else None
             if known and busy:
-                self._adjust(known, busy, wish)
+                self._adjust(known, busy, request)
                 return Started(busy.sync_id, busy.id, False)
-            sync_id = self._store.syncs.save(wish, self._now())
-            run_id = self._store.runs.enqueue(sync_id, "export", self._now(), dry=dry)
+            sync_id = known.id if known else self._create(wish, dry)
+            run_id = self._store.runs.enqueue(sync_id, "export", self._now(), dry=dry, request=request.dump())
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
                 raise Refused("Another run of this cohort has just begun; look at its progress.")
             self._tell(f"Export asked for: {mode.value}, attribute “{wish.attribute}”.", sync_id, run_id)
@@ -72,22 +74,37 @@ class Wishing(Browsing):
             )
         return Started(sync_id, run_id, True)
 
-    def _adjust(self, known: Sync, busy: Run, wish: Wish) -> None:
-        """Take over what may change while a run is under way, the mode and the interval; Refused for the rest."""
+    def _create(self, wish: Wish, dry: bool) -> int:
+        """Make the cohort's sync; after a dry run nothing is repeated before somebody approves it."""
+        sync_id = self._store.syncs.create(wish, self._now(), active=not dry)
+        self._store.attributes.claim(wish.license_code, sync_id, wish.attribute, () if dry else wish.mapping or ())
+        return sync_id
+
+    def _adjust(self, known: Sync, busy: Run, request: Request) -> None:
+        """Change what may change while a run is under way, the mode and the interval; Refused for the rest."""
         if busy.purpose == "clear":
             raise Refused(
                 f"Run {busy.id} is telling WebEngage that everybody left this cohort; export it again afterwards."
             )
         if busy.cancel_wanted:
             raise Refused(f"Run {busy.id} of this cohort is still being cancelled; start again when it has ended.")
-        if wish.mapping not in (None, known.mapping):
+        before = Request.parse(busy.request)
+        serving = before.apply(known) if before else known
+        if request.mapping not in (None, serving.mapping):
             raise Refused(
                 f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
                 "mapping",
             )
-        if (wish.mode, wish.every) != (known.mode, known.every):
-            self._store.syncs.save(wish, self._now())
-            self._audit("change mode", f"sync {known.id}", known.mode.value, wish.mode.value, busy.id)
+        if (request.mode, request.every) == (serving.mode, serving.every) and (
+            before or known.state is SyncState.ACTIVE
+        ):
+            return
+        if busy.state is RunState.DELIVERING and not before:  # the plan went ahead already
+            self._store.syncs.take_over(known.id, request, self._now())
+        else:
+            kept = before.mapping if before else None
+            self._store.runs.set_request(busy.id, replace(request, mapping=kept).dump())
+        self._audit("change mode", f"sync {known.id}", serving.mode.value, request.mode.value, busy.id)
 
     def _still_there(self, project_id: int, cohort_id: int) -> CohortView:
         """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time."""
@@ -111,28 +128,37 @@ class Wishing(Browsing):
                 f"WebEngage account {license_code}, where this cohort goes, is not connected; "
                 "connect it under Integrations."
             )
-        taken = self._store.syncs.taken(license_code, known.id if known else None)
+        taken = self._store.attributes.taken(license_code)
         name = attribute if attribute is not None else (known.attribute if known else attribute_for(cohort.name, taken))
-        trouble = self.attribute_problem(project_id, cohort.id, name) if known else problem_of(name, taken)
+        trouble = self.attribute_problem(project_id, cohort.id, name) if known else problem_of(name, frozenset())
         if trouble:
             raise Refused(trouble, "attribute")
-        if not known and len(taken) >= ATTRIBUTES_MOST:
+        cohorts = self._store.attributes.count(license_code)
+        if not known and cohorts >= ATTRIBUTES_MOST:
             raise Refused(
-                f"WebEngage account {license_code} already has {len(taken)} cohort attributes, and WebEngage holds "
+                f"WebEngage account {license_code} already has {cohorts} cohort attributes, and WebEngage holds "
                 f"{ATTRIBUTES_MOST} of this type; the next would be dropped without a word. Use another account."
             )
-        targets = [target for _, target in mapping or ()]
-        for target in targets:
-            if targets.count(target) > 1:
-                raise Refused(
-                    f"Two properties go to “{target}”, and only one of them could arrive; choose one.", "mapping"
-                )
-            if target == name or mapping_problem(target):
-                raise Refused(mapping_problem(target) or f"“{target}” is the cohort's own attribute.", "mapping")
+        self._check_mapping(mapping or ())
+        found = self._store.attributes.problem(license_code, known.id if known else None, name, mapping or ())
+        if found:
+            raise Refused(found[1], found[0])
         if every is not None and not EVERY_MIN <= every <= EVERY_MAX:
             raise Refused("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
         beat = (every or TWO_HOURS) if mode is Mode.DYNAMIC else None
         return Wish(project_id, cohort.id, cohort.name, license_code, name, mode, beat, mapping)
+
+    def _check_mapping(self, mapping: tuple[tuple[str, str], ...]) -> None:
+        """Refuse what could not arrive: two properties for one attribute, one property twice, a reserved name."""
+        for places, what in ((0, "is sent to two attributes; choose one"), (1, "would get two properties; choose one")):
+            names = [pair[places].casefold() if places else pair[places] for pair in mapping]
+            for pair, name in zip(mapping, names, strict=True):
+                if names.count(name) > 1:
+                    raise Refused(f"“{pair[places]}” {what}.", "mapping")
+        for _, target in mapping:
+            trouble = mapping_problem(target)
+            if trouble:
+                raise Refused(trouble, "mapping")
 
     def _only_account(self) -> str:
         accounts = self._store.connections.accounts()
@@ -170,7 +196,7 @@ class Wishing(Browsing):
     def retry_rejected(self, sync_id: int) -> Started:
         """Try everyone rejected once more, with the next reading of the cohort."""
         with self._store.transaction():
-            self._store.batches.forgive(self._sync(sync_id).id)
+            self._store.rejections.forgive(self._sync(sync_id).id)
             return self.sync_now(sync_id, "retry")
 
     @needs(Grade.MARKETER)
@@ -291,9 +317,16 @@ class Wishing(Browsing):
             if not self._store.runs.approve(run_id, self._now()):
                 raise Refused(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
             if always:
-                self._store.syncs.lift_guard(run.sync_id)
+                self._store.syncs.set_guard(run.sync_id, False)
             self._audit("approve", f"run {run_id}", run.held_reason or "", "always" if always else "once", run_id)
             self._tell("Approved by a person" + (", now and always." if always else "."), run.sync_id, run_id)
+
+    @needs(Grade.MARKETER)
+    def put_guard_back(self, sync_id: int) -> None:
+        """Hold this sync again when unusually many people would leave."""
+        with self._store.transaction():
+            self._store.syncs.set_guard(self._sync(sync_id).id, True)
+            self._audit("put guard back", f"sync {sync_id}")
 
     @needs(Grade.VIEWER)
     def events(self, run_id: int) -> tuple[Event, ...]:
@@ -303,7 +336,7 @@ class Wishing(Browsing):
     @needs(Grade.VIEWER)
     def refusals(self, run_id: int, limit: int = 1000) -> tuple[Refusal, ...]:
         """Who was not taken in a run, with the reason."""
-        return self._store.batches.refusals(run_id, limit)
+        return self._store.rejections.list(run_id, limit)
 
     @needs(Grade.MARKETER)
     def export_rows(self, run_id: int) -> Iterator[ExportRow]:
@@ -312,7 +345,7 @@ class Wishing(Browsing):
         self._audit("download", f"run {run_id}", run_id=run_id)
         refused = {one.user_id: one for one in self.refusals(run_id, 1_000_000)}
         told: set[str] = set()
-        for user_id, kind, state in self._store.batches.people(run_id, run.sync_id):
+        for user_id, kind, state in self._store.batches.people(run_id):
             told.add(user_id)
             one = refused.pop(user_id, None)
             yield ExportRow(
@@ -325,6 +358,11 @@ class Wishing(Browsing):
     def _unchanged(self, run: Run, told: set[str]) -> Iterator[ExportRow]:
         sync: Sync = self._sync(run.sync_id)
         if sync.last_run_id == run.id and run.state is RunState.SUCCEEDED:
+            leaving = {
+                user_id
+                for user_id, (kind, _) in self._store.rejections.active(run.sync_id).items()
+                if kind == Kind.EXIT
+            }
             for user_id in self._store.snapshot.people(run.sync_id):
-                if user_id not in told:
+                if user_id not in told and user_id not in leaving:
                     yield ExportRow(user_id, "no-op", "unchanged", "")

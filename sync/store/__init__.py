@@ -7,13 +7,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+from sync.store.attributes import Attributes
 from sync.store.batches import Batches
 from sync.store.connections import Connections
-from sync.store.contents import Contents
 from sync.store.database import connect, immediate
 from sync.store.history import History
 from sync.store.housekeeping import Housekeeping
 from sync.store.meters import Meters
+from sync.store.rejections import Rejections
 from sync.store.runs import Runs
 from sync.store.snapshot import Snapshot
 from sync.store.staged import Staged
@@ -41,6 +42,8 @@ class Store:
         self.staged = Staged(plain)
         self.snapshot = Snapshot(plain)
         self.batches = Batches(plain)
+        self.rejections = Rejections(plain)
+        self.attributes = Attributes(plain)
         self.meters = Meters(plain)
         self.history = History(plain)
         self.housekeeping = Housekeeping(plain)
@@ -49,10 +52,6 @@ class Store:
     def open(cls, folder: Path) -> Store:
         """Open the data folder's database, created and migrated when needed; Refused if impossible."""
         return cls(connect(folder))
-
-    def contents(self, sync_id: int, run_id: int) -> Contents:
-        """A reader of positions in this run's pages and this sync's chunks."""
-        return Contents(self._plain, sync_id, run_id)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, with the write lock held from the start."""

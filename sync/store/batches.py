@@ -1,8 +1,7 @@
-"""Changes on their way, one row a request: pending, in doubt, settled; who was told; who was refused.
+"""Planned changes on their way to WebEngage, and the log of what was sent.
 
-A change is a position: a place of a staged page, of a snapshot chunk, or of both. Neither moves
-while its run is under way. A batch in doubt counts everyone in it as in doubt, until it settles or
-its run ends and the doubt moves into the snapshot.
+A **batch** is one request: pending, in flight (written before it is sent), confirmed. A **block** holds the changes
+of forty batches, in the order of their id hashes: ids, kinds, content hashes and sealed values.
 """
 
 from __future__ import annotations
@@ -10,185 +9,173 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.members import Entry, pack, pack_entries, unpack_entries, unpack_ids
-from sync.model import Kind
-from sync.store.contents import Contents
+from sync.model import BATCH_SIZE, Kind
+from sync.packing import FORGOTTEN, pack, split_contents, unpack_ids
 from sync.store.database import Row, Table, immediate
-from sync.views import Refusal
+
+BATCHES_A_BLOCK = 40  # 1,000 people: sealed at once, and small enough to open for one of them
+BLOCK_SIZE = BATCHES_A_BLOCK * BATCH_SIZE
+KINDS = {"a": Kind.ENTER, "u": Kind.UPDATE, "r": Kind.EXIT}
+LETTERS = {kind: letter for letter, kind in KINDS.items()}
+OUTCOMES = {"p": "pending", "f": "in flight", "c": "confirmed", "r": "rejected"}
 
 
 @dataclass(frozen=True, slots=True)
-class PackedBatch:
-    """The changes of one request, as packed positions."""
+class Block:
+    """The changes of up to forty batches; ``kinds`` has one letter each: a(dd), u(pdate), r(emove)."""
 
     number: int
-    people: int
-    entries: bytes
-    state: str = "pending"
+    kinds: str
+    ids: list[str]
+    contents: tuple[bytes, ...]
+    sealed_values: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """One person a run could not tell about: rejected by WebEngage, or invalid and never sent."""
+class Batch:
+    """One request's state."""
 
-    user_id: str
-    kind: str
-    reason: str
-    mark: bytes | None = None
-    entry: Entry | None = None
+    number: int
+    state: str
+    member_count: int
 
 
-def _batch(row: Row) -> PackedBatch:
-    return PackedBatch(row["number"], row["people"], row["entries"], row["state"])
+def _block(row: Row) -> Block:
+    return Block(
+        row["block"], row["kinds"], unpack_ids(row["ids"]), split_contents(row["contents"]), row["sealed_values"]
+    )
 
 
 class Batches(Table):
-    """The batches and refusals of runs."""
+    """The batches of runs that deliver."""
 
-    def add(self, run_id: int, batches: Iterable[PackedBatch]) -> None:
-        """Write planned batches."""
+    def add(self, run_id: int, block: Block) -> None:
+        """Write a planned block and its batches."""
+        first = block.number * BATCHES_A_BLOCK
+        sizes = [min(BATCH_SIZE, len(block.ids) - at) for at in range(0, len(block.ids), BATCH_SIZE)]
         with immediate(self._plain):
+            self._plain.execute(
+                "insert into batch_block (run_id, block, kinds, ids, contents, sealed_values) values (?, ?, ?, ?, ?, ?)",
+                (run_id, block.number, block.kinds, pack(block.ids), b"".join(block.contents), block.sealed_values),
+            )
             self._plain.executemany(
-                "insert into batch (run_id, number, people, entries) values (?, ?, ?, ?)",
-                ((run_id, b.number, b.people, b.entries) for b in batches),
+                "insert into batch (run_id, number, member_count) values (?, ?, ?)",
+                ((run_id, number, size) for number, size in enumerate(sizes, first)),
             )
 
-    def clear(self, run_id: int) -> None:
-        """Forget a run's batches."""
-        self._do("delete from batch where run_id = ?", (run_id,))
+    def clear(self, run_id: int, *, keep_approved: bool = False) -> None:
+        """Forget the plan of a run; ``keep_approved`` leaves the plan that a person approved."""
+        with immediate(self._plain):
+            self._plain.execute("delete from batch where run_id = ?", (run_id,))
+            self._plain.execute(
+                "delete from batch_block where run_id = ? and block >= ?", (run_id, 0 if keep_approved else -(10**9))
+            )
 
-    def unsettled(self, run_id: int, besides: Iterable[int], most: int) -> tuple[PackedBatch, ...]:
-        """The next batches to send, the doubtful ones of an earlier attempt included."""
+    def set_aside(self, run_id: int) -> None:
+        """Keep an approved plan beside the new one that is to be compared with it, under negative numbers."""
+        with immediate(self._plain):
+            self._plain.execute("delete from batch where run_id = ?", (run_id,))
+            self._plain.execute("delete from batch_block where run_id = ? and block < 0", (run_id,))
+            self._plain.execute("update batch_block set block = -1 - block where run_id = ?", (run_id,))
+
+    def drop_aside(self, run_id: int) -> None:
+        """Forget the plan that was set aside."""
+        self._do("delete from batch_block where run_id = ? and block < 0", (run_id,))
+
+    def blocks(self, run_id: int, *, aside: bool = False) -> Iterator[Block]:
+        """Return the blocks of a run in order; ``aside``: of the plan that was set aside."""
+        numbers = self._all(
+            "select block from batch_block where run_id = ? and (block < 0) = ? order by abs(block + 0.5)",
+            (run_id, aside),
+        )
+        return (self.block(run_id, row[0]) for row in numbers)
+
+    def block(self, run_id: int, number: int) -> Block:
+        """Return one block."""
+        row = self._one("select * from batch_block where run_id = ? and block = ?", (run_id, number))
+        assert row is not None  # a batch is written together with its block
+        return _block(row)
+
+    def states(self, run_id: int, block: int) -> str:
+        """Return the state of each batch of a block, one letter each, in order."""
+        first = block * BATCHES_A_BLOCK
+        rows = self._all(
+            "select state from batch where run_id = ? and number >= ? and number < ? order by number",
+            (run_id, first, first + BATCHES_A_BLOCK),
+        )
+        return "".join({"pending": "p", "in flight": "f", "confirmed": "c"}[row[0]] for row in rows)
+
+    def unconfirmed(self, run_id: int, besides: Iterable[int], limit: int) -> tuple[Batch, ...]:
+        """Return the next batches to send, with those whose answer an earlier attempt did not hear."""
         away = set(besides)
         rows = self._all(
-            "select * from batch where run_id = ? and state <> 'settled' order by number limit ?",
-            (run_id, most + len(away)),
+            "select number, state, member_count from batch where run_id = ? and state <> 'confirmed' order by number limit ?",
+            (run_id, limit + len(away)),
         )
-        return tuple(_batch(row) for row in rows if row["number"] not in away)[:most]
+        return tuple(Batch(*row) for row in rows if row[0] not in away)[:limit]
+
+    def planned_count(self, run_id: int) -> int:
+        """Return how many changes a run planned."""
+        return int(self._value("select coalesce(sum(member_count), 0) from batch where run_id = ?", (run_id,)))
 
     def left(self, run_id: int) -> int:
-        """How many batches are not settled."""
-        return int(self._value("select count(*) from batch where run_id = ? and state <> 'settled'", (run_id,)))
+        """Return how many batches are not confirmed."""
+        return int(self._value("select count(*) from batch where run_id = ? and state <> 'confirmed'", (run_id,)))
 
-    def doubt(self, run_id: int, numbers: Iterable[int]) -> None:
-        """Mark batches before their requests leave."""
+    def any_sent(self, run_id: int) -> bool:
+        """Return whether any request of a run may have left."""
+        return bool(
+            self._value("select exists (select 1 from batch where run_id = ? and state <> 'pending')", (run_id,))
+        )
+
+    def mark_in_flight(self, run_id: int, numbers: Iterable[int]) -> None:
+        """Write that requests are about to leave."""
         with immediate(self._plain):
             self._plain.executemany(
-                "update batch set state = 'doubt' where run_id = ? and number = ? and state = 'pending'",
+                "update batch set state = 'in flight' where run_id = ? and number = ? and state = 'pending'",
                 ((run_id, number) for number in numbers),
             )
 
-    def settle(self, run_id: int, number: int) -> None:
-        """Mark a batch WebEngage answered."""
-        self._do("update batch set state = 'settled' where run_id = ? and number = ?", (run_id, number))
+    def confirm(self, run_id: int, number: int) -> None:
+        """Write that WebEngage answered for everybody of a batch."""
+        self._do("update batch set state = 'confirmed' where run_id = ? and number = ?", (run_id, number))
 
-    def all(self, run_id: int) -> Iterator[PackedBatch]:
-        """Every batch of a run, in order."""
-        return (
-            _batch(row)
-            for row in self._plain.execute("select * from batch where run_id = ? order by number", (run_id,))
+    def log(self, run_id: int, block: int, outcomes: str) -> None:
+        """Keep a block for the history: who was sent what, and how it went."""
+        self._do(
+            "insert or replace into delivery_log (run_id, block, kinds, outcomes, ids) "
+            "select run_id, block, kinds, ?, ids from batch_block where run_id = ? and block = ?",
+            (outcomes, run_id, block),
         )
 
-    def tell(self, run_id: int, kind: str, outcome: str, ids: bytes) -> None:
-        """Keep for the history who a run told what, as a packed list of ids."""
-        self._do("insert into told (run_id, kind, outcome, ids) values (?, ?, ?, ?)", (run_id, kind, outcome, ids))
-
-    def refuse(self, run_id: int, sync_id: int, refused: Iterable[Refused], now: float) -> None:
-        """Note who was refused; a rejected one is not tried again with the same content."""
-        with immediate(self._plain):
-            for one in refused:
-                live = int(one.kind != "invalid")
-                if live:
-                    self._plain.execute(
-                        "update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1",
-                        (sync_id, one.user_id),
-                    )
-                self._plain.execute(
-                    "insert or replace into refusal (run_id, sync_id, user_id, kind, reason, mark, entry, at, live) "
-                    "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        run_id,
-                        sync_id,
-                        one.user_id,
-                        one.kind,
-                        one.reason,
-                        one.mark,
-                        None if one.entry is None else pack_entries([one.entry]),
-                        now,
-                        live,
-                    ),
+    def people(self, run_id: int) -> Iterator[tuple[str, Kind, str]]:
+        """Return everybody a run has or had something to send about: id, kind, outcome."""
+        logged = self._all(
+            "select block, kinds, outcomes, ids from delivery_log where run_id = ? order by block", (run_id,)
+        )
+        for row in logged:
+            yield from (
+                (user_id, KINDS[kind], OUTCOMES[outcome])
+                for user_id, kind, outcome in zip(unpack_ids(row["ids"]), row["kinds"], row["outcomes"], strict=True)
+            )
+        if not logged:
+            for block in self.blocks(run_id):
+                states = self.states(run_id, block.number)
+                yield from (
+                    (user_id, KINDS[kind], OUTCOMES[states[at // BATCH_SIZE]])
+                    for at, (user_id, kind) in enumerate(zip(block.ids, block.kinds, strict=True))
                 )
 
-    def accepted(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
-        """Forget earlier rejections of people WebEngage took now; within one run the last answer is the outcome."""
-        if not self._value(
-            "select exists (select 1 from refusal where run_id = ?1 and entry is not null "
-            "union all select 1 from refusal where sync_id = ?2 and live = 1)",
-            (run_id, sync_id),
-        ):
-            return
-        for user_id in user_ids:
-            self._plain.execute("delete from refusal where run_id = ? and user_id = ?", (run_id, user_id))
-            self._plain.execute(
-                "update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1", (sync_id, user_id)
-            )
+    def forget(self, user_id: str) -> int:
+        """Blank a person in planned blocks and in the log; return in how many they were.
 
-    def any_live(self, sync_id: int) -> bool:
-        """Whether anyone of this sync stands rejected."""
-        return bool(self._value("select exists (select 1 from refusal where sync_id = ? and live = 1)", (sync_id,)))
-
-    def forgive(self, sync_id: int) -> int:
-        """Let everyone rejected be tried again by the next run; tell how many."""
-        return self._do("update refusal set live = 0 where sync_id = ? and live = 1", (sync_id,))
-
-    def rejected(self, run_id: int) -> frozenset[Entry]:
-        """Whom WebEngage rejected in this run, as positions."""
-        rows = self._all("select entry from refusal where run_id = ? and entry is not null", (run_id,))
-        return frozenset(unpack_entries(row[0])[0] for row in rows)
-
-    def refusals(self, run_id: int, limit: int) -> tuple[Refusal, ...]:
-        """Who was not taken in a run, with the reason."""
-        rows = self._all(
-            "select user_id, kind, reason from refusal where run_id = ? order by reason, user_id limit ?",
-            (run_id, limit),
-        )
-        return tuple(
-            Refusal(r["user_id"], r["kind"], "invalid" if r["kind"] == "invalid" else "rejected", r["reason"])
-            for r in rows
-        )
-
-    def live_count(self) -> int:
-        """How many people stand rejected in all syncs."""
-        return int(self._value("select count(*) from refusal where live = 1"))
-
-    def people(self, run_id: int, sync_id: int) -> Iterator[tuple[str, Kind, str]]:
-        """Everyone a run had or has something to tell about: id, kind, and whether it was told."""
-        for row in self._plain.execute("select kind, outcome, ids from told where run_id = ? order by id", (run_id,)):
-            yield from ((user_id, Kind(row["kind"]), row["outcome"]) for user_id in unpack_ids(row["ids"]))
-        contents = Contents(self._plain, sync_id, run_id)
-        for batch in self.all(run_id):
-            yield from ((contents.user_id(one), one.kind, batch.state) for one in unpack_entries(batch.entries))
-
-
-class History:
-    """Gathers who was told what into packed lists of some thousand, for one run that ends."""
-
-    def __init__(self, batches: Batches, run_id: int, size: int) -> None:
-        """Write lists of this size."""
-        self._batches, self._run_id, self._size = batches, run_id, size
-        self._waiting: dict[tuple[str, str], list[str]] = {}
-
-    def add(self, kind: Kind, outcome: str, user_id: str) -> None:
-        """Note one person."""
-        ids = self._waiting.setdefault((kind.value, outcome), [])
-        ids.append(user_id)
-        if len(ids) >= self._size:
-            self._write(kind.value, outcome)
-
-    def flush(self) -> None:
-        """Write what is waiting."""
-        for kind, outcome in list(self._waiting):
-            self._write(kind, outcome)
-
-    def _write(self, kind: str, outcome: str) -> None:
-        self._batches.tell(self._run_id, kind, outcome, pack(self._waiting.pop((kind, outcome))))
+        Their place stays, so that counts add up and batches keep their numbers; a blank is not sent.
+        """
+        found = 0
+        for table in ("batch_block", "delivery_log"):
+            for row in self._all(f"select rowid, ids from {table}"):
+                ids = unpack_ids(row["ids"])
+                if user_id in ids:
+                    blanked = pack([FORGOTTEN if one == user_id else one for one in ids])
+                    found += self._do(f"update {table} set ids = ? where rowid = ?", (blanked, row["rowid"]))
+        return found

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from sync import members
 from sync.errors import Refused
+from sync.packing import hash_id
+from sync.store.batches import Batches
 from sync.store.database import Table, bring_forward, immediate, needs_setup
+from sync.store.snapshot import Snapshot
+from sync.store.staged import Staged
 
 DAY = 86400.0  # seconds
 KEEP_REFUSALS, KEEP_DETAIL = 30.0, 14.0  # days; who was refused, and what each run told whom
@@ -45,8 +47,8 @@ class Housekeeping(Table):
         not in it; so does whoever a run of the copy was telling, and the next runner ends such a run.
         """
         with closing(_copy_of_ours(file)) as copy:
-            copy.execute("update snapshot set marks = zeroblob(length(marks))")
-            copy.execute("update batch set state = 'doubt' where state = 'settled'")
+            Snapshot(copy).unconfirm()
+            copy.execute("update batch set state = 'in flight' where state = 'confirmed'")
             copy.execute(
                 "update run set cancel_wanted = 1, lease_owner = null, lease_until = null where finished_at is null"
             )
@@ -66,7 +68,8 @@ class Housekeeping(Table):
             self._all("select at, who, what, subject, before, after, run_id from audit order by id"),
         )
         copy.executemany(
-            "update project set pages_count = 1 where id = ?", self._all("select id from project where pages_count")
+            "update project set pages_counted_at = ? where id = ?",
+            self._all("select pages_counted_at, id from project"),
         )
         copy.executemany(
             "update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
@@ -101,8 +104,10 @@ class Housekeeping(Table):
         detail = now - self.days("keep_detail_days") * DAY
         self.scrub()
         with immediate(self._plain):
-            gone = self._do("delete from refusal where at < ?", (refusals,))
-            gone += self._do("delete from told where run_id in (select id from run where finished_at < ?)", (detail,))
+            gone = self._do("delete from rejection where at < ?", (refusals,))
+            gone += self._do(
+                "delete from delivery_log where run_id in (select id from run where finished_at < ?)", (detail,)
+            )
             gone += self._do(
                 "delete from event where at < ? and (run_id is null or run_id in "
                 "(select id from run where finished_at < ?))",
@@ -112,20 +117,18 @@ class Housekeeping(Table):
             self.settle_file()
         return gone
 
-    def forget(self, user_id: str) -> int:
-        """Remove a person from every table of runs that are over; tell in how many places they were.
+    def forget(self, user_id: str, salt: int) -> int:
+        """Remove a person from every table, also of runs under way; return in how many places they were.
 
         Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
         """
         kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
+        snapshot, who = Snapshot(self._plain), hash_id(user_id, salt)
         with immediate(self._plain):
-            found = self._do(
-                "delete from refusal where user_id in (?, ?) and run_id not in "
-                "(select id from run where finished_at is null)",
-                (user_id, kept),
-            )
-            found += sum(1 for _ in self._leave_snapshots(user_id))
-            found += sum(1 for _ in self._leave_history(user_id))
+            found = self._do("delete from rejection where user_id in (?, ?)", (user_id, kept))
+            for row in self._all("select id from sync"):
+                found += snapshot.remove(row[0], who)
+            found += Staged(self._plain).forget(user_id, who) + Batches(self._plain).forget(user_id)
             found += self._do(
                 "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
             )
@@ -140,35 +143,6 @@ class Housekeeping(Table):
         # Only a script steps through the whole of it; execute() would free a single page.
         self._plain.executescript("pragma incremental_vacuum")
         self._plain.execute("pragma wal_checkpoint(truncate)").fetchall()
-
-    def _leave_snapshots(self, user_id: str) -> Iterator[int]:
-        """Write every chunk that holds the person anew without them; the sync's next run sees them as new.
-
-        Not while a run of the sync is under way: its changes are positions in these chunks.
-        """
-        for row in self._all(
-            "select sync_id, chunk, marks, ids from snapshot where sync_id not in "
-            "(select sync_id from run where finished_at is null)"
-        ):
-            ids = members.unpack_ids(row["ids"])
-            if user_id in ids:
-                at = ids.index(user_id)
-                marks = row["marks"][: at * members.MARK_SIZE] + row["marks"][(at + 1) * members.MARK_SIZE :]
-                self._do(
-                    "update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
-                    (marks, members.pack(ids[:at] + ids[at + 1 :]), row["sync_id"], row["chunk"]),
-                )
-                self._do("update sync set size = size - 1 where id = ?", (row["sync_id"],))
-                yield row["sync_id"]
-
-    def _leave_history(self, user_id: str) -> Iterator[int]:
-        """Blank the person in what ended runs told; their place stays, so that the counts still add up."""
-        for row in self._all("select id, ids from told"):
-            ids = members.unpack_ids(row["ids"])
-            if user_id in ids:
-                blanked = ["(forgotten)" if one == user_id else one for one in ids]
-                self._do("update told set ids = ? where id = ?", (members.pack(blanked), row["id"]))
-                yield row["id"]
 
     def secrets(self) -> tuple[tuple[str, str, str], ...]:
         """Every stored secret, sealed: table, key, ciphertext."""
@@ -195,7 +169,7 @@ def _copy_of_ours(file: Path) -> sqlite3.Connection:
             given.backup(copy)
         healthy = copy.execute("pragma quick_check(1)").fetchone()[0] == "ok"
         ours = (
-            copy.execute("select count(*) from sqlite_master where name in ('sync', 'run', 'snapshot')").fetchone()[0]
+            copy.execute("select count(*) from sqlite_master where name in ('sync', 'run', 'setting')").fetchone()[0]
             == 3
         )
     except sqlite3.DatabaseError as problem:

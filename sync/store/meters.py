@@ -15,6 +15,8 @@ HOUR = 3600.0  # seconds; Mixpanel counts over a rolling hour (Mixpanel docs, ra
 HOUR_MARGIN = 5.0  # seconds; their clock and ours need not agree
 QUERIES_AN_HOUR = 60  # Mixpanel docs: 60 queries per hour and project
 QUERIES_AT_ONCE = 5  # Mixpanel docs: at most 5 concurrent queries
+RESERVED_FOR_PEOPLE = 10  # queries an hour no run takes, so that the pages can always ask
+LEARNED_SECONDS = 86400.0  # what a refusal taught of a limit is believed for a day
 FLIGHT = 150.0  # seconds a query keeps its place unless its process says it still flies; longer than a page waits
 LAST_FLIGHT = 10.0  # seconds a query keeps its place after its process was seen to be gone
 BATCHES_A_MINUTE_MAX = 500  # WebEngage docs, bulk-users: 500 requests a minute
@@ -64,23 +66,31 @@ class Meters(Table):
             (license_code, at),
         )
 
-    def take_query(self, project_id: int, now: float, *, later_page: bool, at_once: int = QUERIES_AT_ONCE) -> Ticket:
-        """Take leave for one query, or learn how long to wait.
+    def take_query(
+        self,
+        project_id: int,
+        now: float,
+        *,
+        later_page: bool,
+        at_once: int = QUERIES_AT_ONCE,
+        sync_id: int | None = None,
+    ) -> Ticket:
+        """Acquire one query, or learn how long to wait; ``sync_id`` names the sync it is for, None a person.
 
         A page after the first may count as a query or not (nobody could confirm it): it is entered
         in the ledger, but only held back once Mixpanel's own refusal showed that it counts.
         """
         with immediate(self._plain):
-            waits = self._quiet(project_id, now) or self._full_hour(project_id, now, later_page)
+            waits = self._quiet(project_id, now) or self._full_hour(project_id, now, later_page, sync_id)
             if waits:
                 return Ticket(None, waits, "hourly")
             if self._flying(project_id, now) >= at_once:
                 return Ticket(None, BUSY_PAUSE, "concurrent")
             # Never earlier than the last one: while a clock is set back, queries would look an hour old when it is right again.
             found = self._plain.execute(
-                "insert into query (project_id, at, later_page, flying_until, owner) values (?1, max(?2, coalesce("
-                "(select max(at) from query where project_id = ?1 and at <= ?2 + ?3), ?2)), ?4, ?5, ?6)",
-                (project_id, now, PACE_FARTHEST, int(later_page), now + FLIGHT, identity()),
+                "insert into query (project_id, at, later_page, flying_until, owner, sync_id) values (?1, max(?2, "
+                "coalesce((select max(at) from query where project_id = ?1 and at <= ?2 + ?3), ?2)), ?4, ?5, ?6, ?7)",
+                (project_id, now, PACE_FARTHEST, int(later_page), now + FLIGHT, identity(), sync_id),
             )
             return Ticket(found.lastrowid)
 
@@ -105,8 +115,8 @@ class Meters(Table):
                 (now + LAST_FLIGHT, owner, now + LAST_FLIGHT),
             )
 
-    def hush(self, project_id: int, until: float, *, pages_count: bool) -> None:
-        """Ask nothing of a project until then; remember when its refusal showed that pages count."""
+    def hush(self, project_id: int, until: float, *, pages_count: bool, now: float = 0.0) -> None:
+        """Ask nothing of a project until then; remember for a day when its refusal showed that pages count."""
         with immediate(self._plain):
             self._plain.execute(
                 "insert into quiet (project_id, until) values (?, ?) on conflict (project_id) "
@@ -114,37 +124,67 @@ class Meters(Table):
                 (project_id, until),
             )
             if pages_count:
-                self._plain.execute("update project set pages_count = 1 where id = ?", (project_id,))
+                self._plain.execute("update project set pages_counted_at = ? where id = ?", (now, project_id))
 
-    def free_again(self, project_id: int, now: float) -> float:
-        """Tell when the oldest query of the last hour leaves the window."""
+    def free_again(self, project_id: int, now: float, sync_id: int | None = None) -> float:
+        """Return when the oldest query of the last hour, of everybody or of one sync, leaves the window."""
         oldest = self._value(
-            "select min(at) from query where project_id = ? and at > ?", (project_id, now - HOUR - HOUR_MARGIN)
+            "select min(at) from query where project_id = ?1 and at > ?2 and (?3 is null or sync_id = ?3)",
+            (project_id, now - HOUR - HOUR_MARGIN, sync_id),
         )
         return max(now, float(oldest or now) + HOUR) + HOUR_MARGIN
 
     def left(self, project_id: int, now: float) -> int:
         """Tell how many of the hour's queries are left, as far as we asked ourselves."""
-        return max(0, QUERIES_AN_HOUR - self._asked(project_id, now, self._pages_count(project_id)))
+        return max(0, QUERIES_AN_HOUR - self._asked(project_id, now, self.pages_count(project_id, now)))
 
-    def _pages_count(self, project_id: int) -> bool:
-        return bool(self._value("select pages_count from project where id = ?", (project_id,)))
+    def pages_count(self, project_id: int, now: float) -> bool:
+        """Return whether Mixpanel showed within the last day that later pages count as queries."""
+        at = self._value("select pages_counted_at from project where id = ?", (project_id,))
+        return at is not None and 0 <= now - at < LEARNED_SECONDS
 
     def _quiet(self, project_id: int, now: float) -> float:
         until = self._value("select until from quiet where project_id = ?", (project_id,))
         return until - now if until is not None and now < until <= now + PACE_FARTHEST else 0.0
 
-    def _full_hour(self, project_id: int, now: float, later_page: bool) -> float:
-        strict = self._pages_count(project_id)
-        if (later_page and not strict) or self._asked(project_id, now, strict) < QUERIES_AN_HOUR:
+    def _full_hour(self, project_id: int, now: float, later_page: bool, sync_id: int | None) -> float:
+        """Return how long to wait for the hour: ten queries are reserved for people, the rest is shared by the syncs."""
+        strict = self.pages_count(project_id, now)
+        if later_page and not strict:
             return 0.0
-        return max(1.0, self.free_again(project_id, now) - now)
+        asked = self._asked(project_id, now, strict)
+        if sync_id is None:
+            full = asked >= QUERIES_AN_HOUR
+        else:
+            shared = QUERIES_AN_HOUR - min(RESERVED_FOR_PEOPLE, QUERIES_AN_HOUR // 2)
+            mine = self._asked(project_id, now, strict, sync_id)
+            full = self._asked(project_id, now, strict, 0) >= shared or mine >= max(
+                1, shared // max(1, self._readers(project_id, now))
+            )
+            full = full or asked >= QUERIES_AN_HOUR
+        return (
+            max(1.0, self.free_again(project_id, now, sync_id if asked < QUERIES_AN_HOUR else None) - now)
+            if full
+            else 0.0
+        )
 
-    def _asked(self, project_id: int, now: float, with_pages: bool) -> int:
+    def _readers(self, project_id: int, now: float) -> int:
+        """Return how many syncs of a project have something to read now."""
         return int(
             self._value(
-                "select count(*) from query where project_id = ? and at > ? and later_page <= ?",
-                (project_id, now - HOUR - HOUR_MARGIN, int(with_pages)),
+                "select count(*) from run join sync on sync.id = run.sync_id where finished_at is null "
+                "and not planned and not_before <= ?1 + ?2 and project_id = ?3",
+                (now, HOUR, project_id),
+            )
+        )
+
+    def _asked(self, project_id: int, now: float, with_pages: bool, sync_id: int | None = None) -> int:
+        """Return how many queries of the last hour there are: of everybody, of one sync, or of all syncs (0)."""
+        return int(
+            self._value(
+                "select count(*) from query where project_id = ?1 and at > ?2 and later_page <= ?3 "
+                "and (?4 is null or sync_id = ?4 or (?4 = 0 and sync_id is not null))",
+                (project_id, now - HOUR - HOUR_MARGIN, int(with_pages), sync_id),
             )
         )
 

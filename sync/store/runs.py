@@ -5,7 +5,8 @@ Every write of a runner names its lease owner (a token made for one claim); no r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 
 from sync.errors import LeaseLost
 from sync.model import Run, RunState
@@ -16,6 +17,10 @@ LEASE = 120.0  # seconds; longer than a request's timeout plus the retry budget 
 _COLUMNS = ", ".join(Run.__slots__)
 _FLAGS = ("dry", "approved", "cancel_wanted")
 _FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
+_CLAIMABLE = f"""select id from run where finished_at is null and (state <> 'held' or cancel_wanted)
+                and (not_before <= :now or cancel_wanted or not_before > :now + :farthest) and {_FREE}
+                and (:only is null or id = :only) and (:full = '[]' or cancel_wanted or sync_id not in
+                (select id from sync where license_code in (select value from json_each(:full))))"""
 
 
 def _wanted(sync_id: int | None, state: str | None, project_id: int | None) -> tuple[str, tuple[object, ...]]:
@@ -40,43 +45,53 @@ def run_of(row: Row) -> Run:
 class Runs(Table):
     """The life of runs."""
 
-    def enqueue(self, sync_id: int, purpose: str, now: float, *, dry: bool = False) -> int | None:
+    def enqueue(
+        self, sync_id: int, purpose: str, now: float, *, dry: bool = False, request: str | None = None
+    ) -> int | None:
         """Queue a run, unless one of this sync is under way (then None); the database decides.
 
-        After a dry run nobody approved, a refresh is one too: what a person did not agree to is not sent by the clock.
+        A run that failed before its plan leaves its request, purpose and dryness to the next one.
         """
         with immediate(self._plain):
             row = self._one(
-                "insert into run (sync_id, purpose, dry, queued_at, not_before) select ?1, ?2, ?3 or "
-                "?2 not in ('export', 'clear') and exists (select 1 from sync join run on run.id = last_run "
-                "where sync.id = ?1 and dry and not approved), ?4, ?4 where true "
+                "insert into run (sync_id, purpose, dry, request, queued_at, not_before) select ?1, "
+                "iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry, 0), "
+                "ifnull(?4, f.request), ?5, ?5 from (select 1) left join (select purpose, dry, request from sync "
+                "join run on run.id = last_run where sync.id = ?1 and run.state = 'failed' and not planned "
+                "and run.purpose <> 'clear' and ?2 not in ('export', 'clear')) f where true "
                 "on conflict do nothing returning id",
-                (sync_id, purpose, int(dry), now),
+                (sync_id, purpose, int(dry), request, now),
             )
             if row is None:
                 return None
             self._plain.execute("update sync set last_run = ? where id = ?", (row["id"], sync_id))
         return int(row["id"])
 
-    def claim(self, owner: str, now: float, only: int | None = None) -> Run | None:
+    def claim(self, owner: str, now: float, only: int | None = None, full_accounts: Collection[str] = ()) -> Run | None:
         """Take the run that has waited longest, with a fresh lease; None when nothing can be done.
 
         A lease that ended, or one so far away that only a clock set back explains it, is free. A
-        held run is taken only to cancel it.
+        held run is taken only to cancel it; a run of an account in ``full_accounts`` is left to others.
         """
         sql = f"""
             update run set lease_owner = :owner, lease_until = :now + :lease, attempts = attempts + 1,
               started_at = coalesce(started_at, :now), waiting = null,
               state = case when state = 'held' then 'held' when planned then 'delivering' else 'pulling' end
-            where id = (select id from run where finished_at is null and (state <> 'held' or cancel_wanted)
-                and (not_before <= :now or cancel_wanted or not_before > :now + :farthest) and {_FREE}
-                and (:only is null or id = :only)
-              order by not_before, id limit 1)
+            where id = ({_CLAIMABLE} order by not_before, id limit 1)
             returning {_COLUMNS}"""
-        values = {"owner": owner, "now": now, "lease": LEASE, "far": 2 * LEASE, "farthest": 86400.0, "only": only}
         with immediate(self._plain):
-            row = self._plain.execute(sql, values).fetchone()
+            row = self._plain.execute(
+                sql, self._claim_values(now, only, full_accounts) | {"owner": owner, "lease": LEASE}
+            ).fetchone()
         return run_of(row) if row else None
+
+    def claimable(self, now: float, only: int | None = None, full_accounts: Collection[str] = ()) -> bool:
+        """Return whether a claim would find something: this takes no write lock, as it is asked all the time."""
+        return bool(self._value(f"select exists ({_CLAIMABLE})", self._claim_values(now, only, full_accounts)))
+
+    def _claim_values(self, now: float, only: int | None, full_accounts: Collection[str]) -> dict[str, object]:
+        full = json.dumps(list(full_accounts))
+        return {"now": now, "far": 2 * LEASE, "farthest": 86400.0, "only": only, "full": full}
 
     def bury(self) -> int:
         """Free the runs whose runner is surely gone, without waiting for their leases; tell how many."""
@@ -85,15 +100,6 @@ class Runs(Table):
         return sum(
             self._do("update run set lease_owner = null, lease_until = null where lease_owner = ?", (owner,))
             for owner in gone
-        )
-
-    def claimable(self, now: float) -> bool:
-        """Whether a claim may find something: a look that takes no write lock, as it is asked all the time."""
-        return bool(
-            self._value(
-                f"select exists (select 1 from run where finished_at is null and {_FREE})",
-                {"now": now, "far": 2 * LEASE},
-            )
         )
 
     def hold(self, run_id: int, owner: str, now: float) -> bool:
@@ -120,14 +126,34 @@ class Runs(Table):
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
 
     def count(self, run_id: int, owner: str, **more: int) -> None:
-        """Add to a run's counters, and forgive earlier attempts since it moves on; LeaseLost when it is not ours."""
+        """Add to a run's counters; LeaseLost when it is not ours."""
         sets = ", ".join(f"{name} = {name} + :{name}" for name in more)
         found = self._do(
-            f"update run set {sets}, attempts = 1 where id = :run_id and lease_owner = :owner and finished_at is null",
+            f"update run set {sets} where id = :run_id and lease_owner = :owner and finished_at is null",
             {**more, "run_id": run_id, "owner": owner},
         )
         if not found:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
+
+    def note_progress(self, run_id: int, owner: str, furthest: int | None = None) -> None:
+        """Forget earlier failures: a batch was confirmed, or more pages are here than ever before in this reading."""
+        self._do(
+            "update run set attempts = 1, failures = 0, stalled_since = null, furthest = max(furthest, ifnull(?1, 0)) "
+            "where id = ?2 and lease_owner = ?3 and (?1 is null or ?1 > furthest)",
+            (furthest, run_id, owner),
+        )
+
+    def note_failure(self, run_id: int, owner: str, now: float, failed: bool) -> tuple[int, float]:
+        """Note that a run does not get on; return the failures since its last progress, and since when it stalls."""
+        with immediate(self._plain):
+            row = self._one(
+                "update run set failures = failures + ?1, stalled_since = min(coalesce(stalled_since, ?2), ?2) "
+                "where id = ?3 and lease_owner = ?4 and finished_at is null returning failures, stalled_since",
+                (int(failed), now, run_id, owner),
+            )
+        if row is None:
+            raise LeaseLost(f"Run {run_id} is held by another runner now.")
+        return int(row[0]), float(row[1])
 
     def let_go(self, run_id: int, owner: str) -> None:
         """Drop the lease and leave the run to go on where it is; nothing if it is not ours."""
@@ -136,7 +162,7 @@ class Runs(Table):
         )
 
     def snooze(self, run_id: int, owner: str, until: float, waiting: str) -> None:
-        """Put a run off without counting an attempt."""
+        """Put a run off until a time, with the reason."""
         self.write(
             run_id,
             owner,
@@ -169,6 +195,10 @@ class Runs(Table):
                 "lease_until": None,
             },
         )
+
+    def set_request(self, run_id: int, request: str) -> None:
+        """Change what a run that has not gone ahead is to make of its sync."""
+        self._do("update run set request = ? where id = ? and finished_at is null", (request, run_id))
 
     def approve(self, run_id: int, now: float) -> bool:
         """Let a held run go on; False when it is not held."""

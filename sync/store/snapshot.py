@@ -1,176 +1,111 @@
-"""What WebEngage may have been told, in packed chunks; and the join that finds who changed.
+"""What WebEngage was last sent, per sync: a hash table on disk.
 
-A chunk holds up to 4,096 people, marks ascending and ids in the same order. Someone in doubt has
-the all-zero mark, which equals no real one.
+A row is a bucket: everybody whose id hash begins with a byte from ``first_byte`` up to the next row's; records
+ascending, ids in the same order. Few buckets for a small cohort, up to 256. Finding a person opens one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
-from sync.members import Entry, unpack_ids
-from sync.model import Kind
+from sync.packing import ID_SIZE, RECORD_SIZE, UNCONFIRMED, pack, split_records, unpack_ids
 from sync.store.database import Table, immediate
 
-AT_ONCE = 50_000  # people who differ, looked for among the others at a time: some 6 MB
+BUCKET_SIZE = 4096  # people; small enough to rewrite for one of them, large enough to compress
+FIRST_BYTES = 256  # buckets are cut by the first byte of the id hash
+
+Person = tuple[bytes, str]  # record, user id
 
 
 class Snapshot(Table):
-    """The snapshot of each sync."""
+    """The snapshots of all syncs."""
 
-    def marks(self, sync_id: int) -> Iterator[tuple[int, bytes]]:
-        """Chunk by chunk, the marks."""
-        return (
-            (row[0], row[1])
-            for row in self._plain.execute(
-                "select chunk, marks from snapshot where sync_id = ? order by chunk", (sync_id,)
-            )
+    def ranges(self, sync_id: int) -> list[tuple[int, int]]:
+        """Return which first bytes each bucket covers, together all 256; one range when nobody is there."""
+        rows = self._all("select first_byte from snapshot_bucket where sync_id = ? order by 1", (sync_id,))
+        starts = [0, *(row[0] for row in rows[1:]), FIRST_BYTES]
+        return list(pairwise(starts))
+
+    def records(self, sync_id: int, low: int, high: int) -> bytes:
+        """Return the records of the bucket that covers this range."""
+        found = self._value(
+            "select records from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
+            (sync_id, low, high),
         )
+        return found or b""
 
-    def chunks(self, sync_id: int) -> tuple[int, ...]:
-        """The numbers of a sync's chunks."""
-        return tuple(
-            row[0] for row in self._all("select chunk from snapshot where sync_id = ? order by chunk", (sync_id,))
+    def bucket(self, sync_id: int, low: int, high: int) -> list[Person]:
+        """Return the people of the bucket that covers this range."""
+        row = self._one(
+            "select records, ids from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
+            (sync_id, low, high),
         )
+        return list(zip(split_records(row[0]), unpack_ids(row[1]), strict=True)) if row else []
 
-    def small(self, sync_id: int, people: int) -> tuple[int, ...]:
-        """The numbers of chunks with fewer people than this."""
-        rows = self._all(
-            "select chunk from snapshot where sync_id = ? and length(marks) < ? * 16 order by chunk", (sync_id, people)
-        )
-        return tuple(row[0] for row in rows)
-
-    def last(self, sync_id: int) -> int:
-        """The highest chunk number, or -1."""
-        found = self._value("select max(chunk) from snapshot where sync_id = ?", (sync_id,))
-        return -1 if found is None else int(found)
-
-    def chunk(self, sync_id: int, number: int) -> tuple[bytes, bytes]:
-        """One chunk's marks and packed ids."""
-        row = self._one("select marks, ids from snapshot where sync_id = ? and chunk = ?", (sync_id, number))
-        assert row is not None  # only numbers that chunks() named are asked for
-        return row[0], row[1]
-
-    def put(self, sync_id: int, number: int, marks: bytes, ids: bytes) -> None:
-        """Write a chunk."""
-        self._do(
-            "insert or replace into snapshot (sync_id, chunk, marks, ids) values (?, ?, ?, ?)",
-            (sync_id, number, marks, ids),
-        )
-
-    def adopt(self, sync_id: int, number: int, run_id: int, page: int) -> None:
-        """Make a staged page a chunk as it is."""
-        self._do(
-            "insert into snapshot (sync_id, chunk, marks, ids) "
-            "select ?, ?, marks, ids from pulled where run_id = ? and page = ?",
-            (sync_id, number, run_id, page),
-        )
-
-    def all_told(self, run_id: int) -> bool:
-        """Whether WebEngage now holds exactly a run's pages: something was told, all of it was taken, nobody stands
-        rejected, and nobody is listed twice.
-        """
-        return bool(
-            self._value(
-                "select planned and entered + updated + exited > 0 "
-                "and entered + updated + unchanged = "
-                "(select coalesce(sum(length(marks) / 16), 0) from pulled where run_id = run.id) "
-                "and not exists (select 1 from batch where run_id = run.id and state <> 'settled') "
-                "and not exists (select 1 from refusal where sync_id = run.sync_id and entry is not null "
-                "and (live = 1 or run_id = run.id)) from run where id = ?",
-                (run_id,),
-            )
-        )
-
-    def become(self, sync_id: int, run_id: int) -> None:
-        """Let a run's pages be the chunks; those that are chunks already stay where they are."""
+    def write(self, sync_id: int, low: int, high: int, people: Iterable[Person]) -> None:
+        """Replace everybody in a range by these people, as one bucket."""
+        ordered = sorted(people)
         with immediate(self._plain):
-            first = self.last(sync_id) + 1
             self._plain.execute(
-                "delete from snapshot where sync_id = ? and chunk not in "
-                "(select chunk from staged where run_id = ? and chunk is not null)",
-                (sync_id, run_id),
+                "delete from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
+                (sync_id, low, high),
             )
-            self._plain.execute(
-                "insert into snapshot (sync_id, chunk, marks, ids) "
-                "select ?, page + ?, marks, ids from staged where run_id = ? and length(marks) > 0",
-                (sync_id, first, run_id),
-            )
+            if ordered:
+                self._plain.execute(
+                    "insert into snapshot_bucket (sync_id, first_byte, records, ids) values (?, ?, ?, ?)",
+                    (sync_id, low, b"".join(one for one, _ in ordered), pack([user_id for _, user_id in ordered])),
+                )
 
-    def drop(self, sync_id: int, number: int) -> None:
-        """Remove a chunk."""
-        self._do("delete from snapshot where sync_id = ? and chunk = ?", (sync_id, number))
+    def find(self, sync_id: int, id_hash: bytes) -> bytes | None:
+        """Return the content hash of a person, or None when they are not in the snapshot."""
+        low, high = self._range_of(sync_id, id_hash)
+        return {one[:ID_SIZE]: one[ID_SIZE:] for one in split_records(self.records(sync_id, low, high))}.get(id_hash)
 
-    def resized(self, sync_id: int, size: int) -> None:
-        """Note how many people the snapshot holds."""
-        self._do("update sync set size = ? where id = ?", (size, sync_id))
+    def remove(self, sync_id: int, id_hash: bytes) -> bool:
+        """Remove a person, so that the next run sees them as new; return whether they were there."""
+        with immediate(self._plain):
+            if self.find(sync_id, id_hash) is None:
+                return False
+            low, high = self._range_of(sync_id, id_hash)
+            others = [one for one in self.bucket(sync_id, low, high) if one[0][:ID_SIZE] != id_hash]
+            self.write(sync_id, low, high, others)
+            self.note_size(sync_id)
+        return True
+
+    def _range_of(self, sync_id: int, id_hash: bytes) -> tuple[int, int]:
+        return next(one for one in self.ranges(sync_id) if one[0] <= id_hash[0] < one[1])
+
+    def unconfirm(self, sync_id: int | None = None) -> None:
+        """Make everybody unconfirmed, of one sync or of all, so that they are sent again."""
+        with immediate(self._plain):
+            for row in self._all("select rowid from snapshot_bucket where ?1 is null or sync_id = ?1", (sync_id,)):
+                records = self._value("select records from snapshot_bucket where rowid = ?", (row[0],))
+                emptied = b"".join(one[:ID_SIZE] + UNCONFIRMED for one in split_records(records))
+                self._plain.execute("update snapshot_bucket set records = ? where rowid = ?", (emptied, row[0]))
 
     def size(self, sync_id: int) -> int:
-        """How many people WebEngage may have been told about and not told to have left."""
+        """Return how many people WebEngage may hold as true."""
         return int(
-            self._value("select coalesce(sum(length(marks) / 16), 0) from snapshot where sync_id = ?", (sync_id,))
-        )
-
-    def compare(self, came: Iterable[tuple[str, int, int, bytes]], gone: Iterable[tuple[str, int, int]]) -> None:
-        """Load the two sides whose marks found no partner; temporary, private to this connection."""
-        self._plain.execute(
-            "create temp table if not exists came (user_id text primary key, page, place, mark) without rowid"
-        )
-        self._plain.execute("create temp table if not exists gone (user_id text primary key, chunk, at) without rowid")
-        self.compared()
-        self._plain.executemany("insert into temp.gone values (?, ?, ?) on conflict do nothing", gone)
-        self._plain.executemany("insert into temp.came values (?, ?, ?, ?) on conflict do nothing", came)
-
-    def spare(self, unchanged: Callable[[], Iterable[list[str]]]) -> None:
-        """Take out whoever also stands unchanged: listed twice with different values, they are one person and told once."""
-        last = ""
-        while ids := self._compared_after(last):
-            wanted, last = set(ids), ids[-1]
-            for people in unchanged():
-                both = [(user_id,) for user_id in wanted.intersection(people)]
-                self._plain.executemany("delete from temp.came where user_id = ?", both)
-                self._plain.executemany("delete from temp.gone where user_id = ?", both)
-
-    def _compared_after(self, last: str) -> list[str]:
-        return [
-            row[0]
-            for row in self._all(
-                "select user_id from temp.came where user_id > ?1 union select user_id from temp.gone where user_id > ?1 "
-                "order by user_id limit ?2",
-                (last, AT_ONCE),
+            self._value(
+                f"select coalesce(sum(length(records) / {RECORD_SIZE}), 0) from snapshot_bucket where sync_id = ?",
+                (sync_id,),
             )
-        ]
-
-    def arrivals(self, sync_id: int) -> Iterator[Entry]:
-        """Who enters or changed, page by page; not those WebEngage rejected with the very same content."""
-        rows = self._plain.execute(
-            "select c.page, c.place, g.chunk, g.at from temp.came c "
-            "left join temp.gone g using (user_id) left join refusal r "
-            "on r.sync_id = ? and r.user_id = c.user_id and r.live = 1 and r.kind in ('enter', 'update') and r.mark = c.mark "
-            "where r.user_id is null order by c.page, c.place",
-            (sync_id,),
-        )
-        return (
-            Entry(Kind.ENTER, row[0], row[1]) if row[2] is None else Entry(Kind.UPDATE, row[0], row[1], row[2], row[3])
-            for row in rows
         )
 
-    def departures(self, sync_id: int) -> Iterator[Entry]:
-        """Who left; not those whose leaving WebEngage rejected."""
-        rows = self._plain.execute(
-            "select g.chunk, g.at from temp.gone g left join temp.came c using (user_id) left join refusal r "
-            "on r.sync_id = ? and r.user_id = g.user_id and r.live = 1 and r.kind = 'exit' "
-            "where c.user_id is null and r.user_id is null order by g.chunk, g.at",
-            (sync_id,),
-        )
-        return (Entry(Kind.EXIT, 0, 0, row[0], row[1]) for row in rows)
-
-    def compared(self) -> None:
-        """Drop the two sides."""
-        self._plain.execute("delete from temp.came")
-        self._plain.execute("delete from temp.gone")
+    def note_size(self, sync_id: int) -> None:
+        """Write the number of people where lists of syncs find it."""
+        self._do("update sync set size = ? where id = ?", (self.size(sync_id), sync_id))
 
     def people(self, sync_id: int) -> Iterator[str]:
-        """Everyone the snapshot holds."""
-        for number in self.chunks(sync_id):
-            yield from unpack_ids(self.chunk(sync_id, number)[1])
+        """Return everybody's user id."""
+        for low, high in self.ranges(sync_id):
+            yield from (user_id for _, user_id in self.bucket(sync_id, low, high))
+
+
+def bucket_width(people: int) -> int:
+    """Return how many first bytes a bucket covers, so that it holds about 4,096 of so many people."""
+    width = FIRST_BYTES
+    while width > 1 and people * width > BUCKET_SIZE * FIRST_BYTES:
+        width //= 2
+    return width

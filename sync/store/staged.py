@@ -1,96 +1,119 @@
-"""What Mixpanel says in this pull: one row a page, so that a killed pull asks only for what is missing."""
+"""What Mixpanel says in this run: one row a page, so that a killed reading asks only for what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sync.packing import FORGOTTEN, pack, unpack_ids
 from sync.store.database import Table
 
 
 @dataclass(frozen=True, slots=True)
 class StagedPage:
-    """A packed page: marks ascending, the ids and sealed values in the same order.
+    """A packed page: records ascending, ids and sealed values in the same order; ``total`` as this page names it."""
 
-    A page that is the same as a chunk of the snapshot names that chunk and brings nothing else.
-    """
-
+    reading: int
     number: int
     rows: int
     anonymous: int
     invalid: int
-    full: bool
-    marks: bytes | None
-    ids: bytes | None
+    is_full: bool
+    total: int | None
+    records: bytes
+    ids: bytes
     sealed_values: bytes | None
-    chunk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the staged pages add up to; ``short`` is the first page that was not full, or None."""
+    """What the pages of one reading add up to.
+
+    ``last_full``: whether the page with the highest number was full. ``page_totals``: whether each page's total
+    counts only that page, which says nothing about the whole.
+    """
 
     pages: int
     rows: int
-    anonymous: int
-    invalid: int
-    short: int | None
+    others: int
+    last_full: bool
+    total: int | None
+    page_totals: bool
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nothing says how many members the whole cohort has."""
+        return self.total is None or self.page_totals
 
 
 class Staged(Table):
-    """The pages of runs that are pulling."""
+    """The pages of runs that read."""
 
     def add(self, run_id: int, page: StagedPage) -> None:
-        """Keep a page, over the same page read before."""
+        """Keep a page."""
         self._do(
-            "insert or replace into staged (run_id, page, rows, anonymous, invalid, full, marks, ids, sealed_values, chunk) "
-            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert or replace into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, total, "
+            "records, ids, sealed_values) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 run_id,
+                page.reading,
                 page.number,
                 page.rows,
                 page.anonymous,
                 page.invalid,
-                int(page.full),
-                page.marks,
+                int(page.is_full),
+                page.total,
+                page.records,
                 page.ids,
                 page.sealed_values,
-                page.chunk,
             ),
         )
 
-    def clear(self, run_id: int) -> None:
-        """Forget a run's pages."""
-        self._do("delete from staged where run_id = ?", (run_id,))
+    def clear(self, run_id: int, reading: int = 0) -> None:
+        """Forget the pages of a run, or of one of its readings."""
+        self._do("delete from staged_page where run_id = ?1 and ?2 in (0, reading)", (run_id, reading))
 
-    def drop(self, run_id: int, page: int) -> None:
-        """Forget one page."""
-        self._do("delete from staged where run_id = ? and page = ?", (run_id, page))
+    def numbers(self, run_id: int, reading: int) -> dict[int, tuple[int, bool]]:
+        """Return the pages that are here already: rows, and whether the page was full."""
+        rows = self._all(
+            "select page, rows, is_full from staged_page where run_id = ? and reading = ?", (run_id, reading)
+        )
+        return {row[0]: (row[1], bool(row[2])) for row in rows}
 
-    def numbers(self, run_id: int) -> frozenset[int]:
-        """The pages already here."""
-        return frozenset(row[0] for row in self._all("select page from staged where run_id = ?", (run_id,)))
-
-    def tally(self, run_id: int) -> Tally:
-        """Add the pages up."""
+    def tally(self, run_id: int, reading: int) -> Tally:
+        """Add up the pages of a reading."""
         row = self._one(
-            "select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous), 0), "
-            "coalesce(sum(invalid), 0), min(page) filter (where not full) "
-            "from staged where run_id = ?",
-            (run_id,),
+            "select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous + invalid), 0), "
+            "max(page) filter (where is_full) is max(page) and count(*) > 0, max(total) filter (where page = 0), "
+            "count(*) > 1 and count(total) = count(*) and total(total <> rows) = 0 "
+            "from staged_page where run_id = ? and reading = ?",
+            (run_id, reading),
         )
         assert row is not None  # an aggregate always answers one row
-        return Tally(*row)
+        return Tally(row[0], row[1], row[2], bool(row[3]), row[4], bool(row[5]))
 
-    def marks(self, run_id: int) -> Iterator[tuple[int, bytes]]:
-        """Page by page, the marks."""
-        return (
-            (row[0], row[1])
-            for row in self._plain.execute("select page, marks from pulled where run_id = ? order by page", (run_id,))
+    def pages(self, run_id: int) -> Iterator[tuple[int, int, bytes]]:
+        """Return reading, number and records of every page, the later reading first."""
+        yield from self._plain.execute(
+            "select reading, page, records from staged_page where run_id = ? order by reading desc, page", (run_id,)
         )
 
-    def page(self, run_id: int, number: int) -> tuple[bytes, bytes | None]:
-        """One page's packed ids and sealed values."""
-        row = self._one("select ids, sealed_values from pulled where run_id = ? and page = ?", (run_id, number))
-        assert row is not None  # only pages that marks() named are asked for
-        return row[0], row[1]
+    def contents(self, run_id: int, reading: int, number: int) -> tuple[list[str], bytes | None]:
+        """Return the ids and the sealed values of one page."""
+        row = self._one(
+            "select ids, sealed_values from staged_page where run_id = ? and reading = ? and page = ?",
+            (run_id, reading, number),
+        )
+        assert row is not None  # only pages that were just listed are asked for
+        return unpack_ids(row[0]), row[1]
+
+    def forget(self, user_id: str, id_hash: bytes) -> int:
+        """Blank a person in the pages of runs under way; return in how many."""
+        found = 0
+        for (rowid,) in self._all("select rowid from staged_page"):
+            if id_hash in self._value("select records from staged_page where rowid = ?", (rowid,)):
+                ids = unpack_ids(self._value("select ids from staged_page where rowid = ?", (rowid,)))
+                # Blanked and not taken out: the sealed values beside it keep their places.
+                blanked = pack([FORGOTTEN if one == user_id else one for one in ids])
+                found += self._do("update staged_page set ids = ? where rowid = ?", (blanked, rowid))
+        return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 
 from sync.errors import Refused
 from sync.model import Mode, Run, Sync, SyncState, next_beat
@@ -32,6 +33,35 @@ class Wish:
     mapping: tuple[tuple[str, str], ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asked of a sync; it stays with its run until the plan goes ahead. ``mapping`` None: as it is."""
+
+    mode: Mode
+    every: float | None
+    mapping: tuple[tuple[str, str], ...] | None = None
+
+    @classmethod
+    def parse(cls, text: str | None) -> Request | None:
+        """Read a request as runs carry it."""
+        if text is None:
+            return None
+        values = json.loads(text)
+        mapping = values["mapping"]
+        return cls(
+            Mode(values["mode"]), values["every"], None if mapping is None else tuple((a, b) for a, b in mapping)
+        )
+
+    def dump(self) -> str:
+        """Write a request as runs carry it."""
+        return json.dumps(asdict(self))
+
+    def apply(self, sync: Sync) -> Sync:
+        """Return a sync as it will be once it took the request over."""
+        mapping = sync.mapping if self.mapping is None else self.mapping
+        return replace(sync, mode=self.mode, every=self.every, mapping=mapping)
+
+
 def sync_of(row: Row) -> Sync:
     """Make a Sync of a row."""
     values = dict(zip(row.keys(), tuple(row), strict=True))
@@ -43,34 +73,31 @@ def sync_of(row: Row) -> Sync:
 class Syncs(Table):
     """The standing wishes."""
 
-    def save(self, wish: Wish, now: float) -> int:
-        """Make the cohort's sync, or make the existing one what was asked; its attribute stays.
+    def create(self, wish: Wish, now: float, *, active: bool) -> int:
+        """Make a cohort's sync; its attribute is permanent, since WebEngage cannot rename one.
 
-        The first export fixes the attribute, since WebEngage cannot rename one. Refused when
-        another cohort of the account already has it.
+        Not ``active``: nothing is repeated before somebody approves. Refused when another cohort of the
+        account already has the attribute.
         """
-        mapping = None if wish.mapping is None else json.dumps(wish.mapping)
+        mode, every = (wish.mode, wish.every) if active else (Mode.ONE_TIME, None)
         values = (
             wish.project_id,
             wish.cohort_id,
             wish.cohort_name,
             wish.license_code,
             wish.attribute,
-            wish.mode.value,
-            wish.every,
+            mode.value,
+            "active" if active else "finished",
+            every,
             now,
-            now + wish.every if wish.every else None,
-            mapping or "[]",
-            mapping,
+            now + every if every else None,
+            json.dumps(wish.mapping or []) if active else "[]",
         )
         try:
             with immediate(self._plain):
                 row = self._one(
                     "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, every, "
-                    "anchor, next_run_at, mapping) values (?1, ?2, ?3, ?4, ?5, ?6, 'active', ?7, ?8, ?9, ?10) "
-                    "on conflict (project_id, cohort_id) do update set mode = excluded.mode, state = 'active', "
-                    "reason = null, every = excluded.every, anchor = excluded.anchor, "
-                    "next_run_at = excluded.next_run_at, mapping = coalesce(?11, mapping) returning id",
+                    "anchor, next_run_at, mapping) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
                     values,
                 )
         except sqlite3.IntegrityError as taken:
@@ -78,8 +105,18 @@ class Syncs(Table):
                 f"“{wish.attribute}” already belongs to another cohort of this WebEngage account; choose another name.",
                 "attribute",
             ) from taken
-        assert row is not None  # both branches of the upsert return the row
+        assert row is not None  # an insert returns its row
         return int(row["id"])
+
+    def take_over(self, sync_id: int, request: Request, now: float) -> None:
+        """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same."""
+        mapping = None if request.mapping is None else json.dumps(request.mapping)
+        self._do(
+            "update sync set mode = ?1, state = 'active', reason = null, mapping = coalesce(?4, mapping), "
+            "anchor = iif(every is ?2 and next_run_at is not null, anchor, ?3), "
+            "next_run_at = iif(every is ?2 and next_run_at is not null, next_run_at, ?3 + ?2), every = ?2 where id = ?5",
+            (request.mode.value, request.every, now, mapping, sync_id),
+        )
 
     def get(self, sync_id: int) -> Sync | None:
         """One sync, or None."""
@@ -90,11 +127,6 @@ class Syncs(Table):
         """The sync of a cohort, or None."""
         row = self._one(f"select {_COLUMNS} from sync where project_id = ? and cohort_id = ?", (project_id, cohort_id))
         return sync_of(row) if row else None
-
-    def taken(self, license_code: str, besides: int | None = None) -> frozenset[str]:
-        """The attributes of an account that belong to cohorts other than ``besides``."""
-        rows = self._all("select attribute from sync where license_code = ? and id is not ?", (license_code, besides))
-        return frozenset(row[0] for row in rows)
 
     def views(
         self, project_id: int | None = None, license_code: str | None = None, sync_id: int | None = None
@@ -127,6 +159,15 @@ class Syncs(Table):
             row["size"],
             last,
         )
+
+    def accounts_of(self, run_ids: Iterable[int]) -> list[str]:
+        """Return the account of each of these runs."""
+        rows = self._all(
+            "select license_code from run join sync on sync.id = run.sync_id "
+            "where run.id in (select value from json_each(?))",
+            (json.dumps(list(run_ids)),),
+        )
+        return [row[0] for row in rows]
 
     def due(self, now: float) -> tuple[Sync, ...]:
         """Dynamic syncs whose beat has come, or lies so far ahead that the clock was set back."""
@@ -173,9 +214,9 @@ class Syncs(Table):
             (every, now, now + every, sync_id),
         )
 
-    def lift_guard(self, sync_id: int) -> None:
-        """Never hold this sync for the number of people who leave."""
-        self._do("update sync set guard = 0 where id = ?", (sync_id,))
+    def set_guard(self, sync_id: int, on: bool) -> None:
+        """Hold this sync when unusually many people leave, or never; nobody read at all is always held."""
+        self._do("update sync set guard = ? where id = ?", (int(on), sync_id))
 
     def renamed(self, sync_id: int, name: str) -> None:
         """Follow a cohort's new name; the attribute keeps its own."""

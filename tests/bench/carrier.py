@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from sync.pipeline import Clock
+from sync.engine import Clock
 from sync.runner import Runner, leave
 
 if __name__ == "__main__":

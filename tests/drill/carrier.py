@@ -19,21 +19,21 @@ import threading
 import time
 from typing import Any
 
-from sync.pipeline import Clock, Policy
+from sync.engine import Clock, RetryPolicy
 from sync.runner import Runner, leave
 from sync.store import meters
 
 OFFSET = float(os.environ.get("DRILL_CLOCK", "0"))
-PATIENCE = Policy(waits=(0.02, 0.05, 0.1, 0.2), longest=1.5, snooze=0.3)
+PATIENCE = RetryPolicy(delays=(0.02, 0.05, 0.1, 0.2), max_delay=1.5, postponements=(0.3,))
 FAST = 30_000  # batches a minute where a round is not about the limit; the sandbox's is raised too
 STATEMENTS = {
-    "pulling": "insert or replace into staged",
+    "pulling": "insert or replace into staged_page",
     "planning": "insert into batch",
-    "doubting": "update batch set state = 'doubt'",
-    "before sending": "update batch set state = 'doubt'",
-    "after sending": "update batch set state = 'settled'",
+    "doubting": "update batch set state = 'in flight'",
+    "before sending": "update batch set state = 'in flight'",
+    "after sending": "update batch set state = 'confirmed'",
     "inside a commit": "update batch set state",
-    "ending": "delete from staged",
+    "ending": "delete from staged_page",
 }
 """Where a runner may die, and the statement that tells where it is."""
 COMMITS = ("before sending", "inside a commit")

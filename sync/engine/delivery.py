@@ -1,0 +1,331 @@
+"""Send the batches: in flight in the database before each request, confirmed after its answer, evenly paced.
+
+The store stays in this thread; a small pool only speaks HTTP. As many requests are in flight as the pace times
+the latency needs, up to 24. Killed anywhere: batches in flight are sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from sync.engine.lease import RunLease
+from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
+from sync.errors import BadBatch, LeaseLost, Report, Wait
+from sync.model import BATCH_SIZE, Change, Kind, Sync
+from sync.packing import FORGOTTEN, unpack_values
+from sync.store.batches import BATCHES_A_BLOCK, KINDS, Batch, Block
+from sync.store.rejections import MEMBERSHIP_ONLY, Rejection
+from sync.vault import Vault
+from sync.webengage import WebEngage, payload
+
+logger = logging.getLogger(__name__)
+IN_FLIGHT = 24  # requests; 490 a minute needs 8.2 for each second of latency
+BATCHES_READ, READ_BELOW = 64, 12  # batches fetched from the database at a time, and when
+BLOCKS_OPEN = 4  # blocks kept open; batches are sent in order, so two would nearly do
+AHEAD_SECONDS = 0.5  # slots reserved and batches marked in flight in one transaction
+TICK_SECONDS = 0.25  # answers confirmed in one transaction; 24 in flight leave room for both at 2 s latency
+LIMIT_TRIES = 10  # refusals for the limit alone after which a run is put off
+MINUTE = 60.0  # seconds; WebEngage counts by the minute (WebEngage docs, rate limits)
+SUSPECTED_AFTER = 3  # refusals and nothing confirmed: from then on only small parts are tried, a few at a time
+SUSPECTED_AT_ONCE = 4
+REFUSED_ALIKE = 8  # parts of batches refused for one reason, and nothing confirmed: the account is at fault
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One request: a batch or, after a refusal, a part of one. The request id stays the same on every try.
+
+    ``unheard``: a try was not answered, so WebEngage may have taken it. ``confirmed_before``: how many parcels
+    were confirmed when it, or the batch it is part of, first failed.
+    """
+
+    number: int
+    changes: tuple[Change, ...]
+    contents: tuple[bytes, ...]
+    request_id: str
+    is_whole: bool = True
+    unheard: bool = False
+    tries: int = 0
+    limited: int = 0
+    ready_at: float = 0.0
+    confirmed_before: int | None = None
+    reason: str = ""
+
+
+class Delivery:
+    """Everything left to send of one planned run."""
+
+    def __init__(
+        self, lease: RunLease, sync: Sync, webengage: WebEngage, vault: Callable[[], Vault], batches_a_minute: int
+    ) -> None:
+        """Send this sync's changes through this client."""
+        self._lease, self._sync, self._webengage, self._vault = lease, sync, webengage, vault
+        self._store, self._run, self._batches_a_minute = lease.store, lease.run, batches_a_minute
+        self._flying: dict[Future[None], Parcel] = {}
+        self._ready: list[Parcel] = []
+        self._open: Counter[int] = Counter()  # parts of each batch that are not answered yet
+        self._blocks: OrderedDict[int, tuple[Block, list[list[object] | None] | None]] = OrderedDict()
+        self._is_checked = False
+        self._confirmed, self._was_delivered = 0, lease.run.delivered
+        self._refused: Counter[str] = Counter()  # parts of batches by reason
+        self._refusals = 0
+
+    def send_all(self) -> None:
+        """Send until nothing is left; what is in flight is always heard before leaving."""
+        with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="batch") as pool:
+            try:
+                while self._refill() or self._flying:
+                    self._lease.renew_when_due()
+                    self._dispatch(pool)
+                    self._gather()
+            except LeaseLost:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            except BaseException:
+                self._hear_the_rest()
+                raise
+
+    def _hear_the_rest(self) -> None:
+        """Confirm what is in flight; more trouble there changes nothing, it stays in flight."""
+        while self._flying:
+            try:
+                self._gather()
+                self._lease.renew()
+            except LeaseLost:
+                return
+            except CancelRequested:
+                continue  # asked for already; the answers are heard all the same
+            except Exception as trouble:
+                logger.info("run %s: while ending, %s", self._run.id, type(trouble).__name__)
+                # A full disk cannot confirm anything: what is answered stays in flight and is not looked at again.
+                self._flying = {future: parcel for future, parcel in self._flying.items() if not future.done()}
+
+    def _refill(self) -> bool:
+        """Fetch more batches when few are waiting; False when there is nothing left to send."""
+        if len(self._ready) < READ_BELOW:
+            for batch in self._store.batches.unconfirmed(self._run.id, self._open, BATCHES_READ):
+                self._open[batch.number] += 1
+                self._ready.append(self._parcel(batch))
+        return bool(self._ready)
+
+    def _parcel(self, batch: Batch) -> Parcel:
+        block, values = self._block(batch.number // BATCHES_A_BLOCK)
+        start = batch.number % BATCHES_A_BLOCK * BATCH_SIZE
+        places = [at for at in range(start, start + batch.member_count) if block.ids[at] != FORGOTTEN]
+        changes = tuple(
+            Change(block.ids[at], KINDS[block.kinds[at]], tuple(values[at] or ()) if values else ()) for at in places
+        )
+        contents = tuple(block.contents[at] for at in places)
+        return Parcel(batch.number, changes, contents, uuid.uuid4().hex, unheard=batch.state == "in flight")
+
+    def _block(self, number: int) -> tuple[Block, list[list[object] | None] | None]:
+        """Return a block and its mapped values, opened once."""
+        if number not in self._blocks:
+            block = self._store.batches.block(self._run.id, number)
+            values = unpack_values(self._vault().open_bytes(block.sealed_values)) if block.sealed_values else None
+            self._blocks[number] = block, values
+            if len(self._blocks) > BLOCKS_OPEN:
+                self._blocks.popitem(last=False)
+        return self._blocks[number]
+
+    def _dispatch(self, pool: ThreadPoolExecutor) -> None:
+        """Send parcels in the slots of the next half second, as far as there is room in flight."""
+        now = self._lease.now()
+        due = [one for one in self._ready if one.ready_at <= now]
+        room = IN_FLIGHT
+        if self._is_account_suspected():
+            due.sort(key=lambda one: len(one.changes))
+            room = SUSPECTED_AT_ONCE
+        due = due[: max(0, room - len(self._flying))]
+        at = self._store.meters.next_slot(self._sync.license_code, now)
+        if due and at <= now + AHEAD_SECONDS:
+            for parcel, slot in self._mark_in_flight(due, now):
+                self._ready.remove(parcel)
+                self._flying[pool.submit(self._send, parcel, slot)] = parcel
+        elif at > now + MINUTE * 2:
+            raise Postpone(at - now, "WebEngage asked to wait", failed=False)
+
+    def _mark_in_flight(self, due: list[Parcel], now: float) -> list[tuple[Parcel, float]]:
+        """Write batches, lease and slots in one transaction; only then may the requests leave."""
+        with self._store.transaction():
+            slots = self._store.meters.slots(
+                self._sync.license_code, now, AHEAD_SECONDS, len(due), self._batches_a_minute
+            )
+            taken = list(zip(due, slots, strict=False))
+            self._store.batches.mark_in_flight(self._run.id, (parcel.number for parcel, _ in taken))
+            self._lease.count(requests=len(taken))
+        return taken
+
+    def _send(self, parcel: Parcel, at: float) -> None:
+        """Wait for the slot and send; runs in the pool and touches no store."""
+        self._lease.sleep(at - self._lease.now())
+        if not self._lease.is_safely_held():
+            raise Wait("The lease ran out before the request was sent.")
+        if parcel.changes:
+            body = payload(self._sync.attribute, parcel.changes, self._sync.mapping)
+            self._webengage.deliver(body, parcel.request_id)
+
+    def _gather(self) -> None:
+        """Confirm the answers of the last quarter second together."""
+        if not self._flying:
+            self._lease.sleep(TICK_SECONDS if self._ready else 0.0)
+            return
+        done = wait(self._flying, TICK_SECONDS, return_when=ALL_COMPLETED).done
+        good = [future for future in done if future.exception() is None]
+        if good:
+            self._confirm([self._flying[future] for future in good])
+        for future in good:
+            del self._flying[future]
+        for future in done.difference(good):
+            self._handle_failure(self._flying.pop(future), future)
+
+    def _handle_failure(self, parcel: Parcel, future: Future[None]) -> None:
+        try:
+            future.result()
+        except BadBatch as problem:
+            self._handle_refusal(parcel, str(problem))
+        except Wait as problem:
+            self._try_again(parcel, problem)
+        except Report as problem:
+            self._try_again(parcel, Wait(str(problem)))
+
+    def _confirm(self, parcels: list[Parcel]) -> None:
+        """Write that WebEngage took these parcels; a batch is confirmed with its last part."""
+        with self._closing():
+            self._lease.count(delivered=sum(len(one.changes) for one in parcels))
+            self._lease.note_progress()
+            self._store.rejections.clear_taken(
+                self._run.id, self._sync.id, (one.user_id for parcel in parcels for one in parcel.changes)
+            )
+            stripped = [parcel for parcel in parcels if parcel.reason]
+            if stripped:
+                self._note(stripped, MEMBERSHIP_ONLY)
+            for parcel in parcels:
+                self._close_part(parcel)
+        self._confirmed += len(parcels)
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Open a transaction that closes parts; rolled back, they are open again, or half a batch would confirm all of it."""
+        before = self._open.copy()
+        try:
+            with self._store.transaction():
+                yield
+        except BaseException:
+            self._open = before
+            raise
+
+    def _close_part(self, parcel: Parcel) -> None:
+        self._open[parcel.number] -= 1
+        if not self._open[parcel.number]:
+            self._store.batches.confirm(self._run.id, parcel.number)
+            del self._open[parcel.number]
+
+    def _handle_refusal(self, parcel: Parcel, reason: str) -> None:
+        """Find out who is to blame: the account, or one person who stands alone after some halving."""
+        if not self._is_checked:
+            self._webengage.check()  # a wrong license may answer 400 too: then nobody here is to blame
+            self._is_checked = True
+        self._blame_account(parcel, reason)
+        if len(parcel.changes) > 1:
+            self._halve(parcel)
+        elif any(value is not None for value in parcel.changes[0].values) and not parcel.reason:
+            # The values may be at fault: the membership must not be lost with them.
+            alone = replace(parcel.changes[0], values=())
+            self._ready.append(replace(parcel, changes=(alone,), request_id=uuid.uuid4().hex, tries=0, reason=reason))
+        else:
+            self._reject(parcel, parcel.reason or reason)
+
+    def _is_account_suspected(self) -> bool:
+        return self._refusals >= SUSPECTED_AFTER and not self._confirmed and not self._was_delivered
+
+    def _blame_account(self, parcel: Parcel, reason: str) -> None:
+        """Raise AccountAtFault when whatever is sent is refused for one reason and nothing was ever confirmed."""
+        kind = re.sub(r"\d+|“.*?”|'.*?'|\".*?\"", "…", reason)
+        self._refusals += 1
+        self._refused[kind] += not parcel.is_whole
+        if self._is_account_suspected() and self._refused[kind] >= REFUSED_ALIKE:
+            raise AccountAtFault(
+                f"{reason.removesuffix('.')}. Everybody was refused for this, so nothing more is sent; "
+                "mend it in WebEngage, then resume."
+            )
+
+    def _halve(self, parcel: Parcel) -> None:
+        middle = len(parcel.changes) // 2
+        for cut in (slice(0, middle), slice(middle, None)):
+            self._ready.append(
+                replace(
+                    parcel,
+                    changes=parcel.changes[cut],
+                    contents=parcel.contents[cut],
+                    request_id=uuid.uuid4().hex,
+                    is_whole=False,
+                    tries=0,
+                    ready_at=0.0,
+                )
+            )
+        self._open[parcel.number] += 1
+
+    def _reject(self, parcel: Parcel, reason: str) -> None:
+        with self._closing():
+            self._lease.count(rejected=1)
+            self._lease.note_progress()
+            self._note([replace(parcel, reason=reason)], "rejected")
+            self._close_part(parcel)
+
+    def _note(self, parcels: list[Parcel], outcome: str) -> None:
+        """Note lone people who were not taken as planned."""
+        noted = [
+            Rejection(
+                user_id=one.changes[0].user_id,
+                kind=one.changes[0].kind.value,
+                reason=one.reason,
+                outcome=outcome,
+                content_hash=None if one.changes[0].kind is Kind.EXIT else one.contents[0],
+                may_be_sent=one.unheard,
+            )
+            for one in parcels
+        ]
+        self._store.rejections.add(self._run.id, self._sync.id, noted, self._lease.now())
+
+    def _try_again(self, parcel: Parcel, problem: Wait) -> None:
+        """Send the same parcel later, with the same request id.
+
+        One that keeps failing while others pass is halved, until the person stands alone who is then rejected. When
+        nothing passes, the run is put off.
+        """
+        now = self._lease.now()
+        if problem.limit:
+            pause = problem.seconds if problem.seconds is not None else MINUTE
+            self._store.meters.yield_until(self._sync.license_code, now + pause)
+            if parcel.limited >= LIMIT_TRIES or pause > self._lease.policy.max_delay:
+                raise Postpone(pause, str(problem), failed=False)
+            self._ready.append(replace(parcel, limited=parcel.limited + 1, ready_at=now + pause))
+            return
+        before = self._confirmed if parcel.confirmed_before is None else parcel.confirmed_before
+        parcel = replace(parcel, tries=parcel.tries + 1, unheard=True, confirmed_before=before)
+        try:
+            pause = self._lease.policy.delay(parcel.tries, problem)
+        except Postpone:
+            self._single_out(parcel, problem)
+        else:
+            self._ready.append(replace(parcel, ready_at=now + pause))
+
+    def _single_out(self, parcel: Parcel, problem: Wait) -> None:
+        """Blame the people of a parcel when others passed meanwhile; else WebEngage is at fault: Postpone."""
+        is_last = not self._flying and not self._ready and len(parcel.changes) > 1
+        asked_to_wait = (problem.seconds or 0.0) > self._lease.policy.max_delay
+        if asked_to_wait or (self._confirmed == parcel.confirmed_before and not is_last):
+            raise Postpone(problem.seconds, str(problem))
+        if len(parcel.changes) > 1:
+            self._halve(parcel)
+        else:
+            self._webengage.check()  # down by now: then nobody is to blame
+            self._reject(parcel, f"{problem} It was tried {parcel.tries} times, while others were taken.")

@@ -1,0 +1,383 @@
+"""The execution of one claimed run, whatever happens on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from sync.engine.delivery import Delivery
+from sync.engine.lease import RunLease
+from sync.engine.planning import Plan, Planner, count_strangers
+from sync.engine.reading import Reader, reading_problem
+from sync.engine.recording import record_outcome
+from sync.engine.retry import (
+    AccountAtFault,
+    CancelRequested,
+    Clock,
+    Postpone,
+    RetryPolicy,
+    ShutdownRequested,
+    deadline_of,
+)
+from sync.errors import CohortSyncError, FixSettings, LeaseLost, Refused, Wait
+from sync.mixpanel import Mixpanel
+from sync.model import Account, Kind, Project, Run, RunState, Sync, SyncState, clock_time, too_many_leave
+from sync.store import StorageTrouble, Store
+from sync.store.meters import BATCHES_A_MINUTE
+from sync.store.staged import Tally
+from sync.store.syncs import Request
+from sync.vault import Vault
+from sync.webengage import WebEngage
+
+logger = logging.getLogger(__name__)
+MAX_CLAIMS = 20  # without any progress, after which a run is given up: whoever claims it dies
+MAX_OWN_ERRORS = 3  # claims without progress after which an error of our own fails the run
+STORAGE_PAUSE_SECONDS = 60.0  # a full disk or a locked file is looked at again then
+SHRINK_FROM = 20_000  # members; after smaller readings the freed space is not worth the copying
+STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older
+TENTH = 1.1  # an approved plan may grow by a tenth
+
+
+class ReadAgain(Exception):
+    """The first reading does not prove who is in the cohort; the plan it made is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What executing a run needs besides the store."""
+
+    open_vault: Callable[[], Vault]
+    clock: Clock
+    policy: RetryPolicy
+    is_stopping: Callable[[], bool]
+    batches_a_minute: int = BATCHES_A_MINUTE
+    page_size: int | None = None
+
+
+class RunExecutor:
+    """Executes one claimed run."""
+
+    def __init__(self, store: Store, run: Run, owner: str, context: RunContext) -> None:
+        """Execute this run as ``owner`` of its lease."""
+        self._store, self._run, self._owner, self._context = store, run, owner, context
+        self._lease = RunLease(store, run, owner, context.clock, context.policy, context.is_stopping)
+
+    @cached_property
+    def _vault(self) -> Vault:
+        """Open when it is needed: a lost key ends the run with its reason, and a run without it can be cancelled."""
+        return self._context.open_vault()
+
+    def execute(self) -> None:
+        """Bring the run to its end, or leave it so that another claim can go on."""
+        try:
+            self._handle_outcome()
+        except LeaseLost:
+            logger.warning("run %s is in other hands now", self._run.id)
+        except ShutdownRequested:
+            self._store.runs.let_go(self._run.id, self._owner)
+        except StorageTrouble as problem:
+            self._handle_storage_trouble(problem)
+        else:
+            if (self._run.expected or 0) >= SHRINK_FROM:
+                self._store.shrink()
+
+    def _handle_outcome(self) -> None:
+        try:
+            self._run_steps()
+        except CancelRequested:
+            self._cancel()
+        except Postpone as later:
+            self._postpone(later)
+        except Wait as busy:
+            self._postpone(Postpone(busy.seconds, str(busy), failed=not busy.limit))
+        except (StorageTrouble, LeaseLost, ShutdownRequested):
+            raise
+        except CohortSyncError as problem:
+            if isinstance(problem, AccountAtFault):
+                self._store.rejections.drop(self._run.id)
+            self._fail(str(problem), pause=isinstance(problem, FixSettings | Refused | AccountAtFault))
+        except Exception as error:
+            self._handle_own_error(error)
+
+    def _run_steps(self) -> None:
+        if self._run.attempts > MAX_CLAIMS:
+            why = f"The run was begun {MAX_CLAIMS} times without getting any further; look at the runner's log."
+            raise CohortSyncError(why)
+        self._lease.renew()
+        sync = self._sync()
+        if self._run.state is RunState.DELIVERING and self._is_stale(sync):
+            self._begin_again()
+        if self._run.state is RunState.PULLING and not self._read_and_plan(sync):
+            return
+        self._deliver(sync)
+        self._end(RunState.SUCCEEDED, "Succeeded.")
+
+    def _sync(self) -> Sync:
+        """Return the sync as this run is to serve it: with the request that it carries."""
+        found = self._store.syncs.get(self._run.sync_id)
+        if found is None:
+            raise Refused(f"Sync {self._run.sync_id} no longer exists.")
+        request = Request.parse(self._run.request)
+        return request.apply(found) if request else found
+
+    def _is_stale(self, sync: Sync) -> bool:
+        """Whether the plan is too old to be sent as it is, and nothing of it was sent."""
+        age = self._lease.now() - (self._run.planned_at or 0.0)
+        return age > (sync.every or STALE_SECONDS) and not self._store.batches.any_sent(self._run.id)
+
+    def _begin_again(self) -> None:
+        """Read and plan again; the plan that a person approved stays aside, to be compared with the new one."""
+        with self._store.transaction():
+            self._lease.renew()
+            if self._run.approved:
+                self._store.batches.set_aside(self._run.id)
+            self._restart_reading(1)
+            self._lease.write(planned=0, state="pulling")
+            self._add_event("The plan is too old to be sent as it is, so the cohort is read again.")
+        self._run = replace(self._run, state=RunState.PULLING)
+
+    def _restart_reading(self, number: int) -> None:
+        """Begin a reading from its first page; the second one leaves the first one's pages."""
+        with self._store.transaction():
+            self._lease.write(reading=number, session_id=None, page_size=None, expected=None, furthest=0)
+            if number == 1:
+                self._store.staged.clear(self._run.id)
+        self._run = self._lease.run = replace(
+            self._run, reading=number, session_id=None, page_size=None, expected=None, furthest=0
+        )
+
+    def _read_and_plan(self, sync: Sync) -> bool:
+        """Read and compare; True when the plan goes ahead, False when the run is held."""
+        salt = self._store.connections.salt()
+        if self._run.purpose == "resync":
+            self._store.snapshot.unconfirm(sync.id)
+        if self._run.purpose == "clear":
+            return self._settle_plan(sync, self._plan(sync, salt), None)
+        self._add_event("Reading the cohort from Mixpanel.")
+        mixpanel = self._mixpanel(sync)
+        while True:
+            self._run = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values)).read()
+            self._lease.run = self._run
+            if not self._tally().rows:
+                self._check_still_listed(sync, mixpanel)
+            try:
+                plan, problem = self._plan_proven(sync, salt)
+            except ReadAgain as why:
+                self._add_event(f"Reading the cohort once more: {why}.")
+                self._restart_reading(2)
+                continue
+            return self._settle_plan(sync, plan, problem)
+
+    def _tally(self) -> Tally:
+        return self._store.staged.tally(self._run.id, self._run.reading)
+
+    def _plan_proven(self, sync: Sync, salt: int) -> tuple[Plan, str | None]:
+        """Plan, and return why the readings do not prove it, or None.
+
+        After two readings only who is missing from both leaves; who is in is said by the second one if it adds up,
+        by both otherwise.
+        """
+        tally = self._tally()
+        plan = self._plan(sync, salt)
+        problem = reading_problem(tally, plan.distinct)
+        unproven = problem or ("Mixpanel did not say how many members there are" if tally.says_nothing else None)
+        leaving = plan.kinds[Kind.EXIT]
+        if self._run.reading == 1:
+            if problem or (unproven and leaving):
+                raise ReadAgain(unproven)
+            return plan, None
+        if problem is None:
+            return plan, None
+        plan = self._plan(sync, salt, believe_last=False)
+        leaving = plan.kinds[Kind.EXIT]
+        if tally.rows == tally.total and not leaving:
+            return plan, None  # somebody is listed twice each time, and nobody would leave
+        return plan, f"{problem}, twice; {leaving:,} would leave"
+
+    def _plan(self, sync: Sync, salt: int, *, believe_last: bool = True) -> Plan:
+        return Planner(self._lease, sync, salt, lambda: self._vault, believe_last=believe_last).write()
+
+    def _check_still_listed(self, sync: Sync, mixpanel: Mixpanel) -> None:
+        """When nobody was read, make sure the cohort exists: Mixpanel may answer for a deleted one as for an empty one."""
+        now = self._lease.now()
+        ticket = self._store.meters.take_query(sync.project_id, now, later_page=False, sync_id=sync.id)
+        if ticket.id is None:
+            raise Postpone(
+                max(ticket.wait, 1.0),
+                "nobody was read, and whether the cohort still exists cannot be asked yet",
+                failed=False,
+            )
+        try:
+            listed = {one.id for one in mixpanel.cohorts()}
+        finally:
+            self._store.meters.landed(ticket)
+        if sync.cohort_id not in listed:
+            raise FixSettings(
+                f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "
+                "the project; nobody was told to have left. Share it again, or stop this sync."
+            )
+
+    def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
+        """Say that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
+        tally, size = self._tally(), self._store.snapshot.size(sync.id)
+        entered, updated, exited = _counts(plan)
+        with self._store.transaction():
+            self._lease.renew()
+            reason = self._hold_reason(sync, plan, problem, size, tally.rows)
+            self._lease.write(
+                planned=1,
+                planned_at=self._lease.now(),
+                state="delivering",
+                approved=int(self._run.approved and reason is None),
+                entered=entered,
+                updated=updated,
+                exited=exited,
+                unchanged=plan.unchanged,
+            )
+            self._store.batches.drop_aside(self._run.id)
+            self._store.staged.clear(self._run.id)
+            self._lease.note_progress()
+            self._add_event(f"Planned: {_numbers(_counts(plan))}.")
+            if reason:
+                self._store.runs.park(self._run.id, self._owner, reason)
+                self._add_event(f"Held: {reason}")
+            else:
+                self._take_over(sync)
+        return reason is None
+
+    def _take_over(self, sync: Sync) -> None:
+        """Let the sync take over the request of its run, since the plan goes ahead."""
+        request = Request.parse(self._run.request)
+        if request:
+            self._store.syncs.take_over(sync.id, request, self._lease.now())
+        self._store.attributes.claim(sync.license_code, sync.id, sync.attribute, sync.mapping)
+        self._lease.write(request=None)
+        self._run = replace(self._run, request=None)
+
+    def _hold_reason(self, sync: Sync, plan: Plan, problem: str | None, size: int, read: int) -> str | None:
+        """Return why a person must approve this plan, or None."""
+        if self._run.approved:
+            return self._outgrown(plan)
+        if self._run.dry:
+            return "Dry run: nothing is sent until a person approves." + (f" {problem}." if problem else "")
+        if self._run.purpose == "clear":
+            return None
+        if problem:
+            return f"{problem}."
+        exits = plan.kinds[Kind.EXIT]
+        return too_many_leave(exits, size, read) if sync.guard or not read else None
+
+    def _outgrown(self, plan: Plan) -> str | None:
+        """Compare a new plan with the approved one: more than a tenth more people, or people it did not name."""
+        strangers = count_strangers(self._store, self._run.id, self._store.connections.salt())
+        if sum(plan.kinds.values()) <= TENTH * self._run.changes and not strangers:
+            return None
+        before = (self._run.entered, self._run.updated, self._run.exited)
+        return (
+            f"The cohort changed since this was approved. Approved: {_numbers(before)}. "
+            f"Now: {_numbers(_counts(plan))}; {strangers:,} people were not in the approved plan."
+        )
+
+    def _deliver(self, sync: Sync) -> None:
+        if self._run.request:
+            with self._store.transaction():
+                self._lease.renew()
+                self._take_over(sync)
+        if self._store.batches.left(self._run.id):
+            self._add_event("Sending to WebEngage.")
+            webengage = self._webengage(sync)
+            Delivery(self._lease, sync, webengage, lambda: self._vault, self._context.batches_a_minute).send_all()
+
+    def _mixpanel(self, sync: Sync) -> Mixpanel:
+        found = self._store.connections.project(sync.project_id)
+        if found is None or found.sealed is None:
+            raise FixSettings(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
+        view = found.view
+        return Mixpanel(
+            Project(view.id, view.name, view.username, self._vault.open_sealed(found.sealed), view.region),
+            page_size=self._context.page_size,
+        )
+
+    def _webengage(self, sync: Sync) -> WebEngage:
+        found = self._store.connections.account(sync.license_code)
+        if found is None or found.sealed is None:
+            raise FixSettings(f"WebEngage account {sync.license_code} is not connected; connect it under Integrations.")
+        key = self._vault.open_sealed(found.sealed)
+        return WebEngage(Account(found.view.license_code, key, found.view.data_center))
+
+    def _end(self, state: RunState, event: str, error: str | None = None) -> None:
+        """End the run and record what it sent in the snapshot, in one transaction."""
+        with self._store.transaction():
+            outcome = record_outcome(self._store, self._run.sync_id, self._run.id, self._store.connections.salt())
+            self._lease.write(delivered=outcome.delivered, rejected=outcome.rejected)
+            self._store.runs.finish(self._run.id, self._owner, state, self._lease.now(), error)
+            self._add_event(event)
+            sync = self._store.syncs.get(self._run.sync_id)
+            if sync and state is RunState.SUCCEEDED and sync.every is None and sync.state is SyncState.ACTIVE:
+                self._store.syncs.end(sync.id)
+
+    def _cancel(self) -> None:
+        """End the run, unless the person went back on the cancel in the meantime."""
+        with self._store.transaction():
+            if self._store.runs.hold(self._run.id, self._owner, self._lease.now()):
+                self._end(RunState.CANCELLED, "Cancelled.")
+            else:
+                self._store.runs.let_go(self._run.id, self._owner)
+
+    def _fail(self, why: str, *, pause: bool) -> None:
+        with self._store.transaction():
+            self._end(RunState.FAILED, f"Failed: {why}", why)
+            if pause and self._store.syncs.pause(self._run.sync_id, why):
+                self._add_event("The sync is paused until a person mends this and resumes it.")
+
+    def _postpone(self, later: Postpone) -> None:
+        """Put the run off, or give it up when it made no progress until its deadline."""
+        now = self._lease.now()
+        failures, since = self._store.runs.note_failure(self._run.id, self._owner, now, later.failed)
+        sync = self._store.syncs.get(self._run.sync_id)
+        if sync and now - since > deadline_of(sync):
+            self._fail(f"No progress since {clock_time(since)}: {later.reason}", pause=False)
+            return
+        pause = self._context.policy.postponement(failures)
+        until = now + (pause if later.seconds is None else max(later.seconds, pause if later.failed else 0.0))
+        with self._store.transaction():
+            self._store.runs.snooze(self._run.id, self._owner, until, later.reason)
+            self._add_event(f"Waiting: {later.reason}; continues at {clock_time(until)}.")
+
+    def _handle_own_error(self, error: Exception) -> None:
+        """An error of our own is tried again a little later, and fails the run at the third time."""
+        logger.exception("run %s: unexpected", self._run.id)
+        current = self._store.runs.get(self._run.id)
+        if current and current.attempts < MAX_OWN_ERRORS:
+            until = self._lease.now() + self._context.policy.postponement(1)
+            self._lease.write(
+                not_before=until, state="queued", waiting="an unexpected error", lease_owner=None, lease_until=None
+            )
+            return
+        self._fail(
+            f"An unexpected error ({type(error).__name__}) ended the run; look at the runner's log.", pause=False
+        )
+
+    def _handle_storage_trouble(self, problem: StorageTrouble) -> None:
+        """Leave everything as it is and look again in a minute."""
+        logger.error("run %s: the database could not be written (%s)", self._run.id, problem)
+        until = self._lease.now() + STORAGE_PAUSE_SECONDS
+        try:
+            self._store.runs.snooze(
+                self._run.id, self._owner, until, "The database could not be written; is the disk full?"
+            )
+        except (StorageTrouble, CohortSyncError):
+            logger.error("run %s: left to its lease", self._run.id)
+
+    def _add_event(self, what: str) -> None:
+        self._store.history.tell(what, self._lease.now(), self._run.sync_id, self._run.id)
+
+
+def _counts(plan: Plan) -> tuple[int, int, int]:
+    return plan.kinds[Kind.ENTER], plan.kinds[Kind.UPDATE], plan.kinds[Kind.EXIT]
+
+
+def _numbers(counts: tuple[int, int, int]) -> str:
+    return f"{counts[0]:,} enter, {counts[1]:,} updated, {counts[2]:,} leave"

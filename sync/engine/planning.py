@@ -1,0 +1,243 @@
+"""Compare what Mixpanel says with what WebEngage was sent, bucket by bucket, and write what is to be sent.
+
+Memory does not grow with the cohort: records are compared a range of id hashes at a time, and changes are written
+in the order of their hashes, at most ``CHANGES_AT_ONCE`` in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import orjson
+
+from sync.engine.lease import RunLease
+from sync.model import Kind, Sync
+from sync.packing import (
+    FORGOTTEN,
+    ID_SIZE,
+    RECORD_SIZE,
+    UNCONFIRMED,
+    cut_records,
+    hash_id,
+    pack_values,
+    split_records,
+    unpack_values,
+)
+from sync.store import Store
+from sync.store.batches import BLOCK_SIZE, KINDS, LETTERS, Block
+from sync.store.snapshot import FIRST_BYTES
+from sync.vault import Vault
+
+COMPARED_AT_ONCE = 2 * 2**20  # bytes of staged records held at a time
+CHANGES_AT_ONCE = 100_000  # changes held before they are written: some 40 MB
+NO_VALUES = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One planned change, not yet with its values."""
+
+    kind: Kind
+    content: bytes
+    user_id: str = ""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a comparison found: how many different people are in, and how many of each kind of change."""
+
+    distinct: int = 0
+    unchanged: int = 0
+    kinds: Counter[Kind] = field(default_factory=Counter)
+
+
+class Planner:
+    """Plans one run from its staged pages. Killed anywhere: the next claim plans again."""
+
+    def __init__(
+        self, lease: RunLease, sync: Sync, salt: int, vault: Callable[[], Vault], *, believe_last: bool
+    ) -> None:
+        """Plan this sync's run.
+
+        ``believe_last``: with two readings, only the last says who is in; the first only keeps people from leaving.
+        """
+        self._lease, self._sync, self._salt, self._vault = lease, sync, salt, vault
+        self._store, self._run_id = lease.store, lease.run.id
+        self._believe_last = believe_last
+        self.plan = Plan()
+        # With the same content nobody rejected is tried again.
+        self._rejected = {
+            hash_id(user_id, salt): one for user_id, one in self._store.rejections.active(sync.id).items()
+        }
+
+    def write(self) -> Plan:
+        """Write the batches; they count once the run is said to be planned."""
+        self._store.batches.clear(self._run_id, keep_approved=True)
+        pending: dict[bytes, Change] = {}
+        writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None)
+        for low, high in self._compared_ranges():
+            pending |= self._compare(low, high)
+            if len(pending) >= CHANGES_AT_ONCE:
+                self._write(pending, writer)
+                pending = {}
+        self._write(pending, writer)
+        writer.flush()
+        return self.plan
+
+    def _compared_ranges(self) -> list[tuple[int, int]]:
+        """Cut the hashes so that the staged records of a range fit the memory set aside for them."""
+        tally = [self._store.staged.tally(self._run_id, reading).rows for reading in (1, 2)]
+        pieces = min(FIRST_BYTES, sum(tally) * RECORD_SIZE // COMPARED_AT_ONCE + 1)
+        cuts = [piece * FIRST_BYTES // pieces for piece in range(pieces + 1)]
+        return list(pairwise(cuts))
+
+    def _compare(self, low: int, high: int) -> dict[bytes, Change]:
+        """Compare a range of hashes, bucket by bucket."""
+        self._lease.renew_when_due()
+        ranges = [
+            (max(a, low), min(b, high), a, b)
+            for a, b in self._store.snapshot.ranges(self._sync.id)
+            if a < high and b > low
+        ]
+        listed = {reading: [bytearray() for _ in ranges] for reading in (1, 2)}
+        bounds = [start for start, _, _, _ in ranges] + [high]
+        for reading, _, records in self._store.staged.pages(self._run_id):
+            cuts = cut_records(records, bounds)
+            for blob, first, last in zip(listed[reading], cuts, cuts[1:], strict=False):
+                blob += records[first:last]
+        found: dict[bytes, Change] = {}
+        for at, (start, end, a, b) in enumerate(ranges):
+            theirs = self._store.snapshot.records(self._sync.id, a, b)
+            first, last = cut_records(theirs, (start, end))
+            here = theirs[first:last]
+            changes = self._compare_bucket(bytes(listed[1][at]), bytes(listed[2][at]), here)
+            self._name_leavers(changes, a, b)
+            found |= changes
+        return found
+
+    def _compare_bucket(self, first: bytes, last: bytes, before: bytes) -> dict[bytes, Change]:
+        """Compare one bucket: sets of records first, single people only where they differ."""
+        plan, sent = self.plan, set(split_records(before))
+        one, two = set(split_records(first)), set(split_records(last))
+        mine, kept = self._believed(one, two)
+        if mine == sent and not two:
+            plan.unchanged += len(mine)
+            plan.distinct += len(mine)
+            return {}
+        came, gone = mine - sent, {record[:ID_SIZE]: record[ID_SIZE:] for record in sent - mine}
+        same = {record[:ID_SIZE] for record in mine & sent}
+        # Listed twice with two values, one of them as sent before: one person, unchanged.
+        entered = {record[:ID_SIZE]: record[ID_SIZE:] for record in came if record[:ID_SIZE] not in same}
+        plan.unchanged += len(same)
+        plan.distinct += len(same) + len(entered)
+        changes = {who: Change(Kind.UPDATE if who in gone else Kind.ENTER, content) for who, content in entered.items()}
+        changes |= {who: Change(Kind.EXIT, UNCONFIRMED) for who in gone.keys() - entered.keys() - same - kept}
+        changes = {who: change for who, change in changes.items() if not self._is_rejected(who, change)}
+        plan.kinds.update(change.kind for change in changes.values())
+        return changes
+
+    def _believed(self, first: set[bytes], last: set[bytes]) -> tuple[set[bytes], set[bytes]]:
+        """Return the records of those who are in, and the id hashes of those who at least do not leave."""
+        if not self._two_readings():
+            return first, set()
+        listed_last = {record[:ID_SIZE] for record in last}
+        only_first = {record for record in first if record[:ID_SIZE] not in listed_last}
+        if self._believe_last:
+            return last, {record[:ID_SIZE] for record in only_first}
+        return last | only_first, set()
+
+    def _two_readings(self) -> bool:
+        return self._lease.run.reading > 1
+
+    def _is_rejected(self, who: bytes, change: Change) -> bool:
+        kind, content = self._rejected.get(who, ("", None))
+        if kind == "" or (kind == Kind.EXIT) != (change.kind is Kind.EXIT):
+            return False
+        return change.kind is Kind.EXIT or content == change.content
+
+    def _name_leavers(self, changes: dict[bytes, Change], a: int, b: int) -> None:
+        """Give those who leave their ids, from the snapshot's bucket."""
+        if any(change.kind is Kind.EXIT for change in changes.values()):
+            for record, user_id in self._store.snapshot.bucket(self._sync.id, a, b):
+                who = record[:ID_SIZE]
+                if who in changes and changes[who].kind is Kind.EXIT:
+                    changes[who] = Change(Kind.EXIT, UNCONFIRMED, user_id)
+
+    def _write(self, changes: dict[bytes, Change], writer: BlockWriter) -> None:
+        """Find the ids and values of those who are in, page by page, and write everything in the order of hashes."""
+        named = {who: (change, change.user_id, NO_VALUES) for who, change in changes.items() if change.user_id}
+        wanted = {who + change.content for who, change in changes.items() if not change.user_id}
+        for reading, number, records in self._store.staged.pages(self._run_id):
+            places = [at for at, record in enumerate(split_records(records)) if record in wanted] if wanted else []
+            if places:
+                ids, sealed = self._store.staged.contents(self._run_id, reading, number)
+                values = unpack_values(self._vault().open_bytes(sealed)) if sealed else None
+                for at in places:
+                    record = records[at * RECORD_SIZE : (at + 1) * RECORD_SIZE]
+                    who = record[:ID_SIZE]
+                    named[who] = (changes[who], ids[at], writer.encode(values[at] if values else None))
+                self._lease.renew_when_due()
+        for who in sorted(named):
+            writer.add(*named[who])
+
+
+class BlockWriter:
+    """Gathers changes into blocks of forty batches, each block written in a transaction of its own."""
+
+    def __init__(self, lease: RunLease, vault: Callable[[], Vault] | None) -> None:
+        """Write for this run; values are sealed when there is a vault."""
+        self._lease, self._vault = lease, vault
+        self._changes: list[tuple[Change, str, bytes]] = []
+        self._number = 0
+
+    @staticmethod
+    def encode(values: list[object] | None) -> bytes:
+        """Return mapped values as JSON."""
+        return NO_VALUES if values is None else orjson.dumps(values)
+
+    def add(self, change: Change, user_id: str, values: bytes) -> None:
+        """Take one change; a full block is written."""
+        self._changes.append((change, user_id, values))
+        if len(self._changes) == BLOCK_SIZE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the block that was begun."""
+        if not self._changes:
+            return
+        sealed = None
+        if self._vault and any(values != NO_VALUES for _, _, values in self._changes):
+            sealed = self._vault().seal_bytes(pack_values(values for _, _, values in self._changes))
+        block = Block(
+            number=self._number,
+            kinds="".join(LETTERS[change.kind] for change, _, _ in self._changes),
+            ids=[user_id for _, user_id, _ in self._changes],
+            contents=tuple(change.content for change, _, _ in self._changes),
+            sealed_values=sealed,
+        )
+        with self._lease.store.transaction():
+            self._lease.renew()
+            self._lease.store.batches.add(self._lease.run.id, block)
+        self._number, self._changes = self._number + 1, []
+
+
+def count_strangers(store: Store, run_id: int, salt: int) -> int:
+    """Return for how many people the plan says something that the plan set aside, which was approved, did not."""
+    approved = _said(store, run_id, salt, aside=True)
+    known, strangers = next(approved, None), 0
+    for one in _said(store, run_id, salt, aside=False):
+        while known is not None and known[0] < one[0]:
+            known = next(approved, None)
+        strangers += known != one
+    return strangers
+
+
+def _said(store: Store, run_id: int, salt: int, *, aside: bool) -> Iterator[tuple[bytes, bool]]:
+    """Return who is to be in or out by a plan, in the order of id hashes."""
+    for block in store.batches.blocks(run_id, aside=aside):
+        for kind, user_id in zip(block.kinds, block.ids, strict=True):
+            if user_id != FORGOTTEN:
+                yield hash_id(user_id, salt), KINDS[kind] is not Kind.EXIT

@@ -1,0 +1,278 @@
+"""Read a cohort page by page, up to four at once, each page durable as soon as it is here.
+
+A reading is one session, one total and one page size throughout; anything else is another reading and starts over.
+While a page is full the next one is asked for, whatever the total says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+from sync.engine.lease import RunLease
+from sync.engine.retry import Postpone
+from sync.errors import SessionExpired, Wait
+from sync.mixpanel import Mixpanel
+from sync.model import Run, Sync
+from sync.packing import mapping_salt, pack, pack_values, records_of
+from sync.store.meters import Ticket
+from sync.store.rejections import INVALID, Rejection
+from sync.store.staged import StagedPage, Tally
+
+PAGES_AT_ONCE = 4  # Mixpanel allows 5 at once (Mixpanel docs); one is left for the pages people look at
+RESTARTS_AT_ONCE = 4  # readings begun again before the run is put off
+INVALID_NAMED = 1000  # invalid people kept by name a page; all are counted
+ID_SHOWN = 200  # characters of an invalid id that are kept
+TICK_SECONDS = 0.25  # between looks at the lease while a page is on its way
+SHARE_SECONDS = 0.01  # a page that came waits for its neighbours, to share a durable write with them
+RENEW_QUERIES_SECONDS = 30.0  # between two extensions of the places of slow queries
+CROWDED_SECONDS = 20.0  # a run waits for a place among the concurrent queries, and is then put off as long
+LANDING_SECONDS = 10.0  # given to queries on their way when a run stops reading
+
+
+class MixedReading(Exception):
+    """A page belongs to another reading than the first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A page on its way."""
+
+    number: int
+    tries: int
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A page ready to be written, with what it says about the whole."""
+
+    staged: StagedPage
+    invalid: list[Rejection]
+    size: int | None
+    session_id: str | None
+
+
+class Reader:
+    """One complete reading of a cohort into staged pages."""
+
+    def __init__(
+        self, lease: RunLease, sync: Sync, mixpanel: Mixpanel, salt: int, seal: Callable[[bytes], bytes]
+    ) -> None:
+        """Read this sync's cohort through this client."""
+        self._lease, self._sync, self._mixpanel, self._salt, self._seal = lease, sync, mixpanel, salt, seal
+        self._store, self._run = lease.store, lease.run
+        self._properties = tuple(name for name, _ in sync.mapping)
+        self._content_salt = mapping_salt(salt, sync.mapping)
+        self._failures, self._furthest = self._run.failures, self._run.furthest
+        self._again: dict[int, tuple[float, int]] = {}  # page: when to ask for it once more, tries so far
+        self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
+        self._contiguous = 0  # pages here without a gap
+        self._renewed_at = self._crowded_since = -math.inf
+
+    def read(self) -> Run:
+        """Read every page that is not here yet; return the run with what page 0 said. Postpone when it does not get on."""
+        while True:
+            try:
+                return self._read_all()
+            except (SessionExpired, MixedReading) as problem:
+                self._forget()
+                self._failures, _ = self._store.runs.note_failure(
+                    self._run.id, self._lease.owner, self._lease.now(), True
+                )
+                if self._failures > RESTARTS_AT_ONCE:
+                    raise Postpone(None, f"Mixpanel's pages did not stay together ({problem})") from None
+
+    def _forget(self) -> None:
+        with self._store.transaction():
+            self._lease.write(session_id=None, page_size=None, expected=None, staged=0)
+            self._store.staged.clear(self._run.id, self._run.reading)
+        self._run = replace(self._run, session_id=None, page_size=None, expected=None)
+
+    def _read_all(self) -> Run:
+        self._contiguous, self._again, self._here = 0, {}, self._store.staged.numbers(self._run.id, self._run.reading)
+        if 0 not in self._here:
+            self._store.staged.clear(self._run.id, self._run.reading)
+            self._here = {}
+        pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
+        flying: dict[Future[Packed], Asked] = {}
+        try:
+            self._read_pages(pool, flying)
+        finally:
+            for future in wait(flying, LANDING_SECONDS).done if flying else ():
+                self._store.meters.landed(flying[future].ticket)
+            # A page may take Mixpanel 8 minutes; nobody needs it any more.
+            pool.shutdown(wait=False, cancel_futures=True)
+        return self._run
+
+    def _read_pages(self, pool: ThreadPoolExecutor, flying: dict[Future[Packed], Asked]) -> None:
+        while True:
+            self._lease.renew_when_due()
+            self._renew_queries(flying)
+            for asked in self._turn(flying):
+                flying[pool.submit(self._read_page, asked.number, self._run.session_id)] = asked
+            if flying:
+                wait(flying, TICK_SECONDS, FIRST_COMPLETED)
+                wait(flying, SHARE_SECONDS, ALL_COMPLETED)
+            elif not self._again and self._next_number(set()) is None:
+                return
+            else:
+                self._lease.sleep(TICK_SECONDS)
+
+    def _next_number(self, away: set[int]) -> int | None:
+        """Return the lowest missing page that exists by the total, or that a full page before it may have."""
+        while self._contiguous in self._here:
+            self._contiguous += 1
+        number = self._contiguous
+        while number in self._here or number in away:
+            number += 1
+        if number == 0:
+            return 0
+        if 0 not in self._here or self._run.session_id is None:
+            return None  # without a session a later page would be of another reading
+        announced = -(-(self._run.expected or 0) // max(1, self._run.page_size or self._here[0][0]))
+        may_exist = number == self._contiguous and self._here[number - 1][1]
+        return number if number < announced or may_exist else None
+
+    def _renew_queries(self, flying: dict[Future[Packed], Asked]) -> None:
+        """Keep the places of slow queries, which may take Mixpanel eight minutes."""
+        now = self._lease.now()
+        if flying and not 0 <= now - self._renewed_at < RENEW_QUERIES_SECONDS:
+            self._store.meters.still_flying((asked.ticket for asked in flying.values()), now)
+            self._renewed_at = now
+
+    def _turn(self, flying: dict[Future[Packed], Asked]) -> list[Asked]:
+        """Keep what came and acquire the queries for what is asked next, in one transaction."""
+        done = [(flying.pop(one), one) for one in list(flying) if one.done()]
+        pages = [future.result() for _, future in done if not future.exception()]
+        mixed = next((problem for page in pages if (problem := self._mixed(page))), None)
+        refused: Ticket | None = None
+        asks: list[Asked] = []
+        with self._store.transaction():
+            for asked, _ in done:
+                self._store.meters.landed(asked.ticket)
+            if not mixed:
+                for page in pages:
+                    self._keep(page)
+            if not mixed and len(pages) == len(done):
+                asks, refused = self._acquire({asked.number for asked in flying.values()})
+        if mixed:
+            raise MixedReading(mixed)
+        for asked, future in done:
+            self._handle_failure(asked, future)
+        self._wait_for(None if asks or flying else refused)
+        return asks
+
+    def _wait_for(self, refused: Ticket | None) -> None:
+        """Put the run off when the hour is used up, or when others have all places for long."""
+        if refused is None:
+            self._crowded_since = -math.inf
+        elif refused.limit == "hourly":
+            raise Postpone(refused.wait, "Mixpanel's hourly limit of queries is used up", failed=False)
+        elif self._crowded_since == -math.inf:
+            self._crowded_since = self._lease.now()
+        elif self._lease.now() - self._crowded_since > CROWDED_SECONDS:
+            raise Postpone(CROWDED_SECONDS, "all of Mixpanel's concurrent queries are in use", failed=False)
+
+    def _acquire(self, flying: set[int]) -> tuple[list[Asked], Ticket | None]:
+        """Acquire queries for the next pages, as far as there are any; else return which limit refused."""
+        now = self._lease.now()
+        asks: list[Asked] = []
+        readers = self._store.runs.reading(self._sync.project_id, now)
+        while len(flying) + len(asks) < max(1, PAGES_AT_ONCE // max(1, readers)):
+            due = next((number for number, (at, _) in self._again.items() if at <= now), None)
+            number = self._next_number(flying | {one.number for one in asks} | set(self._again)) if due is None else due
+            if number is None:
+                break
+            ticket = self._store.meters.take_query(
+                self._sync.project_id, now, later_page=number > 0, at_once=PAGES_AT_ONCE, sync_id=self._sync.id
+            )
+            if ticket.id is None:
+                return asks, ticket
+            asks.append(Asked(number, self._again.pop(number, (0.0, 0))[1] + 1, ticket))
+        if asks:
+            self._lease.count(requests=len(asks))
+        return asks, None
+
+    def _handle_failure(self, asked: Asked, future: Future[Packed]) -> None:
+        """Raise what ended the reading; plan another try for a page that may come later."""
+        try:
+            future.result()
+        except Wait as problem:
+            now = self._lease.now()
+            if problem.limit in ("hourly", "unnamed"):
+                raise self._hour_used_up(asked, problem, now) from None
+            pause = self._lease.policy.delay(asked.tries, problem, self._failures)
+            self._again[asked.number] = (now + pause, asked.tries)
+
+    def _hour_used_up(self, asked: Asked, problem: Wait, now: float) -> Postpone:
+        meters, project = self._store.meters, self._sync.project_id
+        until = now + problem.seconds if problem.seconds is not None else meters.free_again(project, now)
+        meters.hush(project, until, pages_count=asked.number > 0 and problem.limit == "hourly", now=now)
+        return Postpone(until - now, str(problem), failed=False)
+
+    def _read_page(self, number: int, session_id: str | None) -> Packed:
+        """Ask for a page and pack it; runs in the pool and touches no store."""
+        page = self._mixpanel.columns(self._sync.cohort_id, number, session_id, self._properties)
+        records = records_of(page.ids, page.values, self._salt, self._content_salt)
+        places = dict(zip(records, range(len(records)), strict=True))  # someone listed twice stands once
+        ordered = sorted(places)
+        order = [places[one] for one in ordered]
+        invalid = [one for one in page.others if one.fate.invalid]
+        staged = StagedPage(
+            reading=self._run.reading,
+            number=page.number,
+            rows=page.rows,
+            anonymous=len(page.others) - len(invalid),
+            invalid=len(invalid),
+            is_full=page.is_full,
+            total=page.total,
+            records=b"".join(ordered),
+            ids=pack([page.ids[at] for at in order]),
+            sealed_values=self._seal(pack_values([page.values[at] for at in order])) if page.values else None,
+        )
+        named = [Rejection(one.id[:ID_SHOWN], INVALID, one.fate.value, INVALID) for one in invalid[:INVALID_NAMED]]
+        return Packed(staged, named, page.size, page.session_id)
+
+    def _mixed(self, page: Packed) -> str | None:
+        """Return why a page belongs to another reading, or None."""
+        run, staged = self._run, page.staged
+        if staged.number == 0:
+            return None
+        if page.session_id not in (None, run.session_id):
+            return f"page {staged.number} is of another session"
+        if None not in (page.size, run.page_size) and page.size != run.page_size:
+            return f"page {staged.number} has another size"
+        counts_itself = staged.total == staged.rows and run.expected == self._here[0][0]
+        if None not in (staged.total, run.expected) and staged.total != run.expected and not counts_itself:
+            return f"page {staged.number} names another total"
+        return None
+
+    def _keep(self, page: Packed) -> None:
+        """Write a page and, with page 0, what it says about the whole; part of the caller's transaction."""
+        staged = page.staged
+        if staged.number == 0:
+            head = {"session_id": page.session_id, "page_size": page.size, "expected": staged.total}
+            self._run = replace(self._run, session_id=page.session_id, page_size=page.size, expected=staged.total)
+            self._lease.write(**head, staged=0, anonymous=0, invalid=0)
+        self._store.staged.add(self._run.id, staged)
+        self._store.rejections.add(self._run.id, self._sync.id, page.invalid, self._lease.now())
+        self._lease.count(staged=staged.rows, anonymous=staged.anonymous, invalid=staged.invalid)
+        self._here[staged.number] = (staged.rows, staged.is_full)
+        self._lease.note_progress(len(self._here))
+        if len(self._here) > self._furthest:
+            self._failures, self._furthest = 0, len(self._here)
+
+
+def reading_problem(tally: Tally, distinct: int) -> str | None:
+    """Return why a reading is not known to be the whole cohort, or None; ``distinct`` counts different people."""
+    total = None if tally.says_nothing else tally.total
+    if tally.last_full:
+        return f"Mixpanel gave no session to read on in after {tally.rows:,} members"
+    if total is not None and tally.rows != total:
+        return f"Mixpanel announced {total:,} members and sent {tally.rows:,}"
+    if total is not None and distinct + tally.others != total:
+        return f"Mixpanel announced {total:,} members and listed {distinct + tally.others:,} different people"
+    return None

@@ -1,0 +1,76 @@
+"""Record in the snapshot what a run sent, and what it may have sent, when the run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sync.model import BATCH_SIZE, Kind
+from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id
+from sync.store import Store
+from sync.store.batches import KINDS, Block
+from sync.store.snapshot import bucket_width
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How many people of a run WebEngage took, and how many it rejected."""
+
+    delivered: int = 0
+    rejected: int = 0
+
+
+Effect = tuple[bytes, str, bytes | None]
+"""Id hash, user id, and the content hash the snapshot has from now on; None: no longer in it."""
+
+
+def record_outcome(store: Store, sync_id: int, run_id: int, salt: int) -> Outcome:
+    """Move a run's batches into the snapshot and the log; pages and batches are gone then. In the caller's transaction.
+
+    Confirmed changes stand as sent, those in flight as unconfirmed; what was rejected or never sent changes nothing.
+    Blocks are in the order of id hashes, so every bucket is rewritten once.
+    """
+    outcome = Outcome()
+    width = bucket_width(store.snapshot.size(sync_id) + store.batches.planned_count(run_id))
+    effects = _effects(store, run_id, salt, outcome)
+    effect = next(effects, None)
+    for low, high in store.snapshot.ranges(sync_id):
+        if effect is None or effect[0][0] >= high:
+            continue
+        existing = store.snapshot.bucket(sync_id, low, high)
+        for start in range(low, high, width):
+            end = min(start + width, high)
+            people = {one[0][:ID_SIZE]: one for one in existing if start <= one[0][0] < end}
+            while effect is not None and effect[0][0] < end:
+                who, user_id, content = effect
+                people.pop(who, None)
+                if content is not None:
+                    people[who] = (who + content, user_id)
+                effect = next(effects, None)
+            store.snapshot.write(sync_id, start, end, people.values())
+    store.batches.clear(run_id)
+    store.staged.clear(run_id)
+    store.snapshot.note_size(sync_id)
+    return outcome
+
+
+def _effects(store: Store, run_id: int, salt: int, outcome: Outcome) -> Iterator[Effect]:
+    """Return what each change of a run does to the snapshot, and log each block."""
+    rejected = store.rejections.of_run(run_id)
+    for block in store.batches.blocks(run_id):
+        letters = _outcomes(block, store.batches.states(run_id, block.number), rejected)
+        outcome.delivered += letters.count("c")
+        outcome.rejected += letters.count("r")
+        for letter, kind, user_id, content in zip(letters, block.kinds, block.ids, block.contents, strict=True):
+            if letter == "p" or user_id == FORGOTTEN or (letter == "r" and not rejected[user_id]):
+                continue
+            confirmed = None if KINDS[kind] is Kind.EXIT else content
+            yield hash_id(user_id, salt), user_id, confirmed if letter == "c" else UNCONFIRMED
+        store.batches.log(run_id, block.number, letters)
+
+
+def _outcomes(block: Block, states: str, rejected: dict[str, bool]) -> str:
+    """Return how each change of a block went, one letter each."""
+    if not rejected:
+        return "".join(state * BATCH_SIZE for state in states)[: len(block.ids)]
+    return "".join("r" if user_id in rejected else states[at // BATCH_SIZE] for at, user_id in enumerate(block.ids))

@@ -1,0 +1,76 @@
+"""How long a failing run is tried, and the ways it stops short of its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sync.errors import CohortSyncError, Wait
+from sync.model import Sync
+
+DAY = 86400.0  # seconds without progress after which a run that nothing repeats is given up
+SHORTEST_DEADLINE = 7200.0  # seconds; Mixpanel's window is an hour, so a shorter deadline would not outlast one wait
+INTERVALS = 2  # a dynamic sync's run is given up when two refreshes could have replaced it
+
+
+class CancelRequested(Exception):
+    """A person asked to end the run."""
+
+
+class ShutdownRequested(Exception):
+    """The runner is asked to stop: leave the run to go on later."""
+
+
+class Postpone(Exception):
+    """The run waits longer than it is worth holding a thread.
+
+    ``seconds`` None means as long as the number of failures since the last progress asks for. ``failed`` is False
+    when only a limit is waited for.
+    """
+
+    def __init__(self, seconds: float | None, reason: str, *, failed: bool = True) -> None:
+        """Keep how long and why."""
+        super().__init__(reason)
+        self.seconds, self.reason, self.failed = seconds, reason, failed
+
+
+class AccountAtFault(CohortSyncError):
+    """WebEngage refused everybody for one reason: a setting of the account, not the people, is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where time comes from; a parameter, so that a test can move it."""
+
+    now: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """One ladder for both APIs: five tries within a minute, then growing pauses until the deadline.
+
+    After the first postponement a call is tried once each time, until there is progress again.
+    """
+
+    delays: tuple[float, ...] = (1.0, 3.0, 9.0, 27.0)
+    max_delay: float = 60.0
+    postponements: tuple[float, ...] = (120.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0)
+
+    def delay(self, tries: int, error: Wait, failures: int = 0) -> float:
+        """Return how long to wait after this many tries; Postpone when it is too long or too often."""
+        if tries > len(self.delays) or failures:
+            raise Postpone(error.seconds, str(error))
+        delay = error.seconds if error.seconds is not None else self.delays[tries - 1]
+        if delay > self.max_delay:
+            raise Postpone(delay, str(error))
+        return delay
+
+    def postponement(self, failures: int) -> float:
+        """Return how long a run is put off after so many failures without progress."""
+        return self.postponements[min(max(failures, 1), len(self.postponements)) - 1]
+
+
+def deadline_of(sync: Sync) -> float:
+    """Return after how many seconds without progress a run of this sync is given up."""
+    return max(INTERVALS * sync.every, SHORTEST_DEADLINE) if sync.every else DAY

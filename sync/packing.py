@@ -1,0 +1,86 @@
+"""How members are hashed and packed: identity apart from content, 24 bytes a person, ids and values beside them.
+
+A **record** is 16 bytes that say who (a salted hash of the user id) and 8 that say what would be sent about
+them. Equal records: unchanged. Same id, other content: update. Content 0: unconfirmed.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+
+import orjson
+import xxhash
+import zstandard
+
+ID_SIZE, CONTENT_SIZE = 16, 8  # bytes; 128 bits, so that two people of one cohort never share an id hash by chance
+RECORD_SIZE = ID_SIZE + CONTENT_SIZE
+UNCONFIRMED = b"\0" * CONTENT_SIZE  # may have been sent, but no answer was heard
+FORGOTTEN = "(forgotten)"  # stands in for an id that was removed, so that counts and places stay; it is never sent
+_LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
+
+
+def hash_id(user_id: str, salt: int) -> bytes:
+    """Return who: 16 bytes. The salt is secret, so nobody can aim at a collision."""
+    return xxhash.xxh3_128_digest(user_id.encode(), salt)
+
+
+def mapping_salt(salt: int, mapping: Sequence[tuple[str, str]]) -> int:
+    """Return the salt of contents: a property sent to another attribute is other content."""
+    return xxhash.xxh3_64_intdigest(orjson.dumps(mapping), salt) if mapping else salt
+
+
+def records_of(ids: Sequence[str], values: Sequence[bytes], salt: int, content_salt: int) -> list[bytes]:
+    """Return the record of each member; ``values`` are JSON arrays, or nothing when no property is mapped."""
+    digest = xxhash.xxh3_128_digest
+    hashes = [digest(user_id.encode(), salt) for user_id in ids]
+    if not values:
+        return [one + one[:CONTENT_SIZE] for one in hashes]
+    return [
+        one + digest(b"%b\0%b" % (user_id.encode(), value), content_salt)[:CONTENT_SIZE]
+        for one, user_id, value in zip(hashes, ids, values, strict=True)
+    ]
+
+
+def split_records(blob: bytes) -> tuple[bytes, ...]:
+    """Return the records of a run of them."""
+    return struct.unpack(f"{RECORD_SIZE}s" * (len(blob) // RECORD_SIZE), blob)
+
+
+def split_contents(blob: bytes) -> tuple[bytes, ...]:
+    """Return the content hashes of a run of them."""
+    return struct.unpack(f"{CONTENT_SIZE}s" * (len(blob) // CONTENT_SIZE), blob)
+
+
+def cut_records(blob: bytes, bounds: Sequence[int]) -> list[int]:
+    """Return where in ascending records, in bytes, the first one with such a first byte or a higher one stands."""
+    first_bytes = blob[::RECORD_SIZE]
+    return [bisect_left(first_bytes, bound) * RECORD_SIZE for bound in bounds]
+
+
+def pack(value: object) -> bytes:
+    """Compress a list of plain values for the database."""
+    return zstandard.compress(orjson.dumps(value), _LEVEL)
+
+
+def decompress(blob: bytes) -> bytes:
+    """Return what was compressed."""
+    return zstandard.decompress(blob)
+
+
+def unpack_ids(blob: bytes) -> list[str]:
+    """Return a packed list of user ids."""
+    found: list[str] = orjson.loads(zstandard.decompress(blob))
+    return found
+
+
+def pack_values(values: Iterable[bytes]) -> bytes:
+    """Compress mapped values, each a JSON array or null."""
+    return zstandard.compress(b"[" + b",".join(values) + b"]", _LEVEL)
+
+
+def unpack_values(blob: bytes) -> list[list[object] | None]:
+    """Return what ``pack_values`` packed."""
+    found: list[list[object] | None] = orjson.loads(zstandard.decompress(blob))
+    return found

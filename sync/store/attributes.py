@@ -1,0 +1,78 @@
+"""The register of attributes: each one of an account belongs to one sync's membership, or to one mapped property."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sync.errors import Refused
+from sync.store.database import Table, immediate
+
+
+class Attributes(Table):
+    """Who owns which attribute of which WebEngage account; names are compared without regard to case."""
+
+    def problem(
+        self, license_code: str, sync_id: int | None, attribute: str, mapping: Iterable[tuple[str, str]]
+    ) -> tuple[str, str] | None:
+        """Return the field and the reason why a sync cannot use these attributes, naming the owner; None when it can."""
+        owner = self._owner(license_code, attribute)
+        if owner and owner[0] != sync_id:
+            return (
+                "attribute",
+                f"“{attribute}” already belongs to {self._name(*owner)} in this WebEngage account; choose another name.",
+            )
+        for source, target in mapping:
+            if target.casefold() == attribute.casefold():
+                return "mapping", f"“{target}” is the cohort's own attribute."
+            owner = self._owner(license_code, target)
+            if owner and owner != (None, source):
+                return "mapping", (
+                    f"“{target}” already belongs to {self._name(*owner)} in this WebEngage account; "
+                    f"send “{source}” to another attribute."
+                )
+        return None
+
+    def claim(self, license_code: str, sync_id: int, attribute: str, mapping: Iterable[tuple[str, str]]) -> None:
+        """Make a sync the owner of its attributes; Refused with the owner's name when one is taken.
+
+        A mapped attribute stays its property's for good: the first value ever sent fixed its type.
+        """
+        mapping = tuple(mapping)
+        with immediate(self._plain):
+            found = self.problem(license_code, sync_id, attribute, mapping)
+            if found:
+                raise Refused(found[1], found[0])
+            self._plain.executemany(
+                "insert into attribute_owner (license_code, folded, name, sync_id, property) values (?, ?, ?, ?, ?) "
+                "on conflict do nothing",
+                [
+                    (license_code, attribute.casefold(), attribute, sync_id, None),
+                    *((license_code, target.casefold(), target, None, source) for source, target in mapping),
+                ],
+            )
+
+    def taken(self, license_code: str) -> frozenset[str]:
+        """Return the attributes of an account that have an owner, in case-folded form."""
+        return frozenset(
+            row[0] for row in self._all("select folded from attribute_owner where license_code = ?", (license_code,))
+        )
+
+    def _owner(self, license_code: str, name: str) -> tuple[int | None, str | None] | None:
+        row = self._one(
+            "select sync_id, property from attribute_owner where license_code = ? and folded = ?",
+            (license_code, name.casefold()),
+        )
+        return (row[0], row[1]) if row else None
+
+    def _name(self, sync_id: int | None, source: str | None) -> str:
+        if sync_id is None:
+            return f"the profile property “{source}”"
+        return f"the cohort “{self._value('select cohort_name from sync where id = ?', (sync_id,))}”"
+
+    def count(self, license_code: str) -> int:
+        """Return how many cohorts own an attribute in an account."""
+        return int(
+            self._value(
+                "select count(*) from attribute_owner where license_code = ? and sync_id is not null", (license_code,)
+            )
+        )
