@@ -259,8 +259,8 @@ def classify(user_id: str, has_profile: bool) -> Fate:
 def attribute_for(cohort_name: str, taken: frozenset[str]) -> str:
     """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique whatever its case."""
     plain = f"Mixpanel - {cohort_name}"[:ATTRIBUTE_MAX].rstrip()
-    name, number = plain, 2
-    while name.casefold() in taken:
+    name, number, folded = plain, 2, {one.casefold() for one in taken}
+    while name.casefold() in folded:
         tail = f" {number}"
         name, number = plain[: ATTRIBUTE_MAX - len(tail)].rstrip() + tail, number + 1
     return name
@@ -276,7 +276,7 @@ def attribute_problem(name: str, taken: frozenset[str]) -> str | None:
         return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
     if not name.isprintable():
         return "The attribute's name has a character that cannot be shown; type it again."
-    if name.casefold() in taken:
+    if name.casefold() in {one.casefold() for one in taken}:
         return f"“{name}” already belongs to another cohort of this WebEngage account; choose another name."
     return None
 

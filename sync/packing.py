@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import orjson
 import xxhash
@@ -18,6 +19,8 @@ ID_SIZE, CONTENT_SIZE = 16, 8  # bytes; 128 bits, so that two people of one coho
 RECORD_SIZE = ID_SIZE + CONTENT_SIZE
 UNCONFIRMED = b"\0" * CONTENT_SIZE  # may have been sent, but no answer was heard
 FORGOTTEN = "(forgotten)"  # stands in for an id that was removed, so that counts and places stay; it is never sent
+# One struct for all lengths: a format for each length would be compiled, and kept, each time.
+_RECORD, _CONTENT = struct.Struct(f"{RECORD_SIZE}s"), struct.Struct(f"{CONTENT_SIZE}s")
 _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
 
 
@@ -43,14 +46,14 @@ def records_of(ids: Sequence[str], values: Sequence[bytes], salt: int, content_s
     ]
 
 
-def split_records(blob: bytes) -> tuple[bytes, ...]:
+def split_records(blob: bytes) -> Iterator[bytes]:
     """Return the records of a run of them."""
-    return struct.unpack(f"{RECORD_SIZE}s" * (len(blob) // RECORD_SIZE), blob)
+    return chain.from_iterable(_RECORD.iter_unpack(blob))
 
 
 def split_contents(blob: bytes) -> tuple[bytes, ...]:
     """Return the content hashes of a run of them."""
-    return struct.unpack(f"{CONTENT_SIZE}s" * (len(blob) // CONTENT_SIZE), blob)
+    return tuple(chain.from_iterable(_CONTENT.iter_unpack(blob)))
 
 
 def cut_records(blob: bytes, bounds: Sequence[int]) -> list[int]:

@@ -93,10 +93,15 @@ class Staged(Table):
         return Tally(row[0], row[1], row[2], bool(row[3]), row[4], bool(row[5]))
 
     def pages(self, run_id: int) -> Iterator[tuple[int, int, bytes]]:
-        """Return reading, number and records of every page, the later reading first."""
-        yield from self._plain.execute(
-            "select reading, page, records from staged_page where run_id = ? order by reading desc, page", (run_id,)
+        """Return reading, number and records of every page, the later reading first.
+
+        One statement a page: a reader that stayed open would keep this connection from writing meanwhile.
+        """
+        keys = self._all(
+            "select rowid, reading, page from staged_page where run_id = ? order by reading desc, page", (run_id,)
         )
+        for rowid, reading, page in keys:
+            yield reading, page, self._value("select records from staged_page where rowid = ?", (rowid,))
 
     def contents(self, run_id: int, reading: int, number: int) -> tuple[list[str], bytes | None]:
         """Return the ids and the sealed values of one page."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sync.engine import Clock, RetryPolicy, RunContext, RunExecutor
 from sync.errors import Refused
 from sync.model import Mode, Run, RunState
-from sync.pipeline import Clock, Policy, Story, Tools
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
@@ -25,7 +25,7 @@ from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, M
 
 ATTRIBUTE = "Mixpanel - Fans"
 MAPPED = (("plan", "Plan"),)
-SOON = Policy(waits=(0.01, 0.02), longest=1.0, snooze=0.2)
+SOON = RetryPolicy(delays=(0.01, 0.02), max_delay=1.0, postponements=(0.2,))
 
 
 class Desk:
@@ -59,9 +59,9 @@ class Desk:
         """Carry what can be carried."""
         Runner(self.env, Clock(self.now, time.sleep), SOON).once()
 
-    def tools(self) -> Tools:
-        """What a story needs, for tests that carry one themselves."""
-        return Tools(
+    def context(self) -> RunContext:
+        """What executing a run needs, for tests that do it themselves."""
+        return RunContext(
             lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON, lambda: False
         )
 
@@ -160,7 +160,7 @@ def test_half_a_batch_is_never_the_whole_of_it(desk: Desk, sandbox: Sandbox) -> 
     with Store.open(desk.folder) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
         claimed = store.runs.claim("me", time.time())
         assert claimed is not None
-        Story(store, claimed, "me", desk.tools()).carry()
+        RunExecutor(store, claimed, "me", desk.context()).execute()
     assert desk.run(run_id).waiting == "The database could not be written; is the disk full?"
     desk.ahead = 100.0
     desk.work()
