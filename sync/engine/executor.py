@@ -21,7 +21,7 @@ from sync.engine.retry import (
     ShutdownRequested,
     deadline_of,
 )
-from sync.errors import CohortSyncError, FixSettings, LeaseLost, Refused, Wait
+from sync.errors import CohortSyncError, FixSettings, LeaseLost, NoAnswer, Refused, Wait
 from sync.mixpanel import Mixpanel
 from sync.model import Account, Kind, Project, Run, RunState, Sync, SyncState, clock_time, too_many_leave
 from sync.store import StorageTrouble, Store
@@ -211,8 +211,13 @@ class RunExecutor:
             )
         try:
             listed = {one.id for one in mixpanel.cohorts()}
-        finally:
-            self._store.meters.landed(ticket)
+        except NoAnswer:
+            self._store.meters.abandon_query(ticket)
+            raise
+        except BaseException:
+            self._store.meters.landed(ticket, self._lease.now())
+            raise
+        self._store.meters.landed(ticket, self._lease.now())
         if sync.cohort_id not in listed:
             raise FixSettings(
                 f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from sync.engine.lease import RunLease
 from sync.engine.retry import Postpone
-from sync.errors import SessionExpired, Wait
+from sync.errors import NoAnswer, SessionExpired, Wait
 from sync.mixpanel import Mixpanel
 from sync.model import Run, Sync
 from sync.packing import mapping_salt, pack, pack_values, records_of
@@ -101,8 +101,7 @@ class Reader:
         try:
             self._read_pages(pool, flying)
         finally:
-            for future in wait(flying, LANDING_SECONDS).done if flying else ():
-                self._store.meters.landed(flying[future].ticket)
+            self._release_queries(flying)
             # A page may take Mixpanel 8 minutes; nobody needs it any more.
             pool.shutdown(wait=False, cancel_futures=True)
         return self._run
@@ -151,8 +150,8 @@ class Reader:
         refused: Ticket | None = None
         asks: list[Asked] = []
         with self._store.transaction():
-            for asked, _ in done:
-                self._store.meters.landed(asked.ticket)
+            for asked, future in done:
+                self._release_query(asked.ticket, future)
             if not mixed:
                 for page in pages:
                     self._keep(page)
@@ -164,6 +163,20 @@ class Reader:
             self._handle_failure(asked, future)
         self._wait_for(None if asks or flying else refused)
         return asks
+
+    def _release_queries(self, flying: dict[Future[Packed], Asked]) -> None:
+        """Give back the places of queries that end soon; those still running keep theirs, as they do at Mixpanel."""
+        if flying:
+            wait(flying, LANDING_SECONDS)
+        for future, asked in flying.items():
+            self._release_query(asked.ticket, future)
+
+    def _release_query(self, ticket: Ticket, future: Future[Packed]) -> None:
+        """Free a query's place when Mixpanel is done with it; otherwise it keeps it until Mixpanel's own deadline."""
+        if future.done() and not isinstance(future.exception(), NoAnswer):
+            self._store.meters.landed(ticket, self._lease.now())
+        else:
+            self._store.meters.abandon_query(ticket)
 
     def _wait_for(self, refused: Ticket | None) -> None:
         """Put the run off when the hour is used up, or when others have all places for long."""
