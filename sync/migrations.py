@@ -282,6 +282,8 @@ _ENGINE = (
       invalid integer not null,
       is_full integer not null check (is_full in (0, 1)),
       total integer,
+      digest blob not null,
+      is_known integer not null check (is_known in (0, 1)),
       records blob not null,
       ids blob not null,
       sealed_values blob,
@@ -296,6 +298,13 @@ _ENGINE = (
       ids blob not null,
       primary key (sync_id, first_byte)
     ) strict
+    """,
+    """
+    create table known_page (
+      sync_id integer not null references sync,
+      digest blob not null,
+      primary key (sync_id, digest)
+    ) strict, without rowid
     """,
     """
     create table planned_batch (

@@ -236,6 +236,7 @@ class Run:
     stalled_since: float | None
     reading: int
     furthest: int
+    planned: bool
     planned_at: float | None
     request: str | None
 

@@ -46,6 +46,12 @@ def records_of(ids: Sequence[str], values: Sequence[bytes], salt: int, content_s
     ]
 
 
+def digest_page(records: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return the digest of a page's records as they came, and the records as one blob."""
+    blob = b"".join(records)
+    return xxhash.xxh3_128_digest(blob), blob
+
+
 def split_records(blob: bytes) -> Iterator[bytes]:
     """Return the records of a run of them."""
     return chain.from_iterable(_RECORD.iter_unpack(blob))
@@ -79,7 +85,7 @@ def unpack_ids(blob: bytes) -> list[str]:
 
 
 def pack_values(values: Iterable[bytes]) -> bytes:
-    """Compress mapped values, each a JSON array or null."""
+    """Compress mapped values, each a JSON array."""
     return zstandard.compress(b"[" + b",".join(values) + b"]", _LEVEL)
 
 

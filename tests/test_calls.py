@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sync.engine import RetryPolicy
 from sync.errors import NoAnswer, Wait
 from sync.model import Mode
-from sync.pipeline import Policy
 from sync.rest import CONNECT_SECONDS, Rest, retry_after
 from sync.runner import Runner
 from sync.service import Service
@@ -287,7 +287,7 @@ def test_run_when_the_certificates_are_missing_waits_with_that_reason(
         with closing(sqlite3.connect(data_dir / "app.db")) as plain, plain:
             plain.execute("update project set region = ?", (sandbox.url.replace("http:", "https:"),))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(data_dir / "none.pem"))
-        Runner(env, policy=Policy(waits=(), snooze=600.0)).once()
+        Runner(env, policy=RetryPolicy(delays=(), postponements=(600.0,))).once()
         run = service.run(run_id)
         assert run.lease_owner is None and run.waiting is not None and "REQUESTS_CA_BUNDLE" in run.waiting
 

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from sync.errors import LeaseLost, Refused
 from sync.migrations import migrations
-from sync.model import Kind, Mode, RunState
+from sync.model import Mode, RunState
 from sync.store import StorageTrouble, Store
 from sync.store.batches import Block
 from sync.store.database import MIGRATIONS

@@ -242,7 +242,7 @@ class RunExecutor:
                 unchanged=plan.unchanged,
             )
             self._store.batches.drop_aside(self._run.id)
-            self._store.staged.clear(self._run.id)
+            self._store.staged.strip(self._run.id)
             self._lease.note_progress()
             self._add_event(f"Planned: {_numbers(_counts(plan))}.")
             if reason:
@@ -315,7 +315,14 @@ class RunExecutor:
     def _end(self, state: RunState, event: str, error: str | None = None) -> None:
         """End the run and record what it sent in the snapshot, in one transaction."""
         with self._store.transaction():
-            outcome = record_outcome(self._store, self._run.sync_id, self._run.id, self._store.connections.salt())
+            current = self._store.runs.get(self._run.id) or self._run
+            outcome = record_outcome(
+                self._store,
+                current.sync_id,
+                current.id,
+                self._store.connections.salt(),
+                read=current.unchanged + current.entered + current.updated if current.reading == 1 else None,
+            )
             self._lease.write(delivered=outcome.delivered, rejected=outcome.rejected)
             self._store.runs.finish(self._run.id, self._owner, state, self._lease.now(), error)
             self._add_event(event)

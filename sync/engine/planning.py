@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import orjson
-
 from sync.engine.lease import RunLease
 from sync.model import Kind, Sync
 from sync.packing import (
@@ -22,7 +20,7 @@ from sync.packing import (
     UNCONFIRMED,
     cut_records,
     hash_id,
-    pack_values,
+    pack,
     split_records,
     unpack_values,
 )
@@ -32,8 +30,7 @@ from sync.store.snapshot import FIRST_BYTES
 from sync.vault import Vault
 
 COMPARED_AT_ONCE = 2 * 2**20  # bytes of staged records held at a time
-CHANGES_AT_ONCE = 100_000  # changes held before they are written: some 40 MB
-NO_VALUES = b"null"
+CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,10 @@ class Change:
     kind: Kind
     content: bytes
     user_id: str = ""
+
+
+Planned = tuple[Change, str, list[object] | None]
+"""A change with the id and the mapped values of its person."""
 
 
 @dataclass(slots=True)
@@ -76,6 +77,9 @@ class Planner:
     def write(self) -> Plan:
         """Write the batches; they count once the run is said to be planned."""
         self._store.batches.clear(self._run_id, keep_approved=True)
+        if self._store.staged.are_the_known_ones(self._run_id, self._sync.id):
+            self.plan.unchanged = self.plan.distinct = self._store.snapshot.size(self._sync.id)
+            return self.plan
         pending: dict[bytes, Change] = {}
         writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None)
         for low, high in self._compared_ranges():
@@ -168,7 +172,9 @@ class Planner:
 
     def _write(self, changes: dict[bytes, Change], writer: BlockWriter) -> None:
         """Find the ids and values of those who are in, page by page, and write everything in the order of hashes."""
-        named = {who: (change, change.user_id, NO_VALUES) for who, change in changes.items() if change.user_id}
+        named: dict[bytes, Planned] = {
+            who: (change, change.user_id, None) for who, change in changes.items() if change.user_id
+        }
         wanted = {who + change.content for who, change in changes.items() if not change.user_id}
         for reading, number, records in self._store.staged.pages(self._run_id):
             places = [at for at, record in enumerate(split_records(records)) if record in wanted] if wanted else []
@@ -178,10 +184,10 @@ class Planner:
                 for at in places:
                     record = records[at * RECORD_SIZE : (at + 1) * RECORD_SIZE]
                     who = record[:ID_SIZE]
-                    named[who] = (changes[who], ids[at], writer.encode(values[at] if values else None))
+                    named[who] = (changes[who], ids[at], values[at] if values else None)
                 self._lease.renew_when_due()
         for who in sorted(named):
-            writer.add(*named[who])
+            writer.add(named[who])
 
 
 class BlockWriter:
@@ -190,17 +196,12 @@ class BlockWriter:
     def __init__(self, lease: RunLease, vault: Callable[[], Vault] | None) -> None:
         """Write for this run; values are sealed when there is a vault."""
         self._lease, self._vault = lease, vault
-        self._changes: list[tuple[Change, str, bytes]] = []
+        self._changes: list[Planned] = []
         self._number = 0
 
-    @staticmethod
-    def encode(values: list[object] | None) -> bytes:
-        """Return mapped values as JSON."""
-        return NO_VALUES if values is None else orjson.dumps(values)
-
-    def add(self, change: Change, user_id: str, values: bytes) -> None:
+    def add(self, planned: Planned) -> None:
         """Take one change; a full block is written."""
-        self._changes.append((change, user_id, values))
+        self._changes.append(planned)
         if len(self._changes) == BLOCK_SIZE:
             self.flush()
 
@@ -209,8 +210,8 @@ class BlockWriter:
         if not self._changes:
             return
         sealed = None
-        if self._vault and any(values != NO_VALUES for _, _, values in self._changes):
-            sealed = self._vault().seal_bytes(pack_values(values for _, _, values in self._changes))
+        if self._vault and any(values is not None for _, _, values in self._changes):
+            sealed = self._vault().seal_bytes(pack([values for _, _, values in self._changes]))
         block = Block(
             number=self._number,
             kinds="".join(LETTERS[change.kind] for change, _, _ in self._changes),

@@ -16,7 +16,7 @@ from sync.engine.retry import Postpone
 from sync.errors import NoAnswer, SessionExpired, Wait
 from sync.mixpanel import Mixpanel
 from sync.model import Run, Sync
-from sync.packing import mapping_salt, pack, pack_values, records_of
+from sync.packing import digest_page, mapping_salt, pack, pack_values, records_of
 from sync.store.meters import Ticket
 from sync.store.rejections import INVALID, Rejection
 from sync.store.staged import StagedPage, Tally
@@ -69,6 +69,7 @@ class Reader:
         self._failures, self._furthest = self._run.failures, self._run.furthest
         self._again: dict[int, tuple[float, int]] = {}  # page: when to ask for it once more, tries so far
         self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
+        self._known = self._store.staged.known(sync.id)
         self._contiguous = 0  # pages here without a gap
         self._renewed_at = self._crowded_since = -math.inf
 
@@ -228,11 +229,17 @@ class Reader:
 
     def _read_page(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
-        page = self._mixpanel.columns(self._sync.cohort_id, number, session_id, self._properties)
-        records = records_of(page.ids, page.values, self._salt, self._content_salt)
-        places = dict(zip(records, range(len(records)), strict=True))  # someone listed twice stands once
-        ordered = sorted(places)
-        order = [places[one] for one in ordered]
+        found: list[tuple[list[str], bytes, bytes, list[bytes]]] = []
+
+        def is_known(ids: list[str], values: list[bytes]) -> bool:
+            records = records_of(ids, values, self._salt, self._content_salt)
+            found[:] = [(ids, *digest_page(records), records)]
+            return found[0][1] in self._known
+
+        page = self._mixpanel.columns(self._sync.cohort_id, number, session_id, self._properties, is_known)
+        if not found or found[0][0] is not page.ids:  # an odd page was read once more
+            is_known(page.ids, page.values)
+        _, digest, blob, records = found[0]
         invalid = [one for one in page.others if one.fate.invalid]
         staged = StagedPage(
             reading=self._run.reading,
@@ -242,10 +249,22 @@ class Reader:
             invalid=len(invalid),
             is_full=page.is_full,
             total=page.total,
-            records=b"".join(ordered),
-            ids=pack([page.ids[at] for at in order]),
-            sealed_values=self._seal(pack_values([page.values[at] for at in order])) if page.values else None,
+            digest=digest,
+            is_known=digest in self._known,
+            records=blob,
+            ids=b"",
+            sealed_values=None,
         )
+        if not staged.is_known:
+            places = dict(zip(records, range(len(records)), strict=True))  # someone listed twice stands once
+            ordered = sorted(places)
+            order = [places[one] for one in ordered]
+            staged = replace(
+                staged,
+                records=b"".join(ordered),
+                ids=pack([page.ids[at] for at in order]),
+                sealed_values=self._seal(pack_values([page.values[at] for at in order])) if page.values else None,
+            )
         named = [Rejection(one.id[:ID_SHOWN], INVALID, one.fate.value, INVALID) for one in invalid[:INVALID_NAMED]]
         return Packed(staged, named, page.size, page.session_id)
 

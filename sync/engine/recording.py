@@ -24,10 +24,12 @@ Effect = tuple[bytes, str, bytes | None]
 """Id hash, user id, and the content hash the snapshot has from now on; None: no longer in it."""
 
 
-def record_outcome(store: Store, sync_id: int, run_id: int, salt: int) -> Outcome:
+def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: int | None) -> Outcome:
     """Move a run's batches into the snapshot and the log; pages and batches are gone then. In the caller's transaction.
 
     Confirmed changes stand as sent, those in flight as unconfirmed; what was rejected or never sent changes nothing.
+    ``read``: how many people the run's one reading listed, None when it was planned otherwise; once all of them are in
+    the snapshot, its pages are known.
     Blocks are in the order of id hashes, so every bucket is rewritten once.
     """
     outcome = Outcome()
@@ -48,6 +50,8 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int) -> Outcom
                     people[who] = (who + content, user_id)
                 effect = next(effects, None)
             store.snapshot.write(sync_id, start, end, people.values())
+    is_whole = store.snapshot.size(sync_id) == read and not store.rejections.active(sync_id)
+    store.staged.become_known(run_id, sync_id, everybody=is_whole and store.batches.left(run_id) == 0)
     store.batches.clear(run_id)
     store.staged.clear(run_id)
     store.snapshot.note_size(sync_id)

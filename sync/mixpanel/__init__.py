@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.errors import FixSettings, Refused, Report, SessionExpired, Wait
-from sync.mixpanel.pages import columns_of, page_of, query_form
+from sync.mixpanel.pages import IsKnown, columns_of, page_of, query_form
 from sync.model import Cohort, Columns, Page, Project, Role
 from sync.rest import Reply, Rest, loopback, parsed, problem, retry_after
 
@@ -103,13 +103,25 @@ class Mixpanel:
         # Asked for members with a profile, an empty object is a profile without the properties we named.
         return page_of(reply, what, number, properties, bare_counts=trimmed and not all_users)
 
-    def columns(self, cohort_id: int, number: int, session_id: str | None, properties: tuple[str, ...]) -> Columns:
-        """Read one page of the members with a profile, side by side: what a run needs, at a fifth of the cost."""
+    def columns(
+        self,
+        cohort_id: int,
+        number: int,
+        session_id: str | None,
+        properties: tuple[str, ...],
+        is_known: IsKnown | None = None,
+    ) -> Columns:
+        """Read one page of the members with a profile, side by side: what a run needs, at a fifth of the cost.
+
+        ``is_known`` tells of ids and values whether they were read before, and so need not be checked again.
+        """
         form = query_form(cohort_id, number, session_id, all_users=False, wanted=properties or (NARROW,))
         if self._page_size:
             form["page_size"] = str(self._page_size)
         what = f"page {number} of cohort {cohort_id}"
-        return columns_of(self._ask("POST", "/api/query/engage", what, form, number), what, number, properties)
+        return columns_of(
+            self._ask("POST", "/api/query/engage", what, form, number), what, number, properties, is_known
+        )
 
     def properties(self) -> tuple[str, ...]:
         """Name the profile properties of the project, the most used first; counts as one query."""

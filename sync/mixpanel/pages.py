@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
@@ -90,7 +91,13 @@ def query_form(
     return form | {"page": str(number), "session_id": session_id or ""} if number else form
 
 
-def columns_of(reply: Reply, what: str, number: int, properties: tuple[str, ...]) -> Columns:
+IsKnown = Callable[[list[str], list[bytes]], bool]
+"""Whether ids and raw values were read before."""
+
+
+def columns_of(
+    reply: Reply, what: str, number: int, properties: tuple[str, ...], is_known: IsKnown | None = None
+) -> Columns:
     """Split a page: those who go, and the others with their fate. Most pages are plain throughout.
 
     A page with an odd value anywhere is read once more, leniently: one odd row is one invalid member.
@@ -101,6 +108,9 @@ def columns_of(reply: Reply, what: str, number: int, properties: tuple[str, ...]
         ids = [row.id for row in answer.results]
         if _plainly_named(ids):
             values = _raw_values(answer.results, len(properties), b'"<' in reply.body) if properties else []
+            if not (is_known and is_known(ids, values)):
+                # Raw values were skipped over: this is where one is found to be none.
+                orjson.loads(b"[" + b",".join(values) + b"]")
             return _columns(answer, number, ids, values, [])
     except (msgspec.MsgspecError, orjson.JSONDecodeError):
         pass
@@ -141,7 +151,6 @@ def _raw_values(rows: list[Any], count: int, doubtful: bool) -> list[bytes]:
         for missing in MISSING:
             quoted = orjson.dumps(missing)
             values = [one.replace(quoted, b"null") if quoted in one else one for one in values]
-    orjson.loads(b"[" + b",".join(values) + b"]")  # raw values were skipped over: this is where one is found to be none
     return values
 
 

@@ -15,7 +15,7 @@ from sync.store.process import is_gone
 
 LEASE = 120.0  # seconds; longer than a request's timeout plus the retry budget of 60 s
 _COLUMNS = ", ".join(Run.__slots__)
-_FLAGS = ("dry", "approved", "cancel_wanted")
+_FLAGS = ("dry", "approved", "cancel_wanted", "planned")
 _FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
 _CLAIMABLE = f"""select id from run where finished_at is null and (state <> 'held' or cancel_wanted)
                 and (not_before <= :now or cancel_wanted or not_before > :now + :farthest) and {_FREE}

@@ -68,6 +68,7 @@ class Snapshot(Table):
             if self.find(sync_id, id_hash) is None:
                 return False
             low, high = self._range_of(sync_id, id_hash)
+            self._plain.execute("delete from known_page where sync_id = ?", (sync_id,))
             others = [one for one in self.bucket(sync_id, low, high) if one[0][:ID_SIZE] != id_hash]
             self.write(sync_id, low, high, others)
             self.note_size(sync_id)
@@ -79,6 +80,7 @@ class Snapshot(Table):
     def unconfirm(self, sync_id: int | None = None) -> None:
         """Make everybody unconfirmed, of one sync or of all, so that they are sent again."""
         with immediate(self._plain):
+            self._plain.execute("delete from known_page where ?1 is null or sync_id = ?1", (sync_id,))
             for row in self._all("select rowid from snapshot_bucket where ?1 is null or sync_id = ?1", (sync_id,)):
                 records = self._value("select records from snapshot_bucket where rowid = ?", (row[0],))
                 emptied = b"".join(one[:ID_SIZE] + UNCONFIRMED for one in split_records(records))

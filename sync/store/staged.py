@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync.packing import FORGOTTEN, pack, unpack_ids
-from sync.store.database import Table
+from sync.packing import FORGOTTEN, pack, split_records, unpack_ids
+from sync.store.database import Table, immediate
 
 
 @dataclass(frozen=True, slots=True)
 class StagedPage:
-    """A packed page: records ascending, ids and sealed values in the same order; ``total`` as this page names it."""
+    """A packed page: records ascending, ids and sealed values in the same order; ``total`` as this page names it.
+
+    ``digest`` is of the records as they came. A page that ``is_known`` has everybody in the snapshot with the same
+    content already: it brings its records as they came, and no ids.
+    """
 
     reading: int
     number: int
@@ -20,6 +24,8 @@ class StagedPage:
     invalid: int
     is_full: bool
     total: int | None
+    digest: bytes
+    is_known: bool
     records: bytes
     ids: bytes
     sealed_values: bytes | None
@@ -53,7 +59,7 @@ class Staged(Table):
         """Keep a page."""
         self._do(
             "insert or replace into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, total, "
-            "records, ids, sealed_values) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "digest, is_known, records, ids, sealed_values) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 run_id,
                 page.reading,
@@ -63,6 +69,8 @@ class Staged(Table):
                 page.invalid,
                 int(page.is_full),
                 page.total,
+                page.digest,
+                int(page.is_known),
                 page.records,
                 page.ids,
                 page.sealed_values,
@@ -98,10 +106,39 @@ class Staged(Table):
         One statement a page: a reader that stayed open would keep this connection from writing meanwhile.
         """
         keys = self._all(
-            "select rowid, reading, page from staged_page where run_id = ? order by reading desc, page", (run_id,)
+            "select rowid, reading, page, is_known from staged_page where run_id = ? order by reading desc, page",
+            (run_id,),
         )
-        for rowid, reading, page in keys:
-            yield reading, page, self._value("select records from staged_page where rowid = ?", (rowid,))
+        for rowid, reading, page, is_known in keys:
+            records = self._value("select records from staged_page where rowid = ?", (rowid,))
+            yield reading, page, b"".join(sorted(split_records(records))) if is_known else records
+
+    def are_the_known_ones(self, run_id: int, sync_id: int) -> bool:
+        """Return whether the pages are the known ones, each once: then nothing changed since they were."""
+        row = self._one(
+            "select count(*), count(distinct digest), coalesce(sum(is_known), 0), coalesce(max(reading), 0), "
+            "(select count(*) from known_page where sync_id = ?2) from staged_page where run_id = ?1",
+            (run_id, sync_id),
+        )
+        return row is not None and row[3] == 1 and row[0] == row[1] == row[2] == row[4]
+
+    def known(self, sync_id: int) -> frozenset[bytes]:
+        """Return the digests of pages of which everybody is in the snapshot with the same content."""
+        return frozenset(row[0] for row in self._all("select digest from known_page where sync_id = ?", (sync_id,)))
+
+    def strip(self, run_id: int) -> None:
+        """Forget what the pages of a planned run hold, but for their digests."""
+        self._do("update staged_page set records = x'', ids = x'', sealed_values = null where run_id = ?", (run_id,))
+
+    def become_known(self, run_id: int, sync_id: int, *, everybody: bool) -> None:
+        """Replace what is known of a sync's pages: by the pages of a run that sent ``everybody``, else by nothing."""
+        with immediate(self._plain):
+            self._plain.execute("delete from known_page where sync_id = ?", (sync_id,))
+            if everybody:
+                self._plain.execute(
+                    "insert or ignore into known_page select ?, digest from staged_page where run_id = ?",
+                    (sync_id, run_id),
+                )
 
     def contents(self, run_id: int, reading: int, number: int) -> tuple[list[str], bytes | None]:
         """Return the ids and the sealed values of one page."""
@@ -116,8 +153,9 @@ class Staged(Table):
         """Blank a person in the pages of runs under way; return in how many."""
         found = 0
         for (rowid,) in self._all("select rowid from staged_page"):
-            if id_hash in self._value("select records from staged_page where rowid = ?", (rowid,)):
-                ids = unpack_ids(self._value("select ids from staged_page where rowid = ?", (rowid,)))
+            records, packed = self._one("select records, ids from staged_page where rowid = ?", (rowid,)) or (b"", b"")
+            if packed and id_hash in records:
+                ids = unpack_ids(packed)
                 # Blanked and not taken out: the sealed values beside it keep their places.
                 blanked = pack([FORGOTTEN if one == user_id else one for one in ids])
                 found += self._do("update staged_page set ids = ? where rowid = ?", (blanked, rowid))
