@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.engine import reading
+from sync.engine import RetryPolicy, reading
 from sync.errors import Refused
 from sync.model import Mode, Run, RunState
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member, odd
@@ -17,15 +17,18 @@ from tests.sandbox.odd import ID, IDS, NUMBERS, ROW, STRINGS
 from tests.sandbox.readings import READINGS
 from tests.test_engine import MAPPED, Desk, on_plan
 
+PATIENT = RetryPolicy(delays=(0.01, 0.02), max_delay=1.0, postponements=(300.0, 1200.0, 3000.0))
 HOUR, DAY = 3600.0, 86_400.0
 SCHEMA_2 = Path(__file__).parent / "schemas" / "2.sql"
 
 
 @pytest.fixture
 def desk(data_dir: Path, sandbox: Sandbox) -> Desk:
-    """A connected data folder, and pages of ten."""
+    """A connected data folder, pages of ten, and a runner that is put off for minutes when it does not get on."""
     sandbox.settings(page_size=10)
-    return Desk(data_dir, sandbox)
+    found = Desk(data_dir, sandbox)
+    found.policy = PATIENT
+    return found
 
 
 def fans(*numbers: int) -> list[dict[str, object]]:
@@ -142,12 +145,13 @@ def test_a_deleted_cohort_never_empties_webengage(desk: Desk, sandbox: Sandbox) 
     """Answered as an empty one, with the guard lifted and no query left to ask the list: the run waits."""
     desk.members(*fans(*range(15)))
     desk.export()
-    with desk.open() as service, closing(sqlite3.connect(desk.folder / "app.db")) as db, db:
+    with closing(sqlite3.connect(desk.folder / "app.db")) as db, db:
         db.execute("update sync set guard = 0")
         for _ in range(59 - db.execute("select count(*) from query where not later_page").fetchone()[0]):
             db.execute(
                 "insert into query (project_id, at, later_page, owner) values (?, ?, 0, 'x')", (PROJECT, desk.now())
             )
+    with desk.open() as service:
         service.sync_now(1)
     sandbox.settings(unknown_cohort=200)
     sandbox.delete_cohort(desk.cohort)
@@ -347,7 +351,7 @@ def test_someone_taken_unheard_and_then_rejected_is_remembered(desk: Desk, sandb
     """WebEngage took them without our hearing it: when they leave, they are sent false."""
     desk.members(*fans(1, 2))
     sandbox.fault("vanish", path="bulk-users")
-    sandbox.fault("status", path="bulk-users", code=503, after=1, times=50, retry_after=300)
+    sandbox.fault("status", path="bulk-users", code=503, times=50, retry_after=300)
     desk.export()
     sandbox.clear_faults()
     sandbox.poison("fan-1")
@@ -536,17 +540,17 @@ def test_a_former_snapshot_is_brought_forward_without_sending_anything(tmp_path:
     sandbox.add_cohort("Unmapped", [member(f"reader-{n}") for n in range(60)], id=8)
     sandbox.add_cohort("Half way", [member(f"guest-{n}") for n in range(60)], id=9)
     desk = Desk.__new__(Desk)
-    desk.folder, desk.sandbox, desk.env, desk.ahead = tmp_path, sandbox, env, 0.0
+    desk.folder, desk.sandbox, desk.env, desk.ahead, desk.policy = tmp_path, sandbox, env, 0.0, PATIENT
     desk.connect()
     with desk.open() as service:
-        assert [one.size for one in service.syncs()] == [35, 60, 29]
+        assert [one.size for one in service.syncs()] == [60, 60, 29]
         service.sync_now(1)
         service.sync_now(2)
     desk.work()
     with desk.open() as service:
         runs = {run.sync_id: run for run in service.runs(limit=4)[::-1]}
         assert [(runs[one].unchanged, runs[one].changes) for one in (1, 2)] == [(29, 0), (60, 0)]
-        assert (runs[3].state, runs[3].entered, runs[3].updated) == (RunState.SUCCEEDED, 25, 35)
+        assert (runs[3].state, runs[3].entered, runs[3].updated) == (RunState.SUCCEEDED, 0, 60)
         assert len(list(service.export_rows(1))) == 30
     assert sandbox.holding("Mixpanel - Half way")[0] == {f"guest-{n}" for n in range(60)}
     assert sandbox.holding("Mixpanel - Unmapped") == (set(), set())
