@@ -285,17 +285,17 @@ def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(desk: Desk, sandbox
 
 
 def test_another_wish_for_a_run_under_way_is_kept_or_refused(desk: Desk) -> None:
-    """The mode changes at once; other properties and a cohort being cleared are refused with the reason, never forgotten."""
+    """The mode changes with the plan; other properties and a cohort being cleared are refused with the reason, never forgotten."""
     desk.members(on_plan("fan-1", "a"))
     with desk.open() as service:
         first = service.export(PROJECT, desk.cohort, Mode.ONE_TIME, mapping=MAPPED)
         assert service.export(PROJECT, desk.cohort, Mode.DYNAMIC, every=900.0).started is False
-        assert (service.sync(1).mode, service.sync(1).every) == (Mode.DYNAMIC, 900.0)
         with pytest.raises(Refused, match="other properties"):
             service.export(PROJECT, desk.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
     desk.work()
     with desk.open() as service:
         assert service.run(first.run_id).delivered == 1 and service.sync(1).state.value == "active"
+        assert (service.sync(1).mode, service.sync(1).every) == (Mode.DYNAMIC, 900.0)
         service.stop(1, clear=True)
         with pytest.raises(Refused, match="everybody left"):
             service.export(PROJECT, desk.cohort, Mode.DYNAMIC)

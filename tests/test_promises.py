@@ -186,7 +186,7 @@ def test_one_odd_row_is_one_member_and_everybody_else_goes(desk: Desk, sandbox: 
     desk.members(*(on_plan(f"fan-{number}", "gold") for number in range(5)), odd(kind, "odd-1", place))
     run = desk.export(MAPPED)
     assert (run.state, desk.told()) == (RunState.SUCCEEDED, sandbox.exportable(desk.cohort))
-    assert run.invalid == (place in (ID, ROW) and kind != "control_character")
+    assert run.invalid == (place in (ID, ROW))
     assert sandbox.meter().requests["/api/query/engage"] == 1
 
 

@@ -23,6 +23,8 @@ from sync.rest import Reply, problem, scrubbed
 
 PAGE_SIZE = 1000  # the documented size, for an empty reply that does not name its own
 WHOLE_MAX = 2**53  # beyond it programs disagree which whole number is meant
+# A raw control character is no JSON: where one stands, half a character stands for it, so that its text is odd.
+_CONTROLS = {one: chr(0xDC00 + one) for one in range(0x20) if chr(one) not in "\t\n\r"}
 ODD_SHOWN = 60  # characters of an id that is no text
 GOOD = (None, "ok", "success")  # what a reply may say of itself
 
@@ -112,7 +114,7 @@ def columns_of(
                 # Raw values were skipped over: this is where one is found to be none.
                 orjson.loads(b"[" + b",".join(values) + b"]")
             return _columns(answer, number, ids, values, [])
-    except (msgspec.MsgspecError, orjson.JSONDecodeError):
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         pass
     answer = _decoded(reply, what, number)
     going: list[_Row] = []
@@ -160,7 +162,7 @@ def _decoded(reply: Reply, what: str, number: int) -> _Head:
     Lone surrogates, NaN, raw control characters and bytes that are no UTF-8 are let in here, and judged one by one.
     """
     try:
-        found = json.loads(reply.body.decode("utf-8", "surrogateescape"), strict=False)
+        found = json.loads(reply.body.decode("utf-8", "surrogateescape").translate(_CONTROLS), strict=False)
         rows = found.pop("results", None)
         answer: _Head = msgspec.convert(found, _Head)
         if not isinstance(rows, list | None):
