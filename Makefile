@@ -5,7 +5,7 @@ PYTEST := $(BIN)/python -m pytest
 VENV := .venv/.made
 READY := .venv/.ready
 LOCKS := requirements.lock tests/requirements.lock
-# uv's name for "any platform, this Python or newer"; the same versions on every Python, as far as they exist.
+# For any platform and for Python 3.11 and newer, with the same versions on all of them as far as they exist.
 COMPILE = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --upgrade --custom-compile-command "make lock"
 .DEFAULT_GOAL := help
