@@ -53,7 +53,7 @@ lock: $(VENV)  ## renew requirements.lock and tests/requirements.lock from the r
 
 audit: $(VENV)  ## known vulnerabilities of what the locks pin; fails too when the advisories cannot be reached
 	@$(BIN)/python -m venv .venv/audit && .venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
-	@.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --require-hashes $(LOCKS:%=-r %)
+	@.venv/audit/bin/pip-audit --strict --disable-pip --require-hashes $(LOCKS:%=-r %)
 
 hooks: $(READY)  ## let git run the checks of .pre-commit-config.yaml before each commit
 	@$(BIN)/pre-commit install
