@@ -63,7 +63,7 @@ clean:  ## remove .venv, caches and the demo's data; never data/app.db
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A python that only looks installed (a version manager's stub) does not pass the check.
-$(VENV):
+$(VENV): $(LOCKS)
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
