@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from tests.desk import Desk
 from tests.sandbox.control import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS, STOP_SECONDS, CLI_SECONDS = 40.0, 15.0, 90.0
+START_SECONDS, STOP_SECONDS, CLI_SECONDS = 90.0, 30.0, 180.0  # never asserted: room for several tests at once
+WORKERS_A_CORE, MOST_WORKERS = 2, 8
+STARTS_PROCESSES = {"chromium", "cli", "runner_process", "streamlit_server"}  # the fixtures that make a test slow
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -38,11 +41,33 @@ StreamlitServer = Callable[..., str]
 RunnerProcess = Callable[..., subprocess.Popen[bytes]]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever needs Chromium, so that `-m "not browser"` leaves it out."""
+def pytest_configure() -> None:
+    """Take Ctrl-C even in the background of a shell, which ignores it there and for every process started from it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs Chromium and what is slow; with several workers run the slow tests first, so that none ends late."""
     for item in items:
-        if "chromium" in getattr(item, "fixturenames", ()):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "chromium" in fixtures:
             item.add_marker("browser")
+        if fixtures & STARTS_PROCESSES or item.get_closest_marker("drill"):
+            item.add_marker("slow")
+    if hasattr(config, "workerinput"):
+        items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> int:
+    """Return 0 for the drill, 1 for other slow tests, 2 for the rest; the order within each stays."""
+    return 0 if item.get_closest_marker("drill") else 1 if item.get_closest_marker("slow") else 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` starts: two for each core, as most tests wait more than they compute."""
+    return min(WORKERS_A_CORE * (os.cpu_count() or 1), MOST_WORKERS)
 
 
 @pytest.fixture

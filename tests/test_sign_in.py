@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import StreamlitServer, free_port
 
-PATIENCE = 30_000  # milliseconds; never asserted
+PATIENCE = 60_000  # milliseconds; never asserted
 Pages = Callable[..., str]
 
 

@@ -295,6 +295,7 @@ def test_a_writer_waits_for_the_other_one_and_not_for_ever(
     assert plain.execute("select what from event").fetchall() == [("somebody hears this",)]
 
 
+@pytest.mark.slow
 def test_four_processes_open_a_new_folder_at_once(tmp_path: Path) -> None:
     """All of them end up with the newest schema in WAL mode; none fails."""
     code = "import sys; from pathlib import Path; from sync.store import Store; Store.open(Path(sys.argv[1])).close()"
