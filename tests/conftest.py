@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
+from sync.access import ACCESS_SETTINGS
 from tests.desk import Desk
 from tests.sandbox.control import Sandbox
 
@@ -55,9 +57,12 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """The pages on an empty data folder, without a browser."""
+    """The pages on an empty data folder, without a browser but as one on this machine asks for them."""
     monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
-    monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
+    for name in ("COHORT_SYNC_KEY", *ACCESS_SETTINGS):
+        monkeypatch.delenv(name, raising=False)
+    # AppTest makes no request, so Streamlit has no headers to give; these are a local browser's.
+    monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([("Host", "127.0.0.1:8501")]))
     return Desk(data_dir)
 
 
@@ -154,7 +159,8 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 def _environment(data_dir: Path, more: dict[str, str]) -> dict[str, str]:
     ours = {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"}
-    inherited = {name: value for name, value in os.environ.items() if name != "COHORT_SYNC_KEY"}
+    ignored = ("COHORT_SYNC_KEY", *ACCESS_SETTINGS)
+    inherited = {name: value for name, value in os.environ.items() if name not in ignored}
     return inherited | ours | more
 
 
