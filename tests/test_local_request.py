@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
+from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
 from pages.parts.local_request import describe_remote_sign
 from tests.conftest import CHROMIUM_FLAGS, StreamlitServer
+from tests.desk import Desk, said
 from tests.reverse_proxy import reverse_proxy
 
 FOREIGN = "sync.example.com"
@@ -83,7 +85,7 @@ def test_request_when_a_proxy_forwards_it_is_refused(
     """A reverse proxy that keeps a loopback Host is known by its headers; the direct road stays open."""
     url = streamlit_server(data_dir)
     upstream = url.removeprefix("http://")
-    for line in ("X-Forwarded-For: 192.0.2.7", "X-Real-IP: 192.0.2.7", "Forwarded: for=192.0.2.7", "Via: 1.1 proxy"):
+    for line in ("X-Forwarded-For: 192.0.2.7", "X-Real-Ip: 192.0.2.7", "Forwarded: for=192.0.2.7", "Via: 1.1 proxy"):
         with reverse_proxy(upstream, added=(line,)) as port:
             expect_refused(browser, f"http://127.0.0.1:{port}", f"“{line.partition(':')[0]}”", PLACES[:3])
     page = browser.new_page()
@@ -95,7 +97,7 @@ def test_request_when_a_proxy_forwards_it_is_refused(
 def test_request_when_a_proxy_hides_itself_is_refused_by_its_origin(
     streamlit_server: StreamlitServer, data_dir: Path, outside: Browser
 ) -> None:
-    """nginx's `proxy_pass` alone writes a loopback Host and adds no header: the browser's Origin is still the foreign one."""
+    """The `proxy_pass` of nginx alone writes a loopback Host and adds no header: the browser's Origin is still foreign."""
     upstream = streamlit_server(
         data_dir, STREAMLIT_SERVER_ENABLE_CORS="false", STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION="false"
     ).removeprefix("http://")
@@ -129,6 +131,16 @@ def test_request_when_it_was_forwarded_is_remote(line: str) -> None:
     """Any trace of a proxy counts, whatever it says: who forwards cannot be believed."""
     name, _, value = line.partition(":")
     assert name in describe_remote_sign([("Host", "localhost"), (name, value.strip())])
+
+
+def test_click_when_its_browser_is_gone_counts_only_for_a_known_local_session(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without headers a new session is refused; one whose requests came from this machine goes on."""
+    local = desk.page("integrations")
+    monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([]))
+    assert "does not say which host it is for" in said(desk.page("integrations"))
+    assert "Integrations" in said(local.run())
 
 
 def test_request_when_nothing_is_known_of_it_is_remote() -> None:

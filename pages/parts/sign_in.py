@@ -8,7 +8,6 @@ parse, which ends the polling. So its memory alone proves nothing: the files are
 
 from __future__ import annotations
 
-import os
 import threading
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -69,7 +68,10 @@ def _find_problem(
     if "auth" not in secrets and not _is_meant_for_sign_in(secrets):
         place = _shorten_path(paths[-1]) if paths else ".streamlit/secrets.toml"
         if listed:
-            return f"{listed[0]} is set, but {place} has no [auth] section. Write one, or unset {_join(listed)}."
+            return (
+                f"{listed[0]} is set, but {place} has no [auth] section. "
+                f"Write one as docs/operations.md describes, or unset {_join(listed)}."
+            )
         return (
             f"The [auth] section of {place} is not there any more. Put it back, "
             "or restart the pages to use them without sign-in on this machine only."
@@ -171,7 +173,7 @@ def _join(names: list[str], word: str = "and") -> str:
 
 def _shorten_path(path: str) -> str:
     """Return a path as people know it, without the folders above the project or the home folder."""
-    for base, prefix in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
-        if path.startswith(base + os.sep):
-            return prefix + os.path.relpath(path, base)
-    return os.path.join("…", os.path.basename(path))
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if Path(path).is_relative_to(base):
+            return f"{prefix}{Path(path).relative_to(base)}"
+    return f"…/{Path(path).name}"
