@@ -56,13 +56,21 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """The pages on an empty data folder, without a browser but as one on this machine asks for them."""
-    monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
-    for name in ("COHORT_SYNC_KEY", *ACCESS_SETTINGS):
-        monkeypatch.delenv(name, raising=False)
-    # AppTest makes no request, so Streamlit has no headers to give; these are a local browser's.
+def local_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the pages that AppTest runs the headers of a browser on this machine, and no sign-in.
+
+    AppTest makes no request, so Streamlit has no headers to give, and the pages refuse that.
+    """
     monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([("Host", "127.0.0.1:8501")]))
+    for name in ACCESS_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch, local_browser: None) -> Desk:
+    """The pages on an empty data folder, without a browser."""
+    monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
+    monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
     return Desk(data_dir)
 
 
