@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
+from sync.access import ACCESS_SETTINGS
 from tests.desk import Desk
 from tests.sandbox.control import Sandbox
 
@@ -79,7 +81,18 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def local_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the pages that AppTest runs the headers of a browser on this machine, and no sign-in.
+
+    AppTest makes no request, so Streamlit has no headers to give, and the pages refuse that.
+    """
+    monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([("Host", "127.0.0.1:8501")]))
+    for name in ACCESS_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch, local_browser: None) -> Desk:
     """The pages on an empty data folder, without a browser."""
     monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
     monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
@@ -179,7 +192,8 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 def _environment(data_dir: Path, more: dict[str, str]) -> dict[str, str]:
     ours = {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"}
-    inherited = {name: value for name, value in os.environ.items() if name != "COHORT_SYNC_KEY"}
+    ignored = ("COHORT_SYNC_KEY", *ACCESS_SETTINGS)
+    inherited = {name: value for name, value in os.environ.items() if name not in ignored}
     return inherited | ours | more
 
 

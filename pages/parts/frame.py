@@ -106,6 +106,7 @@ def chosen(projects: tuple[ProjectView, ...]) -> ProjectView | None:
 @st.fragment(run_every=HEALTH_SECONDS)
 def _health() -> None:
     """Say whether the runner works and how much of the hour is left; reads only."""
+    door.close_when_refused()
     with open_service() as service:
         health = service.health()
     with st.container(key="health", gap="xsmall"):
