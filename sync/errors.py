@@ -39,6 +39,10 @@ class Wait(ApiError):
         self.limit = limit
 
 
+class NoAnswer(Wait):
+    """The request was sent and we stopped waiting for its answer: the other side may still be working on it."""
+
+
 class FixSettings(ApiError):
     """A person must mend a setting (401, 403, 404): the run fails and its sync pauses."""
 

@@ -5,33 +5,41 @@ Nothing of a request is ever put into an error: addresses carry project ids, hea
 
 from __future__ import annotations
 
+import datetime
 import email.utils
+import http.client
 import ipaddress
 import math
 import os
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import requests
-from requests.adapters import HTTPAdapter
+import urllib3
 from requests.hooks import default_hooks
 from requests.utils import get_environ_proxies
 
-from sync.errors import Report, Wait
+from sync.errors import NoAnswer, Report, Wait
+from sync.http_adapter import Adapter, Exchange
 from sync.redaction import redacted
 
-CONNECT_SECONDS = 10.0  # to reach a host; longer means it is not there
+CONNECT_SECONDS = 10.0  # to reach one address of a host; longer means it is not there
 BODY_MAX = 64 * 2**20  # bytes; a page of 40,000 members with every property is smaller
 CHUNK = 2**18  # bytes read at a time
 RETRY_AFTER_MAX = 3600.0  # seconds; Mixpanel's window is an hour, nobody may put us off for longer
 PROBLEM_MAX = 200  # characters of an API's own words that are shown or stored
 AGENT = "cohort-sync"
+CA_BUNDLE = "REQUESTS_CA_BUNDLE"  # environment variable: a file or folder of certificates to trust instead of certifi's
+# Everything requests, urllib3, http.client, ssl and the socket module raise when a call cannot be made.
+TROUBLES = (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError, RuntimeError)
 POOL = 24  # connections kept open; as many as requests in flight
 
 _TAGS = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -60,10 +68,13 @@ class Rest:
         """Speak to ``base``; netrc and cookies are ignored, the environment's proxy is used but for loopback."""
         self._base, self._auth, self._headers = base, auth, {"User-Agent": AGENT, **(headers or {})}
         # The adapter below requests' session: no netrc, no cookies, no redirects, and half the work a call.
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=POOL)
-        self._proxies = {} if loopback(base) else dict(get_environ_proxies(base))
-        self._verify: bool | str = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self._adapter = Adapter(pool_connections=1, pool_maxsize=POOL)
+        self._verify: bool | str = os.environ.get(CA_BUNDLE) or True
         self._prepared = lru_cache(maxsize=8)(self._prepare)
+
+    @cached_property
+    def _proxies(self) -> dict[str, str]:
+        return {} if loopback(self._base) else dict(get_environ_proxies(self._base))
 
     def _prepare(self, method: str, path: str, params: tuple[tuple[str, str], ...]) -> requests.PreparedRequest:
         """What stays the same from call to call, prepared once."""
@@ -89,28 +100,62 @@ class Rest:
         json_bytes: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Ask once; Wait when no whole answer came within ``timeout`` seconds, Report when it is absurd.
+        """Ask once, and return or raise within ``timeout`` seconds, whatever the other side does.
 
+        Raise NoAnswer when the request was sent and no whole answer came in time, Wait when it could not
+        be sent or the answer broke off, Report when the answer is absurd. Nothing is sent after the deadline.
         Redirects are not followed: credentials go to the configured host and nowhere else.
         """
-        deadline = time.monotonic() + timeout
-        request = self._prepared(method, path, tuple((params or {}).items())).copy()
-        if json_bytes is not None:
-            request.headers["Content-Type"] = "application/json"
-        if form or json_bytes is not None:
-            request.prepare_body(form or json_bytes, None)
-        request.headers.update(headers or {})
+        exchange = Exchange(time.monotonic() + timeout)
         try:
-            with self._adapter.send(
-                request, stream=True, timeout=(CONNECT_SECONDS, timeout), verify=self._verify, proxies=self._proxies
-            ) as response:
-                return Reply(response.status_code, _body(response, deadline), response.headers)
-        except requests.RequestException as trouble:
-            raise Wait(f"{_host(self._base)} could not be reached or did not answer ({_kind(trouble)}).") from None
+            request = self._prepared(method, path, tuple((params or {}).items())).copy()
+            _add_body(request, form, json_bytes)
+            request.headers.update(headers or {})
+            with exchange:
+                return self._send(request, timeout)
+        except TROUBLES as trouble:
+            raise self._failure(trouble, exchange) from None
+
+    def _send(self, request: requests.PreparedRequest, timeout: float) -> Reply:
+        # These timeouts are for one read each; the deadline of the whole is kept by the exchange.
+        limits = (min(CONNECT_SECONDS, timeout), timeout)
+        with self._adapter.send(
+            request, stream=True, timeout=limits, verify=self._verify, proxies=self._proxies
+        ) as response:
+            return Reply(response.status_code, _body(response), response.headers)
+
+    def _failure(self, trouble: Exception, exchange: Exchange) -> Wait:
+        """Return the error that says in one sentence why there is no reply."""
+        late = exchange.abandoned or isinstance(trouble, TimeoutError | requests.Timeout)
+        kind = "timed out" if exchange.abandoned else self._kind(trouble)
+        said = f"{scrubbed(_host(self._base))} could not be reached or did not answer ({kind})."
+        return NoAnswer(said) if late and exchange.sent else Wait(said)
+
+    def _kind(self, trouble: Exception) -> str:
+        """Name the failure by its class only: the text of the exception holds the address."""
+        if isinstance(self._verify, str) and self._base.startswith("https") and not _is_ca_bundle(self._verify):
+            return f"{CA_BUNDLE} names “{scrubbed(self._verify)}”, which holds no certificates: correct or remove it"
+        kinds = (
+            (requests.exceptions.SSLError, "its certificate was not accepted"),
+            ((TimeoutError, requests.Timeout), "timed out"),
+            (requests.exceptions.ChunkedEncodingError, "the answer broke off"),
+            (requests.exceptions.ProxyError, "the proxy did not let it through"),
+        )
+        named = next((said for kind, said in kinds if isinstance(trouble, kind)), "")
+        if not named and isinstance(trouble, ValueError):
+            return "the proxy set in the environment is not valid" if self._proxies else "its address is not valid"
+        return named or "no connection"
 
 
-def _body(response: requests.Response, deadline: float) -> bytes:
-    """Read the whole body, within the deadline and the cap; a body cut short is a requests error."""
+def _add_body(request: requests.PreparedRequest, form: Mapping[str, str] | None, json_bytes: bytes | None) -> None:
+    if json_bytes is not None:
+        request.headers["Content-Type"] = "application/json"
+    if form or json_bytes is not None:
+        request.prepare_body(form or json_bytes, None)
+
+
+def _body(response: requests.Response) -> bytes:
+    """Read the whole body, up to the cap; a body cut short is a requests error."""
     pieces, size = [], 0
     for piece in response.iter_content(CHUNK):
         pieces.append(piece)
@@ -119,8 +164,6 @@ def _body(response: requests.Response, deadline: float) -> bytes:
             raise Report(
                 f"{_host(response.url)} sent more than {BODY_MAX // 2**20} MB in one answer; that was not read."
             )
-        if time.monotonic() > deadline:
-            raise requests.ReadTimeout("the answer took too long")
     return b"".join(pieces)
 
 
@@ -128,24 +171,27 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or "the host"
 
 
-def _kind(trouble: requests.RequestException) -> str:
-    """Name the failure by its class only: the text of the exception holds the address."""
-    kinds = (
-        (requests.exceptions.SSLError, "its certificate was not accepted"),
-        (requests.Timeout, "timed out"),
-        (requests.exceptions.ChunkedEncodingError, "the answer broke off"),
-    )
-    return next((said for kind, said in kinds if isinstance(trouble, kind)), "no connection")
+def _is_ca_bundle(path: str) -> bool:
+    """Return whether OpenSSL can load a file or folder of certificates."""
+    try:
+        if Path(path).is_dir():
+            return True  # a folder is only looked into when a certificate is checked
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Read Retry-After as seconds from now, be it seconds or a date (RFC 9110); None when absent or absurd."""
+    """Return Retry-After as seconds from now, be it seconds or a date (RFC 9110); None when absent or absurd."""
     text = headers.get("Retry-After", "").strip()
     try:
         seconds = float(text)
     except ValueError:
         try:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+            date = email.utils.parsedate_to_datetime(text)
+            # A date without a zone (asctime, -0000) is UTC (RFC 9110), not the zone of this process.
+            seconds = (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp() - now
         except (ValueError, TypeError, OverflowError):
             return None
     return min(max(seconds, 1.0), RETRY_AFTER_MAX) if math.isfinite(seconds) else None

@@ -205,7 +205,7 @@ def test_after_a_refusal_everybody_yields(store: Store) -> None:
 def test_the_sixty_first_query_waits_for_the_hour(store: Store) -> None:
     """Sixty queries are let through, the next learns when the window opens."""
     for number in range(60):
-        store.meters.landed(store.meters.take_query(42, NOW + number, later_page=False))
+        store.meters.landed(store.meters.take_query(42, NOW + number, later_page=False), NOW + number)
     refused = store.meters.take_query(42, NOW + 60, later_page=False)
     assert (refused.id, refused.limit) == (None, "hourly") and 3500 < refused.wait < 3610
     assert store.meters.take_query(42, NOW + 60, later_page=True).id is not None
@@ -216,14 +216,14 @@ def test_a_clock_set_back_for_a_while_gives_no_second_hour(store: Store) -> None
     """What was asked while the clock was wrong still counts when it is right again."""
     for now in (NOW, NOW - 3600):
         for _ in range(30):
-            store.meters.landed(store.meters.take_query(42, now, later_page=False))
+            store.meters.landed(store.meters.take_query(42, now, later_page=False), now)
     assert store.meters.take_query(42, NOW + 100, later_page=False).limit == "hourly"
 
 
 def test_a_burst_of_sixty_is_waited_for_once(store: Store) -> None:
     """Asked again just before the hour is over, one waits for the rest of it and not for another hour."""
     for _ in range(60):
-        store.meters.landed(store.meters.take_query(42, NOW, later_page=False))
+        store.meters.landed(store.meters.take_query(42, NOW, later_page=False), NOW)
     assert 0 < store.meters.take_query(42, NOW + 3602, later_page=False).wait <= 5
 
 
@@ -234,25 +234,9 @@ def test_later_pages_count_once_a_refusal_showed_it(store: Store, plain: sqlite3
         "values (42, 'x', 'x', '', 'us', 'admin', '', 1)"
     )
     for number in range(70):
-        store.meters.landed(store.meters.take_query(42, NOW + number / 100, later_page=True))
+        store.meters.landed(store.meters.take_query(42, NOW + number / 100, later_page=True), NOW + 1)
     store.meters.hush(42, NOW + 1, pages_count=True)
     assert store.meters.take_query(42, NOW + 2, later_page=True).limit == "hourly"
-
-
-def test_five_at_once_and_no_more(store: Store) -> None:
-    """The sixth concurrent query waits; a landed one makes room; one whose process died does after a while,
-    one that says it still flies does not.
-    """
-    tickets = [store.meters.take_query(42, NOW, later_page=False) for _ in range(5)]
-    assert store.meters.take_query(42, NOW, later_page=False).limit == "concurrent"
-    store.meters.landed(tickets[0])
-    assert store.meters.take_query(42, NOW, later_page=False).id is not None
-    store.meters.still_flying(tickets[1:4], NOW + 100)
-    assert [store.meters.take_query(42, NOW + 160, later_page=False).id is not None for _ in range(3)] == [
-        True,
-        True,
-        False,
-    ]
 
 
 def test_a_rejected_person_may_stand_rejected_once(store: Store) -> None:

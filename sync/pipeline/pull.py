@@ -214,7 +214,7 @@ class Pull:
             return []
         with self._store.transaction():
             for asked, future in done:
-                self._store.meters.landed(asked.ticket)
+                self._store.meters.landed(asked.ticket, self._holder.now())
                 if not future.exception():
                     self._keep(future.result())
             asks, refused = ([], None) if failed else self._take_leave(queue, len(flying))
@@ -267,8 +267,11 @@ class Pull:
 
     def _land_the_rest(self, flying: dict[Future[Packed], Asked]) -> None:
         """Give back the places of queries that end soon; those still running keep theirs, as they do at Mixpanel."""
-        for future in wait(flying, LANDING).done:
-            self._store.meters.landed(flying[future].ticket)
+        ended, running = wait(flying, LANDING)
+        for future in ended:
+            self._store.meters.landed(flying[future].ticket, self._holder.now())
+        for future in running:
+            self._store.meters.abandon_query(flying[future].ticket)
 
     def _read(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""

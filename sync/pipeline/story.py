@@ -145,7 +145,7 @@ class Story:
         try:
             listed = {one.id for one in mixpanel.cohorts()}
         finally:
-            self._store.meters.landed(ticket)
+            self._store.meters.landed(ticket, self._holder.now())
         if sync.cohort_id not in listed:
             raise FixSettings(
                 f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "

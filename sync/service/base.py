@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sync.access import RUNNER, Person
-from sync.errors import Refused, Wait
+from sync.errors import ApiError, NoAnswer, Refused, Wait
 from sync.mixpanel import Mixpanel
 from sync.model import Account, Project, Sync, clock_time
 from sync.store import Store
 from sync.store.connections import SealedProject
+from sync.store.meters import QUERIES_AT_ONCE, Ticket
 from sync.vault import Vault
 from sync.views import AuditLine
 from sync.webengage import WebEngage
@@ -100,18 +101,36 @@ class Base:
 
     @contextmanager
     def _query(self, project_id: int) -> Iterator[None]:
-        """Take one of the project's queries; Refused with the time when none is left."""
+        """Take one of the project's queries; Refused with the time when none is left.
+
+        Its place is given back with Mixpanel's answer; when we stop waiting for it, only when Mixpanel has surely
+        stopped too.
+        """
         now = self._now()
         ticket = self._store.meters.take_query(project_id, now, later_page=False)
         if ticket.id is None:
-            what = "hourly limit of queries is used up" if ticket.limit == "hourly" else "five queries at once are busy"
-            raise Refused(f"Mixpanel's {what}; ask again at {clock_time(now + ticket.wait)}.")
+            raise Refused(_no_query_left(ticket, now))
+        answered = False
         try:
             yield
-        except Wait as problem:
-            if problem.limit in ("hourly", "unnamed"):
+            answered = True
+        except ApiError as problem:
+            answered = not isinstance(problem, NoAnswer)
+            if isinstance(problem, Wait) and problem.limit in ("hourly", "unnamed"):
                 until = now + problem.seconds if problem.seconds else self._store.meters.free_again(project_id, now)
                 self._store.meters.hush(project_id, until, pages_count=False)
             raise
         finally:
-            self._store.meters.landed(ticket)
+            if answered:
+                self._store.meters.landed(ticket, self._now())
+            else:
+                self._store.meters.abandon_query(ticket)
+
+
+def _no_query_left(ticket: Ticket, now: float) -> str:
+    if ticket.limit == "hourly":
+        return f"Mixpanel's hourly limit of queries is used up; ask again at {clock_time(now + ticket.wait)}."
+    return (
+        f"Mixpanel is still busy with {QUERIES_AT_ONCE} queries, the most it takes at once; try again in a moment, "
+        f"at the latest at {clock_time(now + ticket.wait)}."
+    )

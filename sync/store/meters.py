@@ -15,8 +15,10 @@ HOUR = 3600.0  # seconds; Mixpanel counts over a rolling hour (Mixpanel docs, ra
 HOUR_MARGIN = 5.0  # seconds; their clock and ours need not agree
 QUERIES_AN_HOUR = 60  # Mixpanel docs: 60 queries per hour and project
 QUERIES_AT_ONCE = 5  # Mixpanel docs: at most 5 concurrent queries
-FLIGHT = 150.0  # seconds a query keeps its place unless its process says it still flies; longer than a page waits
-LAST_FLIGHT = 10.0  # seconds a query keeps its place after its process was seen to be gone
+SERVER_DEADLINE = 490.0  # seconds; Mixpanel itself gives up on a query after 488 s (its SDK), answered or not
+STILL_ASKING = 90.0  # seconds a query keeps its place at least while its process says that it waits for the answer
+LAST_FLIGHT = 10.0  # seconds a query keeps its place at least after its process was seen to be gone
+LAST_FLIGHT_FACTOR = 3.0  # times the longest answer of late that such a query may take
 BATCHES_A_MINUTE_MAX = 500  # WebEngage docs, bulk-users: 500 requests a minute
 BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
 PACE_FARTHEST = 3700.0  # seconds; a later next slot can only come from a clock that was set back
@@ -71,38 +73,72 @@ class Meters(Table):
         in the ledger, but only held back once Mixpanel's own refusal showed that it counts.
         """
         with immediate(self._plain):
-            waits = self._quiet(project_id, now) or self._full_hour(project_id, now, later_page)
+            self._correct_future(project_id, now, PACE_FARTHEST)
+            waits = self._must_wait(project_id, now, later_page)
+            if waits and self._correct_future(project_id, now, 0.0):
+                waits = self._must_wait(project_id, now, later_page)
             if waits:
                 return Ticket(None, waits, "hourly")
-            if self._flying(project_id, now) >= at_once:
-                return Ticket(None, BUSY_PAUSE, "concurrent")
+            running = self._running_until(project_id, now)
+            if len(running) >= at_once:
+                return Ticket(None, max(BUSY_PAUSE, running[len(running) - at_once] - now), "concurrent")
             # Never earlier than the last one: while a clock is set back, queries would look an hour old when it is right again.
             found = self._plain.execute(
                 "insert into query (project_id, at, later_page, flying_until, owner) values (?1, max(?2, coalesce("
-                "(select max(at) from query where project_id = ?1 and at <= ?2 + ?3), ?2)), ?4, ?5, ?6)",
-                (project_id, now, PACE_FARTHEST, int(later_page), now + FLIGHT, identity()),
+                "(select max(at) from query where project_id = ?1), ?2)), ?3, ?4, ?5)",
+                (project_id, now, int(later_page), now + SERVER_DEADLINE, identity()),
             )
             return Ticket(found.lastrowid)
 
-    def landed(self, ticket: Ticket) -> None:
-        """Say that the query was answered, so its place is free."""
-        self._do("update query set flying_until = null where id = ?", (ticket.id,))
+    def _correct_future(self, project_id: int, now: float, tolerated: float) -> int:
+        """Date queries from further in the future than this as asked now; return how many there were.
+
+        A clock that was set back since dated them. A step of an hour is tolerated until such a query makes
+        somebody wait: should the clock be put right again, it must still count.
+        """
+        self._plain.execute(
+            "update query set flying_until = ?1 where project_id = ?2 and flying_until > ?1",
+            (now + SERVER_DEADLINE, project_id),
+        )
+        return self._plain.execute(
+            "update query set at = ? where project_id = ? and at > ?", (now, project_id, now + tolerated)
+        ).rowcount
+
+    def _must_wait(self, project_id: int, now: float, later_page: bool) -> float:
+        return self._quiet(project_id, now) or self._full_hour(project_id, now, later_page)
+
+    def landed(self, ticket: Ticket, now: float) -> None:
+        """Free the place of a query that Mixpanel is done with, and keep how long the answer took (below zero)."""
+        self._do("update query set flying_until = min(0, at - ?) where id = ?", (now, ticket.id))
+
+    def abandon_query(self, ticket: Ticket) -> None:
+        """Leave a query its place until Mixpanel's own deadline: we stopped waiting, Mixpanel may not have.
+
+        Without an owner it keeps it also when this process ends.
+        """
+        self._do("update query set owner = '' where id = ?", (ticket.id,))
 
     def still_flying(self, tickets: Iterable[Ticket], now: float) -> None:
-        """Say that queries are still on their way; those of a process that died lose their place in time."""
+        """Keep the places of queries whose answer is still awaited, also after a clock was set forward."""
         with immediate(self._plain):
             self._plain.executemany(
-                "update query set flying_until = ? where id = ? and flying_until is not null",
-                ((now + FLIGHT, ticket.id) for ticket in tickets),
+                "update query set flying_until = max(flying_until, ?) where id = ? and flying_until > 0",
+                ((now + STILL_ASKING, ticket.id) for ticket in tickets),
             )
 
     def bury(self, now: float) -> None:
-        """Shorten the flight of queries whose process is gone: Mixpanel may be busy with them a little longer."""
+        """Free the places of processes that are gone once Mixpanel, by its other answers of late, must be done.
+
+        Without such answers to compare with, the places stay until Mixpanel's own deadline.
+        """
         owners = self._all("select distinct owner from query where flying_until > ?", (now + LAST_FLIGHT,))
         for owner in (row[0] for row in owners if is_gone(row[0])):
             self._do(
-                "update query set flying_until = ? where owner = ? and flying_until > ?",
-                (now + LAST_FLIGHT, owner, now + LAST_FLIGHT),
+                "update query set flying_until = min(flying_until, coalesce((select max(?1, query.at - ?2 * "
+                "min(answered.flying_until)) from query answered where answered.project_id = query.project_id "
+                "and answered.later_page = query.later_page and answered.flying_until <= 0), flying_until)) "
+                "where owner = ?3 and flying_until > ?1",
+                (now + LAST_FLIGHT, LAST_FLIGHT_FACTOR, owner),
             )
 
     def hush(self, project_id: int, until: float, *, pages_count: bool) -> None:
@@ -148,13 +184,13 @@ class Meters(Table):
             )
         )
 
-    def _flying(self, project_id: int, now: float) -> int:
-        return int(
-            self._value(
-                "select count(*) from query where project_id = ? and flying_until > ? and flying_until <= ?",
-                (project_id, now, now + FLIGHT),
-            )
+    def _running_until(self, project_id: int, now: float) -> list[float]:
+        """Return when each running query frees its place at the latest, the first one first."""
+        rows = self._all(
+            "select flying_until from query where project_id = ? and flying_until > ? order by flying_until",
+            (project_id, now),
         )
+        return [row[0] for row in rows]
 
     def forget_old(self, now: float) -> None:
         """Drop ledger lines that can no longer matter."""
