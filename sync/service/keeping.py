@@ -29,9 +29,14 @@ class Keeping(Base):
         """
         if self._store.history.runners(self._now())[0]:
             raise Refused("A runner is working; stop it, then restore.")
-        self._store.housekeeping.restore_from(file)
+        self._store.restore(file)
         self._reopen()
         self._audit("restore", file.name)
+
+    @needs(Grade.ADMIN)
+    def note_restore(self, file: Path, set_aside: tuple[str, ...]) -> None:
+        """Add a restore in the place of an unusable database to the audit, which begins again with the backup."""
+        self._audit("restore", file.name, after=f"the former file is kept as {set_aside[0]}" if set_aside else "")
 
     def _reopen(self) -> None:
         """Open the file anew, so that a backup of an earlier version gets today's schema."""
@@ -79,6 +84,7 @@ class Keeping(Base):
     @needs(Grade.ADMIN)
     def purge(self) -> int:
         """Remove what is past its days for good; tell how many rows."""
+        self._store.remove_stale_drafts()
         gone = self._store.housekeeping.purge(self._now())
         if gone:
             self._audit("purge", after=f"{gone} rows")
