@@ -19,15 +19,15 @@ from contextlib import suppress
 
 import schedule
 
-from sync.errors import CohortSyncError, DatabaseReplaced, DatabaseUnusable, Refused
+from sync.errors import CohortSyncError, DatabaseReplaced, DatabaseUnusable, Refused, Vaultless
 from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.redaction import guard_logs
 from sync.service import Service, data_folder
-from sync.store import DAMAGED, StorageError, Store, explain, is_about_the_file
+from sync.store import DAMAGED, StorageError, Store, explain, is_about_the_file, is_damage
 from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
 from sync.store.process import identity
-from sync.vault import Vault
+from sync.vault import Vault, key_ids
 
 logger = logging.getLogger(__name__)
 PACE_VARIABLE = "COHORT_SYNC_BATCHES_A_MINUTE"
@@ -64,6 +64,14 @@ def log_level(env: Mapping[str, str]) -> int:
     return level
 
 
+def runner_name(env: Mapping[str, str]) -> str:
+    """Return a new name: the process, a random part, and the ids of the keys it can open things with."""
+    known: tuple[str, ...] = ()
+    with suppress(Vaultless):  # said by the run that needs the key
+        known = key_ids(env)
+    return f"{identity()}-{'.'.join((uuid.uuid4().hex[:8], *known))}"
+
+
 class Runner:
     """One worker process; any number of them share the database."""
 
@@ -80,7 +88,7 @@ class Runner:
         self._folder = data_folder(env)
         self.clock = clock or Clock(time.time, time.sleep)
         self._policy = policy or Policy()
-        self._name = f"{identity()}-{uuid.uuid4().hex[:8]}"
+        self._name = runner_name(env)
         self._stopping = False
         self._beats = schedule.Scheduler()
         self._flying: dict[Future[None], int] = {}
@@ -195,6 +203,11 @@ class Runner:
         except (DatabaseReplaced, DatabaseUnusable):  # looking again would not bring the file back
             self.stop()  # lanes settle what is in flight and let go
             raise
+        except StorageError as problem:
+            if is_damage(problem):
+                self.stop()
+                raise
+            logger.exception("the runner could not look at its work; it will look again")
         except Exception:
             logger.exception("the runner could not look at its work; it will look again")
 

@@ -54,7 +54,7 @@ def rotate_key(as_json: bool) -> None:
     more = (
         "Former keys are needed no longer."
         if dropped
-        else ("Runs are under way, so the former key is kept; rotate again when they are over.")
+        else "Keep the former key for now, since runs are under way that need it; rotate again when they are over."
     )
     say(
         as_json,

@@ -63,7 +63,7 @@ class Housekeeping(Table):
         )
 
     def purge(self, now: float) -> int:
-        """Remove refusals and run details past their days for good, overwritten on the disk; tell how many rows."""
+        """Remove refusals, run details and previews past their days, overwritten on the disk; return how many rows."""
         refusals = now - self.days("keep_refusals_days") * DAY
         detail = now - self.days("keep_detail_days") * DAY
         self.scrub()
@@ -75,28 +75,34 @@ class Housekeeping(Table):
                 "(select id from run where finished_at < ?))",
                 (detail, detail),
             )
+            gone += self._do(
+                "update cohort set preview = null where preview is not null "
+                "and json_extract(preview, '$.read_at') not between ? and ?",
+                (detail, now),  # one dated in the future is never shown either
+            )
         if gone:
             self.settle_file()
         return gone
 
     def forget(self, user_id: str) -> int:
-        """Remove a person from every table of runs that are over; tell in how many places they were.
+        """Remove a person from every table of runs that are over, return in how many places they were.
+
+        A short transaction for each place, and one chunk in memory at a time; killed, what is done stays done.
 
         Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
         """
         kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
-        with immediate(self._plain):
-            found = self._do(
-                "delete from refusal where user_id in (?, ?) and run_id not in "
-                "(select id from run where finished_at is null)",
-                (user_id, kept),
-            )
-            found += sum(1 for _ in self._leave_snapshots(user_id))
-            found += sum(1 for _ in self._leave_history(user_id))
-            found += self._do(
-                "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
-            )
-        return found
+        self.scrub()
+        found = self._do(
+            "delete from refusal where user_id in (?, ?) and run_id not in "
+            "(select id from run where finished_at is null)",
+            (user_id, kept),
+        )
+        found += self._do(
+            "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
+        )
+        found += sum(self._leave_chunk(user_id, sync_id, chunk) for sync_id, chunk in self._chunks())
+        return found + sum(self._leave_history(user_id, number) for number in self._lists())
 
     def scrub(self) -> None:
         """Overwrite deleted rows from now on, instead of only forgetting where they are."""
@@ -108,34 +114,56 @@ class Housekeeping(Table):
         self._plain.executescript("pragma incremental_vacuum")
         self._plain.execute("pragma wal_checkpoint(truncate)").fetchall()
 
-    def _leave_snapshots(self, user_id: str) -> Iterator[int]:
-        """Write every chunk that holds the person anew without them; the sync's next run sees them as new.
+    def _chunks(self) -> Iterator[tuple[int, int]]:
+        """Every snapshot chunk's key, one look each, so that nothing is held open meanwhile."""
+        at = (-1, -1)
+        sql = "select sync_id, chunk from snapshot where (sync_id, chunk) > (?, ?) order by sync_id, chunk limit 1"
+        while row := self._one(sql, at):
+            at = (row["sync_id"], row["chunk"])
+            yield at
 
-        Not while a run of the sync is under way: its changes are positions in these chunks.
+    def _leave_chunk(self, user_id: str, sync_id: int, chunk: int) -> int:
+        """Write a chunk without the person, return 1 if they were in it; the sync's next run sees them as new.
+
+        Looked at without a lock first, since most chunks hold nothing of a person. Not while a run of the sync
+        is under way: its changes are positions in these chunks.
         """
-        for row in self._all(
-            "select sync_id, chunk, marks, ids from snapshot where sync_id not in "
-            "(select sync_id from run where finished_at is null)"
-        ):
-            ids = members.unpack_ids(row["ids"])
-            if user_id in ids:
-                at = ids.index(user_id)
-                marks = row["marks"][: at * members.MARK_SIZE] + row["marks"][(at + 1) * members.MARK_SIZE :]
-                self._do(
-                    "update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
-                    (marks, members.pack(ids[:at] + ids[at + 1 :]), row["sync_id"], row["chunk"]),
-                )
-                self._do("update sync set size = size - 1 where id = ?", (row["sync_id"],))
-                yield row["sync_id"]
+        sql = (
+            "select marks, ids from snapshot where sync_id = ?1 and chunk = ?2 and not exists "
+            "(select 1 from run where sync_id = ?1 and finished_at is null)"
+        )
+        row = self._one(sql, (sync_id, chunk))
+        if row is None or user_id not in members.unpack_ids(row["ids"]):
+            return 0
+        with immediate(self._plain):
+            row = self._one(sql, (sync_id, chunk))
+            ids = members.unpack_ids(row["ids"]) if row else []
+            if row is None or user_id not in ids:
+                return 0
+            at = ids.index(user_id)
+            marks = row["marks"][: at * members.MARK_SIZE] + row["marks"][(at + 1) * members.MARK_SIZE :]
+            self._do(
+                "update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
+                (marks, members.pack(ids[:at] + ids[at + 1 :]), sync_id, chunk),
+            )
+            self._do("update sync set size = size - 1 where id = ?", (sync_id,))
+        return 1
 
-    def _leave_history(self, user_id: str) -> Iterator[int]:
-        """Blank the person in what ended runs told; their place stays, so that the counts still add up."""
-        for row in self._all("select id, ids from told"):
-            ids = members.unpack_ids(row["ids"])
-            if user_id in ids:
-                blanked = ["(forgotten)" if one == user_id else one for one in ids]
-                self._do("update told set ids = ? where id = ?", (members.pack(blanked), row["id"]))
-                yield row["id"]
+    def _lists(self) -> Iterator[int]:
+        """Every list of the history, by its number, those that are added meanwhile included."""
+        at = -1
+        while (found := self._value("select min(id) from told where id > ?", (at,))) is not None:
+            at = int(found)
+            yield at
+
+    def _leave_history(self, user_id: str, number: int) -> int:
+        """Blank the person in one list of the history, return 1 if they were in it; the counts still add up."""
+        row = self._one("select ids from told where id = ?", (number,))  # a list is never changed by anyone else
+        ids = members.unpack_ids(row["ids"]) if row else []
+        if user_id not in ids:
+            return 0
+        blanked = ["(forgotten)" if one == user_id else one for one in ids]
+        return self._do("update told set ids = ? where id = ?", (members.pack(blanked), number))
 
     def secrets(self) -> tuple[tuple[str, str, str], ...]:
         """Every stored secret, sealed: table, key, ciphertext."""

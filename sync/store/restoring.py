@@ -58,7 +58,7 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
         _require_unused(path)
         leave_marker(folder)
         kept = _set_aside(path)
-        os.rename(draft, path)
+        draft.rename(path)
         _flush_to_disk(folder)
     forget_database(path)
     return kept
@@ -79,14 +79,14 @@ def remove_stale_drafts(folder: Path) -> int:
 
 @contextmanager
 def _draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
-    """Make a private copy of a backup, at the newest schema and with everybody doubtful; delete it afterwards."""
+    """Make a private copy of a backup, at the newest schema and with everyone to be sent again; delete it afterwards."""
     remove_stale_drafts(folder)
     path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:8]}.draft"
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with closing(sqlite3.connect(path, isolation_level=None)) as copy:
             _read_backup(backup, copy)
-            _doubt_everyone(copy)
+            _require_full_resend(copy)
             yield path, copy
     except OSError as problem:
         raise Refused(f"The backup could not be copied into {folder} ({problem.strerror}); nothing changed.") from None
@@ -116,7 +116,7 @@ def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
         database.bring_forward(copy)
 
 
-def _doubt_everyone(copy: sqlite3.Connection) -> None:
+def _require_full_resend(copy: sqlite3.Connection) -> None:
     """Let every sync send all its members again, and let the next runner end the runs under way."""
     database_id(copy)
     copy.execute("update snapshot set marks = zeroblob(length(marks))")
@@ -202,7 +202,7 @@ def _set_aside(path: Path) -> tuple[str, ...]:
     for name in ("", *COMPANIONS):
         part = path.with_name(path.name + name)
         if part.exists():
-            os.rename(part, path.with_name(path.name + suffix + name))
+            part.rename(path.with_name(path.name + suffix + name))
             kept.append(path.name + suffix + name)
     return tuple(kept)
 
