@@ -145,7 +145,7 @@ def needs(
     def guarding(method: Callable[Concatenate[Holder, P], Answer]) -> Callable[Concatenate[Holder, P], Answer]:
         @functools.wraps(method)
         def guarded(self: Holder, *values: P.args, **named: P.kwargs) -> Answer:
-            _require(self.person, grade)
+            require(self.person, grade)
             return method(self, *values, **named)
 
         guarded.needs = grade  # type: ignore[attr-defined]  # read by the test that finds unguarded methods
@@ -154,7 +154,8 @@ def needs(
     return guarding
 
 
-def _require(person: Person, grade: Grade) -> None:
+def require(person: Person, grade: Grade) -> None:
+    """Raise Forbidden unless this person has at least this grade."""
     if person.grade >= grade:
         return
     if person.grade is Grade.NOBODY:

@@ -19,15 +19,15 @@ from contextlib import suppress
 
 import schedule
 
-from sync.errors import CohortSyncError, Refused
+from sync.errors import CohortSyncError, DatabaseReplaced, DatabaseUnusable, Refused, Vaultless
 from sync.model import Run
 from sync.pipeline import Clock, Policy, Story, Tools
 from sync.redaction import guard_logs
 from sync.service import Service, data_folder
-from sync.store import DAMAGED, DamagedFile, StorageTrouble, Store
+from sync.store import DAMAGED, StorageError, Store, explain, is_about_the_file, is_damage
 from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
 from sync.store.process import identity
-from sync.vault import Vault
+from sync.vault import Vault, key_ids
 
 logger = logging.getLogger(__name__)
 PACE_VARIABLE = "COHORT_SYNC_BATCHES_A_MINUTE"
@@ -64,6 +64,14 @@ def log_level(env: Mapping[str, str]) -> int:
     return level
 
 
+def runner_name(env: Mapping[str, str]) -> str:
+    """Return a new name: the process, a random part, and the ids of the keys it can open things with."""
+    known: tuple[str, ...] = ()
+    with suppress(Vaultless):  # said by the run that needs the key
+        known = key_ids(env)
+    return f"{identity()}-{'.'.join((uuid.uuid4().hex[:8], *known))}"
+
+
 class Runner:
     """One worker process; any number of them share the database."""
 
@@ -80,7 +88,7 @@ class Runner:
         self._folder = data_folder(env)
         self.clock = clock or Clock(time.time, time.sleep)
         self._policy = policy or Policy()
-        self._name = f"{identity()}-{uuid.uuid4().hex[:8]}"
+        self._name = runner_name(env)
         self._stopping = False
         self._beats = schedule.Scheduler()
         self._flying: dict[Future[None], int] = {}
@@ -159,7 +167,8 @@ class Runner:
         Service(store, self._env, self.clock.now).queue_due()
 
     def _fill(self, store: Store, lanes: ThreadPoolExecutor, only: int | None = None) -> None:
-        """Claim runs while lanes are free."""
+        """Claim runs while lanes are free, as long as the file is the one that was opened."""
+        store.require_same_file()
         self._flying = {future: run for future, run in self._flying.items() if not future.done()}
         while len(self._flying) < LANES and store.runs.claimable(self.clock.now()):
             owner = f"{identity()}-{uuid.uuid4().hex}"
@@ -191,6 +200,14 @@ class Runner:
         """One failing look must not end the runner: it looks again."""
         try:
             job(*values)
+        except (DatabaseReplaced, DatabaseUnusable):  # looking again would not bring the file back
+            self.stop()  # lanes settle what is in flight and let go
+            raise
+        except StorageError as problem:
+            if is_damage(problem):
+                self.stop()
+                raise
+            logger.exception("the runner could not look at its work; it will look again")
         except Exception:
             logger.exception("the runner could not look at its work; it will look again")
 
@@ -210,13 +227,10 @@ def main(arguments: list[str] | None = None) -> int:
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
-    except DamagedFile as problem:
-        sys.stderr.write(f"{DAMAGED.format(problem)}\n")
-        return 1
-    except StorageTrouble as problem:
-        sys.stderr.write(
-            f"The database could not be read or written ({problem}); is the disk full, or the file locked?\n"
-        )
+    except StorageError as problem:
+        if not is_about_the_file(problem):
+            raise
+        sys.stderr.write(f"{explain(problem)}\n")
         return 1
     return 0
 

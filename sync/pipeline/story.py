@@ -17,7 +17,7 @@ from sync.pipeline.fold import fold
 from sync.pipeline.holder import Holder
 from sync.pipeline.plan import differences, write_plan
 from sync.pipeline.pull import Incomplete, Pull
-from sync.store import StorageTrouble, Store
+from sync.store import StorageTrouble, Store, explain
 from sync.store.meters import BATCHES_A_MINUTE
 from sync.vault import Vault
 from sync.webengage import WebEngage
@@ -249,13 +249,14 @@ class Story:
 
     def _storage_trouble(self, problem: StorageTrouble) -> None:
         """A full disk or a locked file: leave everything as it is and look again in a minute."""
-        logger.error("run %s: the database could not be written (%s)", self._run.id, problem)
+        why = explain(problem)
+        logger.error("run %s: %s", self._run.id, why)
         try:
             self._store.runs.snooze(
                 self._run.id,
                 self._owner,
                 self._holder.now() + STORAGE_SNOOZE,
-                "The database could not be written; is the disk full?",
+                why,
             )
         except (StorageTrouble, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
-from sync.access import Grade, Person, needs, operator
-from sync.errors import Refused
+from sync.access import Grade, Person, needs, operator, require
+from sync.errors import DatabaseUnusable, Refused
 from sync.model import RunState, Sync, SyncState
 from sync.service.base import data_folder
 from sync.service.connecting import Connecting
 from sync.service.keeping import Keeping
 from sync.service.wishing import Wishing
-from sync.store import DAMAGED, DamagedFile, StorageTrouble, Store
+from sync.store import StorageError, Store, explain, is_about_the_file, is_damage
+from sync.store.restoring import replace_unusable
 from sync.views import Health
 
 __all__ = ["Service", "data_folder"]
@@ -28,6 +30,33 @@ class Service(Connecting, Wishing, Keeping):
         """Open on the data folder the environment names, for a person; Refused when it cannot be used."""
         env = os.environ if env is None else env
         return cls(Store.open(data_folder(env)), env, person=person or operator())
+
+    @classmethod
+    def restore_backup(
+        cls, file: Path, env: Mapping[str, str] | None = None, person: Person | None = None
+    ) -> tuple[str, ...]:
+        """Go back to a backup, also when the database cannot be opened; return the names of files set aside."""
+        env, person = os.environ if env is None else env, person or operator()
+        require(person, Grade.ADMIN)
+        try:
+            with cls.open(env, person) as service:
+                cls._restore_readable(service, file)
+            return ()
+        except DatabaseUnusable:
+            kept = replace_unusable(data_folder(env), file)
+        with cls.open(env, person) as service:
+            service.note_restore(file, kept)
+        return kept
+
+    @staticmethod
+    def _restore_readable(service: Service, file: Path) -> None:
+        """Restore into the open database; DatabaseUnusable when its own tables turn out to be damaged."""
+        try:
+            service.restore(file)
+        except StorageError as problem:
+            if not is_damage(problem):
+                raise
+            raise DatabaseUnusable(explain(problem)) from problem
 
     @needs(Grade.VIEWER)
     def health(self) -> Health:
@@ -79,12 +108,7 @@ class Service(Connecting, Wishing, Keeping):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close, whatever happened; trouble with the file becomes a sentence for whoever asked."""
+        """Close, whatever happened; trouble with the file becomes a sentence for the person."""
         self.close()
-        if type(error) is DamagedFile:
-            raise Refused(DAMAGED.format(error)) from error
-        if isinstance(error, StorageTrouble):
-            raise Refused(
-                f"The database could not be read or written ({error}); is the disk full, or the file locked? "
-                "Nothing was half-written; try again."
-            ) from error
+        if isinstance(error, StorageError) and is_about_the_file(error):
+            raise Refused(explain(error)) from error

@@ -64,8 +64,8 @@ class Connecting(Base):
         )
         if not checked.seen:
             self._see_project(Project(project_id, "", username, secret, region))
-        sealed = SealedProject(view, self._seal(secret))
-        with self._store.transaction():
+        with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
+            sealed = SealedProject(view, self._seal(secret))
             before = self._store.connections.project(project_id)
             self._store.connections.save_project(sealed)
             self._tell(f"Mixpanel project {view.name} connected.")
@@ -91,8 +91,8 @@ class Connecting(Base):
             raise Refused("Enter the API key.", "api_key")
         WebEngage(account).check()
         view = AccountView(account.license_code, account.data_center, self._now(), tail(account.api_key))
-        sealed = SealedAccount(view, self._seal(account.api_key))
-        with self._store.transaction():
+        with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
+            sealed = SealedAccount(view, self._seal(account.api_key))
             self._store.connections.save_account(sealed)
             self._tell(f"WebEngage account {view.license_code} connected.")
             self._audit(

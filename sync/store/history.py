@@ -59,3 +59,8 @@ class History(Table):
         for runner in gone:
             self.gone(runner)
         return len(gone)
+
+    def working(self, now: float) -> tuple[str, ...]:
+        """Return the names of the runners that work now; a name ends with the ids of the keys that runner knows."""
+        rows = self._all("select id from runner where seen_at > ?", (now - RUNNER_SILENT,))
+        return tuple(row["id"] for row in rows if not is_gone(row["id"].rpartition("-")[0]))

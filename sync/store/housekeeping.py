@@ -6,12 +6,12 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 from sync import members
 from sync.errors import Refused
-from sync.store.database import Table, bring_forward, immediate, needs_setup
+from sync.store.database import Table, immediate
+from sync.store.trouble import is_damage
 
 DAY = 86400.0  # seconds
 KEEP_REFUSALS, KEEP_DETAIL = 30.0, 14.0  # days; who was refused, and what each run told whom
@@ -38,46 +38,13 @@ class Housekeeping(Table):
         finally:
             draft.unlink(missing_ok=True)
 
-    def restore_from(self, file: Path) -> None:
-        """Take over everything of a copy; Refused, and nothing changed, when it is none of ours.
-
-        Everyone exported becomes doubtful, since what WebEngage was told after the copy was made is
-        not in it; so does whoever a run of the copy was telling, and the next runner ends such a run.
-        """
-        with closing(_copy_of_ours(file)) as copy:
-            copy.execute("update snapshot set marks = zeroblob(length(marks))")
-            copy.execute("update batch set state = 'doubt' where state = 'settled'")
-            copy.execute(
-                "update run set cancel_wanted = 1, lease_owner = null, lease_until = null where finished_at is null"
-            )
-            copy.execute("delete from runner")
-            self._carry_over(copy)
-            copy.backup(self._plain)
-
-    def _carry_over(self, copy: sqlite3.Connection) -> None:
-        """What never goes back in time: the limits used up, who did what, and the numbers of runs."""
-        for table in ("query", "pace", "quiet"):
-            copy.execute(f"delete from {table}")
-            for row in self._all(f"select * from {table}"):
-                copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
-        copy.executemany(
-            "insert into audit (at, who, what, subject, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
-            "where not exists (select 1 from audit where at = ?1 and who = ?2 and what = ?3 and subject = ?4)",
-            self._all("select at, who, what, subject, before, after, run_id from audit order by id"),
-        )
-        copy.executemany(
-            "update project set pages_count = 1 where id = ?", self._all("select id from project where pages_count")
-        )
-        copy.executemany(
-            "update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
-            self._all("select seq from sqlite_sequence where name = 'run'"),
-        )
-
     def integrity(self) -> str | None:
-        """What SQLite finds wrong with the file, or None."""
+        """What SQLite finds wrong with the file, or None; a locked or unreadable file raises, as it is not damaged."""
         try:
             found = [row[0] for row in self._all("pragma quick_check(5)")]
         except sqlite3.DatabaseError as problem:
+            if not is_damage(problem):
+                raise
             return str(problem)
         return None if found == ["ok"] else "; ".join(found)
 
@@ -96,7 +63,7 @@ class Housekeeping(Table):
         )
 
     def purge(self, now: float) -> int:
-        """Remove refusals and run details past their days for good, overwritten on the disk; tell how many rows."""
+        """Remove refusals, run details and previews past their days, overwritten on the disk; return how many rows."""
         refusals = now - self.days("keep_refusals_days") * DAY
         detail = now - self.days("keep_detail_days") * DAY
         self.scrub()
@@ -108,28 +75,34 @@ class Housekeeping(Table):
                 "(select id from run where finished_at < ?))",
                 (detail, detail),
             )
+            gone += self._do(
+                "update cohort set preview = null where preview is not null "
+                "and json_extract(preview, '$.read_at') not between ? and ?",
+                (detail, now),  # one dated in the future is never shown either
+            )
         if gone:
             self.settle_file()
         return gone
 
     def forget(self, user_id: str) -> int:
-        """Remove a person from every table of runs that are over; tell in how many places they were.
+        """Remove a person from every table of runs that are over, return in how many places they were.
+
+        A short transaction for each place, and one chunk in memory at a time; killed, what is done stays done.
 
         Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
         """
         kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
-        with immediate(self._plain):
-            found = self._do(
-                "delete from refusal where user_id in (?, ?) and run_id not in "
-                "(select id from run where finished_at is null)",
-                (user_id, kept),
-            )
-            found += sum(1 for _ in self._leave_snapshots(user_id))
-            found += sum(1 for _ in self._leave_history(user_id))
-            found += self._do(
-                "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
-            )
-        return found
+        self.scrub()
+        found = self._do(
+            "delete from refusal where user_id in (?, ?) and run_id not in "
+            "(select id from run where finished_at is null)",
+            (user_id, kept),
+        )
+        found += self._do(
+            "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
+        )
+        found += sum(self._leave_chunk(user_id, sync_id, chunk) for sync_id, chunk in self._chunks())
+        return found + sum(self._leave_history(user_id, number) for number in self._lists())
 
     def scrub(self) -> None:
         """Overwrite deleted rows from now on, instead of only forgetting where they are."""
@@ -141,34 +114,56 @@ class Housekeeping(Table):
         self._plain.executescript("pragma incremental_vacuum")
         self._plain.execute("pragma wal_checkpoint(truncate)").fetchall()
 
-    def _leave_snapshots(self, user_id: str) -> Iterator[int]:
-        """Write every chunk that holds the person anew without them; the sync's next run sees them as new.
+    def _chunks(self) -> Iterator[tuple[int, int]]:
+        """Every snapshot chunk's key, one look each, so that nothing is held open meanwhile."""
+        at = (-1, -1)
+        sql = "select sync_id, chunk from snapshot where (sync_id, chunk) > (?, ?) order by sync_id, chunk limit 1"
+        while row := self._one(sql, at):
+            at = (row["sync_id"], row["chunk"])
+            yield at
 
-        Not while a run of the sync is under way: its changes are positions in these chunks.
+    def _leave_chunk(self, user_id: str, sync_id: int, chunk: int) -> int:
+        """Write a chunk without the person, return 1 if they were in it; the sync's next run sees them as new.
+
+        Looked at without a lock first, since most chunks hold nothing of a person. Not while a run of the sync
+        is under way: its changes are positions in these chunks.
         """
-        for row in self._all(
-            "select sync_id, chunk, marks, ids from snapshot where sync_id not in "
-            "(select sync_id from run where finished_at is null)"
-        ):
-            ids = members.unpack_ids(row["ids"])
-            if user_id in ids:
-                at = ids.index(user_id)
-                marks = row["marks"][: at * members.MARK_SIZE] + row["marks"][(at + 1) * members.MARK_SIZE :]
-                self._do(
-                    "update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
-                    (marks, members.pack(ids[:at] + ids[at + 1 :]), row["sync_id"], row["chunk"]),
-                )
-                self._do("update sync set size = size - 1 where id = ?", (row["sync_id"],))
-                yield row["sync_id"]
+        sql = (
+            "select marks, ids from snapshot where sync_id = ?1 and chunk = ?2 and not exists "
+            "(select 1 from run where sync_id = ?1 and finished_at is null)"
+        )
+        row = self._one(sql, (sync_id, chunk))
+        if row is None or user_id not in members.unpack_ids(row["ids"]):
+            return 0
+        with immediate(self._plain):
+            row = self._one(sql, (sync_id, chunk))
+            ids = members.unpack_ids(row["ids"]) if row else []
+            if row is None or user_id not in ids:
+                return 0
+            at = ids.index(user_id)
+            marks = row["marks"][: at * members.MARK_SIZE] + row["marks"][(at + 1) * members.MARK_SIZE :]
+            self._do(
+                "update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
+                (marks, members.pack(ids[:at] + ids[at + 1 :]), sync_id, chunk),
+            )
+            self._do("update sync set size = size - 1 where id = ?", (sync_id,))
+        return 1
 
-    def _leave_history(self, user_id: str) -> Iterator[int]:
-        """Blank the person in what ended runs told; their place stays, so that the counts still add up."""
-        for row in self._all("select id, ids from told"):
-            ids = members.unpack_ids(row["ids"])
-            if user_id in ids:
-                blanked = ["(forgotten)" if one == user_id else one for one in ids]
-                self._do("update told set ids = ? where id = ?", (members.pack(blanked), row["id"]))
-                yield row["id"]
+    def _lists(self) -> Iterator[int]:
+        """Every list of the history, by its number, those that are added meanwhile included."""
+        at = -1
+        while (found := self._value("select min(id) from told where id > ?", (at,))) is not None:
+            at = int(found)
+            yield at
+
+    def _leave_history(self, user_id: str, number: int) -> int:
+        """Blank the person in one list of the history, return 1 if they were in it; the counts still add up."""
+        row = self._one("select ids from told where id = ?", (number,))  # a list is never changed by anyone else
+        ids = members.unpack_ids(row["ids"]) if row else []
+        if user_id not in ids:
+            return 0
+        blanked = ["(forgotten)" if one == user_id else one for one in ids]
+        return self._do("update told set ids = ? where id = ?", (members.pack(blanked), number))
 
     def secrets(self) -> tuple[tuple[str, str, str], ...]:
         """Every stored secret, sealed: table, key, ciphertext."""
@@ -185,23 +180,3 @@ class Housekeeping(Table):
             self._do("update project set sealed_secret = ? where id = ?", (sealed, int(name)))
         else:
             self._do("update webengage set sealed_key = ? where license_code = ?", (sealed, name))
-
-
-def _copy_of_ours(file: Path) -> sqlite3.Connection:
-    """Open a private copy of a backup at the newest schema; Refused when it is damaged or not ours."""
-    try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as given:
-            copy = sqlite3.connect(":memory:", isolation_level=None)
-            given.backup(copy)
-        healthy = copy.execute("pragma quick_check(1)").fetchone()[0] == "ok"
-        ours = (
-            copy.execute("select count(*) from sqlite_master where name in ('sync', 'run', 'snapshot')").fetchone()[0]
-            == 3
-        )
-    except sqlite3.DatabaseError as problem:
-        raise Refused(f"{file} cannot be read as a backup ({problem}); nothing was changed.") from problem
-    if not (healthy and ours):
-        raise Refused(f"{file} is damaged or no backup of Cohort Sync; nothing was changed.")
-    if needs_setup(copy):  # one of a newer version is refused here, before anything is replaced
-        bring_forward(copy)
-    return copy

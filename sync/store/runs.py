@@ -266,6 +266,10 @@ class Runs(Table):
         """How many runs are not over."""
         return int(self._value("select count(*) from run where finished_at is null"))
 
+    def unfinished_since(self, moment: float) -> int:
+        """Return how many runs were under way at some time since a moment."""
+        return int(self._value("select count(*) from run where finished_at is null or finished_at >= ?", (moment,)))
+
     def soonest(self) -> float | None:
         """When the next queued run may be worked on, or None when there is none."""
         found = self._value("select min(not_before) from run where finished_at is null and state <> 'held'")
