@@ -140,7 +140,8 @@ class SyncView:
         why = f"clearing failed: {run.error}" if run.error else "clearing was cancelled."
         return (
             f"{self.size:,} {'person' if self.size == 1 else 'people'} still true in WebEngage; {why} "
-            f"To clear again, stop the sync with clearing once more (python -m sync stop {self.id} --clear)."
+            "To clear them, press Stop on the Syncs page and choose to clear, "
+            f"or run: python -m sync stop {self.id} --clear"
         )
 
     @property
