@@ -260,7 +260,7 @@ class Runner:
 
     def _begin_trouble(self, name: str, problem: Exception) -> None:
         """Log what fails, once while it stays the same, whichever jobs it keeps from being done."""
-        text = f"{type(problem).__name__}: {problem}"
+        text = str(problem) or type(problem).__name__
         known = text in self._troubles.values()
         self._troubles[name] = text
         if known:

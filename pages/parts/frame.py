@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from pages.parts import door, look, notices
+from pages.parts import door, look, notices, progress
 from pages.parts.desk import open_service
 from pages.parts.wishes import page_file
 from pages.parts.words import escape, plural, short, trouble
@@ -133,7 +133,8 @@ def _runner(health: Health) -> None:
 
 
 def _late(health: Health) -> None:
-    number = health.syncs_that_need_a_person
+    late = sum(one.needs_person and health.now - one.since >= progress.LATE for one in health.overdue)
+    number = late + len(health.not_cleared)
     if number:
         st.warning(LATE.format(plural(number, "sync")), icon=":material/alarm:")
 

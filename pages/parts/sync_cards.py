@@ -96,7 +96,7 @@ def _head(sync: SyncView) -> None:
 def _problems(card: Card) -> None:
     """Say since when and why a sync is late, and who is still true after a clear that did not succeed."""
     late = card.late
-    if late and late.needs_person:
+    if late and late.needs_person and time.time() - late.since >= progress.LATE:
         said = f"Overdue since {when(late.since)}: {local(late.reason)}."
         st.warning(escape(said), icon=":material/alarm:")
     if card.sync.clear_problem:
