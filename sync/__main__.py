@@ -13,6 +13,7 @@ import click
 
 from sync.cli.keeping import COMMANDS
 from sync.cli.speech import LIMIT, any_project_option, json_option, project_option, say
+from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, Refused
 from sync.model import Mode, Run, RunState, parse_every, parse_mapping
 from sync.runner import Runner, leave
@@ -30,7 +31,7 @@ def _run_json(run: Run) -> dict[str, Any]:
 def _sync_json(sync: SyncView) -> dict[str, Any]:
     values: dict[str, Any] = asdict(sync)
     last = values.pop("last_run")
-    return values | {"last_run_id": last["id"] if last else None}
+    return values | {"last_run_id": last["id"] if last else None, "problem": sync.clear_problem}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -213,10 +214,14 @@ def syncs(project: int | None, as_json: bool) -> None:
         as_json,
         [_sync_json(one) for one in found],
         (
-            "\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, one.reason or ""))
+            "\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, _trouble_of(one)))
             for one in found
         ),
     )
+
+
+def _trouble_of(sync: SyncView) -> str:
+    return sync.reason or sync.clear_problem or ""
 
 
 @cli.command()
@@ -309,29 +314,28 @@ def status(as_json: bool) -> None:
     with Service.open() as service:
         health = service.health()
     answer = {
-        "runner": {"alive": health.alive, "last_seen": health.runner_seen, "runners": health.runners},
+        "runner": {
+            "alive": health.alive,
+            "state": health.runner_state.value,
+            "last_seen": health.runner_seen,
+            "runners": health.runners,
+        },
         "due": {"runs": health.due, "oldest": health.oldest_due},
         "held": health.held,
         "paused": [_sync_json(one) for one in health.paused],
         "failed": [_sync_json(one) for one in health.failed],
+        "overdue": [asdict(one) for one in health.overdue],
+        "not_cleared": [_sync_json(one) for one in health.not_cleared],
         "rejected": health.rejected,
         "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
         "disk_free": health.disk_free,
         "needs_person": health.needs_person,
     }
-    seen = "is not running" if not health.alive else f"was last seen {health.now - (health.runner_seen or 0):.0f} s ago"
-    say(
-        as_json,
-        answer,
-        [
-            f"The runner {seen}.",
-            f"{health.due} due, {health.held} held, {len(health.paused)} paused, "
-            f"{len(health.failed)} failed, {health.rejected} people rejected.",
-        ],
-    )
+    say(as_json, answer, status_lines(health))
     if health.needs_person:
         raise CohortSyncError(
-            "Something needs a person: look at held runs, paused or failed syncs, the runner and the disk."
+            "Something needs a person: look at held runs, paused, failed or overdue syncs, clears that failed, "
+            "the runner and the disk."
         )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from sync import members
 from sync.errors import CohortSyncError, FixSettings, LeaseLost, Refused, Wait
 from sync.mixpanel import Mixpanel
-from sync.model import Account, Project, Run, RunState, Sync, SyncState, clock_time, too_many_leave
+from sync.model import Account, Project, Run, RunState, Sync, SyncState, too_many_leave
 from sync.pipeline.deliver import Delivery
 from sync.pipeline.ends import CancelWanted, Clock, Policy, Snooze, StopWanted
 from sync.pipeline.fold import fold
@@ -120,7 +120,7 @@ class Story:
         salt = members.salt_for(self._store.connections.salt(), sync.mapping)
         if self._run.purpose == "clear":
             return self._plan(sync, None)
-        self._tell("Reading the cohort from Mixpanel.")
+        self._tell_step("Reading the cohort from Mixpanel.")
         mixpanel = self._mixpanel(sync)
         pull = Pull(self._holder, sync, mixpanel, salt)
         for _ in range(2):
@@ -193,7 +193,7 @@ class Story:
 
     def _deliver(self, sync: Sync) -> None:
         if self._store.batches.left(self._run.id):
-            self._tell("Telling WebEngage.")
+            self._tell_step("Telling WebEngage.")
             Delivery(self._holder, sync, self._webengage(sync), self._vault, self._tools.a_minute).carry()
 
     def _mixpanel(self, sync: Sync) -> Mixpanel:
@@ -242,24 +242,32 @@ class Story:
                 self._tell("The sync is paused until a person mends this and resumes it.")
 
     def _snooze(self, later: Snooze) -> None:
-        until = self._holder.now() + later.seconds
+        now = self._holder.now()
+        until = now + later.seconds
         with self._store.transaction():
-            self._store.runs.snooze(self._run.id, self._owner, until, later.why)
-            self._tell(f"Waiting: {later.why}; continues at {clock_time(until)}.")
+            self._store.runs.snooze(self._run.id, self._owner, now, until, later.why)
+            self._store.history.add_wait(later.why, now, until, self._run.sync_id, self._run.id)
 
     def _storage_trouble(self, problem: StorageTrouble) -> None:
         """A full disk or a locked file: leave everything as it is and look again in a minute."""
         why = explain(problem)
         logger.error("run %s: %s", self._run.id, why)
+        now = self._holder.now()
         try:
             self._store.runs.snooze(
                 self._run.id,
                 self._owner,
-                self._holder.now() + STORAGE_SNOOZE,
+                now,
+                now + STORAGE_SNOOZE,
                 why,
             )
         except (StorageTrouble, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)
+
+    def _tell_step(self, what: str) -> None:
+        """Add that a step begins; not when it only begins again after a wait, which is counted on its own line."""
+        if self._store.history.current_wait(self._run.id) is None:
+            self._tell(what)
 
     def _tell(self, what: str) -> None:
         self._store.history.tell(what, self._holder.now(), self._run.sync_id, self._run.id)

@@ -14,10 +14,11 @@ from sync.model import RunState, Sync, SyncState
 from sync.service.base import data_folder
 from sync.service.connecting import Connecting
 from sync.service.keeping import Keeping
+from sync.service.overdue import overdue_syncs
 from sync.service.wishing import Wishing
 from sync.store import StorageError, Store, explain, is_about_the_file, is_damage
 from sync.store.restoring import replace_unusable
-from sync.views import Health
+from sync.views import Health, Overdue, RunnerState
 
 __all__ = ["Service", "data_folder"]
 
@@ -62,7 +63,7 @@ class Service(Connecting, Wishing, Keeping):
     def health(self) -> Health:
         """Whether the companion process works, and what needs a person."""
         now = self._now()
-        runners, seen = self._store.history.runners(now)
+        state, seen, runners = self._runners(now)
         due, oldest, held = self._store.runs.waiting(now)
         syncs = self._store.syncs.views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
@@ -76,8 +77,37 @@ class Service(Connecting, Wishing, Keeping):
         )
         free = shutil.disk_usage(data_folder(self._env)).free
         return Health(
-            seen, runners, due, oldest, held, paused, failed, queries, self._store.batches.live_count(), free, now
+            runner_state=state,
+            runner_seen=seen,
+            runners=runners,
+            due=due,
+            oldest_due=oldest,
+            held=held,
+            paused=paused,
+            failed=failed,
+            queries=queries,
+            rejected=self._store.batches.live_count(),
+            disk_free=free,
+            now=now,
+            overdue=tuple(overdue_syncs(self._store, syncs, now, working=state is RunnerState.WORKING)),
+            not_cleared=tuple(one for one in syncs if one.clear_failed),
         )
+
+    def _runners(self, now: float) -> tuple[RunnerState, float | None, int]:
+        """Return what the heartbeats say together, when the newest of that kind was, and how many runners work."""
+        beats = self._store.history.heartbeats(now)
+        for state in (RunnerState.WORKING, RunnerState.UNKNOWN, RunnerState.SILENT):
+            found = [one.seen_at for one in beats if one.state is state]
+            if found:
+                return state, found[0], len(found) if state is RunnerState.WORKING else 0
+        return RunnerState.NONE, None, 0
+
+    @needs(Grade.VIEWER)
+    def overdue(self, sync_id: int | None = None) -> tuple[Overdue, ...]:
+        """Return the syncs (or one of them) whose time has passed, with since when and why."""
+        now = self._now()
+        working = self._runners(now)[0] is RunnerState.WORKING
+        return tuple(overdue_syncs(self._store, self._store.syncs.views(sync_id=sync_id), now, working=working))
 
     @needs(Grade.ADMIN)
     def queue_due(self) -> int:

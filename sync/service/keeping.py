@@ -27,8 +27,8 @@ class Keeping(Base):
         Every dynamic sync then tells all its members anew at its next run. People who entered and
         left after the backup was made are in no list any more: clear and export such a cohort anew.
         """
-        if self._store.history.runners(self._now())[0]:
-            raise Refused("A runner is working; stop it, then restore.")
+        if self._store.history.may_write(self._now()):
+            raise Refused("A runner is working, or may still be; stop it, then restore.")
         self._store.restore(file)
         self._reopen()
         self._audit("restore", file.name)
