@@ -269,6 +269,23 @@ def audit_trail(db: Database) -> None:
         db.execute(statement)
 
 
+_PROJECT_ACCOUNT = (
+    "alter table project add column license_code text references webengage",
+    # With several accounts nobody can know which one is meant: a person chooses.
+    "update project set license_code = (select license_code from webengage where sealed_key is not null) "
+    "where (select count(*) from webengage where sealed_key is not null) = 1",
+    "alter table project add column list_failed_at real",
+    "alter table project add column list_problem text",
+)
+
+
+@migrations()
+def project_account(db: Database) -> None:
+    """Add the account a project exports to, and when and why its list of cohorts could not be read."""
+    for statement in _PROJECT_ACCOUNT:
+        db.execute(statement)
+
+
 def apply(plain: sqlite3.Connection) -> None:
     """Bring a database to the newest schema, inside the caller's transaction."""
     migrations.apply(Database(plain, execute_plugins=False))

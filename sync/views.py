@@ -19,6 +19,8 @@ class ProjectView:
     role_note: str
     checked_at: float
     tail: str
+    license_code: str | None = None
+    """The WebEngage account new exports go to; None until it is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class AccountView:
     data_center: str
     checked_at: float
     tail: str
+    projects: tuple[int, ...] = ()
+    """The connected projects whose new exports go there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Proposal:
     every: float
     license_code: str | None
     mapping: tuple[tuple[str, str], ...] = ()
+    account_problem: str = ""
+    """Why there is no account to export to, in one sentence; empty when there is one."""
 
 
 @dataclass(frozen=True, slots=True)
