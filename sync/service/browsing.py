@@ -14,6 +14,7 @@ from sync.store.meters import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
 
 LIST_FRESH = 300.0  # seconds a list of cohorts is shown without asking again
+LIST_PATIENCE = 10.0  # seconds a list is waited for before the last one is trusted, unless a person asks for a new one
 LIST_RETRY = 60.0  # seconds until a list that could not be read is asked for again, unless a person asks
 PREVIEW_FRESH = 600.0  # seconds a preview is shown without asking again
 COMPARED_MOST = 50_000  # people of a snapshot compared in memory while somebody waits
@@ -24,21 +25,21 @@ class Browsing(Base):
     """Cohorts as people see them."""
 
     @needs(Grade.VIEWER)
-    def cohorts(self, project_id: int | None = None, fresh: bool = False, patience: float = ASK_SECONDS) -> CohortList:
+    def cohorts(self, project_id: int | None = None, fresh: bool = False, patience: float | None = None) -> CohortList:
         """The project's cohorts: as last read when that is recent, read anew otherwise.
 
         When Mixpanel cannot be asked, the last reading is shown together with the problem; only
-        without any reading is the problem raised. At most one query, and at most ``patience`` seconds
-        of waiting for Mixpanel.
+        without any reading is the problem raised. At most one query, and ``patience`` seconds of waiting:
+        without a wish for less, as long as Mixpanel may take when there is nothing else to show.
         """
         sealed = self._sealed_project(project_id)
         project, now = sealed.view.id, self._now()
         read_at, problem = self._store.connections.cohorts_read_at(project), None
         if read_at is not None and not fresh and not 0 <= now - read_at < LIST_FRESH:
             problem = self._store.connections.list_problem(project, now, LIST_RETRY)
-            fresh = problem is None
+            fresh, patience = problem is None, patience or LIST_PATIENCE
         if read_at is None or fresh:
-            read_at, problem = self._read_or_keep(sealed, patience, read_at)
+            read_at, problem = self._read_or_keep(sealed, patience or ASK_SECONDS, read_at)
         return CohortList(self._store.connections.cohorts(project), read_at, problem)
 
     def _read_or_keep(self, sealed: SealedProject, patience: float, before: float | None) -> tuple[float, str | None]:

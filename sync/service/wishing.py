@@ -21,11 +21,10 @@ from sync.model import (
     mapping_problem,
 )
 from sync.model import attribute_problem as problem_of
-from sync.service.browsing import Browsing, exportable_in
+from sync.service.browsing import LIST_PATIENCE, Browsing, exportable_in
 from sync.store.syncs import Wish
 from sync.views import CohortView, Event, ExportRow, Refusal, Started, SyncView
 
-LIST_PATIENCE = 10.0  # seconds Start Sync waits for the list before it trusts the last one
 OPERATIONS = {Kind.ENTER: "add", Kind.UPDATE: "update", Kind.EXIT: "remove"}
 OUTCOMES = {"pending": "not sent", "doubt": "in doubt", "settled": "accepted"}
 
