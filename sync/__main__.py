@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.keeping import COMMANDS
 from sync.cli.speech import LIMIT, any_project_option, json_option, project_option, say
 from sync.cli.status import status_lines
@@ -18,7 +19,7 @@ from sync.errors import CohortSyncError, Refused
 from sync.model import Mode, Run, RunState, parse_every, parse_mapping
 from sync.runner import Runner, leave
 from sync.service import Service
-from sync.views import SyncView
+from sync.views import Started, SyncView
 
 POLL = 0.3  # seconds between looks at a run that is waited for
 
@@ -80,7 +81,20 @@ def connect_webengage(license_code: str, data_center: str, as_json: bool) -> Non
     key = _secret("WEBENGAGE_API_KEY", "API key")
     with Service.open() as service:
         view = service.connect_webengage(license_code, key, data_center)
-    say(as_json, view, [f"Connected: WebEngage account {view.license_code}; it accepted these credentials."])
+        projects = service.projects()
+    say(
+        as_json,
+        view,
+        [
+            f"Connected: WebEngage account {view.license_code}; it accepted these credentials.",
+            *(
+                f"New exports of project {one.id} go to {one.license_code or 'no account yet'}; "
+                f"`use-account {view.license_code}` changes that."
+                for one in projects
+                if one.license_code != view.license_code
+            ),
+        ],
+    )
 
 
 @cli.command()
@@ -163,11 +177,12 @@ def export(
     as_json: bool,
 ) -> None:
     """Export a cohort to WebEngage."""
+    if every is not None and Mode(mode) is not Mode.DYNAMIC:
+        raise click.UsageError("--every belongs to --mode dynamic; a one-time export is never refreshed.")
     with Service.open() as service:
         started = service.export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
         run = _wait(service, started.run_id) if wait else None
-    word = "started" if started.started else "was already under way"
-    say(as_json, started, [f"Run {started.run_id} of sync {started.sync_id} {word}."])
+    say(as_json, started, [_started_line(started)])
     if run is not None:
         _judge(run, as_json)
 
@@ -261,13 +276,22 @@ def run(run_id: int, as_json: bool) -> None:
     )
 
 
+def _started_line(answer: Started) -> str:
+    word = "started" if answer.started else "was already under way; nothing was started twice"
+    return f"Run {answer.run_id} of sync {answer.sync_id} {word}."
+
+
 def _wish(name: str, about: str, act: Callable[[Service, int], object], argument: str) -> None:
     """Add a command that passes one number on to the service."""
 
     def command(number: int, as_json: bool) -> None:
         with Service.open() as service:
-            act(service, number)
-        say(as_json, {"done": True, argument.lower(): number}, [f"Done: {name} {number}."])
+            answer = act(service, number)
+        done: dict[str, object] = {"done": True, argument.lower(): number}
+        if isinstance(answer, Started):
+            say(as_json, done | {"run_id": answer.run_id, "started": answer.started}, [_started_line(answer)])
+        else:
+            say(as_json, done, [f"Done: {name} {number}."])
 
     wrapped = json_option(any_project_option(click.argument("number", type=int, metavar=argument)(command)))
     cli.command(name, help=about)(wrapped)
@@ -341,6 +365,8 @@ def status(as_json: bool) -> None:
 
 for command in COMMANDS:
     cli.add_command(any_project_option(command))
+for command in ACCOUNT_COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> int:

@@ -285,11 +285,27 @@ _REPEATED_WAITS = (
     """,
 )
 
+_PROJECT_ACCOUNT = (
+    "alter table project add column license_code text references webengage",
+    # With several accounts nobody can know which one is meant: a person chooses.
+    "update project set license_code = (select license_code from webengage where sealed_key is not null) "
+    "where (select count(*) from webengage where sealed_key is not null) = 1",
+    "alter table project add column list_failed_at real",
+    "alter table project add column list_problem text",
+)
+
 
 @migrations()
 def repeated_waits(db: Database) -> None:
     """Count a repeated wait on one line of history, and keep when a run was put off."""
     for statement in _REPEATED_WAITS:
+        db.execute(statement)
+
+
+@migrations()
+def project_account(db: Database) -> None:
+    """Add the account a project exports to, and when and why its list of cohorts could not be read."""
+    for statement in _PROJECT_ACCOUNT:
         db.execute(statement)
 
 

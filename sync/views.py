@@ -20,6 +20,8 @@ class ProjectView:
     role_note: str
     checked_at: float
     tail: str
+    license_code: str | None = None
+    """The WebEngage account new exports go to; None until it is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class AccountView:
     data_center: str
     checked_at: float
     tail: str
+    projects: tuple[int, ...] = ()
+    """The connected projects whose new exports go there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ class Proposal:
     every: float
     license_code: str | None
     mapping: tuple[tuple[str, str], ...] = ()
+    account_problem: str = ""
+    """Why there is no account to export to, in one sentence; empty when there is one."""
 
 
 @dataclass(frozen=True, slots=True)

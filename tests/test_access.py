@@ -148,6 +148,7 @@ def test_the_audit_names_who_did_what_and_never_a_secret(data_dir: Path, sandbox
     assert [line.what for line in reversed(lines)] == [
         "connect Mixpanel",
         "connect WebEngage",
+        "use account",
         "preview",
         "export",
         "cancel",

@@ -45,8 +45,12 @@ class Desk:
         """Export the cohort to its end."""
         with self.open() as service:
             run_id = service.export(PROJECT, self.cohort, Mode.DYNAMIC).run_id
-        Runner(self.env).once()
+        self.work()
         return run_id
+
+    def work(self) -> None:
+        """Carry what can be carried."""
+        Runner(self.env).once()
 
     def bytes(self) -> bytes:
         """Everything the folder holds."""

@@ -15,7 +15,7 @@ import orjson
 from sync.errors import Report, Wait
 from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Fate, Member, Page, classify
 from sync.model import MISSING_VALUES as MISSING
-from sync.rest import Reply, problem, scrubbed
+from sync.rest import Reply, scrubbed
 
 PAGE_SIZE = 1000  # the documented size, for an empty reply that does not name its own
 GOOD = (None, "ok", "success")  # what a reply may say of itself
@@ -153,7 +153,7 @@ def _decoded(reply: Reply, what: str, number: int, decoder: msgspec.json.Decoder
     try:
         answer = decoder.decode(reply.body)
     except msgspec.ValidationError:
-        raise Report(f"Mixpanel was asked for {what} and sent something else ({problem(reply)}).") from None
+        raise Report(f"Mixpanel was asked for {what} and sent something else than a page of members.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Wait(f"Mixpanel was asked for {what} and sent an answer that is garbled or cut off.") from None
     return _sound(answer, what, number)
@@ -168,7 +168,9 @@ def _sound(answer: _Head, what: str, number: int) -> _Head:
 
 def _oddity(answer: _Head, number: int) -> str | None:
     if answer.error or (answer.status.lower() if answer.status else None) not in GOOD:
-        return f"answered 200, but with an error: {scrubbed(str(answer.error or answer.status))}"
+        # A body with members is never quoted, not even what it calls an error.
+        said = "" if answer.results else f": {scrubbed(str(answer.error or answer.status))}"
+        return f"answered 200, but with an error{said}"
     if answer.results is None:
         return "sent no results"
     if answer.page not in (None, number):

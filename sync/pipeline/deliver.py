@@ -34,12 +34,16 @@ MINUTE = 60.0  # seconds; WebEngage counts by the minute (WebEngage docs, rate l
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One request: a batch or, after a refusal, a part of one. The id stays the same on every try."""
+    """One request: a batch or, after a refusal, a part of one. The id stays the same on every try.
+
+    ``batch`` is the whole batch, whose values no reason may quote.
+    """
 
     number: int
     changes: tuple[Change, ...]
     entries: tuple[Entry, ...]
     request_id: str
+    batch: tuple[Change, ...]
     tries: int = 0
     limited: int = 0
     ready_at: float = 0.0
@@ -101,7 +105,7 @@ class Delivery:
     def _parcel(self, batch: PackedBatch) -> Parcel:
         entries = tuple(unpack_entries(batch.entries))
         changes = tuple(Change(self._contents.user_id(one), one.kind, self._values(one)) for one in entries)
-        return Parcel(batch.number, changes, entries, uuid.uuid4().hex)
+        return Parcel(batch.number, changes, entries, uuid.uuid4().hex, changes)
 
     def _values(self, entry: Entry) -> tuple[object, ...]:
         """The mapped values of someone who is in; a page's values are opened once."""
@@ -138,7 +142,8 @@ class Delivery:
         self._holder.pause(at - self._holder.now())
         if not self._holder.may_send():
             raise Wait("The lease ran out before the request was sent.")
-        self._webengage.deliver(payload(self._sync.attribute, parcel.changes, self._sync.mapping), parcel.request_id)
+        body = payload(self._sync.attribute, parcel.changes, self._sync.mapping)
+        self._webengage.deliver(body, parcel.request_id, parcel.batch)
 
     def _gather(self) -> None:
         """Settle the answers of the last quarter second together."""

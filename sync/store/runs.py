@@ -220,6 +220,10 @@ class Runs(Table):
         row = self._one(f"select {_COLUMNS} from run where id = ?", (run_id,))
         return run_of(row) if row else None
 
+    def is_planned(self, run_id: int) -> bool:
+        """Return whether a run has read its cohort and only sends what it found then."""
+        return bool(self._value("select planned from run where id = ?", (run_id,)))
+
     def active(self, sync_id: int) -> Run | None:
         """The run of a sync that is under way, or None."""
         row = self._one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))

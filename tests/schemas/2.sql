@@ -67,6 +67,7 @@ CREATE TABLE project (
       pages_count integer not null default 0 check (pages_count in (0, 1))
     ) strict
     ;
+INSERT INTO "project" VALUES(42,'Shop','svc','sealed','','us','admin','',1.0,NULL,0);
 CREATE TABLE query (
       id integer primary key,
       project_id integer not null,
@@ -209,6 +210,7 @@ CREATE TABLE webengage (
       checked_at real not null
     ) strict
     ;
+INSERT INTO "webengage" VALUES('lc','global','sealed','',1.0);
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
 CREATE UNIQUE INDEX one_active_run on run (sync_id) where finished_at is null;
