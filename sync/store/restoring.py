@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sync.errors import Refused
+from sync.errors import DatabaseUnusable, Refused
 from sync.store import database
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
 from sync.store.process import identity, is_gone
@@ -112,8 +112,11 @@ def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
         raise Refused(f"{backup} cannot be read as a backup ({problem}); nothing was changed.") from problem
     if not (healthy and ours):
         raise Refused(f"{backup} is damaged or no backup of Cohort Sync; nothing was changed.")
-    if database.needs_setup(copy):  # one of a newer version is refused here, before anything is replaced
-        database.bring_forward(copy)
+    try:
+        if database.needs_setup(copy):
+            database.bring_forward(copy)
+    except DatabaseUnusable as newer:  # about the backup; only the live database may be called unusable here
+        raise Refused(f"{backup}: {newer}") from newer
 
 
 def _require_full_resend(copy: sqlite3.Connection) -> None:
