@@ -113,6 +113,7 @@ class Project:
     cohorts: dict[int, Cohort] = field(default_factory=dict)
     sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict)
     hour: Window = field(default_factory=lambda: Window(HOUR))
+    sessions_opened: int = 0
     running: int = 0
     most_running: int = 0
 
