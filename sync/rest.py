@@ -127,8 +127,9 @@ class Rest:
 
     def _failure(self, trouble: Exception, exchange: Exchange) -> Wait:
         """Return the error that says in one sentence why there is no reply."""
-        late = exchange.abandoned or isinstance(trouble, TimeoutError | requests.Timeout)
-        kind = "timed out" if exchange.abandoned else self._kind(trouble)
+        cut_off = exchange.abandoned or exchange.deadline <= time.monotonic()
+        late = cut_off or isinstance(trouble, TimeoutError | requests.Timeout)
+        kind = "timed out" if cut_off else self._kind(trouble)
         said = f"{scrubbed(_host(self._base))} could not be reached or did not answer ({kind})."
         return NoAnswer(said) if late and exchange.sent else Wait(said)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from sync.access import RUNNER, Person
 from sync.errors import ApiError, NoAnswer, Refused, Wait
@@ -23,29 +20,6 @@ from sync.views import AuditLine, ProjectView
 from sync.webengage import WebEngage
 
 ASK_SECONDS = 130.0  # a person waits in front of the page: longer than the App API's deadline, not the Query API's
-
-Answer = TypeVar("Answer")
-
-
-def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
-    """Return what Mixpanel answers; raise Wait when that takes longer, whatever it is that takes so long.
-
-    A client's timeout counts from byte to byte, and not at all while a name is looked up. The call runs in
-    a thread of its own, which touches no store and ends by the client's own timeout.
-    """
-    answer: Future[Answer] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as problem:
-            answer.set_exception(problem)
-
-    threading.Thread(target=run, name="ask", daemon=True).start()
-    try:
-        return answer.result(seconds)
-    except TimeoutError:
-        raise Wait(f"Mixpanel did not answer within {seconds:.0f} seconds.") from None
 
 
 def data_folder(env: Mapping[str, str]) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from sync.access import Grade, needs
 from sync.errors import ApiError, Refused
 from sync.model import BATCH_SIZE, TWO_HOURS, Fate, Member, Mode, Page, attribute_for, attribute_problem
-from sync.service.base import ASK_SECONDS, Base, within
+from sync.service.base import ASK_SECONDS, Base
 from sync.store.connections import SealedProject
 from sync.store.meters import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
@@ -55,7 +55,7 @@ class Browsing(Base):
     def _read_cohorts(self, sealed: SealedProject, patience: float) -> float:
         client, project_id = self._mixpanel(sealed, patience), sealed.view.id
         with self._query(project_id):
-            listed = within(patience, client.cohorts)
+            listed = client.cohorts()  # the client ends the whole call after `patience` seconds
         now = self._now()
         with self._store.transaction():
             self._store.connections.save_cohorts(project_id, listed, now)
