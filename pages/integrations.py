@@ -50,7 +50,7 @@ def page() -> None:
         with left:
             mixpanel_card(projects)
         with right:
-            webengage_card(accounts, ready=project is not None)
+            webengage_card(accounts, project)
         dialogs(service, project)
 
 

@@ -11,13 +11,15 @@ from typing import Any
 
 import click
 
+from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.keeping import COMMANDS
 from sync.cli.speech import LIMIT, any_project_option, json_option, project_option, say
+from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, Refused
 from sync.model import Mode, Run, RunState, parse_every, parse_mapping
 from sync.runner import Runner, leave
 from sync.service import Service
-from sync.views import SyncView
+from sync.views import Started, SyncView
 
 POLL = 0.3  # seconds between looks at a run that is waited for
 
@@ -30,7 +32,7 @@ def _run_json(run: Run) -> dict[str, Any]:
 def _sync_json(sync: SyncView) -> dict[str, Any]:
     values: dict[str, Any] = asdict(sync)
     last = values.pop("last_run")
-    return values | {"last_run_id": last["id"] if last else None}
+    return values | {"last_run_id": last["id"] if last else None, "problem": sync.clear_problem}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,7 +81,20 @@ def connect_webengage(license_code: str, data_center: str, as_json: bool) -> Non
     key = _secret("WEBENGAGE_API_KEY", "API key")
     with Service.open() as service:
         view = service.connect_webengage(license_code, key, data_center)
-    say(as_json, view, [f"Connected: WebEngage account {view.license_code}; it accepted these credentials."])
+        projects = service.projects()
+    say(
+        as_json,
+        view,
+        [
+            f"Connected: WebEngage account {view.license_code}; it accepted these credentials.",
+            *(
+                f"New exports of project {one.id} go to {one.license_code or 'no account yet'}; "
+                f"`use-account {view.license_code}` changes that."
+                for one in projects
+                if one.license_code != view.license_code
+            ),
+        ],
+    )
 
 
 @cli.command()
@@ -162,11 +177,12 @@ def export(
     as_json: bool,
 ) -> None:
     """Export a cohort to WebEngage."""
+    if every is not None and Mode(mode) is not Mode.DYNAMIC:
+        raise click.UsageError("--every belongs to --mode dynamic; a one-time export is never refreshed.")
     with Service.open() as service:
         started = service.export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
         run = _wait(service, started.run_id) if wait else None
-    word = "started" if started.started else "was already under way"
-    say(as_json, started, [f"Run {started.run_id} of sync {started.sync_id} {word}."])
+    say(as_json, started, [_started_line(started)])
     if run is not None:
         _judge(run, as_json)
 
@@ -213,10 +229,14 @@ def syncs(project: int | None, as_json: bool) -> None:
         as_json,
         [_sync_json(one) for one in found],
         (
-            "\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, one.reason or ""))
+            "\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, _trouble_of(one)))
             for one in found
         ),
     )
+
+
+def _trouble_of(sync: SyncView) -> str:
+    return sync.reason or sync.clear_problem or ""
 
 
 @cli.command()
@@ -256,13 +276,22 @@ def run(run_id: int, as_json: bool) -> None:
     )
 
 
+def _started_line(answer: Started) -> str:
+    word = "started" if answer.started else "was already under way; nothing was started twice"
+    return f"Run {answer.run_id} of sync {answer.sync_id} {word}."
+
+
 def _wish(name: str, about: str, act: Callable[[Service, int], object], argument: str) -> None:
     """Add a command that passes one number on to the service."""
 
     def command(number: int, as_json: bool) -> None:
         with Service.open() as service:
-            act(service, number)
-        say(as_json, {"done": True, argument.lower(): number}, [f"Done: {name} {number}."])
+            answer = act(service, number)
+        done: dict[str, object] = {"done": True, argument.lower(): number}
+        if isinstance(answer, Started):
+            say(as_json, done | {"run_id": answer.run_id, "started": answer.started}, [_started_line(answer)])
+        else:
+            say(as_json, done, [f"Done: {name} {number}."])
 
     wrapped = json_option(any_project_option(click.argument("number", type=int, metavar=argument)(command)))
     cli.command(name, help=about)(wrapped)
@@ -309,34 +338,35 @@ def status(as_json: bool) -> None:
     with Service.open() as service:
         health = service.health()
     answer = {
-        "runner": {"alive": health.alive, "last_seen": health.runner_seen, "runners": health.runners},
+        "runner": {
+            "alive": health.alive,
+            "state": health.runner_state.value,
+            "last_seen": health.runner_seen,
+            "runners": health.runners,
+        },
         "due": {"runs": health.due, "oldest": health.oldest_due},
         "held": health.held,
         "paused": [_sync_json(one) for one in health.paused],
         "failed": [_sync_json(one) for one in health.failed],
+        "overdue": [asdict(one) for one in health.overdue],
+        "not_cleared": [_sync_json(one) for one in health.not_cleared],
         "rejected": health.rejected,
         "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
         "disk_free": health.disk_free,
         "needs_person": health.needs_person,
     }
-    seen = "is not running" if not health.alive else f"was last seen {health.now - (health.runner_seen or 0):.0f} s ago"
-    say(
-        as_json,
-        answer,
-        [
-            f"The runner {seen}.",
-            f"{health.due} due, {health.held} held, {len(health.paused)} paused, "
-            f"{len(health.failed)} failed, {health.rejected} people rejected.",
-        ],
-    )
+    say(as_json, answer, status_lines(health))
     if health.needs_person:
         raise CohortSyncError(
-            "Something needs a person: look at held runs, paused or failed syncs, the runner and the disk."
+            "Something needs a person: look at held runs, paused, failed or overdue syncs, clears that failed, "
+            "the runner and the disk."
         )
 
 
 for command in COMMANDS:
     cli.add_command(any_project_option(command))
+for command in ACCOUNT_COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> int:

@@ -31,20 +31,30 @@ LISTS = {
 }
 
 
+TRUSTED_ISSUERS = "COHORT_SYNC_TRUSTED_ISSUERS"
+ACCESS_SETTINGS = (*LISTS.values(), TRUSTED_ISSUERS)  # whoever sets one of these wants sign-in
+NOT_VERIFIED = (
+    "Your sign-in provider does not say that {address} is verified, so this address gives no access. Ask the admin of "
+    "Cohort Sync to have the provider send the claim email_verified, or to trust its issuer in " + TRUSTED_ISSUERS + "."
+)
+NOT_LISTED = "{name} is signed in, but nobody gave this address access to Cohort Sync; ask its admin."
+
+
 class Forbidden(Refused):
     """The person's grade is too low for the wish."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks, as the audit names them."""
+    """Who asks, as the audit names them; without access also why, in a sentence for that person."""
 
     name: str
     grade: Grade
+    refusal: str = ""
 
 
 RUNNER = Person("runner", Grade.ADMIN)
-LOCAL = Person("someone at this machine", Grade.ADMIN)  # pages without sign-in serve loopback only
+LOCAL = Person("someone at this machine", Grade.ADMIN)  # pages without sign-in answer this machine only
 
 
 def operator() -> Person:
@@ -56,12 +66,13 @@ def operator() -> Person:
 
 
 def person_of(claims: Mapping[str, object], env: Mapping[str, str]) -> Person:
-    """The person an identity provider vouches for, with the highest grade the lists give them.
+    """Return the person an identity provider vouches for, with the highest grade the lists give them.
 
     An entry is an address (``ann@example.com``), a domain (``@example.com``) or a claim
-    (``groups=marketing``). An address the provider calls unverified counts for nothing.
+    (``groups=marketing``). An address counts only when it is verified, see ``_is_verified``.
     """
-    address = _address(claims)
+    given = _given_address(claims)
+    address = given if _is_verified(claims, env) else ""
     grade = next(
         (
             grade
@@ -70,27 +81,51 @@ def person_of(claims: Mapping[str, object], env: Mapping[str, str]) -> Person:
         ),
         Grade.NOBODY,
     )
-    return Person(address or str(claims.get("sub") or "unknown"), grade)
+    name = address or str(claims.get("sub") or "unknown")
+    if grade is not Grade.NOBODY:
+        return Person(name, grade)
+    refusal = NOT_VERIFIED.format(address=given) if given and not address else NOT_LISTED.format(name=name)
+    return Person(name, grade, refusal)
 
 
-def _address(claims: Mapping[str, object]) -> str:
-    verified = claims.get("email_verified", True) in (True, "true")
+def _given_address(claims: Mapping[str, object]) -> str:
     address = claims.get("email")
-    return address.strip().lower() if verified and isinstance(address, str) and "@" in address else ""
+    return address.strip().lower() if isinstance(address, str) and "@" in address else ""
+
+
+def _is_verified(claims: Mapping[str, object], env: Mapping[str, str]) -> bool:
+    """Return whether the provider says that the address belongs to the person.
+
+    Some providers let people edit their address and omit ``email_verified``: then it counts only
+    when the issuer is trusted by name. Some write the Boolean as text (AWS Cognito, Apple);
+    nothing else is believed.
+    """
+    verified = claims.get("email_verified")
+    if verified is None:
+        trusted = {entry.strip().rstrip("/") for entry in env.get(TRUSTED_ISSUERS, "").split(",")} - {""}
+        issuer = claims.get("iss")
+        return isinstance(issuer, str) and issuer.rstrip("/") in trusted
+    return verified is True or verified == "true"
 
 
 def _matches(entry: str, address: str, claims: Mapping[str, object]) -> bool:
     if not entry:
         return False
     if "=" in entry:
-        name, _, wanted = entry.partition("=")
-        given = (
-            address if name.strip() == "email" else claims.get(name.strip(), ())
-        )  # an address only when it is verified
-        return wanted.strip() in [str(one) for one in (given if isinstance(given, list | tuple) else [given])]
+        name, _, wanted = (part.strip() for part in entry.partition("="))
+        given = address if name == "email" else claims.get(name)  # an address only when it is verified
+        values = given if isinstance(given, list | tuple) else [given]
+        return bool(wanted) and wanted in [_write_claim(value) for value in values]
     if entry.startswith("@"):
         return address.rpartition("@")[2] == entry[1:].lower() and bool(address)
     return address == entry.lower()
+
+
+def _write_claim(value: object) -> str:
+    """Return a claim's value as an entry writes it; empty when it is no text, number or Boolean."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int) else ""
 
 
 class Asked(Protocol):
@@ -110,7 +145,7 @@ def needs(
     def guarding(method: Callable[Concatenate[Holder, P], Answer]) -> Callable[Concatenate[Holder, P], Answer]:
         @functools.wraps(method)
         def guarded(self: Holder, *values: P.args, **named: P.kwargs) -> Answer:
-            _require(self.person, grade)
+            require(self.person, grade)
             return method(self, *values, **named)
 
         guarded.needs = grade  # type: ignore[attr-defined]  # read by the test that finds unguarded methods
@@ -119,13 +154,12 @@ def needs(
     return guarding
 
 
-def _require(person: Person, grade: Grade) -> None:
+def require(person: Person, grade: Grade) -> None:
+    """Raise Forbidden unless this person has at least this grade."""
     if person.grade >= grade:
         return
     if person.grade is Grade.NOBODY:
-        raise Forbidden(
-            f"{person.name} is signed in, but nobody gave this address access to Cohort Sync; ask its admin."
-        )
+        raise Forbidden(person.refusal or NOT_LISTED.format(name=person.name))
     wanted = "an admin" if grade is Grade.ADMIN else f"a {grade.name.lower()}"
     raise Forbidden(
         f"{person.name} is a {person.grade.name.lower()} here, and this needs {wanted}; ask an admin of Cohort Sync."

@@ -20,6 +20,14 @@ class Refused(CohortSyncError):
         self.field = field
 
 
+class DatabaseUnusable(Refused):
+    """The database file is missing, damaged or cannot be opened; `restore` may put a backup in its place."""
+
+
+class DatabaseReplaced(Refused):
+    """The database file was moved or replaced under a running process: it must stop."""
+
+
 class ApiError(CohortSyncError):
     """One of the two APIs did not give what was asked of it."""
 

@@ -14,7 +14,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -29,12 +29,13 @@ from requests.utils import get_environ_proxies
 
 from sync.errors import NoAnswer, Report, Wait
 from sync.http_adapter import Adapter, Exchange
-from sync.redaction import redacted
+from sync.redaction import redacted, strip_values
 
 CONNECT_SECONDS = 10.0  # to reach one address of a host; longer means it is not there
 BODY_MAX = 64 * 2**20  # bytes; a page of 40,000 members with every property is smaller
 CHUNK = 2**18  # bytes read at a time
 RETRY_AFTER_MAX = 3600.0  # seconds; Mixpanel's window is an hour, nobody may put us off for longer
+PROBLEM_READ = 20_000  # characters of an API's own words that are looked at
 PROBLEM_MAX = 200  # characters of an API's own words that are shown or stored
 AGENT = "cohort-sync"
 CA_BUNDLE = "REQUESTS_CA_BUNDLE"  # environment variable: a file or folder of certificates to trust instead of certifi's
@@ -126,8 +127,9 @@ class Rest:
 
     def _failure(self, trouble: Exception, exchange: Exchange) -> Wait:
         """Return the error that says in one sentence why there is no reply."""
-        late = exchange.abandoned or isinstance(trouble, TimeoutError | requests.Timeout)
-        kind = "timed out" if exchange.abandoned else self._kind(trouble)
+        cut_off = exchange.abandoned or exchange.deadline <= time.monotonic()
+        late = cut_off or isinstance(trouble, TimeoutError | requests.Timeout)
+        kind = "timed out" if cut_off else self._kind(trouble)
         said = f"{scrubbed(_host(self._base))} could not be reached or did not answer ({kind})."
         return NoAnswer(said) if late and exchange.sent else Wait(said)
 
@@ -205,13 +207,24 @@ def parsed(reply: Reply) -> Any:
         raise Report(f"the answer ({reply.status}) is not JSON: {problem(reply)}") from None
 
 
-def problem(reply: Reply) -> str:
-    """What the other side said went wrong, in at most 200 characters, without addresses or keys."""
+def problem(reply: Reply, private: Iterable[object] = ()) -> str:
+    """Return what the other side said went wrong, in at most 200 characters, without addresses or keys.
+
+    ``private`` holds profile values and ids the answer may quote: they are stripped before anything is cut.
+    """
     try:
         said = _said(orjson.loads(reply.body))
     except orjson.JSONDecodeError:
-        said = _TAGS.sub(" ", reply.body[:20_000].decode("utf-8", "replace"))
-    return scrubbed(said) or "no explanation"
+        said = _text(reply.body)
+    return scrubbed(said, private) or "no explanation"
+
+
+def _text(body: bytes) -> str:
+    """Return the words of a page or a plain line; a piece of JSON may be members' profiles, so it is never quoted."""
+    text = body[:PROBLEM_READ].decode("utf-8", "replace").strip("\ufeff \r\n\t")
+    if not text.startswith("<") and any(sign in text for sign in '{["'):
+        return "an answer that is garbled or cut off"
+    return _TAGS.sub(" ", text)
 
 
 def _said(body: object) -> str:
@@ -226,8 +239,9 @@ def _said(body: object) -> str:
     return "no explanation"
 
 
-def scrubbed(text: str) -> str:
-    """Take out what could be an e-mail address, a key or an invisible character, and cut."""
+def scrubbed(text: str, private: Iterable[object] = ()) -> str:
+    """Take out private values and what could be an e-mail address, a key or an invisible character, and cut."""
+    text = strip_values(text[:PROBLEM_READ], private)
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
     plain = redacted(" ".join(plain.split()))
     return plain if len(plain) <= PROBLEM_MAX else plain[: PROBLEM_MAX - 1] + "…"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from sync.redaction import hide
 
 KEY_VARIABLE = "COHORT_SYNC_KEY"
 KEY_FILE = "secret.key"
+KEY_ID_LENGTH = 8  # hexadecimal digits; enough to tell the few keys of one installation apart
 PASSPHRASE_MIN = 16  # characters; a shorter one could be guessed from a stolen database
 _STRETCH = 2**14  # scrypt's cost: 16 MB and some 50 ms (RFC 7914 recommends it for interactive use)
 _SALT = b"cohort-sync key"  # constant, so that one passphrase opens the same database on another machine
@@ -24,8 +27,9 @@ _SALT = b"cohort-sync key"  # constant, so that one passphrase opens the same da
 class Vault:
     """Seals and opens with the first of its keys, opens with any of them."""
 
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        """Use these keys, the newest first."""
+    def __init__(self, keys: tuple[str, ...], read_keys: Callable[[], tuple[str, ...]] | None = None) -> None:
+        """Use these keys, the newest first; ``read_keys`` reads them again when none of them opens something."""
+        self._keys, self._read_keys = keys, read_keys
         self._fernet = MultiFernet([_fernet(key) for key in keys])
 
     @classmethod
@@ -36,7 +40,21 @@ class Vault:
         then Vaultless, for a new key could not open them.
         """
         given = tuple(part.strip() for part in env.get(KEY_VARIABLE, "").split(",") if part.strip())
-        return cls(given or _kept(folder, must_exist))
+        if given:
+            return cls(given)
+        return cls(_kept(folder, must_exist), lambda: _kept(folder, must_exist=True))
+
+    def newest_only(self) -> Vault:
+        """Return a vault with the newest key alone, to find out whether the former ones are still needed."""
+        return Vault(self._keys[:1])
+
+    def opens(self, sealed: str) -> bool:
+        """Return whether one of the keys opens a text."""
+        try:
+            self.open_sealed(sealed)
+        except Vaultless:
+            return False
+        return True
 
     def seal(self, text: str) -> str:
         """Encrypt a text."""
@@ -58,13 +76,26 @@ class Vault:
         return self._opened(base64.urlsafe_b64encode(sealed))
 
     def _opened(self, sealed: bytes) -> bytes:
-        try:
-            return self._fernet.decrypt(sealed)
-        except InvalidToken:
-            raise Vaultless(
-                "A stored secret was sealed with another key: bring back the former COHORT_SYNC_KEY or "
-                "secret.key, or connect again under Integrations."
-            ) from None
+        for attempt in (1, 2):
+            try:
+                return self._fernet.decrypt(sealed)
+            except InvalidToken:
+                if attempt == 1 and self._has_new_keys():
+                    continue
+                break
+        raise Vaultless(
+            "A stored secret was sealed with another key: after a rotation restart the pages and the runner with the "
+            "new COHORT_SYNC_KEY; otherwise bring back the former COHORT_SYNC_KEY or secret.key, or connect again "
+            "under Integrations."
+        )
+
+    def _has_new_keys(self) -> bool:
+        """Read the keys again; return whether they changed, as they do when they are rotated under a run."""
+        found = self._read_keys() if self._read_keys else self._keys
+        if found == self._keys:
+            return False
+        self._keys, self._fernet = found, MultiFernet([_fernet(key) for key in found])
+        return True
 
     def rotate(self, sealed: str) -> str:
         """Seal a text anew with the newest key; Vaultless when none of the keys opens it."""
@@ -129,14 +160,24 @@ def drop_old_keys(folder: Path) -> None:
 
 @lru_cache(maxsize=8)
 def _fernet(key: str) -> Fernet:
+    return Fernet(_fernet_key(key))
+
+
+def key_ids(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a short id of each key in COHORT_SYNC_KEY, the newest first; nothing of a key can be told from it."""
+    given = (part.strip() for part in env.get(KEY_VARIABLE, "").split(",") if part.strip())
+    return tuple(hashlib.sha256(b"cohort-sync key id" + _fernet_key(key)).hexdigest()[:KEY_ID_LENGTH] for key in given)
+
+
+@lru_cache(maxsize=8)
+def _fernet_key(key: str) -> bytes:
     """Take a Fernet key as it is and stretch any other text of 16 characters or more into one."""
-    try:
-        return Fernet(key)
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        Fernet(key)
+        return key.encode()
     if len(key) < PASSPHRASE_MIN:
         raise Vaultless(
             f"The encryption key has fewer than {PASSPHRASE_MIN} characters; set COHORT_SYNC_KEY to a longer one."
         )
     stretched = Scrypt(salt=_SALT, length=32, n=_STRETCH, r=8, p=1).derive(key.encode())
-    return Fernet(base64.urlsafe_b64encode(stretched))
+    return base64.urlsafe_b64encode(stretched)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from sync.model import Fate, Mode, Role, Run, SyncState
+from sync.model import Fate, Mode, Role, Run, RunState, SyncState
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class ProjectView:
     role_note: str
     checked_at: float
     tail: str
+    license_code: str | None = None
+    """The WebEngage account new exports go to; None until it is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class AccountView:
     data_center: str
     checked_at: float
     tail: str
+    projects: tuple[int, ...] = ()
+    """The connected projects whose new exports go there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,8 @@ class Proposal:
     every: float
     license_code: str | None
     mapping: tuple[tuple[str, str], ...] = ()
+    account_problem: str = ""
+    """Why there is no account to export to, in one sentence; empty when there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +136,73 @@ class SyncView:
     size: int
     last_run: Run | None
 
+    @property
+    def clear_problem(self) -> str | None:
+        """Return who is still true in WebEngage after a clear that did not succeed, why, and what to do; else None."""
+        run = self.last_run
+        ended = run is not None and run.purpose == "clear" and run.state in (RunState.FAILED, RunState.CANCELLED)
+        if run is None or not ended or not self.size or self.state is not SyncState.FINISHED:
+            return None
+        why = f"clearing failed: {run.error}" if run.error else "clearing was cancelled."
+        return (
+            f"{self.size:,} {'person' if self.size == 1 else 'people'} still true in WebEngage; {why} "
+            "To clear them, press Stop on the Syncs page and choose to clear, "
+            f"or run: python -m sync stop {self.id} --clear"
+        )
+
+    @property
+    def clear_failed(self) -> bool:
+        """Return whether a clear ended in a failure and people are still true; a cancelled clear was a decision."""
+        return self.clear_problem is not None and self.last_run is not None and self.last_run.state is RunState.FAILED
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of history."""
+    """One line of history; a repeated wait is one line that began at ``at`` and happened ``times`` times."""
 
     at: float
     sync_id: int | None
     run_id: int | None
     what: str
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WaitView:
+    """What a run has been waiting for since it last moved: since when, how often, and the last reason."""
+
+    since: float
+    times: int
+    reason: str
+
+
+class RunnerState(StrEnum):
+    """What heartbeats say about the runner; unknown: dated in the future, since a clock was moved."""
+
+    WORKING = "working"
+    UNKNOWN = "unknown"
+    SILENT = "silent"
+    NONE = "not running"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The last sign of life of one runner, and what it says."""
+
+    runner: str
+    seen_at: float
+    state: RunnerState
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A sync whose time has passed: since when, why, and whether only a person can change that."""
+
+    sync_id: int
+    cohort_name: str
+    since: float
+    reason: str
+    needs_person: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +250,7 @@ class Forgotten:
 class Health:
     """Whether the companion process works, and what needs a person."""
 
+    runner_state: RunnerState
     runner_seen: float | None
     runners: int
     due: int
@@ -196,17 +262,29 @@ class Health:
     rejected: int
     disk_free: int
     now: float
+    overdue: tuple[Overdue, ...] = ()
+    not_cleared: tuple[SyncView, ...] = ()
 
     @property
     def alive(self) -> bool:
         """Whether a runner was seen lately."""
-        return self.runner_seen is not None and self.now - self.runner_seen < RUNNER_SILENT
+        return self.runner_state is RunnerState.WORKING
+
+    @property
+    def syncs_that_need_a_person(self) -> int:
+        """Return how many syncs need a person because they are late, or because a clear failed."""
+        return sum(one.needs_person for one in self.overdue) + len(self.not_cleared)
 
     @property
     def needs_person(self) -> bool:
         """Whether something waits for somebody."""
         return bool(
-            self.paused or self.failed or self.held or (self.due and not self.alive) or self.disk_free < DISK_LOW
+            self.paused
+            or self.failed
+            or self.held
+            or (self.due and not self.alive)
+            or self.syncs_that_need_a_person
+            or self.disk_free < DISK_LOW
         )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -97,10 +98,11 @@ class WebEngage:
             )
         raise Report(f"{asked}, so it could not be verified; check the data center, then try again.")
 
-    def deliver(self, body: bytes, request_id: str) -> None:
+    def deliver(self, body: bytes, request_id: str, batch: Sequence[Change] = ()) -> None:
         """Tell about up to 25 users; ``request_id`` stays the same when the same batch is sent again.
 
-        Returns only when WebEngage said it queued them. Wait: unknown whether they were taken.
+        Returns only when WebEngage said it queued them. Wait: unknown whether they were taken. No error
+        quotes an id or a value of the body, or of ``batch``: all those this body is a part of.
         """
         reply = self._rest.call(
             "POST",
@@ -109,9 +111,10 @@ class WebEngage:
             timeout=ANSWER_SECONDS,
             headers={"x-request-id": request_id},
         )
+        private = _Private(body, batch)
         if reply.ok:
-            return _must_be_queued(reply)
-        asked = f"WebEngage was sent a batch of users and answered {reply.status} “{problem(reply)}”"
+            return _must_be_queued(reply, private)
+        asked = f"WebEngage was sent a batch of users and answered {reply.status} “{problem(reply, private)}”"
         if reply.status in (400, 413, 422):
             raise BadBatch(asked)
         if reply.status in (401, 403):
@@ -135,7 +138,23 @@ def _next_minute() -> float:
     return MINUTE - time.time() % MINUTE + 1.0
 
 
-def _must_be_queued(reply: Reply) -> None:
+@dataclass(frozen=True, slots=True)
+class _Private:
+    """The ids and values an answer may quote; collected only when there is an error to write."""
+
+    body: bytes
+    batch: Sequence[Change]
+
+    def __iter__(self) -> Iterator[object]:
+        for user in orjson.loads(self.body)["users"]:
+            named = {name: value for name, value in user.items() if name != "attributes"} | user["attributes"]
+            yield from (value for value in named.values() if not isinstance(value, bool))  # membership is no secret
+        for one in self.batch:
+            yield one.user_id
+            yield from one.values
+
+
+def _must_be_queued(reply: Reply, private: Iterable[object]) -> None:
     """Read what a 2xx really says."""
     try:
         body = orjson.loads(reply.body)
@@ -145,7 +164,7 @@ def _must_be_queued(reply: Reply) -> None:
     status = inner.get("status") if isinstance(inner, dict) else None
     if not (isinstance(status, str) and status.lower() in GOOD):
         raise Report(
-            f"WebEngage answered {reply.status} to a batch, but with an error: “{problem(reply)}”; "
+            f"WebEngage answered {reply.status} to a batch, but with an error: “{problem(reply, private)}”; "
             "nobody is taken as told."
         )
 

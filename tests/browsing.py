@@ -25,8 +25,8 @@ from sync.service import Service
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS, STOP_SECONDS = 40.0, 15.0
-PATIENCE = 30_000.0  # milliseconds an awaited element may take on a busy machine; never asserted
+START_SECONDS, STOP_SECONDS = 90.0, 30.0
+PATIENCE = 60_000.0  # milliseconds an awaited element may take with several tests at once; never asserted
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE)
 
@@ -92,6 +92,25 @@ def at_rest(page: Page) -> None:
     """Wait until the page is drawn and its script does nothing."""
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+
+
+REDRAWN = """() => new Promise(resolve => {
+    const app = document.querySelector('[data-testid="stApp"]');
+    let ran = false;
+    new MutationObserver((_, observer) => {
+        const state = app.getAttribute('data-test-script-state');
+        ran = ran || state === 'running';
+        if (ran && state === 'notRunning') { observer.disconnect(); resolve(); }
+    }).observe(app, {attributes: true});
+})"""
+
+
+def wait_for_redraw(page: Page) -> None:
+    """Wait until a page that redraws itself has just done so, and leaves what is on it alone for some seconds.
+
+    A redraw replaces the address of a download; a click just then asks for the address before and gets nothing.
+    """
+    page.evaluate(REDRAWN)
 
 
 def visit(page: Page, url: str, title: str) -> None:

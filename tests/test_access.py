@@ -21,24 +21,30 @@ from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, S
 LISTS = {
     "COHORT_SYNC_ADMINS": "ann@example.com",
     "COHORT_SYNC_MARKETERS": "@example.com, @partner.example",
-    "COHORT_SYNC_VIEWERS": "groups=agency, email=vic@else.where, team=None",
+    "COHORT_SYNC_VIEWERS": "groups=agency, email=vic@else.where, team=None, sub=ann-7, staff=true",
 }
 OPEN_TO_ALL = {"open", "close"}
+NOT_VERIFIED = (False, "false", "no", "", 0, 1, 1.0, None, [], [True], {"verified": True}, "truely")
 
 
 @pytest.mark.parametrize(
     ("claims", "grade"),
     [
-        ({"email": "ann@example.com"}, Grade.ADMIN),
-        ({"email": "ANN@Example.com", "email_verified": True}, Grade.ADMIN),
-        ({"email": "bob@example.com"}, Grade.MARKETER),
-        ({"email": "eve@evil-example.com"}, Grade.NOBODY),
-        ({"email": "ann@example.com", "email_verified": False}, Grade.NOBODY),
+        ({"email": "ann@example.com", "email_verified": True}, Grade.ADMIN),
+        ({"email": "ANN@Example.com", "email_verified": "true"}, Grade.ADMIN),
+        ({"email": "bob@example.com", "email_verified": True}, Grade.MARKETER),
+        ({"email": "eve@evil-example.com", "email_verified": True}, Grade.NOBODY),
+        ({"email": "eve@evil.example@example.com.evil", "email_verified": True}, Grade.NOBODY),
         ({"email": "x@else.where", "groups": ["agency", "other"]}, Grade.VIEWER),
         ({"sub": "7", "groups": "agency"}, Grade.VIEWER),
         ({"sub": "7", "groups": "agencyx"}, Grade.NOBODY),
-        ({"email": "vic@else.where"}, Grade.VIEWER),
-        ({"email": "vic@else.where", "email_verified": False}, Grade.NOBODY),
+        ({"sub": "7", "groups": [["agency"], {"agency": 1}, None]}, Grade.NOBODY),
+        ({"sub": "7", "team": None}, Grade.NOBODY),
+        ({"sub": "ann@example.com"}, Grade.NOBODY),
+        ({"sub": "ann-7"}, Grade.VIEWER),
+        ({"sub": "7", "staff": True}, Grade.VIEWER),
+        ({"sub": "7", "staff": False}, Grade.NOBODY),
+        ({"email": "vic@else.where", "email_verified": True}, Grade.VIEWER),
         ({}, Grade.NOBODY),
     ],
 )
@@ -47,17 +53,63 @@ def test_lists_decide_the_grade(claims: dict[str, object], grade: Grade) -> None
     assert person_of(claims, LISTS).grade is grade
 
 
+@pytest.mark.parametrize("claim", [{}, *({"email_verified": value} for value in NOT_VERIFIED)], ids=str)
+@pytest.mark.parametrize("address", ["ann@example.com", "bob@example.com", "vic@else.where"])
+def test_address_when_the_provider_does_not_verify_it_gives_no_role(address: str, claim: dict[str, object]) -> None:
+    """Neither the address, nor its domain, nor ``email=…`` counts, and the person is told why."""
+    person = person_of({"sub": "7", "email": address} | claim, LISTS)
+    assert (person.grade, person.name) == (Grade.NOBODY, "7")
+    assert address in person.refusal and "email_verified" in person.refusal
+
+
+@pytest.mark.parametrize(
+    ("issuer", "claim", "grade"),
+    [
+        ("https://id.example", {}, Grade.ADMIN),
+        ("https://id.example/", {}, Grade.ADMIN),
+        ("https://id.example", {"email_verified": None}, Grade.ADMIN),
+        ("https://id.example", {"email_verified": False}, Grade.NOBODY),
+        ("https://id.example", {"email_verified": "no"}, Grade.NOBODY),
+        ("https://id.example.evil", {}, Grade.NOBODY),
+        ("https://id.example/tenant", {}, Grade.NOBODY),
+        ("", {}, Grade.NOBODY),
+        (None, {}, Grade.NOBODY),
+    ],
+)
+def test_address_when_the_issuer_is_trusted_needs_no_claim(
+    issuer: str | None, claim: dict[str, object], grade: Grade
+) -> None:
+    """A trusted issuer may omit the claim; it cannot overrule a claim that says no, and only the exact issuer counts."""
+    env = LISTS | {"COHORT_SYNC_TRUSTED_ISSUERS": "https://other.example, ,https://id.example/"}
+    assert person_of({"email": "ann@example.com", "iss": issuer} | claim, env).grade is grade
+
+
 def test_without_lists_nobody_may_do_anything() -> None:
     """An empty setting is no wildcard."""
-    assert person_of({"email": "ann@example.com"}, {}).grade is Grade.NOBODY
-    assert person_of({"email": "@"}, {"COHORT_SYNC_ADMINS": ","}).grade is Grade.NOBODY
+    assert person_of({"email": "ann@example.com", "email_verified": True}, {}).grade is Grade.NOBODY
+    assert person_of({"email": "@", "email_verified": True}, {"COHORT_SYNC_ADMINS": ","}).grade is Grade.NOBODY
 
 
 def test_every_wish_names_the_grade_it_needs() -> None:
     """A new public method of the service without a grade is noticed."""
     public = {name: method for name, method in inspect.getmembers(Service, callable) if not name.startswith("_")}
     bare = {name for name, method in public.items() if not hasattr(method, "needs")}
-    assert bare == OPEN_TO_ALL
+    assert bare == OPEN_TO_ALL | {"restore_backup"}  # has no object yet to be asked; its own test is next
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["healthy", "damaged"])
+def test_a_restore_by_anyone_but_an_admin_is_refused(data_dir: Path, tmp_path: Path, damaged: bool) -> None:
+    """Also when the database cannot be opened: nothing is moved or replaced."""
+    env = {"COHORT_SYNC_DATA": str(data_dir)}
+    with Service.open(env) as service:
+        service.backup(tmp_path / "copy.db")
+    if damaged:
+        (data_dir / "app.db").write_bytes(b"no database " * 1000)
+    before = (data_dir / "app.db").read_bytes()
+    with pytest.raises(Forbidden):
+        Service.restore_backup(tmp_path / "copy.db", env, Person("max@example.com", Grade.MARKETER))
+    assert (data_dir / "app.db").read_bytes() == before
+    assert not list(data_dir.glob("*.aside-*"))
 
 
 def test_reading_is_for_viewers_and_writing_is_not() -> None:
@@ -111,6 +163,7 @@ def test_the_audit_names_who_did_what_and_never_a_secret(data_dir: Path, sandbox
     assert [line.what for line in reversed(lines)] == [
         "connect Mixpanel",
         "connect WebEngage",
+        "use account",
         "preview",
         "export",
         "cancel",

@@ -11,6 +11,7 @@ from sync.access import Grade, Person
 from sync.service import Service
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("local_browser")
 
 
 def opened(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:

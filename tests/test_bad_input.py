@@ -125,6 +125,7 @@ def test_wrong_usage_is_exit_2(cli: Cli, connected: Path) -> None:
     """A missing or impossible option is usage, not refusal."""
     assert cli(connected, "export", "1").returncode == 2
     assert cli(connected, "export", "1", "--mode", "dynamic", "--every", "soon").returncode == 2
+    assert cli(connected, "export", "1", "--mode", "one-time", "--every", "2h").returncode == 2
     assert cli(connected, "no-such-command").returncode == 2
 
 

@@ -91,6 +91,7 @@ def test_after_somebody_elses_traffic_the_run_yields_and_goes_on(desk: Desk, san
     assert desk.asked()[1] == math.ceil(PEOPLE / 25) + 3
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_cohort(desk: Desk, sandbox: Sandbox) -> None:
     """A refresh without news needs hardly more for 30,000 members than for 3,000."""
     sandbox.settings(page_size=1000)

@@ -120,6 +120,7 @@ for turn in range(100):
 """
 
 
+@pytest.mark.slow
 def test_a_signal_may_come_at_any_moment(data_dir: Path) -> None:
     """A hundred signals, whatever the runner is doing just then, and a hundred times it stops; a lock would hang it."""
     done = subprocess.run(

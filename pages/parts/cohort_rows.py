@@ -184,6 +184,8 @@ def _state(sync: SyncView | None) -> None:
     badges(sync_badge(sync))
     if sync and sync.reason:
         st.caption(escape(advice(local(sync.reason))))
+    elif sync and sync.clear_problem:
+        st.caption(escape(local(sync.clear_problem)))
     elif sync and run:
         st.caption(escape(_last(sync, run)))
 

@@ -84,7 +84,7 @@ def webengage(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
             help="In WebEngage: at the top of Data Platform → Integrations → REST API",
         )
         center = _place(slots, "data_center", "Data center", CENTERS, known.data_center if known else "global")
-        _finish(slots, lambda service: service.connect_webengage(code, key, center) and "WebEngage is connected.")
+        _finish(slots, lambda service: _connect_webengage(service, project, code, key, center))
 
 
 @contextmanager
@@ -104,6 +104,14 @@ def _connect_mixpanel(service: Service, project: str, username: str, secret: str
     number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else 0
     view = service.connect_mixpanel(number, username.strip(), secret.strip(), region)
     return f"Mixpanel is connected: {project_label(view)}."
+
+
+def _connect_webengage(service: Service, project: ProjectView, code: str, key: str, center: str) -> str:
+    view = service.connect_webengage(code, key, center)
+    used = next((one.license_code for one in service.projects() if one.id == project.id), None)
+    if used == view.license_code:
+        return "WebEngage is connected."
+    return f"WebEngage account {view.license_code} is connected. New exports go to {used or 'no account yet'}: choose below."
 
 
 def _text(slots: Slots, name: str, label: str, **options: Any) -> str:

@@ -5,63 +5,89 @@ from __future__ import annotations
 import os
 
 import streamlit as st
-from streamlit.errors import StreamlitSecretNotFoundError
 
+from pages.parts.local_request import describe_remote_sign, is_loopback
+from pages.parts.sign_in import read_sign_in
 from pages.parts.words import escape
 from sync.access import LOCAL, Grade, Person, person_of
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-OUTSIDE = Person("Somebody", Grade.NOBODY)
-CLOSED = (
-    "Sign-in is not configured, so these pages may answer this machine only, but the server listens on **{address}**. "
-    "Start it with `--server.address 127.0.0.1`, or configure sign-in as described in docs/operations.md."
+WAS_LOCAL = "_was_local"  # in the session: whether its last known request came from this machine
+NAME_OUTSIDE = "Somebody"
+HOW_TO_CONFIGURE = (
+    "To let others in, write an [auth] section into .streamlit/secrets.toml and list the admins in "
+    "COHORT_SYNC_ADMINS, as described in docs/operations.md under Sign-in."
 )
+LISTENS_WIDELY = (
+    "Sign-in is not configured, so these pages may answer this machine only, but the server listens on {address}. "
+    "Start it with --server.address 127.0.0.1. " + HOW_TO_CONFIGURE
+)
+REMOTE = (
+    "Sign-in is not configured, so these pages answer only a browser on this machine, and this request {sign}. "
+    + HOW_TO_CONFIGURE
+)
+NOT_WORKING = "Sign-in does not work, so nobody can come in. {problem}"
+SIGNED_OUT = Person(NAME_OUTSIDE, Grade.NOBODY, "Sign in to use Cohort Sync.")
 
 
 def person() -> Person:
-    """Who asks: the signed-in person, or anyone at this machine when sign-in is not configured."""
-    if not sign_in_configured():
-        return LOCAL if _serves_loopback_only() else OUTSIDE
-    return person_of(st.user.to_dict(), os.environ) if st.user.is_logged_in else OUTSIDE
+    """Return who asks: the signed-in person, or anyone at this machine when sign-in is not configured."""
+    sign_in = read_sign_in(os.environ)
+    if sign_in.problem:
+        return Person(NAME_OUTSIDE, Grade.NOBODY, NOT_WORKING.format(problem=sign_in.problem))
+    if sign_in.required:
+        return person_of(st.user.to_dict(), os.environ) if _is_signed_in() else SIGNED_OUT
+    refusal = _refuse_remote()
+    return Person(NAME_OUTSIDE, Grade.NOBODY, refusal) if refusal else LOCAL
 
 
 def is_open() -> bool:
-    """Whether whoever sits here may come in."""
+    """Return whether whoever sits here may come in."""
     return person().grade > Grade.NOBODY
 
 
+def close_when_refused() -> None:
+    """Run the whole page again, which then shows the way in, when its reader lost access since it was drawn.
+
+    For the parts of a page that refresh by themselves; closing an open dialog is right here.
+    """
+    if not is_open():
+        st.rerun()
+
+
 def show_way_in() -> None:
-    """Say what to do for those who may not come in."""
+    """Show what to do to those who may not come in."""
     st.title("Cohort Sync")
-    if not sign_in_configured():
-        address = escape(str(st.get_option("server.address") or "every address"))
-        st.error(CLOSED.format(address=address), icon=":material/lock:")
-    elif st.user.is_logged_in:
-        st.error(
-            f"{escape(person().name)} is signed in, but nobody gave this address access to Cohort Sync; ask its admin.",
-            icon=":material/lock:",
-        )
-        st.button("Sign out", on_click=st.logout, icon=":material/logout:")
-    else:
+    here = person()
+    if here is SIGNED_OUT:
         st.write("Sign in to see your cohorts.")
         st.button("Sign in", type="primary", on_click=st.login, icon=":material/login:")
+        return
+    st.error(escape(here.refusal), icon=":material/lock:")
+    if here.name != NAME_OUTSIDE:
+        st.button("Sign out", on_click=st.logout, icon=":material/logout:")
 
 
 def name_plate() -> None:
-    """Say who is signed in and as what, with the way out."""
-    if sign_in_configured():
-        here = person()
+    """Show who is signed in and as what, with the way out."""
+    here = person()
+    if here != LOCAL:
         st.caption(f":material/person: {escape(here.name)} · {here.grade.name.lower()}")
         st.button("Sign out", on_click=st.logout, icon=":material/logout:", type="tertiary")
 
 
-def sign_in_configured() -> bool:
-    """Whether `[auth]` stands in Streamlit's secrets."""
-    try:
-        return "auth" in st.secrets
-    except StreamlitSecretNotFoundError:
-        return False
+def _is_signed_in() -> bool:
+    return st.user.to_dict().get("is_logged_in") is True
 
 
-def _serves_loopback_only() -> bool:
-    return st.get_option("server.address") in LOOPBACK
+def _refuse_remote() -> str:
+    """Return why a request without sign-in is refused; empty when it comes from this machine."""
+    address = str(st.get_option("server.address") or "every address")
+    if not is_loopback(f"//[{address}]" if ":" in address else f"//{address}"):
+        return LISTENS_WIDELY.format(address=address)
+    headers = st.context.headers
+    if not headers:
+        # The browser is gone already; its last click counts when it was known to be on this machine.
+        return "" if st.session_state.get(WAS_LOCAL) else REMOTE.format(sign=describe_remote_sign([]))
+    sign = describe_remote_sign((name, value) for name in headers for value in headers.get_all(name))
+    st.session_state[WAS_LOCAL] = not sign
+    return REMOTE.format(sign=sign) if sign else ""

@@ -35,17 +35,21 @@ class Wanted:
     every: float | None
     mapping: properties.Mapping
     dry: bool
+    account: str
+
+
+ACCOUNT = "_export_account"
 
 
 def _closed() -> None:
     drop("export")
     preview.forget()
+    st.session_state.pop(ACCOUNT, None)
 
 
 @st.dialog("Export to WebEngage", width="medium", on_dismiss=_closed)
 def show(project: ProjectView, cohort: CohortView) -> None:
     """Ask how a cohort is to be exported and start it."""
-    plain(cohort.name, "export")
     try:
         with open_service() as service:
             proposal = service.proposal(project.id, cohort.id)
@@ -55,13 +59,14 @@ def show(project: ProjectView, cohort: CohortView) -> None:
 
 
 def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
+    account = _account(cohort, proposal)
     mode = _mode(cohort.id, proposal)
     attribute, problem = _attribute(service, project, cohort, proposal)
     seen = _numbers(project, cohort)
     mapping, wrong = properties.choose(cohort.id, proposal.mapping, seen.properties if seen else ())
-    blocked = bool(problem or wrong) or not proposal.license_code
-    if not proposal.license_code:
-        st.warning("Connect WebEngage on the Integrations page first.")
+    blocked = bool(problem or wrong) or not account
+    if not account:
+        st.warning(escape(proposal.account_problem))
     with st.container(horizontal=True, horizontal_alignment="right"):
         cancel = st.button("Cancel", key="export-cancel")
         dry = st.button("Dry run", key="export-dry", disabled=blocked, help=DRY)
@@ -74,8 +79,23 @@ def _form(service: Service, project: ProjectView, cohort: CohortView, proposal: 
             service,
             project,
             cohort,
-            Wanted(mode, attribute, proposal.every if mode == Mode.DYNAMIC else None, mapping, bool(dry)),
+            Wanted(mode, attribute, proposal.every if mode == Mode.DYNAMIC else None, mapping, bool(dry), account),
         )
+
+
+def _account(cohort: CohortView, proposal: Proposal) -> str:
+    """Show where the cohort goes; the answer is the account shown first, until the dialog is closed.
+
+    Nothing goes elsewhere because somebody chose another account in the meantime.
+    """
+    kept = st.session_state.get(ACCOUNT)
+    if not kept or kept[0] != cohort.id or not kept[1]:
+        kept = st.session_state[ACCOUNT] = cohort.id, proposal.license_code or ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        plain(cohort.name, "export", width="content")
+        if kept[1]:
+            st.caption(f"to WebEngage account **{escape(kept[1])}**", width="content")
+    return str(kept[1])
 
 
 def _mode(cohort_id: int, proposal: Proposal) -> Mode:
@@ -128,9 +148,20 @@ def _numbers(project: ProjectView, cohort: CohortView) -> Preview | None:
 
 
 def _start(service: Service, project: ProjectView, cohort: CohortView, wanted: Wanted) -> None:
-    started = service.export(
-        project.id, cohort.id, wanted.mode, wanted.attribute, wanted.every, wanted.dry, wanted.mapping
-    )
+    try:
+        started = service.export(
+            project.id,
+            cohort.id,
+            wanted.mode,
+            wanted.attribute,
+            wanted.every,
+            wanted.dry,
+            wanted.mapping,
+            wanted.account,
+        )
+    except CohortSyncError:
+        st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now
+        raise
     _closed()
     if wanted.dry:
         go("runs", run=started.run_id)

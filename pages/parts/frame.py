@@ -6,17 +6,20 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from pages.parts import door, look, notices
+from pages.parts import door, look, notices, progress
 from pages.parts.desk import open_service
 from pages.parts.wishes import page_file
 from pages.parts.words import escape, plural, short, trouble
 from sync.access import Grade
 from sync.errors import CohortSyncError
-from sync.views import Health, ProjectView
+from sync.views import Health, ProjectView, RunnerState
 
 PROJECT, INSIDE = "project", "_frame"
 HEALTH_SECONDS = 5.0
 NOT_RUNNING = "The runner is not working, so nothing is exported. Start it in the project's folder:"
+SILENT = "The runner is silent for {}, so nothing is exported. Look at its log: is the disk full? Else start it again."
+UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether it works."
+LATE = "Late, or not cleared in WebEngage: {}. The Syncs page says why."
 START = ".venv/bin/python -m sync.runner"
 
 
@@ -106,20 +109,35 @@ def chosen(projects: tuple[ProjectView, ...]) -> ProjectView | None:
 @st.fragment(run_every=HEALTH_SECONDS)
 def _health() -> None:
     """Say whether the runner works and how much of the hour is left; reads only."""
+    door.close_when_refused()
     with open_service() as service:
         health = service.health()
     with st.container(key="health", gap="xsmall"):
         _runner(health)
+        _late(health)
         _queries(health)
 
 
 def _runner(health: Health) -> None:
-    if health.alive and health.runner_seen is not None:
-        seen = short(max(0.0, health.now - health.runner_seen))
-        st.caption(f":material/favorite: Runner last seen {seen} ago")
+    age = health.now - health.runner_seen if health.runner_seen is not None else 0.0
+    if health.runner_state == RunnerState.WORKING:
+        st.caption(f":material/favorite: Runner last seen {short(max(0.0, age))} ago")
+        return
+    if health.runner_state == RunnerState.UNKNOWN:
+        st.warning(UNKNOWN.format(short(-age)), icon=":material/question_mark:")
+        return
+    if health.runner_state == RunnerState.SILENT:
+        st.warning(SILENT.format(short(age)), icon=":material/power_off:")
         return
     st.warning(NOT_RUNNING, icon=":material/power_off:")
     st.code(START, language=None, wrap_lines=True)
+
+
+def _late(health: Health) -> None:
+    late = sum(one.needs_person and health.now - one.since >= progress.LATE for one in health.overdue)
+    number = late + len(health.not_cleared)
+    if number:
+        st.warning(LATE.format(plural(number, "sync")), icon=":material/alarm:")
 
 
 def _queries(health: Health) -> None:

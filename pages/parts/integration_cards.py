@@ -11,7 +11,7 @@ from pages.parts.connect_dialogs import CENTER_NAMES, REGION_NAMES
 from pages.parts.desk import may, open_service
 from pages.parts.frame import project_label
 from pages.parts.look import mark, plain
-from pages.parts.words import ago
+from pages.parts.words import ago, escape
 from sync.access import Grade
 from sync.views import AccountView, ProjectView
 
@@ -36,16 +36,51 @@ def mixpanel_card(projects: tuple[ProjectView, ...]) -> None:
         _connect("mixpanel", "Add another project" if projects else "Connect", primary=not projects)
 
 
-def webengage_card(accounts: tuple[AccountView, ...], ready: bool) -> None:
-    """Show the connected accounts, or the way to connect one once Mixpanel is."""
+def webengage_card(accounts: tuple[AccountView, ...], project: ProjectView | None) -> None:
+    """Show the connected accounts and which one the project uses, or the way to connect one once Mixpanel is."""
     with st.container(border=True, key="card-webengage", height="stretch"):
         _head("webengage", "WebEngage", WEBENGAGE, bool(accounts))
+        if project and accounts:
+            _used_account(project, accounts)
         for account in accounts:
             _account(account)
-        if not accounts:
-            _connect("webengage", "Connect", primary=ready, disabled=not ready)
-            if not ready:
-                st.caption("Connect Mixpanel first.")
+        label = "Add another account" if accounts else "Connect"
+        _connect("webengage", label, primary=bool(project) and not accounts, disabled=not project)
+        if not project:
+            st.caption("Connect Mixpanel first.")
+
+
+def _used_account(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
+    """Say which account new exports go to; with another one connected, an admin chooses."""
+    codes = [account.license_code for account in accounts]
+    used = project.license_code
+    if used not in codes:
+        gone = f"Account {used}, which this project exports to, is not connected." if used else "No account is chosen."
+        st.warning(escape(f"{gone} Choose where new exports go."), icon=":material/warning:")
+    elif len(codes) == 1:
+        return
+    if not may(Grade.ADMIN):
+        st.caption(escape(f"New exports of this project go to {used or 'no account yet'}. An admin chooses."))
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(
+            "New exports of this project go to",
+            codes,
+            index=codes.index(used) if used in codes else None,
+            key=f"use-account-{project.id}",
+            format_func=escape,
+            placeholder="Choose an account",
+        )
+        if st.button("Use this account", key=f"use-account-sure-{project.id}", disabled=chosen in (None, used)):
+            _use(project, str(chosen))
+    st.caption("Cohorts exported before stay in the account they went to.")
+
+
+def _use(project: ProjectView, license_code: str) -> None:
+    with open_service() as service:
+        done = f"New exports of {project_label(project)} go to WebEngage account {license_code}."
+        notices.attempt(done, service.use_account, project.id, license_code)
+    st.rerun()
 
 
 def _head(name: str, title: str, about: str, connected: bool) -> None:
@@ -84,16 +119,18 @@ def _project(project: ProjectView) -> None:
 
 
 def _account(account: AccountView) -> None:
-    with st.container(border=True, key="account"):
-        plain(f"License code {account.license_code}", "account")
+    key = f"account-{account.license_code}"
+    with st.container(border=True, key=key):
+        plain(f"License code {account.license_code}", key)
         _facts(
             {
                 "Data center": CENTER_NAMES.get(account.data_center, account.data_center),
                 "API key": _hidden(account.tail),
+                "New exports of": ", ".join(f"project {one}" for one in account.projects) or "no project",
                 "Last checked": ago(account.checked_at, time.time()),
             }
         )
-        _buttons("account", "webengage", "Replace key", {"license_code": account.license_code})
+        _buttons(key, "webengage", "Replace key", {"license_code": account.license_code})
 
 
 def _hidden(tail: str) -> str:

@@ -38,6 +38,7 @@ NOT_YET: Badge = ("Nothing exported yet", ":material/hourglass_empty:", "gray")
 SYNCED: Badge = ("Synced", ":material/sync:", "green")
 PAUSED: Badge = ("Paused", ":material/pause_circle:", "orange")
 STOPPED: Badge = ("Stopped", ":material/stop_circle:", "gray")
+NOT_CLEARED: Badge = ("Not cleared", ":material/error:", "red")
 ONCE: Badge = ("Exported once", ":material/task_alt:", "blue")
 WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
 DRY: Badge = ("Dry run", ":material/science:", "violet")
@@ -73,6 +74,8 @@ def sync_badge(sync: SyncView | None) -> Badge:
         return NOT_SYNCED
     if sync.state == SyncState.PAUSED:
         return PAUSED
+    if sync.clear_problem:
+        return NOT_CLEARED
     if sync.state == SyncState.FINISHED:
         stopped = sync.mode == Mode.DYNAMIC or (sync.last_run and sync.last_run.purpose == "clear")
         return STOPPED if stopped else ONCE

@@ -7,6 +7,7 @@ import streamlit as st
 from pages.parts import look, pictures
 from pages.parts.desk import open_service
 from pages.parts.words import count, plural, span
+from sync.errors import CohortSyncError
 from sync.model import Fate
 from sync.views import Preview, Sample
 
@@ -26,13 +27,26 @@ WORDS = {
 
 
 def read(project_id: int, cohort_id: int, fresh: bool = False) -> Preview:
-    """Read the preview once for an open dialog: every reading may cost Mixpanel queries."""
+    """Read the preview once for an open dialog: every reading may cost Mixpanel queries.
+
+    A failure is kept too: a click in the dialog, Start Sync included, does not wait for Mixpanel again.
+    """
     kept = st.session_state.get(SLOT)
     if fresh or not kept or kept[0] != (project_id, cohort_id):
-        with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:
-            kept = (project_id, cohort_id), service.preview(project_id, cohort_id, fresh=fresh)
+        kept = (project_id, cohort_id), _ask(project_id, cohort_id, fresh)
         st.session_state[SLOT] = kept
+    if isinstance(kept[1], str):
+        raise CohortSyncError(kept[1])
     return kept[1]
+
+
+def _ask(project_id: int, cohort_id: int, fresh: bool) -> Preview | str:
+    """Return the preview, or the sentence that says why there is none."""
+    try:
+        with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:
+            return service.preview(project_id, cohort_id, fresh=fresh)
+    except CohortSyncError as problem:
+        return str(problem)
 
 
 def forget() -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import streamlit as st
 
+from pages.parts.door import close_when_refused
 from pages.parts.words import escape, local, people, result, short, when
 from sync.model import Run, RunState
 
@@ -33,7 +34,12 @@ def live(read: Callable[[], Seen], runs: Callable[[Seen], Iterable[Run | None]],
 
 def slowly(draw: Callable[[], None]) -> None:
     """Draw, and again every five seconds: what stands around things that are followed one by one."""
-    st.fragment(run_every=SLOW)(draw)()
+
+    def refresh() -> None:
+        close_when_refused()
+        draw()
+
+    st.fragment(run_every=SLOW)(refresh)()
 
 
 def follow(
@@ -42,7 +48,12 @@ def follow(
     """Draw one thing that was just read, and again as often as its runs move, and nothing around it."""
     once = [seen]  # drawn at once; the looks after that read for themselves
     every = look_every(runs(seen), time.time())
-    st.fragment(run_every=every)(lambda: draw(once.pop() if once else read()))()
+
+    def refresh() -> None:
+        close_when_refused()
+        draw(once.pop() if once else read())
+
+    st.fragment(run_every=every)(refresh)()
 
 
 def look_every(runs: Iterable[Run | None], now: float) -> float:

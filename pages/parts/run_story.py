@@ -139,7 +139,7 @@ def _numbers(run: Run, events: tuple[Event, ...]) -> None:
         "Devices only": run.anonymous,
         "Invalid": run.invalid,
         "Requests": run.requests,
-        "Waits": sum(event.what.startswith(WAITING) for event in events),
+        "Waits": sum(event.times for event in events if event.what.startswith(WAITING)),
     }
     with st.container(horizontal=True, key="numbers-run"):
         for label, value in numbers.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
@@ -14,10 +15,18 @@ from pages.parts.wishes import ask, go
 from pages.parts.words import escape, every, local, people, plural, result, short, when
 from sync.access import Grade
 from sync.model import Mode, Run, RunState, SyncState
-from sync.views import SyncView
+from sync.views import Overdue, SyncView
 
 PER_PAGE = 10  # a card has twenty elements, and every look draws them all again
-Card = tuple[SyncView, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What one card shows: the sync, its size over its last runs, and since when it is late."""
+
+    sync: SyncView
+    sizes: tuple[int, ...]
+    late: Overdue | None
 
 
 def show(project_id: int | None, number: int) -> None:
@@ -32,18 +41,26 @@ def show(project_id: int | None, number: int) -> None:
 def _read(project_id: int | None, page: int) -> tuple[Card, ...]:
     with open_service() as service:
         syncs = service.syncs(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
-        return tuple((sync, service.sizes(sync.id, pictures.SPARK_RUNS)[::-1]) for sync in syncs)
+        late = {one.sync_id: one for one in service.overdue()}
+        return tuple(
+            Card(sync=sync, sizes=service.sizes(sync.id, pictures.SPARK_RUNS)[::-1], late=late.get(sync.id))
+            for sync in syncs
+        )
 
 
 def _read_one(sync_id: int) -> Card:
     with open_service() as service:
-        return service.sync(sync_id), service.sizes(sync_id, pictures.SPARK_RUNS)[::-1]
+        return Card(
+            sync=service.sync(sync_id),
+            sizes=service.sizes(sync_id, pictures.SPARK_RUNS)[::-1],
+            late=next(iter(service.overdue(sync_id)), None),
+        )
 
 
 def cards(seen: tuple[Card, ...]) -> None:
     """Show these syncs with what can be done about them, each followed while its run moves."""
     for one in seen:
-        progress.follow(one, lambda card: (card[0].last_run,), partial(_read_one, one[0].id), _card)
+        progress.follow(one, lambda card: (card.sync.last_run,), partial(_read_one, one.sync.id), _card)
     if not seen:
         st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
         if st.button("Go to Cohorts", type="primary"):
@@ -52,9 +69,10 @@ def cards(seen: tuple[Card, ...]) -> None:
 
 def _card(card: Card) -> None:
     """Show one sync; reads, and does only what a button says."""
-    sync, sizes = card
+    sync = card.sync
     with st.container(border=True, key=f"sync-{sync.id}"):
         _head(sync)
+        _problems(card)
         about, last, size = st.columns([3, 3.4, 2])
         with about:
             small("\n".join(_about(sync)), f"about-{sync.id}")
@@ -63,7 +81,7 @@ def _card(card: Card) -> None:
         with size:
             during = " before this run" if progress.busy(sync.last_run) else ""
             st.caption(f"{people(sync.size)} in WebEngage{during}")
-            pictures.spark(sizes)
+            pictures.spark(card.sizes)
         _buttons(sync)
 
 
@@ -73,6 +91,16 @@ def _head(sync: SyncView) -> None:
         look.badges(look.sync_badge(sync), look.MODES[sync.mode])
     if sync.reason:
         st.warning(escape(local(sync.reason)), icon=":material/pause_circle:")
+
+
+def _problems(card: Card) -> None:
+    """Say since when and why a sync is late, and who is still true after a clear that did not succeed."""
+    late = card.late
+    if late and late.needs_person and time.time() - late.since >= progress.LATE:
+        said = f"Overdue since {when(late.since)}: {local(late.reason)}."
+        st.warning(escape(said), icon=":material/alarm:")
+    if card.sync.clear_problem:
+        st.error(escape(local(card.sync.clear_problem)), icon=":material/error:")
 
 
 def _about(sync: SyncView) -> list[str]:

@@ -31,17 +31,18 @@ def backup(file: Path, as_json: bool) -> None:
 @click.argument("file", type=_FILE)
 @json_option
 def restore(file: Path, as_json: bool) -> None:
-    """Go back to a backup FILE; stop the runner first."""
-    with Service.open() as service:
-        service.restore(file)
-    say(
-        as_json,
-        {"done": True, "file": str(file)},
-        [
-            "Done: every sync tells all its members anew at its next run.",
-            "People who entered and left a cohort after the backup was made are in no list any more.",
-        ],
-    )
+    """Go back to a backup FILE, also when the database is damaged or missing; stop the runner first."""
+    set_aside = Service.restore_backup(file)
+    lines = [
+        "Done: every sync tells all its members anew at its next run.",
+        "People who entered and left a cohort after the backup was made are in no list any more.",
+    ]
+    if set_aside:
+        lines.append(
+            f"The former file could not be opened; it is kept in the data folder as {', '.join(set_aside)}. "
+            "Delete it when you need it no longer: it may hold user ids."
+        )
+    say(as_json, {"done": True, "file": str(file), "set_aside": list(set_aside)}, lines)
 
 
 @click.command("rotate-key")
@@ -53,7 +54,7 @@ def rotate_key(as_json: bool) -> None:
     more = (
         "Former keys are needed no longer."
         if dropped
-        else ("Runs are under way, so the former key is kept; rotate again when they are over.")
+        else "Keep the former key for now, since runs are under way that need it; rotate again when they are over."
     )
     say(
         as_json,

@@ -42,14 +42,16 @@ REFUSED_ALIKE = 8  # parts of batches refused for one reason, and nothing confir
 class Parcel:
     """One request: a batch or, after a refusal, a part of one. The request id stays the same on every try.
 
-    ``unheard``: a try was not answered, so WebEngage may have taken it. ``confirmed_before``: how many parcels
-    were confirmed when it, or the batch it is part of, first failed.
+    ``batch`` is the whole batch, whose values no reason may quote. ``unheard``: a try was not answered, so WebEngage
+    may have taken it. ``confirmed_before``: how many parcels were confirmed when it, or the batch it is part of, first
+    failed. ``reason``: why it is sent without its values.
     """
 
     number: int
     changes: tuple[Change, ...]
     contents: tuple[bytes, ...]
     request_id: str
+    batch: tuple[Change, ...]
     is_whole: bool = True
     unheard: bool = False
     tries: int = 0
@@ -123,7 +125,8 @@ class Delivery:
             Change(block.ids[at], KINDS[block.kinds[at]], tuple(values[at] or ()) if values else ()) for at in places
         )
         contents = tuple(block.contents[at] for at in places)
-        return Parcel(batch.number, changes, contents, uuid.uuid4().hex, unheard=batch.state == "in flight")
+        unheard = batch.state == "in flight"
+        return Parcel(batch.number, changes, contents, uuid.uuid4().hex, changes, unheard=unheard)
 
     def _block(self, number: int) -> tuple[Block, list[list[object] | None] | None]:
         """Return a block and its mapped values, opened once."""
@@ -170,7 +173,7 @@ class Delivery:
             raise Wait("The lease ran out before the request was sent.")
         if parcel.changes:
             body = payload(self._sync.attribute, parcel.changes, self._sync.mapping)
-            self._webengage.deliver(body, parcel.request_id)
+            self._webengage.deliver(body, parcel.request_id, parcel.batch)
 
     def _gather(self) -> None:
         """Confirm the answers of the last quarter second together."""

@@ -24,7 +24,7 @@ from sync.engine.retry import (
 from sync.errors import CohortSyncError, FixSettings, LeaseLost, NoAnswer, Refused, Wait
 from sync.mixpanel import Mixpanel
 from sync.model import Account, Kind, Project, Run, RunState, Sync, SyncState, clock_time, too_many_leave
-from sync.store import StorageTrouble, Store
+from sync.store import StorageTrouble, Store, explain
 from sync.store.meters import BATCHES_A_MINUTE
 from sync.store.staged import Tally
 from sync.store.syncs import Request
@@ -155,7 +155,7 @@ class RunExecutor:
             self._store.snapshot.unconfirm(sync.id)
         if self._run.purpose == "clear":
             return self._settle_plan(sync, self._plan(sync, salt), None)
-        self._add_event("Reading the cohort from Mixpanel.")
+        self._add_step("Reading the cohort from Mixpanel.")
         mixpanel = self._mixpanel(sync)
         while True:
             self._run = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values)).read()
@@ -291,7 +291,7 @@ class RunExecutor:
                 self._lease.renew()
                 self._take_over(sync)
         if self._store.batches.left(self._run.id):
-            self._add_event("Sending to WebEngage.")
+            self._add_step("Sending to WebEngage.")
             webengage = self._webengage(sync)
             Delivery(self._lease, sync, webengage, lambda: self._vault, self._context.batches_a_minute).send_all()
 
@@ -355,18 +355,18 @@ class RunExecutor:
         pause = self._context.policy.postponement(failures)
         until = now + (pause if later.seconds is None else max(later.seconds, pause if later.failed else 0.0))
         with self._store.transaction():
-            self._store.runs.snooze(self._run.id, self._owner, until, later.reason)
-            self._add_event(f"Waiting: {later.reason}; continues at {clock_time(until)}.")
+            self._store.runs.snooze(self._run.id, self._owner, now, until, later.reason)
+            self._store.history.add_wait(later.reason, now, until, self._run.sync_id, self._run.id)
 
     def _handle_own_error(self, error: Exception) -> None:
         """An error of our own is tried again a little later, and fails the run at the third time."""
         logger.exception("run %s: unexpected", self._run.id)
         current = self._store.runs.get(self._run.id)
         if current and current.attempts < MAX_OWN_ERRORS:
-            until = self._lease.now() + self._context.policy.postponement(1)
-            self._lease.write(
-                not_before=until, state="queued", waiting="an unexpected error", lease_owner=None, lease_until=None
-            )
+            now = self._lease.now()
+            until = now + self._context.policy.postponement(1)
+            self._lease.write(not_before=until, put_off_at=now, state="queued", waiting="an unexpected error")
+            self._store.runs.let_go(self._run.id, self._owner)
             return
         self._fail(
             f"An unexpected error ({type(error).__name__}) ended the run; look at the runner's log.", pause=False
@@ -374,14 +374,17 @@ class RunExecutor:
 
     def _handle_storage_trouble(self, problem: StorageTrouble) -> None:
         """Leave everything as it is and look again in a minute."""
-        logger.error("run %s: the database could not be written (%s)", self._run.id, problem)
-        until = self._lease.now() + STORAGE_PAUSE_SECONDS
+        why, now = explain(problem), self._lease.now()
+        logger.error("run %s: %s", self._run.id, why)
         try:
-            self._store.runs.snooze(
-                self._run.id, self._owner, until, "The database could not be written; is the disk full?"
-            )
+            self._store.runs.snooze(self._run.id, self._owner, now, now + STORAGE_PAUSE_SECONDS, why)
         except (StorageTrouble, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)
+
+    def _add_step(self, what: str) -> None:
+        """Add that a step begins; not when it only begins again after a wait, which is counted on its own line."""
+        if self._store.history.current_wait(self._run.id) is None:
+            self._add_event(what)
 
     def _add_event(self, what: str) -> None:
         self._store.history.tell(what, self._lease.now(), self._run.sync_id, self._run.id)

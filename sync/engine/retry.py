@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,10 +41,14 @@ class AccountAtFault(CohortSyncError):
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where time comes from; a parameter, so that a test can move it."""
+    """Where time comes from; a parameter, so that a test can move it.
+
+    ``now`` is the wall clock, which people, NTP and a suspend move; ``monotonic`` only goes forward.
+    """
 
     now: Callable[[], float]
     sleep: Callable[[float], None]
+    monotonic: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)

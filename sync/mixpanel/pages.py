@@ -19,7 +19,7 @@ import orjson
 from sync.errors import Report, Wait
 from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Fate, Member, Page, classify
 from sync.model import MISSING_VALUES as MISSING
-from sync.rest import Reply, problem, scrubbed
+from sync.rest import Reply, scrubbed
 
 PAGE_SIZE = 1000  # the documented size, for an empty reply that does not name its own
 WHOLE_MAX = 2**53  # beyond it programs disagree which whole number is meant
@@ -168,7 +168,7 @@ def _decoded(reply: Reply, what: str, number: int) -> _Head:
         if not isinstance(rows, list | None):
             raise TypeError
     except (msgspec.ValidationError, AttributeError, TypeError):
-        raise Report(f"Mixpanel was asked for {what} and sent something else ({problem(reply)}).") from None
+        raise Report(f"Mixpanel was asked for {what} and sent something else than a page of members.") from None
     except (ValueError, RecursionError):
         raise Wait(f"Mixpanel was asked for {what} and sent an answer that is garbled or cut off.") from None
     answer.results = None if rows is None else [_row(one) for one in rows]
@@ -192,7 +192,9 @@ def _sound(answer: _Head, what: str, number: int) -> _Head:
 
 def _oddity(answer: _Head, number: int) -> str | None:
     if answer.error or (answer.status.lower() if answer.status else None) not in GOOD:
-        return f"answered 200, but with an error: {scrubbed(str(answer.error or answer.status))}"
+        # A body with members is never quoted, not even what it calls an error.
+        said = "" if answer.results else f": {scrubbed(str(answer.error or answer.status))}"
+        return f"answered 200, but with an error{said}"
     if answer.results is None:
         return "sent no results"
     if answer.page not in (None, number):

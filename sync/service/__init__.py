@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
-from sync.access import Grade, Person, needs, operator
-from sync.errors import Refused
+from sync.access import Grade, Person, needs, operator, require
+from sync.errors import DatabaseUnusable, Refused
 from sync.model import RunState, Sync, SyncState
 from sync.service.base import data_folder
 from sync.service.connecting import Connecting
 from sync.service.keeping import Keeping
+from sync.service.overdue import overdue_syncs
 from sync.service.wishing import Wishing
-from sync.store import DAMAGED, DamagedFile, StorageTrouble, Store
-from sync.views import Health
+from sync.store import StorageError, Store, explain, is_about_the_file, is_damage
+from sync.store.restoring import replace_unusable
+from sync.views import Health, Overdue, RunnerState
 
 __all__ = ["Service", "data_folder"]
 
@@ -29,11 +32,38 @@ class Service(Connecting, Wishing, Keeping):
         env = os.environ if env is None else env
         return cls(Store.open(data_folder(env)), env, person=person or operator())
 
+    @classmethod
+    def restore_backup(
+        cls, file: Path, env: Mapping[str, str] | None = None, person: Person | None = None
+    ) -> tuple[str, ...]:
+        """Go back to a backup, also when the database cannot be opened; return the names of files set aside."""
+        env, person = os.environ if env is None else env, person or operator()
+        require(person, Grade.ADMIN)
+        try:
+            with cls.open(env, person) as service:
+                cls._restore_readable(service, file)
+            return ()
+        except DatabaseUnusable:
+            kept = replace_unusable(data_folder(env), file)
+        with cls.open(env, person) as service:
+            service.note_restore(file, kept)
+        return kept
+
+    @staticmethod
+    def _restore_readable(service: Service, file: Path) -> None:
+        """Restore into the open database; DatabaseUnusable when its own tables turn out to be damaged."""
+        try:
+            service.restore(file)
+        except StorageError as problem:
+            if not is_damage(problem):
+                raise
+            raise DatabaseUnusable(explain(problem)) from problem
+
     @needs(Grade.VIEWER)
     def health(self) -> Health:
         """Whether the companion process works, and what needs a person."""
         now = self._now()
-        runners, seen = self._store.history.runners(now)
+        state, seen, runners = self._runners(now)
         due, oldest, held = self._store.runs.waiting(now)
         syncs = self._store.syncs.views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
@@ -47,8 +77,37 @@ class Service(Connecting, Wishing, Keeping):
         )
         free = shutil.disk_usage(data_folder(self._env)).free
         return Health(
-            seen, runners, due, oldest, held, paused, failed, queries, self._store.rejections.active_count(), free, now
+            runner_state=state,
+            runner_seen=seen,
+            runners=runners,
+            due=due,
+            oldest_due=oldest,
+            held=held,
+            paused=paused,
+            failed=failed,
+            queries=queries,
+            rejected=self._store.rejections.active_count(),
+            disk_free=free,
+            now=now,
+            overdue=tuple(overdue_syncs(self._store, syncs, now, working=state is RunnerState.WORKING)),
+            not_cleared=tuple(one for one in syncs if one.clear_failed),
         )
+
+    def _runners(self, now: float) -> tuple[RunnerState, float | None, int]:
+        """Return what the heartbeats say together, when the newest of that kind was, and how many runners work."""
+        beats = self._store.history.heartbeats(now)
+        for state in (RunnerState.WORKING, RunnerState.UNKNOWN, RunnerState.SILENT):
+            found = [one.seen_at for one in beats if one.state is state]
+            if found:
+                return state, found[0], len(found) if state is RunnerState.WORKING else 0
+        return RunnerState.NONE, None, 0
+
+    @needs(Grade.VIEWER)
+    def overdue(self, sync_id: int | None = None) -> tuple[Overdue, ...]:
+        """Return the syncs (or one of them) whose time has passed, with since when and why."""
+        now = self._now()
+        working = self._runners(now)[0] is RunnerState.WORKING
+        return tuple(overdue_syncs(self._store, self._store.syncs.views(sync_id=sync_id), now, working=working))
 
     @needs(Grade.ADMIN)
     def queue_due(self) -> int:
@@ -79,12 +138,7 @@ class Service(Connecting, Wishing, Keeping):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close, whatever happened; trouble with the file becomes a sentence for whoever asked."""
+        """Close, whatever happened; trouble with the file becomes a sentence for the person."""
         self.close()
-        if type(error) is DamagedFile:
-            raise Refused(DAMAGED.format(error)) from error
-        if isinstance(error, StorageTrouble):
-            raise Refused(
-                f"The database could not be read or written ({error}); is the disk full, or the file locked? "
-                "Nothing was half-written; try again."
-            ) from error
+        if isinstance(error, StorageError) and is_about_the_file(error):
+            raise Refused(explain(error)) from error

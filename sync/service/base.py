@@ -16,7 +16,7 @@ from sync.store import Store
 from sync.store.connections import SealedProject
 from sync.store.meters import QUERIES_AT_ONCE, Ticket
 from sync.vault import Vault
-from sync.views import AuditLine
+from sync.views import AuditLine, ProjectView
 from sync.webengage import WebEngage
 
 ASK_SECONDS = 130.0  # a person waits in front of the page: longer than the App API's deadline, not the Query API's
@@ -78,6 +78,24 @@ class Base:
         if len(known) > 1:
             raise Refused("Several Mixpanel projects are connected; say which one with --project.")
         return known[0]
+
+    def _account_of(self, project: ProjectView) -> str:
+        """Return the account a project's new exports go to; Refused, with what to do, when there is none."""
+        connected = [one.view.license_code for one in self._store.connections.accounts()]
+        chosen = project.license_code
+        if chosen is None and not connected:
+            raise Refused("No WebEngage account is connected yet; connect it under Integrations.")
+        if chosen is None:
+            raise Refused(
+                f"It is not chosen yet which WebEngage account project {project.id} exports to; choose it under "
+                "Integrations, or with use-account."
+            )
+        if chosen not in connected:
+            raise Refused(
+                f"WebEngage account {chosen}, which project {project.id} exports to, is not connected; connect it "
+                "again under Integrations, or choose another account there."
+            )
+        return chosen
 
     def _mixpanel(self, sealed: SealedProject, timeout: float = ASK_SECONDS) -> Mixpanel:
         view = sealed.view

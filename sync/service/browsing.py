@@ -11,9 +11,11 @@ from sync.model import BATCH_SIZE, TWO_HOURS, Fate, Member, Mode, Page, attribut
 from sync.service.base import ASK_SECONDS, Base
 from sync.store.connections import SealedProject
 from sync.store.meters import BATCHES_A_MINUTE
-from sync.views import CohortList, CohortView, Preview, Proposal, Sample
+from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
 
 LIST_FRESH = 300.0  # seconds a list of cohorts is shown without asking again
+LIST_PATIENCE = 10.0  # seconds a list is waited for before the last one is trusted, unless a person asks for a new one
+LIST_RETRY = 60.0  # seconds until a list that could not be read is asked for again, unless a person asks
 PREVIEW_FRESH = 600.0  # seconds a preview is shown without asking again
 COMPARED_MOST = 50_000  # people of a snapshot compared in memory while somebody waits
 SAMPLES = 20  # members of each kind shown in a preview
@@ -23,27 +25,37 @@ class Browsing(Base):
     """Cohorts as people see them."""
 
     @needs(Grade.VIEWER)
-    def cohorts(self, project_id: int | None = None, fresh: bool = False, patience: float = ASK_SECONDS) -> CohortList:
+    def cohorts(self, project_id: int | None = None, fresh: bool = False, patience: float | None = None) -> CohortList:
         """The project's cohorts: as last read when that is recent, read anew otherwise.
 
         When Mixpanel cannot be asked, the last reading is shown together with the problem; only
-        without any reading is the problem raised.
+        without any reading is the problem raised. At most one query, and ``patience`` seconds of waiting:
+        without a wish for less, as long as Mixpanel may take when there is nothing else to show.
         """
         sealed = self._sealed_project(project_id)
-        read_at, problem = self._store.connections.cohorts_read_at(sealed.view.id), None
-        if fresh or read_at is None or not 0 <= self._now() - read_at < LIST_FRESH:
-            try:
-                read_at = self._read_cohorts(sealed, patience)
-            except (ApiError, Refused) as trouble:
-                if read_at is None:
-                    raise
-                problem = str(trouble)
-        return CohortList(self._store.connections.cohorts(sealed.view.id), read_at, problem)
+        project, now = sealed.view.id, self._now()
+        read_at, problem = self._store.connections.cohorts_read_at(project), None
+        if read_at is not None and not fresh and not 0 <= now - read_at < LIST_FRESH:
+            problem = self._store.connections.list_problem(project, now, LIST_RETRY)
+            fresh, patience = problem is None, patience or LIST_PATIENCE
+        if read_at is None or fresh:
+            read_at, problem = self._read_or_keep(sealed, patience or ASK_SECONDS, read_at)
+        return CohortList(self._store.connections.cohorts(project), read_at, problem)
+
+    def _read_or_keep(self, sealed: SealedProject, patience: float, before: float | None) -> tuple[float, str | None]:
+        """Read the list; else keep the one read ``before``, with the problem, which is raised without one."""
+        try:
+            return self._read_cohorts(sealed, patience), None
+        except (ApiError, Refused) as trouble:
+            if before is None:
+                raise
+            self._store.connections.save_list_problem(sealed.view.id, str(trouble), self._now())
+            return before, str(trouble)
 
     def _read_cohorts(self, sealed: SealedProject, patience: float) -> float:
         client, project_id = self._mixpanel(sealed, patience), sealed.view.id
         with self._query(project_id):
-            listed = client.cohorts()
+            listed = client.cohorts()  # the client ends the whole call after `patience` seconds
         now = self._now()
         with self._store.transaction():
             self._store.connections.save_cohorts(project_id, listed, now)
@@ -56,26 +68,17 @@ class Browsing(Base):
     @needs(Grade.VIEWER)
     def cohort(self, project_id: int | None, cohort_id: int) -> CohortView:
         """One cohort; Refused when Mixpanel does not list it."""
-        for fresh in (False, True):
-            listed = self.cohorts(project_id, fresh=fresh)
-            for one in listed.cohorts:
-                if one.id == cohort_id:
-                    return one
-        raise Refused(
-            f"Mixpanel does not list a cohort {cohort_id} in this project; "
-            "it was deleted, or it must be shared with the project."
-        )
+        began = self._now()
+        listed = self.cohorts(project_id)
+        just_asked = listed.problem is not None or listed.read_at >= began
+        if not just_asked and all(one.id != cohort_id for one in listed.cohorts):
+            listed = self.cohorts(project_id, fresh=True)
+        return _listed(listed, cohort_id)
 
     @needs(Grade.VIEWER)
     def exportable(self, project_id: int | None, cohort_id: int) -> CohortView:
         """One cohort that can be exported; Refused for a group cohort."""
-        found = self.cohort(project_id, cohort_id)
-        if found.group:
-            raise Refused(
-                f"“{found.name}” is a cohort of groups, not of people, so it cannot be exported to WebEngage; "
-                "choose a cohort of users."
-            )
-        return found
+        return _of_people(self.cohort(project_id, cohort_id))
 
     @needs(Grade.VIEWER)
     def refresh_count(self, project_id: int | None, cohort_id: int) -> int:
@@ -129,21 +132,29 @@ class Browsing(Base):
     @needs(Grade.VIEWER)
     def proposal(self, project_id: int | None, cohort_id: int) -> Proposal:
         """How a cohort would be exported, before the person changes anything."""
-        project = self._sealed_project(project_id).view.id
-        cohort = self.exportable(project, cohort_id)
-        sync = self._store.syncs.of_cohort(project, cohort_id)
+        view = self._sealed_project(project_id).view
+        # As last read: a dialog that is drawn again, Start Sync included, waits for nobody.
+        known = next((one for one in self._store.connections.cohorts(view.id) if one.id == cohort_id), None)
+        cohort = _of_people(known) if known else self.exportable(view.id, cohort_id)
+        sync = self._store.syncs.of_cohort(view.id, cohort_id)
         if sync:
             return Proposal(sync.attribute, True, sync.mode, sync.every or TWO_HOURS, sync.license_code, sync.mapping)
-        accounts = self._store.connections.accounts()
-        license_code = accounts[0].view.license_code if accounts else None
+        license_code, problem = self._account_or_problem(view)
         taken = self._store.attributes.taken(license_code) if license_code else frozenset()
-        return Proposal(attribute_for(cohort.name, taken), False, Mode.DYNAMIC, TWO_HOURS, license_code)
+        name = attribute_for(cohort.name, taken)
+        return Proposal(name, False, Mode.DYNAMIC, TWO_HOURS, license_code, account_problem=problem)
+
+    def _account_or_problem(self, project: ProjectView) -> tuple[str | None, str]:
+        try:
+            return self._account_of(project), ""
+        except Refused as problem:
+            return None, str(problem)
 
     @needs(Grade.VIEWER)
     def attribute_problem(self, project_id: int | None, cohort_id: int, name: str) -> str | None:
         """What is wrong with an attribute's name for this cohort, or None."""
-        project = self._sealed_project(project_id).view.id
-        sync = self._store.syncs.of_cohort(project, cohort_id)
+        project = self._sealed_project(project_id).view
+        sync = self._store.syncs.of_cohort(project.id, cohort_id)
         if sync:
             return (
                 None
@@ -152,9 +163,36 @@ class Browsing(Base):
                     f"This cohort already goes to “{sync.attribute}”; an attribute is permanent after its first export."
                 )
             )
-        accounts = self._store.connections.accounts()
-        taken = self._store.attributes.taken(accounts[0].view.license_code) if accounts else frozenset()
-        return attribute_problem(name, taken)
+        license_code, _ = self._account_or_problem(project)
+        return attribute_problem(name, self._store.attributes.taken(license_code) if license_code else frozenset())
+
+
+def _listed(listed: CohortList, cohort_id: int) -> CohortView:
+    """Return a cohort of a list; Refused when it is not there."""
+    for one in listed.cohorts:
+        if one.id == cohort_id:
+            return one
+    if listed.problem:
+        raise Refused(f"The list of cohorts as last read has no cohort {cohort_id}. {listed.problem}")
+    raise Refused(
+        f"Mixpanel does not list a cohort {cohort_id} in this project; "
+        "it was deleted, or it must be shared with the project."
+    )
+
+
+def exportable_in(listed: CohortList, cohort_id: int) -> CohortView:
+    """Return a cohort of a list that can be exported; Refused when it is not there, or a group cohort."""
+    return _of_people(_listed(listed, cohort_id))
+
+
+def _of_people(found: CohortView) -> CohortView:
+    """Return a cohort that can be exported; Refused for a group cohort."""
+    if found.group:
+        raise Refused(
+            f"“{found.name}” is a cohort of groups, not of people, so it cannot be exported to WebEngage; "
+            "choose a cohort of users."
+        )
+    return found
 
 
 def _preview_of(cohort: CohortView, known: Page, everyone: Page, now: float) -> Preview:

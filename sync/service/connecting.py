@@ -23,6 +23,11 @@ def tail(secret: str) -> str:
     return secret[-TAIL:] if len(secret) >= TAIL_FROM else ""
 
 
+def _paused(syncs: tuple[SyncView, ...]) -> str:
+    """Name the syncs a disconnect paused."""
+    return f"{len(syncs)} syncs paused" + (": " if syncs else "") + ", ".join(str(one.id) for one in syncs)
+
+
 class Connecting(Base):
     """Mixpanel projects and WebEngage accounts."""
 
@@ -33,7 +38,7 @@ class Connecting(Base):
 
     @needs(Grade.VIEWER)
     def accounts(self) -> tuple[AccountView, ...]:
-        """The connected WebEngage accounts, the one connected last first."""
+        """The connected WebEngage accounts, each with the projects whose new exports go there."""
         return tuple(one.view for one in self._store.connections.accounts())
 
     @needs(Grade.ADMIN)
@@ -64,18 +69,19 @@ class Connecting(Base):
         )
         if not checked.seen:
             self._see_project(Project(project_id, "", username, secret, region))
-        sealed = SealedProject(view, self._seal(secret))
-        with self._store.transaction():
+        with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
+            sealed = SealedProject(view, self._seal(secret))
             before = self._store.connections.project(project_id)
             self._store.connections.save_project(sealed)
             self._tell(f"Mixpanel project {view.name} connected.")
             self._audit(
                 "connect Mixpanel",
                 f"project {project_id}",
-                before.view.username if before else "",
+                f"{before.view.username}, {before.view.region}" if before else "",
                 f"{username}, {region}, role {checked.role.value}, secret {self._fingerprint(secret)}",
             )
-        return view
+            self._use_the_only_account()
+        return self._sealed_project(project_id).view
 
     def _see_project(self, project: Project) -> None:
         """Read the list of cohorts once, since nothing else showed that the project is ours to read."""
@@ -91,17 +97,46 @@ class Connecting(Base):
             raise Refused("Enter the API key.", "api_key")
         WebEngage(account).check()
         view = AccountView(account.license_code, account.data_center, self._now(), tail(account.api_key))
-        sealed = SealedAccount(view, self._seal(account.api_key))
-        with self._store.transaction():
+        with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
+            sealed = SealedAccount(view, self._seal(account.api_key))
+            before = self._store.connections.account(view.license_code)
             self._store.connections.save_account(sealed)
             self._tell(f"WebEngage account {view.license_code} connected.")
             self._audit(
                 "connect WebEngage",
                 view.license_code,
-                "",
+                before.view.data_center if before else "",
                 f"{view.data_center}, key {self._fingerprint(account.api_key)}",
             )
-        return view
+            self._use_the_only_account()
+        return self._connected_account(view.license_code).view
+
+    def _use_the_only_account(self) -> None:
+        """Let projects that never had an account use the connected one; with several a person chooses."""
+        connected = self._store.connections.accounts()
+        if len(connected) == 1:
+            for project in self._store.connections.projects():
+                if project.view.license_code is None:
+                    self._use(project.view, connected[0].view.license_code)
+
+    def _use(self, project: ProjectView, license_code: str) -> None:
+        self._store.connections.use_account(project.id, license_code)
+        self._audit("use account", f"project {project.id}", project.license_code or "", license_code)
+
+    @needs(Grade.ADMIN)
+    def use_account(self, project_id: int | None, license_code: str) -> ProjectView:
+        """Send a project's new exports to this connected account; syncs that exist keep theirs."""
+        with self._store.transaction():
+            project = self._sealed_project(project_id).view
+            self._use(project, self._connected_account(license_code.strip()).view.license_code)
+            self._tell(f"Project {project.id} exports to WebEngage account {license_code.strip()} from now on.")
+        return self._sealed_project(project.id).view
+
+    def _connected_account(self, license_code: str) -> SealedAccount:
+        found = self._store.connections.account(license_code)
+        if found is None:
+            raise FixSettings(f"WebEngage account {license_code} is not connected; connect it under Integrations.")
+        return found
 
     @needs(Grade.ADMIN)
     def check_mixpanel(self, project_id: int) -> ProjectView:
@@ -115,9 +150,7 @@ class Connecting(Base):
     @needs(Grade.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:
         """Check a stored API key again."""
-        sealed = self._store.connections.account(license_code)
-        if sealed is None:
-            raise FixSettings(f"WebEngage account {license_code} is not connected; connect it under Integrations.")
+        sealed = self._connected_account(license_code)
         key = self._vault().open_sealed(sealed.sealed or "")
         return self.connect_webengage(license_code, key, sealed.view.data_center)
 
@@ -134,7 +167,7 @@ class Connecting(Base):
             self._pause_all(paused, "Mixpanel was disconnected; connect it again, then resume.")
             self._end_runs(self._store.syncs.views(project_id=project_id))
             self._store.connections.forget_project(project_id)
-            self._audit("disconnect Mixpanel", f"project {project_id}", "connected", f"{len(paused)} syncs paused")
+            self._audit("disconnect Mixpanel", f"project {project_id}", "connected", _paused(paused))
         return paused
 
     @needs(Grade.ADMIN)
@@ -145,7 +178,7 @@ class Connecting(Base):
             self._pause_all(paused, "WebEngage was disconnected; connect it again, then resume.")
             self._end_runs(self._store.syncs.views(license_code=license_code))
             self._store.connections.forget_account(license_code)
-            self._audit("disconnect WebEngage", license_code, "connected", f"{len(paused)} syncs paused")
+            self._audit("disconnect WebEngage", license_code, "connected", _paused(paused))
         return paused
 
     def _pause_all(self, syncs: tuple[SyncView, ...], reason: str) -> None:

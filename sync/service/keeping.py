@@ -7,7 +7,7 @@ from pathlib import Path
 from sync.access import Grade, needs
 from sync.errors import Refused
 from sync.service.base import Base, data_folder
-from sync.vault import KEY_VARIABLE, add_key, drop_old_keys
+from sync.vault import KEY_VARIABLE, add_key, drop_old_keys, key_ids
 from sync.views import AuditLine, Forgotten
 
 
@@ -27,11 +27,16 @@ class Keeping(Base):
         Every dynamic sync then tells all its members anew at its next run. People who entered and
         left after the backup was made are in no list any more: clear and export such a cohort anew.
         """
-        if self._store.history.runners(self._now())[0]:
-            raise Refused("A runner is working; stop it, then restore.")
-        self._store.housekeeping.restore_from(file)
+        if self._store.history.may_write(self._now()):
+            raise Refused("A runner is working, or may still be; stop it, then restore.")
+        self._store.restore(file)
         self._reopen()
         self._audit("restore", file.name)
+
+    @needs(Grade.ADMIN)
+    def note_restore(self, file: Path, set_aside: tuple[str, ...]) -> None:
+        """Add a restore in the place of an unusable database to the audit, which begins again with the backup."""
+        self._audit("restore", file.name, after=f"the former file is kept as {set_aside[0]}" if set_aside else "")
 
     def _reopen(self) -> None:
         """Open the file anew, so that a backup of an earlier version gets today's schema."""
@@ -43,42 +48,68 @@ class Keeping(Base):
     def rotate_key(self) -> bool:
         """Seal all stored secrets with the newest key; tell whether former keys are needed no longer.
 
-        With COHORT_SYNC_KEY the newest is its first; otherwise a new one is put into secret.key.
-        Killed anywhere: the former keys still open what was not sealed anew.
+        With COHORT_SYNC_KEY the newest is its first; otherwise a new one is put into secret.key. Refused while
+        a runner works that was started without the newest key. Killed anywhere: the former keys still open
+        what was not sealed with the newest. Rotations wait for one another.
         """
         folder = data_folder(self._env)
         in_file = not self._env.get(KEY_VARIABLE)
         self._vault()  # a missing key is said before a new one is made
-        if in_file:
-            add_key(folder)
-        vault = self._vault()
         with self._store.transaction():
+            if in_file:
+                add_key(folder)
+            else:
+                self._require_runners_with_newest_key()
+            vault = self._vault()
             for kind, name, sealed in self._store.housekeeping.secrets():
                 self._store.housekeeping.reseal(kind, name, vault.rotate(sealed))
             self._audit("rotate key")
         return self._drop_former(folder, in_file)
 
+    def _require_runners_with_newest_key(self) -> None:
+        """Raise Refused while a runner works that could open nothing after the rotation: it would pause every sync."""
+        newest = key_ids(self._env)[0]
+        names = self._store.history.working(self._now())
+        if any(newest not in name.rpartition("-")[2].split(".")[1:] for name in names):
+            raise Refused(
+                "A runner works that does not know the new key; restart the runner and the pages with the same "
+                "COHORT_SYNC_KEY (NEW,OLD), then rotate. Nothing was changed."
+            )
+
     def _drop_former(self, folder: Path, in_file: bool) -> bool:
-        """Runs under way still hold values sealed with the former key: then it stays until the next rotation."""
-        if self._store.runs.under_way():
-            return False
-        if in_file:
-            drop_old_keys(folder)
+        """Drop the former keys of the folder when nothing needs them; return whether nothing does.
+
+        Runs under way may hold values sealed with a former key. Another rotation may have added a key that
+        nothing is sealed with yet.
+        """
+        with self._store.transaction():
+            newest = self._vault().newest_only()
+            if self._store.runs.under_way() or not all(
+                newest.opens(sealed) for _, _, sealed in self._store.housekeeping.secrets()
+            ):
+                return False
+            if in_file:
+                drop_old_keys(folder)
         return True
 
     @needs(Grade.ADMIN)
     def forget(self, user_id: str) -> Forgotten:
-        """Remove a person from everything stored here, by id; WebEngage and Mixpanel are asked elsewhere."""
-        self._store.housekeeping.scrub()
-        with self._store.transaction():
-            places = self._store.housekeeping.forget(user_id, self._store.connections.salt())
-            self._audit("forget a person", self._fingerprint(user_id), after=f"{places} places")
+        """Remove a person from everything stored here, by id; Mixpanel and WebEngage keep what they have.
+
+        Each place is a short transaction, so that runs and pages go on meanwhile. Killed anywhere: what was
+        removed stays so, the audit shows that it was begun, and asking again removes the rest.
+        """
+        begun, who = self._now(), self._fingerprint(user_id)
+        self._audit("forget a person", who, after="begun")
+        places = self._store.housekeeping.forget(user_id, self._store.connections.salt())
+        self._audit("forget a person", who, after=f"{places} places")
         self._store.housekeeping.settle_file()
-        return Forgotten(places, self._store.runs.under_way())
+        return Forgotten(places, self._store.runs.unfinished_since(begun))
 
     @needs(Grade.ADMIN)
     def purge(self) -> int:
         """Remove what is past its days for good; tell how many rows."""
+        self._store.remove_stale_drafts()
         gone = self._store.housekeeping.purge(self._now())
         if gone:
             self._audit("purge", after=f"{gone} rows")

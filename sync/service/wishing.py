@@ -22,13 +22,36 @@ from sync.model import (
     mapping_problem,
 )
 from sync.model import attribute_problem as problem_of
-from sync.service.browsing import Browsing
+from sync.service.browsing import LIST_PATIENCE, Browsing, exportable_in
 from sync.store.syncs import Request, Wish
 from sync.views import CohortView, Event, ExportRow, Refusal, Started, SyncView
 
-LIST_PATIENCE = 10.0  # seconds Start Sync waits for the list before it trusts the last one
 OPERATIONS = {Kind.ENTER: "add", Kind.UPDATE: "update", Kind.EXIT: "remove"}
 OUTCOMES = {"pending": "not sent", "in flight": "in doubt", "confirmed": "accepted", "rejected": "rejected"}
+
+
+def _terms(sync: Sync) -> str:
+    """Write for the audit what a sync sends, to whom and how often."""
+    often = f"dynamic, every {sync.every:.0f} s" if sync.every else sync.mode.value
+    values = ", ".join(f"{source} as {target}" for source, target in sync.mapping)
+    sent = f"membership and {values}" if values else "membership only"
+    guard = "on" if sync.guard else "off"
+    return f"{often}; account {sync.license_code}; attribute {sync.attribute}; {sent}; guard {guard}; {_state(sync)}"
+
+
+def _state(sync: Sync) -> str:
+    return f"{sync.state.value}: {sync.reason}" if sync.reason else sync.state.value
+
+
+def _busy(run: Run) -> str:
+    """Write why a run that is under way cannot do what is asked for now, and what to do."""
+    name = f"Run {run.id} of this cohort"
+    if run.cancel_wanted:
+        return f"{name} is still being cancelled; ask again when it has ended."
+    if run.state is RunState.HELD:
+        return f"{name} is held and waits for a decision; approve or cancel it, then ask again."
+    what = "a dry run, which sends nothing by itself, and is under way" if run.dry else "under way"
+    return f"{name} is {what}; nothing was changed. Wait for its end, or cancel it, then ask again."
 
 
 class Wishing(Browsing):
@@ -44,34 +67,33 @@ class Wishing(Browsing):
         every: float | None = None,
         dry: bool = False,
         mapping: tuple[tuple[str, str], ...] | None = None,
+        license_code: str | None = None,
     ) -> Started:
         """Start Sync: make or change the cohort's sync and queue a run, in one transaction.
 
         Pressed twice, in two tabs, by two people: one run; ``started`` tells who was first.
         ``mapping`` pairs profile properties with WebEngage attributes; None keeps what was chosen before.
+        ``license_code`` is the account the person was shown; Refused when it is another one by now.
         """
         project = self._sealed_project(project_id).view.id
         cohort = self._still_there(project, cohort_id)
         with self._store.transaction():
             wish = self._wish(project, cohort, mode, attribute, every, mapping)
+            if license_code not in (None, wish.license_code):
+                raise Refused(f"This cohort would go to WebEngage account {wish.license_code} now; look at it again.")
             request = Request(wish.mode, wish.every, wish.mapping)
             known = self._store.syncs.of_cohort(project, cohort_id)
             busy = self._store.runs.active(known.id) if known else None
             if known and busy:
-                self._adjust(known, busy, request)
+                self._adjust(known, busy, request, dry)
                 return Started(busy.sync_id, busy.id, False)
             sync_id = known.id if known else self._create(wish, dry)
             run_id = self._store.runs.enqueue(sync_id, "export", self._now(), dry=dry, request=request.dump())
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
                 raise Refused("Another run of this cohort has just begun; look at its progress.")
             self._tell(f"Export asked for: {mode.value}, attribute “{wish.attribute}”.", sync_id, run_id)
-            self._audit(
-                "export",
-                f"cohort {cohort_id}",
-                known.mode.value if known else "",
-                f"{mode.value}, attribute {wish.attribute}",
-                run_id,
-            )
+            before, after = _terms(known) if known else "", _terms(request.apply(self._sync(sync_id)))
+            self._audit("dry run" if dry else "export", f"cohort {cohort_id}", before, after, run_id)
         return Started(sync_id, run_id, True)
 
     def _create(self, wish: Wish, dry: bool) -> int:
@@ -80,7 +102,7 @@ class Wishing(Browsing):
         self._store.attributes.claim(wish.license_code, sync_id, wish.attribute, () if dry else wish.mapping or ())
         return sync_id
 
-    def _adjust(self, known: Sync, busy: Run, request: Request) -> None:
+    def _adjust(self, known: Sync, busy: Run, request: Request, dry: bool) -> None:
         """Change what may change while a run is under way, the mode and the interval; Refused for the rest."""
         if busy.purpose == "clear":
             raise Refused(
@@ -88,6 +110,8 @@ class Wishing(Browsing):
             )
         if busy.cancel_wanted:
             raise Refused(f"Run {busy.id} of this cohort is still being cancelled; start again when it has ended.")
+        if dry != busy.dry or busy.state is RunState.HELD:
+            raise Refused(_busy(busy))
         before = Request.parse(busy.request)
         serving = before.apply(known) if before else known
         if request.mapping not in (None, serving.mapping):
@@ -104,13 +128,15 @@ class Wishing(Browsing):
         else:
             kept = before.mapping if before else None
             self._store.runs.set_request(busy.id, replace(request, mapping=kept).dump())
-        self._audit("change mode", f"sync {known.id}", serving.mode.value, request.mode.value, busy.id)
+        self._audit("change", f"sync {known.id}", _terms(serving), _terms(request.apply(serving)), busy.id)
 
     def _still_there(self, project_id: int, cohort_id: int) -> CohortView:
-        """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time."""
+        """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time.
+
+        One query and ``LIST_PATIENCE`` seconds, whatever Mixpanel does; nothing is asked a second time.
+        """
         self._mixpanel(self._sealed_project(project_id))  # a lost key is said at the click, not by the run
-        self.cohorts(project_id, fresh=True, patience=LIST_PATIENCE)
-        return self.exportable(project_id, cohort_id)
+        return exportable_in(self.cohorts(project_id, fresh=True, patience=LIST_PATIENCE), cohort_id)
 
     def _wish(
         self,
@@ -122,7 +148,7 @@ class Wishing(Browsing):
         mapping: tuple[tuple[str, str], ...] | None,
     ) -> Wish:
         known = self._store.syncs.of_cohort(project_id, cohort.id)
-        license_code = known.license_code if known else self._only_account()
+        license_code = known.license_code if known else self._account_of(self._sealed_project(project_id).view)
         if known and self._store.connections.account(license_code) is None:
             raise Refused(
                 f"WebEngage account {license_code}, where this cohort goes, is not connected; "
@@ -143,6 +169,8 @@ class Wishing(Browsing):
         found = self._store.attributes.problem(license_code, known.id if known else None, name, mapping or ())
         if found:
             raise Refused(found[1], found[0])
+        if every is not None and mode is not Mode.DYNAMIC:
+            raise Refused("A one-time export is never refreshed, so it has no interval.", "every")
         if every is not None and not EVERY_MIN <= every <= EVERY_MAX:
             raise Refused("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
         beat = (every or TWO_HOURS) if mode is Mode.DYNAMIC else None
@@ -160,12 +188,6 @@ class Wishing(Browsing):
             if trouble:
                 raise Refused(trouble, "mapping")
 
-    def _only_account(self) -> str:
-        accounts = self._store.connections.accounts()
-        if not accounts:
-            raise Refused("No WebEngage account is connected yet; connect it under Integrations.")
-        return accounts[0].view.license_code
-
     @needs(Grade.VIEWER)
     def syncs(self, project_id: int | None = None) -> tuple[SyncView, ...]:
         """The syncs, newest first."""
@@ -178,41 +200,55 @@ class Wishing(Browsing):
         return self._store.syncs.views(sync_id=sync_id)[0]
 
     @needs(Grade.MARKETER)
-    def sync_now(self, sync_id: int, purpose: str = "refresh") -> Started:
-        """Refresh a sync at once; an active run counts as that."""
+    def sync_now(self, sync_id: int) -> Started:
+        """Refresh a sync at once; a run that has yet to read the cohort counts as that.
+
+        Refused while a run is under way that read it before, or that will send nothing by itself.
+        """
         with self._store.transaction():
-            sync = self._sync(sync_id)
-            if sync.state is SyncState.PAUSED:
-                raise Refused("This sync is paused; resume it first.")
-            run_id = self._store.runs.enqueue(sync_id, purpose, self._now())
-            if run_id is None:
-                active = self._store.runs.active(sync_id)
-                return Started(sync_id, active.id if active else 0, False)
-            self._tell("Refresh asked for.", sync_id, run_id)
-            self._audit(purpose, f"sync {sync_id}", run_id=run_id)
+            busy = self._store.runs.active(sync_id)
+            if busy and self._reads_and_sends(busy):
+                return Started(sync_id, busy.id, False)
+            return self._begin(sync_id, "refresh")
+
+    def _reads_and_sends(self, run: Run) -> bool:
+        ends = run.dry or run.cancel_wanted or run.purpose == "clear"
+        return not (ends or run.state is RunState.HELD or run.planned)
+
+    def _begin(self, sync_id: int, purpose: str) -> Started:
+        """Queue a run of a sync; Refused when it is paused or another run is under way."""
+        if self._sync(sync_id).state is SyncState.PAUSED:
+            raise Refused("This sync is paused; resume it first.")
+        busy = self._store.runs.active(sync_id)
+        run_id = self._store.runs.enqueue(sync_id, purpose, self._now())
+        if run_id is None:
+            raise Refused(_busy(busy) if busy else "Another run of this sync has just begun; look at its progress.")
+        self._tell("Refresh asked for.", sync_id, run_id)
+        self._audit(purpose, f"sync {sync_id}", run_id=run_id)
         return Started(sync_id, run_id, True)
 
     @needs(Grade.MARKETER)
     def retry_rejected(self, sync_id: int) -> Started:
-        """Try everyone rejected once more, with the next reading of the cohort."""
+        """Try everyone rejected once more, with a new reading of the cohort; Refused while a run is under way."""
         with self._store.transaction():
             self._store.rejections.forgive(self._sync(sync_id).id)
-            return self.sync_now(sync_id, "retry")
+            return self._begin(sync_id, "retry")
 
     @needs(Grade.MARKETER)
     def resync(self, sync_id: int) -> Started:
-        """Doubt everyone, so that all members are told anew."""
-        return self.sync_now(sync_id, "resync")
+        """Send every member again, whatever was sent before; Refused while a run is under way."""
+        with self._store.transaction():
+            return self._begin(sync_id, "resync")
 
     @needs(Grade.MARKETER)
     def pause(self, sync_id: int) -> None:
         """Stop refreshing, and end a run under way after what is in flight."""
         with self._store.transaction():
-            self._sync(sync_id)
+            before = self._sync(sync_id)
             if not self._store.syncs.pause(sync_id, "Paused by a person."):
                 raise Refused("This sync is finished, so there is nothing to pause.")
             self._tell("Paused by a person.", sync_id)
-            self._audit("pause", f"sync {sync_id}", "active", "paused")
+            self._audit("pause", f"sync {sync_id}", _state(before), "paused")
             active = self._store.runs.active(sync_id)
             if active:
                 self._cancel(active)
@@ -228,7 +264,7 @@ class Wishing(Browsing):
             if self._store.runs.enqueue(sync_id, "refresh", self._now()) is None:
                 self._store.runs.keep(sync_id)  # the run the pause was to end has not ended yet: it goes on
             self._tell("Resumed by a person.", sync_id)
-            self._audit("resume", f"sync {sync_id}", f"paused: {sync.reason}", "active")
+            self._audit("resume", f"sync {sync_id}", _state(sync), "active")
 
     @needs(Grade.MARKETER)
     def stop(self, sync_id: int, clear: bool = False) -> Started | None:
@@ -254,9 +290,11 @@ class Wishing(Browsing):
         if self._sync(sync_id).mode is not Mode.DYNAMIC:
             raise Refused("A one-time export is never refreshed, so it has no interval.", "every")
         with self._store.transaction():
-            before = self._sync(sync_id).every
+            before = self._sync(sync_id)
+            if before.state is SyncState.FINISHED:
+                raise Refused("This sync is finished, so it has no interval; export the cohort again.", "every")
             self._store.syncs.set_interval(sync_id, seconds, self._now())
-            self._audit("change interval", f"sync {sync_id}", f"{before:.0f} s" if before else "", f"{seconds:.0f} s")
+            self._audit("change interval", f"sync {sync_id}", _terms(before), _terms(self._sync(sync_id)))
 
     @needs(Grade.VIEWER)
     def runs(
@@ -314,19 +352,27 @@ class Wishing(Browsing):
         """Say yes to a held run; ``always`` lifts the guard of its sync for good."""
         with self._store.transaction():
             run = self.run(run_id)
+            if run.cancel_wanted:
+                raise Refused(f"Run {run_id} is being cancelled, so there is nothing to approve.")
             if not self._store.runs.approve(run_id, self._now()):
                 raise Refused(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
             if always:
-                self._store.syncs.set_guard(run.sync_id, False)
+                self._lift_guard(run)
             self._audit("approve", f"run {run_id}", run.held_reason or "", "always" if always else "once", run_id)
             self._tell("Approved by a person" + (", now and always." if always else "."), run.sync_id, run_id)
+
+    def _lift_guard(self, run: Run) -> None:
+        before = self._sync(run.sync_id)
+        self._store.syncs.set_guard(before.id, False)
+        self._audit("guard", f"sync {before.id}", _terms(before), _terms(self._sync(before.id)), run.id)
 
     @needs(Grade.MARKETER)
     def put_guard_back(self, sync_id: int) -> None:
         """Hold this sync again when unusually many people would leave."""
         with self._store.transaction():
-            self._store.syncs.set_guard(self._sync(sync_id).id, True)
-            self._audit("put guard back", f"sync {sync_id}")
+            before = self._sync(sync_id)
+            self._store.syncs.set_guard(before.id, True)
+            self._audit("guard", f"sync {before.id}", _terms(before), _terms(self._sync(before.id)))
 
     @needs(Grade.VIEWER)
     def events(self, run_id: int) -> tuple[Event, ...]:

@@ -173,9 +173,10 @@ class Batches(Table):
         """
         found = 0
         for table in ("batch_block", "delivery_log"):
-            for row in self._all(f"select rowid, ids from {table}"):
-                ids = unpack_ids(row["ids"])
+            for (rowid,) in self._all(f"select rowid from {table}"):
+                packed = self._value(f"select ids from {table} where rowid = ?", (rowid,))
+                ids = unpack_ids(packed) if packed else []
                 if user_id in ids:
                     blanked = pack([FORGOTTEN if one == user_id else one for one in ids])
-                    found += self._do(f"update {table} set ids = ? where rowid = ?", (blanked, row["rowid"]))
+                    found += self._do(f"update {table} set ids = ? where rowid = ?", (blanked, rowid))
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,11 @@ from dataclasses import dataclass
 from sync.model import Cohort, Mode, Role, SyncState
 from sync.store.database import Row, Table, immediate
 from sync.views import AccountView, CohortView, ProjectView
+
+_ACCOUNTS = (
+    "select *, (select json_group_array(id) from project where project.license_code = webengage.license_code "
+    "and sealed_secret is not null) as projects from webengage where sealed_key is not null "
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +43,15 @@ def _project(row: Row) -> SealedProject:
         row["role_note"],
         row["checked_at"],
         row["tail"],
+        row["license_code"],
     )
     return SealedProject(view, row["sealed_secret"])
 
 
 def _account(row: Row) -> SealedAccount:
-    return SealedAccount(
-        AccountView(row["license_code"], row["data_center"], row["checked_at"], row["tail"]), row["sealed_key"]
-    )
+    projects = tuple(json.loads(row["projects"]))
+    view = AccountView(row["license_code"], row["data_center"], row["checked_at"], row["tail"], projects)
+    return SealedAccount(view, row["sealed_key"])
 
 
 class Connections(Table):
@@ -67,7 +74,7 @@ class Connections(Table):
             "values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set name = excluded.name, "
             "username = excluded.username, sealed_secret = excluded.sealed_secret, tail = excluded.tail, "
             "region = excluded.region, role = excluded.role, role_note = excluded.role_note, "
-            "checked_at = excluded.checked_at",
+            "checked_at = excluded.checked_at, list_failed_at = null, list_problem = null",
             (
                 view.id,
                 view.name,
@@ -104,16 +111,17 @@ class Connections(Table):
         return _project(row) if row else None
 
     def accounts(self) -> tuple[SealedAccount, ...]:
-        """The connected accounts, the one connected last first."""
-        return tuple(
-            _account(row)
-            for row in self._all("select * from webengage where sealed_key is not null order by checked_at desc")
-        )
+        """The connected accounts, by their license codes."""
+        return tuple(_account(row) for row in self._all(_ACCOUNTS + "order by license_code"))
 
     def account(self, license_code: str) -> SealedAccount | None:
         """One connected account, or None."""
-        row = self._one("select * from webengage where license_code = ? and sealed_key is not null", (license_code,))
+        row = self._one(_ACCOUNTS + "and license_code = ?", (license_code,))
         return _account(row) if row else None
+
+    def use_account(self, project_id: int, license_code: str) -> None:
+        """Send a project's new exports to this account; syncs that exist keep theirs."""
+        self._do("update project set license_code = ? where id = ?", (license_code, project_id))
 
     def forget_project(self, project_id: int) -> None:
         """Drop a project's secret; its cohorts and history stay."""
@@ -139,12 +147,27 @@ class Connections(Table):
                     for c in cohorts
                 ],
             )
-            self._plain.execute("update project set cohorts_read_at = ? where id = ?", (now, project_id))
+            self._plain.execute(
+                "update project set cohorts_read_at = ?, list_failed_at = null, list_problem = null where id = ?",
+                (now, project_id),
+            )
 
     def cohorts_read_at(self, project_id: int) -> float | None:
         """When the project's cohorts were last read, or None."""
         at = self._value("select cohorts_read_at from project where id = ?", (project_id,))
         return None if at is None else float(at)
+
+    def save_list_problem(self, project_id: int, problem: str, now: float) -> None:
+        """Keep why the project's cohorts could not be read, so that nobody waits for the same at once."""
+        self._do("update project set list_failed_at = ?, list_problem = ? where id = ?", (now, problem, project_id))
+
+    def list_problem(self, project_id: int, now: float, seconds: float) -> str | None:
+        """Return why the list could not be read within the last ``seconds``, or None."""
+        found = self._value(
+            "select list_problem from project where id = ?1 and list_failed_at between ?2 - ?3 and ?2",
+            (project_id, now, seconds),
+        )
+        return None if found is None else str(found)
 
     def cohorts(self, project_id: int) -> tuple[CohortView, ...]:
         """The cohorts as last read, each with its sync."""

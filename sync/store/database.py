@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sync.errors import Refused
+from sync.errors import DatabaseUnusable, Refused
+from sync.store.file_identity import DATABASE_FILE, leave_marker, remember_database, require_not_missing
+from sync.store.trouble import explain, is_cannot_open, is_damage
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
-MIGRATIONS = 3  # how many there are; a test holds it against sync/migrations.py
+MIGRATIONS = 5  # how many there are; a test holds it against sync/migrations.py
 BUSY_LOOK = 0.003  # seconds between two looks whether the file is free to write
 OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; others try at the same time
 
@@ -23,11 +25,13 @@ Row = sqlite3.Row
 def connect(folder: Path) -> sqlite3.Connection:
     """Open (or create) the database of a data folder, at the newest schema, in WAL mode.
 
-    Raises Refused in one plain sentence when the folder cannot be written or the file is no
-    database of ours; nothing is changed then.
+    Raises Refused in one plain sentence when the folder cannot be written or the file cannot be used;
+    DatabaseUnusable when it is damaged, missing, of a newer version or cannot be opened, so that a restore
+    would help; DatabaseReplaced when this process opened another one here before. Nothing is changed then.
     """
-    path = folder / "app.db"
+    path = folder / DATABASE_FILE
     try:
+        require_not_missing(folder)
         _private_file(folder, path)
         return _opened(path)
     except OSError as problem:
@@ -36,9 +40,8 @@ def connect(folder: Path) -> sqlite3.Connection:
             "make it writable or set COHORT_SYNC_DATA to another folder."
         ) from problem
     except sqlite3.DatabaseError as problem:
-        raise Refused(
-            f"{path} cannot be opened as a database ({problem}); restore a backup or move the file away."
-        ) from problem
+        kind = DatabaseUnusable if is_damage(problem) or is_cannot_open(problem) else Refused
+        raise kind(f"{path}: {explain(problem)}") from problem
 
 
 def _private_file(folder: Path, path: Path) -> None:
@@ -54,8 +57,22 @@ def _private_file(folder: Path, path: Path) -> None:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """Connect, migrate under a lock, switch to WAL."""
-    plain = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    """Connect to the file that is there, bring it to the newest schema, and note which database it is."""
+    # mode=rw: a file that goes away in this moment is not created again.
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    plain = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
+    try:
+        _make_ready(plain)
+        leave_marker(path.parent)
+        remember_database(path, plain)
+    except BaseException:
+        plain.close()
+        raise
+    return plain
+
+
+def _make_ready(plain: sqlite3.Connection) -> None:
+    """Set what every connection needs; migrate under a lock and switch to WAL when it is due."""
     plain.row_factory = sqlite3.Row
     plain.execute("pragma foreign_keys = on")
     # FULL: a doubt must survive a power cut before its request leaves (docs/decisions.md).
@@ -64,7 +81,6 @@ def _opened(path: Path) -> sqlite3.Connection:
     plain.execute("pragma secure_delete = fast")
     if needs_setup(plain):
         _set_up(plain)
-    return plain
 
 
 def needs_setup(plain: sqlite3.Connection) -> bool:
@@ -74,7 +90,7 @@ def needs_setup(plain: sqlite3.Connection) -> bool:
         return True
     applied = plain.execute("select count(*) from _sqlite_migrations").fetchone()[0]
     if applied > MIGRATIONS:
-        raise Refused("The database was made by a newer version of Cohort Sync; update this one to open it.")
+        raise DatabaseUnusable("The database was made by a newer version of Cohort Sync; update this one to open it.")
     return bool(applied < MIGRATIONS)
 
 
@@ -96,8 +112,9 @@ def _set_up(plain: sqlite3.Connection) -> None:
             plain.execute("pragma journal_mode = wal")
             return
         except sqlite3.OperationalError:
+            if turn == OPEN_TRIES - 1:
+                raise
             time.sleep(0.05 * (turn + 1))
-    raise sqlite3.OperationalError("the file stayed locked while it was set up")
 
 
 def _take_write_lock(plain: sqlite3.Connection) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from sync.store.database import Table
-from sync.store.process import is_gone
-from sync.views import RUNNER_SILENT, AuditLine, Event
+from sync.model import clock_time
+from sync.store.database import Row, Table, immediate
+from sync.store.process import is_gone, is_here
+from sync.views import RUNNER_SILENT, AuditLine, Event, Heartbeat, RunnerState, WaitView
+
+WAITING = "Waiting: "  # how a line about waiting begins
+WAIT_LINES_MAX = 10  # reasons kept apart while a run waits; a reply may word each refusal differently
+CLOCK_SLACK = 5.0  # seconds a heartbeat may be ahead: it may be written after the reader looked at its clock
+DAY = 86400.0  # seconds; a heartbeat farther away is no use to anybody
 
 
 class History(Table):
@@ -14,10 +20,47 @@ class History(Table):
         """Add one line to the history."""
         self._do("insert into event (at, sync_id, run_id, what) values (?, ?, ?, ?)", (now, sync_id, run_id, what))
 
+    def add_wait(self, reason: str, now: float, until: float, sync_id: int, run_id: int) -> None:
+        """Add that a run waits; count it on the line that says so already when the run has not moved since."""
+        what = WAITING + reason.rstrip(".")
+        with immediate(self._plain):
+            lines = self._wait_lines(run_id)
+            same = [row["id"] for row in lines if row["what"] == what]
+            if not same and len(lines) >= WAIT_LINES_MAX:
+                same = [lines[-1]["id"]]
+            if same:
+                self._do("update event set times = times + 1, until = ? where id = ?", (until, same[0]))
+            else:
+                self._do(
+                    "insert into event (at, sync_id, run_id, what, until) values (?, ?, ?, ?, ?)",
+                    (now, sync_id, run_id, what, until),
+                )
+
+    def current_wait(self, run_id: int) -> WaitView | None:
+        """Return what a run has been waiting for since its last other line, or None when it moved."""
+        lines = self._wait_lines(run_id)
+        if not lines:
+            return None
+        last = max(lines, key=lambda row: float(row["until"]))
+        reason = str(last["what"]).removeprefix(WAITING)
+        return WaitView(since=lines[0]["at"], times=sum(row["times"] for row in lines), reason=reason)
+
+    def _wait_lines(self, run_id: int) -> list[Row]:
+        return self._all(
+            "select id, at, what, times, until from event where run_id = ?1 and id > coalesce("
+            "(select max(id) from event where run_id = ?1 and until is null), 0) order by id",
+            (run_id,),
+        )
+
     def of_run(self, run_id: int) -> tuple[Event, ...]:
         """Everything said about a run, oldest first."""
-        rows = self._all("select at, sync_id, run_id, what from event where run_id = ? order by id", (run_id,))
-        return tuple(Event(*row) for row in rows)
+        rows = self._all(
+            "select at, sync_id, run_id, what, times, until from event where run_id = ? order by id", (run_id,)
+        )
+        return tuple(
+            Event(at=row["at"], sync_id=row["sync_id"], run_id=row["run_id"], what=_line(row), times=row["times"])
+            for row in rows
+        )
 
     def audit(self, line: AuditLine, once_in: float = 0.0) -> None:
         """Add one line to the audit; not when the same was noted within the last ``once_in`` seconds."""
@@ -41,21 +84,49 @@ class History(Table):
             "insert into runner (id, seen_at) values (?, ?) on conflict (id) do update set seen_at = excluded.seen_at",
             (runner, now),
         )
-        self._do("delete from runner where seen_at < ?", (now - 86400.0,))
+        self._do("delete from runner where seen_at < ? or seen_at > ?", (now - DAY, now + DAY))
 
     def gone(self, runner: str) -> None:
         """Say that this runner stopped on purpose."""
         self._do("delete from runner where id = ?", (runner,))
 
-    def runners(self, now: float) -> tuple[int, float | None]:
-        """Tell how many runners work now, and when one was last seen; one that was killed does not count."""
+    def heartbeats(self, now: float) -> tuple[Heartbeat, ...]:
+        """Return the last sign of life of every runner, newest first; of one whose process is gone there is none."""
         rows = self._all("select id, seen_at from runner order by seen_at desc")
-        here = [row["seen_at"] for row in rows if not is_gone(row["id"].rpartition("-")[0])]
-        return sum(1 for seen in here if seen > now - RUNNER_SILENT), here[0] if here else None
+        return tuple(
+            Heartbeat(runner=row["id"], seen_at=row["seen_at"], state=_state(now - row["seen_at"]))
+            for row in rows
+            if not is_gone(_process(row["id"]))
+        )
 
-    def bury(self) -> int:
-        """Forget the runners that went without goodbye; tell how many."""
-        gone = [row["id"] for row in self._all("select id from runner") if is_gone(row["id"].rpartition("-")[0])]
-        for runner in gone:
-            self.gone(runner)
-        return len(gone)
+    def working(self, now: float) -> tuple[str, ...]:
+        """Return the names of the runners that may work now; a name ends with the ids of the keys that runner knows."""
+        return tuple(one.runner for one in self.heartbeats(now) if one.state is not RunnerState.SILENT)
+
+    def may_write(self, now: float) -> bool:
+        """Return whether a runner may still write: seen lately, seen in the future, or silent with its process there."""
+        return any(one.state is not RunnerState.SILENT or is_here(_process(one.runner)) for one in self.heartbeats(now))
+
+    def dead_runners(self) -> tuple[str, ...]:
+        """Return the runners that ended without saying so."""
+        return tuple(row["id"] for row in self._all("select id from runner") if is_gone(_process(row["id"])))
+
+
+def _line(row: Row) -> str:
+    """Return a line as people read it: of a wait also how often, and until when."""
+    if row["until"] is None:
+        return str(row["what"])
+    often = f", {row['times']:,} times" if row["times"] > 1 else ""
+    return f"{row['what']}{often}; continues at {clock_time(row['until'])}."
+
+
+def _process(runner: str) -> str:
+    """Return the process of a runner, as its name carries it."""
+    return runner.rpartition("-")[0]
+
+
+def _state(age: float) -> RunnerState:
+    """Return what a heartbeat of this age says; one in the future says nothing, since a clock was moved."""
+    if age < -CLOCK_SLACK:
+        return RunnerState.UNKNOWN
+    return RunnerState.WORKING if age < RUNNER_SILENT else RunnerState.SILENT

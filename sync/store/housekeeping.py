@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from sync.errors import Refused
-from sync.packing import hash_id
+from sync.packing import FORGOTTEN, hash_id
 from sync.store.batches import Batches
-from sync.store.database import Table, bring_forward, immediate, needs_setup
+from sync.store.database import Table, immediate
 from sync.store.snapshot import Snapshot
 from sync.store.staged import Staged
+from sync.store.trouble import is_damage
 
 DAY = 86400.0  # seconds
 KEEP_REFUSALS, KEEP_DETAIL = 30.0, 14.0  # days; who was refused, and what each run told whom
@@ -40,47 +40,13 @@ class Housekeeping(Table):
         finally:
             draft.unlink(missing_ok=True)
 
-    def restore_from(self, file: Path) -> None:
-        """Take over everything of a copy; Refused, and nothing changed, when it is none of ours.
-
-        Everyone exported becomes doubtful, since what WebEngage was told after the copy was made is
-        not in it; so does whoever a run of the copy was telling, and the next runner ends such a run.
-        """
-        with closing(_copy_of_ours(file)) as copy:
-            Snapshot(copy).unconfirm()
-            copy.execute("update batch set state = 'in flight' where state = 'confirmed'")
-            copy.execute(
-                "update run set cancel_wanted = 1, lease_owner = null, lease_until = null where finished_at is null"
-            )
-            copy.execute("delete from runner")
-            self._carry_over(copy)
-            copy.backup(self._plain)
-
-    def _carry_over(self, copy: sqlite3.Connection) -> None:
-        """What never goes back in time: the limits used up, who did what, and the numbers of runs."""
-        for table in ("query", "pace", "quiet"):
-            copy.execute(f"delete from {table}")
-            for row in self._all(f"select * from {table}"):
-                copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
-        copy.executemany(
-            "insert into audit (at, who, what, subject, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
-            "where not exists (select 1 from audit where at = ?1 and who = ?2 and what = ?3 and subject = ?4)",
-            self._all("select at, who, what, subject, before, after, run_id from audit order by id"),
-        )
-        copy.executemany(
-            "update project set pages_counted_at = ? where id = ?",
-            self._all("select pages_counted_at, id from project"),
-        )
-        copy.executemany(
-            "update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
-            self._all("select seq from sqlite_sequence where name = 'run'"),
-        )
-
     def integrity(self) -> str | None:
-        """What SQLite finds wrong with the file, or None."""
+        """What SQLite finds wrong with the file, or None; a locked or unreadable file raises, as it is not damaged."""
         try:
             found = [row[0] for row in self._all("pragma quick_check(5)")]
         except sqlite3.DatabaseError as problem:
+            if not is_damage(problem):
+                raise
             return str(problem)
         return None if found == ["ok"] else "; ".join(found)
 
@@ -99,7 +65,7 @@ class Housekeeping(Table):
         )
 
     def purge(self, now: float) -> int:
-        """Remove refusals and run details past their days for good, overwritten on the disk; tell how many rows."""
+        """Remove refusals, run details and previews past their days, overwritten on the disk; return how many rows."""
         refusals = now - self.days("keep_refusals_days") * DAY
         detail = now - self.days("keep_detail_days") * DAY
         self.scrub()
@@ -113,6 +79,11 @@ class Housekeeping(Table):
                 "(select id from run where finished_at < ?))",
                 (detail, detail),
             )
+            gone += self._do(
+                "update cohort set preview = null where preview is not null "
+                "and json_extract(preview, '$.read_at') not between ? and ?",
+                (detail, now),  # one dated in the future is never shown either
+            )
         if gone:
             self.settle_file()
         return gone
@@ -120,19 +91,27 @@ class Housekeeping(Table):
     def forget(self, user_id: str, salt: int) -> int:
         """Remove a person from every table, also of runs under way; return in how many places they were.
 
+        A short transaction for each place; killed, what is done stays done.
+
         Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
         """
         kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
-        snapshot, who = Snapshot(self._plain), hash_id(user_id, salt)
-        with immediate(self._plain):
-            found = self._do("delete from rejection where user_id in (?, ?)", (user_id, kept))
-            for row in self._all("select id from sync"):
-                found += snapshot.remove(row[0], who)
-            found += Staged(self._plain).forget(user_id, who) + Batches(self._plain).forget(user_id)
-            found += self._do(
-                "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
-            )
-        return found
+        who = hash_id(user_id, salt)
+        self.scrub()
+        under_way = "(select id from run where finished_at is null)"
+        found = self._do(
+            f"delete from rejection where user_id in (?, ?) and run_id not in {under_way}", (user_id, kept)
+        )
+        found += self._do(
+            "update or replace rejection set user_id = ?, active = 0 where user_id in (?, ?)",
+            (FORGOTTEN, user_id, kept),
+        )
+        found += self._do(
+            "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
+        )
+        for row in self._all("select id from sync"):
+            found += Snapshot(self._plain).remove(row[0], who)
+        return found + Staged(self._plain).forget(user_id, who) + Batches(self._plain).forget(user_id)
 
     def scrub(self) -> None:
         """Overwrite deleted rows from now on, instead of only forgetting where they are."""
@@ -159,23 +138,3 @@ class Housekeeping(Table):
             self._do("update project set sealed_secret = ? where id = ?", (sealed, int(name)))
         else:
             self._do("update webengage set sealed_key = ? where license_code = ?", (sealed, name))
-
-
-def _copy_of_ours(file: Path) -> sqlite3.Connection:
-    """Open a private copy of a backup at the newest schema; Refused when it is damaged or not ours."""
-    try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as given:
-            copy = sqlite3.connect(":memory:", isolation_level=None)
-            given.backup(copy)
-        healthy = copy.execute("pragma quick_check(1)").fetchone()[0] == "ok"
-        ours = (
-            copy.execute("select count(*) from sqlite_master where name in ('sync', 'run', 'setting')").fetchone()[0]
-            == 3
-        )
-    except sqlite3.DatabaseError as problem:
-        raise Refused(f"{file} cannot be read as a backup ({problem}); nothing was changed.") from problem
-    if not (healthy and ours):
-        raise Refused(f"{file} is damaged or no backup of Cohort Sync; nothing was changed.")
-    if needs_setup(copy):  # one of a newer version is refused here, before anything is replaced
-        bring_forward(copy)
-    return copy

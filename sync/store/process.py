@@ -23,14 +23,19 @@ def _place() -> str:
 
 
 def identity() -> str:
-    """The name of this process, as leases and places carry it."""
-    return f"{_place()}:{os.getpid()}"
+    """Return the name of this process, as leases and places carry it: place:number@start.
+
+    The start tells a process from a later one that was given the same number.
+    """
+    number = str(os.getpid())
+    started = _stat(number)[1]
+    return f"{_place()}:{number}@{started}" if started else f"{_place()}:{number}"
 
 
 def is_gone(name: str) -> bool:
     """Whether a process surely no longer runs; False whenever that cannot be known."""
-    place, _, number = name.rpartition(":")
-    if place != _place() or not number.isdigit() or os.name != "posix":
+    number, started = _number_here(name)
+    if not number:
         return False
     try:
         os.kill(int(number), 0)
@@ -38,12 +43,30 @@ def is_gone(name: str) -> bool:
         return True
     except OSError:
         return False
-    return _is_zombie(number)
+    state, since = _stat(number)
+    return state == "Z" or bool(started and since and started != since)
 
 
-def _is_zombie(number: str) -> bool:
-    """Killed, and only waiting for its parent to notice."""
+def is_here(name: str) -> bool:
+    """Return whether a process surely still runs on this machine; False whenever that cannot be known."""
+    return bool(_number_here(name)[0]) and not is_gone(name)
+
+
+def _number_here(name: str) -> tuple[str, str]:
+    """Return number and start of a process whose number means something here, else two empty strings."""
+    place, _, number = name.rpartition(":")
+    number, _, started = number.partition("@")
+    known = place == _place() and number.isdigit() and os.name == "posix"
+    return (number, started) if known else ("", "")
+
+
+def _stat(number: str) -> tuple[str, str]:
+    """Return state and start of a process as Linux tells them (man 5 proc, fields 3 and 22), else empty strings.
+
+    Z is one that was killed and only waits for its parent to notice.
+    """
     try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
     except (OSError, IndexError):
-        return False
+        return "", ""

@@ -13,12 +13,16 @@ from sync.model import Run, RunState
 from sync.store.database import Row, Table, immediate
 from sync.store.process import is_gone
 
+WAIT_FARTHEST = 86400.0  # seconds; nobody is put off for longer, so a later time comes from a moved clock
+CLOCK_SLACK = 5.0  # seconds; processes read the clock at slightly different moments
 LEASE = 120.0  # seconds; longer than a request's timeout plus the retry budget of 60 s
 _COLUMNS = ", ".join(Run.__slots__)
 _FLAGS = ("dry", "approved", "cancel_wanted", "planned")
+# Without a reason to wait, or put off at a time still to come, only a clock set back keeps a run from being due.
+_DUE = "(not_before <= :now or waiting is null or put_off_at > :now + :slack or not_before > :now + :farthest)"
 _FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
 _CLAIMABLE = f"""select id from run where finished_at is null and (state <> 'held' or cancel_wanted)
-                and (not_before <= :now or cancel_wanted or not_before > :now + :farthest) and {_FREE}
+                and ({_DUE} or cancel_wanted) and {_FREE}
                 and (:only is null or id = :only) and (:full = '[]' or cancel_wanted or sync_id not in
                 (select id from sync where license_code in (select value from json_each(:full))))"""
 
@@ -32,6 +36,18 @@ def _wanted(sync_id: int | None, state: str | None, project_id: int | None) -> t
     )  # +: read newest first, sort nothing
     given = [(sql, value) for sql, value in asked if value is not None]
     return " and ".join(sql for sql, _ in given) or "true", tuple(value for _, value in given)
+
+
+def _due_values(now: float) -> dict[str, object]:
+    """Return the values that _DUE names."""
+    return {"now": now, "slack": CLOCK_SLACK, "farthest": WAIT_FARTHEST}
+
+
+def is_leased(run: Run, now: float) -> bool:
+    """Return whether a runner that is not surely gone holds the run now."""
+    if run.lease_owner is None or run.lease_until is None or is_gone(run.lease_owner.rpartition("-")[0]):
+        return False
+    return now < run.lease_until <= now + 2 * LEASE
 
 
 def run_of(row: Row) -> Run:
@@ -91,7 +107,7 @@ class Runs(Table):
 
     def _claim_values(self, now: float, only: int | None, full_accounts: Collection[str]) -> dict[str, object]:
         full = json.dumps(list(full_accounts))
-        return {"now": now, "far": 2 * LEASE, "farthest": 86400.0, "only": only, "full": full}
+        return {"far": 2 * LEASE, "only": only, "full": full, **_due_values(now)}
 
     def bury(self) -> int:
         """Free the runs whose runner is surely gone, without waiting for their leases; tell how many."""
@@ -161,14 +177,15 @@ class Runs(Table):
             "update run set lease_owner = null, lease_until = null where id = ? and lease_owner = ?", (run_id, owner)
         )
 
-    def snooze(self, run_id: int, owner: str, until: float, waiting: str) -> None:
-        """Put a run off until a time, with the reason."""
+    def snooze(self, run_id: int, owner: str, now: float, until: float, waiting: str) -> None:
+        """Put a run off without counting an attempt; ``now`` is kept, to notice a clock that was set back."""
         self.write(
             run_id,
             owner,
             {
                 "state": "queued",
                 "not_before": until,
+                "put_off_at": now,
                 "waiting": waiting,
                 "lease_owner": None,
                 "lease_until": None,
@@ -233,6 +250,10 @@ class Runs(Table):
         row = self._one(f"select {_COLUMNS} from run where id = ?", (run_id,))
         return run_of(row) if row else None
 
+    def is_planned(self, run_id: int) -> bool:
+        """Return whether a run has read its cohort and only sends what it found then."""
+        return bool(self._value("select planned from run where id = ?", (run_id,)))
+
     def active(self, sync_id: int) -> Run | None:
         """The run of a sync that is under way, or None."""
         row = self._one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))
@@ -274,10 +295,10 @@ class Runs(Table):
     def waiting(self, now: float) -> tuple[int, float | None, int]:
         """How many runs could be worked on, since when the oldest waits, and how many are held."""
         row = self._one(
-            "select count(*) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
-            "min(not_before) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
+            f"select count(*) filter (where state <> 'held' and {_DUE} and lease_owner is null), "
+            f"min(not_before) filter (where state <> 'held' and {_DUE} and lease_owner is null), "
             "count(*) filter (where state = 'held') from run where finished_at is null",
-            {"now": now},
+            _due_values(now),
         )
         assert row is not None  # an aggregate always answers one row
         return int(row[0]), row[1], int(row[2])
@@ -295,6 +316,10 @@ class Runs(Table):
     def under_way(self) -> int:
         """How many runs are not over."""
         return int(self._value("select count(*) from run where finished_at is null"))
+
+    def unfinished_since(self, moment: float) -> int:
+        """Return how many runs were under way at some time since a moment."""
+        return int(self._value("select count(*) from run where finished_at is null or finished_at >= ?", (moment,)))
 
     def soonest(self) -> float | None:
         """When the next queued run may be worked on, or None when there is none."""

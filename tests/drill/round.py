@@ -348,7 +348,8 @@ class Round:
         last = self._one_more_run(forgive=False)
         with closing(sqlite3.connect(self.folder / "app.db")) as db:
             rejected = {
-                row[0] for row in db.execute("select user_id from refusal where live and kind in ('enter', 'update')")
+                row[0]
+                for row in db.execute("select user_id from rejection where active and kind in ('enter', 'update')")
             }
         standing = len(members & rejected)
         too_long = sum(len(str(one["id"])) > 100 for one in self.people)

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
 USER_ID_MAX = 100  # WebEngage docs, users API
 DEVICE = "$device:"  # Mixpanel docs, ID merge
