@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.engine import Clock
+from sync.engine import Clock, RetryPolicy
 from sync.model import Mode, RunState
 from sync.runner import Runner
 from sync.service import Service

@@ -262,7 +262,7 @@ def test_a_batch_is_in_flight_before_and_confirmed_after(store: Store) -> None:
     store.runs.enqueue(1, "export", NOW)
     store.batches.add(1, Block(0, "a", ["ann"], (b"12345678",)))
     store.batches.mark_in_flight(1, [0])
-    assert [batch.state for batch in store.batches.unconfirmed(1, (), 9)] == ["in flight"]
+    assert [batch.state for batch in store.batches.unconfirmed(1, (), 9)] == ["in_flight"]
     store.batches.confirm(1, 0)
     assert store.batches.left(1) == 0
 

@@ -125,7 +125,7 @@ class Delivery:
             Change(block.ids[at], KINDS[block.kinds[at]], tuple(values[at] or ()) if values else ()) for at in places
         )
         contents = tuple(block.contents[at] for at in places)
-        unheard = batch.state == "in flight"
+        unheard = batch.state == "in_flight"
         return Parcel(batch.number, changes, contents, uuid.uuid4().hex, changes, unheard=unheard)
 
     def _block(self, number: int) -> tuple[Block, list[list[object] | None] | None]:

@@ -27,7 +27,7 @@ from sync.store.syncs import Request, Wish
 from sync.views import CohortView, Event, ExportRow, Refusal, Started, SyncView
 
 OPERATIONS = {Kind.ENTER: "add", Kind.UPDATE: "update", Kind.EXIT: "remove"}
-OUTCOMES = {"pending": "not sent", "in flight": "in doubt", "confirmed": "accepted", "rejected": "rejected"}
+OUTCOMES = {"pending": "not sent", "in_flight": "in doubt", "confirmed": "accepted", "rejected": "rejected"}
 
 
 def _terms(sync: Sync) -> str:

@@ -17,7 +17,7 @@ BATCHES_A_BLOCK = 40  # 1,000 people: sealed at once, and small enough to open f
 BLOCK_SIZE = BATCHES_A_BLOCK * BATCH_SIZE
 KINDS = {"a": Kind.ENTER, "u": Kind.UPDATE, "r": Kind.EXIT}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
-OUTCOMES = {"p": "pending", "f": "in flight", "c": "confirmed", "r": "rejected"}
+OUTCOMES = {"p": "pending", "f": "in_flight", "c": "confirmed", "r": "rejected"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Batches(Table):
             "select state from batch where run_id = ? and number >= ? and number < ? order by number",
             (run_id, first, first + BATCHES_A_BLOCK),
         )
-        return "".join({"pending": "p", "in flight": "f", "confirmed": "c"}[row[0]] for row in rows)
+        return "".join({"pending": "p", "in_flight": "f", "confirmed": "c"}[row[0]] for row in rows)
 
     def unconfirmed(self, run_id: int, besides: Iterable[int], limit: int) -> tuple[Batch, ...]:
         """Return the next batches to send, with those whose answer an earlier attempt did not hear."""
@@ -132,7 +132,7 @@ class Batches(Table):
         """Write that requests are about to leave."""
         with immediate(self._plain):
             self._plain.executemany(
-                "update batch set state = 'in flight' where run_id = ? and number = ? and state = 'pending'",
+                "update batch set state = 'in_flight' where run_id = ? and number = ? and state = 'pending'",
                 ((run_id, number) for number in numbers),
             )
 

@@ -124,7 +124,7 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
     """Let every sync send all its members again, and let the next runner end the runs under way."""
     database_id(copy)
     Snapshot(copy).unconfirm()
-    copy.execute("update batch set state = 'in flight' where state = 'confirmed'")
+    copy.execute("update batch set state = 'in_flight' where state = 'confirmed'")
     copy.execute("update run set cancel_wanted = 1, lease_owner = null, lease_until = null where finished_at is null")
     copy.execute("delete from runner")
 

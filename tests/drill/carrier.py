@@ -29,8 +29,8 @@ FAST = 30_000  # batches a minute where a round is not about the limit; the sand
 STATEMENTS = {
     "pulling": "insert or replace into staged_page",
     "planning": "insert into batch",
-    "doubting": "update batch set state = 'in flight'",
-    "before sending": "update batch set state = 'in flight'",
+    "doubting": "update batch set state = 'in_flight'",
+    "before sending": "update batch set state = 'in_flight'",
     "after sending": "update batch set state = 'confirmed'",
     "inside a commit": "update batch set state",
     "ending": "delete from staged_page",
