@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sync.engine import Clock, RetryPolicy, RunContext, RunExecutor
-from sync.errors import Refused
+from sync.errors import InvalidRequest
 from sync.model import Mode, Run, RunState
 from sync.runner import Runner
 from sync.service import Service
@@ -57,7 +57,7 @@ class Desk:
 
     def work(self) -> None:
         """Carry what can be carried."""
-        Runner(self.env, Clock(self.now, time.sleep), self.policy).once()
+        Runner(self.env, Clock(self.now, time.sleep), self.policy).run_once()
 
     def context(self) -> RunContext:
         """What executing a run needs, for tests that do it themselves."""
@@ -68,7 +68,7 @@ class Desk:
     def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
         """Start Sync, and the runner works."""
         with self.open() as service:
-            run_id = service.export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry=dry).run_id
+            run_id = service.start_export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry_run=dry).run_id
         self.work()
         return self.run(run_id)
 
@@ -83,7 +83,7 @@ class Desk:
     def run(self, run_id: int) -> Run:
         """A run as it stands."""
         with self.open() as service:
-            return service.run(run_id)
+            return service.get_run(run_id)
 
     def told(self) -> set[str]:
         """Whom WebEngage holds the attribute true for."""
@@ -101,39 +101,39 @@ def on_plan(name: str, plan: str) -> Member:
     return member(name, plan=plan)
 
 
-def test_someone_listed_twice_with_two_values_stands_once(desk: Desk, sandbox: Sandbox) -> None:
+def test_someone_listed_twice_with_two_values_stands_once(workspace: Desk, sandbox: Sandbox) -> None:
     """Whoever changed between two pages is one person all the same: never told false while they are in."""
     sandbox.settings(page_size=3)
     for plan, again in (("a", "b"), ("a", "b"), ("b", ""), ("c", "a"), ("a", "")):
-        desk.members(*(on_plan(f"fan-{number}", plan) for number in range(5)))
+        workspace.members(*(on_plan(f"fan-{number}", plan) for number in range(5)))
         if again:
             sandbox.fault("wrong_total", page=0, by=2)
             sandbox.fault("duplicate_ids", page=1, by=2, body={"plan": again})
-        assert desk.export(MAPPED).state is RunState.SUCCEEDED
-        assert desk.told() == sandbox.exportable(desk.cohort)
-        with Store.open(desk.folder) as store:
-            assert sorted(store.snapshot.people(1)) == [f"fan-{number}" for number in range(5)]
+        assert workspace.export(MAPPED).state is RunState.SUCCEEDED
+        assert workspace.told() == sandbox.exportable(workspace.cohort)
+        with Store.open(workspace.folder) as store:
+            assert sorted(store.snapshot.iterate_members(1)) == [f"fan-{number}" for number in range(5)]
 
 
-def test_someone_listed_in_anothers_place_makes_nobody_leave(desk: Desk, sandbox: Sandbox) -> None:
+def test_someone_listed_in_anothers_place_makes_nobody_leave(workspace: Desk, sandbox: Sandbox) -> None:
     """As many rows as announced, but one person twice: read again before the missing one is told to have left."""
     sandbox.settings(page_size=3)
     people = [member(f"fan-{number}") for number in range(5)]
-    desk.members(*people)
-    desk.export()
+    workspace.members(*people)
+    workspace.export()
     sandbox.fault("displaced", page=1, by=1)
-    run = desk.export()
+    run = workspace.export()
     assert (run.state, run.exited, run.unchanged) == (RunState.SUCCEEDED, 0, 5)
-    desk.members(*people[:4])
-    assert desk.export().exited == 1
+    workspace.members(*people[:4])
+    assert workspace.export().exited == 1
 
 
-def test_a_value_nobody_could_read_later_makes_its_page_garbled(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_value_nobody_could_read_later_makes_its_page_garbled(workspace: Desk, sandbox: Sandbox) -> None:
     """The quick reading skips over values; a number out of range is found before the page is kept, and asked for again."""
-    desk.members(on_plan("fan-1", "gold"))
+    workspace.members(on_plan("fan-1", "gold"))
     body = '{"status": "ok", "page": 0, "total": 1, "results": [{"$distinct_id": "fan-1", "$properties": {"plan": 1e999}}]}'
     sandbox.fault("status", api="mixpanel", path="/engage", code=200, body=body)
-    assert desk.export(MAPPED).state is RunState.SUCCEEDED
+    assert workspace.export(MAPPED).state is RunState.SUCCEEDED
     profile = sandbox.profile("fan-1")
     assert profile is not None and profile["attributes"]["Plan"] == "gold"
 
@@ -142,193 +142,197 @@ def full_while_an_answer_is_written(store: Store) -> Iterator[None]:
     """Let the disk be full when this connection writes its first answer, and have room again when it tries once more."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     room = itertools.chain([0], itertools.repeat(limits[0]))
-    store._plain.create_function("disk", 0, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (next(room), limits[1])))
-    store._plain.execute("create temp trigger full after update of delivered on run begin select disk(); end")
+    store._db.create_function("disk", 0, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (next(room), limits[1])))
+    store._db.execute("create temp trigger full after update of delivered on run begin select disk(); end")
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_half_a_batch_is_never_the_whole_of_it(desk: Desk, sandbox: Sandbox) -> None:
+def test_half_a_batch_is_never_the_whole_of_it(workspace: Desk, sandbox: Sandbox) -> None:
     """When the answer for one half of a batch could not be written, the run goes on with both halves."""
-    desk.members(*(member(f"fan-{number}") for number in range(20)))
+    workspace.members(*(member(f"fan-{number}") for number in range(20)))
     sandbox.poison("fan-3")
-    with desk.open() as service:
-        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
-    with Store.open(desk.folder) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
-        claimed = store.runs.claim("me", time.time())
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+    with Store.open(workspace.folder) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
+        claimed = store.runs.claim_run("me", time.time())
         assert claimed is not None
-        RunExecutor(store, claimed, "me", desk.context()).execute()
-    assert "database" in (desk.run(run_id).waiting or "") and "disk" in (desk.run(run_id).waiting or "")
-    desk.ahead = 100.0
-    desk.work()
-    run = desk.run(run_id)
+        RunExecutor(store, claimed, "me", workspace.context()).execute()
+    assert "database" in (workspace.run(run_id).wait_reason or "") and "disk" in (
+        workspace.run(run_id).wait_reason or ""
+    )
+    workspace.ahead = 100.0
+    workspace.work()
+    run = workspace.run(run_id)
     assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 19, 1)
-    assert desk.told() == sandbox.exportable(desk.cohort) - {"fan-3"}
+    assert workspace.told() == sandbox.exportable(workspace.cohort) - {"fan-3"}
 
 
 @pytest.fixture
-def halved(desk: Desk, sandbox: Sandbox) -> int:
+def halved(workspace: Desk, sandbox: Sandbox) -> int:
     """A run of two batches, about to be sent; the first person is poison, and the tenth request meets what a test arms.
 
     Both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone; the tenth has the other two of that three.
     """
-    desk.members(*(member(f"fan-{number:02}") for number in range(50)))
-    run = desk.export(dry=True)
-    with desk.open() as service:
-        sandbox.poison(next(iter(service.export_rows(run.id))).user_id)
+    workspace.members(*(member(f"fan-{number:02}") for number in range(50)))
+    run = workspace.export(dry=True)
+    with workspace.open() as service:
+        sandbox.poison(next(iter(service.iterate_export_rows(run.id))).user_id)
         service.approve(run.id)
     return run.id
 
 
-def test_the_numbers_of_a_run_that_failed_half_way_add_up(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+def test_the_numbers_of_a_run_that_failed_half_way_add_up(workspace: Desk, sandbox: Sandbox, halved: int) -> None:
     """Someone rejected out of a batch that never settled takes nobody else's place among the delivered."""
     sandbox.fault("status", path="bulk-users", code=401, after=9)
-    desk.work()
-    run = desk.run(halved)
-    with desk.open() as service:
-        rows = Counter(row.outcome for row in service.export_rows(halved))
+    workspace.work()
+    run = workspace.run(halved)
+    with workspace.open() as service:
+        rows = Counter(row.outcome for row in service.iterate_export_rows(halved))
     assert (run.state, run.entered, run.delivered, run.rejected) == (RunState.FAILED, 50, 25, 1)
     assert rows == {"accepted": 25, "rejected": 1, "in doubt": 24}
 
 
-def test_someone_rejected_and_then_taken_is_taken(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+def test_someone_rejected_and_then_taken_is_taken(workspace: Desk, sandbox: Sandbox, halved: int) -> None:
     """Within one run the last answer counts, so that whoever leaves later is told false."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
-    desk.work()
+    workspace.work()
     sandbox.clear_faults()
-    with desk.open() as service:
-        assert len(service.refusals(halved)) == 1
-        with pytest.raises(Refused, match=f"Run {halved} .* under way"):
+    with workspace.open() as service:
+        assert len(service.list_rejections(halved)) == 1
+        with pytest.raises(InvalidRequest, match=f"Run {halved} .* under way"):
             service.retry_rejected(1)
-    desk.ahead = 400.0
-    desk.work()
-    run = desk.run(halved)
-    with desk.open() as service:
-        assert (run.delivered, run.rejected, service.refusals(halved)) == (50, 0, ())
-    desk.members()
-    desk.export_and_approve()
-    assert desk.told() == set()
+    workspace.ahead = 400.0
+    workspace.work()
+    run = workspace.run(halved)
+    with workspace.open() as service:
+        assert (run.delivered, run.rejected, service.list_rejections(halved)) == (50, 0, ())
+    workspace.members()
+    workspace.export_and_approve()
+    assert workspace.told() == set()
 
 
-def test_a_lost_key_pauses_the_sync_with_the_reason(desk: Desk) -> None:
+def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: Desk) -> None:
     """The run fails, the person reads what to do, and after connecting again one click goes on."""
-    desk.members(member("fan-1"))
-    with desk.open() as service:
-        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
-    (desk.folder / "secret.key").unlink()
-    desk.work()
-    with desk.open() as service:
-        run, paused = service.run(run_id), service.sync(1)
-    assert run.state is RunState.FAILED and paused.reason and "connect again" in paused.reason
-    desk.connect()
-    with desk.open() as service:
+    workspace.members(member("fan-1"))
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+    (workspace.folder / "secret.key").unlink()
+    workspace.work()
+    with workspace.open() as service:
+        run, paused = service.get_run(run_id), service.get_sync(1)
+    assert run.state is RunState.FAILED and paused.pause_reason and "connect again" in paused.pause_reason
+    workspace.connect()
+    with workspace.open() as service:
         service.resume(1)
-    desk.work()
-    assert desk.told() == {"fan-1"}
+    workspace.work()
+    assert workspace.told() == {"fan-1"}
 
 
-def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(workspace: Desk, sandbox: Sandbox) -> None:
     """An answer nobody documented fails the run; the sync stays active, and the status says that it failed."""
     sandbox.fault("status", path="engage", code=418)
-    desk.export()
-    with desk.open() as service:
-        health = service.health()
-        assert [one.id for one in health.failed] == [1] and health.needs_person
-    desk.export()
-    with desk.open() as service:
-        assert not service.health().needs_person
-        assert replace(service.health(), disk_free=1000).needs_person
+    workspace.export()
+    with workspace.open() as service:
+        health = service.check_health()
+        assert [one.id for one in health.failed] == [1] and health.needs_attention
+    workspace.export()
+    with workspace.open() as service:
+        assert not service.check_health().needs_attention
+        assert replace(service.check_health(), disk_free=1000).needs_attention
 
 
-def test_a_busy_list_of_cohorts_puts_an_empty_run_off(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_busy_list_of_cohorts_puts_an_empty_run_off(workspace: Desk, sandbox: Sandbox) -> None:
     """Nobody was read, and whether the cohort still exists cannot be asked now: the run waits instead of failing."""
-    with desk.open() as service:
-        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC).run_id
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
     sandbox.fault("status", path="cohorts/list", code=503, retry_after=300)
-    desk.work()
-    assert desk.run(run_id).state is RunState.QUEUED and "503" in (desk.run(run_id).waiting or "")
-    desk.ahead = 400.0
-    desk.work()
-    assert desk.run(run_id).state is RunState.SUCCEEDED
+    workspace.work()
+    assert workspace.run(run_id).state is RunState.QUEUED and "503" in (workspace.run(run_id).wait_reason or "")
+    workspace.ahead = 400.0
+    workspace.work()
+    assert workspace.run(run_id).state is RunState.SUCCEEDED
 
 
-def test_a_busy_check_of_the_account_puts_a_run_off(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+def test_a_busy_check_of_the_account_puts_a_run_off(workspace: Desk, sandbox: Sandbox, halved: int) -> None:
     """A refused batch, and WebEngage too busy to say whether the account is right: the run waits and then goes on."""
     sandbox.fault("status", path="/users", code=503, retry_after=300)
-    desk.work()
-    assert desk.run(halved).state is RunState.QUEUED
-    desk.ahead = 400.0
-    desk.work()
-    assert (desk.run(halved).state, desk.run(halved).delivered, desk.run(halved).rejected) == (
+    workspace.work()
+    assert workspace.run(halved).state is RunState.QUEUED
+    workspace.ahead = 400.0
+    workspace.work()
+    assert (workspace.run(halved).state, workspace.run(halved).delivered, workspace.run(halved).rejected) == (
         RunState.SUCCEEDED,
         49,
         1,
     )
 
 
-def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(desk: Desk, sandbox: Sandbox, halved: int) -> None:
+def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(workspace: Desk, sandbox: Sandbox, halved: int) -> None:
     """Paused and resumed before the runner noticed: the run is not cancelled after all, and no export gets lost."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
-    desk.work()
-    with desk.open() as service:
+    workspace.work()
+    with workspace.open() as service:
         service.pause(1)
-        assert service.run(halved).cancel_wanted
-        with pytest.raises(Refused, match="still being cancelled"):
-            service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
+        assert service.get_run(halved).cancel_requested
+        with pytest.raises(InvalidRequest, match="still being cancelled"):
+            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
         service.resume(1)
-    desk.ahead = 400.0
-    desk.work()
-    assert (desk.run(halved).state, desk.run(halved).delivered) == (RunState.SUCCEEDED, 49)
+    workspace.ahead = 400.0
+    workspace.work()
+    assert (workspace.run(halved).state, workspace.run(halved).delivered) == (RunState.SUCCEEDED, 49)
 
 
-def test_another_wish_for_a_run_under_way_is_kept_or_refused(desk: Desk) -> None:
+def test_another_wish_for_a_run_under_way_is_kept_or_refused(workspace: Desk) -> None:
     """The mode changes with the plan; other properties, and a cohort being cleared, are refused with the reason."""
-    desk.members(on_plan("fan-1", "a"))
-    with desk.open() as service:
-        first = service.export(PROJECT, desk.cohort, Mode.ONE_TIME, mapping=MAPPED)
-        assert service.export(PROJECT, desk.cohort, Mode.DYNAMIC, every=900.0).started is False
-        with pytest.raises(Refused, match="other properties"):
-            service.export(PROJECT, desk.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
-    desk.work()
-    with desk.open() as service:
-        assert service.run(first.run_id).delivered == 1 and service.sync(1).state.value == "active"
-        assert (service.sync(1).mode, service.sync(1).every) == (Mode.DYNAMIC, 900.0)
+    workspace.members(on_plan("fan-1", "a"))
+    with workspace.open() as service:
+        first = service.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, mapping=MAPPED)
+        assert service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0).started is False
+        with pytest.raises(InvalidRequest, match="other properties"):
+            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
+    workspace.work()
+    with workspace.open() as service:
+        assert service.get_run(first.run_id).delivered == 1 and service.get_sync(1).state.value == "active"
+        assert (service.get_sync(1).mode, service.get_sync(1).interval_seconds) == (Mode.DYNAMIC, 900.0)
         service.stop(1, clear=True)
-        with pytest.raises(Refused, match="everybody left"):
-            service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
+        with pytest.raises(InvalidRequest, match="everybody left"):
+            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
 
 
 @pytest.mark.parametrize("afterwards", [0, 60])
 def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
-    desk: Desk, sandbox: Sandbox, tmp_path: Path, afterwards: int
+    workspace: Desk, sandbox: Sandbox, tmp_path: Path, afterwards: int
 ) -> None:
     """Whom a run of the copy was telling is told anew, in or out; used limits and the audit stay as they are."""
     everybody = [member(f"fan-{number:02}") for number in range(60)]
-    desk.members(*everybody)
+    workspace.members(*everybody)
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=2)
-    run = desk.export()
-    with desk.open() as service:
-        service.backup(tmp_path / "copy.db")
+    run = workspace.export()
+    with workspace.open() as service:
+        service.write_backup(tmp_path / "copy.db")
         service.change_interval(1, 900.0)
-    desk.ahead = 400.0
-    desk.work()
-    assert len(desk.told()) == 60
+    workspace.ahead = 400.0
+    workspace.work()
+    assert len(workspace.told()) == 60
     if afterwards:
-        desk.members()
-        desk.export_and_approve()
-    with desk.open() as service:
-        left = service.health().queries
-        service.restore(tmp_path / "copy.db")
-        assert service.health().queries == left and "change interval" in [line.what for line in service.audit()]
-    with contextlib.closing(sqlite3.connect(desk.folder / "app.db")) as db:
+        workspace.members()
+        workspace.export_and_approve()
+    with workspace.open() as service:
+        left = service.check_health().queries
+        service.restore_open_database(tmp_path / "copy.db")
+        assert service.check_health().queries == left and "change interval" in [
+            line.action for line in service.list_audit()
+        ]
+    with contextlib.closing(sqlite3.connect(workspace.folder / "app.db")) as db:
         assert db.execute("pragma journal_mode").fetchone() == ("wal",)
-    desk.members(*everybody[:afterwards])
-    desk.work()
-    assert desk.run(run.id).state is RunState.CANCELLED
-    desk.export_and_approve()
-    assert desk.told() == sandbox.exportable(desk.cohort)
+    workspace.members(*everybody[:afterwards])
+    workspace.work()
+    assert workspace.run(run.id).state is RunState.CANCELLED
+    workspace.export_and_approve()
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
 @pytest.mark.parametrize(
@@ -336,12 +340,12 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
     [("Too many requests", 58), ("1/5 queries running concurrently and 61/60 queries running in the last hour", 56)],
 )
 def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(
-    desk: Desk, sandbox: Sandbox, said: str, left: int
+    workspace: Desk, sandbox: Sandbox, said: str, left: int
 ) -> None:
     """One bare 429 on a later page does not make a large cohort wait for an hour every sixty pages from then on."""
     sandbox.settings(page_size=10)
-    desk.members(*(member(f"fan-{number}") for number in range(30)))
+    workspace.members(*(member(f"fan-{number}") for number in range(30)))
     sandbox.fault("status", path="engage", page=2, code=429, retry_after=300, body={"error": said})
-    desk.export()
-    with desk.open() as service:
-        assert service.health().queries == ((PROJECT, left),)
+    workspace.export()
+    with workspace.open() as service:
+        assert service.check_health().queries == ((PROJECT, left),)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync.engine import RetryPolicy, reading
-from sync.errors import Refused
+from sync.errors import InvalidRequest
 from sync.model import Mode, Run, RunState
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member, odd
 from tests.sandbox.odd import ID, IDS, NUMBERS, ROW, STRINGS
@@ -36,17 +36,17 @@ def fans(*numbers: int) -> list[dict[str, object]]:
     return [member(f"fan-{number}") for number in numbers]
 
 
-def later(desk: Desk, seconds: float) -> None:
+def later(workspace: Desk, seconds: float) -> None:
     """Let time go by, here and at both APIs, and carry what is due."""
-    desk.ahead += seconds
-    desk.sandbox.advance(seconds)
-    desk.work()
+    workspace.ahead += seconds
+    workspace.sandbox.advance(seconds)
+    workspace.work()
 
 
-def last(desk: Desk) -> Run:
+def last(workspace: Desk) -> Run:
     """The newest run."""
-    with desk.open() as service:
-        return service.runs()[0]
+    with workspace.open() as service:
+        return service.list_runs()[0]
 
 
 # Who is in, and who leaves -------------------------------------------------------------------------------------------
@@ -55,124 +55,127 @@ def last(desk: Desk) -> Run:
 @pytest.mark.parametrize("people", [9, 10, 35, 40])
 @pytest.mark.parametrize("reading_name", ["total_of_the_page", "no_total", "shuffled_members"])
 def test_a_cohort_is_read_whole_whatever_its_totals_count(
-    desk: Desk, sandbox: Sandbox, reading_name: str, people: int
+    workspace: Desk, sandbox: Sandbox, reading_name: str, people: int
 ) -> None:
     """While a page is full the next one is asked for; a refresh then removes exactly who left."""
     kind = READINGS[reading_name](random.Random(1), [])
     sandbox.settings(**kind.settings | {"page_size": 10})
-    desk.members(*fans(*range(people)))
-    assert desk.export().state is RunState.SUCCEEDED
-    assert desk.told() == sandbox.exportable(desk.cohort)
-    desk.members(*fans(*range(3, people + 3)))
-    assert desk.export().state is RunState.SUCCEEDED
-    assert desk.told() == sandbox.exportable(desk.cohort)
+    workspace.members(*fans(*range(people)))
+    assert workspace.export().state is RunState.SUCCEEDED
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    workspace.members(*fans(*range(3, people + 3)))
+    assert workspace.export().state is RunState.SUCCEEDED
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
 @pytest.mark.parametrize("shape", ["empty_page", "short_page", "displaced"])
 @pytest.mark.parametrize("untold", ["nothing", "total"])
-def test_a_member_missing_from_one_reading_only_stays(desk: Desk, sandbox: Sandbox, shape: str, untold: str) -> None:
+def test_a_member_missing_from_one_reading_only_stays(
+    workspace: Desk, sandbox: Sandbox, shape: str, untold: str
+) -> None:
     """Two readings with two different gaps: nobody leaves who is in either of them."""
-    desk.members(*fans(*range(48)))
-    desk.export()
+    workspace.members(*fans(*range(48)))
+    workspace.export()
     sandbox.settings(untold=untold)
     sandbox.fault(shape, page=4, by=3)
-    run = desk.export()
+    run = workspace.export()
     assert (run.state, run.exited) == (RunState.SUCCEEDED, 0)
-    assert desk.told() == sandbox.exportable(desk.cohort)
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
-def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(desk: Desk, sandbox: Sandbox) -> None:
+def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(workspace: Desk, sandbox: Sandbox) -> None:
     """Mixpanel announces 35 and lists 34 different people twice: a person decides, and nobody has left until then."""
-    desk.members(*fans(*range(35)))
-    desk.export()
+    workspace.members(*fans(*range(35)))
+    workspace.export()
     sandbox.fault("displaced", page=3, by=1, times=2)
-    run = desk.export()
+    run = workspace.export()
     assert run.state is RunState.HELD and run.held_reason is not None
     assert "announced 35 members and listed 34 different people, twice; 1 would leave" in run.held_reason
-    assert desk.told() == sandbox.exportable(desk.cohort)
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
-def test_gaps_that_move_between_readings_make_nobody_leave(desk: Desk, sandbox: Sandbox) -> None:
+def test_gaps_that_move_between_readings_make_nobody_leave(workspace: Desk, sandbox: Sandbox) -> None:
     """Unstable paging hides one member in the first reading and another in the second; neither leaves."""
-    desk.members(*fans(*range(35)))
-    desk.export()
+    workspace.members(*fans(*range(35)))
+    workspace.export()
     sandbox.settings(paging="unstable")
     for _ in range(3):
-        run = desk.export()
+        run = workspace.export()
         assert run.state in (RunState.SUCCEEDED, RunState.HELD)
-        assert desk.told() == sandbox.exportable(desk.cohort)
+        assert workspace.told() == sandbox.exportable(workspace.cohort)
         if run.state is RunState.HELD:
-            with desk.open() as service:
+            with workspace.open() as service:
                 service.cancel(run.id)
 
 
 @pytest.mark.parametrize("kind", ["another_session", "another_total", "another_page_size"])
-def test_a_page_of_another_reading_starts_the_reading_over(desk: Desk, sandbox: Sandbox, kind: str) -> None:
+def test_a_page_of_another_reading_starts_the_reading_over(workspace: Desk, sandbox: Sandbox, kind: str) -> None:
     """A later page that names another session, total or size is never mixed in."""
-    desk.members(*fans(*range(35)))
-    desk.export()
+    workspace.members(*fans(*range(35)))
+    workspace.export()
     before = sandbox.meter().requests["/api/query/engage"]
     sandbox.fault(kind, page=2, by=1)
-    run = desk.export()
-    assert (run.state, run.changes) == (RunState.SUCCEEDED, 0)
+    run = workspace.export()
+    assert (run.state, run.change_count) == (RunState.SUCCEEDED, 0)
     assert sandbox.meter().requests["/api/query/engage"] - before > 4
 
 
-def test_pages_of_other_readings_for_ever_fail_the_run_in_time(desk: Desk, sandbox: Sandbox) -> None:
+def test_pages_of_other_readings_for_ever_fail_the_run_in_time(workspace: Desk, sandbox: Sandbox) -> None:
     """Reading the same pages again and again is no progress: it ends at the deadline, and status says so."""
-    desk.members(*fans(*range(35)))
-    desk.export()
+    workspace.members(*fans(*range(35)))
+    workspace.export()
     sandbox.fault("another_total", page=2, by=1, times=0)
-    desk.export()
+    workspace.export()
     for _ in range(8):
-        later(desk, HOUR)
-    assert last(desk).state is RunState.FAILED or last(desk).error is None
-    with desk.open() as service:
-        assert RunState.FAILED in {one.state for one in service.runs()}
-    assert desk.told() == sandbox.exportable(desk.cohort)
+        later(workspace, HOUR)
+    assert last(workspace).state is RunState.FAILED or last(workspace).error is None
+    with workspace.open() as service:
+        assert RunState.FAILED in {one.state for one in service.list_runs()}
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
-def test_no_session_with_more_pages_to_come_is_held(desk: Desk, sandbox: Sandbox) -> None:
+def test_no_session_with_more_pages_to_come_is_held(workspace: Desk, sandbox: Sandbox) -> None:
     """Without a session the second page is of another reading: 10 of 35 are not the cohort."""
-    desk.members(*fans(*range(35)))
+    workspace.members(*fans(*range(35)))
     sandbox.fault("null_session", page=0, times=0)
-    run = desk.export()
+    run = workspace.export()
     assert run.state is RunState.HELD and "no session" in str(run.held_reason)
-    assert desk.told() == set()
+    assert workspace.told() == set()
 
 
-def test_a_deleted_cohort_never_empties_webengage(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_deleted_cohort_never_empties_webengage(workspace: Desk, sandbox: Sandbox) -> None:
     """Answered as an empty one, with the guard lifted and no query left to ask the list: the run waits."""
-    desk.members(*fans(*range(15)))
-    desk.export()
-    with closing(sqlite3.connect(desk.folder / "app.db")) as db, db:
-        db.execute("update sync set guard = 0")
-        for _ in range(59 - db.execute("select count(*) from query where not later_page").fetchone()[0]):
+    workspace.members(*fans(*range(15)))
+    workspace.export()
+    with closing(sqlite3.connect(workspace.folder / "app.db")) as db, db:
+        db.execute("update sync set guard_enabled = 0")
+        for _ in range(59 - db.execute("select count(*) from mixpanel_query where not is_later_page").fetchone()[0]):
             db.execute(
-                "insert into query (project_id, at, later_page, owner) values (?, ?, 0, 'x')", (PROJECT, desk.now())
+                "insert into mixpanel_query (project_id, at, is_later_page, owner) values (?, ?, 0, 'x')",
+                (PROJECT, workspace.now()),
             )
-    with desk.open() as service:
+    with workspace.open() as service:
         service.sync_now(1)
     sandbox.settings(unknown_cohort=200)
-    sandbox.delete_cohort(desk.cohort)
-    desk.work()
-    assert last(desk).state is RunState.QUEUED
-    later(desk, 2 * HOUR)
-    assert last(desk).state is RunState.FAILED and "gone from Mixpanel" in str(last(desk).error)
-    assert len(desk.told()) == 15
+    sandbox.delete_cohort(workspace.cohort)
+    workspace.work()
+    assert last(workspace).state is RunState.QUEUED
+    later(workspace, 2 * HOUR)
+    assert last(workspace).state is RunState.FAILED and "gone from Mixpanel" in str(last(workspace).error)
+    assert len(workspace.told()) == 15
 
 
-def test_nobody_read_is_held_even_with_the_guard_lifted(desk: Desk, sandbox: Sandbox) -> None:
+def test_nobody_read_is_held_even_with_the_guard_lifted(workspace: Desk, sandbox: Sandbox) -> None:
     """Lifting the guard is about many; nobody at all is always asked about. A lifted guard can be put back."""
-    desk.members(*fans(*range(15)))
-    desk.export()
-    with desk.open() as service:
+    workspace.members(*fans(*range(15)))
+    workspace.export()
+    with workspace.open() as service:
         service._store.syncs.set_guard(1, False)
-    desk.members()
-    assert desk.export().state is RunState.HELD
-    with desk.open() as service:
+    workspace.members()
+    assert workspace.export().state is RunState.HELD
+    with workspace.open() as service:
         service.put_guard_back(1)
-        assert service._store.syncs.get(1).guard  # type: ignore[union-attr]
+        assert service._store.syncs.get_sync(1).guard_enabled  # type: ignore[union-attr]
 
 
 # Odd rows ------------------------------------------------------------------------------------------------------------
@@ -181,34 +184,36 @@ ODD = [(kind, ID) for kind in (*STRINGS, *NUMBERS, *IDS)] + [(kind, "plan") for 
 
 
 @pytest.mark.parametrize(("kind", "place"), [*ODD, ("null_row", ROW), ("half_emoji", "nobody_mapped")])
-def test_one_odd_row_is_one_member_and_everybody_else_goes(desk: Desk, sandbox: Sandbox, kind: str, place: str) -> None:
+def test_one_odd_row_is_one_member_and_everybody_else_goes(
+    workspace: Desk, sandbox: Sandbox, kind: str, place: str
+) -> None:
     """An odd id is invalid by name, an odd value is missing; nothing is asked for twice."""
-    desk.members(*(on_plan(f"fan-{number}", "gold") for number in range(5)), odd(kind, "odd-1", place))
-    run = desk.export(MAPPED)
-    assert (run.state, desk.told()) == (RunState.SUCCEEDED, sandbox.exportable(desk.cohort))
+    workspace.members(*(on_plan(f"fan-{number}", "gold") for number in range(5)), odd(kind, "odd-1", place))
+    run = workspace.export(MAPPED)
+    assert (run.state, workspace.told()) == (RunState.SUCCEEDED, sandbox.exportable(workspace.cohort))
     assert run.invalid == (place in (ID, ROW))
     assert sandbox.meter().requests["/api/query/engage"] == 1
 
 
-def test_a_page_of_more_people_than_two_bytes_count_is_read(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_page_of_more_people_than_two_bytes_count_is_read(workspace: Desk, sandbox: Sandbox) -> None:
     """70,000 members on one page."""
     sandbox.settings(page_size=70_000)
     cohort = sandbox.generate("Large", 70_000)
-    with desk.open() as service:
-        run_id = service.export(PROJECT, cohort, Mode.DYNAMIC, dry=True).run_id
-    desk.work()
-    assert desk.run(run_id).entered == 70_000 - desk.run(run_id).invalid - desk.run(run_id).anonymous
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, cohort, Mode.DYNAMIC, dry_run=True).run_id
+    workspace.work()
+    assert workspace.run(run_id).entered == 70_000 - workspace.run(run_id).invalid - workspace.run(run_id).anonymous
 
 
 # One attribute, one owner --------------------------------------------------------------------------------------------
 
 
-def test_an_attribute_has_one_owner_whatever_its_case(desk: Desk, sandbox: Sandbox) -> None:
+def test_an_attribute_has_one_owner_whatever_its_case(workspace: Desk, sandbox: Sandbox) -> None:
     """Membership of another sync, another property, another cohort's name: refused, and the owner is named."""
-    desk.members(on_plan("fan-1", "gold"))
+    workspace.members(on_plan("fan-1", "gold"))
     other = sandbox.add_cohort("Others", [on_plan("fan-2", "x")])
-    with desk.open() as service:
-        service.export(PROJECT, desk.cohort, Mode.DYNAMIC, attribute="VIP", mapping=(("plan", "Plan"),))
+    with workspace.open() as service:
+        service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, attribute="VIP", mapping=(("plan", "Plan"),))
         for wanted, named in (
             ({"mapping": (("churned", "vip"),)}, "Fans"),
             ({"mapping": (("tier", "PLAN"),)}, "“plan”"),
@@ -218,245 +223,253 @@ def test_an_attribute_has_one_owner_whatever_its_case(desk: Desk, sandbox: Sandb
             ({"mapping": (("x", "A"), ("y", "a"))}, "two properties"),
             ({"mapping": (("x", "A"), ("x", "B"))}, "two attributes"),
         ):
-            with pytest.raises(Refused, match=named):
-                service.export(PROJECT, other, Mode.DYNAMIC, **wanted)  # type: ignore[arg-type]
-        assert service.export(PROJECT, other, Mode.DYNAMIC, attribute="Other", mapping=(("plan", "Plan"),)).started
+            with pytest.raises(InvalidRequest, match=named):
+                service.start_export(PROJECT, other, Mode.DYNAMIC, **wanted)  # type: ignore[arg-type]
+        assert service.start_export(
+            PROJECT, other, Mode.DYNAMIC, attribute="Other", mapping=(("plan", "Plan"),)
+        ).started
 
 
 # Requests and approvals ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "failed"])
-def test_a_dry_run_nobody_approved_changes_nothing(desk: Desk, sandbox: Sandbox, ended: str) -> None:
+def test_a_dry_run_nobody_approved_changes_nothing(workspace: Desk, sandbox: Sandbox, ended: str) -> None:
     """Not the mode, not the mapping, not the schedule, however it ended; the next refresh is what it was."""
-    desk.members(on_plan("fan-1", "gold"))
-    desk.export()
-    with desk.open() as service:
-        before = service._store.syncs.get(1)
+    workspace.members(on_plan("fan-1", "gold"))
+    workspace.export()
+    with workspace.open() as service:
+        before = service._store.syncs.get_sync(1)
     if ended == "failed":
         sandbox.fault("status", path="engage", code=418)
-    with desk.open() as service:
-        run_id = service.export(PROJECT, desk.cohort, Mode.ONE_TIME, dry=True, mapping=MAPPED).run_id
-    desk.work()
-    with desk.open() as service:
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, dry_run=True, mapping=MAPPED).run_id
+    workspace.work()
+    with workspace.open() as service:
         if ended == "cancelled":
             service.cancel(run_id)
-        after = service._store.syncs.get(1)
+        after = service._store.syncs.get_sync(1)
         assert (
             before
             and after
-            and (after.mode, after.every, after.anchor, after.mapping)
+            and (after.mode, after.interval_seconds, after.schedule_anchor, after.mapping)
             == (
                 before.mode,
-                before.every,
-                before.anchor,
+                before.interval_seconds,
+                before.schedule_anchor,
                 before.mapping,
             )
         )
-        assert service.run(run_id).state.value == ended
+        assert service.get_run(run_id).state.value == ended
 
 
-def test_an_approved_dry_run_is_taken_over(desk: Desk, sandbox: Sandbox) -> None:
+def test_an_approved_dry_run_is_taken_over(workspace: Desk, sandbox: Sandbox) -> None:
     """What was held becomes the sync's mode, interval and mapping with the approval, and not before."""
-    desk.members(on_plan("fan-1", "gold"))
-    with desk.open() as service:
-        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC, every=900.0, dry=True, mapping=MAPPED).run_id
-    desk.work()
-    with desk.open() as service:
-        assert (service.sync(1).mode, service.sync(1).state.value) == (Mode.ONE_TIME, "finished")
+    workspace.members(on_plan("fan-1", "gold"))
+    with workspace.open() as service:
+        run_id = service.start_export(
+            PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0, dry_run=True, mapping=MAPPED
+        ).run_id
+    workspace.work()
+    with workspace.open() as service:
+        assert (service.get_sync(1).mode, service.get_sync(1).state.value) == (Mode.ONE_TIME, "finished")
         service.approve(run_id)
-    desk.work()
-    with desk.open() as service:
-        sync = service.sync(1)
-    assert (sync.mode, sync.every, sync.state.value) == (Mode.DYNAMIC, 900.0, "active") and desk.told() == {"fan-1"}
+    workspace.work()
+    with workspace.open() as service:
+        sync = service.get_sync(1)
+    assert (sync.mode, sync.interval_seconds, sync.state.value) == (
+        Mode.DYNAMIC,
+        900.0,
+        "active",
+    ) and workspace.told() == {"fan-1"}
     profile = sandbox.profile("fan-1")
     assert profile is not None and profile["attributes"]["Plan"] == "gold"
 
 
-def test_a_mapping_can_be_taken_back(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_mapping_can_be_taken_back(workspace: Desk, sandbox: Sandbox) -> None:
     """An empty mapping sends the membership alone from then on."""
-    desk.members(on_plan("fan-1", "gold"))
-    desk.export(MAPPED)
-    desk.export(())
-    desk.members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
-    desk.export()
+    workspace.members(on_plan("fan-1", "gold"))
+    workspace.export(MAPPED)
+    workspace.export(())
+    workspace.members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
+    workspace.export()
     profile = sandbox.profile("fan-2")
     assert profile is not None and "Plan" not in profile["attributes"]
 
 
-def test_an_approved_plan_that_is_old_is_made_again(desk: Desk, sandbox: Sandbox) -> None:
+def test_an_approved_plan_that_is_old_is_made_again(workspace: Desk, sandbox: Sandbox) -> None:
     """The same people: it goes ahead; people it did not name: it is held again with both sets of numbers."""
-    desk.members(*fans(*range(20)))
+    workspace.members(*fans(*range(20)))
     for strangers in (False, True):
-        run = desk.export(dry=True)
+        run = workspace.export(dry=True)
         if strangers:
-            desk.members(*fans(*range(5, 25)))
-        desk.ahead += 9 * DAY
+            workspace.members(*fans(*range(5, 25)))
+        workspace.ahead += 9 * DAY
         sandbox.advance(9 * DAY)
-        with desk.open() as service:
+        with workspace.open() as service:
             service.approve(run.id)
-        desk.work()
-        run = desk.run(run.id)
+        workspace.work()
+        run = workspace.run(run.id)
         if strangers:
             assert run.state is RunState.HELD and "Approved: 0 enter" in str(run.held_reason)
             assert "10 people were not in the approved plan" in str(run.held_reason)
-            with desk.open() as service:
+            with workspace.open() as service:
                 service.approve(run.id)
-            desk.work()
-        assert desk.run(run.id).state is RunState.SUCCEEDED
-        assert desk.told() == sandbox.exportable(desk.cohort)
+            workspace.work()
+        assert workspace.run(run.id).state is RunState.SUCCEEDED
+        assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
-def test_a_stopped_sync_that_is_exported_again_is_active(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_stopped_sync_that_is_exported_again_is_active(workspace: Desk, sandbox: Sandbox) -> None:
     """Even while a manual refresh is under way, which would have left it finished."""
-    desk.members(*fans(*range(5)))
-    desk.export()
-    with desk.open() as service:
+    workspace.members(*fans(*range(5)))
+    workspace.export()
+    with workspace.open() as service:
         service.stop(1)
         service.sync_now(1)
-        assert service.export(PROJECT, desk.cohort, Mode.DYNAMIC).started is False
-    desk.work()
-    with desk.open() as service:
-        assert service.sync(1).state.value == "active"
+        assert service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).started is False
+    workspace.work()
+    with workspace.open() as service:
+        assert service.get_sync(1).state.value == "active"
 
 
-def test_a_leaver_whose_exit_was_rejected_is_in_no_list(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_leaver_whose_exit_was_rejected_is_in_no_list(workspace: Desk, sandbox: Sandbox) -> None:
     """They stand rejected, and are not among the unchanged of the next run."""
-    desk.members(*fans(*range(5)))
-    desk.export()
+    workspace.members(*fans(*range(5)))
+    workspace.export()
     sandbox.poison("fan-4")
-    desk.members(*fans(*range(4)), *fans(7))
-    desk.export()
-    desk.members(*fans(*range(4)), *fans(7, 8))
-    run = desk.export()
-    with desk.open() as service:
-        assert "fan-4" not in {row.user_id for row in service.export_rows(run.id)}
+    workspace.members(*fans(*range(4)), *fans(7))
+    workspace.export()
+    workspace.members(*fans(*range(4)), *fans(7, 8))
+    run = workspace.export()
+    with workspace.open() as service:
+        assert "fan-4" not in {row.user_id for row in service.iterate_export_rows(run.id)}
 
 
-def test_a_failed_resync_is_resumed_as_a_resync(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_failed_resync_is_resumed_as_a_resync(workspace: Desk, sandbox: Sandbox) -> None:
     """Everybody is sent again, although the first try failed before its plan."""
-    desk.members(*fans(*range(5)))
-    desk.export()
+    workspace.members(*fans(*range(5)))
+    workspace.export()
     sandbox.fault("status", path="engage", code=403)
-    with desk.open() as service:
+    with workspace.open() as service:
         service.resync(1)
-    desk.work()
-    with desk.open() as service:
+    workspace.work()
+    with workspace.open() as service:
         service.resume(1)
-    desk.work()
-    assert (last(desk).purpose, last(desk).updated) == ("resync", 5)
+    workspace.work()
+    assert (last(workspace).purpose, last(workspace).updated) == ("resync", 5)
 
 
-def test_someone_taken_unheard_and_then_rejected_is_remembered(desk: Desk, sandbox: Sandbox) -> None:
+def test_someone_taken_unheard_and_then_rejected_is_remembered(workspace: Desk, sandbox: Sandbox) -> None:
     """WebEngage took them without our hearing it: when they leave, they are sent false."""
-    desk.members(*fans(1, 2))
+    workspace.members(*fans(1, 2))
     sandbox.fault("vanish", path="bulk-users")
     sandbox.fault("status", path="bulk-users", code=503, times=50, retry_after=300)
-    desk.export()
+    workspace.export()
     sandbox.clear_faults()
     sandbox.poison("fan-1")
-    later(desk, 400)
+    later(workspace, 400)
     sandbox.clear_faults()
-    assert last(desk).rejected == 1
-    desk.members(*fans(2))
-    desk.export()
-    assert desk.told() == {"fan-2"}
+    assert last(workspace).rejected == 1
+    workspace.members(*fans(2))
+    workspace.export()
+    assert workspace.told() == {"fan-2"}
 
 
-def test_a_refused_value_costs_nobody_the_membership(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_refused_value_costs_nobody_the_membership(workspace: Desk, sandbox: Sandbox) -> None:
     """A lone rejection is tried once more with the membership alone, and that is said."""
-    desk.members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
+    workspace.members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
     sandbox.fault("status", path="bulk-users", code=400, times=2)  # the batch of both, and fan-1 alone
-    run = desk.export(MAPPED)
+    run = workspace.export(MAPPED)
     assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 2, 0)
-    assert desk.told() == {"fan-1", "fan-2"}
-    with desk.open() as service:
-        assert [one.outcome for one in service.refusals(run.id)] == ["membership only"]
+    assert workspace.told() == {"fan-1", "fan-2"}
+    with workspace.open() as service:
+        assert [one.outcome for one in service.list_rejections(run.id)] == ["membership only"]
 
 
 # Nothing waits for ever ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [500, 503])
-def test_one_person_who_always_fails_stands_alone(desk: Desk, sandbox: Sandbox, code: int) -> None:
+def test_one_person_who_always_fails_stands_alone(workspace: Desk, sandbox: Sandbox, code: int) -> None:
     """30 newcomers, 20 leavers, one answered 500: everybody else is sent, and the one is rejected with the reason."""
-    desk.members(*fans(*range(100, 220)))
-    desk.export()
+    workspace.members(*fans(*range(100, 220)))
+    workspace.export()
     sandbox.person_fails("fan-3", code=code)
-    desk.members(*fans(*range(30)), *fans(*range(120, 220)))
-    desk.export()
+    workspace.members(*fans(*range(30)), *fans(*range(120, 220)))
+    workspace.export()
     for _ in range(5):
-        if not last(desk).state.over:
-            later(desk, 700)
-    run = last(desk)
+        if not last(workspace).state.is_final:
+            later(workspace, 700)
+    run = last(workspace)
     assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 1, 49)
-    assert desk.told() - {"fan-3"} == sandbox.exportable(desk.cohort) - {"fan-3"}
-    with desk.open() as service:
-        assert str(code) in service.refusals(run.id)[0].reason
+    assert workspace.told() - {"fan-3"} == sandbox.exportable(workspace.cohort) - {"fan-3"}
+    with workspace.open() as service:
+        assert str(code) in service.list_rejections(run.id)[0].reason
 
 
 @pytest.mark.parametrize("side", ["mixpanel", "webengage"])
-def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(desk: Desk, sandbox: Sandbox, side: str) -> None:
+def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(workspace: Desk, sandbox: Sandbox, side: str) -> None:
     """Growing pauses, few queries, and after two intervals the run fails with the reason; status says so."""
-    desk.members(*fans(*range(5)))
+    workspace.members(*fans(*range(5)))
     sandbox.fault("status", api=side, path="engage" if side == "mixpanel" else "bulk-users", code=500, times=0)
-    desk.export()
+    workspace.export()
     for _ in range(9):
-        later(desk, 1800)
-    with desk.open() as service:
-        runs = service.runs()
+        later(workspace, 1800)
+    with workspace.open() as service:
+        runs = service.list_runs()
         assert runs[-1].state is RunState.FAILED and "No progress since" in str(runs[-1].error)
-        assert not service.health().failed or service.health().needs_person
+        assert not service.check_health().failed or service.check_health().needs_attention
     assert sandbox.meter().requests.get("/api/query/engage", 0) < 30
 
 
 @pytest.mark.parametrize("people", [30, 500])
 def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
-    desk: Desk, sandbox: Sandbox, people: int
+    workspace: Desk, sandbox: Sandbox, people: int
 ) -> None:
     """The account is at fault, not the people: few requests, the reason, a paused sync, and nobody stands rejected."""
-    desk.members(*fans(*range(people)))
+    workspace.members(*fans(*range(people)))
     sandbox.refuse_everybody("attribute limit reached")
-    run = desk.export()
+    run = workspace.export()
     assert run.state is RunState.FAILED and "attribute limit reached" in str(run.error)
     assert sandbox.meter().requests[f"/v1/accounts/{LICENSE}/bulk-users"] <= 45
-    with desk.open() as service:
-        assert service.sync(1).state.value == "paused" and service.health().rejected == 0
+    with workspace.open() as service:
+        assert service.get_sync(1).state.value == "paused" and service.check_health().rejected == 0
     sandbox.clear_faults()
-    with desk.open() as service:
+    with workspace.open() as service:
         service.resume(1)
-    desk.work()
-    assert desk.told() == sandbox.exportable(desk.cohort)
+    workspace.work()
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
-def test_a_few_bad_people_are_not_the_accounts_fault(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_few_bad_people_are_not_the_accounts_fault(workspace: Desk, sandbox: Sandbox) -> None:
     """One in every batch, all refused for the same reason: they stand rejected, everybody else is sent."""
-    desk.members(*fans(*range(100)))
-    run = desk.export(dry=True)
-    with desk.open() as service:
-        order = [row.user_id for row in service.export_rows(run.id)]
+    workspace.members(*fans(*range(100)))
+    run = workspace.export(dry=True)
+    with workspace.open() as service:
+        order = [row.user_id for row in service.iterate_export_rows(run.id)]
         bad = order[3::25]
         sandbox.poison(*bad)
         service.approve(run.id)
-    desk.work()
-    assert (desk.run(run.id).state, desk.run(run.id).rejected) == (RunState.SUCCEEDED, 4)
-    assert desk.told() == sandbox.exportable(desk.cohort) - set(bad)
+    workspace.work()
+    assert (workspace.run(run.id).state, workspace.run(run.id).rejected) == (RunState.SUCCEEDED, 4)
+    assert workspace.told() == sandbox.exportable(workspace.cohort) - set(bad)
 
 
 def test_an_error_of_our_own_fails_the_run_at_the_third_time(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+    workspace: Desk, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
 ) -> None:
     """Asking for a page is no progress; the reason names the error, and the sync goes on with its next refresh."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    desk.members(*fans(*range(5)))
+    workspace.members(*fans(*range(5)))
     monkeypatch.setattr(reading, "records_of", broken)
-    desk.export()
+    workspace.export()
     for _ in range(4):
-        later(desk, 300)
-    run = desk.run(1)
+        later(workspace, 300)
+    run = workspace.run(1)
     assert run.state is RunState.FAILED and "ZeroDivisionError" in str(run.error)
     assert sandbox.meter().requests["/api/query/engage"] <= 3
 
@@ -464,66 +477,67 @@ def test_an_error_of_our_own_fails_the_run_at_the_third_time(
 # Limits --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_broken_sync_leaves_queries_to_the_others_and_to_people(desk: Desk, sandbox: Sandbox) -> None:
+def test_a_broken_sync_leaves_queries_to_the_others_and_to_people(workspace: Desk, sandbox: Sandbox) -> None:
     """One page 0 that always fails, hour after hour: the healthy sync refreshes, and a preview is never refused."""
-    desk.members(*fans(*range(5)))
+    workspace.members(*fans(*range(5)))
     sandbox.fault("status", path="engage", code=500, times=0)
-    desk.export()
+    workspace.export()
     for _ in range(12):
-        later(desk, 300)
+        later(workspace, 300)
     assert sandbox.meter().requests["/api/query/engage"] <= 25
-    with desk.open() as service:
-        left = service._store.meters.left(PROJECT, desk.now())
+    with workspace.open() as service:
+        left = service._store.rate_limits.queries_left(PROJECT, workspace.now())
     assert left >= 10
 
 
-def test_ten_queries_an_hour_are_reserved_for_people(desk: Desk) -> None:
+def test_ten_queries_an_hour_are_reserved_for_people(workspace: Desk) -> None:
     """Runs stop at fifty, divided among those that read; people at the pages go on to sixty."""
-    desk.members(*fans(1))
-    other = desk.sandbox.add_cohort("Others", fans(2))
-    with desk.open() as service:
-        for cohort in (desk.cohort, other):
-            service.export(PROJECT, cohort, Mode.DYNAMIC)
-        meters, now = service._store.meters, desk.now() + 2 * HOUR
+    workspace.members(*fans(1))
+    other = workspace.sandbox.add_cohort("Others", fans(2))
+    with workspace.open() as service:
+        for cohort in (workspace.cohort, other):
+            service.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        meters, now = service._store.rate_limits, workspace.now() + 2 * HOUR
         taken = [0, 0]
         for turn in range(80):
             taken[turn % 2] += (
-                meters.take_query(PROJECT, now, later_page=False, at_once=999, sync_id=turn % 2 + 1).id is not None
+                meters.acquire_query(PROJECT, now, later_page=False, at_once=999, sync_id=turn % 2 + 1).id is not None
             )
         assert taken == [25, 25]
         assert (
-            sum(meters.take_query(PROJECT, now, later_page=False, at_once=999).id is not None for _ in range(20)) == 10
+            sum(meters.acquire_query(PROJECT, now, later_page=False, at_once=999).id is not None for _ in range(20))
+            == 10
         )
 
 
-def test_what_a_refusal_taught_expires_after_a_day(desk: Desk, sandbox: Sandbox) -> None:
+def test_what_a_refusal_taught_expires_after_a_day(workspace: Desk, sandbox: Sandbox) -> None:
     """One refusal of a later page that names the hour: pages count for a day, and no longer."""
-    desk.members(*fans(*range(30)))
+    workspace.members(*fans(*range(30)))
     said = {"error": "1/5 queries running concurrently and 61/60 queries running in the last hour"}
     sandbox.fault("status", path="engage", page=2, code=429, retry_after=300, body=said)
-    desk.export()
-    with desk.open() as service:
-        assert service._store.meters.pages_count(PROJECT, desk.now())
-        assert not service._store.meters.pages_count(PROJECT, desk.now() + DAY + 1)
+    workspace.export()
+    with workspace.open() as service:
+        assert service._store.rate_limits.pages_count(PROJECT, workspace.now())
+        assert not service._store.rate_limits.pages_count(PROJECT, workspace.now() + DAY + 1)
 
 
-def test_one_accounts_exports_leave_lanes_to_the_others(desk: Desk, sandbox: Sandbox) -> None:
+def test_one_accounts_exports_leave_lanes_to_the_others(workspace: Desk, sandbox: Sandbox) -> None:
     """Eight due runs of one account take half of the lanes; another account's run is claimed at once."""
-    with desk.open() as service:
+    with workspace.open() as service:
         for number in range(9):
             cohort = sandbox.add_cohort(f"Cohort {number}", fans(number))
-            service.export(PROJECT, cohort, Mode.DYNAMIC)
+            service.start_export(PROJECT, cohort, Mode.DYNAMIC)
         runs = service._store.runs
-        assert runs.claimable(desk.now()) and not runs.claimable(desk.now(), full_accounts=(LICENSE,))
-        assert runs.claim("x", desk.now(), full_accounts=(LICENSE,)) is None
+        assert runs.has_claimable(workspace.now()) and not runs.has_claimable(workspace.now(), full_accounts=(LICENSE,))
+        assert runs.claim_run("x", workspace.now(), full_accounts=(LICENSE,)) is None
 
 
-def test_held_and_postponed_runs_make_nobody_take_the_write_lock(desk: Desk) -> None:
+def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: Desk) -> None:
     """Looking for work sees that there is none, without a claim."""
-    desk.members(*fans(1))
-    desk.export(dry=True)
-    with desk.open() as service:
-        assert not service._store.runs.claimable(desk.now())
+    workspace.members(*fans(1))
+    workspace.export(dry=True)
+    with workspace.open() as service:
+        assert not service._store.runs.has_claimable(workspace.now())
 
 
 # What the former engine stored ---------------------------------------------------------------------------------------
@@ -539,18 +553,24 @@ def test_a_former_snapshot_is_brought_forward_without_sending_anything(tmp_path:
     )
     sandbox.add_cohort("Unmapped", [member(f"reader-{n}") for n in range(60)], id=8)
     sandbox.add_cohort("Half way", [member(f"guest-{n}") for n in range(60)], id=9)
-    desk = Desk.__new__(Desk)
-    desk.folder, desk.sandbox, desk.env, desk.ahead, desk.policy = tmp_path, sandbox, env, 0.0, PATIENT
-    desk.connect()
-    with desk.open() as service:
-        assert [one.size for one in service.syncs()] == [60, 60, 29]
+    workspace = Desk.__new__(Desk)
+    workspace.folder, workspace.sandbox, workspace.env, workspace.ahead, workspace.policy = (
+        tmp_path,
+        sandbox,
+        env,
+        0.0,
+        PATIENT,
+    )
+    workspace.connect()
+    with workspace.open() as service:
+        assert [one.size for one in service.list_syncs()] == [60, 60, 29]
         service.sync_now(1)
         service.sync_now(2)
-    desk.work()
-    with desk.open() as service:
-        runs = {run.sync_id: run for run in service.runs(limit=4)[::-1]}
-        assert [(runs[one].unchanged, runs[one].changes) for one in (1, 2)] == [(29, 0), (60, 0)]
+    workspace.work()
+    with workspace.open() as service:
+        runs = {run.sync_id: run for run in service.list_runs(limit=4)[::-1]}
+        assert [(runs[one].unchanged, runs[one].change_count) for one in (1, 2)] == [(29, 0), (60, 0)]
         assert (runs[3].state, runs[3].entered, runs[3].updated) == (RunState.SUCCEEDED, 0, 60)
-        assert len(list(service.export_rows(1))) == 30
+        assert len(list(service.iterate_export_rows(1))) == 30
     assert sandbox.holding("Mixpanel - Half way")[0] == {f"guest-{n}" for n in range(60)}
     assert sandbox.holding("Mixpanel - Unmapped") == (set(), set())

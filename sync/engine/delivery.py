@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 
 from sync.engine.lease import RunLease
 from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
-from sync.errors import BadBatch, LeaseLost, Report, Wait
-from sync.model import BATCH_SIZE, Change, Kind, Sync
+from sync.errors import BatchRejected, LeaseLost, RetryLater, UnexpectedResponse
+from sync.model import BATCH_SIZE, Change, ChangeKind, Sync
 from sync.packing import FORGOTTEN, unpack_values
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, Batch, Block
 from sync.store.rejections import MEMBERSHIP_ONLY, Rejection
 from sync.vault import Vault
-from sync.webengage import WebEngage, payload
+from sync.webengage import WebEngage, build_payload
 
 logger = logging.getLogger(__name__)
 IN_FLIGHT = 24  # requests; 490 a minute needs 8.2 for each second of latency
@@ -104,8 +104,8 @@ class Delivery:
                 return
             except CancelRequested:
                 continue  # asked for already; the answers are heard all the same
-            except Exception as trouble:
-                logger.info("run %s: while ending, %s", self._run.id, type(trouble).__name__)
+            except Exception as problem:
+                logger.info("run %s: while ending, %s", self._run.id, type(problem).__name__)
                 # A full disk cannot confirm anything: what is answered stays in flight and is not looked at again.
                 self._flying = {future: parcel for future, parcel in self._flying.items() if not future.done()}
 
@@ -147,7 +147,7 @@ class Delivery:
             due.sort(key=lambda one: len(one.changes))
             room = SUSPECTED_AT_ONCE
         due = due[: max(0, room - len(self._flying))]
-        at = self._store.meters.next_slot(self._sync.license_code, now)
+        at = self._store.rate_limits.next_slot(self._sync.license_code, now)
         if due and at <= now + AHEAD_SECONDS:
             for parcel, slot in self._mark_in_flight(due, now):
                 self._ready.remove(parcel)
@@ -158,7 +158,7 @@ class Delivery:
     def _mark_in_flight(self, due: list[Parcel], now: float) -> list[tuple[Parcel, float]]:
         """Write batches, lease and slots in one transaction; only then may the requests leave."""
         with self._store.transaction():
-            slots = self._store.meters.slots(
+            slots = self._store.rate_limits.reserve_slots(
                 self._sync.license_code, now, AHEAD_SECONDS, len(due), self._batches_a_minute
             )
             taken = list(zip(due, slots, strict=False))
@@ -170,10 +170,10 @@ class Delivery:
         """Wait for the slot and send; runs in the pool and touches no store."""
         self._lease.sleep(at - self._lease.now())
         if not self._lease.is_safely_held():
-            raise Wait("The lease ran out before the request was sent.")
+            raise RetryLater("The lease ran out before the request was sent.")
         if parcel.changes:
-            body = payload(self._sync.attribute, parcel.changes, self._sync.mapping)
-            self._webengage.deliver(body, parcel.request_id, parcel.batch)
+            body = build_payload(self._sync.attribute, parcel.changes, self._sync.mapping)
+            self._webengage.send_batch(body, parcel.request_id, parcel.batch)
 
     def _gather(self) -> None:
         """Confirm the answers of the last quarter second together."""
@@ -192,12 +192,12 @@ class Delivery:
     def _handle_failure(self, parcel: Parcel, future: Future[None]) -> None:
         try:
             future.result()
-        except BadBatch as problem:
+        except BatchRejected as problem:
             self._handle_refusal(parcel, str(problem))
-        except Wait as problem:
+        except RetryLater as problem:
             self._try_again(parcel, problem)
-        except Report as problem:
-            self._try_again(parcel, Wait(str(problem)))
+        except UnexpectedResponse as problem:
+            self._try_again(parcel, RetryLater(str(problem)))
 
     def _confirm(self, parcels: list[Parcel]) -> None:
         """Write that WebEngage took these parcels; a batch is confirmed with its last part."""
@@ -234,7 +234,7 @@ class Delivery:
     def _handle_refusal(self, parcel: Parcel, reason: str) -> None:
         """Find out who is to blame: the account, or one person who stands alone after some halving."""
         if not self._is_checked:
-            self._webengage.check()  # a wrong license may answer 400 too: then nobody here is to blame
+            self._webengage.check_credentials()  # a wrong license may answer 400 too: then nobody here is to blame
             self._is_checked = True
         self._blame_account(parcel, reason)
         if len(parcel.changes) > 1:
@@ -291,14 +291,14 @@ class Delivery:
                 kind=one.changes[0].kind.value,
                 reason=one.reason,
                 outcome=outcome,
-                content_hash=None if one.changes[0].kind is Kind.EXIT else one.contents[0],
+                content_hash=None if one.changes[0].kind is ChangeKind.REMOVE else one.contents[0],
                 may_be_sent=one.unheard,
             )
             for one in parcels
         ]
         self._store.rejections.add(self._run.id, self._sync.id, noted, self._lease.now())
 
-    def _try_again(self, parcel: Parcel, problem: Wait) -> None:
+    def _try_again(self, parcel: Parcel, problem: RetryLater) -> None:
         """Send the same parcel later, with the same request id.
 
         One that keeps failing while others pass is halved, until the person stands alone who is then rejected. When
@@ -307,7 +307,7 @@ class Delivery:
         now = self._lease.now()
         if problem.limit:
             pause = problem.seconds if problem.seconds is not None else MINUTE
-            self._store.meters.yield_until(self._sync.license_code, now + pause)
+            self._store.rate_limits.delay_account_until(self._sync.license_code, now + pause)
             if parcel.limited >= LIMIT_TRIES or pause > self._lease.policy.max_delay:
                 raise Postpone(pause, str(problem), failed=False)
             self._ready.append(replace(parcel, limited=parcel.limited + 1, ready_at=now + pause))
@@ -321,7 +321,7 @@ class Delivery:
         else:
             self._ready.append(replace(parcel, ready_at=now + pause))
 
-    def _single_out(self, parcel: Parcel, problem: Wait) -> None:
+    def _single_out(self, parcel: Parcel, problem: RetryLater) -> None:
         """Blame the people of a parcel when others passed meanwhile; else WebEngage is at fault: Postpone."""
         is_last = not self._flying and not self._ready and len(parcel.changes) > 1
         asked_to_wait = (problem.seconds or 0.0) > self._lease.policy.max_delay
@@ -330,5 +330,5 @@ class Delivery:
         if len(parcel.changes) > 1:
             self._halve(parcel)
         else:
-            self._webengage.check()  # down by now: then nobody is to blame
+            self._webengage.check_credentials()  # down by now: then nobody is to blame
             self._reject(parcel, f"{problem} It was tried {parcel.tries} times, while others were taken.")

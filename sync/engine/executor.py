@@ -21,11 +21,11 @@ from sync.engine.retry import (
     ShutdownRequested,
     deadline_of,
 )
-from sync.errors import CohortSyncError, FixSettings, LeaseLost, NoAnswer, Refused, Wait
-from sync.mixpanel import Mixpanel
-from sync.model import Account, Kind, Project, Run, RunState, Sync, SyncState, clock_time, too_many_leave
-from sync.store import StorageTrouble, Store, explain
-from sync.store.meters import BATCHES_A_MINUTE
+from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, NoAnswer, RetryLater
+from sync.mixpanel.client import Mixpanel
+from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, format_utc_time, guard_reason
+from sync.store import StorageUnavailable, Store, explain_error
+from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.store.staged import Tally
 from sync.store.syncs import Request
 from sync.vault import Vault
@@ -76,12 +76,12 @@ class RunExecutor:
         except LeaseLost:
             logger.warning("run %s is in other hands now", self._run.id)
         except ShutdownRequested:
-            self._store.runs.let_go(self._run.id, self._owner)
-        except StorageTrouble as problem:
+            self._store.runs.release_lease(self._run.id, self._owner)
+        except StorageUnavailable as problem:
             self._handle_storage_trouble(problem)
         else:
-            if (self._run.expected or 0) >= SHRINK_FROM:
-                self._store.shrink()
+            if (self._run.expected_total or 0) >= SHRINK_FROM:
+                self._store.shrink_file()
 
     def _handle_outcome(self) -> None:
         try:
@@ -90,14 +90,14 @@ class RunExecutor:
             self._cancel()
         except Postpone as later:
             self._postpone(later)
-        except Wait as busy:
+        except RetryLater as busy:
             self._postpone(Postpone(busy.seconds, str(busy), failed=not busy.limit))
-        except (StorageTrouble, LeaseLost, ShutdownRequested):
+        except (StorageUnavailable, LeaseLost, ShutdownRequested):
             raise
         except CohortSyncError as problem:
             if isinstance(problem, AccountAtFault):
                 self._store.rejections.drop(self._run.id)
-            self._fail(str(problem), pause=isinstance(problem, FixSettings | Refused | AccountAtFault))
+            self._fail(str(problem), pause=isinstance(problem, ConfigurationError | InvalidRequest | AccountAtFault))
         except Exception as error:
             self._handle_own_error(error)
 
@@ -116,16 +116,16 @@ class RunExecutor:
 
     def _sync(self) -> Sync:
         """Return the sync as this run is to serve it: with the request that it carries."""
-        found = self._store.syncs.get(self._run.sync_id)
+        found = self._store.syncs.get_sync(self._run.sync_id)
         if found is None:
-            raise Refused(f"Sync {self._run.sync_id} no longer exists.")
+            raise InvalidRequest(f"Sync {self._run.sync_id} no longer exists.")
         request = Request.parse(self._run.request)
         return request.apply(found) if request else found
 
     def _is_stale(self, sync: Sync) -> bool:
         """Whether the plan is too old to be sent as it is, and nothing of it was sent."""
         age = self._lease.now() - (self._run.planned_at or 0.0)
-        return age > (sync.every or STALE_SECONDS) and not self._store.batches.any_sent(self._run.id)
+        return age > (sync.interval_seconds or STALE_SECONDS) and not self._store.batches.any_sent(self._run.id)
 
     def _begin_again(self) -> None:
         """Read and plan again; the plan that a person approved stays aside, to be compared with the new one."""
@@ -143,14 +143,14 @@ class RunExecutor:
         with self._store.transaction():
             self._lease.write(reading=number, session_id=None, page_size=None, expected=None, furthest=0)
             if number == 1:
-                self._store.staged.clear(self._run.id)
+                self._store.staged.delete_pages(self._run.id)
         self._run = self._lease.run = replace(
-            self._run, reading=number, session_id=None, page_size=None, expected=None, furthest=0
+            self._run, reading=number, session_id=None, page_size=None, expected_total=None, furthest=0
         )
 
     def _read_and_plan(self, sync: Sync) -> bool:
         """Read and compare; True when the plan goes ahead, False when the run is held."""
-        salt = self._store.connections.salt()
+        salt = self._store.connections.get_salt()
         if self._run.purpose == "resync":
             self._store.snapshot.unconfirm(sync.id)
         if self._run.purpose == "clear":
@@ -171,7 +171,7 @@ class RunExecutor:
             return self._settle_plan(sync, plan, problem)
 
     def _tally(self) -> Tally:
-        return self._store.staged.tally(self._run.id, self._run.reading)
+        return self._store.staged.sum_pages(self._run.id, self._run.reading)
 
     def _plan_proven(self, sync: Sync, salt: int) -> tuple[Plan, str | None]:
         """Plan, and return why the readings do not prove it, or None.
@@ -183,7 +183,7 @@ class RunExecutor:
         plan = self._plan(sync, salt)
         problem = reading_problem(tally, plan.distinct)
         unproven = problem or ("Mixpanel did not say how many members there are" if tally.says_nothing else None)
-        leaving = plan.kinds[Kind.EXIT]
+        leaving = plan.kinds[ChangeKind.REMOVE]
         if self._run.reading == 1:
             if problem or (unproven and leaving):
                 raise ReadAgain(unproven)
@@ -191,7 +191,7 @@ class RunExecutor:
         if problem is None:
             return plan, None
         plan = self._plan(sync, salt, believe_last=False)
-        leaving = plan.kinds[Kind.EXIT]
+        leaving = plan.kinds[ChangeKind.REMOVE]
         if tally.rows == tally.total and not leaving:
             return plan, None  # somebody is listed twice each time, and nobody would leave
         return plan, f"{problem}, twice; {leaving:,} would leave"
@@ -202,31 +202,31 @@ class RunExecutor:
     def _check_still_listed(self, sync: Sync, mixpanel: Mixpanel) -> None:
         """When nobody was read, make sure the cohort exists: Mixpanel may answer for a deleted one as for an empty one."""
         now = self._lease.now()
-        ticket = self._store.meters.take_query(sync.project_id, now, later_page=False, sync_id=sync.id)
-        if ticket.id is None:
+        slot = self._store.rate_limits.acquire_query(sync.project_id, now, later_page=False, sync_id=sync.id)
+        if slot.id is None:
             raise Postpone(
-                max(ticket.wait, 1.0),
+                max(slot.wait, 1.0),
                 "nobody was read, and whether the cohort still exists cannot be asked yet",
                 failed=False,
             )
         try:
-            listed = {one.id for one in mixpanel.cohorts()}
+            listed = {one.id for one in mixpanel.list_cohorts()}
         except NoAnswer:
-            self._store.meters.abandon_query(ticket)
+            self._store.rate_limits.abandon_query(slot)
             raise
         except BaseException:
-            self._store.meters.landed(ticket, self._lease.now())
+            self._store.rate_limits.release_query(slot, self._lease.now())
             raise
-        self._store.meters.landed(ticket, self._lease.now())
+        self._store.rate_limits.release_query(slot, self._lease.now())
         if sync.cohort_id not in listed:
-            raise FixSettings(
+            raise ConfigurationError(
                 f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "
                 "the project; nobody was told to have left. Share it again, or stop this sync."
             )
 
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
         """Say that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
-        tally, size = self._tally(), self._store.snapshot.size(sync.id)
+        tally, size = self._tally(), self._store.snapshot.count_members(sync.id)
         entered, updated, exited = _counts(plan)
         with self._store.transaction():
             self._lease.renew()
@@ -246,7 +246,7 @@ class RunExecutor:
             self._lease.note_progress()
             self._add_event(f"Planned: {_numbers(_counts(plan))}.")
             if reason:
-                self._store.runs.park(self._run.id, self._owner, reason)
+                self._store.runs.hold_for_approval(self._run.id, self._owner, reason)
                 self._add_event(f"Held: {reason}")
             else:
                 self._take_over(sync)
@@ -265,19 +265,19 @@ class RunExecutor:
         """Return why a person must approve this plan, or None."""
         if self._run.approved:
             return self._outgrown(plan)
-        if self._run.dry:
+        if self._run.dry_run:
             return "Dry run: nothing is sent until a person approves." + (f" {problem}." if problem else "")
         if self._run.purpose == "clear":
             return None
         if problem:
             return f"{problem}."
-        exits = plan.kinds[Kind.EXIT]
-        return too_many_leave(exits, size, read) if sync.guard or not read else None
+        exits = plan.kinds[ChangeKind.REMOVE]
+        return guard_reason(exits, size, read) if sync.guard_enabled or not read else None
 
     def _outgrown(self, plan: Plan) -> str | None:
         """Compare a new plan with the approved one: more than a tenth more people, or people it did not name."""
-        strangers = count_strangers(self._store, self._run.id, self._store.connections.salt())
-        if sum(plan.kinds.values()) <= TENTH * self._run.changes and not strangers:
+        strangers = count_strangers(self._store, self._run.id, self._store.connections.get_salt())
+        if sum(plan.kinds.values()) <= TENTH * self._run.change_count and not strangers:
             return None
         before = (self._run.entered, self._run.updated, self._run.exited)
         return (
@@ -290,108 +290,117 @@ class RunExecutor:
             with self._store.transaction():
                 self._lease.renew()
                 self._take_over(sync)
-        if self._store.batches.left(self._run.id):
+        if self._store.batches.count_unconfirmed(self._run.id):
             self._add_step("Sending to WebEngage.")
             webengage = self._webengage(sync)
             Delivery(self._lease, sync, webengage, lambda: self._vault, self._context.batches_a_minute).send_all()
 
     def _mixpanel(self, sync: Sync) -> Mixpanel:
-        found = self._store.connections.project(sync.project_id)
+        found = self._store.connections.get_project(sync.project_id)
         if found is None or found.sealed is None:
-            raise FixSettings(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
+            raise ConfigurationError(
+                f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations."
+            )
         view = found.view
         return Mixpanel(
-            Project(view.id, view.name, view.username, self._vault.open_sealed(found.sealed), view.region),
+            Project(view.id, view.name, view.username, self._vault.open_text(found.sealed), view.region),
             page_size=self._context.page_size,
         )
 
     def _webengage(self, sync: Sync) -> WebEngage:
-        found = self._store.connections.account(sync.license_code)
+        found = self._store.connections.get_account(sync.license_code)
         if found is None or found.sealed is None:
-            raise FixSettings(f"WebEngage account {sync.license_code} is not connected; connect it under Integrations.")
-        key = self._vault.open_sealed(found.sealed)
+            raise ConfigurationError(
+                f"WebEngage account {sync.license_code} is not connected; connect it under Integrations."
+            )
+        key = self._vault.open_text(found.sealed)
         return WebEngage(Account(found.view.license_code, key, found.view.data_center))
 
     def _end(self, state: RunState, event: str, error: str | None = None) -> None:
         """End the run and record what it sent in the snapshot, in one transaction."""
         with self._store.transaction():
-            current = self._store.runs.get(self._run.id) or self._run
+            current = self._store.runs.get_run(self._run.id) or self._run
             outcome = record_outcome(
                 self._store,
                 current.sync_id,
                 current.id,
-                self._store.connections.salt(),
+                self._store.connections.get_salt(),
                 read=current.unchanged + current.entered + current.updated if current.reading == 1 else None,
             )
             self._lease.write(delivered=outcome.delivered, rejected=outcome.rejected)
-            self._store.runs.finish(self._run.id, self._owner, state, self._lease.now(), error)
+            self._store.runs.finish_run(self._run.id, self._owner, state, self._lease.now(), error)
             self._add_event(event)
-            sync = self._store.syncs.get(self._run.sync_id)
-            if sync and state is RunState.SUCCEEDED and sync.every is None and sync.state is SyncState.ACTIVE:
-                self._store.syncs.end(sync.id)
+            sync = self._store.syncs.get_sync(self._run.sync_id)
+            if (
+                sync
+                and state is RunState.SUCCEEDED
+                and sync.interval_seconds is None
+                and sync.state is SyncState.ACTIVE
+            ):
+                self._store.syncs.finish_sync(sync.id)
 
     def _cancel(self) -> None:
         """End the run, unless the person went back on the cancel in the meantime."""
         with self._store.transaction():
-            if self._store.runs.hold(self._run.id, self._owner, self._lease.now()):
+            if self._store.runs.renew_lease(self._run.id, self._owner, self._lease.now()):
                 self._end(RunState.CANCELLED, "Cancelled.")
             else:
-                self._store.runs.let_go(self._run.id, self._owner)
+                self._store.runs.release_lease(self._run.id, self._owner)
 
     def _fail(self, why: str, *, pause: bool) -> None:
         with self._store.transaction():
             self._end(RunState.FAILED, f"Failed: {why}", why)
-            if pause and self._store.syncs.pause(self._run.sync_id, why):
+            if pause and self._store.syncs.pause_sync(self._run.sync_id, why):
                 self._add_event("The sync is paused until a person mends this and resumes it.")
 
     def _postpone(self, later: Postpone) -> None:
         """Put the run off, or give it up when it made no progress until its deadline."""
         now = self._lease.now()
         failures, since = self._store.runs.note_failure(self._run.id, self._owner, now, later.failed)
-        sync = self._store.syncs.get(self._run.sync_id)
+        sync = self._store.syncs.get_sync(self._run.sync_id)
         if sync and now - since > deadline_of(sync):
-            self._fail(f"No progress since {clock_time(since)}: {later.reason}", pause=False)
+            self._fail(f"No progress since {format_utc_time(since)}: {later.reason}", pause=False)
             return
         pause = self._context.policy.postponement(failures)
         until = now + (pause if later.seconds is None else max(later.seconds, pause if later.failed else 0.0))
         with self._store.transaction():
-            self._store.runs.snooze(self._run.id, self._owner, now, until, later.reason)
-            self._store.history.add_wait(later.reason, now, until, self._run.sync_id, self._run.id)
+            self._store.runs.postpone_run(self._run.id, self._owner, now, until, later.reason)
+            self._store.events.add_wait(later.reason, now, until, self._run.sync_id, self._run.id)
 
     def _handle_own_error(self, error: Exception) -> None:
         """An error of our own is tried again a little later, and fails the run at the third time."""
         logger.exception("run %s: unexpected", self._run.id)
-        current = self._store.runs.get(self._run.id)
+        current = self._store.runs.get_run(self._run.id)
         if current and current.attempts < MAX_OWN_ERRORS:
             now = self._lease.now()
             until = now + self._context.policy.postponement(1)
             self._lease.write(not_before=until, put_off_at=now, state="queued", waiting="an unexpected error")
-            self._store.runs.let_go(self._run.id, self._owner)
+            self._store.runs.release_lease(self._run.id, self._owner)
             return
         self._fail(
             f"An unexpected error ({type(error).__name__}) ended the run; look at the runner's log.", pause=False
         )
 
-    def _handle_storage_trouble(self, problem: StorageTrouble) -> None:
+    def _handle_storage_trouble(self, problem: StorageUnavailable) -> None:
         """Leave everything as it is and look again in a minute."""
-        why, now = explain(problem), self._lease.now()
+        why, now = explain_error(problem), self._lease.now()
         logger.error("run %s: %s", self._run.id, why)
         try:
-            self._store.runs.snooze(self._run.id, self._owner, now, now + STORAGE_PAUSE_SECONDS, why)
-        except (StorageTrouble, CohortSyncError):
+            self._store.runs.postpone_run(self._run.id, self._owner, now, now + STORAGE_PAUSE_SECONDS, why)
+        except (StorageUnavailable, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)
 
     def _add_step(self, what: str) -> None:
         """Add that a step begins; not when it only begins again after a wait, which is counted on its own line."""
-        if self._store.history.current_wait(self._run.id) is None:
+        if self._store.events.current_wait(self._run.id) is None:
             self._add_event(what)
 
     def _add_event(self, what: str) -> None:
-        self._store.history.tell(what, self._lease.now(), self._run.sync_id, self._run.id)
+        self._store.events.add_event(what, self._lease.now(), self._run.sync_id, self._run.id)
 
 
 def _counts(plan: Plan) -> tuple[int, int, int]:
-    return plan.kinds[Kind.ENTER], plan.kinds[Kind.UPDATE], plan.kinds[Kind.EXIT]
+    return plan.kinds[ChangeKind.ADD], plan.kinds[ChangeKind.UPDATE], plan.kinds[ChangeKind.REMOVE]
 
 
 def _numbers(counts: tuple[int, int, int]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sync.engine.retry import CancelRequested, Clock, RetryPolicy, ShutdownRequested
 from sync.model import Run
 from sync.store import Store
-from sync.store.runs import LEASE
+from sync.store.runs import LEASE_SECONDS
 
 RENEW_SECONDS = 2.0  # between two extensions of the lease; also how soon a cancel is noticed
 
@@ -42,21 +42,21 @@ class RunLease:
     def renew(self) -> None:
         """Extend the lease at once."""
         now = self.now()
-        if self.store.runs.hold(self.run.id, self.owner, now):
+        if self.store.runs.renew_lease(self.run.id, self.owner, now):
             raise CancelRequested
         self._renewed_at = now
 
     def is_safely_held(self) -> bool:
         """Return whether the lease is surely still ours; asked by the sending threads just before they send."""
-        return 0.0 <= self.now() - self._renewed_at < LEASE / 2
+        return 0.0 <= self.now() - self._renewed_at < LEASE_SECONDS / 2
 
     def write(self, **values: object) -> None:
         """Set columns of the run."""
-        self.store.runs.write(self.run.id, self.owner, values)
+        self.store.runs.write_run(self.run.id, self.owner, values)
 
     def count(self, **more: int) -> None:
         """Add to counters of the run."""
-        self.store.runs.count(self.run.id, self.owner, **more)
+        self.store.runs.add_counts(self.run.id, self.owner, **more)
 
     def note_progress(self, furthest: int | None = None) -> None:
         """Forget earlier failures, since the run got on."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sync.engine.lease import RunLease
-from sync.model import Kind, Sync
+from sync.model import ChangeKind, Sync
 from sync.packing import (
     FORGOTTEN,
     ID_SIZE,
@@ -37,7 +37,7 @@ CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
 class Change:
     """One planned change, not yet with its values."""
 
-    kind: Kind
+    kind: ChangeKind
     content: bytes
     user_id: str = ""
 
@@ -52,7 +52,7 @@ class Plan:
 
     distinct: int = 0
     unchanged: int = 0
-    kinds: Counter[Kind] = field(default_factory=Counter)
+    kinds: Counter[ChangeKind] = field(default_factory=Counter)
 
 
 class Planner:
@@ -76,9 +76,9 @@ class Planner:
 
     def write(self) -> Plan:
         """Write the batches; they count once the run is said to be planned."""
-        self._store.batches.clear(self._run_id, keep_approved=True)
+        self._store.batches.delete_batches(self._run_id, keep_approved=True)
         if self._store.staged.are_the_known_ones(self._run_id, self._sync.id):
-            self.plan.unchanged = self.plan.distinct = self._store.snapshot.size(self._sync.id)
+            self.plan.unchanged = self.plan.distinct = self._store.snapshot.count_members(self._sync.id)
             return self.plan
         pending: dict[bytes, Change] = {}
         writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None)
@@ -93,7 +93,7 @@ class Planner:
 
     def _compared_ranges(self) -> list[tuple[int, int]]:
         """Cut the hashes so that the staged records of a range fit the memory set aside for them."""
-        tally = [self._store.staged.tally(self._run_id, reading).rows for reading in (1, 2)]
+        tally = [self._store.staged.sum_pages(self._run_id, reading).rows for reading in (1, 2)]
         pieces = min(FIRST_BYTES, sum(tally) * RECORD_SIZE // COMPARED_AT_ONCE + 1)
         cuts = [piece * FIRST_BYTES // pieces for piece in range(pieces + 1)]
         return list(pairwise(cuts))
@@ -137,8 +137,11 @@ class Planner:
         entered = {record[:ID_SIZE]: record[ID_SIZE:] for record in came if record[:ID_SIZE] not in same}
         plan.unchanged += len(same)
         plan.distinct += len(same) + len(entered)
-        changes = {who: Change(Kind.UPDATE if who in gone else Kind.ENTER, content) for who, content in entered.items()}
-        changes |= {who: Change(Kind.EXIT, UNCONFIRMED) for who in gone.keys() - entered.keys() - same - kept}
+        changes = {
+            who: Change(ChangeKind.UPDATE if who in gone else ChangeKind.ADD, content)
+            for who, content in entered.items()
+        }
+        changes |= {who: Change(ChangeKind.REMOVE, UNCONFIRMED) for who in gone.keys() - entered.keys() - same - kept}
         changes = {who: change for who, change in changes.items() if not self._is_rejected(who, change)}
         plan.kinds.update(change.kind for change in changes.values())
         return changes
@@ -158,17 +161,17 @@ class Planner:
 
     def _is_rejected(self, who: bytes, change: Change) -> bool:
         kind, content = self._rejected.get(who, ("", None))
-        if kind == "" or (kind == Kind.EXIT) != (change.kind is Kind.EXIT):
+        if kind == "" or (kind == ChangeKind.REMOVE) != (change.kind is ChangeKind.REMOVE):
             return False
-        return change.kind is Kind.EXIT or content == change.content
+        return change.kind is ChangeKind.REMOVE or content == change.content
 
     def _name_leavers(self, changes: dict[bytes, Change], a: int, b: int) -> None:
         """Give those who leave their ids, from the snapshot's bucket."""
-        if any(change.kind is Kind.EXIT for change in changes.values()):
+        if any(change.kind is ChangeKind.REMOVE for change in changes.values()):
             for record, user_id in self._store.snapshot.bucket(self._sync.id, a, b):
                 who = record[:ID_SIZE]
-                if who in changes and changes[who].kind is Kind.EXIT:
-                    changes[who] = Change(Kind.EXIT, UNCONFIRMED, user_id)
+                if who in changes and changes[who].kind is ChangeKind.REMOVE:
+                    changes[who] = Change(ChangeKind.REMOVE, UNCONFIRMED, user_id)
 
     def _write(self, changes: dict[bytes, Change], writer: BlockWriter) -> None:
         """Find the ids and values of those who are in, page by page, and write everything in the order of hashes."""
@@ -221,7 +224,7 @@ class BlockWriter:
         )
         with self._lease.store.transaction():
             self._lease.renew()
-            self._lease.store.batches.add(self._lease.run.id, block)
+            self._lease.store.batches.add_batches(self._lease.run.id, block)
         self._number, self._changes = self._number + 1, []
 
 
@@ -241,4 +244,4 @@ def _said(store: Store, run_id: int, salt: int, *, aside: bool) -> Iterator[tupl
     for block in store.batches.blocks(run_id, aside=aside):
         for kind, user_id in zip(block.kinds, block.ids, strict=True):
             if user_id != FORGOTTEN:
-                yield hash_id(user_id, salt), KINDS[kind] is not Kind.EXIT
+                yield hash_id(user_id, salt), KINDS[kind] is not ChangeKind.REMOVE

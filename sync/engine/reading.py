@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from sync.engine.lease import RunLease
 from sync.engine.retry import Postpone
-from sync.errors import NoAnswer, SessionExpired, Wait
-from sync.mixpanel import Mixpanel
+from sync.errors import NoAnswer, RetryLater, SessionExpired
+from sync.mixpanel.client import Mixpanel
 from sync.model import Run, Sync
 from sync.packing import digest_page, mapping_salt, pack, pack_values, records_of
-from sync.store.meters import Ticket
+from sync.store.rate_limits import QuerySlot
 from sync.store.rejections import INVALID, Rejection
 from sync.store.staged import StagedPage, Tally
 
@@ -42,7 +42,7 @@ class Asked:
 
     number: int
     tries: int
-    ticket: Ticket
+    ticket: QuerySlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,33 +89,37 @@ class Reader:
     def _forget(self) -> None:
         with self._store.transaction():
             self._lease.write(session_id=None, page_size=None, expected=None, staged=0)
-            self._store.staged.clear(self._run.id, self._run.reading)
-        self._run = replace(self._run, session_id=None, page_size=None, expected=None)
+            self._store.staged.delete_pages(self._run.id, self._run.reading)
+        self._run = replace(self._run, session_id=None, page_size=None, expected_total=None)
 
     def _read_all(self) -> Run:
-        self._contiguous, self._again, self._here = 0, {}, self._store.staged.numbers(self._run.id, self._run.reading)
+        self._contiguous, self._again, self._here = (
+            0,
+            {},
+            self._store.staged.list_numbers(self._run.id, self._run.reading),
+        )
         if 0 not in self._here:
-            self._store.staged.clear(self._run.id, self._run.reading)
+            self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
         pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
-        flying: dict[Future[Packed], Asked] = {}
+        in_flight: dict[Future[Packed], Asked] = {}
         try:
-            self._read_pages(pool, flying)
+            self._read_pages(pool, in_flight)
         finally:
-            self._release_queries(flying)
+            self._release_queries(in_flight)
             # A page may take Mixpanel 8 minutes; nobody needs it any more.
             pool.shutdown(wait=False, cancel_futures=True)
         return self._run
 
-    def _read_pages(self, pool: ThreadPoolExecutor, flying: dict[Future[Packed], Asked]) -> None:
+    def _read_pages(self, pool: ThreadPoolExecutor, in_flight: dict[Future[Packed], Asked]) -> None:
         while True:
             self._lease.renew_when_due()
-            self._renew_queries(flying)
-            for asked in self._turn(flying):
-                flying[pool.submit(self._read_page, asked.number, self._run.session_id)] = asked
-            if flying:
-                wait(flying, TICK_SECONDS, FIRST_COMPLETED)
-                wait(flying, SHARE_SECONDS, ALL_COMPLETED)
+            self._renew_queries(in_flight)
+            for asked in self._turn(in_flight):
+                in_flight[pool.submit(self._read_page, asked.number, self._run.session_id)] = asked
+            if in_flight:
+                wait(in_flight, TICK_SECONDS, FIRST_COMPLETED)
+                wait(in_flight, SHARE_SECONDS, ALL_COMPLETED)
             elif not self._again and self._next_number(set()) is None:
                 return
             else:
@@ -132,23 +136,23 @@ class Reader:
             return 0
         if 0 not in self._here or self._run.session_id is None:
             return None  # without a session a later page would be of another reading
-        announced = -(-(self._run.expected or 0) // max(1, self._run.page_size or self._here[0][0]))
+        announced = -(-(self._run.expected_total or 0) // max(1, self._run.page_size or self._here[0][0]))
         may_exist = number == self._contiguous and self._here[number - 1][1]
         return number if number < announced or may_exist else None
 
-    def _renew_queries(self, flying: dict[Future[Packed], Asked]) -> None:
+    def _renew_queries(self, in_flight: dict[Future[Packed], Asked]) -> None:
         """Keep the places of slow queries, which may take Mixpanel eight minutes."""
         now = self._lease.now()
-        if flying and not 0 <= now - self._renewed_at < RENEW_QUERIES_SECONDS:
-            self._store.meters.still_flying((asked.ticket for asked in flying.values()), now)
+        if in_flight and not 0 <= now - self._renewed_at < RENEW_QUERIES_SECONDS:
+            self._store.rate_limits.renew_queries((asked.ticket for asked in in_flight.values()), now)
             self._renewed_at = now
 
-    def _turn(self, flying: dict[Future[Packed], Asked]) -> list[Asked]:
+    def _turn(self, in_flight: dict[Future[Packed], Asked]) -> list[Asked]:
         """Keep what came and acquire the queries for what is asked next, in one transaction."""
-        done = [(flying.pop(one), one) for one in list(flying) if one.done()]
+        done = [(in_flight.pop(one), one) for one in list(in_flight) if one.done()]
         pages = [future.result() for _, future in done if not future.exception()]
         mixed = next((problem for page in pages if (problem := self._mixed(page))), None)
-        refused: Ticket | None = None
+        refused: QuerySlot | None = None
         asks: list[Asked] = []
         with self._store.transaction():
             for asked, future in done:
@@ -157,29 +161,29 @@ class Reader:
                 for page in pages:
                     self._keep(page)
             if not mixed and len(pages) == len(done):
-                asks, refused = self._acquire({asked.number for asked in flying.values()})
+                asks, refused = self._acquire({asked.number for asked in in_flight.values()})
         if mixed:
             raise MixedReading(mixed)
         for asked, future in done:
             self._handle_failure(asked, future)
-        self._wait_for(None if asks or flying else refused)
+        self._wait_for(None if asks or in_flight else refused)
         return asks
 
-    def _release_queries(self, flying: dict[Future[Packed], Asked]) -> None:
+    def _release_queries(self, in_flight: dict[Future[Packed], Asked]) -> None:
         """Give back the places of queries that end soon; those still running keep theirs, as they do at Mixpanel."""
-        if flying:
-            wait(flying, LANDING_SECONDS)
-        for future, asked in flying.items():
+        if in_flight:
+            wait(in_flight, LANDING_SECONDS)
+        for future, asked in in_flight.items():
             self._release_query(asked.ticket, future)
 
-    def _release_query(self, ticket: Ticket, future: Future[Packed]) -> None:
+    def _release_query(self, slot: QuerySlot, future: Future[Packed]) -> None:
         """Free a query's place when Mixpanel is done with it; otherwise it keeps it until Mixpanel's own deadline."""
         if future.done() and not isinstance(future.exception(), NoAnswer):
-            self._store.meters.landed(ticket, self._lease.now())
+            self._store.rate_limits.release_query(slot, self._lease.now())
         else:
-            self._store.meters.abandon_query(ticket)
+            self._store.rate_limits.abandon_query(slot)
 
-    def _wait_for(self, refused: Ticket | None) -> None:
+    def _wait_for(self, refused: QuerySlot | None) -> None:
         """Put the run off when the hour is used up, or when others have all places for long."""
         if refused is None:
             self._crowded_since = -math.inf
@@ -190,22 +194,24 @@ class Reader:
         elif self._lease.now() - self._crowded_since > CROWDED_SECONDS:
             raise Postpone(CROWDED_SECONDS, "all of Mixpanel's concurrent queries are in use", failed=False)
 
-    def _acquire(self, flying: set[int]) -> tuple[list[Asked], Ticket | None]:
+    def _acquire(self, in_flight: set[int]) -> tuple[list[Asked], QuerySlot | None]:
         """Acquire queries for the next pages, as far as there are any; else return which limit refused."""
         now = self._lease.now()
         asks: list[Asked] = []
-        readers = self._store.runs.reading(self._sync.project_id, now)
-        while len(flying) + len(asks) < max(1, PAGES_AT_ONCE // max(1, readers)):
+        readers = self._store.runs.count_reading(self._sync.project_id, now)
+        while len(in_flight) + len(asks) < max(1, PAGES_AT_ONCE // max(1, readers)):
             due = next((number for number, (at, _) in self._again.items() if at <= now), None)
-            number = self._next_number(flying | {one.number for one in asks} | set(self._again)) if due is None else due
+            number = (
+                self._next_number(in_flight | {one.number for one in asks} | set(self._again)) if due is None else due
+            )
             if number is None:
                 break
-            ticket = self._store.meters.take_query(
+            slot = self._store.rate_limits.acquire_query(
                 self._sync.project_id, now, later_page=number > 0, at_once=PAGES_AT_ONCE, sync_id=self._sync.id
             )
-            if ticket.id is None:
-                return asks, ticket
-            asks.append(Asked(number, self._again.pop(number, (0.0, 0))[1] + 1, ticket))
+            if slot.id is None:
+                return asks, slot
+            asks.append(Asked(number, self._again.pop(number, (0.0, 0))[1] + 1, slot))
         if asks:
             self._lease.count(requests=len(asks))
         return asks, None
@@ -214,17 +220,17 @@ class Reader:
         """Raise what ended the reading; plan another try for a page that may come later."""
         try:
             future.result()
-        except Wait as problem:
+        except RetryLater as problem:
             now = self._lease.now()
             if problem.limit in ("hourly", "unnamed"):
                 raise self._hour_used_up(asked, problem, now) from None
             pause = self._lease.policy.delay(asked.tries, problem, self._failures)
             self._again[asked.number] = (now + pause, asked.tries)
 
-    def _hour_used_up(self, asked: Asked, problem: Wait, now: float) -> Postpone:
-        meters, project = self._store.meters, self._sync.project_id
-        until = now + problem.seconds if problem.seconds is not None else meters.free_again(project, now)
-        meters.hush(project, until, pages_count=asked.number > 0 and problem.limit == "hourly", now=now)
+    def _hour_used_up(self, asked: Asked, problem: RetryLater, now: float) -> Postpone:
+        meters, project = self._store.rate_limits, self._sync.project_id
+        until = now + problem.seconds if problem.seconds is not None else meters.next_query_at(project, now)
+        meters.block_until(project, until, pages_count=asked.number > 0 and problem.limit == "hourly", now=now)
         return Postpone(until - now, str(problem), failed=False)
 
     def _read_page(self, number: int, session_id: str | None) -> Packed:
@@ -236,11 +242,11 @@ class Reader:
             found[:] = [(ids, *digest_page(records), records)]
             return found[0][1] in self._known
 
-        page = self._mixpanel.columns(self._sync.cohort_id, number, session_id, self._properties, is_known)
+        page = self._mixpanel.read_columns(self._sync.cohort_id, number, session_id, self._properties, is_known)
         if not found or found[0][0] is not page.ids:  # an odd page was read once more
             is_known(page.ids, page.values)
         _, digest, blob, records = found[0]
-        invalid = [one for one in page.others if one.fate.invalid]
+        invalid = [one for one in page.others if one.eligibility.is_invalid]
         staged = StagedPage(
             reading=self._run.reading,
             number=page.number,
@@ -265,7 +271,9 @@ class Reader:
                 ids=pack([page.ids[at] for at in order]),
                 sealed_values=self._seal(pack_values([page.values[at] for at in order])) if page.values else None,
             )
-        named = [Rejection(one.id[:ID_SHOWN], INVALID, one.fate.value, INVALID) for one in invalid[:INVALID_NAMED]]
+        named = [
+            Rejection(one.id[:ID_SHOWN], INVALID, one.eligibility.value, INVALID) for one in invalid[:INVALID_NAMED]
+        ]
         return Packed(staged, named, page.size, page.session_id)
 
     def _mixed(self, page: Packed) -> str | None:
@@ -277,8 +285,8 @@ class Reader:
             return f"page {staged.number} is of another session"
         if None not in (page.size, run.page_size) and page.size != run.page_size:
             return f"page {staged.number} has another size"
-        counts_itself = staged.total == staged.rows and run.expected == self._here[0][0]
-        if None not in (staged.total, run.expected) and staged.total != run.expected and not counts_itself:
+        counts_itself = staged.total == staged.rows and run.expected_total == self._here[0][0]
+        if None not in (staged.total, run.expected_total) and staged.total != run.expected_total and not counts_itself:
             return f"page {staged.number} names another total"
         return None
 
@@ -287,9 +295,9 @@ class Reader:
         staged = page.staged
         if staged.number == 0:
             head = {"session_id": page.session_id, "page_size": page.size, "expected": staged.total}
-            self._run = replace(self._run, session_id=page.session_id, page_size=page.size, expected=staged.total)
+            self._run = replace(self._run, session_id=page.session_id, page_size=page.size, expected_total=staged.total)
             self._lease.write(**head, staged=0, anonymous=0, invalid=0)
-        self._store.staged.add(self._run.id, staged)
+        self._store.staged.add_page(self._run.id, staged)
         self._store.rejections.add(self._run.id, self._sync.id, page.invalid, self._lease.now())
         self._lease.count(staged=staged.rows, anonymous=staged.anonymous, invalid=staged.invalid)
         self._here[staged.number] = (staged.rows, staged.is_full)

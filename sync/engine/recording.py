@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync.model import BATCH_SIZE, Kind
+from sync.model import BATCH_SIZE, ChangeKind
 from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id
 from sync.store import Store
 from sync.store.batches import KINDS, Block
@@ -33,7 +33,7 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: 
     Blocks are in the order of id hashes, so every bucket is rewritten once.
     """
     outcome = Outcome()
-    width = bucket_width(store.snapshot.size(sync_id) + store.batches.planned_count(run_id))
+    width = bucket_width(store.snapshot.count_members(sync_id) + store.batches.planned_count(run_id))
     effects = _effects(store, run_id, salt, outcome)
     effect = next(effects, None)
     for low, high in store.snapshot.ranges(sync_id):
@@ -50,10 +50,10 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: 
                     people[who] = (who + content, user_id)
                 effect = next(effects, None)
             store.snapshot.write(sync_id, start, end, people.values())
-    is_whole = store.snapshot.size(sync_id) == read and not store.rejections.active(sync_id)
-    store.staged.become_known(run_id, sync_id, everybody=is_whole and store.batches.left(run_id) == 0)
-    store.batches.clear(run_id)
-    store.staged.clear(run_id)
+    is_whole = store.snapshot.count_members(sync_id) == read and not store.rejections.active(sync_id)
+    store.staged.become_known(run_id, sync_id, everybody=is_whole and store.batches.count_unconfirmed(run_id) == 0)
+    store.batches.delete_batches(run_id)
+    store.staged.delete_pages(run_id)
     store.snapshot.note_size(sync_id)
     return outcome
 
@@ -68,7 +68,7 @@ def _effects(store: Store, run_id: int, salt: int, outcome: Outcome) -> Iterator
         for letter, kind, user_id, content in zip(letters, block.kinds, block.ids, block.contents, strict=True):
             if letter == "p" or user_id == FORGOTTEN or (letter == "r" and not rejected[user_id]):
                 continue
-            confirmed = None if KINDS[kind] is Kind.EXIT else content
+            confirmed = None if KINDS[kind] is ChangeKind.REMOVE else content
             yield hash_id(user_id, salt), user_id, confirmed if letter == "c" else UNCONFIRMED
         store.batches.log(run_id, block.number, letters)
 

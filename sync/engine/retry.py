@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sync.errors import CohortSyncError, Wait
+from sync.errors import CohortSyncError, RetryLater
 from sync.model import Sync
 
 DAY = 86400.0  # seconds without progress after which a run that nothing repeats is given up
@@ -62,7 +62,7 @@ class RetryPolicy:
     max_delay: float = 60.0
     postponements: tuple[float, ...] = (120.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0)
 
-    def delay(self, tries: int, error: Wait, failures: int = 0) -> float:
+    def delay(self, tries: int, error: RetryLater, failures: int = 0) -> float:
         """Return how long to wait after this many tries; Postpone when it is too long or too often."""
         if tries > len(self.delays) or failures:
             raise Postpone(error.seconds, str(error))
@@ -78,4 +78,4 @@ class RetryPolicy:
 
 def deadline_of(sync: Sync) -> float:
     """Return after how many seconds without progress a run of this sync is given up."""
-    return max(INTERVALS * sync.every, SHORTEST_DEADLINE) if sync.every else DAY
+    return max(INTERVALS * sync.interval_seconds, SHORTEST_DEADLINE) if sync.interval_seconds else DAY

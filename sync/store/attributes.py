@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sync.errors import Refused
-from sync.store.database import Table, immediate
+from sync.errors import InvalidRequest
+from sync.store.database import Table, write_transaction
 
 
 class Attributes(Table):
@@ -33,16 +33,16 @@ class Attributes(Table):
         return None
 
     def claim(self, license_code: str, sync_id: int, attribute: str, mapping: Iterable[tuple[str, str]]) -> None:
-        """Make a sync the owner of its attributes; Refused with the owner's name when one is taken.
+        """Make a sync the owner of its attributes; InvalidRequest with the owner's name when one is taken.
 
         A mapped attribute stays its property's for good: the first value ever sent fixed its type.
         """
         mapping = tuple(mapping)
-        with immediate(self._plain):
+        with write_transaction(self._db):
             found = self.problem(license_code, sync_id, attribute, mapping)
             if found:
-                raise Refused(found[1], found[0])
-            self._plain.executemany(
+                raise InvalidRequest(found[1], found[0])
+            self._db.executemany(
                 "insert into attribute_owner (license_code, folded, name, sync_id, property) values (?, ?, ?, ?, ?) "
                 "on conflict do nothing",
                 [
@@ -54,11 +54,12 @@ class Attributes(Table):
     def taken(self, license_code: str) -> frozenset[str]:
         """Return the attributes of an account that have an owner, in case-folded form."""
         return frozenset(
-            row[0] for row in self._all("select folded from attribute_owner where license_code = ?", (license_code,))
+            row[0]
+            for row in self._fetch_all("select folded from attribute_owner where license_code = ?", (license_code,))
         )
 
     def _owner(self, license_code: str, name: str) -> tuple[int | None, str | None] | None:
-        row = self._one(
+        row = self._fetch_one(
             "select sync_id, property from attribute_owner where license_code = ? and folded = ?",
             (license_code, name.casefold()),
         )
@@ -67,12 +68,12 @@ class Attributes(Table):
     def _name(self, sync_id: int | None, source: str | None) -> str:
         if sync_id is None:
             return f"the profile property “{source}”"
-        return f"the cohort “{self._value('select cohort_name from sync where id = ?', (sync_id,))}”"
+        return f"the cohort “{self._fetch_value('select cohort_name from sync where id = ?', (sync_id,))}”"
 
     def count(self, license_code: str) -> int:
         """Return how many cohorts own an attribute in an account."""
         return int(
-            self._value(
+            self._fetch_value(
                 "select count(*) from attribute_owner where license_code = ? and sync_id is not null", (license_code,)
             )
         )

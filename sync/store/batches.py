@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.model import BATCH_SIZE, Kind
+from sync.model import BATCH_SIZE, ChangeKind
 from sync.packing import FORGOTTEN, pack, split_contents, unpack_ids
-from sync.store.database import Row, Table, immediate
+from sync.store.database import Row, Table, write_transaction
 
 BATCHES_A_BLOCK = 40  # 1,000 people: sealed at once, and small enough to open for one of them
 BLOCK_SIZE = BATCHES_A_BLOCK * BATCH_SIZE
-KINDS = {"a": Kind.ENTER, "u": Kind.UPDATE, "r": Kind.EXIT}
+KINDS = {"a": ChangeKind.ADD, "u": ChangeKind.UPDATE, "r": ChangeKind.REMOVE}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
 OUTCOMES = {"p": "pending", "f": "in_flight", "c": "confirmed", "r": "rejected"}
 
@@ -49,42 +49,42 @@ def _block(row: Row) -> Block:
 class Batches(Table):
     """The batches of runs that deliver."""
 
-    def add(self, run_id: int, block: Block) -> None:
+    def add_batches(self, run_id: int, block: Block) -> None:
         """Write a planned block and its batches."""
         first = block.number * BATCHES_A_BLOCK
         sizes = [min(BATCH_SIZE, len(block.ids) - at) for at in range(0, len(block.ids), BATCH_SIZE)]
-        with immediate(self._plain):
-            self._plain.execute(
+        with write_transaction(self._db):
+            self._db.execute(
                 "insert into batch_block (run_id, block, kinds, ids, contents, sealed_values) values (?, ?, ?, ?, ?, ?)",
                 (run_id, block.number, block.kinds, pack(block.ids), b"".join(block.contents), block.sealed_values),
             )
-            self._plain.executemany(
+            self._db.executemany(
                 "insert into batch (run_id, number, member_count) values (?, ?, ?)",
                 ((run_id, number, size) for number, size in enumerate(sizes, first)),
             )
 
-    def clear(self, run_id: int, *, keep_approved: bool = False) -> None:
+    def delete_batches(self, run_id: int, *, keep_approved: bool = False) -> None:
         """Forget the plan of a run; ``keep_approved`` leaves the plan that a person approved."""
-        with immediate(self._plain):
-            self._plain.execute("delete from batch where run_id = ?", (run_id,))
-            self._plain.execute(
+        with write_transaction(self._db):
+            self._db.execute("delete from batch where run_id = ?", (run_id,))
+            self._db.execute(
                 "delete from batch_block where run_id = ? and block >= ?", (run_id, 0 if keep_approved else -(10**9))
             )
 
     def set_aside(self, run_id: int) -> None:
         """Keep an approved plan beside the new one that is to be compared with it, under negative numbers."""
-        with immediate(self._plain):
-            self._plain.execute("delete from batch where run_id = ?", (run_id,))
-            self._plain.execute("delete from batch_block where run_id = ? and block < 0", (run_id,))
-            self._plain.execute("update batch_block set block = -1 - block where run_id = ?", (run_id,))
+        with write_transaction(self._db):
+            self._db.execute("delete from batch where run_id = ?", (run_id,))
+            self._db.execute("delete from batch_block where run_id = ? and block < 0", (run_id,))
+            self._db.execute("update batch_block set block = -1 - block where run_id = ?", (run_id,))
 
     def drop_aside(self, run_id: int) -> None:
         """Forget the plan that was set aside."""
-        self._do("delete from batch_block where run_id = ? and block < 0", (run_id,))
+        self._execute("delete from batch_block where run_id = ? and block < 0", (run_id,))
 
     def blocks(self, run_id: int, *, aside: bool = False) -> Iterator[Block]:
         """Return the blocks of a run in order; ``aside``: of the plan that was set aside."""
-        numbers = self._all(
+        numbers = self._fetch_all(
             "select block from batch_block where run_id = ? and (block < 0) = ? order by abs(block + 0.5)",
             (run_id, aside),
         )
@@ -92,14 +92,14 @@ class Batches(Table):
 
     def block(self, run_id: int, number: int) -> Block:
         """Return one block."""
-        row = self._one("select * from batch_block where run_id = ? and block = ?", (run_id, number))
+        row = self._fetch_one("select * from batch_block where run_id = ? and block = ?", (run_id, number))
         assert row is not None  # a batch is written together with its block
         return _block(row)
 
     def states(self, run_id: int, block: int) -> str:
         """Return the state of each batch of a block, one letter each, in order."""
         first = block * BATCHES_A_BLOCK
-        rows = self._all(
+        rows = self._fetch_all(
             "select state from batch where run_id = ? and number >= ? and number < ? order by number",
             (run_id, first, first + BATCHES_A_BLOCK),
         )
@@ -108,7 +108,7 @@ class Batches(Table):
     def unconfirmed(self, run_id: int, besides: Iterable[int], limit: int) -> tuple[Batch, ...]:
         """Return the next batches to send, with those whose answer an earlier attempt did not hear."""
         away = set(besides)
-        rows = self._all(
+        rows = self._fetch_all(
             "select number, state, member_count from batch where run_id = ? and state <> 'confirmed' order by number limit ?",
             (run_id, limit + len(away)),
         )
@@ -116,41 +116,41 @@ class Batches(Table):
 
     def planned_count(self, run_id: int) -> int:
         """Return how many changes a run planned."""
-        return int(self._value("select coalesce(sum(member_count), 0) from batch where run_id = ?", (run_id,)))
+        return int(self._fetch_value("select coalesce(sum(member_count), 0) from batch where run_id = ?", (run_id,)))
 
-    def left(self, run_id: int) -> int:
+    def count_unconfirmed(self, run_id: int) -> int:
         """Return how many batches are not confirmed."""
-        return int(self._value("select count(*) from batch where run_id = ? and state <> 'confirmed'", (run_id,)))
+        return int(self._fetch_value("select count(*) from batch where run_id = ? and state <> 'confirmed'", (run_id,)))
 
     def any_sent(self, run_id: int) -> bool:
         """Return whether any request of a run may have left."""
         return bool(
-            self._value("select exists (select 1 from batch where run_id = ? and state <> 'pending')", (run_id,))
+            self._fetch_value("select exists (select 1 from batch where run_id = ? and state <> 'pending')", (run_id,))
         )
 
     def mark_in_flight(self, run_id: int, numbers: Iterable[int]) -> None:
         """Write that requests are about to leave."""
-        with immediate(self._plain):
-            self._plain.executemany(
+        with write_transaction(self._db):
+            self._db.executemany(
                 "update batch set state = 'in_flight' where run_id = ? and number = ? and state = 'pending'",
                 ((run_id, number) for number in numbers),
             )
 
     def confirm(self, run_id: int, number: int) -> None:
         """Write that WebEngage answered for everybody of a batch."""
-        self._do("update batch set state = 'confirmed' where run_id = ? and number = ?", (run_id, number))
+        self._execute("update batch set state = 'confirmed' where run_id = ? and number = ?", (run_id, number))
 
     def log(self, run_id: int, block: int, outcomes: str) -> None:
         """Keep a block for the history: who was sent what, and how it went."""
-        self._do(
+        self._execute(
             "insert or replace into delivery_log (run_id, block, kinds, outcomes, ids) "
             "select run_id, block, kinds, ?, ids from batch_block where run_id = ? and block = ?",
             (outcomes, run_id, block),
         )
 
-    def people(self, run_id: int) -> Iterator[tuple[str, Kind, str]]:
+    def iterate_members(self, run_id: int) -> Iterator[tuple[str, ChangeKind, str]]:
         """Return everybody a run has or had something to send about: id, kind, outcome."""
-        logged = self._all(
+        logged = self._fetch_all(
             "select block, kinds, outcomes, ids from delivery_log where run_id = ? order by block", (run_id,)
         )
         for row in logged:
@@ -173,10 +173,10 @@ class Batches(Table):
         """
         found = 0
         for table in ("batch_block", "delivery_log"):
-            for (rowid,) in self._all(f"select rowid from {table}"):
-                packed = self._value(f"select ids from {table} where rowid = ?", (rowid,))
+            for (rowid,) in self._fetch_all(f"select rowid from {table}"):
+                packed = self._fetch_value(f"select ids from {table} where rowid = ?", (rowid,))
                 ids = unpack_ids(packed) if packed else []
                 if user_id in ids:
                     blanked = pack([FORGOTTEN if one == user_id else one for one in ids])
-                    found += self._do(f"update {table} set ids = ? where rowid = ?", (blanked, rowid))
+                    found += self._execute(f"update {table} set ids = ? where rowid = ?", (blanked, rowid))
         return found

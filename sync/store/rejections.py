@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sync.store.database import Table, immediate
-from sync.views import Refusal
+from sync.store.database import Table, write_transaction
+from sync.views import RejectionView
 
 INVALID = "invalid"
 MEMBERSHIP_ONLY = "membership only"
@@ -33,15 +33,15 @@ class Rejections(Table):
 
     def add(self, run_id: int, sync_id: int, rejected: Iterable[Rejection], now: float) -> None:
         """Note who was not taken."""
-        with immediate(self._plain):
+        with write_transaction(self._db):
             for one in rejected:
                 active = one.outcome == "rejected"
                 if active:
-                    self._plain.execute(
+                    self._db.execute(
                         "update rejection set active = 0 where sync_id = ? and user_id = ? and active = 1",
                         (sync_id, one.user_id),
                     )
-                self._plain.execute(
+                self._db.execute(
                     "insert or replace into rejection (run_id, sync_id, user_id, kind, outcome, reason, content_hash, "
                     "may_be_sent, at, active) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
@@ -60,50 +60,50 @@ class Rejections(Table):
 
     def clear_taken(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
         """Forget earlier rejections of people WebEngage took now; within one run the last answer is the outcome."""
-        if not self._value(
+        if not self._fetch_value(
             "select exists (select 1 from rejection where run_id = ?1 and outcome = 'rejected' "
             "union all select 1 from rejection where sync_id = ?2 and active = 1)",
             (run_id, sync_id),
         ):
             return
         for user_id in user_ids:
-            self._plain.execute(
+            self._db.execute(
                 "delete from rejection where run_id = ? and user_id = ? and outcome = 'rejected'", (run_id, user_id)
             )
-            self._plain.execute(
+            self._db.execute(
                 "update rejection set active = 0 where sync_id = ? and user_id = ? and active = 1", (sync_id, user_id)
             )
 
     def drop(self, run_id: int) -> None:
         """Forget whom WebEngage rejected in a run: it was the account's fault, not theirs."""
-        self._do("delete from rejection where run_id = ? and outcome = 'rejected'", (run_id,))
+        self._execute("delete from rejection where run_id = ? and outcome = 'rejected'", (run_id,))
 
     def active(self, sync_id: int) -> dict[str, tuple[str, bytes | None]]:
         """Return whom this sync does not try again: kind and content hash by user id."""
-        rows = self._all(
+        rows = self._fetch_all(
             "select user_id, kind, content_hash from rejection where sync_id = ? and active = 1", (sync_id,)
         )
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def of_run(self, run_id: int) -> dict[str, bool]:
         """Return whom WebEngage rejected in a run, and whether an earlier try may have been taken."""
-        rows = self._all(
+        rows = self._fetch_all(
             "select user_id, may_be_sent from rejection where run_id = ? and outcome = 'rejected'", (run_id,)
         )
         return {row[0]: bool(row[1]) for row in rows}
 
     def forgive(self, sync_id: int) -> int:
         """Let the next run try everybody again; return how many there are."""
-        return self._do("update rejection set active = 0 where sync_id = ? and active = 1", (sync_id,))
+        return self._execute("update rejection set active = 0 where sync_id = ? and active = 1", (sync_id,))
 
-    def list(self, run_id: int, limit: int) -> tuple[Refusal, ...]:
+    def list(self, run_id: int, limit: int) -> tuple[RejectionView, ...]:
         """Return who was not taken in a run, with the reason."""
-        rows = self._all(
+        rows = self._fetch_all(
             "select user_id, kind, outcome, reason from rejection where run_id = ? order by reason, user_id limit ?",
             (run_id, limit),
         )
-        return tuple(Refusal(*row) for row in rows)
+        return tuple(RejectionView(*row) for row in rows)
 
     def active_count(self) -> int:
         """Return how many people stand rejected in all syncs."""
-        return int(self._value("select count(*) from rejection where active = 1"))
+        return int(self._fetch_value("select count(*) from rejection where active = 1"))

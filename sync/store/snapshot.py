@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from sync.packing import ID_SIZE, RECORD_SIZE, UNCONFIRMED, pack, split_records, unpack_ids
-from sync.store.database import Table, immediate
+from sync.store.database import Table, write_transaction
 
 BUCKET_SIZE = 4096  # people; small enough to rewrite for one of them, large enough to compress
 FIRST_BYTES = 256  # buckets are cut by the first byte of the id hash
@@ -23,13 +23,13 @@ class Snapshot(Table):
 
     def ranges(self, sync_id: int) -> list[tuple[int, int]]:
         """Return which first bytes each bucket covers, together all 256; one range when nobody is there."""
-        rows = self._all("select first_byte from snapshot_bucket where sync_id = ? order by 1", (sync_id,))
+        rows = self._fetch_all("select first_byte from snapshot_bucket where sync_id = ? order by 1", (sync_id,))
         starts = [0, *(row[0] for row in rows[1:]), FIRST_BYTES]
         return list(pairwise(starts))
 
     def records(self, sync_id: int, low: int, high: int) -> bytes:
         """Return the records of the bucket that covers this range."""
-        found = self._value(
+        found = self._fetch_value(
             "select records from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
             (sync_id, low, high),
         )
@@ -37,7 +37,7 @@ class Snapshot(Table):
 
     def bucket(self, sync_id: int, low: int, high: int) -> list[Person]:
         """Return the people of the bucket that covers this range."""
-        row = self._one(
+        row = self._fetch_one(
             "select records, ids from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
             (sync_id, low, high),
         )
@@ -46,13 +46,13 @@ class Snapshot(Table):
     def write(self, sync_id: int, low: int, high: int, people: Iterable[Person]) -> None:
         """Replace everybody in a range by these people, as one bucket."""
         ordered = sorted(people)
-        with immediate(self._plain):
-            self._plain.execute(
+        with write_transaction(self._db):
+            self._db.execute(
                 "delete from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
                 (sync_id, low, high),
             )
             if ordered:
-                self._plain.execute(
+                self._db.execute(
                     "insert into snapshot_bucket (sync_id, first_byte, records, ids) values (?, ?, ?, ?)",
                     (sync_id, low, b"".join(one for one, _ in ordered), pack([user_id for _, user_id in ordered])),
                 )
@@ -64,11 +64,11 @@ class Snapshot(Table):
 
     def remove(self, sync_id: int, id_hash: bytes) -> bool:
         """Remove a person, so that the next run sees them as new; return whether they were there."""
-        with immediate(self._plain):
+        with write_transaction(self._db):
             if self.find(sync_id, id_hash) is None:
                 return False
             low, high = self._range_of(sync_id, id_hash)
-            self._plain.execute("delete from known_page where sync_id = ?", (sync_id,))
+            self._db.execute("delete from known_page where sync_id = ?", (sync_id,))
             others = [one for one in self.bucket(sync_id, low, high) if one[0][:ID_SIZE] != id_hash]
             self.write(sync_id, low, high, others)
             self.note_size(sync_id)
@@ -79,17 +79,19 @@ class Snapshot(Table):
 
     def unconfirm(self, sync_id: int | None = None) -> None:
         """Make everybody unconfirmed, of one sync or of all, so that they are sent again."""
-        with immediate(self._plain):
-            self._plain.execute("delete from known_page where ?1 is null or sync_id = ?1", (sync_id,))
-            for row in self._all("select rowid from snapshot_bucket where ?1 is null or sync_id = ?1", (sync_id,)):
-                records = self._value("select records from snapshot_bucket where rowid = ?", (row[0],))
+        with write_transaction(self._db):
+            self._db.execute("delete from known_page where ?1 is null or sync_id = ?1", (sync_id,))
+            for row in self._fetch_all(
+                "select rowid from snapshot_bucket where ?1 is null or sync_id = ?1", (sync_id,)
+            ):
+                records = self._fetch_value("select records from snapshot_bucket where rowid = ?", (row[0],))
                 emptied = b"".join(one[:ID_SIZE] + UNCONFIRMED for one in split_records(records))
-                self._plain.execute("update snapshot_bucket set records = ? where rowid = ?", (emptied, row[0]))
+                self._db.execute("update snapshot_bucket set records = ? where rowid = ?", (emptied, row[0]))
 
-    def size(self, sync_id: int) -> int:
+    def count_members(self, sync_id: int) -> int:
         """Return how many people WebEngage may hold as true."""
         return int(
-            self._value(
+            self._fetch_value(
                 f"select coalesce(sum(length(records) / {RECORD_SIZE}), 0) from snapshot_bucket where sync_id = ?",
                 (sync_id,),
             )
@@ -97,9 +99,9 @@ class Snapshot(Table):
 
     def note_size(self, sync_id: int) -> None:
         """Write the number of people where lists of syncs find it."""
-        self._do("update sync set size = ? where id = ?", (self.size(sync_id), sync_id))
+        self._execute("update sync set size = ? where id = ?", (self.count_members(sync_id), sync_id))
 
-    def people(self, sync_id: int) -> Iterator[str]:
+    def iterate_members(self, sync_id: int) -> Iterator[str]:
         """Return everybody's user id."""
         for low, high in self.ranges(sync_id):
             yield from (user_id for _, user_id in self.bucket(sync_id, low, high))

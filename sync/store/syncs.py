@@ -7,20 +7,21 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-from sync.errors import Refused
-from sync.model import Mode, Run, Sync, SyncState, next_beat
-from sync.store.database import Row, Table, immediate
+from sync.errors import InvalidRequest
+from sync.model import Mode, Run, Sync, SyncState, next_scheduled_at
+from sync.store.database import Row, Table, write_transaction
 from sync.store.runs import Runs
 from sync.views import SyncView
 
 _COLUMNS = (
-    "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, reason, every, anchor, "
-    "next_run_at, last_run as last_run_id, guard, mapping"
+    "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, pause_reason, interval_seconds, "
+    "schedule_anchor, "
+    "next_run_at, last_run_id, guard_enabled, mapping"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ExportRequest:
     """What a person asked for when exporting a cohort."""
 
     project_id: int
@@ -29,7 +30,7 @@ class Wish:
     license_code: str
     attribute: str
     mode: Mode
-    every: float | None
+    interval_seconds: float | None
     mapping: tuple[tuple[str, str], ...] | None = None
 
 
@@ -49,7 +50,9 @@ class Request:
         values = json.loads(text)
         mapping = values["mapping"]
         return cls(
-            Mode(values["mode"]), values["every"], None if mapping is None else tuple((a, b) for a, b in mapping)
+            Mode(values["mode"]),
+            values["interval_seconds"],
+            None if mapping is None else tuple((a, b) for a, b in mapping),
         )
 
     def dump(self) -> str:
@@ -59,13 +62,17 @@ class Request:
     def apply(self, sync: Sync) -> Sync:
         """Return a sync as it will be once it took the request over."""
         mapping = sync.mapping if self.mapping is None else self.mapping
-        return replace(sync, mode=self.mode, every=self.every, mapping=mapping)
+        return replace(sync, mode=self.mode, interval_seconds=self.every, mapping=mapping)
 
 
-def sync_of(row: Row) -> Sync:
+def sync_from_row(row: Row) -> Sync:
     """Make a Sync of a row."""
     values = dict(zip(row.keys(), tuple(row), strict=True))
-    values |= {"mode": Mode(values["mode"]), "state": SyncState(values["state"]), "guard": bool(values["guard"])}
+    values |= {
+        "mode": Mode(values["mode"]),
+        "state": SyncState(values["state"]),
+        "guard_enabled": bool(values["guard_enabled"]),
+    }
     values["mapping"] = tuple((str(a), str(b)) for a, b in json.loads(values["mapping"]))
     return Sync(**values)
 
@@ -73,36 +80,37 @@ def sync_of(row: Row) -> Sync:
 class Syncs(Table):
     """The standing wishes."""
 
-    def create(self, wish: Wish, now: float, *, active: bool) -> int:
+    def create(self, request: ExportRequest, now: float, *, active: bool) -> int:
         """Make a cohort's sync; its attribute is permanent, since WebEngage cannot rename one.
 
-        Not ``active``: nothing is repeated before somebody approves. Refused when another cohort of the
+        Not ``active``: nothing is repeated before somebody approves. InvalidRequest when another cohort of the
         account already has the attribute.
         """
-        mode, every = (wish.mode, wish.every) if active else (Mode.ONE_TIME, None)
+        mode, interval_seconds = (request.mode, request.interval_seconds) if active else (Mode.ONE_TIME, None)
         values = (
-            wish.project_id,
-            wish.cohort_id,
-            wish.cohort_name,
-            wish.license_code,
-            wish.attribute,
+            request.project_id,
+            request.cohort_id,
+            request.cohort_name,
+            request.license_code,
+            request.attribute,
             mode.value,
             "active" if active else "finished",
-            every,
+            interval_seconds,
             now,
-            now + every if every else None,
-            json.dumps(wish.mapping or []) if active else "[]",
+            now + interval_seconds if interval_seconds else None,
+            json.dumps(request.mapping or []) if active else "[]",
         )
         try:
-            with immediate(self._plain):
-                row = self._one(
-                    "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, every, "
-                    "anchor, next_run_at, mapping) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
+            with write_transaction(self._db):
+                row = self._fetch_one(
+                    "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, "
+                    "interval_seconds, "
+                    "schedule_anchor, next_run_at, mapping) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
                     values,
                 )
         except sqlite3.IntegrityError as taken:
-            raise Refused(
-                f"“{wish.attribute}” already belongs to another cohort of this WebEngage account; choose another name.",
+            raise InvalidRequest(
+                f"“{request.attribute}” already belongs to another cohort of this WebEngage account; choose another name.",
                 "attribute",
             ) from taken
         assert row is not None  # an insert returns its row
@@ -111,36 +119,39 @@ class Syncs(Table):
     def take_over(self, sync_id: int, request: Request, now: float) -> None:
         """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same."""
         mapping = None if request.mapping is None else json.dumps(request.mapping)
-        self._do(
-            "update sync set mode = ?1, state = 'active', reason = null, mapping = coalesce(?4, mapping), "
-            "anchor = iif(every is ?2 and next_run_at is not null, anchor, ?3), "
-            "next_run_at = iif(every is ?2 and next_run_at is not null, next_run_at, ?3 + ?2), every = ?2 where id = ?5",
+        self._execute(
+            "update sync set mode = ?1, state = 'active', pause_reason = null, mapping = coalesce(?4, mapping), "
+            "schedule_anchor = iif(interval_seconds is ?2 and next_run_at is not null, schedule_anchor, ?3), "
+            "next_run_at = iif(interval_seconds is ?2 and next_run_at is not null, next_run_at, ?3 + ?2), "
+            "interval_seconds = ?2 where id = ?5",
             (request.mode.value, request.every, now, mapping, sync_id),
         )
 
-    def get(self, sync_id: int) -> Sync | None:
+    def get_sync(self, sync_id: int) -> Sync | None:
         """One sync, or None."""
-        row = self._one(f"select {_COLUMNS} from sync where id = ?", (sync_id,))
-        return sync_of(row) if row else None
+        row = self._fetch_one(f"select {_COLUMNS} from sync where id = ?", (sync_id,))
+        return sync_from_row(row) if row else None
 
-    def of_cohort(self, project_id: int, cohort_id: int) -> Sync | None:
+    def get_sync_of_cohort(self, project_id: int, cohort_id: int) -> Sync | None:
         """The sync of a cohort, or None."""
-        row = self._one(f"select {_COLUMNS} from sync where project_id = ? and cohort_id = ?", (project_id, cohort_id))
-        return sync_of(row) if row else None
+        row = self._fetch_one(
+            f"select {_COLUMNS} from sync where project_id = ? and cohort_id = ?", (project_id, cohort_id)
+        )
+        return sync_from_row(row) if row else None
 
-    def views(
+    def list_views(
         self, project_id: int | None = None, license_code: str | None = None, sync_id: int | None = None
     ) -> tuple[SyncView, ...]:
         """Syncs as people see them, newest first."""
-        rows = self._all(
+        rows = self._fetch_all(
             f"select {_COLUMNS}, size from sync where (?1 is null or project_id = ?1) "
             "and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc",
             (project_id, license_code, sync_id),
         )
-        runs = Runs(self._plain)
+        runs = Runs(self._db)
         if sync_id is not None:
-            return tuple(self._view(row, runs.get(row["last_run_id"] or 0)) for row in rows)
-        lasts = runs.lasts(project_id, license_code)
+            return tuple(self._view(row, runs.get_run(row["last_run_id"] or 0)) for row in rows)
+        lasts = runs.latest_by_sync(project_id, license_code)
         return tuple(self._view(row, lasts.get(row["last_run_id"] or 0)) for row in rows)
 
     def _view(self, row: Row, last: Run | None) -> SyncView:
@@ -153,8 +164,8 @@ class Syncs(Table):
             row["attribute"],
             Mode(row["mode"]),
             SyncState(row["state"]),
-            row["reason"],
-            row["every"],
+            row["pause_reason"],
+            row["interval_seconds"],
             row["next_run_at"],
             row["size"],
             last,
@@ -162,62 +173,65 @@ class Syncs(Table):
 
     def accounts_of(self, run_ids: Iterable[int]) -> list[str]:
         """Return the account of each of these runs."""
-        rows = self._all(
+        rows = self._fetch_all(
             "select license_code from run join sync on sync.id = run.sync_id "
             "where run.id in (select value from json_each(?))",
             (json.dumps(list(run_ids)),),
         )
         return [row[0] for row in rows]
 
-    def due(self, now: float) -> tuple[Sync, ...]:
+    def list_due(self, now: float) -> tuple[Sync, ...]:
         """Dynamic syncs whose beat has come, or lies so far ahead that the clock was set back."""
-        rows = self._all(
+        rows = self._fetch_all(
             f"select {_COLUMNS} from sync where state = 'active' and mode = 'dynamic' "
-            "and (next_run_at <= ?1 or next_run_at > ?1 + every)",
+            "and (next_run_at <= ?1 or next_run_at > ?1 + interval_seconds)",
             (now,),
         )
-        return tuple(sync_of(row) for row in rows)
+        return tuple(sync_from_row(row) for row in rows)
 
-    def beat(self, sync: Sync, now: float) -> None:
+    def advance_schedule(self, sync: Sync, now: float) -> None:
         """Move a sync to its first beat after now; missed ones merge into the run just queued."""
-        if sync.every:
-            self._do(
+        if sync.interval_seconds:
+            self._execute(
                 "update sync set next_run_at = ? where id = ? and next_run_at is not null",
-                (next_beat(sync.anchor, sync.every, now), sync.id),
+                (next_scheduled_at(sync.schedule_anchor, sync.interval_seconds, now), sync.id),
             )
 
-    def pause(self, sync_id: int, reason: str) -> bool:
+    def pause_sync(self, sync_id: int, reason: str) -> bool:
         """Stop refreshing until a person resumes, with the reason; False when finished."""
         return bool(
-            self._do(
-                "update sync set state = 'paused', reason = ? where id = ? and state <> 'finished'", (reason, sync_id)
+            self._execute(
+                "update sync set state = 'paused', pause_reason = ? where id = ? and state <> 'finished'",
+                (reason, sync_id),
             )
         )
 
-    def resume(self, sync: Sync, now: float) -> None:
+    def resume_sync(self, sync: Sync, now: float) -> None:
         """Go on refreshing, on the beats the sync always had."""
-        with immediate(self._plain):
-            self._plain.execute(
-                "update sync set state = 'active', reason = null where id = ? and state = 'paused'", (sync.id,)
+        with write_transaction(self._db):
+            self._db.execute(
+                "update sync set state = 'active', pause_reason = null where id = ? and state = 'paused'", (sync.id,)
             )
-            self.beat(sync, now)
+            self.advance_schedule(sync, now)
 
-    def end(self, sync_id: int) -> None:
+    def finish_sync(self, sync_id: int) -> None:
         """Never refresh again."""
-        self._do("update sync set state = 'finished', reason = null, next_run_at = null where id = ?", (sync_id,))
+        self._execute(
+            "update sync set state = 'finished', pause_reason = null, next_run_at = null where id = ?", (sync_id,)
+        )
 
-    def set_interval(self, sync_id: int, every: float, now: float) -> None:
+    def set_interval(self, sync_id: int, interval_seconds: float, now: float) -> None:
         """Refresh a dynamic sync this often from now on."""
-        self._do(
-            "update sync set every = ?, anchor = ?, next_run_at = ? where id = ? and mode = 'dynamic' "
+        self._execute(
+            "update sync set interval_seconds = ?, schedule_anchor = ?, next_run_at = ? where id = ? and mode = 'dynamic' "
             "and state <> 'finished'",
-            (every, now, now + every, sync_id),
+            (interval_seconds, now, now + interval_seconds, sync_id),
         )
 
     def set_guard(self, sync_id: int, on: bool) -> None:
         """Hold this sync when unusually many people leave, or never; nobody read at all is always held."""
-        self._do("update sync set guard = ? where id = ?", (int(on), sync_id))
+        self._execute("update sync set guard_enabled = ? where id = ?", (int(on), sync_id))
 
-    def renamed(self, sync_id: int, name: str) -> None:
+    def rename_cohort(self, sync_id: int, name: str) -> None:
         """Follow a cohort's new name; the attribute keeps its own."""
-        self._do("update sync set cohort_name = ? where id = ?", (name, sync_id))
+        self._execute("update sync set cohort_name = ? where id = ?", (name, sync_id))

@@ -1,0 +1,263 @@
+"""Read a page of members: what is plain is checked while parsing, everything else one by one.
+
+Shapes are those of Mixpanel's reference ("Engage: query"); where it is silent, every reading is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+
+from sync.errors import RetryLater, UnexpectedResponse
+from sync.http_client import Reply, clean_text
+from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Eligibility, Member, Page, classify_member
+from sync.model import MISSING_VALUES as MISSING
+
+DEFAULT_PAGE_SIZE = 1000  # the documented size, for an empty reply that does not name its own
+WHOLE_MAX = 2**53  # beyond it programs disagree which whole number is meant
+# A raw control character is no JSON: where one stands, half a character stands for it, so that its text is odd.
+_CONTROLS = {one: chr(0xDC00 + one) for one in range(0x20) if chr(one) not in "\t\n\r"}
+ODD_SHOWN = 60  # characters of an id that is no text
+SUCCESS_STATUSES = (None, "ok", "success")  # what a reply may say of itself
+
+
+@dataclass(slots=True)
+class _Row:
+    """One result as it arrived."""
+
+    id: Any
+    properties: dict[str, Any] | None
+
+
+class _ReplyHead(msgspec.Struct, gc=False):
+    """A reply of /engage, but for its results."""
+
+    page: int | None = None
+    page_size: int | None = None
+    session_id: str | int | None = None
+    total: int | None = None
+    status: str | None = None
+    error: str | None = None
+    results: Any = None
+
+
+class PageDecoders:
+    """A decoder for pages of plain members only, checked while parsing.
+
+    It keeps the named properties as raw JSON and skips everything else.
+    """
+
+    def __init__(self, properties: tuple[str, ...]) -> None:
+        """Read these properties."""
+        null = msgspec.Raw(b"null")
+        profile = msgspec.defstruct(
+            "_Profile",
+            gc=False,
+            fields=[
+                (f"p{at}", msgspec.Raw, msgspec.field(name=name, default=null)) for at, name in enumerate(properties)
+            ],
+        )
+        plain_id = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_MAX)]
+        self.plain = _page_decoder(
+            (plain_id, msgspec.field(name="$distinct_id")), (profile, msgspec.field(name="$properties"))
+        )
+
+
+def _page_decoder(user_id: tuple[Any, Any], properties: tuple[Any, Any]) -> msgspec.json.Decoder[_ReplyHead]:
+    row = msgspec.defstruct("_NarrowRow", [("id", *user_id), ("properties", *properties)], gc=False)
+    results = [("results", list[row] | None, None)]  # type: ignore[valid-type]
+    return msgspec.json.Decoder(msgspec.defstruct("_NarrowAnswer", results, bases=(_ReplyHead,), gc=False))
+
+
+_decoders_for = lru_cache(maxsize=16)(PageDecoders)
+
+
+def build_query_form(
+    cohort_id: int, number: int, session_id: str | None, all_users: bool, wanted: tuple[str, ...] | None
+) -> dict[str, str]:
+    """The body of a query; identical on every page of a session (Mixpanel docs), ``include_all_users`` explicit."""
+    form = {
+        "filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
+        "include_all_users": "true" if all_users else "false",
+    }
+    if wanted is not None:
+        form["output_properties"] = orjson.dumps(list(wanted)).decode()
+    return form | {"page": str(number), "session_id": session_id or ""} if number else form
+
+
+IsKnown = Callable[[list[str], list[bytes]], bool]
+"""Whether ids and raw values were read before."""
+
+
+def parse_columns(
+    reply: Reply, what: str, number: int, properties: tuple[str, ...], is_known: IsKnown | None = None
+) -> Columns:
+    """Split a page: those who go, and the others with their fate. Most pages are plain throughout.
+
+    A page with an odd value anywhere is read once more, leniently: one odd row is one invalid member.
+    """
+    narrow = _decoders_for(properties)
+    try:
+        answer = _check_reply(narrow.plain.decode(reply.body), what, number)
+        ids = [row.id for row in answer.results]
+        if _are_plain_ids(ids):
+            values = _raw_values(answer.results, len(properties), b'"<' in reply.body) if properties else []
+            if not (is_known and is_known(ids, values)):
+                # Raw values were skipped over: this is where one is found to be none.
+                orjson.loads(b"[" + b",".join(values) + b"]")
+            return _columns(answer, number, ids, values, [])
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
+        pass
+    answer = _decode_page(reply, what, number)
+    going: list[_Row] = []
+    others: list[Member] = []
+    for row in answer.results:
+        user_id, eligibility = _identity(row.id, row.properties is not None)
+        if eligibility is Eligibility.IDENTIFIED:
+            row.id = user_id
+            going.append(row)
+        else:
+            others.append(Member(user_id, eligibility))
+    values = [
+        orjson.dumps([_clean_value((row.properties or {}).get(name)) for name in properties])
+        for row in going
+        if properties
+    ]
+    return _columns(answer, number, [str(row.id) for row in going], values, others)
+
+
+def _columns(answer: _ReplyHead, number: int, ids: list[str], values: list[bytes], others: list[Member]) -> Columns:
+    rows = len(answer.results)
+    return Columns(number, answer.page_size, _session_id(answer), answer.total, rows, ids, values, others)
+
+
+def _are_plain_ids(ids: list[str]) -> bool:
+    """Whether no id can be a device's or blank, told by the first letters."""
+    return not any(letter == DEVICE_PREFIX[0] or letter.isspace() for letter in {user_id[0] for user_id in ids})
+
+
+def _raw_values(rows: list[Any], count: int, doubtful: bool) -> list[bytes]:
+    """Each one's mapped values as a JSON array; the literal strings that mean missing become null."""
+    if count == 1:
+        values = [b"[%b]" % row.properties.p0 for row in rows]
+    else:
+        names = [f"p{at}" for at in range(count)]
+        values = [b"[" + b",".join(bytes(getattr(row.properties, name)) for name in names) + b"]" for row in rows]
+    if doubtful:
+        for missing in MISSING:
+            quoted = orjson.dumps(missing)
+            values = [one.replace(quoted, b"null") if quoted in one else one for one in values]
+    return values
+
+
+def _decode_page(reply: Reply, what: str, number: int) -> _ReplyHead:
+    """Read a page value by value and refuse whatever an incomplete, failed or mixed-up answer looks like.
+
+    Lone surrogates, NaN, raw control characters and bytes that are no UTF-8 are let in here, and judged one by one.
+    """
+    try:
+        found = json.loads(reply.body.decode("utf-8", "surrogateescape").translate(_CONTROLS), strict=False)
+        rows = found.pop("results", None)
+        answer: _ReplyHead = msgspec.convert(found, _ReplyHead)
+        if not isinstance(rows, list | None):
+            raise TypeError
+    except (msgspec.ValidationError, AttributeError, TypeError):
+        raise UnexpectedResponse(
+            f"Mixpanel was asked for {what} and sent something else than a page of members."
+        ) from None
+    except (ValueError, RecursionError):
+        raise RetryLater(f"Mixpanel was asked for {what} and sent an answer that is garbled or cut off.") from None
+    answer.results = None if rows is None else [_row(one) for one in rows]
+    return _check_reply(answer, what, number)
+
+
+def _row(given: object) -> _Row:
+    """A result, whatever it is; one that is no object has no id."""
+    if not isinstance(given, dict):
+        return _Row(given, None)
+    properties = given.get("$properties")
+    return _Row(given.get("$distinct_id"), properties if isinstance(properties, dict) else None)
+
+
+def _check_reply(answer: _ReplyHead, what: str, number: int) -> _ReplyHead:
+    odd = _find_oddity(answer, number)
+    if odd:
+        raise UnexpectedResponse(f"Mixpanel was asked for {what} and {odd}; nothing was changed.")
+    return answer
+
+
+def _find_oddity(answer: _ReplyHead, number: int) -> str | None:
+    if answer.error or (answer.status.lower() if answer.status else None) not in SUCCESS_STATUSES:
+        # A body with members is never quoted, not even what it calls an error.
+        said = "" if answer.results else f": {clean_text(str(answer.error or answer.status))}"
+        return f"answered 200, but with an error{said}"
+    if answer.results is None:
+        return "sent no results"
+    if answer.page not in (None, number):
+        return f"sent page {answer.page}"
+    if (answer.page_size is not None and answer.page_size < 1) or (answer.total is not None and answer.total < 0):
+        return "sent impossible numbers"
+    return None
+
+
+def _session_id(answer: _ReplyHead) -> str | None:
+    return None if answer.session_id is None else str(answer.session_id)
+
+
+def _identity(given: object, has_profile: bool) -> tuple[str, Eligibility]:
+    """An id as text, exactly as given, and where its owner belongs; what is no text and no whole number is invalid.
+
+    Mixpanel's schema has whole numbers, life has text. A larger number or a fraction may be another one than was meant.
+    """
+    if isinstance(given, int) and not isinstance(given, bool) and abs(given) <= WHOLE_MAX:
+        return str(given), classify_member(str(given), has_profile)
+    if given is None:
+        return "", Eligibility.EMPTY_ID
+    if isinstance(given, str) and _is_text(given):
+        return given, classify_member(given, has_profile)
+    return ascii(given)[:ODD_SHOWN], Eligibility.ODD_ID
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text can be sent: half a character, or bytes that were none, cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _clean_value(value: object) -> object:
+    """A property's value, or None when it is missing or cannot be sent."""
+    if isinstance(value, str):
+        return value if value not in MISSING and _is_text(value) else None
+    try:
+        orjson.dumps(value)
+    except (TypeError, orjson.JSONEncodeError):
+        return None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def parse_page(reply: Reply, what: str, number: int, properties: tuple[str, ...], *, bare_counts: bool) -> Page:
+    """Read a page member by member; ``bare_counts``: an empty profile is one."""
+    answer = _decode_page(reply, what, number)
+    members = tuple(_parse_member(row, properties, bare_counts) for row in answer.results)
+    seen = Counter(name for row in answer.results for name in row.properties or () if _is_text(name))
+    size = answer.page_size if answer.page_size is not None else len(members) or DEFAULT_PAGE_SIZE
+    return Page(number, size, _session_id(answer), answer.total, members, tuple(name for name, _ in seen.most_common()))
+
+
+def _parse_member(row: _Row, properties: tuple[str, ...], bare_counts: bool) -> Member:
+    user_id, eligibility = _identity(row.id, bool(row.properties) or (bare_counts and row.properties is not None))
+    if not properties or eligibility is not Eligibility.IDENTIFIED:
+        return Member(user_id, eligibility)
+    given = row.properties or {}
+    return Member(user_id, eligibility, tuple(_clean_value(given.get(name)) for name in properties))
