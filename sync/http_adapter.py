@@ -83,8 +83,8 @@ class Exchange:
         def run() -> None:
             try:
                 outcome.set_result(connect())
-            except BaseException as trouble:
-                outcome.set_exception(trouble)
+            except BaseException as problem:
+                outcome.set_exception(problem)
 
         threading.Thread(target=run, name="connect", daemon=True).start()
         try:

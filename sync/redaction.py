@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-SHORTEST = 6  # characters; a shorter secret would blank harmless words
+MIN_SECRET_LENGTH = 6  # characters; a shorter secret would blank harmless words
 _ADDRESS = re.compile(r"[^\s@<>\"'=:,;/?&]+@[^\s@<>\"',;/?&]+\.\w+")
 _SECRET_LIKE = re.compile(r"\b(?:Basic|Bearer)\s+\S+|[A-Za-z0-9+/_-]{40,}={0,2}")
 _hidden: set[str] = set()
@@ -34,13 +34,13 @@ _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtbf])|(.))"
 _CUT_AFTER = re.compile(r"\W*\Z|\s?(?:…|\.\.)")
 
 
-def hide(secret: str) -> None:
+def hide_secret(secret: str) -> None:
     """Never let this secret pass from now on."""
-    if len(secret) >= SHORTEST:
+    if len(secret) >= MIN_SECRET_LENGTH:
         _hidden.add(secret)
 
 
-def redacted(text: str) -> str:
+def redact_text(text: str) -> str:
     """A text without the secrets we know, without what looks like one, and without e-mail addresses."""
     for secret in _hidden:
         text = text.replace(secret, "…")
@@ -173,7 +173,7 @@ def _without(text: str, stretches: Iterable[tuple[int, int]]) -> str:
     return "".join([*pieces, text[done:]])
 
 
-class Redacting(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """Formats with another formatter and redacts the outcome, tracebacks included."""
 
     def __init__(self, inner: logging.Formatter) -> None:
@@ -183,12 +183,12 @@ class Redacting(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record without secrets."""
-        return redacted(self._inner.format(record))
+        return redact_text(self._inner.format(record))
 
 
-def guard_logs(*names: str) -> None:
+def redact_logs(*names: str) -> None:
     """Redact what the root logger's handlers write, and those of the named loggers; again is harmless."""
     for logger in (logging.getLogger(), *(logging.getLogger(name) for name in names)):
         for handler in logger.handlers:
-            if not isinstance(handler.formatter, Redacting):
-                handler.setFormatter(Redacting(handler.formatter or logging.Formatter()))
+            if not isinstance(handler.formatter, RedactingFormatter):
+                handler.setFormatter(RedactingFormatter(handler.formatter or logging.Formatter()))

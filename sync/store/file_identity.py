@@ -90,9 +90,9 @@ def leave_marker(folder: Path) -> None:
             marker.chmod(0o600)
 
 
-def remember_database(path: Path, plain: sqlite3.Connection) -> None:
+def remember_database(path: Path, db: sqlite3.Connection) -> None:
     """Note which database this process works with; DatabaseReplaced when it was another one before."""
-    found = database_id(plain)
+    found = database_id(db)
     if _known_ids.setdefault(path.resolve(), found) != found:
         raise DatabaseReplaced(OTHER.format(path))
 
@@ -102,14 +102,14 @@ def forget_database(path: Path) -> None:
     _known_ids.pop(path.resolve(), None)
 
 
-def database_id(plain: sqlite3.Connection) -> str:
+def database_id(db: sqlite3.Connection) -> str:
     """Return the id of this database, drawn once; a backup has the id of its original."""
     sql = "select value from setting where name = 'database_id'"
-    row = plain.execute(sql).fetchone()
+    row = db.execute(sql).fetchone()
     if row is None:
-        plain.execute(
+        db.execute(
             "insert into setting (name, value) values ('database_id', ?) on conflict do nothing",
             (secrets.token_hex(16),),
         )
-        row = plain.execute(sql).fetchone()
+        row = db.execute(sql).fetchone()
     return str(row[0])

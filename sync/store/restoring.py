@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sync.errors import DatabaseUnusable, Refused
+from sync.errors import DatabaseUnusable, InvalidRequest
+from sync.process_identity import is_process_gone, process_name
 from sync.store import database
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
-from sync.store.process import identity, is_gone
 from sync.store.trouble import explain, is_damage
 
 COMPANIONS = ("-wal", "-shm", "-journal")  # SQLite's own files beside a database
@@ -66,11 +66,11 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
 
 def remove_stale_drafts(folder: Path) -> int:
     """Delete the drafts of restores that were killed; return how many files."""
-    place = identity().rpartition(":")[0]
+    place = process_name().rpartition(":")[0]
     stale = [
         path
         for path in folder.glob(f"{DATABASE_FILE}.*.draft*")
-        if is_gone(f"{place}:{path.name.removeprefix(f'{DATABASE_FILE}.').partition('.')[0]}")
+        if is_process_gone(f"{place}:{path.name.removeprefix(f'{DATABASE_FILE}.').partition('.')[0]}")
     ]
     for path in stale:
         path.unlink(missing_ok=True)
@@ -89,14 +89,16 @@ def _draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connectio
             _require_full_resend(copy)
             yield path, copy
     except OSError as problem:
-        raise Refused(f"The backup could not be copied into {folder} ({problem.strerror}); nothing changed.") from None
+        raise InvalidRequest(
+            f"The backup could not be copied into {folder} ({problem.strerror}); nothing changed."
+        ) from None
     finally:
         for name in ("", *COMPANIONS):
             path.with_name(path.name + name).unlink(missing_ok=True)
 
 
 def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
-    """Copy a backup page by page; Refused when it is damaged, not ours or of a newer version."""
+    """Copy a backup page by page; InvalidRequest when it is damaged, not ours or of a newer version."""
     try:
         copy.execute("pragma synchronous = off")  # the draft of a killed restore is thrown away
         with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as given:
@@ -108,23 +110,25 @@ def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
         ).fetchone() == (3,)
     except sqlite3.DatabaseError as problem:
         if not is_damage(problem) and backup.exists():
-            raise Refused(f"{backup} could not be read as a backup. {explain(problem)}") from problem
-        raise Refused(f"{backup} cannot be read as a backup ({problem}); nothing was changed.") from problem
+            raise InvalidRequest(f"{backup} could not be read as a backup. {explain(problem)}") from problem
+        raise InvalidRequest(f"{backup} cannot be read as a backup ({problem}); nothing was changed.") from problem
     if not (healthy and ours):
-        raise Refused(f"{backup} is damaged or no backup of Cohort Sync; nothing was changed.")
+        raise InvalidRequest(f"{backup} is damaged or no backup of Cohort Sync; nothing was changed.")
     try:
-        if database.needs_setup(copy):
-            database.bring_forward(copy)
+        if database.needs_migration(copy):
+            database.apply_migrations(copy)
     except DatabaseUnusable as newer:  # about the backup; only the live database may be called unusable here
-        raise Refused(f"{backup}: {newer}") from newer
+        raise InvalidRequest(f"{backup}: {newer}") from newer
 
 
 def _require_full_resend(copy: sqlite3.Connection) -> None:
     """Let every sync send all its members again, and let the next runner end the runs under way."""
     database_id(copy)
     copy.execute("update snapshot set marks = zeroblob(length(marks))")
-    copy.execute("update batch set state = 'doubt' where state = 'settled'")
-    copy.execute("update run set cancel_wanted = 1, lease_owner = null, lease_until = null where finished_at is null")
+    copy.execute("update batch set state = 'in_flight' where state = 'confirmed'")
+    copy.execute(
+        "update run set cancel_requested = 1, lease_owner = null, lease_until = null where finished_at is null"
+    )
     copy.execute("delete from runner")
 
 
@@ -135,13 +139,13 @@ def _keep_what_never_goes_back(live: sqlite3.Connection, copy: sqlite3.Connectio
         for row in live.execute(f"select * from {table}"):
             copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
     copy.executemany(
-        "insert into audit (at, who, what, subject, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
-        "where not exists (select 1 from audit where at = ?1 and who = ?2 and what = ?3 and subject = ?4)",
-        map(tuple, live.execute("select at, who, what, subject, before, after, run_id from audit order by id")),
+        "insert into audit (at, actor, action, target, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
+        "where not exists (select 1 from audit where at = ?1 and actor = ?2 and action = ?3 and target = ?4)",
+        map(tuple, live.execute("select at, actor, action, target, before, after, run_id from audit order by id")),
     )
     copy.executemany(
-        "update project set pages_count = 1 where id = ?",
-        map(tuple, live.execute("select id from project where pages_count")),
+        "update mixpanel_project set later_pages_counted = 1 where id = ?",
+        map(tuple, live.execute("select id from mixpanel_project where later_pages_counted")),
     )
     copy.executemany(
         "update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
@@ -182,7 +186,7 @@ def _require_unused(path: Path) -> None:
     deadline = time.monotonic() + UNUSED_SECONDS
     while path.is_file() and _is_used_elsewhere(path):
         if time.monotonic() > deadline:
-            raise Refused(f"Another process still uses {path}; stop the pages and the runner, then restore.")
+            raise InvalidRequest(f"Another process still uses {path}; stop the pages and the runner, then restore.")
         time.sleep(UNUSED_LOOK_SECONDS)
 
 
