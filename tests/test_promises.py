@@ -19,7 +19,7 @@ from tests.test_engine import MAPPED, Desk, on_plan
 
 PATIENT = RetryPolicy(delays=(0.01, 0.02), max_delay=1.0, postponements=(300.0, 1200.0, 3000.0))
 HOUR, DAY = 3600.0, 86_400.0
-SCHEMA_4 = Path(__file__).parent / "schemas" / "4.sql"
+SCHEMA_5 = Path(__file__).parent / "schemas" / "5.sql"
 
 
 @pytest.fixture
@@ -547,9 +547,9 @@ def test_a_former_snapshot_is_brought_forward_without_sending_anything(tmp_path:
     """Mapped or not, and with somebody rejected: a refresh finds everybody unchanged."""
     env = {"COHORT_SYNC_DATA": str(tmp_path)}
     with closing(sqlite3.connect(tmp_path / "app.db")) as db:
-        db.executescript(SCHEMA_4.read_text())
+        db.executescript(SCHEMA_5.read_text())
     sandbox.add_cohort(
-        "Stored by schema 2", [member(f"fan-{n}", plan="gold" if n % 2 else "free") for n in range(30)], id=7
+        "Stored by schema 5", [member(f"fan-{n}", plan="gold" if n % 2 else "free") for n in range(30)], id=7
     )
     sandbox.add_cohort("Unmapped", [member(f"reader-{n}") for n in range(60)], id=8)
     sandbox.add_cohort("Half way", [member(f"guest-{n}") for n in range(60)], id=9)

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from sync.errors import InvalidRequest, LeaseLost
 from sync.model import Mode, RunState
-from sync.store import StorageUnavailable, Store
+from sync.store import StorageTrouble, Store
 from sync.store.batches import Block
 from sync.store.database import MIGRATION_COUNT
 from sync.store.migrations import migrations
@@ -277,7 +277,7 @@ def test_a_writer_waits_for_the_other_one_and_not_for_ever(
     """While another transaction writes, ours waits its time and then says the file is locked; afterwards it goes on."""
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.05)
     plain.execute("begin immediate")
-    with pytest.raises(StorageUnavailable, match="locked"):
+    with pytest.raises(StorageTrouble, match="locked"):
         store.events.add_event("nobody hears this", 0.0)
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 30.0)
 
@@ -325,7 +325,7 @@ def test_an_earlier_schema_is_brought_forward_with_its_data(stored: Path, tmp_pa
     with Store.open(tmp_path) as store:
         found = store.syncs.get_sync(1)
         assert found is not None and found.cohort_name == f"Stored by schema {stored.stem}"
-        assert len(store.events.list_audit(5)) == ({"1": 0, "4": 3}.get(stored.stem, len(store.events.list_audit(5))))
+        assert len(store.events.list_audit(5)) == (3 if stored.stem == "5" else 0)
 
 
 def test_space_is_given_back(store: Store, data_dir: Path) -> None:

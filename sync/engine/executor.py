@@ -24,7 +24,7 @@ from sync.engine.retry import (
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, format_utc_time, guard_reason
-from sync.store import StorageUnavailable, Store, explain_error
+from sync.store import StorageTrouble, Store, explain
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.store.staged import Tally
 from sync.store.syncs import Request
@@ -77,8 +77,8 @@ class RunExecutor:
             logger.warning("run %s is in other hands now", self._run.id)
         except ShutdownRequested:
             self._store.runs.release_lease(self._run.id, self._owner)
-        except StorageUnavailable as problem:
-            self._handle_storage_trouble(problem)
+        except StorageTrouble as problem:
+            self._handle_storage_error(problem)
         else:
             if (self._run.expected_total or 0) >= SHRINK_FROM:
                 self._store.shrink_file()
@@ -92,7 +92,7 @@ class RunExecutor:
             self._postpone(later)
         except RetryLater as busy:
             self._postpone(Postpone(busy.seconds, str(busy), failed=not busy.limit))
-        except (StorageUnavailable, LeaseLost, ShutdownRequested):
+        except (StorageTrouble, LeaseLost, ShutdownRequested):
             raise
         except CohortSyncError as problem:
             if isinstance(problem, AccountAtFault):
@@ -141,7 +141,7 @@ class RunExecutor:
     def _restart_reading(self, number: int) -> None:
         """Begin a reading from its first page; the second one leaves the first one's pages."""
         with self._store.transaction():
-            self._lease.write(reading=number, session_id=None, page_size=None, expected=None, furthest=0)
+            self._lease.write(reading=number, session_id=None, page_size=None, expected_total=None, furthest=0)
             if number == 1:
                 self._store.staged.delete_pages(self._run.id)
         self._run = self._lease.run = replace(
@@ -374,20 +374,20 @@ class RunExecutor:
         if current and current.attempts < MAX_OWN_ERRORS:
             now = self._lease.now()
             until = now + self._context.policy.postponement(1)
-            self._lease.write(not_before=until, put_off_at=now, state="queued", waiting="an unexpected error")
+            self._lease.write(not_before=until, put_off_at=now, state="queued", wait_reason="an unexpected error")
             self._store.runs.release_lease(self._run.id, self._owner)
             return
         self._fail(
             f"An unexpected error ({type(error).__name__}) ended the run; look at the runner's log.", pause=False
         )
 
-    def _handle_storage_trouble(self, problem: StorageUnavailable) -> None:
+    def _handle_storage_error(self, problem: StorageTrouble) -> None:
         """Leave everything as it is and look again in a minute."""
-        why, now = explain_error(problem), self._lease.now()
+        why, now = explain(problem), self._lease.now()
         logger.error("run %s: %s", self._run.id, why)
         try:
             self._store.runs.postpone_run(self._run.id, self._owner, now, now + STORAGE_PAUSE_SECONDS, why)
-        except (StorageUnavailable, CohortSyncError):
+        except (StorageTrouble, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)
 
     def _add_step(self, what: str) -> None:

@@ -88,7 +88,7 @@ class Reader:
 
     def _forget(self) -> None:
         with self._store.transaction():
-            self._lease.write(session_id=None, page_size=None, expected=None, staged=0)
+            self._lease.write(session_id=None, page_size=None, expected_total=None, staged=0)
             self._store.staged.delete_pages(self._run.id, self._run.reading)
         self._run = replace(self._run, session_id=None, page_size=None, expected_total=None)
 
@@ -294,7 +294,7 @@ class Reader:
         """Write a page and, with page 0, what it says about the whole; part of the caller's transaction."""
         staged = page.staged
         if staged.number == 0:
-            head = {"session_id": page.session_id, "page_size": page.size, "expected": staged.total}
+            head = {"session_id": page.session_id, "page_size": page.size, "expected_total": staged.total}
             self._run = replace(self._run, session_id=page.session_id, page_size=page.size, expected_total=staged.total)
             self._lease.write(**head, staged=0, anonymous=0, invalid=0)
         self._store.staged.add_page(self._run.id, staged)

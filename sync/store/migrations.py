@@ -10,6 +10,7 @@ import sqlite3
 
 from sqlite_utils import Database, Migrations
 
+from sync.store.engine_migration import bring_forward
 from sync.store.plain_names import rename_everything
 
 migrations = Migrations("cohort-sync")
@@ -315,6 +316,12 @@ def project_account(db: Database) -> None:
 def plain_names(db: Database) -> None:
     """Rename the tables, columns and stored words of the first edition."""
     rename_everything(db)
+
+
+@migrations()
+def engine(db: Database) -> None:
+    """Keep snapshots as hash tables, batches with ids, requests on their runs, and a register of attributes."""
+    bring_forward(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

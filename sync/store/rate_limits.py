@@ -165,7 +165,7 @@ class RateLimits(Table):
                 (project_id, until),
             )
             if pages_count:
-                self._db.execute("update mixpanel_project set pages_counted_at = ? where id = ?", (now, project_id))
+                self._db.execute("update mixpanel_project set later_pages_counted_at = ? where id = ?", (now, project_id))
 
     def next_query_at(self, project_id: int, now: float, sync_id: int | None = None) -> float:
         """Return when the oldest query of the last hour, of everybody or of one sync, leaves the window."""
@@ -181,7 +181,7 @@ class RateLimits(Table):
 
     def pages_count(self, project_id: int, now: float) -> bool:
         """Return whether Mixpanel showed within the last day that later pages count as queries."""
-        at = self._fetch_value("select pages_counted_at from mixpanel_project where id = ?", (project_id,))
+        at = self._fetch_value("select later_pages_counted_at from mixpanel_project where id = ?", (project_id,))
         return at is not None and 0 <= now - at < LEARNED_SECONDS
 
     def _blocked_seconds(self, project_id: int, now: float) -> float:
