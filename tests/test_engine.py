@@ -14,94 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from sync.engine import Clock, RetryPolicy, RunContext, RunExecutor
+from sync.engine import RunExecutor
 from sync.errors import InvalidRequest
-from sync.model import Mode, Run, RunState
-from sync.runner import Runner
-from sync.service import Service
+from sync.model import Mode, RunState
 from sync.store import Store
-from sync.vault import Vault
-from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Member, Sandbox, member
-
-ATTRIBUTE = "Mixpanel - Fans"
-MAPPED = (("plan", "Plan"),)
-SOON = RetryPolicy(delays=(0.01, 0.02), max_delay=1.0, postponements=(0.2,))
-
-
-class Desk:
-    """A connected data folder with one cohort, and a runner in this process."""
-
-    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
-        self.folder, self.sandbox, self.env = folder, sandbox, {"COHORT_SYNC_DATA": str(folder)}
-        self.ahead, self.policy = 0.0, SOON
-        self.cohort = sandbox.add_cohort("Fans", [])
-        self.connect()
-
-    def connect(self) -> None:
-        """Connect both sides."""
-        with self.open() as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
-            service.connect_webengage(LICENSE, API_KEY, self.sandbox.url)
-
-    def now(self) -> float:
-        """The time, moved ahead by tests that have to wait."""
-        return time.time() + self.ahead
-
-    def open(self) -> Service:
-        """The service on this folder."""
-        return Service(Store.open(self.folder), self.env, self.now)
-
-    def members(self, *people: Member) -> None:
-        """Put these people into the cohort."""
-        self.sandbox.set_members(self.cohort, list(people))
-
-    def work(self) -> None:
-        """Carry what can be carried."""
-        Runner(self.env, Clock(self.now, time.sleep), self.policy).run_once()
-
-    def context(self) -> RunContext:
-        """What executing a run needs, for tests that do it themselves."""
-        return RunContext(
-            lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON, lambda: False
-        )
-
-    def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
-        """Start Sync, and the runner works."""
-        with self.open() as service:
-            run_id = service.start_export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry_run=dry).run_id
-        self.work()
-        return self.run(run_id)
-
-    def export_and_approve(self) -> None:
-        """Start Sync, and say yes when the run is held."""
-        run = self.export()
-        if run.state is RunState.HELD:
-            with self.open() as service:
-                service.approve(run.id)
-            self.work()
-
-    def run(self, run_id: int) -> Run:
-        """A run as it stands."""
-        with self.open() as service:
-            return service.get_run(run_id)
-
-    def told(self) -> set[str]:
-        """Whom WebEngage holds the attribute true for."""
-        return self.sandbox.holding(ATTRIBUTE)[0]
+from tests.engine_workspace import MAPPED, EngineWorkspace, on_plan
+from tests.sandbox.control import PROJECT, Sandbox, member
 
 
 @pytest.fixture
-def desk(data_dir: Path, sandbox: Sandbox) -> Desk:
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """A connected data folder."""
-    return Desk(data_dir, sandbox)
+    return EngineWorkspace(data_dir, sandbox)
 
 
-def on_plan(name: str, plan: str) -> Member:
-    """A member with a mapped property."""
-    return member(name, plan=plan)
-
-
-def test_someone_listed_twice_with_two_values_stands_once(workspace: Desk, sandbox: Sandbox) -> None:
+def test_someone_listed_twice_with_two_values_stands_once(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Whoever changed between two pages is one person all the same: never told false while they are in."""
     sandbox.settings(page_size=3)
     for plan, again in (("a", "b"), ("a", "b"), ("b", ""), ("c", "a"), ("a", "")):
@@ -115,7 +42,7 @@ def test_someone_listed_twice_with_two_values_stands_once(workspace: Desk, sandb
             assert sorted(store.snapshot.iterate_members(1)) == [f"fan-{number}" for number in range(5)]
 
 
-def test_someone_listed_in_anothers_place_makes_nobody_leave(workspace: Desk, sandbox: Sandbox) -> None:
+def test_someone_listed_in_anothers_place_makes_nobody_leave(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """As many rows as announced, but one person twice: read again before the missing one is told to have left."""
     sandbox.settings(page_size=3)
     people = [member(f"fan-{number}") for number in range(5)]
@@ -128,7 +55,7 @@ def test_someone_listed_in_anothers_place_makes_nobody_leave(workspace: Desk, sa
     assert workspace.export().exited == 1
 
 
-def test_a_value_nobody_could_read_later_makes_its_page_garbled(workspace: Desk, sandbox: Sandbox) -> None:
+def test_a_value_nobody_could_read_later_makes_its_page_garbled(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """The quick reading skips over values; a number out of range is found before the page is kept, and asked for again."""
     workspace.members(on_plan("fan-1", "gold"))
     body = '{"status": "ok", "page": 0, "total": 1, "results": [{"$distinct_id": "fan-1", "$properties": {"plan": 1e999}}]}'
@@ -150,7 +77,7 @@ def full_while_an_answer_is_written(store: Store) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_half_a_batch_is_never_the_whole_of_it(workspace: Desk, sandbox: Sandbox) -> None:
+def test_half_a_batch_is_never_the_whole_of_it(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """When the answer for one half of a batch could not be written, the run goes on with both halves."""
     workspace.members(*(member(f"fan-{number}") for number in range(20)))
     sandbox.poison("fan-3")
@@ -171,7 +98,7 @@ def test_half_a_batch_is_never_the_whole_of_it(workspace: Desk, sandbox: Sandbox
 
 
 @pytest.fixture
-def halved(workspace: Desk, sandbox: Sandbox) -> int:
+def halved(workspace: EngineWorkspace, sandbox: Sandbox) -> int:
     """A run of two batches, about to be sent; the first person is poison, and the tenth request meets what a test arms.
 
     Both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone; the tenth has the other two of that three.
@@ -184,7 +111,9 @@ def halved(workspace: Desk, sandbox: Sandbox) -> int:
     return run.id
 
 
-def test_the_numbers_of_a_run_that_failed_half_way_add_up(workspace: Desk, sandbox: Sandbox, halved: int) -> None:
+def test_the_numbers_of_a_run_that_failed_half_way_add_up(
+    workspace: EngineWorkspace, sandbox: Sandbox, halved: int
+) -> None:
     """Someone rejected out of a batch that never settled takes nobody else's place among the delivered."""
     sandbox.fault("status", path="bulk-users", code=401, after=9)
     workspace.work()
@@ -195,7 +124,7 @@ def test_the_numbers_of_a_run_that_failed_half_way_add_up(workspace: Desk, sandb
     assert rows == {"accepted": 25, "rejected": 1, "in doubt": 24}
 
 
-def test_someone_rejected_and_then_taken_is_taken(workspace: Desk, sandbox: Sandbox, halved: int) -> None:
+def test_someone_rejected_and_then_taken_is_taken(workspace: EngineWorkspace, sandbox: Sandbox, halved: int) -> None:
     """Within one run the last answer counts, so that whoever leaves later is told false."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
     workspace.work()
@@ -214,7 +143,7 @@ def test_someone_rejected_and_then_taken_is_taken(workspace: Desk, sandbox: Sand
     assert workspace.told() == set()
 
 
-def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: Desk) -> None:
+def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: EngineWorkspace) -> None:
     """The run fails, the person reads what to do, and after connecting again one click goes on."""
     workspace.members(member("fan-1"))
     with workspace.open() as service:
@@ -231,7 +160,9 @@ def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: Desk) -> None:
     assert workspace.told() == {"fan-1"}
 
 
-def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(workspace: Desk, sandbox: Sandbox) -> None:
+def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
     """An answer nobody documented fails the run; the sync stays active, and the status says that it failed."""
     sandbox.fault("status", path="engage", code=418)
     workspace.export()
@@ -244,7 +175,7 @@ def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(workspace: De
         assert replace(service.check_health(), disk_free=1000).needs_attention
 
 
-def test_a_busy_list_of_cohorts_puts_an_empty_run_off(workspace: Desk, sandbox: Sandbox) -> None:
+def test_a_busy_list_of_cohorts_puts_an_empty_run_off(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Nobody was read, and whether the cohort still exists cannot be asked now: the run waits instead of failing."""
     with workspace.open() as service:
         run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
@@ -256,7 +187,7 @@ def test_a_busy_list_of_cohorts_puts_an_empty_run_off(workspace: Desk, sandbox: 
     assert workspace.run(run_id).state is RunState.SUCCEEDED
 
 
-def test_a_busy_check_of_the_account_puts_a_run_off(workspace: Desk, sandbox: Sandbox, halved: int) -> None:
+def test_a_busy_check_of_the_account_puts_a_run_off(workspace: EngineWorkspace, sandbox: Sandbox, halved: int) -> None:
     """A refused batch, and WebEngage too busy to say whether the account is right: the run waits and then goes on."""
     sandbox.fault("status", path="/users", code=503, retry_after=300)
     workspace.work()
@@ -270,7 +201,9 @@ def test_a_busy_check_of_the_account_puts_a_run_off(workspace: Desk, sandbox: Sa
     )
 
 
-def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(workspace: Desk, sandbox: Sandbox, halved: int) -> None:
+def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
+    workspace: EngineWorkspace, sandbox: Sandbox, halved: int
+) -> None:
     """Paused and resumed before the runner noticed: the run is not cancelled after all, and no export gets lost."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
     workspace.work()
@@ -285,7 +218,7 @@ def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(workspace: Desk, sa
     assert (workspace.run(halved).state, workspace.run(halved).delivered) == (RunState.SUCCEEDED, 49)
 
 
-def test_another_wish_for_a_run_under_way_is_kept_or_refused(workspace: Desk) -> None:
+def test_another_wish_for_a_run_under_way_is_kept_or_refused(workspace: EngineWorkspace) -> None:
     """The mode changes with the plan; other properties, and a cohort being cleared, are refused with the reason."""
     workspace.members(on_plan("fan-1", "a"))
     with workspace.open() as service:
@@ -304,7 +237,7 @@ def test_another_wish_for_a_run_under_way_is_kept_or_refused(workspace: Desk) ->
 
 @pytest.mark.parametrize("afterwards", [0, 60])
 def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
-    workspace: Desk, sandbox: Sandbox, tmp_path: Path, afterwards: int
+    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, afterwards: int
 ) -> None:
     """Whom a run of the copy was telling is told anew, in or out; used limits and the audit stay as they are."""
     everybody = [member(f"fan-{number:02}") for number in range(60)]
@@ -340,7 +273,7 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
     [("Too many requests", 58), ("1/5 queries running concurrently and 61/60 queries running in the last hour", 56)],
 )
 def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(
-    workspace: Desk, sandbox: Sandbox, said: str, left: int
+    workspace: EngineWorkspace, sandbox: Sandbox, said: str, left: int
 ) -> None:
     """One bare 429 on a later page does not make a large cohort wait for an hour every sixty pages from then on."""
     sandbox.settings(page_size=10)

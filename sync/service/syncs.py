@@ -130,7 +130,7 @@ class SyncService(CohortService):
                 f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
                 "mapping",
             )
-        if (request.mode, request.every) == (serving.mode, serving.interval_seconds) and (
+        if (request.mode, request.interval_seconds) == (serving.mode, serving.interval_seconds) and (
             before or known.state is SyncState.ACTIVE
         ):
             return

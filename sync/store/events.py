@@ -27,7 +27,7 @@ class Events(Table):
         message = WAITING + reason.rstrip(".")
         with write_transaction(self._db):
             lines = self._wait_lines(run_id)
-            same = [row["id"] for row in lines if row["what"] == message]
+            same = [row["id"] for row in lines if row["message"] == message]
             if not same and len(lines) >= WAIT_LINES_MAX:
                 same = [lines[-1]["id"]]
             if same:
@@ -44,7 +44,7 @@ class Events(Table):
         if not lines:
             return None
         last = max(lines, key=lambda row: float(row["until"]))
-        reason = str(last["what"]).removeprefix(WAITING)
+        reason = str(last["message"]).removeprefix(WAITING)
         return WaitView(since=lines[0]["at"], times=sum(row["times"] for row in lines), reason=reason)
 
     def _wait_lines(self, run_id: int) -> list[Row]:

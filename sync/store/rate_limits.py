@@ -165,7 +165,9 @@ class RateLimits(Table):
                 (project_id, until),
             )
             if pages_count:
-                self._db.execute("update mixpanel_project set later_pages_counted_at = ? where id = ?", (now, project_id))
+                self._db.execute(
+                    "update mixpanel_project set later_pages_counted_at = ? where id = ?", (now, project_id)
+                )
 
     def next_query_at(self, project_id: int, now: float, sync_id: int | None = None) -> float:
         """Return when the oldest query of the last hour, of everybody or of one sync, leaves the window."""

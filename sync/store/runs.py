@@ -19,7 +19,7 @@ LEASE_SECONDS = 120.0  # seconds; longer than a request's timeout plus the retry
 _COLUMNS = ", ".join(Run.__slots__)
 _BOOLEAN_COLUMNS = ("dry_run", "approved", "cancel_requested", "planned")
 # Without a reason to wait, or put off at a time still to come, only a clock set back keeps a run from being due.
-_DUE = "(not_before <= :now or waiting is null or put_off_at > :now + :slack or not_before > :now + :farthest)"
+_DUE = "(not_before <= :now or wait_reason is null or put_off_at > :now + :slack or not_before > :now + :farthest)"
 _LEASE_FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
 _CLAIMABLE = f"""select id from run where finished_at is null and (state <> 'held' or cancel_requested)
                 and ({_DUE} or cancel_requested) and {_LEASE_FREE}
@@ -71,7 +71,7 @@ class Runs(Table):
         with write_transaction(self._db):
             row = self._fetch_one(
                 "insert into run (sync_id, purpose, dry_run, request, queued_at, not_before) select ?1, "
-                "iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry, 0), "
+                "iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run, 0), "
                 "ifnull(?4, f.request), ?5, ?5 from (select 1) left join (select purpose, dry_run, request from sync "
                 "join run on run.id = last_run_id where sync.id = ?1 and run.state = 'failed' and not planned "
                 "and run.purpose <> 'clear' and ?2 not in ('export', 'clear')) f where true "

@@ -39,7 +39,7 @@ class Request:
     """What a person asked of a sync; it stays with its run until the plan goes ahead. ``mapping`` None: as it is."""
 
     mode: Mode
-    every: float | None
+    interval_seconds: float | None
     mapping: tuple[tuple[str, str], ...] | None = None
 
     @classmethod
@@ -62,7 +62,8 @@ class Request:
     def apply(self, sync: Sync) -> Sync:
         """Return a sync as it will be once it took the request over."""
         mapping = sync.mapping if self.mapping is None else self.mapping
-        return replace(sync, mode=self.mode, interval_seconds=self.every, mapping=mapping)
+        active = replace(sync, state=SyncState.ACTIVE, pause_reason=None)
+        return replace(active, mode=self.mode, interval_seconds=self.interval_seconds, mapping=mapping)
 
 
 def sync_from_row(row: Row) -> Sync:
@@ -124,7 +125,7 @@ class Syncs(Table):
             "schedule_anchor = iif(interval_seconds is ?2 and next_run_at is not null, schedule_anchor, ?3), "
             "next_run_at = iif(interval_seconds is ?2 and next_run_at is not null, next_run_at, ?3 + ?2), "
             "interval_seconds = ?2 where id = ?5",
-            (request.mode.value, request.every, now, mapping, sync_id),
+            (request.mode.value, request.interval_seconds, now, mapping, sync_id),
         )
 
     def get_sync(self, sync_id: int) -> Sync | None:

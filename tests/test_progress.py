@@ -1,0 +1,222 @@
+"""Nothing waits for ever, no sync uses up what others need, and the former engine's file is brought forward."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync.engine import reading
+from sync.model import Mode, RunState
+from tests.engine_workspace import (
+    DAY,
+    HOUR,
+    PATIENT,
+    EngineWorkspace,
+    fans,
+    last,
+    later,
+    patient_workspace,
+)
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
+
+SCHEMA_5 = Path(__file__).parent / "schemas" / "5.sql"
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """A connected data folder."""
+    return patient_workspace(data_dir, sandbox)
+
+
+# Nothing waits for ever ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [500, 503])
+def test_one_person_who_always_fails_stands_alone(workspace: EngineWorkspace, sandbox: Sandbox, code: int) -> None:
+    """30 newcomers, 20 leavers, one answered 500: everybody else is sent, and the one is rejected with the reason."""
+    workspace.members(*fans(*range(100, 220)))
+    workspace.export()
+    sandbox.person_fails("fan-3", code=code)
+    workspace.members(*fans(*range(30)), *fans(*range(120, 220)))
+    workspace.export()
+    for _ in range(5):
+        if not last(workspace).state.is_final:
+            later(workspace, 700)
+    run = last(workspace)
+    assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 1, 49)
+    assert workspace.told() - {"fan-3"} == sandbox.exportable(workspace.cohort) - {"fan-3"}
+    with workspace.open() as service:
+        assert str(code) in service.list_rejections(run.id)[0].reason
+
+
+@pytest.mark.parametrize("side", ["mixpanel", "webengage"])
+def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(
+    workspace: EngineWorkspace, sandbox: Sandbox, side: str
+) -> None:
+    """Growing pauses, few queries, and after two intervals the run fails with the reason; status says so."""
+    workspace.members(*fans(*range(5)))
+    sandbox.fault("status", api=side, path="engage" if side == "mixpanel" else "bulk-users", code=500, times=0)
+    workspace.export()
+    for _ in range(9):
+        later(workspace, 1800)
+    with workspace.open() as service:
+        runs = service.list_runs()
+        assert runs[-1].state is RunState.FAILED and "No progress since" in str(runs[-1].error)
+        assert not service.check_health().failed or service.check_health().needs_attention
+    assert sandbox.meter().requests.get("/api/query/engage", 0) < 30
+
+
+@pytest.mark.parametrize("people", [30, 500])
+def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
+    workspace: EngineWorkspace, sandbox: Sandbox, people: int
+) -> None:
+    """The account is at fault, not the people: few requests, the reason, a paused sync, and nobody stands rejected."""
+    workspace.members(*fans(*range(people)))
+    sandbox.refuse_everybody("attribute limit reached")
+    run = workspace.export()
+    assert run.state is RunState.FAILED and "attribute limit reached" in str(run.error)
+    assert sandbox.meter().requests[f"/v1/accounts/{LICENSE}/bulk-users"] <= 45
+    with workspace.open() as service:
+        assert service.get_sync(1).state.value == "paused" and service.check_health().rejected == 0
+    sandbox.clear_faults()
+    with workspace.open() as service:
+        service.resume(1)
+    workspace.work()
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """One in every batch, all refused for the same reason: they stand rejected, everybody else is sent."""
+    workspace.members(*fans(*range(100)))
+    run = workspace.export(dry=True)
+    with workspace.open() as service:
+        order = [row.user_id for row in service.iterate_export_rows(run.id)]
+        bad = order[3::25]
+        sandbox.poison(*bad)
+        service.approve(run.id)
+    workspace.work()
+    assert (workspace.run(run.id).state, workspace.run(run.id).rejected) == (RunState.SUCCEEDED, 4)
+    assert workspace.told() == sandbox.exportable(workspace.cohort) - set(bad)
+
+
+def test_an_error_of_our_own_fails_the_run_at_the_third_time(
+    workspace: EngineWorkspace, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    """Asking for a page is no progress; the reason names the error, and the sync goes on with its next refresh."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    workspace.members(*fans(*range(5)))
+    monkeypatch.setattr(reading, "records_of", broken)
+    workspace.export()
+    for _ in range(4):
+        later(workspace, 300)
+    run = workspace.run(1)
+    assert run.state is RunState.FAILED and "ZeroDivisionError" in str(run.error)
+    assert sandbox.meter().requests["/api/query/engage"] <= 3
+
+
+# Limits --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_sync_leaves_queries_to_the_others_and_to_people(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """One page 0 that always fails, hour after hour: the healthy sync refreshes, and a preview is never refused."""
+    workspace.members(*fans(*range(5)))
+    sandbox.fault("status", path="engage", code=500, times=0)
+    workspace.export()
+    for _ in range(12):
+        later(workspace, 300)
+    assert sandbox.meter().requests["/api/query/engage"] <= 25
+    with workspace.open() as service:
+        left = service._store.rate_limits.queries_left(PROJECT, workspace.now())
+    assert left >= 10
+
+
+def test_ten_queries_an_hour_are_reserved_for_people(workspace: EngineWorkspace) -> None:
+    """Runs stop at fifty, divided among those that read; people at the pages go on to sixty."""
+    workspace.members(*fans(1))
+    other = workspace.sandbox.add_cohort("Others", fans(2))
+    with workspace.open() as service:
+        for cohort in (workspace.cohort, other):
+            service.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        meters, now = service._store.rate_limits, workspace.now() + 2 * HOUR
+        taken = [0, 0]
+        for turn in range(80):
+            taken[turn % 2] += (
+                meters.acquire_query(PROJECT, now, later_page=False, at_once=999, sync_id=turn % 2 + 1).id is not None
+            )
+        assert taken == [25, 25]
+        assert (
+            sum(meters.acquire_query(PROJECT, now, later_page=False, at_once=999).id is not None for _ in range(20))
+            == 10
+        )
+
+
+def test_what_a_refusal_taught_expires_after_a_day(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """One refusal of a later page that names the hour: pages count for a day, and no longer."""
+    workspace.members(*fans(*range(30)))
+    said = {"error": "1/5 queries running concurrently and 61/60 queries running in the last hour"}
+    sandbox.fault("status", path="engage", page=2, code=429, retry_after=300, body=said)
+    workspace.export()
+    with workspace.open() as service:
+        assert service._store.rate_limits.pages_count(PROJECT, workspace.now())
+        assert not service._store.rate_limits.pages_count(PROJECT, workspace.now() + DAY + 1)
+
+
+def test_one_accounts_exports_leave_lanes_to_the_others(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Eight due runs of one account take half of the lanes; another account's run is claimed at once."""
+    with workspace.open() as service:
+        for number in range(9):
+            cohort = sandbox.add_cohort(f"Cohort {number}", fans(number))
+            service.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        runs = service._store.runs
+        assert runs.has_claimable(workspace.now()) and not runs.has_claimable(workspace.now(), full_accounts=(LICENSE,))
+        assert runs.claim_run("x", workspace.now(), full_accounts=(LICENSE,)) is None
+
+
+def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: EngineWorkspace) -> None:
+    """Looking for work sees that there is none, without a claim."""
+    workspace.members(*fans(1))
+    workspace.export(dry=True)
+    with workspace.open() as service:
+        assert not service._store.runs.has_claimable(workspace.now())
+
+
+# What the former engine stored ---------------------------------------------------------------------------------------
+
+
+def test_a_former_snapshot_is_brought_forward_without_sending_anything(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Mapped or not, and with somebody rejected: a refresh finds everybody unchanged."""
+    env = {"COHORT_SYNC_DATA": str(tmp_path)}
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db:
+        db.executescript(SCHEMA_5.read_text())
+    sandbox.add_cohort(
+        "Stored by schema 5", [member(f"fan-{n}", plan="gold" if n % 2 else "free") for n in range(30)], id=7
+    )
+    sandbox.add_cohort("Unmapped", [member(f"reader-{n}") for n in range(60)], id=8)
+    sandbox.add_cohort("Half way", [member(f"guest-{n}") for n in range(60)], id=9)
+    workspace = EngineWorkspace.__new__(EngineWorkspace)
+    workspace.folder, workspace.sandbox, workspace.env, workspace.ahead, workspace.policy = (
+        tmp_path,
+        sandbox,
+        env,
+        0.0,
+        PATIENT,
+    )
+    workspace.connect()
+    with workspace.open() as service:
+        assert [one.size for one in service.list_syncs()] == [60, 60, 29]
+        service.sync_now(1)
+        service.sync_now(2)
+    workspace.work()
+    with workspace.open() as service:
+        runs = {run.sync_id: run for run in service.list_runs(limit=4)[::-1]}
+        assert [(runs[one].unchanged, runs[one].change_count) for one in (1, 2)] == [(29, 0), (60, 0)]
+        assert (runs[3].state, runs[3].entered, runs[3].updated) == (RunState.SUCCEEDED, 0, 60)
+        assert len(list(service.iterate_export_rows(1))) == 30
+    assert sandbox.holding("Mixpanel - Half way")[0] == {f"guest-{n}" for n in range(60)}
+    assert sandbox.holding("Mixpanel - Unmapped") == (set(), set())

@@ -1,0 +1,191 @@
+"""Who is in a cohort and who has left it, whatever Mixpanel's pages say."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync.model import Mode, RunState
+from tests.engine_workspace import (
+    HOUR,
+    MAPPED,
+    EngineWorkspace,
+    fans,
+    last,
+    later,
+    on_plan,
+    patient_workspace,
+)
+from tests.sandbox.control import PROJECT, Sandbox, odd
+from tests.sandbox.odd import ID, IDS, NUMBERS, ROW, STRINGS
+from tests.sandbox.readings import READINGS
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """A connected data folder."""
+    return patient_workspace(data_dir, sandbox)
+
+
+# Who is in, and who leaves -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("people", [9, 10, 35, 40])
+@pytest.mark.parametrize("reading_name", ["total_of_the_page", "no_total", "shuffled_members"])
+def test_a_cohort_is_read_whole_whatever_its_totals_count(
+    workspace: EngineWorkspace, sandbox: Sandbox, reading_name: str, people: int
+) -> None:
+    """While a page is full the next one is asked for; a refresh then removes exactly who left."""
+    kind = READINGS[reading_name](random.Random(1), [])
+    sandbox.settings(**kind.settings | {"page_size": 10})
+    workspace.members(*fans(*range(people)))
+    assert workspace.export().state is RunState.SUCCEEDED
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    workspace.members(*fans(*range(3, people + 3)))
+    assert workspace.export().state is RunState.SUCCEEDED
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+@pytest.mark.parametrize("shape", ["empty_page", "short_page", "displaced"])
+@pytest.mark.parametrize("untold", ["nothing", "total"])
+def test_a_member_missing_from_one_reading_only_stays(
+    workspace: EngineWorkspace, sandbox: Sandbox, shape: str, untold: str
+) -> None:
+    """Two readings with two different gaps: nobody leaves who is in either of them."""
+    workspace.members(*fans(*range(48)))
+    workspace.export()
+    sandbox.settings(untold=untold)
+    sandbox.fault(shape, page=4, by=3)
+    run = workspace.export()
+    assert (run.state, run.exited) == (RunState.SUCCEEDED, 0)
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Mixpanel announces 35 and lists 34 different people twice: a person decides, and nobody has left until then."""
+    workspace.members(*fans(*range(35)))
+    workspace.export()
+    sandbox.fault("displaced", page=3, by=1, times=2)
+    run = workspace.export()
+    assert run.state is RunState.HELD and run.held_reason is not None
+    assert "announced 35 members and listed 34 different people, twice; 1 would leave" in run.held_reason
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_gaps_that_move_between_readings_make_nobody_leave(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Unstable paging hides one member in the first reading and another in the second; neither leaves."""
+    workspace.members(*fans(*range(35)))
+    workspace.export()
+    sandbox.settings(paging="unstable")
+    for _ in range(3):
+        run = workspace.export()
+        assert run.state in (RunState.SUCCEEDED, RunState.HELD)
+        assert workspace.told() == sandbox.exportable(workspace.cohort)
+        if run.state is RunState.HELD:
+            with workspace.open() as service:
+                service.cancel(run.id)
+
+
+@pytest.mark.parametrize("kind", ["another_session", "another_total", "another_page_size"])
+def test_a_page_of_another_reading_starts_the_reading_over(
+    workspace: EngineWorkspace, sandbox: Sandbox, kind: str
+) -> None:
+    """A later page that names another session, total or size is never mixed in."""
+    workspace.members(*fans(*range(35)))
+    workspace.export()
+    before = sandbox.meter().requests["/api/query/engage"]
+    sandbox.fault(kind, page=2, by=1)
+    run = workspace.export()
+    assert (run.state, run.change_count) == (RunState.SUCCEEDED, 0)
+    assert sandbox.meter().requests["/api/query/engage"] - before > 4
+
+
+def test_pages_of_other_readings_for_ever_fail_the_run_in_time(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Reading the same pages again and again is no progress: it ends at the deadline, and status says so."""
+    workspace.members(*fans(*range(35)))
+    workspace.export()
+    sandbox.fault("another_total", page=2, by=1, times=0)
+    workspace.export()
+    for _ in range(8):
+        later(workspace, HOUR)
+    assert last(workspace).state is RunState.FAILED or last(workspace).error is None
+    with workspace.open() as service:
+        assert RunState.FAILED in {one.state for one in service.list_runs()}
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_no_session_with_more_pages_to_come_is_held(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Without a session the second page is of another reading: 10 of 35 are not the cohort."""
+    workspace.members(*fans(*range(35)))
+    sandbox.fault("null_session", page=0, times=0)
+    run = workspace.export()
+    assert run.state is RunState.HELD and "no session" in str(run.held_reason)
+    assert workspace.told() == set()
+
+
+def test_a_deleted_cohort_never_empties_webengage(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Answered as an empty one, with the guard lifted and no query left to ask the list: the run waits."""
+    workspace.members(*fans(*range(15)))
+    workspace.export()
+    with closing(sqlite3.connect(workspace.folder / "app.db")) as db, db:
+        db.execute("update sync set guard_enabled = 0")
+        for _ in range(59 - db.execute("select count(*) from mixpanel_query where not is_later_page").fetchone()[0]):
+            db.execute(
+                "insert into mixpanel_query (project_id, at, is_later_page, owner) values (?, ?, 0, 'x')",
+                (PROJECT, workspace.now()),
+            )
+    with workspace.open() as service:
+        service.sync_now(1)
+    sandbox.settings(unknown_cohort=200)
+    sandbox.delete_cohort(workspace.cohort)
+    workspace.work()
+    assert last(workspace).state is RunState.QUEUED
+    later(workspace, 2 * HOUR)
+    assert last(workspace).state is RunState.FAILED and "gone from Mixpanel" in str(last(workspace).error)
+    assert len(workspace.told()) == 15
+
+
+def test_nobody_read_is_held_even_with_the_guard_lifted(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Lifting the guard is about many; nobody at all is always asked about. A lifted guard can be put back."""
+    workspace.members(*fans(*range(15)))
+    workspace.export()
+    with workspace.open() as service:
+        service._store.syncs.set_guard(1, False)
+    workspace.members()
+    assert workspace.export().state is RunState.HELD
+    with workspace.open() as service:
+        service.put_guard_back(1)
+        assert service._store.syncs.get_sync(1).guard_enabled  # type: ignore[union-attr]
+
+
+# Odd rows ------------------------------------------------------------------------------------------------------------
+
+ODD = [(kind, ID) for kind in (*STRINGS, *NUMBERS, *IDS)] + [(kind, "plan") for kind in (*STRINGS, *NUMBERS)]
+
+
+@pytest.mark.parametrize(("kind", "place"), [*ODD, ("null_row", ROW), ("half_emoji", "nobody_mapped")])
+def test_one_odd_row_is_one_member_and_everybody_else_goes(
+    workspace: EngineWorkspace, sandbox: Sandbox, kind: str, place: str
+) -> None:
+    """An odd id is invalid by name, an odd value is missing; nothing is asked for twice."""
+    workspace.members(*(on_plan(f"fan-{number}", "gold") for number in range(5)), odd(kind, "odd-1", place))
+    run = workspace.export(MAPPED)
+    assert (run.state, workspace.told()) == (RunState.SUCCEEDED, sandbox.exportable(workspace.cohort))
+    assert run.invalid == (place in (ID, ROW))
+    assert sandbox.meter().requests["/api/query/engage"] == 1
+
+
+def test_a_page_of_more_people_than_two_bytes_count_is_read(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """70,000 members on one page."""
+    sandbox.settings(page_size=70_000)
+    cohort = sandbox.generate("Large", 70_000)
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, cohort, Mode.DYNAMIC, dry_run=True).run_id
+    workspace.work()
+    assert workspace.run(run_id).entered == 70_000 - workspace.run(run_id).invalid - workspace.run(run_id).anonymous

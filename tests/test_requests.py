@@ -1,0 +1,209 @@
+"""What a person asked for and approved, and who owns which attribute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.errors import InvalidRequest
+from sync.model import Mode, RunState
+from tests.engine_workspace import (
+    DAY,
+    MAPPED,
+    EngineWorkspace,
+    fans,
+    last,
+    later,
+    on_plan,
+    patient_workspace,
+)
+from tests.sandbox.control import PROJECT, Sandbox
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """A connected data folder."""
+    return patient_workspace(data_dir, sandbox)
+
+
+# One attribute, one owner --------------------------------------------------------------------------------------------
+
+
+def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Membership of another sync, another property, another cohort's name: refused, and the owner is named."""
+    workspace.members(on_plan("fan-1", "gold"))
+    other = sandbox.add_cohort("Others", [on_plan("fan-2", "x")])
+    with workspace.open() as service:
+        service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, attribute="VIP", mapping=(("plan", "Plan"),))
+        for wanted, named in (
+            ({"mapping": (("churned", "vip"),)}, "Fans"),
+            ({"mapping": (("tier", "PLAN"),)}, "“plan”"),
+            ({"attribute": "plan"}, "“plan”"),
+            ({"attribute": "vip"}, "Fans"),
+            ({"attribute": "Other", "mapping": (("x", "other"),)}, "own attribute"),
+            ({"mapping": (("x", "A"), ("y", "a"))}, "two properties"),
+            ({"mapping": (("x", "A"), ("x", "B"))}, "two attributes"),
+        ):
+            with pytest.raises(InvalidRequest, match=named):
+                service.start_export(PROJECT, other, Mode.DYNAMIC, **wanted)  # type: ignore[arg-type]
+        assert service.start_export(
+            PROJECT, other, Mode.DYNAMIC, attribute="Other", mapping=(("plan", "Plan"),)
+        ).started
+
+
+# Requests and approvals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+def test_a_dry_run_nobody_approved_changes_nothing(workspace: EngineWorkspace, sandbox: Sandbox, ended: str) -> None:
+    """Not the mode, not the mapping, not the schedule, however it ended; the next refresh is what it was."""
+    workspace.members(on_plan("fan-1", "gold"))
+    workspace.export()
+    with workspace.open() as service:
+        before = service._store.syncs.get_sync(1)
+    if ended == "failed":
+        sandbox.fault("status", path="engage", code=418)
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, dry_run=True, mapping=MAPPED).run_id
+    workspace.work()
+    with workspace.open() as service:
+        if ended == "cancelled":
+            service.cancel(run_id)
+        after = service._store.syncs.get_sync(1)
+        assert (
+            before
+            and after
+            and (after.mode, after.interval_seconds, after.schedule_anchor, after.mapping)
+            == (
+                before.mode,
+                before.interval_seconds,
+                before.schedule_anchor,
+                before.mapping,
+            )
+        )
+        assert service.get_run(run_id).state.value == ended
+
+
+def test_an_approved_dry_run_is_taken_over(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """What was held becomes the sync's mode, interval and mapping with the approval, and not before."""
+    workspace.members(on_plan("fan-1", "gold"))
+    with workspace.open() as service:
+        run_id = service.start_export(
+            PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0, dry_run=True, mapping=MAPPED
+        ).run_id
+    workspace.work()
+    with workspace.open() as service:
+        assert (service.get_sync(1).mode, service.get_sync(1).state.value) == (Mode.ONE_TIME, "finished")
+        service.approve(run_id)
+    workspace.work()
+    with workspace.open() as service:
+        sync = service.get_sync(1)
+    assert (sync.mode, sync.interval_seconds, sync.state.value) == (
+        Mode.DYNAMIC,
+        900.0,
+        "active",
+    ) and workspace.told() == {"fan-1"}
+    profile = sandbox.profile("fan-1")
+    assert profile is not None and profile["attributes"]["Plan"] == "gold"
+
+
+def test_a_mapping_can_be_taken_back(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """An empty mapping sends the membership alone from then on."""
+    workspace.members(on_plan("fan-1", "gold"))
+    workspace.export(MAPPED)
+    workspace.export(())
+    workspace.members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
+    workspace.export()
+    profile = sandbox.profile("fan-2")
+    assert profile is not None and "Plan" not in profile["attributes"]
+
+
+def test_an_approved_plan_that_is_old_is_made_again(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """The same people: it goes ahead; people it did not name: it is held again with both sets of numbers."""
+    workspace.members(*fans(*range(20)))
+    for strangers in (False, True):
+        run = workspace.export(dry=True)
+        if strangers:
+            workspace.members(*fans(*range(5, 25)))
+        workspace.ahead += 9 * DAY
+        sandbox.advance(9 * DAY)
+        with workspace.open() as service:
+            service.approve(run.id)
+        workspace.work()
+        run = workspace.run(run.id)
+        if strangers:
+            assert run.state is RunState.HELD and "Approved: 0 enter" in str(run.held_reason)
+            assert "10 people were not in the approved plan" in str(run.held_reason)
+            with workspace.open() as service:
+                service.approve(run.id)
+            workspace.work()
+        assert workspace.run(run.id).state is RunState.SUCCEEDED
+        assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_stopped_sync_that_is_exported_again_is_active(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Even while a manual refresh is under way, which would have left it finished."""
+    workspace.members(*fans(*range(5)))
+    workspace.export()
+    with workspace.open() as service:
+        service.stop(1)
+        service.sync_now(1)
+        assert service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).started is False
+    workspace.work()
+    with workspace.open() as service:
+        assert service.get_sync(1).state.value == "active"
+
+
+def test_a_leaver_whose_exit_was_rejected_is_in_no_list(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """They stand rejected, and are not among the unchanged of the next run."""
+    workspace.members(*fans(*range(5)))
+    workspace.export()
+    sandbox.poison("fan-4")
+    workspace.members(*fans(*range(4)), *fans(7))
+    workspace.export()
+    workspace.members(*fans(*range(4)), *fans(7, 8))
+    run = workspace.export()
+    with workspace.open() as service:
+        assert "fan-4" not in {row.user_id for row in service.iterate_export_rows(run.id)}
+
+
+def test_a_failed_resync_is_resumed_as_a_resync(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Everybody is sent again, although the first try failed before its plan."""
+    workspace.members(*fans(*range(5)))
+    workspace.export()
+    sandbox.fault("status", path="engage", code=403)
+    with workspace.open() as service:
+        service.resync(1)
+    workspace.work()
+    with workspace.open() as service:
+        service.resume(1)
+    workspace.work()
+    assert (last(workspace).purpose, last(workspace).updated) == ("resync", 5)
+
+
+def test_someone_taken_unheard_and_then_rejected_is_remembered(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """WebEngage took them without our hearing it: when they leave, they are sent false."""
+    workspace.members(*fans(1, 2))
+    sandbox.fault("vanish", path="bulk-users")
+    sandbox.fault("status", path="bulk-users", code=503, times=50, retry_after=300)
+    workspace.export()
+    sandbox.clear_faults()
+    sandbox.poison("fan-1")
+    later(workspace, 400)
+    sandbox.clear_faults()
+    assert last(workspace).rejected == 1
+    workspace.members(*fans(2))
+    workspace.export()
+    assert workspace.told() == {"fan-2"}
+
+
+def test_a_refused_value_costs_nobody_the_membership(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """A lone rejection is tried once more with the membership alone, and that is said."""
+    workspace.members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
+    sandbox.fault("status", path="bulk-users", code=400, times=2)  # the batch of both, and fan-1 alone
+    run = workspace.export(MAPPED)
+    assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 2, 0)
+    assert workspace.told() == {"fan-1", "fan-2"}
+    with workspace.open() as service:
+        assert [one.outcome for one in service.list_rejections(run.id)] == ["membership only"]
