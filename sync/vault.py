@@ -13,8 +13,8 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from sync.errors import Vaultless
-from sync.redaction import hide
+from sync.errors import KeyUnavailable
+from sync.redaction import hide_secret
 
 KEY_VARIABLE = "COHORT_SYNC_KEY"
 KEY_FILE = "secret.key"
@@ -30,41 +30,41 @@ class Vault:
     def __init__(self, keys: tuple[str, ...], read_keys: Callable[[], tuple[str, ...]] | None = None) -> None:
         """Use these keys, the newest first; ``read_keys`` reads them again when none of them opens something."""
         self._keys, self._read_keys = keys, read_keys
-        self._fernet = MultiFernet([_fernet(key) for key in keys])
+        self._fernet = MultiFernet([_make_fernet(key) for key in keys])
 
     @classmethod
     def open(cls, folder: Path, env: Mapping[str, str], must_exist: bool) -> Vault:
         """Open with COHORT_SYNC_KEY (several with commas between, the newest first), or the folder's secret.key.
 
         Without either a key is made, unless ``must_exist`` says that secrets are already stored:
-        then Vaultless, for a new key could not open them.
+        then KeyUnavailable, for a new key could not open them.
         """
         given = tuple(part.strip() for part in env.get(KEY_VARIABLE, "").split(",") if part.strip())
         if given:
             return cls(given)
-        return cls(_kept(folder, must_exist), lambda: _kept(folder, must_exist=True))
+        return cls(_read_keys(folder, must_exist), lambda: _read_keys(folder, must_exist=True))
 
     def newest_only(self) -> Vault:
         """Return a vault with the newest key alone, to find out whether the former ones are still needed."""
         return Vault(self._keys[:1])
 
-    def opens(self, sealed: str) -> bool:
+    def can_open(self, sealed: str) -> bool:
         """Return whether one of the keys opens a text."""
         try:
-            self.open_sealed(sealed)
-        except Vaultless:
+            self.open_text(sealed)
+        except KeyUnavailable:
             return False
         return True
 
-    def seal(self, text: str) -> str:
+    def seal_text(self, text: str) -> str:
         """Encrypt a text."""
-        hide(text)
+        hide_secret(text)
         return self._fernet.encrypt(text.encode()).decode()
 
-    def open_sealed(self, sealed: str) -> str:
-        """Decrypt a text; Vaultless when another key sealed it."""
-        text = self._opened(sealed.encode()).decode()
-        hide(text)
+    def open_text(self, sealed: str) -> str:
+        """Decrypt a text; KeyUnavailable when another key sealed it."""
+        text = self._decrypt(sealed.encode()).decode()
+        hide_secret(text)
         return text
 
     def seal_bytes(self, content: bytes) -> bytes:
@@ -72,10 +72,10 @@ class Vault:
         return base64.urlsafe_b64decode(self._fernet.encrypt(content))
 
     def open_bytes(self, sealed: bytes) -> bytes:
-        """Decrypt bytes; Vaultless when another key sealed them."""
-        return self._opened(base64.urlsafe_b64encode(sealed))
+        """Decrypt bytes; KeyUnavailable when another key sealed them."""
+        return self._decrypt(base64.urlsafe_b64encode(sealed))
 
-    def _opened(self, sealed: bytes) -> bytes:
+    def _decrypt(self, sealed: bytes) -> bytes:
         for attempt in (1, 2):
             try:
                 return self._fernet.decrypt(sealed)
@@ -83,7 +83,7 @@ class Vault:
                 if attempt == 1 and self._has_new_keys():
                     continue
                 break
-        raise Vaultless(
+        raise KeyUnavailable(
             "A stored secret was sealed with another key: after a rotation restart the pages and the runner with the "
             "new COHORT_SYNC_KEY; otherwise bring back the former COHORT_SYNC_KEY or secret.key, or connect again "
             "under Integrations."
@@ -94,28 +94,28 @@ class Vault:
         found = self._read_keys() if self._read_keys else self._keys
         if found == self._keys:
             return False
-        self._keys, self._fernet = found, MultiFernet([_fernet(key) for key in found])
+        self._keys, self._fernet = found, MultiFernet([_make_fernet(key) for key in found])
         return True
 
-    def rotate(self, sealed: str) -> str:
-        """Seal a text anew with the newest key; Vaultless when none of the keys opens it."""
-        return self.seal(self.open_sealed(sealed))
+    def reseal_text(self, sealed: str) -> str:
+        """Seal a text anew with the newest key; KeyUnavailable when none of the keys opens it."""
+        return self.seal_text(self.open_text(sealed))
 
 
-def _kept(folder: Path, must_exist: bool) -> tuple[str, ...]:
+def _read_keys(folder: Path, must_exist: bool) -> tuple[str, ...]:
     """Read the folder's keys, one a line, the newest first; make one when there is none and none is needed."""
     try:
         kept = tuple((folder / KEY_FILE).read_text("ascii").split())
     except FileNotFoundError:
         kept = ()
     except (OSError, UnicodeDecodeError):
-        raise Vaultless(
+        raise KeyUnavailable(
             f"The key file {KEY_FILE} in the data folder cannot be read; restore it or its rights."
         ) from None
     if kept:
         return kept
     if must_exist:
-        raise Vaultless(
+        raise KeyUnavailable(
             f"Secrets are stored, but their key is missing: set COHORT_SYNC_KEY or bring back {KEY_FILE}, "
             "or connect again under Integrations; syncs and history are untouched."
         )
@@ -147,7 +147,7 @@ def add_key(folder: Path) -> str:
     return fresh
 
 
-def drop_old_keys(folder: Path) -> None:
+def drop_former_keys(folder: Path) -> None:
     """Keep only the newest key of the folder, once everything is sealed with it."""
     path = folder / KEY_FILE
     draft = folder / f"{KEY_FILE}.{os.getpid()}"
@@ -159,7 +159,7 @@ def drop_old_keys(folder: Path) -> None:
 
 
 @lru_cache(maxsize=8)
-def _fernet(key: str) -> Fernet:
+def _make_fernet(key: str) -> Fernet:
     return Fernet(_fernet_key(key))
 
 
@@ -176,7 +176,7 @@ def _fernet_key(key: str) -> bytes:
         Fernet(key)
         return key.encode()
     if len(key) < PASSPHRASE_MIN:
-        raise Vaultless(
+        raise KeyUnavailable(
             f"The encryption key has fewer than {PASSPHRASE_MIN} characters; set COHORT_SYNC_KEY to a longer one."
         )
     stretched = Scrypt(salt=_SALT, length=32, n=_STRETCH, r=8, p=1).derive(key.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sync.model import Fate, Mode, Role, Run, RunState, SyncState
+from sync.model import Eligibility, Mode, Role, Run, RunState, SyncState
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ProjectView:
     role: Role
     role_note: str
     checked_at: float
-    tail: str
+    secret_last4: str
     license_code: str | None = None
     """The WebEngage account new exports go to; None until it is chosen."""
 
@@ -31,7 +31,7 @@ class AccountView:
     license_code: str
     data_center: str
     checked_at: float
-    tail: str
+    secret_last4: str
     projects: tuple[int, ...] = ()
     """The connected projects whose new exports go there."""
 
@@ -65,7 +65,7 @@ class Sample:
     """One member in a preview: the id and why it will or will not go; never a profile value."""
 
     id: str
-    fate: Fate
+    eligibility: Eligibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class Preview:
     requests: int
     seconds: float
     queries_left: int
-    entering: int | None = None
-    leaving: int | None = None
+    to_add: int | None = None
+    to_remove: int | None = None
     properties: tuple[str, ...] = ()
 
 
@@ -102,7 +102,7 @@ class Proposal:
     attribute: str
     permanent: bool
     mode: Mode
-    every: float
+    interval_seconds: float
     license_code: str | None
     mapping: tuple[tuple[str, str], ...] = ()
     account_problem: str = ""
@@ -110,7 +110,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedExport:
     """The answer to Start Sync; ``started`` is False when the run was already under way."""
 
     sync_id: int
@@ -130,8 +130,8 @@ class SyncView:
     attribute: str
     mode: Mode
     state: SyncState
-    reason: str | None
-    every: float | None
+    pause_reason: str | None
+    interval_seconds: float | None
     next_run_at: float | None
     size: int
     last_run: Run | None
@@ -163,7 +163,7 @@ class Event:
     at: float
     sync_id: int | None
     run_id: int | None
-    what: str
+    message: str
     times: int = 1
 
 
@@ -206,7 +206,7 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RejectionView:
     """A member that was not taken: invalid (never sent) or rejected by WebEngage, with the reason."""
 
     user_id: str
@@ -230,16 +230,16 @@ class AuditLine:
     """Who did what, and what it changed; secrets appear as fingerprints only."""
 
     at: float
-    who: str
-    what: str
-    subject: str
+    actor: str
+    action: str
+    target: str
     before: str
     after: str
     run_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class ForgetResult:
     """In how many places a person was, and how many runs under way may still name them."""
 
     places: int
@@ -251,7 +251,7 @@ class Health:
     """Whether the companion process works, and what needs a person."""
 
     runner_state: RunnerState
-    runner_seen: float | None
+    runner_seen_at: float | None
     runners: int
     due: int
     oldest_due: float | None
@@ -266,7 +266,7 @@ class Health:
     not_cleared: tuple[SyncView, ...] = ()
 
     @property
-    def alive(self) -> bool:
+    def is_runner_alive(self) -> bool:
         """Whether a runner was seen lately."""
         return self.runner_state is RunnerState.WORKING
 
@@ -276,17 +276,17 @@ class Health:
         return sum(one.needs_person for one in self.overdue) + len(self.not_cleared)
 
     @property
-    def needs_person(self) -> bool:
+    def needs_attention(self) -> bool:
         """Whether something waits for somebody."""
         return bool(
             self.paused
             or self.failed
             or self.held
-            or (self.due and not self.alive)
+            or (self.due and not self.is_runner_alive)
             or self.syncs_that_need_a_person
-            or self.disk_free < DISK_LOW
+            or self.disk_free < DISK_LOW_BYTES
         )
 
 
-DISK_LOW = 200 * 2**20  # bytes; a pull of a million members needs about half of it
-RUNNER_SILENT = 30.0  # seconds without a sign of life after which a runner is taken for gone
+DISK_LOW_BYTES = 200 * 2**20  # bytes; a pull of a million members needs about half of it
+RUNNER_SILENT_SECONDS = 30.0  # seconds without a sign of life after which a runner is taken for gone

@@ -19,9 +19,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
-from sync.access import ACCESS_SETTINGS
-from tests.desk import Desk
+from sync.permissions import ACCESS_SETTINGS
 from tests.sandbox.control import Sandbox
+from tests.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS, STOP_SECONDS, CLI_SECONDS = 90.0, 30.0, 180.0  # never asserted: room for several tests at once
@@ -92,11 +92,11 @@ def local_browser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch, local_browser: None) -> Desk:
+def workspace(data_dir: Path, monkeypatch: pytest.MonkeyPatch, local_browser: None) -> Workspace:
     """The pages on an empty data folder, without a browser."""
     monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
     monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
-    return Desk(data_dir)
+    return Workspace(data_dir)
 
 
 @pytest.fixture

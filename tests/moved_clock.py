@@ -16,10 +16,10 @@ from types import SimpleNamespace
 
 import schedule
 
-from sync.pipeline import Clock, Policy
-from sync.runner import Runner, leave
+from sync.engine import Clock, RetryPolicy
+from sync.runner import Runner, exit_immediately
 
-SHORT = Policy(waits=(0.02, 0.05), longest=1.0, snooze=0.3)
+SHORT = RetryPolicy(delays=(0.02, 0.05), max_delay=1.0, postpone_seconds=0.3)
 FAST = 30_000  # batches a minute; these tests are not about the limit
 
 
@@ -54,10 +54,10 @@ def main() -> None:
     )
     threading.Thread(target=obey, daemon=True).start()
     runner = Runner(os.environ, Clock(lambda: time.time() + Moved.offset, time.sleep), SHORT, FAST)
-    signal.signal(signal.SIGTERM, runner.stop)
-    runner.work()
+    signal.signal(signal.SIGTERM, runner.request_stop)
+    runner.run_forever()
 
 
 if __name__ == "__main__":
     main()
-    leave(0)
+    exit_immediately(0)

@@ -8,122 +8,126 @@ from pathlib import Path
 
 import pytest
 
-from sync.access import Grade, Person
-from sync.errors import Refused
+from sync.errors import InvalidRequest
 from sync.model import Mode
-from tests.browsing import carry, connect, service
+from sync.permissions import AccessLevel, Actor
+from tests.browser import carry, connect, service
 from tests.conftest import Cli
-from tests.desk import Desk, press, said
 from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, member
 from tests.test_bad_input import refused
 from tests.test_command_line import answer, connected
+from tests.workspace import Workspace, click_button, page_text
 
 __all__ = ["connected"]
 ATTRIBUTE = "Mixpanel - Fans"
 
 
 @pytest.fixture
-def two(desk: Desk, sandbox: Sandbox) -> Desk:
+def two(workspace: Workspace, sandbox: Sandbox) -> Workspace:
     """A project that exports to the first of two connected accounts."""
-    connect(desk.data_dir, sandbox)
-    with service(desk.data_dir) as here:
+    connect(workspace.data_dir, sandbox)
+    with service(workspace.data_dir) as here:
         here.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
-    return desk
+    return workspace
 
 
-def used(desk: Desk) -> str | None:
+def used(workspace: Workspace) -> str | None:
     """The account new exports go to."""
-    with service(desk.data_dir) as here:
-        return here.projects()[0].license_code
+    with service(workspace.data_dir) as here:
+        return here.list_projects()[0].license_code
 
 
 @pytest.mark.parametrize("code", [LICENSE, LICENSE_2])
 def test_new_exports_when_another_account_is_connected_or_checked_again_stay(
-    two: Desk, sandbox: Sandbox, code: str
+    two: Workspace, sandbox: Sandbox, code: str
 ) -> None:
     """Pressing "Check again" on either account, after the other one was connected, moves nothing."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     with service(two.data_dir) as here:
         here.check_webengage(code)
-        assert here.proposal(PROJECT, cohort).license_code == LICENSE
-        here.export(PROJECT, cohort, Mode.DYNAMIC)
+        assert here.propose_export(PROJECT, cohort).license_code == LICENSE
+        here.start_export(PROJECT, cohort, Mode.DYNAMIC)
     carry(two.data_dir)
     assert sandbox.holding(ATTRIBUTE, LICENSE)[0] == {"a"}
     assert sandbox.holding(ATTRIBUTE, LICENSE_2)[0] == set()
 
 
-def test_new_exports_when_a_person_chooses_go_there_and_existing_syncs_stay(two: Desk, sandbox: Sandbox) -> None:
+def test_new_exports_when_a_person_chooses_go_there_and_existing_syncs_stay(two: Workspace, sandbox: Sandbox) -> None:
     """The choice is for cohorts exported from then on, and the audit has who chose, before and after."""
     old, new = sandbox.add_cohort("Old", [member("a")]), sandbox.add_cohort("New", [member("b")])
     with service(two.data_dir) as here:
-        here.export(PROJECT, old, Mode.DYNAMIC)
+        here.start_export(PROJECT, old, Mode.DYNAMIC)
         here.use_account(PROJECT, LICENSE_2)
-        here.export(PROJECT, new, Mode.DYNAMIC)
-        assert [one.license_code for one in here.syncs()] == [LICENSE_2, LICENSE]
-        line = next(one for one in here.audit() if one.what == "use account")
-    assert (line.subject, line.before, line.after) == (f"project {PROJECT}", LICENSE, LICENSE_2)
+        here.start_export(PROJECT, new, Mode.DYNAMIC)
+        assert [one.license_code for one in here.list_syncs()] == [LICENSE_2, LICENSE]
+        line = next(one for one in here.list_audit() if one.action == "use account")
+    assert (line.target, line.before, line.after) == (f"project {PROJECT}", LICENSE, LICENSE_2)
 
 
 def test_an_export_when_its_account_was_disconnected_is_refused_until_a_person_chooses(
-    two: Desk, sandbox: Sandbox
+    two: Workspace, sandbox: Sandbox
 ) -> None:
     """The one account left is not taken instead."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     with service(two.data_dir) as here:
         here.disconnect_webengage(LICENSE)
         assert used(two) == LICENSE
-        with pytest.raises(Refused, match=f"{LICENSE}, which project {PROJECT} exports to, is not connected"):
-            here.export(PROJECT, cohort, Mode.DYNAMIC)
+        with pytest.raises(InvalidRequest, match=f"{LICENSE}, which project {PROJECT} exports to, is not connected"):
+            here.start_export(PROJECT, cohort, Mode.DYNAMIC)
         here.use_account(PROJECT, LICENSE_2)
-        assert here.export(PROJECT, cohort, Mode.DYNAMIC).started
+        assert here.start_export(PROJECT, cohort, Mode.DYNAMIC).started
 
 
 def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_chooses(
-    two: Desk, sandbox: Sandbox
+    two: Workspace, sandbox: Sandbox
 ) -> None:
     """With several accounts nobody guesses."""
     sandbox.add_project(77, "Second", username=USERNAME, secret=SECRET, role="admin")
     cohort = sandbox.add_cohort("Fans", [member("a")], project=77)
     with service(two.data_dir) as here:
         assert here.connect_mixpanel(77, USERNAME, SECRET, sandbox.url).license_code is None
-        with pytest.raises(Refused, match="not chosen yet which WebEngage account project 77"):
-            here.export(77, cohort, Mode.DYNAMIC)
+        with pytest.raises(InvalidRequest, match="not chosen yet which WebEngage account project 77"):
+            here.start_export(77, cohort, Mode.DYNAMIC)
 
 
-def test_start_sync_when_the_account_changed_since_the_dialog_opened_is_refused(two: Desk, sandbox: Sandbox) -> None:
+def test_start_sync_when_the_account_changed_since_the_dialog_opened_is_refused(
+    two: Workspace, sandbox: Sandbox
+) -> None:
     """Nothing goes to an account the person was not shown; the next look shows the new one."""
     number = sandbox.add_cohort("Fans", [member("a")])
     dialog = two.page("cohorts", export=str(number))
-    assert f"to WebEngage account **{LICENSE}**" in said(dialog)
+    assert f"to WebEngage account **{LICENSE}**" in page_text(dialog)
     with service(two.data_dir) as here:
         here.use_account(PROJECT, LICENSE_2)
-    press(dialog, "Start Sync")
-    assert f"would go to WebEngage account {LICENSE_2} now" in said(dialog)
+    click_button(dialog, "Start Sync")
+    assert f"would go to WebEngage account {LICENSE_2} now" in page_text(dialog)
     with service(two.data_dir) as here:
-        assert here.syncs() == ()
-    press(dialog, "Start Sync")
+        assert here.list_syncs() == ()
+    click_button(dialog, "Start Sync")
     with service(two.data_dir) as here:
-        assert [one.license_code for one in here.syncs()] == [LICENSE_2]
+        assert [one.license_code for one in here.list_syncs()] == [LICENSE_2]
 
 
-def test_the_integrations_page_with_two_accounts_shows_both_and_lets_an_admin_choose(two: Desk) -> None:
+def test_the_integrations_page_with_two_accounts_shows_both_and_lets_an_admin_choose(two: Workspace) -> None:
     """Each account has its card; the choice takes a click of its own."""
     page = two.page("integrations")
     assert {f"License code {LICENSE}", f"License code {LICENSE_2}"} <= {text.value for text in page.text}
     page.selectbox(key=f"use-account-{PROJECT}").set_value(LICENSE_2).run()
     assert used(two) == LICENSE
-    press(page, "Use this account")
+    click_button(page, "Use this account")
     assert used(two) == LICENSE_2
-    assert f"go to WebEngage account {LICENSE_2}" in said(page)
+    assert f"go to WebEngage account {LICENSE_2}" in page_text(page)
 
 
-def test_the_integrations_page_when_the_account_is_gone_says_so(two: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_integrations_page_when_the_account_is_gone_says_so(
+    two: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A marketer is told, and offered nothing that would be refused."""
     with service(two.data_dir) as here:
         here.disconnect_webengage(LICENSE)
-    monkeypatch.setattr("pages.parts.desk.person", lambda: Person("pat@example.com", Grade.MARKETER))
+    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.MARKETER))
     page = two.page("integrations")
-    assert f"Account {LICENSE}, which this project exports to, is not connected" in said(page)
+    assert f"Account {LICENSE}, which this project exports to, is not connected" in page_text(page)
     assert "Use this account" not in [button.label for button in page.button]
 
 
@@ -158,4 +162,4 @@ def test_an_earlier_database_keeps_its_only_account_and_guesses_none_of_several(
     with closing(sqlite3.connect(tmp_path / "app.db")) as db:
         db.executescript((Path(__file__).parent / "schemas" / "2.sql").read_text() + more)
     with service(tmp_path) as here:
-        assert here.projects()[0].license_code == chosen
+        assert here.list_projects()[0].license_code == chosen

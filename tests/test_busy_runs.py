@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from sync.errors import Refused
+from sync.errors import InvalidRequest
 from sync.model import Mode
 from sync.service import Service
 from tests.conftest import Cli
 from tests.sandbox.control import PROJECT, Sandbox
 from tests.test_bad_input import refused
 from tests.test_command_line import ATTRIBUTE, PEOPLE, answer, connected, export
-from tests.test_keeping import Desk, desk
+from tests.test_maintenance import MaintenanceWorkspace, workspace
 
-__all__ = ["connected", "desk"]
+__all__ = ["connected", "workspace"]
 
 
 @pytest.mark.parametrize("command", ["resync", "retry"])
@@ -50,96 +50,100 @@ def test_sync_now_while_a_run_has_yet_to_read_says_that_run(cli: Cli, connected:
     assert "already under way" in said and "Done" not in said
 
 
-def test_sync_now_while_a_run_sends_what_it_read_before_is_refused(desk: Desk) -> None:
+def test_sync_now_while_a_run_sends_what_it_read_before_is_refused(workspace: MaintenanceWorkspace) -> None:
     """A run put off in the middle of sending does not see who entered since."""
-    desk.sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0)
-    run_id = desk.export()
-    with desk.open() as service, pytest.raises(Refused, match=f"Run {run_id} .* under way"):
+    workspace.sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0)
+    run_id = workspace.export()
+    with workspace.open() as service, pytest.raises(InvalidRequest, match=f"Run {run_id} .* under way"):
         service.sync_now(1)
 
 
-def held(desk: Desk) -> int:
+def held(workspace: MaintenanceWorkspace) -> int:
     """A dry run that was planned and waits for a decision."""
-    with desk.open() as service:
-        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC, dry=True).run_id
-    desk.work()
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, dry_run=True).run_id
+    workspace.work()
     return run_id
 
 
 @pytest.mark.parametrize("ask", ["sync_now", "resync", "retry_rejected"])
-def test_whatever_is_asked_while_a_run_is_held_is_refused_with_what_to_do(desk: Desk, ask: str) -> None:
+def test_whatever_is_asked_while_a_run_is_held_is_refused_with_what_to_do(
+    workspace: MaintenanceWorkspace, ask: str
+) -> None:
     """A held run sends nothing by itself."""
-    run_id = held(desk)
-    with desk.open() as service, pytest.raises(Refused, match=f"Run {run_id} .* held .* approve or cancel"):
+    run_id = held(workspace)
+    with workspace.open() as service, pytest.raises(InvalidRequest, match=f"Run {run_id} .* held .* approve or cancel"):
         getattr(service, ask)(1)
 
 
 @pytest.mark.parametrize("dry", [True, False])
-def test_an_export_while_a_run_is_held_is_refused(desk: Desk, dry: bool) -> None:
+def test_an_export_while_a_run_is_held_is_refused(workspace: MaintenanceWorkspace, dry: bool) -> None:
     """Neither "is on its way" nor "already under way" would be true."""
-    run_id = held(desk)
-    with desk.open() as service, pytest.raises(Refused, match=f"Run {run_id} .* held"):
-        service.export(PROJECT, desk.cohort, Mode.DYNAMIC, dry=dry)
+    run_id = held(workspace)
+    with workspace.open() as service, pytest.raises(InvalidRequest, match=f"Run {run_id} .* held"):
+        service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, dry_run=dry)
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["dry first", "dry second"])
-def test_a_dry_run_and_an_export_do_not_pass_for_each_other(desk: Desk, first: bool) -> None:
+def test_a_dry_run_and_an_export_do_not_pass_for_each_other(workspace: MaintenanceWorkspace, first: bool) -> None:
     """A dry run asked for while an export waits would send; an export while a dry run waits would not."""
-    with desk.open() as service:
-        run_id = service.export(PROJECT, desk.cohort, Mode.DYNAMIC, dry=first).run_id
-        assert service.export(PROJECT, desk.cohort, Mode.DYNAMIC, dry=first).run_id == run_id
-        with pytest.raises(Refused, match=f"Run {run_id} .* under way; nothing was changed"):
-            service.export(PROJECT, desk.cohort, Mode.DYNAMIC, dry=not first)
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, dry_run=first).run_id
+        assert service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, dry_run=first).run_id == run_id
+        with pytest.raises(InvalidRequest, match=f"Run {run_id} .* under way; nothing was changed"):
+            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, dry_run=not first)
 
 
-def test_an_interval_for_a_sync_that_is_finished_is_refused(desk: Desk) -> None:
+def test_an_interval_for_a_sync_that_is_finished_is_refused(workspace: MaintenanceWorkspace) -> None:
     """It was noted as changed, and nothing changed."""
-    desk.export()
-    with desk.open() as service:
+    workspace.export()
+    with workspace.open() as service:
         service.stop(1)
-        with pytest.raises(Refused, match="finished"):
+        with pytest.raises(InvalidRequest, match="finished"):
             service.change_interval(1, 900.0)
 
 
-def test_an_approval_of_a_run_that_is_being_cancelled_is_refused(desk: Desk) -> None:
+def test_an_approval_of_a_run_that_is_being_cancelled_is_refused(workspace: MaintenanceWorkspace) -> None:
     """The cancel goes first, so "it goes on" would not be true."""
-    run_id = held(desk)
-    with desk.open() as service:
-        service._store.runs.want_cancel(run_id)
-        with pytest.raises(Refused, match="being cancelled"):
+    run_id = held(workspace)
+    with workspace.open() as service:
+        service._store.runs.request_cancel(run_id)
+        with pytest.raises(InvalidRequest, match="being cancelled"):
             service.approve(run_id)
 
 
-def test_a_one_time_export_with_an_interval_is_refused_by_the_service_too(desk: Desk) -> None:
+def test_a_one_time_export_with_an_interval_is_refused_by_the_service_too(workspace: MaintenanceWorkspace) -> None:
     """Whoever asks; an interval that is ignored is a promise not kept."""
-    with desk.open() as service, pytest.raises(Refused, match="never refreshed"):
-        service.export(PROJECT, desk.cohort, Mode.ONE_TIME, every=7200.0)
+    with workspace.open() as service, pytest.raises(InvalidRequest, match="never refreshed"):
+        service.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, interval=7200.0)
 
 
 def changes(service: Service) -> list[tuple[str, str, str]]:
     """What the audit says was changed, oldest first."""
-    return [(one.what, one.before, one.after) for one in reversed(service.audit())]
+    return [(one.action, one.before, one.after) for one in reversed(service.list_audit())]
 
 
-def test_the_audit_says_what_is_sent_to_whom_and_how_often_before_and_after(desk: Desk) -> None:
+def test_the_audit_says_what_is_sent_to_whom_and_how_often_before_and_after(workspace: MaintenanceWorkspace) -> None:
     """Properties, mode, interval, account, attribute, guard and state of each change, by whoever asked."""
     base = "account sandbox1; attribute Mixpanel - Fans; "
     two_hours, hour = "dynamic, every 7200 s; ", "dynamic, every 3600 s; "
     only, more = "membership only; ", "membership and $email as email, $phone as phone; "
-    with desk.open() as service:
-        service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
-        service.export(PROJECT, desk.cohort, Mode.ONE_TIME)  # changes the mode of the run that waits
-    desk.work()
-    with desk.open() as service:
-        service.export(PROJECT, desk.cohort, Mode.DYNAMIC, mapping=(("$email", "email"), ("$phone", "phone")))
-    desk.work()
-    with desk.open() as service:
+    with workspace.open() as service:
+        service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+        service.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME)  # changes the mode of the run that waits
+    workspace.work()
+    with workspace.open() as service:
+        service.start_export(
+            PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("$email", "email"), ("$phone", "phone"))
+        )
+    workspace.work()
+    with workspace.open() as service:
         service.change_interval(1, 3600.0)
-    desk.sandbox.set_members(desk.cohort, [])
-    with desk.open() as service:
+    workspace.sandbox.set_members(workspace.cohort, [])
+    with workspace.open() as service:
         service.sync_now(1)
-    desk.work()
-    with desk.open() as service:
+    workspace.work()
+    with workspace.open() as service:
         service.approve(3, always=True)
         found = changes(service)
     on, off = "guard on; active", "guard off; active"
@@ -152,21 +156,21 @@ def test_the_audit_says_what_is_sent_to_whom_and_how_often_before_and_after(desk
     ]
 
 
-def test_the_audit_when_a_paused_sync_is_paused_again_keeps_the_reason(desk: Desk) -> None:
+def test_the_audit_when_a_paused_sync_is_paused_again_keeps_the_reason(workspace: MaintenanceWorkspace) -> None:
     """What it was before is what it was, not what it usually is."""
-    desk.export()
-    with desk.open() as service:
-        service._store.syncs.pause(1, "WebEngage was disconnected.")
+    workspace.export()
+    with workspace.open() as service:
+        service._store.syncs.pause_sync(1, "WebEngage was disconnected.")
         service.pause(1)
         assert changes(service)[-1] == ("pause", "paused: WebEngage was disconnected.", "paused")
 
 
-def test_the_audit_when_an_account_is_connected_anew_says_where_it_was(desk: Desk) -> None:
+def test_the_audit_when_an_account_is_connected_anew_says_where_it_was(workspace: MaintenanceWorkspace) -> None:
     """Another data center is another place data goes to."""
-    with desk.open() as service:
+    with workspace.open() as service:
         service.check_webengage("sandbox1")
-        line = next(one for one in service.audit() if one.what == "connect WebEngage")
-        assert line.before == desk.sandbox.url
-        service.export(PROJECT, desk.cohort, Mode.DYNAMIC)
+        line = next(one for one in service.list_audit() if one.action == "connect WebEngage")
+        assert line.before == workspace.sandbox.url
+        service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
         service.disconnect_webengage("sandbox1")
-        assert service.audit()[0].after == "1 syncs paused: 1"
+        assert service.list_audit()[0].after == "1 syncs paused: 1"

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sync.errors import NoAnswer, Wait
+from sync.engine import RetryPolicy
+from sync.errors import NoAnswer, RetryLater
+from sync.http_client import CONNECT_SECONDS, HttpClient, parse_retry_after
 from sync.model import Mode
-from sync.pipeline import Policy
-from sync.rest import CONNECT_SECONDS, Rest, retry_after
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
@@ -117,7 +117,7 @@ def test_call_when_the_answer_drips_ends_at_its_deadline(part: str) -> None:
     """Whatever comes byte by byte, the call is given up in time, named unanswered, and the connection closed."""
     with peer(answering(*SLOW_ANSWERS[part])) as slow:
         with pytest.raises(NoAnswer, match="timed out"):
-            Rest(f"http://127.0.0.1:{slow.port}").call("GET", "/", timeout=TIMEOUT)
+            HttpClient(f"http://127.0.0.1:{slow.port}").send_request("GET", "/", timeout=TIMEOUT)
         assert slow.left.wait(PATIENCE)
 
 
@@ -132,8 +132,8 @@ def test_call_when_the_handshake_is_slow_ends_at_its_deadline(silent: bool) -> N
 
     began = time.monotonic()
     with peer(behave) as slow:
-        with pytest.raises(Wait, match="timed out") as given_up:
-            Rest(f"https://127.0.0.1:{slow.port}").call("GET", "/", timeout=TIMEOUT)
+        with pytest.raises(RetryLater, match="timed out") as given_up:
+            HttpClient(f"https://127.0.0.1:{slow.port}").send_request("GET", "/", timeout=TIMEOUT)
         assert time.monotonic() - began < CONNECT_SECONDS
         assert not isinstance(given_up.value, NoAnswer)
         assert slow.left.wait(PATIENCE)
@@ -154,7 +154,7 @@ def test_call_over_tls_when_the_body_drips_ends_at_its_deadline(
 
     with peer(behave) as slow:
         with pytest.raises(NoAnswer, match="timed out"):
-            Rest(f"https://127.0.0.1:{slow.port}").call("GET", "/", timeout=2.0)
+            HttpClient(f"https://127.0.0.1:{slow.port}").send_request("GET", "/", timeout=2.0)
         assert slow.left.wait(PATIENCE)
 
 
@@ -184,9 +184,9 @@ def test_call_when_the_last_one_was_given_up_uses_a_connection_of_its_own() -> N
         connection.recv(65536)
 
     with peer(behave) as dead, contextlib.ExitStack() as stack:
-        client = Rest(f"http://127.0.0.1:{dead.port}")
+        client = HttpClient(f"http://127.0.0.1:{dead.port}")
         with pytest.raises(NoAnswer):
-            client.call("GET", "/", timeout=TIMEOUT)
+            client.send_request("GET", "/", timeout=TIMEOUT)
         dead.close()
         server = socket.create_server(("127.0.0.1", dead.port))
         stack.callback(server.close)
@@ -199,7 +199,7 @@ def test_call_when_the_last_one_was_given_up_uses_a_connection_of_its_own() -> N
                     connection.sendall(GREETING + b"Content-Length: 2\r\n\r\nok")
 
         threading.Thread(target=answer, daemon=True).start()
-        assert [client.call("GET", "/", timeout=PATIENCE).body for _ in range(3)] == [b"ok"] * 3
+        assert [client.send_request("GET", "/", timeout=PATIENCE).body for _ in range(3)] == [b"ok"] * 3
 
 
 def test_call_when_the_name_look_up_hangs_ends_at_its_deadline_and_sends_nothing_later(
@@ -217,8 +217,8 @@ def test_call_when_the_name_look_up_hangs_ends_at_its_deadline_and_sends_nothing
 
     with peer(behave) as late:
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
-        with pytest.raises(Wait, match="timed out") as given_up:
-            Rest("http://localhost:1").call("POST", "/", json_bytes=b"{}", timeout=TIMEOUT)
+        with pytest.raises(RetryLater, match="timed out") as given_up:
+            HttpClient("http://localhost:1").send_request("POST", "/", json_bytes=b"{}", timeout=TIMEOUT)
         assert not isinstance(given_up.value, NoAnswer)
         answer.set()
         assert late.left.wait(PATIENCE) and received == [b""]
@@ -229,8 +229,8 @@ def test_call_with_a_short_deadline_when_another_has_a_long_one_ends_first() -> 
     ended: list[str] = []
 
     def ask(name: str, port: int, timeout: float) -> None:
-        with contextlib.suppress(Wait):
-            Rest(f"http://127.0.0.1:{port}").call("GET", "/", timeout=timeout)
+        with contextlib.suppress(RetryLater):
+            HttpClient(f"http://127.0.0.1:{port}").send_request("GET", "/", timeout=timeout)
         ended.append(name)
 
     with peer(lambda one: None) as first, peer(lambda one: None) as second:
@@ -267,8 +267,8 @@ def test_call_when_its_surroundings_are_broken_says_so_in_a_sentence(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value.format(folder=tmp_path))
-    with pytest.raises(Wait, match=named) as trouble:
-        Rest(f"https://{host}").call("GET", "/secret-path", timeout=5.0)
+    with pytest.raises(RetryLater, match=named) as trouble:
+        HttpClient(f"https://{host}").send_request("GET", "/secret-path", timeout=5.0)
     said = str(trouble.value)
     assert said.endswith(".") and said.isprintable() and len(said) < 500
     assert "pass-word" not in said and "secret-path" not in said and not isinstance(trouble.value, NoAnswer)
@@ -283,13 +283,13 @@ def test_run_when_the_certificates_are_missing_waits_with_that_reason(
         service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         service.connect_webengage(LICENSE, API_KEY, sandbox.url)
         cohort = sandbox.add_cohort("Fans", [member("a")])
-        run_id = service.export(PROJECT, cohort, Mode.DYNAMIC).run_id
+        run_id = service.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id
         with closing(sqlite3.connect(data_dir / "app.db")) as plain, plain:
-            plain.execute("update project set region = ?", (sandbox.url.replace("http:", "https:"),))
+            plain.execute("update mixpanel_project set region = ?", (sandbox.url.replace("http:", "https:"),))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(data_dir / "none.pem"))
-        Runner(env, policy=Policy(waits=(), snooze=600.0)).once()
-        run = service.run(run_id)
-        assert run.lease_owner is None and run.waiting is not None and "REQUESTS_CA_BUNDLE" in run.waiting
+        Runner(env, policy=RetryPolicy(delays=(), postpone_seconds=600.0)).run_once()
+        run = service.get_run(run_id)
+        assert run.lease_owner is None and run.wait_reason is not None and "REQUESTS_CA_BUNDLE" in run.wait_reason
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/New_York", "UTC"])
@@ -303,7 +303,7 @@ def test_retry_after_as_a_date_is_utc_in_every_zone(zone: str, form: str, monkey
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        assert retry_after({"Retry-After": written}, NOW) == AHEAD
+        assert parse_retry_after({"Retry-After": written}, NOW) == AHEAD
     finally:
         monkeypatch.undo()
         time.tzset()

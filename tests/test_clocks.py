@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from sync.errors import Refused
+from sync.engine import Clock
+from sync.errors import InvalidRequest
 from sync.model import Mode, Run, RunState
-from sync.pipeline import Clock
-from sync.runner import BEAT_EVERY, Runner
+from sync.process_identity import is_process_gone, process_name
+from sync.runner import HEARTBEAT_SECONDS, Runner
 from sync.service import Service
 from sync.store import Store
-from sync.store.process import identity, is_gone
-from sync.views import RUNNER_SILENT, RunnerState
-from tests.browsing import ROOT, connect, environment
-from tests.desk import Desk, said
+from sync.views import RUNNER_SILENT_SECONDS, RunnerState
+from tests.browser import ROOT, connect, environment
 from tests.sandbox.control import PROJECT, Sandbox, member
+from tests.workspace import Workspace, page_text
 
 PATIENCE = 60.0  # seconds something awaited may take on a busy machine; never asserted
 HOUR = 3600.0
@@ -69,12 +69,12 @@ class Rig:
     def seen(self) -> float:
         """When the runner last gave a sign of life."""
         with Store.open(self.folder) as store:
-            return float(store.history._value("select max(seen_at) from runner") or 0.0)
+            return float(store.events._fetch_value("select max(heartbeat_at) from runner") or 0.0)
 
     def run(self, run_id: int) -> Run:
         """A run as it stands."""
         with self.open() as service:
-            return service.run(run_id)
+            return service.get_run(run_id)
 
     def until(self, question: Callable[[], bool]) -> None:
         """Wait until something is so."""
@@ -89,7 +89,7 @@ class Rig:
             before = self.seen()
             self.until(lambda before=before: self.seen() != before)  # type: ignore[misc]
         with self.open() as service:
-            assert service.health().alive
+            assert service.check_health().is_runner_alive
 
 
 @pytest.fixture
@@ -122,17 +122,17 @@ def test_the_runner_when_the_clock_moves_beats_on_and_takes_work(
     rig.move(what, value)
     rig.beats_again()
     with rig.open() as service:
-        with pytest.raises(Refused, match="stop it, then restore"):
-            service.restore(rig.folder / "none.db")
-        [cohort] = service.cohorts(PROJECT).cohorts
-        run_id = service.export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
-        service._store.syncs._do("update sync set next_run_at = ?", (rig.now() + 1.0,))
-    rig.until(lambda: rig.run(run_id).state.over)
+        with pytest.raises(InvalidRequest, match="stop it, then restore"):
+            service.restore_open_database(rig.folder / "none.db")
+        [cohort] = service.list_cohorts(PROJECT).cohorts
+        run_id = service.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
+        service._store.syncs._execute("update sync set next_run_at = ?", (rig.now() + 1.0,))
+    rig.until(lambda: rig.run(run_id).state.is_final)
     assert rig.run(run_id).state is RunState.SUCCEEDED
 
     def refreshed() -> bool:
         with rig.open() as service:
-            return service.runs()[0].purpose == "refresh" and service.runs()[0].state is RunState.SUCCEEDED
+            return service.list_runs()[0].purpose == "refresh" and service.list_runs()[0].state is RunState.SUCCEEDED
 
     rig.until(refreshed)
 
@@ -141,19 +141,19 @@ def test_a_runner_suspended_in_the_middle_of_a_run_finishes_it_once(rig: Rig, sa
     """The process stands still and the wall clock jumps eight hours: it goes on, and each person is told once."""
     rig.start()
     with rig.open() as service:
-        [cohort] = service.cohorts(PROJECT).cohorts
+        [cohort] = service.list_cohorts(PROJECT).cohorts
         sandbox.settings(latency=100)
-        run_id = service.export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
+        run_id = service.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
     rig.until(lambda: rig.run(run_id).state in (RunState.PULLING, RunState.DELIVERING))
     assert rig.process and rig.process.stdin and rig.process.stdout
     rig.process.send_signal(signal.SIGSTOP)
     rig.process.stdin.write(f"wall {8 * HOUR}\n")
     rig.process.stdin.flush()
     rig.offset = 8 * HOUR
-    with rig.open() as service, pytest.raises(Refused, match="stop it, then restore"):
-        service.restore(rig.folder / "none.db")  # a process that is there may write again at any moment
+    with rig.open() as service, pytest.raises(InvalidRequest, match="stop it, then restore"):
+        service.restore_open_database(rig.folder / "none.db")  # a process that is there may write again at any moment
     rig.process.send_signal(signal.SIGCONT)
-    rig.until(lambda: rig.run(run_id).state.over)
+    rig.until(lambda: rig.run(run_id).state.is_final)
     rig.beats_again()
     assert rig.run(run_id).state is RunState.SUCCEEDED
     assert sandbox.meter().users_delivered == PEOPLE
@@ -162,15 +162,15 @@ def test_a_runner_suspended_in_the_middle_of_a_run_finishes_it_once(rig: Rig, sa
 def test_a_run_queued_or_put_off_before_the_clock_goes_back_does_not_wait_the_hour(rig: Rig) -> None:
     """What was queued at three must not stand until it is three once more; what waits waits two minutes, not an hour."""
     with rig.open() as service:
-        [cohort] = service.cohorts(PROJECT).cohorts
-        run_id = service.export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
+        [cohort] = service.list_cohorts(PROJECT).cohorts
+        run_id = service.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
         now, runs = rig.now(), service._store.runs
-        assert service._store.runs.waiting(now - HOUR)[0] == 1
-        claimed = runs.claim("me-1", now - HOUR)
+        assert service._store.runs.count_waiting(now - HOUR)[0] == 1
+        claimed = runs.claim_run("me-1", now - HOUR)
         assert claimed and claimed.id == run_id
-        runs.snooze(run_id, "me-1", now, now + 120, "busy")
-        assert runs.claim("me-2", now + 60) is None
-        assert runs.claim("me-2", now - HOUR)
+        runs.postpone_run(run_id, "me-1", now, now + 120, "busy")
+        assert runs.claim_run("me-2", now + 60) is None
+        assert runs.claim_run("me-2", now - HOUR)
 
 
 class Hands:
@@ -193,17 +193,17 @@ def test_beats_follow_the_monotonic_clock_only(data_dir: Path, jump: float) -> N
     def count() -> None:
         beats[0] += 1
 
-    runner.beats.every(BEAT_EVERY).seconds.do(count)
+    runner.scheduler.every(HEARTBEAT_SECONDS).seconds.do(count)
     hands.wall += jump
-    runner.beats.run_pending()
+    runner.scheduler.run_pending()
     assert beats == [0]
     for expected in (1, 2, 3):
-        hands.steady += BEAT_EVERY
-        runner.beats.run_pending()
+        hands.steady += HEARTBEAT_SECONDS
+        runner.scheduler.run_pending()
         assert beats == [expected]
     hands.steady += 10 * HOUR  # missed beats merge into one
-    runner.beats.run_pending()
-    runner.beats.run_pending()
+    runner.scheduler.run_pending()
+    runner.scheduler.run_pending()
     assert beats == [4]
 
 
@@ -211,8 +211,8 @@ def test_beats_follow_the_monotonic_clock_only(data_dir: Path, jump: float) -> N
     ("age", "state"),
     [
         (0.0, RunnerState.WORKING),
-        (RUNNER_SILENT - 1, RunnerState.WORKING),
-        (RUNNER_SILENT + 1, RunnerState.SILENT),
+        (RUNNER_SILENT_SECONDS - 1, RunnerState.WORKING),
+        (RUNNER_SILENT_SECONDS + 1, RunnerState.SILENT),
         (-1.0, RunnerState.WORKING),
         (-HOUR, RunnerState.UNKNOWN),
     ],
@@ -220,61 +220,61 @@ def test_beats_follow_the_monotonic_clock_only(data_dir: Path, jump: float) -> N
 def test_a_heartbeat_tells_only_what_it_can(rig: Rig, age: float, state: RunnerState) -> None:
     """A fresh heartbeat works, an old one is silent, one in the future is unknown; the health and restore agree."""
     with rig.open() as service:
-        service._store.history.alive(FOREIGN, rig.now() - age)
-        health = service.health()
-        assert (health.runner_state, health.alive) == (state, state is RunnerState.WORKING)
+        service._store.runners.record_heartbeat(FOREIGN, rig.now() - age)
+        health = service.check_health()
+        assert (health.runner_state, health.is_runner_alive) == (state, state is RunnerState.WORKING)
         assert health.runners == int(state is RunnerState.WORKING)
         refused = "stop it, then restore" if state is not RunnerState.SILENT else "nothing was changed"
-        with pytest.raises(Refused, match=refused):
-            service.restore(rig.folder / "none.db")
+        with pytest.raises(InvalidRequest, match=refused):
+            service.restore_open_database(rig.folder / "none.db")
 
 
 def test_without_any_runner_nothing_is_alive(rig: Rig) -> None:
     """No heartbeat at all: not running, and restore goes as far as the file."""
     with rig.open() as service:
-        assert service.health().runner_state is RunnerState.NONE and not service.health().alive
-        with pytest.raises(Refused, match="nothing was changed"):
-            service.restore(rig.folder / "none.db")
+        assert service.check_health().runner_state is RunnerState.NONE and not service.check_health().is_runner_alive
+        with pytest.raises(InvalidRequest, match="nothing was changed"):
+            service.restore_open_database(rig.folder / "none.db")
 
 
 def test_a_silent_runner_whose_process_is_there_forbids_a_restore(rig: Rig) -> None:
     """Its heartbeat is an hour old, but the process may write at any moment."""
     with rig.open() as service:
-        service._store.history.alive(f"{identity()}-1", rig.now() - HOUR)
-        assert not service.health().alive
-        with pytest.raises(Refused, match="stop it, then restore"):
-            service.restore(rig.folder / "none.db")
+        service._store.runners.record_heartbeat(f"{process_name()}-1", rig.now() - HOUR)
+        assert not service.check_health().is_runner_alive
+        with pytest.raises(InvalidRequest, match="stop it, then restore"):
+            service.restore_open_database(rig.folder / "none.db")
 
 
 def test_a_process_number_used_again_is_another_process() -> None:
     """After a restart of the machine the runner's number may belong to anybody; only its start time tells."""
-    place, _, number = identity().rpartition(":")
+    place, _, number = process_name().rpartition(":")
     pid, _, started = number.partition("@")
-    assert not is_gone(identity()) and started
-    assert is_gone(f"{place}:{pid}@{int(started) + 1}")
-    assert not is_gone(f"{place}:{pid}")  # written by an earlier version, without its start
+    assert not is_process_gone(process_name()) and started
+    assert is_process_gone(f"{place}:{pid}@{int(started) + 1}")
+    assert not is_process_gone(f"{place}:{pid}")  # written by an earlier version, without its start
     with subprocess.Popen(["true"]) as child:
         child.wait()
-    assert is_gone(f"{place}:{child.pid}") and is_gone(f"{place}:{child.pid}@1")
-    assert not is_gone("elsewhere/1:1@1")
+    assert is_process_gone(f"{place}:{child.pid}") and is_process_gone(f"{place}:{child.pid}@1")
+    assert not is_process_gone("elsewhere/1:1@1")
 
 
 def test_a_heartbeat_of_a_foreign_clock_a_day_ahead_is_forgotten(rig: Rig) -> None:
     """A dead runner's heartbeat dated years ahead would be unknown for ever; a live one writes its own again."""
     with rig.open() as service:
-        service._store.history.alive(FOREIGN, rig.now() + 2 * 86400)
-        service._store.history.alive(f"{identity()}-1", rig.now())
-        assert service.health().runner_state is RunnerState.WORKING and service.health().runners == 1
-        assert service._store.history._value("select count(*) from runner") == 1
+        service._store.runners.record_heartbeat(FOREIGN, rig.now() + 2 * 86400)
+        service._store.runners.record_heartbeat(f"{process_name()}-1", rig.now())
+        assert service.check_health().runner_state is RunnerState.WORKING and service.check_health().runners == 1
+        assert service._store.events._fetch_value("select count(*) from runner") == 1
 
 
-def test_the_side_bar_says_that_a_future_heartbeat_is_unknown(desk: Desk, sandbox: Sandbox) -> None:
+def test_the_side_bar_says_that_a_future_heartbeat_is_unknown(workspace: Workspace, sandbox: Sandbox) -> None:
     """Neither “last seen” nor “not working”: a clock was changed, and who works is not known."""
-    connect(desk.data_dir, sandbox)
-    with Store.open(desk.data_dir) as store:
-        store.history.alive(FOREIGN, time.time() + HOUR)
-    words = said(desk.page("integrations"))
+    connect(workspace.data_dir, sandbox)
+    with Store.open(workspace.data_dir) as store:
+        store.runners.record_heartbeat(FOREIGN, time.time() + HOUR)
+    words = page_text(workspace.page("integrations"))
     assert "a clock was changed" in words and "Runner last seen" not in words
-    with Store.open(desk.data_dir) as store:
-        store.history.alive(FOREIGN, time.time() - 2 * HOUR)
-    assert "The runner is silent for 2 h 00 min" in said(desk.page("integrations"))
+    with Store.open(workspace.data_dir) as store:
+        store.runners.record_heartbeat(FOREIGN, time.time() - 2 * HOUR)
+    assert "The runner is silent for 2 h 00 min" in page_text(workspace.page("integrations"))

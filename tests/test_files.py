@@ -7,60 +7,21 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sync.errors import Refused
+from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.store import Store
-from sync.store.housekeeping import Housekeeping
+from sync.store.maintenance import Maintenance
 from tests.conftest import Cli, RunnerProcess
-from tests.desk import Desk, said
+from tests.database_faults import END_SECONDS, ROOT, locked, refused, run_python
+from tests.workspace import Workspace, page_text
 
-ROOT = Path(__file__).resolve().parents[1]
-END_SECONDS = 60.0  # how long a process may take to end on a busy machine; never asserted
 SCHEMA_1 = Path(__file__).parent / "schemas" / "1.sql"
 IMPATIENT = "import sys, sync.store.database as d; d.BUSY_SECONDS = 0.2; from {} import main; sys.exit(main())"
-LOCK = (
-    "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); "
-    "db.execute('pragma locking_mode = exclusive'); db.execute('begin exclusive'); "
-    "db.execute('delete from runner'); print('held', flush=True); sys.stdin.read()"
-)
-
-
-def run_python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of ours on a data folder."""
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=ROOT,
-        env=os.environ | {"COHORT_SYNC_DATA": str(folder)},
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=END_SECONDS,
-    )
-
-
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Check for one plain sentence that holds these words, and exit code 1."""
-    assert done.returncode == 1, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr, done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert all(word in last for word in words), done.stderr
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the database exclusively from another process."""
-    with subprocess.Popen(
-        [sys.executable, "-c", LOCK, str(folder / "app.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdin and holder.stdout and holder.stdout.readline() == b"held\n"
-        yield
-        holder.stdin.close()
 
 
 def damage(folder: Path) -> bytes:
@@ -74,7 +35,7 @@ def damage(folder: Path) -> bytes:
 def filled(data_dir: Path) -> Path:
     """A data folder with a database in which a setting was changed."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        service.keep_days(refusals=11)
+        service.set_retention(rejections=11)
     return data_dir
 
 
@@ -82,7 +43,7 @@ def filled(data_dir: Path) -> Path:
 def backup(filled: Path, tmp_path: Path) -> Path:
     """A backup of the filled folder."""
     with Service.open({"COHORT_SYNC_DATA": str(filled)}) as service:
-        service.backup(tmp_path / "good.db")
+        service.write_backup(tmp_path / "good.db")
     return tmp_path / "good.db"
 
 
@@ -93,10 +54,10 @@ def kept_days(cli: Cli, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("program", ["sync.__main__", "sync.runner"])
+@pytest.mark.parametrize("program", ["sync.cli.commands", "sync.runner"])
 def test_a_locked_database_is_called_locked_and_not_damaged(filled: Path, program: str) -> None:
     """Command line and runner say who is to blame, and do not advise to restore a backup."""
-    arguments = ["syncs"] if program == "sync.__main__" else ["--once"]
+    arguments = ["syncs"] if program == "sync.cli.commands" else ["--once"]
     with locked(filled):
         done = run_python(IMPATIENT.format(program), filled, *arguments)
     refused(done, "locked", "try again")
@@ -104,12 +65,12 @@ def test_a_locked_database_is_called_locked_and_not_damaged(filled: Path, progra
     assert run_python(IMPATIENT.format(program), filled, *arguments).returncode == 0
 
 
-def test_a_page_says_that_the_database_is_locked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_says_that_the_database_is_locked(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages say the same sentence as the command line."""
-    desk.page("syncs")
+    workspace.page("syncs")
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.2)
-    with locked(desk.data_dir):
-        shown = said(desk.page("syncs"))
+    with locked(workspace.data_dir):
+        shown = page_text(workspace.page("syncs"))
     assert "locked" in shown and "damaged" not in shown
 
 
@@ -119,14 +80,14 @@ def test_a_look_at_a_locked_file_finds_no_damage(filled: Path) -> None:
         db.execute("pragma journal_mode = delete")  # in WAL nobody is shut out once the file is open
         db.execute("pragma busy_timeout = 0")
         with locked(filled), pytest.raises(sqlite3.OperationalError, match="locked"):
-            Housekeeping(db).integrity()
+            Maintenance(db).check_integrity()
 
 
-@pytest.mark.parametrize("program", ["sync.__main__", "sync.runner"])
+@pytest.mark.parametrize("program", ["sync.cli.commands", "sync.runner"])
 def test_a_damaged_database_names_the_command_that_mends_it(filled: Path, program: str) -> None:
     """Nothing of the damaged file is changed, and the advice is the same everywhere."""
     before = damage(filled)
-    done = run_python(IMPATIENT.format(program), filled, *(["syncs"] if program == "sync.__main__" else ["--once"]))
+    done = run_python(IMPATIENT.format(program), filled, *(["syncs"] if program == "sync.cli.commands" else ["--once"]))
     refused(done, "damaged", "python -m sync restore")
     assert (filled / "app.db").read_bytes() == before
 
@@ -205,7 +166,7 @@ def wait_for_runner(cli: Cli, folder: Path) -> None:
 DIE = """
 import os, sys
 from pathlib import Path
-import sync.store.restoring as restoring
+import sync.store.restore as restoring
 left = [int(sys.argv.pop(1))]
 def dying(real):
     def call(*values, **named):
@@ -216,7 +177,7 @@ def dying(real):
     return call
 for name in ("rename", "replace", "fsync"):
     setattr(os, name, dying(getattr(os, name)))
-from sync.__main__ import main
+from sync.cli.commands import main
 sys.exit(main())
 """
 
@@ -242,7 +203,7 @@ def test_a_restore_killed_while_it_writes_changes_nothing(filled: Path, tmp_path
     """SIGKILL while the pages go into the healthy file: the former state is whole."""
     large = large_backup(filled, tmp_path, megabytes=30)
     with Service.open({"COHORT_SYNC_DATA": str(filled)}) as service:
-        service.keep_days(refusals=22)
+        service.set_retention(rejections=22)
     restoring = subprocess.Popen(
         [sys.executable, "-m", "sync", "restore", str(large)],
         cwd=ROOT,
@@ -263,10 +224,11 @@ def large_backup(folder: Path, tmp_path: Path, megabytes: int) -> Path:
     """Write a backup with a snapshot of this size."""
     file = tmp_path / "large.db"
     with Service.open({"COHORT_SYNC_DATA": str(folder)}) as service:
-        service.backup(file)
+        service.write_backup(file)
     with closing(sqlite3.connect(file)) as db, db:
         db.execute(
-            "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, every, anchor, "
+            "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, "
+            "interval_seconds, schedule_anchor, "
             "next_run_at) values (1, 1, 'Fans', 'lc', 'Mixpanel - Fans', 'dynamic', 'active', 7200, 1, 1)"
         )
         db.executemany(
@@ -279,7 +241,7 @@ def large_backup(folder: Path, tmp_path: Path, megabytes: int) -> Path:
 MEASURED = """
 import re, sys
 from pathlib import Path
-from sync.__main__ import main
+from sync.cli.commands import main
 code = main()
 sys.stderr.write(str(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024))
 sys.exit(code)
@@ -373,20 +335,20 @@ def test_a_process_notices_that_another_database_took_the_place(filled: Path, tm
         pass
     for name in ("app.db", "app.db-wal", "app.db-shm"):
         (filled / name).unlink(missing_ok=True)
-    with pytest.raises(Refused, match="bring it back"):
+    with pytest.raises(InvalidRequest, match="bring it back"):
         Store.open(filled)
     shutil.copy(tmp_path / "stranger.db", filled / "app.db")
-    with pytest.raises(Refused, match="another database"):
+    with pytest.raises(InvalidRequest, match="another database"):
         Store.open(filled)
 
 
-def test_a_page_says_that_the_database_is_gone(desk: Desk) -> None:
+def test_a_page_says_that_the_database_is_gone(workspace: Workspace) -> None:
     """One sentence on the page, also when the whole folder was emptied under the running server."""
-    desk.page("syncs")
-    for path in desk.data_dir.iterdir():
+    workspace.page("syncs")
+    for path in workspace.data_dir.iterdir():
         path.unlink()
-    assert "bring it back" in said(desk.page("syncs"))
-    assert list(desk.data_dir.iterdir()) == []
+    assert "bring it back" in page_text(workspace.page("syncs"))
+    assert list(workspace.data_dir.iterdir()) == []
 
 
 def test_a_backup_copied_into_place_is_the_same_database(filled: Path, backup: Path) -> None:
@@ -397,4 +359,4 @@ def test_a_backup_copied_into_place_is_the_same_database(filled: Path, backup: P
         (filled / name).unlink(missing_ok=True)
     shutil.copy(backup, filled / "app.db")
     with Store.open(filled) as store:
-        assert store.housekeeping.days("keep_refusals_days") == 11
+        assert store.maintenance.get_retention_days("keep_refusals_days") == 11

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sync.model import Mode, RunState
 from sync.store import Store
-from tests.browsing import ROOT, connect, environment, runs, service
+from tests.browser import ROOT, connect, environment, runs, service
 from tests.sandbox.control import PROJECT, Sandbox, member
 
 PATIENCE = 60.0  # seconds something awaited may take on a busy machine; never asserted
@@ -78,7 +78,7 @@ def until(question: Callable[[], bool]) -> None:
 def heartbeat(folder: Path) -> float:
     """When the runner last gave a sign of life."""
     with Store.open(folder) as store:
-        return float(store.history._value("select max(seen_at) from runner") or 0.0)
+        return float(store.events._fetch_value("select max(heartbeat_at) from runner") or 0.0)
 
 
 def test_a_full_disk_is_one_line_when_it_begins_and_one_when_it_ends(data_dir: Path, sandbox: Sandbox) -> None:
@@ -89,7 +89,7 @@ def test_a_full_disk_is_one_line_when_it_begins_and_one_when_it_ends(data_dir: P
         until(lambda: heartbeat(data_dir) > 0.0)
         runner.limit(0)
         with service(data_dir) as here:  # the person's own process has no limit: the runner finds work it cannot claim
-            here.export(PROJECT, cohort, Mode.DYNAMIC)
+            here.start_export(PROJECT, cohort, Mode.DYNAMIC)
         until(lambda: bool(runner.logged("database")))
         looked = len(runner.logged("Running job"))
         until(lambda: len(runner.logged("Running job")) >= looked + LOOKS)
@@ -111,4 +111,4 @@ def test_sigterm_on_a_full_disk_is_exit_0(data_dir: Path) -> None:
         assert runner.stop() == 0
     assert not runner.logged("Traceback"), runner.lines
     with service(data_dir) as here:
-        assert not here.health().alive
+        assert not here.check_health().is_runner_alive

@@ -10,24 +10,24 @@ from pathlib import Path
 
 import pytest
 
+from sync.engine import Clock, RetryPolicy
 from sync.model import Mode, RunState
-from sync.pipeline import Clock, Policy
+from sync.process_identity import process_name
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
-from sync.store.history import WAIT_LINES_MAX
-from sync.store.process import identity
+from sync.store.events import MAX_WAIT_LINES
 from sync.views import Health
-from tests.browsing import connect
+from tests.browser import connect
 from tests.conftest import Cli
-from tests.desk import Desk, said
 from tests.sandbox.control import PROJECT, Sandbox, member
+from tests.workspace import Workspace, page_text
 
 HOUR = 3600.0
 PEOPLE = 50
 TURNS = 48  # quarters of an hour in twelve hours, and fewer queries than the sandbox allows in one real hour
 FAST = 30_000  # batches a minute; these tests are not about the limit
-AT_ONCE = Policy(waits=(), snooze=900.0)  # an outage puts a run off at once, for a quarter of an hour
+AT_ONCE = RetryPolicy(delays=(), postpone_seconds=900.0)  # an outage puts a run off at once, for a quarter of an hour
 
 
 class Rig:
@@ -50,19 +50,19 @@ class Rig:
     def export(self, mode: Mode = Mode.DYNAMIC) -> int:
         """Press Start Sync."""
         with self.open() as service:
-            return service.export(PROJECT, self.cohort, mode).run_id
+            return service.start_export(PROJECT, self.cohort, mode).run_id
 
     def work(self) -> None:
         """Let a runner do what can be done now."""
-        Runner(self.env, Clock(self.now, time.sleep), AT_ONCE, FAST).once()
+        Runner(self.env, Clock(self.now, time.sleep), AT_ONCE, FAST).run_once()
 
     def health(self, *, runner: bool) -> Health:
         """The health while a runner gives signs of life, or while there is none."""
         with self.open() as service:
             if runner:
-                service._store.history.alive(f"{identity()}-1", self.now())
-            found = service.health()
-            service._store.history.gone(f"{identity()}-1")
+                service._store.runners.record_heartbeat(f"{process_name()}-1", self.now())
+            found = service.check_health()
+            service._store.runners.remove_runner(f"{process_name()}-1")
         return found
 
     def clear(self) -> int:
@@ -86,7 +86,7 @@ def test_a_dead_runner_is_seen_from_the_syncs_that_are_due(rig: Rig, cli: Cli) -
     rig.work()
     assert cli(rig.folder, "status").returncode == 0
     with Store.open(rig.folder) as store:
-        store.syncs._do("update sync set next_run_at = ?", (time.time() - 5,))
+        store.syncs._execute("update sync set next_run_at = ?", (time.time() - 5,))
     done = cli(rig.folder, "status", "--json")
     answer = json.loads(done.stdout)
     assert done.returncode == 1 and answer["needs_person"] is True
@@ -95,7 +95,7 @@ def test_a_dead_runner_is_seen_from_the_syncs_that_are_due(rig: Rig, cli: Cli) -
     assert abs(late["since"] - (time.time() - 5)) < HOUR
     words = cli(rig.folder, "status").stdout
     assert "The runner is not running" in words and "1 overdue" in words and "no runner is working" in words
-    assert not rig.health(runner=True).needs_person  # a runner that lives takes it within two seconds
+    assert not rig.health(runner=True).needs_attention  # a runner that lives takes it within two seconds
 
 
 def test_a_runner_killed_during_a_run_is_seen(rig: Rig) -> None:
@@ -103,12 +103,12 @@ def test_a_runner_killed_during_a_run_is_seen(rig: Rig) -> None:
     run_id = rig.export()
     with subprocess.Popen(["true"]) as child:
         child.wait()
-    dead = f"{identity().rpartition(':')[0]}:{child.pid}-1"
+    dead = f"{process_name().rpartition(':')[0]}:{child.pid}-1"
     with rig.open() as service:
-        assert service._store.runs.claim(dead, rig.now())
+        assert service._store.runs.claim_run(dead, rig.now())
     health = rig.health(runner=False)
     [late] = health.overdue
-    assert health.needs_person and late.reason == f"run {run_id} is pulling, and no runner is working; start it"
+    assert health.needs_attention and late.reason == f"run {run_id} is pulling, and no runner is working; start it"
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -122,12 +122,12 @@ def test_twelve_hours_of_outage_need_a_person_and_are_one_line(rig: Rig, sandbox
         rig.ahead += 901.0
         health = rig.health(runner=True)
         assert not health.overdue or "503" in health.overdue[0].reason
-        needed.append(health.needs_person)
+        needed.append(health.needs_attention)
     assert needed.index(True) == 15 and all(needed[15:])  # 16 × 901 s are the first beyond four hours
     [late] = health.overdue
     assert late.needs_person and abs(late.since - began) < 60.0 and f"({TURNS} times)" in late.reason
     with rig.open() as service:
-        lines = [event.what for event in service.events(run_id)]
+        lines = [event.message for event in service.list_events(run_id)]
         assert [line.partition(":")[0] for line in lines] == [
             "Export asked for",
             "Reading the cohort from Mixpanel.",
@@ -136,13 +136,13 @@ def test_twelve_hours_of_outage_need_a_person_and_are_one_line(rig: Rig, sandbox
         assert (
             "503" in lines[2]
             and f", {TURNS} times; continues at " in lines[2]
-            and service.events(run_id)[2].times == TURNS
+            and service.list_events(run_id)[2].times == TURNS
         )
     sandbox.clear_faults()
     rig.work()
     with rig.open() as service:
-        assert service.run(run_id).state is RunState.SUCCEEDED
-        lines = [event.what.partition(":")[0] for event in service.events(run_id)]
+        assert service.get_run(run_id).state is RunState.SUCCEEDED
+        lines = [event.message.partition(":")[0] for event in service.list_events(run_id)]
     assert lines[3:] == ["Planned", "Telling WebEngage.", "Succeeded."]
     assert not rig.health(runner=True).overdue
 
@@ -151,17 +151,17 @@ def test_a_run_that_moves_is_not_overdue_however_long(rig: Rig) -> None:
     """A first export of millions takes many intervals; a runner holds it and it waits for nothing."""
     rig.export()
     with rig.open() as service:
-        assert service._store.runs.claim(f"{identity()}-1", rig.now())
+        assert service._store.runs.claim_run(f"{process_name()}-1", rig.now())
         rig.ahead = 10 * HOUR
-        service._store.runs.hold(1, f"{identity()}-1", rig.now())
+        service._store.runs.renew_lease(1, f"{process_name()}-1", rig.now())
     health = rig.health(runner=True)
-    assert not health.overdue and not health.needs_person
+    assert not health.overdue and not health.needs_attention
 
 
 def test_a_held_run_is_held_and_late_only_from_its_approval(rig: Rig) -> None:
     """Days before somebody says yes are the person's; after the yes a run nobody takes is late."""
     with rig.open() as service:
-        service.export(PROJECT, rig.cohort, Mode.DYNAMIC, dry=True)
+        service.start_export(PROJECT, rig.cohort, Mode.DYNAMIC, dry_run=True)
     rig.work()
     rig.ahead = 48 * HOUR
     health = rig.health(runner=True)
@@ -173,25 +173,25 @@ def test_a_held_run_is_held_and_late_only_from_its_approval(rig: Rig) -> None:
     [late] = rig.health(runner=True).overdue
     assert not late.needs_person and "no runner has taken it" in late.reason
     rig.ahead += 4 * HOUR
-    assert rig.health(runner=True).needs_person
+    assert rig.health(runner=True).needs_attention
 
 
 def test_waits_are_counted_by_reason_until_the_run_moves(rig: Rig) -> None:
     """Two reasons in turn are two lines; after any other line a wait begins anew; many reasons end in one line."""
     rig.export()
     with rig.open() as service:
-        history = service._store.history
+        history = service._store.events
         for turn in range(6):
             history.add_wait(("a 502.", "a 503.")[turn % 2], float(turn), 100.0 + turn, 1, 1)
         wait = history.current_wait(1)
         assert wait and (wait.since, wait.times, wait.reason) == (0.0, 6, "a 503")
-        history.tell("Planned.", 7.0, 1, 1)
+        history.add_event("Planned.", 7.0, 1, 1)
         assert history.current_wait(1) is None
-        for turn in range(3 * WAIT_LINES_MAX):
+        for turn in range(3 * MAX_WAIT_LINES):
             history.add_wait(f"retry in {turn} s", 8.0 + turn, 200.0 + turn, 1, 1)
-        waits = [event for event in service.events(1) if event.what.startswith("Waiting: ")]
-        assert [event.times for event in waits[:2]] == [3, 3] and len(waits) == 2 + WAIT_LINES_MAX
-        assert sum(event.times for event in waits[2:]) == 3 * WAIT_LINES_MAX
+        waits = [event for event in service.list_events(1) if event.message.startswith("Waiting: ")]
+        assert [event.times for event in waits[:2]] == [3, 3] and len(waits) == 2 + MAX_WAIT_LINES
+        assert sum(event.times for event in waits[2:]) == 3 * MAX_WAIT_LINES
 
 
 def test_a_failed_clear_needs_a_person_until_it_is_done(rig: Rig, sandbox: Sandbox, cli: Cli) -> None:
@@ -223,30 +223,32 @@ def test_a_cancelled_clear_is_said_and_needs_nobody(rig: Rig) -> None:
         started = service.stop(1, clear=True)
         assert started
         service.cancel(started.run_id)
-        [sync] = service.syncs()
+        [sync] = service.list_syncs()
     assert sync.clear_problem and sync.clear_problem.startswith(
         "50 people still true in WebEngage; clearing was cancelled."
     )
-    assert not rig.health(runner=True).needs_person
+    assert not rig.health(runner=True).needs_attention
 
 
-def test_the_pages_say_since_when_a_sync_is_overdue_and_who_was_not_cleared(desk: Desk, sandbox: Sandbox) -> None:
+def test_the_pages_say_since_when_a_sync_is_overdue_and_who_was_not_cleared(
+    workspace: Workspace, sandbox: Sandbox
+) -> None:
     """The card has the sentence, the row and the card the badge, and the side bar counts them wherever one is."""
-    rig = Rig(desk.data_dir, sandbox)
+    rig = Rig(workspace.data_dir, sandbox)
     run_id = rig.export()
-    with Store.open(desk.data_dir) as store:
+    with Store.open(workspace.data_dir) as store:
         long_ago = time.time() - 20 * HOUR
-        store.history.add_wait("Mixpanel answered 503", long_ago, long_ago + 600, 1, run_id)
-        store.history.add_wait("Mixpanel answered 503", long_ago + 600, time.time() + 600, 1, run_id)
-    words = said(desk.page("syncs"))
+        store.events.add_wait("Mixpanel answered 503", long_ago, long_ago + 600, 1, run_id)
+        store.events.add_wait("Mixpanel answered 503", long_ago + 600, time.time() + 600, 1, run_id)
+    words = page_text(workspace.page("syncs"))
     assert "Overdue since" in words and "run 1 waits: Mixpanel answered 503 (2 times)." in words
     assert "Late, or not cleared in WebEngage: 1 sync." in words
-    assert "2 times; continues at" in said(desk.page("runs", run=str(run_id)))
+    assert "2 times; continues at" in page_text(workspace.page("runs", run=str(run_id)))
     rig.work()
-    assert "Late, or not cleared" not in said(desk.page("cohorts"))
+    assert "Late, or not cleared" not in page_text(workspace.page("cohorts"))
     sandbox.fault("status", path="bulk-users", code=403, times=100)
     rig.clear()
     for name in ("syncs", "cohorts"):
-        words = said(desk.page(name))
+        words = page_text(workspace.page(name))
         assert "50 people still true in WebEngage; clearing failed" in words and "Not cleared" in words
         assert "Late, or not cleared in WebEngage: 1 sync." in words

@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
-from pages.parts.local_request import describe_remote_sign
+from pages.parts.request_check import describe_remote_sign
 from tests.conftest import CHROMIUM_FLAGS, StreamlitServer
-from tests.desk import Desk, said
 from tests.reverse_proxy import reverse_proxy
+from tests.workspace import Workspace, page_text
 
 FOREIGN = "sync.example.com"
 PATIENCE = 30_000  # milliseconds; never asserted
@@ -134,13 +134,13 @@ def test_request_when_it_was_forwarded_is_remote(line: str) -> None:
 
 
 def test_click_when_its_browser_is_gone_counts_only_for_a_known_local_session(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without headers a new session is refused; one whose requests came from this machine goes on."""
-    local = desk.page("integrations")
+    local = workspace.page("integrations")
     monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([]))
-    assert "does not say which host it is for" in said(desk.page("integrations"))
-    assert "Integrations" in said(local.run())
+    assert "does not say which host it is for" in page_text(workspace.page("integrations"))
+    assert "Integrations" in page_text(local.run())
 
 
 def test_request_when_nothing_is_known_of_it_is_remote() -> None:

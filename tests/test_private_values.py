@@ -11,13 +11,13 @@ from urllib.parse import quote
 import pytest
 
 from sync.errors import ApiError
-from sync.mixpanel import Mixpanel
-from sync.model import Account, Change, Kind, Mode, Project
+from sync.http_client import Reply, describe_problem
+from sync.mixpanel.client import Mixpanel
+from sync.model import Account, Change, ChangeKind, Mode, Project
 from sync.redaction import strip_values
-from sync.rest import Reply, problem
 from sync.runner import Runner
 from sync.service import Service
-from sync.webengage import WebEngage, payload
+from sync.webengage import WebEngage, build_payload
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
 from tests.test_redaction import everything_stored
 
@@ -74,14 +74,19 @@ def test_a_reason_when_webengage_quotes_the_batch_holds_no_value(
         times=0,
         body={"response": {"message": f"Rejected: {quoted}", "status": "error"}},
     )
-    run_id = service.export(PROJECT, cohort, Mode.DYNAMIC, mapping=MAPPING).run_id
-    Runner({"COHORT_SYNC_DATA": str(data_dir)}).once(run_id)
-    reasons = [one.reason for one in service.refusals(run_id)] + [str(service.run(run_id).error)]
-    said = [*reasons, *(one.what for one in service.events(run_id)), str(service.sync(1).reason), caplog.text]
+    run_id = service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=MAPPING).run_id
+    Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once(run_id)
+    reasons = [one.reason for one in service.list_rejections(run_id)] + [str(service.get_run(run_id).error)]
+    said = [
+        *reasons,
+        *(one.message for one in service.list_events(run_id)),
+        str(service.get_sync(1).pause_reason),
+        caplog.text,
+    ]
     assert any("Rejected" in one for one in reasons)  # the words of WebEngage's own are still there
     assert [part for text in said for part in leaks(text)] == []
     if code == 400:
-        assert len(service.refusals(run_id)) == len(PEOPLE)
+        assert len(service.list_rejections(run_id)) == len(PEOPLE)
     stored = everything_stored(data_dir).decode("utf-8", "replace").casefold()
     assert not [part for part in ("quandt", "98765", "platinum") if part in stored]
 
@@ -106,17 +111,17 @@ def test_a_value_when_the_answer_is_long_is_stripped_before_it_is_cut() -> None:
     """The cut at 200 characters leaves no beginning of a value behind, as it would if it came first."""
     body = json.dumps({"error": "x " * 95 + NAME})
     for pad in range(20):
-        said = problem(Reply(400, (body[:11] + "y" * pad + body[11:]).encode(), {}), (NAME,))
+        said = describe_problem(Reply(400, (body[:11] + "y" * pad + body[11:]).encode(), {}), (NAME,))
         assert leaks(said) == []
 
 
 def test_an_error_of_one_half_when_it_quotes_the_other_half_names_nobody(sandbox: Sandbox) -> None:
     """A batch cut in two may be answered with a person of the other part: the whole batch is stripped."""
     client = WebEngage(Account(LICENSE, API_KEY, sandbox.url))
-    ours, other = Change("a", Kind.ENTER, ("Left",)), Change("vip-9982", Kind.ENTER, ("Goldwater",))
+    ours, other = Change("a", ChangeKind.ADD, ("Left",)), Change("vip-9982", ChangeKind.ADD, ("Goldwater",))
     sandbox.fault("status", path="bulk-users", code=400, body={"message": "Rejected: vip-9982 Goldwater"})
     with pytest.raises(ApiError, match="Rejected: …") as refused:
-        client.deliver(payload("Fans", (ours,), (("name", "firstName"),)), "r", (ours, other))
+        client.send_batch(build_payload("Fans", (ours,), (("name", "firstName"),)), "r", (ours, other))
     assert "Goldwater" not in str(refused.value) and "9982" not in str(refused.value)
 
 
@@ -140,7 +145,7 @@ def test_a_page_of_members_when_it_cannot_be_read_is_never_quoted(sandbox: Sandb
     sandbox.fault("status", path="/api/query/engage", code=code, body=body, times=0)
     client = Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url))
     with pytest.raises(ApiError) as run:
-        client.columns(5, 0, None, ("$first_name",))
+        client.read_columns(5, 0, None, ("$first_name",))
     with pytest.raises(ApiError) as preview:
-        client.page(5, 0, None, all_users=True, properties=(), trimmed=False)
+        client.read_page(5, 0, None, all_users=True, properties=(), trimmed=False)
     assert leaks(f"{run.value} {preview.value}") == []

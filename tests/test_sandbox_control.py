@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.sandbox import control
-from tests.sandbox.callers import ADMIN, bulk, engage, ids, mixpanel, webengage
+from tests.sandbox.authentication import ADMIN, bulk, engage, ids, mixpanel, webengage
 from tests.sandbox.control import Sandbox, member
 
 

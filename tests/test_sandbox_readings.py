@@ -11,7 +11,7 @@ import msgspec
 import orjson
 import pytest
 
-from tests.sandbox.callers import bulk, engage, ids, mixpanel, webengage
+from tests.sandbox.authentication import bulk, engage, ids, mixpanel, webengage
 from tests.sandbox.control import Member, Sandbox, member, odd
 from tests.sandbox.odd import ID, IDS, LISTED, NUMBERS, ROW, STRINGS
 from tests.sandbox.readings import MANY, READINGS

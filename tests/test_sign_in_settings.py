@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pages.parts.sign_in import SecretsUnreadable, find_auth_problem, read_secrets_file
-from tests.desk import Desk, said
+from tests.workspace import Workspace, page_text
 
 PROVIDER = {"client_id": "c", "client_secret": "s", "server_metadata_url": "https://id.example/x"}
 SHARED = {"redirect_uri": "https://sync.example.com/oauth2callback", "cookie_secret": "long and random"}
@@ -85,14 +85,14 @@ def test_file_when_it_is_missing_is_empty_but_a_dangling_link_is_not(tmp_path: P
     "name", ["COHORT_SYNC_ADMINS", "COHORT_SYNC_MARKETERS", "COHORT_SYNC_VIEWERS", "COHORT_SYNC_TRUSTED_ISSUERS"]
 )
 def test_pages_when_a_setting_of_sign_in_is_set_without_it_are_closed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Each of them closes the pages and is named; an empty one means nothing."""
     # A process remembers that it saw sign-in; this one must forget it for the tests after this one.
     monkeypatch.setattr("pages.parts.sign_in._ever_wanted", threading.Event())
     monkeypatch.setenv(name, " , ")
-    assert "Integrations" in said(desk.page("integrations"))
+    assert "Integrations" in page_text(workspace.page("integrations"))
     monkeypatch.setenv(name, "@example.com")
-    assert f"{name} is set" in said(desk.page("integrations"))
+    assert f"{name} is set" in page_text(workspace.page("integrations"))
     monkeypatch.delenv(name)
-    assert "is not there any more" in said(desk.page("integrations"))
+    assert "is not there any more" in page_text(workspace.page("integrations"))

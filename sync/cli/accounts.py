@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sync.cli.speech import any_project_option, json_option, project_option, say
+from sync.cli.output import any_project_option, json_option, print_result, project_option
 from sync.service import Service
 from sync.views import AccountView
 
@@ -15,11 +15,11 @@ from sync.views import AccountView
 def accounts(as_json: bool) -> None:
     """List the connected WebEngage accounts, and the projects whose new exports go there."""
     with Service.open() as service:
-        found = service.accounts()
-    say(as_json, found, (_line(one) for one in found))
+        found = service.list_accounts()
+    print_result(as_json, found, (_account_line(one) for one in found))
 
 
-def _line(account: AccountView) -> str:
+def _account_line(account: AccountView) -> str:
     used = ", ".join(str(project) for project in account.projects)
     return f"{account.license_code}\t{account.data_center}\t{f'project {used}' if used else 'no project'}"
 
@@ -33,7 +33,9 @@ def use_account(license_code: str, project: int | None, as_json: bool) -> None:
     with Service.open() as service:
         view = service.use_account(project, license_code)
     answer = {"done": True, "project_id": view.id, "license_code": view.license_code}
-    say(as_json, answer, [f"Done: new exports of project {view.id} go to WebEngage account {view.license_code}."])
+    print_result(
+        as_json, answer, [f"Done: new exports of project {view.id} go to WebEngage account {view.license_code}."]
+    )
 
 
 ACCOUNT_COMMANDS = (accounts, use_account)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sync.model import TWO_HOURS, Run, RunState, SyncState
+from sync.model import DEFAULT_INTERVAL, Run, RunState, SyncState
 from sync.store import Store
 from sync.store.runs import is_leased
 from sync.views import Overdue, SyncView
@@ -20,21 +20,21 @@ def overdue_syncs(store: Store, syncs: Iterable[SyncView], now: float, *, workin
     is not late however long it takes, and a held one waits for a person and is counted as that.
     """
     for sync in syncs:
-        found = _lateness(store, sync, now, working)
+        found = _find_lateness(store, sync, now, working)
         if found is None:
             continue
         since, reason, stuck = found
-        needs_person = stuck or now - since >= INTERVALS * (sync.every or TWO_HOURS)
+        needs_person = stuck or now - since >= INTERVALS * (sync.interval_seconds or DEFAULT_INTERVAL)
         if needs_person or now - since >= LATE:
             yield Overdue(
                 sync_id=sync.id, cohort_name=sync.cohort_name, since=since, reason=reason, needs_person=needs_person
             )
 
 
-def _lateness(store: Store, sync: SyncView, now: float, working: bool) -> tuple[float, str, bool] | None:
+def _find_lateness(store: Store, sync: SyncView, now: float, working: bool) -> tuple[float, str, bool] | None:
     """Return since when and why a sync is late, and whether nobody is there to change it; None when it is not."""
     run = sync.last_run
-    if run is not None and not run.state.over:
+    if run is not None and not run.state.is_final:
         return None if run.state is RunState.HELD else _late_run(store, run, now, working)
     if sync.state is not SyncState.ACTIVE or sync.next_run_at is None or sync.next_run_at > now:
         return None
@@ -43,12 +43,12 @@ def _lateness(store: Store, sync: SyncView, now: float, working: bool) -> tuple[
 
 
 def _late_run(store: Store, run: Run, now: float, working: bool) -> tuple[float, str, bool] | None:
-    wait = store.history.current_wait(run.id)
+    wait = store.events.current_wait(run.id)
     if wait is not None:
         often = f" ({wait.times:,} times)" if wait.times > 1 else ""
         return wait.since, f"run {run.id} waits: {wait.reason}{often}", False
-    if run.waiting is not None:
-        return run.queued_at, f"run {run.id} waits: {run.waiting}", False
+    if run.wait_reason is not None:
+        return run.queued_at, f"run {run.id} waits: {run.wait_reason}", False
     if is_leased(run, now):
         return None
     since = max(run.queued_at, min(run.not_before, now))  # a held run is due since its approval

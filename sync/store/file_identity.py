@@ -45,7 +45,7 @@ class FileIdentity:
     inode: int
 
     @classmethod
-    def of(cls, path: Path) -> FileIdentity | None:
+    def read_from(cls, path: Path) -> FileIdentity | None:
         """Return the identity of the file at this path, or None when there is none."""
         try:
             found = path.stat()
@@ -56,7 +56,7 @@ class FileIdentity:
 
 def require_same_file(path: Path, opened: FileIdentity | None) -> None:
     """Raise DatabaseReplaced when the path no longer leads to the file that was opened."""
-    if FileIdentity.of(path) != opened:
+    if FileIdentity.read_from(path) != opened:
         raise DatabaseReplaced(MOVED.format(path))
 
 
@@ -68,13 +68,13 @@ def require_not_missing(folder: Path) -> None:
     """
     path = folder / DATABASE_FILE
     known = path.resolve() in _known_ids
-    traces = known or (folder / MARKER_FILE).exists() or _size(folder / f"{DATABASE_FILE}-wal") > 0
-    if traces and not path.is_dir() and not _size(path):
+    traces = known or (folder / MARKER_FILE).exists() or _file_size(folder / f"{DATABASE_FILE}-wal") > 0
+    if traces and not path.is_dir() and not _file_size(path):
         restart = " and restart the pages and the runner" if known else ""
         raise DatabaseUnusable(MISSING.format(path, folder, restart))
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -90,9 +90,9 @@ def leave_marker(folder: Path) -> None:
             marker.chmod(0o600)
 
 
-def remember_database(path: Path, plain: sqlite3.Connection) -> None:
+def remember_database(path: Path, db: sqlite3.Connection) -> None:
     """Note which database this process works with; DatabaseReplaced when it was another one before."""
-    found = database_id(plain)
+    found = database_id(db)
     if _known_ids.setdefault(path.resolve(), found) != found:
         raise DatabaseReplaced(OTHER.format(path))
 
@@ -102,14 +102,14 @@ def forget_database(path: Path) -> None:
     _known_ids.pop(path.resolve(), None)
 
 
-def database_id(plain: sqlite3.Connection) -> str:
+def database_id(db: sqlite3.Connection) -> str:
     """Return the id of this database, drawn once; a backup has the id of its original."""
     sql = "select value from setting where name = 'database_id'"
-    row = plain.execute(sql).fetchone()
+    row = db.execute(sql).fetchone()
     if row is None:
-        plain.execute(
+        db.execute(
             "insert into setting (name, value) values ('database_id', ?) on conflict do nothing",
             (secrets.token_hex(16),),
         )
-        row = plain.execute(sql).fetchone()
+        row = db.execute(sql).fetchone()
     return str(row[0])

@@ -12,9 +12,9 @@ import orjson
 
 from . import mixpanel_app
 from .faults import Fault
+from .http_protocol import Reply, Request, answer, retry_after
 from .odd import LISTED, OddRow
 from .people import has_profile, only_properties, page_bytes, with_integer_id, without_properties
-from .wire import Reply, Request, answer, retry_after
 from .world import Cohort, Project, ServiceAccount, Session, World
 
 PAGE = Callable[[World, Project, Request, "Fault | None"], Reply]

@@ -9,10 +9,10 @@ import orjson
 
 from . import names
 from .faults import Fault
+from .http_protocol import Reply, Request, answer
 from .odd import ID, OddRow, odd_row
 from .people import Recipe, has_profile, member_bytes
 from .seed import seed_world
-from .wire import Reply, Request, answer
 from .world import Cohort, Project, World
 
 Body = dict[str, Any]

@@ -10,7 +10,7 @@ import orjson
 
 from .accounts import MISSING_ID, PER_MINUTE, Account, wrong_with
 from .faults import Fault
-from .wire import Reply, Request, answer, retry_after
+from .http_protocol import Reply, Request, answer, retry_after
 from .world import World
 
 BULK_MAX = 25  # WebEngage docs, bulk users and bulk events: at most 25 in one call

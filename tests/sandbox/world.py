@@ -12,8 +12,8 @@ from typing import Any
 from . import names
 from .accounts import Account
 from .faults import Faults
-from .meters import Meter, Window
 from .people import Recipe, generated, has_profile
+from .rate_limits import Meter, Window
 from .settings import Settings
 
 HOUR = 3600.0
