@@ -24,7 +24,7 @@ from sync.engine.retry import (
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, format_utc_time, guard_reason
-from sync.store import StorageTrouble, Store, explain
+from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.store.staged import Tally
 from sync.store.syncs import Request
@@ -77,7 +77,7 @@ class RunExecutor:
             logger.warning("run %s is in other hands now", self._run.id)
         except ShutdownRequested:
             self._store.runs.release_lease(self._run.id, self._owner)
-        except StorageTrouble as problem:
+        except StorageUnavailable as problem:
             self._handle_storage_error(problem)
         else:
             if (self._run.expected_total or 0) >= SHRINK_FROM:
@@ -92,7 +92,7 @@ class RunExecutor:
             self._postpone(later)
         except RetryLater as busy:
             self._postpone(Postpone(busy.seconds, str(busy), failed=not busy.limit))
-        except (StorageTrouble, LeaseLost, ShutdownRequested):
+        except (StorageUnavailable, LeaseLost, ShutdownRequested):
             raise
         except CohortSyncError as problem:
             if isinstance(problem, AccountAtFault):
@@ -381,13 +381,13 @@ class RunExecutor:
             f"An unexpected error ({type(error).__name__}) ended the run; look at the runner's log.", pause=False
         )
 
-    def _handle_storage_error(self, problem: StorageTrouble) -> None:
+    def _handle_storage_error(self, problem: StorageUnavailable) -> None:
         """Leave everything as it is and look again in a minute."""
-        why, now = explain(problem), self._lease.now()
+        why, now = explain_error(problem), self._lease.now()
         logger.error("run %s: %s", self._run.id, why)
         try:
             self._store.runs.postpone_run(self._run.id, self._owner, now, now + STORAGE_PAUSE_SECONDS, why)
-        except (StorageTrouble, CohortSyncError):
+        except (StorageUnavailable, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)
 
     def _add_step(self, what: str) -> None:

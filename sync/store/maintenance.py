@@ -12,8 +12,8 @@ from sync.packing import FORGOTTEN, hash_id
 from sync.store.batches import Batches
 from sync.store.database import Table, write_transaction
 from sync.store.snapshot import Snapshot
+from sync.store.sqlite_errors import is_damage
 from sync.store.staged import StagedPages
-from sync.store.trouble import is_damage
 
 DAY_SECONDS = 86400.0  # seconds
 KEEP_REJECTIONS_DAYS, KEEP_DETAIL_DAYS = 30.0, 14.0  # days; who was refused, and what each run told whom
