@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from sync.engine.approval import describe_counts, hold_reason
 from sync.engine.delivery import Delivery
 from sync.engine.lease import RunLease
-from sync.engine.planning import Plan, Planner, count_strangers
+from sync.engine.planning import Plan, Planner
 from sync.engine.reading import Reader, reading_problem
 from sync.engine.recording import record_outcome
 from sync.engine.retry import (
@@ -23,7 +24,7 @@ from sync.engine.retry import (
 )
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
-from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, format_utc_time, guard_reason
+from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.store.staged import Tally
@@ -37,7 +38,6 @@ MAX_OWN_ERRORS = 3  # claims without progress after which an error of our own fa
 STORAGE_PAUSE_SECONDS = 60.0  # a full disk or a locked file is looked at again then
 SHRINK_FROM = 20_000  # members; after smaller readings the freed space is not worth the copying
 STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older
-TENTH = 1.1  # an approved plan may grow by a tenth
 
 
 class ReadAgain(Exception):
@@ -227,10 +227,10 @@ class RunExecutor:
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
         """Say that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
         tally, size = self._tally(), self._store.snapshot.count_members(sync.id)
-        entered, updated, exited = _counts(plan)
+        entered, updated, exited = plan.counts
         with self._store.transaction():
             self._lease.renew()
-            reason = self._hold_reason(sync, plan, problem, size, tally.rows)
+            reason = hold_reason(self._store, self._run, sync, plan, problem, size=size, read=tally.rows)
             self._lease.write(
                 planned=1,
                 planned_at=self._lease.now(),
@@ -244,7 +244,7 @@ class RunExecutor:
             self._store.batches.drop_aside(self._run.id)
             self._store.staged.strip(self._run.id)
             self._lease.note_progress()
-            self._add_event(f"Planned: {_numbers(_counts(plan))}.")
+            self._add_event(f"Planned: {describe_counts(plan.counts)}.")
             if reason:
                 self._store.runs.hold_for_approval(self._run.id, self._owner, reason)
                 self._add_event(f"Held: {reason}")
@@ -260,30 +260,6 @@ class RunExecutor:
         self._store.attributes.claim(sync.license_code, sync.id, sync.attribute, sync.mapping)
         self._lease.write(request=None)
         self._run = replace(self._run, request=None)
-
-    def _hold_reason(self, sync: Sync, plan: Plan, problem: str | None, size: int, read: int) -> str | None:
-        """Return why a person must approve this plan, or None."""
-        if self._run.approved:
-            return self._outgrown(plan)
-        if self._run.dry_run:
-            return "Dry run: nothing is sent until a person approves." + (f" {problem}." if problem else "")
-        if self._run.purpose == "clear":
-            return None
-        if problem:
-            return f"{problem}."
-        exits = plan.kinds[ChangeKind.REMOVE]
-        return guard_reason(exits, size, read) if sync.guard_enabled or not read else None
-
-    def _outgrown(self, plan: Plan) -> str | None:
-        """Compare a new plan with the approved one: more than a tenth more people, or people it did not name."""
-        strangers = count_strangers(self._store, self._run.id, self._store.connections.get_salt())
-        if sum(plan.kinds.values()) <= TENTH * self._run.change_count and not strangers:
-            return None
-        before = (self._run.entered, self._run.updated, self._run.exited)
-        return (
-            f"The cohort changed since this was approved. Approved: {_numbers(before)}. "
-            f"Now: {_numbers(_counts(plan))}; {strangers:,} people were not in the approved plan."
-        )
 
     def _deliver(self, sync: Sync) -> None:
         if self._run.request:
@@ -397,11 +373,3 @@ class RunExecutor:
 
     def _add_event(self, what: str) -> None:
         self._store.events.add_event(what, self._lease.now(), self._run.sync_id, self._run.id)
-
-
-def _counts(plan: Plan) -> tuple[int, int, int]:
-    return plan.kinds[ChangeKind.ADD], plan.kinds[ChangeKind.UPDATE], plan.kinds[ChangeKind.REMOVE]
-
-
-def _numbers(counts: tuple[int, int, int]) -> str:
-    return f"{counts[0]:,} enter, {counts[1]:,} updated, {counts[2]:,} leave"

@@ -7,14 +7,13 @@ in the order of their hashes, at most ``CHANGES_AT_ONCE`` in memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sync.engine.lease import RunLease
 from sync.model import ChangeKind, Sync
 from sync.packing import (
-    FORGOTTEN,
     ID_SIZE,
     RECORD_SIZE,
     UNCONFIRMED,
@@ -24,8 +23,7 @@ from sync.packing import (
     split_records,
     unpack_values,
 )
-from sync.store import Store
-from sync.store.batches import BLOCK_SIZE, KINDS, LETTERS, Block
+from sync.store.batches import BLOCK_SIZE, LETTERS, Block
 from sync.store.snapshot import FIRST_BYTES
 from sync.vault import Vault
 
@@ -53,6 +51,11 @@ class Plan:
     distinct: int = 0
     unchanged: int = 0
     kinds: Counter[ChangeKind] = field(default_factory=Counter)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many are added, updated and removed."""
+        return self.kinds[ChangeKind.ADD], self.kinds[ChangeKind.UPDATE], self.kinds[ChangeKind.REMOVE]
 
 
 class Planner:
@@ -226,22 +229,3 @@ class BlockWriter:
             self._lease.renew()
             self._lease.store.batches.add_batches(self._lease.run.id, block)
         self._number, self._changes = self._number + 1, []
-
-
-def count_strangers(store: Store, run_id: int, salt: int) -> int:
-    """Return for how many people the plan says something that the plan set aside, which was approved, did not."""
-    approved = _said(store, run_id, salt, aside=True)
-    known, strangers = next(approved, None), 0
-    for one in _said(store, run_id, salt, aside=False):
-        while known is not None and known[0] < one[0]:
-            known = next(approved, None)
-        strangers += known != one
-    return strangers
-
-
-def _said(store: Store, run_id: int, salt: int, *, aside: bool) -> Iterator[tuple[bytes, bool]]:
-    """Return who is to be in or out by a plan, in the order of id hashes."""
-    for block in store.batches.blocks(run_id, aside=aside):
-        for kind, user_id in zip(block.kinds, block.ids, strict=True):
-            if user_id != FORGOTTEN:
-                yield hash_id(user_id, salt), KINDS[kind] is not ChangeKind.REMOVE

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 from sync.errors import InvalidRequest
 from sync.model import (
-    DEFAULT_INTERVAL,
-    MAX_ATTRIBUTES,
     MAX_INTERVAL,
     MIN_INTERVAL,
     ChangeKind,
@@ -17,12 +15,10 @@ from sync.model import (
     RunState,
     Sync,
     SyncState,
-    find_mapping_problem,
-    suggest_attribute,
 )
-from sync.model import find_attribute_problem as problem_of
 from sync.permissions import AccessLevel, requires
-from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
+from sync.service.cohorts import LIST_PATIENCE, exportable_in
+from sync.service.requests import ExportRequests, describe_busy, describe_state, describe_terms
 from sync.store.syncs import ExportRequest, Request
 from sync.views import CohortView, Event, ExportRow, RejectionView, StartedExport, SyncView
 
@@ -30,31 +26,7 @@ OPERATIONS = {ChangeKind.ADD: "add", ChangeKind.UPDATE: "update", ChangeKind.REM
 OUTCOMES = {"pending": "not sent", "in_flight": "in doubt", "confirmed": "accepted", "rejected": "rejected"}
 
 
-def _describe_terms(sync: Sync) -> str:
-    """Write for the audit what a sync sends, to whom and how often."""
-    often = f"dynamic, every {sync.interval_seconds:.0f} s" if sync.interval_seconds else sync.mode.value
-    values = ", ".join(f"{source} as {target}" for source, target in sync.mapping)
-    sent = f"membership and {values}" if values else "membership only"
-    guard = "on" if sync.guard_enabled else "off"
-    return f"{often}; account {sync.license_code}; attribute {sync.attribute}; {sent}; guard {guard}; {_describe_state(sync)}"
-
-
-def _describe_state(sync: Sync) -> str:
-    return f"{sync.state.value}: {sync.pause_reason}" if sync.pause_reason else sync.state.value
-
-
-def _describe_busy(run: Run) -> str:
-    """Write why a run that is under way cannot do what is asked for now, and what to do."""
-    name = f"Run {run.id} of this cohort"
-    if run.cancel_requested:
-        return f"{name} is still being cancelled; ask again when it has ended."
-    if run.state is RunState.HELD:
-        return f"{name} is held and waits for a decision; approve or cancel it, then ask again."
-    what = "a dry run, which sends nothing by itself, and is under way" if run.dry_run else "under way"
-    return f"{name} is {what}; nothing was changed. Wait for its end, or cancel it, then ask again."
-
-
-class SyncService(CohortService):
+class SyncService(ExportRequests):
     """Exports, pauses, cancels and approvals; and the history."""
 
     @requires(AccessLevel.MARKETER)
@@ -97,8 +69,8 @@ class SyncService(CohortService):
                 raise InvalidRequest("Another run of this cohort has just begun; look at its progress.")
             self._add_event(f"Export asked for: {mode.value}, attribute “{wish.attribute}”.", sync_id, run_id)
             before, after = (
-                _describe_terms(known) if known else "",
-                _describe_terms(request.apply(self._get_sync(sync_id))),
+                describe_terms(known) if known else "",
+                describe_terms(request.apply(self._get_sync(sync_id))),
             )
             self._add_audit_line("dry run" if dry_run else "export", f"cohort {cohort_id}", before, after, run_id)
         return StartedExport(sync_id, run_id, True)
@@ -122,7 +94,7 @@ class SyncService(CohortService):
                 f"Run {busy.id} of this cohort is still being cancelled; start again when it has ended."
             )
         if dry_run != busy.dry_run or busy.state is RunState.HELD:
-            raise InvalidRequest(_describe_busy(busy))
+            raise InvalidRequest(describe_busy(busy))
         before = Request.parse(busy.request)
         serving = before.apply(known) if before else known
         if request.mapping not in (None, serving.mapping):
@@ -140,7 +112,7 @@ class SyncService(CohortService):
             kept = before.mapping if before else None
             self._store.runs.set_request(busy.id, replace(request, mapping=kept).dump())
         self._add_audit_line(
-            "change", f"sync {known.id}", _describe_terms(serving), _describe_terms(request.apply(serving)), busy.id
+            "change", f"sync {known.id}", describe_terms(serving), describe_terms(request.apply(serving)), busy.id
         )
 
     def _get_listed_cohort(self, project_id: int, cohort_id: int) -> CohortView:
@@ -150,60 +122,6 @@ class SyncService(CohortService):
         """
         self._open_mixpanel(self._get_project(project_id))  # a lost key is said at the click, not by the run
         return exportable_in(self.list_cohorts(project_id, fresh=True, patience=LIST_PATIENCE), cohort_id)
-
-    def _build_request(
-        self,
-        project_id: int,
-        cohort: CohortView,
-        mode: Mode,
-        attribute: str | None,
-        interval: float | None,
-        mapping: tuple[tuple[str, str], ...] | None,
-    ) -> ExportRequest:
-        known = self._store.syncs.get_sync_of_cohort(project_id, cohort.id)
-        license_code = known.license_code if known else self._account_of(self._get_project(project_id).view)
-        if known and self._store.connections.get_account(license_code) is None:
-            raise InvalidRequest(
-                f"WebEngage account {license_code}, where this cohort goes, is not connected; "
-                "connect it under Integrations."
-            )
-        taken = self._store.attributes.taken(license_code)
-        name = (
-            attribute
-            if attribute is not None
-            else (known.attribute if known else suggest_attribute(cohort.name, taken))
-        )
-        problem = self.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
-        if problem:
-            raise InvalidRequest(problem, "attribute")
-        cohorts = self._store.attributes.count(license_code)
-        if not known and cohorts >= MAX_ATTRIBUTES:
-            raise InvalidRequest(
-                f"WebEngage account {license_code} already has {cohorts} cohort attributes, and WebEngage holds "
-                f"{MAX_ATTRIBUTES} of this type; the next would be dropped without a word. Use another account."
-            )
-        self._check_mapping(mapping or ())
-        found = self._store.attributes.problem(license_code, known.id if known else None, name, mapping or ())
-        if found:
-            raise InvalidRequest(found[1], found[0])
-        if interval is not None and mode is not Mode.DYNAMIC:
-            raise InvalidRequest("A one-time export is never refreshed, so it has no interval.", "every")
-        if interval is not None and not MIN_INTERVAL <= interval <= MAX_INTERVAL:
-            raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
-        beat = (interval or DEFAULT_INTERVAL) if mode is Mode.DYNAMIC else None
-        return ExportRequest(project_id, cohort.id, cohort.name, license_code, name, mode, beat, mapping)
-
-    def _check_mapping(self, mapping: tuple[tuple[str, str], ...]) -> None:
-        """Refuse what could not arrive: two properties for one attribute, one property twice, a reserved name."""
-        for places, what in ((0, "is sent to two attributes; choose one"), (1, "would get two properties; choose one")):
-            names = [pair[places].casefold() if places else pair[places] for pair in mapping]
-            for pair, name in zip(mapping, names, strict=True):
-                if names.count(name) > 1:
-                    raise InvalidRequest(f"“{pair[places]}” {what}.", "mapping")
-        for _, target in mapping:
-            problem = find_mapping_problem(target)
-            if problem:
-                raise InvalidRequest(problem, "mapping")
 
     @requires(AccessLevel.VIEWER)
     def list_syncs(self, project_id: int | None = None) -> tuple[SyncView, ...]:
@@ -240,7 +158,7 @@ class SyncService(CohortService):
         run_id = self._store.runs.enqueue_run(sync_id, purpose, self._now())
         if run_id is None:
             raise InvalidRequest(
-                _describe_busy(busy) if busy else "Another run of this sync has just begun; look at its progress."
+                describe_busy(busy) if busy else "Another run of this sync has just begun; look at its progress."
             )
         self._add_event("Refresh asked for.", sync_id, run_id)
         self._add_audit_line(purpose, f"sync {sync_id}", run_id=run_id)
@@ -267,7 +185,7 @@ class SyncService(CohortService):
             if not self._store.syncs.pause_sync(sync_id, "Paused by a person."):
                 raise InvalidRequest("This sync is finished, so there is nothing to pause.")
             self._add_event("Paused by a person.", sync_id)
-            self._add_audit_line("pause", f"sync {sync_id}", _describe_state(before), "paused")
+            self._add_audit_line("pause", f"sync {sync_id}", describe_state(before), "paused")
             active = self._store.runs.get_active(sync_id)
             if active:
                 self._cancel_run(active)
@@ -283,7 +201,7 @@ class SyncService(CohortService):
             if self._store.runs.enqueue_run(sync_id, "refresh", self._now()) is None:
                 self._store.runs.withdraw_cancel(sync_id)  # the run the pause was to end has not ended yet: it goes on
             self._add_event("Resumed by a person.", sync_id)
-            self._add_audit_line("resume", f"sync {sync_id}", _describe_state(sync), "active")
+            self._add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active")
 
     @requires(AccessLevel.MARKETER)
     def stop(self, sync_id: int, clear: bool = False) -> StartedExport | None:
@@ -316,7 +234,7 @@ class SyncService(CohortService):
                 raise InvalidRequest("This sync is finished, so it has no interval; export the cohort again.", "every")
             self._store.syncs.set_interval(sync_id, seconds, self._now())
             self._add_audit_line(
-                "change interval", f"sync {sync_id}", _describe_terms(before), _describe_terms(self._get_sync(sync_id))
+                "change interval", f"sync {sync_id}", describe_terms(before), describe_terms(self._get_sync(sync_id))
             )
 
     @requires(AccessLevel.VIEWER)
@@ -390,7 +308,7 @@ class SyncService(CohortService):
         before = self._get_sync(run.sync_id)
         self._store.syncs.set_guard(before.id, False)
         self._add_audit_line(
-            "guard", f"sync {before.id}", _describe_terms(before), _describe_terms(self._get_sync(before.id)), run.id
+            "guard", f"sync {before.id}", describe_terms(before), describe_terms(self._get_sync(before.id)), run.id
         )
 
     @requires(AccessLevel.MARKETER)
@@ -400,7 +318,7 @@ class SyncService(CohortService):
             before = self._get_sync(sync_id)
             self._store.syncs.set_guard(before.id, True)
             self._add_audit_line(
-                "guard", f"sync {before.id}", _describe_terms(before), _describe_terms(self._get_sync(before.id))
+                "guard", f"sync {before.id}", describe_terms(before), describe_terms(self._get_sync(before.id))
             )
 
     @requires(AccessLevel.VIEWER)

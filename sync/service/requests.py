@@ -1,0 +1,104 @@
+"""What a person asks for when exporting a cohort, checked before anything is stored."""
+
+from __future__ import annotations
+
+from sync.errors import InvalidRequest
+from sync.model import (
+    DEFAULT_INTERVAL,
+    MAX_ATTRIBUTES,
+    MAX_INTERVAL,
+    MIN_INTERVAL,
+    Mode,
+    Run,
+    RunState,
+    Sync,
+    find_mapping_problem,
+    suggest_attribute,
+)
+from sync.model import find_attribute_problem as problem_of
+from sync.service.cohorts import CohortService
+from sync.store.syncs import ExportRequest
+from sync.views import CohortView
+
+
+def describe_terms(sync: Sync) -> str:
+    """Write for the audit what a sync sends, to whom and how often."""
+    often = f"dynamic, every {sync.interval_seconds:.0f} s" if sync.interval_seconds else sync.mode.value
+    values = ", ".join(f"{source} as {target}" for source, target in sync.mapping)
+    sent = f"membership and {values}" if values else "membership only"
+    guard = "on" if sync.guard_enabled else "off"
+    return f"{often}; account {sync.license_code}; attribute {sync.attribute}; {sent}; guard {guard}; {describe_state(sync)}"
+
+
+def describe_state(sync: Sync) -> str:
+    """Return the state of a sync with its reason."""
+    return f"{sync.state.value}: {sync.pause_reason}" if sync.pause_reason else sync.state.value
+
+
+def describe_busy(run: Run) -> str:
+    """Write why a run that is under way cannot do what is asked for now, and what to do."""
+    name = f"Run {run.id} of this cohort"
+    if run.cancel_requested:
+        return f"{name} is still being cancelled; ask again when it has ended."
+    if run.state is RunState.HELD:
+        return f"{name} is held and waits for a decision; approve or cancel it, then ask again."
+    what = "a dry run, which sends nothing by itself, and is under way" if run.dry_run else "under way"
+    return f"{name} is {what}; nothing was changed. Wait for its end, or cancel it, then ask again."
+
+
+class ExportRequests(CohortService):
+    """The checks of an export."""
+
+    def _build_request(
+        self,
+        project_id: int,
+        cohort: CohortView,
+        mode: Mode,
+        attribute: str | None,
+        interval: float | None,
+        mapping: tuple[tuple[str, str], ...] | None,
+    ) -> ExportRequest:
+        known = self._store.syncs.get_sync_of_cohort(project_id, cohort.id)
+        license_code = known.license_code if known else self._account_of(self._get_project(project_id).view)
+        if known and self._store.connections.get_account(license_code) is None:
+            raise InvalidRequest(
+                f"WebEngage account {license_code}, where this cohort goes, is not connected; "
+                "connect it under Integrations."
+            )
+        taken = self._store.attributes.taken(license_code)
+        name = (
+            attribute
+            if attribute is not None
+            else (known.attribute if known else suggest_attribute(cohort.name, taken))
+        )
+        problem = self.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
+        if problem:
+            raise InvalidRequest(problem, "attribute")
+        cohorts = self._store.attributes.count(license_code)
+        if not known and cohorts >= MAX_ATTRIBUTES:
+            raise InvalidRequest(
+                f"WebEngage account {license_code} already has {cohorts} cohort attributes, and WebEngage holds "
+                f"{MAX_ATTRIBUTES} of this type; the next would be dropped without a word. Use another account."
+            )
+        self._check_mapping(mapping or ())
+        found = self._store.attributes.problem(license_code, known.id if known else None, name, mapping or ())
+        if found:
+            raise InvalidRequest(found[1], found[0])
+        if interval is not None and mode is not Mode.DYNAMIC:
+            raise InvalidRequest("A one-time export is never refreshed, so it has no interval.", "every")
+        if interval is not None and not MIN_INTERVAL <= interval <= MAX_INTERVAL:
+            raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
+        beat = (interval or DEFAULT_INTERVAL) if mode is Mode.DYNAMIC else None
+        return ExportRequest(project_id, cohort.id, cohort.name, license_code, name, mode, beat, mapping)
+
+    def _check_mapping(self, mapping: tuple[tuple[str, str], ...]) -> None:
+        """Refuse what could not arrive: two properties for one attribute, one property twice, a reserved name."""
+        for places, what in ((0, "is sent to two attributes; choose one"), (1, "would get two properties; choose one")):
+            names = [pair[places].casefold() if places else pair[places] for pair in mapping]
+            for pair, name in zip(mapping, names, strict=True):
+                if names.count(name) > 1:
+                    raise InvalidRequest(f"“{pair[places]}” {what}.", "mapping")
+        for _, target in mapping:
+            problem = find_mapping_problem(target)
+            if problem:
+                raise InvalidRequest(problem, "mapping")
