@@ -8,6 +8,7 @@ import pytest
 
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState
+from tests.conftest import Cli
 from tests.engine_workspace import (
     DAY,
     MAPPED,
@@ -18,7 +19,7 @@ from tests.engine_workspace import (
     on_plan,
     patient_workspace,
 )
-from tests.sandbox.control import PROJECT, Sandbox
+from tests.sandbox.control import PROJECT, Sandbox, member
 
 
 @pytest.fixture
@@ -207,3 +208,34 @@ def test_a_refused_value_costs_nobody_the_membership(workspace: EngineWorkspace,
     assert workspace.told() == {"fan-1", "fan-2"}
     with workspace.open() as service:
         assert [one.outcome for one in service.list_rejections(run.id)] == ["membership only"]
+
+
+def test_a_property_is_unmapped_and_a_guard_put_back_by_command(
+    workspace: EngineWorkspace, sandbox: Sandbox, cli: Cli
+) -> None:
+    """`export --unmap` leaves one property out and keeps the others; `guard --reset` holds again."""
+    workspace.members(member("fan-1", plan="gold", tier="a"))
+    workspace.export((("plan", "Plan"), ("tier", "Tier")))
+    arguments = ("export", str(workspace.cohort), "--mode", "dynamic", "--unmap")
+    assert cli(workspace.folder, *arguments, "nothing").returncode == 1
+    assert cli(workspace.folder, *arguments, "plan", "--wait").returncode == 0
+    with workspace.open() as service:
+        assert service.propose_export(PROJECT, workspace.cohort).mapping == (("tier", "Tier"),)
+        service._store.syncs.set_guard(1, False)
+    assert "lifted" in cli(workspace.folder, "guard", "1").stdout
+    assert '"enabled": true' in cli(workspace.folder, "guard", "1", "--reset", "--json").stdout
+
+
+def test_a_cohort_whose_pages_never_fit_the_hour_is_refused_before_the_export(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """While pages are known to count as queries, 60 pages cannot be read; the refusal says what to do."""
+    sandbox.settings(page_size=1000)
+    cohort = sandbox.generate("Large", 60_000)
+    with workspace.open() as service:
+        service.list_cohorts(PROJECT, fresh=True)
+        service._store.rate_limits.block_until(PROJECT, 0.0, pages_count=True, now=workspace.now())
+        with pytest.raises(InvalidRequest, match="COHORT_SYNC_PAGE_SIZE"):
+            service.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        workspace.ahead = DAY + 1
+        assert service.start_export(PROJECT, cohort, Mode.DYNAMIC).started

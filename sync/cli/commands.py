@@ -147,6 +147,12 @@ def _mapping_option(
     callback=_mapping_option,
     help="Export a profile property too, such as '$email' or 'plan=Plan'; may be given several times.",
 )
+@click.option(
+    "--unmap",
+    multiple=True,
+    metavar="PROPERTY",
+    help="Export a profile property no longer; may be given several times.",
+)
 @click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
 @click.option("--wait", is_flag=True, help="Wait until the run ended; carry it here when no runner is alive.")
 @project_option
@@ -157,6 +163,7 @@ def export(
     attribute: str | None,
     every: float | None,
     mapping: tuple[tuple[str, str], ...] | None,
+    unmap: tuple[str, ...],
     dry_run: bool,
     wait: bool,
     project: int | None,
@@ -166,11 +173,23 @@ def export(
     if every is not None and Mode(mode) is not Mode.DYNAMIC:
         raise click.UsageError("--every belongs to --mode dynamic; a one-time export is never refreshed.")
     with Service.open() as service:
+        if unmap:
+            mapping = _without(
+                service.propose_export(project, cohort_id).mapping if mapping is None else mapping, unmap
+            )
         started = service.start_export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
         run = wait_for_run(service, started.run_id) if wait else None
     print_result(as_json, started, [_started_line(started)])
     if run is not None:
         report_outcome(run, as_json)
+
+
+def _without(mapping: tuple[tuple[str, str], ...], unmap: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return a mapping without these properties; InvalidRequest when one of them is not in it."""
+    unknown = [name for name in unmap if name not in [source for source, _ in mapping]]
+    if unknown:
+        raise InvalidRequest(f"“{unknown[0]}” is not exported, so there is nothing to unmap.")
+    return tuple(pair for pair in mapping if pair[0] not in unmap)
 
 
 @cli.command()
@@ -269,6 +288,21 @@ def approve(run_id: int, always: bool, as_json: bool) -> None:
     with Service.open() as service:
         service.approve(run_id, always)
     print_result(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} goes on."])
+
+
+@cli.command()
+@click.argument("sync_id", type=int, metavar="SYNC_ID")
+@click.option("--reset", is_flag=True, help="Hold the sync again when unusually many people would leave.")
+@any_project_option
+@json_option
+def guard(sync_id: int, reset: bool, as_json: bool) -> None:
+    """Show whether a sync is held when unusually many people would leave."""
+    with Service.open() as service:
+        if reset:
+            service.put_guard_back(sync_id)
+        enabled = service.has_guard(sync_id)
+    answer = {"sync_id": sync_id, "enabled": enabled}
+    print_result(as_json, answer, [f"The guard of sync {sync_id} is {'on' if enabled else 'lifted'}."])
 
 
 @cli.command()

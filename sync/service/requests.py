@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync.errors import InvalidRequest
+from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
 from sync.model import (
     DEFAULT_INTERVAL,
     MAX_ATTRIBUTES,
@@ -17,6 +18,7 @@ from sync.model import (
 )
 from sync.model import find_attribute_problem as problem_of
 from sync.service.cohorts import CohortService
+from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from sync.store.syncs import ExportRequest
 from sync.views import CohortView
 
@@ -58,6 +60,7 @@ class ExportRequests(CohortService):
         interval: float | None,
         mapping: tuple[tuple[str, str], ...] | None,
     ) -> ExportRequest:
+        self._check_pages(project_id, cohort)
         known = self._store.syncs.get_sync_of_cohort(project_id, cohort.id)
         license_code = known.license_code if known else self._account_of(self._get_project(project_id).view)
         if known and self._store.connections.get_account(license_code) is None:
@@ -90,6 +93,17 @@ class ExportRequests(CohortService):
             raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
         beat = (interval or DEFAULT_INTERVAL) if mode is Mode.DYNAMIC else None
         return ExportRequest(project_id, cohort.id, cohort.name, license_code, name, mode, beat, mapping)
+
+    def _check_pages(self, project_id: int, cohort: CohortView) -> None:
+        """Refuse a cohort whose pages Mixpanel's hour can never let through, with what to do."""
+        size = int(self._env.get("COHORT_SYNC_PAGE_SIZE") or DEFAULT_PAGE_SIZE)
+        pages = -(-(cohort.count or 0) // size)
+        if pages > SYNC_QUERIES_AN_HOUR and self._store.rate_limits.pages_count(project_id, self._now()):
+            raise InvalidRequest(
+                f"Mixpanel counts every page as a query in this project, and “{cohort.name}” has about {pages:,} pages; "
+                f"one reading has to fit the hour, which lets {SYNC_QUERIES_AN_HOUR} through. Set COHORT_SYNC_PAGE_SIZE "
+                "to larger pages, split the cohort, or ask Mixpanel for a higher limit."
+            )
 
     def _check_mapping(self, mapping: tuple[tuple[str, str], ...]) -> None:
         """Refuse what could not arrive: two properties for one attribute, one property twice, a reserved name."""

@@ -311,6 +311,11 @@ class SyncService(ExportRequests):
             "guard", f"sync {before.id}", describe_terms(before), describe_terms(self._get_sync(before.id)), run.id
         )
 
+    @requires(AccessLevel.VIEWER)
+    def has_guard(self, sync_id: int) -> bool:
+        """Return whether a sync is held when unusually many people would leave."""
+        return self._get_sync(sync_id).guard_enabled
+
     @requires(AccessLevel.MARKETER)
     def put_guard_back(self, sync_id: int) -> None:
         """Hold this sync again when unusually many people would leave."""

@@ -16,6 +16,7 @@ HOUR_MARGIN_SECONDS = 5.0  # seconds; their clock and ours need not agree
 QUERIES_AN_HOUR = 60  # Mixpanel docs: 60 queries per hour and project
 MAX_CONCURRENT_QUERIES = 5  # Mixpanel docs: at most 5 concurrent queries
 RESERVED_FOR_PEOPLE = 10  # queries an hour no run takes, so that the pages can always ask
+SYNC_QUERIES_AN_HOUR = QUERIES_AN_HOUR - RESERVED_FOR_PEOPLE
 LEARNED_SECONDS = 86400.0  # what a refusal taught of a limit is believed for a day
 SERVER_DEADLINE = 490.0  # seconds; Mixpanel itself gives up on a query after 488 s (its SDK), answered or not
 STILL_ASKING = 90.0  # seconds a query keeps its place at least while its process says that it waits for the answer
