@@ -282,3 +282,29 @@ def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(
     workspace.export()
     with workspace.open() as service:
         assert service.check_health().queries == ((PROJECT, left),)
+
+
+def test_pages_of_a_run_that_sent_nobody_are_not_taken_for_known(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """A first export that failed while it read leaves nothing behind that a later one could mistake for sent."""
+    sandbox.settings(page_size=10)
+    workspace.members(*(member(f"fan-{number}") for number in range(25)))
+    sandbox.fault("status", path="engage", page=2, code=418)
+    assert workspace.export().state is RunState.FAILED
+    sandbox.clear_faults()
+    assert workspace.export().state is RunState.SUCCEEDED
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_someone_forgotten_while_a_run_is_under_way_comes_back_with_the_next(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Their plan is blanked and not sent; the pages that list them are not known afterwards."""
+    workspace.members(*(member(f"fan-{number}") for number in range(30)))
+    run = workspace.export(dry=True)
+    with workspace.open() as service:
+        assert service.forget_person("fan-3").places >= 1
+        service.approve(run.id)
+    workspace.work()
+    assert workspace.told() == sandbox.exportable(workspace.cohort) - {"fan-3"}
+    assert workspace.export().entered == 1
+    assert workspace.told() == sandbox.exportable(workspace.cohort)

@@ -95,9 +95,11 @@ class RunExecutor:
         except (StorageUnavailable, LeaseLost, ShutdownRequested):
             raise
         except CohortSyncError as problem:
-            if isinstance(problem, AccountAtFault):
-                self._store.rejections.drop(self._run.id)
-            self._fail(str(problem), pause=isinstance(problem, ConfigurationError | InvalidRequest | AccountAtFault))
+            self._fail(
+                str(problem),
+                pause=isinstance(problem, ConfigurationError | InvalidRequest | AccountAtFault),
+                blame_account=isinstance(problem, AccountAtFault),
+            )
         except Exception as error:
             self._handle_own_error(error)
 
@@ -152,7 +154,9 @@ class RunExecutor:
         """Read and compare; True when the plan goes ahead, False when the run is held."""
         salt = self._store.connections.get_salt()
         if self._run.purpose == "resync":
-            self._store.snapshot.unconfirm(sync.id)
+            with self._store.transaction():
+                self._lease.renew()
+                self._store.snapshot.unconfirm(sync.id)
         if self._run.purpose == "clear":
             return self._settle_plan(sync, self._plan(sync, salt), None)
         self._add_step("Reading the cohort from Mixpanel.")
@@ -301,7 +305,9 @@ class RunExecutor:
                 current.sync_id,
                 current.id,
                 self._store.connections.get_salt(),
-                read=current.unchanged + current.entered + current.updated if current.reading == 1 else None,
+                read=current.unchanged + current.entered + current.updated
+                if state is RunState.SUCCEEDED and current.reading == 1
+                else None,
             )
             self._lease.write(delivered=outcome.delivered, rejected=outcome.rejected)
             self._store.runs.finish_run(self._run.id, self._owner, state, self._lease.now(), error)
@@ -323,8 +329,10 @@ class RunExecutor:
             else:
                 self._store.runs.release_lease(self._run.id, self._owner)
 
-    def _fail(self, why: str, *, pause: bool) -> None:
+    def _fail(self, why: str, *, pause: bool, blame_account: bool = False) -> None:
         with self._store.transaction():
+            if blame_account:
+                self._store.rejections.drop(self._run.id)
             self._end(RunState.FAILED, f"Failed: {why}", why)
             if pause and self._store.syncs.pause_sync(self._run.sync_id, why):
                 self._add_event("The sync is paused until a person mends this and resumes it.")

@@ -79,7 +79,9 @@ class Planner:
 
     def write(self) -> Plan:
         """Write the batches; they count once the run is said to be planned."""
-        self._store.batches.delete_batches(self._run_id, keep_approved=True)
+        with self._store.transaction():
+            self._lease.renew()
+            self._store.batches.delete_batches(self._run_id, keep_approved=True)
         if self._store.staged.are_the_known_ones(self._run_id, self._sync.id):
             self.plan.unchanged = self.plan.distinct = self._store.snapshot.count_members(self._sync.id)
             return self.plan
@@ -92,6 +94,7 @@ class Planner:
                 pending = {}
         self._write(pending, writer)
         writer.flush()
+        self.plan.kinds = writer.kinds
         return self.plan
 
     def _compared_ranges(self) -> list[tuple[int, int]]:
@@ -146,7 +149,6 @@ class Planner:
         }
         changes |= {who: Change(ChangeKind.REMOVE, UNCONFIRMED) for who in gone.keys() - entered.keys() - same - kept}
         changes = {who: change for who, change in changes.items() if not self._is_rejected(who, change)}
-        plan.kinds.update(change.kind for change in changes.values())
         return changes
 
     def _believed(self, first: set[bytes], last: set[bytes]) -> tuple[set[bytes], set[bytes]]:
@@ -185,9 +187,10 @@ class Planner:
         for reading, number, records in self._store.staged.pages(self._run_id):
             places = [at for at, record in enumerate(split_records(records)) if record in wanted] if wanted else []
             if places:
+                # A known page has no ids: somebody wanted there was forgotten meanwhile, and comes with the next run.
                 ids, sealed = self._store.staged.contents(self._run_id, reading, number)
                 values = unpack_values(self._vault().open_bytes(sealed)) if sealed else None
-                for at in places:
+                for at in places if ids else ():
                     record = records[at * RECORD_SIZE : (at + 1) * RECORD_SIZE]
                     who = record[:ID_SIZE]
                     named[who] = (changes[who], ids[at], values[at] if values else None)
@@ -204,10 +207,12 @@ class BlockWriter:
         self._lease, self._vault = lease, vault
         self._changes: list[Planned] = []
         self._number = 0
+        self.kinds: Counter[ChangeKind] = Counter()
 
     def add(self, planned: Planned) -> None:
         """Take one change; a full block is written."""
         self._changes.append(planned)
+        self.kinds[planned[0].kind] += 1
         if len(self._changes) == BLOCK_SIZE:
             self.flush()
 

@@ -99,7 +99,9 @@ class Reader:
             self._store.staged.list_numbers(self._run.id, self._run.reading),
         )
         if 0 not in self._here:
-            self._store.staged.delete_pages(self._run.id, self._run.reading)
+            with self._store.transaction():
+                self._lease.renew()
+                self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
         pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
         in_flight: dict[Future[Packed], Asked] = {}

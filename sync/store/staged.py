@@ -151,7 +151,7 @@ class StagedPages(Table):
             (run_id, reading, number),
         )
         assert row is not None  # only pages that were just listed are asked for
-        return unpack_ids(row[0]), row[1]
+        return unpack_ids(row[0]) if row[0] else [], row[1]
 
     def forget(self, user_id: str, id_hash: bytes) -> int:
         """Blank a person in the pages of runs under way; return in how many."""
