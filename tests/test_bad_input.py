@@ -115,7 +115,7 @@ def test_attributes_that_webengage_would_not_take(cli: Cli, connected: Path, san
     """Too long, reserved, empty or another cohort's: refused before anything is written."""
     first, second = (sandbox.add_cohort(name, [member("a")]) for name in ("One", "Two"))
     answer(cli, connected, "export", str(first), "--mode", "dynamic", "--attribute", "Taken")
-    for name, word in (("x" * 50, "49"), ("we_fans", "we_"), ("", "name"), ("Taken", "another cohort")):
+    for name, word in (("x" * 50, "49"), ("we_fans", "we_"), ("", "name"), ("Taken", "already belongs to")):
         refused(cli(connected, "export", str(second), "--mode", "dynamic", "--attribute", name), word)
     refused(cli(connected, "export", str(first), "--mode", "dynamic", "--attribute", "Other"), "permanent")
     assert len(answer(cli, connected, "syncs")) == 1

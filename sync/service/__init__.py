@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sync.errors import DatabaseUnusable, InvalidRequest
-from sync.model import RunState, Sync, SyncState
+from sync.model import Sync, SyncState
 from sync.permissions import AccessLevel, Actor, check_level, command_line_actor, requires
 from sync.service.admin import AdminService
 from sync.service.base import get_data_folder
@@ -67,11 +67,8 @@ class Service(ConnectionService, SyncService, AdminService):
         due, oldest, held = self._store.runs.count_waiting(now)
         syncs = self._store.syncs.list_views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
-        failed = tuple(
-            one
-            for one in syncs
-            if one.state is SyncState.ACTIVE and one.last_run and one.last_run.state is RunState.FAILED
-        )
+        with_failed_run = self._store.syncs.with_failed_run()
+        failed = tuple(one for one in syncs if one.state is SyncState.ACTIVE and one.id in with_failed_run)
         queries = tuple(
             (one.view.id, self._store.rate_limits.queries_left(one.view.id, now))
             for one in self._store.connections.list_projects()
