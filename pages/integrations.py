@@ -118,11 +118,11 @@ def _used_account(project: ProjectView, accounts: tuple[AccountView, ...]) -> No
             placeholder="Choose an account",
         )
         if st.button("Use this account", key=f"use-account-sure-{project.id}", disabled=chosen in (None, used)):
-            _use(project, str(chosen))
+            _use_account(project, str(chosen))
     st.caption("Cohorts exported before stay in the account they went to.")
 
 
-def _use(project: ProjectView, license_code: str) -> None:
+def _use_account(project: ProjectView, license_code: str) -> None:
     with open_service() as service:
         done = f"New exports of {label_project(project)} go to WebEngage account {license_code}."
         notices.try_action(done, service.use_account, project.id, license_code)

@@ -104,7 +104,7 @@ def _show_card(card: Card) -> None:
     sync = card.sync
     with st.container(border=True, key=f"sync-{sync.id}"):
         _show_head(sync)
-        _problems(card)
+        _show_problems(card)
         about, last, size = st.columns([3, 3.4, 2])
         with about:
             show_small_text("\n".join(_describe_schedule(sync)), f"about-{sync.id}")
@@ -125,7 +125,7 @@ def _show_head(sync: SyncView) -> None:
         st.warning(escape_markdown(localize_times(sync.pause_reason)), icon=":material/pause_circle:")
 
 
-def _problems(card: Card) -> None:
+def _show_problems(card: Card) -> None:
     """Say since when and why a sync is late, and who is still true after a clear that did not succeed."""
     late = card.late
     if late and late.needs_person and time.time() - late.since >= run_progress.LATE_SECONDS:

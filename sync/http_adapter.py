@@ -39,14 +39,14 @@ class Exchange:
     def __enter__(self) -> Self:
         """Watch this thread's calls from now on."""
         _current.exchange = self
-        _watchdog.watch(self)
+        _watchdog.watch_exchange(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let go of the connection, which may serve another call now; TimeoutError when the deadline cut the reply."""
-        _watchdog.forget(self)
+        _watchdog.forget_exchange(self)
         del _current.exchange
         with _lock:
             self._close_twin()
@@ -58,7 +58,7 @@ class Exchange:
             self._twin.close()
         self._twin = None
 
-    def attach(self, connection: _Connection, connected: socket.socket | None) -> None:
+    def use_connection(self, connection: _Connection, connected: socket.socket | None) -> None:
         """Use this connection; TimeoutError after the deadline, so that nothing is sent then."""
         with _lock:
             if self.abandoned:
@@ -68,7 +68,7 @@ class Exchange:
             # A second descriptor of the same socket: wrapping it in TLS takes the first one away.
             self._twin = None if connected is None else socket.socket(fileno=os.dup(connected.fileno()))
 
-    def abandon(self) -> None:
+    def cut_off(self) -> None:
         """End the call: whatever its thread waits for at the socket fails at once."""
         with _lock:
             self.abandoned = True
@@ -76,7 +76,7 @@ class Exchange:
                 with suppress(OSError):
                     self._twin.shutdown(socket.SHUT_RDWR)
 
-    def connected(self, connect: Callable[[], socket.socket]) -> socket.socket:
+    def connect_in_thread(self, connect: Callable[[], socket.socket]) -> socket.socket:
         """Return what ``connect`` returns; TimeoutError at the deadline, since a name look-up cannot be interrupted."""
         outcome = Future[socket.socket]()
 
@@ -109,25 +109,25 @@ class _Watchdog:
         self._wakes_at = 0.0
         self._thread: threading.Thread | None = None
 
-    def watch(self, exchange: Exchange) -> None:
+    def watch_exchange(self, exchange: Exchange) -> None:
         """End this exchange at its deadline."""
         with self._changed:
             self._watched.add(exchange)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread = threading.Thread(target=self._run_forever, name="deadlines", daemon=True)
                 self._thread.start()
             elif exchange.deadline < self._wakes_at:
                 self._changed.notify()
 
-    def forget(self, exchange: Exchange) -> None:
+    def forget_exchange(self, exchange: Exchange) -> None:
         """Watch this exchange no longer."""
         with self._changed:
             self._watched.discard(exchange)
 
-    def _run(self) -> None:
+    def _run_forever(self) -> None:
         while True:
             for late in self._wait_for_late():
-                late.abandon()
+                late.cut_off()
 
     def _wait_for_late(self) -> list[Exchange]:
         with self._changed:
@@ -150,9 +150,9 @@ class _Connection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         exchange: Exchange = _current.exchange
-        connected = exchange.connected(super()._new_conn)
+        connected = exchange.connect_in_thread(super()._new_conn)
         try:
-            exchange.attach(self, connected)
+            exchange.use_connection(self, connected)
         except BaseException:
             connected.close()
             raise
@@ -160,7 +160,7 @@ class _Connection(HTTPConnection):
 
     def request(self, *values: Any, **named: Any) -> None:
         """Send a request over a connection that may have served others before."""
-        _current.exchange.attach(self, self.sock)
+        _current.exchange.use_connection(self, self.sock)
         super().request(*values, **named)
 
     def getresponse(self) -> Any:

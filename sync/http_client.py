@@ -74,7 +74,7 @@ class HttpClient:
         self._prepared = lru_cache(maxsize=8)(self._prepare_request)
 
     @cached_property
-    def _proxies(self) -> dict[str, str]:
+    def _find_proxies(self) -> dict[str, str]:
         return {} if is_loopback(self._base) else dict(get_environ_proxies(self._base))
 
     def _prepare_request(self, method: str, path: str, params: tuple[tuple[str, str], ...]) -> requests.PreparedRequest:
@@ -113,27 +113,27 @@ class HttpClient:
             _add_body(request, form, json_bytes)
             request.headers.update(headers or {})
             with exchange:
-                return self._send(request, timeout)
+                return self._send_prepared(request, timeout)
         except TROUBLES as problem:
-            raise self._failure(problem, exchange) from None
+            raise self._failure_of(problem, exchange) from None
 
-    def _send(self, request: requests.PreparedRequest, timeout: float) -> Reply:
+    def _send_prepared(self, request: requests.PreparedRequest, timeout: float) -> Reply:
         # These timeouts are for one read each; the deadline of the whole is kept by the exchange.
         limits = (min(CONNECT_SECONDS, timeout), timeout)
         with self._adapter.send(
-            request, stream=True, timeout=limits, verify=self._verify, proxies=self._proxies
+            request, stream=True, timeout=limits, verify=self._verify, proxies=self._find_proxies
         ) as response:
             return Reply(response.status_code, _read_body(response), response.headers)
 
-    def _failure(self, problem: Exception, exchange: Exchange) -> RetryLater:
+    def _failure_of(self, problem: Exception, exchange: Exchange) -> RetryLater:
         """Return the error that says in one sentence why there is no reply."""
         cut_off = exchange.abandoned or exchange.deadline <= time.monotonic()
         late = cut_off or isinstance(problem, TimeoutError | requests.Timeout)
-        kind = "timed out" if cut_off else self._kind(problem)
+        kind = "timed out" if cut_off else self._describe_failure(problem)
         said = f"{clean_text(_host_of(self._base))} could not be reached or did not answer ({kind})."
         return NoAnswer(said) if late and exchange.sent else RetryLater(said)
 
-    def _kind(self, problem: Exception) -> str:
+    def _describe_failure(self, problem: Exception) -> str:
         """Name the failure by its class only: the text of the exception holds the address."""
         if isinstance(self._verify, str) and self._base.startswith("https") and not _is_ca_bundle(self._verify):
             return f"{CA_BUNDLE} names “{clean_text(self._verify)}”, which holds no certificates: correct or remove it"
@@ -145,7 +145,7 @@ class HttpClient:
         )
         named = next((said for kind, said in kinds if isinstance(problem, kind)), "")
         if not named and isinstance(problem, ValueError):
-            return "the proxy set in the environment is not valid" if self._proxies else "its address is not valid"
+            return "the proxy set in the environment is not valid" if self._find_proxies else "its address is not valid"
         return named or "no connection"
 
 
@@ -215,11 +215,11 @@ def describe_problem(reply: Reply, private: Iterable[object] = ()) -> str:
     try:
         said = _find_message(orjson.loads(reply.body))
     except orjson.JSONDecodeError:
-        said = _text(reply.body)
+        said = _read_text(reply.body)
     return clean_text(said, private) or "no explanation"
 
 
-def _text(body: bytes) -> str:
+def _read_text(body: bytes) -> str:
     """Return the words of a page or a plain line; a piece of JSON may be members' profiles, so it is never quoted."""
     text = body[:PROBLEM_READ].decode("utf-8", "replace").strip("\ufeff \r\n\t")
     if not text.startswith("<") and any(sign in text for sign in '{["'):

@@ -145,7 +145,7 @@ def requires(
     def guarding(method: Callable[Concatenate[ActorOwner, P], Result]) -> Callable[Concatenate[ActorOwner, P], Result]:
         @functools.wraps(method)
         def guarded(self: ActorOwner, *values: P.args, **named: P.kwargs) -> Result:
-            require(self.actor, level)
+            check_level(self.actor, level)
             return method(self, *values, **named)
 
         guarded.requires = level  # type: ignore[attr-defined]  # read by the test that finds unguarded methods
@@ -154,7 +154,7 @@ def requires(
     return guarding
 
 
-def require(actor: Actor, level: AccessLevel) -> None:
+def check_level(actor: Actor, level: AccessLevel) -> None:
     """Raise Forbidden unless this person has at least this grade."""
     if actor.level >= level:
         return

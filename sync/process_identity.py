@@ -28,7 +28,7 @@ def process_name() -> str:
     The start tells a process from a later one that was given the same number.
     """
     number = str(os.getpid())
-    started = _stat(number)[1]
+    started = _read_stat(number)[1]
     return f"{_machine_name()}:{number}@{started}" if started else f"{_machine_name()}:{number}"
 
 
@@ -43,7 +43,7 @@ def is_process_gone(name: str) -> bool:
         return True
     except OSError:
         return False
-    state, since = _stat(number)
+    state, since = _read_stat(number)
     return state == "Z" or bool(started and since and started != since)
 
 
@@ -60,7 +60,7 @@ def _number_here(name: str) -> tuple[str, str]:
     return (number, started) if known else ("", "")
 
 
-def _stat(number: str) -> tuple[str, str]:
+def _read_stat(number: str) -> tuple[str, str]:
     """Return state and start of a process as Linux tells them (man 5 proc, fields 3 and 22), else empty strings.
 
     Z is one that was killed and only waits for its parent to notice.

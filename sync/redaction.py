@@ -63,19 +63,19 @@ def strip_values(text: str, values: Iterable[object]) -> str:
     Found in another case, without accents, with other punctuation, JSON-escaped, URL-encoded, as HTML
     entities, and cut off at the end. Where in doubt more is stripped: a reason is no place for a profile value.
     """
-    needles = _needles(values)
+    needles = _build_needles(values)
     if not (needles.whole or needles.symbols):
         return text
-    text = _decoded(text)
-    stretches = [*_whole(text, needles.whole), *_symbols(text, needles.symbols)]
-    stretches += [*_words(text, needles.words), *_numbers(text, needles.digits)]
-    return _without(text, stretches)
+    text = _undo_escapes(text)
+    stretches = [*_find_values(text, needles.whole), *_find_symbols(text, needles.symbols)]
+    stretches += [*_find_words(text, needles.words), *_find_numbers(text, needles.digits)]
+    return _strip_stretches(text, stretches)
 
 
-def _needles(values: Iterable[object]) -> _Needles:
-    spelled = {one for value in values for one in _spellings(value) if one.strip()}
-    whole = {one: _letters(one)[0] for one in spelled}
-    words = {_letters(word)[0] for one in spelled for word in _TOKEN.findall(one)}
+def _build_needles(values: Iterable[object]) -> _Needles:
+    spelled = {one for value in values for one in _spell_value(value) if one.strip()}
+    whole = {one: _fold_letters(one)[0] for one in spelled}
+    words = {_fold_letters(word)[0] for one in spelled for word in _TOKEN.findall(one)}
     digits = {"".join(filter(str.isdecimal, one)) for one in spelled}
     return _Needles(
         frozenset(filter(None, whole.values())),
@@ -85,20 +85,20 @@ def _needles(values: Iterable[object]) -> _Needles:
     )
 
 
-def _spellings(value: object) -> tuple[str, ...]:
+def _spell_value(value: object) -> tuple[str, ...]:
     """Return how JSON may write a value."""
     if isinstance(value, bool):
         return (str(value),)
     if isinstance(value, float) and value.is_integer():
         return (str(value), str(int(value)))
     if isinstance(value, list | tuple):
-        return tuple(one for part in value for one in _spellings(part))
+        return tuple(one for part in value for one in _spell_value(part))
     if isinstance(value, dict):
-        return _spellings(list(value.values()))
+        return _spell_value(list(value.values()))
     return () if value is None else (str(value),)
 
 
-def _letters(text: str) -> tuple[str, list[int]]:
+def _fold_letters(text: str) -> tuple[str, list[int]]:
     """Return the letters and digits without case and accents, and the place of each in the text."""
     found: list[str] = []
     places: list[int] = []
@@ -110,10 +110,10 @@ def _letters(text: str) -> tuple[str, list[int]]:
     return "".join(found), places
 
 
-def _decoded(text: str) -> str:
+def _undo_escapes(text: str) -> str:
     """Undo JSON escapes, URL encoding and HTML entities, also inside one another."""
     for _ in range(DECODINGS):
-        plain = html.unescape(unquote(_ESCAPED.sub(_unescaped, text)))
+        plain = html.unescape(unquote(_ESCAPED.sub(_unescape_one, text)))
         plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # joins escaped halves of an emoji
         if plain == text:
             break
@@ -121,13 +121,13 @@ def _decoded(text: str) -> str:
     return text
 
 
-def _unescaped(found: re.Match[str]) -> str:
+def _unescape_one(found: re.Match[str]) -> str:
     code = found[1] or found[2]
     return chr(int(code, 16)) if code else (" " if found[3] else found[4])
 
 
-def _whole(text: str, needles: Iterable[str]) -> Iterator[tuple[int, int]]:
-    letters, places = _letters(text)
+def _find_values(text: str, needles: Iterable[str]) -> Iterator[tuple[int, int]]:
+    letters, places = _fold_letters(text)
     for needle in needles:
         at = letters.find(needle)
         while at >= 0:
@@ -141,20 +141,20 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     return not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum()
 
 
-def _symbols(text: str, needles: Iterable[str]) -> Iterator[tuple[int, int]]:
+def _find_symbols(text: str, needles: Iterable[str]) -> Iterator[tuple[int, int]]:
     return ((found.start(), found.end()) for one in needles for found in re.finditer(re.escape(one), text))
 
 
-def _words(text: str, words: frozenset[str]) -> Iterator[tuple[int, int]]:
+def _find_words(text: str, words: frozenset[str]) -> Iterator[tuple[int, int]]:
     """Find the words, and the beginnings of words where the text was cut off."""
     for found in _TOKEN.finditer(text):
-        token = _letters(found[0])[0]
+        token = _fold_letters(found[0])[0]
         cut_off = len(token) >= WORD_FROM and token not in COMMON_WORDS and bool(_CUT_AFTER.match(text, found.end()))
         if token in words or (cut_off and any(word.startswith(token) for word in words)):
             yield found.start(), found.end()
 
 
-def _numbers(text: str, known: Iterable[str]) -> Iterator[tuple[int, int]]:
+def _find_numbers(text: str, known: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Find runs of digits that share their end with a part of a value, with another country code for instance."""
     for found in _DIGIT_RUN.finditer(text):
         tail = "".join(filter(str.isdecimal, found[0]))[-DIGITS_FROM:]
@@ -162,7 +162,7 @@ def _numbers(text: str, known: Iterable[str]) -> Iterator[tuple[int, int]]:
             yield found.start(), found.end()
 
 
-def _without(text: str, stretches: Iterable[tuple[int, int]]) -> str:
+def _strip_stretches(text: str, stretches: Iterable[tuple[int, int]]) -> str:
     """Replace each stretch; those that touch or overlap become one."""
     pieces: list[str] = []
     done = 0

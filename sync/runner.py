@@ -27,7 +27,15 @@ from sync.model import Run
 from sync.process_identity import process_name
 from sync.redaction import redact_logs
 from sync.service import Service, get_data_folder
-from sync.store import DAMAGED, StorageError, StorageTrouble, Store, explain, is_about_the_file, is_damage
+from sync.store import (
+    DAMAGED_MESSAGE,
+    StorageError,
+    StorageUnavailable,
+    Store,
+    explain_error,
+    is_about_the_file,
+    is_damage,
+)
 from sync.store.rate_limits import BATCHES_A_MINUTE, MAX_BATCHES_A_MINUTE
 from sync.vault import Vault, key_ids
 
@@ -142,8 +150,8 @@ class Runner:
         self._policy = policy or RetryPolicy()
         self._name = runner_name(env)
         self._stopping = False
-        self.beats = SteadyScheduler(self.clock.monotonic)
-        self._troubles: dict[str, str] = {}  # what keeps each kind of look from being done now
+        self.scheduler = SteadyScheduler(self.clock.monotonic)
+        self._problems: dict[str, str] = {}  # what keeps each kind of look from being done now
         self._running: dict[Future[None], int] = {}
 
     def request_stop(self, *_: object) -> None:
@@ -160,33 +168,33 @@ class Runner:
     def run_forever(self) -> None:
         """Work until asked to stop."""
         with Store.open(self._folder) as store, ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="lane") as lanes:
-            self.beats.every(HEARTBEAT_SECONDS).seconds.do(self._run_guarded, self._heartbeat, store)
-            self.beats.every().hour.do(self._run_guarded, self._purge_expired, store)
+            self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._run_guarded, self._heartbeat, store)
+            self.scheduler.every().hour.do(self._run_guarded, self._purge_expired, store)
             self._check_database(store)
             self._run_guarded(self._heartbeat, store)
             logger.info("runner %s works on %s", self._name, self._folder)
             while not self._stopping:
-                self.beats.run_pending()
+                self.scheduler.run_pending()
                 self._run_guarded(self._claim_runs, store, lanes)
                 time.sleep(POLL_SECONDS)
             lanes.shutdown(wait=True)
-            self._leave(store)
+            self._sign_off(store)
 
     def run_once(self, only: int | None = None) -> None:
         """Carry every due or queued run (or one) to its end; leave those that wait for minutes."""
         with Store.open(self._folder) as store, ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="lane") as lanes:
-            self.beats.every(HEARTBEAT_SECONDS).seconds.do(self._heartbeat, store)
+            self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._heartbeat, store)
             self._heartbeat(store)
             try:
                 self._until_done(store, lanes, only)
             finally:
                 self.request_stop()  # also after Ctrl-C: what is in flight is settled, and the run let go
                 lanes.shutdown(wait=True)
-                self._leave(store)
+                self._sign_off(store)
 
     def _until_done(self, store: Store, lanes: ThreadPoolExecutor, only: int | None) -> None:
         while not self._stopping:
-            self.beats.run_pending()
+            self.scheduler.run_pending()
             self._claim_runs(store, lanes, only)
             if not self._running and not self._is_worth_waiting(store, only):
                 return
@@ -206,9 +214,9 @@ class Runner:
 
         Reads only: on a full disk the runner starts all the same and waits for space.
         """
-        damage = store.maintenance.check_integrity() if store.events.dead_runners() else None
+        damage = store.maintenance.check_integrity() if store.runners.list_dead_runners() else None
         if damage:
-            raise InvalidRequest(DAMAGED.format(damage))
+            raise InvalidRequest(DAMAGED_MESSAGE.format(damage))
 
     def _purge_expired(self, store: Store) -> None:
         """Remove what is past its days."""
@@ -217,7 +225,7 @@ class Runner:
 
     def _heartbeat(self, store: Store) -> None:
         """Say that we live, free what dead runners hold, and queue what is due."""
-        for runner in store.events.dead_runners():
+        for runner in store.runners.list_dead_runners():
             store.runners.remove_runner(runner)
         store.runs.release_dead_leases()
         store.rate_limits.release_dead_queries(self.clock.now())
@@ -245,7 +253,7 @@ class Runner:
             logger.info("run %s: %s", run.id, ended.state.value if ended else "gone")
         except CohortSyncError as problem:
             logger.error("run %s: %s", run.id, problem)
-        except StorageTrouble as problem:
+        except StorageUnavailable as problem:
             logger.error("run %s: the database could not be written (%s); left to its lease", run.id, problem)
         except Exception:
             logger.exception("run %s: unexpected; its lease will end and it is tried again", run.id)
@@ -278,28 +286,28 @@ class Runner:
     def _begin_trouble(self, name: str, problem: Exception) -> None:
         """Log what fails, once while it stays the same, whichever jobs it keeps from being done."""
         text = str(problem) or type(problem).__name__
-        known = text in self._troubles.values()
-        self._troubles[name] = text
+        known = text in self._problems.values()
+        self._problems[name] = text
         if known:
             return
         if isinstance(problem, StorageError):
-            logger.error("%s The runner waits until it can work again.", explain(problem))
+            logger.error("%s The runner waits until it can work again.", explain_error(problem))
         elif isinstance(problem, CohortSyncError):
             logger.error("the runner cannot look at its work: %s It will look again.", problem)
         else:
             logger.error("the runner could not look at its work; it will look again", exc_info=problem)
 
     def _end_trouble(self, name: str) -> None:
-        text = self._troubles.pop(name, None)
-        if text is not None and text not in self._troubles.values():
+        text = self._problems.pop(name, None)
+        if text is not None and text not in self._problems.values():
             logger.info("over: %s; the runner works again", text)
 
-    def _leave(self, store: Store) -> None:
+    def _sign_off(self, store: Store) -> None:
         """Say that this runner stopped; what cannot be written is seen from its process that is gone."""
         try:
             store.runners.remove_runner(self._name)
         except StorageError as problem:
-            logger.warning("stopped without noting it: %s", explain(problem))
+            logger.warning("stopped without noting it: %s", explain_error(problem))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -320,7 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
     except StorageError as problem:
         if not is_about_the_file(problem):
             raise
-        sys.stderr.write(f"{explain(problem)}\n")
+        sys.stderr.write(f"{explain_error(problem)}\n")
         return 1
     return 0
 

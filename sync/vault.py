@@ -48,7 +48,7 @@ class Vault:
         """Return a vault with the newest key alone, to find out whether the former ones are still needed."""
         return Vault(self._keys[:1])
 
-    def opens(self, sealed: str) -> bool:
+    def can_open(self, sealed: str) -> bool:
         """Return whether one of the keys opens a text."""
         try:
             self.open_text(sealed)

@@ -154,9 +154,7 @@ def test_accounts_and_use_account_at_the_command_line(cli: Cli, connected: Path,
     assert f"{LICENSE_2}\t{sandbox.url}\tproject {PROJECT}" in cli(connected, "accounts").stdout
 
 
-@pytest.mark.parametrize(
-    ("more", "chosen"), [("", "lc"), ("insert into webengage_account values ('b','in','k','',2)", None)]
-)
+@pytest.mark.parametrize(("more", "chosen"), [("", "lc"), ("insert into webengage values ('b','in','k','',2)", None)])
 def test_an_earlier_database_keeps_its_only_account_and_guesses_none_of_several(
     tmp_path: Path, more: str, chosen: str | None
 ) -> None:

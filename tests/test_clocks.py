@@ -123,7 +123,7 @@ def test_the_runner_when_the_clock_moves_beats_on_and_takes_work(
     rig.beats_again()
     with rig.open() as service:
         with pytest.raises(InvalidRequest, match="stop it, then restore"):
-            service.restore_backup(rig.folder / "none.db")
+            service.restore_open_database(rig.folder / "none.db")
         [cohort] = service.list_cohorts(PROJECT).cohorts
         run_id = service.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
         service._store.syncs._execute("update sync set next_run_at = ?", (rig.now() + 1.0,))
@@ -151,7 +151,7 @@ def test_a_runner_suspended_in_the_middle_of_a_run_finishes_it_once(rig: Rig, sa
     rig.process.stdin.flush()
     rig.offset = 8 * HOUR
     with rig.open() as service, pytest.raises(InvalidRequest, match="stop it, then restore"):
-        service.restore_backup(rig.folder / "none.db")  # a process that is there may write again at any moment
+        service.restore_open_database(rig.folder / "none.db")  # a process that is there may write again at any moment
     rig.process.send_signal(signal.SIGCONT)
     rig.until(lambda: rig.run(run_id).state.is_final)
     rig.beats_again()
@@ -193,17 +193,17 @@ def test_beats_follow_the_monotonic_clock_only(data_dir: Path, jump: float) -> N
     def count() -> None:
         beats[0] += 1
 
-    runner.beats.every(HEARTBEAT_SECONDS).seconds.do(count)
+    runner.scheduler.every(HEARTBEAT_SECONDS).seconds.do(count)
     hands.wall += jump
-    runner.beats.run_pending()
+    runner.scheduler.run_pending()
     assert beats == [0]
     for expected in (1, 2, 3):
         hands.steady += HEARTBEAT_SECONDS
-        runner.beats.run_pending()
+        runner.scheduler.run_pending()
         assert beats == [expected]
     hands.steady += 10 * HOUR  # missed beats merge into one
-    runner.beats.run_pending()
-    runner.beats.run_pending()
+    runner.scheduler.run_pending()
+    runner.scheduler.run_pending()
     assert beats == [4]
 
 
@@ -226,7 +226,7 @@ def test_a_heartbeat_tells_only_what_it_can(rig: Rig, age: float, state: RunnerS
         assert health.runners == int(state is RunnerState.WORKING)
         refused = "stop it, then restore" if state is not RunnerState.SILENT else "nothing was changed"
         with pytest.raises(InvalidRequest, match=refused):
-            service.restore_backup(rig.folder / "none.db")
+            service.restore_open_database(rig.folder / "none.db")
 
 
 def test_without_any_runner_nothing_is_alive(rig: Rig) -> None:
@@ -234,7 +234,7 @@ def test_without_any_runner_nothing_is_alive(rig: Rig) -> None:
     with rig.open() as service:
         assert service.check_health().runner_state is RunnerState.NONE and not service.check_health().is_runner_alive
         with pytest.raises(InvalidRequest, match="nothing was changed"):
-            service.restore_backup(rig.folder / "none.db")
+            service.restore_open_database(rig.folder / "none.db")
 
 
 def test_a_silent_runner_whose_process_is_there_forbids_a_restore(rig: Rig) -> None:
@@ -243,7 +243,7 @@ def test_a_silent_runner_whose_process_is_there_forbids_a_restore(rig: Rig) -> N
         service._store.runners.record_heartbeat(f"{process_name()}-1", rig.now() - HOUR)
         assert not service.check_health().is_runner_alive
         with pytest.raises(InvalidRequest, match="stop it, then restore"):
-            service.restore_backup(rig.folder / "none.db")
+            service.restore_open_database(rig.folder / "none.db")
 
 
 def test_a_process_number_used_again_is_another_process() -> None:

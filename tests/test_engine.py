@@ -351,7 +351,7 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
         workspace.export_and_approve()
     with workspace.open() as service:
         left = service.check_health().queries
-        service.restore_backup(tmp_path / "copy.db")
+        service.restore_open_database(tmp_path / "copy.db")
         assert service.check_health().queries == left and "change interval" in [
             line.action for line in service.list_audit()
         ]

@@ -7,8 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,49 +17,11 @@ from sync.service import Service
 from sync.store import Store
 from sync.store.maintenance import Maintenance
 from tests.conftest import Cli, RunnerProcess
+from tests.database_faults import END_SECONDS, ROOT, locked, refused, run_python
 from tests.workspace import Workspace, page_text
 
-ROOT = Path(__file__).resolve().parents[1]
-END_SECONDS = 60.0  # how long a process may take to end on a busy machine; never asserted
 SCHEMA_1 = Path(__file__).parent / "schemas" / "1.sql"
 IMPATIENT = "import sys, sync.store.database as d; d.BUSY_SECONDS = 0.2; from {} import main; sys.exit(main())"
-LOCK = (
-    "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); "
-    "db.execute('pragma locking_mode = exclusive'); db.execute('begin exclusive'); "
-    "db.execute('delete from runner'); print('held', flush=True); sys.stdin.read()"
-)
-
-
-def run_python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of ours on a data folder."""
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=ROOT,
-        env=os.environ | {"COHORT_SYNC_DATA": str(folder)},
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=END_SECONDS,
-    )
-
-
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Check for one plain sentence that holds these words, and exit code 1."""
-    assert done.returncode == 1, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr, done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert all(word in last for word in words), done.stderr
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the database exclusively from another process."""
-    with subprocess.Popen(
-        [sys.executable, "-c", LOCK, str(folder / "app.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdin and holder.stdout and holder.stdout.readline() == b"held\n"
-        yield
-        holder.stdin.close()
 
 
 def damage(folder: Path) -> bytes:
@@ -205,7 +166,7 @@ def wait_for_runner(cli: Cli, folder: Path) -> None:
 DIE = """
 import os, sys
 from pathlib import Path
-import sync.store.restoring as restoring
+import sync.store.restore as restoring
 left = [int(sys.argv.pop(1))]
 def dying(real):
     def call(*values, **named):

@@ -16,7 +16,7 @@ from sync.process_identity import process_name
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
-from sync.store.events import WAIT_LINES_MAX
+from sync.store.events import MAX_WAIT_LINES
 from sync.views import Health
 from tests.browser import connect
 from tests.conftest import Cli
@@ -187,11 +187,11 @@ def test_waits_are_counted_by_reason_until_the_run_moves(rig: Rig) -> None:
         assert wait and (wait.since, wait.times, wait.reason) == (0.0, 6, "a 503")
         history.add_event("Planned.", 7.0, 1, 1)
         assert history.current_wait(1) is None
-        for turn in range(3 * WAIT_LINES_MAX):
+        for turn in range(3 * MAX_WAIT_LINES):
             history.add_wait(f"retry in {turn} s", 8.0 + turn, 200.0 + turn, 1, 1)
         waits = [event for event in service.list_events(1) if event.message.startswith("Waiting: ")]
-        assert [event.times for event in waits[:2]] == [3, 3] and len(waits) == 2 + WAIT_LINES_MAX
-        assert sum(event.times for event in waits[2:]) == 3 * WAIT_LINES_MAX
+        assert [event.times for event in waits[:2]] == [3, 3] and len(waits) == 2 + MAX_WAIT_LINES
+        assert sum(event.times for event in waits[2:]) == 3 * MAX_WAIT_LINES
 
 
 def test_a_failed_clear_needs_a_person_until_it_is_done(rig: Rig, sandbox: Sandbox, cli: Cli) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
-from pages.parts.local_request import describe_remote_sign
+from pages.parts.request_check import describe_remote_sign
 from tests.conftest import CHROMIUM_FLAGS, StreamlitServer
 from tests.reverse_proxy import reverse_proxy
 from tests.workspace import Workspace, page_text

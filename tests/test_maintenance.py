@@ -71,7 +71,7 @@ def test_a_backup_restores_and_everybody_is_told_anew(workspace: MaintenanceWork
     workspace.sandbox.set_members(workspace.cohort, [member(f"fan-{number}") for number in range(20)])
     workspace.export()
     with workspace.open() as service:
-        service.restore_backup(tmp_path / "copy.db")
+        service.restore_open_database(tmp_path / "copy.db")
         assert len(service.list_runs()) == 1
     workspace.export()
     told, left = workspace.sandbox.holding(ATTRIBUTE)
@@ -87,7 +87,7 @@ def test_a_backup_of_an_earlier_version_is_brought_forward(data_dir: Path, tmp_p
         db.executescript((Path(__file__).parent / "schemas" / "1.sql").read_text())
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
         service.set_retention(rejections=10)
-        service.restore_backup(tmp_path / "old.db")
+        service.restore_open_database(tmp_path / "old.db")
         assert [line.action for line in service.list_audit()] == ["restore", "retention"]
         assert service.list_syncs()[0].cohort_name == "Stored by schema 1"
 
@@ -101,7 +101,7 @@ def test_what_is_no_backup_changes_nothing(workspace: MaintenanceWorkspace, tmp_
     with workspace.open() as service:
         for name in ("garbage", "stranger", "missing"):
             with pytest.raises(InvalidRequest, match="nothing was changed"):
-                service.restore_backup(tmp_path / name)
+                service.restore_open_database(tmp_path / name)
         with pytest.raises(InvalidRequest, match="already exists"):
             service.write_backup(tmp_path / "garbage")
         assert len(service.list_runs()) == 1
@@ -297,8 +297,8 @@ def test_a_rotation_that_another_one_overtook_keeps_every_key_in_use(workspace: 
 KILLED_FORGETTING = """
 import os, sys
 from sync.service import Service
-from sync.store.maintenance import Housekeeping
-real, written = Housekeeping._do, []
+from sync.store.maintenance import Maintenance
+real, written = Maintenance._execute, []
 def dying(self, sql, values=()):
     found = real(self, sql, values)
     if sql.startswith("update snapshot") and found:
@@ -306,8 +306,8 @@ def dying(self, sql, values=()):
     if len(written) == 2:
         os._exit(137)
     return found
-Housekeeping._do = dying
-Service.open().forget("everywhere")
+Maintenance._execute = dying
+Service.open().forget_person("everywhere")
 """
 
 
@@ -344,7 +344,7 @@ import re
 from pathlib import Path
 from sync.service import Service
 with Service.open() as service:
-    service.forget("everywhere")
+    service.forget_person("everywhere")
     print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 """
 

@@ -31,9 +31,8 @@ ROWS = (
     "values (6, 1, 'queued', 'refresh', 3.0, 3.0, 'the hour is used up', 1)",
     "update sync set state = 'paused', reason = 'disconnected', guard = 0, last_run = 6 where id = 1",
     "insert into told (run_id, kind, outcome, ids) values (5, 'enter', 'settled', :ids), (5, 'exit', 'doubt', :ids)",
-    "insert or replace into batch (run_id, number, state, people, entries) values (6, 0, 'settled', 1, :entries), (6, "
-    "1, 'doubt', 1, :entries), "
-    "(6, 2, 'pending', 1, :entries)",
+    "insert or replace into batch (run_id, number, state, people, entries) values (6, 0, 'settled', 1, :entries), "
+    "(6, 1, 'doubt', 1, :entries), (6, 2, 'pending', 1, :entries)",
     "insert or replace into refusal (run_id, sync_id, user_id, kind, reason, at, live) values (5, 1, 'bad', 'enter', "
     "'no e-mail', 1.0, 1), "
     "(6, 1, 'gone', 'exit', 'no', 1.0, 0), (6, 1, '', 'invalid', 'empty id', 1.0, 0)",

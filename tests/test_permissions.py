@@ -110,7 +110,7 @@ def test_a_restore_by_anyone_but_an_admin_is_refused(data_dir: Path, tmp_path: P
         (data_dir / "app.db").write_bytes(b"no database " * 1000)
     before = (data_dir / "app.db").read_bytes()
     with pytest.raises(Forbidden):
-        Service.restore_database(tmp_path / "copy.db", env, Actor("max@example.com", AccessLevel.MARKETER))
+        Service.restore_backup(tmp_path / "copy.db", env, Actor("max@example.com", AccessLevel.MARKETER))
     assert (data_dir / "app.db").read_bytes() == before
     assert not list(data_dir.glob("*.aside-*"))
 
@@ -137,7 +137,7 @@ def test_reading_is_for_viewers_and_writing_is_not() -> None:
         "forget_person",
         "purge_expired",
         "list_audit",
-        "restore_backup",
+        "restore_open_database",
     }
 
 

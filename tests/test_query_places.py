@@ -92,7 +92,7 @@ def kill_with_places(data_dir: Path, count: int) -> None:
     code = (
         "import os, sys; from pathlib import Path; from sync.store import Store\n"
         "store = Store.open(Path(sys.argv[1]))\n"
-        "for _ in range(int(sys.argv[2])): store.meters.take_query(42, float(sys.argv[3]), later_page=False)\n"
+        "for _ in range(int(sys.argv[2])): store.rate_limits.acquire_query(42, float(sys.argv[3]), later_page=False)\n"
         "os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(data_dir), str(count), str(NOW)], check=False, timeout=PATIENCE)

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from sync.errors import InvalidRequest, LeaseLost
 from sync.members import Entry, pack_entries
 from sync.model import ChangeKind, Mode, RunState
-from sync.store import StorageTrouble, Store
+from sync.store import StorageUnavailable, Store
 from sync.store.batches import PackedBatch, Rejection
 from sync.store.database import MIGRATION_COUNT
 from sync.store.migrations import migrations
@@ -273,7 +273,7 @@ def test_a_writer_waits_for_the_other_one_and_not_for_ever(
     """While another transaction writes, ours waits its time and then says the file is locked; afterwards it goes on."""
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.05)
     plain.execute("begin immediate")
-    with pytest.raises(StorageTrouble, match="locked"):
+    with pytest.raises(StorageUnavailable, match="locked"):
         store.events.add_event("nobody hears this", 0.0)
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 30.0)
 

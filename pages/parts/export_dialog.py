@@ -59,7 +59,7 @@ def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
 
 
 def _show_form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
-    account = _account(cohort, proposal)
+    account = _account_field(cohort, proposal)
     mode = _mode_field(cohort.id, proposal)
     attribute, problem = _attribute_field(service, project, cohort, proposal)
     seen = _show_numbers(project, cohort)
@@ -90,7 +90,7 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
         )
 
 
-def _account(cohort: CohortView, proposal: Proposal) -> str:
+def _account_field(cohort: CohortView, proposal: Proposal) -> str:
     """Show where the cohort goes; the answer is the account shown first, until the dialog is closed.
 
     Nothing goes elsewhere because somebody chose another account in the meantime.

@@ -116,7 +116,7 @@ def _show_health() -> None:
         health = service.check_health()
     with st.container(key="health", gap="xsmall"):
         _show_runner(health)
-        _late(health)
+        _show_late(health)
         _show_queries(health)
 
 
@@ -135,7 +135,7 @@ def _show_runner(health: Health) -> None:
     st.code(START_COMMAND, language=None, wrap_lines=True)
 
 
-def _late(health: Health) -> None:
+def _show_late(health: Health) -> None:
     late = sum(one.needs_person and health.now - one.since >= run_progress.LATE_SECONDS for one in health.overdue)
     number = late + len(health.not_cleared)
     if number:

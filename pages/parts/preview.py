@@ -33,14 +33,14 @@ def read_preview(project_id: int, cohort_id: int, fresh: bool = False) -> Previe
     """
     kept = st.session_state.get(PREVIEW_KEY)
     if fresh or not kept or kept[0] != (project_id, cohort_id):
-        kept = (project_id, cohort_id), _ask(project_id, cohort_id, fresh)
+        kept = (project_id, cohort_id), _read_or_explain(project_id, cohort_id, fresh)
         st.session_state[PREVIEW_KEY] = kept
     if isinstance(kept[1], str):
         raise CohortSyncError(kept[1])
     return kept[1]
 
 
-def _ask(project_id: int, cohort_id: int, fresh: bool) -> Preview | str:
+def _read_or_explain(project_id: int, cohort_id: int, fresh: bool) -> Preview | str:
     """Return the preview, or the sentence that says why there is none."""
     try:
         with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:

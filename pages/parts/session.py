@@ -7,7 +7,7 @@ import os
 import streamlit as st
 
 from pages.parts.formatting import escape_markdown
-from pages.parts.local_request import describe_remote_sign, is_loopback
+from pages.parts.request_check import describe_remote_sign, is_loopback
 from pages.parts.sign_in import read_sign_in
 from sync.permissions import LOCAL_ACTOR, AccessLevel, Actor, actor_from_claims
 from sync.redaction import redact_logs

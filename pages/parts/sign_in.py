@@ -70,7 +70,7 @@ def _find_problem(
         if listed:
             return (
                 f"{listed[0]} is set, but {place} has no [auth] section. "
-                f"Write one as docs/operations.md describes, or unset {_join(listed)}."
+                f"Write one as docs/operations.md describes, or unset {_join_words(listed)}."
             )
         return (
             f"The [auth] section of {place} is not there any more. Put it back, "
@@ -99,10 +99,10 @@ def find_auth_problem(secrets: Mapping[str, object]) -> str:
     if named and "default" not in named and set(missing) & set(PROVIDER_KEYS):
         return (
             f"Cohort Sync uses one provider, without a name of its own. In secrets.toml, "
-            f"write {_join(missing)} below [auth] itself, not below [auth.{named[0]}]."
+            f"write {_join_words(missing)} below [auth] itself, not below [auth.{named[0]}]."
         )
     if missing:
-        return f"The [auth] section of secrets.toml has no {_join(missing, 'or')}. Add what is missing."
+        return f"The [auth] section of secrets.toml has no {_join_words(missing, 'or')}. Add what is missing."
     if not str(auth["redirect_uri"]).endswith(CALLBACK):
         return f"redirect_uri in [auth] must be the address of these pages with {CALLBACK} at its end."
     return ""
@@ -167,7 +167,7 @@ def _find_missing(section: Mapping[str, object], keys: Iterable[str]) -> list[st
     return [key for key, value in values.items() if not (isinstance(value, str) and value.strip())]
 
 
-def _join(names: list[str], word: str = "and") -> str:
+def _join_words(names: list[str], word: str = "and") -> str:
     return f" {word} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 

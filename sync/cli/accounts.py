@@ -16,10 +16,10 @@ def accounts(as_json: bool) -> None:
     """List the connected WebEngage accounts, and the projects whose new exports go there."""
     with Service.open() as service:
         found = service.list_accounts()
-    print_result(as_json, found, (_line(one) for one in found))
+    print_result(as_json, found, (_account_line(one) for one in found))
 
 
-def _line(account: AccountView) -> str:
+def _account_line(account: AccountView) -> str:
     used = ", ".join(str(project) for project in account.projects)
     return f"{account.license_code}\t{account.data_center}\t{f'project {used}' if used else 'no project'}"
 

@@ -32,7 +32,7 @@ def backup(file: Path, as_json: bool) -> None:
 @json_option
 def restore(file: Path, as_json: bool) -> None:
     """Go back to a backup FILE, also when the database is damaged or missing; stop the runner first."""
-    set_aside = Service.restore_database(file)
+    set_aside = Service.restore_backup(file)
     lines = [
         "Done: every sync tells all its members anew at its next run.",
         "People who entered and left a cohort after the backup was made are in no list any more.",

@@ -19,29 +19,29 @@ LIMIT_RANGE = click.IntRange(1, 1_000_000)  # rows of a listing
 any_project_option = click.option("--project", type=int, expose_value=False, help="Accepted, and not needed here.")
 
 
-# Scripts rely on these keys (the contract of the command line); the code calls the fields by other names.
+# Scripts rely on these keys (the contract of the command line): key, and what the field is called in the code.
 _CONTRACT_KEYS: dict[type, dict[str, str]] = {
     Run: {
-        "dry_run": "dry",
-        "wait_reason": "waiting",
-        "cancel_requested": "cancel_wanted",
-        "expected_total": "expected",
+        "dry": "dry_run",
+        "waiting": "wait_reason",
+        "cancel_wanted": "cancel_requested",
+        "expected": "expected_total",
     },
-    SyncView: {"pause_reason": "reason", "interval_seconds": "every"},
-    ProjectView: {"secret_last4": "tail"},
-    AccountView: {"secret_last4": "tail"},
-    Sample: {"eligibility": "fate"},
-    Preview: {"to_add": "entering", "to_remove": "leaving"},
-    Proposal: {"interval_seconds": "every"},
-    Event: {"message": "what"},
-    AuditLine: {"actor": "who", "action": "what", "target": "subject"},
+    SyncView: {"reason": "pause_reason", "every": "interval_seconds"},
+    ProjectView: {"tail": "secret_last4"},
+    AccountView: {"tail": "secret_last4"},
+    Sample: {"fate": "eligibility"},
+    Preview: {"entering": "to_add", "leaving": "to_remove"},
+    Proposal: {"every": "interval_seconds"},
+    Event: {"what": "message"},
+    AuditLine: {"who": "actor", "what": "action", "subject": "target"},
 }
 _CONTRACT_KINDS = {"add": "enter", "remove": "exit"}
 
 
 def to_contract(value: Any) -> dict[str, Any]:
     """Return a dataclass as a dict with the keys that scripts rely on."""
-    keys = _CONTRACT_KEYS.get(type(value), {})
+    keys = {field: key for key, field in _CONTRACT_KEYS.get(type(value), {}).items()}
     found = {keys.get(one.name, one.name): _to_json_value(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, RejectionView):
         found["kind"] = _CONTRACT_KINDS.get(value.kind, value.kind)

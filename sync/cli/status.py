@@ -10,7 +10,7 @@ from sync.views import Health, RunnerState
 
 def status_lines(health: Health) -> Iterator[str]:
     """Yield the runner's state, the counts, and one line for every sync that is late or was not cleared."""
-    yield f"The runner {_runner(health)}."
+    yield f"The runner {_describe_runner(health)}."
     yield (
         f"{health.due} due, {health.held} held, {len(health.paused)} paused, {len(health.failed)} failed, "
         f"{len(health.overdue)} overdue, {len(health.not_cleared)} not cleared, {health.rejected} people rejected."
@@ -21,7 +21,7 @@ def status_lines(health: Health) -> Iterator[str]:
         yield f"Not cleared: “{sync.cohort_name}” (sync {sync.id}): {sync.clear_problem}"
 
 
-def _runner(health: Health) -> str:
+def _describe_runner(health: Health) -> str:
     if health.runner_seen_at is None:
         return "is not running"
     age = health.now - health.runner_seen_at

@@ -18,7 +18,7 @@ from sync.engine.retry import Clock, RetryPolicy
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, RetryLater
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Run, RunState, Sync, SyncState, guard_reason
-from sync.store import StorageTrouble, Store, explain
+from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.vault import Vault
 from sync.webengage import WebEngage
@@ -70,7 +70,7 @@ class RunExecutor:
             logger.warning("run %s is in other hands now", self._run.id)
         except ShutdownRequested:
             self._store.runs.release_lease(self._run.id, self._owner)
-        except StorageTrouble as problem:
+        except StorageUnavailable as problem:
             self._handle_storage_error(problem)
         else:
             self._shrink_file()
@@ -259,9 +259,9 @@ class RunExecutor:
             self._store.runs.postpone_run(self._run.id, self._owner, now, until, later.reason)
             self._store.events.add_wait(later.reason, now, until, self._run.sync_id, self._run.id)
 
-    def _handle_storage_error(self, problem: StorageTrouble) -> None:
+    def _handle_storage_error(self, problem: StorageUnavailable) -> None:
         """A full disk or a locked file: leave everything as it is and look again in a minute."""
-        why = explain(problem)
+        why = explain_error(problem)
         logger.error("run %s: %s", self._run.id, why)
         now = self._lease.now()
         try:
@@ -272,7 +272,7 @@ class RunExecutor:
                 now + STORAGE_RETRY_SECONDS,
                 why,
             )
-        except (StorageTrouble, CohortSyncError):
+        except (StorageUnavailable, CohortSyncError):
             logger.error("run %s: left to its lease", self._run.id)
 
     def _tell_step(self, message: str) -> None:

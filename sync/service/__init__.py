@@ -10,14 +10,14 @@ from types import TracebackType
 
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import RunState, Sync, SyncState
-from sync.permissions import AccessLevel, Actor, command_line_actor, require, requires
+from sync.permissions import AccessLevel, Actor, check_level, command_line_actor, requires
 from sync.service.admin import AdminService
 from sync.service.base import get_data_folder
 from sync.service.connections import ConnectionService
 from sync.service.overdue import overdue_syncs
 from sync.service.syncs import SyncService
-from sync.store import StorageError, Store, explain, is_about_the_file, is_damage
-from sync.store.restoring import replace_unusable
+from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
+from sync.store.restore import replace_unusable
 from sync.views import Health, Overdue, RunnerState
 
 __all__ = ["Service", "get_data_folder"]
@@ -33,12 +33,12 @@ class Service(ConnectionService, SyncService, AdminService):
         return cls(Store.open(get_data_folder(env)), env, actor=actor or command_line_actor())
 
     @classmethod
-    def restore_database(
+    def restore_backup(
         cls, file: Path, env: Mapping[str, str] | None = None, actor: Actor | None = None
     ) -> tuple[str, ...]:
         """Go back to a backup, also when the database cannot be opened; return the names of files set aside."""
         env, actor = os.environ if env is None else env, actor or command_line_actor()
-        require(actor, AccessLevel.ADMIN)
+        check_level(actor, AccessLevel.ADMIN)
         try:
             with cls.open(env, actor) as service:
                 cls._restore_readable(service, file)
@@ -53,11 +53,11 @@ class Service(ConnectionService, SyncService, AdminService):
     def _restore_readable(service: Service, file: Path) -> None:
         """Restore into the open database; DatabaseUnusable when its own tables turn out to be damaged."""
         try:
-            service.restore_backup(file)
+            service.restore_open_database(file)
         except StorageError as problem:
             if not is_damage(problem):
                 raise
-            raise DatabaseUnusable(explain(problem)) from problem
+            raise DatabaseUnusable(explain_error(problem)) from problem
 
     @requires(AccessLevel.VIEWER)
     def check_health(self) -> Health:
@@ -96,7 +96,7 @@ class Service(ConnectionService, SyncService, AdminService):
 
     def _runners(self, now: float) -> tuple[RunnerState, float | None, int]:
         """Return what the heartbeats say together, when the newest of that kind was, and how many runners work."""
-        beats = self._store.events.heartbeats(now)
+        beats = self._store.runners.list_heartbeats(now)
         for state in (RunnerState.WORKING, RunnerState.UNKNOWN, RunnerState.SILENT):
             found = [one.seen_at for one in beats if one.state is state]
             if found:
@@ -142,4 +142,4 @@ class Service(ConnectionService, SyncService, AdminService):
         """Close, whatever happened; trouble with the file becomes a sentence for the person."""
         self.close()
         if isinstance(error, StorageError) and is_about_the_file(error):
-            raise InvalidRequest(explain(error)) from error
+            raise InvalidRequest(explain_error(error)) from error

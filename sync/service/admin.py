@@ -21,13 +21,13 @@ class AdminService(ServiceBase):
         self._add_audit_line("backup", file.name)
 
     @requires(AccessLevel.ADMIN)
-    def restore_backup(self, file: Path) -> None:
+    def restore_open_database(self, file: Path) -> None:
         """Go back to a backup; Refused while a runner works.
 
         Every dynamic sync then tells all its members anew at its next run. People who entered and
         left after the backup was made are in no list any more: clear and export such a cohort anew.
         """
-        if self._store.events.may_write(self._now()):
+        if self._store.runners.can_any_write(self._now()):
             raise InvalidRequest("A runner is working, or may still be; stop it, then restore.")
         self._store.restore(file)
         self._reopen_store()
@@ -71,7 +71,7 @@ class AdminService(ServiceBase):
     def _require_runners_with_newest_key(self) -> None:
         """Raise Refused while a runner works that could open nothing after the rotation: it would pause every sync."""
         newest = key_ids(self._env)[0]
-        names = self._store.events.working(self._now())
+        names = self._store.runners.list_working(self._now())
         if any(newest not in name.rpartition("-")[2].split(".")[1:] for name in names):
             raise InvalidRequest(
                 "A runner works that does not know the new key; restart the runner and the pages with the same "
@@ -87,7 +87,7 @@ class AdminService(ServiceBase):
         with self._store.transaction():
             newest = self._open_vault().newest_only()
             if self._store.runs.count_unfinished() or not all(
-                newest.opens(sealed) for _, _, sealed in self._store.maintenance.list_secrets()
+                newest.can_open(sealed) for _, _, sealed in self._store.maintenance.list_secrets()
             ):
                 return False
             if in_file:

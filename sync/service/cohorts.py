@@ -84,7 +84,7 @@ class CohortService(ServiceBase):
         just_asked = listed.problem is not None or listed.read_at >= began
         if not just_asked and all(one.id != cohort_id for one in listed.cohorts):
             listed = self.list_cohorts(project_id, fresh=True)
-        return _listed(listed, cohort_id)
+        return _find_cohort(listed, cohort_id)
 
     @requires(AccessLevel.VIEWER)
     def get_exportable_cohort(self, project_id: int | None, cohort_id: int) -> CohortView:
@@ -189,7 +189,7 @@ class CohortService(ServiceBase):
         )
 
 
-def _listed(listed: CohortList, cohort_id: int) -> CohortView:
+def _find_cohort(listed: CohortList, cohort_id: int) -> CohortView:
     """Return a cohort of a list; InvalidRequest when it is not there."""
     for one in listed.cohorts:
         if one.id == cohort_id:
@@ -204,7 +204,7 @@ def _listed(listed: CohortList, cohort_id: int) -> CohortView:
 
 def exportable_in(listed: CohortList, cohort_id: int) -> CohortView:
     """Return a cohort of a list that can be exported; InvalidRequest when it is not there, or a group cohort."""
-    return _of_people(_listed(listed, cohort_id))
+    return _of_people(_find_cohort(listed, cohort_id))
 
 
 def _of_people(found: CohortView) -> CohortView:

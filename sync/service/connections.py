@@ -24,7 +24,7 @@ def last_characters(secret: str) -> str:
     return secret[-SHOWN_CHARACTERS:] if len(secret) >= MIN_SECRET_TO_SHOW else ""
 
 
-def _paused(syncs: tuple[SyncView, ...]) -> str:
+def _describe_paused(syncs: tuple[SyncView, ...]) -> str:
     """Name the syncs a disconnect paused."""
     return f"{len(syncs)} syncs paused" + (": " if syncs else "") + ", ".join(str(one.id) for one in syncs)
 
@@ -124,9 +124,9 @@ class ConnectionService(ServiceBase):
         if len(connected) == 1:
             for project in self._store.connections.list_projects():
                 if project.view.license_code is None:
-                    self._use(project.view, connected[0].view.license_code)
+                    self._use_account(project.view, connected[0].view.license_code)
 
-    def _use(self, project: ProjectView, license_code: str) -> None:
+    def _use_account(self, project: ProjectView, license_code: str) -> None:
         self._store.connections.use_account(project.id, license_code)
         self._add_audit_line("use account", f"project {project.id}", project.license_code or "", license_code)
 
@@ -135,7 +135,7 @@ class ConnectionService(ServiceBase):
         """Send a project's new exports to this connected account; syncs that exist keep theirs."""
         with self._store.transaction():
             project = self._get_project(project_id).view
-            self._use(project, self._connected_account(license_code.strip()).view.license_code)
+            self._use_account(project, self._connected_account(license_code.strip()).view.license_code)
             self._add_event(f"Project {project.id} exports to WebEngage account {license_code.strip()} from now on.")
         return self._get_project(project.id).view
 
@@ -180,7 +180,7 @@ class ConnectionService(ServiceBase):
             self._pause_syncs(paused, "Mixpanel was disconnected; connect it again, then resume.")
             self._cancel_runs(self._store.syncs.list_views(project_id=project_id))
             self._store.connections.disconnect_project(project_id)
-            self._add_audit_line("disconnect Mixpanel", f"project {project_id}", "connected", _paused(paused))
+            self._add_audit_line("disconnect Mixpanel", f"project {project_id}", "connected", _describe_paused(paused))
         return paused
 
     @requires(AccessLevel.ADMIN)
@@ -191,7 +191,7 @@ class ConnectionService(ServiceBase):
             self._pause_syncs(paused, "WebEngage was disconnected; connect it again, then resume.")
             self._cancel_runs(self._store.syncs.list_views(license_code=license_code))
             self._store.connections.disconnect_account(license_code)
-            self._add_audit_line("disconnect WebEngage", license_code, "connected", _paused(paused))
+            self._add_audit_line("disconnect WebEngage", license_code, "connected", _describe_paused(paused))
         return paused
 
     def _pause_syncs(self, syncs: tuple[SyncView, ...], reason: str) -> None:

@@ -20,7 +20,7 @@ def overdue_syncs(store: Store, syncs: Iterable[SyncView], now: float, *, workin
     is not late however long it takes, and a held one waits for a person and is counted as that.
     """
     for sync in syncs:
-        found = _lateness(store, sync, now, working)
+        found = _find_lateness(store, sync, now, working)
         if found is None:
             continue
         since, reason, stuck = found
@@ -31,7 +31,7 @@ def overdue_syncs(store: Store, syncs: Iterable[SyncView], now: float, *, workin
             )
 
 
-def _lateness(store: Store, sync: SyncView, now: float, working: bool) -> tuple[float, str, bool] | None:
+def _find_lateness(store: Store, sync: SyncView, now: float, working: bool) -> tuple[float, str, bool] | None:
     """Return since when and why a sync is late, and whether nobody is there to change it; None when it is not."""
     run = sync.last_run
     if run is not None and not run.state.is_final:

@@ -29,20 +29,20 @@ OPERATIONS = {ChangeKind.ADD: "add", ChangeKind.UPDATE: "update", ChangeKind.REM
 OUTCOMES = {"pending": "not sent", "in_flight": "in doubt", "confirmed": "accepted"}
 
 
-def _terms(sync: Sync) -> str:
+def _describe_terms(sync: Sync) -> str:
     """Write for the audit what a sync sends, to whom and how often."""
     often = f"dynamic, every {sync.interval_seconds:.0f} s" if sync.interval_seconds else sync.mode.value
     values = ", ".join(f"{source} as {target}" for source, target in sync.mapping)
     sent = f"membership and {values}" if values else "membership only"
     guard = "on" if sync.guard_enabled else "off"
-    return f"{often}; account {sync.license_code}; attribute {sync.attribute}; {sent}; guard {guard}; {_state(sync)}"
+    return f"{often}; account {sync.license_code}; attribute {sync.attribute}; {sent}; guard {guard}; {_describe_state(sync)}"
 
 
-def _state(sync: Sync) -> str:
+def _describe_state(sync: Sync) -> str:
     return f"{sync.state.value}: {sync.pause_reason}" if sync.pause_reason else sync.state.value
 
 
-def _busy(run: Run) -> str:
+def _describe_busy(run: Run) -> str:
     """Write why a run that is under way cannot do what is asked for now, and what to do."""
     name = f"Run {run.id} of this cohort"
     if run.cancel_requested:
@@ -92,7 +92,7 @@ class SyncService(CohortService):
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
                 raise InvalidRequest("Another run of this cohort has just begun; look at its progress.")
             self._add_event(f"Export asked for: {mode.value}, attribute “{request.attribute}”.", sync_id, run_id)
-            before, after = _terms(known) if known else "", _terms(self._get_sync(sync_id))
+            before, after = _describe_terms(known) if known else "", _describe_terms(self._get_sync(sync_id))
             self._add_audit_line("dry run" if dry_run else "export", f"cohort {cohort_id}", before, after, run_id)
         return StartedExport(sync_id, run_id, True)
 
@@ -107,7 +107,7 @@ class SyncService(CohortService):
                 f"Run {busy.id} of this cohort is still being cancelled; start again when it has ended."
             )
         if dry_run != busy.dry_run or busy.state is RunState.HELD:
-            raise InvalidRequest(_busy(busy))
+            raise InvalidRequest(_describe_busy(busy))
         if request.mapping not in (None, known.mapping):
             raise InvalidRequest(
                 f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
@@ -115,7 +115,9 @@ class SyncService(CohortService):
             )
         if (request.mode, request.interval_seconds) != (known.mode, known.interval_seconds):
             self._store.syncs.save_sync(request, self._now())
-            self._add_audit_line("change", f"sync {known.id}", _terms(known), _terms(self._get_sync(known.id)), busy.id)
+            self._add_audit_line(
+                "change", f"sync {known.id}", _describe_terms(known), _describe_terms(self._get_sync(known.id)), busy.id
+            )
 
     def _get_listed_cohort(self, project_id: int, cohort_id: int) -> CohortView:
         """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time.
@@ -193,13 +195,13 @@ class SyncService(CohortService):
             busy = self._store.runs.get_active(sync_id)
             if busy and self._reads_and_sends(busy):
                 return StartedExport(sync_id, busy.id, False)
-            return self._begin(sync_id, "refresh")
+            return self._start_run(sync_id, "refresh")
 
     def _reads_and_sends(self, run: Run) -> bool:
         ends = run.dry_run or run.cancel_requested or run.purpose == "clear"
         return not (ends or run.state is RunState.HELD or self._store.runs.is_planned(run.id))
 
-    def _begin(self, sync_id: int, purpose: str) -> StartedExport:
+    def _start_run(self, sync_id: int, purpose: str) -> StartedExport:
         """Queue a run of a sync; InvalidRequest when it is paused or another run is under way."""
         if self._get_sync(sync_id).state is SyncState.PAUSED:
             raise InvalidRequest("This sync is paused; resume it first.")
@@ -207,7 +209,7 @@ class SyncService(CohortService):
         run_id = self._store.runs.enqueue_run(sync_id, purpose, self._now())
         if run_id is None:
             raise InvalidRequest(
-                _busy(busy) if busy else "Another run of this sync has just begun; look at its progress."
+                _describe_busy(busy) if busy else "Another run of this sync has just begun; look at its progress."
             )
         self._add_event("Refresh asked for.", sync_id, run_id)
         self._add_audit_line(purpose, f"sync {sync_id}", run_id=run_id)
@@ -218,13 +220,13 @@ class SyncService(CohortService):
         """Try everyone rejected once more, with a new reading of the cohort; Refused while a run is under way."""
         with self._store.transaction():
             self._store.batches.deactivate_rejections(self._get_sync(sync_id).id)
-            return self._begin(sync_id, "retry")
+            return self._start_run(sync_id, "retry")
 
     @requires(AccessLevel.MARKETER)
     def resync(self, sync_id: int) -> StartedExport:
         """Send every member again, whatever was sent before; Refused while a run is under way."""
         with self._store.transaction():
-            return self._begin(sync_id, "resync")
+            return self._start_run(sync_id, "resync")
 
     @requires(AccessLevel.MARKETER)
     def pause(self, sync_id: int) -> None:
@@ -234,7 +236,7 @@ class SyncService(CohortService):
             if not self._store.syncs.pause_sync(sync_id, "Paused by a person."):
                 raise InvalidRequest("This sync is finished, so there is nothing to pause.")
             self._add_event("Paused by a person.", sync_id)
-            self._add_audit_line("pause", f"sync {sync_id}", _state(before), "paused")
+            self._add_audit_line("pause", f"sync {sync_id}", _describe_state(before), "paused")
             active = self._store.runs.get_active(sync_id)
             if active:
                 self._cancel_run(active)
@@ -250,7 +252,7 @@ class SyncService(CohortService):
             if self._store.runs.enqueue_run(sync_id, "refresh", self._now()) is None:
                 self._store.runs.withdraw_cancel(sync_id)  # the run the pause was to end has not ended yet: it goes on
             self._add_event("Resumed by a person.", sync_id)
-            self._add_audit_line("resume", f"sync {sync_id}", _state(sync), "active")
+            self._add_audit_line("resume", f"sync {sync_id}", _describe_state(sync), "active")
 
     @requires(AccessLevel.MARKETER)
     def stop(self, sync_id: int, clear: bool = False) -> StartedExport | None:
@@ -282,7 +284,9 @@ class SyncService(CohortService):
             if before.state is SyncState.FINISHED:
                 raise InvalidRequest("This sync is finished, so it has no interval; export the cohort again.", "every")
             self._store.syncs.set_interval(sync_id, seconds, self._now())
-            self._add_audit_line("change interval", f"sync {sync_id}", _terms(before), _terms(self._get_sync(sync_id)))
+            self._add_audit_line(
+                "change interval", f"sync {sync_id}", _describe_terms(before), _describe_terms(self._get_sync(sync_id))
+            )
 
     @requires(AccessLevel.VIEWER)
     def list_runs(
@@ -354,7 +358,9 @@ class SyncService(CohortService):
     def _lift_guard(self, run: Run) -> None:
         before = self._get_sync(run.sync_id)
         self._store.syncs.disable_guard(before.id)
-        self._add_audit_line("guard", f"sync {before.id}", _terms(before), _terms(self._get_sync(before.id)), run.id)
+        self._add_audit_line(
+            "guard", f"sync {before.id}", _describe_terms(before), _describe_terms(self._get_sync(before.id)), run.id
+        )
 
     @requires(AccessLevel.VIEWER)
     def list_events(self, run_id: int) -> tuple[Event, ...]:

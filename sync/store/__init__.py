@@ -15,15 +15,30 @@ from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
 from sync.store.maintenance import Maintenance
 from sync.store.rate_limits import RateLimits
-from sync.store.restoring import remove_stale_drafts, restore_in_place
+from sync.store.restore import remove_stale_drafts, restore_in_place
 from sync.store.runners import Runners
 from sync.store.runs import Runs
 from sync.store.snapshot import Snapshot
+from sync.store.sqlite_errors import (
+    DAMAGED_MESSAGE,
+    StorageError,
+    StorageUnavailable,
+    explain_error,
+    is_about_the_file,
+    is_damage,
+)
 from sync.store.staged import StagedPages
 from sync.store.syncs import Syncs
-from sync.store.trouble import DAMAGED, StorageError, StorageTrouble, explain, is_about_the_file, is_damage
 
-__all__ = ["DAMAGED", "StorageError", "StorageTrouble", "Store", "explain", "is_about_the_file", "is_damage"]
+__all__ = [
+    "DAMAGED_MESSAGE",
+    "StorageError",
+    "StorageUnavailable",
+    "Store",
+    "explain_error",
+    "is_about_the_file",
+    "is_damage",
+]
 
 
 class Store:
@@ -32,7 +47,7 @@ class Store:
     def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
         """Group the statements by what they are about."""
         self._db, self._folder = db, folder
-        self._identity = FileIdentity.of(folder / DATABASE_FILE)
+        self._identity = FileIdentity.read_from(folder / DATABASE_FILE)
         self.connections = Connections(db)
         self.syncs = Syncs(db)
         self.runs = Runs(db)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.store.file_identity import DATABASE_FILE, leave_marker, remember_database, require_not_missing
-from sync.store.trouble import explain, is_cannot_open, is_damage
+from sync.store.sqlite_errors import explain_error, is_cannot_open, is_damage
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
 MIGRATION_COUNT = 5  # how many there are; a test holds it against sync/store/migrations.py
@@ -41,7 +41,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
         ) from problem
     except sqlite3.DatabaseError as problem:
         kind = DatabaseUnusable if is_damage(problem) or is_cannot_open(problem) else InvalidRequest
-        raise kind(f"{path}: {explain(problem)}") from problem
+        raise kind(f"{path}: {explain_error(problem)}") from problem
 
 
 def _ensure_private_file(folder: Path, path: Path) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from sync.model import format_utc_time
-from sync.process_identity import is_here, is_process_gone
 from sync.store.database import Row, Table, write_transaction
-from sync.views import RUNNER_SILENT_SECONDS, AuditLine, Event, Heartbeat, RunnerState, WaitView
+from sync.views import AuditLine, Event, WaitView
 
-WAITING = "Waiting: "  # how a line about waiting begins
-WAIT_LINES_MAX = 10  # reasons kept apart while a run waits; a reply may word each refusal differently
-CLOCK_SLACK = 5.0  # seconds a heartbeat may be ahead: it may be written after the reader looked at its clock
-DAY = 86400.0  # seconds; a heartbeat farther away is no use to anybody
+WAITING_PREFIX = "Waiting: "  # how a line about waiting begins
+MAX_WAIT_LINES = 10  # reasons kept apart while a run waits; a reply may word each refusal differently
 
 
 class Events(Table):
@@ -24,11 +21,11 @@ class Events(Table):
 
     def add_wait(self, reason: str, now: float, until: float, sync_id: int, run_id: int) -> None:
         """Add that a run waits; count it on the line that says so already when the run has not moved since."""
-        message = WAITING + reason.rstrip(".")
+        message = WAITING_PREFIX + reason.rstrip(".")
         with write_transaction(self._db):
             lines = self._wait_lines(run_id)
-            same = [row["id"] for row in lines if row["what"] == message]
-            if not same and len(lines) >= WAIT_LINES_MAX:
+            same = [row["id"] for row in lines if row["message"] == message]
+            if not same and len(lines) >= MAX_WAIT_LINES:
                 same = [lines[-1]["id"]]
             if same:
                 self._execute("update event set times = times + 1, until = ? where id = ?", (until, same[0]))
@@ -44,7 +41,7 @@ class Events(Table):
         if not lines:
             return None
         last = max(lines, key=lambda row: float(row["until"]))
-        reason = str(last["what"]).removeprefix(WAITING)
+        reason = str(last["message"]).removeprefix(WAITING_PREFIX)
         return WaitView(since=lines[0]["at"], times=sum(row["times"] for row in lines), reason=reason)
 
     def _wait_lines(self, run_id: int) -> list[Row]:
@@ -60,7 +57,13 @@ class Events(Table):
             "select at, sync_id, run_id, message, times, until from event where run_id = ? order by id", (run_id,)
         )
         return tuple(
-            Event(at=row["at"], sync_id=row["sync_id"], run_id=row["run_id"], message=_line(row), times=row["times"])
+            Event(
+                at=row["at"],
+                sync_id=row["sync_id"],
+                run_id=row["run_id"],
+                message=_format_line(row),
+                times=row["times"],
+            )
             for row in rows
         )
 
@@ -80,45 +83,10 @@ class Events(Table):
         )
         return tuple(AuditLine(*row) for row in rows)
 
-    def heartbeats(self, now: float) -> tuple[Heartbeat, ...]:
-        """Return the last sign of life of every runner, newest first; of one whose process is gone there is none."""
-        rows = self._fetch_all("select id, heartbeat_at from runner order by heartbeat_at desc")
-        return tuple(
-            Heartbeat(runner=row["id"], seen_at=row["heartbeat_at"], state=_state(now - row["heartbeat_at"]))
-            for row in rows
-            if not is_process_gone(_process(row["id"]))
-        )
 
-    def working(self, now: float) -> tuple[str, ...]:
-        """Return the names of the runners that may work now; a name ends with the ids of the keys that runner knows."""
-        return tuple(one.runner for one in self.heartbeats(now) if one.state is not RunnerState.SILENT)
-
-    def may_write(self, now: float) -> bool:
-        """Return whether a runner may still write: seen lately, seen in the future, or silent with its process there."""
-        return any(one.state is not RunnerState.SILENT or is_here(_process(one.runner)) for one in self.heartbeats(now))
-
-    def dead_runners(self) -> tuple[str, ...]:
-        """Return the runners that ended without saying so."""
-        return tuple(
-            row["id"] for row in self._fetch_all("select id from runner") if is_process_gone(_process(row["id"]))
-        )
-
-
-def _line(row: Row) -> str:
+def _format_line(row: Row) -> str:
     """Return a line as people read it: of a wait also how often, and until when."""
     if row["until"] is None:
-        return str(row["what"])
+        return str(row["message"])
     often = f", {row['times']:,} times" if row["times"] > 1 else ""
-    return f"{row['what']}{often}; continues at {format_utc_time(row['until'])}."
-
-
-def _process(runner: str) -> str:
-    """Return the process of a runner, as its name carries it."""
-    return runner.rpartition("-")[0]
-
-
-def _state(age: float) -> RunnerState:
-    """Return what a heartbeat of this age says; one in the future says nothing, since a clock was moved."""
-    if age < -CLOCK_SLACK:
-        return RunnerState.UNKNOWN
-    return RunnerState.WORKING if age < RUNNER_SILENT_SECONDS else RunnerState.SILENT
+    return f"{row['message']}{often}; continues at {format_utc_time(row['until'])}."

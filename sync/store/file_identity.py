@@ -45,7 +45,7 @@ class FileIdentity:
     inode: int
 
     @classmethod
-    def of(cls, path: Path) -> FileIdentity | None:
+    def read_from(cls, path: Path) -> FileIdentity | None:
         """Return the identity of the file at this path, or None when there is none."""
         try:
             found = path.stat()
@@ -56,7 +56,7 @@ class FileIdentity:
 
 def require_same_file(path: Path, opened: FileIdentity | None) -> None:
     """Raise DatabaseReplaced when the path no longer leads to the file that was opened."""
-    if FileIdentity.of(path) != opened:
+    if FileIdentity.read_from(path) != opened:
         raise DatabaseReplaced(MOVED.format(path))
 
 
@@ -68,13 +68,13 @@ def require_not_missing(folder: Path) -> None:
     """
     path = folder / DATABASE_FILE
     known = path.resolve() in _known_ids
-    traces = known or (folder / MARKER_FILE).exists() or _size(folder / f"{DATABASE_FILE}-wal") > 0
-    if traces and not path.is_dir() and not _size(path):
+    traces = known or (folder / MARKER_FILE).exists() or _file_size(folder / f"{DATABASE_FILE}-wal") > 0
+    if traces and not path.is_dir() and not _file_size(path):
         restart = " and restart the pages and the runner" if known else ""
         raise DatabaseUnusable(MISSING.format(path, folder, restart))
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sync import members
 from sync.errors import InvalidRequest
 from sync.store.database import Table, write_transaction
-from sync.store.trouble import is_damage
+from sync.store.sqlite_errors import is_damage
 
 DAY_SECONDS = 86400.0  # seconds
 KEEP_REJECTIONS_DAYS, KEEP_DETAIL_DAYS = 30.0, 14.0  # days; who was refused, and what each run told whom
@@ -103,8 +103,8 @@ class Maintenance(Table):
         found += self._execute(
             "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
         )
-        found += sum(self._leave_chunk(user_id, sync_id, chunk) for sync_id, chunk in self._chunks())
-        return found + sum(self._forget_in_delivery_log(user_id, number) for number in self._lists())
+        found += sum(self._leave_chunk(user_id, sync_id, chunk) for sync_id, chunk in self._iterate_chunks())
+        return found + sum(self._forget_in_delivery_log(user_id, number) for number in self._iterate_lists())
 
     def overwrite_deleted(self) -> None:
         """Overwrite deleted rows from now on, instead of only forgetting where they are."""
@@ -116,7 +116,7 @@ class Maintenance(Table):
         self._db.executescript("pragma incremental_vacuum")
         self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
 
-    def _chunks(self) -> Iterator[tuple[int, int]]:
+    def _iterate_chunks(self) -> Iterator[tuple[int, int]]:
         """Every snapshot chunk's key, one look each, so that nothing is held open meanwhile."""
         at = (-1, -1)
         sql = "select sync_id, chunk from snapshot where (sync_id, chunk) > (?, ?) order by sync_id, chunk limit 1"
@@ -151,7 +151,7 @@ class Maintenance(Table):
             self._execute("update sync set size = size - 1 where id = ?", (sync_id,))
         return 1
 
-    def _lists(self) -> Iterator[int]:
+    def _iterate_lists(self) -> Iterator[int]:
         """Every list of the history, by its number, those that are added meanwhile included."""
         at = -1
         while (found := self._fetch_value("select min(id) from delivery_log where id > ?", (at,))) is not None:

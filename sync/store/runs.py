@@ -18,7 +18,7 @@ LEASE_SECONDS = 120.0  # seconds; longer than a request's timeout plus the retry
 _COLUMNS = ", ".join(Run.__slots__)
 _BOOLEAN_COLUMNS = ("dry_run", "approved", "cancel_requested")
 # Without a reason to wait, or put off at a time still to come, only a clock set back keeps a run from being due.
-_DUE = "(not_before <= :now or waiting is null or put_off_at > :now + :slack or not_before > :now + :farthest)"
+_DUE = "(not_before <= :now or wait_reason is null or put_off_at > :now + :slack or not_before > :now + :farthest)"
 _LEASE_FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
 
 

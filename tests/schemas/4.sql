@@ -5,10 +5,10 @@ CREATE TABLE "_sqlite_migrations" (
    "name" TEXT,
    "applied_at" TEXT
 );
-INSERT INTO "_sqlite_migrations" VALUES(1,'cohort-sync','first_schema','2026-11-25 15:00:53.036647+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(2,'cohort-sync','audit_trail','2026-11-25 15:00:53.036898+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(3,'cohort-sync','repeated_waits','2026-11-25 15:00:53.037783+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(4,'cohort-sync','project_account','2026-11-25 15:00:53.038642+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(1,'cohort-sync','first_schema','2026-11-25 15:19:50.077862+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(2,'cohort-sync','audit_trail','2026-11-25 15:19:50.078122+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(3,'cohort-sync','repeated_waits','2026-11-25 15:19:50.078989+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(4,'cohort-sync','project_account','2026-11-25 15:19:50.079741+00:00');
 CREATE TABLE audit (
       id integer primary key,
       at real not null,
@@ -145,7 +145,7 @@ CREATE TABLE setting (
       value text not null
     ) strict
     ;
-INSERT INTO "setting" VALUES('database_id','94ea5c16acf5f59e0b42f405b29286fe');
+INSERT INTO "setting" VALUES('database_id','2e8a28f05ea3c8a1af315d3f0beef277');
 CREATE TABLE snapshot (
       sync_id integer not null references sync,
       chunk integer not null,

@@ -21,17 +21,17 @@ def describe_remote_sign(headers: Iterable[tuple[str, str]]) -> str:
     pairs = [(name.strip(), value.strip()) for name, value in headers]
     for name, _ in pairs:
         if name.lower() in PROXY_HEADERS or name.lower().startswith(PROXY_PREFIXES):
-            return f"came through a proxy (header “{_shorten(name)}”)"
+            return f"came through a proxy (header “{_shorten_text(name)}”)"
     hosts = [value for name, value in pairs if name.lower() == "host"]
     if not hosts:
         return "does not say which host it is for"
     for host in hosts:
         if not is_loopback(f"//{host}"):
-            return f"is addressed to “{_shorten(host)}”"
+            return f"is addressed to “{_shorten_text(host)}”"
     # A proxy may write a loopback Host and add no header; the browser's Origin still names the proxy.
     for origin in (value for name, value in pairs if name.lower() == "origin"):
         if not is_loopback(origin):
-            return f"comes from a page opened at “{_shorten(origin.partition('//')[2] or origin)}”"
+            return f"comes from a page opened at “{_shorten_text(origin.partition('//')[2] or origin)}”"
     return ""
 
 
@@ -52,5 +52,5 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _shorten(text: str) -> str:
+def _shorten_text(text: str) -> str:
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"

@@ -19,14 +19,14 @@ from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.process_identity import is_process_gone, process_name
 from sync.store import database
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
-from sync.store.trouble import explain, is_damage
+from sync.store.sqlite_errors import explain_error, is_damage
 
 COMPANIONS = ("-wal", "-shm", "-journal")  # SQLite's own files beside a database
 COPY_PAGES = 2048  # pages of 4 kB between two looks whether a copy still makes progress
 SHARED_LOCK_START = 0x40000002  # where SQLite locks a file it reads (os_unix.c: SHARED_FIRST, SHARED_SIZE)
 SHARED_LOCK_SIZE = 510
 UNUSED_SECONDS = 3.0  # how long a page's click may hold the file before it counts as in use
-UNUSED_LOOK_SECONDS = 0.05
+UNUSED_POLL_SECONDS = 0.05
 
 
 def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> None:
@@ -36,7 +36,7 @@ def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> No
     becomes doubtful, since WebEngage may have heard of them after the copy was made; the next runner
     ends the runs the copy had under way. Killed anywhere: the former content is there.
     """
-    with _draft(folder, backup) as (_, copy):
+    with _open_draft(folder, backup) as (_, copy):
         _keep_what_never_goes_back(live, copy)
         _copy_pages(copy, live)
     live.execute("pragma wal_checkpoint(truncate)").fetchall()
@@ -51,7 +51,7 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
     path = folder / DATABASE_FILE
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     _require_unused(path)
-    with _draft(folder, backup) as (draft, copy):
+    with _open_draft(folder, backup) as (draft, copy):
         copy.execute("pragma journal_mode = wal")
         copy.close()
         _flush_to_disk(draft)
@@ -78,7 +78,7 @@ def remove_stale_drafts(folder: Path) -> int:
 
 
 @contextmanager
-def _draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
+def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
     """Make a private copy of a backup, at the newest schema and with everyone to be sent again; delete it afterwards."""
     remove_stale_drafts(folder)
     path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:8]}.draft"
@@ -110,7 +110,7 @@ def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
         ).fetchone() == (3,)
     except sqlite3.DatabaseError as problem:
         if not is_damage(problem) and backup.exists():
-            raise InvalidRequest(f"{backup} could not be read as a backup. {explain(problem)}") from problem
+            raise InvalidRequest(f"{backup} could not be read as a backup. {explain_error(problem)}") from problem
         raise InvalidRequest(f"{backup} cannot be read as a backup ({problem}); nothing was changed.") from problem
     if not (healthy and ours):
         raise InvalidRequest(f"{backup} is damaged or no backup of Cohort Sync; nothing was changed.")
@@ -134,7 +134,7 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
 
 def _keep_what_never_goes_back(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     """Carry over the limits used up, who did what, the numbers of runs, and which database this is."""
-    for table in ("query", "pace", "quiet"):
+    for table in ("mixpanel_query", "webengage_rate", "mixpanel_block"):
         copy.execute(f"delete from {table}")
         for row in live.execute(f"select * from {table}"):
             copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
@@ -187,7 +187,7 @@ def _require_unused(path: Path) -> None:
     while path.is_file() and _is_used_elsewhere(path):
         if time.monotonic() > deadline:
             raise InvalidRequest(f"Another process still uses {path}; stop the pages and the runner, then restore.")
-        time.sleep(UNUSED_LOOK_SECONDS)
+        time.sleep(UNUSED_POLL_SECONDS)
 
 
 def _is_used_elsewhere(path: Path) -> bool:
