@@ -25,7 +25,7 @@ BEFORE_A_SECOND_TRY = PATIENCE + 2.5  # seconds; a second wait, or the client's 
 @pytest.fixture
 def cohort(workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> int:
     """A cohort whose list was read long ago, so that the old one is not fresh."""
-    for module in ("wishing", "browsing"):
+    for module in ("syncs", "cohorts"):
         monkeypatch.setattr(f"sync.service.{module}.LIST_PATIENCE", PATIENCE)
     number = sandbox.add_cohort("Fans", [member("a")])
     connect(workspace.data_dir, sandbox)
