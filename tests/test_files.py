@@ -359,4 +359,4 @@ def test_a_backup_copied_into_place_is_the_same_database(filled: Path, backup: P
         (filled / name).unlink(missing_ok=True)
     shutil.copy(backup, filled / "app.db")
     with Store.open(filled) as store:
-        assert store.maintenance.get_retention_days("keep_refusals_days") == 11
+        assert store.maintenance.get_retention_days("keep_rejections_days") == 11

@@ -196,7 +196,7 @@ def test_people_are_offered_what_their_grade_allows(
     )
     for name, wanted in BUTTONS[grade].items():
         app = workspace.page(name, **({"run": str(run_id)} if name == "runs" else {}))
-        assert {button.label for button in app.button} - {"Refresh list"} == wanted, name
+        assert {button.label for button in app.button} - {"Refresh list", "Sign out"} == wanted, name
         if name == "runs":
             assert bool(app.get("download_button")) is (grade != "viewer")
 

@@ -64,8 +64,24 @@ class RunDetail:
 
 
 def show_run(run_id: int) -> None:
-    """Show a run, live while it is under way."""
-    polling.poll(lambda: _read_detail(run_id), lambda story: (story.run,), show_detail)
+    """Show a run, live while it is under way.
+
+    A run that ended is drawn once: each redraw would give its downloads other addresses, and a click in
+    between would get nothing. When it ends while it is watched, the whole page runs again; it has no dialogs.
+    """
+    detail = _read_detail(run_id)
+    if detail.run.state.is_final:
+        show_detail(detail)
+        return
+    first = [detail]
+    polling.poll(lambda: first.pop() if first else _read_until_final(run_id), lambda one: (one.run,), show_detail)
+
+
+def _read_until_final(run_id: int) -> RunDetail:
+    detail = _read_detail(run_id)
+    if detail.run.state.is_final:
+        st.rerun()
+    return detail
 
 
 def _read_detail(run_id: int) -> RunDetail:

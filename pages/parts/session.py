@@ -9,6 +9,7 @@ import streamlit as st
 from pages.parts.formatting import escape_markdown
 from pages.parts.request_check import describe_remote_sign, is_loopback
 from pages.parts.sign_in import read_sign_in
+from sync.errors import InvalidRequest
 from sync.permissions import LOCAL_ACTOR, AccessLevel, Actor, actor_from_claims
 from sync.redaction import redact_logs
 from sync.service import Service
@@ -95,10 +96,21 @@ def _refuse_remote() -> str:
     return REMOTE.format(sign=sign) if sign else ""
 
 
-def open_service() -> Service:
-    """Open the service for one look or one click, in the name of whoever sits here."""
+def open_service(actor: Actor | None = None) -> Service:
+    """Return the service, opened for one poll or one click of whoever sits here, or of ``actor``.
+
+    A download is written outside the page's script, where no request says who asks: it passes the actor for
+    whom its button was drawn. Sign-in that broke or was configured since then refuses it.
+    """
     redact_logs("streamlit")
-    return Service.open(os.environ, current_actor())
+    return Service.open(os.environ, current_actor() if actor is None else _require_same_sign_in(actor))
+
+
+def _require_same_sign_in(actor: Actor) -> Actor:
+    sign_in = read_sign_in(os.environ)
+    if sign_in.problem or sign_in.required == (actor == LOCAL_ACTOR):
+        raise InvalidRequest("Sign-in was changed since this page was opened; load the page again.")
+    return actor
 
 
 def is_allowed(level: AccessLevel) -> bool:

@@ -208,7 +208,7 @@ def _maybe_sent(db: sqlite3.Connection, sync_id: int) -> Iterator[str]:
             if kind == _REMOVE:
                 sql, where = "select ids from snapshot where sync_id = ? and chunk = ?", (sync_id, chunk)
             row = db.execute(sql, where).fetchone()
-            yield unpack_ids(row[0])[at if kind == _REMOVE else place]
+            yield from (unpack_ids(row[0]) if row else [])[at if kind == _REMOVE else place :][:1]
 
 
 def _register_attributes(db: sqlite3.Connection) -> None:
