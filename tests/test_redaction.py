@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-import zstandard
 from playwright.sync_api import Browser
 
 from sync.model import Mode
@@ -22,6 +19,7 @@ from sync.service import Service
 from tests.browser import tab, visit
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import Sandbox, member
+from tests.workspace import read_everything_stored
 
 SECRET, KEY = "marker-secret-5eC", "marker-key-9kQ"
 MARK = "marker.person"  # begins every planted e-mail address
@@ -41,24 +39,6 @@ def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
         service.preview_cohort(PROJECT, cohort)
         service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=(("$email", "email"),))
         yield service
-
-
-def everything_stored(folder: Path) -> bytes:
-    """Every byte of the files, and every packed value of every table unpacked."""
-    found = [path.read_bytes() for path in folder.iterdir() if path.name != "secret.key"]
-    with closing(sqlite3.connect(folder / "app.db")) as db:
-        for [table] in db.execute("select name from sqlite_master where type = 'table'").fetchall():
-            found += [_opened(value) for row in db.execute(f"select * from {table}") for value in row]
-    return b"\n".join(found)
-
-
-def _opened(value: object) -> bytes:
-    if isinstance(value, bytes):
-        try:
-            return zstandard.decompress(value)
-        except zstandard.ZstdError:
-            return value
-    return str(value).encode()
 
 
 def test_markers_are_in_no_log_and_no_table(planted: Service, sandbox: Sandbox, data_dir: Path, tmp_path: Path) -> None:
@@ -85,7 +65,7 @@ def test_markers_are_in_no_log_and_no_table(planted: Service, sandbox: Sandbox, 
         process = _runner(data_dir, log)
         assert process.wait(90) == 0
     said = (tmp_path / "log").read_bytes()
-    stored = everything_stored(data_dir)
+    stored = read_everything_stored(data_dir)
     assert b"bulk-users" in said and b"p-1" in stored  # debug logging is on, and the tables were really opened
     for marker in (SECRET, KEY, MARK):
         assert marker.encode() not in said
