@@ -250,25 +250,25 @@ def test_a_rotation_that_another_one_overtook_keeps_every_key_in_use(fans: Works
         assert service.rotate_key() is True
         used = (fans.data_dir / "secret.key").read_text().split()
         add_key(fans.data_dir)  # a second rotation, killed before it sealed anything
-        assert service._drop_former_keys(fans.data_dir, in_file=True) is False
+        assert service.drop_former_keys() is False
     assert used[0] in (fans.data_dir / "secret.key").read_text().split()
     with fans.open() as service:
         assert service.check_mixpanel(PROJECT).id == PROJECT
 
 
 KILLED_FORGETTING = """
-import os, sys
+import functools, os, sqlite3
 from sync.service import Service
-from sync.store.maintenance import Maintenance
-real, written = Maintenance._execute, []
-def dying(self, sql, values=()):
-    found = real(self, sql, values)
-    if sql.startswith("update snapshot") and found:
-        written.append(sql)
-    if len(written) == 2:
-        os._exit(137)
-    return found
-Maintenance._execute = dying
+written = []
+class DyingConnection(sqlite3.Connection):
+    def execute(self, sql, *values):
+        done = super().execute(sql, *values)
+        if sql.startswith("update snapshot") and done.rowcount:
+            written.append(sql)
+        if len(written) == 3:
+            os._exit(137)
+        return done
+sqlite3.connect = functools.partial(sqlite3.connect, factory=DyingConnection)
 Service.open().forget_person("everywhere")
 """
 
