@@ -22,7 +22,7 @@ from sync.service import Service
 from sync.vault import add_key, drop_former_keys
 from tests.conftest import Cli, RunnerProcess
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
-from tests.workspace import ATTRIBUTE, Workspace
+from tests.workspace import ATTRIBUTE, Workspace, wait_until
 
 DAY = 86400.0
 
@@ -202,10 +202,7 @@ def test_rotation_in_the_middle_of_a_run_pauses_nothing(fans: Workspace, runner_
     with fans.open() as service:
         run_id = service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC).run_id
     process = runner_process(fans.data_dir, "--once")
-    while True:
-        with fans.open() as service:
-            if service.get_run(run_id).state is RunState.PULLING and service.get_run(run_id).requests == 0:
-                break
+    wait_until(lambda: fans.get_run(run_id).state is RunState.PULLING)
     for _ in range(200):  # until the request to Mixpanel is on its way, which needs the former key
         if fans.sandbox.meter().requests.get("/api/query/engage") or process.poll() is not None:
             break
