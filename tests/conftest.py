@@ -1,4 +1,4 @@
-"""What the tests share: a data folder, the sandbox, a browser, and this project's own processes."""
+"""Shared fixtures: a data folder, a workspace, the sandbox, a browser, and this project's own processes."""
 
 from __future__ import annotations
 

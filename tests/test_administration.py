@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("local_browser")
 
 
 def opened(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """The page alone on a data folder."""
+    """Run the page alone on a data folder."""
     monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).switch_page("pages/administration.py").run()
     assert not app.exception

@@ -1,4 +1,4 @@
-"""What is asked for while a run is under way happens, or is refused with a sentence: never "Done" for nothing."""
+"""Requests while a run is under way take effect, or are refused with a sentence; "Done" is never said for nothing."""
 
 from __future__ import annotations
 

@@ -43,18 +43,18 @@ BODY = build_payload("Fans", [Change("a", ChangeKind.ADD)], ())
 
 @pytest.fixture
 def asker(sandbox: Sandbox) -> Mixpanel:
-    """The sandbox's project."""
+    """Return the sandbox's project as a client of Mixpanel."""
     return Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url), timeout=5.0)
 
 
 @pytest.fixture
 def teller(sandbox: Sandbox) -> WebEngage:
-    """The sandbox's account."""
+    """Return the sandbox's account as a client of WebEngage."""
     return WebEngage(Account(LICENSE, API_KEY, sandbox.url))
 
 
 def fates(asker: Mixpanel, cohort: int, **asked: bool) -> dict[str, Eligibility]:
-    """Who is on page 0, and what becomes of them."""
+    """Return the members of page 0 with their eligibility."""
     page = asker.read_page(cohort, 0, None, properties=(), **{"all_users": True, "trimmed": False, **asked})
     return {one.id: one.eligibility for one in page.members}
 

@@ -1,4 +1,4 @@
-"""What the documents say is there, is there."""
+"""Documents agree with the code: links, commands, settings, make targets, systemd units."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def damage(folder: Path) -> bytes:
 
 @pytest.fixture
 def filled(data_dir: Path) -> Path:
-    """A data folder with a database in which a setting was changed."""
+    """Make a data folder with a database in which a setting was changed."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
         service.set_retention(rejections=11)
     return data_dir
@@ -41,14 +41,14 @@ def filled(data_dir: Path) -> Path:
 
 @pytest.fixture
 def backup(filled: Path, tmp_path: Path) -> Path:
-    """A backup of the filled folder."""
+    """Write a backup of the filled folder."""
     with Service.open({"COHORT_SYNC_DATA": str(filled)}) as service:
         service.write_backup(tmp_path / "good.db")
     return tmp_path / "good.db"
 
 
 def kept_days(cli: Cli, folder: Path) -> str:
-    """What the folder says about retention, asked by a process of its own."""
+    """Return what the folder says about retention, read by a process of its own."""
     done = cli(folder, "retention")
     assert done.returncode == 0, done.stderr
     return done.stdout

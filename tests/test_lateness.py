@@ -1,4 +1,4 @@
-"""What `status` must not miss: a dead runner, an endless wait, a clear that failed; and where people read of it."""
+"""`status` reports a dead runner, an endless wait and a clear that failed, and the pages show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages ask every few seconds costs the same after years: counted in the database's own steps, not in time."""
+"""Requests that pages repeat every few seconds cost the same after years, counted in SQLite's own steps."""
 
 from __future__ import annotations
 

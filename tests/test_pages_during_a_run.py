@@ -18,7 +18,7 @@ PEOPLE = 60
 
 
 def under_way(workspace: Workspace, sandbox: Sandbox) -> int:
-    """A run that a runner works on."""
+    """Start a run that a runner works on."""
     number = sandbox.add_cohort("Moving", [member(f"u{n}") for n in range(PEOPLE)])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
@@ -29,7 +29,7 @@ def under_way(workspace: Workspace, sandbox: Sandbox) -> int:
 
 
 def bars(app: AppTest) -> list[tuple[int, str]]:
-    """How full each bar of a page is, in percent, and what stands above it."""
+    """Return how full each bar of a page is, in percent, and what stands above it."""
     return [(bar.proto.value, bar.proto.text.replace("\\", "")) for bar in app.get("progress")]
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: deny by default, decided in the service, the same for pages and commands."""
+"""Permissions: denied by default, decided in the service, the same for pages and commands."""
 
 from __future__ import annotations
 

@@ -46,13 +46,13 @@ LEAKS = ("zoë", "zoe", "zo%", "quan", "orms", "platinum", "98765", "43210", "73
 
 
 def leaks(text: str) -> list[str]:
-    """The parts of values and ids a text holds."""
+    """Return the parts of values and ids a text holds."""
     return [part for part in LEAKS if part in f"{text.casefold()} "]
 
 
 @pytest.fixture
 def service(data_dir: Path, sandbox: Sandbox) -> Iterator[Service]:
-    """A service connected to the sandbox on both sides."""
+    """Open a service connected to the sandbox on both sides."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as opened:
         opened.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         opened.connect_webengage(LICENSE, API_KEY, sandbox.url)

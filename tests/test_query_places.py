@@ -29,7 +29,7 @@ IMPATIENT = 0.3  # seconds somebody waits for a list
 
 @pytest.fixture
 def store(data_dir: Path) -> Iterator[Store]:
-    """A data folder's database."""
+    """Open a data folder's database."""
     with Store.open(data_dir) as opened:
         yield opened
 

@@ -28,7 +28,7 @@ PROJECT = 77
 
 @pytest.fixture
 def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
-    """A project and an account with marked secrets, and a cohort with marked addresses, exported with faults."""
+    """Export a cohort with marked addresses through connections with marked secrets, with faults."""
     sandbox.add_project(PROJECT, "Marked", username="marked.mp-service-account", secret=SECRET, role="admin")
     sandbox.add_account("marked", KEY)
     people = [member(f"p-{number}", **{"$email": f"{MARK}{number}@example.com"}) for number in range(60)]

@@ -26,7 +26,7 @@ def running() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(running: Sandbox) -> Sandbox:
-    """The process, begun again and empty."""
+    """Reset the process, so that it is empty."""
     running.reset(empty=True)
     return running
 

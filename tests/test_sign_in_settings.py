@@ -1,4 +1,4 @@
-"""What can be wrong with the secrets that configure sign-in, each in a sentence that says what to do."""
+"""Faults in the secrets that configure sign-in each give a sentence that says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each fault spoils an exchange."""
+"""Each fault as it spoils an exchange."""
 
 from __future__ import annotations
 
