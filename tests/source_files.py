@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,3 +52,9 @@ def iterate_public(
             ):
                 yield node.name, node
                 holders += [node] if isinstance(node, ast.ClassDef) else []
+
+
+def check_rule(rule: Callable[[Files], list[str]], files: Files, *, broken_by: Files) -> None:
+    """Check that files keep a rule, and that the rule sees an example that does not."""
+    assert rule(broken_by), f"{rule.__name__} is blind"
+    assert rule(files) == []

@@ -10,9 +10,17 @@ import ast
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from tests.source_files import Files, all_files, application_files, iterate_functions, iterate_imports, iterate_public
+from tests.source_files import (
+    Files,
+    all_files,
+    application_files,
+    check_rule,
+    iterate_functions,
+    iterate_imports,
+    iterate_public,
+)
 
 LINES, MEDIAN, P90 = 400, 8, 25
 SAMPLE = 10  # fewer functions have no percentiles worth a rule
@@ -215,12 +223,6 @@ def stray_sql(files: Files) -> list[str]:
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
     ]
-
-
-def check_rule(rule: Callable[[Files], list[str]], files: Files, *, broken_by: Files) -> None:
-    """Check that files keep a rule, and that the rule sees an example that does not."""
-    assert rule(broken_by), f"{rule.__name__} is blind"
-    assert rule(files) == []
 
 
 def test_imports_between_areas_follow_the_table() -> None:

@@ -58,7 +58,9 @@ def webengage(
     return cli(folder, "connect", "webengage", "--license-code", code, "--data-center", center, WEBENGAGE_API_KEY=key)
 
 
-def test_wrong_credentials_are_refused_and_not_stored(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+def test_connect_when_credentials_are_wrong_is_refused_and_stores_nothing(
+    cli: Cli, data_dir: Path, sandbox: Sandbox
+) -> None:
     """A wrong secret, project, key or license is said, and nothing is connected afterwards."""
     assert_refused(mixpanel(cli, data_dir, sandbox.url, secret="wrong"), "401", "secret")
     assert_refused(mixpanel(cli, data_dir, sandbox.url, project=4), "project 4")
@@ -67,14 +69,14 @@ def test_wrong_credentials_are_refused_and_not_stored(cli: Cli, data_dir: Path, 
     assert_refused(cli(data_dir, "cohorts"), "No Mixpanel project is connected")
 
 
-def test_unknown_hosts_are_never_spoken_to(cli: Cli, data_dir: Path) -> None:
+def test_connect_when_the_host_is_unknown_sends_no_request(cli: Cli, data_dir: Path) -> None:
     """Credentials go to the known regions and to this machine only."""
     for host in ("http://example.com", "https://mixpanel.com.example.com", "http://127.0.0.1@example.com", "mars", ""):
         assert_refused(mixpanel(cli, data_dir, host), "region")
         assert_refused(webengage(cli, data_dir, host), "data center")
 
 
-def test_a_proven_non_admin_may_not_connect(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+def test_connect_when_the_role_is_below_admin_is_refused(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
     """An analyst's service account is refused with the role Mixpanel named."""
     assert_refused(
         mixpanel(cli, data_dir, sandbox.url, username=ANALYST_USERNAME, secret=ANALYST_SECRET), "admin", "analyst"
@@ -82,7 +84,7 @@ def test_a_proven_non_admin_may_not_connect(cli: Cli, data_dir: Path, sandbox: S
 
 
 @pytest.mark.parametrize(("username", "secret"), [(CUSTOM_USERNAME, CUSTOM_SECRET), (BLIND_USERNAME, BLIND_SECRET)])
-def test_an_unverifiable_role_is_said_to_be_so(
+def test_connect_when_the_role_cannot_be_verified_says_so(
     cli: Cli, data_dir: Path, sandbox: Sandbox, username: str, secret: str
 ) -> None:
     """A custom role, or one Mixpanel does not show, connects with the words not verified."""
@@ -90,7 +92,7 @@ def test_an_unverifiable_role_is_said_to_be_so(
     assert done.returncode == 0 and "not verified" in done.stdout, done.stderr
 
 
-def test_cohorts_that_cannot_be_exported(connected: Workspace, sandbox: Sandbox) -> None:
+def test_export_when_the_cohort_cannot_be_exported_gives_the_reason(connected: Workspace, sandbox: Sandbox) -> None:
     """An unknown, a deleted and a group cohort each get their reason, and no sync is left behind."""
     group = sandbox.add_cohort("Companies", [member("acme")], data_group_id="7")
     gone = sandbox.add_cohort("Gone", [member("a")])
@@ -102,7 +104,7 @@ def test_cohorts_that_cannot_be_exported(connected: Workspace, sandbox: Sandbox)
     assert connected.read_json("syncs") == []
 
 
-def test_attributes_that_webengage_would_not_take(connected: Workspace, sandbox: Sandbox) -> None:
+def test_export_when_webengage_would_not_take_the_attribute_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
     """Too long, reserved, empty or another cohort's: refused before anything is written."""
     first, second = (sandbox.add_cohort(name, [member("a")]) for name in ("One", "Two"))
     connected.read_json("export", str(first), "--mode", "dynamic", "--attribute", "Taken")
@@ -112,7 +114,7 @@ def test_attributes_that_webengage_would_not_take(connected: Workspace, sandbox:
     assert len(connected.read_json("syncs")) == 1
 
 
-def test_wrong_usage_is_exit_2(connected: Workspace) -> None:
+def test_a_command_when_used_wrongly_is_exit_2(connected: Workspace) -> None:
     """A missing or impossible option is usage, not refusal."""
     assert connected.run_cli("export", "1").returncode == 2
     assert connected.run_cli("export", "1", "--mode", "dynamic", "--every", "soon").returncode == 2
@@ -120,7 +122,7 @@ def test_wrong_usage_is_exit_2(connected: Workspace) -> None:
     assert connected.run_cli("no-such-command").returncode == 2
 
 
-def test_a_corrupt_database_is_said_and_left_alone(cli: Cli, data_dir: Path) -> None:
+def test_a_database_when_corrupt_is_named_and_not_changed(cli: Cli, data_dir: Path) -> None:
     """A file that is no database is neither overwritten nor opened."""
     (data_dir / "app.db").write_bytes(b"not a database at all, " * 100)
     before = (data_dir / "app.db").read_bytes()
@@ -128,13 +130,13 @@ def test_a_corrupt_database_is_said_and_left_alone(cli: Cli, data_dir: Path) -> 
     assert (data_dir / "app.db").read_bytes() == before
 
 
-def test_a_data_folder_that_cannot_be_used(cli: Cli, tmp_path: Path) -> None:
+def test_a_data_folder_when_unusable_is_named(cli: Cli, tmp_path: Path) -> None:
     """A file in the folder's place is named."""
     (tmp_path / "file").write_text("")
     assert_refused(cli(tmp_path / "file", "syncs"), "file", "COHORT_SYNC_DATA")
 
 
-def test_a_missing_or_wrong_key_asks_to_reconnect(cli: Cli, connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_key_when_missing_or_wrong_asks_to_connect_again(cli: Cli, connected: Workspace, sandbox: Sandbox) -> None:
     """Losing the key loses no sync; connecting again makes everything work, with a new key."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     connected.read_json("export", str(cohort), "--mode", "dynamic", "--wait")
@@ -155,7 +157,7 @@ def test_a_missing_or_wrong_key_asks_to_reconnect(cli: Cli, connected: Workspace
     assert len(connected.read_json("syncs")) == 1
 
 
-def test_a_run_whose_key_is_wrong_pauses_its_sync(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_run_when_access_is_denied_pauses_its_sync(connected: Workspace, sandbox: Sandbox) -> None:
     """A 401 in the middle fails the run, pauses the sync with the setting to mend, and tells nobody they left."""
     cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(60)])
     connected.read_json("export", str(cohort), "--mode", "dynamic", "--wait")
@@ -168,7 +170,7 @@ def test_a_run_whose_key_is_wrong_pauses_its_sync(connected: Workspace, sandbox:
     assert len(sandbox.holding("Mixpanel - Fans")[0]) == 60
 
 
-def test_a_run_without_the_key_ends_and_says_so(
+def test_a_run_when_the_key_is_lost_fails_and_pauses_its_sync(
     connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
 ) -> None:
     """A key lost while a run is queued fails the run and pauses the sync with the reason; nobody tries for ever."""
@@ -197,7 +199,7 @@ def on_a_full_disk(folder: Path, size: int, module: str, *arguments: str) -> sub
     )
 
 
-def test_a_full_disk_is_one_sentence(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_command_when_the_disk_is_full_prints_one_sentence(connected: Workspace, sandbox: Sandbox) -> None:
     """When the database cannot grow, nothing is half-written and the person is told, by the runner too."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     connected.read_json("cohorts")
@@ -215,7 +217,7 @@ def test_a_full_disk_is_one_sentence(connected: Workspace, sandbox: Sandbox) -> 
     assert connected.read_json("syncs") == []
 
 
-def test_a_twenty_sixth_attribute_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
+def test_an_export_when_25_attributes_exist_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
     """WebEngage would drop its values without a word, so the export is refused before anything is written."""
     cohorts = [sandbox.add_cohort(f"Cohort {number}", [member("a")]) for number in range(26)]
     with connected.open() as service:
@@ -228,12 +230,12 @@ def test_a_twenty_sixth_attribute_is_refused(connected: Workspace, sandbox: Sand
 
 
 @pytest.mark.parametrize("command", ["run", "pause", "stop", "cancel", "approve", "retry", "preview"])
-def test_a_number_nobody_has_is_refused(connected: Workspace, command: str) -> None:
+def test_a_command_when_the_number_is_unknown_is_refused(connected: Workspace, command: str) -> None:
     """Also one too large for the database is only a number that nothing has."""
     assert_refused(connected.run_cli(command, "9" * 30, "--json"))
 
 
-def test_numbers_that_cannot_be_meant_are_refused(cli: Cli, data_dir: Path) -> None:
+def test_a_command_when_a_number_is_out_of_range_is_refused(cli: Cli, data_dir: Path) -> None:
     """A project or a length of a list that no one can have is said before anybody is asked."""
     for project in (0, -1, 2**63):
         assert_refused(mixpanel(cli, data_dir, "us", project=project), "project id")
@@ -245,7 +247,9 @@ def test_numbers_that_cannot_be_meant_are_refused(cli: Cli, data_dir: Path) -> N
         )
 
 
-def test_without_a_terminal_the_secret_is_piped_or_named(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+def test_connect_without_a_terminal_reads_the_secret_from_a_pipe_or_names_the_variable(
+    cli: Cli, data_dir: Path, sandbox: Sandbox
+) -> None:
     """Nobody to ask: the sentence names the variable; a line piped in is taken without a warning."""
     assert_refused(mixpanel(cli, data_dir, sandbox.url, secret=""), "MIXPANEL_SECRET")
     command = [
@@ -272,7 +276,7 @@ def test_without_a_terminal_the_secret_is_piped_or_named(cli: Cli, data_dir: Pat
     assert (piped.returncode, piped.stderr) == (0, "")
 
 
-def test_credentials_of_any_letters_are_only_wrong(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+def test_connect_when_credentials_hold_any_letters_is_only_refused(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
     """Letters beyond Latin reach Mixpanel, which refuses them; what cannot be shown is not sent at all."""
     assert_refused(mixpanel(cli, data_dir, sandbox.url, secret="süß☃"), "401")
     assert_refused(mixpanel(cli, data_dir, sandbox.url, username="☃"), "401")
@@ -280,7 +284,7 @@ def test_credentials_of_any_letters_are_only_wrong(cli: Cli, data_dir: Path, san
     assert_refused(mixpanel(cli, data_dir, sandbox.url, secret="\udcff"), "secret", "copy it again")
 
 
-def test_two_properties_cannot_go_to_one_attribute(connected: Workspace, sandbox: Sandbox) -> None:
+def test_export_when_two_properties_have_one_attribute_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
     """The last one would win without a word; nothing is exported instead."""
     cohort = sandbox.add_cohort("Fans", [member("a", x=1, y=2)])
     assert_refused(
@@ -289,14 +293,14 @@ def test_two_properties_cannot_go_to_one_attribute(connected: Workspace, sandbox
     assert connected.read_json("syncs") == []
 
 
-def test_an_argument_that_is_no_text_is_wrong_usage(cli: Cli, data_dir: Path) -> None:
+def test_an_argument_when_not_utf8_is_wrong_usage(cli: Cli, data_dir: Path) -> None:
     """Broken bytes are refused before they are stored, where they would fail in the middle of a run."""
     for arguments in (("forget", "\udcff"), ("export", "1", "--mode", "dynamic", "--map", "\udcff=email")):
         done = cli(data_dir, *arguments)
         assert done.returncode == 2 and "UTF-8" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_an_answer_that_cannot_be_written_is_said(data_dir: Path) -> None:
+def test_a_command_when_stdout_cannot_be_written_prints_one_sentence(data_dir: Path) -> None:
     """A full disk behind stdout is one sentence; a reader that left early is none."""
     command = f"{sys.executable} -m sync status --json"
     env = os.environ | {"COHORT_SYNC_DATA": str(data_dir)}
@@ -306,7 +310,7 @@ def test_an_answer_that_cannot_be_written_is_said(data_dir: Path) -> None:
     assert left.stderr == ""
 
 
-def test_a_page_of_the_database_gone_bad_is_one_sentence(
+def test_a_command_when_a_table_is_damaged_names_the_restore(
     connected: Workspace, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The file opens, but one of its tables does not: every command says so, and a backup brings all of it back."""
@@ -326,7 +330,7 @@ def test_a_page_of_the_database_gone_bad_is_one_sentence(
     assert [one["id"] for one in connected.read_json("cohorts")] == [cohort]
 
 
-def test_a_database_of_a_newer_version_is_left_alone(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
+def test_a_database_when_of_a_newer_version_is_not_changed(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
     """Neither opened nor restored: an older version would not keep what the newer one knows."""
     assert cli(data_dir, "backup", str(tmp_path / "newer.db")).returncode == 0
     with sqlite3.connect(tmp_path / "newer.db") as db:
@@ -337,7 +341,7 @@ def test_a_database_of_a_newer_version_is_left_alone(cli: Cli, data_dir: Path, t
     assert_refused(cli(data_dir, "status"), "newer version")
 
 
-def test_an_unknown_log_level_is_one_sentence(data_dir: Path) -> None:
+def test_the_runner_when_the_log_level_is_unknown_prints_one_sentence(data_dir: Path) -> None:
     """The runner names the variable and what it may be."""
     done = subprocess.run(
         [sys.executable, "-m", "sync.runner", "--once"],

@@ -60,7 +60,7 @@ def hold_run(fans: Workspace) -> int:
 
 
 @pytest.mark.parametrize("ask", ["sync_now", "resync", "retry_rejected"])
-def test_whatever_is_asked_while_a_run_is_held_is_refused_with_what_to_do(fans: Workspace, ask: str) -> None:
+def test_a_request_when_a_run_is_held_is_refused_with_what_to_do(fans: Workspace, ask: str) -> None:
     """A held run sends nothing by itself."""
     run_id = hold_run(fans)
     with fans.open() as service, pytest.raises(InvalidRequest, match=f"Run {run_id} .* held .* approve or cancel"):
@@ -76,7 +76,7 @@ def test_an_export_while_a_run_is_held_is_refused(fans: Workspace, dry: bool) ->
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["dry first", "dry second"])
-def test_a_dry_run_and_an_export_do_not_pass_for_each_other(fans: Workspace, first: bool) -> None:
+def test_an_export_when_a_dry_run_waits_is_not_taken_for_it(fans: Workspace, first: bool) -> None:
     """A dry run asked for while an export waits would send; an export while a dry run waits would not."""
     with fans.open() as service:
         run_id = service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=first).run_id
@@ -114,7 +114,7 @@ def changes(service: Service) -> list[tuple[str, str, str]]:
     return [(one.action, one.before, one.after) for one in reversed(service.list_audit())]
 
 
-def test_the_audit_says_what_is_sent_to_whom_and_how_often_before_and_after(fans: Workspace) -> None:
+def test_the_audit_when_a_sync_is_changed_has_its_settings_before_and_after(fans: Workspace) -> None:
     """Properties, mode, interval, account, attribute, guard and state of each change, and who asked."""
     base = "account sandbox1; attribute Mixpanel - Fans; "
     two_hours, hour = "dynamic, every 7200 s; ", "dynamic, every 3600 s; "
@@ -155,7 +155,7 @@ def test_the_audit_when_a_paused_sync_is_paused_again_keeps_the_reason(fans: Wor
         assert changes(service)[-1] == ("pause", "paused: WebEngage was disconnected.", "paused")
 
 
-def test_the_audit_when_an_account_is_connected_anew_says_where_it_was(fans: Workspace) -> None:
+def test_the_audit_when_an_account_is_connected_again_has_the_former_data_center(fans: Workspace) -> None:
     """Another data center is another place data goes to."""
     with fans.open() as service:
         service.check_webengage("sandbox1")

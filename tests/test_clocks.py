@@ -113,7 +113,7 @@ def test_the_runner_when_the_clock_moves_keeps_its_heartbeat_and_takes_work(
     wait_until(refreshed)
 
 
-def test_a_runner_suspended_in_the_middle_of_a_run_finishes_it_once(
+def test_a_runner_when_suspended_in_the_middle_of_a_run_finishes_it_once(
     clocked: Workspace, runner: MovedRunner, sandbox: Sandbox
 ) -> None:
     """The process stands still and the wall clock jumps eight hours: it goes on, and each person is sent once."""
@@ -139,7 +139,7 @@ def test_a_runner_suspended_in_the_middle_of_a_run_finishes_it_once(
     assert sandbox.meter().users_delivered == PEOPLE
 
 
-def test_a_run_queued_or_put_off_before_the_clock_goes_back_does_not_wait_the_hour(clocked: Workspace) -> None:
+def test_a_run_when_the_clock_goes_back_an_hour_does_not_wait_that_hour(clocked: Workspace) -> None:
     """Queued at three, a run is due although it is two again; put off for two minutes, it waits two minutes."""
     run_id = clocked.start_export()
     with clocked.open_store() as store:
@@ -216,7 +216,7 @@ def test_health_when_a_heartbeat_has_an_age_shows_the_state_of_the_runner(
             service.restore_open_database(clocked.data_dir / "none.db")
 
 
-def test_without_any_runner_nothing_is_alive(clocked: Workspace) -> None:
+def test_health_when_no_runner_ever_worked_is_not_alive(clocked: Workspace) -> None:
     """No heartbeat at all: not running, and restore goes as far as the file."""
     with clocked.open() as service:
         assert service.check_health().runner_state is RunnerState.NONE and not service.check_health().is_runner_alive
@@ -224,7 +224,7 @@ def test_without_any_runner_nothing_is_alive(clocked: Workspace) -> None:
             service.restore_open_database(clocked.data_dir / "none.db")
 
 
-def test_a_silent_runner_whose_process_is_there_forbids_a_restore(clocked: Workspace) -> None:
+def test_restore_when_a_silent_runner_still_has_its_process_is_refused(clocked: Workspace) -> None:
     """Its heartbeat is an hour old, but the process may write at any moment."""
     record_heartbeat(clocked, f"{process_name()}-1", clocked.now() - HOUR)
     with clocked.open() as service:
@@ -233,7 +233,7 @@ def test_a_silent_runner_whose_process_is_there_forbids_a_restore(clocked: Works
             service.restore_open_database(clocked.data_dir / "none.db")
 
 
-def test_a_process_number_used_again_is_another_process() -> None:
+def test_a_process_when_its_number_is_used_again_is_another_one() -> None:
     """After a restart of the machine the runner's number may belong to another process; the start time decides."""
     place, _, number = process_name().rpartition(":")
     pid, _, started = number.partition("@")

@@ -23,7 +23,9 @@ def bulk_calls(sandbox: Sandbox) -> int:
     return sandbox.meter().requests.get(f"/v1/accounts/{LICENSE}/bulk-users", 0)
 
 
-def test_exactly_the_identified_members_arrive(connected: Workspace, sandbox: Sandbox) -> None:
+def test_an_export_when_some_members_are_anonymous_sends_the_identified_ones(
+    connected: Workspace, sandbox: Sandbox
+) -> None:
     """After an export WebEngage holds true for everyone with a profile and a sendable id, and for nobody else."""
     strange = [member("zoë ☃"), member(" spaced "), member("x" * 101), member("$device:owns-a-profile")]
     cohort = sandbox.add_cohort("Fans", [*PEOPLE, *strange, anonymous("a1"), anonymous("$device:d1")])
@@ -32,7 +34,7 @@ def test_exactly_the_identified_members_arrive(connected: Workspace, sandbox: Sa
     assert (run["state"], run["entered"], run["invalid"]) == ("succeeded", 62, 1)
 
 
-def test_a_second_export_tells_leavers_and_newcomers_only(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_second_export_when_members_changed_sends_the_changes_only(connected: Workspace, sandbox: Sandbox) -> None:
     """Who left is told false, who came is told true, and nobody else is sent again."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
@@ -44,7 +46,7 @@ def test_a_second_export_tells_leavers_and_newcomers_only(connected: Workspace, 
     assert sandbox.holding(ATTRIBUTE) == (sandbox.exportable(cohort), {f"fan-{number}" for number in range(5)})
 
 
-def test_an_unchanged_cohort_sends_nobody(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_second_export_when_nothing_changed_sends_nobody(connected: Workspace, sandbox: Sandbox) -> None:
     """A refresh without news makes no call to WebEngage."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
@@ -53,7 +55,7 @@ def test_an_unchanged_cohort_sends_nobody(connected: Workspace, sandbox: Sandbox
     assert (run["state"], run["unchanged"], bulk_calls(sandbox)) == ("succeeded", 60, before)
 
 
-def test_a_member_who_loses_the_profile_leaves(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_member_when_the_profile_is_gone_is_removed(connected: Workspace, sandbox: Sandbox) -> None:
     """Only identified members are in; one who becomes anonymous is told false."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
@@ -62,7 +64,7 @@ def test_a_member_who_loses_the_profile_leaves(connected: Workspace, sandbox: Sa
     assert sandbox.holding(ATTRIBUTE)[1] == {"fan-0"}
 
 
-def test_a_one_time_export_is_never_refreshed(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_one_time_export_when_done_is_never_refreshed(connected: Workspace, sandbox: Sandbox) -> None:
     """Once it succeeded, no runner touches it again."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort, "one-time")
@@ -70,7 +72,7 @@ def test_a_one_time_export_is_never_refreshed(connected: Workspace, sandbox: San
     assert (sync["state"], sync["next_run_at"]) == ("finished", None)
 
 
-def test_a_dynamic_export_is_refreshed_when_due(
+def test_a_dynamic_export_when_due_is_refreshed_once(
     connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
 ) -> None:
     """A runner started after five missed beats makes one refresh, and the next beat lies on the old grid."""
@@ -89,7 +91,7 @@ def test_a_dynamic_export_is_refreshed_when_due(
     assert len(sandbox.holding(ATTRIBUTE)[0]) == 50
 
 
-def test_a_held_run_waits_for_a_yes(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_run_when_mixpanel_returns_nobody_is_held_until_approved(connected: Workspace, sandbox: Sandbox) -> None:
     """When Mixpanel suddenly returns nobody, nobody is told they left until a person approves."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
@@ -102,7 +104,7 @@ def test_a_held_run_waits_for_a_yes(connected: Workspace, sandbox: Sandbox) -> N
     assert sandbox.holding(ATTRIBUTE) == (set(), {f"fan-{number}" for number in range(60)})
 
 
-def test_stop_and_clear_tells_everyone_false(
+def test_stop_when_clearing_sends_false_for_everyone(
     connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
 ) -> None:
     """Stopping with --clear takes everyone out of the segment and ends the sync."""
@@ -114,7 +116,7 @@ def test_stop_and_clear_tells_everyone_false(
     assert connected.read_json("syncs")[0]["state"] == "finished"
 
 
-def test_pause_and_resume(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_sync_when_paused_and_resumed_queues_what_it_missed(connected: Workspace, sandbox: Sandbox) -> None:
     """A paused sync says why and needs a person; resuming queues what it missed."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
@@ -126,7 +128,7 @@ def test_pause_and_resume(connected: Workspace, sandbox: Sandbox) -> None:
     assert [run["state"] for run in connected.read_json("runs")] == ["queued", "succeeded"]
 
 
-def test_two_exports_at_once_are_one_run(connected: Workspace, sandbox: Sandbox) -> None:
+def test_an_export_when_one_is_queued_returns_the_same_run(connected: Workspace, sandbox: Sandbox) -> None:
     """Asked again while a run is queued, the same run is answered and `started` says so."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     first = connected.read_json("export", str(cohort), "--mode", "dynamic")
@@ -134,7 +136,9 @@ def test_two_exports_at_once_are_one_run(connected: Workspace, sandbox: Sandbox)
     assert (first["run_id"], first["started"], second["started"]) == (second["run_id"], True, False)
 
 
-def test_rejected_people_stand_alone_with_the_reason(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_person_when_rejected_is_listed_with_the_reason_and_costs_nobody_else(
+    connected: Workspace, sandbox: Sandbox
+) -> None:
     """One poison user costs nobody else their place, is named with WebEngage's words, and is not sent again."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     sandbox.poison("fan-7")
@@ -150,7 +154,7 @@ def test_rejected_people_stand_alone_with_the_reason(connected: Workspace, sandb
     assert sandbox.holding(ATTRIBUTE)[0] == sandbox.exportable(cohort)
 
 
-def test_mapped_properties_travel_and_changes_update(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_mapped_property_when_it_changes_updates_one_person(connected: Workspace, sandbox: Sandbox) -> None:
     """A property mapped on purpose arrives as the WebEngage field, and a new value is an update of one person."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.read_json("export", str(cohort), "--mode", "dynamic", "--map", "$email=email", "--wait")
@@ -162,7 +166,7 @@ def test_mapped_properties_travel_and_changes_update(connected: Workspace, sandb
     assert (run["entered"], run["updated"], run["exited"]) == (0, 1, 0)
 
 
-def test_a_property_sent_to_another_attribute_is_told_to_everybody(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_property_when_mapped_to_another_attribute_updates_everybody(connected: Workspace, sandbox: Sandbox) -> None:
     """The values are the same, but WebEngage has never heard them under the new name."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.read_json("export", str(cohort), "--mode", "dynamic", "--map", "$email=email", "--wait")
@@ -172,7 +176,9 @@ def test_a_property_sent_to_another_attribute_is_told_to_everybody(connected: Wo
     assert profile is not None and profile["attributes"]["Address"] == "fan3@example.com"
 
 
-def test_a_preview_counts_who_would_enter_and_leave(connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_preview_when_exported_before_counts_who_would_enter_and_leave(
+    connected: Workspace, sandbox: Sandbox
+) -> None:
     """For a cohort exported before, the preview says the difference; after the next export it no longer does."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
@@ -183,7 +189,7 @@ def test_a_preview_counts_who_would_enter_and_leave(connected: Workspace, sandbo
     assert connected.read_json("preview", str(cohort))["entering"] is None
 
 
-def test_every_listing_is_one_json_document(connected: Workspace, sandbox: Sandbox) -> None:
+def test_every_listing_with_json_is_one_document(connected: Workspace, sandbox: Sandbox) -> None:
     """With --json stdout is one document and nothing else, also when nothing is there."""
     cohort = sandbox.add_cohort("Fans", [*PEOPLE, anonymous("a1")])
     assert connected.read_json("syncs") == connected.read_json("runs") == []
@@ -204,7 +210,7 @@ def test_a_preview_costs_two_queries_and_none_when_fresh(connected: Workspace, s
     assert asked == [2, 2]
 
 
-def test_ctrl_c_ends_the_waiting_and_lets_the_run_go(
+def test_export_when_interrupted_while_waiting_leaves_the_run_to_the_next_runner(
     connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
 ) -> None:
     """Interrupted while it carries the run itself, the command is soon gone, and the next runner goes on."""

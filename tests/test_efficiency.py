@@ -32,7 +32,7 @@ def count_requests(sandbox: Sandbox) -> tuple[int, int]:
     return requests.get(ENGAGE, 0), requests.get(BULK, 0)
 
 
-def test_an_unchanged_cohort_costs_its_pages_and_nothing_else(measured: Workspace, sandbox: Sandbox) -> None:
+def test_a_refresh_when_nothing_changed_costs_its_pages_only(measured: Workspace, sandbox: Sandbox) -> None:
     """As many reads as there are pages, no write, and no page is asked for that cannot exist."""
     cohort = sandbox.generate("Same", PEOPLE)
     measured.export(cohort)
@@ -42,7 +42,7 @@ def test_an_unchanged_cohort_costs_its_pages_and_nothing_else(measured: Workspac
     assert count_requests(sandbox) == (2 * pages, batches)
 
 
-def test_churn_costs_a_batch_for_each_25_who_changed(measured: Workspace, sandbox: Sandbox) -> None:
+def test_a_refresh_when_members_changed_costs_a_batch_for_each_25(measured: Workspace, sandbox: Sandbox) -> None:
     """Of 1,250 people 60 leave and 60 come: 120 changes are five batches."""
     cohort = sandbox.generate("Changing", PEOPLE)
     measured.export(cohort)
@@ -53,7 +53,7 @@ def test_churn_costs_a_batch_for_each_25_who_changed(measured: Workspace, sandbo
     assert count_requests(sandbox)[1] - batches == math.ceil(120 / 25)
 
 
-def test_pages_are_read_ahead_and_one_place_is_left(measured: Workspace, sandbox: Sandbox) -> None:
+def test_a_run_when_reading_pages_ahead_leaves_one_query_free(measured: Workspace, sandbox: Sandbox) -> None:
     """Four pages are on their way at once, never five: the pages people look at need the last place."""
     cohort = sandbox.generate("Slow", PEOPLE)
     sandbox.fault("slow", api="mixpanel", path="/engage", ms=150, times=0)
@@ -61,7 +61,7 @@ def test_pages_are_read_ahead_and_one_place_is_left(measured: Workspace, sandbox
     assert sandbox.meter().queries_at_once[str(PROJECT)] == 4
 
 
-def test_after_somebody_elses_traffic_the_run_yields_and_goes_on(measured: Workspace, sandbox: Sandbox) -> None:
+def test_a_run_when_webengage_answers_429_waits_and_misses_nobody(measured: Workspace, sandbox: Sandbox) -> None:
     """Refusals for the limit are waited out as long as WebEngage asks, cost no attempt, and nobody is missed."""
     cohort = sandbox.generate("Crowded", PEOPLE)
     sandbox.fault("status", api="webengage", path="bulk", code=429, retry_after=1, after=10, times=3)
@@ -72,7 +72,7 @@ def test_after_somebody_elses_traffic_the_run_yields_and_goes_on(measured: Works
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_cohort(measured: Workspace, sandbox: Sandbox) -> None:
+def test_memory_when_the_cohort_is_ten_times_larger_stays_the_same(measured: Workspace, sandbox: Sandbox) -> None:
     """A refresh without news needs hardly more for 30,000 members than for 3,000."""
     sandbox.settings(page_size=1000)
     peaks = []

@@ -65,7 +65,7 @@ def test_a_locked_database_is_called_locked_and_not_damaged(filled: Path, progra
     assert run_python(IMPATIENT.format(program), filled, *arguments).returncode == 0
 
 
-def test_a_page_says_that_the_database_is_locked(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_when_the_database_is_locked_says_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages say the same sentence as the command line."""
     workspace.page("syncs")
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.2)
@@ -74,7 +74,7 @@ def test_a_page_says_that_the_database_is_locked(workspace: Workspace, monkeypat
     assert "locked" in shown and "damaged" not in shown
 
 
-def test_a_look_at_a_locked_file_finds_no_damage(filled: Path) -> None:
+def test_the_integrity_check_when_the_file_is_locked_finds_no_damage(filled: Path) -> None:
     """The runner looks at the file after an unclean stop; a file it may not read now is not a damaged one."""
     with closing(sqlite3.connect(filled / "app.db", isolation_level=None)) as db:
         db.execute("pragma journal_mode = delete")  # in WAL nobody is shut out once the file is open
@@ -277,7 +277,7 @@ def test_a_runner_stops_when_its_database_is_gone(
         assert not (filled / "app.db").exists()
 
 
-def test_a_runner_says_in_one_sentence_why_it_stops(filled: Path) -> None:
+def test_the_runner_when_it_must_stop_gives_the_reason_in_one_sentence(filled: Path) -> None:
     """The sentence names the file and what to do, without a traceback."""
     process = subprocess.Popen(
         [sys.executable, "-m", "sync.runner"],
@@ -342,7 +342,7 @@ def test_a_process_notices_that_another_database_took_the_place(filled: Path, tm
         Store.open(filled)
 
 
-def test_a_page_says_that_the_database_is_gone(workspace: Workspace) -> None:
+def test_a_page_when_the_database_is_gone_says_so(workspace: Workspace) -> None:
     """One sentence on the page, also when the whole folder was emptied under the running server."""
     workspace.page("syncs")
     for path in workspace.data_dir.iterdir():

@@ -64,7 +64,7 @@ def running(folder: Path) -> Iterator[LoggedRunner]:
         runner.process.wait()
 
 
-def test_a_full_disk_is_one_line_when_it_begins_and_one_when_it_ends(fans: Workspace) -> None:
+def test_the_runner_when_the_disk_fills_up_and_empties_logs_one_line_each(fans: Workspace) -> None:
     """However many polls fail there is no traceback; with space again the runner executes what was queued meanwhile."""
     with running(fans.data_dir) as runner:
         wait_until(lambda: fans.read_heartbeat() > 0.0)
@@ -82,7 +82,7 @@ def test_a_full_disk_is_one_line_when_it_begins_and_one_when_it_ends(fans: Works
     assert not runner.logged("Traceback") and len(runner.logged("ERROR")) == 1, runner.lines
 
 
-def test_sigterm_on_a_full_disk_is_exit_0(workspace: Workspace) -> None:
+def test_the_runner_when_terminated_on_a_full_disk_is_exit_0(workspace: Workspace) -> None:
     """A supervisor sees an orderly end, and the runner that is gone does not count as alive."""
     with running(workspace.data_dir) as runner:
         wait_until(lambda: workspace.read_heartbeat() > 0.0)

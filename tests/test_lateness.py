@@ -48,7 +48,7 @@ def stop_and_clear(workspace: Workspace) -> None:
     workspace.run_queued()
 
 
-def test_a_dead_runner_is_seen_from_the_syncs_that_are_due(watched: Workspace) -> None:
+def test_status_when_no_runner_takes_a_due_sync_needs_a_person(watched: Workspace) -> None:
     """Only a runner queues refreshes, so no run waits; the sync's time has passed, and the exit code is 1."""
     watched.start_export()
     watched.run_queued()
@@ -70,7 +70,7 @@ def test_a_dead_runner_is_seen_from_the_syncs_that_are_due(watched: Workspace) -
     assert not check_health(watched, runner=True).needs_attention  # a runner that lives takes it within two seconds
 
 
-def test_a_runner_killed_during_a_run_is_seen(watched: Workspace) -> None:
+def test_health_when_a_runner_was_killed_during_a_run_needs_attention(watched: Workspace) -> None:
     """The run is still leased to the dead process: nobody works on it, and status says so before the lease ends."""
     run_id = watched.start_export()
     with subprocess.Popen(["true"]) as child:
@@ -84,7 +84,7 @@ def test_a_runner_killed_during_a_run_is_seen(watched: Workspace) -> None:
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-def test_twelve_hours_of_outage_need_a_person_and_are_one_line(
+def test_health_when_mixpanel_is_out_for_twelve_hours_needs_a_person_and_adds_one_line(
     watched: Workspace, sandbox: Sandbox, mode: Mode
 ) -> None:
     """After two intervals the status says since when and why; 48 waits are one line of history with its count."""
@@ -121,7 +121,7 @@ def test_twelve_hours_of_outage_need_a_person_and_are_one_line(
     assert not check_health(watched, runner=True).overdue
 
 
-def test_a_run_that_moves_is_not_overdue_however_long(watched: Workspace) -> None:
+def test_health_when_a_long_run_makes_progress_is_not_overdue(watched: Workspace) -> None:
     """A first export of millions takes many intervals; a runner holds it and it waits for nothing."""
     watched.start_export()
     with watched.open_store() as store:
@@ -132,7 +132,7 @@ def test_a_run_that_moves_is_not_overdue_however_long(watched: Workspace) -> Non
     assert not health.overdue and not health.needs_attention
 
 
-def test_a_held_run_is_held_and_late_only_from_its_approval(watched: Workspace) -> None:
+def test_health_when_a_run_is_held_is_overdue_only_after_its_approval(watched: Workspace) -> None:
     """Days without an approval do not count; an approved run that no runner takes is watched."""
     with watched.open() as service:
         service.start_export(PROJECT, watched.cohort, Mode.DYNAMIC, dry_run=True)
@@ -150,7 +150,7 @@ def test_a_held_run_is_held_and_late_only_from_its_approval(watched: Workspace) 
     assert check_health(watched, runner=True).needs_attention
 
 
-def test_waits_are_counted_by_reason_until_the_run_moves(watched: Workspace) -> None:
+def test_waits_when_reasons_repeat_are_counted_until_the_run_moves(watched: Workspace) -> None:
     """Two reasons in turn are two lines; any other line ends a wait; many reasons end in one line."""
     watched.start_export()
     with watched.open() as service, watched.open_store() as store:
@@ -168,7 +168,7 @@ def test_waits_are_counted_by_reason_until_the_run_moves(watched: Workspace) -> 
         assert sum(event.times for event in waits[2:]) == 3 * MAX_WAIT_LINES
 
 
-def test_a_failed_clear_needs_a_person_until_it_is_done(watched: Workspace, sandbox: Sandbox) -> None:
+def test_status_when_a_clear_failed_needs_a_person_until_it_is_done(watched: Workspace, sandbox: Sandbox) -> None:
     """Fifty people are still true: status is exit 1, the listing says why and what to do, and doing it mends it."""
     watched.start_export()
     watched.run_queued()
@@ -189,7 +189,7 @@ def test_a_failed_clear_needs_a_person_until_it_is_done(watched: Workspace, sand
     assert "true in WebEngage" not in watched.run_cli("syncs").stdout
 
 
-def test_a_cancelled_clear_is_said_and_needs_nobody(watched: Workspace) -> None:
+def test_health_when_a_clear_was_cancelled_shows_it_and_needs_nobody(watched: Workspace) -> None:
     """A person decided that, so the listing says who is still true, and the status is fine."""
     watched.start_export()
     watched.run_queued()
@@ -204,9 +204,7 @@ def test_a_cancelled_clear_is_said_and_needs_nobody(watched: Workspace) -> None:
     assert not check_health(watched, runner=True).needs_attention
 
 
-def test_the_pages_say_since_when_a_sync_is_overdue_and_who_was_not_cleared(
-    watched: Workspace, sandbox: Sandbox
-) -> None:
+def test_pages_when_a_sync_is_overdue_or_not_cleared_show_it(watched: Workspace, sandbox: Sandbox) -> None:
     """The card has the sentence, the row and the card the badge, and the side bar counts them wherever one is."""
     run_id = watched.start_export()
     with watched.open_store() as store:

@@ -27,7 +27,7 @@ from tests.workspace import ATTRIBUTE, Workspace, wait_until
 DAY = 86400.0
 
 
-def test_a_backup_restores_and_everybody_is_told_anew(fans: Workspace, tmp_path: Path) -> None:
+def test_an_export_after_a_restore_sends_every_member_again(fans: Workspace, tmp_path: Path) -> None:
     """After a restore the next export makes WebEngage right, although the snapshot was older than the truth."""
     fans.export()
     with fans.open() as service:
@@ -45,7 +45,7 @@ def test_a_backup_restores_and_everybody_is_told_anew(fans: Workspace, tmp_path:
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_backup_of_an_earlier_version_is_brought_forward(data_dir: Path, tmp_path: Path) -> None:
+def test_restore_when_the_backup_is_of_an_earlier_version_migrates_it(data_dir: Path, tmp_path: Path) -> None:
     """It has no audit, and what was noted until now is kept all the same."""
     with closing(sqlite3.connect(tmp_path / "old.db")) as db:
         db.executescript((Path(__file__).parent / "schemas" / "1.sql").read_text())
@@ -56,7 +56,7 @@ def test_a_backup_of_an_earlier_version_is_brought_forward(data_dir: Path, tmp_p
         assert service.list_syncs()[0].cohort_name == "Stored by schema 1"
 
 
-def test_what_is_no_backup_changes_nothing(fans: Workspace, tmp_path: Path) -> None:
+def test_restore_when_the_file_is_no_backup_changes_nothing(fans: Workspace, tmp_path: Path) -> None:
     """Garbage and a stranger's database are refused, and everything is as before."""
     fans.export()
     (tmp_path / "garbage").write_bytes(b"garbage" * 1000)
@@ -71,7 +71,7 @@ def test_what_is_no_backup_changes_nothing(fans: Workspace, tmp_path: Path) -> N
         assert len(service.list_runs()) == 1
 
 
-def test_rotation_seals_anew_and_the_old_key_opens_nothing(fans: Workspace) -> None:
+def test_rotation_when_done_leaves_the_old_key_without_use(fans: Workspace) -> None:
     """After a rotation the file holds one new key, and the former one is of no use."""
     former = (fans.data_dir / "secret.key").read_text().strip()
     with fans.open() as service:
@@ -82,7 +82,7 @@ def test_rotation_seals_anew_and_the_old_key_opens_nothing(fans: Workspace) -> N
         service.preview_cohort(PROJECT, fans.cohort)
 
 
-def test_rotation_with_keys_of_the_environment(data_dir: Path, sandbox: Sandbox) -> None:
+def test_rotation_when_the_keys_are_in_the_environment_uses_the_first(data_dir: Path, sandbox: Sandbox) -> None:
     """With NEW,OLD in the environment everything is sealed with NEW, a passphrase as good as a key."""
     old, new = "an old passphrase of ours", "a new passphrase of ours"
     env = {"COHORT_SYNC_DATA": str(data_dir)}
@@ -95,7 +95,7 @@ def test_rotation_with_keys_of_the_environment(data_dir: Path, sandbox: Sandbox)
     assert not (data_dir / "secret.key").exists()
 
 
-def test_purge_removes_what_is_past_its_days_for_good(fans: Workspace) -> None:
+def test_purge_when_days_have_passed_leaves_no_byte_of_it(fans: Workspace) -> None:
     """A refused person's id is in the file before, and in no byte of it afterwards; younger ones stay."""
     fans.sandbox.poison("fan-7")
     run_id = fans.export().id
@@ -112,7 +112,7 @@ def test_purge_removes_what_is_past_its_days_for_good(fans: Workspace) -> None:
     assert b"fan-7" not in fans.read_bytes()
 
 
-def test_a_forgotten_person_is_in_no_table(fans: Workspace) -> None:
+def test_a_person_when_forgotten_is_in_no_table(fans: Workspace) -> None:
     """Snapshot, history, refusals and previews lose the person; the cohort's next export brings them back."""
     run_id = fans.export().id
     with fans.open() as service:
@@ -136,7 +136,7 @@ def test_a_forgotten_person_is_in_no_table(fans: Workspace) -> None:
     ],
     ids=["unicode", "quotes", "endless"],
 )
-def test_no_spelling_of_an_id_escapes_the_forgetting(fans: Workspace, user_id: str) -> None:
+def test_a_person_when_the_id_is_unusual_is_forgotten_everywhere(fans: Workspace, user_id: str) -> None:
     """Previews are kept as JSON and endless ids cut: the person is gone from there too."""
     fans.sandbox.set_members(fans.cohort, [member(user_id), member("fan-1")])
     with fans.open() as service:
@@ -150,7 +150,7 @@ def test_no_spelling_of_an_id_escapes_the_forgetting(fans: Workspace, user_id: s
 
 
 @pytest.mark.timeout(30)
-def test_a_damaged_file_stops_the_runner_with_a_sentence(fans: Workspace) -> None:
+def test_the_runner_when_the_file_is_damaged_stops_with_a_sentence(fans: Workspace) -> None:
     """After an unclean stop the file is checked, and a damaged one is said to be."""
     fans.export()
     with closing(sqlite3.connect(fans.data_dir / "app.db", isolation_level=None)) as db:
@@ -176,7 +176,7 @@ def run_until(fans: Workspace, cli: Cli, words: str) -> None:
     raise AssertionError(words)
 
 
-def test_rotation_under_a_runner_with_the_old_key_is_refused(
+def test_rotation_when_a_runner_knows_only_the_old_key_is_refused(
     fans: Workspace, cli: Cli, runner_process: RunnerProcess
 ) -> None:
     """Secrets sealed with a key that the running runner does not know would pause every sync: nothing is changed."""
@@ -196,7 +196,7 @@ def test_rotation_under_a_runner_with_the_old_key_is_refused(
     assert done.returncode == 0, done.stderr
 
 
-def test_rotation_in_the_middle_of_a_run_pauses_nothing(fans: Workspace, runner_process: RunnerProcess) -> None:
+def test_rotation_when_a_run_is_under_way_pauses_nothing(fans: Workspace, runner_process: RunnerProcess) -> None:
     """A run that read the keys before the rotation reads them again when it meets a secret sealed with the new one."""
     fans.sandbox.settings(latency=1500)
     with fans.open() as service:
@@ -217,7 +217,7 @@ def test_rotation_in_the_middle_of_a_run_pauses_nothing(fans: Workspace, runner_
         assert service.rotate_key() is True
 
 
-def test_a_secret_typed_during_a_rotation_is_sealed_with_the_key_that_stays(fans: Workspace) -> None:
+def test_a_secret_when_typed_during_a_rotation_is_sealed_with_the_key_that_stays(fans: Workspace) -> None:
     """A connection is sealed when it is stored, not before it waited for the rotation to end."""
     checks = len(fans.sandbox.log())
     with closing(sqlite3.connect(fans.data_dir / "app.db", isolation_level=None)) as rotation:
@@ -241,7 +241,7 @@ def test_a_secret_typed_during_a_rotation_is_sealed_with_the_key_that_stays(fans
         assert service.check_webengage(LICENSE).license_code == LICENSE
 
 
-def test_a_rotation_that_another_one_overtook_keeps_every_key_in_use(fans: Workspace) -> None:
+def test_rotation_when_another_one_added_a_key_keeps_every_key_in_use(fans: Workspace) -> None:
     """A key somebody added and used for nothing yet must not throw away the one everything is sealed with."""
     with fans.open() as service:
         assert service.rotate_key() is True
@@ -283,7 +283,7 @@ def many_chunks(fans: Workspace, count: int, size: int, person: str) -> None:
         db.execute("update sync set size = size + ?", (count * (size + 1),))
 
 
-def test_a_forgetting_that_was_killed_goes_on_where_it_was(fans: Workspace) -> None:
+def test_forgetting_when_killed_continues_where_it_was(fans: Workspace) -> None:
     """Each chunk is a short transaction of its own: what was forgotten stays so, and asking again does the rest."""
     many_chunks(fans, count=5, size=50, person="everywhere")
     died = subprocess.run(
@@ -308,7 +308,7 @@ with Service.open() as service:
 """
 
 
-def test_forgetting_in_a_large_snapshot_stays_small(fans: Workspace) -> None:
+def test_forgetting_when_the_snapshot_is_large_needs_little_memory(fans: Workspace) -> None:
     """200 chunks of 4,096 ids (some 20 MB packed) are opened one after the other."""
     many_chunks(fans, count=2, size=20, person="everywhere")
     small = measured_forgetting(fans)
@@ -329,7 +329,7 @@ def measured_forgetting(fans: Workspace) -> int:
     return int(done.stdout)
 
 
-def test_a_preview_is_kept_no_longer_than_the_details_of_runs(fans: Workspace) -> None:
+def test_a_preview_when_its_days_have_passed_is_purged(fans: Workspace) -> None:
     """Its forty ids are gone from the file after the same days; a younger one stays."""
     fans.sandbox.set_members(fans.cohort, [member("seen-in-preview")])
     with fans.open() as service:

@@ -109,7 +109,7 @@ def test_a_traceback_is_redacted_too() -> None:
     assert not [word for word in ("ann@", "sesame", "abcdef") if word in stream.getvalue()]
 
 
-def test_plain_words_are_left_alone() -> None:
+def test_redaction_when_a_text_holds_no_secret_changes_nothing() -> None:
     """Cohort names, numbers and paths stay readable."""
     text = "run 7: Mixpanel - Power Users, 8,729 members, /v1/accounts/in~58adbca1/bulk-users 200"
     assert redact_text(text) == text

@@ -77,7 +77,7 @@ def test_a_page_has_the_documented_shape(sandbox: Sandbox) -> None:
     }
 
 
-def test_everyone_is_included_unless_told_otherwise(sandbox: Sandbox) -> None:
+def test_a_page_when_include_all_users_is_unset_has_everyone(sandbox: Sandbox) -> None:
     """include_all_users is true by default; false leaves only those with a profile."""
     cohort_id = sandbox.add_cohort("Fans", [member("ada"), anonymous("$device:1"), anonymous("visitor")])
     assert engage(sandbox, cohort_id).json()["total"] == 3
@@ -166,7 +166,7 @@ def test_wrong_credentials_are_refused(sandbox: Sandbox, status: int, words: str
     assert reply.status_code == status and words in reply.json()["error"]
 
 
-def test_another_project_is_none_of_the_accounts_business(sandbox: Sandbox) -> None:
+def test_a_query_when_the_project_is_another_one_is_refused(sandbox: Sandbox) -> None:
     """403 for a project without a role, 400 without a project."""
     url = f"{sandbox.url}/api/query/cohorts/list"
     assert requests.post(url, params={"project_id": 43}, auth=ADMIN, timeout=10).status_code == 403
@@ -222,7 +222,9 @@ def test_the_properties_of_profiles_are_described(sandbox: Sandbox) -> None:
         (control.CUSTOM_USERNAME, control.CUSTOM_SECRET, "Cohort Keeper"),
     ],
 )
-def test_the_app_api_tells_the_callers_role(sandbox: Sandbox, username: str, secret: str, role: str) -> None:
+def test_the_app_api_when_asked_returns_the_callers_role(
+    sandbox: Sandbox, username: str, secret: str, role: str
+) -> None:
     """The role is an object or a string, under the project's id as text."""
 
     def told() -> Any:
@@ -294,7 +296,7 @@ def test_at_most_25_people_in_one_call(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 101, "poisoned"])
-def test_one_bad_person_spoils_the_call_and_nobody_is_stored(sandbox: Sandbox, bad: str) -> None:
+def test_a_batch_when_one_person_is_invalid_stores_nobody(sandbox: Sandbox, bad: str) -> None:
     """400 for the whole call, and nothing applied."""
     sandbox.poison("poisoned")
     assert bulk(sandbox, "ada", bad).status_code == 400
