@@ -51,7 +51,7 @@ def test_forgetting_when_the_id_is_unknown_says_so(data_dir: Path, monkeypatch: 
 def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever opens the address without being an admin sees the reason and no line of the audit."""
+    """A person who is no admin sees the reason and no line of the audit."""
     monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("mo@example.com", AccessLevel.MARKETER))
     page = opened(data_dir, monkeypatch)
     assert "needs an admin" in page.error[0].value.replace("\\", "") and not page.dataframe

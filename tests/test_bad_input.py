@@ -158,7 +158,7 @@ def test_a_key_when_missing_or_wrong_asks_to_connect_again(cli: Cli, connected: 
 
 
 def test_a_run_when_access_is_denied_pauses_its_sync(connected: Workspace, sandbox: Sandbox) -> None:
-    """A 401 in the middle fails the run, pauses the sync with the setting to mend, and tells nobody they left."""
+    """A 401 in the middle fails the run, pauses the sync with the setting to correct, and removes nobody."""
     cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(60)])
     connected.read_json("export", str(cohort), "--mode", "dynamic", "--wait")
     sandbox.fault("status", api="webengage", path="bulk-users", code=401, times=1)
@@ -173,7 +173,7 @@ def test_a_run_when_access_is_denied_pauses_its_sync(connected: Workspace, sandb
 def test_a_run_when_the_key_is_lost_fails_and_pauses_its_sync(
     connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
 ) -> None:
-    """A key lost while a run is queued fails the run and pauses the sync with the reason; nobody tries for ever."""
+    """A key lost while a run is queued fails the run and pauses the sync with the reason; it is not tried for ever."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     connected.read_json("export", str(cohort), "--mode", "dynamic")
     (connected.data_dir / "secret.key").unlink()
@@ -200,7 +200,7 @@ def on_a_full_disk(folder: Path, size: int, module: str, *arguments: str) -> sub
 
 
 def test_a_command_when_the_disk_is_full_prints_one_sentence(connected: Workspace, sandbox: Sandbox) -> None:
-    """When the database cannot grow, nothing is half-written and the person is told, by the runner too."""
+    """When the database cannot grow, nothing is half-written and there is one sentence, from the runner too."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     connected.read_json("cohorts")
     assert_refused(
@@ -231,12 +231,12 @@ def test_an_export_when_25_attributes_exist_is_refused(connected: Workspace, san
 
 @pytest.mark.parametrize("command", ["run", "pause", "stop", "cancel", "approve", "retry", "preview"])
 def test_a_command_when_the_number_is_unknown_is_refused(connected: Workspace, command: str) -> None:
-    """Also one too large for the database is only a number that nothing has."""
+    """A number too large for the database is unknown like any other."""
     assert_refused(connected.run_cli(command, "9" * 30, "--json"))
 
 
 def test_a_command_when_a_number_is_out_of_range_is_refused(cli: Cli, data_dir: Path) -> None:
-    """A project or a length of a list that no one can have is said before anybody is asked."""
+    """An impossible project or length of a list is refused before any request is sent."""
     for project in (0, -1, 2**63):
         assert_refused(mixpanel(cli, data_dir, "us", project=project), "project id")
     for limit in ("-1", "0", "9" * 30):
@@ -247,10 +247,10 @@ def test_a_command_when_a_number_is_out_of_range_is_refused(cli: Cli, data_dir: 
         )
 
 
-def test_connect_without_a_terminal_reads_the_secret_from_a_pipe_or_names_the_variable(
+def test_connect_without_a_terminal_reads_a_pipe_or_names_the_variable(
     cli: Cli, data_dir: Path, sandbox: Sandbox
 ) -> None:
-    """Nobody to ask: the sentence names the variable; a line piped in is taken without a warning."""
+    """With no input the sentence names the variable; a line piped in is used without a warning."""
     assert_refused(mixpanel(cli, data_dir, sandbox.url, secret=""), "MIXPANEL_SECRET")
     command = [
         sys.executable,

@@ -35,7 +35,7 @@ def test_an_export_when_some_members_are_anonymous_sends_the_identified_ones(
 
 
 def test_a_second_export_when_members_changed_sends_the_changes_only(connected: Workspace, sandbox: Sandbox) -> None:
-    """Who left is told false, who came is told true, and nobody else is sent again."""
+    """Removed members get false, added ones true, and nobody else is sent again."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
     before = sandbox.meter().users_delivered
@@ -56,7 +56,7 @@ def test_a_second_export_when_nothing_changed_sends_nobody(connected: Workspace,
 
 
 def test_a_member_when_the_profile_is_gone_is_removed(connected: Workspace, sandbox: Sandbox) -> None:
-    """Only identified members are in; one who becomes anonymous is told false."""
+    """Only identified members are in; one who becomes anonymous gets false."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
     sandbox.set_members(cohort, [*PEOPLE[1:], anonymous("fan-0")])
@@ -75,7 +75,7 @@ def test_a_one_time_export_when_done_is_never_refreshed(connected: Workspace, sa
 def test_a_dynamic_export_when_due_is_refreshed_once(
     connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
 ) -> None:
-    """A runner started after five missed beats makes one refresh, and the next beat lies on the old grid."""
+    """A runner started after five missed refreshes makes one, and the next time keeps to the interval."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
     sandbox.set_members(cohort, PEOPLE[:50])
@@ -92,7 +92,7 @@ def test_a_dynamic_export_when_due_is_refreshed_once(
 
 
 def test_a_run_when_mixpanel_returns_nobody_is_held_until_approved(connected: Workspace, sandbox: Sandbox) -> None:
-    """When Mixpanel suddenly returns nobody, nobody is told they left until a person approves."""
+    """When Mixpanel suddenly returns nobody, nobody is removed until a person approves."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
     sandbox.set_members(cohort, [])
@@ -117,7 +117,7 @@ def test_stop_when_clearing_sends_false_for_everyone(
 
 
 def test_a_sync_when_paused_and_resumed_queues_what_it_missed(connected: Workspace, sandbox: Sandbox) -> None:
-    """A paused sync says why and needs a person; resuming queues what it missed."""
+    """A paused sync has its reason and needs a person; resuming queues what it missed."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.export_by_command(cohort)
     connected.read_json("pause", "1")
@@ -139,7 +139,7 @@ def test_an_export_when_one_is_queued_returns_the_same_run(connected: Workspace,
 def test_a_person_when_rejected_is_listed_with_the_reason_and_costs_nobody_else(
     connected: Workspace, sandbox: Sandbox
 ) -> None:
-    """One poison user costs nobody else their place, is named with WebEngage's words, and is not sent again."""
+    """One poison user costs nobody else their place, is listed with WebEngage's words, and is not sent again."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     sandbox.poison("fan-7")
     run = connected.export_by_command(cohort)
@@ -167,7 +167,7 @@ def test_a_mapped_property_when_it_changes_updates_one_person(connected: Workspa
 
 
 def test_a_property_when_mapped_to_another_attribute_updates_everybody(connected: Workspace, sandbox: Sandbox) -> None:
-    """The values are the same, but WebEngage has never heard them under the new name."""
+    """The values are the same, but WebEngage does not have them under the new name."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     connected.read_json("export", str(cohort), "--mode", "dynamic", "--map", "$email=email", "--wait")
     started = connected.read_json("export", str(cohort), "--mode", "dynamic", "--map", "$email=Address", "--wait")
@@ -213,7 +213,7 @@ def test_a_preview_costs_two_queries_and_none_when_fresh(connected: Workspace, s
 def test_export_when_interrupted_while_waiting_leaves_the_run_to_the_next_runner(
     connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
 ) -> None:
-    """Interrupted while it carries the run itself, the command is soon gone, and the next runner goes on."""
+    """Interrupted while it executes the run itself, the command ends soon, and the next runner continues."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
     sandbox.fault("slow", path="/api/query/engage", ms=60_000, times=1)
     command = [sys.executable, "-m", "sync", "export", str(cohort), "--mode", "dynamic", "--wait"]

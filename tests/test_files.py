@@ -143,7 +143,7 @@ def test_restore_replaces_a_file_that_cannot_be_opened(filled: Path, backup: Pat
 def test_restore_does_not_take_the_file_from_a_living_runner(
     filled: Path, backup: Path, cli: Cli, runner_process: RunnerProcess
 ) -> None:
-    """The damage hides who works; whoever has the file open is seen all the same, and nothing is moved."""
+    """The damage hides the runners; a process with the file open is noticed all the same, and nothing is moved."""
     runner = runner_process(filled)
     wait_for_runner(cli, filled)
     before = damage(filled)
@@ -249,7 +249,7 @@ sys.exit(code)
 
 
 def test_a_restore_of_a_large_backup_stays_small(filled: Path, tmp_path: Path) -> None:
-    """120 MB are carried over page by page: hardly more memory than any other command needs."""
+    """120 MB are copied page by page: hardly more memory than any other command needs."""
     large = large_backup(filled, tmp_path, megabytes=120)
     ordinary = int(run_python(MEASURED, filled, "retention").stderr)
     done = run_python(MEASURED, filled, "restore", str(large))
@@ -313,7 +313,7 @@ def test_a_log_without_its_database_is_left_alone(data_dir: Path, cli: Cli) -> N
 
 
 def test_an_emptied_folder_is_a_fresh_start(filled: Path, cli: Cli) -> None:
-    """Whoever removes everything begins again; with the folder, or with all that was in it."""
+    """Removing everything, with or without the folder, begins from nothing."""
     for path in filled.iterdir():
         path.unlink()
     assert "30 days" in kept_days(cli, filled)

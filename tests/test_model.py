@@ -49,7 +49,7 @@ def test_a_member_when_identified_has_a_profile_and_a_valid_id(user_id: str, has
 
 
 @pytest.mark.parametrize(
-    ("user_id", "has_profile", "fate"),
+    ("user_id", "has_profile", "eligibility"),
     [
         ("", True, Eligibility.EMPTY_ID),
         ("  ", False, Eligibility.EMPTY_ID),
@@ -61,9 +61,9 @@ def test_a_member_when_identified_has_a_profile_and_a_valid_id(user_id: str, has
         (" a", True, Eligibility.IDENTIFIED),
     ],
 )
-def test_a_member_when_not_exported_has_a_reason(user_id: str, has_profile: bool, fate: Eligibility) -> None:
-    """Whoever does not go is told why."""
-    assert classify_member(user_id, has_profile) is fate
+def test_a_member_when_not_exported_has_a_reason(user_id: str, has_profile: bool, eligibility: Eligibility) -> None:
+    """The reason is the first that applies."""
+    assert classify_member(user_id, has_profile) is eligibility
 
 
 @given(TEXT, st.frozensets(TEXT, max_size=5))
@@ -85,7 +85,7 @@ def test_an_attribute_when_webengage_would_drop_it_is_refused(name: str) -> None
 def test_the_next_refresh_is_ahead_and_a_whole_number_of_intervals_away(
     anchor: float, every: float, now: float
 ) -> None:
-    """The beat lies after now, at most one interval away, a whole number of intervals from the anchor."""
+    """The next refresh is after now, at most one interval away, a whole number of intervals from the anchor."""
     beat = next_scheduled_at(anchor, every, now)
     steps = (beat - anchor) / every
     assert now - 1e-3 <= beat <= now + every + 1e-3
@@ -288,12 +288,12 @@ ROWS = st.lists(
 
 @given(ROWS)
 def test_a_page_when_parsed_quickly_or_row_by_row_gives_the_same_members(rows: list[dict[str, object]]) -> None:
-    """The quick reading for runs and the one by one for previews name the same people with the same fates and values."""
+    """The quick reading for runs and the one by one for previews name the same people with the same eligibility and values."""
     reply = Reply(200, orjson.dumps({"results": rows, "status": "ok", "page": 0, "total": len(rows)}), {})
     quick = parse_columns(reply, "a page", 0, ("plan",))
     slow = parse_page(reply, "a page", 0, ("plan",), bare_counts=True)
-    told = list(zip(quick.ids, (tuple(orjson.loads(one)) for one in quick.values), strict=True))
-    assert told == [(one.id, one.values) for one in slow.members if one.eligibility is Eligibility.IDENTIFIED]
+    parsed = list(zip(quick.ids, (tuple(orjson.loads(one)) for one in quick.values), strict=True))
+    assert parsed == [(one.id, one.values) for one in slow.members if one.eligibility is Eligibility.IDENTIFIED]
     assert [(one.id, one.eligibility) for one in quick.others] == [
         (one.id, one.eligibility) for one in slow.members if one.eligibility is not Eligibility.IDENTIFIED
     ]

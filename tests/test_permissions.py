@@ -56,7 +56,7 @@ def test_a_person_when_listed_has_the_highest_level_listed(claims: dict[str, obj
 @pytest.mark.parametrize("claim", [{}, *({"email_verified": value} for value in NOT_VERIFIED)], ids=str)
 @pytest.mark.parametrize("address", ["ann@example.com", "bob@example.com", "vic@else.where"])
 def test_address_when_the_provider_does_not_verify_it_gives_no_role(address: str, claim: dict[str, object]) -> None:
-    """Neither the address, nor its domain, nor ``email=…`` counts, and the person is told why."""
+    """Neither the address, nor its domain, nor ``email=…`` counts, and the person sees why."""
     person = actor_from_claims({"sub": "7", "email": address} | claim, LISTS)
     assert (person.level, person.name) == (AccessLevel.NOBODY, "7")
     assert address in person.refusal and "email_verified" in person.refusal

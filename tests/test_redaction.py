@@ -89,7 +89,7 @@ def test_markers_are_in_no_page(
 
 
 def test_a_traceback_is_redacted_too() -> None:
-    """What an exception says passes the same filter as every other line, whoever logs it."""
+    """What an exception says passes the same filter as every other line, from any logger."""
     hide_secret("sesame-open")
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)

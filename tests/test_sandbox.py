@@ -174,7 +174,7 @@ def test_a_query_when_the_project_is_another_one_is_refused(sandbox: Sandbox) ->
 
 
 def test_the_61st_query_of_an_hour_is_refused_in_the_known_words(sandbox: Sandbox) -> None:
-    """The body tells which limit; an hour later there is room again."""
+    """The body names the limit; an hour later there is room again."""
     sandbox.settings(retry_after=5)
     assert {mixpanel(sandbox, "cohorts/list").status_code for _ in range(60)} == {200}
     refused = mixpanel(sandbox, "cohorts/list")
@@ -198,7 +198,7 @@ def test_later_pages_count_only_if_so_set(sandbox: Sandbox, count_pages: bool, c
 
 
 def test_a_sixth_query_at_once_is_refused(sandbox: Sandbox) -> None:
-    """Five run, the sixth is told 6/5."""
+    """Five run, the sixth is answered 6/5."""
     sandbox.settings(latency=300)
     with ThreadPoolExecutor(6) as threads:
         replies = list(threads.map(lambda _: mixpanel(sandbox, "cohorts/list"), range(6)))
@@ -227,13 +227,13 @@ def test_the_app_api_when_asked_returns_the_callers_role(
 ) -> None:
     """The role is an object or a string, under the project's id as text."""
 
-    def told() -> Any:
+    def read_role() -> Any:
         reply = requests.get(f"{sandbox.url}/api/app/me", auth=(username, secret), timeout=10)
         return reply.json()["results"]["projects"]["42"]["role"]
 
-    assert told()["name"] == role
+    assert read_role()["name"] == role
     sandbox.settings(role_shape="string")
-    assert told() == role
+    assert read_role() == role
 
 
 def test_the_blind_account_sees_neither_itself_nor_the_others(sandbox: Sandbox) -> None:

@@ -67,9 +67,9 @@ class Account:
         return window
 
     def holds(self, user: dict[str, Any]) -> bool:
-        """Return whether everything a request tells about one person's attributes is known already."""
-        told = user.get("attributes") or {}
-        return bool(told) and all(self.attributes.get(name, {}).get(user["userId"]) == told[name] for name in told)
+        """Return whether everything a request holds about one person's attributes is known already."""
+        sent = user.get("attributes") or {}
+        return bool(sent) and all(self.attributes.get(name, {}).get(user["userId"]) == sent[name] for name in sent)
 
     def put(self, user: dict[str, Any]) -> None:
         """Create or update one person; what is not sent keeps its value."""

@@ -96,7 +96,7 @@ class Meter:
     applied_again: int
     """Of those, how many had been applied already."""
     told_again: int
-    """People told what they held already."""
+    """People sent what they held already."""
     lost_answers: int
     """Bulk requests that were taken while a fault kept the answer from arriving whole."""
     users_delivered: int
@@ -216,7 +216,7 @@ class Sandbox:
         self.fault("person_fails", user_ids=list(user_ids), code=code)
 
     def refuse_everybody(self, reason: str, code: int = 400) -> None:
-        """Have WebEngage refuse every batch, whoever is in it, for one and the same reason; a check still passes."""
+        """Have WebEngage refuse every batch for one and the same reason; a check still passes."""
         body = {"response": {"message": reason, "status": "error"}}
         self.fault("status", api="webengage", path="bulk-users", times=0, code=code, body=body)
 

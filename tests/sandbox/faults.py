@@ -105,7 +105,7 @@ class Faults:
         self.armed: list[Armed] = []
         self.poison: set[str] = set()
         self.failing: dict[str, int] = {}
-        """Whoever fails every request they are in, and with which status."""
+        """People who fail every request they are in, and with which status."""
 
     def arm(self, fault: Fault) -> None:
         """Put a fault in force."""

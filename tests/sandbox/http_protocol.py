@@ -93,7 +93,7 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     ending: Ending = Ending.SEND
     users: int = 0
-    """How many people the request carried, for the log."""
+    """How many people the request contains, for the log."""
 
 
 def answer(status: int, value: Any, headers: tuple[tuple[str, str], ...] = (), users: int = 0) -> Reply:

@@ -22,7 +22,7 @@ LOG_DEFAULT = 200
 
 
 def act(world: World, request: Request) -> Reply:
-    """Carry out one control request."""
+    """Execute one control request."""
     try:
         body = orjson.loads(request.body) if request.body else {}
         return answer(200, _action(request)(world, request, body))
