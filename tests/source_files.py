@@ -57,4 +57,5 @@ def iterate_public(
 def check_rule(rule: Callable[[Files], list[str]], files: Files, *, broken_by: Files) -> None:
     """Check that files keep a rule, and that the rule sees an example that does not."""
     assert rule(broken_by), f"{rule.__name__} is blind"
-    assert rule(files) == []
+    broken = rule(files)
+    assert not broken, "\n".join(broken)
