@@ -43,6 +43,7 @@ bench: $(READY)  ## the benchmarks
 lint: $(READY)  ## style, types and security
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tests.docstrings
 	$(BIN)/mypy --strict --explicit-package-bases sync app.py pages
 	$(BIN)/bandit -q -r -c pyproject.toml sync $(wildcard app.py pages)
 

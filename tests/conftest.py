@@ -1,4 +1,4 @@
-"""What the tests share: a data folder, the sandbox, a browser, and this project's own processes."""
+"""Shared fixtures: a data folder, a workspace, the sandbox, a browser, and this project's own processes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,12 +17,20 @@ from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
 from sync.permissions import ACCESS_SETTINGS
 from tests.sandbox.control import Sandbox
-from tests.workspace import Workspace
+from tests.workspace import (
+    ROOT,
+    Workspace,
+    free_port,
+    make_environment,
+    make_pages_command,
+    run_cli,
+    wait_until_healthy,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS, STOP_SECONDS, CLI_SECONDS = 90.0, 30.0, 180.0  # never asserted: room for several tests at once
+STOP_SECONDS = 30.0  # never asserted: room for several tests at once
 WORKERS_A_CORE, MOST_WORKERS = 2, 8
 STARTS_PROCESSES = {"chromium", "cli", "runner_process", "streamlit_server"}  # the fixtures that make a test slow
+RUNS_COMMANDS = {"run_cli", "read_json", "export_by_command"}  # and so do these methods of the workspace
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -55,7 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fixtures = set(getattr(item, "fixturenames", ()))
         if "chromium" in fixtures:
             item.add_marker("browser")
-        if fixtures & STARTS_PROCESSES or item.get_closest_marker("drill"):
+        names = set(item.function.__code__.co_names) if isinstance(item, pytest.Function) else set()
+        if fixtures & STARTS_PROCESSES or names & RUNS_COMMANDS or item.get_closest_marker("drill"):
             item.add_marker("slow")
     if hasattr(config, "workerinput"):
         items.sort(key=_order)
@@ -74,7 +79,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """An empty data folder, away from the project's own."""
+    """Make an empty data folder, away from the project's own."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     return folder
@@ -93,15 +98,29 @@ def local_browser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def workspace(data_dir: Path, monkeypatch: pytest.MonkeyPatch, local_browser: None) -> Workspace:
-    """The pages on an empty data folder, without a browser."""
+    """Make a workspace on an empty data folder, whose pages run in this process too."""
     monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
     monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
     return Workspace(data_dir)
 
 
 @pytest.fixture
+def connected(workspace: Workspace, sandbox: Sandbox) -> Workspace:
+    """Connect the workspace to the sandbox on both sides."""
+    workspace.connect(sandbox)
+    return workspace
+
+
+@pytest.fixture
+def fans(connected: Workspace) -> Workspace:
+    """Connect the workspace and give it a cohort of 30 people."""
+    connected.add_cohort(30)
+    return connected
+
+
+@pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """Both APIs, without cohorts."""
+    """Start both APIs, without cohorts."""
     with Sandbox.start(empty=True) as running:
         yield running
 
@@ -109,30 +128,19 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def cli() -> Cli:
     """Run `python -m sync …` on a data folder; keywords are environment variables, secrets for instance."""
-
-    def run(data_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "sync", *arguments],
-            cwd=ROOT,
-            text=True,
-            check=False,
-            env=_environment(data_dir, environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=CLI_SECONDS,
-        )
-
-    return run
+    return run_cli
 
 
 @pytest.fixture
 def runner_process() -> Iterator[RunnerProcess]:
-    """`python -m sync.runner` on a data folder, for tests that watch, stop or kill it."""
+    """Start `python -m sync.runner` on a data folder, for tests that watch, stop or kill it."""
     with contextlib.ExitStack() as running:
 
         def start(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
             process = subprocess.Popen(
-                [sys.executable, "-m", "sync.runner", *arguments], cwd=ROOT, env=_environment(data_dir, environment)
+                [sys.executable, "-m", "sync.runner", *arguments],
+                cwd=ROOT,
+                env=make_environment(data_dir, **environment),
             )
             running.callback(_stop, process)
             return process
@@ -142,29 +150,22 @@ def runner_process() -> Iterator[RunnerProcess]:
 
 @pytest.fixture
 def streamlit_server(tmp_path: Path) -> Iterator[StreamlitServer]:
-    """The pages on a data folder and a free port; what they logged is shown when a test fails."""
+    """Serve the pages on a data folder and a free port; what they logged is shown when a test fails."""
     with contextlib.ExitStack() as running:
 
         def start(data_dir: Path, *, port: int = 0, **environment: str) -> str:
             port = port or free_port()
             log = running.enter_context((tmp_path / f"streamlit-{port}.log").open("w+b"))
-            command = [
-                sys.executable,
-                "-m",
-                "streamlit",
-                "run",
-                "app.py",
-                "--server.headless",
-                "true",
-                "--server.port",
-                str(port),
-            ]
             process = subprocess.Popen(
-                command, cwd=ROOT, env=_environment(data_dir, environment), stdout=log, stderr=subprocess.STDOUT
+                make_pages_command(port),
+                cwd=ROOT,
+                env=make_environment(data_dir, **environment),
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
             running.callback(_print_log, Path(log.name))
             running.callback(_stop, process)
-            _wait_until_healthy(process, f"http://127.0.0.1:{port}")
+            wait_until_healthy(process, f"http://127.0.0.1:{port}")
             return f"http://127.0.0.1:{port}"
 
         yield start
@@ -172,7 +173,7 @@ def streamlit_server(tmp_path: Path) -> Iterator[StreamlitServer]:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Where this machine's Chromium is; a test without one is skipped, and fails under CI."""
+    """Return the path of this machine's Chromium; a test without one is skipped, and fails under CI."""
     names = (os.environ.get("CHROMIUM", ""), "/usr/bin/chromium", *CHROMIUM_NAMES)
     found = next((path for name in names if name and (path := shutil.which(name))), None)
     if found:
@@ -183,35 +184,11 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
-    """One browser for all tests; each opens contexts of its own."""
+    """Start one browser for all tests; each opens contexts of its own."""
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield launched
         launched.close()
-
-
-def _environment(data_dir: Path, more: dict[str, str]) -> dict[str, str]:
-    ours = {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"}
-    ignored = ("COHORT_SYNC_KEY", *ACCESS_SETTINGS)
-    inherited = {name: value for name, value in os.environ.items() if name not in ignored}
-    return inherited | ours | more
-
-
-def free_port() -> int:
-    """A port nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, OSError), direct.open(f"{url}/_stcore/health", timeout=5):
-            return
-        time.sleep(0.1)
-    raise AssertionError("The pages did not start; their log is below.")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -224,5 +201,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _print_log(path: Path) -> None:
-    """Pytest shows what teardown prints when, and only when, the test failed."""
+    """Print a log; pytest shows what teardown prints when, and only when, the test failed."""
     print(path.read_text(errors="replace"))

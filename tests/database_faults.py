@@ -1,4 +1,4 @@
-"""What tests of a locked, damaged or missing database share: a program on a folder, its one sentence, a lock."""
+"""Shared by tests of a locked, damaged or missing database: a program on a folder, its one sentence, a lock."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ TAKEN = "Port {port} is taken by another program, and {who} need it; please stop
 
 
 def taken(port: int) -> bool:
-    """Whether another program listens on a port of this machine."""
+    """Return whether another program listens on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.usefixtures("local_browser")
 
 
 def opened(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """The page alone on a data folder."""
+    """Run the page alone on a data folder."""
     monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).switch_page("pages/administration.py").run()
     assert not app.exception
     return app
 
 
-def test_days_are_saved_and_noted(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retention_when_changed_is_saved_and_in_the_audit(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Changing how long things are kept takes effect and appears in the audit with before and after."""
     page = opened(data_dir, monkeypatch)
     page.number_input[0].set_value(10)
@@ -38,7 +38,7 @@ def test_days_are_saved_and_noted(data_dir: Path, monkeypatch: pytest.MonkeyPatc
     assert "retention" in again.dataframe[0].value.to_string()
 
 
-def test_forgetting_a_stranger_says_so(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forgetting_when_the_id_is_unknown_says_so(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An id nobody knows is removed in 0 places, and the audit keeps a fingerprint, not the id."""
     page = opened(data_dir, monkeypatch)
     page.text_input[0].set_value("stranger-7")
@@ -48,8 +48,10 @@ def test_forgetting_a_stranger_says_so(data_dir: Path, monkeypatch: pytest.Monke
         assert "stranger" not in str(service.list_audit())
 
 
-def test_a_marketer_is_refused_by_the_service(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever opens the address without being an admin sees the reason and no line of the audit."""
+def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who is no admin sees the reason and no line of the audit."""
     monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("mo@example.com", AccessLevel.MARKETER))
     page = opened(data_dir, monkeypatch)
     assert "needs an admin" in page.error[0].value.replace("\\", "") and not page.dataframe

@@ -14,7 +14,6 @@ import pytest
 
 from sync.errors import InvalidRequest
 from sync.model import Mode
-from sync.service import Service
 from tests.conftest import Cli, RunnerProcess
 from tests.sandbox.control import (
     ANALYST_SECRET,
@@ -31,17 +30,7 @@ from tests.sandbox.control import (
     Sandbox,
     member,
 )
-from tests.test_command_line import answer, connected
-
-__all__ = ["connected"]
-
-
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Check for one plain sentence that holds these words, and exit code 1."""
-    assert done.returncode == 1, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr, done.stderr
+from tests.workspace import Workspace, assert_refused
 
 
 def mixpanel(
@@ -69,29 +58,33 @@ def webengage(
     return cli(folder, "connect", "webengage", "--license-code", code, "--data-center", center, WEBENGAGE_API_KEY=key)
 
 
-def test_wrong_credentials_are_refused_and_not_stored(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+def test_connect_when_credentials_are_wrong_is_refused_and_stores_nothing(
+    cli: Cli, data_dir: Path, sandbox: Sandbox
+) -> None:
     """A wrong secret, project, key or license is said, and nothing is connected afterwards."""
-    refused(mixpanel(cli, data_dir, sandbox.url, secret="wrong"), "401", "secret")
-    refused(mixpanel(cli, data_dir, sandbox.url, project=4), "project 4")
-    refused(webengage(cli, data_dir, sandbox.url, key="wrong"), "401", "API key")
-    refused(webengage(cli, data_dir, sandbox.url, code="wrong"), "license code")
-    refused(cli(data_dir, "cohorts"), "No Mixpanel project is connected")
+    assert_refused(mixpanel(cli, data_dir, sandbox.url, secret="wrong"), "401", "secret")
+    assert_refused(mixpanel(cli, data_dir, sandbox.url, project=4), "project 4")
+    assert_refused(webengage(cli, data_dir, sandbox.url, key="wrong"), "401", "API key")
+    assert_refused(webengage(cli, data_dir, sandbox.url, code="wrong"), "license code")
+    assert_refused(cli(data_dir, "cohorts"), "No Mixpanel project is connected")
 
 
-def test_unknown_hosts_are_never_spoken_to(cli: Cli, data_dir: Path) -> None:
+def test_connect_when_the_host_is_unknown_sends_no_request(cli: Cli, data_dir: Path) -> None:
     """Credentials go to the known regions and to this machine only."""
     for host in ("http://example.com", "https://mixpanel.com.example.com", "http://127.0.0.1@example.com", "mars", ""):
-        refused(mixpanel(cli, data_dir, host), "region")
-        refused(webengage(cli, data_dir, host), "data center")
+        assert_refused(mixpanel(cli, data_dir, host), "region")
+        assert_refused(webengage(cli, data_dir, host), "data center")
 
 
-def test_a_proven_non_admin_may_not_connect(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+def test_connect_when_the_role_is_below_admin_is_refused(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
     """An analyst's service account is refused with the role Mixpanel named."""
-    refused(mixpanel(cli, data_dir, sandbox.url, username=ANALYST_USERNAME, secret=ANALYST_SECRET), "admin", "analyst")
+    assert_refused(
+        mixpanel(cli, data_dir, sandbox.url, username=ANALYST_USERNAME, secret=ANALYST_SECRET), "admin", "analyst"
+    )
 
 
 @pytest.mark.parametrize(("username", "secret"), [(CUSTOM_USERNAME, CUSTOM_SECRET), (BLIND_USERNAME, BLIND_SECRET)])
-def test_an_unverifiable_role_is_said_to_be_so(
+def test_connect_when_the_role_cannot_be_verified_says_so(
     cli: Cli, data_dir: Path, sandbox: Sandbox, username: str, secret: str
 ) -> None:
     """A custom role, or one Mixpanel does not show, connects with the words not verified."""
@@ -99,86 +92,94 @@ def test_an_unverifiable_role_is_said_to_be_so(
     assert done.returncode == 0 and "not verified" in done.stdout, done.stderr
 
 
-def test_cohorts_that_cannot_be_exported(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+def test_export_when_the_cohort_cannot_be_exported_gives_the_reason(connected: Workspace, sandbox: Sandbox) -> None:
     """An unknown, a deleted and a group cohort each get their reason, and no sync is left behind."""
     group = sandbox.add_cohort("Companies", [member("acme")], data_group_id="7")
     gone = sandbox.add_cohort("Gone", [member("a")])
-    answer(cli, connected, "cohorts")
+    connected.read_json("cohorts")
     sandbox.delete_cohort(gone)
-    refused(cli(connected, "export", "999999", "--mode", "dynamic"), "999999")
-    refused(cli(connected, "export", str(gone), "--mode", "dynamic"), str(gone))
-    refused(cli(connected, "export", str(group), "--mode", "dynamic"), "groups")
-    assert answer(cli, connected, "syncs") == []
+    assert_refused(connected.run_cli("export", "999999", "--mode", "dynamic"), "999999")
+    assert_refused(connected.run_cli("export", str(gone), "--mode", "dynamic"), str(gone))
+    assert_refused(connected.run_cli("export", str(group), "--mode", "dynamic"), "groups")
+    assert connected.read_json("syncs") == []
 
 
-def test_attributes_that_webengage_would_not_take(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+def test_export_when_webengage_would_not_take_the_attribute_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
     """Too long, reserved, empty or another cohort's: refused before anything is written."""
     first, second = (sandbox.add_cohort(name, [member("a")]) for name in ("One", "Two"))
-    answer(cli, connected, "export", str(first), "--mode", "dynamic", "--attribute", "Taken")
+    connected.read_json("export", str(first), "--mode", "dynamic", "--attribute", "Taken")
     for name, word in (("x" * 50, "49"), ("we_fans", "we_"), ("", "name"), ("Taken", "already belongs to")):
-        refused(cli(connected, "export", str(second), "--mode", "dynamic", "--attribute", name), word)
-    refused(cli(connected, "export", str(first), "--mode", "dynamic", "--attribute", "Other"), "permanent")
-    assert len(answer(cli, connected, "syncs")) == 1
+        assert_refused(connected.run_cli("export", str(second), "--mode", "dynamic", "--attribute", name), word)
+    assert_refused(connected.run_cli("export", str(first), "--mode", "dynamic", "--attribute", "Other"), "permanent")
+    assert len(connected.read_json("syncs")) == 1
 
 
-def test_wrong_usage_is_exit_2(cli: Cli, connected: Path) -> None:
+def test_a_command_when_used_wrongly_is_exit_2(connected: Workspace) -> None:
     """A missing or impossible option is usage, not refusal."""
-    assert cli(connected, "export", "1").returncode == 2
-    assert cli(connected, "export", "1", "--mode", "dynamic", "--every", "soon").returncode == 2
-    assert cli(connected, "export", "1", "--mode", "one-time", "--every", "2h").returncode == 2
-    assert cli(connected, "no-such-command").returncode == 2
+    assert connected.run_cli("export", "1").returncode == 2
+    assert connected.run_cli("export", "1", "--mode", "dynamic", "--every", "soon").returncode == 2
+    assert connected.run_cli("export", "1", "--mode", "one-time", "--every", "2h").returncode == 2
+    assert connected.run_cli("no-such-command").returncode == 2
 
 
-def test_a_corrupt_database_is_said_and_left_alone(cli: Cli, data_dir: Path) -> None:
+def test_a_database_when_corrupt_is_named_and_not_changed(cli: Cli, data_dir: Path) -> None:
     """A file that is no database is neither overwritten nor opened."""
     (data_dir / "app.db").write_bytes(b"not a database at all, " * 100)
     before = (data_dir / "app.db").read_bytes()
-    refused(cli(data_dir, "syncs"), "app.db", "backup")
+    assert_refused(cli(data_dir, "syncs"), "app.db", "backup")
     assert (data_dir / "app.db").read_bytes() == before
 
 
-def test_a_data_folder_that_cannot_be_used(cli: Cli, tmp_path: Path) -> None:
+def test_a_data_folder_when_unusable_is_named(cli: Cli, tmp_path: Path) -> None:
     """A file in the folder's place is named."""
     (tmp_path / "file").write_text("")
-    refused(cli(tmp_path / "file", "syncs"), "file", "COHORT_SYNC_DATA")
+    assert_refused(cli(tmp_path / "file", "syncs"), "file", "COHORT_SYNC_DATA")
 
 
-def test_a_missing_or_wrong_key_asks_to_reconnect(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+def test_a_key_when_missing_or_wrong_asks_to_connect_again(cli: Cli, connected: Workspace, sandbox: Sandbox) -> None:
     """Losing the key loses no sync; connecting again makes everything work, with a new key."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
-    answer(cli, connected, "export", str(cohort), "--mode", "dynamic", "--wait")
-    (connected / "secret.key").unlink()
-    refused(cli(connected, "preview", str(cohort)), "secret.key", "connect again")
-    refused(cli(connected, "export", str(cohort), "--mode", "dynamic", "--wait"), "secret.key", "connect again")
-    refused(cli(connected, "preview", str(cohort), COHORT_SYNC_KEY="another key of enough length"), "another key")
-    assert mixpanel(cli, connected, sandbox.url).returncode == webengage(cli, connected, sandbox.url).returncode == 0
-    assert answer(cli, connected, "preview", str(cohort))["identified"] == 1
-    assert len(answer(cli, connected, "syncs")) == 1
+    connected.read_json("export", str(cohort), "--mode", "dynamic", "--wait")
+    (connected.data_dir / "secret.key").unlink()
+    assert_refused(connected.run_cli("preview", str(cohort)), "secret.key", "connect again")
+    assert_refused(
+        connected.run_cli("export", str(cohort), "--mode", "dynamic", "--wait"), "secret.key", "connect again"
+    )
+    assert_refused(
+        connected.run_cli("preview", str(cohort), COHORT_SYNC_KEY="another key of enough length"), "another key"
+    )
+    assert (
+        mixpanel(cli, connected.data_dir, sandbox.url).returncode
+        == webengage(cli, connected.data_dir, sandbox.url).returncode
+        == 0
+    )
+    assert connected.read_json("preview", str(cohort))["identified"] == 1
+    assert len(connected.read_json("syncs")) == 1
 
 
-def test_a_run_whose_key_is_wrong_pauses_its_sync(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
-    """A 401 in the middle fails the run, pauses the sync with the setting to mend, and tells nobody they left."""
+def test_a_run_when_access_is_denied_pauses_its_sync(connected: Workspace, sandbox: Sandbox) -> None:
+    """A 401 in the middle fails the run, pauses the sync with the setting to correct, and removes nobody."""
     cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(60)])
-    answer(cli, connected, "export", str(cohort), "--mode", "dynamic", "--wait")
+    connected.read_json("export", str(cohort), "--mode", "dynamic", "--wait")
     sandbox.fault("status", api="webengage", path="bulk-users", code=401, times=1)
     sandbox.set_members(cohort, [member("fan-1")])
     sandbox.fault("status", api="mixpanel", path="engage", code=403, times=1)
-    refused(cli(connected, "export", str(cohort), "--mode", "dynamic", "--wait"), "403")
-    [sync] = answer(cli, connected, "syncs")
+    assert_refused(connected.run_cli("export", str(cohort), "--mode", "dynamic", "--wait"), "403")
+    [sync] = connected.read_json("syncs")
     assert sync["state"] == "paused" and "403" in sync["reason"]
     assert len(sandbox.holding("Mixpanel - Fans")[0]) == 60
 
 
-def test_a_run_without_the_key_ends_and_says_so(
-    cli: Cli, connected: Path, sandbox: Sandbox, runner_process: RunnerProcess
+def test_a_run_when_the_key_is_lost_fails_and_pauses_its_sync(
+    connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
 ) -> None:
-    """A key lost while a run is queued fails the run and pauses the sync with the reason; nobody tries for ever."""
+    """A key lost while a run is queued fails the run and pauses the sync with the reason; it is not tried for ever."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
-    answer(cli, connected, "export", str(cohort), "--mode", "dynamic")
-    (connected / "secret.key").unlink()
-    assert runner_process(connected, "--once").wait(60) == 0
-    [run] = answer(cli, connected, "runs")
-    [sync] = answer(cli, connected, "syncs")
+    connected.read_json("export", str(cohort), "--mode", "dynamic")
+    (connected.data_dir / "secret.key").unlink()
+    assert runner_process(connected.data_dir, "--once").wait(60) == 0
+    [run] = connected.read_json("runs")
+    [sync] = connected.read_json("syncs")
     assert (run["state"], sync["state"]) == ("failed", "paused") and "secret.key" in run["error"] == sync["reason"]
 
 
@@ -198,28 +199,28 @@ def on_a_full_disk(folder: Path, size: int, module: str, *arguments: str) -> sub
     )
 
 
-def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
-    """When the database cannot grow, nothing is half-written and the person is told, by the runner too."""
+def test_a_command_when_the_disk_is_full_prints_one_sentence(connected: Workspace, sandbox: Sandbox) -> None:
+    """When the database cannot grow, nothing is half-written and there is one sentence, from the runner too."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
-    answer(cli, connected, "cohorts")
-    refused(
-        on_a_full_disk(connected, 4096, "sync.cli.commands", "export", str(cohort), "--mode", "dynamic"),
+    connected.read_json("cohorts")
+    assert_refused(
+        on_a_full_disk(connected.data_dir, 4096, "sync.cli.commands", "export", str(cohort), "--mode", "dynamic"),
         "database",
         "disk",
     )
-    with Service.open({"COHORT_SYNC_DATA": str(connected)}) as service:
-        while (connected / "app.db-wal").stat().st_size < 40_000:
+    with connected.open() as service:
+        while (connected.data_dir / "app.db-wal").stat().st_size < 40_000:
             service.set_retention(
                 rejections=30
             )  # a log that is longer than its limit: it opens, and then nothing can be written
-        refused(on_a_full_disk(connected, 36_864, "sync.runner", "--once"), "database", "disk")
-    assert answer(cli, connected, "syncs") == []
+        assert_refused(on_a_full_disk(connected.data_dir, 36_864, "sync.runner", "--once"), "database", "disk")
+    assert connected.read_json("syncs") == []
 
 
-def test_a_twenty_sixth_attribute_is_refused(connected: Path, sandbox: Sandbox) -> None:
+def test_an_export_when_25_attributes_exist_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
     """WebEngage would drop its values without a word, so the export is refused before anything is written."""
     cohorts = [sandbox.add_cohort(f"Cohort {number}", [member("a")]) for number in range(26)]
-    with Service.open({"COHORT_SYNC_DATA": str(connected)}) as service:
+    with connected.open() as service:
         for cohort in cohorts[:25]:
             service.start_export(PROJECT, cohort, Mode.ONE_TIME)
         with pytest.raises(InvalidRequest, match="25 of this type"):
@@ -229,15 +230,15 @@ def test_a_twenty_sixth_attribute_is_refused(connected: Path, sandbox: Sandbox) 
 
 
 @pytest.mark.parametrize("command", ["run", "pause", "stop", "cancel", "approve", "retry", "preview"])
-def test_a_number_nobody_has_is_refused(cli: Cli, connected: Path, command: str) -> None:
-    """Also one too large for the database is only a number that nothing has."""
-    refused(cli(connected, command, "9" * 30, "--json"))
+def test_a_command_when_the_number_is_unknown_is_refused(connected: Workspace, command: str) -> None:
+    """A number too large for the database is unknown like any other."""
+    assert_refused(connected.run_cli(command, "9" * 30, "--json"))
 
 
-def test_numbers_that_cannot_be_meant_are_refused(cli: Cli, data_dir: Path) -> None:
-    """A project or a length of a list that no one can have is said before anybody is asked."""
+def test_a_command_when_a_number_is_out_of_range_is_refused(cli: Cli, data_dir: Path) -> None:
+    """An impossible project or length of a list is refused before any request is sent."""
     for project in (0, -1, 2**63):
-        refused(mixpanel(cli, data_dir, "us", project=project), "project id")
+        assert_refused(mixpanel(cli, data_dir, "us", project=project), "project id")
     for limit in ("-1", "0", "9" * 30):
         assert (
             cli(data_dir, "runs", "--limit", limit).returncode
@@ -246,9 +247,11 @@ def test_numbers_that_cannot_be_meant_are_refused(cli: Cli, data_dir: Path) -> N
         )
 
 
-def test_without_a_terminal_the_secret_is_piped_or_named(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
-    """Nobody to ask: the sentence names the variable; a line piped in is taken without a warning."""
-    refused(mixpanel(cli, data_dir, sandbox.url, secret=""), "MIXPANEL_SECRET")
+def test_connect_without_a_terminal_reads_a_pipe_or_names_the_variable(
+    cli: Cli, data_dir: Path, sandbox: Sandbox
+) -> None:
+    """With no input the sentence names the variable; a line piped in is used without a warning."""
+    assert_refused(mixpanel(cli, data_dir, sandbox.url, secret=""), "MIXPANEL_SECRET")
     command = [
         sys.executable,
         "-m",
@@ -268,75 +271,77 @@ def test_without_a_terminal_the_secret_is_piped_or_named(cli: Cli, data_dir: Pat
     closed = subprocess.run(
         ["sh", "-c", f"{shlex.join(command)} <&-"], env=env, capture_output=True, text=True, check=False
     )
-    refused(closed, "MIXPANEL_SECRET")
+    assert_refused(closed, "MIXPANEL_SECRET")
     piped = subprocess.run(command, env=env, input=f"{SECRET}\n", capture_output=True, text=True, check=False)
     assert (piped.returncode, piped.stderr) == (0, "")
 
 
-def test_credentials_of_any_letters_are_only_wrong(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
+def test_connect_when_credentials_hold_any_letters_is_only_refused(cli: Cli, data_dir: Path, sandbox: Sandbox) -> None:
     """Letters beyond Latin reach Mixpanel, which refuses them; what cannot be shown is not sent at all."""
-    refused(mixpanel(cli, data_dir, sandbox.url, secret="süß☃"), "401")
-    refused(mixpanel(cli, data_dir, sandbox.url, username="☃"), "401")
-    refused(mixpanel(cli, data_dir, sandbox.url, secret="a\nb"), "secret", "copy it again")
-    refused(mixpanel(cli, data_dir, sandbox.url, secret="\udcff"), "secret", "copy it again")
+    assert_refused(mixpanel(cli, data_dir, sandbox.url, secret="süß☃"), "401")
+    assert_refused(mixpanel(cli, data_dir, sandbox.url, username="☃"), "401")
+    assert_refused(mixpanel(cli, data_dir, sandbox.url, secret="a\nb"), "secret", "copy it again")
+    assert_refused(mixpanel(cli, data_dir, sandbox.url, secret="\udcff"), "secret", "copy it again")
 
 
-def test_two_properties_cannot_go_to_one_attribute(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+def test_export_when_two_properties_have_one_attribute_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
     """The last one would win without a word; nothing is exported instead."""
     cohort = sandbox.add_cohort("Fans", [member("a", x=1, y=2)])
-    refused(cli(connected, "export", str(cohort), "--mode", "dynamic", "--map", "x=Score", "--map", "y=Score"), "Score")
-    assert answer(cli, connected, "syncs") == []
+    assert_refused(
+        connected.run_cli("export", str(cohort), "--mode", "dynamic", "--map", "x=Score", "--map", "y=Score"), "Score"
+    )
+    assert connected.read_json("syncs") == []
 
 
-def test_an_argument_that_is_no_text_is_wrong_usage(cli: Cli, data_dir: Path) -> None:
+def test_an_argument_when_not_utf8_is_wrong_usage(cli: Cli, data_dir: Path) -> None:
     """Broken bytes are refused before they are stored, where they would fail in the middle of a run."""
     for arguments in (("forget", "\udcff"), ("export", "1", "--mode", "dynamic", "--map", "\udcff=email")):
         done = cli(data_dir, *arguments)
         assert done.returncode == 2 and "UTF-8" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_an_answer_that_cannot_be_written_is_said(data_dir: Path) -> None:
+def test_a_command_when_stdout_cannot_be_written_prints_one_sentence(data_dir: Path) -> None:
     """A full disk behind stdout is one sentence; a reader that left early is none."""
     command = f"{sys.executable} -m sync status --json"
     env = os.environ | {"COHORT_SYNC_DATA": str(data_dir)}
     full = subprocess.run(["sh", "-c", f"{command} > /dev/full"], env=env, capture_output=True, text=True, check=False)
-    refused(full, "could not be written")
+    assert_refused(full, "could not be written")
     left = subprocess.run(["sh", "-c", f"{command} | true"], env=env, capture_output=True, text=True, check=False)
     assert left.stderr == ""
 
 
-def test_a_page_of_the_database_gone_bad_is_one_sentence(
-    cli: Cli, connected: Path, sandbox: Sandbox, tmp_path: Path
+def test_a_command_when_a_table_is_damaged_names_the_restore(
+    connected: Workspace, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The file opens, but one of its tables does not: every command says so, and a backup brings all of it back."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
-    answer(cli, connected, "export", str(cohort), "--mode", "dynamic")
-    assert cli(connected, "backup", str(tmp_path / "good.db")).returncode == 0
-    with closing(sqlite3.connect(connected / "app.db")) as db:
+    connected.read_json("export", str(cohort), "--mode", "dynamic")
+    assert connected.run_cli("backup", str(tmp_path / "good.db")).returncode == 0
+    with closing(sqlite3.connect(connected.data_dir / "app.db")) as db:
         db.execute("pragma wal_checkpoint(truncate)")
         [page] = db.execute("select rootpage from sqlite_master where name = 'cohort'").fetchone()
         [size] = db.execute("pragma page_size").fetchone()
-    with (connected / "app.db").open("r+b") as file:
+    with (connected.data_dir / "app.db").open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
     for command in (("cohorts",), ("preview", str(cohort)), ("export", str(cohort), "--mode", "dynamic", "--wait")):
-        refused(cli(connected, *command), "damaged", "restore")
-    answer(cli, connected, "restore", str(tmp_path / "good.db"))
-    assert [one["id"] for one in answer(cli, connected, "cohorts")] == [cohort]
+        assert_refused(connected.run_cli(*command), "damaged", "restore")
+    connected.read_json("restore", str(tmp_path / "good.db"))
+    assert [one["id"] for one in connected.read_json("cohorts")] == [cohort]
 
 
-def test_a_database_of_a_newer_version_is_left_alone(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
+def test_a_database_when_of_a_newer_version_is_not_changed(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
     """Neither opened nor restored: an older version would not keep what the newer one knows."""
     assert cli(data_dir, "backup", str(tmp_path / "newer.db")).returncode == 0
     with sqlite3.connect(tmp_path / "newer.db") as db:
         db.execute("insert into _sqlite_migrations (migration_set, name) values ('cohort-sync', 'of_tomorrow')")
-    refused(cli(data_dir, "restore", str(tmp_path / "newer.db")), "newer version")
+    assert_refused(cli(data_dir, "restore", str(tmp_path / "newer.db")), "newer version")
     assert cli(data_dir, "status").returncode == 0
     (tmp_path / "newer.db").rename(data_dir / "app.db")
-    refused(cli(data_dir, "status"), "newer version")
+    assert_refused(cli(data_dir, "status"), "newer version")
 
 
-def test_an_unknown_log_level_is_one_sentence(data_dir: Path) -> None:
+def test_the_runner_when_the_log_level_is_unknown_prints_one_sentence(data_dir: Path) -> None:
     """The runner names the variable and what it may be."""
     done = subprocess.run(
         [sys.executable, "-m", "sync.runner", "--once"],
@@ -345,7 +350,7 @@ def test_an_unknown_log_level_is_one_sentence(data_dir: Path) -> None:
         check=False,
         env=os.environ | {"COHORT_SYNC_DATA": str(data_dir), "COHORT_SYNC_LOG": "loud"},
     )
-    refused(done, "COHORT_SYNC_LOG", "INFO")
+    assert_refused(done, "COHORT_SYNC_LOG", "INFO")
 
 
 def test_every_command_takes_a_project(cli: Cli, data_dir: Path, tmp_path: Path) -> None:

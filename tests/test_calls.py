@@ -83,7 +83,7 @@ class Peer:
 
 @contextlib.contextmanager
 def peer(behave: Callable[[socket.socket], None]) -> Iterator[Peer]:
-    """A peer for the time of a test."""
+    """Serve a peer for the time of a test."""
     one = Peer(behave)
     try:
         yield one
@@ -159,7 +159,7 @@ def test_call_over_tls_when_the_body_drips_ends_at_its_deadline(
 
 
 def self_signed(folder: Path) -> Path:
-    """A key and its certificate for 127.0.0.1 in one file."""
+    """Write a key and its certificate for 127.0.0.1 into one file."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (

@@ -42,54 +42,61 @@ BODY = build_payload("Fans", [Change("a", ChangeKind.ADD)], ())
 
 
 @pytest.fixture
-def asker(sandbox: Sandbox) -> Mixpanel:
-    """The sandbox's project."""
+def mixpanel_client(sandbox: Sandbox) -> Mixpanel:
+    """Return the sandbox's project as a client of Mixpanel."""
     return Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url), timeout=5.0)
 
 
 @pytest.fixture
-def teller(sandbox: Sandbox) -> WebEngage:
-    """The sandbox's account."""
+def webengage_client(sandbox: Sandbox) -> WebEngage:
+    """Return the sandbox's account as a client of WebEngage."""
     return WebEngage(Account(LICENSE, API_KEY, sandbox.url))
 
 
-def fates(asker: Mixpanel, cohort: int, **asked: bool) -> dict[str, Eligibility]:
-    """Who is on page 0, and what becomes of them."""
-    page = asker.read_page(cohort, 0, None, properties=(), **{"all_users": True, "trimmed": False, **asked})
+def fates(mixpanel_client: Mixpanel, cohort: int, **asked: bool) -> dict[str, Eligibility]:
+    """Return the members of page 0 with their eligibility."""
+    page = mixpanel_client.read_page(cohort, 0, None, properties=(), **{"all_users": True, "trimmed": False, **asked})
     return {one.id: one.eligibility for one in page.members}
 
 
 @pytest.mark.parametrize("shape", ["missing", "null", "empty"])
-def test_every_shape_of_no_profile_is_anonymous(asker: Mixpanel, sandbox: Sandbox, shape: str) -> None:
+def test_a_member_when_the_profile_is_missing_in_any_shape_is_anonymous(
+    mixpanel_client: Mixpanel, sandbox: Sandbox, shape: str
+) -> None:
     """Missing, null or empty properties mean the same: nobody Mixpanel knows."""
     sandbox.settings(bare_shape=shape)
     cohort = sandbox.add_cohort("Fans", [member("a"), anonymous("b"), member("$device:c")])
-    assert fates(asker, cohort) == {
+    assert fates(mixpanel_client, cohort) == {
         "a": Eligibility.IDENTIFIED,
         "b": Eligibility.NO_PROFILE,
         "$device:c": Eligibility.DEVICE_ONLY,
     }
 
 
-def test_a_page_names_the_properties_its_members_have(asker: Mixpanel, sandbox: Sandbox) -> None:
+def test_a_page_when_members_have_properties_names_them(mixpanel_client: Mixpanel, sandbox: Sandbox) -> None:
     """Names only, the most frequent first: the picker of the export dialog costs no query of its own."""
     cohort = sandbox.add_cohort(
         "Fans", [member("a", plan="gold"), member("b", plan="free", city="Oslo"), anonymous("c")]
     )
-    assert asker.read_page(cohort, 0, None, all_users=True, properties=(), trimmed=False).properties == ("plan", "city")
+    assert mixpanel_client.read_page(cohort, 0, None, all_users=True, properties=(), trimmed=False).properties == (
+        "plan",
+        "city",
+    )
 
 
-def test_a_run_asks_for_profiles_explicitly_and_for_nothing_else(asker: Mixpanel, sandbox: Sandbox) -> None:
+def test_a_query_when_nothing_is_mapped_asks_for_one_short_property(
+    mixpanel_client: Mixpanel, sandbox: Sandbox
+) -> None:
     """`include_all_users` is always said, and without a mapped property only a short one is asked for."""
     cohort = sandbox.add_cohort("Fans", [member("a"), anonymous("b")])
-    page = asker.read_columns(cohort, 0, None, ())
+    page = mixpanel_client.read_columns(cohort, 0, None, ())
     assert (page.ids, page.values, page.others, page.total) == (["a"], [], [], 1)
     first, later = (build_query_form(7, number, "s", all_users=False, wanted=("$last_seen",)) for number in (0, 3))
     assert first["include_all_users"] == "false" and first["output_properties"] == '["$last_seen"]'
     assert later == first | {"page": "3", "session_id": "s"}
 
 
-def test_larger_pages_are_asked_for_and_the_reply_decides(sandbox: Sandbox) -> None:
+def test_a_query_when_a_page_size_is_set_uses_the_size_of_the_reply(sandbox: Sandbox) -> None:
     """The setting travels with the query; the size believed is the one that came back."""
     cohort = sandbox.add_cohort("Fans", [member(f"p{number}") for number in range(12)])
     sandbox.settings(page_size=10)
@@ -99,7 +106,7 @@ def test_larger_pages_are_asked_for_and_the_reply_decides(sandbox: Sandbox) -> N
     assert (page.size, page.rows, page.total) == (10, 10, 12)
 
 
-def test_mapped_values_come_in_order_and_missing_ones_are_null(asker: Mixpanel, sandbox: Sandbox) -> None:
+def test_mapped_values_when_missing_are_null(mixpanel_client: Mixpanel, sandbox: Sandbox) -> None:
     """The literal strings Mixpanel writes for missing values are missing."""
     people = [
         member("a", **{"x": "<null>", "y": 1}),
@@ -107,27 +114,29 @@ def test_mapped_values_come_in_order_and_missing_ones_are_null(asker: Mixpanel, 
         member("c", **{"x": "<undefined>", "y": [1]}),
     ]
     cohort = sandbox.add_cohort("Fans", people)
-    page = asker.read_columns(cohort, 0, None, ("x", "y"))
+    page = mixpanel_client.read_columns(cohort, 0, None, ("x", "y"))
     assert page.values == [b"[null,1]", '[null,"ü"]'.encode(), b"[null,[1]]"]
 
 
-def test_ids_come_as_text_exactly_as_given(asker: Mixpanel, sandbox: Sandbox) -> None:
+def test_ids_when_numbers_or_unusual_are_text_exactly_as_given(mixpanel_client: Mixpanel, sandbox: Sandbox) -> None:
     """Integers become text; spaces, unicode and case stay; the impossible ones are set apart with their reason."""
     people = [member(4), member(" Zoë "), member("x" * 101), member("   ")]
     cohort = sandbox.add_cohort("Fans", people)
     sandbox.fault("integer_ids")
-    page = asker.read_columns(cohort, 0, None, ())
+    page = mixpanel_client.read_columns(cohort, 0, None, ())
     assert page.ids == ["4", " Zoë "]
     assert [one.eligibility for one in page.others] == [Eligibility.LONG_ID, Eligibility.EMPTY_ID]
 
 
-def test_pages_follow_their_session(asker: Mixpanel, sandbox: Sandbox) -> None:
+def test_pages_when_the_cohort_changes_meanwhile_follow_their_session(
+    mixpanel_client: Mixpanel, sandbox: Sandbox
+) -> None:
     """A cohort that changes meanwhile is read as it was when page 0 was asked for."""
     sandbox.settings(page_size=10)
     cohort = sandbox.add_cohort("Fans", [member(f"p{number}") for number in range(25)])
-    first = asker.read_columns(cohort, 0, None, ())
+    first = mixpanel_client.read_columns(cohort, 0, None, ())
     sandbox.set_members(cohort, [member("late")])
-    rest = [asker.read_columns(cohort, number, first.session_id, ()) for number in (1, 2)]
+    rest = [mixpanel_client.read_columns(cohort, number, first.session_id, ()) for number in (1, 2)]
     assert (first.size, first.total) == (10, 25)
     assert {one for page in (first, *rest) for one in page.ids} == {f"p{number}" for number in range(25)}
 
@@ -159,24 +168,24 @@ MIXPANEL_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
 
 
 @pytest.mark.parametrize(("fault", "error"), MIXPANEL_ANSWERS, ids=lambda one: str(one))
-def test_what_mixpanel_may_answer(
-    asker: Mixpanel, sandbox: Sandbox, fault: dict[str, object], error: type[ApiError]
+def test_mixpanel_when_its_answer_is_wrong_raises_the_right_error(
+    mixpanel_client: Mixpanel, sandbox: Sandbox, fault: dict[str, object], error: type[ApiError]
 ) -> None:
     """No failed, foreign or half answer is ever taken for an empty cohort."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     sandbox.fault(path=ENGAGE, **fault)
     with pytest.raises(error):
-        asker.read_columns(cohort, 0, None, ())
+        mixpanel_client.read_columns(cohort, 0, None, ())
 
 
-def test_an_expired_session_asks_for_a_new_beginning(asker: Mixpanel, sandbox: Sandbox) -> None:
+def test_a_later_page_when_the_session_expired_asks_to_start_again(mixpanel_client: Mixpanel, sandbox: Sandbox) -> None:
     """Only for a later page a 400 means that the session is gone."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     with pytest.raises(SessionExpired):
-        asker.read_columns(cohort, 1, "long-gone", ())
+        mixpanel_client.read_columns(cohort, 1, "long-gone", ())
 
 
-def test_the_refusal_tells_which_limit_was_hit(asker: Mixpanel, sandbox: Sandbox) -> None:
+def test_mixpanel_when_it_answers_429_has_the_limit_that_was_hit(mixpanel_client: Mixpanel, sandbox: Sandbox) -> None:
     """The two fractions of the text decide between seconds and the hour."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     text = (
@@ -186,11 +195,11 @@ def test_the_refusal_tells_which_limit_was_hit(asker: Mixpanel, sandbox: Sandbox
     for running, hourly, limit in ((1, 61, "hourly"), (6, 12, "concurrent"), (5, 61, "hourly")):
         sandbox.fault("status", path=ENGAGE, code=429, body={"error": text.format(running, hourly)}, retry_after=30)
         with pytest.raises(RetryLater) as waiting:
-            asker.read_columns(cohort, 0, None, ())
+            mixpanel_client.read_columns(cohort, 0, None, ())
         assert (waiting.value.limit, waiting.value.seconds) == (limit, 30.0)
 
 
-def test_roles(sandbox: Sandbox) -> None:
+def test_a_role_when_admin_or_below_or_unknown_is_distinguished(sandbox: Sandbox) -> None:
     """Admin, below admin and not to be found out are three different things."""
 
     def role(username: str, secret: str) -> Role:
@@ -223,38 +232,42 @@ WEBENGAGE_ANSWERS: list[tuple[dict[str, object], type[ApiError]]] = [
 
 
 @pytest.mark.parametrize(("fault", "error"), WEBENGAGE_ANSWERS, ids=lambda one: str(one))
-def test_what_webengage_may_answer(
-    teller: WebEngage, sandbox: Sandbox, fault: dict[str, object], error: type[ApiError]
+def test_webengage_when_its_answer_is_wrong_raises_the_right_error(
+    webengage_client: WebEngage, sandbox: Sandbox, fault: dict[str, object], error: type[ApiError]
 ) -> None:
-    """Only a 2xx that says queued counts as told."""
+    """Only a 2xx that says queued counts as accepted."""
     sandbox.fault(path=BULK, **fault)
     with pytest.raises(error):
-        teller.send_batch(BODY, "ab12")
+        webengage_client.send_batch(BODY, "ab12")
 
 
 @pytest.mark.parametrize("status", [200, 201])
-def test_every_2xx_that_says_queued_is_success(teller: WebEngage, sandbox: Sandbox, status: int) -> None:
+def test_webengage_when_any_2xx_says_queued_has_accepted(
+    webengage_client: WebEngage, sandbox: Sandbox, status: int
+) -> None:
     """The documentation does not say which 2xx it is."""
     sandbox.settings(queued_status=status)
-    teller.send_batch(BODY, "ab12")
+    webengage_client.send_batch(BODY, "ab12")
     assert sandbox.holding("Fans")[0] == {"a"}
 
 
-def test_the_minute_is_waited_for_when_webengage_does_not_say(teller: WebEngage, sandbox: Sandbox) -> None:
+def test_webengage_when_429_has_no_retry_after_waits_for_the_next_minute(
+    webengage_client: WebEngage, sandbox: Sandbox
+) -> None:
     """Without Retry-After the next whole minute is the time; with it, what it says."""
     sandbox.fault("status", path=BULK, code=429)
     with pytest.raises(RetryLater) as silent:
-        teller.send_batch(BODY, "ab12")
+        webengage_client.send_batch(BODY, "ab12")
     sandbox.fault("status", path=BULK, code=429, retry_after=7)
     with pytest.raises(RetryLater) as said:
-        teller.send_batch(BODY, "ab12")
+        webengage_client.send_batch(BODY, "ab12")
     assert silent.value.limit == said.value.limit == "minute" and said.value.seconds == 7.0
     assert silent.value.seconds is not None and 0 < silent.value.seconds <= 61
 
 
-def test_a_check_writes_nothing(teller: WebEngage, sandbox: Sandbox) -> None:
+def test_a_check_of_webengage_writes_nothing(webengage_client: WebEngage, sandbox: Sandbox) -> None:
     """The account is proven by the documented refusal of an empty user."""
-    teller.check_credentials()
+    webengage_client.check_credentials()
     assert sandbox.profile_count() == 0
 
 
@@ -266,16 +279,16 @@ def test_a_check_writes_nothing(teller: WebEngage, sandbox: Sandbox) -> None:
         {"kind": "html", "code": 200},
     ],
 )
-def test_a_check_that_proves_nothing_is_no_success(
-    teller: WebEngage, sandbox: Sandbox, fault: dict[str, object]
+def test_a_check_when_the_answer_is_undocumented_is_no_success(
+    webengage_client: WebEngage, sandbox: Sandbox, fault: dict[str, object]
 ) -> None:
     """Anything but the documented refusal could not be verified."""
     sandbox.fault(path="/users", **fault)
     with pytest.raises((UnexpectedResponse, RetryLater), match="verified"):
-        teller.check_credentials()
+        webengage_client.check_credentials()
 
 
-def test_credentials_do_not_follow_a_redirect(sandbox: Sandbox) -> None:
+def test_a_request_when_redirected_sends_no_credentials_there(sandbox: Sandbox) -> None:
     """A 302 is an answer like any other: nobody goes where it points."""
     sandbox.fault("status", path="/users", code=302)
     before = sum(sandbox.meter().requests.values())
@@ -284,7 +297,7 @@ def test_credentials_do_not_follow_a_redirect(sandbox: Sandbox) -> None:
     assert sum(sandbox.meter().requests.values()) == before + 1
 
 
-def test_an_endless_answer_is_cut_off(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_when_endless_is_cut_off(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than the cap is not read."""
     monkeypatch.setattr("sync.http_client.MAX_BODY_BYTES", 100)
     sandbox.add_cohort("Fans" * 50, [member("a")])
@@ -292,7 +305,7 @@ def test_an_endless_answer_is_cut_off(sandbox: Sandbox, monkeypatch: pytest.Monk
         Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url)).list_cohorts()
 
 
-def test_an_unreachable_host_is_named_without_its_address() -> None:
+def test_a_host_when_unreachable_is_named_without_its_address() -> None:
     """The error says which host, and nothing of path, project or key."""
     with pytest.raises(RetryLater) as gone:
         HttpClient("http://127.0.0.1:9", auth=(b"user", b"secret-word")).send_request(
@@ -328,7 +341,9 @@ def test_an_unreachable_host_is_named_without_its_address() -> None:
         ),
     ],
 )
-def test_only_known_places_are_spoken_to(make: Callable[[str], str], good: list[str], bad: list[str]) -> None:
+def test_an_address_when_not_of_a_known_region_is_refused(
+    make: Callable[[str], str], good: list[str], bad: list[str]
+) -> None:
     """Known regions, WebEngage over https, this machine; nothing that only looks like them."""
     for one in good:
         assert make(one)

@@ -1,41 +1,76 @@
-"""What the documents say is there, is there."""
+"""Documents agree with the code: links, commands, settings, make targets, systemd units."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from sync.cli.commands import cli as commands
+from sync.cli.commands import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS, SETTINGS = ROOT / "docs" / "commands.md", ROOT / "docs" / "settings.md"
 CODE = "\n".join(
-    path.read_text(encoding="utf-8") for folder in ("sync", "pages", "tests") for path in (ROOT / folder).rglob("*.py")
+    path.read_text(encoding="utf-8") for folder in ("sync", "pages") for path in (ROOT / folder).rglob("*.py")
 )
-HOME_BUSINESS = re.compile(r"/(root|home|tmp|Users)/")
+PLACES_OF_ONE_MACHINE = re.compile(r"/(root|home|tmp|Users)/")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path) -> None:
+def test_links_of_a_document_when_relative_exist(document: Path) -> None:
     """Every relative link and picture of a document exists."""
     links = re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
 
 
-def test_every_command_the_readme_names_exists() -> None:
-    """And every command that exists is named."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    listed = re.search(r"`python -m sync COMMAND`: (.*?)\. Every one", text)
-    assert listed
-    named = {word.split()[0] for word in re.findall(r"`([^`]+)`", listed[1])}
-    assert named == set(commands.commands)
+def walk_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command of the command line itself, with its words as people type them."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from walk_commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
 
 
-def test_every_make_target_named_exists() -> None:
+def read_usages(text: str) -> dict[str, list[str]]:
+    """Return what docs/commands.md has in its first column: each command, and the words that may follow it."""
+    cells = re.findall(r"^\| (`.*?`) \|", text.replace("\\|", "/"), re.MULTILINE)
+    usages = {}
+    for usage in re.findall(r"`([^`]+)`", "".join(cells)):
+        words = usage.replace("[", "").replace("]", "").split()
+        name = list(itertools.takewhile(lambda word: word.islower() and not word.startswith("-"), words))
+        usages[" ".join(name)] = words[len(name) :]
+    return usages
+
+
+def test_commands_when_documented_are_those_of_the_command_line() -> None:
+    """docs/commands.md lists every command once, with its arguments, and no other; its options exist."""
+    usages, real = read_usages(COMMANDS.read_text(encoding="utf-8")), dict(walk_commands(cli))
+    assert set(usages) == set(real)
+    for name, command in real.items():
+        arguments = [
+            one.make_metavar(click.Context(command)) for one in command.params if one.param_type_name == "argument"
+        ]
+        assert [word for word in usages[name] if word.isupper()] == arguments, name
+        options = {option for one in command.params for option in one.opts}
+        assert {word for word in usages[name] if word.startswith("--")} <= options, name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_when_a_document_names_one_exist(document: Path) -> None:
+    """What follows `python -m sync` in any document is a command."""
+    named = set(re.findall(r"python -m sync ([a-z][a-z-]+)", document.read_text(encoding="utf-8")))
+    assert named <= set(cli.commands)
+
+
+def test_make_targets_when_documented_exist() -> None:
     """Make demo, run, test and bench are in the Makefile."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {
@@ -46,22 +81,20 @@ def test_every_make_target_named_exists() -> None:
     assert {"demo", "test", "run"} <= named <= targets
 
 
-def test_every_variable_named_is_read() -> None:
-    """Each environment variable of the README is one the code knows, and the other way round."""
-    named = set(
-        re.findall(r"`((?:COHORT_SYNC|MIXPANEL|WEBENGAGE)_[A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
-    )
-    read = set(re.findall(r"\"((?:COHORT_SYNC|MIXPANEL_S|WEBENGAGE_A)[A-Z_]+)\"", CODE))
-    assert named == read
+def test_settings_when_documented_are_those_the_code_reads() -> None:
+    """docs/settings.md has every environment variable the application reads, and no other."""
+    rows = re.findall(r"^\| (`.*?`) \|", SETTINGS.read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"`([A-Z_]+)`", "".join(rows))
+    assert sorted(named) == sorted(set(re.findall(r"\"((?:COHORT_SYNC|MIXPANEL_S|WEBENGAGE_A)[A-Z_]+)\"", CODE)))
 
 
-def test_nothing_speaks_of_the_place_it_was_written_in() -> None:
-    """No path of somebody's machine stands in what we publish."""
+def test_published_files_name_no_path_of_one_machine() -> None:
+    """Home and temporary folders are in no document and no setting of the tools."""
     for document in [*DOCUMENTS, ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "requirements.txt"]:
-        assert not HOME_BUSINESS.search(document.read_text(encoding="utf-8")), document
+        assert not PLACES_OF_ONE_MACHINE.search(document.read_text(encoding="utf-8")), document
 
 
-def test_the_units_are_sound(tmp_path: Path) -> None:
+def test_systemd_units_when_verified_have_no_fault(tmp_path: Path) -> None:
     """Systemd itself reads both units and finds nothing wrong, once the program they start is there."""
     analyze = shutil.which("systemd-analyze")
     if not analyze:

@@ -12,7 +12,7 @@ from tests.drill.drill_runner import STATEMENTS
 
 @pytest.mark.drill
 @pytest.mark.timeout(300)
-def test_the_promises_hold_under_kills_lies_and_changes() -> None:
+def test_the_drill_when_it_kills_and_falsifies_answers_finds_every_promise_kept() -> None:
     """After every round WebEngage holds exactly the exportable members, the snapshot too, and a second run sends nobody."""
     tally: Counter[str] = Counter()
     assert play(8, 1, tally) == []

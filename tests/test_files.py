@@ -33,7 +33,7 @@ def damage(folder: Path) -> bytes:
 
 @pytest.fixture
 def filled(data_dir: Path) -> Path:
-    """A data folder with a database in which a setting was changed."""
+    """Make a data folder with a database in which a setting was changed."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
         service.set_retention(rejections=11)
     return data_dir
@@ -41,14 +41,14 @@ def filled(data_dir: Path) -> Path:
 
 @pytest.fixture
 def backup(filled: Path, tmp_path: Path) -> Path:
-    """A backup of the filled folder."""
+    """Write a backup of the filled folder."""
     with Service.open({"COHORT_SYNC_DATA": str(filled)}) as service:
         service.write_backup(tmp_path / "good.db")
     return tmp_path / "good.db"
 
 
 def kept_days(cli: Cli, folder: Path) -> str:
-    """What the folder says about retention, asked by a process of its own."""
+    """Return what the folder says about retention, read by a process of its own."""
     done = cli(folder, "retention")
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -65,7 +65,7 @@ def test_a_locked_database_is_called_locked_and_not_damaged(filled: Path, progra
     assert run_python(IMPATIENT.format(program), filled, *arguments).returncode == 0
 
 
-def test_a_page_says_that_the_database_is_locked(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_when_the_database_is_locked_says_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages say the same sentence as the command line."""
     workspace.page("syncs")
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.2)
@@ -74,7 +74,7 @@ def test_a_page_says_that_the_database_is_locked(workspace: Workspace, monkeypat
     assert "locked" in shown and "damaged" not in shown
 
 
-def test_a_look_at_a_locked_file_finds_no_damage(filled: Path) -> None:
+def test_the_integrity_check_when_the_file_is_locked_finds_no_damage(filled: Path) -> None:
     """The runner looks at the file after an unclean stop; a file it may not read now is not a damaged one."""
     with closing(sqlite3.connect(filled / "app.db", isolation_level=None)) as db:
         db.execute("pragma journal_mode = delete")  # in WAL nobody is shut out once the file is open
@@ -143,7 +143,7 @@ def test_restore_replaces_a_file_that_cannot_be_opened(filled: Path, backup: Pat
 def test_restore_does_not_take_the_file_from_a_living_runner(
     filled: Path, backup: Path, cli: Cli, runner_process: RunnerProcess
 ) -> None:
-    """The damage hides who works; whoever has the file open is seen all the same, and nothing is moved."""
+    """The damage hides the runners; a process with the file open is noticed all the same, and nothing is moved."""
     runner = runner_process(filled)
     wait_for_runner(cli, filled)
     before = damage(filled)
@@ -249,7 +249,7 @@ sys.exit(code)
 
 
 def test_a_restore_of_a_large_backup_stays_small(filled: Path, tmp_path: Path) -> None:
-    """120 MB are carried over page by page: hardly more memory than any other command needs."""
+    """120 MB are copied page by page: hardly more memory than any other command needs."""
     large = large_backup(filled, tmp_path, megabytes=120)
     ordinary = int(run_python(MEASURED, filled, "retention").stderr)
     done = run_python(MEASURED, filled, "restore", str(large))
@@ -277,7 +277,7 @@ def test_a_runner_stops_when_its_database_is_gone(
         assert not (filled / "app.db").exists()
 
 
-def test_a_runner_says_in_one_sentence_why_it_stops(filled: Path) -> None:
+def test_the_runner_when_it_must_stop_gives_the_reason_in_one_sentence(filled: Path) -> None:
     """The sentence names the file and what to do, without a traceback."""
     process = subprocess.Popen(
         [sys.executable, "-m", "sync.runner"],
@@ -313,7 +313,7 @@ def test_a_log_without_its_database_is_left_alone(data_dir: Path, cli: Cli) -> N
 
 
 def test_an_emptied_folder_is_a_fresh_start(filled: Path, cli: Cli) -> None:
-    """Whoever removes everything begins again; with the folder, or with all that was in it."""
+    """Removing everything, with or without the folder, begins from nothing."""
     for path in filled.iterdir():
         path.unlink()
     assert "30 days" in kept_days(cli, filled)
@@ -342,7 +342,7 @@ def test_a_process_notices_that_another_database_took_the_place(filled: Path, tm
         Store.open(filled)
 
 
-def test_a_page_says_that_the_database_is_gone(workspace: Workspace) -> None:
+def test_a_page_when_the_database_is_gone_says_so(workspace: Workspace) -> None:
     """One sentence on the page, also when the whole folder was emptied under the running server."""
     workspace.page("syncs")
     for path in workspace.data_dir.iterdir():

@@ -6,28 +6,25 @@ import resource
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sync.model import Mode, RunState
-from sync.store import Store
-from tests.browser import ROOT, connect, environment, runs, service
-from tests.sandbox.control import PROJECT, Sandbox, member
+from sync.model import RunState
+from tests.workspace import ROOT, Workspace, make_environment, wait_until
 
 PATIENCE = 60.0  # seconds something awaited may take on a busy machine; never asserted
-LOOKS = 4  # heartbeats that must have failed before the log is read
+FAILED_POLLS = 4  # heartbeats that must have failed before the log is read
 
 
-class Runner:
+class LoggedRunner:
     """A runner process and what it logs, read while it works so that it never blocks."""
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sync.runner"],
             cwd=ROOT,
-            env=environment(folder) | {"COHORT_SYNC_LOG": "DEBUG"},  # `schedule` then logs every look
+            env=make_environment(folder, COHORT_SYNC_LOG="DEBUG"),  # `schedule` then logs every poll
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -45,7 +42,7 @@ class Runner:
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, hard))
 
     def logged(self, word: str) -> list[str]:
-        """The lines that hold this word."""
+        """Return the lines that hold this word."""
         return [line for line in self.lines if word in line]
 
     def stop(self) -> int:
@@ -57,9 +54,9 @@ class Runner:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Runner]:
-    """A runner that ends with the test."""
-    runner = Runner(folder)
+def running(folder: Path) -> Iterator[LoggedRunner]:
+    """Start a runner that ends with the test."""
+    runner = LoggedRunner(folder)
     try:
         yield runner
     finally:
@@ -67,48 +64,31 @@ def running(folder: Path) -> Iterator[Runner]:
         runner.process.wait()
 
 
-def until(question: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not question():
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.02)
-
-
-def heartbeat(folder: Path) -> float:
-    """When the runner last gave a sign of life."""
-    with Store.open(folder) as store:
-        return float(store.events._fetch_value("select max(heartbeat_at) from runner") or 0.0)
-
-
-def test_a_full_disk_is_one_line_when_it_begins_and_one_when_it_ends(data_dir: Path, sandbox: Sandbox) -> None:
-    """However many looks fail there is no traceback; with space again the runner carries what was asked meanwhile."""
-    connect(data_dir, sandbox)
-    cohort = sandbox.add_cohort("Fans", [member("a"), member("b")])
-    with running(data_dir) as runner:
-        until(lambda: heartbeat(data_dir) > 0.0)
+def test_the_runner_when_the_disk_fills_up_and_empties_logs_one_line_each(fans: Workspace) -> None:
+    """However many polls fail there is no traceback; with space again the runner executes what was queued meanwhile."""
+    with running(fans.data_dir) as runner:
+        wait_until(lambda: fans.read_heartbeat() > 0.0)
         runner.limit(0)
-        with service(data_dir) as here:  # the person's own process has no limit: the runner finds work it cannot claim
-            here.start_export(PROJECT, cohort, Mode.DYNAMIC)
-        until(lambda: bool(runner.logged("database")))
-        looked = len(runner.logged("Running job"))
-        until(lambda: len(runner.logged("Running job")) >= looked + LOOKS)
+        fans.start_export()  # the person's own process has no limit: the runner finds work it cannot claim
+        wait_until(lambda: bool(runner.logged("database")))
+        polled = len(runner.logged("Running job"))
+        wait_until(lambda: len(runner.logged("Running job")) >= polled + FAILED_POLLS)
         assert len(runner.logged("waits until it can work again")) == 1
         runner.limit(resource.RLIM_INFINITY)
-        until(lambda: runs(data_dir)[0].state is RunState.SUCCEEDED)
-        until(lambda: bool(runner.logged("works again")))
+        wait_until(lambda: fans.get_run(1).state is RunState.SUCCEEDED)
+        wait_until(lambda: bool(runner.logged("works again")))
         assert runner.stop() == 0
     assert len(runner.logged("works again")) == 1
     assert not runner.logged("Traceback") and len(runner.logged("ERROR")) == 1, runner.lines
 
 
-def test_sigterm_on_a_full_disk_is_exit_0(data_dir: Path) -> None:
-    """A supervisor sees an orderly end, and nobody takes the runner that is gone for alive."""
-    with running(data_dir) as runner:
-        until(lambda: heartbeat(data_dir) > 0.0)
+def test_the_runner_when_terminated_on_a_full_disk_is_exit_0(workspace: Workspace) -> None:
+    """A supervisor sees an orderly end, and the runner that is gone does not count as alive."""
+    with running(workspace.data_dir) as runner:
+        wait_until(lambda: workspace.read_heartbeat() > 0.0)
         runner.limit(0)
-        until(lambda: bool(runner.logged("database")))
+        wait_until(lambda: bool(runner.logged("database")))
         assert runner.stop() == 0
     assert not runner.logged("Traceback"), runner.lines
-    with service(data_dir) as here:
+    with workspace.open() as here:
         assert not here.check_health().is_runner_alive

@@ -49,7 +49,7 @@ FORWARDED_LINES = (
 
 @pytest.fixture
 def outside(browser: Browser, chromium: str) -> Iterator[Browser]:
-    """A browser that reaches this machine under a foreign name."""
+    """Start a browser that reaches this machine under a foreign name."""
     rules = f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1"
     launched = browser.browser_type.launch(executable_path=chromium, args=[*CHROMIUM_FLAGS, rules])
     yield launched

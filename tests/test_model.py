@@ -52,14 +52,14 @@ VALUES = st.one_of(
 
 
 @given(TEXT, st.booleans())
-def test_only_real_ids_with_a_profile_go(user_id: str, has_profile: bool) -> None:
+def test_a_member_when_identified_has_a_profile_and_a_valid_id(user_id: str, has_profile: bool) -> None:
     """An id goes to WebEngage exactly when it is not blank, no device's, at most 100 characters, and has a profile."""
     goes = bool(user_id.strip()) and not user_id.startswith("$device:") and has_profile and len(user_id) <= 100
     assert (classify_member(user_id, has_profile) is Eligibility.IDENTIFIED) == goes
 
 
 @pytest.mark.parametrize(
-    ("user_id", "has_profile", "fate"),
+    ("user_id", "has_profile", "eligibility"),
     [
         ("", True, Eligibility.EMPTY_ID),
         ("  ", False, Eligibility.EMPTY_ID),
@@ -71,13 +71,13 @@ def test_only_real_ids_with_a_profile_go(user_id: str, has_profile: bool) -> Non
         (" a", True, Eligibility.IDENTIFIED),
     ],
 )
-def test_each_member_has_its_reason(user_id: str, has_profile: bool, fate: Eligibility) -> None:
-    """Whoever does not go is told why."""
-    assert classify_member(user_id, has_profile) is fate
+def test_a_member_when_not_exported_has_a_reason(user_id: str, has_profile: bool, eligibility: Eligibility) -> None:
+    """The reason is the first that applies."""
+    assert classify_member(user_id, has_profile) is eligibility
 
 
 @given(TEXT, st.frozensets(TEXT, max_size=5))
-def test_a_proposed_attribute_is_short_and_free(name: str, taken: frozenset[str]) -> None:
+def test_a_suggested_attribute_is_short_and_free(name: str, taken: frozenset[str]) -> None:
     """The proposal is never longer than WebEngage takes, and never another cohort's."""
     for _ in range(3):
         proposed = suggest_attribute(name, taken)
@@ -86,14 +86,16 @@ def test_a_proposed_attribute_is_short_and_free(name: str, taken: frozenset[str]
 
 
 @pytest.mark.parametrize("name", ["", " x", "x ", "we_x", "WE_x", "x" * 50, "a\nb", "Taken"])
-def test_attributes_webengage_would_drop_are_refused(name: str) -> None:
+def test_an_attribute_when_webengage_would_drop_it_is_refused(name: str) -> None:
     """Empty, spaced, reserved, too long, invisible or taken names get a sentence."""
     assert find_attribute_problem(name, frozenset({"Taken"}))
 
 
 @given(st.floats(0, 2e9), st.floats(300, 1e6), st.floats(0, 2e9))
-def test_the_next_beat_is_ahead_and_on_the_grid(anchor: float, every: float, now: float) -> None:
-    """The beat lies after now, at most one interval away, a whole number of intervals from the anchor."""
+def test_the_next_refresh_is_ahead_and_a_whole_number_of_intervals_away(
+    anchor: float, every: float, now: float
+) -> None:
+    """The next refresh is after now, at most one interval away, a whole number of intervals from the anchor."""
     beat = next_scheduled_at(anchor, every, now)
     steps = (beat - anchor) / every
     assert now - 1e-3 <= beat <= now + every + 1e-3
@@ -101,7 +103,7 @@ def test_the_next_beat_is_ahead_and_on_the_grid(anchor: float, every: float, now
 
 
 @pytest.mark.parametrize("text", ["", "2", "h", "2w", "-2h", "0h", "1s", "31d", "2h30m", "٢h "])
-def test_what_is_no_interval_is_said(text: str) -> None:
+def test_an_interval_when_invalid_is_refused(text: str) -> None:
     """Anything but a number and a unit between 5 minutes and 30 days is a ValueError with a sentence."""
     if text == "٢h ":
         assert parse_interval(text) == 7200.0  # digits of any script are digits
@@ -110,7 +112,7 @@ def test_what_is_no_interval_is_said(text: str) -> None:
         parse_interval(text)
 
 
-def test_intervals_are_read() -> None:
+def test_an_interval_when_valid_is_parsed() -> None:
     """Minutes, hours, days and seconds."""
     assert [parse_interval(text) for text in ("30m", "2h", "1d", "7200s")] == [1800, 7200, 86400, 7200]
 
@@ -126,13 +128,13 @@ def test_intervals_are_read() -> None:
         (0, 0, 0, False),
     ],
 )
-def test_the_guard(exits: int, snapshot: int, staged: int, held: bool) -> None:
+def test_the_guard_when_many_members_leave_holds_the_run(exits: int, snapshot: int, staged: int, held: bool) -> None:
     """More than a fifth and more than a hundred, or nobody left at all, needs a person."""
     assert bool(guard_reason(exits, snapshot, staged)) is held
 
 
 @given(st.lists(st.tuples(IDS, st.sampled_from(ChangeKind), VALUES), min_size=1, max_size=25))
-def test_a_payload_tells_true_false_and_never_null(people: list[tuple[str, ChangeKind, object]]) -> None:
+def test_a_payload_has_true_or_false_and_never_null(people: list[tuple[str, ChangeKind, object]]) -> None:
     """Everyone is there once, unaltered, with true or false, no null, no too long string, no value for who left."""
     changes = [Change(user_id, kind, (value,)) for user_id, kind, value in people]
     users = json.loads(build_payload("Fans", changes, (("$x", "colour"),)))["users"]
@@ -145,7 +147,7 @@ def test_a_payload_tells_true_false_and_never_null(people: list[tuple[str, Chang
         assert kind is not ChangeKind.REMOVE or "colour" not in user["attributes"]
 
 
-def test_phones_are_sent_in_e164_only() -> None:
+def test_a_phone_when_not_e164_is_left_out() -> None:
     """A phone WebEngage could not use is left out; a standard field stands beside the attributes."""
     changes = [Change("a", ChangeKind.ADD, ("+4930123456",)), Change("b", ChangeKind.ADD, ("030 123456",))]
     first, second = json.loads(build_payload("Fans", changes, (("$phone", "phone"),)))["users"]
@@ -180,7 +182,7 @@ def test_packed_ids_come_back_as_they_were(ids: list[str]) -> None:
 
 
 @given(TEXT)
-def test_retry_after_is_between_a_second_and_an_hour(text: str) -> None:
+def test_retry_after_when_any_text_is_between_a_second_and_an_hour(text: str) -> None:
     """Whatever stands in the header: seconds, a date or nonsense."""
     seconds = parse_retry_after({"Retry-After": text}, 1_700_000_000.0)
     assert seconds is None or 1.0 <= seconds <= 3600.0
@@ -200,7 +202,7 @@ def test_retry_after_is_between_a_second_and_an_hour(text: str) -> None:
         ("Mon, 13 Nov 2023 22:13:50 GMT", 1.0),
     ],
 )
-def test_retry_after_in_both_forms(text: str, seconds: float | None) -> None:
+def test_retry_after_when_seconds_or_date_is_parsed(text: str, seconds: float | None) -> None:
     """Seconds and HTTP dates are understood and capped."""
     assert parse_retry_after({"Retry-After": text}, 1_700_000_000.0) == seconds
 
@@ -209,7 +211,7 @@ def test_retry_after_in_both_forms(text: str, seconds: float | None) -> None:
     "url",
     ["http://127.0.0.1", "http://127.0.0.1:8899", "http://localhost:1/", "http://[::1]:80", "https://127.9.9.9:5"],
 )
-def test_this_machine_is_loopback(url: str) -> None:
+def test_a_url_when_of_this_machine_is_loopback(url: str) -> None:
     """Every address of the loopback network counts."""
     assert is_loopback(url)
 
@@ -234,20 +236,20 @@ def test_this_machine_is_loopback(url: str) -> None:
         "http://[::1",
     ],
 )
-def test_other_machines_are_not(url: str) -> None:
+def test_a_url_when_of_another_machine_is_not_loopback(url: str) -> None:
     """Names that only look like this machine are refused."""
     assert not is_loopback(url)
 
 
 @given(TEXT)
-def test_what_an_api_said_is_short_and_on_one_line(text: str) -> None:
+def test_a_reason_when_any_text_is_short_and_on_one_line(text: str) -> None:
     """At most 200 characters, printable, whatever came."""
     said = clean_text(text)
     assert len(said) <= 200 and (said.isprintable() or said == "")
 
 
 @given(IDS, VALUES)
-def test_values_survive_their_way_through_json(user_id: str, value: object) -> None:
+def test_a_payload_when_encoded_as_json_keeps_its_values(user_id: str, value: object) -> None:
     """What we send is JSON that says the same."""
     body = build_payload("Fans", [Change(user_id, ChangeKind.ADD, (value,))], (("$x", "colour"),))
     assert orjson.loads(body)["users"][0]["userId"] == user_id
@@ -264,13 +266,13 @@ def test_values_survive_their_way_through_json(user_id: str, value: object) -> N
         ("a=b=c", ("a=b", "c")),
     ],
 )
-def test_a_property_goes_where_it_means_the_same_unless_told(text: str, pair: tuple[str, str]) -> None:
+def test_a_mapping_without_an_attribute_uses_the_field_of_the_same_meaning(text: str, pair: tuple[str, str]) -> None:
     """Mixpanel's reserved names become WebEngage's fields, others keep theirs, and a person may name another."""
     assert parse_mapping(text) == pair
 
 
 @pytest.mark.parametrize("text", ["", " ", "$", "=", "plan=", "=Plan"])
-def test_half_a_mapping_is_refused(text: str) -> None:
+def test_a_mapping_when_half_is_missing_is_refused(text: str) -> None:
     """Without a property or an attribute there is a ValueError with a sentence."""
     with pytest.raises(ValueError, match="does not name a property"):
         parse_mapping(text)
@@ -290,13 +292,13 @@ ROWS = st.lists(
 
 
 @given(ROWS)
-def test_both_readings_of_a_page_agree_about_everybody(rows: list[dict[str, object]]) -> None:
-    """The quick reading for runs and the one by one for previews name the same people with the same fates and values."""
+def test_a_page_when_parsed_quickly_or_row_by_row_gives_the_same_members(rows: list[dict[str, object]]) -> None:
+    """The quick reading for runs and the one by one for previews name the same people with the same eligibility and values."""
     reply = Reply(200, orjson.dumps({"results": rows, "status": "ok", "page": 0, "total": len(rows)}), {})
     quick = parse_columns(reply, "a page", 0, ("plan",))
     slow = parse_page(reply, "a page", 0, ("plan",), bare_counts=True)
-    told = list(zip(quick.ids, (tuple(orjson.loads(one)) for one in quick.values), strict=True))
-    assert told == [(one.id, one.values) for one in slow.members if one.eligibility is Eligibility.IDENTIFIED]
+    parsed = list(zip(quick.ids, (tuple(orjson.loads(one)) for one in quick.values), strict=True))
+    assert parsed == [(one.id, one.values) for one in slow.members if one.eligibility is Eligibility.IDENTIFIED]
     assert [(one.id, one.eligibility) for one in quick.others] == [
         (one.id, one.eligibility) for one in slow.members if one.eligibility is not Eligibility.IDENTIFIED
     ]
@@ -313,7 +315,7 @@ def test_both_readings_of_a_page_agree_about_everybody(rows: list[dict[str, obje
         ).map(orjson.dumps),
     )
 )
-def test_what_is_no_page_is_never_read_as_an_empty_one(body: bytes) -> None:
+def test_a_page_when_the_body_is_no_page_is_an_error(body: bytes) -> None:
     """Anything but a list of results is an error that says so."""
     try:
         page = parse_columns(Reply(200, body, {}), "a page", 0, ())

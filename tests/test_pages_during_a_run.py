@@ -18,7 +18,7 @@ PEOPLE = 60
 
 
 def under_way(workspace: Workspace, sandbox: Sandbox) -> int:
-    """A run that a runner works on."""
+    """Start a run that a runner works on."""
     number = sandbox.add_cohort("Moving", [member(f"u{n}") for n in range(PEOPLE)])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
@@ -29,11 +29,11 @@ def under_way(workspace: Workspace, sandbox: Sandbox) -> int:
 
 
 def bars(app: AppTest) -> list[tuple[int, str]]:
-    """How full each bar of a page is, in percent, and what stands above it."""
+    """Return how full each bar of a page is, in percent, and what stands above it."""
     return [(bar.proto.value, bar.proto.text.replace("\\", "")) for bar in app.get("progress")]
 
 
-def test_every_page_tells_how_far_a_run_is(workspace: Workspace, sandbox: Sandbox) -> None:
+def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, sandbox: Sandbox) -> None:
     """While it reads and while it sends, the row, the card, the history and the run's page say done of total."""
     run_id = under_way(workspace, sandbox)
     with Store.open(workspace.data_dir) as store:
@@ -60,7 +60,7 @@ def test_every_page_tells_how_far_a_run_is(workspace: Workspace, sandbox: Sandbo
     assert "Cancel run" not in [button.label for button in app.button]
 
 
-def test_a_cancelled_run_tells_how_far_it_came(workspace: Workspace, sandbox: Sandbox) -> None:
+def test_pages_when_a_run_was_cancelled_show_how_far_it_came(workspace: Workspace, sandbox: Sandbox) -> None:
     """Ended half-way, the run's page and the card say how many were told, and who tells the rest."""
     run_id = under_way(workspace, sandbox)
     with Store.open(workspace.data_dir) as store:
@@ -74,7 +74,7 @@ def test_a_cancelled_run_tells_how_far_it_came(workspace: Workspace, sandbox: Sa
         assert "Cancelled after 25 of 60 people were told to WebEngage; the next sync tells the rest." in page_text(app)
 
 
-def test_the_frame_tells_who_works_and_what_is_left(workspace: Workspace, sandbox: Sandbox) -> None:
+def test_the_side_bar_when_runners_work_shows_them_and_the_queries_left(workspace: Workspace, sandbox: Sandbox) -> None:
     """The side bar says when the runner was seen, and how many of the hour's queries are left after each."""
     sandbox.add_cohort("Any", [member("a")])
     connect(workspace.data_dir, sandbox)

@@ -1,4 +1,4 @@
-"""Who may do what: deny by default, decided in the service, the same for pages and commands."""
+"""Permissions: denied by default, decided in the service, the same for pages and commands."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NOT_VERIFIED = (False, "false", "no", "", 0, 1, 1.0, None, [], [True], {"verifie
         ({}, AccessLevel.NOBODY),
     ],
 )
-def test_lists_decide_the_grade(claims: dict[str, object], grade: AccessLevel) -> None:
+def test_a_person_when_listed_has_the_highest_level_listed(claims: dict[str, object], grade: AccessLevel) -> None:
     """An address, its domain or a claim gives the highest grade it is listed for; nothing gives nothing."""
     assert actor_from_claims(claims, LISTS).level is grade
 
@@ -56,7 +56,7 @@ def test_lists_decide_the_grade(claims: dict[str, object], grade: AccessLevel) -
 @pytest.mark.parametrize("claim", [{}, *({"email_verified": value} for value in NOT_VERIFIED)], ids=str)
 @pytest.mark.parametrize("address", ["ann@example.com", "bob@example.com", "vic@else.where"])
 def test_address_when_the_provider_does_not_verify_it_gives_no_role(address: str, claim: dict[str, object]) -> None:
-    """Neither the address, nor its domain, nor ``email=…`` counts, and the person is told why."""
+    """Neither the address, nor its domain, nor ``email=…`` counts, and the person sees why."""
     person = actor_from_claims({"sub": "7", "email": address} | claim, LISTS)
     assert (person.level, person.name) == (AccessLevel.NOBODY, "7")
     assert address in person.refusal and "email_verified" in person.refusal
@@ -84,7 +84,7 @@ def test_address_when_the_issuer_is_trusted_needs_no_claim(
     assert actor_from_claims({"email": "ann@example.com", "iss": issuer} | claim, env).level is grade
 
 
-def test_without_lists_nobody_may_do_anything() -> None:
+def test_a_person_when_no_list_is_set_has_no_access() -> None:
     """An empty setting is no wildcard."""
     assert actor_from_claims({"email": "ann@example.com", "email_verified": True}, {}).level is AccessLevel.NOBODY
     assert (
@@ -93,7 +93,7 @@ def test_without_lists_nobody_may_do_anything() -> None:
     )
 
 
-def test_every_wish_names_the_grade_it_needs() -> None:
+def test_every_public_method_of_the_service_has_an_access_level() -> None:
     """A new public method of the service without a grade is noticed."""
     public = {name: method for name, method in inspect.getmembers(Service, callable) if not name.startswith("_")}
     bare = {name for name, method in public.items() if not hasattr(method, "requires")}
@@ -101,7 +101,7 @@ def test_every_wish_names_the_grade_it_needs() -> None:
 
 
 @pytest.mark.parametrize("damaged", [False, True], ids=["healthy", "damaged"])
-def test_a_restore_by_anyone_but_an_admin_is_refused(data_dir: Path, tmp_path: Path, damaged: bool) -> None:
+def test_restore_when_the_person_is_no_admin_is_refused(data_dir: Path, tmp_path: Path, damaged: bool) -> None:
     """Also when the database cannot be opened: nothing is moved or replaced."""
     env = {"COHORT_SYNC_DATA": str(data_dir)}
     with Service.open(env) as service:
@@ -141,7 +141,7 @@ def test_reading_is_for_viewers_and_writing_is_not() -> None:
     }
 
 
-def test_a_viewer_is_refused_in_the_service_and_nothing_happens(data_dir: Path, sandbox: Sandbox) -> None:
+def test_the_service_when_a_viewer_asks_for_a_change_refuses_it(data_dir: Path, sandbox: Sandbox) -> None:
     """The refusal names the person and the grade needed; no run appears."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     env = {"COHORT_SYNC_DATA": str(data_dir)}
@@ -191,7 +191,7 @@ def test_the_audit_can_only_grow(data_dir: Path) -> None:
                 db.execute(statement)
 
 
-def test_a_wish_that_fails_leaves_no_audit_line(data_dir: Path) -> None:
+def test_a_request_when_it_fails_leaves_no_audit_line(data_dir: Path) -> None:
     """The line is written with the deed or not at all."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
         with pytest.raises(CohortSyncError):

@@ -19,7 +19,7 @@ from sync.runner import Runner
 from sync.service import Service
 from sync.webengage import WebEngage, build_payload
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
-from tests.test_redaction import everything_stored
+from tests.workspace import read_everything_stored
 
 NAME, PHONE, PLAN = "Zoë Quandt-Ormsby", "+919876543210", "Platinum & Co"
 VALUES = (NAME, PHONE, PLAN, "Ann", 48.25, 1990, True, "🙂", "王小明")
@@ -46,13 +46,13 @@ LEAKS = ("zoë", "zoe", "zo%", "quan", "orms", "platinum", "98765", "43210", "73
 
 
 def leaks(text: str) -> list[str]:
-    """The parts of values and ids a text holds."""
+    """Return the parts of values and ids a text holds."""
     return [part for part in LEAKS if part in f"{text.casefold()} "]
 
 
 @pytest.fixture
 def service(data_dir: Path, sandbox: Sandbox) -> Iterator[Service]:
-    """A service connected to the sandbox on both sides."""
+    """Open a service connected to the sandbox on both sides."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as opened:
         opened.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         opened.connect_webengage(LICENSE, API_KEY, sandbox.url)
@@ -87,7 +87,7 @@ def test_a_reason_when_webengage_quotes_the_batch_holds_no_value(
     assert [part for text in said for part in leaks(text)] == []
     if code == 400:
         assert len(service.list_rejections(run_id)) == len(PEOPLE)
-    stored = everything_stored(data_dir).decode("utf-8", "replace").casefold()
+    stored = read_everything_stored(data_dir).decode("utf-8", "replace").casefold()
     assert not [part for part in ("quandt", "98765", "platinum") if part in stored]
 
 

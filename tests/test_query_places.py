@@ -29,7 +29,7 @@ IMPATIENT = 0.3  # seconds somebody waits for a list
 
 @pytest.fixture
 def store(data_dir: Path) -> Iterator[Store]:
-    """A data folder's database."""
+    """Open a data folder's database."""
     with Store.open(data_dir) as opened:
         yield opened
 
@@ -53,7 +53,7 @@ def test_place_when_an_answer_came_is_free(store: Store) -> None:
     assert take(store, NOW + 1).id is not None
 
 
-def test_place_when_nobody_waits_any_more_is_kept_until_mixpanels_deadline(store: Store) -> None:
+def test_place_when_the_caller_gave_up_is_kept_until_mixpanels_deadline(store: Store) -> None:
     """A query that was given up counts for as long as Mixpanel may work on it, and the refusal names that time."""
     for _ in range(AT_ONCE):
         store.rate_limits.abandon_query(take(store, NOW))
@@ -78,7 +78,7 @@ def test_place_when_a_clock_was_set_back_is_neither_lost_nor_kept_until_that_dat
 
 
 @pytest.mark.parametrize("ahead", [600.0, HOUR_SECONDS, 3 * HOUR_SECONDS, DAY, 365 * DAY])
-def test_queries_dated_in_the_future_hold_nobody_up_for_longer_than_an_hour(store: Store, ahead: float) -> None:
+def test_queries_when_dated_in_the_future_block_for_an_hour_at_most(store: Store, ahead: float) -> None:
     """After a clock was set back, what it dated counts for one hour and not until that date."""
     use_up_the_hour(store, NOW + ahead)
     refused = take(store, NOW)
@@ -144,7 +144,7 @@ def test_a_list_that_was_answered_with_an_error_frees_its_place(data_dir: Path, 
         assert service.list_cohorts(PROJECT, fresh=True).problem is None
 
 
-def test_a_preview_somebody_ended_keeps_its_place(data_dir: Path, sandbox: Sandbox) -> None:
+def test_a_preview_when_ended_early_keeps_its_place(data_dir: Path, sandbox: Sandbox) -> None:
     """Whatever ends the waiting, be it Ctrl-C, Mixpanel goes on working: the place stays taken."""
     with Store.open(data_dir) as store, closing(sqlite3.connect(data_dir / "app.db")) as plain:
         service = Service(store, {"COHORT_SYNC_DATA": str(data_dir)})

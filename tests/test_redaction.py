@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-import zstandard
 from playwright.sync_api import Browser
 
 from sync.model import Mode
@@ -22,6 +19,7 @@ from sync.service import Service
 from tests.browser import tab, visit
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import Sandbox, member
+from tests.workspace import read_everything_stored
 
 SECRET, KEY = "marker-secret-5eC", "marker-key-9kQ"
 MARK = "marker.person"  # begins every planted e-mail address
@@ -30,7 +28,7 @@ PROJECT = 77
 
 @pytest.fixture
 def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
-    """A project and an account with marked secrets, and a cohort with marked addresses, exported with faults."""
+    """Export a cohort with marked addresses through connections with marked secrets, with faults."""
     sandbox.add_project(PROJECT, "Marked", username="marked.mp-service-account", secret=SECRET, role="admin")
     sandbox.add_account("marked", KEY)
     people = [member(f"p-{number}", **{"$email": f"{MARK}{number}@example.com"}) for number in range(60)]
@@ -41,24 +39,6 @@ def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
         service.preview_cohort(PROJECT, cohort)
         service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=(("$email", "email"),))
         yield service
-
-
-def everything_stored(folder: Path) -> bytes:
-    """Every byte of the files, and every packed value of every table unpacked."""
-    found = [path.read_bytes() for path in folder.iterdir() if path.name != "secret.key"]
-    with closing(sqlite3.connect(folder / "app.db")) as db:
-        for [table] in db.execute("select name from sqlite_master where type = 'table'").fetchall():
-            found += [_opened(value) for row in db.execute(f"select * from {table}") for value in row]
-    return b"\n".join(found)
-
-
-def _opened(value: object) -> bytes:
-    if isinstance(value, bytes):
-        try:
-            return zstandard.decompress(value)
-        except zstandard.ZstdError:
-            return value
-    return str(value).encode()
 
 
 def test_markers_are_in_no_log_and_no_table(planted: Service, sandbox: Sandbox, data_dir: Path, tmp_path: Path) -> None:
@@ -85,7 +65,7 @@ def test_markers_are_in_no_log_and_no_table(planted: Service, sandbox: Sandbox, 
         process = _runner(data_dir, log)
         assert process.wait(90) == 0
     said = (tmp_path / "log").read_bytes()
-    stored = everything_stored(data_dir)
+    stored = read_everything_stored(data_dir)
     assert b"bulk-users" in said and b"p-1" in stored  # debug logging is on, and the tables were really opened
     for marker in (SECRET, KEY, MARK):
         assert marker.encode() not in said
@@ -109,7 +89,7 @@ def test_markers_are_in_no_page(
 
 
 def test_a_traceback_is_redacted_too() -> None:
-    """What an exception says passes the same filter as every other line, whoever logs it."""
+    """What an exception says passes the same filter as every other line, from any logger."""
     hide_secret("sesame-open")
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -129,7 +109,7 @@ def test_a_traceback_is_redacted_too() -> None:
     assert not [word for word in ("ann@", "sesame", "abcdef") if word in stream.getvalue()]
 
 
-def test_plain_words_are_left_alone() -> None:
+def test_redaction_when_a_text_holds_no_secret_changes_nothing() -> None:
     """Cohort names, numbers and paths stay readable."""
     text = "run 7: Mixpanel - Power Users, 8,729 members, /v1/accounts/in~58adbca1/bulk-users 200"
     assert redact_text(text) == text

@@ -26,7 +26,7 @@ def running() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(running: Sandbox) -> Sandbox:
-    """The process, begun again and empty."""
+    """Reset the process, so that it is empty."""
     running.reset(empty=True)
     return running
 
@@ -77,7 +77,7 @@ def test_a_page_has_the_documented_shape(sandbox: Sandbox) -> None:
     }
 
 
-def test_everyone_is_included_unless_told_otherwise(sandbox: Sandbox) -> None:
+def test_a_page_when_include_all_users_is_unset_has_everyone(sandbox: Sandbox) -> None:
     """include_all_users is true by default; false leaves only those with a profile."""
     cohort_id = sandbox.add_cohort("Fans", [member("ada"), anonymous("$device:1"), anonymous("visitor")])
     assert engage(sandbox, cohort_id).json()["total"] == 3
@@ -166,7 +166,7 @@ def test_wrong_credentials_are_refused(sandbox: Sandbox, status: int, words: str
     assert reply.status_code == status and words in reply.json()["error"]
 
 
-def test_another_project_is_none_of_the_accounts_business(sandbox: Sandbox) -> None:
+def test_a_query_when_the_project_is_another_one_is_refused(sandbox: Sandbox) -> None:
     """403 for a project without a role, 400 without a project."""
     url = f"{sandbox.url}/api/query/cohorts/list"
     assert requests.post(url, params={"project_id": 43}, auth=ADMIN, timeout=10).status_code == 403
@@ -174,7 +174,7 @@ def test_another_project_is_none_of_the_accounts_business(sandbox: Sandbox) -> N
 
 
 def test_the_61st_query_of_an_hour_is_refused_in_the_known_words(sandbox: Sandbox) -> None:
-    """The body tells which limit; an hour later there is room again."""
+    """The body names the limit; an hour later there is room again."""
     sandbox.settings(retry_after=5)
     assert {mixpanel(sandbox, "cohorts/list").status_code for _ in range(60)} == {200}
     refused = mixpanel(sandbox, "cohorts/list")
@@ -198,7 +198,7 @@ def test_later_pages_count_only_if_so_set(sandbox: Sandbox, count_pages: bool, c
 
 
 def test_a_sixth_query_at_once_is_refused(sandbox: Sandbox) -> None:
-    """Five run, the sixth is told 6/5."""
+    """Five run, the sixth is answered 6/5."""
     sandbox.settings(latency=300)
     with ThreadPoolExecutor(6) as threads:
         replies = list(threads.map(lambda _: mixpanel(sandbox, "cohorts/list"), range(6)))
@@ -222,16 +222,18 @@ def test_the_properties_of_profiles_are_described(sandbox: Sandbox) -> None:
         (control.CUSTOM_USERNAME, control.CUSTOM_SECRET, "Cohort Keeper"),
     ],
 )
-def test_the_app_api_tells_the_callers_role(sandbox: Sandbox, username: str, secret: str, role: str) -> None:
+def test_the_app_api_when_asked_returns_the_callers_role(
+    sandbox: Sandbox, username: str, secret: str, role: str
+) -> None:
     """The role is an object or a string, under the project's id as text."""
 
-    def told() -> Any:
+    def read_role() -> Any:
         reply = requests.get(f"{sandbox.url}/api/app/me", auth=(username, secret), timeout=10)
         return reply.json()["results"]["projects"]["42"]["role"]
 
-    assert told()["name"] == role
+    assert read_role()["name"] == role
     sandbox.settings(role_shape="string")
-    assert told() == role
+    assert read_role() == role
 
 
 def test_the_blind_account_sees_neither_itself_nor_the_others(sandbox: Sandbox) -> None:
@@ -294,7 +296,7 @@ def test_at_most_25_people_in_one_call(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 101, "poisoned"])
-def test_one_bad_person_spoils_the_call_and_nobody_is_stored(sandbox: Sandbox, bad: str) -> None:
+def test_a_batch_when_one_person_is_invalid_stores_nobody(sandbox: Sandbox, bad: str) -> None:
     """400 for the whole call, and nothing applied."""
     sandbox.poison("poisoned")
     assert bulk(sandbox, "ada", bad).status_code == 400

@@ -25,7 +25,7 @@ def running() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(running: Sandbox) -> Sandbox:
-    """The process, begun again and empty."""
+    """Reset the process, so that it is empty."""
     running.reset(empty=True)
     return running
 
@@ -52,7 +52,7 @@ def test_a_connection_can_break_before_or_after(sandbox: Sandbox, kind: str, app
     assert sandbox.profile_count() == applied and bulk(sandbox, "ada").status_code == 201
 
 
-def test_replies_can_be_nonsense(sandbox: Sandbox) -> None:
+def test_replies_when_malformed_are_html_half_json_or_errors(sandbox: Sandbox) -> None:
     """HTML from a gateway, half a JSON, or an error with a 200."""
     for kind in ("html", "garbled", "says_error"):
         sandbox.fault(kind, api="mixpanel")
@@ -63,7 +63,7 @@ def test_replies_can_be_nonsense(sandbox: Sandbox) -> None:
         garbled.json()
 
 
-def test_pages_can_lie(sandbox: Sandbox) -> None:
+def test_pages_when_falsified_differ_from_the_cohort(sandbox: Sandbox) -> None:
     """Empty, short, with repeated people, with a wrong total, with integers for ids."""
     sandbox.settings(page_size=4)
     cohort_id = sandbox.add_cohort("Numbers", [member(str(n)) for n in range(1, 7)])
@@ -77,7 +77,7 @@ def test_pages_can_lie(sandbox: Sandbox) -> None:
     assert later[4].status_code == 400
 
 
-def test_a_fault_can_wait_and_can_be_a_matter_of_luck(sandbox: Sandbox) -> None:
+def test_a_fault_when_delayed_or_random_is_repeatable(sandbox: Sandbox) -> None:
     """`after` lets some pass; a probability with a seed is the same every time."""
     sandbox.fault("status", path="bulk-users", after=2)
     assert [bulk(sandbox, "ada").status_code for _ in range(4)] == [201, 201, 503, 201]
@@ -130,7 +130,7 @@ def test_more_projects_and_accounts_can_be_opened(sandbox: Sandbox) -> None:
     assert extra.status_code == 201
 
 
-def test_the_log_says_what_came_and_never_a_secret(sandbox: Sandbox) -> None:
+def test_the_log_when_requests_came_has_them_without_secrets(sandbox: Sandbox) -> None:
     """Method, path, status, number of people and x-request-id."""
     bulk(sandbox, "ada", "bob", **{"x-request-id": "r1"})
     mixpanel(sandbox, "cohorts/list")

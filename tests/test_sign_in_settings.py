@@ -1,4 +1,4 @@
-"""What can be wrong with the secrets that configure sign-in, each in a sentence that says what to do."""
+"""Faults in the secrets that configure sign-in each give a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_pages_when_a_setting_of_sign_in_is_set_without_it_are_closed(
 ) -> None:
     """Each of them closes the pages and is named; an empty one means nothing."""
     # A process remembers that it saw sign-in; this one must forget it for the tests after this one.
-    monkeypatch.setattr("pages.parts.sign_in._ever_wanted", threading.Event())
+    monkeypatch.setattr("pages.parts.sign_in.sign_in_was_configured", threading.Event())
     monkeypatch.setenv(name, " , ")
     assert "Integrations" in page_text(workspace.page("integrations"))
     monkeypatch.setenv(name, "@example.com")

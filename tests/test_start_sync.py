@@ -24,7 +24,7 @@ BEFORE_A_SECOND_TRY = PATIENCE + 2.5  # seconds; a second wait, or the client's 
 
 @pytest.fixture
 def cohort(workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> int:
-    """A cohort whose list was read long ago, so that the old one is not fresh."""
+    """Add a cohort whose list was read long ago, so that the old one is not fresh."""
     for module in ("syncs", "cohorts"):
         monkeypatch.setattr(f"sync.service.{module}.LIST_PATIENCE", PATIENCE)
     number = sandbox.add_cohort("Fans", [member("a")])
@@ -42,7 +42,7 @@ def age_the_list(workspace: Workspace) -> None:
 
 
 def queries(workspace: Workspace) -> int:
-    """How many queries were taken from the project's hour; the sandbox counts one that was given up only later."""
+    """Return how many queries were taken from the project's hour; the sandbox counts one that was given up only later."""
     with closing(sqlite3.connect(workspace.data_dir / "app.db")) as db:
         return int(db.execute("select count(*) from mixpanel_query").fetchone()[0])
 
@@ -127,7 +127,7 @@ def test_a_cohort_that_is_nowhere_costs_one_query(workspace: Workspace, sandbox:
 
 @contextmanager
 def dripping(answer: bytes) -> Iterator[str]:
-    """A host that sends an answer byte by byte, so that no single wait is ever long."""
+    """Serve an answer byte by byte, so that no single wait is ever long."""
     ended = threading.Event()
 
     def drip(listener: socket.socket) -> None:

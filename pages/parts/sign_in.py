@@ -25,7 +25,7 @@ PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
 TELLTALE_KEYS = frozenset({"redirect_uri", "cookie_secret", "server_metadata_url"})
 CALLBACK = "/oauth2callback"  # where Streamlit listens for the provider's answer
 BYTE_ORDER_MARK = "\ufeff"
-_ever_wanted = threading.Event()  # this process has seen sign-in configured, well or badly
+sign_in_was_configured = threading.Event()  # this process has seen sign-in configured, well or badly
 
 
 class SecretsUnreadable(Exception):
@@ -50,12 +50,12 @@ def read_sign_in(env: Mapping[str, str]) -> SignIn:
     try:
         on_disk, loaded = _read_files(paths), _read_loaded()
     except SecretsUnreadable as error:
-        _ever_wanted.set()
+        sign_in_was_configured.set()
         return SignIn(required=True, problem=str(error))
     listed = [name for name in ACCESS_SETTINGS if env.get(name, "").strip(" ,")]
     if listed or any(_is_meant_for_sign_in(secrets) for secrets in (on_disk, loaded)):
-        _ever_wanted.set()
-    if not _ever_wanted.is_set():
+        sign_in_was_configured.set()
+    if not sign_in_was_configured.is_set():
         return SignIn(required=False)
     return SignIn(required=True, problem=_find_problem(paths, on_disk, loaded, listed))
 

@@ -66,7 +66,7 @@ class AdminService(ServiceBase):
             for kind, name, sealed in self._store.maintenance.list_secrets():
                 self._store.maintenance.replace_secret(kind, name, vault.reseal_text(sealed))
             self._add_audit_line("rotate key")
-        return self._drop_former_keys(folder, in_file)
+        return self.drop_former_keys()
 
     def _require_runners_with_newest_key(self) -> None:
         """Raise Refused while a runner works that could open nothing after the rotation: it would pause every sync."""
@@ -78,8 +78,9 @@ class AdminService(ServiceBase):
                 "COHORT_SYNC_KEY (NEW,OLD), then rotate. Nothing was changed."
             )
 
-    def _drop_former_keys(self, folder: Path, in_file: bool) -> bool:
-        """Drop the former keys of the folder when nothing needs them; return whether nothing does.
+    @requires(AccessLevel.ADMIN)
+    def drop_former_keys(self) -> bool:
+        """Drop the former keys of secret.key when nothing needs them; return whether nothing does.
 
         Runs under way may hold values sealed with a former key. Another rotation may have added a key that
         nothing is sealed with yet.
@@ -90,8 +91,8 @@ class AdminService(ServiceBase):
                 newest.can_open(sealed) for _, _, sealed in self._store.maintenance.list_secrets()
             ):
                 return False
-            if in_file:
-                drop_former_keys(folder)
+            if not self._env.get(KEY_VARIABLE):
+                drop_former_keys(get_data_folder(self._env))
         return True
 
     @requires(AccessLevel.ADMIN)

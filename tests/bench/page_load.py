@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sync.model import Mode
 from tests.bench.bench import BenchWorkspace, Row, cpu_of
 from tests.browser import at_rest, badge, choose_action, free_port, press, serving, visit
-from tests.browser.test_layout import COHORTS, RUNS, fill_history
+from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import CHROMIUM_FLAGS
 
 PAGES = {"cohorts": "Cohorts", "syncs": "Syncs", "runs": "Runs", "integrations": "Integrations"}

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,34 +13,21 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from sync.model import Mode, Run, RunState
-from sync.runner import Runner
-from sync.service import Service
+from sync.model import Mode, RunState
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
+from tests.workspace import ROOT as ROOT
+from tests.workspace import connect as connect
+from tests.workspace import free_port as free_port
+from tests.workspace import list_runs as runs
+from tests.workspace import make_environment as environment
+from tests.workspace import make_pages_command, wait_until_healthy
+from tests.workspace import run_queued as carry
+from tests.workspace import service as service
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS, STOP_SECONDS = 90.0, 30.0
+STOP_SECONDS = 30.0
 PATIENCE = 60_000.0  # milliseconds an awaited element may take with several tests at once; never asserted
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE)
-
-
-def service(data_dir: Path) -> Service:
-    """The service on a data folder, as a person at the command line has it."""
-    return Service.open({"COHORT_SYNC_DATA": str(data_dir)})
-
-
-def connect(data_dir: Path, sandbox: Sandbox) -> None:
-    """Connect both sides to the sandbox."""
-    with service(data_dir) as here:
-        here.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
-        here.connect_webengage(LICENSE, API_KEY, sandbox.url)
-
-
-def runs(data_dir: Path) -> tuple[Run, ...]:
-    """The last runs."""
-    with service(data_dir) as here:
-        return here.list_runs(limit=100)
 
 
 def ended(data_dir: Path, run_id: int) -> Callable[[], bool]:
@@ -163,57 +144,19 @@ def storage(page: Page) -> str:
     return f"{page.content()} {json.loads(json.dumps(kept))} {values}"
 
 
-def environment(data_dir: Path) -> dict[str, str]:
-    """The environment of a process that works on a data folder."""
-    inherited = {name: value for name, value in os.environ.items() if name != "COHORT_SYNC_KEY"}
-    return inherited | {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"}
-
-
-def carry(data_dir: Path) -> None:
-    """Carry every queued run to its end, here and now."""
-    Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once()
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def serving(data_dir: Path, port: int) -> Iterator[str]:
     """The pages on a port of the test's choice, so that they can be stopped and begun again there."""
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        "app.py",
-        "--server.headless",
-        "true",
-        "--server.port",
-        str(port),
-    ]
     with (data_dir.parent / f"pages-{port}.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(data_dir), stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            make_pages_command(port), cwd=ROOT, env=environment(data_dir), stdout=log, stderr=subprocess.STDOUT
+        )
         try:
             wait_until_healthy(process, f"http://127.0.0.1:{port}")
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(STOP_SECONDS)
-
-
-def wait_until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
-    """Wait until the pages answer."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), direct.open(f"{url}/_stcore/health", timeout=5):
-            return
-        time.sleep(0.1)
-    raise AssertionError("The pages did not start; look at their log.")
 
 
 @dataclass(frozen=True)

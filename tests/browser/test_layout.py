@@ -8,12 +8,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from sync.store import Store
 from tests.browser import choose, connect, press, service, tab, visit
+from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
-
-COHORTS, RUNS = 300, 10_000
 
 
 def test_a_deep_link_on_a_fresh_server_meets_the_frame(
@@ -132,27 +130,3 @@ def test_ten_thousand_runs_still_open(
         choose(page, "Cohort", "Second")
         expect(page.get_by_text("No run matches these filters.")).to_be_visible()
         expect(page).to_have_url(re.compile("sync=2"))
-
-
-def fill_history(sandbox: Sandbox, data_dir: Path) -> None:
-    """Write ten thousand runs of one sync, every hundredth failed, and a second sync without any."""
-    connect(data_dir, sandbox)
-    with service(data_dir) as here:
-        here.list_cohorts()
-    with Store.open(data_dir) as store, store.transaction():
-        for number, name in ((1, "First"), (2, "Second")):
-            store._db.execute(
-                "insert into sync (id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, "
-                "schedule_anchor) "
-                "values (?, ?, ?, ?, ?, ?, 'one-time', 'finished', 0)",
-                (number, PROJECT, number, name, LICENSE, name),
-            )
-        store._db.executemany(
-            "insert into run (sync_id, state, purpose, queued_at, started_at, finished_at, not_before, error) "
-            "values (1, ?, 'refresh', ?, ?, ?, ?, ?)",
-            [
-                ("failed" if n % 100 == 0 else "succeeded", n, n, n, n, "Broken." if n % 100 == 0 else None)
-                for n in range(RUNS)
-            ],
-        )
-        store._db.execute("update sync set last_run_id = 10000 where id = 1")

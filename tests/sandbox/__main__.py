@@ -16,7 +16,7 @@ DEFAULT_SEED = 7
 
 
 def options() -> argparse.ArgumentParser:
-    """The command line."""
+    """Read the options and serve until ended."""
     parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 picks a free one")
     parser.add_argument("--host", choices=LOOPBACK, default=LOOPBACK[0])

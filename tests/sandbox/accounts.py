@@ -36,7 +36,7 @@ MISSING_ID = "Error: userId and anonymousId cannot be empty."  # WebEngage docs,
 
 
 def type_of(value: Any) -> str:
-    """The data type WebEngage gives a value."""
+    """Return the data type WebEngage gives a value."""
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, (int, float)):
@@ -61,15 +61,15 @@ class Account:
         self.windows: dict[str, Window] = {}
 
     def window(self, what: str, seconds: float | None = None) -> Window:
-        """The rolling minute of one endpoint."""
+        """Return the rolling minute of one endpoint."""
         window = self.windows.setdefault(what, Window(MINUTE))
         window.seconds = seconds or window.seconds
         return window
 
     def holds(self, user: dict[str, Any]) -> bool:
-        """Whether everything a request tells about one person's attributes is known already."""
-        told = user.get("attributes") or {}
-        return bool(told) and all(self.attributes.get(name, {}).get(user["userId"]) == told[name] for name in told)
+        """Return whether everything a request holds about one person's attributes is known already."""
+        sent = user.get("attributes") or {}
+        return bool(sent) and all(self.attributes.get(name, {}).get(user["userId"]) == sent[name] for name in sent)
 
     def put(self, user: dict[str, Any]) -> None:
         """Create or update one person; what is not sent keeps its value."""
@@ -114,7 +114,7 @@ class Account:
         return {"userId": user_id, **own, "attributes": attributes}
 
     def holding(self, attribute: str) -> dict[str, list[str]]:
-        """Who has a boolean attribute true, and who false."""
+        """Return who has a boolean attribute true, and who false."""
         column = self.attributes.get(attribute, {})
         return {
             "true": [user_id for user_id, value in column.items() if value is True],
@@ -126,7 +126,7 @@ FIELDS_SET = frozenset(FIELDS)
 
 
 def wrong_with(user: Any, poison: set[str]) -> str:
-    """What is wrong with one user of a request, or nothing."""
+    """Return what is wrong with one user of a request, or nothing."""
     if not isinstance(user, dict):
         return "Error: user must be an object."
     user_id = user.get("userId")

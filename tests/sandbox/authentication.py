@@ -27,7 +27,7 @@ def engage(sandbox: Sandbox, cohort_id: int, **form: Any) -> requests.Response:
 
 
 def ids(reply: requests.Response) -> list[Any]:
-    """The ids on a page."""
+    """Return the ids on a page."""
     return [row["$distinct_id"] for row in reply.json()["results"]]
 
 

@@ -1,4 +1,4 @@
-"""What tests use: start the sandbox, shape it, break it, look at it, stop it."""
+"""The sandbox as tests use it: start it, shape it, break it, look at it, stop it."""
 
 from __future__ import annotations
 
@@ -62,23 +62,23 @@ Member = dict[str, Any]
 
 
 def member(user_id: str | int, **properties: Any) -> Member:
-    """A member with a profile; with an email if nothing else is said."""
+    """Return a member with a profile; with an email if nothing else is said."""
     return {"id": user_id, "properties": properties or {"$email": f"{user_id}@example.com"}}
 
 
 def anonymous(user_id: str) -> Member:
-    """A member without a profile."""
+    """Return a member without a profile."""
     return {"id": user_id, "properties": None}
 
 
 def odd(kind: str, user_id: str = "odd", place: str = "id") -> Member:
-    """A row that is odd in its id, in the property named by ``place``, or as a whole ("row"); kinds in ``odd.KINDS``."""
+    """Return a row that is odd in its id, in the property named by ``place``, or as a whole ("row"); kinds in ``odd.KINDS``."""
     return {"id": user_id, "odd": kind, "place": place}
 
 
 @dataclass(frozen=True)
 class Meter:
-    """What the sandbox was asked so far, and the most there ever was of it."""
+    """Counts of the requests so far, and the highest values reached."""
 
     requests: dict[str, int]
     queries_in_an_hour: dict[str, int]
@@ -96,7 +96,7 @@ class Meter:
     applied_again: int
     """Of those, how many had been applied already."""
     told_again: int
-    """People told what they held already."""
+    """People sent what they held already."""
     lost_answers: int
     """Bulk requests that were taken while a fault kept the answer from arriving whole."""
     users_delivered: int
@@ -199,7 +199,7 @@ class Sandbox:
         self.call("PUT", f"cohorts/{cohort_id}", {"deleted": True})
 
     def exportable(self, cohort_id: int) -> set[str]:
-        """Who in a cohort has a profile, a real user id and one that WebEngage takes."""
+        """Return who in a cohort has a profile, a real user id and one that WebEngage takes."""
         ids = self.call("GET", f"cohorts/{cohort_id}/ids")["with_profile"]
         return {user_id for user_id in ids if _sendable(user_id)}
 
@@ -216,12 +216,12 @@ class Sandbox:
         self.fault("person_fails", user_ids=list(user_ids), code=code)
 
     def refuse_everybody(self, reason: str, code: int = 400) -> None:
-        """Have WebEngage refuse every batch, whoever is in it, for one and the same reason; a check still passes."""
+        """Have WebEngage refuse every batch for one and the same reason; a check still passes."""
         body = {"response": {"message": reason, "status": "error"}}
         self.fault("status", api="webengage", path="bulk-users", times=0, code=code, body=body)
 
     def faults(self) -> list[dict[str, Any]]:
-        """The faults still in force."""
+        """Return the faults still in force."""
         return self.call("GET", "faults")
 
     def clear_faults(self) -> None:
@@ -238,23 +238,23 @@ class Sandbox:
         return self.call("GET", "profile", license=license_code, user_id=user_id)
 
     def profile_count(self, license_code: str = LICENSE) -> int:
-        """How many people WebEngage knows."""
+        """Return how many people WebEngage knows."""
         return self.call("GET", "profiles/count", license=license_code)["count"]
 
     def attributes(self, license_code: str = LICENSE) -> dict[str, str]:
-        """The custom attributes of an account and their types."""
+        """Return the custom attributes of an account and their types."""
         return self.call("GET", "attributes", license=license_code)
 
     def events(self, license_code: str = LICENSE) -> list[dict[str, Any]]:
-        """The events WebEngage took."""
+        """Return the events WebEngage took."""
         return self.call("GET", "events", license=license_code)
 
     def meter(self) -> Meter:
-        """What was asked so far."""
+        """Return what was asked so far."""
         return Meter(**self.call("GET", "meter"))
 
     def log(self, limit: int = 200) -> list[dict[str, Any]]:
-        """The last API requests, oldest first."""
+        """Return the last API requests, oldest first."""
         return self.call("GET", "log", limit=limit)
 
     def settings(self, **changes: Any) -> dict[str, Any]:

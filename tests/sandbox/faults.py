@@ -1,4 +1,4 @@
-"""What can be made to go wrong, when, and how often."""
+"""Faults that can be set: on which requests, when, and how often."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Fault:
         return cls(**{**values, "times": times, "user_ids": tuple(values.get("user_ids", ()))})
 
     def concerns(self, api: str, path: str, page: int) -> bool:
-        """Tell whether this fault is about such a request."""
+        """Return whether this fault is about such a request."""
         if self.api not in ("", api) or self.path not in path:
             return False
         if self.kind in PAGE_KINDS and not path.endswith("/engage"):
@@ -94,7 +94,7 @@ class Armed:
 
     @property
     def spent(self) -> bool:
-        """Whether it has done all it was to do."""
+        """Return whether it has done all it was to do."""
         return 0 < self.fault.times <= self.struck
 
 
@@ -105,7 +105,7 @@ class Faults:
         self.armed: list[Armed] = []
         self.poison: set[str] = set()
         self.failing: dict[str, int] = {}
-        """Whoever fails every request they are in, and with which status."""
+        """People who fail every request they are in, and with which status."""
 
     def arm(self, fault: Fault) -> None:
         """Put a fault in force."""
@@ -124,7 +124,7 @@ class Faults:
         self.failing.clear()
 
     def take(self, api: str, path: str, page: int) -> Fault | None:
-        """The fault that strikes this request, if any."""
+        """Return the fault that strikes this request, if any."""
         for armed in self.armed:
             if armed.fault.concerns(api, path, page) and armed.strikes():
                 if armed.spent:
@@ -133,7 +133,7 @@ class Faults:
         return None
 
     def listing(self) -> list[dict[str, Any]]:
-        """The faults still in force, and how often each struck."""
+        """Return the faults still in force, and how often each struck."""
         rows = [asdict(armed.fault) | {"struck": armed.struck} for armed in self.armed]
         rows += [{"kind": POISON, "user_ids": sorted(self.poison)}] if self.poison else []
         return rows + [

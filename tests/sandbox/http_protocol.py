@@ -25,7 +25,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: the peer
 
 
 class Ending(StrEnum):
-    """How the exchange ends on the wire."""
+    """The way the exchange ends on the wire."""
 
     SEND = "send"
     CUT = "cut"
@@ -67,7 +67,7 @@ class Request:
         return int(text) if text.isdigit() else 0
 
     def basic(self) -> tuple[str, str]:
-        """The Basic credentials, empty ones when there are none."""
+        """Return the Basic credentials, empty ones when there are none."""
         scheme, _, encoded = self.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic":
             return "", ""
@@ -78,14 +78,14 @@ class Request:
         return username, secret
 
     def bearer(self) -> str:
-        """The Bearer token, empty when there is none."""
+        """Return the Bearer token, empty when there is none."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What goes back, and how the connection ends."""
+    """The reply, and the way the connection ends."""
 
     status: int
     body: bytes = b""
@@ -93,7 +93,7 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     ending: Ending = Ending.SEND
     users: int = 0
-    """How many people the request carried, for the log."""
+    """How many people the request contains, for the log."""
 
 
 def answer(status: int, value: Any, headers: tuple[tuple[str, str], ...] = (), users: int = 0) -> Reply:

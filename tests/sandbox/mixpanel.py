@@ -1,4 +1,4 @@
-"""The Mixpanel side: who may ask, how often, and what they are told."""
+"""The Mixpanel side: who may ask, how often, and what is answered."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Refused(Exception):
 
 
 def error(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """An error as Mixpanel writes it (Mixpanel docs, engage query: error and status)."""
+    """Return an error as Mixpanel writes it (Mixpanel docs, engage query: error and status)."""
     return answer(status, {"error": message, "status": "error"}, headers)
 
 
 def rate_limited(world: World, project: Project, request: Request, used: int) -> Reply:
-    """The 429 body as quoted in public; only the last sentence, which was left out there, is ours."""
+    """Return the 429 body as quoted in public; only the last sentence, which was left out there, is ours."""
     limits = world.settings
     hourly, at_once = limits.queries_per_hour, f"{project.running + 1}/{limits.concurrent}"
     text = (
@@ -48,7 +48,7 @@ def rate_limited(world: World, project: Project, request: Request, used: int) ->
 
 
 def caller(world: World, request: Request) -> ServiceAccount:
-    """The service account asking, or a refusal."""
+    """Return the service account asking, or a refusal."""
     username, secret = request.basic()
     account = world.service_accounts.get(username)
     if account is not None and account.secret == secret:
@@ -59,7 +59,7 @@ def caller(world: World, request: Request) -> ServiceAccount:
 
 
 def project_of(world: World, request: Request, account: ServiceAccount) -> Project:
-    """The project asked about, or a refusal."""
+    """Return the project asked about, or a refusal."""
     text = request.query.get("project_id", "")
     if not text.isdigit():
         raise Refused(error(400, "project_id is a required parameter for service accounts"))
@@ -69,7 +69,7 @@ def project_of(world: World, request: Request, account: ServiceAccount) -> Proje
 
 
 def counts(world: World, request: Request) -> bool:
-    """Whether the request counts towards the hour; pages above 0 only if so set."""
+    """Return whether the request counts towards the hour; pages above 0 only if so set."""
     return request.page == 0 or world.settings.count_pages or not request.path.endswith("/engage")
 
 
@@ -123,7 +123,7 @@ def _open(world: World, project: Project, request: Request) -> tuple[str, Sessio
 
 
 def _listed(world: World, project: Project, members: list[bytes]) -> list[bytes]:
-    """The members in the order, and with the gap, that this session is to have."""
+    """Return the members in the order, and with the gap, that this session is to have."""
     settings, number = world.settings, project.sessions_opened
     project.sessions_opened += 1
     if settings.member_order == "shuffled":
@@ -292,6 +292,6 @@ class Visit:
         return ROUTES[self.request.path][1](self.world, self.project, self.request, fault)
 
     def leave(self) -> None:
-        """The query no longer runs."""
+        """Note that the query no longer runs."""
         if self.project is not None:
             self.project.running -= 1

@@ -22,7 +22,7 @@ LOG_DEFAULT = 200
 
 
 def act(world: World, request: Request) -> Reply:
-    """Carry out one control request."""
+    """Execute one control request."""
     try:
         body = orjson.loads(request.body) if request.body else {}
         return answer(200, _action(request)(world, request, body))
@@ -44,7 +44,7 @@ def _action(request: Request) -> ACTION:
 
 
 def health(world: World, request: Request, body: Body) -> Body:
-    """Say that it listens."""
+    """Answer that it listens."""
     return {"status": "ok"}
 
 
@@ -115,7 +115,7 @@ def _member(row: Body) -> tuple[str, bytes]:
 
 
 def cohort_ids(world: World, request: Request, body: Body) -> Body:
-    """Who is in a cohort, with and without a profile; and the rows that are nobody's."""
+    """Return who is in a cohort, with and without a profile; and the rows that are nobody's."""
     _, cohort = world.find_cohort(int(request.parts[2]))
     sides: dict[str, list[str]] = {"with_profile": [], "without_profile": [], "odd": []}
     for user_id, member in cohort.members.items():
@@ -127,7 +127,7 @@ def cohort_ids(world: World, request: Request, body: Body) -> Body:
 
 
 def profiles(world: World, request: Request, body: Body) -> Body:
-    """Who has a boolean attribute true, and who false."""
+    """Return who has a boolean attribute true, and who false."""
     return _account(world, request).holding(request.query["attribute"])
 
 
@@ -137,17 +137,17 @@ def profile(world: World, request: Request, body: Body) -> Body | None:
 
 
 def profile_count(world: World, request: Request, body: Body) -> Body:
-    """How many people the account knows."""
+    """Return how many people the account knows."""
     return {"count": len(_account(world, request).known)}
 
 
 def events(world: World, request: Request, body: Body) -> list[Body]:
-    """The events taken."""
+    """Return the events taken."""
     return list(_account(world, request).events)
 
 
 def attributes(world: World, request: Request, body: Body) -> Body:
-    """The custom attributes and their types, as fixed by the first value."""
+    """Return the custom attributes and their types, as fixed by the first value."""
     return _account(world, request).types
 
 
@@ -163,7 +163,7 @@ def add_fault(world: World, request: Request, body: Any) -> list[Body]:
 
 
 def list_faults(world: World, request: Request, body: Body) -> list[Body]:
-    """The faults still in force."""
+    """Return the faults still in force."""
     return world.faults.listing()
 
 
@@ -174,7 +174,7 @@ def clear_faults(world: World, request: Request, body: Body) -> Body:
 
 
 def meter(world: World, request: Request, body: Body) -> Body:
-    """What was asked so far, and the most there ever was of it."""
+    """Return what was asked so far, and the most there ever was of it."""
     projects, accounts = world.projects.values(), world.accounts.values()
     return {
         "requests": dict(world.meter.paths),
@@ -193,7 +193,7 @@ def meter(world: World, request: Request, body: Body) -> Body:
 
 
 def log(world: World, request: Request, body: Body) -> list[Body]:
-    """The last requests, oldest first."""
+    """Return the last requests, oldest first."""
     return world.meter.last(int(request.query.get("limit", LOG_DEFAULT)))
 
 

@@ -92,7 +92,7 @@ VARIETY = 997
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make many members without sending them."""
+    """A recipe for many members, so that they need not be sent."""
 
     count: int
     seed: int = 0
@@ -103,7 +103,7 @@ class Recipe:
     """How many of `count` never signed in."""
 
     def is_anonymous(self, index: int) -> bool:
-        """Tell whether the member at this index is one of the anonymous, evenly spread."""
+        """Return whether the member at this index is one of the anonymous, evenly spread."""
         share, count = self.anonymous, max(self.count, 1)
         return (index * share) // count != ((index + 1) * share) // count
 
@@ -114,7 +114,7 @@ def member_bytes(user_id: str | int, properties: dict[str, Any] | None) -> bytes
 
 
 def has_profile(member: bytes) -> bool:
-    """Tell whether the member owns a profile, be it an empty one."""
+    """Return whether the member owns a profile, be it an empty one."""
     return not member.endswith(NO_PROFILE)
 
 

@@ -1,4 +1,4 @@
-"""What was asked of the sandbox: rolling limits, counters and the log."""
+"""Requests to the sandbox: rolling limits, counters and the log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Window:
         self.most = max(self.most, self._size(self._arrived, now))
 
     def used(self, now: float) -> int:
-        """How many were granted in the last rolling time."""
+        """Return how many were granted in the last rolling time."""
         return self._size(self._granted, now)
 
     def grant(self, now: float) -> None:
@@ -87,7 +87,7 @@ class Meter:
             self.lost_answers += bool(entry.users and entry.fault in LOSING)
 
     def last(self, limit: int) -> list[dict[str, Any]]:
-        """The last requests, oldest first."""
+        """Return the last requests, oldest first."""
         return [asdict(entry) for entry in list(self.log)[-limit:]]
 
     def series(self) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""How each fault spoils an exchange."""
+"""Each fault as it spoils an exchange."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAD_GATEWAY = 502
 
 
 async def spoil(fault: Fault, api: str, act: ACT) -> Reply:
-    """Carry out a fault: before the request is acted on, after, or instead."""
+    """Apply a fault: before the request is acted on, after, or instead."""
     if fault.kind in PAGE_KINDS:
         return act(fault)
     if fault.kind == "slow":

@@ -157,7 +157,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(world: World, host: str, port: int, parent: int) -> None:
-    """Run until told to end."""
+    """Run until asked to end."""
     listening = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     config = uvicorn.Config(

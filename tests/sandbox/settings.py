@@ -1,4 +1,4 @@
-"""What the sandbox reads one way or another where the documentation leaves it open, and its limits."""
+"""Readings the sandbox can take where the documentation leaves something open, and its limits."""
 
 from __future__ import annotations
 

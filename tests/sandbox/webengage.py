@@ -19,12 +19,12 @@ REQUEST_ID = "x-request-id"
 
 
 def error(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """An error as WebEngage writes the one it documents (WebEngage docs, users API)."""
+    """Return an error as WebEngage writes the one it documents (WebEngage docs, users API)."""
     return answer(status, {"response": {"message": message, "status": "error"}}, headers)
 
 
 def queued(world: World, users: int = 0) -> Reply:
-    """The documented success: accepted, not yet stored, nothing per user."""
+    """Return the documented success: accepted, not yet stored, nothing per user."""
     return answer(world.settings.queued_status, {"response": {"status": "queued"}}, users=users)
 
 
@@ -45,7 +45,7 @@ def put_users(world: World, account: Account, users: list[Any], again: bool) -> 
 
 
 def _refusal(world: World, wrong: str, user: Any) -> str:
-    """The words of a refusal; with the person's own values, where WebEngage is set to quote them."""
+    """Return the words of a refusal; with the person's own values, where WebEngage is set to quote them."""
     if world.settings.refusals == "plain" or not isinstance(user, dict):
         return wrong
     own = {name: value for name, value in user.items() if name != "attributes"} | (user.get("attributes") or {})

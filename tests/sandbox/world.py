@@ -1,4 +1,4 @@
-"""What exists in the sandbox: projects with their cohorts, and everything shared between the two APIs."""
+"""The contents of the sandbox: projects with their cohorts, and everything shared between the two APIs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Cohort:
     count: int | str | None = LIVE
 
     def listing(self, project_id: int) -> dict[str, Any]:
-        """The row of /cohorts/list (Mixpanel docs, list cohorts; data_group_id as seen live)."""
+        """Return the row of /cohorts/list (Mixpanel docs, list cohorts; data_group_id as seen live)."""
         return {
             "count": len(self.members) if self.count == LIVE else self.count,
             "is_visible": 1,
@@ -75,7 +75,7 @@ class Cohort:
         }
 
     def snapshot(self, everyone: bool) -> list[bytes]:
-        """Who is in it now; without `everyone` only those with a profile."""
+        """Return who is in it now; without `everyone` only those with a profile."""
         members = self.members.values()
         return list(members) if everyone else [m for m in members if has_profile(m)]
 
@@ -148,7 +148,7 @@ class World:
         self.faults, self.meter = Faults(), Meter()
 
     def now(self) -> float:
-        """The sandbox's own clock, which a test can move ahead."""
+        """Return the sandbox's own clock, which a test can move ahead."""
         return time.time() + self.offset
 
     def add_account(self, license_code: str, api_key: str) -> None:
@@ -169,7 +169,7 @@ class World:
         return cohort
 
     def find_cohort(self, cohort_id: int) -> tuple[Project, Cohort]:
-        """A cohort and its project, wherever it is."""
+        """Return a cohort and its project, wherever it is."""
         for project in self.projects.values():
             if cohort := project.cohorts.get(cohort_id):
                 return project, cohort
@@ -186,7 +186,7 @@ class World:
 
 
 def default_service_accounts() -> list[ServiceAccount]:
-    """The four service accounts of the default project."""
+    """Return the four service accounts of the default project."""
 
     def one(username: str, secret: str, role: str, sees_users: bool = True) -> ServiceAccount:
         return ServiceAccount(username, secret, {names.PROJECT: role}, sees_users)
