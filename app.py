@@ -1,6 +1,6 @@
 """`streamlit run app.py`: the pages of Cohort Sync."""
 
-from pages.parts import frame
+from pages.parts import layout
 
 if __name__ == "__main__":
-    frame.main()
+    layout.run_app()

@@ -7,71 +7,78 @@ import time
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import cohort_rows, export_dialog, frame, members_dialog
-from pages.parts.desk import may, open_service
-from pages.parts.wishes import asked, drop, go
-from pages.parts.words import ago, escape, plural, trouble
-from sync.access import Grade
+from pages.parts import cohort_rows, export_dialog, layout, members_dialog
+from pages.parts.formatting import escape_markdown, format_age, format_error, format_plural
+from pages.parts.navigation import clear_requests, open_page, requested_id
+from pages.parts.session import is_allowed, open_service
+from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.views import CohortList, CohortView, ProjectView
 
 LOOK_ONLY = "You may look here; exporting needs a marketer. Ask an admin of Cohort Sync."
 
 
-def dialogs(project: ProjectView, cohorts: tuple[CohortView, ...], problem: DeltaGenerator) -> None:
+def open_dialogs(project: ProjectView, cohorts: tuple[CohortView, ...], problem: DeltaGenerator) -> None:
     """Open the dialog the address asks for, or say at the top why there is none."""
-    if "export" in st.query_params and not may(Grade.MARKETER):
+    if "export" in st.query_params and not is_allowed(AccessLevel.MARKETER):
         problem.warning(LOOK_ONLY)
-        drop("export")
-    for wish, open_dialog in (("export", export_dialog.show), ("view", members_dialog.show)):
-        wanted = asked(wish)
+        clear_requests("export")
+    for request, open_dialog in (
+        ("export", export_dialog.show_export_dialog),
+        ("view", members_dialog.show_members_dialog),
+    ):
+        wanted = requested_id(request)
         found = next((cohort for cohort in cohorts if cohort.id == wanted), None)
         if found and not found.group:
             open_dialog(project, found)
             return
-        if wish in st.query_params:
-            problem.warning(f"This project has no cohort {escape(st.query_params[wish][:40])} that could be shown.")
-            drop(wish)
+        if request in st.query_params:
+            problem.warning(
+                f"This project has no cohort {escape_markdown(st.query_params[request][:40])} that could be shown."
+            )
+            clear_requests(request)
 
 
-def head(listing: CohortList) -> None:
+def show_head(listing: CohortList) -> None:
     """Show the title, how fresh the list is, and the way to refresh it."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.title("Cohorts", anchor=False)
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
-            st.caption(f"{plural(len(listing.cohorts), 'cohort')} · read {ago(listing.read_at, time.time())}")
-            st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=_read_anew)
+            st.caption(
+                f"{format_plural(len(listing.cohorts), 'cohort')} · read {format_age(listing.read_at, time.time())}"
+            )
+            st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=_request_refresh)
     if listing.problem:
-        st.warning(trouble(listing.problem), icon=":material/warning:")
+        st.warning(format_error(listing.problem), icon=":material/warning:")
 
 
-def _read_anew() -> None:
+def _request_refresh() -> None:
     st.session_state["_fresh"] = True
 
 
-def show(service: Service, project: ProjectView) -> None:
+def show_cohorts(service: Service, project: ProjectView) -> None:
     """Show the list of one project."""
     with st.spinner("Reading the cohorts…"):
-        listing = service.cohorts(project.id, fresh=st.session_state.pop("_fresh", False))
-    head(listing)
+        listing = service.list_cohorts(project.id, fresh=st.session_state.pop("_fresh", False))
+    show_head(listing)
     problem = st.empty()
-    if not service.accounts():
+    if not service.list_accounts():
         st.info("You can look at cohorts now. To export them, connect WebEngage on the Integrations page.")
-    cohort_rows.show(project, listing.cohorts)
-    dialogs(project, listing.cohorts, problem)
+    cohort_rows.show_cohort_rows(project, listing.cohorts)
+    open_dialogs(project, listing.cohorts, problem)
 
 
-def page() -> None:
+def show_page() -> None:
     """Show the chosen project's cohorts, or the way to a project."""
     with open_service() as service:
-        project = frame.chosen(service.projects())
+        project = layout.chosen_project(service.list_projects())
         if project:
-            show(service, project)
+            show_cohorts(service, project)
             return
     st.title("Cohorts", anchor=False)
     st.info("Connect your Mixpanel project first; its cohorts are then listed here.")
     if st.button("Go to Integrations", type="primary"):
-        go("integrations")
+        open_page("integrations")
 
 
-frame.hold(page)
+layout.run_in_layout(show_page)

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
-from pages.parts import connect_dialogs, disconnect_dialog, frame
-from pages.parts.desk import open_service
-from pages.parts.integration_cards import mixpanel_card, webengage_card
-from pages.parts.wishes import go
+from pages.parts import connect_dialogs, disconnect_dialog, layout, notices
+from pages.parts.badges import show_logo, show_name
+from pages.parts.connect_dialogs import CENTER_NAMES, REGION_NAMES
+from pages.parts.formatting import escape_markdown, format_age
+from pages.parts.layout import label_project
+from pages.parts.navigation import open_page
+from pages.parts.session import is_allowed, open_service
+from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.views import AccountView, ProjectView
 
+MIXPANEL = (
+    "Read the cohorts of your Mixpanel project with a service account. Cohorts stay in Mixpanel; "
+    "nothing there is changed."
+)
 
-def lead(project: ProjectView | None, accounts: tuple[AccountView, ...]) -> None:
+WEBENGAGE = (
+    "Export your cohorts to your account on WebEngage. Once you have connected the integration, go to the "
+    "Cohorts page, choose a cohort and click on “Export to WebEngage” in its menu."
+)
+
+
+FOR_ADMINS = "Accounts are connected and disconnected by an admin of Cohort Sync."
+
+
+def show_next_step(project: ProjectView | None, accounts: tuple[AccountView, ...]) -> None:
     """Say what to do next until both sides are connected, then where to go."""
     if not project:
         st.info(
@@ -25,33 +44,183 @@ def lead(project: ProjectView | None, accounts: tuple[AccountView, ...]) -> None
             icon=":material/looks_two:",
         )
     elif st.button("Go to Cohorts", type="primary", icon=":material/arrow_forward:"):
-        go("cohorts")
+        open_page("cohorts")
 
 
-def dialogs(service: Service, project: ProjectView | None) -> None:
+def open_dialogs(service: Service, project: ProjectView | None) -> None:
     """Open the dialog that was asked for."""
-    wish = st.query_params.get("setup", "")
-    if wish == "mixpanel":
-        connect_dialogs.mixpanel(service.projects())
-    elif wish == "webengage" and project:
-        connect_dialogs.webengage(project, service.accounts())
-    elif wish == "disconnect":
-        disconnect_dialog.ask()
+    request = st.query_params.get("setup", "")
+    if request == "mixpanel":
+        connect_dialogs.connect_mixpanel(service.list_projects())
+    elif request == "webengage" and project:
+        connect_dialogs.connect_webengage(project, service.list_accounts())
+    elif request == "disconnect":
+        disconnect_dialog.show_disconnect_dialog()
 
 
-def page() -> None:
+def show_page() -> None:
     """Show both sides, and lead through connecting them in order."""
     with open_service() as service:
-        projects, accounts = service.projects(), service.accounts()
-        project = frame.chosen(projects)
+        projects, accounts = service.list_projects(), service.list_accounts()
+        project = layout.chosen_project(projects)
         st.title("Integrations", anchor=False)
-        lead(project, accounts)
+        show_next_step(project, accounts)
         left, right = st.columns(2)
         with left:
-            mixpanel_card(projects)
+            show_mixpanel_card(projects)
         with right:
-            webengage_card(accounts, ready=project is not None)
-        dialogs(service, project)
+            show_webengage_card(accounts, project)
+        open_dialogs(service, project)
 
 
-frame.hold(page)
+def show_mixpanel_card(projects: tuple[ProjectView, ...]) -> None:
+    """Show the connected projects, or the way to connect one."""
+    with st.container(border=True, key="card-mixpanel", height="stretch"):
+        _show_head("mixpanel", "Mixpanel", MIXPANEL, bool(projects))
+        for project in projects:
+            _show_project(project)
+        _connect_button("mixpanel", "Add another project" if projects else "Connect", primary=not projects)
+
+
+def show_webengage_card(accounts: tuple[AccountView, ...], project: ProjectView | None) -> None:
+    """Show the connected accounts and which one the project uses, or the way to connect one once Mixpanel is."""
+    with st.container(border=True, key="card-webengage", height="stretch"):
+        _show_head("webengage", "WebEngage", WEBENGAGE, bool(accounts))
+        if project and accounts:
+            _used_account(project, accounts)
+        for account in accounts:
+            _show_account(account)
+        label = "Add another account" if accounts else "Connect"
+        _connect_button("webengage", label, primary=bool(project) and not accounts, disabled=not project)
+        if not project:
+            st.caption("Connect Mixpanel first.")
+
+
+def _used_account(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
+    """Say which account new exports go to; with another one connected, an admin chooses."""
+    codes = [account.license_code for account in accounts]
+    used = project.license_code
+    if used not in codes:
+        gone = f"Account {used}, which this project exports to, is not connected." if used else "No account is chosen."
+        st.warning(escape_markdown(f"{gone} Choose where new exports go."), icon=":material/warning:")
+    elif len(codes) == 1:
+        return
+    if not is_allowed(AccessLevel.ADMIN):
+        st.caption(escape_markdown(f"New exports of this project go to {used or 'no account yet'}. An admin chooses."))
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(
+            "New exports of this project go to",
+            codes,
+            index=codes.index(used) if used in codes else None,
+            key=f"use-account-{project.id}",
+            format_func=escape_markdown,
+            placeholder="Choose an account",
+        )
+        if st.button("Use this account", key=f"use-account-sure-{project.id}", disabled=chosen in (None, used)):
+            _use_account(project, str(chosen))
+    st.caption("Cohorts exported before stay in the account they went to.")
+
+
+def _use_account(project: ProjectView, license_code: str) -> None:
+    with open_service() as service:
+        done = f"New exports of {label_project(project)} go to WebEngage account {license_code}."
+        notices.try_action(done, service.use_account, project.id, license_code)
+    st.rerun()
+
+
+def _show_head(name: str, title: str, about: str, connected: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            show_logo(name)
+            st.header(title, anchor=False)
+        if connected:
+            st.badge("Connected", icon=":material/check_circle:", color="green")
+    st.caption(about)
+
+
+def _show_facts(facts: dict[str, str]) -> None:
+    with st.container(gap="xsmall"):
+        for label, value in facts.items():
+            with st.container(horizontal=True, gap="small", vertical_alignment="center", wrap=False):
+                st.caption(label, width=128)
+                st.text(value, width="stretch")
+
+
+def _show_project(project: ProjectView) -> None:
+    with st.container(border=True, key=f"project-{project.id}"):
+        show_name(label_project(project), f"project-{project.id}")
+        role = f"{project.role}" + (f" ({project.role_note})" if project.role_note else "")
+        _show_facts(
+            {
+                "Project ID": str(project.id),
+                "Service account": project.username,
+                "Secret": _describe_secret(project.secret_last4),
+                "Data residency": REGION_NAMES.get(project.region, project.region),
+                "Role": role,
+                "Last checked": format_age(project.checked_at, time.time()),
+            }
+        )
+        _show_buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
+
+
+def _show_account(account: AccountView) -> None:
+    key = f"account-{account.license_code}"
+    with st.container(border=True, key=key):
+        show_name(f"License code {account.license_code}", key)
+        _show_facts(
+            {
+                "Data center": CENTER_NAMES.get(account.data_center, account.data_center),
+                "API key": _describe_secret(account.secret_last4),
+                "New exports of": ", ".join(f"project {one}" for one in account.projects) or "no project",
+                "Last checked": format_age(account.checked_at, time.time()),
+            }
+        )
+        _show_buttons(key, "webengage", "Replace key", {"license_code": account.license_code})
+
+
+def _describe_secret(tail: str) -> str:
+    return f"ends in {tail}" if tail else "stored"
+
+
+def _show_buttons(key: str, service_name: str, replace: str, target: dict[str, int | str]) -> None:
+    if not is_allowed(AccessLevel.ADMIN):
+        return
+    with st.container(horizontal=True, gap="xsmall"):
+        st.button(replace, key=f"{key}-replace", on_click=_open_setup, args=(service_name, target))
+        if st.button("Check again", key=f"{key}-check"):
+            check_again(service_name, target)
+            st.rerun()
+        st.button("Disconnect", key=f"{key}-disconnect", on_click=disconnect_dialog.request_disconnect, kwargs=target)
+
+
+def check_again(service_name: str, target: dict[str, int | str]) -> None:
+    """Ask the other side whether the stored secret still opens it."""
+    with open_service() as service, st.spinner("Checking…"):
+        if service_name == "mixpanel":
+            notices.try_action("Mixpanel accepts the service account.", service.check_mixpanel, **target)
+        else:
+            notices.try_action("WebEngage accepts the API key.", service.check_webengage, **target)
+
+
+def _connect_button(name: str, label: str, primary: bool, disabled: bool = False) -> None:
+    if not is_allowed(AccessLevel.ADMIN):
+        st.caption(FOR_ADMINS)
+        return
+    st.button(
+        label,
+        key=f"connect-{name}",
+        type="primary" if primary else "secondary",
+        disabled=disabled,
+        icon=":material/add_link:",
+        on_click=_open_setup,
+        args=(name, {}),
+    )
+
+
+def _open_setup(name: str, target: dict[str, int | str]) -> None:
+    st.query_params["setup"] = name
+    st.session_state["_replace"] = target
+
+
+layout.run_in_layout(show_page)

@@ -2,32 +2,225 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from functools import partial
+
 import streamlit as st
 
-from pages.parts import frame, sync_cards, sync_dialogs
-from pages.parts.desk import open_service
-from pages.parts.wishes import asked, drop
-from sync.views import SyncView
+from pages.parts import badges, charts, layout, notices, polling, run_progress, sync_dialogs
+from pages.parts.badges import show_name, show_small_text
+from pages.parts.formatting import (
+    escape_markdown,
+    format_changes,
+    format_duration_short,
+    format_interval,
+    format_people,
+    format_plural,
+    format_time,
+    localize_times,
+)
+from pages.parts.navigation import clear_requests, open_page, requested_id, set_request
+from pages.parts.session import is_allowed, open_service
+from sync.model import Mode, Run, RunState, SyncState
+from sync.permissions import AccessLevel
+from sync.views import Overdue, SyncView
+
+PER_PAGE = 10  # a card has twenty elements, and every look draws them all again
 
 
-def dialogs(syncs: tuple[SyncView, ...]) -> None:
+def open_dialogs(syncs: tuple[SyncView, ...]) -> None:
     """Open the dialog the address asks for."""
-    for wish, open_dialog in (("stop", sync_dialogs.stop), ("interval", sync_dialogs.interval)):
-        found = next((sync for sync in syncs if sync.id == asked(wish)), None)
+    for request, open_dialog in (
+        ("stop", sync_dialogs.show_stop_dialog),
+        ("interval", sync_dialogs.show_interval_dialog),
+    ):
+        found = next((sync for sync in syncs if sync.id == requested_id(request)), None)
         if found:
             open_dialog(found)
             return
-        drop(wish)
+        clear_requests(request)
 
 
-def page() -> None:
+def show_page() -> None:
     """Show every sync of the project, live."""
     with open_service() as service:
-        project = frame.chosen(service.projects())
-        syncs = service.syncs(project.id if project else None)
+        project = layout.chosen_project(service.list_projects())
+        syncs = service.list_syncs(project.id if project else None)
     st.title("Syncs", anchor=False)
-    sync_cards.show(project.id if project else None, len(syncs))
-    dialogs(syncs)
+    show_sync_cards(project.id if project else None, len(syncs))
+    open_dialogs(syncs)
 
 
-frame.hold(page)
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What one card shows: the sync, its size over its last runs, and since when it is late."""
+
+    sync: SyncView
+    sizes: tuple[int, ...]
+    late: Overdue | None
+
+
+def show_sync_cards(project_id: int | None, number: int) -> None:
+    """Show one page of the syncs, live; ``number`` is how many there are now."""
+    pages = -(-number // PER_PAGE)
+    page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
+    if pages > 1:
+        st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, number)} of {format_plural(number, 'sync')}")
+    polling.poll_slowly(lambda: show_cards(_read_cards(project_id, page)))
+
+
+def _read_cards(project_id: int | None, page: int) -> tuple[Card, ...]:
+    with open_service() as service:
+        syncs = service.list_syncs(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
+        late = {one.sync_id: one for one in service.overdue()}
+        return tuple(
+            Card(sync=sync, sizes=service.list_sizes(sync.id, charts.SPARK_RUNS)[::-1], late=late.get(sync.id))
+            for sync in syncs
+        )
+
+
+def _read_one(sync_id: int) -> Card:
+    with open_service() as service:
+        return Card(
+            sync=service.get_sync(sync_id),
+            sizes=service.list_sizes(sync_id, charts.SPARK_RUNS)[::-1],
+            late=next(iter(service.overdue(sync_id)), None),
+        )
+
+
+def show_cards(seen: tuple[Card, ...]) -> None:
+    """Show these syncs with what can be done about them, each followed while its run moves."""
+    for one in seen:
+        polling.poll_item(one, lambda card: (card.sync.last_run,), partial(_read_one, one.sync.id), _show_card)
+    if not seen:
+        st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
+        if st.button("Go to Cohorts", type="primary"):
+            open_page("cohorts")
+
+
+def _show_card(card: Card) -> None:
+    """Show one sync; reads, and does only what a button says."""
+    sync = card.sync
+    with st.container(border=True, key=f"sync-{sync.id}"):
+        _show_head(sync)
+        _show_problems(card)
+        about, last, size = st.columns([3, 3.4, 2])
+        with about:
+            show_small_text("\n".join(_describe_schedule(sync)), f"about-{sync.id}")
+        with last:
+            _show_last_run(sync)
+        with size:
+            during = " before this run" if run_progress.is_moving(sync.last_run) else ""
+            st.caption(f"{format_people(sync.size)} in WebEngage{during}")
+            charts.show_sparkline(card.sizes)
+        _show_buttons(sync)
+
+
+def _show_head(sync: SyncView) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        show_name(sync.cohort_name, f"sync-{sync.id}", width="content")
+        badges.show_badges(badges.sync_badge(sync), badges.MODES[sync.mode])
+    if sync.pause_reason:
+        st.warning(escape_markdown(localize_times(sync.pause_reason)), icon=":material/pause_circle:")
+
+
+def _show_problems(card: Card) -> None:
+    """Say since when and why a sync is late, and who is still true after a clear that did not succeed."""
+    late = card.late
+    if late and late.needs_person and time.time() - late.since >= run_progress.LATE_SECONDS:
+        said = f"Overdue since {format_time(late.since)}: {localize_times(late.reason)}."
+        st.warning(escape_markdown(said), icon=":material/alarm:")
+    if card.sync.clear_problem:
+        st.error(escape_markdown(localize_times(card.sync.clear_problem)), icon=":material/error:")
+
+
+def _describe_schedule(sync: SyncView) -> list[str]:
+    paced = sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED
+    return [
+        _describe_next(sync),
+        *([f"Refreshed {format_interval(sync.interval_seconds)}"] if paced else []),
+        f"Attribute: {sync.attribute}",
+    ]
+
+
+def _describe_next(sync: SyncView) -> str:
+    if sync.state == SyncState.ACTIVE and sync.next_run_at:
+        left = sync.next_run_at - time.time()
+        return f"Next refresh {format_time(sync.next_run_at)}, " + (
+            f"in {format_duration_short(left)}" if left > 0 else "due now"
+        )
+    return "No refresh while paused" if sync.state == SyncState.PAUSED else "No further refresh planned"
+
+
+def _show_last_run(sync: SyncView) -> None:
+    run = sync.last_run
+    if not run:
+        st.caption("Not run yet")
+        return
+    badge = badges.run_badge(run)
+    if run.state == RunState.SUCCEEDED:
+        badges.show_badges(badge, after=format_changes(run))
+        st.caption(
+            f"Last result {format_time(run.finished_at or 0.0)}"
+            + (f" · {run.rejected:,} rejected" if run.rejected else "")
+        )
+    else:
+        badges.show_badges(badge, after=format_time(run.finished_at) if run.finished_at else "")
+        if not sync.pause_reason or sync.pause_reason != run.error:  # the reason of a pause stands above
+            run_progress.show_progress(run)
+
+
+def _show_buttons(sync: SyncView) -> None:
+    run = sync.last_run
+    under_way = run if run and not run.state.is_final else None
+    with st.container(horizontal=True, gap="xsmall"):
+        if is_allowed(AccessLevel.MARKETER):
+            _show_sync_buttons(sync, under_way)
+        if under_way:
+            _show_run_buttons(sync, under_way)
+        if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
+            open_page("runs", sync=sync.id)
+
+
+def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
+    if not under_way and sync.state != SyncState.PAUSED:
+        _action_button(sync, "Sync now", ":material/sync:", "sync_now", "is being synced.")
+    if sync.state == SyncState.ACTIVE and sync.mode == Mode.DYNAMIC:
+        _action_button(sync, "Pause", ":material/pause:", "pause", "is paused.")
+    if sync.state == SyncState.PAUSED:
+        _action_button(sync, "Resume", ":material/play_arrow:", "resume", "goes on.")
+    if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
+        _dialog_button(sync, "Interval", ":material/schedule:", "interval")
+    if sync.state != SyncState.FINISHED or sync.size:
+        _dialog_button(sync, "Stop", ":material/stop_circle:", "stop")
+
+
+def _show_run_buttons(sync: SyncView, run: Run) -> None:
+    decides = run.state == RunState.HELD and is_allowed(AccessLevel.MARKETER)
+    label, kind = ("Decide", "primary") if decides else ("See progress", "tertiary")
+    if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=kind):  # type: ignore[arg-type]
+        open_page("runs", run=run.id)
+    if run.cancel_requested or not is_allowed(AccessLevel.MARKETER):
+        return
+    if not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
+        return
+    with open_service() as service:
+        notices.try_action(f"The run of {sync.cohort_name} is being cancelled.", service.cancel, run.id)
+    st.rerun()
+
+
+def _action_button(sync: SyncView, label: str, icon: str, action: str, outcome: str) -> None:
+    if st.button(label, key=f"{action}-{sync.id}", icon=icon):
+        with open_service() as service:
+            notices.try_action(f"{sync.cohort_name} {outcome}", getattr(service, action), sync.id)
+        st.rerun()
+
+
+def _dialog_button(sync: SyncView, label: str, icon: str, request: str) -> None:
+    if st.button(label, key=f"{request}-{sync.id}", icon=icon):
+        set_request(request, sync.id)
+        st.rerun()
+
+
+layout.run_in_layout(show_page)

@@ -11,7 +11,7 @@ class CohortSyncError(Exception):
     """Anything Cohort Sync refuses or fails at; its text is meant for people."""
 
 
-class Refused(CohortSyncError):
+class InvalidRequest(CohortSyncError):
     """What was asked cannot be done as asked; the person changes the request."""
 
     def __init__(self, message: str, field: str = "") -> None:
@@ -20,11 +20,19 @@ class Refused(CohortSyncError):
         self.field = field
 
 
+class DatabaseUnusable(InvalidRequest):
+    """The database file is missing, damaged or cannot be opened; `restore` may put a backup in its place."""
+
+
+class DatabaseReplaced(InvalidRequest):
+    """The database file was moved or replaced under a running process: it must stop."""
+
+
 class ApiError(CohortSyncError):
     """One of the two APIs did not give what was asked of it."""
 
 
-class Wait(ApiError):
+class RetryLater(ApiError):
     """Time alone may mend it (a limit, a 5xx, a lost reply): try again, then put it off.
 
     ``seconds`` is how long the other side asked us to wait, or None when it did not say.
@@ -39,11 +47,15 @@ class Wait(ApiError):
         self.limit = limit
 
 
-class FixSettings(ApiError):
+class NoAnswer(RetryLater):
+    """The request was sent and we stopped waiting for its answer: the other side may still be working on it."""
+
+
+class ConfigurationError(ApiError):
     """A person must mend a setting (401, 403, 404): the run fails and its sync pauses."""
 
 
-class BadBatch(ApiError):
+class BatchRejected(ApiError):
     """WebEngage refused the content of a batch (400, 413, 422): halve it until the bad stand alone."""
 
 
@@ -51,7 +63,7 @@ class SessionExpired(ApiError):
     """Mixpanel no longer knows the paging session: start again at page 0."""
 
 
-class Report(ApiError):
+class UnexpectedResponse(ApiError):
     """A reply that is not what the documentation says; never taken for an empty result."""
 
 
@@ -59,5 +71,5 @@ class LeaseLost(CohortSyncError):
     """Another runner holds this run now: stop writing at once."""
 
 
-class Vaultless(Refused):
+class KeyUnavailable(InvalidRequest):
     """The key that opens the stored secrets is missing or another one."""

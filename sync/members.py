@@ -16,15 +16,15 @@ import orjson
 import xxhash
 import zstandard
 
-from sync.model import Kind
+from sync.model import ChangeKind
 
 MARK_SIZE = 16  # bytes; 128 bits, so two people of one cohort never share one by chance
-IN_DOUBT = b"\0" * MARK_SIZE  # the mark of someone who may have been told, but was not heard of
+IN_FLIGHT_MARK = b"\0" * MARK_SIZE  # the mark of someone who may have been told, but was not heard of
 CHUNK = 4096  # people per snapshot chunk: small enough to rewrite, large enough to compress
 _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
 
 
-def marks_of(ids: Sequence[str], values: Sequence[bytes], salt: int) -> list[bytes]:
+def compute_marks(ids: Sequence[str], values: Sequence[bytes], salt: int) -> list[bytes]:
     """Digest what would be told about each person; the salt is secret, so nobody can aim at a collision."""
     draw = xxhash.xxh3_128_digest
     if not values:
@@ -32,12 +32,12 @@ def marks_of(ids: Sequence[str], values: Sequence[bytes], salt: int) -> list[byt
     return [draw(b"%b\0%b" % (user_id.encode(), told), salt) for user_id, told in zip(ids, values, strict=True)]
 
 
-def salt_for(salt: int, mapping: Sequence[tuple[str, str]]) -> int:
+def derive_salt(salt: int, mapping: Sequence[tuple[str, str]]) -> int:
     """Draw the salt of a sync: a property sent to another attribute is something new to tell."""
     return xxhash.xxh3_64_intdigest(orjson.dumps(mapping), salt) if mapping else salt
 
 
-def digest(blob: bytes) -> bytes:
+def digest_marks(blob: bytes) -> bytes:
     """Tell two packed lists of marks apart."""
     return xxhash.xxh3_128_digest(blob)
 
@@ -65,12 +65,12 @@ def split_marks(blob: bytes) -> tuple[bytes, ...]:
     return struct.unpack(f"{MARK_SIZE}s" * (len(blob) // MARK_SIZE), blob)
 
 
-def pack(value: object) -> bytes:
+def pack_list(value: object) -> bytes:
     """Compress a list of plain values (ids, kinds) for the database."""
     return zstandard.ZstdCompressor(level=_LEVEL).compress(orjson.dumps(value))
 
 
-def unpack(blob: bytes) -> list[object]:
+def unpack_list(blob: bytes) -> list[object]:
     """Read back what ``pack`` wrote."""
     found: list[object] = orjson.loads(zstandard.ZstdDecompressor().decompress(blob))
     return found
@@ -78,14 +78,14 @@ def unpack(blob: bytes) -> list[object]:
 
 def unpack_ids(blob: bytes) -> list[str]:
     """Read back a packed list of user ids."""
-    return [str(user_id) for user_id in unpack(blob)]
+    return [str(user_id) for user_id in unpack_list(blob)]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Where one change's person stands: at a place of a staged page (enter, update), of a snapshot chunk (exit, update)."""
 
-    kind: Kind
+    kind: ChangeKind
     page: int = 0
     place: int = 0
     chunk: int = 0
@@ -93,8 +93,8 @@ class Entry:
 
 
 _ENTRY = struct.Struct("<BIHIH")
-_KINDS = tuple(Kind)
-_CODES = {kind: code for code, kind in enumerate(Kind)}
+_KINDS = tuple(ChangeKind)
+_CODES = {kind: code for code, kind in enumerate(ChangeKind)}
 
 
 def pack_entries(entries: Iterable[Entry]) -> bytes:
@@ -109,7 +109,7 @@ def unpack_entries(blob: bytes) -> list[Entry]:
     return [Entry(_KINDS[code], *where) for code, *where in _ENTRY.iter_unpack(zstandard.decompress(blob))]
 
 
-def span(blob: bytes, low: int, high: int) -> tuple[int, int]:
+def find_span(blob: bytes, low: int, high: int) -> tuple[int, int]:
     """Tell which stretch of ascending marks begins with a byte in ``low <= byte < high``, as positions."""
     first_bytes = blob[::MARK_SIZE]
     start = bisect_left(first_bytes, low)

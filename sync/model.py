@@ -10,15 +10,15 @@ from enum import StrEnum
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
 ATTRIBUTE_MAX = 49  # "under 50 characters"; WebEngage docs, custom attributes
-ATTRIBUTES_MOST = 25  # Boolean attributes an account holds; WebEngage docs, custom attributes
+MAX_ATTRIBUTES = 25  # Boolean attributes an account holds; WebEngage docs, custom attributes
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
 DEVICE_PREFIX = "$device:"  # an id Mixpanel gave to a device that never signed in; Mixpanel docs
 MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
-TWO_HOURS = 7200.0  # seconds; the refresh of the document we implement
-EVERY_MIN, EVERY_MAX = 300.0, 30 * 86400.0  # seconds; what a person may choose instead
+DEFAULT_INTERVAL = 7200.0  # seconds; the refresh of the document we implement
+MIN_INTERVAL, MAX_INTERVAL = 300.0, 30 * 86400.0  # seconds; what a person may choose instead
 GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would exit more than both is held
 # Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
-USUAL_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
+STANDARD_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
 
 
 class Mode(StrEnum):
@@ -48,20 +48,20 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
     @property
-    def over(self) -> bool:
+    def is_final(self) -> bool:
         """Whether nothing more will happen in this run."""
         return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """What a change tells WebEngage about one member."""
 
-    ENTER = "enter"
+    ADD = "add"
     UPDATE = "update"
-    EXIT = "exit"
+    REMOVE = "remove"
 
 
-class Fate(StrEnum):
+class Eligibility(StrEnum):
     """Whether a member of a cohort will go to WebEngage, and if not, why."""
 
     IDENTIFIED = "identified"
@@ -71,21 +71,21 @@ class Fate(StrEnum):
     LONG_ID = "id over 100 characters"
 
     @property
-    def anonymous(self) -> bool:
+    def is_anonymous(self) -> bool:
         """Whether Mixpanel does not know who this is."""
-        return self in (Fate.NO_PROFILE, Fate.DEVICE_ONLY)
+        return self in (Eligibility.NO_PROFILE, Eligibility.DEVICE_ONLY)
 
     @property
-    def invalid(self) -> bool:
+    def is_invalid(self) -> bool:
         """Whether WebEngage could not take this id; such a member is counted, never altered."""
-        return self in (Fate.EMPTY_ID, Fate.LONG_ID)
+        return self in (Eligibility.EMPTY_ID, Eligibility.LONG_ID)
 
 
 class Role(StrEnum):
     """What Mixpanel says the service account may do in the project."""
 
     ADMIN = "admin"
-    BELOW = "below admin"
+    BELOW_ADMIN = "below admin"
     UNVERIFIED = "not verified"
 
 
@@ -128,7 +128,7 @@ class Member:
     """One member of a page: the id as text, its fate, the values of the mapped properties."""
 
     id: str
-    fate: Fate
+    eligibility: Eligibility
     values: tuple[object, ...] = ()
 
 
@@ -166,7 +166,7 @@ class Change:
     """One member's difference between the cohort and what WebEngage was told."""
 
     user_id: str
-    kind: Kind
+    kind: ChangeKind
     values: tuple[object, ...] = ()
 
 
@@ -182,12 +182,12 @@ class Sync:
     attribute: str
     mode: Mode
     state: SyncState
-    reason: str | None
-    every: float | None
-    anchor: float
+    pause_reason: str | None
+    interval_seconds: float | None
+    schedule_anchor: float
     next_run_at: float | None
     last_run_id: int | None
-    guard: bool
+    guard_enabled: bool
     mapping: tuple[tuple[str, str], ...]
 
 
@@ -199,19 +199,19 @@ class Run:
     sync_id: int
     state: RunState
     purpose: str
-    dry: bool
+    dry_run: bool
     queued_at: float
     started_at: float | None
     finished_at: float | None
     not_before: float
-    waiting: str | None
+    wait_reason: str | None
     held_reason: str | None
     approved: bool
-    cancel_wanted: bool
+    cancel_requested: bool
     attempts: int
     session_id: str | None
     page_size: int | None
-    expected: int | None
+    expected_total: int | None
     staged: int
     entered: int
     updated: int
@@ -227,23 +227,23 @@ class Run:
     lease_until: float | None
 
     @property
-    def changes(self) -> int:
+    def change_count(self) -> int:
         """How many people this run has something to tell about."""
         return self.entered + self.updated + self.exited
 
 
-def classify(user_id: str, has_profile: bool) -> Fate:
+def classify_member(user_id: str, has_profile: bool) -> Eligibility:
     """Decide whether a member goes to WebEngage, and if not, why."""
     if not user_id.strip():
-        return Fate.EMPTY_ID
+        return Eligibility.EMPTY_ID
     if user_id.startswith(DEVICE_PREFIX):
-        return Fate.DEVICE_ONLY
+        return Eligibility.DEVICE_ONLY
     if not has_profile:
-        return Fate.NO_PROFILE
-    return Fate.LONG_ID if len(user_id) > USER_ID_MAX else Fate.IDENTIFIED
+        return Eligibility.NO_PROFILE
+    return Eligibility.LONG_ID if len(user_id) > USER_ID_MAX else Eligibility.IDENTIFIED
 
 
-def attribute_for(cohort_name: str, taken: frozenset[str]) -> str:
+def suggest_attribute(cohort_name: str, taken: frozenset[str]) -> str:
     """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique."""
     plain = f"Mixpanel - {cohort_name}"[:ATTRIBUTE_MAX].rstrip()
     name, number = plain, 2
@@ -253,7 +253,7 @@ def attribute_for(cohort_name: str, taken: frozenset[str]) -> str:
     return name
 
 
-def attribute_problem(name: str, taken: frozenset[str]) -> str | None:
+def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
     """Say what is wrong with an attribute's name, or None; the rules are WebEngage's."""
     if not name.strip() or name != name.strip():
         return "The attribute needs a name without spaces at its ends."
@@ -268,9 +268,9 @@ def attribute_problem(name: str, taken: frozenset[str]) -> str | None:
     return None
 
 
-def attribute_of(source: str) -> str:
+def default_attribute_for(source: str) -> str:
     """Name the attribute a profile property goes to when nobody says another."""
-    return dict(USUAL_MAPPING).get(source, source.removeprefix("$"))
+    return dict(STANDARD_MAPPING).get(source, source.removeprefix("$"))
 
 
 def parse_mapping(text: str) -> tuple[str, str]:
@@ -280,36 +280,36 @@ def parse_mapping(text: str) -> tuple[str, str]:
     """
     source, sign, target = (part.strip() for part in text.rpartition("="))
     if not sign:
-        source, target = target, attribute_of(target)
+        source, target = target, default_attribute_for(target)
     if not source or not target:
         raise ValueError(f"“{text[:80]}” does not name a property and its attribute, such as $email=email.")
     return source, target
 
 
-def mapping_problem(target: str) -> str | None:
+def find_mapping_problem(target: str) -> str | None:
     """Say why a property cannot be exported to this attribute, or None."""
     if target.endswith("OptIn"):
         return f"“{target}” is a consent; Cohort Sync never sends consents."
-    return attribute_problem(target, frozenset())
+    return find_attribute_problem(target, frozenset())
 
 
-def next_beat(anchor: float, every: float, now: float) -> float:
+def next_scheduled_at(anchor: float, interval_seconds: float, now: float) -> float:
     """Tell the first beat after ``now``: on the grid of the anchor, missed beats merged into one."""
-    return anchor + (math.floor((now - anchor) / every) + 1) * every
+    return anchor + (math.floor((now - anchor) / interval_seconds) + 1) * interval_seconds
 
 
-def parse_every(text: str) -> float:
+def parse_interval(text: str) -> float:
     """Read an interval such as ``2h``, ``30m``, ``1d`` or ``7200s`` as seconds; ValueError otherwise."""
     found = re.fullmatch(r"\s*(\d{1,6})\s*([smhd])\s*", text)
     if not found:
         raise ValueError(f"“{text}” is not an interval such as 2h, 30m or 1d.")
     seconds = float(int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
-    if not EVERY_MIN <= seconds <= EVERY_MAX:
+    if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
         raise ValueError(f"“{text}” must lie between 5 minutes and 30 days.")
     return seconds
 
 
-def too_many_leave(exits: int, snapshot: int, staged: int) -> str | None:
+def guard_reason(exits: int, snapshot: int, staged: int) -> str | None:
     """Say why a plan needs a person's yes, or None: nobody read, or a fifth and a hundred leaving."""
     if snapshot and not staged:
         return f"Mixpanel returned nobody, but {snapshot:,} people were exported before."
@@ -318,6 +318,6 @@ def too_many_leave(exits: int, snapshot: int, staged: int) -> str | None:
     return None
 
 
-def clock_time(at: float) -> str:
+def format_utc_time(at: float) -> str:
     """Write a moment as people read it in a sentence, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

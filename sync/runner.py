@@ -1,7 +1,7 @@
 """The companion process: queues what is due, claims runs, carries them, lets go.
 
 ``python -m sync.runner`` works until SIGTERM; ``--once`` carries every due or queued run to its
-end. `schedule` only beats the drum: what is due is a row in the database.
+end. `schedule` only triggers the looks, on the monotonic clock: what is due is a row in the database.
 """
 
 from __future__ import annotations
@@ -16,52 +16,120 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import schedule
 
-from sync.errors import CohortSyncError, Refused
+from sync.engine import Clock, RetryPolicy, RunContext, RunExecutor
+from sync.errors import CohortSyncError, DatabaseReplaced, DatabaseUnusable, InvalidRequest, KeyUnavailable
 from sync.model import Run
-from sync.pipeline import Clock, Policy, Story, Tools
-from sync.redaction import guard_logs
-from sync.service import Service, data_folder
-from sync.store import DAMAGED, DamagedFile, StorageTrouble, Store
-from sync.store.meters import BATCHES_A_MINUTE, BATCHES_A_MINUTE_MAX
-from sync.store.process import identity
-from sync.vault import Vault
+from sync.process_identity import process_name
+from sync.redaction import redact_logs
+from sync.service import Service, get_data_folder
+from sync.store import (
+    DAMAGED_MESSAGE,
+    StorageError,
+    StorageUnavailable,
+    Store,
+    explain_error,
+    is_about_the_file,
+    is_damage,
+)
+from sync.store.rate_limits import BATCHES_A_MINUTE, MAX_BATCHES_A_MINUTE
+from sync.vault import Vault, key_ids
 
 logger = logging.getLogger(__name__)
 PACE_VARIABLE = "COHORT_SYNC_BATCHES_A_MINUTE"
 PAGE_VARIABLE = "COHORT_SYNC_PAGE_SIZE"
 LOG_VARIABLE = "COHORT_SYNC_LOG"
-PAGE_SIZE_MAX = 40_000  # the largest anybody names for Mixpanel (Airbyte's connector)
-LANES = 8  # runs carried at once, so that a small cohort does not wait behind a large one
-BEAT_EVERY = 2  # seconds between looks at what is due, and between signs of life
-LOOK_EVERY = 0.25  # seconds between looks at the queue: Start Sync is picked up within a second
-WORTH_WAITING = 60.0  # seconds; with --once a run that waits longer is left queued
+MAX_PAGE_SIZE = 40_000  # the largest anybody names for Mixpanel (Airbyte's connector)
+WORKER_THREADS = 8  # runs carried at once, so that a small cohort does not wait behind a large one
+HEARTBEAT_SECONDS = 2  # seconds between looks at what is due, and between signs of life
+POLL_SECONDS = 0.25  # seconds between looks at the queue: Start Sync is picked up within a second
+MAX_ONCE_WAIT_SECONDS = 60.0  # seconds; with --once a run that waits longer is left queued
 
 
-def pace_of(env: Mapping[str, str]) -> int:
+def read_batches_a_minute(env: Mapping[str, str]) -> int:
     """Batches a minute for each WebEngage account: 490, or what the environment asks for within WebEngage's 500."""
-    return number_of(env, PACE_VARIABLE, BATCHES_A_MINUTE_MAX) or BATCHES_A_MINUTE
+    return read_number(env, PACE_VARIABLE, MAX_BATCHES_A_MINUTE) or BATCHES_A_MINUTE
 
 
-def number_of(env: Mapping[str, str], name: str, most: int) -> int | None:
-    """A setting between 1 and ``most``, or None when it is not set; Refused when it is something else."""
+def read_number(env: Mapping[str, str], name: str, most: int) -> int | None:
+    """A setting between 1 and ``most``, or None when it is not set; InvalidRequest when it is something else."""
     text = env.get(name, "").strip()
     if not text:
         return None
     if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise Refused(f"{name} is “{text[:20]}”; set it to a number from 1 to {most}.")
+        raise InvalidRequest(f"{name} is “{text[:20]}”; set it to a number from 1 to {most}.")
     return int(text)
 
 
-def log_level(env: Mapping[str, str]) -> int:
-    """How much is logged: INFO, or what the environment names; Refused when that is no level."""
+def read_log_level(env: Mapping[str, str]) -> int:
+    """How much is logged: INFO, or what the environment names; InvalidRequest when that is no level."""
     name = env.get(LOG_VARIABLE, "").strip().upper() or "INFO"
     level = logging.getLevelNamesMapping().get(name)
     if level is None:
-        raise Refused(f"{LOG_VARIABLE} is “{name[:20]}”; set it to DEBUG, INFO, WARNING or ERROR.")
+        raise InvalidRequest(f"{LOG_VARIABLE} is “{name[:20]}”; set it to DEBUG, INFO, WARNING or ERROR.")
     return level
+
+
+def runner_name(env: Mapping[str, str]) -> str:
+    """Return a new name: the process, a random part, and the ids of the keys it can open things with."""
+    known: tuple[str, ...] = ()
+    with suppress(KeyUnavailable):  # said by the run that needs the key
+        known = key_ids(env)
+    return f"{process_name()}-{'.'.join((uuid.uuid4().hex[:8], *known))}"
+
+
+class SteadyJob(schedule.Job):
+    """A job of the `schedule` package whose time is the monotonic clock's.
+
+    The package compares naive local time, so an hour set back (autumn, a person, NTP) would hold every job up
+    for an hour. Only what the package documents is replaced: do, run, should_run and next_run.
+    """
+
+    def __init__(self, interval: int, scheduler: SteadyScheduler) -> None:
+        """Belong to this scheduler, whose clock is read."""
+        super().__init__(interval, scheduler)
+        self._steady = scheduler
+
+    @property
+    def should_run(self) -> bool:
+        """Return whether the job's time has come."""
+        return self.next_run is not None and self._steady.now() >= self.next_run
+
+    def do(self, job_func: Callable[..., Any], *args: Any, **kwargs: Any) -> SteadyJob:
+        """Schedule the job, first in one interval from now."""
+        super().do(job_func, *args, **kwargs)
+        self._set_next_run()
+        return self
+
+    def run(self) -> Any:
+        """Run the job, and again one interval after its end."""
+        answer = super().run()  # type: ignore[no-untyped-call]
+        self._set_next_run()
+        return answer
+
+    def _set_next_run(self) -> None:
+        self.next_run = self._steady.now() + timedelta(**{str(self.unit): self.interval})
+
+
+class SteadyScheduler(schedule.Scheduler):
+    """The scheduler of the `schedule` package on the monotonic clock."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """Follow this clock."""
+        super().__init__()
+        self._monotonic = monotonic
+
+    def now(self) -> datetime:
+        """Return the monotonic clock as the kind of time the package compares; its date means nothing."""
+        return datetime.fromtimestamp(self._monotonic(), UTC).replace(tzinfo=None)
+
+    def every(self, interval: int = 1) -> SteadyJob:
+        """Begin a job that runs at this interval."""
+        return SteadyJob(interval, self)
 
 
 class Runner:
@@ -71,21 +139,22 @@ class Runner:
         self,
         env: Mapping[str, str],
         clock: Clock | None = None,
-        policy: Policy | None = None,
+        policy: RetryPolicy | None = None,
         a_minute: int | None = None,
     ) -> None:
         """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
-        self._env, self._a_minute = env, a_minute or pace_of(env)
-        self._page_size = number_of(env, PAGE_VARIABLE, PAGE_SIZE_MAX)
-        self._folder = data_folder(env)
+        self._env, self._batches_a_minute = env, a_minute or read_batches_a_minute(env)
+        self._page_size = read_number(env, PAGE_VARIABLE, MAX_PAGE_SIZE)
+        self._folder = get_data_folder(env)
         self.clock = clock or Clock(time.time, time.sleep)
-        self._policy = policy or Policy()
-        self._name = f"{identity()}-{uuid.uuid4().hex[:8]}"
+        self._policy = policy or RetryPolicy()
+        self._name = runner_name(env)
         self._stopping = False
-        self._beats = schedule.Scheduler()
-        self._flying: dict[Future[None], int] = {}
+        self.scheduler = SteadyScheduler(self.clock.monotonic)
+        self._problems: dict[str, str] = {}  # what keeps each kind of look from being done now
+        self._running: dict[Future[None], int] = {}
 
-    def stop(self, *_: object) -> None:
+    def request_stop(self, *_: object) -> None:
         """Ask to stop: what is in flight is settled, runs go on with the next runner.
 
         A signal may call this at any moment, so it touches no lock: the moment may be one in which the
@@ -96,103 +165,149 @@ class Runner:
     def _is_stopping(self) -> bool:
         return self._stopping
 
-    def work(self) -> None:
+    def run_forever(self) -> None:
         """Work until asked to stop."""
-        with Store.open(self._folder) as store, ThreadPoolExecutor(LANES, thread_name_prefix="lane") as lanes:
-            self._beats.every(BEAT_EVERY).seconds.do(self._guarded, self._beat, store)
-            self._beats.every().hour.do(self._guarded, self._tidy, store)
-            self._check_file(store)
-            self._guarded(self._beat, store)
+        with Store.open(self._folder) as store, ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="lane") as lanes:
+            self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._run_guarded, self._heartbeat, store)
+            self.scheduler.every().hour.do(self._run_guarded, self._purge_expired, store)
+            self._check_database(store)
+            self._run_guarded(self._heartbeat, store)
             logger.info("runner %s works on %s", self._name, self._folder)
             while not self._stopping:
-                self._beats.run_pending()
-                self._guarded(self._fill, store, lanes)
-                time.sleep(LOOK_EVERY)
+                self.scheduler.run_pending()
+                self._run_guarded(self._claim_runs, store, lanes)
+                time.sleep(POLL_SECONDS)
             lanes.shutdown(wait=True)
-            store.history.gone(self._name)
+            self._sign_off(store)
 
-    def once(self, only: int | None = None) -> None:
+    def run_once(self, only: int | None = None) -> None:
         """Carry every due or queued run (or one) to its end; leave those that wait for minutes."""
-        with Store.open(self._folder) as store, ThreadPoolExecutor(LANES, thread_name_prefix="lane") as lanes:
-            self._beats.every(BEAT_EVERY).seconds.do(self._beat, store)
-            self._beat(store)
+        with Store.open(self._folder) as store, ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="lane") as lanes:
+            self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._heartbeat, store)
+            self._heartbeat(store)
             try:
                 self._until_done(store, lanes, only)
             finally:
-                self.stop()  # also after Ctrl-C: what is in flight is settled, and the run let go
+                self.request_stop()  # also after Ctrl-C: what is in flight is settled, and the run let go
                 lanes.shutdown(wait=True)
-                store.history.gone(self._name)
+                self._sign_off(store)
 
     def _until_done(self, store: Store, lanes: ThreadPoolExecutor, only: int | None) -> None:
         while not self._stopping:
-            self._beats.run_pending()
-            self._fill(store, lanes, only)
-            if not self._flying and not self._worth_waiting(store, only):
+            self.scheduler.run_pending()
+            self._claim_runs(store, lanes, only)
+            if not self._running and not self._is_worth_waiting(store, only):
                 return
-            wait(self._flying, LOOK_EVERY, FIRST_COMPLETED) if self._flying else time.sleep(LOOK_EVERY)
+            wait(self._running, POLL_SECONDS, FIRST_COMPLETED) if self._running else time.sleep(POLL_SECONDS)
 
-    def _worth_waiting(self, store: Store, only: int | None) -> bool:
+    def _is_worth_waiting(self, store: Store, only: int | None) -> bool:
         """Whether a run can go on within the minute."""
         if only is None:
-            soonest = store.runs.soonest()
+            soonest = store.runs.next_due_at()
         else:
-            run = store.runs.get(only)
-            soonest = run.not_before if run and not run.state.over and run.state.value != "held" else None
-        return soonest is not None and soonest <= self.clock.now() + WORTH_WAITING
+            run = store.runs.get_run(only)
+            soonest = run.not_before if run and not run.state.is_final and run.state.value != "held" else None
+        return soonest is not None and soonest <= self.clock.now() + MAX_ONCE_WAIT_SECONDS
 
-    def _check_file(self, store: Store) -> None:
-        """After a runner that did not say goodbye, look whether the file is whole; Refused when it is not."""
-        damage = store.housekeeping.integrity() if store.history.bury() else None
+    def _check_database(self, store: Store) -> None:
+        """After a runner that did not say goodbye, look whether the file is whole; InvalidRequest when it is not.
+
+        Reads only: on a full disk the runner starts all the same and waits for space.
+        """
+        damage = store.maintenance.check_integrity() if store.runners.list_dead_runners() else None
         if damage:
-            raise Refused(DAMAGED.format(damage))
+            raise InvalidRequest(DAMAGED_MESSAGE.format(damage))
 
-    def _tidy(self, store: Store) -> None:
+    def _purge_expired(self, store: Store) -> None:
         """Remove what is past its days."""
-        store.meters.forget_old(self.clock.now())
-        Service(store, self._env, self.clock.now).purge()
+        store.rate_limits.delete_old_queries(self.clock.now())
+        Service(store, self._env, self.clock.now).purge_expired()
 
-    def _beat(self, store: Store) -> None:
+    def _heartbeat(self, store: Store) -> None:
         """Say that we live, free what dead runners hold, and queue what is due."""
-        store.runs.bury()
-        store.meters.bury(self.clock.now())
-        store.history.alive(self._name, self.clock.now())
-        Service(store, self._env, self.clock.now).queue_due()
+        for runner in store.runners.list_dead_runners():
+            store.runners.remove_runner(runner)
+        store.runs.release_dead_leases()
+        store.rate_limits.release_dead_queries(self.clock.now())
+        store.runners.record_heartbeat(self._name, self.clock.now())
+        Service(store, self._env, self.clock.now).queue_due_syncs()
 
-    def _fill(self, store: Store, lanes: ThreadPoolExecutor, only: int | None = None) -> None:
-        """Claim runs while lanes are free."""
-        self._flying = {future: run for future, run in self._flying.items() if not future.done()}
-        while len(self._flying) < LANES and store.runs.claimable(self.clock.now()):
-            owner = f"{identity()}-{uuid.uuid4().hex}"
-            run = store.runs.claim(owner, self.clock.now(), only)
+    def _claim_runs(self, store: Store, lanes: ThreadPoolExecutor, only: int | None = None) -> None:
+        """Claim runs while lanes are free, as long as the file is the one that was opened."""
+        store.require_same_file()
+        self._running = {future: run for future, run in self._running.items() if not future.done()}
+        while len(self._running) < WORKER_THREADS and store.runs.has_claimable(self.clock.now()):
+            owner = f"{process_name()}-{uuid.uuid4().hex}"
+            run = store.runs.claim_run(owner, self.clock.now(), only)
             if run is None:
                 return
-            self._flying[lanes.submit(self._carry, run, owner)] = run.id
+            self._running[lanes.submit(self._execute_run, run, owner)] = run.id
 
-    def _carry(self, run: Run, owner: str) -> None:
+    def _execute_run(self, run: Run, owner: str) -> None:
         """Carry one run in a lane, with a connection of its own; nothing leaves the lane."""
         logger.info("run %s: begun (%s)", run.id, run.state.value)
-        with Store.open(self._folder) as store:
-            try:
-                tools = Tools(
-                    self._open_vault, self.clock, self._policy, self._is_stopping, self._a_minute, self._page_size
-                )
-                Story(store, run, owner, tools).carry()
-            except CohortSyncError as problem:
-                logger.error("run %s: %s", run.id, problem)
-            except Exception:
-                logger.exception("run %s: unexpected; its lease will end and it is tried again", run.id)
-            ended = store.runs.get(run.id)
+        try:
+            with Store.open(self._folder) as store:
+                self._carry_through(store, run, owner)
+                ended = store.runs.get_run(run.id)
             logger.info("run %s: %s", run.id, ended.state.value if ended else "gone")
+        except CohortSyncError as problem:
+            logger.error("run %s: %s", run.id, problem)
+        except StorageUnavailable as problem:
+            logger.error("run %s: the database could not be written (%s); left to its lease", run.id, problem)
+        except Exception:
+            logger.exception("run %s: unexpected; its lease will end and it is tried again", run.id)
+
+    def _carry_through(self, store: Store, run: Run, owner: str) -> None:
+        context = RunContext(
+            self._open_vault, self.clock, self._policy, self._is_stopping, self._batches_a_minute, self._page_size
+        )
+        RunExecutor(store, run, owner, context).execute()
 
     def _open_vault(self) -> Vault:
         return Vault.open(self._folder, self._env, must_exist=True)
 
-    def _guarded(self, job: Callable[..., None], *values: object) -> None:
-        """One failing look must not end the runner: it looks again."""
+    def _run_guarded(self, job: Callable[..., None], *values: object) -> None:
+        """Do a job that may fail without ending the runner: it looks again, and one line says what changed."""
+        name = job.__name__
         try:
             job(*values)
-        except Exception:
-            logger.exception("the runner could not look at its work; it will look again")
+        except (DatabaseReplaced, DatabaseUnusable):  # looking again would not bring the file back
+            self.request_stop()  # lanes settle what is in flight and let go
+            raise
+        except Exception as problem:
+            if isinstance(problem, StorageError) and is_damage(problem):
+                self.request_stop()
+                raise
+            self._begin_trouble(name, problem)
+        else:
+            self._end_trouble(name)
+
+    def _begin_trouble(self, name: str, problem: Exception) -> None:
+        """Log what fails, once while it stays the same, whichever jobs it keeps from being done."""
+        text = str(problem) or type(problem).__name__
+        known = text in self._problems.values()
+        self._problems[name] = text
+        if known:
+            return
+        if isinstance(problem, StorageError):
+            logger.error("%s The runner waits until it can work again.", explain_error(problem))
+        elif isinstance(problem, CohortSyncError):
+            logger.error("the runner cannot look at its work: %s It will look again.", problem)
+        else:
+            logger.error("the runner could not look at its work; it will look again", exc_info=problem)
+
+    def _end_trouble(self, name: str) -> None:
+        text = self._problems.pop(name, None)
+        if text is not None and text not in self._problems.values():
+            logger.info("over: %s; the runner works again", text)
+
+    def _sign_off(self, store: Store) -> None:
+        """Say that this runner stopped; what cannot be written is seen from its process that is gone."""
+        try:
+            store.runners.remove_runner(self._name)
+        except StorageError as problem:
+            logger.warning("stopped without noting it: %s", explain_error(problem))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -201,27 +316,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="carry what is due or queued, then end")
     asked = parser.parse_args(arguments)
     try:
-        logging.basicConfig(level=log_level(os.environ), format="%(asctime)s %(levelname)s %(message)s")
-        guard_logs()
+        logging.basicConfig(level=read_log_level(os.environ), format="%(asctime)s %(levelname)s %(message)s")
+        redact_logs()
         runner = Runner(os.environ)
         for sign in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(sign, runner.stop)
-        runner.once() if asked.once else runner.work()
+            signal.signal(sign, runner.request_stop)
+        runner.run_once() if asked.once else runner.run_forever()
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
-    except DamagedFile as problem:
-        sys.stderr.write(f"{DAMAGED.format(problem)}\n")
-        return 1
-    except StorageTrouble as problem:
-        sys.stderr.write(
-            f"The database could not be read or written ({problem}); is the disk full, or the file locked?\n"
-        )
+    except StorageError as problem:
+        if not is_about_the_file(problem):
+            raise
+        sys.stderr.write(f"{explain_error(problem)}\n")
         return 1
     return 0
 
 
-def leave(code: int) -> None:
+def exit_immediately(code: int) -> None:
     """End at once, without waiting for a page that Mixpanel may take minutes to send; everything is written."""
     logging.shutdown()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None when it was closed before we began
@@ -231,4 +343,4 @@ def leave(code: int) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_immediately(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,12 +17,16 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
-from tests.desk import Desk
+from sync.permissions import ACCESS_SETTINGS
 from tests.sandbox.control import Sandbox
+from tests.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS, STOP_SECONDS, CLI_SECONDS = 40.0, 15.0, 90.0
+START_SECONDS, STOP_SECONDS, CLI_SECONDS = 90.0, 30.0, 180.0  # never asserted: room for several tests at once
+WORKERS_A_CORE, MOST_WORKERS = 2, 8
+STARTS_PROCESSES = {"chromium", "cli", "runner_process", "streamlit_server"}  # the fixtures that make a test slow
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -38,11 +43,33 @@ StreamlitServer = Callable[..., str]
 RunnerProcess = Callable[..., subprocess.Popen[bytes]]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever needs Chromium, so that `-m "not browser"` leaves it out."""
+def pytest_configure() -> None:
+    """Take Ctrl-C even in the background of a shell, which ignores it there and for every process started from it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs Chromium and what is slow; with several workers run the slow tests first, so that none ends late."""
     for item in items:
-        if "chromium" in getattr(item, "fixturenames", ()):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "chromium" in fixtures:
             item.add_marker("browser")
+        if fixtures & STARTS_PROCESSES or item.get_closest_marker("drill"):
+            item.add_marker("slow")
+    if hasattr(config, "workerinput"):
+        items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> int:
+    """Return 0 for the drill, 1 for other slow tests, 2 for the rest; the order within each stays."""
+    return 0 if item.get_closest_marker("drill") else 1 if item.get_closest_marker("slow") else 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` starts: two for each core, as most tests wait more than they compute."""
+    return min(WORKERS_A_CORE * (os.cpu_count() or 1), MOST_WORKERS)
 
 
 @pytest.fixture
@@ -54,11 +81,22 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def local_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the pages that AppTest runs the headers of a browser on this machine, and no sign-in.
+
+    AppTest makes no request, so Streamlit has no headers to give, and the pages refuse that.
+    """
+    monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([("Host", "127.0.0.1:8501")]))
+    for name in ACCESS_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def workspace(data_dir: Path, monkeypatch: pytest.MonkeyPatch, local_browser: None) -> Workspace:
     """The pages on an empty data folder, without a browser."""
     monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
     monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
-    return Desk(data_dir)
+    return Workspace(data_dir)
 
 
 @pytest.fixture
@@ -154,7 +192,8 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 def _environment(data_dir: Path, more: dict[str, str]) -> dict[str, str]:
     ours = {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"}
-    inherited = {name: value for name, value in os.environ.items() if name != "COHORT_SYNC_KEY"}
+    ignored = ("COHORT_SYNC_KEY", *ACCESS_SETTINGS)
+    inherited = {name: value for name, value in os.environ.items() if name not in ignored}
     return inherited | ours | more
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sync.access import Grade, Person
+from sync.permissions import AccessLevel, Actor
 from sync.service import Service
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("local_browser")
 
 
 def opened(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
@@ -27,8 +28,8 @@ def test_days_are_saved_and_noted(data_dir: Path, monkeypatch: pytest.MonkeyPatc
     page.number_input[0].set_value(10)
     next(button for button in page.button if button.label == "Save").click().run()
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        assert service.keep_days() == (10.0, 14.0)
-        assert [(line.what, line.before, line.after) for line in service.audit()][-1] == (
+        assert service.set_retention() == (10.0, 14.0)
+        assert [(line.action, line.before, line.after) for line in service.list_audit()][-1] == (
             "retention",
             "30 days",
             "10 days",
@@ -44,11 +45,11 @@ def test_forgetting_a_stranger_says_so(data_dir: Path, monkeypatch: pytest.Monke
     next(button for button in page.button if button.label == "Forget").click().run()
     assert "0 places" in page.success[0].value
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        assert "stranger" not in str(service.audit())
+        assert "stranger" not in str(service.list_audit())
 
 
 def test_a_marketer_is_refused_by_the_service(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever opens the address without being an admin sees the reason and no line of the audit."""
-    monkeypatch.setattr("pages.parts.desk.person", lambda: Person("mo@example.com", Grade.MARKETER))
+    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("mo@example.com", AccessLevel.MARKETER))
     page = opened(data_dir, monkeypatch)
     assert "needs an admin" in page.error[0].value.replace("\\", "") and not page.dataframe

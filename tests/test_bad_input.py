@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.errors import Refused
+from sync.errors import InvalidRequest
 from sync.model import Mode
 from sync.service import Service
 from tests.conftest import Cli, RunnerProcess
@@ -125,6 +125,7 @@ def test_wrong_usage_is_exit_2(cli: Cli, connected: Path) -> None:
     """A missing or impossible option is usage, not refusal."""
     assert cli(connected, "export", "1").returncode == 2
     assert cli(connected, "export", "1", "--mode", "dynamic", "--every", "soon").returncode == 2
+    assert cli(connected, "export", "1", "--mode", "one-time", "--every", "2h").returncode == 2
     assert cli(connected, "no-such-command").returncode == 2
 
 
@@ -202,12 +203,14 @@ def test_a_full_disk_is_one_sentence(cli: Cli, connected: Path, sandbox: Sandbox
     cohort = sandbox.add_cohort("Fans", [member("a")])
     answer(cli, connected, "cohorts")
     refused(
-        on_a_full_disk(connected, 4096, "sync.__main__", "export", str(cohort), "--mode", "dynamic"), "database", "disk"
+        on_a_full_disk(connected, 4096, "sync.cli.commands", "export", str(cohort), "--mode", "dynamic"),
+        "database",
+        "disk",
     )
     with Service.open({"COHORT_SYNC_DATA": str(connected)}) as service:
         while (connected / "app.db-wal").stat().st_size < 40_000:
-            service.keep_days(
-                refusals=30
+            service.set_retention(
+                rejections=30
             )  # a log that is longer than its limit: it opens, and then nothing can be written
         refused(on_a_full_disk(connected, 36_864, "sync.runner", "--once"), "database", "disk")
     assert answer(cli, connected, "syncs") == []
@@ -218,11 +221,11 @@ def test_a_twenty_sixth_attribute_is_refused(connected: Path, sandbox: Sandbox) 
     cohorts = [sandbox.add_cohort(f"Cohort {number}", [member("a")]) for number in range(26)]
     with Service.open({"COHORT_SYNC_DATA": str(connected)}) as service:
         for cohort in cohorts[:25]:
-            service.export(PROJECT, cohort, Mode.ONE_TIME)
-        with pytest.raises(Refused, match="25 of this type"):
-            service.export(PROJECT, cohorts[25], Mode.ONE_TIME)
-        assert service.export(PROJECT, cohorts[0], Mode.DYNAMIC).started is False
-        assert len(service.syncs()) == 25
+            service.start_export(PROJECT, cohort, Mode.ONE_TIME)
+        with pytest.raises(InvalidRequest, match="25 of this type"):
+            service.start_export(PROJECT, cohorts[25], Mode.ONE_TIME)
+        assert service.start_export(PROJECT, cohorts[0], Mode.DYNAMIC).started is False
+        assert len(service.list_syncs()) == 25
 
 
 @pytest.mark.parametrize("command", ["run", "pause", "stop", "cancel", "approve", "retry", "preview"])

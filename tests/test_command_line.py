@@ -124,12 +124,12 @@ def test_a_dynamic_export_is_refreshed_when_due(
     export(cli, connected, cohort)
     sandbox.set_members(cohort, PEOPLE[:50])
     with sqlite3.connect(connected / "app.db") as db:
-        db.execute("update sync set anchor = anchor - 37000, next_run_at = next_run_at - 37000")
+        db.execute("update sync set schedule_anchor = schedule_anchor - 37000, next_run_at = next_run_at - 37000")
     assert runner_process(connected, "--once").wait(60) == 0
     runs = answer(cli, connected, "runs")
     [sync] = answer(cli, connected, "syncs")
     with sqlite3.connect(connected / "app.db") as db:
-        [anchor] = db.execute("select anchor from sync").fetchone()
+        [anchor] = db.execute("select schedule_anchor from sync").fetchone()
     assert [run["purpose"] for run in runs] == ["refresh", "export"]
     assert (sync["next_run_at"] - anchor) % 7200 == pytest.approx(0, abs=1e-3)
     assert len(sandbox.holding(ATTRIBUTE)[0]) == 50

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.__main__ import cli as commands
+from sync.cli.commands import cli as commands
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.drill.__main__ import play
-from tests.drill.carrier import STATEMENTS
+from tests.drill.drill_runner import STATEMENTS
 
 
 @pytest.mark.drill

@@ -17,9 +17,9 @@ import zstandard
 from playwright.sync_api import Browser
 
 from sync.model import Mode
-from sync.redaction import Redacting, guard_logs, hide, redacted
+from sync.redaction import RedactingFormatter, hide_secret, redact_logs, redact_text
 from sync.service import Service
-from tests.browsing import tab, visit
+from tests.browser import tab, visit
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import Sandbox, member
 
@@ -38,8 +38,8 @@ def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
         service.connect_mixpanel(PROJECT, "marked.mp-service-account", SECRET, sandbox.url)
         service.connect_webengage("marked", KEY, sandbox.url)
-        service.preview(PROJECT, cohort)
-        service.export(PROJECT, cohort, Mode.DYNAMIC, mapping=(("$email", "email"),))
+        service.preview_cohort(PROJECT, cohort)
+        service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=(("$email", "email"),))
         yield service
 
 
@@ -110,21 +110,21 @@ def test_markers_are_in_no_page(
 
 def test_a_traceback_is_redacted_too() -> None:
     """What an exception says passes the same filter as every other line, whoever logs it."""
-    hide("sesame-open")
+    hide_secret("sesame-open")
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        guard_logs()
-        guard_logs()
+        redact_logs()
+        redact_logs()
         try:
             raise ValueError("ann@example.com came with sesame-open and Bearer abcdef")
         except ValueError:
             logging.getLogger("urllib3").exception("request failed")
     finally:
         root.removeHandler(handler)
-    assert isinstance(handler.formatter, Redacting)
+    assert isinstance(handler.formatter, RedactingFormatter)
     assert "ValueError" in stream.getvalue()
     assert not [word for word in ("ann@", "sesame", "abcdef") if word in stream.getvalue()]
 
@@ -132,4 +132,4 @@ def test_a_traceback_is_redacted_too() -> None:
 def test_plain_words_are_left_alone() -> None:
     """Cohort names, numbers and paths stay readable."""
     text = "run 7: Mixpanel - Power Users, 8,729 members, /v1/accounts/in~58adbca1/bulk-users 200"
-    assert redacted(text) == text
+    assert redact_text(text) == text

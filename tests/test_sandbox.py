@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.sandbox import control
-from tests.sandbox.callers import ADMIN, bulk, engage, ids, mixpanel, webengage
+from tests.sandbox.authentication import ADMIN, bulk, engage, ids, mixpanel, webengage
 from tests.sandbox.control import Sandbox, anonymous, member
 
 LIMIT_TEXT = r"Query rate limit exceeded for project_id: 42\. (\d+)/5 queries running concurrently and (\d+)/60 queries"

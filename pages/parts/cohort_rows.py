@@ -8,13 +8,22 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import notices, progress
-from pages.parts.desk import may, open_service
-from pages.parts.look import badges, plain, run_badge, small, sync_badge
-from pages.parts.wishes import ask, go, page_file
-from pages.parts.words import advice, count, day, escape, local, plural, sought, when
-from sync.access import Grade
+from pages.parts import notices, polling, run_progress
+from pages.parts.badges import run_badge, show_badges, show_name, show_small_text, sync_badge
+from pages.parts.formatting import (
+    escape_markdown,
+    format_count,
+    format_day,
+    format_plural,
+    format_time,
+    localize_times,
+    matches,
+    shorten_error,
+)
+from pages.parts.navigation import open_page, page_script, set_request
+from pages.parts.session import is_allowed, open_service
 from sync.model import Run, RunState
+from sync.permissions import AccessLevel
 from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
@@ -32,25 +41,27 @@ GROUP_REASON = "A cohort of groups, not of people, so it cannot be exported."
 VIEW, EXPORT, REFRESH, RUNS = "View members", "Export to WebEngage", "Refresh count", "See runs"
 
 
-def show(project: ProjectView, cohorts: Sequence[CohortView]) -> None:
+def show_cohort_rows(project: ProjectView, cohorts: Sequence[CohortView]) -> None:
     """Show the rows that were asked for, with their state kept up to date."""
-    found = _filtered(cohorts)
+    found = _filter_cohorts(cohorts)
     if not found:
         st.info("No cohort matches." if cohorts else "Mixpanel lists no cohort in this project yet.")
         st.caption(SHARE_HINT)
         return
-    slots = {cohort.id: _row(project, cohort) for cohort in _paged(found)}
-    progress.live(
-        lambda: _read(project.id), lambda syncs: (sync.last_run for sync in syncs), lambda syncs: _states(syncs, slots)
+    slots = {cohort.id: _show_row(project, cohort) for cohort in _page_of(found)}
+    polling.poll(
+        lambda: _read_syncs(project.id),
+        lambda syncs: (sync.last_run for sync in syncs),
+        lambda syncs: _show_states(syncs, slots),
     )
 
 
-def _read(project_id: int) -> tuple[SyncView, ...]:
+def _read_syncs(project_id: int) -> tuple[SyncView, ...]:
     with open_service() as service:
-        return service.syncs(project_id)
+        return service.list_syncs(project_id)
 
 
-def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
+def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search cohorts",
@@ -68,7 +79,7 @@ def _filtered(cohorts: Sequence[CohortView]) -> list[CohortView]:
         order = st.selectbox("Sort by", list(ORDERS), key="sort", bind="query-params", width=160)
     wanted = {EVERY_STATE: (True, False), SYNCED: (True,), NOT_SYNCED: (False,)}[state or EVERY_STATE]
     key, backwards = ORDERS[order or "Name"]
-    found = [cohort for cohort in cohorts if sought(cohort, text or "") and bool(cohort.sync_id) in wanted]
+    found = [cohort for cohort in cohorts if matches(cohort, text or "") and bool(cohort.sync_id) in wanted]
     return sorted(found, key=key, reverse=backwards)
 
 
@@ -76,126 +87,138 @@ def _first_page() -> None:
     st.session_state.pop("cohort_page", None)
 
 
-def _paged(found: list[CohortView]) -> list[CohortView]:
+def _page_of(found: list[CohortView]) -> list[CohortView]:
     pages = -(-len(found) // PER_PAGE)
     if pages < 2:
         return found
     page = min(st.pagination(pages, key="cohort_page", bind="query-params"), pages)
-    st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, len(found))} of {plural(len(found), 'cohort')}")
+    st.caption(
+        f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, len(found))} of {format_plural(len(found), 'cohort')}"
+    )
     return found[(page - 1) * PER_PAGE : page * PER_PAGE]
 
 
-def _row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
+def _show_row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
     """Show one cohort; the answer is the place where its state is written."""
     with st.container(border=True, key=f"row-{cohort.id}"):
         about, facts, state, actions = st.columns([4, 2.9, 3, 2.7], vertical_alignment="center")
         with about, st.container(gap=None):
-            plain(cohort.name, f"cohort-{cohort.id}")
-            small(cohort.description or "No description", f"about-{cohort.id}")
+            show_name(cohort.name, f"cohort-{cohort.id}")
+            show_small_text(cohort.description or "No description", f"about-{cohort.id}")
         with facts, st.container(horizontal=True, gap="small", wrap=False):
-            _fact(count(cohort.count), "members", 76)
-            _fact(day(cohort.created) or "—", "created", 104)
+            _show_fact(format_count(cohort.count), "members", 76)
+            _show_fact(format_day(cohort.created) or "—", "created", 104)
         slot = state.empty()
         with actions:
-            _actions(project, cohort)
+            _show_actions(project, cohort)
     return slot
 
 
-def _fact(value: str, label: str, width: int) -> None:
-    st.markdown(f"{escape(value)}  \n:small[{label}]", width=width)
+def _show_fact(value: str, label: str, width: int) -> None:
+    st.markdown(f"{escape_markdown(value)}  \n:small[{label}]", width=width)
 
 
-def _actions(project: ProjectView, cohort: CohortView) -> None:
+def _show_actions(project: ProjectView, cohort: CohortView) -> None:
     if cohort.group:
         st.caption(GROUP_REASON)
         return
-    name, number = escape(cohort.name), cohort.id
+    name, number = escape_markdown(cohort.name), cohort.id
     with st.container(
         horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="xsmall", wrap=False
     ):
-        if may(Grade.MARKETER):
-            st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=ask, args=("export", number))
+        if is_allowed(AccessLevel.MARKETER):
+            st.button(
+                "Export", key=f"export-{number}", icon=":material/send:", on_click=set_request, args=("export", number)
+            )
         st.button(
             f"View members of {name}",
             key=f"quiet-view-{number}",
             icon=":material/visibility:",
-            on_click=ask,
+            on_click=set_request,
             args=("view", number),
             help="View members",
             type="tertiary",
         )
         choice = st.menu_button(
-            f"Actions for {name}", choices(), key=f"quiet-menu-{number}", icon=":material/more_horiz:", type="tertiary"
+            f"Actions for {name}",
+            menu_choices(),
+            key=f"quiet-menu-{number}",
+            icon=":material/more_horiz:",
+            type="tertiary",
         )
     if choice:
-        _chosen(project, cohort, choice)
+        _act_on_choice(project, cohort, choice)
 
 
-def choices() -> list[str]:
+def menu_choices() -> list[str]:
     """Tell what a cohort's menu offers whoever sits here."""
-    return [VIEW, EXPORT, REFRESH, RUNS] if may(Grade.MARKETER) else [VIEW, REFRESH, RUNS]
+    return [VIEW, EXPORT, REFRESH, RUNS] if is_allowed(AccessLevel.MARKETER) else [VIEW, REFRESH, RUNS]
 
 
-def _chosen(project: ProjectView, cohort: CohortView, choice: str) -> None:
+def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> None:
     if choice in (VIEW, EXPORT):
-        ask("view" if choice == VIEW else "export", cohort.id)
+        set_request("view" if choice == VIEW else "export", cohort.id)
     elif choice == REFRESH:
-        refresh(project.id, cohort)
+        refresh_count(project.id, cohort)
     else:
         see_runs(cohort)
     st.rerun()
 
 
-def refresh(project_id: int, cohort: CohortView) -> None:
+def refresh_count(project_id: int, cohort: CohortView) -> None:
     """Ask Mixpanel for a cohort's count again."""
     with open_service() as service:
-        number = notices.attempt("", service.refresh_count, project_id, cohort.id)
+        number = notices.try_action("", service.refresh_count, project_id, cohort.id)
     if number is not None:
-        notices.tell(f"{cohort.name} has {int(number):,} members now.")
+        notices.flash_success(f"{cohort.name} has {int(number):,} members now.")
 
 
 def see_runs(cohort: CohortView) -> None:
     """Open the runs of a cohort, or say that there are none."""
     if cohort.sync_id is not None:
-        go("runs", sync=cohort.sync_id)
-    notices.tell(f"{cohort.name} was never exported, so it has no runs yet.")
+        open_page("runs", sync=cohort.sync_id)
+    notices.flash_success(f"{cohort.name} was never exported, so it has no runs yet.")
 
 
-def _states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator]) -> None:
+def _show_states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator]) -> None:
     """Write the state of every row again: one short look, nothing is done."""
     known = {sync.cohort_id: sync for sync in syncs}
     for cohort_id, slot in slots.items():
         with slot.container(gap="xsmall"):
-            _state(known.get(cohort_id))
+            _show_state(known.get(cohort_id))
 
 
-def _state(sync: SyncView | None) -> None:
+def _show_state(sync: SyncView | None) -> None:
     run = sync.last_run if sync else None
-    if run and not run.state.over:
-        badges(run_badge(run))
-        progress.draw(run)
+    if run and not run.state.is_final:
+        show_badges(run_badge(run))
+        run_progress.show_progress(run)
         st.page_link(
-            page_file("runs"),
-            label=_where_it_goes_on(run),
+            page_script("runs"),
+            label=_run_link_label(run),
             icon=":material/open_in_full:",
             query_params={"run": str(run.id)},
         )
         return
-    badges(sync_badge(sync))
-    if sync and sync.reason:
-        st.caption(escape(advice(local(sync.reason))))
+    show_badges(sync_badge(sync))
+    if sync and sync.pause_reason:
+        st.caption(escape_markdown(shorten_error(localize_times(sync.pause_reason))))
+    elif sync and sync.clear_problem:
+        st.caption(escape_markdown(localize_times(sync.clear_problem)))
     elif sync and run:
-        st.caption(escape(_last(sync, run)))
+        st.caption(escape_markdown(_last_export(sync, run)))
 
 
-def _where_it_goes_on(run: Run) -> str:
+def _run_link_label(run: Run) -> str:
     if run.state != RunState.HELD:
         return "See progress"
-    return "Decide" if may(Grade.MARKETER) else "See run"
+    return "Decide" if is_allowed(AccessLevel.MARKETER) else "See run"
 
 
-def _last(sync: SyncView, run: Run) -> str:
+def _last_export(sync: SyncView, run: Run) -> str:
     told = (
-        f"Last export: {progress.sentence(run)}" if run.state == RunState.SUCCEEDED else advice(progress.sentence(run))
+        f"Last export: {run_progress.describe_run(run)}"
+        if run.state == RunState.SUCCEEDED
+        else shorten_error(run_progress.describe_run(run))
     )
-    return f"{told.rstrip('.')} · next {when(sync.next_run_at)}" if sync.next_run_at else told
+    return f"{told.rstrip('.')} · next {format_time(sync.next_run_at)}" if sync.next_run_at else told

@@ -7,37 +7,37 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.words import trouble
+from pages.parts.formatting import format_error
 from sync.errors import CohortSyncError
 
-SLOT = "_notice"
+NOTICE_KEY = "_notice"
 
 
-def tell(text: str) -> None:
+def flash_success(text: str) -> None:
     """Keep a sentence for the next run of the page."""
-    st.session_state[SLOT] = ("done", text)
+    st.session_state[NOTICE_KEY] = ("done", text)
 
 
-def warn(text: str) -> None:
+def flash_error(text: str) -> None:
     """Keep the sentence of something that did not work for the next run of the page."""
-    st.session_state[SLOT] = ("failed", text)
+    st.session_state[NOTICE_KEY] = ("failed", text)
 
 
-def show() -> None:
+def show_notices() -> None:
     """Say what was kept, once."""
-    kind, text = st.session_state.pop(SLOT, ("", ""))
+    kind, text = st.session_state.pop(NOTICE_KEY, ("", ""))
     if kind == "done":
-        st.success(trouble(text), icon=":material/check_circle:")
+        st.success(format_error(text), icon=":material/check_circle:")
     elif kind == "failed":
-        st.error(trouble(text), icon=":material/error:")
+        st.error(format_error(text), icon=":material/error:")
 
 
-def attempt(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def try_action(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Do what a button says and keep the outcome as a notice; None when it was refused."""
     try:
         answer = action(*args, **kwargs)
     except CohortSyncError as error:
-        warn(str(error))
+        flash_error(str(error))
         return None
-    tell(done)
+    flash_success(done)
     return answer if answer is not None else True

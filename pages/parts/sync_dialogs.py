@@ -7,81 +7,85 @@ from collections.abc import Callable
 import streamlit as st
 
 from pages.parts import notices
-from pages.parts.desk import open_service
-from pages.parts.look import plain
-from pages.parts.wishes import drop
-from pages.parts.words import every, people, trouble
+from pages.parts.badges import show_name
+from pages.parts.formatting import format_error, format_interval, format_people
+from pages.parts.navigation import clear_requests
+from pages.parts.session import open_service
 from sync.errors import CohortSyncError
-from sync.model import TWO_HOURS, parse_every
+from sync.model import DEFAULT_INTERVAL, parse_interval
 from sync.service import Service
 from sync.views import SyncView
 
-KEEP, CLEAR = "Keep the people in WebEngage", "Clear them: the attribute becomes false for everyone"
-OWN = 0.0
-CHOICES = (1800.0, 3600.0, TWO_HOURS, 21600.0, 86400.0, OWN)
+KEEP_CHOICE, CLEAR_CHOICE = "Keep the people in WebEngage", "Clear them: the attribute becomes false for everyone"
+OTHER_INTERVAL = 0.0
+INTERVAL_CHOICES = (1800.0, 3600.0, DEFAULT_INTERVAL, 21600.0, 86400.0, OTHER_INTERVAL)
 
 
-def _closed() -> None:
-    drop("stop", "interval")
+def _close_dialog() -> None:
+    clear_requests("stop", "interval")
 
 
-@st.dialog("Stop this sync?", on_dismiss=_closed)
-def stop(sync: SyncView) -> None:
+@st.dialog("Stop this sync?", on_dismiss=_close_dialog)
+def show_stop_dialog(sync: SyncView) -> None:
     """Ask what becomes of the people already exported."""
-    plain(sync.cohort_name, "stop")
-    st.markdown(f"No refresh happens after this. WebEngage knows {people(sync.size)} from this sync.")
+    show_name(sync.cohort_name, "stop")
+    st.markdown(f"No refresh happens after this. WebEngage knows {format_people(sync.size)} from this sync.")
     choice = st.radio(
         "What becomes of them?",
-        [KEEP, CLEAR],
+        [KEEP_CHOICE, CLEAR_CHOICE],
         key="stop-choice",
         captions=[
             "Segments built on the attribute keep their people, and slowly grow out of date.",
             "Segments built on the attribute become empty. Profiles stay; only this attribute changes.",
         ],
     )
-    if _confirmed("Stop", lambda service: service.stop(sync.id, clear=choice == CLEAR)):
-        notices.tell(
+    if _confirm_action("Stop", lambda service: service.stop(sync.id, clear=choice == CLEAR_CHOICE)):
+        notices.flash_success(
             f"{sync.cohort_name} is stopped"
-            + (", and the people exported before are being cleared." if choice == CLEAR else ".")
+            + (", and the people exported before are being cleared." if choice == CLEAR_CHOICE else ".")
         )
         st.rerun()
 
 
-@st.dialog("How often?", on_dismiss=_closed)
-def interval(sync: SyncView) -> None:
+@st.dialog("How often?", on_dismiss=_close_dialog)
+def show_interval_dialog(sync: SyncView) -> None:
     """Ask how often a dynamic sync is refreshed."""
-    plain(sync.cohort_name, "interval")
-    index = CHOICES.index(sync.every) if sync.every in CHOICES else len(CHOICES) - 1
+    show_name(sync.cohort_name, "interval")
+    index = (
+        INTERVAL_CHOICES.index(sync.interval_seconds)
+        if sync.interval_seconds in INTERVAL_CHOICES
+        else len(INTERVAL_CHOICES) - 1
+    )
     chosen = st.radio(
         "Refresh",
-        CHOICES,
+        INTERVAL_CHOICES,
         index=index,
         key="interval-choice",
-        format_func=lambda seconds: every(seconds).capitalize() if seconds else "Another interval",
+        format_func=lambda seconds: format_interval(seconds).capitalize() if seconds else "Another interval",
     )
     text = ""
     if not chosen:
         text = st.text_input("Interval", placeholder="45m, 3h or 1d", key="interval-own") or ""
-    if _confirmed("Save", lambda service: service.change_interval(sync.id, chosen or _seconds(text))):
-        notices.tell(f"{sync.cohort_name} has its new interval.")
+    if _confirm_action("Save", lambda service: service.change_interval(sync.id, chosen or _parse_seconds(text))):
+        notices.flash_success(f"{sync.cohort_name} has its new interval.")
         st.rerun()
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
-        return parse_every(text)
+        return parse_interval(text)
     except ValueError as error:
         raise CohortSyncError(str(error)) from error
 
 
-def _confirmed(label: str, action: Callable[[Service], object]) -> bool:
+def _confirm_action(label: str, action: Callable[[Service], object]) -> bool:
     """Draw Cancel and the answer; do it, or say why not. Whether it was done."""
     problem = st.empty()
     with st.container(horizontal=True, horizontal_alignment="right"):
         cancel = st.button("Cancel", key="sync-cancel")
         sure = st.button(label, key="sync-sure", type="primary")
     if cancel:
-        _closed()
+        _close_dialog()
         st.rerun()
     if not sure:
         return False
@@ -89,7 +93,7 @@ def _confirmed(label: str, action: Callable[[Service], object]) -> bool:
         with open_service() as service:
             action(service)
     except CohortSyncError as error:
-        problem.error(trouble(error))
+        problem.error(format_error(error))
         return False
-    _closed()
+    _close_dialog()
     return True

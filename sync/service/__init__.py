@@ -5,37 +5,67 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
-from sync.access import Grade, Person, needs, operator
-from sync.errors import Refused
+from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import RunState, Sync, SyncState
-from sync.service.base import data_folder
-from sync.service.connecting import Connecting
-from sync.service.keeping import Keeping
-from sync.service.wishing import Wishing
-from sync.store import DAMAGED, DamagedFile, StorageTrouble, Store
-from sync.views import Health
+from sync.permissions import AccessLevel, Actor, check_level, command_line_actor, requires
+from sync.service.admin import AdminService
+from sync.service.base import get_data_folder
+from sync.service.connections import ConnectionService
+from sync.service.overdue import overdue_syncs
+from sync.service.syncs import SyncService
+from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
+from sync.store.restore import replace_unusable
+from sync.views import Health, Overdue, RunnerState
 
-__all__ = ["Service", "data_folder"]
+__all__ = ["Service", "get_data_folder"]
 
 
-class Service(Connecting, Wishing, Keeping):
+class Service(ConnectionService, SyncService, AdminService):
     """Everything pages and CLI can do; opened for one click and closed again."""
 
     @classmethod
-    def open(cls, env: Mapping[str, str] | None = None, person: Person | None = None) -> Service:
-        """Open on the data folder the environment names, for a person; Refused when it cannot be used."""
+    def open(cls, env: Mapping[str, str] | None = None, actor: Actor | None = None) -> Service:
+        """Open on the data folder the environment names, for a person; InvalidRequest when it cannot be used."""
         env = os.environ if env is None else env
-        return cls(Store.open(data_folder(env)), env, person=person or operator())
+        return cls(Store.open(get_data_folder(env)), env, actor=actor or command_line_actor())
 
-    @needs(Grade.VIEWER)
-    def health(self) -> Health:
+    @classmethod
+    def restore_backup(
+        cls, file: Path, env: Mapping[str, str] | None = None, actor: Actor | None = None
+    ) -> tuple[str, ...]:
+        """Go back to a backup, also when the database cannot be opened; return the names of files set aside."""
+        env, actor = os.environ if env is None else env, actor or command_line_actor()
+        check_level(actor, AccessLevel.ADMIN)
+        try:
+            with cls.open(env, actor) as service:
+                cls._restore_readable(service, file)
+            return ()
+        except DatabaseUnusable:
+            kept = replace_unusable(get_data_folder(env), file)
+        with cls.open(env, actor) as service:
+            service.note_restore(file, kept)
+        return kept
+
+    @staticmethod
+    def _restore_readable(service: Service, file: Path) -> None:
+        """Restore into the open database; DatabaseUnusable when its own tables turn out to be damaged."""
+        try:
+            service.restore_open_database(file)
+        except StorageError as problem:
+            if not is_damage(problem):
+                raise
+            raise DatabaseUnusable(explain_error(problem)) from problem
+
+    @requires(AccessLevel.VIEWER)
+    def check_health(self) -> Health:
         """Whether the companion process works, and what needs a person."""
         now = self._now()
-        runners, seen = self._store.history.runners(now)
-        due, oldest, held = self._store.runs.waiting(now)
-        syncs = self._store.syncs.views()
+        state, seen, runners = self._runners(now)
+        due, oldest, held = self._store.runs.count_waiting(now)
+        syncs = self._store.syncs.list_views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
         failed = tuple(
             one
@@ -43,29 +73,59 @@ class Service(Connecting, Wishing, Keeping):
             if one.state is SyncState.ACTIVE and one.last_run and one.last_run.state is RunState.FAILED
         )
         queries = tuple(
-            (one.view.id, self._store.meters.left(one.view.id, now)) for one in self._store.connections.projects()
+            (one.view.id, self._store.rate_limits.queries_left(one.view.id, now))
+            for one in self._store.connections.list_projects()
         )
-        free = shutil.disk_usage(data_folder(self._env)).free
+        free = shutil.disk_usage(get_data_folder(self._env)).free
         return Health(
-            seen, runners, due, oldest, held, paused, failed, queries, self._store.batches.live_count(), free, now
+            runner_state=state,
+            runner_seen_at=seen,
+            runners=runners,
+            due=due,
+            oldest_due=oldest,
+            held=held,
+            paused=paused,
+            failed=failed,
+            queries=queries,
+            rejected=self._store.batches.count_active_rejections(),
+            disk_free=free,
+            now=now,
+            overdue=tuple(overdue_syncs(self._store, syncs, now, working=state is RunnerState.WORKING)),
+            not_cleared=tuple(one for one in syncs if one.clear_failed),
         )
 
-    @needs(Grade.ADMIN)
-    def queue_due(self) -> int:
+    def _runners(self, now: float) -> tuple[RunnerState, float | None, int]:
+        """Return what the heartbeats say together, when the newest of that kind was, and how many runners work."""
+        beats = self._store.runners.list_heartbeats(now)
+        for state in (RunnerState.WORKING, RunnerState.UNKNOWN, RunnerState.SILENT):
+            found = [one.seen_at for one in beats if one.state is state]
+            if found:
+                return state, found[0], len(found) if state is RunnerState.WORKING else 0
+        return RunnerState.NONE, None, 0
+
+    @requires(AccessLevel.VIEWER)
+    def overdue(self, sync_id: int | None = None) -> tuple[Overdue, ...]:
+        """Return the syncs (or one of them) whose time has passed, with since when and why."""
+        now = self._now()
+        working = self._runners(now)[0] is RunnerState.WORKING
+        return tuple(overdue_syncs(self._store, self._store.syncs.list_views(sync_id=sync_id), now, working=working))
+
+    @requires(AccessLevel.ADMIN)
+    def queue_due_syncs(self) -> int:
         """Queue a run for every dynamic sync whose beat has come; tell how many."""
         now = self._now()
-        if not self._store.syncs.due(now):
+        if not self._store.syncs.list_due(now):
             return 0
         with self._store.transaction():  # looked at once more inside: one may have been paused in between
-            return sum(self._queue(sync, now) for sync in self._store.syncs.due(now))
+            return sum(self._queue_sync(sync, now) for sync in self._store.syncs.list_due(now))
 
-    def _queue(self, sync: Sync, now: float) -> bool:
+    def _queue_sync(self, sync: Sync, now: float) -> bool:
         # A beat farther away than the interval means the clock was set back: only move it.
         come = sync.next_run_at is not None and sync.next_run_at <= now
-        run_id = self._store.runs.enqueue(sync.id, "refresh", now) if come else None
-        self._store.syncs.beat(sync, now)
+        run_id = self._store.runs.enqueue_run(sync.id, "refresh", now) if come else None
+        self._store.syncs.advance_schedule(sync, now)
         if run_id is not None:
-            self._tell("The refresh is due.", sync.id, run_id)
+            self._add_event("The refresh is due.", sync.id, run_id)
         return run_id is not None
 
     def close(self) -> None:
@@ -79,12 +139,7 @@ class Service(Connecting, Wishing, Keeping):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close, whatever happened; trouble with the file becomes a sentence for whoever asked."""
+        """Close, whatever happened; trouble with the file becomes a sentence for the person."""
         self.close()
-        if type(error) is DamagedFile:
-            raise Refused(DAMAGED.format(error)) from error
-        if isinstance(error, StorageTrouble):
-            raise Refused(
-                f"The database could not be read or written ({error}); is the disk full, or the file locked? "
-                "Nothing was half-written; try again."
-            ) from error
+        if isinstance(error, StorageError) and is_about_the_file(error):
+            raise InvalidRequest(explain_error(error)) from error

@@ -8,47 +8,50 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sync.access import RUNNER, Person
-from sync.errors import Refused, Wait
-from sync.mixpanel import Mixpanel
-from sync.model import Account, Project, Sync, clock_time
+from sync.errors import ApiError, InvalidRequest, NoAnswer, RetryLater
+from sync.mixpanel.client import Mixpanel
+from sync.model import Account, Project, Sync, format_utc_time
+from sync.permissions import RUNNER_ACTOR, Actor
 from sync.store import Store
 from sync.store.connections import SealedProject
+from sync.store.rate_limits import MAX_CONCURRENT_QUERIES, QuerySlot
 from sync.vault import Vault
-from sync.views import AuditLine
+from sync.views import AuditLine, ProjectView
 from sync.webengage import WebEngage
 
-ASK_SECONDS = 130.0  # a person waits in front of the page: longer than the App API's deadline, not the Query API's
+INTERACTIVE_TIMEOUT_SECONDS = (
+    130.0  # a person waits in front of the page: longer than the App API's deadline, not the Query API's
+)
 
 
-def data_folder(env: Mapping[str, str]) -> Path:
+def get_data_folder(env: Mapping[str, str]) -> Path:
     """The folder of app.db and secret.key."""
     return Path(env.get("COHORT_SYNC_DATA") or "data")
 
 
-class Base:
+class ServiceBase:
     """The ground the parts of the service stand on."""
 
     def __init__(
-        self, store: Store, env: Mapping[str, str], now: Callable[[], float] = time.time, person: Person = RUNNER
+        self, store: Store, env: Mapping[str, str], now: Callable[[], float] = time.time, actor: Actor = RUNNER_ACTOR
     ) -> None:
         """Work on this store for this person."""
-        self._store, self._env, self._now, self.person = store, env, now, person
+        self._store, self._env, self._now, self.actor = store, env, now, actor
 
-    def _vault(self) -> Vault:
-        """The vault that opens what is stored; Vaultless when its key is gone."""
-        return Vault.open(data_folder(self._env), self._env, must_exist=True)
+    def _open_vault(self) -> Vault:
+        """The vault that opens what is stored; KeyUnavailable when its key is gone."""
+        return Vault.open(get_data_folder(self._env), self._env, must_exist=True)
 
-    def _seal(self, secret: str) -> str:
+    def _seal_secret(self, secret: str) -> str:
         """Seal a secret just typed, with a new key when there is none: that is how one reconnects after losing it."""
-        return Vault.open(data_folder(self._env), self._env, must_exist=False).seal(secret)
+        return Vault.open(get_data_folder(self._env), self._env, must_exist=False).seal_text(secret)
 
     def _fingerprint(self, secret: str) -> str:
         """Tell two secrets apart without telling either; the salt keeps the digest from being looked up."""
-        salted = f"{self._store.connections.salt()}:{secret}".encode()
+        salted = f"{self._store.connections.get_salt()}:{secret}".encode()
         return hashlib.sha256(salted).hexdigest()[:12]
 
-    def _audit(
+    def _add_audit_line(
         self,
         what: str,
         subject: str = "",
@@ -58,13 +61,13 @@ class Base:
         once_in: float = 0.0,
     ) -> None:
         """Note who did what; in the transaction of the deed, so neither stands without the other."""
-        self._store.history.audit(
-            AuditLine(self._now(), self.person.name, what, subject, before, after, run_id), once_in
+        self._store.events.add_audit_line(
+            AuditLine(self._now(), self.actor.name, what, subject, before, after, run_id), once_in
         )
 
-    def _sealed_project(self, project_id: int | None) -> SealedProject:
+    def _get_project(self, project_id: int | None) -> SealedProject:
         """The project meant: the named one, or the only one."""
-        known = self._store.connections.projects()
+        known = self._store.connections.list_projects()
         if project_id is not None:
             known = tuple(one for one in known if one.view.id == project_id)
         if not known:
@@ -73,45 +76,85 @@ class Base:
                 if project_id is None
                 else (f"Mixpanel project {project_id} is not connected")
             )
-            raise Refused(f"{which}; connect it under Integrations.")
+            raise InvalidRequest(f"{which}; connect it under Integrations.")
         if len(known) > 1:
-            raise Refused("Several Mixpanel projects are connected; say which one with --project.")
+            raise InvalidRequest("Several Mixpanel projects are connected; say which one with --project.")
         return known[0]
 
-    def _mixpanel(self, sealed: SealedProject, timeout: float = ASK_SECONDS) -> Mixpanel:
+    def _account_of(self, project: ProjectView) -> str:
+        """Return the account a project's new exports go to; Refused, with what to do, when there is none."""
+        connected = [one.view.license_code for one in self._store.connections.list_accounts()]
+        chosen = project.license_code
+        if chosen is None and not connected:
+            raise InvalidRequest("No WebEngage account is connected yet; connect it under Integrations.")
+        if chosen is None:
+            raise InvalidRequest(
+                f"It is not chosen yet which WebEngage account project {project.id} exports to; choose it under "
+                "Integrations, or with use-account."
+            )
+        if chosen not in connected:
+            raise InvalidRequest(
+                f"WebEngage account {chosen}, which project {project.id} exports to, is not connected; connect it "
+                "again under Integrations, or choose another account there."
+            )
+        return chosen
+
+    def _open_mixpanel(self, sealed: SealedProject, timeout: float = INTERACTIVE_TIMEOUT_SECONDS) -> Mixpanel:
         view = sealed.view
-        secret = self._vault().open_sealed(sealed.sealed or "")
+        secret = self._open_vault().open_text(sealed.sealed or "")
         return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), timeout=timeout)
 
-    def _webengage(self, license_code: str) -> WebEngage:
-        sealed = self._store.connections.account(license_code)
+    def _open_webengage(self, license_code: str) -> WebEngage:
+        sealed = self._store.connections.get_account(license_code)
         if sealed is None:
-            raise Refused(f"WebEngage account {license_code} is not connected; connect it under Integrations.")
-        return WebEngage(Account(license_code, self._vault().open_sealed(sealed.sealed or ""), sealed.view.data_center))
+            raise InvalidRequest(f"WebEngage account {license_code} is not connected; connect it under Integrations.")
+        return WebEngage(
+            Account(license_code, self._open_vault().open_text(sealed.sealed or ""), sealed.view.data_center)
+        )
 
-    def _sync(self, sync_id: int) -> Sync:
-        found = self._store.syncs.get(sync_id)
+    def _get_sync(self, sync_id: int) -> Sync:
+        found = self._store.syncs.get_sync(sync_id)
         if found is None:
-            raise Refused(f"There is no sync {sync_id}; look at the list of syncs.")
+            raise InvalidRequest(f"There is no sync {sync_id}; look at the list of syncs.")
         return found
 
-    def _tell(self, what: str, sync_id: int | None = None, run_id: int | None = None) -> None:
-        self._store.history.tell(what, self._now(), sync_id, run_id)
+    def _add_event(self, what: str, sync_id: int | None = None, run_id: int | None = None) -> None:
+        self._store.events.add_event(what, self._now(), sync_id, run_id)
 
     @contextmanager
-    def _query(self, project_id: int) -> Iterator[None]:
-        """Take one of the project's queries; Refused with the time when none is left."""
+    def _mixpanel_query(self, project_id: int) -> Iterator[None]:
+        """Take one of the project's queries; InvalidRequest with the time when none is left.
+
+        Its place is given back with Mixpanel's answer; when we stop waiting for it, only when Mixpanel has surely
+        stopped too.
+        """
         now = self._now()
-        ticket = self._store.meters.take_query(project_id, now, later_page=False)
-        if ticket.id is None:
-            what = "hourly limit of queries is used up" if ticket.limit == "hourly" else "five queries at once are busy"
-            raise Refused(f"Mixpanel's {what}; ask again at {clock_time(now + ticket.wait)}.")
+        slot = self._store.rate_limits.acquire_query(project_id, now, later_page=False)
+        if slot.id is None:
+            raise InvalidRequest(_no_query_left(slot, now))
+        answered = False
         try:
             yield
-        except Wait as problem:
-            if problem.limit in ("hourly", "unnamed"):
-                until = now + problem.seconds if problem.seconds else self._store.meters.free_again(project_id, now)
-                self._store.meters.hush(project_id, until, pages_count=False)
+            answered = True
+        except ApiError as problem:
+            answered = not isinstance(problem, NoAnswer)
+            if isinstance(problem, RetryLater) and problem.limit in ("hourly", "unnamed"):
+                until = (
+                    now + problem.seconds if problem.seconds else self._store.rate_limits.next_query_at(project_id, now)
+                )
+                self._store.rate_limits.block_until(project_id, until, pages_count=False)
             raise
         finally:
-            self._store.meters.landed(ticket)
+            if answered:
+                self._store.rate_limits.release_query(slot, self._now())
+            else:
+                self._store.rate_limits.abandon_query(slot)
+
+
+def _no_query_left(slot: QuerySlot, now: float) -> str:
+    if slot.limit == "hourly":
+        return f"Mixpanel's hourly limit of queries is used up; ask again at {format_utc_time(now + slot.wait)}."
+    return (
+        f"Mixpanel is still busy with {MAX_CONCURRENT_QUERIES} queries, the most it takes at once; try again in a moment, "
+        f"at the latest at {format_utc_time(now + slot.wait)}."
+    )

@@ -10,61 +10,87 @@ from types import TracebackType
 from sync.store.batches import Batches
 from sync.store.connections import Connections
 from sync.store.contents import Contents
-from sync.store.database import connect, immediate
-from sync.store.history import History
-from sync.store.housekeeping import Housekeeping
-from sync.store.meters import Meters
+from sync.store.database import open_database, write_transaction
+from sync.store.events import Events
+from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
+from sync.store.maintenance import Maintenance
+from sync.store.rate_limits import RateLimits
+from sync.store.restore import remove_stale_drafts, restore_in_place
+from sync.store.runners import Runners
 from sync.store.runs import Runs
 from sync.store.snapshot import Snapshot
-from sync.store.staged import Staged
+from sync.store.sqlite_errors import (
+    DAMAGED_MESSAGE,
+    StorageError,
+    StorageUnavailable,
+    explain_error,
+    is_about_the_file,
+    is_damage,
+)
+from sync.store.staged import StagedPages
 from sync.store.syncs import Syncs
 
-__all__ = ["DAMAGED", "DamagedFile", "StorageTrouble", "Store"]
-
-StorageTrouble = sqlite3.OperationalError  # a full disk, a locked file: nothing was written
-DamagedFile = sqlite3.DatabaseError  # exactly this class, none below it: pages of the file are not what they should be
-DAMAGED = (
-    "The database is damaged ({}); stop the pages and the runner, then restore a backup "
-    "with `python -m sync restore FILE`."
-)
+__all__ = [
+    "DAMAGED_MESSAGE",
+    "StorageError",
+    "StorageUnavailable",
+    "Store",
+    "explain_error",
+    "is_about_the_file",
+    "is_damage",
+]
 
 
 class Store:
     """One connection to the shared state; belongs to one thread, costs a tenth of a millisecond."""
 
-    def __init__(self, plain: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
         """Group the statements by what they are about."""
-        self._plain = plain
-        self.connections = Connections(plain)
-        self.syncs = Syncs(plain)
-        self.runs = Runs(plain)
-        self.staged = Staged(plain)
-        self.snapshot = Snapshot(plain)
-        self.batches = Batches(plain)
-        self.meters = Meters(plain)
-        self.history = History(plain)
-        self.housekeeping = Housekeeping(plain)
+        self._db, self._folder = db, folder
+        self._identity = FileIdentity.read_from(folder / DATABASE_FILE)
+        self.connections = Connections(db)
+        self.syncs = Syncs(db)
+        self.runs = Runs(db)
+        self.staged = StagedPages(db)
+        self.snapshot = Snapshot(db)
+        self.batches = Batches(db)
+        self.rate_limits = RateLimits(db)
+        self.events = Events(db)
+        self.runners = Runners(db)
+        self.maintenance = Maintenance(db)
 
     @classmethod
     def open(cls, folder: Path) -> Store:
-        """Open the data folder's database, created and migrated when needed; Refused if impossible."""
-        return cls(connect(folder))
+        """Open the data folder's database, created and migrated when needed; InvalidRequest if impossible."""
+        return cls(open_database(folder), folder)
 
-    def contents(self, sync_id: int, run_id: int) -> Contents:
+    def open_contents(self, sync_id: int, run_id: int) -> Contents:
         """A reader of positions in this run's pages and this sync's chunks."""
-        return Contents(self._plain, sync_id, run_id)
+        return Contents(self._db, sync_id, run_id)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, with the write lock held from the start."""
-        return immediate(self._plain)
+        return write_transaction(self._db)
 
-    def shrink(self) -> None:
+    def require_same_file(self) -> None:
+        """Raise DatabaseReplaced when the file was moved, deleted or replaced since it was opened."""
+        require_same_file(self._folder / DATABASE_FILE, self._identity)
+
+    def restore(self, backup: Path) -> None:
+        """Replace everything by a backup, all or nothing; InvalidRequest, and nothing changed, when it is none of ours."""
+        restore_in_place(self._db, self._folder, backup)
+
+    def remove_stale_drafts(self) -> int:
+        """Delete what killed restores left in the folder; return how many files."""
+        return remove_stale_drafts(self._folder)
+
+    def shrink_file(self) -> None:
         """Give the space of deleted rows back to the disk."""
-        self.housekeeping.settle_file()
+        self.maintenance.shrink_file()
 
     def close(self) -> None:
         """Let the file go."""
-        self._plain.close()
+        self._db.close()
 
     def __enter__(self) -> Store:
         """Use as a context manager."""

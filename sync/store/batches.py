@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.members import Entry, pack, pack_entries, unpack_entries, unpack_ids
-from sync.model import Kind
+from sync.members import Entry, pack_entries, pack_list, unpack_entries, unpack_ids
+from sync.model import ChangeKind
 from sync.store.contents import Contents
-from sync.store.database import Row, Table, immediate
-from sync.views import Refusal
+from sync.store.database import Row, Table, write_transaction
+from sync.views import RejectionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class PackedBatch:
     """The changes of one request, as packed positions."""
 
     number: int
-    people: int
+    member_count: int
     entries: bytes
     state: str = "pending"
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejection:
     """One person a run could not tell about: rejected by WebEngage, or invalid and never sent."""
 
     user_id: str
@@ -38,73 +38,75 @@ class Refused:
     entry: Entry | None = None
 
 
-def _batch(row: Row) -> PackedBatch:
-    return PackedBatch(row["number"], row["people"], row["entries"], row["state"])
+def _batch_from_row(row: Row) -> PackedBatch:
+    return PackedBatch(row["number"], row["member_count"], row["entries"], row["state"])
 
 
 class Batches(Table):
     """The batches and refusals of runs."""
 
-    def add(self, run_id: int, batches: Iterable[PackedBatch]) -> None:
+    def add_batches(self, run_id: int, batches: Iterable[PackedBatch]) -> None:
         """Write planned batches."""
-        with immediate(self._plain):
-            self._plain.executemany(
-                "insert into batch (run_id, number, people, entries) values (?, ?, ?, ?)",
-                ((run_id, b.number, b.people, b.entries) for b in batches),
+        with write_transaction(self._db):
+            self._db.executemany(
+                "insert into batch (run_id, number, member_count, entries) values (?, ?, ?, ?)",
+                ((run_id, b.number, b.member_count, b.entries) for b in batches),
             )
 
-    def clear(self, run_id: int) -> None:
+    def delete_batches(self, run_id: int) -> None:
         """Forget a run's batches."""
-        self._do("delete from batch where run_id = ?", (run_id,))
+        self._execute("delete from batch where run_id = ?", (run_id,))
 
-    def unsettled(self, run_id: int, besides: Iterable[int], most: int) -> tuple[PackedBatch, ...]:
+    def list_unconfirmed(self, run_id: int, besides: Iterable[int], most: int) -> tuple[PackedBatch, ...]:
         """The next batches to send, the doubtful ones of an earlier attempt included."""
         away = set(besides)
-        rows = self._all(
-            "select * from batch where run_id = ? and state <> 'settled' order by number limit ?",
+        rows = self._fetch_all(
+            "select * from batch where run_id = ? and state <> 'confirmed' order by number limit ?",
             (run_id, most + len(away)),
         )
-        return tuple(_batch(row) for row in rows if row["number"] not in away)[:most]
+        return tuple(_batch_from_row(row) for row in rows if row["number"] not in away)[:most]
 
-    def left(self, run_id: int) -> int:
+    def count_unconfirmed(self, run_id: int) -> int:
         """How many batches are not settled."""
-        return int(self._value("select count(*) from batch where run_id = ? and state <> 'settled'", (run_id,)))
+        return int(self._fetch_value("select count(*) from batch where run_id = ? and state <> 'confirmed'", (run_id,)))
 
-    def doubt(self, run_id: int, numbers: Iterable[int]) -> None:
+    def mark_in_flight(self, run_id: int, numbers: Iterable[int]) -> None:
         """Mark batches before their requests leave."""
-        with immediate(self._plain):
-            self._plain.executemany(
-                "update batch set state = 'doubt' where run_id = ? and number = ? and state = 'pending'",
+        with write_transaction(self._db):
+            self._db.executemany(
+                "update batch set state = 'in_flight' where run_id = ? and number = ? and state = 'pending'",
                 ((run_id, number) for number in numbers),
             )
 
-    def settle(self, run_id: int, number: int) -> None:
+    def confirm_batch(self, run_id: int, number: int) -> None:
         """Mark a batch WebEngage answered."""
-        self._do("update batch set state = 'settled' where run_id = ? and number = ?", (run_id, number))
+        self._execute("update batch set state = 'confirmed' where run_id = ? and number = ?", (run_id, number))
 
-    def all(self, run_id: int) -> Iterator[PackedBatch]:
+    def iterate_batches(self, run_id: int) -> Iterator[PackedBatch]:
         """Every batch of a run, in order."""
         return (
-            _batch(row)
-            for row in self._plain.execute("select * from batch where run_id = ? order by number", (run_id,))
+            _batch_from_row(row)
+            for row in self._db.execute("select * from batch where run_id = ? order by number", (run_id,))
         )
 
-    def tell(self, run_id: int, kind: str, outcome: str, ids: bytes) -> None:
+    def log_delivery(self, run_id: int, kind: str, outcome: str, ids: bytes) -> None:
         """Keep for the history who a run told what, as a packed list of ids."""
-        self._do("insert into told (run_id, kind, outcome, ids) values (?, ?, ?, ?)", (run_id, kind, outcome, ids))
+        self._execute(
+            "insert into delivery_log (run_id, kind, outcome, ids) values (?, ?, ?, ?)", (run_id, kind, outcome, ids)
+        )
 
-    def refuse(self, run_id: int, sync_id: int, refused: Iterable[Refused], now: float) -> None:
+    def add_rejections(self, run_id: int, sync_id: int, rejections: Iterable[Rejection], now: float) -> None:
         """Note who was refused; a rejected one is not tried again with the same content."""
-        with immediate(self._plain):
-            for one in refused:
+        with write_transaction(self._db):
+            for one in rejections:
                 live = int(one.kind != "invalid")
                 if live:
-                    self._plain.execute(
-                        "update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1",
+                    self._db.execute(
+                        "update rejection set active = 0 where sync_id = ? and user_id = ? and active = 1",
                         (sync_id, one.user_id),
                     )
-                self._plain.execute(
-                    "insert or replace into refusal (run_id, sync_id, user_id, kind, reason, mark, entry, at, live) "
+                self._db.execute(
+                    "insert or replace into rejection (run_id, sync_id, user_id, kind, reason, mark, entry, at, active) "
                     "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         run_id,
@@ -119,58 +121,62 @@ class Batches(Table):
                     ),
                 )
 
-    def accepted(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
+    def clear_rejections(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
         """Forget earlier rejections of people WebEngage took now; within one run the last answer is the outcome."""
-        if not self._value(
-            "select exists (select 1 from refusal where run_id = ?1 and entry is not null "
-            "union all select 1 from refusal where sync_id = ?2 and live = 1)",
+        if not self._fetch_value(
+            "select exists (select 1 from rejection where run_id = ?1 and entry is not null "
+            "union all select 1 from rejection where sync_id = ?2 and active = 1)",
             (run_id, sync_id),
         ):
             return
         for user_id in user_ids:
-            self._plain.execute("delete from refusal where run_id = ? and user_id = ?", (run_id, user_id))
-            self._plain.execute(
-                "update refusal set live = 0 where sync_id = ? and user_id = ? and live = 1", (sync_id, user_id)
+            self._db.execute("delete from rejection where run_id = ? and user_id = ?", (run_id, user_id))
+            self._db.execute(
+                "update rejection set active = 0 where sync_id = ? and user_id = ? and active = 1", (sync_id, user_id)
             )
 
-    def any_live(self, sync_id: int) -> bool:
+    def has_active_rejection(self, sync_id: int) -> bool:
         """Whether anyone of this sync stands rejected."""
-        return bool(self._value("select exists (select 1 from refusal where sync_id = ? and live = 1)", (sync_id,)))
+        return bool(
+            self._fetch_value("select exists (select 1 from rejection where sync_id = ? and active = 1)", (sync_id,))
+        )
 
-    def forgive(self, sync_id: int) -> int:
+    def deactivate_rejections(self, sync_id: int) -> int:
         """Let everyone rejected be tried again by the next run; tell how many."""
-        return self._do("update refusal set live = 0 where sync_id = ? and live = 1", (sync_id,))
+        return self._execute("update rejection set active = 0 where sync_id = ? and active = 1", (sync_id,))
 
-    def rejected(self, run_id: int) -> frozenset[Entry]:
+    def rejected_entries(self, run_id: int) -> frozenset[Entry]:
         """Whom WebEngage rejected in this run, as positions."""
-        rows = self._all("select entry from refusal where run_id = ? and entry is not null", (run_id,))
+        rows = self._fetch_all("select entry from rejection where run_id = ? and entry is not null", (run_id,))
         return frozenset(unpack_entries(row[0])[0] for row in rows)
 
-    def refusals(self, run_id: int, limit: int) -> tuple[Refusal, ...]:
+    def list_rejections(self, run_id: int, limit: int) -> tuple[RejectionView, ...]:
         """Who was not taken in a run, with the reason."""
-        rows = self._all(
-            "select user_id, kind, reason from refusal where run_id = ? order by reason, user_id limit ?",
+        rows = self._fetch_all(
+            "select user_id, kind, reason from rejection where run_id = ? order by reason, user_id limit ?",
             (run_id, limit),
         )
         return tuple(
-            Refusal(r["user_id"], r["kind"], "invalid" if r["kind"] == "invalid" else "rejected", r["reason"])
+            RejectionView(r["user_id"], r["kind"], "invalid" if r["kind"] == "invalid" else "rejected", r["reason"])
             for r in rows
         )
 
-    def live_count(self) -> int:
+    def count_active_rejections(self) -> int:
         """How many people stand rejected in all syncs."""
-        return int(self._value("select count(*) from refusal where live = 1"))
+        return int(self._fetch_value("select count(*) from rejection where active = 1"))
 
-    def people(self, run_id: int, sync_id: int) -> Iterator[tuple[str, Kind, str]]:
+    def iterate_members(self, run_id: int, sync_id: int) -> Iterator[tuple[str, ChangeKind, str]]:
         """Everyone a run had or has something to tell about: id, kind, and whether it was told."""
-        for row in self._plain.execute("select kind, outcome, ids from told where run_id = ? order by id", (run_id,)):
-            yield from ((user_id, Kind(row["kind"]), row["outcome"]) for user_id in unpack_ids(row["ids"]))
-        contents = Contents(self._plain, sync_id, run_id)
-        for batch in self.all(run_id):
-            yield from ((contents.user_id(one), one.kind, batch.state) for one in unpack_entries(batch.entries))
+        for row in self._db.execute(
+            "select kind, outcome, ids from delivery_log where run_id = ? order by id", (run_id,)
+        ):
+            yield from ((user_id, ChangeKind(row["kind"]), row["outcome"]) for user_id in unpack_ids(row["ids"]))
+        contents = Contents(self._db, sync_id, run_id)
+        for batch in self.iterate_batches(run_id):
+            yield from ((contents.get_user_id(one), one.kind, batch.state) for one in unpack_entries(batch.entries))
 
 
-class History:
+class DeliveryLogWriter:
     """Gathers who was told what into packed lists of some thousand, for one run that ends."""
 
     def __init__(self, batches: Batches, run_id: int, size: int) -> None:
@@ -178,17 +184,17 @@ class History:
         self._batches, self._run_id, self._size = batches, run_id, size
         self._waiting: dict[tuple[str, str], list[str]] = {}
 
-    def add(self, kind: Kind, outcome: str, user_id: str) -> None:
+    def add_member(self, kind: ChangeKind, outcome: str, user_id: str) -> None:
         """Note one person."""
         ids = self._waiting.setdefault((kind.value, outcome), [])
         ids.append(user_id)
         if len(ids) >= self._size:
-            self._write(kind.value, outcome)
+            self._write_list(kind.value, outcome)
 
-    def flush(self) -> None:
+    def flush_lists(self) -> None:
         """Write what is waiting."""
         for kind, outcome in list(self._waiting):
-            self._write(kind, outcome)
+            self._write_list(kind, outcome)
 
-    def _write(self, kind: str, outcome: str) -> None:
-        self._batches.tell(self._run_id, kind, outcome, pack(self._waiting.pop((kind, outcome))))
+    def _write_list(self, kind: str, outcome: str) -> None:
+        self._batches.log_delivery(self._run_id, kind, outcome, pack_list(self._waiting.pop((kind, outcome))))

@@ -9,16 +9,20 @@ from collections.abc import Mapping
 
 from sync.errors import LeaseLost
 from sync.model import Run, RunState
-from sync.store.database import Row, Table, immediate
-from sync.store.process import is_gone
+from sync.process_identity import is_process_gone
+from sync.store.database import Row, Table, write_transaction
 
-LEASE = 120.0  # seconds; longer than a request's timeout plus the retry budget of 60 s
+WAIT_FARTHEST = 86400.0  # seconds; nobody is put off for longer, so a later time comes from a moved clock
+CLOCK_SLACK = 5.0  # seconds; processes read the clock at slightly different moments
+LEASE_SECONDS = 120.0  # seconds; longer than a request's timeout plus the retry budget of 60 s
 _COLUMNS = ", ".join(Run.__slots__)
-_FLAGS = ("dry", "approved", "cancel_wanted")
-_FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
+_BOOLEAN_COLUMNS = ("dry_run", "approved", "cancel_requested")
+# Without a reason to wait, or put off at a time still to come, only a clock set back keeps a run from being due.
+_DUE = "(not_before <= :now or wait_reason is null or put_off_at > :now + :slack or not_before > :now + :farthest)"
+_LEASE_FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
 
 
-def _wanted(sync_id: int | None, state: str | None, project_id: int | None) -> tuple[str, tuple[object, ...]]:
+def _where_clause(sync_id: int | None, state: str | None, project_id: int | None) -> tuple[str, tuple[object, ...]]:
     """Say which runs are meant: a condition that is not asked for must not keep an index from being used."""
     asked = (
         ("sync_id = ?", sync_id),
@@ -29,10 +33,22 @@ def _wanted(sync_id: int | None, state: str | None, project_id: int | None) -> t
     return " and ".join(sql for sql, _ in given) or "true", tuple(value for _, value in given)
 
 
-def run_of(row: Row) -> Run:
+def _due_values(now: float) -> dict[str, object]:
+    """Return the values that _DUE names."""
+    return {"now": now, "slack": CLOCK_SLACK, "farthest": WAIT_FARTHEST}
+
+
+def is_leased(run: Run, now: float) -> bool:
+    """Return whether a runner that is not surely gone holds the run now."""
+    if run.lease_owner is None or run.lease_until is None or is_process_gone(run.lease_owner.rpartition("-")[0]):
+        return False
+    return now < run.lease_until <= now + 2 * LEASE_SECONDS
+
+
+def run_from_row(row: Row) -> Run:
     """Make a Run of a row."""
     values = dict(zip(row.keys(), tuple(row), strict=True))
-    values |= {name: bool(values[name]) for name in _FLAGS}
+    values |= {name: bool(values[name]) for name in _BOOLEAN_COLUMNS}
     values["state"] = RunState(values["state"])
     return Run(**values)
 
@@ -40,25 +56,25 @@ def run_of(row: Row) -> Run:
 class Runs(Table):
     """The life of runs."""
 
-    def enqueue(self, sync_id: int, purpose: str, now: float, *, dry: bool = False) -> int | None:
+    def enqueue_run(self, sync_id: int, purpose: str, now: float, *, dry_run: bool = False) -> int | None:
         """Queue a run, unless one of this sync is under way (then None); the database decides.
 
         After a dry run nobody approved, a refresh is one too: what a person did not agree to is not sent by the clock.
         """
-        with immediate(self._plain):
-            row = self._one(
-                "insert into run (sync_id, purpose, dry, queued_at, not_before) select ?1, ?2, ?3 or "
-                "?2 not in ('export', 'clear') and exists (select 1 from sync join run on run.id = last_run "
-                "where sync.id = ?1 and dry and not approved), ?4, ?4 where true "
+        with write_transaction(self._db):
+            row = self._fetch_one(
+                "insert into run (sync_id, purpose, dry_run, queued_at, not_before) select ?1, ?2, ?3 or "
+                "?2 not in ('export', 'clear') and exists (select 1 from sync join run on run.id = last_run_id "
+                "where sync.id = ?1 and dry_run and not approved), ?4, ?4 where true "
                 "on conflict do nothing returning id",
-                (sync_id, purpose, int(dry), now),
+                (sync_id, purpose, int(dry_run), now),
             )
             if row is None:
                 return None
-            self._plain.execute("update sync set last_run = ? where id = ?", (row["id"], sync_id))
+            self._db.execute("update sync set last_run_id = ? where id = ?", (row["id"], sync_id))
         return int(row["id"])
 
-    def claim(self, owner: str, now: float, only: int | None = None) -> Run | None:
+    def claim_run(self, owner: str, now: float, only: int | None = None) -> Run | None:
         """Take the run that has waited longest, with a fresh lease; None when nothing can be done.
 
         A lease that ended, or one so far away that only a clock set back explains it, is free. A
@@ -66,207 +82,222 @@ class Runs(Table):
         """
         sql = f"""
             update run set lease_owner = :owner, lease_until = :now + :lease, attempts = attempts + 1,
-              started_at = coalesce(started_at, :now), waiting = null,
+              started_at = coalesce(started_at, :now), wait_reason = null,
               state = case when state = 'held' then 'held' when planned then 'delivering' else 'pulling' end
-            where id = (select id from run where finished_at is null and (state <> 'held' or cancel_wanted)
-                and (not_before <= :now or cancel_wanted or not_before > :now + :farthest) and {_FREE}
+            where id = (select id from run where finished_at is null and (state <> 'held' or cancel_requested)
+                and ({_DUE} or cancel_requested) and {_LEASE_FREE}
                 and (:only is null or id = :only)
               order by not_before, id limit 1)
             returning {_COLUMNS}"""
-        values = {"owner": owner, "now": now, "lease": LEASE, "far": 2 * LEASE, "farthest": 86400.0, "only": only}
-        with immediate(self._plain):
-            row = self._plain.execute(sql, values).fetchone()
-        return run_of(row) if row else None
+        values = {"owner": owner, "lease": LEASE_SECONDS, "far": 2 * LEASE_SECONDS, "only": only, **_due_values(now)}
+        with write_transaction(self._db):
+            row = self._db.execute(sql, values).fetchone()
+        return run_from_row(row) if row else None
 
-    def bury(self) -> int:
+    def release_dead_leases(self) -> int:
         """Free the runs whose runner is surely gone, without waiting for their leases; tell how many."""
-        owners = [row[0] for row in self._all("select lease_owner from run where lease_owner is not null")]
-        gone = [owner for owner in owners if is_gone(owner.rpartition("-")[0])]
+        owners = [row[0] for row in self._fetch_all("select lease_owner from run where lease_owner is not null")]
+        gone = [owner for owner in owners if is_process_gone(owner.rpartition("-")[0])]
         return sum(
-            self._do("update run set lease_owner = null, lease_until = null where lease_owner = ?", (owner,))
+            self._execute("update run set lease_owner = null, lease_until = null where lease_owner = ?", (owner,))
             for owner in gone
         )
 
-    def claimable(self, now: float) -> bool:
+    def has_claimable(self, now: float) -> bool:
         """Whether a claim may find something: a look that takes no write lock, as it is asked all the time."""
         return bool(
-            self._value(
-                f"select exists (select 1 from run where finished_at is null and {_FREE})",
-                {"now": now, "far": 2 * LEASE},
+            self._fetch_value(
+                f"select exists (select 1 from run where finished_at is null and {_LEASE_FREE})",
+                {"now": now, "far": 2 * LEASE_SECONDS},
             )
         )
 
-    def hold(self, run_id: int, owner: str, now: float) -> bool:
+    def renew_lease(self, run_id: int, owner: str, now: float) -> bool:
         """Extend the lease and tell whether a cancel is wanted; LeaseLost when it is not ours."""
-        with immediate(self._plain):
-            row = self._one(
+        with write_transaction(self._db):
+            row = self._fetch_one(
                 "update run set lease_until = ? where id = ? and lease_owner = ? and finished_at is null "
-                "returning cancel_wanted",
-                (now + LEASE, run_id, owner),
+                "returning cancel_requested",
+                (now + LEASE_SECONDS, run_id, owner),
             )
         if row is None:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
-        return bool(row["cancel_wanted"])
+        return bool(row["cancel_requested"])
 
-    def write(self, run_id: int, owner: str, values: Mapping[str, object]) -> None:
+    def write_run(self, run_id: int, owner: str, values: Mapping[str, object]) -> None:
         """Set columns of a run that is ours; LeaseLost when it is not."""
         sets = ", ".join(f"{name} = :{name}" for name in values)
-        with immediate(self._plain):
-            found = self._plain.execute(
+        with write_transaction(self._db):
+            found = self._db.execute(
                 f"update run set {sets} where id = :run_id and lease_owner = :owner and finished_at is null",
                 {**values, "run_id": run_id, "owner": owner},
             )
         if not found.rowcount:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
 
-    def count(self, run_id: int, owner: str, **more: int) -> None:
+    def add_counts(self, run_id: int, owner: str, **more: int) -> None:
         """Add to a run's counters, and forgive earlier attempts since it moves on; LeaseLost when it is not ours."""
         sets = ", ".join(f"{name} = {name} + :{name}" for name in more)
-        found = self._do(
+        found = self._execute(
             f"update run set {sets}, attempts = 1 where id = :run_id and lease_owner = :owner and finished_at is null",
             {**more, "run_id": run_id, "owner": owner},
         )
         if not found:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
 
-    def let_go(self, run_id: int, owner: str) -> None:
+    def release_lease(self, run_id: int, owner: str) -> None:
         """Drop the lease and leave the run to go on where it is; nothing if it is not ours."""
-        self._do(
+        self._execute(
             "update run set lease_owner = null, lease_until = null where id = ? and lease_owner = ?", (run_id, owner)
         )
 
-    def snooze(self, run_id: int, owner: str, until: float, waiting: str) -> None:
-        """Put a run off without counting an attempt."""
-        self.write(
+    def postpone_run(self, run_id: int, owner: str, now: float, until: float, waiting: str) -> None:
+        """Put a run off without counting an attempt; ``now`` is kept, to notice a clock that was set back."""
+        self.write_run(
             run_id,
             owner,
             {
                 "state": "queued",
                 "not_before": until,
-                "waiting": waiting,
+                "put_off_at": now,
+                "wait_reason": waiting,
                 "lease_owner": None,
                 "lease_until": None,
                 "attempts": 0,
             },
         )
 
-    def park(self, run_id: int, owner: str, reason: str) -> None:
+    def hold_for_approval(self, run_id: int, owner: str, reason: str) -> None:
         """Hold a planned run for a person's yes."""
-        self.write(run_id, owner, {"state": "held", "held_reason": reason, "lease_owner": None, "lease_until": None})
+        self.write_run(
+            run_id, owner, {"state": "held", "held_reason": reason, "lease_owner": None, "lease_until": None}
+        )
 
-    def finish(self, run_id: int, owner: str, state: RunState, now: float, error: str | None = None) -> None:
+    def finish_run(self, run_id: int, owner: str, state: RunState, now: float, error: str | None = None) -> None:
         """End a run that is ours."""
-        self.write(
+        self.write_run(
             run_id,
             owner,
             {
                 "state": state.value,
                 "finished_at": now,
                 "error": error,
-                "waiting": None,
+                "wait_reason": None,
                 "session_id": None,
                 "lease_owner": None,
                 "lease_until": None,
             },
         )
 
-    def approve(self, run_id: int, now: float) -> bool:
+    def approve_run(self, run_id: int, now: float) -> bool:
         """Let a held run go on; False when it is not held."""
         return bool(
-            self._do(
+            self._execute(
                 "update run set state = 'queued', approved = 1, not_before = ? where id = ? and state = 'held'",
                 (now, run_id),
             )
         )
 
-    def want_cancel(self, run_id: int) -> bool:
+    def request_cancel(self, run_id: int) -> bool:
         """Ask the holder to end a run; False when it is over already."""
-        return bool(self._do("update run set cancel_wanted = 1 where id = ? and finished_at is null", (run_id,)))
+        return bool(
+            self._execute("update run set cancel_requested = 1 where id = ? and finished_at is null", (run_id,))
+        )
 
-    def keep(self, sync_id: int) -> None:
+    def withdraw_cancel(self, sync_id: int) -> None:
         """Take back the wish to end a sync's run; its holder looks once more before ending it."""
-        self._do("update run set cancel_wanted = 0 where sync_id = ? and finished_at is null", (sync_id,))
+        self._execute("update run set cancel_requested = 0 where sync_id = ? and finished_at is null", (sync_id,))
 
-    def cancel_untouched(self, run_id: int, now: float) -> bool:
+    def cancel_if_unsent(self, run_id: int, now: float) -> bool:
         """End a run nobody works on and that has sent nothing; False when a runner must end it."""
         return bool(
-            self._do(
-                "update run set state = 'cancelled', finished_at = ?, waiting = null, lease_owner = null, lease_until = null "
+            self._execute(
+                "update run set state = 'cancelled', finished_at = ?, wait_reason = null, lease_owner = null, lease_until = null "
                 "where id = ? and finished_at is null and (lease_until is null or lease_until <= ?) and not exists "
                 "(select 1 from batch where run_id = run.id and state <> 'pending')",
                 (now, run_id, now),
             )
         )
 
-    def get(self, run_id: int) -> Run | None:
+    def get_run(self, run_id: int) -> Run | None:
         """One run, or None."""
-        row = self._one(f"select {_COLUMNS} from run where id = ?", (run_id,))
-        return run_of(row) if row else None
+        row = self._fetch_one(f"select {_COLUMNS} from run where id = ?", (run_id,))
+        return run_from_row(row) if row else None
 
-    def active(self, sync_id: int) -> Run | None:
+    def is_planned(self, run_id: int) -> bool:
+        """Return whether a run has read its cohort and only sends what it found then."""
+        return bool(self._fetch_value("select planned from run where id = ?", (run_id,)))
+
+    def get_active(self, sync_id: int) -> Run | None:
         """The run of a sync that is under way, or None."""
-        row = self._one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))
-        return run_of(row) if row else None
+        row = self._fetch_one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))
+        return run_from_row(row) if row else None
 
-    def list(
+    def list_runs(
         self, sync_id: int | None, state: str | None, limit: int, offset: int, project_id: int | None = None
     ) -> tuple[Run, ...]:
         """Runs, newest first."""
-        wanted, values = _wanted(sync_id, state, project_id)
-        rows = self._all(
+        wanted, values = _where_clause(sync_id, state, project_id)
+        rows = self._fetch_all(
             f"select {_COLUMNS} from run where {wanted} order by id desc limit ? offset ?", (*values, limit, offset)
         )
-        return tuple(run_of(row) for row in rows)
+        return tuple(run_from_row(row) for row in rows)
 
-    def lasts(self, project_id: int | None, license_code: str | None) -> dict[int, Run]:
+    def latest_by_sync(self, project_id: int | None, license_code: str | None) -> dict[int, Run]:
         """The last run of every sync that has one, by its id, in one look."""
-        rows = self._all(
-            f"select {_COLUMNS} from run where id in (select last_run from sync "
+        rows = self._fetch_all(
+            f"select {_COLUMNS} from run where id in (select last_run_id from sync "
             "where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))",
             (project_id, license_code),
         )
-        return {row["id"]: run_of(row) for row in rows}
+        return {row["id"]: run_from_row(row) for row in rows}
 
-    def sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
+    def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
         """How many people WebEngage held after each of the last successful runs, newest first."""
-        rows = self._all(
+        rows = self._fetch_all(
             "select unchanged + entered + updated - rejected from run where sync_id = ? and state = 'succeeded' "
             "order by id desc limit ?",
             (sync_id, limit),
         )
         return tuple(int(row[0]) for row in rows)
 
-    def total(self, sync_id: int | None, state: str | None, project_id: int | None = None) -> int:
+    def count_runs(self, sync_id: int | None, state: str | None, project_id: int | None = None) -> int:
         """How many runs there are."""
-        wanted, values = _wanted(sync_id, state, project_id)
-        return int(self._value(f"select count(*) from run where {wanted}", values))
+        wanted, values = _where_clause(sync_id, state, project_id)
+        return int(self._fetch_value(f"select count(*) from run where {wanted}", values))
 
-    def waiting(self, now: float) -> tuple[int, float | None, int]:
+    def count_waiting(self, now: float) -> tuple[int, float | None, int]:
         """How many runs could be worked on, since when the oldest waits, and how many are held."""
-        row = self._one(
-            "select count(*) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
-            "min(not_before) filter (where state <> 'held' and not_before <= :now and lease_owner is null), "
+        row = self._fetch_one(
+            f"select count(*) filter (where state <> 'held' and {_DUE} and lease_owner is null), "
+            f"min(not_before) filter (where state <> 'held' and {_DUE} and lease_owner is null), "
             "count(*) filter (where state = 'held') from run where finished_at is null",
-            {"now": now},
+            _due_values(now),
         )
         assert row is not None  # an aggregate always answers one row
         return int(row[0]), row[1], int(row[2])
 
-    def reading(self, project_id: int, now: float) -> int:
+    def count_reading(self, project_id: int, now: float) -> int:
         """How many runs of a project are being read from Mixpanel right now."""
         return int(
-            self._value(
+            self._fetch_value(
                 "select count(*) from run join sync on sync.id = run.sync_id where finished_at is null "
                 "and run.state = 'pulling' and lease_until > ? and project_id = ?",
                 (now, project_id),
             )
         )
 
-    def under_way(self) -> int:
+    def count_unfinished(self) -> int:
         """How many runs are not over."""
-        return int(self._value("select count(*) from run where finished_at is null"))
+        return int(self._fetch_value("select count(*) from run where finished_at is null"))
 
-    def soonest(self) -> float | None:
+    def unfinished_since(self, moment: float) -> int:
+        """Return how many runs were under way at some time since a moment."""
+        return int(
+            self._fetch_value("select count(*) from run where finished_at is null or finished_at >= ?", (moment,))
+        )
+
+    def next_due_at(self) -> float | None:
         """When the next queued run may be worked on, or None when there is none."""
-        found = self._value("select min(not_before) from run where finished_at is null and state <> 'held'")
+        found = self._fetch_value("select min(not_before) from run where finished_at is null and state <> 'held'")
         return None if found is None else float(found)

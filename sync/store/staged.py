@@ -37,13 +37,13 @@ class Tally:
     short: int | None
 
 
-class Staged(Table):
+class StagedPages(Table):
     """The pages of runs that are pulling."""
 
-    def add(self, run_id: int, page: StagedPage) -> None:
+    def add_page(self, run_id: int, page: StagedPage) -> None:
         """Keep a page, over the same page read before."""
-        self._do(
-            "insert or replace into staged (run_id, page, rows, anonymous, invalid, full, marks, ids, sealed_values, chunk) "
+        self._execute(
+            "insert or replace into staged_page (run_id, page, rows, anonymous, invalid, full, marks, ids, sealed_values, chunk) "
             "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 run_id,
@@ -59,38 +59,38 @@ class Staged(Table):
             ),
         )
 
-    def clear(self, run_id: int) -> None:
+    def delete_pages(self, run_id: int) -> None:
         """Forget a run's pages."""
-        self._do("delete from staged where run_id = ?", (run_id,))
+        self._execute("delete from staged_page where run_id = ?", (run_id,))
 
-    def drop(self, run_id: int, page: int) -> None:
+    def delete_page(self, run_id: int, page: int) -> None:
         """Forget one page."""
-        self._do("delete from staged where run_id = ? and page = ?", (run_id, page))
+        self._execute("delete from staged_page where run_id = ? and page = ?", (run_id, page))
 
-    def numbers(self, run_id: int) -> frozenset[int]:
+    def list_numbers(self, run_id: int) -> frozenset[int]:
         """The pages already here."""
-        return frozenset(row[0] for row in self._all("select page from staged where run_id = ?", (run_id,)))
+        return frozenset(row[0] for row in self._fetch_all("select page from staged_page where run_id = ?", (run_id,)))
 
-    def tally(self, run_id: int) -> Tally:
+    def sum_pages(self, run_id: int) -> Tally:
         """Add the pages up."""
-        row = self._one(
+        row = self._fetch_one(
             "select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous), 0), "
             "coalesce(sum(invalid), 0), min(page) filter (where not full) "
-            "from staged where run_id = ?",
+            "from staged_page where run_id = ?",
             (run_id,),
         )
         assert row is not None  # an aggregate always answers one row
         return Tally(*row)
 
-    def marks(self, run_id: int) -> Iterator[tuple[int, bytes]]:
+    def iterate_marks(self, run_id: int) -> Iterator[tuple[int, bytes]]:
         """Page by page, the marks."""
         return (
             (row[0], row[1])
-            for row in self._plain.execute("select page, marks from pulled where run_id = ? order by page", (run_id,))
+            for row in self._db.execute("select page, marks from pulled where run_id = ? order by page", (run_id,))
         )
 
-    def page(self, run_id: int, number: int) -> tuple[bytes, bytes | None]:
+    def get_page(self, run_id: int, number: int) -> tuple[bytes, bytes | None]:
         """One page's packed ids and sealed values."""
-        row = self._one("select ids, sealed_values from pulled where run_id = ? and page = ?", (run_id, number))
+        row = self._fetch_one("select ids, sealed_values from pulled where run_id = ? and page = ?", (run_id, number))
         assert row is not None  # only pages that marks() named are asked for
         return row[0], row[1]

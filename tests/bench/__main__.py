@@ -15,8 +15,8 @@ import psutil
 
 from tests.bench.bench import ROOT, Row
 from tests.bench.benches import ahead, ceiling, fairness, refresh, small_behind_large
-from tests.bench.looking import looking
 from tests.bench.many import accounts, sixty
+from tests.bench.page_load import page_load
 
 REPORT = ROOT / "docs" / "benchmarks.md"
 NOTES = ROOT / "docs" / "benchmarks.notes.md"
@@ -49,7 +49,7 @@ def main() -> int:
         "small": lambda: small_behind_large(60, 1000),
         "accounts": lambda: accounts(asked.accounts, min(asked.seconds, 60.0), asked.runners),
         "sixty": lambda: sixty(asked.syncs, 10_000, 200),
-        "looking": lambda: looking(asked.tabs, 5, min(asked.seconds, 30.0)),
+        "looking": lambda: page_load(asked.tabs, 5, min(asked.seconds, 30.0)),
         "ceiling": lambda: ceiling(latencies, asked.seconds),
     }
     rows = []

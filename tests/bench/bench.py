@@ -59,7 +59,7 @@ def measured(*arguments: str, folder: Path | None = None) -> Cost:
 
 
 @dataclass
-class Desk:
+class BenchWorkspace:
     """A sandbox and a data folder connected to it."""
 
     sandbox: Sandbox
@@ -70,11 +70,11 @@ class Desk:
     def open(cls, **options: Any) -> Self:
         """Start a sandbox and connect to it."""
         holder = TemporaryDirectory()
-        desk = cls(Sandbox.start(empty=True, queries_per_hour=PLENTY, **options), Path(holder.name), [holder])
-        with desk.service() as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, desk.sandbox.url)
-            service.connect_webengage(LICENSE, API_KEY, desk.sandbox.url)
-        return desk
+        workspace = cls(Sandbox.start(empty=True, queries_per_hour=PLENTY, **options), Path(holder.name), [holder])
+        with workspace.service() as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, workspace.sandbox.url)
+            service.connect_webengage(LICENSE, API_KEY, workspace.sandbox.url)
+        return workspace
 
     def service(self) -> Service:
         """The service on this folder."""
@@ -83,7 +83,7 @@ class Desk:
     def export(self, cohort: int, mapping: tuple[tuple[str, str], ...] | None = None) -> int:
         """Queue an export and tell its run."""
         with self.service() as service:
-            return service.export(PROJECT, cohort, Mode.DYNAMIC, mapping=mapping).run_id
+            return service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=mapping).run_id
 
     @contextmanager
     def runners(self, number: int = 1) -> Iterator[list[psutil.Popen]]:
@@ -100,7 +100,7 @@ class Desk:
 
     def carry(self, *arguments: str) -> Cost:
         """Let a runner carry what is queued, and measure it."""
-        return measured("-m", "tests.bench.carrier", *arguments, folder=self.folder)
+        return measured("-m", "tests.bench.bench_runner", *arguments, folder=self.folder)
 
     def close(self) -> None:
         """Stop the sandbox and drop the folder."""

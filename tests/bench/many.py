@@ -6,8 +6,8 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from sync.model import ATTRIBUTES_MOST, TWO_HOURS, Mode, RunState
-from tests.bench.bench import CHURN, PACED, PLENTY, Cost, Desk, Row, cpu_of
+from sync.model import DEFAULT_INTERVAL, MAX_ATTRIBUTES, Mode, RunState
+from tests.bench.bench import CHURN, PACED, PLENTY, BenchWorkspace, Cost, Row, cpu_of
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Meter
 
 HEAD_START = 60  # seconds of work an account has beyond what is measured
@@ -16,14 +16,14 @@ LATER = 3700.0  # seconds; more than Mixpanel's hour
 
 def accounts(number: int, seconds: float, runners: int) -> Iterator[Row]:
     """Many WebEngage accounts at their full rate at once, on one machine, the sandbox included."""
-    with Desk.open(latency=200) as desk:
-        paths = [_customer(desk, one, int(PACED / 60 * 25 * (seconds + HEAD_START))) for one in range(number)]
-        with desk.runners(runners) as working:
-            while not all(desk.sandbox.meter().requests.get(path) for path in paths):
+    with BenchWorkspace.open(latency=200) as workspace:
+        paths = [_customer(workspace, one, int(PACED / 60 * 25 * (seconds + HEAD_START))) for one in range(number)]
+        with workspace.runners(runners) as working:
+            while not all(workspace.sandbox.meter().requests.get(path) for path in paths):
                 time.sleep(0.5)
-            began, before, busy = time.monotonic(), desk.sandbox.meter(), sum(map(cpu_of, working))
+            began, before, busy = time.monotonic(), workspace.sandbox.meter(), sum(map(cpu_of, working))
             time.sleep(seconds)
-            after, took, spent = desk.sandbox.meter(), time.monotonic() - began, sum(map(cpu_of, working)) - busy
+            after, took, spent = workspace.sandbox.meter(), time.monotonic() - began, sum(map(cpu_of, working)) - busy
     rates = [(after.requests[path] - before.requests[path]) / (took * PACED / 60) for path in paths]
     yield (
         f"{number} accounts at 200 ms, {runners} runners: share of {PACED} a minute, slowest and middle",
@@ -37,15 +37,15 @@ def accounts(number: int, seconds: float, runners: int) -> Iterator[Row]:
     )
 
 
-def _customer(desk: Desk, one: int, people: int) -> str:
+def _customer(workspace: BenchWorkspace, one: int, people: int) -> str:
     """Connect a project and an account of its own, queue an export; where its batches will arrive."""
-    project, license_code = desk.sandbox.add_project(1000 + one, f"Customer {one}"), f"many{one}"
-    desk.sandbox.add_account(license_code, "key-of-many")
-    cohort = desk.sandbox.generate(f"Account {one}", people, project=project, seed=one)
-    with desk.service() as service:
-        service.connect_mixpanel(project, USERNAME, SECRET, desk.sandbox.url)
-        service.connect_webengage(license_code, "key-of-many", desk.sandbox.url)
-        service.export(project, cohort, Mode.ONE_TIME)
+    project, license_code = workspace.sandbox.add_project(1000 + one, f"Customer {one}"), f"many{one}"
+    workspace.sandbox.add_account(license_code, "key-of-many")
+    cohort = workspace.sandbox.generate(f"Account {one}", people, project=project, seed=one)
+    with workspace.service() as service:
+        service.connect_mixpanel(project, USERNAME, SECRET, workspace.sandbox.url)
+        service.connect_webengage(license_code, "key-of-many", workspace.sandbox.url)
+        service.start_export(project, cohort, Mode.ONE_TIME)
     return f"/v1/accounts/{license_code}/bulk-users"
 
 
@@ -55,18 +55,18 @@ def sixty(syncs: int, people: int, latency: int) -> Iterator[Row]:
     Pressing Start Sync so often uses up an hour's queries, so the first exports are carried an hour later,
     and their refreshes two hours after that: both clocks are moved on.
     """
-    with Desk.open(latency=latency, bulk_per_minute=PLENTY) as desk:
-        cohorts = [_dynamic(desk, one, people) for one in range(syncs)]
-        desk.sandbox.settings(queries_per_hour=60)
-        _later(desk, PLENTY, 0.0, LATER)
+    with BenchWorkspace.open(latency=latency, bulk_per_minute=PLENTY) as workspace:
+        cohorts = [_dynamic(workspace, one, people) for one in range(syncs)]
+        workspace.sandbox.settings(queries_per_hour=60)
+        _later(workspace, PLENTY, 0.0, LATER)
         for one in cohorts:
-            desk.sandbox.churn(one, CHURN / 2)
-        desk.sandbox.settings(bulk_per_minute=500)
-        before = desk.sandbox.meter()
-        cost = _later(desk, PACED, LATER, TWO_HOURS + LATER)
-        after = desk.sandbox.meter()
-        with desk.service() as service:
-            done = sum(run.state is RunState.SUCCEEDED for run in service.runs(limit=syncs))
+            workspace.sandbox.churn(one, CHURN / 2)
+        workspace.sandbox.settings(bulk_per_minute=500)
+        before = workspace.sandbox.meter()
+        cost = _later(workspace, PACED, LATER, DEFAULT_INTERVAL + LATER)
+        after = workspace.sandbox.meter()
+        with workspace.service() as service:
+            done = sum(run.state is RunState.SUCCEEDED for run in service.list_runs(limit=syncs))
     batches = _more(before, after, "/bulk-users")
     yield (
         f"{syncs} dynamic syncs of {people:,}, 1 % changed, {latency} ms: all done after",
@@ -76,22 +76,22 @@ def sixty(syncs: int, people: int, latency: int) -> Iterator[Row]:
     )
 
 
-def _later(desk: Desk, pace: int, was: float, later: float) -> Cost:
+def _later(workspace: BenchWorkspace, pace: int, was: float, later: float) -> Cost:
     """Carry everything that is due so many seconds from now, by our clock and by the sandbox's."""
-    desk.sandbox.advance(later - was)
-    return desk.carry(str(pace), str(later))
+    workspace.sandbox.advance(later - was)
+    return workspace.carry(str(pace), str(later))
 
 
 def _more(before: Meter, after: Meter, path: str) -> int:
     return sum(after.requests[one] - before.requests.get(one, 0) for one in after.requests if one.endswith(path))
 
 
-def _dynamic(desk: Desk, one: int, people: int) -> int:
+def _dynamic(workspace: BenchWorkspace, one: int, people: int) -> int:
     """Queue the first export of a dynamic sync; each 25 begin a new account."""
-    cohort = desk.sandbox.generate(f"Dynamic {one}", people, seed=one)
-    with desk.service() as service:
-        if one % ATTRIBUTES_MOST == 0:
-            desk.sandbox.add_account(f"sixty{one}", "key-of-sixty")
-            service.connect_webengage(f"sixty{one}", "key-of-sixty", desk.sandbox.url)
-        service.export(PROJECT, cohort, Mode.DYNAMIC)
+    cohort = workspace.sandbox.generate(f"Dynamic {one}", people, seed=one)
+    with workspace.service() as service:
+        if one % MAX_ATTRIBUTES == 0:
+            workspace.sandbox.add_account(f"sixty{one}", "key-of-sixty")
+            service.connect_webengage(f"sixty{one}", "key-of-sixty", workspace.sandbox.url)
+        service.start_export(PROJECT, cohort, Mode.DYNAMIC)
     return cohort

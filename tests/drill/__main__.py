@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.drill.judge import Broken
+from tests.drill.invariants import Broken
 from tests.drill.round import Round
 from tests.sandbox.control import Sandbox
 

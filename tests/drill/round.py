@@ -17,11 +17,11 @@ from pathlib import Path
 from sync.errors import CohortSyncError
 from sync.model import Mode, Run, RunState
 from sync.service import Service
-from sync.store import Store, meters
-from tests.drill import judge
-from tests.drill.carrier import STATEMENTS
+from sync.store import Store, rate_limits
+from tests.drill import invariants
 from tests.drill.disasters import arm
-from tests.drill.judge import Broken
+from tests.drill.drill_runner import STATEMENTS
+from tests.drill.invariants import Broken
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Member, Sandbox, anonymous, member
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ class Round:
 
     def play(self) -> None:
         """Play the whole round; Broken when a promise does not hold."""
-        an_hour = meters.QUERIES_AN_HOUR
+        an_hour = rate_limits.QUERIES_AN_HOUR
         try:
             self._prepare()
             for _ in range(5 if self.tight else self.random.randint(1, 4)):
@@ -70,7 +70,7 @@ class Round:
             self._settle()
             self._judge()
         finally:
-            meters.QUERIES_AN_HOUR = an_hour
+            rate_limits.QUERIES_AN_HOUR = an_hour
 
     def service(self) -> Service:
         """The service, as pages and commands use it, on this round's clock."""
@@ -88,7 +88,7 @@ class Round:
         self.env |= (
             {"DRILL_A_MINUTE": str(TIGHT_PACE), "DRILL_AN_HOUR": str(TIGHT["queries_per_hour"])} if self.tight else {}
         )
-        meters.QUERIES_AN_HOUR = TIGHT["queries_per_hour"] if self.tight else ROOMY["queries_per_hour"]
+        rate_limits.QUERIES_AN_HOUR = TIGHT["queries_per_hour"] if self.tight else ROOMY["queries_per_hour"]
         self.tally["round with small limits"] += self.tight
 
     def _prepare(self) -> None:
@@ -101,8 +101,8 @@ class Round:
         with closing(self.service()) as service:
             service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
             service.connect_webengage(self.license, self.key, self.sandbox.url)
-            self.sync = service.export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
-            self.attribute = service.sync(self.sync).attribute
+            self.sync = service.start_export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
+            self.attribute = service.get_sync(self.sync).attribute
 
     def _newborn(self) -> Member:
         self.born += 1
@@ -148,14 +148,14 @@ class Round:
     def _wish(self) -> None:
         """See that a run is under way, as a person would."""
         with closing(self.service()) as service, suppress(CohortSyncError):
-            if service.sync(self.sync).state.value == "paused":
+            if service.get_sync(self.sync).state.value == "paused":
                 service.resume(self.sync)
             service.sync_now(self.sync)
 
     def _carrier(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         env = {**os.environ, **self.env, "DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL", **more}
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.drill.carrier", *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE
+            [sys.executable, "-m", "tests.drill.drill_runner", *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE
         )
 
     def _until(self, phase: str) -> None:
@@ -224,7 +224,7 @@ class Round:
         process = self._carrier()
         self._until("delivering")
         with closing(self.service()) as service, suppress(CohortSyncError):
-            service.cancel(service.runs(self.sync)[0].id)
+            service.cancel(service.list_runs(self.sync)[0].id)
         time.sleep(self.random.uniform(0.0, 0.6))
         _end(process)
         self.tally["cancel"] += 1
@@ -312,13 +312,13 @@ class Round:
         """Carry what is under way, then one fresh run, to its end."""
         for _ in range(4):
             with closing(self.service()) as service:
-                if service.sync(self.sync).state.value == "paused":
+                if service.get_sync(self.sync).state.value == "paused":
                     service.resume(self.sync)
-                latest = service.runs(self.sync)[0]
+                latest = service.list_runs(self.sync)[0]
                 if latest.state is RunState.HELD:
                     service.approve(latest.id)
                     self.tally["held, approved"] += 1
-                elif latest.state.over:
+                elif latest.state.is_final:
                     break
             _finish(self._carrier("--once"))
             self._pass(4000.0)
@@ -327,7 +327,7 @@ class Round:
         for _ in range(3):
             _finish(self._carrier("--once"))
             with closing(self.service()) as service:
-                run = service.run(started.run_id)
+                run = service.get_run(started.run_id)
                 if run.state is not RunState.HELD:
                     break
                 service.approve(run.id)
@@ -340,22 +340,22 @@ class Round:
         told, left = (side - self.poisoned for side in self.sandbox.holding(self.attribute, self.license))
         members = self.sandbox.exportable(self.cohort)
         with closing(Store.open(self.folder)) as store:
-            snapshot = [one for one in store.snapshot.people(self.sync) if one not in self.poisoned]
-            judge.judge_people(judge.Truth(told, left, members - self.poisoned, self.ever_left), snapshot)
-            judge.judge_file(store)
+            snapshot = [one for one in store.snapshot.iterate_members(self.sync) if one not in self.poisoned]
+            invariants.judge_people(invariants.Truth(told, left, members - self.poisoned, self.ever_left), snapshot)
+            invariants.judge_file(store)
         self._pass(4000.0)
         before = self._bulk_requests()
         last = self._one_more_run(forgive=False)
         with closing(sqlite3.connect(self.folder / "app.db")) as db:
             rejected = {
-                row[0] for row in db.execute("select user_id from refusal where live and kind in ('enter', 'update')")
+                row[0] for row in db.execute("select user_id from rejection where active and kind in ('add', 'update')")
             }
         standing = len(members & rejected)
         too_long = sum(len(str(one["id"])) > 100 for one in self.people)
-        judge.judge_last(last, self._bulk_requests() - before, len(members), too_long, standing)
-        judge.judge_meters(self.sandbox.meter(), self.crashes)
+        invariants.judge_last(last, self._bulk_requests() - before, len(members), too_long, standing)
+        invariants.judge_meters(self.sandbox.meter(), self.crashes)
         with closing(self.service()) as service:
-            judge.judge_numbers(service, service.runs(self.sync, limit=1000))
+            invariants.judge_numbers(service, service.list_runs(self.sync, limit=1000))
 
     def _bulk_requests(self) -> int:
         return self.sandbox.meter().requests.get(f"/v1/accounts/{self.license}/bulk-users", 0)
@@ -363,10 +363,10 @@ class Round:
     def story(self) -> str:
         """The last runs, for whoever looks into a broken round."""
         with closing(self.service()) as service:
-            runs = service.runs(self.sync, limit=6)
+            runs = service.list_runs(self.sync, limit=6)
             return "\n".join(
                 f"run {run.id} {run.purpose} {run.state.value} +{run.entered} ~{run.updated} −{run.exited} "
-                f"{run.error or run.waiting or ''}"
+                f"{run.error or run.wait_reason or ''}"
                 for run in runs
             )
 

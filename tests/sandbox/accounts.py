@@ -6,7 +6,7 @@ import re
 from collections import deque
 from typing import Any
 
-from .meters import Window
+from .rate_limits import Window
 
 MINUTE = 60.0
 USER_ID_MAX = 100  # WebEngage docs, users API: userId at most 100 characters

@@ -49,10 +49,11 @@ __all__ = [
     "Sandbox",
     "anonymous",
     "member",
+    "odd",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
 USER_ID_MAX = 100  # WebEngage docs, users API
 DEVICE = "$device:"  # Mixpanel docs, ID merge
@@ -68,6 +69,11 @@ def member(user_id: str | int, **properties: Any) -> Member:
 def anonymous(user_id: str) -> Member:
     """A member without a profile."""
     return {"id": user_id, "properties": None}
+
+
+def odd(kind: str, user_id: str = "odd", place: str = "id") -> Member:
+    """A row that is odd in its id, in the property named by ``place``, or as a whole ("row"); kinds in ``odd.KINDS``."""
+    return {"id": user_id, "odd": kind, "place": place}
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,15 @@ class Sandbox:
     def poison(self, *user_ids: str) -> None:
         """Have WebEngage reject every request that carries one of these."""
         self.fault("poison", user_ids=list(user_ids))
+
+    def person_fails(self, *user_ids: str, code: int = 500) -> None:
+        """Have WebEngage answer every request that carries one of these with a server's error."""
+        self.fault("person_fails", user_ids=list(user_ids), code=code)
+
+    def refuse_everybody(self, reason: str, code: int = 400) -> None:
+        """Have WebEngage refuse every batch, whoever is in it, for one and the same reason; a check still passes."""
+        body = {"response": {"message": reason, "status": "error"}}
+        self.fault("status", api="webengage", path="bulk-users", times=0, code=code, body=body)
 
     def faults(self) -> list[dict[str, Any]]:
         """The faults still in force."""

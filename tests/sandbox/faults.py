@@ -8,13 +8,16 @@ from typing import Any
 
 MIXPANEL = "mixpanel"
 WEBENGAGE = "webengage"
-PAGE_KINDS = frozenset(
-    {"expired_session", "empty_page", "short_page", "duplicate_ids", "displaced", "wrong_total", "integer_ids"}
-)
-LATER_PAGE_KINDS = frozenset({"expired_session", "duplicate_ids", "displaced"})
+OTHER_READ_KINDS = frozenset({"another_session", "another_total", "another_page_size"})
+"""A later page that belongs to another read than page 0."""
+LATER_PAGE_KINDS = frozenset({"expired_session", "duplicate_ids", "displaced"}) | OTHER_READ_KINDS
+PAGE_KINDS = frozenset({"empty_page", "short_page", "wrong_total", "integer_ids", "null_session"}) | LATER_PAGE_KINDS
 WIRE_KINDS = frozenset({"status", "slow", "stall", "reset", "vanish", "html", "garbled", "truncated", "says_error"})
 POISON = "poison"
-KINDS = PAGE_KINDS | WIRE_KINDS | {POISON}
+PERSON_FAILS = "person_fails"
+PERSON_KINDS = frozenset({POISON, PERSON_FAILS})
+FAILS_WITH = 500  # the status of person_fails unless it names another
+KINDS = PAGE_KINDS | WIRE_KINDS | PERSON_KINDS
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,9 @@ class Fault:
     seconds: float = 30.0
     """How long the silence, for stall."""
     by: int = 7
-    """How far off, for wrong_total; how many, for duplicate_ids and displaced."""
+    """How far off, for wrong_total, another_total and another_page_size; how many, for duplicate_ids and displaced."""
     user_ids: tuple[str, ...] = ()
-    """Who is rejected, for poison."""
+    """Who is rejected, for poison; whose every request fails with ``code``, for person_fails."""
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Fault:
@@ -101,11 +104,16 @@ class Faults:
     def __init__(self) -> None:
         self.armed: list[Armed] = []
         self.poison: set[str] = set()
+        self.failing: dict[str, int] = {}
+        """Whoever fails every request they are in, and with which status."""
 
     def arm(self, fault: Fault) -> None:
         """Put a fault in force."""
         if fault.kind == POISON:
             self.poison.update(fault.user_ids)
+            return
+        if fault.kind == PERSON_FAILS:
+            self.failing |= dict.fromkeys(fault.user_ids, fault.code or FAILS_WITH)
             return
         self.armed.append(Armed(fault, draw=random.Random(fault.seed)))
 
@@ -113,6 +121,7 @@ class Faults:
         """Let everything work again."""
         self.armed.clear()
         self.poison.clear()
+        self.failing.clear()
 
     def take(self, api: str, path: str, page: int) -> Fault | None:
         """The fault that strikes this request, if any."""
@@ -126,4 +135,7 @@ class Faults:
     def listing(self) -> list[dict[str, Any]]:
         """The faults still in force, and how often each struck."""
         rows = [asdict(armed.fault) | {"struck": armed.struck} for armed in self.armed]
-        return rows + ([{"kind": POISON, "user_ids": sorted(self.poison)}] if self.poison else [])
+        rows += [{"kind": POISON, "user_ids": sorted(self.poison)}] if self.poison else []
+        return rows + [
+            {"kind": PERSON_FAILS, "user_ids": [user_id], "code": code} for user_id, code in self.failing.items()
+        ]

@@ -12,8 +12,9 @@ import orjson
 
 from . import mixpanel_app
 from .faults import Fault
+from .http_protocol import Reply, Request, answer, retry_after
+from .odd import LISTED, OddRow
 from .people import has_profile, only_properties, page_bytes, with_integer_id, without_properties
-from .wire import Reply, Request, answer, retry_after
 from .world import Cohort, Project, ServiceAccount, Session, World
 
 PAGE = Callable[[World, Project, Request, "Fault | None"], Reply]
@@ -88,8 +89,10 @@ def enter(world: World, project: Project, request: Request) -> Reply | None:
 
 
 def list_cohorts(world: World, project: Project, request: Request, fault: Fault | None) -> Reply:
-    """POST /cohorts/list: a bare array."""
-    return answer(200, [cohort.listing(project.id) for cohort in project.cohorts.values()])
+    """POST /cohorts/list: a bare array, behind the odd rows that are set."""
+    rows = [LISTED[name] for name in world.settings.odd_cohorts.split()]
+    rows += [orjson.dumps(cohort.listing(project.id)) for cohort in project.cohorts.values()]
+    return Reply(200, b"[" + b",".join(rows) + b"]")
 
 
 def engage(world: World, project: Project, request: Request, fault: Fault | None) -> Reply:
@@ -98,6 +101,8 @@ def engage(world: World, project: Project, request: Request, fault: Fault | None
         project.sessions.pop(request.form.get("session_id", ""), None)
     try:
         session_id, session = _open(world, project, request) if request.page == 0 else _go_on(world, project, request)
+        if fault is not None and fault.kind == "another_session":
+            session_id, session = _open(world, project, request)
     except Refused as refused:
         return refused.reply
     return _page(world, request, session_id, session, fault)
@@ -110,11 +115,24 @@ def _params(request: Request) -> frozenset[tuple[str, str]]:
 
 def _open(world: World, project: Project, request: Request) -> tuple[str, Session]:
     everyone = request.form.get("include_all_users", "true").lower() not in ("false", "0")
-    members = _members(world, project, request.form.get("filter_by_cohort"), everyone)
+    members = _listed(world, project, _members(world, project, request.form.get("filter_by_cohort"), everyone))
     session = Session(_params(request), members, world.now())
     session_id = f"{int(time.time())}-{''.join(random.choices(SESSION_LETTERS, k=6))}"
     project.remember(session_id, session)
     return session_id, session
+
+
+def _listed(world: World, project: Project, members: list[bytes]) -> list[bytes]:
+    """The members in the order, and with the gap, that this session is to have."""
+    settings, number = world.settings, project.sessions_opened
+    project.sessions_opened += 1
+    if settings.member_order == "shuffled":
+        random.Random(number).shuffle(members)
+    if settings.paging == "unstable" and len(members) > settings.page_size:
+        hidden = (len(members) - 1 - number) % len(members)  # another one in each session
+        again = hidden - settings.page_size  # on another page
+        members[hidden] = members[again if again >= 0 else -1]
+    return members
 
 
 def _members(world: World, project: Project, filter_text: str | None, everyone: bool) -> list[bytes]:
@@ -146,14 +164,16 @@ def _go_on(world: World, project: Project, request: Request) -> tuple[str, Sessi
 
 
 def _page(world: World, request: Request, session_id: str, session: Session, fault: Fault | None) -> Reply:
-    settings, page = world.settings, request.page
-    start = page * settings.page_size
-    chunk = _spoiled(session.members[start : start + settings.page_size], session.members[:start], fault)
+    settings, page, kind = world.settings, request.page, fault.kind if fault else ""
+    size = settings.page_size + (fault.by if fault and kind == "another_page_size" else 0)
+    start = page * size
+    chunk = _spoiled(session.members[start : start + size], session.members[:start], fault)
     results = _results(world, request, chunk, start)
-    ended = settings.null_session_at_end and len(chunk) < settings.page_size
-    head = {"page": page, "page_size": settings.page_size, "session_id": None if ended else session_id, "status": "ok"}
-    if page == 0 or settings.total_on_later_pages:
-        head["total"] = len(session.members) + (fault.by if fault is not None and fault.kind == "wrong_total" else 0)
+    ended = kind == "null_session" or (settings.null_session_at_end and len(chunk) < size)
+    head = {"page": page, "page_size": size, "session_id": None if ended else session_id, "status": "ok"}
+    if page == 0 or settings.total_on_later_pages or kind == "another_total":
+        total = len(session.members) if settings.total == "match" else len(chunk)
+        head["total"] = total + (fault.by if fault and kind in ("wrong_total", "another_total") else 0)
     head = {name: value for name, value in head.items() if name not in settings.untold.split()}
     return Reply(200, orjson.dumps(head)[:-1] + b',"results":' + results + b"}", users=len(chunk))
 
@@ -169,23 +189,35 @@ def _spoiled(chunk: list[bytes], before: list[bytes], fault: Fault | None) -> li
         return [_revalued(m, fault.body) for m in before[-fault.by :]] + chunk
     if fault.kind == "displaced":
         return before[-fault.by :] + chunk[fault.by :]
-    return [with_integer_id(m) for m in chunk] if fault.kind == "integer_ids" else chunk
+    if fault.kind == "integer_ids":
+        return [m if isinstance(m, OddRow) else with_integer_id(m) for m in chunk]
+    return chunk
 
 
 def _revalued(member: bytes, properties: object) -> bytes:
     """Someone listed again, with other properties when the fault names some: changed between two pages."""
-    if not isinstance(properties, dict) or not has_profile(member):
+    if not isinstance(properties, dict) or not has_profile(member) or isinstance(member, OddRow):
         return member
     return orjson.dumps(orjson.loads(member) | {"$properties": properties})
 
 
 def _results(world: World, request: Request, chunk: list[bytes], start: int) -> bytes:
-    names, settings = _output_properties(request), world.settings
-    if names is None or (not names and settings.empty_projection == "all"):
-        return page_bytes(chunk, start, settings.bare_shape)
+    names, shape = _output_properties(request), world.settings.bare_shape
+    if names is None or (not names and world.settings.empty_projection == "all"):
+        return page_bytes(chunk, start, shape)
+    if not any(isinstance(row, OddRow) for row in chunk):
+        return _projected(chunk, start, shape, names)
+    rows = (
+        row.projected(names) if isinstance(row, OddRow) else _projected([row], start + at, shape, names)[1:-1]
+        for at, row in enumerate(chunk)
+    )
+    return b"[" + b",".join(rows) + b"]"
+
+
+def _projected(chunk: list[bytes], start: int, shape: str, names: list[str]) -> bytes:
     if not names:
-        return page_bytes([without_properties(m) for m in chunk], start, settings.bare_shape)
-    return only_properties(page_bytes(chunk, start, settings.bare_shape), names)
+        return page_bytes([without_properties(m) for m in chunk], start, shape)
+    return only_properties(page_bytes(chunk, start, shape), names)
 
 
 def _output_properties(request: Request) -> list[str] | None:
@@ -201,10 +233,15 @@ def describe_properties(world: World, project: Project, request: Request, fault:
     seen: dict[str, dict[str, object]] = {}
     for cohort in project.cohorts.values():
         for member in [m for m in list(cohort.members.values())[:SAMPLE] if has_profile(m)]:
-            for name, value in orjson.loads(member)["$properties"].items():
+            for name, value in _properties(member).items():
                 row = seen.setdefault(name, {"count": 0, "type": _type_name(value)})
                 row["count"] += 1  # type: ignore[operator]
     return answer(200, {"results": seen, "status": "ok"})
+
+
+def _properties(member: bytes) -> dict[str, object]:
+    found = {} if isinstance(member, OddRow) else orjson.loads(member)["$properties"]
+    return found if isinstance(found, dict) else {}
 
 
 def _type_name(value: object) -> str:

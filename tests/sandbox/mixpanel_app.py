@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import names
-from .wire import Reply, Request, answer
+from .http_protocol import Reply, Request, answer
 from .world import ServiceAccount, World
 
 ROLE_IDS = {"owner": 1, "admin": 2, "analyst": 3, "consumer": 4}

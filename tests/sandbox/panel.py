@@ -9,9 +9,10 @@ import orjson
 
 from . import names
 from .faults import Fault
+from .http_protocol import Reply, Request, answer
+from .odd import ID, OddRow, odd_row
 from .people import Recipe, has_profile, member_bytes
 from .seed import seed_world
-from .wire import Reply, Request, answer
 from .world import Cohort, Project, World
 
 Body = dict[str, Any]
@@ -98,8 +99,7 @@ def _change(cohort: Cohort, body: Body) -> tuple[int, int]:
         if name in body:
             setattr(cohort, name, body[name])
     if "members" in body:
-        rows = body["members"]
-        cohort.members = {str(row["id"]): member_bytes(row["id"], row.get("properties")) for row in rows}
+        cohort.members = dict(_member(row) for row in body["members"])
     if "generate" in body:
         cohort.grow(Recipe(**body["generate"]))
     if "churn" in body:
@@ -107,11 +107,21 @@ def _change(cohort: Cohort, body: Body) -> tuple[int, int]:
     return 0, 0
 
 
+def _member(row: Body) -> tuple[str, bytes]:
+    if "odd" not in row:
+        return str(row["id"]), member_bytes(row["id"], row.get("properties"))
+    made = odd_row(row["odd"], str(row["id"]), row.get("place", ID))
+    return made.user_id or f"odd {row['odd']} {row['id']}", made
+
+
 def cohort_ids(world: World, request: Request, body: Body) -> Body:
-    """Who is in a cohort, with and without a profile."""
+    """Who is in a cohort, with and without a profile; and the rows that are nobody's."""
     _, cohort = world.find_cohort(int(request.parts[2]))
-    sides: dict[str, list[str]] = {"with_profile": [], "without_profile": []}
+    sides: dict[str, list[str]] = {"with_profile": [], "without_profile": [], "odd": []}
     for user_id, member in cohort.members.items():
+        if isinstance(member, OddRow) and member.user_id is None:
+            sides["odd"].append(user_id)
+            continue
         sides["with_profile" if has_profile(member) else "without_profile"].append(user_id)
     return sides
 

@@ -15,9 +15,9 @@ import uvicorn
 
 from . import mixpanel, panel, webengage
 from .faults import MIXPANEL, WEBENGAGE
-from .meters import Entry
-from .mischief import spoil
-from .wire import TRANSPORT, Ending, Reply, Request, Wire, answer, end_connection
+from .http_protocol import TRANSPORT, Ending, Reply, Request, Wire, answer, end_connection
+from .rate_limits import Entry
+from .reply_faults import spoil
 from .world import World
 
 DRIFT_FRACTION = 0.01

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from .odd import LISTED
+
 PAGE_SIZE = 1000  # Mixpanel docs, engage query: the page_size of the example reply
 QUERIES_PER_HOUR = 60  # Mixpanel docs, Query API rate limits
 CONCURRENT_QUERIES = 5  # Mixpanel docs, Query API rate limits
@@ -20,6 +22,10 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "queued_status": (201, 200),
     "untold": ("nothing", "page_size", "total", "page_size and total"),
     "empty_projection": ("none", "all"),
+    "total": ("match", "page"),
+    "member_order": ("kept", "shuffled"),
+    "paging": ("stable", "unstable"),
+    "refusals": ("plain", "quoting"),
 }
 
 
@@ -47,6 +53,16 @@ class Settings:
     """What no page says of itself: its page_size, the total, or both."""
     null_session_at_end: bool = False
     """Whether the last page's session_id is null, as some clients expect."""
+    total: str = "match"
+    """What a page's total counts: the whole match, or the members on that page only."""
+    member_order: str = "kept"
+    """Whether the order of a cohort's members is the same in every session."""
+    paging: str = "stable"
+    """Whether every member of a session of several pages is listed once; or one not at all and another twice."""
+    odd_cohorts: str = ""
+    """Odd rows at the head of the list of cohorts: names of ``odd.LISTED`` with spaces between."""
+    refusals: str = "plain"
+    """Whether WebEngage's refusal of a person quotes the values sent about them."""
     empty_projection: str = "none"
     """What output_properties=[] returns: none of the properties, or all."""
     role_shape: str = "object"
@@ -71,6 +87,8 @@ NAMES = frozenset(field.name for field in fields(Settings))
 def _check(name: str, value: object) -> None:
     if name not in NAMES:
         raise ValueError(f"There is no setting {name!r}; there are {', '.join(sorted(NAMES))}.")
+    if name == "odd_cohorts" and not set(str(value).split()) <= set(LISTED):
+        raise ValueError(f"odd_cohorts are names out of {', '.join(LISTED)}, not {value!r}.")
     allowed = CHOICES.get(name)
     if allowed and value not in allowed:
         raise ValueError(f"{name} is one of {allowed}, not {value!r}.")

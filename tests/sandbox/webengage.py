@@ -10,7 +10,7 @@ import orjson
 
 from .accounts import MISSING_ID, PER_MINUTE, Account, wrong_with
 from .faults import Fault
-from .wire import Reply, Request, answer, retry_after
+from .http_protocol import Reply, Request, answer, retry_after
 from .world import World
 
 BULK_MAX = 25  # WebEngage docs, bulk users and bulk events: at most 25 in one call
@@ -32,13 +32,24 @@ def put_users(world: World, account: Account, users: list[Any], again: bool) -> 
     """Take all users of a request, or none of them."""
     for user in users:
         if wrong := wrong_with(user, world.faults.poison):
-            return error(400, wrong)
+            return error(400, _refusal(world, wrong, user))
+    for user in users:
+        if status := world.faults.failing.get(user.get("userId")):
+            return error(status, _refusal(world, "Internal Server Error", user))
     for user in users:
         if user.get("userId"):
             world.meter.told_again += account.holds(user)
             account.put(user)
     world.meter.users_delivered += len(users)
     return queued(world, len(users))
+
+
+def _refusal(world: World, wrong: str, user: Any) -> str:
+    """The words of a refusal; with the person's own values, where WebEngage is set to quote them."""
+    if world.settings.refusals == "plain" or not isinstance(user, dict):
+        return wrong
+    own = {name: value for name, value in user.items() if name != "attributes"} | (user.get("attributes") or {})
+    return f"{wrong} Received: " + ", ".join(f'{name} "{value}"' for name, value in own.items())
 
 
 def put_events(world: World, account: Account, events: list[Any], again: bool) -> Reply:

@@ -12,8 +12,8 @@ from typing import Any
 from . import names
 from .accounts import Account
 from .faults import Faults
-from .meters import Meter, Window
 from .people import Recipe, generated, has_profile
+from .rate_limits import Meter, Window
 from .settings import Settings
 
 HOUR = 3600.0
@@ -113,6 +113,7 @@ class Project:
     cohorts: dict[int, Cohort] = field(default_factory=dict)
     sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict)
     hour: Window = field(default_factory=lambda: Window(HOUR))
+    sessions_opened: int = 0
     running: int = 0
     most_running: int = 0
 

@@ -1,0 +1,76 @@
+"""The files of a run: the full CSV for people, and the ids for a Static List."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+import streamlit as st
+
+from pages.parts.session import open_service
+from sync.model import Run, RunState
+from sync.views import ExportRow, SyncView
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+CSV_HEADER = ("User ID", "Operation", "Outcome", "Reason")
+REMOVED = "remove"
+IN_WEBENGAGE = ("accepted", "unchanged")
+
+
+def neutralize_cell(cell: str) -> str:
+    """Keep a spreadsheet from running a cell as a formula."""
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+
+
+def write_run_csv(rows: Iterable[ExportRow]) -> str:
+    """Write what was told about whom, safe to open in a spreadsheet."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(CSV_HEADER)
+    for row in rows:
+        writer.writerow([neutralize_cell(cell) for cell in (row.user_id, row.operation, row.outcome, row.reason)])
+    return text.getvalue()
+
+
+def write_static_list(rows: Iterable[ExportRow]) -> str:
+    """Write the ids of who is in WebEngage now, exactly as they are: the file is uploaded, not opened."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(CSV_HEADER[:1])
+    writer.writerows([row.user_id] for row in rows if row.operation != REMOVED and row.outcome in IN_WEBENGAGE)
+    return text.getvalue()
+
+
+def _read_run(run_id: int) -> str:
+    with open_service() as service:
+        return write_run_csv(service.iterate_export_rows(run_id))
+
+
+def _read_list(run_id: int) -> str:
+    with open_service() as service:
+        return write_static_list(service.iterate_export_rows(run_id))
+
+
+def show_downloads(run: Run, sync: SyncView) -> None:
+    """Offer the files of a run that ended; they are written when somebody clicks."""
+    with st.container(horizontal=True):
+        if run.state == RunState.SUCCEEDED and sync.last_run and sync.last_run.id == run.id:
+            st.download_button(
+                "User IDs for a Static List",
+                lambda: _read_list(run.id),
+                mime="text/csv",
+                file_name=f"static-list-{sync.cohort_id}-run-{run.id}.csv",
+                on_click="ignore",
+                icon=":material/download:",
+                key=f"list-{run.id}",
+            )
+        st.download_button(
+            "CSV of this run",
+            lambda: _read_run(run.id),
+            file_name=f"run-{run.id}.csv",
+            mime="text/csv",
+            on_click="ignore",
+            icon=":material/download:",
+            key=f"csv-{run.id}",
+        )

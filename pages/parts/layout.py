@@ -1,0 +1,149 @@
+"""The frame around every page: navigation, the project, the runner's health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from pages.parts import badges, notices, run_progress, session
+from pages.parts.formatting import escape_markdown, format_duration_short, format_error, format_plural
+from pages.parts.navigation import page_script
+from pages.parts.session import open_service
+from sync.errors import CohortSyncError
+from sync.permissions import AccessLevel
+from sync.views import Health, ProjectView, RunnerState
+
+PROJECT_KEY, INSIDE_KEY = "project", "_frame"
+HEALTH_SECONDS = 5.0
+NOT_RUNNING = "The runner is not working, so nothing is exported. Start it in the project's folder:"
+SILENT = "The runner is silent for {}, so nothing is exported. Look at its log: is the disk full? Else start it again."
+UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether it works."
+LATE = "Late, or not cleared in WebEngage: {}. The Syncs page says why."
+START_COMMAND = ".venv/bin/python -m sync.runner"
+
+
+def run_app() -> None:
+    """Run the page that was asked for inside the frame."""
+    st.set_page_config(page_title="Cohort Sync", page_icon=str(badges.ASSETS / "icon.png"), layout="wide")
+    st.logo(badges.ASSETS / "logo.svg", size="large", icon_image=badges.ASSETS / "icon.png")
+    inside = session.has_access()
+    page = st.navigation(_list_pages(), position="sidebar" if inside else "hidden")
+    badges.apply_style()
+    if not inside:
+        session.show_sign_in()
+        return
+    try:
+        _show_sidebar()
+        notices.show_notices()
+        st.session_state[INSIDE_KEY] = True
+        page.run()
+    except CohortSyncError as error:
+        st.error(format_error(error), icon=":material/error:")
+    finally:
+        st.session_state.pop(INSIDE_KEY, None)
+
+
+def run_in_layout(page: Callable[[], None]) -> None:
+    """Run a page inside the frame, also when a new server was asked for the page before anything else.
+
+    Streamlit then runs the page's script alone, without app.py and whatever that guards.
+    """
+    page() if st.session_state.get(INSIDE_KEY) else run_app()
+
+
+def _list_pages() -> list[st.Page]:
+    return [
+        st.Page(_open_home, title="Cohort Sync", default=True, visibility="hidden"),
+        st.Page(page_script("cohorts"), title="Cohorts", icon=":material/groups:"),
+        st.Page(page_script("integrations"), title="Integrations", icon=":material/extension:"),
+        st.Page(page_script("syncs"), title="Syncs", icon=":material/sync:"),
+        st.Page(page_script("runs"), title="Runs", icon=":material/history:"),
+        # Known to everybody, so that its address never runs alone; shown to admins.
+        st.Page(
+            page_script("administration"),
+            title="Administration",
+            icon=":material/admin_panel_settings:",
+            visibility="visible" if session.current_actor().level is AccessLevel.ADMIN else "hidden",
+        ),
+    ]
+
+
+def _open_home() -> None:
+    with open_service() as service:
+        ready = bool(service.list_projects() and service.list_accounts())
+    st.switch_page(page_script("cohorts" if ready else "integrations"))
+
+
+def _show_sidebar() -> None:
+    with open_service() as service:
+        projects = service.list_projects()
+    with st.sidebar:
+        _show_switcher(projects)
+        session.signed_in_user()
+        _show_health()
+
+
+def label_project(project: ProjectView) -> str:
+    """Name a project as people know it."""
+    return project.name or f"Project {project.id}"
+
+
+def _show_switcher(projects: tuple[ProjectView, ...]) -> None:
+    """Let a person choose the project when there is more than one; the address remembers it."""
+    if len(projects) < 2:
+        return
+    names = {project.id: escape_markdown(label_project(project)) for project in projects}
+    if st.session_state.get(PROJECT_KEY) not in names:
+        asked = st.query_params.get(PROJECT_KEY, "")
+        st.session_state[PROJECT_KEY] = next((one for one in names if str(one) == asked), projects[0].id)
+    st.query_params[PROJECT_KEY] = str(
+        st.selectbox("Project", list(names), format_func=names.__getitem__, key=PROJECT_KEY)
+    )
+
+
+def chosen_project(projects: tuple[ProjectView, ...]) -> ProjectView | None:
+    """Tell the project the pages speak about: the one chosen, else the first."""
+    wanted = st.session_state.get(PROJECT_KEY)
+    return next((project for project in projects if project.id == wanted), projects[0] if projects else None)
+
+
+@st.fragment(run_every=HEALTH_SECONDS)
+def _show_health() -> None:
+    """Say whether the runner works and how much of the hour is left; reads only."""
+    session.close_when_refused()
+    with open_service() as service:
+        health = service.check_health()
+    with st.container(key="health", gap="xsmall"):
+        _show_runner(health)
+        _show_late(health)
+        _show_queries(health)
+
+
+def _show_runner(health: Health) -> None:
+    age = health.now - health.runner_seen_at if health.runner_seen_at is not None else 0.0
+    if health.runner_state == RunnerState.WORKING:
+        st.caption(f":material/favorite: Runner last seen {format_duration_short(max(0.0, age))} ago")
+        return
+    if health.runner_state == RunnerState.UNKNOWN:
+        st.warning(UNKNOWN.format(format_duration_short(-age)), icon=":material/question_mark:")
+        return
+    if health.runner_state == RunnerState.SILENT:
+        st.warning(SILENT.format(format_duration_short(age)), icon=":material/power_off:")
+        return
+    st.warning(NOT_RUNNING, icon=":material/power_off:")
+    st.code(START_COMMAND, language=None, wrap_lines=True)
+
+
+def _show_late(health: Health) -> None:
+    late = sum(one.needs_person and health.now - one.since >= run_progress.LATE_SECONDS for one in health.overdue)
+    number = late + len(health.not_cleared)
+    if number:
+        st.warning(LATE.format(format_plural(number, "sync")), icon=":material/alarm:")
+
+
+def _show_queries(health: Health) -> None:
+    wanted = st.session_state.get(PROJECT_KEY)
+    left = next((left for project, left in health.queries if wanted in (None, project)), None)
+    if left is not None:
+        st.caption(f":material/speed: {format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour")

@@ -1,0 +1,38 @@
+"""What a person asked to see: kept in the address, so that it can be shared, reloaded and tested."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import streamlit as st
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def page_script(name: str) -> Path:
+    """Tell where a page's script lies."""
+    return PROJECT_ROOT / "pages" / f"{name}.py"
+
+
+def requested_id(name: str) -> int | None:
+    """Read a number from the address, or None when it is missing or not one."""
+    text = st.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def set_request(name: str, value: int) -> None:
+    """Put a wish into the address: the next run of the page fulfils it."""
+    st.query_params[name] = str(value)
+
+
+def clear_requests(*names: str) -> None:
+    """Take wishes out of the address."""
+    for name in names:
+        if name in st.query_params:
+            del st.query_params[name]
+
+
+def open_page(page: str, **requests: int) -> NoReturn:
+    """Open another page with wishes in its address."""
+    st.switch_page(page_script(page), query_params={name: str(value) for name, value in requests.items()})

@@ -1,0 +1,80 @@
+"""Which profile properties go to WebEngage beside the membership: none, unless a person chooses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import streamlit as st
+
+from pages.parts.formatting import escape_markdown
+from sync.model import STANDARD_MAPPING, default_attribute_for, find_mapping_problem, parse_mapping
+
+Mapping = tuple[tuple[str, str], ...]
+MAPPING_LABEL = "Also send these profile properties"
+MAPPING_HELP = (
+    "Only membership is sent unless you choose more. A property that is not listed, or should have another name in "
+    "WebEngage, can be typed: plan, or plan=Plan. Its first value fixes its type there."
+)
+OPT_IN_WARNING = (
+    "WebEngage opts a **new** profile in to email or SMS when it comes with an email address or a phone number."
+)
+CONTACT_FIELDS = ("email", "phone")
+
+
+def choose_properties(cohort_id: int, before: Mapping, seen: Iterable[str]) -> tuple[Mapping, str]:
+    """Ask for the properties to send, out of those seen; the answer comes with what is wrong with it, if anything."""
+    known = list_options(before, seen)
+    with st.expander(_expander_label(before), icon=":material/badge:"):
+        chosen = st.multiselect(
+            MAPPING_LABEL,
+            known,
+            default=known[: len(before)],
+            key=f"export-properties-{cohort_id}",
+            accept_new_options=True,
+            select_all=False,
+            placeholder="Membership only",
+            format_func=_format_option,
+        )
+        st.caption(MAPPING_HELP)
+        mapping, problem = parse_choices(chosen)
+        if problem:
+            st.error(escape_markdown(problem))
+        if any(target in CONTACT_FIELDS for _, target in mapping):
+            st.warning(OPT_IN_WARNING, icon=":material/mark_email_unread:")
+    return mapping, problem
+
+
+def list_options(before: Mapping, seen: Iterable[str]) -> list[str]:
+    """List what was chosen before, then what Mixpanel's own sync sends, then whatever else the members have."""
+    listed = dict(before)
+    for source in (*dict(STANDARD_MAPPING), *seen):
+        if not find_mapping_problem(default_attribute_for(source)):
+            listed.setdefault(source, default_attribute_for(source))
+    return [f"{source}={target}" for source, target in listed.items()]
+
+
+def _format_option(option: str) -> str:
+    return " → ".join(option.rpartition("=")[::2]) if "=" in option else option
+
+
+def _expander_label(before: Mapping) -> str:
+    return "Profile properties: " + (
+        ", ".join(escape_markdown(source) for source, _ in before) or "none, membership only"
+    )
+
+
+def parse_choices(chosen: Iterable[str]) -> tuple[Mapping, str]:
+    """Read what was chosen and typed; the first problem in words, or an empty text."""
+    mapping: list[tuple[str, str]] = []
+    for text in chosen:
+        try:
+            pair = parse_mapping(text)
+        except ValueError as error:
+            return tuple(mapping), str(error)
+        problem = find_mapping_problem(pair[1])
+        if not problem and pair[1] in [target for _, target in mapping]:
+            problem = f"Two properties would go to “{pair[1]}”; keep one of them."
+        if problem:
+            return tuple(mapping), problem
+        mapping.append(pair)
+    return tuple(mapping), ""

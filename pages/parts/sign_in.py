@@ -1,0 +1,179 @@
+"""Find out whether sign-in is configured, and what is wrong when it is but cannot work.
+
+Streamlit reads its secrets from every path of ``secrets.files``: by default ``~/.streamlit/secrets.toml``,
+then ``.streamlit/secrets.toml`` of the working folder and of the folder of app.py. It keeps what it
+read, and polls for changes only those files that existed then, until the first change it cannot
+parse, which ends the polling. So its memory alone proves nothing: the files are read here, too.
+"""
+
+from __future__ import annotations
+
+import threading
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+from streamlit.errors import StreamlitSecretNotFoundError
+
+from sync.permissions import ACCESS_SETTINGS
+
+SHARED_KEYS = ("redirect_uri", "cookie_secret")
+PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
+# Other programs' secrets hold a client_id, too; these three are sign-in's alone, wherever they stand.
+TELLTALE_KEYS = frozenset({"redirect_uri", "cookie_secret", "server_metadata_url"})
+CALLBACK = "/oauth2callback"  # where Streamlit listens for the provider's answer
+BYTE_ORDER_MARK = "\ufeff"
+_ever_wanted = threading.Event()  # this process has seen sign-in configured, well or badly
+
+
+class SecretsUnreadable(Exception):
+    """A secrets file is there and cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """Whether people must sign in, and why nobody can when something is wrong."""
+
+    required: bool
+    problem: str = ""
+
+
+def read_sign_in(env: Mapping[str, str]) -> SignIn:
+    """Return how sign-in stands now, from the files, from Streamlit's copy of them, and from the roles listed.
+
+    A process that once saw sign-in configured never takes its absence for permission: removing it
+    needs a restart.
+    """
+    paths = [str(path) for path in st.get_option("secrets.files")]
+    try:
+        on_disk, loaded = _read_files(paths), _read_loaded()
+    except SecretsUnreadable as error:
+        _ever_wanted.set()
+        return SignIn(required=True, problem=str(error))
+    listed = [name for name in ACCESS_SETTINGS if env.get(name, "").strip(" ,")]
+    if listed or any(_is_meant_for_sign_in(secrets) for secrets in (on_disk, loaded)):
+        _ever_wanted.set()
+    if not _ever_wanted.is_set():
+        return SignIn(required=False)
+    return SignIn(required=True, problem=_find_problem(paths, on_disk, loaded, listed))
+
+
+def _find_problem(
+    paths: list[str], on_disk: Mapping[str, object], loaded: Mapping[str, object], listed: list[str]
+) -> str:
+    only_files = all(path.endswith(".toml") for path in paths)  # folders of secrets are read by Streamlit alone
+    secrets = on_disk if only_files else {**on_disk, **loaded}
+    if "auth" not in secrets and not _is_meant_for_sign_in(secrets):
+        place = _shorten_path(paths[-1]) if paths else ".streamlit/secrets.toml"
+        if listed:
+            return (
+                f"{listed[0]} is set, but {place} has no [auth] section. "
+                f"Write one as docs/operations.md describes, or unset {_join_words(listed)}."
+            )
+        return (
+            f"The [auth] section of {place} is not there any more. Put it back, "
+            "or restart the pages to use them without sign-in on this machine only."
+        )
+    problem = find_auth_problem(secrets)
+    if not problem and find_auth_problem(loaded):
+        return "The secrets file was changed and is not in use yet. Reload this page; if that does not help, restart the pages."
+    return problem
+
+
+def find_auth_problem(secrets: Mapping[str, object]) -> str:
+    """Return what is wrong with ``[auth]`` and how to mend it, naming the keys; empty when sign-in can work."""
+    auth = secrets.get("auth")
+    if auth is None:
+        misspelt = next((name for name in secrets if name.strip().casefold() == "auth"), "")
+        if misspelt:
+            return f"[{misspelt}] must be [auth] in small letters. Correct it in secrets.toml."
+        return "The keys for sign-in must stand below a line [auth]. Correct it in secrets.toml."
+    if not isinstance(auth, Mapping):
+        return "auth must be a section. Write [auth] on a line of its own in secrets.toml, and its keys below."
+    default = auth.get("default", auth)  # what Streamlit prefers for the provider without a name
+    provider = default if isinstance(default, Mapping) else {}
+    missing = [*_find_missing(auth, SHARED_KEYS), *_find_missing(provider, PROVIDER_KEYS)]
+    named = [name for name, value in auth.items() if isinstance(value, Mapping) and name != "client_kwargs"]
+    if named and "default" not in named and set(missing) & set(PROVIDER_KEYS):
+        return (
+            f"Cohort Sync uses one provider, without a name of its own. In secrets.toml, "
+            f"write {_join_words(missing)} below [auth] itself, not below [auth.{named[0]}]."
+        )
+    if missing:
+        return f"The [auth] section of secrets.toml has no {_join_words(missing, 'or')}. Add what is missing."
+    if not str(auth["redirect_uri"]).endswith(CALLBACK):
+        return f"redirect_uri in [auth] must be the address of these pages with {CALLBACK} at its end."
+    return ""
+
+
+def read_secrets_file(path: Path) -> Mapping[str, object]:
+    """Return what a TOML file holds, nothing when it is not there; raise SecretsUnreadable when it cannot be read."""
+    name = _shorten_path(str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(BYTE_ORDER_MARK):
+            raise SecretsUnreadable(
+                f"{name} begins with an invisible mark. Save it as UTF-8 without a byte order mark."
+            )
+        return tomllib.loads(text)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise SecretsUnreadable(f"{name} is a link to a file that is not there. Put the file back.") from None
+        return {}
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SecretsUnreadable(
+            f"{name} cannot be opened ({reason}). Let the user who runs the pages read it."
+        ) from None
+    except UnicodeDecodeError:
+        raise SecretsUnreadable(f"{name} is not UTF-8 text. Save it as UTF-8.") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SecretsUnreadable(f"{name} cannot be read as TOML: {error}. Correct the file and save it.") from None
+
+
+def _read_files(paths: Iterable[str]) -> dict[str, object]:
+    secrets: dict[str, object] = {}
+    for path in paths:
+        if path.endswith(".toml"):  # Streamlit takes everything else for a folder
+            secrets.update(read_secrets_file(Path(path)))
+    return secrets
+
+
+def _read_loaded() -> Mapping[str, object]:
+    """Return Streamlit's copy of the secrets; any failure but a missing file is a reason to close."""
+    try:
+        return st.secrets.to_dict()
+    except StreamlitSecretNotFoundError as error:
+        if getattr(error, "error_id", "") == "no-secrets-found":
+            return {}
+        raise SecretsUnreadable(f"The secrets cannot be read: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SecretsUnreadable(f"The secrets cannot be read: {error}") from None
+
+
+def _is_meant_for_sign_in(secrets: Mapping[str, object]) -> bool:
+    """Return whether somebody tried to configure sign-in, also below a misspelt section or none."""
+    return any(
+        name.strip().casefold() in {"auth", *TELLTALE_KEYS}
+        or (isinstance(value, Mapping) and not TELLTALE_KEYS.isdisjoint(key.casefold() for key in value))
+        for name, value in secrets.items()
+    )
+
+
+def _find_missing(section: Mapping[str, object], keys: Iterable[str]) -> list[str]:
+    values = {key: section.get(key) for key in keys}
+    return [key for key, value in values.items() if not (isinstance(value, str) and value.strip())]
+
+
+def _join_words(names: list[str], word: str = "and") -> str:
+    return f" {word} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def _shorten_path(path: str) -> str:
+    """Return a path as people know it, without the folders above the project or the home folder."""
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if Path(path).is_relative_to(base):
+            return f"{prefix}{Path(path).relative_to(base)}"
+    return f"…/{Path(path).name}"

@@ -1,0 +1,41 @@
+"""Commands about WebEngage accounts: which are connected, and which one a project exports to."""
+
+from __future__ import annotations
+
+import click
+
+from sync.cli.output import any_project_option, json_option, print_result, project_option
+from sync.service import Service
+from sync.views import AccountView
+
+
+@click.command()
+@any_project_option
+@json_option
+def accounts(as_json: bool) -> None:
+    """List the connected WebEngage accounts, and the projects whose new exports go there."""
+    with Service.open() as service:
+        found = service.list_accounts()
+    print_result(as_json, found, (_account_line(one) for one in found))
+
+
+def _account_line(account: AccountView) -> str:
+    used = ", ".join(str(project) for project in account.projects)
+    return f"{account.license_code}\t{account.data_center}\t{f'project {used}' if used else 'no project'}"
+
+
+@click.command("use-account")
+@click.argument("license_code", metavar="LICENSE")
+@project_option
+@json_option
+def use_account(license_code: str, project: int | None, as_json: bool) -> None:
+    """Send a project's new exports to the account LICENSE; cohorts exported before stay where they are."""
+    with Service.open() as service:
+        view = service.use_account(project, license_code)
+    answer = {"done": True, "project_id": view.id, "license_code": view.license_code}
+    print_result(
+        as_json, answer, [f"Done: new exports of project {view.id} go to WebEngage account {view.license_code}."]
+    )
+
+
+ACCOUNT_COMMANDS = (accounts, use_account)

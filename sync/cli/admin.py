@@ -1,0 +1,125 @@
+"""Commands for those who run Cohort Sync: backup, restore, keys, retention, forgetting, the audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sync.cli.output import LIMIT_RANGE, json_option, print_result
+from sync.model import format_utc_time
+from sync.service import Service
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@json_option
+def backup(file: Path, as_json: bool) -> None:
+    """Copy the database to a new FILE, also while everything runs; keep the key elsewhere."""
+    with Service.open() as service:
+        service.write_backup(file)
+    print_result(
+        as_json,
+        {"done": True, "file": str(file)},
+        [f"Done: {file}. The key is not in it; keep secret.key or COHORT_SYNC_KEY too."],
+    )
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@json_option
+def restore(file: Path, as_json: bool) -> None:
+    """Go back to a backup FILE, also when the database is damaged or missing; stop the runner first."""
+    set_aside = Service.restore_backup(file)
+    lines = [
+        "Done: every sync tells all its members anew at its next run.",
+        "People who entered and left a cohort after the backup was made are in no list any more.",
+    ]
+    if set_aside:
+        lines.append(
+            f"The former file could not be opened; it is kept in the data folder as {', '.join(set_aside)}. "
+            "Delete it when you need it no longer: it may hold user ids."
+        )
+    print_result(as_json, {"done": True, "file": str(file), "set_aside": list(set_aside)}, lines)
+
+
+@click.command("rotate-key")
+@json_option
+def rotate_key(as_json: bool) -> None:
+    """Seal all stored secrets with a new key (or with the first of COHORT_SYNC_KEY)."""
+    with Service.open() as service:
+        dropped = service.rotate_key()
+    more = (
+        "Former keys are needed no longer."
+        if dropped
+        else "Keep the former key for now, since runs are under way that need it; rotate again when they are over."
+    )
+    print_result(
+        as_json,
+        {"done": True, "former_keys_needed": not dropped},
+        [f"Done: all secrets are sealed with the newest key. {more}"],
+    )
+
+
+@click.command()
+@click.argument("user_id")
+@json_option
+def forget(user_id: str, as_json: bool) -> None:
+    """Remove a person from everything stored here, by USER_ID."""
+    with Service.open() as service:
+        found = service.forget_person(user_id)
+    lines = [
+        f"Done: removed in {found.places} places. "
+        "While Mixpanel lists them in a cohort, they come back with its next export."
+    ]
+    if found.runs_under_way:
+        lines.append(
+            f"{found.runs_under_way} runs are under way and may still name them; ask again when they are over."
+        )
+    print_result(as_json, found, lines)
+
+
+@click.command()
+@json_option
+def purge(as_json: bool) -> None:
+    """Remove refused people and run details past their days, for good; the runner does it every hour."""
+    with Service.open() as service:
+        gone = service.purge_expired()
+    print_result(as_json, {"done": True, "rows": gone}, [f"Done: {gone} rows removed."])
+
+
+@click.command()
+@click.option("--refusals", type=float, metavar="DAYS", help="How long refused people are kept by name (30).")
+@click.option("--detail", type=float, metavar="DAYS", help="How long it is kept what each run told whom (14).")
+@json_option
+def retention(refusals: float | None, detail: float | None, as_json: bool) -> None:
+    """Show or set how long things are kept."""
+    with Service.open() as service:
+        kept = service.set_retention(refusals, detail)
+    print_result(
+        as_json,
+        {"refusals_days": kept[0], "detail_days": kept[1]},
+        [f"Refused people are kept {kept[0]:g} days, run details {kept[1]:g} days."],
+    )
+
+
+@click.command()
+@click.option("--limit", type=LIMIT_RANGE, default=1000)
+@json_option
+def audit(limit: int, as_json: bool) -> None:
+    """Show who did what, newest first."""
+    with Service.open() as service:
+        lines = service.list_audit(limit)
+    print_result(
+        as_json,
+        lines,
+        (
+            "\t".join((format_utc_time(one.at), one.actor, one.action, one.target, one.before, one.after))
+            for one in lines
+        ),
+    )
+
+
+COMMANDS = (backup, restore, rotate_key, forget, purge, retention, audit)

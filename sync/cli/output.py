@@ -1,0 +1,68 @@
+"""How commands answer: one JSON document, or lines for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import click
+
+from sync.model import Run
+from sync.views import AccountView, AuditLine, Event, Preview, ProjectView, Proposal, RejectionView, Sample, SyncView
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
+project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
+LIMIT_RANGE = click.IntRange(1, 1_000_000)  # rows of a listing
+# Sync and run numbers name their project themselves; scripts may still pass it everywhere.
+any_project_option = click.option("--project", type=int, expose_value=False, help="Accepted, and not needed here.")
+
+
+# Scripts rely on these keys (the contract of the command line): key, and what the field is called in the code.
+_CONTRACT_KEYS: dict[type, dict[str, str]] = {
+    Run: {
+        "dry": "dry_run",
+        "waiting": "wait_reason",
+        "cancel_wanted": "cancel_requested",
+        "expected": "expected_total",
+    },
+    SyncView: {"reason": "pause_reason", "every": "interval_seconds"},
+    ProjectView: {"tail": "secret_last4"},
+    AccountView: {"tail": "secret_last4"},
+    Sample: {"fate": "eligibility"},
+    Preview: {"entering": "to_add", "leaving": "to_remove"},
+    Proposal: {"every": "interval_seconds"},
+    Event: {"what": "message"},
+    AuditLine: {"who": "actor", "what": "action", "subject": "target"},
+}
+_CONTRACT_KINDS = {"add": "enter", "remove": "exit"}
+
+
+def to_contract(value: Any) -> dict[str, Any]:
+    """Return a dataclass as a dict with the keys that scripts rely on."""
+    keys = {field: key for key, field in _CONTRACT_KEYS.get(type(value), {}).items()}
+    found = {keys.get(one.name, one.name): _to_json_value(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, RejectionView):
+        found["kind"] = _CONTRACT_KINDS.get(value.kind, value.kind)
+    return found
+
+
+def _to_json_value(value: Any) -> Any:
+    """Turn views into JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_contract(value)
+    if isinstance(value, dict):
+        return {name: _to_json_value(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json_value(one) for one in value]
+    return value
+
+
+def print_result(as_json: bool, value: Any, lines: Iterable[str]) -> None:
+    """Answer once: one JSON document, or lines for people."""
+    if as_json:
+        click.echo(json.dumps(_to_json_value(value), ensure_ascii=False))
+    else:
+        for line in filter(None, lines):
+            click.echo(line)

@@ -1,0 +1,67 @@
+"""How commands wait for a run and print runs and syncs."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import click
+
+from sync.cli.output import to_contract
+from sync.errors import CohortSyncError
+from sync.model import Run, RunState
+from sync.runner import Runner
+from sync.service import Service
+from sync.views import SyncView
+
+POLL_SECONDS = 0.3  # seconds between looks at a run that is waited for
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """Return a run as scripts read it, without its lease."""
+    hidden = ("lease_owner", "lease_until", "session_id")
+    return {name: value for name, value in to_contract(run).items() if name not in hidden}
+
+
+def sync_json(sync: SyncView) -> dict[str, Any]:
+    """Return a sync as scripts read it, its last run by number."""
+    values: dict[str, Any] = to_contract(sync)
+    last = values.pop("last_run")
+    return values | {"last_run_id": last["id"] if last else None, "problem": sync.clear_problem}
+
+
+def wait_for_run(service: Service, run_id: int) -> Run:
+    """Wait for a run's end, or for something only a person or an hour can mend; Ctrl-C ends the waiting only."""
+    try:
+        return _poll_until_ended(service, run_id)
+    except KeyboardInterrupt:
+        raise CohortSyncError(
+            f"Stopped waiting; run {run_id} goes on with the next runner, unless it is cancelled."
+        ) from None
+
+
+def _poll_until_ended(service: Service, run_id: int) -> Run:
+    while True:
+        run = service.get_run(run_id)
+        if run.state.is_final or run.state is RunState.HELD or run.not_before > time.time() + 60:
+            return run
+        if service.check_health().is_runner_alive:
+            time.sleep(POLL_SECONDS)
+        else:
+            Runner(os.environ).run_once(run_id)
+
+
+def report_outcome(run: Run, as_json: bool) -> None:
+    """Say how a run ended; exit 1 unless it succeeded."""
+    if run.state is RunState.SUCCEEDED:
+        if not as_json:
+            click.echo(f"Succeeded: +{run.entered} ~{run.updated} −{run.exited}, {run.rejected} rejected.")
+        return
+    why = run.error or run.held_reason or run.wait_reason or "it was cancelled"
+    raise CohortSyncError(f"Run {run.id} is {run.state.value}: {why}")
+
+
+def run_line(one: Run) -> str:
+    """Return a run as one line for people."""
+    return f"{one.id}\tsync {one.sync_id}\t{one.state.value}\t+{one.entered} ~{one.updated} −{one.exited}\t{one.error or ''}"

@@ -1,0 +1,33 @@
+"""What `status` says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sync.model import format_utc_time
+from sync.views import Health, RunnerState
+
+
+def status_lines(health: Health) -> Iterator[str]:
+    """Yield the runner's state, the counts, and one line for every sync that is late or was not cleared."""
+    yield f"The runner {_describe_runner(health)}."
+    yield (
+        f"{health.due} due, {health.held} held, {len(health.paused)} paused, {len(health.failed)} failed, "
+        f"{len(health.overdue)} overdue, {len(health.not_cleared)} not cleared, {health.rejected} people rejected."
+    )
+    for late in health.overdue:
+        yield f"Overdue: “{late.cohort_name}” (sync {late.sync_id}) since {format_utc_time(late.since)}: {late.reason}."
+    for sync in health.not_cleared:
+        yield f"Not cleared: “{sync.cohort_name}” (sync {sync.id}): {sync.clear_problem}"
+
+
+def _describe_runner(health: Health) -> str:
+    if health.runner_seen_at is None:
+        return "is not running"
+    age = health.now - health.runner_seen_at
+    return {
+        RunnerState.WORKING: f"was last seen {max(0.0, age):.0f} s ago",
+        RunnerState.UNKNOWN: f"was last seen {-age:.0f} s in the future: a clock was changed, so it is not known "
+        "whether it works",
+        RunnerState.SILENT: f"is silent for {age:.0f} s; look at its log, or start it again",
+    }[health.runner_state]

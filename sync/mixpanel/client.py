@@ -1,0 +1,282 @@
+"""Mixpanel's Query API in our words: cohorts, their members page by page, and the caller's role.
+
+Facts are from Mixpanel's reference (developer.mixpanel.com, "Query API" and "Service accounts"),
+with what public clients saw where the reference is silent.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sync.errors import ConfigurationError, InvalidRequest, RetryLater, SessionExpired, UnexpectedResponse
+from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
+from sync.mixpanel.parsing import build_query_form, parse_columns, parse_page
+from sync.model import Cohort, Columns, Page, Project, Role
+
+REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
+QUERY_TIMEOUT_SECONDS = 500.0  # Mixpanel's own deadline is 488 s (its SDK); giving up earlier wastes a counted query
+APP_TIMEOUT_SECONDS = 130.0  # the App API's deadline is about 120 s (its SDK)
+MINIMAL_PROPERTY = "$last_seen"  # one short property asked for when none is mapped: the reply shrinks to a fifth
+ADMIN_ROLES = ("owner", "admin")  # roles that may change a project's settings (Mixpanel docs, "Roles and permissions")
+BELOW_ADMIN_ROLES = ("analyst", "consumer", "member", "viewer")
+CLOSED_STATUSES = (
+    402,
+    403,
+    404,
+    405,
+    410,
+    501,
+)  # answers that keep a role from us; they say nothing of the credentials
+STATUS_EXPLANATIONS = {
+    400: "it cannot be asked for, or no longer exists",
+    402: "the project's plan does not include it",
+    403: "the service account has no right to it",
+    404: "it does not exist or was deleted",
+    410: "it was deleted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsCheck:
+    """What a check of the credentials found; ``seen`` says that the project itself was seen."""
+
+    name: str
+    role: Role
+    role_note: str
+    project_seen: bool
+
+
+def get_base_url(region: str) -> str:
+    """The host of a region (us, eu, in), or a loopback address as it is; InvalidRequest otherwise."""
+    known = REGIONS.get(region.strip().lower())
+    if known:
+        return known
+    if is_loopback(region.strip()):
+        return region.strip().rstrip("/")
+    raise InvalidRequest(f"“{region[:60]}” is not a Mixpanel region; choose us, eu or in.", "region")
+
+
+class Mixpanel:
+    """One project, asked as its service account."""
+
+    def __init__(
+        self,
+        project: Project,
+        workspace_id: int | None = None,
+        timeout: float = QUERY_TIMEOUT_SECONDS,
+        page_size: int | None = None,
+    ) -> None:
+        """Ask about this project; a person in front of a page waits no longer than ``timeout`` seconds.
+
+        ``page_size`` asks for larger pages, which is not documented (a public client offers it); what
+        counts is the size the reply names.
+        """
+        self._project, self._timeout, self._page_size = project, timeout, page_size
+        self._query_params = {"project_id": str(project.id)}
+        if workspace_id is not None:
+            self._query_params["workspace_id"] = str(workspace_id)
+        self._rest = HttpClient(get_base_url(project.region), auth=(project.username.encode(), project.secret.encode()))
+
+    def list_cohorts(self) -> tuple[Cohort, ...]:
+        """List the cohorts shared with the project; counts as one query."""
+        reply = self._query_api("POST", "/api/query/cohorts/list", "its list of cohorts")
+        rows = _parse_reply(reply, "its list of cohorts")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise UnexpectedResponse(
+                f"Mixpanel was asked for its list of cohorts and sent something else ({describe_problem(reply)})."
+            )
+        return tuple(_parse_cohort(row) for row in rows)
+
+    def read_page(
+        self,
+        cohort_id: int,
+        number: int,
+        session_id: str | None,
+        *,
+        all_users: bool,
+        properties: tuple[str, ...],
+        trimmed: bool = True,
+    ) -> Page:
+        """Read one page of a cohort's members; page 0 is a query, later pages belong to its session.
+
+        ``all_users`` False asks for members with a profile only. ``trimmed`` asks for the named
+        properties and nothing else. Values come in the order of ``properties``, None where missing.
+        """
+        form = build_query_form(
+            cohort_id, number, session_id, all_users, (properties or (MINIMAL_PROPERTY,)) if trimmed else None
+        )
+        what = f"page {number} of cohort {cohort_id}"
+        reply = self._query_api("POST", "/api/query/engage", what, form, number)
+        # Asked for members with a profile, an empty object is a profile without the properties we named.
+        return parse_page(reply, what, number, properties, bare_counts=trimmed and not all_users)
+
+    def read_columns(self, cohort_id: int, number: int, session_id: str | None, properties: tuple[str, ...]) -> Columns:
+        """Read one page of the members with a profile, side by side: what a run needs, at a fifth of the cost."""
+        form = build_query_form(
+            cohort_id, number, session_id, all_users=False, wanted=properties or (MINIMAL_PROPERTY,)
+        )
+        if self._page_size:
+            form["page_size"] = str(self._page_size)
+        what = f"page {number} of cohort {cohort_id}"
+        return parse_columns(self._query_api("POST", "/api/query/engage", what, form, number), what, number, properties)
+
+    def list_properties(self) -> tuple[str, ...]:
+        """Name the profile properties of the project, the most used first; counts as one query."""
+        reply = self._query_api("GET", "/api/query/engage/properties", "its profile properties")
+        found = _parse_reply(reply, "its profile properties")
+        rows = found.get("results") if isinstance(found, dict) else None
+        if not isinstance(rows, dict):
+            raise UnexpectedResponse("Mixpanel was asked for its profile properties and sent something else.")
+        return tuple(sorted(rows, key=lambda name: (-_count_of(rows[name]), name)))
+
+    def check_credentials(self) -> CredentialsCheck:
+        """Find out who we are and what role we have; ConfigurationError when the project is not ours to read."""
+        reply = self._send("GET", "/api/app/me", {}, None, min(self._timeout, APP_TIMEOUT_SECONDS))
+        if reply.status in CLOSED_STATUSES:
+            return self._check_by_list()
+        self._raise_for_status(reply, "who the service account is", 0)
+        return self._judge_me(_parse_reply(reply, "who the service account is"))
+
+    def _judge_me(self, body: Any) -> CredentialsCheck:
+        """Read the role out of /me: the project's, or the organization's when that is higher."""
+        results = _as_dict(_as_dict(body).get("results"))
+        project = _as_dict(results.get("projects")).get(str(self._project.id))
+        if not isinstance(project, dict):
+            raise ConfigurationError(
+                f"Mixpanel accepted the service account, but it does not see project {self._project.id}; "
+                "check the project id and the region, and add the account to the project."
+            )
+        self._check_region(project)
+        organization = _as_dict(_as_dict(results.get("organizations")).get(str(project.get("organization_id"))))
+        roles = tuple(_role_name(place.get("role")) for place in (project, organization))
+        name = project.get("name")
+        return CredentialsCheck(name if isinstance(name, str) else "", *_judge_roles(roles), project_seen=True)
+
+    def _check_region(self, project: Mapping[str, Any]) -> None:
+        domain = project.get("domain")
+        right = next((name for name, url in REGIONS.items() if url == f"https://{domain}"), None)
+        if right and self._project.region.lower() in REGIONS and right != self._project.region.lower():
+            raise ConfigurationError(
+                f"Mixpanel says project {self._project.id} lives in region {right}, "
+                f"not {self._project.region}; choose {right}."
+            )
+
+    def _check_by_list(self) -> CredentialsCheck:
+        """Look for ourselves among the project's service accounts, when /me is closed to us."""
+        path = f"/api/app/projects/{self._project.id}/service-accounts"
+        reply = self._send("GET", path, {}, None, min(self._timeout, APP_TIMEOUT_SECONDS))
+        if reply.status in CLOSED_STATUSES:
+            return CredentialsCheck(
+                "", Role.UNVERIFIED, "Mixpanel does not let this service account read its role: not verified.", False
+            )
+        self._raise_for_status(reply, "the project's service accounts", 0)
+        rows = _as_dict(_parse_reply(reply, "the project's service accounts")).get("results")
+        mine = (
+            [_as_dict(row) for row in rows if _as_dict(row).get("username") == self._project.username]
+            if (isinstance(rows, list))
+            else []
+        )
+        return CredentialsCheck(
+            "", *_judge_roles(tuple(_role_name(row.get("role")) for row in mine)), project_seen=bool(mine)
+        )
+
+    def _query_api(
+        self, method: str, path: str, what: str, form: Mapping[str, str] | None = None, number: int = 0
+    ) -> Reply:
+        reply = self._send(method, path, self._query_params, form, self._timeout)
+        self._raise_for_status(reply, what, number)
+        return reply
+
+    def _send(
+        self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str] | None, timeout: float
+    ) -> Reply:
+        return self._rest.send_request(method, path, params=query, form=form, timeout=timeout)
+
+    def _raise_for_status(self, reply: Reply, what: str, number: int) -> None:
+        """Turn a reply that is no success into the error that says who must act."""
+        if reply.is_success:
+            return
+        said = describe_problem(reply)
+        asked = f"Mixpanel was asked for {what} and answered {reply.status} “{said}”"
+        if reply.status == 401 or (reply.status == 400 and "unable to authenticate" in said.lower()):
+            raise ConfigurationError(f"{asked}; check the service account's username, secret and region.")
+        if reply.status == 400 and number:
+            raise SessionExpired(asked)
+        if reply.status in STATUS_EXPLANATIONS:
+            raise ConfigurationError(
+                f"{asked}: {STATUS_EXPLANATIONS[reply.status]}; check the project, its region and the cohort."
+            )
+        if reply.status == 429:
+            raise RetryLater(asked + ".", parse_retry_after(reply.headers, time.time()), _limit_of(said))
+        if reply.status >= 500 or reply.status == 408:
+            raise RetryLater(asked + ".", parse_retry_after(reply.headers, time.time()))
+        raise UnexpectedResponse(asked + ", which is not documented; nothing was changed.")
+
+
+def _limit_of(said: str) -> str:
+    """Tell by the two fractions of the refusal which limit was hit, else by its words, if they say."""
+    running = re.search(r"(\d+)/(\d+) queries running concurrently", said)
+    hourly = re.search(r"(\d+)/(\d+) queries running in the last hour", said)
+    if hourly and int(hourly[1]) > int(hourly[2]):
+        return "hourly"
+    if running:
+        return "concurrent" if int(running[1]) >= int(running[2]) else "hourly"
+    if "hour" in said.lower():
+        return "hourly"
+    return "concurrent" if "concurren" in said.lower() else "unnamed"
+
+
+def _parse_reply(reply: Reply, what: str) -> Any:
+    try:
+        return parse_json(reply)
+    except UnexpectedResponse as garbled:
+        raise RetryLater(f"Mixpanel was asked for {what}, but {garbled}.") from None
+
+
+def _parse_cohort(row: Mapping[str, Any]) -> Cohort:
+    try:
+        number = int(row["id"])
+        number.to_bytes(8, signed=True)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise UnexpectedResponse("Mixpanel listed a cohort without a number; nothing was changed.") from None
+    name, about, created = (
+        row.get(key) if isinstance(row.get(key), str) else "" for key in ("name", "description", "created")
+    )
+    count = row.get("count")
+    known = count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+    return Cohort(
+        number,
+        str(name) or f"Cohort {number}",
+        str(about),
+        known,
+        str(created),
+        group=row.get("data_group_id") not in (None, "", 0, "0"),
+    )
+
+
+def _judge_roles(roles: tuple[str, ...]) -> tuple[Role, str]:
+    """Judge roles: admin if one of them is; below only when the first is a known lesser one."""
+    named = " and ".join(sorted({role for role in roles if role})) or "none named"
+    if any(role.lower() in ADMIN_ROLES for role in roles):
+        return Role.ADMIN, ""
+    if roles and roles[0].lower() in BELOW_ADMIN_ROLES:
+        return Role.BELOW_ADMIN, f"Mixpanel says the service account's role is {named}; ask an admin to raise it."
+    return Role.UNVERIFIED, f"Mixpanel names the role “{named[:60]}”, which may or may not be an admin's: not verified."
+
+
+def _role_name(given: object) -> str:
+    name = given.get("name") if isinstance(given, dict) else given
+    return name if isinstance(name, str) else ""
+
+
+def _as_dict(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count_of(row: object) -> int:
+    count = _as_dict(row).get("count")
+    return count if isinstance(count, int) else 0

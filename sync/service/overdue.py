@@ -1,0 +1,57 @@
+"""Which syncs are late, since when and why: read from the syncs themselves, so that a dead runner cannot hide it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sync.model import DEFAULT_INTERVAL, Run, RunState, SyncState
+from sync.store import Store
+from sync.store.runs import is_leased
+from sync.views import Overdue, SyncView
+
+INTERVALS = 2  # a sync late by so many of its intervals needs a person
+LATE = 60.0  # seconds; the runner looks every two, and a busy machine may take its time
+
+
+def overdue_syncs(store: Store, syncs: Iterable[SyncView], now: float, *, working: bool) -> Iterator[Overdue]:
+    """Yield the syncs whose time has passed; ``working`` says whether a runner is alive.
+
+    Late is a run that nobody works on or that only waits, and a refresh that was never queued. A run that moves
+    is not late however long it takes, and a held one waits for a person and is counted as that.
+    """
+    for sync in syncs:
+        found = _find_lateness(store, sync, now, working)
+        if found is None:
+            continue
+        since, reason, stuck = found
+        needs_person = stuck or now - since >= INTERVALS * (sync.interval_seconds or DEFAULT_INTERVAL)
+        if needs_person or now - since >= LATE:
+            yield Overdue(
+                sync_id=sync.id, cohort_name=sync.cohort_name, since=since, reason=reason, needs_person=needs_person
+            )
+
+
+def _find_lateness(store: Store, sync: SyncView, now: float, working: bool) -> tuple[float, str, bool] | None:
+    """Return since when and why a sync is late, and whether nobody is there to change it; None when it is not."""
+    run = sync.last_run
+    if run is not None and not run.state.is_final:
+        return None if run.state is RunState.HELD else _late_run(store, run, now, working)
+    if sync.state is not SyncState.ACTIVE or sync.next_run_at is None or sync.next_run_at > now:
+        return None
+    why = "its refresh was not queued; look at the runner's log" if working else "no runner is working; start it"
+    return sync.next_run_at, why, not working
+
+
+def _late_run(store: Store, run: Run, now: float, working: bool) -> tuple[float, str, bool] | None:
+    wait = store.events.current_wait(run.id)
+    if wait is not None:
+        often = f" ({wait.times:,} times)" if wait.times > 1 else ""
+        return wait.since, f"run {run.id} waits: {wait.reason}{often}", False
+    if run.wait_reason is not None:
+        return run.queued_at, f"run {run.id} waits: {run.wait_reason}", False
+    if is_leased(run, now):
+        return None
+    since = max(run.queued_at, min(run.not_before, now))  # a held run is due since its approval
+    if working:
+        return since, f"run {run.id} is {run.state.value}, and no runner has taken it", False
+    return since, f"run {run.id} is {run.state.value}, and no runner is working; start it", True

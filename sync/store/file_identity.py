@@ -1,0 +1,115 @@
+"""Which file is the database: noticed when it is moved, replaced or missing, before an empty one takes its place.
+
+Three things are compared. A connection that stays open compares device and inode of the path with those
+it opened. A process that opens the file at every click (the pages) compares the id stored inside the
+database. And a folder that holds a database holds a marker file too, so that a missing database is
+recognised after everything was stopped.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync.errors import DatabaseReplaced, DatabaseUnusable
+
+DATABASE_FILE = "app.db"
+MARKER_FILE = "database.marker"
+_MARKER_TEXT = (
+    "This folder holds the database of Cohort Sync, app.db. As long as this file is here, a missing app.db is "
+    "reported instead of being replaced by an empty one. For a fresh start remove everything in this folder.\n"
+)
+MISSING = (
+    "{} is missing or empty, although this folder held a database: bring it back, or restore a backup with "
+    "`python -m sync restore FILE`. For a fresh start remove everything in {}{}."
+)
+MOVED = (
+    "{} was moved, deleted or replaced while this process used it, so it stops and writes nothing more: "
+    "bring the file back or restore a backup, then start this process again."
+)
+OTHER = (
+    "{} is another database than the one this process opened before: "
+    "bring the former file back, or restart the pages and the runner to work with this one."
+)
+_known_ids: dict[Path, str] = {}  # what this process opened before: path, id inside the database
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """Device and inode; as long as a connection is open, the system gives the pair to no other file."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def read_from(cls, path: Path) -> FileIdentity | None:
+        """Return the identity of the file at this path, or None when there is none."""
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return cls(device=found.st_dev, inode=found.st_ino)
+
+
+def require_same_file(path: Path, opened: FileIdentity | None) -> None:
+    """Raise DatabaseReplaced when the path no longer leads to the file that was opened."""
+    if FileIdentity.read_from(path) != opened:
+        raise DatabaseReplaced(MOVED.format(path))
+
+
+def require_not_missing(folder: Path) -> None:
+    """Raise DatabaseUnusable when the folder held a database and holds none now; creates nothing.
+
+    The traces are looked for before the file: another process may create both at this moment, the
+    marker last.
+    """
+    path = folder / DATABASE_FILE
+    known = path.resolve() in _known_ids
+    traces = known or (folder / MARKER_FILE).exists() or _file_size(folder / f"{DATABASE_FILE}-wal") > 0
+    if traces and not path.is_dir() and not _file_size(path):
+        restart = " and restart the pages and the runner" if known else ""
+        raise DatabaseUnusable(MISSING.format(path, folder, restart))
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def leave_marker(folder: Path) -> None:
+    """Note durably that this folder holds a database."""
+    marker = folder / MARKER_FILE
+    if not marker.exists():
+        with suppress(OSError):  # a full disk must not shut out a database that works; the next open tries again
+            marker.write_text(_MARKER_TEXT)
+            marker.chmod(0o600)
+
+
+def remember_database(path: Path, db: sqlite3.Connection) -> None:
+    """Note which database this process works with; DatabaseReplaced when it was another one before."""
+    found = database_id(db)
+    if _known_ids.setdefault(path.resolve(), found) != found:
+        raise DatabaseReplaced(OTHER.format(path))
+
+
+def forget_database(path: Path) -> None:
+    """Accept whatever stands at this path from now on, since this process put it there."""
+    _known_ids.pop(path.resolve(), None)
+
+
+def database_id(db: sqlite3.Connection) -> str:
+    """Return the id of this database, drawn once; a backup has the id of its original."""
+    sql = "select value from setting where name = 'database_id'"
+    row = db.execute(sql).fetchone()
+    if row is None:
+        db.execute(
+            "insert into setting (name, value) values ('database_id', ?) on conflict do nothing",
+            (secrets.token_hex(16),),
+        )
+        row = db.execute(sql).fetchone()
+    return str(row[0])

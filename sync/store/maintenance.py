@@ -1,0 +1,186 @@
+"""Keeping the file itself: copies, checks, forgetting, and throwing away what is old."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sync import members
+from sync.errors import InvalidRequest
+from sync.store.database import Table, write_transaction
+from sync.store.sqlite_errors import is_damage
+
+DAY_SECONDS = 86400.0  # seconds
+KEEP_REJECTIONS_DAYS, KEEP_DETAIL_DAYS = 30.0, 14.0  # days; who was refused, and what each run told whom
+_RETENTION = {"keep_rejections_days": KEEP_REJECTIONS_DAYS, "keep_detail_days": KEEP_DETAIL_DAYS}
+
+
+class Maintenance(Table):
+    """What is done to the whole file rather than to one of its things."""
+
+    def write_backup(self, file: Path) -> None:
+        """Write a consistent copy (0600) while others work; InvalidRequest when the file exists or cannot be written.
+
+        The copy appears under its name only when it is complete.
+        """
+        if file.exists():
+            raise InvalidRequest(f"{file} already exists; name a new file for the backup.")
+        draft = file.with_name(f"{file.name}.{os.getpid()}.part")
+        try:
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            self._db.execute("vacuum into ?", (str(draft),))
+            draft.rename(file)
+        except (OSError, sqlite3.OperationalError) as problem:
+            raise InvalidRequest(f"The backup {file} could not be written ({problem}).") from problem
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def check_integrity(self) -> str | None:
+        """What SQLite finds wrong with the file, or None; a locked or unreadable file raises, as it is not damaged."""
+        try:
+            found = [row[0] for row in self._fetch_all("pragma quick_check(5)")]
+        except sqlite3.DatabaseError as problem:
+            if not is_damage(problem):
+                raise
+            return str(problem)
+        return None if found == ["ok"] else "; ".join(found)
+
+    def get_retention_days(self, name: str) -> float:
+        """How many days something is kept."""
+        value = self._fetch_value("select value from setting where name = ?", (name,))
+        return float(value) if value is not None else _RETENTION[name]
+
+    def set_retention_days(self, name: str, days: float) -> None:
+        """Keep something for so many days."""
+        if name not in _RETENTION or not 1 <= days <= 3650:
+            raise InvalidRequest("Retention is a number of days between 1 and 3650.")
+        self._execute(
+            "insert into setting (name, value) values (?, ?) on conflict (name) do update set value = excluded.value",
+            (name, str(days)),
+        )
+
+    def purge_expired(self, now: float) -> int:
+        """Remove refusals, run details and previews past their days, overwritten on the disk; return how many rows."""
+        rejections = now - self.get_retention_days("keep_rejections_days") * DAY_SECONDS
+        detail = now - self.get_retention_days("keep_detail_days") * DAY_SECONDS
+        self.overwrite_deleted()
+        with write_transaction(self._db):
+            gone = self._execute("delete from rejection where at < ?", (rejections,))
+            gone += self._execute(
+                "delete from delivery_log where run_id in (select id from run where finished_at < ?)", (detail,)
+            )
+            gone += self._execute(
+                "delete from event where at < ? and (run_id is null or run_id in "
+                "(select id from run where finished_at < ?))",
+                (detail, detail),
+            )
+            gone += self._execute(
+                "update cohort set preview = null where preview is not null "
+                "and json_extract(preview, '$.read_at') not between ? and ?",
+                (detail, now),  # one dated in the future is never shown either
+            )
+        if gone:
+            self.shrink_file()
+        return gone
+
+    def forget_person(self, user_id: str) -> int:
+        """Remove a person from every table of runs that are over, return in how many places they were.
+
+        A short transaction for each place, and one chunk in memory at a time; killed, what is done stays done.
+
+        Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
+        """
+        kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
+        self.overwrite_deleted()
+        found = self._execute(
+            "delete from rejection where user_id in (?, ?) and run_id not in "
+            "(select id from run where finished_at is null)",
+            (user_id, kept),
+        )
+        found += self._execute(
+            "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
+        )
+        found += sum(self._leave_chunk(user_id, sync_id, chunk) for sync_id, chunk in self._iterate_chunks())
+        return found + sum(self._forget_in_delivery_log(user_id, number) for number in self._iterate_lists())
+
+    def overwrite_deleted(self) -> None:
+        """Overwrite deleted rows from now on, instead of only forgetting where they are."""
+        self._db.execute("pragma secure_delete = on")
+
+    def shrink_file(self) -> None:
+        """Give free pages back and empty the write-ahead log, which may still hold what was deleted."""
+        # Only a script steps through the whole of it; execute() would free a single page.
+        self._db.executescript("pragma incremental_vacuum")
+        self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+    def _iterate_chunks(self) -> Iterator[tuple[int, int]]:
+        """Every snapshot chunk's key, one look each, so that nothing is held open meanwhile."""
+        at = (-1, -1)
+        sql = "select sync_id, chunk from snapshot where (sync_id, chunk) > (?, ?) order by sync_id, chunk limit 1"
+        while row := self._fetch_one(sql, at):
+            at = (row["sync_id"], row["chunk"])
+            yield at
+
+    def _leave_chunk(self, user_id: str, sync_id: int, chunk: int) -> int:
+        """Write a chunk without the person, return 1 if they were in it; the sync's next run sees them as new.
+
+        Looked at without a lock first, since most chunks hold nothing of a person. Not while a run of the sync
+        is under way: its changes are positions in these chunks.
+        """
+        sql = (
+            "select marks, ids from snapshot where sync_id = ?1 and chunk = ?2 and not exists "
+            "(select 1 from run where sync_id = ?1 and finished_at is null)"
+        )
+        row = self._fetch_one(sql, (sync_id, chunk))
+        if row is None or user_id not in members.unpack_ids(row["ids"]):
+            return 0
+        with write_transaction(self._db):
+            row = self._fetch_one(sql, (sync_id, chunk))
+            ids = members.unpack_ids(row["ids"]) if row else []
+            if row is None or user_id not in ids:
+                return 0
+            at = ids.index(user_id)
+            marks = row["marks"][: at * members.MARK_SIZE] + row["marks"][(at + 1) * members.MARK_SIZE :]
+            self._execute(
+                "update snapshot set marks = ?, ids = ? where sync_id = ? and chunk = ?",
+                (marks, members.pack_list(ids[:at] + ids[at + 1 :]), sync_id, chunk),
+            )
+            self._execute("update sync set size = size - 1 where id = ?", (sync_id,))
+        return 1
+
+    def _iterate_lists(self) -> Iterator[int]:
+        """Every list of the history, by its number, those that are added meanwhile included."""
+        at = -1
+        while (found := self._fetch_value("select min(id) from delivery_log where id > ?", (at,))) is not None:
+            at = int(found)
+            yield at
+
+    def _forget_in_delivery_log(self, user_id: str, number: int) -> int:
+        """Blank the person in one list of the history, return 1 if they were in it; the counts still add up."""
+        row = self._fetch_one(
+            "select ids from delivery_log where id = ?", (number,)
+        )  # a list is never changed by anyone else
+        ids = members.unpack_ids(row["ids"]) if row else []
+        if user_id not in ids:
+            return 0
+        blanked = ["(forgotten)" if one == user_id else one for one in ids]
+        return self._execute("update delivery_log set ids = ? where id = ?", (members.pack_list(blanked), number))
+
+    def list_secrets(self) -> tuple[tuple[str, str, str], ...]:
+        """Every stored secret, sealed: table, key, ciphertext."""
+        rows = self._fetch_all(
+            "select 'project' as kind, id as name, sealed_secret as sealed from mixpanel_project "
+            "where sealed_secret is not null "
+            "union all select 'webengage', license_code, sealed_key from webengage_account where sealed_key is not null"
+        )
+        return tuple((row["kind"], str(row["name"]), row["sealed"]) for row in rows)
+
+    def replace_secret(self, kind: str, name: str, sealed: str) -> None:
+        """Replace one stored secret's ciphertext."""
+        if kind == "project":
+            self._execute("update mixpanel_project set sealed_secret = ? where id = ?", (sealed, int(name)))
+        else:
+            self._execute("update webengage_account set sealed_key = ? where license_code = ?", (sealed, name))

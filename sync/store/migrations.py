@@ -1,0 +1,322 @@
+"""The schema, forward only; every invariant that SQL can say is said here.
+
+Migrations are applied by sqlite-utils, which keeps the applied ones in a table of its own. DDL is
+written as SQL because ``table.create()`` knows neither STRICT nor CHECK.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlite_utils import Database, Migrations
+
+from sync.store.plain_names import rename_everything
+
+migrations = Migrations("cohort-sync")
+
+_SCHEMA = (
+    """
+    create table setting (
+      name text primary key,
+      value text not null
+    ) strict
+    """,
+    """
+    create table project (
+      id integer primary key,
+      name text not null,
+      username text not null,
+      sealed_secret text,
+      tail text not null,
+      region text not null,
+      role text not null check (role in ('admin', 'below admin', 'not verified')),
+      role_note text not null,
+      checked_at real not null,
+      cohorts_read_at real,
+      pages_count integer not null default 0 check (pages_count in (0, 1))
+    ) strict
+    """,
+    """
+    create table webengage (
+      license_code text primary key,
+      data_center text not null,
+      sealed_key text,
+      tail text not null,
+      checked_at real not null
+    ) strict
+    """,
+    """
+    create table cohort (
+      project_id integer not null references project on delete cascade,
+      id integer not null,
+      name text not null,
+      description text not null,
+      count integer,
+      created text not null,
+      "group" integer not null check ("group" in (0, 1)),
+      preview text,
+      primary key (project_id, id)
+    ) strict, without rowid
+    """,
+    """
+    create table sync (
+      id integer primary key,
+      project_id integer not null,
+      cohort_id integer not null,
+      cohort_name text not null,
+      license_code text not null,
+      attribute text not null check (length(attribute) between 1 and 49),
+      mode text not null check (mode in ('one-time', 'dynamic')),
+      state text not null check (state in ('active', 'paused', 'finished')),
+      reason text,
+      every real check (every > 0),
+      anchor real not null,
+      next_run_at real,
+      guard integer not null default 1 check (guard in (0, 1)),
+      mapping text not null default '[]',
+      size integer not null default 0,
+      last_run integer,
+      unique (project_id, cohort_id),
+      unique (license_code, attribute),
+      check ((state = 'paused') = (reason is not null)),
+      check ((mode = 'dynamic') = (every is not null)),
+      check ((mode = 'dynamic' and state <> 'finished') = (next_run_at is not null))
+    ) strict
+    """,
+    """
+    create table run (
+      id integer primary key autoincrement,
+      sync_id integer not null references sync,
+      state text not null default 'queued'
+        check (state in ('queued', 'pulling', 'held', 'delivering', 'succeeded', 'failed', 'cancelled')),
+      purpose text not null check (purpose in ('export', 'refresh', 'retry', 'resync', 'clear')),
+      dry integer not null default 0 check (dry in (0, 1)),
+      planned integer not null default 0 check (planned in (0, 1)),
+      queued_at real not null,
+      started_at real,
+      finished_at real,
+      not_before real not null,
+      waiting text,
+      held_reason text,
+      approved integer not null default 0 check (approved in (0, 1)),
+      cancel_wanted integer not null default 0 check (cancel_wanted in (0, 1)),
+      attempts integer not null default 0,
+      session_id text,
+      page_size integer,
+      expected integer,
+      staged integer not null default 0,
+      entered integer not null default 0,
+      updated integer not null default 0,
+      exited integer not null default 0,
+      delivered integer not null default 0,
+      rejected integer not null default 0,
+      invalid integer not null default 0,
+      anonymous integer not null default 0,
+      unchanged integer not null default 0,
+      requests integer not null default 0,
+      error text,
+      lease_owner text,
+      lease_until real,
+      check ((lease_owner is null) = (lease_until is null)),
+      check ((state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)),
+      check ((state = 'failed') = (error is not null)),
+      check (state <> 'held' or held_reason is not null),
+      check (finished_at is null or lease_owner is null)
+    ) strict
+    """,
+    "create unique index one_active_run on run (sync_id) where finished_at is null",
+    "create index run_of_sync on run (sync_id, id)",
+    """
+    create table staged (
+      run_id integer not null references run on delete cascade,
+      page integer not null,
+      rows integer not null,
+      anonymous integer not null,
+      invalid integer not null,
+      full integer not null check (full in (0, 1)),
+      chunk integer,
+      marks blob,
+      ids blob,
+      sealed_values blob,
+      primary key (run_id, page),
+      check ((chunk is null) = (marks is not null)),
+      check ((marks is null) = (ids is null))
+    ) strict
+    """,
+    """
+    create view pulled as
+      select s.run_id, s.page, s.chunk, coalesce(s.marks, c.marks) as marks, coalesce(s.ids, c.ids) as ids, s.sealed_values
+      from staged s join run r on r.id = s.run_id
+      left join snapshot c on c.sync_id = r.sync_id and c.chunk = s.chunk
+    """,
+    """
+    create table snapshot (
+      sync_id integer not null references sync,
+      chunk integer not null,
+      marks blob not null,
+      ids blob not null,
+      primary key (sync_id, chunk)
+    ) strict
+    """,
+    """
+    create table batch (
+      run_id integer not null references run on delete cascade,
+      number integer not null,
+      state text not null default 'pending' check (state in ('pending', 'doubt', 'settled')),
+      people integer not null check (people > 0),
+      entries blob not null,
+      primary key (run_id, number)
+    ) strict
+    """,
+    "create index batch_to_send on batch (run_id, number) where state <> 'settled'",
+    """
+    create table told (
+      id integer primary key,
+      run_id integer not null references run on delete cascade,
+      kind text not null check (kind in ('enter', 'update', 'exit')),
+      outcome text not null check (outcome in ('pending', 'doubt', 'settled')),
+      ids blob not null
+    ) strict
+    """,
+    "create index told_of_run on told (run_id)",
+    """
+    create table refusal (
+      run_id integer not null,
+      sync_id integer not null references sync,
+      user_id text not null,
+      kind text not null check (kind in ('enter', 'update', 'exit', 'invalid')),
+      reason text not null check (reason <> ''),
+      mark blob,
+      entry blob,
+      at real not null,
+      live integer not null check (live in (0, 1)),
+      primary key (run_id, user_id)
+    ) strict, without rowid
+    """,
+    "create unique index one_live_refusal on refusal (sync_id, user_id) where live = 1",
+    """
+    create table event (
+      id integer primary key,
+      at real not null,
+      sync_id integer,
+      run_id integer,
+      what text not null
+    ) strict
+    """,
+    "create index event_of_run on event (run_id) where run_id is not null",
+    "create trigger event_is_append_only before update on event "
+    "begin select raise(abort, 'history is append only'); end",
+    """
+    create table runner (
+      id text primary key,
+      seen_at real not null
+    ) strict
+    """,
+    """
+    create table pace (
+      license_code text primary key,
+      next_at real not null
+    ) strict
+    """,
+    """
+    create table query (
+      id integer primary key,
+      project_id integer not null,
+      at real not null,
+      later_page integer not null check (later_page in (0, 1)),
+      flying_until real,
+      owner text not null
+    ) strict
+    """,
+    "create index query_of_project on query (project_id, at, later_page)",
+    "create index query_flying on query (project_id, flying_until) where flying_until is not null",
+    """
+    create table quiet (
+      project_id integer primary key,
+      until real not null
+    ) strict
+    """,
+)
+
+
+_AUDIT = (
+    """
+    create table audit (
+      id integer primary key,
+      at real not null,
+      who text not null check (who <> ''),
+      what text not null check (what <> ''),
+      subject text not null,
+      before text not null,
+      after text not null,
+      run_id integer
+    ) strict
+    """,
+    "create trigger audit_is_never_changed before update on audit begin select raise(abort, 'the audit is append only'); end",
+    "create trigger audit_is_never_shortened before delete on audit begin select raise(abort, 'the audit is append only'); end",
+)
+
+
+@migrations()
+def first_schema(db: Database) -> None:
+    """Create the tables of the first release."""
+    for statement in _SCHEMA:
+        db.execute(statement)
+
+
+@migrations()
+def audit_trail(db: Database) -> None:
+    """Add the audit: who did what, append only."""
+    for statement in _AUDIT:
+        db.execute(statement)
+
+
+_REPEATED_WAITS = (
+    # When a run was put off: a time still to come means that the clock was set back since.
+    "alter table run add column put_off_at real",
+    "alter table event add column times integer not null default 1 check (times > 0)",
+    "alter table event add column until real",
+    "drop trigger event_is_append_only",
+    # A line about waiting may be counted up and nothing else; every other line stays as it was written.
+    """
+    create trigger event_is_append_only before update on event
+    when old.until is null or new.until is null or new.times <= old.times or new.id is not old.id
+      or new.at is not old.at or new.sync_id is not old.sync_id or new.run_id is not old.run_id
+      or new.what is not old.what
+    begin select raise(abort, 'history is append only'); end
+    """,
+)
+
+_PROJECT_ACCOUNT = (
+    "alter table project add column license_code text references webengage",
+    # With several accounts nobody can know which one is meant: a person chooses.
+    "update project set license_code = (select license_code from webengage where sealed_key is not null) "
+    "where (select count(*) from webengage where sealed_key is not null) = 1",
+    "alter table project add column list_failed_at real",
+    "alter table project add column list_problem text",
+)
+
+
+@migrations()
+def repeated_waits(db: Database) -> None:
+    """Count a repeated wait on one line of history, and keep when a run was put off."""
+    for statement in _REPEATED_WAITS:
+        db.execute(statement)
+
+
+@migrations()
+def project_account(db: Database) -> None:
+    """Add the account a project exports to, and when and why its list of cohorts could not be read."""
+    for statement in _PROJECT_ACCOUNT:
+        db.execute(statement)
+
+
+@migrations()
+def plain_names(db: Database) -> None:
+    """Rename the tables, columns and stored words of the first edition."""
+    rename_everything(db)
+
+
+def apply(plain: sqlite3.Connection) -> None:
+    """Bring a database to the newest schema, inside the caller's transaction."""
+    migrations.apply(Database(plain, execute_plugins=False))

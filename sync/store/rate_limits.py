@@ -1,0 +1,204 @@
+"""The two APIs' limits, shared by pages, CLI and every runner through the database.
+
+Killed between taking and using: the slot or query is lost, never used twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sync.process_identity import is_process_gone, process_name
+from sync.store.database import Table, write_transaction
+
+HOUR_SECONDS = 3600.0  # seconds; Mixpanel counts over a rolling hour (Mixpanel docs, rate limits)
+HOUR_MARGIN_SECONDS = 5.0  # seconds; their clock and ours need not agree
+QUERIES_AN_HOUR = 60  # Mixpanel docs: 60 queries per hour and project
+MAX_CONCURRENT_QUERIES = 5  # Mixpanel docs: at most 5 concurrent queries
+SERVER_DEADLINE = 490.0  # seconds; Mixpanel itself gives up on a query after 488 s (its SDK), answered or not
+STILL_ASKING = 90.0  # seconds a query keeps its place at least while its process says that it waits for the answer
+DEAD_QUERY_SECONDS = 10.0  # seconds a query keeps its place at least after its process was seen to be gone
+LAST_FLIGHT_FACTOR = 3.0  # times the longest answer of late that such a query may take
+MAX_BATCHES_A_MINUTE = 500  # WebEngage docs, bulk-users: 500 requests a minute
+BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
+MAX_SLOT_AHEAD_SECONDS = 3700.0  # seconds; a later next slot can only come from a clock that was set back
+BUSY_POLL_SECONDS = 0.1  # seconds until a place among the concurrent queries may be free
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySlot:
+    """Leave to ask Mixpanel (``id``), or how long to wait and which limit says so."""
+
+    id: int | None
+    wait: float = 0.0
+    limit: str = ""
+
+
+class RateLimits(Table):
+    """The pace of WebEngage accounts and the query ledger of Mixpanel projects."""
+
+    def reserve_slots(self, license_code: str, now: float, ahead: float, most: int, a_minute: int) -> list[float]:
+        """Reserve the evenly paced slots of the next ``ahead`` seconds, at most so many."""
+        with write_transaction(self._db):
+            first, gap = self.next_slot(license_code, now), 60.0 / a_minute
+            count = min(most, int((now + ahead - first) / gap) + 1) if first <= now + ahead else 0
+            if count:
+                self._set_next_slot(license_code, first + count * gap)
+        return [first + number * gap for number in range(count)]
+
+    def next_slot(self, license_code: str, now: float) -> float:
+        """Tell when the account's next slot is, without taking it."""
+        at = self._fetch_value("select next_at from webengage_rate where license_code = ?", (license_code,))
+        return now if at is None or at > now + MAX_SLOT_AHEAD_SECONDS else max(float(at), now)
+
+    def delay_account_until(self, license_code: str, until: float) -> None:
+        """Let everyone who shares the account wait, since WebEngage said it is too much."""
+        self._execute(
+            "insert into webengage_rate (license_code, next_at) values (?, ?) on conflict (license_code) "
+            "do update set next_at = max(next_at, excluded.next_at)",
+            (license_code, until),
+        )
+
+    def _set_next_slot(self, license_code: str, at: float) -> None:
+        self._db.execute(
+            "insert into webengage_rate (license_code, next_at) values (?, ?) "
+            "on conflict (license_code) do update set next_at = excluded.next_at",
+            (license_code, at),
+        )
+
+    def acquire_query(
+        self, project_id: int, now: float, *, later_page: bool, at_once: int = MAX_CONCURRENT_QUERIES
+    ) -> QuerySlot:
+        """Take leave for one query, or learn how long to wait.
+
+        A page after the first may count as a query or not (nobody could confirm it): it is entered
+        in the ledger, but only held back once Mixpanel's own refusal showed that it counts.
+        """
+        with write_transaction(self._db):
+            self._correct_future(project_id, now, MAX_SLOT_AHEAD_SECONDS)
+            waits = self._must_wait(project_id, now, later_page)
+            if waits and self._correct_future(project_id, now, 0.0):
+                waits = self._must_wait(project_id, now, later_page)
+            if waits:
+                return QuerySlot(None, waits, "hourly")
+            running = self._running_until(project_id, now)
+            if len(running) >= at_once:
+                return QuerySlot(None, max(BUSY_POLL_SECONDS, running[len(running) - at_once] - now), "concurrent")
+            # Never earlier than the last one: while a clock is set back, queries would look an hour old when it is right again.
+            found = self._db.execute(
+                "insert into mixpanel_query (project_id, at, is_later_page, in_flight_until, owner) values (?1, max(?2, coalesce("
+                "(select max(at) from mixpanel_query where project_id = ?1), ?2)), ?3, ?4, ?5)",
+                (project_id, now, int(later_page), now + SERVER_DEADLINE, process_name()),
+            )
+            return QuerySlot(found.lastrowid)
+
+    def _correct_future(self, project_id: int, now: float, tolerated: float) -> int:
+        """Date queries from further in the future than this as asked now; return how many there were.
+
+        A clock that was set back since dated them. A step of an hour is tolerated until such a query makes
+        somebody wait: should the clock be put right again, it must still count.
+        """
+        self._db.execute(
+            "update mixpanel_query set in_flight_until = ?1 where project_id = ?2 and in_flight_until > ?1",
+            (now + SERVER_DEADLINE, project_id),
+        )
+        return self._db.execute(
+            "update mixpanel_query set at = ? where project_id = ? and at > ?", (now, project_id, now + tolerated)
+        ).rowcount
+
+    def _must_wait(self, project_id: int, now: float, later_page: bool) -> float:
+        return self._blocked_seconds(project_id, now) or self._hourly_wait(project_id, now, later_page)
+
+    def release_query(self, slot: QuerySlot, now: float) -> None:
+        """Free the place of a query that Mixpanel is done with, and keep how long the answer took (below zero)."""
+        self._execute("update mixpanel_query set in_flight_until = min(0, at - ?) where id = ?", (now, slot.id))
+
+    def abandon_query(self, slot: QuerySlot) -> None:
+        """Leave a query its place until Mixpanel's own deadline: we stopped waiting, Mixpanel may not have.
+
+        Without an owner it keeps it also when this process ends.
+        """
+        self._execute("update mixpanel_query set owner = '' where id = ?", (slot.id,))
+
+    def renew_queries(self, tickets: Iterable[QuerySlot], now: float) -> None:
+        """Keep the places of queries whose answer is still awaited, also after a clock was set forward."""
+        with write_transaction(self._db):
+            self._db.executemany(
+                "update mixpanel_query set in_flight_until = max(in_flight_until, ?) where id = ? and in_flight_until > 0",
+                ((now + STILL_ASKING, slot.id) for slot in tickets),
+            )
+
+    def release_dead_queries(self, now: float) -> None:
+        """Free the places of processes that are gone once Mixpanel, by its other answers of late, must be done.
+
+        Without such answers to compare with, the places stay until Mixpanel's own deadline.
+        """
+        owners = self._fetch_all(
+            "select distinct owner from mixpanel_query where in_flight_until > ?", (now + DEAD_QUERY_SECONDS,)
+        )
+        for owner in (row[0] for row in owners if is_process_gone(row[0])):
+            self._execute(
+                "update mixpanel_query set in_flight_until = min(in_flight_until, coalesce((select max(?1, "
+                "mixpanel_query.at - ?2 * "
+                "min(answered.in_flight_until)) from mixpanel_query answered where answered.project_id = "
+                "mixpanel_query.project_id "
+                "and answered.is_later_page = mixpanel_query.is_later_page and answered.in_flight_until <= 0), in_flight_until)) "
+                "where owner = ?3 and in_flight_until > ?1",
+                (now + DEAD_QUERY_SECONDS, LAST_FLIGHT_FACTOR, owner),
+            )
+
+    def block_until(self, project_id: int, until: float, *, pages_count: bool) -> None:
+        """Ask nothing of a project until then; remember when its refusal showed that pages count."""
+        with write_transaction(self._db):
+            self._db.execute(
+                "insert into mixpanel_block (project_id, until) values (?, ?) on conflict (project_id) "
+                "do update set until = max(until, excluded.until)",
+                (project_id, until),
+            )
+            if pages_count:
+                self._db.execute("update mixpanel_project set later_pages_counted = 1 where id = ?", (project_id,))
+
+    def next_query_at(self, project_id: int, now: float) -> float:
+        """Tell when the oldest query of the last hour leaves the window."""
+        oldest = self._fetch_value(
+            "select min(at) from mixpanel_query where project_id = ? and at > ?",
+            (project_id, now - HOUR_SECONDS - HOUR_MARGIN_SECONDS),
+        )
+        return max(now, float(oldest or now) + HOUR_SECONDS) + HOUR_MARGIN_SECONDS
+
+    def queries_left(self, project_id: int, now: float) -> int:
+        """Tell how many of the hour's queries are left, as far as we asked ourselves."""
+        return max(0, QUERIES_AN_HOUR - self._count_queries(project_id, now, self._later_pages_counted(project_id)))
+
+    def _later_pages_counted(self, project_id: int) -> bool:
+        return bool(self._fetch_value("select later_pages_counted from mixpanel_project where id = ?", (project_id,)))
+
+    def _blocked_seconds(self, project_id: int, now: float) -> float:
+        until = self._fetch_value("select until from mixpanel_block where project_id = ?", (project_id,))
+        return until - now if until is not None and now < until <= now + MAX_SLOT_AHEAD_SECONDS else 0.0
+
+    def _hourly_wait(self, project_id: int, now: float, later_page: bool) -> float:
+        strict = self._later_pages_counted(project_id)
+        if (later_page and not strict) or self._count_queries(project_id, now, strict) < QUERIES_AN_HOUR:
+            return 0.0
+        return max(1.0, self.next_query_at(project_id, now) - now)
+
+    def _count_queries(self, project_id: int, now: float, with_pages: bool) -> int:
+        return int(
+            self._fetch_value(
+                "select count(*) from mixpanel_query where project_id = ? and at > ? and is_later_page <= ?",
+                (project_id, now - HOUR_SECONDS - HOUR_MARGIN_SECONDS, int(with_pages)),
+            )
+        )
+
+    def _running_until(self, project_id: int, now: float) -> list[float]:
+        """Return when each running query frees its place at the latest, the first one first."""
+        rows = self._fetch_all(
+            "select in_flight_until from mixpanel_query where project_id = ? and in_flight_until > ? order by in_flight_until",
+            (project_id, now),
+        )
+        return [row[0] for row in rows]
+
+    def delete_old_queries(self, now: float) -> None:
+        """Drop ledger lines that can no longer matter."""
+        self._execute("delete from mixpanel_query where at < ?", (now - 3 * HOUR_SECONDS,))

@@ -1,0 +1,223 @@
+"""Go back to a backup: prepared in a draft beside the database, then put in its place, all or nothing.
+
+The draft is a file, read and written page by page, so a large backup needs disk and no memory. A
+process that dies leaves at most the draft behind, which the next restore or purge removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from sync.errors import DatabaseUnusable, InvalidRequest
+from sync.process_identity import is_process_gone, process_name
+from sync.store import database
+from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
+from sync.store.sqlite_errors import explain_error, is_damage
+
+COMPANIONS = ("-wal", "-shm", "-journal")  # SQLite's own files beside a database
+COPY_PAGES = 2048  # pages of 4 kB between two looks whether a copy still makes progress
+SHARED_LOCK_START = 0x40000002  # where SQLite locks a file it reads (os_unix.c: SHARED_FIRST, SHARED_SIZE)
+SHARED_LOCK_SIZE = 510
+UNUSED_SECONDS = 3.0  # how long a page's click may hold the file before it counts as in use
+UNUSED_POLL_SECONDS = 0.05
+
+
+def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> None:
+    """Replace the content of the open database by a backup's, in one transaction.
+
+    Raise Refused, and change nothing, when the backup is damaged or none of ours. Everyone exported
+    becomes doubtful, since WebEngage may have heard of them after the copy was made; the next runner
+    ends the runs the copy had under way. Killed anywhere: the former content is there.
+    """
+    with _open_draft(folder, backup) as (_, copy):
+        _keep_what_never_goes_back(live, copy)
+        _copy_pages(copy, live)
+    live.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+
+def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
+    """Put a backup in the place of a database that cannot be opened; return the names of what was set aside.
+
+    Raise Refused, and move nothing, while another process has the file open. Killed between the moves,
+    the folder has no database: every open says so, and restoring again completes it.
+    """
+    path = folder / DATABASE_FILE
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    _require_unused(path)
+    with _open_draft(folder, backup) as (draft, copy):
+        copy.execute("pragma journal_mode = wal")
+        copy.close()
+        _flush_to_disk(draft)
+        _require_unused(path)
+        leave_marker(folder)
+        kept = _set_aside(path)
+        draft.rename(path)
+        _flush_to_disk(folder)
+    forget_database(path)
+    return kept
+
+
+def remove_stale_drafts(folder: Path) -> int:
+    """Delete the drafts of restores that were killed; return how many files."""
+    place = process_name().rpartition(":")[0]
+    stale = [
+        path
+        for path in folder.glob(f"{DATABASE_FILE}.*.draft*")
+        if is_process_gone(f"{place}:{path.name.removeprefix(f'{DATABASE_FILE}.').partition('.')[0]}")
+    ]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
+
+
+@contextmanager
+def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
+    """Make a private copy of a backup, at the newest schema and with everyone to be sent again; delete it afterwards."""
+    remove_stale_drafts(folder)
+    path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:8]}.draft"
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            _read_backup(backup, copy)
+            _require_full_resend(copy)
+            yield path, copy
+    except OSError as problem:
+        raise InvalidRequest(
+            f"The backup could not be copied into {folder} ({problem.strerror}); nothing changed."
+        ) from None
+    finally:
+        for name in ("", *COMPANIONS):
+            path.with_name(path.name + name).unlink(missing_ok=True)
+
+
+def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
+    """Copy a backup page by page; InvalidRequest when it is damaged, not ours or of a newer version."""
+    try:
+        copy.execute("pragma synchronous = off")  # the draft of a killed restore is thrown away
+        with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as given:
+            _copy_pages(given, copy)
+        copy.execute("pragma journal_mode = off")  # also when the backup was copied with its log switched on
+        healthy = copy.execute("pragma quick_check(1)").fetchone()[0] == "ok"
+        ours = copy.execute(
+            "select count(*) from sqlite_master where name in ('sync', 'run', 'snapshot')"
+        ).fetchone() == (3,)
+    except sqlite3.DatabaseError as problem:
+        if not is_damage(problem) and backup.exists():
+            raise InvalidRequest(f"{backup} could not be read as a backup. {explain_error(problem)}") from problem
+        raise InvalidRequest(f"{backup} cannot be read as a backup ({problem}); nothing was changed.") from problem
+    if not (healthy and ours):
+        raise InvalidRequest(f"{backup} is damaged or no backup of Cohort Sync; nothing was changed.")
+    try:
+        if database.needs_migration(copy):
+            database.apply_migrations(copy)
+    except DatabaseUnusable as newer:  # about the backup; only the live database may be called unusable here
+        raise InvalidRequest(f"{backup}: {newer}") from newer
+
+
+def _require_full_resend(copy: sqlite3.Connection) -> None:
+    """Let every sync send all its members again, and let the next runner end the runs under way."""
+    database_id(copy)
+    copy.execute("update snapshot set marks = zeroblob(length(marks))")
+    copy.execute("update batch set state = 'in_flight' where state = 'confirmed'")
+    copy.execute(
+        "update run set cancel_requested = 1, lease_owner = null, lease_until = null where finished_at is null"
+    )
+    copy.execute("delete from runner")
+
+
+def _keep_what_never_goes_back(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Carry over the limits used up, who did what, the numbers of runs, and which database this is."""
+    for table in ("mixpanel_query", "webengage_rate", "mixpanel_block"):
+        copy.execute(f"delete from {table}")
+        for row in live.execute(f"select * from {table}"):
+            copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
+    copy.executemany(
+        "insert into audit (at, actor, action, target, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
+        "where not exists (select 1 from audit where at = ?1 and actor = ?2 and action = ?3 and target = ?4)",
+        map(tuple, live.execute("select at, actor, action, target, before, after, run_id from audit order by id")),
+    )
+    copy.executemany(
+        "update mixpanel_project set later_pages_counted = 1 where id = ?",
+        map(tuple, live.execute("select id from mixpanel_project where later_pages_counted")),
+    )
+    copy.executemany(
+        "update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
+        map(tuple, live.execute("select seq from sqlite_sequence where name = 'run'")),
+    )
+    copy.execute("update setting set value = ? where name = 'database_id'", (database_id(live),))
+
+
+def _copy_pages(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Copy a whole database in one transaction of the target, a few megabytes at a time.
+
+    Python waits for a locked file without end; a copy that waits as long as any writer may is given up.
+    """
+    source.backup(target, pages=COPY_PAGES, progress=_give_up_when_stuck(database.BUSY_SECONDS), sleep=0.05)
+
+
+def _give_up_when_stuck(seconds: float) -> Callable[[int, int, int], None]:
+    moved_at = time.monotonic()
+
+    def look(status: int, _left: int, _total: int) -> None:
+        nonlocal moved_at
+        if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            moved_at = time.monotonic()
+        elif time.monotonic() - moved_at > seconds:
+            problem = sqlite3.OperationalError("database is locked")
+            problem.sqlite_errorcode = status
+            raise problem
+
+    return look
+
+
+def _require_unused(path: Path) -> None:
+    """Raise Refused while another process has the database open, whatever state the file is in.
+
+    Every connection in WAL mode holds SQLite's shared lock until it is closed. This process must have
+    no connection to the file: closing the descriptor used here would drop its locks (POSIX).
+    """
+    deadline = time.monotonic() + UNUSED_SECONDS
+    while path.is_file() and _is_used_elsewhere(path):
+        if time.monotonic() > deadline:
+            raise InvalidRequest(f"Another process still uses {path}; stop the pages and the runner, then restore.")
+        time.sleep(UNUSED_POLL_SECONDS)
+
+
+def _is_used_elsewhere(path: Path) -> bool:
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_LOCK_SIZE, SHARED_LOCK_START)
+        except (BlockingIOError, PermissionError):
+            return True
+    return False
+
+
+def _set_aside(path: Path) -> tuple[str, ...]:
+    """Rename the database and SQLite's files beside it; return the new names.
+
+    The database goes first: once it is missing nothing opens, and its log can meet no other file.
+    """
+    suffix = f".aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    kept = []
+    for name in ("", *COMPANIONS):
+        part = path.with_name(path.name + name)
+        if part.exists():
+            part.rename(path.with_name(path.name + suffix + name))
+            kept.append(path.name + suffix + name)
+    return tuple(kept)
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

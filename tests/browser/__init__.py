@@ -1,0 +1,271 @@
+"""What the browser tests share: a connected data folder, a page that notes what it asks for, the usual clicks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from sync.model import Mode, Run, RunState
+from sync.runner import Runner
+from sync.service import Service
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS, STOP_SECONDS = 90.0, 30.0
+PATIENCE = 60_000.0  # milliseconds an awaited element may take with several tests at once; never asserted
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+expect.set_options(timeout=PATIENCE)
+
+
+def service(data_dir: Path) -> Service:
+    """The service on a data folder, as a person at the command line has it."""
+    return Service.open({"COHORT_SYNC_DATA": str(data_dir)})
+
+
+def connect(data_dir: Path, sandbox: Sandbox) -> None:
+    """Connect both sides to the sandbox."""
+    with service(data_dir) as here:
+        here.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        here.connect_webengage(LICENSE, API_KEY, sandbox.url)
+
+
+def runs(data_dir: Path) -> tuple[Run, ...]:
+    """The last runs."""
+    with service(data_dir) as here:
+        return here.list_runs(limit=100)
+
+
+def ended(data_dir: Path, run_id: int) -> Callable[[], bool]:
+    """A question: is this run over?"""
+    return lambda: next(run for run in runs(data_dir) if run.id == run_id).state.is_final
+
+
+def wait_for(page: Page, question: Callable[[], bool]) -> None:
+    """Let the page live until something outside of it is so."""
+    for _ in range(int(PATIENCE * 2 / 100)):
+        if question():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("What was waited for did not come.")
+
+
+def succeeded(data_dir: Path) -> Callable[[], bool]:
+    """A question: did the newest run succeed?"""
+    return lambda: bool(runs(data_dir)) and runs(data_dir)[0].state == RunState.SUCCEEDED
+
+
+@contextmanager
+def tab(browser: Browser, **options: Any) -> Iterator[Page]:
+    """A page in a context of its own, in Berlin; it may speak to this machine only, and show no exception."""
+    context = browser.new_context(**{"viewport": DESK, "timezone_id": "Europe/Berlin", "locale": "en-GB"} | options)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    abroad: list[str] = []
+    page.on("request", lambda request: abroad.append(request.url) if _abroad(request.url) else None)
+    try:
+        yield page
+        assert not abroad
+        assert not page.get_by_test_id("stException").count()
+    finally:
+        context.close()
+
+
+def _abroad(url: str) -> bool:
+    return not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
+
+
+def at_rest(page: Page) -> None:
+    """Wait until the page is drawn and its script does nothing."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+
+
+REDRAWN = """() => new Promise(resolve => {
+    const app = document.querySelector('[data-testid="stApp"]');
+    let ran = false;
+    new MutationObserver((_, observer) => {
+        const state = app.getAttribute('data-test-script-state');
+        ran = ran || state === 'running';
+        if (ran && state === 'notRunning') { observer.disconnect(); resolve(); }
+    }).observe(app, {attributes: true});
+})"""
+
+
+def wait_for_redraw(page: Page) -> None:
+    """Wait until a page that redraws itself has just done so, and leaves what is on it alone for some seconds.
+
+    A redraw replaces the address of a download; a click just then asks for the address before and gets nothing.
+    """
+    page.evaluate(REDRAWN)
+
+
+def visit(page: Page, url: str, title: str) -> None:
+    """Open an address and wait for its title."""
+    page.goto(url)
+    expect(page.get_by_role("heading", name=title, exact=True).first).to_be_visible()
+    at_rest(page)
+    assert not page.get_by_test_id("stException").count()
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose in a select box."""
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def type_place(page: Page, label: str, url: str) -> None:
+    """Type an address where a region can be chosen."""
+    page.get_by_role("combobox", name=label).fill(url)
+    page.keyboard.press("Enter")
+
+
+def fill_mixpanel(page: Page, sandbox: Sandbox, secret: str = SECRET, username: str = USERNAME) -> Locator:
+    """Fill the Mixpanel dialog and press Continue."""
+    dialog = page.get_by_role("dialog")
+    box(dialog, "Project ID").fill(str(PROJECT))
+    box(dialog, "Service account username").fill(username)
+    box(dialog, "Service account secret").fill(secret)
+    type_place(page, "Data residency", sandbox.url)
+    press(dialog, "Continue")
+    return dialog
+
+
+def fill_webengage(page: Page, url: str, key: str = API_KEY, license_code: str = LICENSE) -> Locator:
+    """Fill the WebEngage dialog and press Continue."""
+    dialog = page.get_by_role("dialog")
+    box(dialog, "API key").fill(key)
+    box(dialog, "License code").fill(license_code)
+    type_place(page, "Data center", url)
+    press(dialog, "Continue")
+    return dialog
+
+
+def box(where: Page | Locator, label: str) -> Locator:
+    """A text field by its label."""
+    return where.get_by_role("textbox", name=label, exact=True)
+
+
+def badge(where: Page | Locator, word: str) -> Locator:
+    """The badges with this word; an icon stands before it."""
+    return where.locator(".stMarkdownBadge").filter(has_text=re.compile(rf"{re.escape(word)}$"))
+
+
+def press(where: Page | Locator, name: str) -> None:
+    """Click a button by its exact name."""
+    where.get_by_role("button", name=name, exact=True).click()
+
+
+def choose_action(page: Page, cohort: str, action: str) -> None:
+    """Choose in a cohort's ⋯ menu."""
+    press(page, f"Actions for {cohort}")
+    page.get_by_role("menuitem", name=action).click()
+
+
+def storage(page: Page) -> str:
+    """Everything a page holds: its HTML and its storage."""
+    kept = page.evaluate("() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    values = page.evaluate("() => JSON.stringify([...document.querySelectorAll('input')].map(one => one.value))")
+    return f"{page.content()} {json.loads(json.dumps(kept))} {values}"
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    """The environment of a process that works on a data folder."""
+    inherited = {name: value for name, value in os.environ.items() if name != "COHORT_SYNC_KEY"}
+    return inherited | {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def carry(data_dir: Path) -> None:
+    """Carry every queued run to its end, here and now."""
+    Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once()
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(data_dir: Path, port: int) -> Iterator[str]:
+    """The pages on a port of the test's choice, so that they can be stopped and begun again there."""
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.headless",
+        "true",
+        "--server.port",
+        str(port),
+    ]
+    with (data_dir.parent / f"pages-{port}.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(data_dir), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_until_healthy(process, f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
+
+def wait_until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
+    """Wait until the pages answer."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), direct.open(f"{url}/_stcore/health", timeout=5):
+            return
+        time.sleep(0.1)
+    raise AssertionError("The pages did not start; look at their log.")
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """A data folder in which everything there is to see has happened once."""
+
+    data_dir: Path
+    cohort_id: int
+    fresh_id: int
+    runs: dict[str, int]
+
+
+def furnish(data_dir: Path, sandbox: Sandbox, name: str) -> Furnished:
+    """Make a cohort that was exported and refreshed, one that failed, one that is held, one that waits, one untouched."""
+    people = [member(f"user-{n}") for n in range(60)]
+    mixed = [*people, anonymous("ghost"), member(""), member("long" * 40)]
+    done, failed, held, queued, fresh = (
+        sandbox.add_cohort(title, mixed, description=f"About {title}")
+        for title in (name, "Failing", "Held", "Waiting", "Untouched")
+    )
+    connect(data_dir, sandbox)
+    sandbox.poison("user-3", "user-4")
+    made: dict[str, int] = {}
+    with service(data_dir) as here:
+        made["done"] = here.start_export(None, done, Mode.DYNAMIC).run_id
+        made["held"] = here.start_export(None, held, Mode.DYNAMIC, dry_run=True).run_id
+        carry(data_dir)
+        for turn in range(3):
+            sandbox.set_members(done, people[turn + 1 :])
+            made["done"] = here.sync_now(here.get_run(made["done"]).sync_id).run_id
+            carry(data_dir)
+        sandbox.fault("status", api="mixpanel", path="/engage", code=403, times=1)
+        made["failed"] = here.start_export(None, failed, Mode.DYNAMIC).run_id
+        carry(data_dir)
+        made["queued"] = here.start_export(None, queued, Mode.ONE_TIME).run_id
+    return Furnished(data_dir, done, fresh, made)

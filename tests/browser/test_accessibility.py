@@ -1,0 +1,179 @@
+"""Who cannot use a mouse, a large screen or their eyes can use every page; and nobody's text becomes code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import PHONE, Furnished, at_rest, box, free_port, furnish, serving, succeeded, tab, visit, wait_for
+from tests.conftest import RunnerProcess, StreamlitServer
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
+
+NASTY = f'VIP W{"w" * 48} <img src="x" onerror="alert(1)"> **bold** :rocket: $x^2$ [a](http://127.0.0.1/) `c`'
+LABELS = {
+    "cohorts": "Cohorts",
+    "integrations": "Integrations",
+    "syncs": "Syncs",
+    "runs": "Runs",
+    "administration": "Administration",
+}
+Furniture = tuple[Furnished, str]
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furniture]:
+    """Pages on which everything there is to see has happened; looked at, never changed."""
+    data_dir = tmp_path_factory.mktemp("furnished") / "data"
+    data_dir.mkdir(mode=0o700)
+    with Sandbox.start(empty=True) as sandbox:
+        made = furnish(data_dir, sandbox, NASTY)
+        with serving(data_dir, free_port()) as url:
+            yield made, url
+
+
+def addresses(made: Furnished) -> dict[str, str]:
+    """Every page and dialog, and the heading it shows."""
+    dialogs = {
+        f"/cohorts?export={made.fresh_id}": "Export to WebEngage",
+        f"/cohorts?view={made.cohort_id}": "Members",
+        f"/cohorts?export={made.cohort_id}": "Export to WebEngage",
+        "/integrations?setup=mixpanel": "Set up Mixpanel",
+        "/integrations?setup=webengage": "Set up WebEngage",
+        "/syncs?stop=1": "Stop this sync?",
+        "/syncs?interval=1": "How often?",
+    }
+    stories = {f"/runs?run={run_id}": "What happened" for run_id in made.runs.values()}
+    return {f"/{page}": title for page, title in LABELS.items()} | dialogs | stories
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_on_any_page(theme: str, furnished: Furniture, browser: Browser) -> None:
+    """Names, roles, contrast and order are right on every page and in every dialog, in both themes."""
+    made, url = furnished
+    wrong = []
+    with tab(browser, color_scheme=theme) as page:
+        for address, title in addresses(made).items():
+            visit(page, url + address, title)
+            found = Axe().run(page).response["violations"]
+            wrong += [f"{address}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found]
+    assert wrong == []
+
+
+def test_nothing_scrolls_sideways_on_a_phone(furnished: Furniture, browser: Browser) -> None:
+    """At 390 pixels every page and dialog fits."""
+    made, url = furnished
+    with tab(browser, viewport=PHONE) as page:
+        for address, title in addresses(made).items():
+            visit(page, url + address, title)
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], address
+            assert page.get_by_test_id("stMain").evaluate("main => main.scrollWidth <= main.clientWidth"), address
+            assert beyond_the_edge(page) == [], address
+
+
+def beyond_the_edge(page: Page) -> list[str]:
+    """The buttons and texts that stand partly outside of the screen."""
+    return page.evaluate("""() => [...document.querySelectorAll('[data-testid=stMain] button, [data-testid=stMain] p')]
+        .filter(one => one.offsetParent && !one.closest('[class*=st-key-quiet-]')
+                       && one.getBoundingClientRect().right > innerWidth + 1)
+        .map(one => one.textContent.slice(0, 60))""")
+
+
+def test_names_are_text_and_nothing_else(furnished: Furniture, browser: Browser) -> None:
+    """A cohort's name with HTML, Markdown, an icon and a formula stands on every page as it is."""
+    made, url = furnished
+    pages = (
+        "/cohorts",
+        f"/cohorts?export={made.cohort_id}",
+        f"/cohorts?view={made.cohort_id}",
+        "/syncs",
+        "/syncs?stop=1",
+        "/runs",
+        f"/runs?run={made.runs['done']}",
+    )
+    with tab(browser) as page:
+        for address in pages:
+            visit(page, url + address, addresses(made).get(address, "What happened"))
+            assert NASTY in page.inner_text("body").replace("\u2060", ""), address
+            assert not page.locator("img[src='x']").count(), address
+            assert not page.locator("main strong", has_text="bold").count(), address
+            assert not page.locator("main .katex").count(), address
+
+
+def test_the_main_job_needs_no_mouse(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, runner_process: RunnerProcess, browser: Browser
+) -> None:
+    """Connect both sides, open a cohort's menu, start its sync and open its run with the keyboard alone."""
+    number = sandbox.add_cohort("Power Users", [member(f"user-{n}") for n in range(30)])
+    runner_process(data_dir)
+    with tab(browser) as page:
+        visit(page, streamlit_server(data_dir), "Integrations")
+        key_to(page, "Connect")
+        expect(page.get_by_role("heading", name="Set up Mixpanel")).to_be_visible()
+        type_into(
+            page,
+            {"Project ID": str(PROJECT), "Service account username": USERNAME, "Service account secret": SECRET},
+            "Data residency",
+            sandbox.url,
+        )
+        expect(page.get_by_text("Step 2 of 2.")).to_be_visible()
+        at_rest(page)
+        key_to(page, "Connect")
+        expect(page.get_by_role("heading", name="Set up WebEngage")).to_be_visible()
+        type_into(page, {"API key": API_KEY, "License code": LICENSE}, "Data center", sandbox.url)
+        key_to(page, "Go to Cohorts")
+        expect(page.get_by_role("heading", name="Cohorts")).to_be_visible()
+        at_rest(page)
+        key_to(page, "Actions for Power Users")
+        expect(page.get_by_role("menu")).to_be_focused()
+        page.keyboard.press("ArrowDown")
+        expect(page.get_by_role("menuitem", name="Export to WebEngage")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(box(page, "Attribute in WebEngage")).to_be_visible()
+        expect(page.get_by_text("All members")).to_be_visible()
+        at_rest(page)
+        key_to(page, "Start Sync")
+        wait_for(page, succeeded(data_dir))
+        visit(page, page.url.replace("cohorts", "runs"), "Runs")
+        key_to(page, "Open")
+        expect(page.get_by_role("heading", name="Use it in WebEngage")).to_be_visible()
+    assert sandbox.holding("Mixpanel - Power Users")[0] == sandbox.exportable(number)
+
+
+def key_to(page: Page, name: str) -> None:
+    """Press Tab until the button with this name has the focus, then Enter."""
+    tab_until(page, name)
+    page.keyboard.press("Enter")
+
+
+def tab_until(page: Page, name: str, tag: str = "") -> None:
+    """Press Tab until what has the focus is called so; of a select box, until its name holds this."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        focused, kind = page.evaluate(FOCUSED)
+        if focused == name or (tag == kind and name in focused):
+            return
+    raise AssertionError(f"Tab never came to “{name}”.")
+
+
+FOCUSED = """() => { const one = document.activeElement; const icon = one.querySelector('[data-testid=stIconMaterial]');
+    const words = (one.innerText || one.textContent || '').replace(icon?.textContent ?? '', '').trim();
+    return [one.getAttribute('aria-label') || words, one.tagName] }"""
+
+
+def type_into(page: Page, texts: dict[str, str], place: str, url: str) -> None:
+    """Fill a connect dialog from the keyboard and send it with its button."""
+    at_rest(page)
+    for label, text in texts.items():
+        tab_until(page, label)
+        page.keyboard.type(text)
+    tab_until(page, place, "INPUT")
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.type(url)
+    page.keyboard.press("Enter")
+    key_to(page, "Continue")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    at_rest(page)

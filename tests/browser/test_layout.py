@@ -1,0 +1,158 @@
+"""The frame, and what becomes of the pages when there is much to show."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from sync.store import Store
+from tests.browser import choose, connect, press, service, tab, visit
+from tests.conftest import StreamlitServer
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
+
+COHORTS, RUNS = 300, 10_000
+
+
+def test_a_deep_link_on_a_fresh_server_meets_the_frame(
+    data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """The very first request asks for a page: it comes inside the frame, not as a bare script beside it."""
+    with tab(browser) as page:
+        visit(page, f"{streamlit_server(data_dir)}/runs", "Runs")
+        links = page.get_by_test_id("stSidebarNav").get_by_role("link")
+        names = ("Cohorts", "Integrations", "Syncs", "Runs", "Administration")
+        expect(links).to_have_text([re.compile(f"{name}$") for name in names])
+        expect(page.get_by_text("The runner is not working, so nothing is exported.")).to_be_visible()
+        expect(page.get_by_text("python -m sync.runner")).to_be_visible()
+        expect(page.get_by_text("No run yet.")).to_be_visible()
+        assert page.title() == "Cohort Sync"
+
+
+def test_with_nothing_connected_the_first_page_leads(
+    data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """A new installation opens on Integrations; every other page says where to begin."""
+    with tab(browser) as page:
+        url = streamlit_server(data_dir)
+        visit(page, url, "Integrations")
+        expect(page.get_by_text("Step 1 of 2.")).to_be_visible()
+        expect(page.locator(".st-key-card-webengage").get_by_role("button", name="Connect")).to_be_disabled()
+        visit(page, f"{url}/cohorts", "Cohorts")
+        press(page, "Go to Integrations")
+        expect(page.get_by_role("heading", name="Integrations")).to_be_visible()
+        visit(page, f"{url}/syncs", "Syncs")
+        expect(page.get_by_text("Nothing is exported yet.")).to_be_visible()
+
+
+def test_the_project_is_chosen_once_for_all_pages(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """With two projects the list follows the choice, the address remembers it, and so does a shared link."""
+    sandbox.add_project(43, "Film Finder")
+    sandbox.add_cohort("Listeners", [member("a")])
+    sandbox.add_cohort("Viewers", [member("b")], project=43)
+    with service(data_dir) as here:
+        for project in (PROJECT, 43):
+            here.connect_mixpanel(project, USERNAME, SECRET, sandbox.url)
+        here.connect_webengage(LICENSE, API_KEY, sandbox.url)
+    with tab(browser) as page:
+        url = streamlit_server(data_dir)
+        visit(page, f"{url}/cohorts", "Cohorts")
+        expect(page.get_by_text("Viewers", exact=True)).to_be_visible()
+        choose(page, "Project", "Music Finder")
+        expect(page.get_by_text("Listeners", exact=True)).to_be_visible()
+        expect(page).to_have_url(re.compile(r"project=42"))
+        page.get_by_test_id("stSidebarNav").get_by_role("link", name="Runs").click()
+        expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+        expect(page).to_have_url(re.compile(r"runs\?.*project=42"))
+    with tab(browser) as page:
+        visit(page, f"{url}/cohorts?project=42", "Cohorts")
+        expect(page.get_by_text("Listeners", exact=True)).to_be_visible()
+
+
+def test_search_filter_order_and_page_are_in_the_address(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """300 cohorts: 25 a page; what was typed and chosen stands in the address and survives a reload."""
+    for number in range(COHORTS):
+        sandbox.add_cohort(
+            f"Cohort {number:03}", [member(n) for n in range(number % 5)], description=f"Kind {number % 7}"
+        )
+    connect(data_dir, sandbox)
+    rows = '[class*="st-key-row-"]'
+    with tab(browser) as page:
+        url = streamlit_server(data_dir)
+        began = time.perf_counter()
+        visit(page, f"{url}/cohorts", "Cohorts")
+        print(f"{COHORTS} cohorts were drawn after {time.perf_counter() - began:.1f} s")
+        expect(page.get_by_text("300 cohorts · read")).to_be_visible()
+        expect(page.locator(rows)).to_have_count(25)
+        page.get_by_role("searchbox", name="Search cohorts").press_sequentially("cohort 29")
+        expect(page.locator(rows)).to_have_count(10)
+        expect(page).to_have_url(re.compile(r"q=cohort\+29|q=cohort%2029"))
+        choose(page, "Show", "Not synced")
+        choose(page, "Sort by", "Most people")
+        expect(page.locator(rows).first).to_contain_text("Cohort 294")
+        page.reload()
+        expect(page.locator(rows)).to_have_count(10)
+        expect(page.locator(rows).first).to_contain_text("Cohort 294")
+        choose(page, "Show", "Synced")
+        expect(page.get_by_text("No cohort matches.")).to_be_visible()
+        expect(page.get_by_text("Not listed? Share the cohort")).to_be_visible()
+        visit(page, page.url.split("?")[0] + "?cohort_page=12", "Cohorts")
+        expect(page.get_by_text("276 to 300 of 300 cohorts")).to_be_visible()
+        expect(page.locator(rows).last).to_contain_text("Cohort 299")
+        page.get_by_role("searchbox", name="Search cohorts").press_sequentially("cohort 2")
+        expect(page.get_by_text("1 to 25 of 100 cohorts")).to_be_visible()
+
+
+def test_ten_thousand_runs_still_open(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """The history shows 25 of 10,000 runs, counts them all, filters them, and opens the last page."""
+    fill_history(sandbox, data_dir)
+    rows = '[class*="st-key-run-"]:has(button)'
+    with tab(browser) as page:
+        url = streamlit_server(data_dir)
+        began = time.perf_counter()
+        visit(page, f"{url}/runs", "Runs")
+        print(f"{RUNS} runs were drawn after {time.perf_counter() - began:.1f} s")
+        expect(page.get_by_text("1 to 25 of 10,000 runs")).to_be_visible()
+        expect(page.get_by_role("button", name="Open", exact=True).and_(page.locator(f"{rows} button"))).to_have_count(
+            25
+        )
+        choose(page, "State", "Failed")
+        expect(page.get_by_text("1 to 25 of 100 runs")).to_be_visible()
+        expect(page).to_have_url(re.compile("state=Failed"))
+        visit(page, f"{url}/runs?run_page=400", "Runs")
+        expect(page.get_by_text("9,976 to 10,000 of 10,000 runs")).to_be_visible()
+        choose(page, "Cohort", "Second")
+        expect(page.get_by_text("No run matches these filters.")).to_be_visible()
+        expect(page).to_have_url(re.compile("sync=2"))
+
+
+def fill_history(sandbox: Sandbox, data_dir: Path) -> None:
+    """Write ten thousand runs of one sync, every hundredth failed, and a second sync without any."""
+    connect(data_dir, sandbox)
+    with service(data_dir) as here:
+        here.list_cohorts()
+    with Store.open(data_dir) as store, store.transaction():
+        for number, name in ((1, "First"), (2, "Second")):
+            store._db.execute(
+                "insert into sync (id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, "
+                "schedule_anchor) "
+                "values (?, ?, ?, ?, ?, ?, 'one-time', 'finished', 0)",
+                (number, PROJECT, number, name, LICENSE, name),
+            )
+        store._db.executemany(
+            "insert into run (sync_id, state, purpose, queued_at, started_at, finished_at, not_before, error) "
+            "values (1, ?, 'refresh', ?, ?, ?, ?, ?)",
+            [
+                ("failed" if n % 100 == 0 else "succeeded", n, n, n, n, "Broken." if n % 100 == 0 else None)
+                for n in range(RUNS)
+            ],
+        )
+        store._db.execute("update sync set last_run_id = 10000 where id = 1")

@@ -1,0 +1,144 @@
+"""`python -m tests.screenshots`: pictures of every page into docs/images, from the sandbox and a real runner."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from sync.model import Mode
+from sync.service import Service
+from tests.browser import at_rest, connect, free_port, service
+from tests.conftest import CHROMIUM_FLAGS, ROOT
+from tests.sandbox.control import Sandbox
+
+IMAGES = ROOT / "docs" / "images"
+WAYS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+POWER, TRIAL, LAPSING, CRM, WEEKLY = (
+    "Power Users",
+    "Trial Ending Soon",
+    "Lapsing Subscribers",
+    "Imported CRM Contacts",
+    "Weekly Listeners",
+)
+PATIENCE = 240.0
+COLOURS = 255
+
+
+@contextlib.contextmanager
+def process(*command: str, data: Path) -> Iterator[None]:
+    """One of this project's processes, ended with us."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=ROOT, env=os.environ | {"COHORT_SYNC_DATA": str(data)}
+    )
+    try:
+        yield
+    finally:
+        running.terminate()
+        running.wait(20)
+
+
+def settle(here: Service, *sync_ids: int) -> None:
+    """Wait until these syncs have nothing under way, but for what is held."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        last = [here.get_sync(sync_id).last_run for sync_id in sync_ids]
+        if all(run and (run.state.is_final or run.state.value == "held") for run in last):
+            return
+        time.sleep(0.2)
+    raise SystemExit("The runner did not get done; its words are above.")
+
+
+def history(sandbox: Sandbox, here: Service) -> int:
+    """Fill the history: some exports, refreshes, rejections, a held run; the answer is the run to show."""
+    numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
+    here.list_cohorts()
+    sandbox.poison(*sorted(sandbox.exportable(numbers[TRIAL]))[:3])
+    syncs = {name: here.start_export(None, numbers[name], Mode.DYNAMIC).sync_id for name in (TRIAL, LAPSING, POWER)}
+    syncs[CRM] = here.start_export(None, numbers[CRM], Mode.ONE_TIME).sync_id
+    settle(here, *syncs.values())
+    for turn in range(7):
+        for name in (POWER, TRIAL):
+            sandbox.churn(numbers[name], 0.012 + 0.006 * (turn % 3), seed=turn)
+            here.sync_now(syncs[name])
+        settle(here, *syncs.values())
+    sandbox.churn(numbers[LAPSING], 0.4, seed=1)
+    here.sync_now(syncs[LAPSING])
+    settle(here, syncs[LAPSING])
+    here.start_export(None, numbers[WEEKLY], Mode.DYNAMIC, interval=3600.0)
+    last = here.get_sync(syncs[POWER]).last_run
+    return last.id if last else 0
+
+
+def shoot(browser: Browser, url: str, run_id: int, numbers: dict[str, int]) -> None:
+    """Make every picture, in every way of looking."""
+    addresses = {
+        "export": f"/cohorts?export={numbers['Cart Abandoners']}",
+        "syncs": "/syncs",
+        "run": f"/runs?run={run_id}",
+        "runs": "/runs",
+        "preview": f"/cohorts?view={numbers['Family Plan Prospects']}",
+        "integrations": "/integrations",
+        "connect": "/integrations?setup=webengage",
+        "cohorts": "/cohorts?sort=Most+people",
+    }
+    for way, options in WAYS.items():
+        context = browser.new_context(**options, timezone_id="Europe/Berlin", locale="en-GB")
+        page = context.new_page()
+        for name, address in addresses.items():
+            page.goto(url + address)
+            _drawn(page)
+            keep(page.screenshot(), IMAGES / f"{name}-{way}.png")
+        context.close()
+
+
+def keep(png: bytes, file: Path) -> None:
+    """Store a picture with as few colours as look the same: a third of the size."""
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
+def _drawn(page: Page) -> None:
+    at_rest(page)
+    page.wait_for_timeout(2600)  # two looks, so that a run under way shows its pace
+    at_rest(page)
+
+
+def main() -> None:
+    """Start everything, fill it, and take the pictures."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Sandbox.start(empty=False) as sandbox,
+        sync_playwright() as playwright,
+        contextlib.ExitStack() as running,
+    ):
+        data = Path(folder)
+        connect(data, sandbox)
+        running.enter_context(process("sync.runner", data=data))
+        running.enter_context(process("streamlit", "run", "app.py", "--server.port", str(port), data=data))
+        with service(data) as here:
+            run_id = history(sandbox, here)
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
+        )
+        numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
+        shoot(browser, f"http://127.0.0.1:{port}", run_id, numbers)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

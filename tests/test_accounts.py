@@ -1,0 +1,165 @@
+"""Which WebEngage account a project exports to: chosen by a person, shown, and never changed by itself."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync.errors import InvalidRequest
+from sync.model import Mode
+from sync.permissions import AccessLevel, Actor
+from tests.browser import carry, connect, service
+from tests.conftest import Cli
+from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, member
+from tests.test_bad_input import refused
+from tests.test_command_line import answer, connected
+from tests.workspace import Workspace, click_button, page_text
+
+__all__ = ["connected"]
+ATTRIBUTE = "Mixpanel - Fans"
+
+
+@pytest.fixture
+def two(workspace: Workspace, sandbox: Sandbox) -> Workspace:
+    """A project that exports to the first of two connected accounts."""
+    connect(workspace.data_dir, sandbox)
+    with service(workspace.data_dir) as here:
+        here.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
+    return workspace
+
+
+def used(workspace: Workspace) -> str | None:
+    """The account new exports go to."""
+    with service(workspace.data_dir) as here:
+        return here.list_projects()[0].license_code
+
+
+@pytest.mark.parametrize("code", [LICENSE, LICENSE_2])
+def test_new_exports_when_another_account_is_connected_or_checked_again_stay(
+    two: Workspace, sandbox: Sandbox, code: str
+) -> None:
+    """Pressing "Check again" on either account, after the other one was connected, moves nothing."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    with service(two.data_dir) as here:
+        here.check_webengage(code)
+        assert here.propose_export(PROJECT, cohort).license_code == LICENSE
+        here.start_export(PROJECT, cohort, Mode.DYNAMIC)
+    carry(two.data_dir)
+    assert sandbox.holding(ATTRIBUTE, LICENSE)[0] == {"a"}
+    assert sandbox.holding(ATTRIBUTE, LICENSE_2)[0] == set()
+
+
+def test_new_exports_when_a_person_chooses_go_there_and_existing_syncs_stay(two: Workspace, sandbox: Sandbox) -> None:
+    """The choice is for cohorts exported from then on, and the audit has who chose, before and after."""
+    old, new = sandbox.add_cohort("Old", [member("a")]), sandbox.add_cohort("New", [member("b")])
+    with service(two.data_dir) as here:
+        here.start_export(PROJECT, old, Mode.DYNAMIC)
+        here.use_account(PROJECT, LICENSE_2)
+        here.start_export(PROJECT, new, Mode.DYNAMIC)
+        assert [one.license_code for one in here.list_syncs()] == [LICENSE_2, LICENSE]
+        line = next(one for one in here.list_audit() if one.action == "use account")
+    assert (line.target, line.before, line.after) == (f"project {PROJECT}", LICENSE, LICENSE_2)
+
+
+def test_an_export_when_its_account_was_disconnected_is_refused_until_a_person_chooses(
+    two: Workspace, sandbox: Sandbox
+) -> None:
+    """The one account left is not taken instead."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    with service(two.data_dir) as here:
+        here.disconnect_webengage(LICENSE)
+        assert used(two) == LICENSE
+        with pytest.raises(InvalidRequest, match=f"{LICENSE}, which project {PROJECT} exports to, is not connected"):
+            here.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        here.use_account(PROJECT, LICENSE_2)
+        assert here.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+
+
+def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_chooses(
+    two: Workspace, sandbox: Sandbox
+) -> None:
+    """With several accounts nobody guesses."""
+    sandbox.add_project(77, "Second", username=USERNAME, secret=SECRET, role="admin")
+    cohort = sandbox.add_cohort("Fans", [member("a")], project=77)
+    with service(two.data_dir) as here:
+        assert here.connect_mixpanel(77, USERNAME, SECRET, sandbox.url).license_code is None
+        with pytest.raises(InvalidRequest, match="not chosen yet which WebEngage account project 77"):
+            here.start_export(77, cohort, Mode.DYNAMIC)
+
+
+def test_start_sync_when_the_account_changed_since_the_dialog_opened_is_refused(
+    two: Workspace, sandbox: Sandbox
+) -> None:
+    """Nothing goes to an account the person was not shown; the next look shows the new one."""
+    number = sandbox.add_cohort("Fans", [member("a")])
+    dialog = two.page("cohorts", export=str(number))
+    assert f"to WebEngage account **{LICENSE}**" in page_text(dialog)
+    with service(two.data_dir) as here:
+        here.use_account(PROJECT, LICENSE_2)
+    click_button(dialog, "Start Sync")
+    assert f"would go to WebEngage account {LICENSE_2} now" in page_text(dialog)
+    with service(two.data_dir) as here:
+        assert here.list_syncs() == ()
+    click_button(dialog, "Start Sync")
+    with service(two.data_dir) as here:
+        assert [one.license_code for one in here.list_syncs()] == [LICENSE_2]
+
+
+def test_the_integrations_page_with_two_accounts_shows_both_and_lets_an_admin_choose(two: Workspace) -> None:
+    """Each account has its card; the choice takes a click of its own."""
+    page = two.page("integrations")
+    assert {f"License code {LICENSE}", f"License code {LICENSE_2}"} <= {text.value for text in page.text}
+    page.selectbox(key=f"use-account-{PROJECT}").set_value(LICENSE_2).run()
+    assert used(two) == LICENSE
+    click_button(page, "Use this account")
+    assert used(two) == LICENSE_2
+    assert f"go to WebEngage account {LICENSE_2}" in page_text(page)
+
+
+def test_the_integrations_page_when_the_account_is_gone_says_so(
+    two: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marketer is told, and offered nothing that would be refused."""
+    with service(two.data_dir) as here:
+        here.disconnect_webengage(LICENSE)
+    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.MARKETER))
+    page = two.page("integrations")
+    assert f"Account {LICENSE}, which this project exports to, is not connected" in page_text(page)
+    assert "Use this account" not in [button.label for button in page.button]
+
+
+def test_accounts_and_use_account_at_the_command_line(cli: Cli, connected: Path, sandbox: Sandbox) -> None:
+    """The commands list where each project exports to, and change it; an account that is not connected is refused."""
+    done = cli(
+        connected,
+        "connect",
+        "webengage",
+        "--license-code",
+        LICENSE_2,
+        "--data-center",
+        sandbox.url,
+        WEBENGAGE_API_KEY=API_KEY_2,
+    )
+    assert f"New exports of project {PROJECT} go to {LICENSE}" in done.stdout
+    assert {one["license_code"]: one["projects"] for one in answer(cli, connected, "accounts")} == {
+        LICENSE: [PROJECT],
+        LICENSE_2: [],
+    }
+    refused(cli(connected, "use-account", "nobody"), "nobody", "not connected")
+    chosen = answer(cli, connected, "use-account", LICENSE_2, "--project", str(PROJECT))
+    assert (chosen["project_id"], chosen["license_code"]) == (PROJECT, LICENSE_2)
+    assert f"{LICENSE_2}\t{sandbox.url}\tproject {PROJECT}" in cli(connected, "accounts").stdout
+
+
+@pytest.mark.parametrize(("more", "chosen"), [("", "lc"), ("insert into webengage values ('b','in','k','',2)", None)])
+def test_an_earlier_database_keeps_its_only_account_and_guesses_none_of_several(
+    tmp_path: Path, more: str, chosen: str | None
+) -> None:
+    """A stored file of the schema before: with one account it is the project's, with two a person is asked."""
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db:
+        db.executescript((Path(__file__).parent / "schemas" / "2.sql").read_text() + more)
+    with service(tmp_path) as here:
+        assert here.list_projects()[0].license_code == chosen

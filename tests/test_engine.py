@@ -1,0 +1,380 @@
+"""One run and its surroundings: what may lie, fail, end or change while it is under way, and what must be true afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import resource
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sync.engine import Clock, RetryPolicy, RunContext, RunExecutor
+from sync.errors import InvalidRequest
+from sync.model import Mode, Run, RunState
+from sync.runner import Runner
+from sync.service import Service
+from sync.store import Store
+from sync.vault import Vault
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Member, Sandbox, member
+
+ATTRIBUTE = "Mixpanel - Fans"
+MAPPED = (("plan", "Plan"),)
+SOON = RetryPolicy(delays=(0.01, 0.02), max_delay=1.0, postpone_seconds=0.2)
+
+
+class EngineWorkspace:
+    """A connected data folder with one cohort, and a runner in this process."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder, self.sandbox, self.env = folder, sandbox, {"COHORT_SYNC_DATA": str(folder)}
+        self.ahead = 0.0
+        self.cohort = sandbox.add_cohort("Fans", [])
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect both sides."""
+        with self.open() as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connect_webengage(LICENSE, API_KEY, self.sandbox.url)
+
+    def now(self) -> float:
+        """The time, moved ahead by tests that have to wait."""
+        return time.time() + self.ahead
+
+    def open(self) -> Service:
+        """The service on this folder."""
+        return Service(Store.open(self.folder), self.env, self.now)
+
+    def members(self, *people: Member) -> None:
+        """Put these people into the cohort."""
+        self.sandbox.set_members(self.cohort, list(people))
+
+    def work(self) -> None:
+        """Carry what can be carried."""
+        Runner(self.env, Clock(self.now, time.sleep), SOON).run_once()
+
+    def tools(self) -> RunContext:
+        """What a story needs, for tests that carry one themselves."""
+        return RunContext(
+            lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON, lambda: False
+        )
+
+    def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
+        """Start Sync, and the runner works."""
+        with self.open() as service:
+            run_id = service.start_export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry_run=dry).run_id
+        self.work()
+        return self.run(run_id)
+
+    def export_and_approve(self) -> None:
+        """Start Sync, and say yes when the run is held."""
+        run = self.export()
+        if run.state is RunState.HELD:
+            with self.open() as service:
+                service.approve(run.id)
+            self.work()
+
+    def run(self, run_id: int) -> Run:
+        """A run as it stands."""
+        with self.open() as service:
+            return service.get_run(run_id)
+
+    def told(self) -> set[str]:
+        """Whom WebEngage holds the attribute true for."""
+        return self.sandbox.holding(ATTRIBUTE)[0]
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """A connected data folder."""
+    return EngineWorkspace(data_dir, sandbox)
+
+
+def on_plan(name: str, plan: str) -> Member:
+    """A member with a mapped property."""
+    return member(name, plan=plan)
+
+
+def test_someone_listed_twice_with_two_values_stands_once(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Whoever changed between two pages is one person all the same: never told false while they are in."""
+    sandbox.settings(page_size=3)
+    for plan, again in (("a", "b"), ("a", "b"), ("b", ""), ("c", "a"), ("a", "")):
+        workspace.members(*(on_plan(f"fan-{number}", plan) for number in range(5)))
+        if again:
+            sandbox.fault("wrong_total", page=0, by=2)
+            sandbox.fault("duplicate_ids", page=1, by=2, body={"plan": again})
+        assert workspace.export(MAPPED).state is RunState.SUCCEEDED
+        assert workspace.told() == sandbox.exportable(workspace.cohort)
+        with Store.open(workspace.folder) as store:
+            assert sorted(store.snapshot.iterate_members(1)) == [f"fan-{number}" for number in range(5)]
+
+
+def test_someone_listed_in_anothers_place_makes_nobody_leave(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """As many rows as announced, but one person twice: read again before the missing one is told to have left."""
+    sandbox.settings(page_size=3)
+    people = [member(f"fan-{number}") for number in range(5)]
+    workspace.members(*people)
+    workspace.export()
+    sandbox.fault("displaced", page=1, by=1)
+    run = workspace.export()
+    assert (run.state, run.exited, run.unchanged) == (RunState.SUCCEEDED, 0, 5)
+    workspace.members(*people[:4])
+    sandbox.fault("displaced", page=1, by=1, times=2)
+    assert workspace.export().exited == 2  # said twice, it is believed: one left, one was never listed
+
+
+def test_a_value_nobody_could_read_later_makes_its_page_garbled(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """The quick reading skips over values; a number out of range is found before the page is kept, and asked for again."""
+    workspace.members(on_plan("fan-1", "gold"))
+    body = '{"status": "ok", "page": 0, "total": 1, "results": [{"$distinct_id": "fan-1", "$properties": {"plan": 1e999}}]}'
+    sandbox.fault("status", api="mixpanel", path="/engage", code=200, body=body)
+    assert workspace.export(MAPPED).state is RunState.SUCCEEDED
+    profile = sandbox.profile("fan-1")
+    assert profile is not None and profile["attributes"]["Plan"] == "gold"
+
+
+def full_while_an_answer_is_written(store: Store) -> Iterator[None]:
+    """Let the disk be full when this connection writes its first answer, and have room again when it tries once more."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = itertools.chain([0], itertools.repeat(limits[0]))
+    store._db.create_function("disk", 0, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (next(room), limits[1])))
+    store._db.execute("create temp trigger full after update of delivered on run begin select disk(); end")
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_half_a_batch_is_never_the_whole_of_it(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """When the answer for one half of a batch could not be written, the run goes on with both halves."""
+    workspace.members(*(member(f"fan-{number}") for number in range(20)))
+    sandbox.poison("fan-3")
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+    with Store.open(workspace.folder) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
+        claimed = store.runs.claim_run("me", time.time())
+        assert claimed is not None
+        RunExecutor(store, claimed, "me", workspace.tools()).execute()
+    assert "database" in (workspace.run(run_id).wait_reason or "") and "disk" in (
+        workspace.run(run_id).wait_reason or ""
+    )
+    workspace.ahead = 100.0
+    workspace.work()
+    run = workspace.run(run_id)
+    assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 19, 1)
+    assert workspace.told() == sandbox.exportable(workspace.cohort) - {"fan-3"}
+
+
+@pytest.fixture
+def halved(workspace: EngineWorkspace, sandbox: Sandbox) -> int:
+    """A run of two batches, about to be sent; the first person is poison, and the tenth request meets what a test arms.
+
+    Both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone; the tenth has the other two of that three.
+    """
+    workspace.members(*(member(f"fan-{number:02}") for number in range(50)))
+    run = workspace.export(dry=True)
+    with workspace.open() as service:
+        sandbox.poison(next(iter(service.iterate_export_rows(run.id))).user_id)
+        service.approve(run.id)
+    return run.id
+
+
+def test_the_numbers_of_a_run_that_failed_half_way_add_up(
+    workspace: EngineWorkspace, sandbox: Sandbox, halved: int
+) -> None:
+    """Someone rejected out of a batch that never settled takes nobody else's place among the delivered."""
+    sandbox.fault("status", path="bulk-users", code=401, after=9)
+    workspace.work()
+    run = workspace.run(halved)
+    with workspace.open() as service:
+        rows = Counter(row.outcome for row in service.iterate_export_rows(halved))
+    assert (run.state, run.entered, run.delivered, run.rejected) == (RunState.FAILED, 50, 25, 1)
+    assert rows == {"accepted": 25, "rejected": 1, "in doubt": 24}
+
+
+def test_someone_rejected_and_then_taken_is_taken(workspace: EngineWorkspace, sandbox: Sandbox, halved: int) -> None:
+    """Within one run the last answer counts, so that whoever leaves later is told false."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
+    workspace.work()
+    sandbox.clear_faults()
+    with workspace.open() as service:
+        assert len(service.list_rejections(halved)) == 1
+        with pytest.raises(InvalidRequest, match=f"Run {halved} .* under way"):
+            service.retry_rejected(1)
+    workspace.ahead = 400.0
+    workspace.work()
+    run = workspace.run(halved)
+    with workspace.open() as service:
+        assert (run.delivered, run.rejected, service.list_rejections(halved)) == (50, 0, ())
+    workspace.members()
+    workspace.export_and_approve()
+    assert workspace.told() == set()
+
+
+def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: EngineWorkspace) -> None:
+    """The run fails, the person reads what to do, and after connecting again one click goes on."""
+    workspace.members(member("fan-1"))
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+    (workspace.folder / "secret.key").unlink()
+    workspace.work()
+    with workspace.open() as service:
+        run, paused = service.get_run(run_id), service.get_sync(1)
+    assert run.state is RunState.FAILED and paused.pause_reason and "connect again" in paused.pause_reason
+    workspace.connect()
+    with workspace.open() as service:
+        service.resume(1)
+    workspace.work()
+    assert workspace.told() == {"fan-1"}
+
+
+def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """An answer nobody documented fails the run; the sync stays active, and the status says that it failed."""
+    sandbox.fault("status", path="engage", code=418)
+    workspace.export()
+    with workspace.open() as service:
+        health = service.check_health()
+        assert [one.id for one in health.failed] == [1] and health.needs_attention
+    workspace.export()
+    with workspace.open() as service:
+        assert not service.check_health().needs_attention
+        assert replace(service.check_health(), disk_free=1000).needs_attention
+
+
+def test_a_busy_list_of_cohorts_puts_an_empty_run_off(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Nobody was read, and whether the cohort still exists cannot be asked now: the run waits instead of failing."""
+    with workspace.open() as service:
+        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+    sandbox.fault("status", path="cohorts/list", code=503, retry_after=300)
+    workspace.work()
+    assert workspace.run(run_id).state is RunState.QUEUED and "503" in (workspace.run(run_id).wait_reason or "")
+    workspace.ahead = 400.0
+    workspace.work()
+    assert workspace.run(run_id).state is RunState.SUCCEEDED
+
+
+def test_a_busy_check_of_the_account_puts_a_run_off(workspace: EngineWorkspace, sandbox: Sandbox, halved: int) -> None:
+    """A refused batch, and WebEngage too busy to say whether the account is right: the run waits and then goes on."""
+    sandbox.fault("status", path="/users", code=503, retry_after=300)
+    workspace.work()
+    assert workspace.run(halved).state is RunState.QUEUED
+    workspace.ahead = 400.0
+    workspace.work()
+    assert (workspace.run(halved).state, workspace.run(halved).delivered, workspace.run(halved).rejected) == (
+        RunState.SUCCEEDED,
+        49,
+        1,
+    )
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+def test_what_a_dry_run_planned_is_not_sent_by_the_next_refresh(
+    workspace: EngineWorkspace, sandbox: Sandbox, ended: str
+) -> None:
+    """Only a person's yes, or a new export, sends something: neither a cancel nor a failure of the dry run is a yes."""
+    workspace.members(member("fan-1"))
+    if ended == "failed":
+        sandbox.fault("status", path="engage", code=418)
+    run = workspace.export(dry=True)
+    with workspace.open() as service:
+        if ended == "cancelled":
+            service.cancel(run.id)
+    workspace.ahead = 7300.0
+    workspace.work()
+    with workspace.open() as service:
+        assert [one.state.value for one in service.list_runs()] == ["held", ended]
+        assert workspace.told() == set()
+        service.approve(2)
+    workspace.work()
+    assert workspace.told() == {"fan-1"}
+
+
+def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
+    workspace: EngineWorkspace, sandbox: Sandbox, halved: int
+) -> None:
+    """Paused and resumed before the runner noticed: the run is not cancelled after all, and no export gets lost."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
+    workspace.work()
+    with workspace.open() as service:
+        service.pause(1)
+        assert service.get_run(halved).cancel_requested
+        with pytest.raises(InvalidRequest, match="still being cancelled"):
+            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+        service.resume(1)
+    workspace.ahead = 400.0
+    workspace.work()
+    assert (workspace.run(halved).state, workspace.run(halved).delivered) == (RunState.SUCCEEDED, 49)
+
+
+def test_another_wish_for_a_run_under_way_is_kept_or_refused(workspace: EngineWorkspace) -> None:
+    """The mode changes at once; other properties and a cohort being cleared are refused with the reason, never forgotten."""
+    workspace.members(on_plan("fan-1", "a"))
+    with workspace.open() as service:
+        first = service.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, mapping=MAPPED)
+        assert service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0).started is False
+        assert (service.get_sync(1).mode, service.get_sync(1).interval_seconds) == (Mode.DYNAMIC, 900.0)
+        with pytest.raises(InvalidRequest, match="other properties"):
+            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
+    workspace.work()
+    with workspace.open() as service:
+        assert service.get_run(first.run_id).delivered == 1 and service.get_sync(1).state.value == "active"
+        service.stop(1, clear=True)
+        with pytest.raises(InvalidRequest, match="everybody left"):
+            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+
+
+@pytest.mark.parametrize("afterwards", [0, 60])
+def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
+    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, afterwards: int
+) -> None:
+    """Whom a run of the copy was telling is told anew, in or out; used limits and the audit stay as they are."""
+    everybody = [member(f"fan-{number:02}") for number in range(60)]
+    workspace.members(*everybody)
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=2)
+    run = workspace.export()
+    with workspace.open() as service:
+        service.write_backup(tmp_path / "copy.db")
+        service.change_interval(1, 900.0)
+    workspace.ahead = 400.0
+    workspace.work()
+    assert len(workspace.told()) == 60
+    if afterwards:
+        workspace.members()
+        workspace.export_and_approve()
+    with workspace.open() as service:
+        left = service.check_health().queries
+        service.restore_open_database(tmp_path / "copy.db")
+        assert service.check_health().queries == left and "change interval" in [
+            line.action for line in service.list_audit()
+        ]
+    with contextlib.closing(sqlite3.connect(workspace.folder / "app.db")) as db:
+        assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+    workspace.members(*everybody[:afterwards])
+    workspace.work()
+    assert workspace.run(run.id).state is RunState.CANCELLED
+    workspace.export_and_approve()
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [("Too many requests", 58), ("1/5 queries running concurrently and 61/60 queries running in the last hour", 56)],
+)
+def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(
+    workspace: EngineWorkspace, sandbox: Sandbox, said: str, left: int
+) -> None:
+    """One bare 429 on a later page does not make a large cohort wait for an hour every sixty pages from then on."""
+    sandbox.settings(page_size=10)
+    workspace.members(*(member(f"fan-{number}") for number in range(30)))
+    sandbox.fault("status", path="engage", page=2, code=429, retry_after=300, body={"error": said})
+    workspace.export()
+    with workspace.open() as service:
+        assert service.check_health().queries == ((PROJECT, left),)

@@ -1,0 +1,88 @@
+"""Each page while a run is under way, without a browser: how far it is, what it waits for, who works."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from streamlit.testing.v1 import AppTest
+
+from sync.model import Mode
+from sync.process_identity import process_name
+from sync.store import Store
+from tests.browser import connect, service
+from tests.sandbox.control import Sandbox, member
+from tests.workspace import Workspace, page_text
+
+PEOPLE = 60
+
+
+def under_way(workspace: Workspace, sandbox: Sandbox) -> int:
+    """A run that a runner works on."""
+    number = sandbox.add_cohort("Moving", [member(f"u{n}") for n in range(PEOPLE)])
+    connect(workspace.data_dir, sandbox)
+    with service(workspace.data_dir) as here:
+        run_id = here.start_export(None, number, Mode.DYNAMIC).run_id
+    with Store.open(workspace.data_dir) as store:
+        assert store.runs.claim_run("runner-1", time.time())
+    return run_id
+
+
+def bars(app: AppTest) -> list[tuple[int, str]]:
+    """How full each bar of a page is, in percent, and what stands above it."""
+    return [(bar.proto.value, bar.proto.text.replace("\\", "")) for bar in app.get("progress")]
+
+
+def test_every_page_tells_how_far_a_run_is(workspace: Workspace, sandbox: Sandbox) -> None:
+    """While it reads and while it sends, the row, the card, the history and the run's page say done of total."""
+    run_id = under_way(workspace, sandbox)
+    with Store.open(workspace.data_dir) as store:
+        store.runs.write_run(run_id, "runner-1", {"expected_total": PEOPLE, "staged": 15})
+        assert {page: bars(workspace.page(*page)) for page in (("cohorts",), ("syncs",), ("runs",))} == {
+            page: [(25, "15 of 60 people read from Mixpanel")] for page in (("cohorts",), ("syncs",), ("runs",))
+        }
+        store.runs.write_run(
+            run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": PEOPLE, "delivered": 29, "rejected": 1}
+        )
+    for app in (
+        workspace.page("cohorts"),
+        workspace.page("syncs"),
+        workspace.page("runs"),
+        workspace.page("runs", run=str(run_id)),
+    ):
+        assert bars(app) == [(50, "30 of 60 people told to WebEngage")]
+    for app in (workspace.page("syncs"), workspace.page("runs", run=str(run_id))):
+        assert [button.label for button in app.button].count("Cancel run") == 1
+    with service(workspace.data_dir) as here:
+        here.cancel(run_id)
+    app = workspace.page("runs", run=str(run_id))
+    assert "Cancelling: what is on its way is finished first." in page_text(app) + str(bars(app))
+    assert "Cancel run" not in [button.label for button in app.button]
+
+
+def test_a_cancelled_run_tells_how_far_it_came(workspace: Workspace, sandbox: Sandbox) -> None:
+    """Ended half-way, the run's page and the card say how many were told, and who tells the rest."""
+    run_id = under_way(workspace, sandbox)
+    with Store.open(workspace.data_dir) as store:
+        store.runs.write_run(run_id, "runner-1", {"planned": 1, "entered": PEOPLE, "delivered": 25})
+        store.runs.write_run(
+            run_id,
+            "runner-1",
+            {"state": "cancelled", "finished_at": time.time(), "lease_owner": None, "lease_until": None},
+        )
+    for app in (workspace.page("syncs"), workspace.page("runs"), workspace.page("runs", run=str(run_id))):
+        assert "Cancelled after 25 of 60 people were told to WebEngage; the next sync tells the rest." in page_text(app)
+
+
+def test_the_frame_tells_who_works_and_what_is_left(workspace: Workspace, sandbox: Sandbox) -> None:
+    """The side bar says when the runner was seen, and how many of the hour's queries are left after each."""
+    sandbox.add_cohort("Any", [member("a")])
+    connect(workspace.data_dir, sandbox)
+    with Store.open(workspace.data_dir) as store:
+        store.runners.record_heartbeat(f"{process_name()}-1", time.time() - 4)
+    words = page_text(workspace.page("integrations"))
+    assert re.search(r"Runner last seen [4-9] s ago", words)
+    assert "The runner is not working" not in words
+    left = int(re.search(r"(\d+) Mixpanel queries left this hour", words)[1])
+    workspace.page("cohorts")
+    assert f"{left - 1} Mixpanel queries left this hour" in page_text(workspace.page("syncs"))

@@ -1,0 +1,162 @@
+"""Mixpanel's five queries at once: a place is free when Mixpanel is done, not when we stop waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync.errors import CohortSyncError, InvalidRequest, NoAnswer
+from sync.service import Service
+from sync.store import Store
+from sync.store.rate_limits import HOUR_SECONDS, QUERIES_AN_HOUR, SERVER_DEADLINE, QuerySlot
+from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox
+
+NOW = 1_700_000_000.0
+DAY = 86_400.0
+AT_ONCE = 5  # Mixpanel docs
+PATIENCE = 30.0  # seconds something awaited may take on a busy machine; never asserted
+SLOW = 20_000.0  # milliseconds the sandbox takes for a query nobody waits for
+IMPATIENT = 0.3  # seconds somebody waits for a list
+
+
+@pytest.fixture
+def store(data_dir: Path) -> Iterator[Store]:
+    """A data folder's database."""
+    with Store.open(data_dir) as opened:
+        yield opened
+
+
+def take(store: Store, now: float, **asked: bool) -> QuerySlot:
+    """Ask for a place as a person does."""
+    return store.rate_limits.acquire_query(PROJECT, now, **{"later_page": False, **asked})
+
+
+def use_up_the_hour(store: Store, now: float) -> None:
+    """Ask and have answered as many queries as an hour allows."""
+    for _ in range(QUERIES_AN_HOUR):
+        store.rate_limits.release_query(take(store, now), now)
+
+
+def test_place_when_an_answer_came_is_free(store: Store) -> None:
+    """The sixth query waits, and an answered one makes room."""
+    tickets = [take(store, NOW) for _ in range(AT_ONCE)]
+    assert take(store, NOW).limit == "concurrent"
+    store.rate_limits.release_query(tickets[0], NOW + 1)
+    assert take(store, NOW + 1).id is not None
+
+
+def test_place_when_nobody_waits_any_more_is_kept_until_mixpanels_deadline(store: Store) -> None:
+    """A query that was given up counts for as long as Mixpanel may work on it, and the refusal names that time."""
+    for _ in range(AT_ONCE):
+        store.rate_limits.abandon_query(take(store, NOW))
+    refused = take(store, NOW + 200)
+    assert refused.limit == "concurrent" and refused.wait == SERVER_DEADLINE - 200
+    assert take(store, NOW + SERVER_DEADLINE + 0.1).id is not None
+
+
+def test_place_when_the_answer_is_still_awaited_is_kept_after_a_clock_was_set_forward(store: Store) -> None:
+    """A query on its way keeps its place although by the new clock its time is over."""
+    tickets = [take(store, NOW) for _ in range(AT_ONCE)]
+    store.rate_limits.renew_queries(tickets, NOW + DAY)
+    assert take(store, NOW + DAY + 60).limit == "concurrent"
+
+
+def test_place_when_a_clock_was_set_back_is_neither_lost_nor_kept_until_that_date(store: Store) -> None:
+    """Queries on their way by a clock of tomorrow still hold five places, for no longer than any query can."""
+    for _ in range(AT_ONCE):
+        take(store, NOW + DAY)
+    assert take(store, NOW).limit == "concurrent"
+    assert take(store, NOW + SERVER_DEADLINE + 0.1).id is not None
+
+
+@pytest.mark.parametrize("ahead", [600.0, HOUR_SECONDS, 3 * HOUR_SECONDS, DAY, 365 * DAY])
+def test_queries_dated_in_the_future_hold_nobody_up_for_longer_than_an_hour(store: Store, ahead: float) -> None:
+    """After a clock was set back, what it dated counts for one hour and not until that date."""
+    use_up_the_hour(store, NOW + ahead)
+    refused = take(store, NOW)
+    assert refused.limit == "hourly" and refused.wait <= HOUR_SECONDS + 10
+    assert take(store, NOW + refused.wait + 1).id is not None
+    assert store.rate_limits.queries_left(PROJECT, NOW + refused.wait + 1) == QUERIES_AN_HOUR - 1
+
+
+def kill_with_places(data_dir: Path, count: int) -> None:
+    """Let another process take places and die with them."""
+    code = (
+        "import os, sys; from pathlib import Path; from sync.store import Store\n"
+        "store = Store.open(Path(sys.argv[1]))\n"
+        "for _ in range(int(sys.argv[2])): store.rate_limits.acquire_query(42, float(sys.argv[3]), later_page=False)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(data_dir), str(count), str(NOW)], check=False, timeout=PATIENCE)
+
+
+def test_places_of_a_killed_process_are_kept_while_mixpanel_may_work_on_them(store: Store, data_dir: Path) -> None:
+    """Without any answer to compare with, only Mixpanel's deadline ends them."""
+    kill_with_places(data_dir, AT_ONCE)
+    store.rate_limits.release_dead_queries(NOW + 30)
+    assert take(store, NOW + SERVER_DEADLINE - 1).limit == "concurrent"
+    assert take(store, NOW + SERVER_DEADLINE + 1).id is not None
+
+
+def test_places_of_a_killed_process_are_free_soon_where_mixpanel_answers_fast(store: Store, data_dir: Path) -> None:
+    """Where answers took 12 seconds at most, a query is done after three times that; what was given up is not."""
+    store.rate_limits.release_query(take(store, NOW - 60), NOW - 48)
+    store.rate_limits.abandon_query(take(store, NOW))
+    kill_with_places(data_dir, AT_ONCE - 1)
+    store.rate_limits.release_dead_queries(NOW + 2)
+    assert take(store, NOW + 35).limit == "concurrent"
+    assert [take(store, NOW + 37).id is not None for _ in range(AT_ONCE)] == [True] * (AT_ONCE - 1) + [False]
+
+
+def test_twelve_lists_given_up_are_never_more_than_five_queries_at_mixpanel(data_dir: Path, sandbox: Sandbox) -> None:
+    """Twelve impatient people, one after the other: five queries run on at Mixpanel, the others are refused."""
+    with closing(Service(Store.open(data_dir), {"COHORT_SYNC_DATA": str(data_dir)})) as service:
+        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        sandbox.settings(latency=SLOW)
+        errors: list[CohortSyncError] = []
+        for _ in range(12):
+            try:
+                service.list_cohorts(PROJECT, fresh=True, patience=IMPATIENT)
+            except CohortSyncError as problem:
+                errors.append(problem)
+        assert [type(one) for one in errors] == [NoAnswer] * AT_ONCE + [InvalidRequest] * (12 - AT_ONCE)
+        assert "still busy with 5 queries" in str(errors[-1])
+    assert sandbox.meter().queries_at_once == {str(PROJECT): AT_ONCE}
+
+
+def test_a_list_that_was_answered_with_an_error_frees_its_place(data_dir: Path, sandbox: Sandbox) -> None:
+    """An answer is an answer, also a 500: twelve in a row are all asked."""
+    with closing(Service(Store.open(data_dir), {"COHORT_SYNC_DATA": str(data_dir)})) as service:
+        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        sandbox.fault("status", path="cohorts/list", code=500, times=6)
+        sandbox.fault("reset", path="cohorts/list", times=6)
+        for _ in range(12):
+            with pytest.raises(CohortSyncError, match=r"500|no connection"):
+                service.list_cohorts(PROJECT, fresh=True)
+        assert service.list_cohorts(PROJECT, fresh=True).problem is None
+
+
+def test_a_preview_somebody_ended_keeps_its_place(data_dir: Path, sandbox: Sandbox) -> None:
+    """Whatever ends the waiting, be it Ctrl-C, Mixpanel goes on working: the place stays taken."""
+    with Store.open(data_dir) as store, closing(sqlite3.connect(data_dir / "app.db")) as plain:
+        service = Service(store, {"COHORT_SYNC_DATA": str(data_dir)})
+        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        cohort = sandbox.add_cohort("Fans", [])
+        service.list_cohorts(PROJECT, fresh=True)
+        sandbox.fault("stall", path="engage", seconds=PATIENCE)
+        interrupt = threading.Timer(0.5, lambda: __import__("_thread").interrupt_main())
+        interrupt.start()
+        with contextlib.suppress(KeyboardInterrupt):
+            service.preview_cohort(PROJECT, cohort)
+        running = plain.execute(
+            "select count(*) from mixpanel_query where in_flight_until > at + 400 and owner = ''"
+        ).fetchone()
+        assert running == (1,)
