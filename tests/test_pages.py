@@ -92,7 +92,7 @@ def test_nobody_is_called_synced_before_anything_went(workspace: Workspace, sand
         here.sync_now(started.sync_id)
         carry(workspace.data_dir)
         assert shown(workspace, "cohorts") == ["Synced"]
-        assert "Last export: +2 −0 · next " in page_text(workspace.page("cohorts"))
+        assert "Last export: 2 added · next " in page_text(workspace.page("cohorts"))
         here.stop(started.sync_id)
         assert shown(workspace, "syncs") == ["Stopped", "Dynamic", "Succeeded"]
 

@@ -128,9 +128,9 @@ def format_day(created: str) -> str:
 
 
 def format_changes(run: Run) -> str:
-    """Format what a run changed: people added, removed and updated."""
-    changes = f"+{run.entered:,} −{run.exited:,}"
-    return changes + (f", {run.updated:,} updated" if run.updated else "")
+    """Format how many people a run added, removed and updated, without the zeros."""
+    counts = ((run.entered, "added"), (run.exited, "removed"), (run.updated, "updated"))
+    return ", ".join(f"{number:,} {change}" for number, change in counts if number) or "no changes"
 
 
 def matches(cohort: CohortView, text: str) -> bool:

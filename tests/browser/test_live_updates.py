@@ -68,7 +68,7 @@ def test_every_tab_follows_a_run_through_a_restart(
             expect(list_tab.get_by_text(MOVING)).to_be_visible()
         with serving(data_dir, port):
             wait_for(list_tab, succeeded(data_dir))
-            expect(list_tab.get_by_text("+700 −0")).to_be_visible()
+            expect(list_tab.get_by_text("700 added")).to_be_visible()
             expect(sync_tab.get_by_text("700 people in WebEngage", exact=True)).to_be_visible()
     assert sandbox.holding("Mixpanel - Large")[0] == sandbox.exportable(number)
 
