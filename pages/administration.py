@@ -12,8 +12,9 @@ import streamlit as st
 from pages.parts import layout
 from pages.parts.downloads import neutralize_cell
 from pages.parts.formatting import format_error, format_plural
-from pages.parts.session import open_service
+from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
+from sync.permissions import Actor
 from sync.views import AuditLine
 
 SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000  # of the audit log, newest first
@@ -27,8 +28,8 @@ def format_audit_line(line: AuditLine) -> tuple[str, ...]:
     return time, line.actor, line.action, line.target, line.before, line.after, str(line.run_id or "")
 
 
-def _write_audit_csv() -> str:
-    with open_service() as service:
+def _write_audit_csv(actor: Actor) -> str:
+    with open_service(actor) as service:
         lines = service.list_audit(EXPORTED_LINES)
     text = io.StringIO()
     writer = csv.writer(text)
@@ -39,12 +40,13 @@ def _write_audit_csv() -> str:
 
 def _show_audit() -> None:
     st.header("Audit log")
+    actor = current_actor()
     with open_service() as service:
         lines = service.list_audit(SHOWN_LINES)
     st.dataframe(pd.DataFrame([format_audit_line(line) for line in lines], columns=list(HEADER)), hide_index=True)
     st.download_button(
         "Download the audit log (CSV)",
-        _write_audit_csv,
+        lambda: _write_audit_csv(actor),
         file_name="audit.csv",
         mime="text/csv",
         on_click="ignore",

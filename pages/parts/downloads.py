@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from pages.parts.session import open_service
+from pages.parts.session import current_actor, open_service
 from sync.model import Run, RunState
+from sync.permissions import Actor
 from sync.views import ExportRow, SyncView
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -45,23 +46,24 @@ def write_static_list(rows: Iterable[ExportRow]) -> str:
     return text.getvalue()
 
 
-def _read_run_csv(run_id: int) -> str:
-    with open_service() as service:
+def _read_run_csv(run_id: int, actor: Actor) -> str:
+    with open_service(actor) as service:
         return write_run_csv(service.iterate_export_rows(run_id))
 
 
-def _read_static_list(run_id: int) -> str:
-    with open_service() as service:
+def _read_static_list(run_id: int, actor: Actor) -> str:
+    with open_service(actor) as service:
         return write_static_list(service.iterate_export_rows(run_id))
 
 
 def show_downloads(run: Run, sync: SyncView) -> None:
     """Show the download buttons of a finished run; each file is written on the click."""
+    actor = current_actor()
     with st.container(horizontal=True):
         if run.state == RunState.SUCCEEDED and sync.last_run and sync.last_run.id == run.id:
             st.download_button(
                 "User IDs for a Static List",
-                lambda: _read_static_list(run.id),
+                lambda: _read_static_list(run.id, actor),
                 mime="text/csv",
                 file_name=f"static-list-{sync.cohort_id}-run-{run.id}.csv",
                 on_click="ignore",
@@ -70,7 +72,7 @@ def show_downloads(run: Run, sync: SyncView) -> None:
             )
         st.download_button(
             "CSV of this run",
-            lambda: _read_run_csv(run.id),
+            lambda: _read_run_csv(run.id, actor),
             file_name=f"run-{run.id}.csv",
             mime="text/csv",
             on_click="ignore",

@@ -66,8 +66,24 @@ class RunDetail:
 
 
 def show_run(run_id: int) -> None:
-    """Show a run, live while it is under way."""
-    polling.poll(lambda: _read_detail(run_id), lambda detail: (detail.run,), show_detail)
+    """Show a run, kept up to date while it is under way.
+
+    A finished run is drawn once, because each redraw would change the addresses of its downloads, and a
+    click in between would fail. When a run finishes on the open page, the whole page is rerun; it has no dialogs.
+    """
+    detail = _read_detail(run_id)
+    if detail.run.state.is_final:
+        show_detail(detail)
+        return
+    first = [detail]  # for the first drawing only; each later one reads again
+    polling.poll(lambda: first.pop() if first else _read_until_final(run_id), lambda read: (read.run,), show_detail)
+
+
+def _read_until_final(run_id: int) -> RunDetail:
+    detail = _read_detail(run_id)
+    if detail.run.state.is_final:
+        st.rerun()
+    return detail
 
 
 def _read_detail(run_id: int) -> RunDetail:

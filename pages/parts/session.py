@@ -9,6 +9,7 @@ import streamlit as st
 from pages.parts.formatting import escape_markdown
 from pages.parts.request_check import describe_remote_sign, is_loopback
 from pages.parts.sign_in import read_sign_in
+from sync.errors import InvalidRequest
 from sync.permissions import LOCAL_ACTOR, AccessLevel, Actor, actor_from_claims
 from sync.redaction import redact_logs
 from sync.service import Service
@@ -95,10 +96,21 @@ def _find_remote_problem() -> str:
     return NOT_LOCAL.format(sign=sign) if sign else ""
 
 
-def open_service() -> Service:
-    """Return the service for one drawing or one click, acting as the current actor."""
+def open_service(actor: Actor | None = None) -> Service:
+    """Return the service for one drawing or one click, acting as ``actor`` or else the current actor.
+
+    A download is written outside the page's script, where there is no request to identify the person. It
+    passes the actor for whom its button was drawn. Raise InvalidRequest when sign-in was changed since then.
+    """
     redact_logs("streamlit")
-    return Service.open(os.environ, current_actor())
+    return Service.open(os.environ, current_actor() if actor is None else _require_same_sign_in(actor))
+
+
+def _require_same_sign_in(actor: Actor) -> Actor:
+    sign_in = read_sign_in(os.environ)
+    if sign_in.problem or sign_in.required == (actor == LOCAL_ACTOR):
+        raise InvalidRequest("Sign-in was changed since this page was opened. Reload the page.")
+    return actor
 
 
 def is_allowed(level: AccessLevel) -> bool:

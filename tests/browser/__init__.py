@@ -94,25 +94,6 @@ def at_rest(page: Page) -> None:
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
 
 
-REDRAWN = """() => new Promise(resolve => {
-    const app = document.querySelector('[data-testid="stApp"]');
-    let ran = false;
-    new MutationObserver((_, observer) => {
-        const state = app.getAttribute('data-test-script-state');
-        ran = ran || state === 'running';
-        if (ran && state === 'notRunning') { observer.disconnect(); resolve(); }
-    }).observe(app, {attributes: true});
-})"""
-
-
-def wait_for_redraw(page: Page) -> None:
-    """Wait until a page that redraws itself has just done so, and leaves what is on it alone for some seconds.
-
-    A redraw replaces the address of a download; a click just then asks for the address before and gets nothing.
-    """
-    page.evaluate(REDRAWN)
-
-
 def visit(page: Page, url: str, title: str) -> None:
     """Open an address and wait for its title."""
     page.goto(url)
