@@ -191,12 +191,12 @@ def _show_connection_buttons(key: str, service_name: str, replace_label: str, ta
             replace_label, key=f"{key}-replace", on_click=connection_dialogs.request_setup, args=(service_name, target)
         )
         if st.button("Check again", key=f"{key}-check"):
-            check_again(service_name, target)
+            check_connection(service_name, target)
             st.rerun()
         st.button("Disconnect", key=f"{key}-disconnect", on_click=connection_dialogs.request_disconnect, kwargs=target)
 
 
-def check_again(service_name: str, target: Target) -> None:
+def check_connection(service_name: str, target: Target) -> None:
     """Check a stored secret with Mixpanel or WebEngage, and show the outcome."""
     with open_service() as service, st.spinner("Checking…"):
         if service_name == "mixpanel":

@@ -53,7 +53,7 @@ def show_run_list() -> None:
         total = service.count_runs(sync_id, state, project_id)
     offset = _show_pagination(total)
     polling.poll_slowly(
-        lambda: show_rows(*_read_runs(sync_id, state, offset, project_id), filtered=bool(sync_id or state))
+        lambda: show_run_rows(*_read_runs(sync_id, state, offset, project_id), filtered=bool(sync_id or state))
     )
 
 
@@ -115,7 +115,7 @@ def _read_run(run_id: int) -> Run:
         return service.get_run(run_id)
 
 
-def show_rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
+def show_run_rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
     """Show these runs, each one kept up to date while it is under way."""
     for run in runs:
         name = names.get(run.sync_id, f"Sync {run.sync_id}")

@@ -56,7 +56,7 @@ def show_page() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What one card shows: the sync, its sizes after its last runs (oldest first), and since when it is late."""
+    """Content of one card: the sync, its sizes after its last runs (oldest first), and since when it is late."""
 
     sync: SyncView
     sizes: tuple[int, ...]

@@ -67,7 +67,7 @@ def draw_sparkline(numbers: Sequence[int]) -> str:
     )
 
 
-def show_changes(runs: Sequence[Run]) -> None:
+def show_changes_chart(runs: Sequence[Run]) -> None:
     """Show what the last refreshes of a sync changed, oldest first.
 
     The first export is left out: next to it, the refreshes would be too small to see.

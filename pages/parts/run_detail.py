@@ -111,7 +111,7 @@ def show_detail(detail: RunDetail) -> None:
         _show_instructions(sync)
     if run.state.is_final and is_allowed(AccessLevel.MARKETER):
         downloads.show_downloads(run, sync)
-    charts.show_changes(detail.recent_runs)
+    charts.show_changes_chart(detail.recent_runs)
     _show_timeline(detail.events)
 
 
