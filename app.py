@@ -1,4 +1,4 @@
-"""`streamlit run app.py`: the pages of Cohort Sync."""
+"""Run the pages of Cohort Sync: `streamlit run app.py`."""
 
 from pages.parts import layout
 

@@ -1,4 +1,4 @@
-"""Administration: who did what, how long things are kept, forgetting a person. For admins only."""
+"""Administration, for admins only: the audit log, how long data is kept, forget a person."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from sync.errors import CohortSyncError
 from sync.permissions import Actor
 from sync.views import AuditLine
 
-SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000
-HEADER = ("When (UTC)", "Who", "What", "About", "Before", "After", "Run")
+SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000  # of the audit log, newest first
+MAX_DAYS = 3650
+HEADER = ("Time (UTC)", "Who", "Action", "Target", "Before", "After", "Run")
 
 
-def audit_cells(line: AuditLine) -> tuple[str, ...]:
-    """Write one line of the audit as plain text."""
-    when = datetime.fromtimestamp(line.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return when, line.actor, line.action, line.target, line.before, line.after, str(line.run_id or "")
+def format_audit_line(line: AuditLine) -> tuple[str, ...]:
+    """Return the cells of one line of the audit log, in the order of HEADER."""
+    time = datetime.fromtimestamp(line.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return time, line.actor, line.action, line.target, line.before, line.after, str(line.run_id or "")
 
 
-def _audit_csv(actor: Actor) -> str:
+def _write_audit_csv(actor: Actor) -> str:
     with open_service(actor) as service:
         lines = service.list_audit(EXPORTED_LINES)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(HEADER)
-    writer.writerows([neutralize_cell(cell) for cell in audit_cells(line)] for line in lines)
+    writer.writerows([neutralize_cell(cell) for cell in format_audit_line(line)] for line in lines)
     return text.getvalue()
 
 
 def _show_audit() -> None:
-    st.header("Who did what")
+    st.header("Audit log")
     actor = current_actor()
     with open_service() as service:
         lines = service.list_audit(SHOWN_LINES)
-    st.dataframe(pd.DataFrame([audit_cells(line) for line in lines], columns=list(HEADER)), hide_index=True)
+    st.dataframe(pd.DataFrame([format_audit_line(line) for line in lines], columns=list(HEADER)), hide_index=True)
     st.download_button(
-        "CSV of the whole audit",
-        lambda: _audit_csv(actor),
+        "Download the audit log (CSV)",
+        lambda: _write_audit_csv(actor),
         file_name="audit.csv",
         mime="text/csv",
         on_click="ignore",
@@ -54,41 +55,39 @@ def _show_audit() -> None:
 
 
 def _show_retention() -> None:
-    st.header("How long things are kept")
+    st.header("How long data is kept")
     with open_service() as service:
         rejections, detail = service.set_retention()
     with st.form("retention", border=False):
-        wanted = (
-            st.number_input("Rejected and invalid people, days", 1, 3650, round(rejections)),
-            st.number_input("What each run told whom, days", 1, 3650, round(detail)),
-        )
+        rejection_days = st.number_input("Rejected and invalid people (days)", 1, MAX_DAYS, round(rejections))
+        detail_days = st.number_input("Who was sent what in each run (days)", 1, MAX_DAYS, round(detail))
         if st.form_submit_button("Save"):
             with open_service() as service:
-                service.set_retention(float(wanted[0]), float(wanted[1]))
-            st.success("Saved. The runner removes what is older within the hour.")
+                service.set_retention(float(rejection_days), float(detail_days))
+            st.success("Saved. The runner deletes older data within an hour.")
 
 
 def _show_forget() -> None:
     st.header("Forget a person")
     st.caption(
-        "Removes a user id from everything stored here. WebEngage and Mixpanel are asked elsewhere; while Mixpanel "
-        "lists the person in a cohort, they come back with its next export."
+        "Deletes a user id from everything stored here. This does not delete the person in Mixpanel or WebEngage; do "
+        "that there. While Mixpanel lists the person in a cohort, its next export stores them here again."
     )
     with st.form("forget", border=False, clear_on_submit=True):
         user_id = st.text_input("User ID, exactly as exported")
         if st.form_submit_button("Forget") and user_id:
             with open_service() as service:
                 found = service.forget_person(user_id)
-            rest = (
-                f" {format_plural(found.runs_under_way, 'run')} under way may still name them."
+            unfinished = (
+                f" {format_plural(found.runs_under_way, 'unfinished run')} may still contain this user ID."
                 if found.runs_under_way
                 else ""
             )
-            st.success(f"Removed in {format_plural(found.places, 'place')}.{rest}")
+            st.success(f"Deleted in {format_plural(found.places, 'place')}.{unfinished}")
 
 
 def show_page() -> None:
-    """Show the three parts; a person of a lower grade sees why not."""
+    """Show the three parts, or to anyone who is not an admin why not."""
     st.title("Administration")
     try:
         for part in (_show_audit, _show_retention, _show_forget):

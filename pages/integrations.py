@@ -1,4 +1,4 @@
-"""Integrations: which Mixpanel project and which WebEngage account are connected."""
+"""Integrations: connect Mixpanel projects and WebEngage accounts, and choose the account of a project."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 
 import streamlit as st
 
-from pages.parts import connect_dialogs, disconnect_dialog, layout, notices
+from pages.parts import connection_dialogs, layout, notices
 from pages.parts.badges import show_logo, show_name
-from pages.parts.connect_dialogs import CENTER_NAMES, REGION_NAMES
+from pages.parts.connection_dialogs import CENTER_NAMES, REGION_NAMES, Target
 from pages.parts.formatting import escape_markdown, format_age
 from pages.parts.layout import label_project
 from pages.parts.navigation import open_page
@@ -17,49 +17,45 @@ from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.views import AccountView, ProjectView
 
-MIXPANEL = (
-    "Read the cohorts of your Mixpanel project with a service account. Cohorts stay in Mixpanel; "
-    "nothing there is changed."
+MIXPANEL_ABOUT = "Read the cohorts of your Mixpanel project with a service account. Nothing in Mixpanel is changed."
+
+WEBENGAGE_ABOUT = (
+    "Export your cohorts to your WebEngage account. Once it is connected, open the Cohorts page and choose "
+    "“Export to WebEngage” in the menu of a cohort."
 )
 
-WEBENGAGE = (
-    "Export your cohorts to your account on WebEngage. Once you have connected the integration, go to the "
-    "Cohorts page, choose a cohort and click on “Export to WebEngage” in its menu."
-)
-
-
-FOR_ADMINS = "Accounts are connected and disconnected by an admin of Cohort Sync."
+FOR_ADMINS = "Only an admin of Cohort Sync can connect and disconnect."
 
 
 def show_next_step(project: ProjectView | None, accounts: tuple[AccountView, ...]) -> None:
-    """Say what to do next until both sides are connected, then where to go."""
+    """Show what to connect next; once both sides are connected, show a button to the Cohorts page."""
     if not project:
         st.info(
-            "**Step 1 of 2.** Connect your Mixpanel project, so that its cohorts can be listed here.",
+            "**Step 1 of 2.** Connect your Mixpanel project to see its cohorts.",
             icon=":material/looks_one:",
         )
     elif not accounts:
         st.info(
-            "**Step 2 of 2.** Connect your WebEngage account, so that cohorts have somewhere to go.",
+            "**Step 2 of 2.** Connect your WebEngage account to export cohorts to it.",
             icon=":material/looks_two:",
         )
     elif st.button("Go to Cohorts", type="primary", icon=":material/arrow_forward:"):
         open_page("cohorts")
 
 
-def open_dialogs(service: Service, project: ProjectView | None) -> None:
-    """Open the dialog that was asked for."""
+def open_requested_dialog(service: Service, project: ProjectView | None) -> None:
+    """Open the dialog that the address requests, if any."""
     request = st.query_params.get("setup", "")
     if request == "mixpanel":
-        connect_dialogs.connect_mixpanel(service.list_projects())
+        connection_dialogs.show_mixpanel_dialog(service.list_projects())
     elif request == "webengage" and project:
-        connect_dialogs.connect_webengage(project, service.list_accounts())
+        connection_dialogs.show_webengage_dialog(project, service.list_accounts())
     elif request == "disconnect":
-        disconnect_dialog.show_disconnect_dialog()
+        connection_dialogs.show_disconnect_dialog()
 
 
 def show_page() -> None:
-    """Show both sides, and lead through connecting them in order."""
+    """Show both sides and the next step, and open the requested dialog."""
     with open_service() as service:
         projects, accounts = service.list_projects(), service.list_accounts()
         project = layout.chosen_project(projects)
@@ -70,43 +66,47 @@ def show_page() -> None:
             show_mixpanel_card(projects)
         with right:
             show_webengage_card(accounts, project)
-        open_dialogs(service, project)
+        open_requested_dialog(service, project)
 
 
 def show_mixpanel_card(projects: tuple[ProjectView, ...]) -> None:
-    """Show the connected projects, or the way to connect one."""
+    """Show the connected projects and the connect button."""
     with st.container(border=True, key="card-mixpanel", height="stretch"):
-        _show_head("mixpanel", "Mixpanel", MIXPANEL, bool(projects))
+        _show_card_head("mixpanel", "Mixpanel", MIXPANEL_ABOUT, bool(projects))
         for project in projects:
             _show_project(project)
-        _connect_button("mixpanel", "Add another project" if projects else "Connect", primary=not projects)
+        _show_connect_button("mixpanel", "Add another project" if projects else "Connect", primary=not projects)
 
 
 def show_webengage_card(accounts: tuple[AccountView, ...], project: ProjectView | None) -> None:
-    """Show the connected accounts and which one the project uses, or the way to connect one once Mixpanel is."""
+    """Show the connected accounts, which one the project uses, and the connect button once Mixpanel is connected."""
     with st.container(border=True, key="card-webengage", height="stretch"):
-        _show_head("webengage", "WebEngage", WEBENGAGE, bool(accounts))
+        _show_card_head("webengage", "WebEngage", WEBENGAGE_ABOUT, bool(accounts))
         if project and accounts:
-            _used_account(project, accounts)
+            _show_account_choice(project, accounts)
         for account in accounts:
             _show_account(account)
         label = "Add another account" if accounts else "Connect"
-        _connect_button("webengage", label, primary=bool(project) and not accounts, disabled=not project)
+        _show_connect_button("webengage", label, primary=bool(project) and not accounts, disabled=not project)
         if not project:
             st.caption("Connect Mixpanel first.")
 
 
-def _used_account(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
-    """Say which account new exports go to; with another one connected, an admin chooses."""
+def _show_account_choice(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
+    """Show the account for new exports; an admin can change it when there is another one."""
     codes = [account.license_code for account in accounts]
     used = project.license_code
     if used not in codes:
-        gone = f"Account {used}, which this project exports to, is not connected." if used else "No account is chosen."
-        st.warning(escape_markdown(f"{gone} Choose where new exports go."), icon=":material/warning:")
+        problem = (
+            f"Account {used}, which this project exports to, is not connected." if used else "No account is chosen."
+        )
+        st.warning(escape_markdown(f"{problem} Choose an account for new exports."), icon=":material/warning:")
     elif len(codes) == 1:
         return
     if not is_allowed(AccessLevel.ADMIN):
-        st.caption(escape_markdown(f"New exports of this project go to {used or 'no account yet'}. An admin chooses."))
+        st.caption(
+            escape_markdown(f"New exports of this project go to {used or 'no account yet'}. An admin can change this.")
+        )
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox(
@@ -119,7 +119,7 @@ def _used_account(project: ProjectView, accounts: tuple[AccountView, ...]) -> No
         )
         if st.button("Use this account", key=f"use-account-sure-{project.id}", disabled=chosen in (None, used)):
             _use_account(project, str(chosen))
-    st.caption("Cohorts exported before stay in the account they went to.")
+    st.caption("Cohorts that were exported before keep their account.")
 
 
 def _use_account(project: ProjectView, license_code: str) -> None:
@@ -129,7 +129,7 @@ def _use_account(project: ProjectView, license_code: str) -> None:
     st.rerun()
 
 
-def _show_head(name: str, title: str, about: str, connected: bool) -> None:
+def _show_card_head(name: str, title: str, about: str, connected: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             show_logo(name)
@@ -161,7 +161,7 @@ def _show_project(project: ProjectView) -> None:
                 "Last checked": format_age(project.checked_at, time.time()),
             }
         )
-        _show_buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
+        _show_connection_buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
 
 
 def _show_account(account: AccountView) -> None:
@@ -176,26 +176,28 @@ def _show_account(account: AccountView) -> None:
                 "Last checked": format_age(account.checked_at, time.time()),
             }
         )
-        _show_buttons(key, "webengage", "Replace key", {"license_code": account.license_code})
+        _show_connection_buttons(key, "webengage", "Replace key", {"license_code": account.license_code})
 
 
-def _describe_secret(tail: str) -> str:
-    return f"ends in {tail}" if tail else "stored"
+def _describe_secret(last4: str) -> str:
+    return f"ends in {last4}" if last4 else "stored"
 
 
-def _show_buttons(key: str, service_name: str, replace: str, target: dict[str, int | str]) -> None:
+def _show_connection_buttons(key: str, service_name: str, replace_label: str, target: Target) -> None:
     if not is_allowed(AccessLevel.ADMIN):
         return
     with st.container(horizontal=True, gap="xsmall"):
-        st.button(replace, key=f"{key}-replace", on_click=_open_setup, args=(service_name, target))
+        st.button(
+            replace_label, key=f"{key}-replace", on_click=connection_dialogs.request_setup, args=(service_name, target)
+        )
         if st.button("Check again", key=f"{key}-check"):
-            check_again(service_name, target)
+            check_connection(service_name, target)
             st.rerun()
-        st.button("Disconnect", key=f"{key}-disconnect", on_click=disconnect_dialog.request_disconnect, kwargs=target)
+        st.button("Disconnect", key=f"{key}-disconnect", on_click=connection_dialogs.request_disconnect, kwargs=target)
 
 
-def check_again(service_name: str, target: dict[str, int | str]) -> None:
-    """Ask the other side whether the stored secret still opens it."""
+def check_connection(service_name: str, target: Target) -> None:
+    """Check a stored secret with Mixpanel or WebEngage, and show the outcome."""
     with open_service() as service, st.spinner("Checking…"):
         if service_name == "mixpanel":
             notices.try_action("Mixpanel accepts the service account.", service.check_mixpanel, **target)
@@ -203,7 +205,7 @@ def check_again(service_name: str, target: dict[str, int | str]) -> None:
             notices.try_action("WebEngage accepts the API key.", service.check_webengage, **target)
 
 
-def _connect_button(name: str, label: str, primary: bool, disabled: bool = False) -> None:
+def _show_connect_button(name: str, label: str, primary: bool, disabled: bool = False) -> None:
     if not is_allowed(AccessLevel.ADMIN):
         st.caption(FOR_ADMINS)
         return
@@ -213,14 +215,9 @@ def _connect_button(name: str, label: str, primary: bool, disabled: bool = False
         type="primary" if primary else "secondary",
         disabled=disabled,
         icon=":material/add_link:",
-        on_click=_open_setup,
+        on_click=connection_dialogs.request_setup,
         args=(name, {}),
     )
-
-
-def _open_setup(name: str, target: dict[str, int | str]) -> None:
-    st.query_params["setup"] = name
-    st.session_state["_replace"] = target
 
 
 layout.run_in_layout(show_page)

@@ -1,4 +1,4 @@
-"""Runs: the history of every export, and the story of one."""
+"""Runs: the history of all exports and refreshes, and the details of one run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PER_PAGE = 25
 
 ANY_STATE = "Any state"
 
-EVERY_COHORT = 0
+EVERY_COHORT = 0  # stands for no filter; no sync has this number
 
 
 def show_one_run(run_id: int) -> None:
-    """Show one run, live while it is under way."""
+    """Show one run, kept up to date while it is under way, or that there is no such run."""
     st.button("All runs", icon=":material/arrow_back:", on_click=clear_requests, args=("run",), type="tertiary")
     try:
         with open_service() as service:
@@ -35,29 +35,30 @@ def show_one_run(run_id: int) -> None:
 
 
 def show_page() -> None:
-    """Show the run the address names, or the history."""
-    wanted = requested_id("run")
-    if wanted is None:
+    """Show the run that the address requests, else the history."""
+    run_id = requested_id("run")
+    if run_id is None:
         show_run_list()
     else:
-        show_one_run(wanted)
+        show_one_run(run_id)
 
 
 def show_run_list() -> None:
-    """Show the runs that were asked for."""
+    """Show the filters and one page of the runs that match them."""
     st.title("Runs", anchor=False)
     with open_service() as service:
         project = layout.chosen_project(service.list_projects())
         project_id = project.id if project else None
         sync_id, state = _show_filters(service.list_syncs(project_id))
         total = service.count_runs(sync_id, state, project_id)
-    offset = _page_offset(total)
+    offset = _show_pagination(total)
     polling.poll_slowly(
-        lambda: show_rows(*_read_runs(sync_id, state, offset, project_id), filtered=bool(sync_id or state))
+        lambda: show_run_rows(*_read_runs(sync_id, state, offset, project_id), filtered=bool(sync_id or state))
     )
 
 
-def _page_offset(total: int) -> int:
+def _show_pagination(total: int) -> int:
+    """Show the page numbers; return how many runs stand before the chosen page."""
     pages = -(-total // PER_PAGE)
     page = min(st.pagination(pages, key="run_page", bind="query-params"), pages) if pages > 1 else 1
     last = min(page * PER_PAGE, total)
@@ -70,25 +71,34 @@ def _show_filters(syncs: tuple[SyncView, ...]) -> tuple[int | None, RunState | N
     states = {ANY_STATE: None} | {RUN_BADGES[state][0]: state for state in RunState}
     names = {EVERY_COHORT: "Every cohort"} | {sync.id: escape_markdown(sync.cohort_name) for sync in syncs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        state = st.selectbox("State", list(states), key="state", bind="query-params", width=240, on_change=_first_page)
-        wanted = requested_id("sync") or EVERY_COHORT
+        state = st.selectbox(
+            "State", list(states), key="state", bind="query-params", width=240, on_change=_open_first_page
+        )
+        requested = requested_id("sync") or EVERY_COHORT
         choices = list(names)
         chosen = st.selectbox(
             "Cohort",
             choices,
-            index=choices.index(wanted) if wanted in names else 0,
+            index=choices.index(requested) if requested in names else 0,
             width=320,
             format_func=names.__getitem__,
-            key=f"cohort-{wanted}",
-            on_change=_first_page,
+            key=f"cohort-{requested}",
+            on_change=_open_first_page,
         )
-    if chosen != wanted:
-        set_request("sync", chosen) if chosen else clear_requests("sync")
+    if chosen != requested:
+        _keep_cohort_filter(chosen)
         st.rerun()
     return chosen or None, states[state or ANY_STATE]
 
 
-def _first_page() -> None:
+def _keep_cohort_filter(sync_id: int) -> None:
+    if sync_id == EVERY_COHORT:
+        clear_requests("sync")
+    else:
+        set_request("sync", sync_id)
+
+
+def _open_first_page() -> None:
     st.session_state.pop("run_page", None)
 
 
@@ -100,16 +110,16 @@ def _read_runs(
         return service.list_runs(sync_id, state, PER_PAGE, offset, project_id), names
 
 
-def _read_one(run_id: int) -> Run:
+def _read_run(run_id: int) -> Run:
     with open_service() as service:
         return service.get_run(run_id)
 
 
-def show_rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
-    """Show one page of the history, each run followed while it moves; reads only."""
+def show_run_rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
+    """Show these runs, each one kept up to date while it is under way."""
     for run in runs:
         name = names.get(run.sync_id, f"Sync {run.sync_id}")
-        polling.poll_item(run, lambda one: (one,), partial(_read_one, run.id), partial(_show_row, name))
+        polling.poll_item(run, lambda read: (read,), partial(_read_run, run.id), partial(_show_row, name))
     if not runs:
         st.info(
             "No run matches these filters."

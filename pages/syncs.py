@@ -1,8 +1,9 @@
-"""Syncs: what is mirrored, when it is refreshed next, and how the last refresh went."""
+"""Syncs: every exported cohort, its schedule, its last run, and the buttons that change it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,13 +25,14 @@ from pages.parts.navigation import clear_requests, open_page, requested_id, set_
 from pages.parts.session import is_allowed, open_service
 from sync.model import Mode, Run, RunState, SyncState
 from sync.permissions import AccessLevel
+from sync.service import Service
 from sync.views import Overdue, SyncView
 
-PER_PAGE = 10  # a card has twenty elements, and every look draws them all again
+PER_PAGE = 10  # a card has twenty elements, and every poll redraws all of them
 
 
-def open_dialogs(syncs: tuple[SyncView, ...]) -> None:
-    """Open the dialog the address asks for."""
+def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
+    """Open the dialog that the address requests, if any."""
     for request, open_dialog in (
         ("stop", sync_dialogs.show_stop_dialog),
         ("interval", sync_dialogs.show_interval_dialog),
@@ -43,44 +45,46 @@ def open_dialogs(syncs: tuple[SyncView, ...]) -> None:
 
 
 def show_page() -> None:
-    """Show every sync of the project, live."""
+    """Show the syncs of the project, kept up to date."""
     with open_service() as service:
         project = layout.chosen_project(service.list_projects())
         syncs = service.list_syncs(project.id if project else None)
     st.title("Syncs", anchor=False)
     show_sync_cards(project.id if project else None, len(syncs))
-    open_dialogs(syncs)
+    open_requested_dialog(syncs)
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What one card shows: the sync, its size over its last runs, and since when it is late."""
+    """Content of one card: the sync, its sizes after its last runs (oldest first), and since when it is late."""
 
     sync: SyncView
     sizes: tuple[int, ...]
     late: Overdue | None
 
 
-def show_sync_cards(project_id: int | None, number: int) -> None:
-    """Show one page of the syncs, live; ``number`` is how many there are now."""
-    pages = -(-number // PER_PAGE)
+def show_sync_cards(project_id: int | None, sync_count: int) -> None:
+    """Show one page of the syncs, kept up to date."""
+    pages = -(-sync_count // PER_PAGE)
     page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
     if pages > 1:
-        st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, number)} of {format_plural(number, 'sync')}")
+        st.caption(
+            f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, sync_count)} of {format_plural(sync_count, 'sync')}"
+        )
     polling.poll_slowly(lambda: show_cards(_read_cards(project_id, page)))
 
 
 def _read_cards(project_id: int | None, page: int) -> tuple[Card, ...]:
     with open_service() as service:
         syncs = service.list_syncs(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
-        late = {one.sync_id: one for one in service.overdue()}
+        overdue = {one.sync_id: one for one in service.overdue()}
         return tuple(
-            Card(sync=sync, sizes=service.list_sizes(sync.id, charts.SPARK_RUNS)[::-1], late=late.get(sync.id))
+            Card(sync=sync, sizes=service.list_sizes(sync.id, charts.SPARK_RUNS)[::-1], late=overdue.get(sync.id))
             for sync in syncs
         )
 
 
-def _read_one(sync_id: int) -> Card:
+def _read_card(sync_id: int) -> Card:
     with open_service() as service:
         return Card(
             sync=service.get_sync(sync_id),
@@ -89,18 +93,17 @@ def _read_one(sync_id: int) -> Card:
         )
 
 
-def show_cards(seen: tuple[Card, ...]) -> None:
-    """Show these syncs with what can be done about them, each followed while its run moves."""
-    for one in seen:
-        polling.poll_item(one, lambda card: (card.sync.last_run,), partial(_read_one, one.sync.id), _show_card)
-    if not seen:
+def show_cards(cards: tuple[Card, ...]) -> None:
+    """Show these cards, each one kept up to date while its run is under way."""
+    for card in cards:
+        polling.poll_item(card, lambda read: (read.sync.last_run,), partial(_read_card, card.sync.id), _show_card)
+    if not cards:
         st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
         if st.button("Go to Cohorts", type="primary"):
             open_page("cohorts")
 
 
 def _show_card(card: Card) -> None:
-    """Show one sync; reads, and does only what a button says."""
     sync = card.sync
     with st.container(border=True, key=f"sync-{sync.id}"):
         _show_head(sync)
@@ -120,26 +123,26 @@ def _show_card(card: Card) -> None:
 def _show_head(sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         show_name(sync.cohort_name, f"sync-{sync.id}", width="content")
-        badges.show_badges(badges.sync_badge(sync), badges.MODES[sync.mode])
+        badges.show_badges(badges.sync_badge(sync), badges.MODE_BADGES[sync.mode])
     if sync.pause_reason:
         st.warning(escape_markdown(localize_times(sync.pause_reason)), icon=":material/pause_circle:")
 
 
 def _show_problems(card: Card) -> None:
-    """Say since when and why a sync is late, and who is still true after a clear that did not succeed."""
+    """Show since when and why a sync is late, and who still has the attribute after a failed clear."""
     late = card.late
     if late and late.needs_person and time.time() - late.since >= run_progress.LATE_SECONDS:
-        said = f"Overdue since {format_time(late.since)}: {localize_times(late.reason)}."
-        st.warning(escape_markdown(said), icon=":material/alarm:")
+        text = f"Overdue since {format_time(late.since)}: {localize_times(late.reason)}."
+        st.warning(escape_markdown(text), icon=":material/alarm:")
     if card.sync.clear_problem:
         st.error(escape_markdown(localize_times(card.sync.clear_problem)), icon=":material/error:")
 
 
 def _describe_schedule(sync: SyncView) -> list[str]:
-    paced = sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED
+    scheduled = sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED
     return [
         _describe_next(sync),
-        *([f"Refreshed {format_interval(sync.interval_seconds)}"] if paced else []),
+        *([f"Refreshed {format_interval(sync.interval_seconds)}"] if scheduled else []),
         f"Attribute: {sync.attribute}",
     ]
 
@@ -162,12 +165,12 @@ def _show_last_run(sync: SyncView) -> None:
     if run.state == RunState.SUCCEEDED:
         badges.show_badges(badge, after=format_changes(run))
         st.caption(
-            f"Last result {format_time(run.finished_at or 0.0)}"
+            f"Finished {format_time(run.finished_at or 0.0)}"
             + (f" · {run.rejected:,} rejected" if run.rejected else "")
         )
     else:
         badges.show_badges(badge, after=format_time(run.finished_at) if run.finished_at else "")
-        if not sync.pause_reason or sync.pause_reason != run.error:  # the reason of a pause stands above
+        if not sync.pause_reason or sync.pause_reason != run.error:  # already shown above as the reason of the pause
             run_progress.show_progress(run)
 
 
@@ -185,21 +188,25 @@ def _show_buttons(sync: SyncView) -> None:
 
 def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
     if not under_way and sync.state != SyncState.PAUSED:
-        _action_button(sync, "Sync now", ":material/sync:", "sync_now", "is being synced.")
+        _show_action_button(
+            sync, "Sync now", ":material/sync:", "is being synced.", lambda service: service.sync_now(sync.id)
+        )
     if sync.state == SyncState.ACTIVE and sync.mode == Mode.DYNAMIC:
-        _action_button(sync, "Pause", ":material/pause:", "pause", "is paused.")
+        _show_action_button(sync, "Pause", ":material/pause:", "is paused.", lambda service: service.pause(sync.id))
     if sync.state == SyncState.PAUSED:
-        _action_button(sync, "Resume", ":material/play_arrow:", "resume", "goes on.")
+        _show_action_button(
+            sync, "Resume", ":material/play_arrow:", "is resumed.", lambda service: service.resume(sync.id)
+        )
     if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
-        _dialog_button(sync, "Interval", ":material/schedule:", "interval")
+        _show_dialog_button(sync, "Interval", ":material/schedule:", "interval")
     if sync.state != SyncState.FINISHED or sync.size:
-        _dialog_button(sync, "Stop", ":material/stop_circle:", "stop")
+        _show_dialog_button(sync, "Stop", ":material/stop_circle:", "stop")
 
 
 def _show_run_buttons(sync: SyncView, run: Run) -> None:
-    decides = run.state == RunState.HELD and is_allowed(AccessLevel.MARKETER)
-    label, kind = ("Decide", "primary") if decides else ("See progress", "tertiary")
-    if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=kind):  # type: ignore[arg-type]
+    can_decide = run.state == RunState.HELD and is_allowed(AccessLevel.MARKETER)
+    label, button_type = ("Decide", "primary") if can_decide else ("See progress", "tertiary")
+    if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=button_type):  # type: ignore[arg-type]
         open_page("runs", run=run.id)
     if run.cancel_requested or not is_allowed(AccessLevel.MARKETER):
         return
@@ -210,14 +217,16 @@ def _show_run_buttons(sync: SyncView, run: Run) -> None:
     st.rerun()
 
 
-def _action_button(sync: SyncView, label: str, icon: str, action: str, outcome: str) -> None:
-    if st.button(label, key=f"{action}-{sync.id}", icon=icon):
+def _show_action_button(
+    sync: SyncView, label: str, icon: str, outcome: str, action: Callable[[Service], object]
+) -> None:
+    if st.button(label, key=f"{label}-{sync.id}", icon=icon):
         with open_service() as service:
-            notices.try_action(f"{sync.cohort_name} {outcome}", getattr(service, action), sync.id)
+            notices.try_action(f"{sync.cohort_name} {outcome}", action, service)
         st.rerun()
 
 
-def _dialog_button(sync: SyncView, label: str, icon: str, request: str) -> None:
+def _show_dialog_button(sync: SyncView, label: str, icon: str, request: str) -> None:
     if st.button(label, key=f"{request}-{sync.id}", icon=icon):
         set_request(request, sync.id)
         st.rerun()

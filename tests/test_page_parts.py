@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pages.parts import charts, downloads, formatting
+from sync.model import Run
 from sync.views import ExportRow
 
 
@@ -67,3 +68,18 @@ def test_moments_are_in_the_viewers_words() -> None:
         "every 45 minutes",
     ]
     assert formatting.format_duration_short(7260) == "2 h 01 min"
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ((1200, 0, 0), "1,200 added"),
+        ((2, 3, 1), "2 added, 3 removed, 1 updated"),
+        ((0, 0, 0), "no changes"),
+    ],
+)
+def test_format_changes_names_what_changed_and_leaves_out_zeros(counts: tuple[int, int, int], text: str) -> None:
+    """What a run changed is said in words, and a run that changed nothing says so."""
+    entered, exited, updated = counts
+    run = Run(**dict.fromkeys(Run.__slots__, 0) | {"entered": entered, "exited": exited, "updated": updated})
+    assert formatting.format_changes(run) == text

@@ -24,7 +24,7 @@ def test_every_page_alone_says_what_to_do_when_there_is_nothing(name: str, works
     app = workspace.page(name)
     assert app.title[0].value == name.capitalize()
     assert app.info[0].value
-    assert "The runner is not working" in page_text(app)
+    assert "The runner is not running" in page_text(app)
 
 
 def test_a_run_under_way_failed_and_held(workspace: Workspace, sandbox: Sandbox) -> None:
@@ -55,7 +55,7 @@ def test_a_run_under_way_failed_and_held(workspace: Workspace, sandbox: Sandbox)
     assert "answered 403" in syncs.warning[0].value
     labels = [button.label for button in syncs.button]
     assert labels.count("Resume") == 1 and labels.count("Pause") == 1 and labels.count("Decide") == 1
-    assert "Waiting for your yes" in page_text(workspace.page("cohorts"))
+    assert "Needs approval" in page_text(workspace.page("cohorts"))
     assert len(workspace.page("runs").get("button")) >= 3
 
 
@@ -75,7 +75,7 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(workspace: Workspace, 
     assert {"1 member: empty id", "1 member: id over 100 characters"} <= set(reasons)
     assert "Give these profiles a user id in Mixpanel" in page_text(app)
     assert "Shorten these user ids to 100 characters" in page_text(app)
-    assert "Correct what it names in their Mixpanel profiles" in page_text(app)
+    assert "Correct the reason above in their Mixpanel profiles" in page_text(app)
     assert "Mixpanel - Mixed" in [code.value for code in app.code]
 
 
@@ -88,11 +88,11 @@ def test_nobody_is_called_synced_before_anything_went(workspace: Workspace, sand
         assert shown(workspace, "syncs") == ["Nothing exported yet", "Dynamic", "Queued"]
         here.cancel(started.run_id)
         assert shown(workspace, "cohorts") == ["Nothing exported yet"]
-        assert "Cancelled before anything was sent; WebEngage is as it was" in page_text(workspace.page("cohorts"))
+        assert "Cancelled before anything was sent. WebEngage is unchanged" in page_text(workspace.page("cohorts"))
         here.sync_now(started.sync_id)
         carry(workspace.data_dir)
         assert shown(workspace, "cohorts") == ["Synced"]
-        assert "Last export: +2 −0 · next " in page_text(workspace.page("cohorts"))
+        assert "Last export: 2 added · next " in page_text(workspace.page("cohorts"))
         here.stop(started.sync_id)
         assert shown(workspace, "syncs") == ["Stopped", "Dynamic", "Succeeded"]
 
@@ -226,7 +226,7 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspac
         app = workspace.page("runs", run=str(run_id))
         assert "199 of 200 people exported before would be told they left." in page_text(app)
         click_button(app, "Always approve for this sync")
-        assert "Approved, now and in future." in page_text(app)
+        assert "Later runs of this sync are not held when they remove many people." in page_text(app)
         carry(workspace.data_dir)
         assert here.get_run(run_id).state == RunState.SUCCEEDED
     assert sandbox.holding("Mixpanel - Shrinking")[0] == {"u1"}
@@ -283,12 +283,12 @@ def test_waits_are_said_in_few_words() -> None:
 def test_a_run_just_asked_for_is_looked_at_at_once() -> None:
     """Four times a second until it begins, every two seconds while it moves or waits; a held or ended one moves nothing."""
     run = Run(**dict.fromkeys(Run.__slots__, 0) | {"state": RunState.QUEUED, "queued_at": 100.0})
-    assert polling.poll_interval([None, run], 101.0) == polling.STARTING_SECONDS
-    assert polling.poll_interval([run], 110.0) == polling.MOVING_SECONDS
-    assert polling.poll_interval([replace(run, wait_reason="The disk is full.")], 101.0) == polling.MOVING_SECONDS
-    assert polling.poll_interval([replace(run, state=RunState.PULLING)], 101.0) == polling.MOVING_SECONDS
+    assert polling.choose_interval([None, run], 101.0) == polling.STARTING_SECONDS
+    assert polling.choose_interval([run], 110.0) == polling.MOVING_SECONDS
+    assert polling.choose_interval([replace(run, wait_reason="The disk is full.")], 101.0) == polling.MOVING_SECONDS
+    assert polling.choose_interval([replace(run, state=RunState.PULLING)], 101.0) == polling.MOVING_SECONDS
     resting = [replace(run, state=state) for state in (RunState.HELD, RunState.SUCCEEDED)]
-    assert polling.poll_interval([None, *resting], 101.0) == polling.IDLE_SECONDS
+    assert polling.choose_interval([None, *resting], 101.0) == polling.IDLE_SECONDS
 
 
 def test_wishes_for_what_is_not_there_are_answered(workspace: Workspace, sandbox: Sandbox) -> None:

@@ -50,13 +50,13 @@ def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, s
         workspace.page("runs"),
         workspace.page("runs", run=str(run_id)),
     ):
-        assert bars(app) == [(50, "30 of 60 people told to WebEngage")]
+        assert bars(app) == [(50, "30 of 60 people sent to WebEngage")]
     for app in (workspace.page("syncs"), workspace.page("runs", run=str(run_id))):
         assert [button.label for button in app.button].count("Cancel run") == 1
     with service(workspace.data_dir) as here:
         here.cancel(run_id)
     app = workspace.page("runs", run=str(run_id))
-    assert "Cancelling: what is on its way is finished first." in page_text(app) + str(bars(app))
+    assert "Cancelling. Requests already on their way are finished first." in page_text(app) + str(bars(app))
     assert "Cancel run" not in [button.label for button in app.button]
 
 
@@ -71,7 +71,7 @@ def test_pages_when_a_run_was_cancelled_show_how_far_it_came(workspace: Workspac
             {"state": "cancelled", "finished_at": time.time(), "lease_owner": None, "lease_until": None},
         )
     for app in (workspace.page("syncs"), workspace.page("runs"), workspace.page("runs", run=str(run_id))):
-        assert "Cancelled after 25 of 60 people were told to WebEngage; the next sync tells the rest." in page_text(app)
+        assert "Cancelled after 25 of 60 people were sent to WebEngage. The next sync sends the rest." in page_text(app)
 
 
 def test_the_side_bar_when_runners_work_shows_them_and_the_queries_left(workspace: Workspace, sandbox: Sandbox) -> None:
@@ -82,7 +82,7 @@ def test_the_side_bar_when_runners_work_shows_them_and_the_queries_left(workspac
         store.runners.record_heartbeat(f"{process_name()}-1", time.time() - 4)
     words = page_text(workspace.page("integrations"))
     assert re.search(r"Runner last seen [4-9] s ago", words)
-    assert "The runner is not working" not in words
+    assert "The runner is not running" not in words
     left = int(re.search(r"(\d+) Mixpanel queries left this hour", words)[1])
     workspace.page("cohorts")
     assert f"{left - 1} Mixpanel queries left this hour" in page_text(workspace.page("syncs"))

@@ -1,1 +1,1 @@
-"""The pieces the pages are put together from."""
+"""Parts that several pages share, and the dialogs of single pages."""

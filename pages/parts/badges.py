@@ -1,4 +1,4 @@
-"""Badges and marks that every page shows the same way, and the few rules the theme cannot express."""
+"""Badges, names and numbers that look the same on every page, and the style sheet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 STYLE = Path(__file__).with_name("style.css")
 Badge = tuple[str, str, str]
 NOT_SYNCED: Badge = ("Not synced", ":material/link_off:", "gray")
-NOT_YET: Badge = ("Nothing exported yet", ":material/hourglass_empty:", "gray")
+NOTHING_EXPORTED: Badge = ("Nothing exported yet", ":material/hourglass_empty:", "gray")
 SYNCED: Badge = ("Synced", ":material/sync:", "green")
 PAUSED: Badge = ("Paused", ":material/pause_circle:", "orange")
 STOPPED: Badge = ("Stopped", ":material/stop_circle:", "gray")
@@ -23,14 +23,14 @@ NOT_CLEARED: Badge = ("Not cleared", ":material/error:", "red")
 EXPORTED_ONCE: Badge = ("Exported once", ":material/task_alt:", "blue")
 WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
 DRY_RUN: Badge = ("Dry run", ":material/science:", "violet")
-MODES: dict[Mode, Badge] = {
+MODE_BADGES: dict[Mode, Badge] = {
     Mode.ONE_TIME: ("One-time", ":material/looks_one:", "violet"),
     Mode.DYNAMIC: ("Dynamic", ":material/autorenew:", "violet"),
 }
 RUN_BADGES: dict[RunState, Badge] = {
     RunState.QUEUED: ("Queued", ":material/schedule:", "gray"),
     RunState.PULLING: ("Reading Mixpanel", ":material/download:", "blue"),
-    RunState.HELD: ("Waiting for your yes", ":material/front_hand:", "orange"),
+    RunState.HELD: ("Needs approval", ":material/front_hand:", "orange"),
     RunState.DELIVERING: ("Sending to WebEngage", ":material/upload:", "blue"),
     RunState.SUCCEEDED: ("Succeeded", ":material/check_circle:", "green"),
     RunState.FAILED: ("Failed", ":material/error:", "red"),
@@ -39,18 +39,18 @@ RUN_BADGES: dict[RunState, Badge] = {
 
 
 def apply_style() -> None:
-    """Apply the rules; no data is in them."""
+    """Add the style sheet to the page; it contains no data."""
     st.html(STYLE)
 
 
-def show_badges(*shown: Badge, after: str = "") -> None:
-    """Show badges side by side, each with its icon and its word, and text after them."""
-    marks = " ".join(f":{color}-badge[{icon} {word}]" for word, icon, color in shown)
+def show_badges(*badges: Badge, after: str = "") -> None:
+    """Show badges side by side, each with an icon and a label, followed by text."""
+    marks = " ".join(f":{color}-badge[{icon} {label}]" for label, icon, color in badges)
     st.markdown(f"{marks} {escape_markdown(after)}" if after else marks, width="content")
 
 
 def sync_badge(sync: SyncView | None) -> Badge:
-    """Say whether a cohort is kept in step; nobody is told that it is before anything went."""
+    """Return the badge of a cohort; it is "Synced" only once something was exported."""
     if sync is None:
         return NOT_SYNCED
     if sync.state == SyncState.PAUSED:
@@ -60,28 +60,28 @@ def sync_badge(sync: SyncView | None) -> Badge:
     if sync.state == SyncState.FINISHED:
         stopped = sync.mode == Mode.DYNAMIC or (sync.last_run and sync.last_run.purpose == "clear")
         return STOPPED if stopped else EXPORTED_ONCE
-    went = sync.size or (sync.last_run and sync.last_run.state == RunState.SUCCEEDED)
-    return SYNCED if went else NOT_YET
+    exported = sync.size or (sync.last_run and sync.last_run.state == RunState.SUCCEEDED)
+    return SYNCED if exported else NOTHING_EXPORTED
 
 
 def run_badge(run: Run) -> Badge:
-    """Say where a run is; one that a limit put back into the queue waits, and says so."""
+    """Return the badge of a run; a run that a limit put back into the queue is "Waiting"."""
     return WAITING if run.state == RunState.QUEUED and run.wait_reason else RUN_BADGES[run.state]
 
 
 def show_logo(name: str) -> None:
-    """Show the mark of a service."""
+    """Show the logo of Mixpanel or WebEngage."""
     st.image(ASSETS / f"{name}.png", width=44, alt="")
 
 
 def show_name(name: str, key: str, width: Literal["stretch", "content"] = "stretch") -> None:
-    """Show a name in bold exactly as it is."""
+    """Show a name in bold, without interpreting Markdown in it."""
     with st.container(key=f"name-{key}", gap=None, width=width):
         st.text(name)
 
 
 def show_small_text(text: str, key: str) -> None:
-    """Show text of an API or a person in small print, exactly as it is."""
+    """Show text of an API or a person in a small font, without interpreting Markdown in it."""
     with st.container(key=f"small-{key}", gap=None):
         st.text(text)
 

@@ -1,7 +1,7 @@
-"""The pictures: a bar of who goes, the size over time, what each run changed. Only numbers are drawn.
+"""Charts as SVG images: members by eligibility, size over time, changes per run.
 
-The colours are mid-tones that stand out by 3:1 on the light and on the dark background alike. A
-picture never stands alone: its numbers are beside it as text.
+The colours are mid-tones with a contrast of at least 3:1 on both the light and the dark background.
+Every chart has its numbers beside it as text.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from sync.views import Preview
 INDIGO, AMBER, RED, GREEN, GRAY = "#6a70e6", "#b87a1e", "#d0455a", "#1f9d63", "#84879e"
 ELIGIBILITY_COLORS = ((INDIGO, "identified"), (AMBER, "anonymous"), (RED, "invalid"))
 CHANGE_COLORS = ((GREEN, "added"), (INDIGO, "updated"), (RED, "removed"))
-SPARK_RUNS, CHART_RUNS = 24, 20  # runs drawn: more are too thin to tell apart
+SPARK_RUNS, CHART_RUNS = 24, 20  # runs drawn; more would be too thin to distinguish
 
 
 def show_eligibility_bar(preview: Preview) -> None:
-    """Picture who goes and who does not as one bar, with its legend."""
+    """Show how many members can be exported and how many cannot, as one bar."""
     numbers = (preview.identified, preview.anonymous, preview.invalid)
-    told = ", ".join(f"{format_count(n)} {word}" for n, (_, word) in zip(numbers, ELIGIBILITY_COLORS, strict=True))
-    st.image(draw_bar(numbers), width="stretch", alt=f"Of {format_count(preview.total)} members: {told}")
+    parts = ", ".join(f"{format_count(n)} {word}" for n, (_, word) in zip(numbers, ELIGIBILITY_COLORS, strict=True))
+    st.image(draw_bar(numbers), width="stretch", alt=f"Of {format_count(preview.total)} members: {parts}")
 
 
 def draw_bar(numbers: Sequence[int]) -> str:
-    """Draw shares of a whole side by side."""
+    """Return the SVG of a bar whose parts are proportional to the numbers."""
     whole, left, parts = max(1, sum(numbers)), 0.0, []
     for number, (color, _) in zip(numbers, ELIGIBILITY_COLORS, strict=True):
         width = 1000 * number / whole
@@ -43,7 +43,7 @@ def draw_bar(numbers: Sequence[int]) -> str:
 
 
 def show_sparkline(numbers: Sequence[int]) -> None:
-    """Picture the size of a sync over its last runs; nothing to see with fewer than two."""
+    """Show the size of a sync over its last runs; show nothing for fewer than two."""
     if len(numbers) > 1:
         st.image(
             draw_sparkline(numbers),
@@ -53,7 +53,7 @@ def show_sparkline(numbers: Sequence[int]) -> None:
 
 
 def draw_sparkline(numbers: Sequence[int]) -> str:
-    """Draw a line through numbers, the last one marked."""
+    """Return the SVG of a line through at least two numbers, with a dot on the last one."""
     low, high = min(numbers), max(numbers)
     step, tall = 172 / (len(numbers) - 1), 26 / (high - low or 1)
     points = [(4 + n * step, 31 - (number - low) * tall) for n, number in enumerate(numbers)]
@@ -67,29 +67,34 @@ def draw_sparkline(numbers: Sequence[int]) -> str:
     )
 
 
-def show_changes(runs: Sequence[Run]) -> None:
-    """Picture what the last refreshes of a sync changed, oldest first; the first export would dwarf them."""
+def show_changes_chart(runs: Sequence[Run]) -> None:
+    """Show what the last refreshes of a sync changed, oldest first.
+
+    The first export is left out: next to it, the refreshes would be too small to see.
+    """
     shown = [run for run in runs if run.purpose != "export"][:CHART_RUNS][::-1]
     if len(shown) < 2:
         return
-    st.header("The last refreshes of this cohort", anchor=False)
-    told = "; ".join(
+    st.header("Last refreshes of this cohort", anchor=False)
+    summary = "; ".join(
         f"run {run.id}: {run.entered:,} added, {run.updated:,} updated, {run.exited:,} removed" for run in shown
     )
-    st.image(draw_changes(shown), width="stretch", alt=told)
+    st.image(draw_changes(shown), width="stretch", alt=summary)
     with st.container(horizontal=True, gap="small"):
         for (_, word), color in zip(CHANGE_COLORS, ("green", "blue", "red"), strict=True):
             st.badge(word, color=color, icon=":material/square:")  # type: ignore[arg-type]
-        st.caption(f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {largest_change(shown):,} people")
+        st.caption(
+            f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {find_largest_change(shown):,} people"
+        )
 
 
-def largest_change(runs: Sequence[Run]) -> int:
-    """Tell the largest number of people one run changed."""
+def find_largest_change(runs: Sequence[Run]) -> int:
+    """Return the largest number of people that one run changed."""
     return max(run.change_count for run in runs)
 
 
 def draw_changes(runs: Sequence[Run]) -> str:
-    """Draw a column for each run: added and updated above the line, removed below it."""
+    """Return the SVG with a column for each run: added and updated above the line, removed below it."""
     most = max(1, *(max(run.entered + run.updated, run.exited) for run in runs))
     wide, parts = 1000 / len(runs), [_svg_rect(0, 89.5, 1000, 1, GRAY)]
     for n, run in enumerate(runs):

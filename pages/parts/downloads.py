@@ -1,4 +1,4 @@
-"""The files of a run: the full CSV for people, and the ids for a Static List."""
+"""Files of a run to download: the complete CSV, and the user ids for a Static List."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ IN_WEBENGAGE = ("accepted", "unchanged")
 
 
 def neutralize_cell(cell: str) -> str:
-    """Keep a spreadsheet from running a cell as a formula."""
+    """Return a cell that no spreadsheet runs as a formula."""
     return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
 def write_run_csv(rows: Iterable[ExportRow]) -> str:
-    """Write what was told about whom, safe to open in a spreadsheet."""
+    """Return a CSV of what was sent about each person, safe to open in a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(CSV_HEADER)
@@ -35,7 +35,10 @@ def write_run_csv(rows: Iterable[ExportRow]) -> str:
 
 
 def write_static_list(rows: Iterable[ExportRow]) -> str:
-    """Write the ids of who is in WebEngage now, exactly as they are: the file is uploaded, not opened."""
+    """Return a CSV of the user ids that are in WebEngage now.
+
+    The ids are not neutralized, because this file is uploaded to WebEngage and must match exactly.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(CSV_HEADER[:1])
@@ -43,24 +46,24 @@ def write_static_list(rows: Iterable[ExportRow]) -> str:
     return text.getvalue()
 
 
-def _read_run(run_id: int, actor: Actor) -> str:
+def _read_run_csv(run_id: int, actor: Actor) -> str:
     with open_service(actor) as service:
         return write_run_csv(service.iterate_export_rows(run_id))
 
 
-def _read_list(run_id: int, actor: Actor) -> str:
+def _read_static_list(run_id: int, actor: Actor) -> str:
     with open_service(actor) as service:
         return write_static_list(service.iterate_export_rows(run_id))
 
 
 def show_downloads(run: Run, sync: SyncView) -> None:
-    """Offer the files of a run that ended; they are written when somebody clicks."""
+    """Show the download buttons of a finished run; each file is written on the click."""
     actor = current_actor()
     with st.container(horizontal=True):
         if run.state == RunState.SUCCEEDED and sync.last_run and sync.last_run.id == run.id:
             st.download_button(
                 "User IDs for a Static List",
-                lambda: _read_list(run.id, actor),
+                lambda: _read_static_list(run.id, actor),
                 mime="text/csv",
                 file_name=f"static-list-{sync.cohort_id}-run-{run.id}.csv",
                 on_click="ignore",
@@ -69,7 +72,7 @@ def show_downloads(run: Run, sync: SyncView) -> None:
             )
         st.download_button(
             "CSV of this run",
-            lambda: _read_run(run.id, actor),
+            lambda: _read_run_csv(run.id, actor),
             file_name=f"run-{run.id}.csv",
             mime="text/csv",
             on_click="ignore",

@@ -1,4 +1,4 @@
-"""How the pages write names, numbers, moments and spans; the one place that escapes Markdown."""
+"""Format names, numbers, times and durations for the pages; the only place that escapes Markdown."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from sync.model import Run
 from sync.views import CohortView
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
-ICON_START = re.compile(r":(?=[\w+-])(?!(?<=\d\d:)\d\d(?!\d))")  # where ":name:" may begin; a time of day cannot
-UTC_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
-WORD_JOINER = "\u2060"  # invisible; keeps ":name:" from becoming an icon after unescaping
+ICON_START = re.compile(
+    r":(?=[\w+-])(?!(?<=\d\d:)\d\d(?!\d))"
+)  # a colon that may start ":name:", not one in a time of day
+UTC_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+WORD_JOINER = "\u2060"  # invisible; prevents Streamlit from turning ":name:" into an icon
 TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def escape_markdown(text: str) -> str:
-    """Write text of an API or a person so that Streamlit's Markdown shows it as it is."""
+    """Return text of an API or a person so that Streamlit's Markdown shows it unchanged, on one line."""
     flat = ICON_START.sub(":" + WORD_JOINER, " ".join(text.split()))
     return MARKDOWN.sub(r"\\\1", flat)
 
 
 def format_count(number: int | None) -> str:
-    """Write a number of people; Mixpanel does not always say one."""
+    """Format a count of people; None, which Mixpanel may send, becomes a dash."""
     return "—" if number is None else f"{number:,}"
 
 
 def format_people(number: int) -> str:
-    """Write a number with its noun."""
+    """Format a number of people with its noun."""
     return "1 person" if number == 1 else f"{number:,} people"
 
 
 def format_plural(number: int, noun: str, several: str = "") -> str:
-    """Write a number with its noun; most take an s."""
+    """Format a number with its noun; ``several`` is the plural when it is not the noun and an s."""
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration in its largest fitting unit."""
+    """Format a duration in seconds in the largest unit that fits."""
     for size, noun in TIME_UNITS:
         if seconds >= size * (1 if size == 1 else 1.5) or seconds == size:
             return format_plural(round(seconds / size), noun)
@@ -48,7 +50,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_interval(seconds: float | None) -> str:
-    """Write an interval: every two hours is the usual one."""
+    """Format an interval in seconds, such as "every 2 hours"; None means once."""
     if seconds is None:
         return "once"
     for size, noun in TIME_UNITS:
@@ -59,12 +61,12 @@ def format_interval(seconds: float | None) -> str:
 
 
 def format_age(at: float, now: float) -> str:
-    """Write how long ago something was."""
+    """Format how long ago a time was; both times are seconds since 1970."""
     return "just now" if now - at < 1 else f"{format_duration_short(now - at)} ago"
 
 
 def format_duration_short(seconds: float) -> str:
-    """Write a duration in a few characters."""
+    """Format a duration in seconds in a few characters."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -73,8 +75,8 @@ def format_duration_short(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min" if whole < 86400 else format_plural(whole // 86400, "day")
 
 
-def local_datetime(at: float) -> datetime:
-    """Turn seconds since 1970 into the viewer's own clock."""
+def to_local_datetime(at: float) -> datetime:
+    """Return seconds since 1970 as a datetime in the viewer's time zone, else in UTC."""
     try:
         zone = ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):
@@ -83,8 +85,8 @@ def local_datetime(at: float) -> datetime:
 
 
 def format_time(at: float) -> str:
-    """Write a moment: the time alone today, else the day as well."""
-    then = local_datetime(at)
+    """Format a time in the viewer's time zone: today without the day, else with it."""
+    then = to_local_datetime(at)
     today = datetime.now(then.tzinfo).date()
     if then.date() == today:
         return then.strftime("%H:%M")
@@ -94,31 +96,31 @@ def format_time(at: float) -> str:
 
 
 def shorten_error(text: str) -> str:
-    """Shorten what went wrong to what can be done about it; a run's own page has it all."""
-    _, answered, rest = text.partition("”: ")
-    return rest[:1].upper() + rest[1:] if answered else text
+    """Return an error without what the API answered; the run's own page shows all of it."""
+    _, separator, advice = text.partition("”: ")
+    return advice[:1].upper() + advice[1:] if separator else text
 
 
 def localize_times(text: str) -> str:
-    """Rewrite the moments of a sentence, which the service writes in UTC, in the viewer's own clock."""
-    return UTC_MOMENT.sub(
+    """Return a sentence of the service with its UTC times in the viewer's time zone."""
+    return UTC_TIME.sub(
         lambda found: format_time(datetime.strptime(found[0], "%Y-%m-%d %H:%M %Z").replace(tzinfo=UTC).timestamp()),
         text,
     )
 
 
 def format_error(error: object) -> str:
-    """Write what was refused or failed, its moments in the viewer's own clock, ready for Markdown."""
+    """Format an error, or a sentence of the service, for Markdown, with times in the viewer's time zone."""
     return escape_markdown(localize_times(str(error)))
 
 
 def format_timestamp(at: float) -> str:
-    """Write a moment to the second, for a timeline."""
-    return local_datetime(at).strftime("%-d %b %H:%M:%S")
+    """Format a time to the second, for a timeline."""
+    return to_local_datetime(at).strftime("%-d %b %H:%M:%S")
 
 
 def format_day(created: str) -> str:
-    """Write the day Mixpanel says a cohort was made, or what Mixpanel said."""
+    """Format the day a cohort was created; text that is no date is returned as it is."""
     try:
         return datetime.fromisoformat(created).strftime("%-d %b %Y")
     except ValueError:
@@ -126,11 +128,11 @@ def format_day(created: str) -> str:
 
 
 def format_changes(run: Run) -> str:
-    """Write what a run changed: who came, who left."""
-    told = f"+{run.entered:,} −{run.exited:,}"
-    return told + (f", {run.updated:,} updated" if run.updated else "")
+    """Format how many people a run added, removed and updated, without the zeros."""
+    counts = ((run.entered, "added"), (run.exited, "removed"), (run.updated, "updated"))
+    return ", ".join(f"{number:,} {change}" for number, change in counts if number) or "no changes"
 
 
 def matches(cohort: CohortView, text: str) -> bool:
-    """Whether a cohort's name or description has the text looked for."""
+    """Return whether a cohort's name or description contains a text, ignoring case."""
     return text.casefold() in f"{cohort.name} {cohort.description}".casefold()

@@ -1,4 +1,4 @@
-"""The frame around every page: navigation, the project, the runner's health."""
+"""The layout around every page: navigation, choice of project, health of the runner."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.views import Health, ProjectView, RunnerState
 
-PROJECT_KEY, INSIDE_KEY = "project", "_frame"
-HEALTH_SECONDS = 5.0
-NOT_RUNNING = "The runner is not working, so nothing is exported. Start it in the project's folder:"
-SILENT = "The runner is silent for {}, so nothing is exported. Look at its log: is the disk full? Else start it again."
-UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether it works."
-LATE = "Late, or not cleared in WebEngage: {}. The Syncs page says why."
+PROJECT_KEY, INSIDE_KEY = "project", "_layout"
+HEALTH_SECONDS = 5.0  # between two polls of the runner's health
+NOT_RUNNING = "The runner is not running, so nothing is exported. Start it in the project's folder:"
+SILENT = "The runner is silent for {}, so nothing is exported. Check its log and whether the disk is full, then start it again."
+UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether the runner works."
+LATE = "Late, or not cleared in WebEngage: {}. The Syncs page shows why."
 START_COMMAND = ".venv/bin/python -m sync.runner"
 
 
 def run_app() -> None:
-    """Run the page that was asked for inside the frame."""
+    """Run the requested page inside the layout, or show the sign-in instead."""
     st.set_page_config(page_title="Cohort Sync", page_icon=str(badges.ASSETS / "icon.png"), layout="wide")
     st.logo(badges.ASSETS / "logo.svg", size="large", icon_image=badges.ASSETS / "icon.png")
     inside = session.has_access()
@@ -45,11 +45,15 @@ def run_app() -> None:
 
 
 def run_in_layout(page: Callable[[], None]) -> None:
-    """Run a page inside the frame, also when a new server was asked for the page before anything else.
+    """Run a page inside the layout.
 
-    Streamlit then runs the page's script alone, without app.py and whatever that guards.
+    When the very first request to a new server is for a page, Streamlit runs the page's script alone,
+    without app.py and its access check; then the whole application is run here.
     """
-    page() if st.session_state.get(INSIDE_KEY) else run_app()
+    if st.session_state.get(INSIDE_KEY):
+        page()
+    else:
+        run_app()
 
 
 def _list_pages() -> list[st.Page]:
@@ -59,7 +63,7 @@ def _list_pages() -> list[st.Page]:
         st.Page(page_script("integrations"), title="Integrations", icon=":material/extension:"),
         st.Page(page_script("syncs"), title="Syncs", icon=":material/sync:"),
         st.Page(page_script("runs"), title="Runs", icon=":material/history:"),
-        # Known to everybody, so that its address never runs alone; shown to admins.
+        # Hidden from others, but always listed: the script of an unlisted page would run without this layout.
         st.Page(
             page_script("administration"),
             title="Administration",
@@ -79,39 +83,39 @@ def _show_sidebar() -> None:
     with open_service() as service:
         projects = service.list_projects()
     with st.sidebar:
-        _show_switcher(projects)
-        session.signed_in_user()
+        _show_project_choice(projects)
+        session.show_signed_in_user()
         _show_health()
 
 
 def label_project(project: ProjectView) -> str:
-    """Name a project as people know it."""
+    """Return the name of a project, or its number when it has none."""
     return project.name or f"Project {project.id}"
 
 
-def _show_switcher(projects: tuple[ProjectView, ...]) -> None:
-    """Let a person choose the project when there is more than one; the address remembers it."""
+def _show_project_choice(projects: tuple[ProjectView, ...]) -> None:
+    """Show the choice of project when there is more than one, and keep it in the address."""
     if len(projects) < 2:
         return
     names = {project.id: escape_markdown(label_project(project)) for project in projects}
     if st.session_state.get(PROJECT_KEY) not in names:
-        asked = st.query_params.get(PROJECT_KEY, "")
-        st.session_state[PROJECT_KEY] = next((one for one in names if str(one) == asked), projects[0].id)
+        requested = st.query_params.get(PROJECT_KEY, "")
+        st.session_state[PROJECT_KEY] = next((one for one in names if str(one) == requested), projects[0].id)
     st.query_params[PROJECT_KEY] = str(
         st.selectbox("Project", list(names), format_func=names.__getitem__, key=PROJECT_KEY)
     )
 
 
 def chosen_project(projects: tuple[ProjectView, ...]) -> ProjectView | None:
-    """Tell the project the pages speak about: the one chosen, else the first."""
-    wanted = st.session_state.get(PROJECT_KEY)
-    return next((project for project in projects if project.id == wanted), projects[0] if projects else None)
+    """Return the chosen project, else the first one, None when there is none."""
+    chosen = st.session_state.get(PROJECT_KEY)
+    return next((project for project in projects if project.id == chosen), projects[0] if projects else None)
 
 
 @st.fragment(run_every=HEALTH_SECONDS)
 def _show_health() -> None:
-    """Say whether the runner works and how much of the hour is left; reads only."""
-    session.close_when_refused()
+    """Show whether the runner works, what is late, and how many Mixpanel queries are left this hour."""
+    session.recheck_access()
     with open_service() as service:
         health = service.check_health()
     with st.container(key="health", gap="xsmall"):
@@ -143,7 +147,7 @@ def _show_late(health: Health) -> None:
 
 
 def _show_queries(health: Health) -> None:
-    wanted = st.session_state.get(PROJECT_KEY)
-    left = next((left for project, left in health.queries if wanted in (None, project)), None)
+    chosen = st.session_state.get(PROJECT_KEY)
+    left = next((left for project, left in health.queries if chosen in (None, project)), None)
     if left is not None:
         st.caption(f":material/speed: {format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour")

@@ -1,4 +1,4 @@
-"""What a person asked to see: kept in the address, so that it can be shared, reloaded and tested."""
+"""Keep what a person asked to see in the address, so that it can be shared and survives a reload."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def page_script(name: str) -> Path:
-    """Tell where a page's script lies."""
+    """Return the path of a page's script."""
     return PROJECT_ROOT / "pages" / f"{name}.py"
 
 
 def requested_id(name: str) -> int | None:
-    """Read a number from the address, or None when it is missing or not one."""
+    """Return a number from the address, None when it is missing or not a number."""
     text = st.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def set_request(name: str, value: int) -> None:
-    """Put a wish into the address: the next run of the page fulfils it."""
+    """Put a request into the address; the next run of the page acts on it."""
     st.query_params[name] = str(value)
 
 
 def clear_requests(*names: str) -> None:
-    """Take wishes out of the address."""
+    """Remove requests from the address."""
     for name in names:
         if name in st.query_params:
             del st.query_params[name]
 
 
 def open_page(page: str, **requests: int) -> NoReturn:
-    """Open another page with wishes in its address."""
+    """Open another page with requests in its address."""
     st.switch_page(page_script(page), query_params={name: str(value) for name, value in requests.items()})

@@ -1,4 +1,4 @@
-"""What the last click did, said once at the top of the page; errors stay until the next click."""
+"""Show once, at the top of the page, what the last click did."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NOTICE_KEY = "_notice"
 
 
 def flash_success(text: str) -> None:
-    """Keep a sentence for the next run of the page."""
+    """Keep a success message for the next run of the page."""
     st.session_state[NOTICE_KEY] = ("done", text)
 
 
 def flash_error(text: str) -> None:
-    """Keep the sentence of something that did not work for the next run of the page."""
+    """Keep an error message for the next run of the page."""
     st.session_state[NOTICE_KEY] = ("failed", text)
 
 
 def show_notices() -> None:
-    """Say what was kept, once."""
+    """Show the message that was kept, and forget it."""
     kind, text = st.session_state.pop(NOTICE_KEY, ("", ""))
     if kind == "done":
         st.success(format_error(text), icon=":material/check_circle:")
@@ -33,7 +33,7 @@ def show_notices() -> None:
 
 
 def try_action(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Do what a button says and keep the outcome as a notice; None when it was refused."""
+    """Call an action and keep its outcome as a message; return its result (True for none), None when it failed."""
     try:
         answer = action(*args, **kwargs)
     except CohortSyncError as error:

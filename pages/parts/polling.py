@@ -1,4 +1,4 @@
-"""How pages keep reading what changes: polling intervals and the fragments that use them."""
+"""Poll the database while a page is open, in fragments that refresh by themselves."""
 
 from __future__ import annotations
 
@@ -9,56 +9,54 @@ from typing import TypeVar
 import streamlit as st
 
 from pages.parts.run_progress import is_moving
-from pages.parts.session import close_when_refused
+from pages.parts.session import recheck_access
 from sync.model import Run, RunState
 
-STARTING_SECONDS, MOVING_SECONDS, AROUND_SECONDS, IDLE_SECONDS = (
-    0.25,
-    2.0,
-    5.0,
-    3600.0,
-)  # seconds between looks: just asked for, under way, at rest, never
-STARTING_WINDOW_SECONDS = 5.0  # seconds in which a run that was just asked for begins
-Seen = TypeVar("Seen")
+STARTING_SECONDS = 0.25  # between two polls of a run that was just requested
+MOVING_SECONDS = 2.0  # between two polls of a run that is under way
+PAGE_SECONDS = 5.0  # between two polls of a whole list
+IDLE_SECONDS = 3600.0  # between two polls of something that does not change by itself
+STARTING_WINDOW_SECONDS = 5.0  # within which a requested run usually starts
+Data = TypeVar("Data")
 
 
-def poll(read: Callable[[], Seen], runs: Callable[[Seen], Iterable[Run | None]], draw: Callable[[Seen], None]) -> None:
-    """Draw what was read, and again: four times a second while a run begins, every two seconds while one moves, else every five.
+def poll(read: Callable[[], Data], runs: Callable[[Data], Iterable[Run | None]], draw: Callable[[Data], None]) -> None:
+    """Draw what ``read`` returns, and redraw it as often as its runs require, at least every five seconds.
 
-    The outer fragment only sets the pace of the inner one, which exists from the beginning: a
-    fragment may fill only those containers of the page that it filled in a whole run. Neither
-    reruns the whole page, which would close open dialogs.
+    The outer fragment only chooses the interval of the inner one. Both exist from the beginning,
+    because a fragment may only fill containers of the page that it also filled in the full run.
+    Neither reruns the whole page, which would close open dialogs.
     """
 
     poll_slowly(lambda: poll_item(read(), runs, read, draw))
 
 
 def poll_slowly(draw: Callable[[], None]) -> None:
-    """Draw, and again every five seconds: what stands around things that are followed one by one."""
+    """Draw, and redraw every five seconds."""
 
     def refresh() -> None:
-        close_when_refused()
+        recheck_access()
         draw()
 
-    st.fragment(run_every=AROUND_SECONDS)(refresh)()
+    st.fragment(run_every=PAGE_SECONDS)(refresh)()
 
 
 def poll_item(
-    seen: Seen, runs: Callable[[Seen], Iterable[Run | None]], read: Callable[[], Seen], draw: Callable[[Seen], None]
+    data: Data, runs: Callable[[Data], Iterable[Run | None]], read: Callable[[], Data], draw: Callable[[Data], None]
 ) -> None:
-    """Draw one thing that was just read, and again as often as its runs move, and nothing around it."""
-    once = [seen]  # drawn at once; the looks after that read for themselves
-    interval = poll_interval(runs(seen), time.time())
+    """Draw data that was just read; then read and redraw it, and nothing else, as often as its runs require."""
+    first = [data]  # for the first drawing only; each later one reads again
+    interval = choose_interval(runs(data), time.time())
 
     def refresh() -> None:
-        close_when_refused()
-        draw(once.pop() if once else read())
+        recheck_access()
+        draw(first.pop() if first else read())
 
     st.fragment(run_every=interval)(refresh)()
 
 
-def poll_interval(runs: Iterable[Run | None], now: float) -> float:
-    """Tell how soon to look again: whoever pressed Start Sync wants to see it begin."""
+def choose_interval(runs: Iterable[Run | None], now: float) -> float:
+    """Return the seconds until the next poll; a run that was just requested is polled most often."""
     moving = [run for run in runs if run and is_moving(run)]
     if any(
         run.state == RunState.QUEUED and not run.wait_reason and now - run.queued_at < STARTING_WINDOW_SECONDS

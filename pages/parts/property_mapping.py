@@ -1,4 +1,4 @@
-"""Which profile properties go to WebEngage beside the membership: none, unless a person chooses them."""
+"""Choose the profile properties that are sent to WebEngage besides membership; none by default."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sync.model import STANDARD_MAPPING, default_attribute_for, find_mapping_pro
 Mapping = tuple[tuple[str, str], ...]
 MAPPING_LABEL = "Also send these profile properties"
 MAPPING_HELP = (
-    "Only membership is sent unless you choose more. A property that is not listed, or should have another name in "
-    "WebEngage, can be typed: plan, or plan=Plan. Its first value fixes its type there."
+    "Only membership is sent unless you choose more. You can type a property that is not listed (plan) or give it "
+    "another name in WebEngage (plan=Plan). Its first value fixes its type there."
 )
 OPT_IN_WARNING = (
     "WebEngage opts a **new** profile in to email or SMS when it comes with an email address or a phone number."
@@ -22,9 +22,9 @@ CONTACT_FIELDS = ("email", "phone")
 
 
 def choose_properties(cohort_id: int, before: Mapping, seen: Iterable[str]) -> tuple[Mapping, str]:
-    """Ask for the properties to send, out of those seen; the answer comes with what is wrong with it, if anything."""
+    """Show the field for the properties to send; return the mapping and what is wrong with it, else an empty text."""
     known = list_options(before, seen)
-    with st.expander(_expander_label(before), icon=":material/badge:"):
+    with st.expander(_label_expander(before), icon=":material/badge:"):
         chosen = st.multiselect(
             MAPPING_LABEL,
             known,
@@ -45,7 +45,7 @@ def choose_properties(cohort_id: int, before: Mapping, seen: Iterable[str]) -> t
 
 
 def list_options(before: Mapping, seen: Iterable[str]) -> list[str]:
-    """List what was chosen before, then what Mixpanel's own sync sends, then whatever else the members have."""
+    """Return the options: first those chosen before, then those Mixpanel's own sync sends, then all others seen."""
     listed = dict(before)
     for source in (*dict(STANDARD_MAPPING), *seen):
         if not find_mapping_problem(default_attribute_for(source)):
@@ -57,14 +57,14 @@ def _format_option(option: str) -> str:
     return " → ".join(option.rpartition("=")[::2]) if "=" in option else option
 
 
-def _expander_label(before: Mapping) -> str:
+def _label_expander(before: Mapping) -> str:
     return "Profile properties: " + (
         ", ".join(escape_markdown(source) for source, _ in before) or "none, membership only"
     )
 
 
 def parse_choices(chosen: Iterable[str]) -> tuple[Mapping, str]:
-    """Read what was chosen and typed; the first problem in words, or an empty text."""
+    """Return the mapping of the chosen options up to the first problem, and that problem, else an empty text."""
     mapping: list[tuple[str, str]] = []
     for text in chosen:
         try:
@@ -73,7 +73,7 @@ def parse_choices(chosen: Iterable[str]) -> tuple[Mapping, str]:
             return tuple(mapping), str(error)
         problem = find_mapping_problem(pair[1])
         if not problem and pair[1] in [target for _, target in mapping]:
-            problem = f"Two properties would go to “{pair[1]}”; keep one of them."
+            problem = f"Two properties are mapped to “{pair[1]}”. Keep one of them."
         if problem:
             return tuple(mapping), problem
         mapping.append(pair)

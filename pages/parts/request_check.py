@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-MAX_SHOWN_CHARS = 80  # of a header's value; anyone can send a longer one
+MAX_SHOWN_CHARS = 80  # of a header's value, which may be of any length
 # What reverse proxies and tunnels add. Browsers send no header that begins with X- when they open a WebSocket.
 PROXY_HEADERS = frozenset({"forwarded", "via", "true-client-ip", "cdn-loop", "front-end-https", "remote-user"})
 PROXY_PREFIXES = ("x-", "cf-", "fly-", "fastly-", "ngrok-", "tailscale-")
@@ -16,7 +16,7 @@ def describe_remote_sign(headers: Iterable[tuple[str, str]]) -> str:
     """Return what shows that a request did not come straight from this machine; empty when nothing does.
 
     A proxy on the same host connects from loopback like a local browser, so only headers tell them
-    apart. Their values are not believed: a proxy passes on what its client sent.
+    apart. Their values are not trusted: a proxy passes on what its client sent.
     """
     pairs = [(name.strip(), value.strip()) for name, value in headers]
     for name, _ in pairs:

@@ -1,8 +1,9 @@
-"""The story of one run: where it stands, what happened, who was not taken, what to do next."""
+"""The page of one run: its state, its numbers, rejected and invalid people, what happened."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -21,40 +22,41 @@ from pages.parts.formatting import (
 from pages.parts.session import is_allowed, open_service
 from sync.model import USER_ID_MAX, Run, RunState
 from sync.permissions import AccessLevel
+from sync.service import Service
 from sync.views import Event, RejectionView, SyncView
 
 EVENTS_SHOWN = 100
-SORTED_WHILE_MOVING = 1000  # people not taken that are sorted at every look
-WAITING_PREFIX = "Waiting:"  # how the history begins a line about waiting for a limit
+MAX_GROUPED_WHILE_MOVING = 1000  # rejected and invalid people that are grouped at every poll of an unfinished run
+WAITING_PREFIX = "Waiting:"  # of an event about waiting for a limit
 PURPOSES = {
     "export": "an export",
     "refresh": "a refresh",
-    "retry": "another try for those rejected",
-    "resync": "everybody told anew",
+    "retry": "a retry of rejected people",
+    "resync": "sending everyone again",
     "clear": "clearing the attribute",
 }
 HELD_HELP = (
-    "Nothing has been sent yet. Approve when this is what happened in Mixpanel; cancel when the cohort's rule "
-    "was changed by mistake, for example. Cancelling leaves WebEngage as it is."
+    "Nothing has been sent yet. Approve the run if these changes are right. Cancel it if they are not, for example "
+    "because the cohort's rule was changed by mistake. Cancelling leaves WebEngage unchanged."
 )
 
-HELD_LOOK_ONLY = "Nothing has been sent yet. A marketer decides here whether it is."
+HELD_HELP_FOR_VIEWERS = "Nothing has been sent yet. A marketer can approve or cancel this run here."
 
 MEMBERS_SHOWN = 20
 
-EMPTY_ID_ADVICE = "Give these profiles a user id in Mixpanel ($distinct_id); an empty one cannot be matched."
+EMPTY_ID_ADVICE = "Give these profiles a user id in Mixpanel ($distinct_id); WebEngage cannot match an empty one."
 
 LONG_ID_ADVICE = f"Shorten these user ids to {USER_ID_MAX} characters in Mixpanel, and in your app."
 
 REJECTED_ADVICE = (
-    "WebEngage did not accept these people. Correct what it names in their Mixpanel profiles; the next sync "
-    "sends them again."
+    "WebEngage rejected these people. Correct the reason above in their Mixpanel profiles. The next sync sends "
+    "them again."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RunDetail:
-    """What is told of a run at one moment."""
+    """Everything the page of a run shows, read at one moment."""
 
     run: Run
     sync: SyncView
@@ -64,17 +66,17 @@ class RunDetail:
 
 
 def show_run(run_id: int) -> None:
-    """Show a run, live while it is under way.
+    """Show a run, kept up to date while it is under way.
 
-    A run that ended is drawn once: each redraw would give its downloads other addresses, and a click in
-    between would get nothing. When it ends while it is watched, the whole page runs again; it has no dialogs.
+    A finished run is drawn once, because each redraw would change the addresses of its downloads, and a
+    click in between would fail. When a run finishes on the open page, the whole page is rerun; it has no dialogs.
     """
     detail = _read_detail(run_id)
     if detail.run.state.is_final:
         show_detail(detail)
         return
-    first = [detail]
-    polling.poll(lambda: first.pop() if first else _read_until_final(run_id), lambda one: (one.run,), show_detail)
+    first = [detail]  # for the first drawing only; each later one reads again
+    polling.poll(lambda: first.pop() if first else _read_until_final(run_id), lambda read: (read.run,), show_detail)
 
 
 def _read_until_final(run_id: int) -> RunDetail:
@@ -87,32 +89,30 @@ def _read_until_final(run_id: int) -> RunDetail:
 def _read_detail(run_id: int) -> RunDetail:
     with open_service() as service:
         run = service.get_run(run_id)
-        many = run.rejected + run.invalid > SORTED_WHILE_MOVING and run_progress.is_moving(
-            run
-        )  # sorted by reason when the run is over
+        too_many = run.rejected + run.invalid > MAX_GROUPED_WHILE_MOVING and run_progress.is_moving(run)
         return RunDetail(
-            run,
-            service.get_sync(run.sync_id),
-            service.list_events(run_id),
-            () if many else service.list_rejections(run_id),
-            service.list_runs(run.sync_id, RunState.SUCCEEDED, charts.CHART_RUNS),
+            run=run,
+            sync=service.get_sync(run.sync_id),
+            events=service.list_events(run_id),
+            rejections=() if too_many else service.list_rejections(run_id),
+            recent_runs=service.list_runs(run.sync_id, RunState.SUCCEEDED, charts.CHART_RUNS),
         )
 
 
-def show_detail(story: RunDetail) -> None:
-    """Tell the story of a run as it is now; reads, and does only what a button says."""
-    run, sync = story.run, story.sync
+def show_detail(detail: RunDetail) -> None:
+    """Show a run as it is now, with the buttons that act on it."""
+    run, sync = detail.run, detail.sync
     _show_head(run, sync)
     _show_state(run)
     _show_buttons(run)
-    _show_numbers(run, story.events)
-    _show_rejections(run, story.rejections)
+    _show_numbers(run, detail.events)
+    _show_rejections(run, detail.rejections)
     if run.state == RunState.SUCCEEDED and run.purpose != "clear":
-        _show_recipe(sync)
+        _show_instructions(sync)
     if run.state.is_final and is_allowed(AccessLevel.MARKETER):
         downloads.show_downloads(run, sync)
-    charts.show_changes(story.recent_runs)
-    _show_timeline(story.events)
+    charts.show_changes_chart(detail.recent_runs)
+    _show_timeline(detail.events)
 
 
 def _show_head(run: Run, sync: SyncView) -> None:
@@ -123,29 +123,29 @@ def _show_head(run: Run, sync: SyncView) -> None:
 
 
 def _describe_times(run: Run) -> str:
-    said = [f"Run {run.id}, {PURPOSES.get(run.purpose, run.purpose)}", f"asked for {format_time(run.queued_at)}"]
+    parts = [f"Run {run.id}, {PURPOSES.get(run.purpose, run.purpose)}", f"requested {format_time(run.queued_at)}"]
     if run.finished_at:
         took = run.finished_at - (run.started_at or run.queued_at)
-        said += [
-            f"ended {format_time(run.finished_at)}",
+        parts += [
+            f"finished {format_time(run.finished_at)}",
             f"took {format_duration_short(took) if took >= 1 else 'less than a second'}",
         ]
     elif run.started_at and run.state != RunState.HELD:
-        said.append(f"under way for {format_duration_short(time.time() - run.started_at)}")
-    return " · ".join(said)
+        parts.append(f"running for {format_duration_short(time.time() - run.started_at)}")
+    return " · ".join(parts)
 
 
 def _show_state(run: Run) -> None:
-    words = escape_markdown(run_progress.describe_run(run))
+    text = escape_markdown(run_progress.describe_run(run))
     if run.state == RunState.FAILED:
-        st.error(words, icon=":material/error:")
+        st.error(text, icon=":material/error:")
     elif run.state == RunState.HELD:
-        st.warning(words, icon=":material/front_hand:")
-        st.caption(HELD_HELP if is_allowed(AccessLevel.MARKETER) else HELD_LOOK_ONLY)
+        st.warning(text, icon=":material/front_hand:")
+        st.caption(HELD_HELP if is_allowed(AccessLevel.MARKETER) else HELD_HELP_FOR_VIEWERS)
     elif run.state == RunState.CANCELLED:
-        st.info(words, icon=":material/cancel:")
+        st.info(text, icon=":material/cancel:")
     elif run.wait_reason:
-        st.info(words, icon=":material/hourglass_top:")
+        st.info(text, icon=":material/hourglass_top:")
     elif not run.state.is_final:
         run_progress.show_progress(run)
 
@@ -155,30 +155,36 @@ def _show_buttons(run: Run) -> None:
         return
     with st.container(horizontal=True):
         if run.state == RunState.HELD:
-            _action_button(run, "Approve", "Approved: it is being sent.", "approve", primary=True)
-            if not run.dry_run:
-                _action_button(
-                    run, "Always approve for this sync", "Approved, now and in future.", "approve", always=True
-                )
-        _action_button(run, "Cancel run", "The run is being cancelled.", "cancel")
+            _show_approve_buttons(run)
+        if st.button("Cancel run", key=f"cancel-{run.id}"):
+            _act_on_run("The run is being cancelled.", lambda service: service.cancel(run.id))
 
 
-def _action_button(run: Run, label: str, done: str, action: str, primary: bool = False, **options: bool) -> None:
-    if st.button(label, key=f"{action}-{run.id}-{len(options)}", type="primary" if primary else "secondary"):
-        with open_service() as service:
-            notices.try_action(done, getattr(service, action), run.id, **options)
-        st.rerun()
+def _show_approve_buttons(run: Run) -> None:
+    if st.button("Approve", key=f"approve-{run.id}", type="primary"):
+        _act_on_run("Approved. The run is being sent.", lambda service: service.approve(run.id))
+    if not run.dry_run and st.button("Always approve for this sync", key=f"approve-always-{run.id}"):
+        _act_on_run(
+            "Approved. Later runs of this sync are not held when they remove many people.",
+            lambda service: service.approve(run.id, always=True),
+        )
+
+
+def _act_on_run(done: str, action: Callable[[Service], object]) -> None:
+    with open_service() as service:
+        notices.try_action(done, action, service)
+    st.rerun()
 
 
 def _show_numbers(run: Run, events: tuple[Event, ...]) -> None:
-    done = run.state == RunState.SUCCEEDED  # until then nobody is said to be added who is only planned
-    plan = ("Added", "Removed", "Updated") if done else ("To add", "To remove", "To update")
-    numbers = dict(zip(plan, (run.entered, run.exited, run.updated), strict=True))
+    done = run.state == RunState.SUCCEEDED  # until then the changes are only planned
+    labels = ("Added", "Removed", "Updated") if done else ("To add", "To remove", "To update")
+    numbers = dict(zip(labels, (run.entered, run.exited, run.updated), strict=True))
     numbers |= {
         "Unchanged": run.unchanged,
         "Delivered": run.delivered,
         "Rejected": run.rejected,
-        "Devices only": run.anonymous,
+        "Anonymous": run.anonymous,
         "Invalid": run.invalid,
         "Requests": run.requests,
         "Waits": sum(event.times for event in events if event.message.startswith(WAITING_PREFIX)),
@@ -191,23 +197,25 @@ def _show_numbers(run: Run, events: tuple[Event, ...]) -> None:
 def _show_rejections(run: Run, rejections: tuple[RejectionView, ...]) -> None:
     if not rejections:
         return
-    st.header("Not taken", anchor=False)
+    st.header("Rejected and invalid", anchor=False)
     for reason, members in group_by_reason(rejections).items():
         with st.expander(f"{format_plural(len(members), 'member')}: {escape_markdown(reason)}"):
-            st.markdown(f"**What to do:** {rejection_advice(members[0])}")
+            st.markdown(f"**What to do:** {choose_advice(members[0])}")
             for one in members[:MEMBERS_SHOWN]:
                 st.text(one.user_id.strip() or "(empty)")
             if len(members) > MEMBERS_SHOWN:
-                st.caption(f"and {len(members) - MEMBERS_SHOWN:,} more, in the CSV of this run")
+                st.caption(f"and {len(members) - MEMBERS_SHOWN:,} more in the CSV of this run")
     if len(rejections) < run.rejected + run.invalid:
-        st.caption(f"The first {len(rejections):,} of {run.rejected + run.invalid:,}; the CSV has them all.")
+        st.caption(
+            f"The first {len(rejections):,} of {run.rejected + run.invalid:,}. The CSV of this run has them all."
+        )
 
 
-def _show_recipe(sync: SyncView) -> None:
+def _show_instructions(sync: SyncView) -> None:
     with st.container(border=True):
         st.header("Use it in WebEngage", anchor=False)
         st.markdown(
-            "Build a **Live Segment** once; it then follows this cohort by itself: Segments → Live Segments → "
+            "Build a **Live Segment** once. It then follows this cohort by itself: Segments → Live Segments → "
             "**+** → User → User Attribute → the name below → **is true**."
         )
         st.code(sync.attribute, language=None, wrap_lines=True)
@@ -229,15 +237,15 @@ def _show_timeline(events: tuple[Event, ...]) -> None:
 
 
 def group_by_reason(rejections: tuple[RejectionView, ...]) -> dict[str, list[RejectionView]]:
-    """Put members with the same reason together, the largest group first."""
+    """Return the members grouped by reason, the largest group first."""
     groups: dict[str, list[RejectionView]] = {}
     for one in rejections:
         groups.setdefault(one.reason, []).append(one)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
-def rejection_advice(one: RejectionView) -> str:
-    """Tell what a person can do about a member that was not taken."""
+def choose_advice(one: RejectionView) -> str:
+    """Return what a person can do about a rejected or invalid member."""
     if not one.user_id.strip():
         return EMPTY_ID_ADVICE
     return LONG_ID_ADVICE if len(one.user_id) > USER_ID_MAX else REJECTED_ADVICE

@@ -1,4 +1,4 @@
-"""The door: who sits here, and whether they may come in. Sign-in is Streamlit's own (OpenID Connect)."""
+"""Find out who uses this session and what they may do. Sign-in is Streamlit's own (OpenID Connect)."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from sync.permissions import LOCAL_ACTOR, AccessLevel, Actor, actor_from_claims
 from sync.redaction import redact_logs
 from sync.service import Service
 
-WAS_LOCAL = "_was_local"  # in the session: whether its last known request came from this machine
-NAME_OUTSIDE = "Somebody"
+WAS_LOCAL = "_was_local"  # session key: whether the last request with headers came from this machine
+UNKNOWN_NAME = "Somebody"
 HOW_TO_CONFIGURE = (
-    "To let others in, write an [auth] section into .streamlit/secrets.toml and list the admins in "
+    "To give others access, write an [auth] section into .streamlit/secrets.toml and list the admins in "
     "COHORT_SYNC_ADMINS, as described in docs/operations.md under Sign-in."
 )
-LISTENS_WIDELY = (
-    "Sign-in is not configured, so these pages may answer this machine only, but the server listens on {address}. "
+NOT_ONLY_LOOPBACK = (
+    "Sign-in is not configured, so only this machine may reach these pages, but the server listens on {address}. "
     "Start it with --server.address 127.0.0.1. " + HOW_TO_CONFIGURE
 )
-REMOTE = (
-    "Sign-in is not configured, so these pages answer only a browser on this machine, and this request {sign}. "
+NOT_LOCAL = (
+    "Sign-in is not configured, so only a browser on this machine may open these pages. This request {sign}. "
     + HOW_TO_CONFIGURE
 )
-NOT_WORKING = "Sign-in does not work, so nobody can come in. {problem}"
-SIGNED_OUT = Actor(NAME_OUTSIDE, AccessLevel.NOBODY, "Sign in to use Cohort Sync.")
+SIGN_IN_BROKEN = "Sign-in is not set up correctly, so nobody can sign in. {problem}"
+SIGNED_OUT = Actor(UNKNOWN_NAME, AccessLevel.NOBODY, "Sign in to use Cohort Sync.")
 
 
 def current_actor() -> Actor:
-    """Return who asks: the signed-in person, or anyone at this machine when sign-in is not configured."""
+    """Return the signed-in person, or the local actor when sign-in is not configured and the browser is on this machine."""
     sign_in = read_sign_in(os.environ)
     if sign_in.problem:
-        return Actor(NAME_OUTSIDE, AccessLevel.NOBODY, NOT_WORKING.format(problem=sign_in.problem))
+        return Actor(UNKNOWN_NAME, AccessLevel.NOBODY, SIGN_IN_BROKEN.format(problem=sign_in.problem))
     if sign_in.required:
         return actor_from_claims(st.user.to_dict(), os.environ) if _is_signed_in() else SIGNED_OUT
-    refusal = _refuse_remote()
-    return Actor(NAME_OUTSIDE, AccessLevel.NOBODY, refusal) if refusal else LOCAL_ACTOR
+    problem = _find_remote_problem()
+    return Actor(UNKNOWN_NAME, AccessLevel.NOBODY, problem) if problem else LOCAL_ACTOR
 
 
 def has_access() -> bool:
-    """Return whether whoever sits here may come in."""
+    """Return whether the current actor may see the pages at all."""
     return current_actor().level > AccessLevel.NOBODY
 
 
-def close_when_refused() -> None:
-    """Run the whole page again, which then shows the way in, when its reader lost access since it was drawn.
+def recheck_access() -> None:
+    """Rerun the whole page, which then shows the sign-in, when the person lost access since it was drawn.
 
-    For the parts of a page that refresh by themselves; closing an open dialog is right here.
+    Call this in fragments that refresh by themselves. The rerun also closes an open dialog.
     """
     if not has_access():
         st.rerun()
 
 
 def show_sign_in() -> None:
-    """Show what to do to those who may not come in."""
+    """Show the sign-in button, or why the person has no access and what to do."""
     st.title("Cohort Sync")
-    here = current_actor()
-    if here is SIGNED_OUT:
+    actor = current_actor()
+    if actor is SIGNED_OUT:
         st.write("Sign in to see your cohorts.")
         st.button("Sign in", type="primary", on_click=st.login, icon=":material/login:")
         return
-    st.error(escape_markdown(here.refusal), icon=":material/lock:")
-    if here.name != NAME_OUTSIDE:
+    st.error(escape_markdown(actor.refusal), icon=":material/lock:")
+    if actor.name != UNKNOWN_NAME:
         st.button("Sign out", on_click=st.logout, icon=":material/logout:")
 
 
-def signed_in_user() -> None:
-    """Show who is signed in and as what, with the way out."""
-    here = current_actor()
-    if here != LOCAL_ACTOR:
-        st.caption(f":material/person: {escape_markdown(here.name)} · {here.level.name.lower()}")
+def show_signed_in_user() -> None:
+    """Show the name and access level of the signed-in person, and the sign-out button."""
+    actor = current_actor()
+    if actor != LOCAL_ACTOR:
+        st.caption(f":material/person: {escape_markdown(actor.name)} · {actor.level.name.lower()}")
         st.button("Sign out", on_click=st.logout, icon=":material/logout:", type="tertiary")
 
 
@@ -82,25 +82,25 @@ def _is_signed_in() -> bool:
     return st.user.to_dict().get("is_logged_in") is True
 
 
-def _refuse_remote() -> str:
-    """Return why a request without sign-in is refused; empty when it comes from this machine."""
+def _find_remote_problem() -> str:
+    """Return why a request without sign-in is refused, an empty text when it comes from this machine."""
     address = str(st.get_option("server.address") or "every address")
     if not is_loopback(f"//[{address}]" if ":" in address else f"//{address}"):
-        return LISTENS_WIDELY.format(address=address)
+        return NOT_ONLY_LOOPBACK.format(address=address)
     headers = st.context.headers
     if not headers:
-        # The browser is gone already; its last click counts when it was known to be on this machine.
-        return "" if st.session_state.get(WAS_LOCAL) else REMOTE.format(sign=describe_remote_sign([]))
+        # The browser has disconnected. Its last click is still handled if the session was local before.
+        return "" if st.session_state.get(WAS_LOCAL) else NOT_LOCAL.format(sign=describe_remote_sign([]))
     sign = describe_remote_sign((name, value) for name in headers for value in headers.get_all(name))
     st.session_state[WAS_LOCAL] = not sign
-    return REMOTE.format(sign=sign) if sign else ""
+    return NOT_LOCAL.format(sign=sign) if sign else ""
 
 
 def open_service(actor: Actor | None = None) -> Service:
-    """Return the service, opened for one poll or one click of whoever sits here, or of ``actor``.
+    """Return the service for one drawing or one click, acting as ``actor`` or else the current actor.
 
-    A download is written outside the page's script, where no request says who asks: it passes the actor for
-    whom its button was drawn. Sign-in that broke or was configured since then refuses it.
+    A download is written outside the page's script, where there is no request to identify the person. It
+    passes the actor for whom its button was drawn. Raise InvalidRequest when sign-in was changed since then.
     """
     redact_logs("streamlit")
     return Service.open(os.environ, current_actor() if actor is None else _require_same_sign_in(actor))
@@ -109,10 +109,10 @@ def open_service(actor: Actor | None = None) -> Service:
 def _require_same_sign_in(actor: Actor) -> Actor:
     sign_in = read_sign_in(os.environ)
     if sign_in.problem or sign_in.required == (actor == LOCAL_ACTOR):
-        raise InvalidRequest("Sign-in was changed since this page was opened; load the page again.")
+        raise InvalidRequest("Sign-in was changed since this page was opened. Reload the page.")
     return actor
 
 
 def is_allowed(level: AccessLevel) -> bool:
-    """Whether to offer what needs this grade; the service refuses it anyway."""
+    """Return whether to show what needs this access level; the service checks it again."""
     return current_actor().level >= level

@@ -1,9 +1,9 @@
 """Find out whether sign-in is configured, and what is wrong when it is but cannot work.
 
 Streamlit reads its secrets from every path of ``secrets.files``: by default ``~/.streamlit/secrets.toml``,
-then ``.streamlit/secrets.toml`` of the working folder and of the folder of app.py. It keeps what it
-read, and polls for changes only those files that existed then, until the first change it cannot
-parse, which ends the polling. So its memory alone proves nothing: the files are read here, too.
+then ``.streamlit/secrets.toml`` of the working folder and of the folder of app.py. It caches what it
+read and watches only the files that existed then, until the first change it cannot parse. Its cache
+can therefore be out of date, so the files are read here, too.
 """
 
 from __future__ import annotations
@@ -21,30 +21,29 @@ from sync.permissions import ACCESS_SETTINGS
 
 SHARED_KEYS = ("redirect_uri", "cookie_secret")
 PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
-# Other programs' secrets hold a client_id, too; these three are sign-in's alone, wherever they stand.
+# A client_id may belong to something else; these three keys are used for sign-in only, in any section.
 TELLTALE_KEYS = frozenset({"redirect_uri", "cookie_secret", "server_metadata_url"})
-CALLBACK = "/oauth2callback"  # where Streamlit listens for the provider's answer
+CALLBACK = "/oauth2callback"  # the path on which Streamlit receives the provider's answer
 BYTE_ORDER_MARK = "\ufeff"
-sign_in_was_configured = threading.Event()  # this process has seen sign-in configured, well or badly
+sign_in_was_configured = threading.Event()  # set once this process has seen sign-in configured, correctly or not
 
 
 class SecretsUnreadable(Exception):
-    """A secrets file is there and cannot be used; the text says why and what to do."""
+    """A secrets file exists but cannot be used; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """Whether people must sign in, and why nobody can when something is wrong."""
+    """State of sign-in: ``required`` of everyone or not, and the ``problem`` that prevents it, if any."""
 
     required: bool
     problem: str = ""
 
 
 def read_sign_in(env: Mapping[str, str]) -> SignIn:
-    """Return how sign-in stands now, from the files, from Streamlit's copy of them, and from the roles listed.
+    """Return the state of sign-in, from the files, Streamlit's copy of them, and the access settings.
 
-    A process that once saw sign-in configured never takes its absence for permission: removing it
-    needs a restart.
+    Once a process has seen sign-in configured, it keeps requiring it. Removing sign-in needs a restart.
     """
     paths = [str(path) for path in st.get_option("secrets.files")]
     try:
@@ -63,7 +62,7 @@ def read_sign_in(env: Mapping[str, str]) -> SignIn:
 def _find_problem(
     paths: list[str], on_disk: Mapping[str, object], loaded: Mapping[str, object], listed: list[str]
 ) -> str:
-    only_files = all(path.endswith(".toml") for path in paths)  # folders of secrets are read by Streamlit alone
+    only_files = all(path.endswith(".toml") for path in paths)  # only Streamlit reads folders of secrets
     secrets = on_disk if only_files else {**on_disk, **loaded}
     if "auth" not in secrets and not _is_meant_for_sign_in(secrets):
         place = _shorten_path(paths[-1]) if paths else ".streamlit/secrets.toml"
@@ -78,12 +77,12 @@ def _find_problem(
         )
     problem = find_auth_problem(secrets)
     if not problem and find_auth_problem(loaded):
-        return "The secrets file was changed and is not in use yet. Reload this page; if that does not help, restart the pages."
+        return "The secrets file was changed and is not in use yet. Reload this page. If that does not help, restart the pages."
     return problem
 
 
 def find_auth_problem(secrets: Mapping[str, object]) -> str:
-    """Return what is wrong with ``[auth]`` and how to mend it, naming the keys; empty when sign-in can work."""
+    """Return what is wrong with ``[auth]`` and how to correct it, an empty text when sign-in can work."""
     auth = secrets.get("auth")
     if auth is None:
         misspelt = next((name for name in secrets if name.strip().casefold() == "auth"), "")
@@ -92,7 +91,7 @@ def find_auth_problem(secrets: Mapping[str, object]) -> str:
         return "The keys for sign-in must stand below a line [auth]. Correct it in secrets.toml."
     if not isinstance(auth, Mapping):
         return "auth must be a section. Write [auth] on a line of its own in secrets.toml, and its keys below."
-    default = auth.get("default", auth)  # what Streamlit prefers for the provider without a name
+    default = auth.get("default", auth)  # Streamlit prefers this section for the provider without a name
     provider = default if isinstance(default, Mapping) else {}
     missing = [*_find_missing(auth, SHARED_KEYS), *_find_missing(provider, PROVIDER_KEYS)]
     named = [name for name, value in auth.items() if isinstance(value, Mapping) and name != "client_kwargs"]
@@ -109,7 +108,7 @@ def find_auth_problem(secrets: Mapping[str, object]) -> str:
 
 
 def read_secrets_file(path: Path) -> Mapping[str, object]:
-    """Return what a TOML file holds, nothing when it is not there; raise SecretsUnreadable when it cannot be read."""
+    """Return the content of a TOML file, empty when there is none. Raise SecretsUnreadable when it cannot be read."""
     name = _shorten_path(str(path))
     try:
         text = path.read_text(encoding="utf-8")
@@ -136,13 +135,13 @@ def read_secrets_file(path: Path) -> Mapping[str, object]:
 def _read_files(paths: Iterable[str]) -> dict[str, object]:
     secrets: dict[str, object] = {}
     for path in paths:
-        if path.endswith(".toml"):  # Streamlit takes everything else for a folder
+        if path.endswith(".toml"):  # Streamlit treats every other path as a folder
             secrets.update(read_secrets_file(Path(path)))
     return secrets
 
 
 def _read_loaded() -> Mapping[str, object]:
-    """Return Streamlit's copy of the secrets; any failure but a missing file is a reason to close."""
+    """Return Streamlit's copy of the secrets. Raise SecretsUnreadable for any failure except a missing file."""
     try:
         return st.secrets.to_dict()
     except StreamlitSecretNotFoundError as error:
@@ -154,7 +153,7 @@ def _read_loaded() -> Mapping[str, object]:
 
 
 def _is_meant_for_sign_in(secrets: Mapping[str, object]) -> bool:
-    """Return whether somebody tried to configure sign-in, also below a misspelt section or none."""
+    """Return whether sign-in was meant to be configured, even in a misspelt section or in none."""
     return any(
         name.strip().casefold() in {"auth", *TELLTALE_KEYS}
         or (isinstance(value, Mapping) and not TELLTALE_KEYS.isdisjoint(key.casefold() for key in value))
@@ -172,7 +171,7 @@ def _join_words(names: list[str], word: str = "and") -> str:
 
 
 def _shorten_path(path: str) -> str:
-    """Return a path as people know it, without the folders above the project or the home folder."""
+    """Return a path relative to the project or the home folder, else only its name."""
     for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
         if Path(path).is_relative_to(base):
             return f"{prefix}{Path(path).relative_to(base)}"

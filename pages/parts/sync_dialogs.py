@@ -1,4 +1,4 @@
-"""The questions of the Syncs page: how to stop, and how often to refresh."""
+"""The dialogs of the Syncs page: stop a sync, change its interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sync.model import DEFAULT_INTERVAL, parse_interval
 from sync.service import Service
 from sync.views import SyncView
 
-KEEP_CHOICE, CLEAR_CHOICE = "Keep the people in WebEngage", "Clear them: the attribute becomes false for everyone"
+KEEP_CHOICE, CLEAR_CHOICE = "Keep them in WebEngage", "Clear them: set the attribute to false for everyone"
 OTHER_INTERVAL = 0.0
 INTERVAL_CHOICES = (1800.0, 3600.0, DEFAULT_INTERVAL, 21600.0, 86400.0, OTHER_INTERVAL)
 
@@ -27,29 +27,29 @@ def _close_dialog() -> None:
 
 @st.dialog("Stop this sync?", on_dismiss=_close_dialog)
 def show_stop_dialog(sync: SyncView) -> None:
-    """Ask what becomes of the people already exported."""
+    """Ask what should happen to the people already exported, and stop the sync."""
     show_name(sync.cohort_name, "stop")
-    st.markdown(f"No refresh happens after this. WebEngage knows {format_people(sync.size)} from this sync.")
+    st.markdown(f"The cohort will not be refreshed any more. This sync has {format_people(sync.size)} in WebEngage.")
     choice = st.radio(
-        "What becomes of them?",
+        "What should happen to them?",
         [KEEP_CHOICE, CLEAR_CHOICE],
         key="stop-choice",
         captions=[
-            "Segments built on the attribute keep their people, and slowly grow out of date.",
+            "Segments built on the attribute keep their people, but are not updated any more.",
             "Segments built on the attribute become empty. Profiles stay; only this attribute changes.",
         ],
     )
     if _confirm_action("Stop", lambda service: service.stop(sync.id, clear=choice == CLEAR_CHOICE)):
         notices.flash_success(
-            f"{sync.cohort_name} is stopped"
-            + (", and the people exported before are being cleared." if choice == CLEAR_CHOICE else ".")
+            f"{sync.cohort_name} is stopped."
+            + (" The people exported before are being cleared." if choice == CLEAR_CHOICE else "")
         )
         st.rerun()
 
 
-@st.dialog("How often?", on_dismiss=_close_dialog)
+@st.dialog("Change interval", on_dismiss=_close_dialog)
 def show_interval_dialog(sync: SyncView) -> None:
-    """Ask how often a dynamic sync is refreshed."""
+    """Ask how often a dynamic sync is refreshed, and change it."""
     show_name(sync.cohort_name, "interval")
     index = (
         INTERVAL_CHOICES.index(sync.interval_seconds)
@@ -67,7 +67,7 @@ def show_interval_dialog(sync: SyncView) -> None:
     if not chosen:
         text = st.text_input("Interval", placeholder="45m, 3h or 1d", key="interval-own") or ""
     if _confirm_action("Save", lambda service: service.change_interval(sync.id, chosen or _parse_seconds(text))):
-        notices.flash_success(f"{sync.cohort_name} has its new interval.")
+        notices.flash_success(f"The interval of {sync.cohort_name} is changed.")
         st.rerun()
 
 
@@ -79,15 +79,15 @@ def _parse_seconds(text: str) -> float:
 
 
 def _confirm_action(label: str, action: Callable[[Service], object]) -> bool:
-    """Draw Cancel and the answer; do it, or say why not. Whether it was done."""
+    """Show Cancel and a confirm button, and call the action when confirmed; return whether it succeeded."""
     problem = st.empty()
     with st.container(horizontal=True, horizontal_alignment="right"):
         cancel = st.button("Cancel", key="sync-cancel")
-        sure = st.button(label, key="sync-sure", type="primary")
+        confirmed = st.button(label, key="sync-sure", type="primary")
     if cancel:
         _close_dialog()
         st.rerun()
-    if not sure:
+    if not confirmed:
         return False
     try:
         with open_service() as service:

@@ -44,7 +44,7 @@ def addresses(made: Furnished) -> dict[str, str]:
         "/integrations?setup=mixpanel": "Set up Mixpanel",
         "/integrations?setup=webengage": "Set up WebEngage",
         "/syncs?stop=1": "Stop this sync?",
-        "/syncs?interval=1": "How often?",
+        "/syncs?interval=1": "Change interval",
     }
     stories = {f"/runs?run={run_id}": "What happened" for run_id in made.runs.values()}
     return {f"/{page}": title for page, title in LABELS.items()} | dialogs | stories

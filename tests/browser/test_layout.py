@@ -23,7 +23,7 @@ def test_a_deep_link_on_a_fresh_server_meets_the_frame(
         links = page.get_by_test_id("stSidebarNav").get_by_role("link")
         names = ("Cohorts", "Integrations", "Syncs", "Runs", "Administration")
         expect(links).to_have_text([re.compile(f"{name}$") for name in names])
-        expect(page.get_by_text("The runner is not working, so nothing is exported.")).to_be_visible()
+        expect(page.get_by_text("The runner is not running, so nothing is exported.")).to_be_visible()
         expect(page.get_by_text("python -m sync.runner")).to_be_visible()
         expect(page.get_by_text("No run yet.")).to_be_visible()
         assert page.title() == "Cohort Sync"

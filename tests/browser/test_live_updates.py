@@ -32,8 +32,8 @@ from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import PROJECT, Sandbox, member
 
 PEOPLE = 700
-MOVING = re.compile(r"[\d,]+ of 700 people told to WebEngage")
-WAITS = re.compile(r"Mixpanel's hourly limit of queries is used up: continues at (tomorrow )?\d\d:\d\d\.")
+MOVING = re.compile(r"[\d,]+ of 700 people sent to WebEngage")
+WAITS = re.compile(r"Mixpanel's hourly query limit is used up: continues at (tomorrow )?\d\d:\d\d\.")
 PACED = re.compile(r"people a second · .* left")
 
 
@@ -55,7 +55,7 @@ def test_every_tab_follows_a_run_through_a_restart(
             with service(data_dir) as here:
                 sync_id = here.start_export(None, number, Mode.DYNAMIC).sync_id
             expect(badge(sync_tab, "Sending to WebEngage")).to_be_visible()
-            visit(sync_tab, f"{url}/syncs?interval={sync_id}", "How often?")
+            visit(sync_tab, f"{url}/syncs?interval={sync_id}", "Change interval")
             expect(list_tab.get_by_text(MOVING)).to_be_visible()
             expect(list_tab.get_by_text(PACED)).to_be_visible()
             expect(sync_tab.get_by_text(PACED)).to_be_visible()
@@ -67,7 +67,7 @@ def test_every_tab_follows_a_run_through_a_restart(
             expect(list_tab.get_by_text(MOVING)).to_be_visible()
         with serving(data_dir, port):
             wait_for(list_tab, succeeded(data_dir))
-            expect(list_tab.get_by_text("+700 −0")).to_be_visible()
+            expect(list_tab.get_by_text("700 added")).to_be_visible()
             expect(sync_tab.get_by_text("700 people in WebEngage", exact=True)).to_be_visible()
     assert sandbox.holding("Mixpanel - Large")[0] == sandbox.exportable(number)
 
@@ -112,7 +112,7 @@ def test_a_held_run_waits_for_a_yes(
         press(page, "Dry run")
         expect(badge(page, "Queued")).to_be_visible()
         carry(data_dir)
-        expect(badge(page, "Waiting for your yes")).to_be_visible()
+        expect(badge(page, "Needs approval")).to_be_visible()
         expect(number_of(page, "To-add")).to_have_text("To add3")
         assert not sandbox.holding("Mixpanel - Careful")[0]
         visit(page, page.url.split("/runs")[0] + "/cohorts", "Cohorts")
@@ -188,7 +188,7 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
         expect(page.get_by_text("Paused by a person.")).to_be_visible()
         at_rest(page)
         press(page, "Resume")
-        expect(page.get_by_text("Kept goes on.")).to_be_visible()
+        expect(page.get_by_text("Kept is resumed.")).to_be_visible()
         carry(data_dir)
         press(page, "Interval")
         page.get_by_text("Every 6 hours").click()
@@ -198,7 +198,7 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
         press(page, "Stop")
         page.get_by_text("Clear them").click()
         page.get_by_role("dialog").get_by_role("button", name="Stop").click()
-        expect(page.get_by_text("Kept is stopped, and the people exported before are being cleared.")).to_be_visible()
+        expect(page.get_by_text("Kept is stopped. The people exported before are being cleared.")).to_be_visible()
         carry(data_dir)
         expect(page.get_by_text("0 people in WebEngage", exact=True)).to_be_visible()
     assert sandbox.holding("Mixpanel - Kept") == (set(), {"a", "b"})

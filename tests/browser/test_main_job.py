@@ -80,7 +80,7 @@ def test_a_cohort_goes_from_mixpanel_to_webengage(
         press(page, "Go to Cohorts")
         export(page)
         wait_for(page, succeeded(data_dir))
-        expect(page.get_by_text("Last export: +40 −0")).to_be_visible()
+        expect(page.get_by_text("Last export: 40 added")).to_be_visible()
     true, false = sandbox.holding(ATTRIBUTE)
     assert true == sandbox.exportable(number) and len(true) == 40
     assert not false
