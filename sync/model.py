@@ -315,7 +315,8 @@ def parse_interval(text: str) -> float:
 def guard_reason(exits: int, snapshot: int, staged: int) -> str | None:
     """Return why a plan needs approval, or None.
 
-    It does when Mixpanel returned nobody, or when more than 100 people and more than a fifth would be removed."""
+    It does when Mixpanel returned nobody, or when more than 100 people and more than a fifth would be removed.
+    """
     if snapshot and not staged:
         return f"Mixpanel returned nobody, but {snapshot:,} people were exported before."
     if exits > GUARD_PEOPLE and exits > GUARD_SHARE * snapshot:

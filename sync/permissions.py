@@ -10,13 +10,7 @@ from enum import IntEnum
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from sync.errors import InvalidRequest
-from sync.settings import (
-    ACCESS_VARIABLES as ACCESS_SETTINGS,
-)
-from sync.settings import (
-    TRUSTED_ISSUERS_VARIABLE,
-    Settings,
-)
+from sync.settings import ACCESS_VARIABLES, TRUSTED_ISSUERS_VARIABLE, Settings
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -31,9 +25,12 @@ class AccessLevel(IntEnum):
     ADMIN = 3
 
 
+ACCESS_SETTINGS = ACCESS_VARIABLES  # when one of these is set, people must sign in
 NOT_VERIFIED = (
     "Your sign-in provider does not say that {address} is verified, so this address gives no access. Ask the admin of "
-    "Cohort Sync to have the provider send the claim email_verified, or to trust its issuer in " + TRUSTED_ISSUERS_VARIABLE + "."
+    "Cohort Sync to have the provider send the claim email_verified, or to trust its issuer in "
+    + TRUSTED_ISSUERS_VARIABLE
+    + "."
 )
 NOT_LISTED = "{name} is signed in, but nobody gave this address access to Cohort Sync; ask its admin."
 
@@ -144,7 +141,9 @@ def requires(
 ) -> Callable[[Callable[Concatenate[ActorOwner, P], Result]], Callable[Concatenate[ActorOwner, P], Result]]:
     """Decorate a method of the service so that it raises Forbidden below this access level."""
 
-    def guard_method(method: Callable[Concatenate[ActorOwner, P], Result]) -> Callable[Concatenate[ActorOwner, P], Result]:
+    def guard_method(
+        method: Callable[Concatenate[ActorOwner, P], Result],
+    ) -> Callable[Concatenate[ActorOwner, P], Result]:
         @functools.wraps(method)
         def checked(self: ActorOwner, *values: P.args, **named: P.kwargs) -> Result:
             check_level(self.actor, level)

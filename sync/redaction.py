@@ -150,7 +150,9 @@ def _find_words(text: str, words: frozenset[str]) -> Iterator[tuple[int, int]]:
     """Find the words, and the beginnings of words where the text was cut off."""
     for found in _TOKEN.finditer(text):
         token = _fold_letters(found[0])[0]
-        cut_off = len(token) >= MIN_WORD_LENGTH and token not in COMMON_WORDS and bool(_CUT_AFTER.match(text, found.end()))
+        cut_off = (
+            len(token) >= MIN_WORD_LENGTH and token not in COMMON_WORDS and bool(_CUT_AFTER.match(text, found.end()))
+        )
         if token in words or (cut_off and any(word.startswith(token) for word in words)):
             yield found.start(), found.end()
 

@@ -288,7 +288,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="carry what is due or queued, then end")
     asked = parser.parse_args(arguments)
     try:
-        logging.basicConfig(level=Settings.from_env(os.environ).log_level, format="%(asctime)s %(levelname)s %(message)s")
+        logging.basicConfig(
+            level=Settings.from_env(os.environ).log_level, format="%(asctime)s %(levelname)s %(message)s"
+        )
         redact_logs()
         runner = Runner(os.environ)
         for sign in (signal.SIGTERM, signal.SIGINT):

@@ -24,7 +24,9 @@ DATA_CENTERS = {
     "in": "https://api.in.webengage.com",
     "ksa": "https://api.ksa.webengage.com",
 }
-TIMEOUT_SECONDS = 45.0  # seconds for one batch; less than half a lease, so that the lease is still ours when a late answer arrives
+TIMEOUT_SECONDS = (
+    45.0  # seconds for one batch; less than half a lease, so that the lease is still ours when a late answer arrives
+)
 MAX_STRING_LENGTH = 1000  # characters; longer strings are cut (WebEngage docs, custom attributes)
 MINUTE_SECONDS = 60.0  # seconds; the limit is counted by the minute (WebEngage docs, rate limits)
 STANDARD_FIELDS = frozenset(
@@ -166,7 +168,9 @@ def _check_queued(reply: Reply, private: Iterable[object]) -> None:
     try:
         body = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
-        raise RetryLater(f"WebEngage answered {reply.status} to a batch, but the answer is incomplete or empty.") from None
+        raise RetryLater(
+            f"WebEngage answered {reply.status} to a batch, but the answer is incomplete or empty."
+        ) from None
     inner = body.get("response", body) if isinstance(body, dict) else None
     status = inner.get("status") if isinstance(inner, dict) else None
     if not (isinstance(status, str) and status.lower() in SUCCESS_STATUSES):

@@ -55,14 +55,14 @@ def test_settings_when_printed_show_no_secret() -> None:
 def test_batches_a_minute_when_out_of_range_is_refused(text: str) -> None:
     """The setting may slow requests down, never past WebEngage's 500 a minute."""
     settings = Settings.from_env({"COHORT_SYNC_BATCHES_A_MINUTE": text})
-    with pytest.raises(InvalidRequest, match=f"COHORT_SYNC_BATCHES_A_MINUTE is “{text}”; .* from 1 to 500"):
+    with pytest.raises(InvalidRequest, match=rf"COHORT_SYNC_BATCHES_A_MINUTE is “{text}”; .* from 1 to 500"):
         _ = settings.batches_a_minute
 
 
 @pytest.mark.parametrize("text", ["0", "40001", "large"])
 def test_page_size_when_out_of_range_is_refused(text: str) -> None:
     """Nobody has seen Mixpanel send larger pages than 40,000 members."""
-    with pytest.raises(InvalidRequest, match="COHORT_SYNC_PAGE_SIZE is .* from 1 to 40000"):
+    with pytest.raises(InvalidRequest, match=r"COHORT_SYNC_PAGE_SIZE is .* from 1 to 40000"):
         _ = Settings.from_env({"COHORT_SYNC_PAGE_SIZE": text}).page_size
 
 

@@ -186,7 +186,9 @@ def syncs(project: int | None, as_json: bool) -> None:
         as_json,
         [sync_json(one) for one in found],
         (
-            "\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, _describe_problem(one)))
+            "\t".join(
+                (str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, _describe_problem(one))
+            )
             for one in found
         ),
     )
@@ -245,7 +247,9 @@ def _add_number_command(name: str, about: str, act: Callable[[Service, int], obj
             answer = act(service, number)
         done: dict[str, object] = {"done": True, argument.lower(): number}
         if isinstance(answer, StartedExport):
-            print_result(as_json, done | {"run_id": answer.run_id, "started": answer.started}, [_format_started(answer)])
+            print_result(
+                as_json, done | {"run_id": answer.run_id, "started": answer.started}, [_format_started(answer)]
+            )
         else:
             print_result(as_json, done, [f"Done: {name} {number}."])
 

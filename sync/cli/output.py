@@ -16,7 +16,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer with 
 project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
 LIMIT_RANGE = click.IntRange(1, 1_000_000)  # rows of a listing
 # The number of a sync or run is enough to find its project; scripts may still pass one everywhere.
-any_project_option = click.option("--project", type=int, expose_value=False, help="Not needed here; accepted for scripts.")
+any_project_option = click.option(
+    "--project", type=int, expose_value=False, help="Not needed here; accepted for scripts."
+)
 
 
 # Scripts rely on these JSON keys: for each class the key, and the field it is called in the code.

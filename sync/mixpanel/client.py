@@ -18,7 +18,9 @@ from sync.mixpanel.parsing import build_query_form, parse_columns, parse_page
 from sync.model import Cohort, Columns, Page, Project, Role
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
-QUERY_TIMEOUT_SECONDS = 500.0  # Mixpanel's own deadline is 488 s (its SDK); ending a call earlier wastes a counted query
+QUERY_TIMEOUT_SECONDS = (
+    500.0  # Mixpanel's own deadline is 488 s (its SDK); ending a call earlier wastes a counted query
+)
 APP_TIMEOUT_SECONDS = 130.0  # the App API's deadline is about 120 s (its SDK)
 MINIMAL_PROPERTY = "$last_seen"  # one short property asked for when none is mapped: the reply shrinks to a fifth
 ADMIN_ROLES = ("owner", "admin")  # roles that may change a project's settings (Mixpanel docs, "Roles and permissions")
@@ -97,8 +99,9 @@ class Mixpanel:
     ) -> Page:
         """Return one page of a cohort's members; page 0 counts as a query, later pages belong to its session.
 
-        Raise SessionExpired when Mixpanel no longer knows the session. ``all_users`` False asks for members with a profile only. ``trimmed`` asks for the named
-        properties and nothing else. Values come in the order of ``properties``, None where missing.
+        Raise SessionExpired when Mixpanel no longer knows the session. Without ``all_users`` only members
+        with a profile are asked for; ``trimmed`` asks for the named properties only.
+        Values come in the order of ``properties``, None where missing.
         """
         form = build_query_form(
             cohort_id, number, session_id, all_users, (properties or (MINIMAL_PROPERTY,)) if trimmed else None

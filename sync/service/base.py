@@ -104,7 +104,8 @@ class ServiceBase:
         view = sealed.view
         secret = self._open_vault().open_text(sealed.sealed or "")
         return Mixpanel(
-            Project(id=view.id, name=view.name, username=view.username, secret=secret, region=view.region), timeout=timeout
+            Project(id=view.id, name=view.name, username=view.username, secret=secret, region=view.region),
+            timeout=timeout,
         )
 
     def _open_webengage(self, license_code: str) -> WebEngage:

@@ -263,7 +263,9 @@ def _pick_samples(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tu
     sent = [one for one in known if one.eligibility is Eligibility.IDENTIFIED]
     not_sent = [one for one in known if one.eligibility is not Eligibility.IDENTIFIED]
     not_sent += [one for one in everyone if one.eligibility is not Eligibility.IDENTIFIED and one.id not in seen]
-    return tuple(Sample(one.id[:SAMPLE_ID_LENGTH], one.eligibility) for one in sent[:SAMPLE_SIZE] + not_sent[:SAMPLE_SIZE])
+    return tuple(
+        Sample(one.id[:SAMPLE_ID_LENGTH], one.eligibility) for one in sent[:SAMPLE_SIZE] + not_sent[:SAMPLE_SIZE]
+    )
 
 
 def _load_preview(text: str) -> Preview:
