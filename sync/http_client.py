@@ -136,7 +136,9 @@ class HttpClient:
     def _describe_failure(self, problem: Exception) -> str:
         """Return the kind of failure, from its class only: the text of the exception contains the address."""
         if isinstance(self._verify, str) and self._base.startswith("https") and not _is_ca_bundle(self._verify):
-            return f"{CA_BUNDLE} names “{clean_text(self._verify)}”, which holds no certificates: correct or remove it"
+            return (
+                f"{CA_BUNDLE} names “{clean_text(self._verify)}”, which contains no certificates: correct or remove it"
+            )
         kinds = (
             (requests.exceptions.SSLError, "its certificate was not accepted"),
             ((TimeoutError, requests.Timeout), "timed out"),
@@ -177,7 +179,7 @@ def _is_ca_bundle(path: str) -> bool:
     """Return whether OpenSSL can load a file or folder of certificates."""
     try:
         if Path(path).is_dir():
-            return True  # a folder is only looked into when a certificate is checked
+            return True  # a folder is only read when a certificate is checked
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError):
         return False
@@ -210,7 +212,7 @@ def parse_json(reply: Reply) -> Any:
 def describe_problem(reply: Reply, private: Iterable[object] = ()) -> str:
     """Return the API's error message in at most 200 characters, without e-mail addresses or keys.
 
-    ``private`` holds profile values and ids the message may quote: they are stripped before it is cut.
+    ``private`` are profile values and ids the message may quote: they are stripped before it is cut.
     """
     try:
         said = _find_message(orjson.loads(reply.body))

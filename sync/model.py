@@ -13,7 +13,7 @@ from enum import StrEnum
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
 ATTRIBUTE_MAX = 49  # "under 50 characters"; WebEngage docs, custom attributes
-MAX_ATTRIBUTES = 25  # Boolean attributes an account holds; WebEngage docs, custom attributes
+MAX_ATTRIBUTES = 25  # Boolean attributes an account may have; WebEngage docs, custom attributes
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
 DEVICE_PREFIX = "$device:"  # begins an id Mixpanel gave to a device that never signed in; Mixpanel docs
 MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
@@ -25,7 +25,7 @@ STANDARD_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("
 
 
 class Mode(StrEnum):
-    """How often a cohort is exported."""
+    """Export once, or refresh at an interval."""
 
     ONE_TIME = "one-time"
     DYNAMIC = "dynamic"
@@ -65,7 +65,7 @@ class ChangeKind(StrEnum):
 
 
 class Eligibility(StrEnum):
-    """Whether a member is sent to WebEngage, and if not, why."""
+    """The answer whether a member is sent to WebEngage, and if not, why."""
 
     IDENTIFIED = "identified"
     NO_PROFILE = "no profile"

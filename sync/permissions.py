@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class AccessLevel(IntEnum):
-    """What a person may do; each level includes those before it."""
+    """Levels of access; each level includes those before it."""
 
     NOBODY = 0
     VIEWER = 1

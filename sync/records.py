@@ -1,4 +1,4 @@
-"""What the store returns: frozen rows without secrets, read by the service, the pages and the command line.
+"""Rows the store returns: frozen, without secrets, read by the service, the pages and the command line.
 
 Times are seconds since 1970, UTC.
 """
@@ -107,7 +107,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class WaitView:
-    """What a run has been waiting for since it last moved: since when, how often, and the last reason."""
+    """The wait of a run since its last progress: since when, how often, and the last reason."""
 
     since: float
     times: int
@@ -115,7 +115,7 @@ class WaitView:
 
 
 class RunnerState(StrEnum):
-    """What the heartbeats show; UNKNOWN: the newest is dated in the future, since a clock was moved."""
+    """The state of the runner by its heartbeats; UNKNOWN: the newest is in the future, since a clock was moved."""
 
     WORKING = "working"
     UNKNOWN = "unknown"

@@ -170,7 +170,10 @@ class Runner:
             self._claim_runs(store, lanes, only)
             if not self._running and not self._is_worth_waiting(store, only):
                 return
-            wait(self._running, POLL_SECONDS, FIRST_COMPLETED) if self._running else time.sleep(POLL_SECONDS)
+            if self._running:
+                wait(self._running, POLL_SECONDS, FIRST_COMPLETED)
+            else:
+                time.sleep(POLL_SECONDS)
 
     def _is_worth_waiting(self, store: Store, only: int | None) -> bool:
         """Whether a run can go on within the minute."""
@@ -295,7 +298,10 @@ def main(arguments: list[str] | None = None) -> int:
         runner = Runner(os.environ)
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, runner.request_stop)
-        runner.run_once() if asked.once else runner.run_forever()
+        if asked.once:
+            runner.run_once()
+        else:
+            runner.run_forever()
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1

@@ -22,8 +22,8 @@ ADMINS_VARIABLE = "COHORT_SYNC_ADMINS"
 MARKETERS_VARIABLE = "COHORT_SYNC_MARKETERS"
 VIEWERS_VARIABLE = "COHORT_SYNC_VIEWERS"
 TRUSTED_ISSUERS_VARIABLE = "COHORT_SYNC_TRUSTED_ISSUERS"
-MIXPANEL_SECRET_VARIABLE = "MIXPANEL_SECRET"  # noqa: S105  # the name of a variable
-WEBENGAGE_KEY_VARIABLE = "WEBENGAGE_API_KEY"
+SERVICE_ACCOUNT_VARIABLE = "MIXPANEL_SECRET"
+API_KEY_VARIABLE = "WEBENGAGE_API_KEY"
 # Setting one of these means that people must sign in.
 ACCESS_VARIABLES = (ADMINS_VARIABLE, MARKETERS_VARIABLE, VIEWERS_VARIABLE, TRUSTED_ISSUERS_VARIABLE)
 
@@ -37,7 +37,7 @@ MAX_SHOWN = 20  # characters of a wrong value that an error quotes
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says.
+    """The environment variables of Cohort Sync, as values.
 
     Numbers and the log level are checked when they are used, so that a wrong setting of the runner does
     not shut the pages. Secrets are left out of ``repr``.
@@ -71,8 +71,8 @@ class Settings:
             marketers=_split_list(env, MARKETERS_VARIABLE),
             viewers=_split_list(env, VIEWERS_VARIABLE),
             trusted_issuers=frozenset(one.rstrip("/") for one in _split_list(env, TRUSTED_ISSUERS_VARIABLE)) - {""},
-            mixpanel_secret=env.get(MIXPANEL_SECRET_VARIABLE, ""),
-            webengage_api_key=env.get(WEBENGAGE_KEY_VARIABLE, ""),
+            mixpanel_secret=env.get(SERVICE_ACCOUNT_VARIABLE, ""),
+            webengage_api_key=env.get(API_KEY_VARIABLE, ""),
             batches_a_minute_text=env.get(BATCHES_VARIABLE, "").strip(),
             page_size_text=env.get(PAGE_SIZE_VARIABLE, "").strip(),
             log_level_text=env.get(LOG_VARIABLE, "").strip().upper(),

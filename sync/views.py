@@ -1,6 +1,6 @@
-"""What the service answers to pages and the command line: frozen values without secrets.
+"""Answers of the service to pages and the command line: frozen values without secrets.
 
-What the store itself returns is in ``sync.records`` and offered here too. Times are seconds since 1970, UTC.
+Rows of the store are defined in ``sync.records`` and can be imported from here, too. Times are seconds since 1970, UTC.
 """
 
 from __future__ import annotations

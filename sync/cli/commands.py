@@ -16,7 +16,7 @@ from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.model import Mode, parse_interval, parse_mapping
 from sync.service import Service
-from sync.settings import MIXPANEL_SECRET_VARIABLE, WEBENGAGE_KEY_VARIABLE, Settings
+from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE, Settings
 from sync.views import StartedExport, SyncView
 
 
@@ -49,7 +49,7 @@ def _read_secret(given: str, name: str, prompt: str) -> str:
 def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
     """Connect a Mixpanel project with a service account (secret: MIXPANEL_SECRET or a prompt)."""
     given = Settings.from_env(os.environ).mixpanel_secret
-    secret = _read_secret(given, MIXPANEL_SECRET_VARIABLE, "Service account secret")
+    secret = _read_secret(given, SERVICE_ACCOUNT_VARIABLE, "Service account secret")
     with Service.open() as service:
         view = service.connect_mixpanel(project_id, username, secret, region)
     print_result(
@@ -64,7 +64,7 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
 def connect_webengage(license_code: str, data_center: str, as_json: bool) -> None:
     """Connect a WebEngage account (API key: WEBENGAGE_API_KEY or a prompt)."""
     given = Settings.from_env(os.environ).webengage_api_key
-    key = _read_secret(given, WEBENGAGE_KEY_VARIABLE, "API key")
+    key = _read_secret(given, API_KEY_VARIABLE, "API key")
     with Service.open() as service:
         view = service.connect_webengage(license_code, key, data_center)
         projects = service.list_projects()

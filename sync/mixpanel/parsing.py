@@ -120,7 +120,7 @@ def parse_columns(reply: Reply, what: str, number: int, properties: tuple[str, .
 
 
 def _are_plain_ids(ids: list[str]) -> bool:
-    """Whether no id can be a device's or blank, told by the first letters."""
+    """Return whether no id is a device's or blank, judging by the first characters."""
     return not any(letter == DEVICE_PREFIX[0] or letter.isspace() for letter in {user_id[0] for user_id in ids})
 
 

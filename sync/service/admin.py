@@ -103,7 +103,7 @@ class AdminService(ServiceBase):
         Each place is a short transaction, so that runs and pages continue meanwhile. Killed anywhere, what was
         deleted stays deleted, the audit log shows that it was begun, and repeating it deletes the rest.
         """
-        begun, who = self._now(), self._fingerprint(user_id)
+        begun, who = self._now(), self._compute_fingerprint(user_id)
         self._add_audit_line("forget a person", who, after="begun")
         places = self._store.maintenance.forget_person(user_id)
         self._add_audit_line("forget a person", who, after=f"{places} places")

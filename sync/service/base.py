@@ -42,7 +42,7 @@ class ServiceBase:
         """Seal a secret just typed; make a key when there is none, so that one can connect again after losing it."""
         return Vault.open(self._settings.data_folder, self._env, must_exist=False).seal_text(secret)
 
-    def _fingerprint(self, secret: str) -> str:
+    def _compute_fingerprint(self, secret: str) -> str:
         """Return a short digest that distinguishes two secrets; the salt keeps it from being looked up."""
         salted = f"{self._store.connections.get_salt()}:{secret}".encode()
         return hashlib.sha256(salted).hexdigest()[:FINGERPRINT_LENGTH]

@@ -47,9 +47,9 @@ class CohortService(ServiceBase):
         """
         sealed = self._get_project(project_id)
         project, now = sealed.view.id, self._now()
-        read_at, problem = self._store.connections.cohorts_read_at(project), None
+        read_at, problem = self._store.connections.get_cohorts_read_at(project), None
         if read_at is not None and not fresh and not 0 <= now - read_at < LIST_FRESH_SECONDS:
-            problem = self._store.connections.list_problem(project, now, LIST_RETRY)
+            problem = self._store.connections.get_list_problem(project, now, LIST_RETRY)
             fresh, patience = problem is None, patience or LIST_PATIENCE
         if read_at is None or fresh:
             read_at, problem = self._read_or_keep(sealed, patience or INTERACTIVE_TIMEOUT_SECONDS, read_at)

@@ -15,11 +15,11 @@ from sync.views import AccountView, ProjectView, SyncView
 from sync.webengage import WebEngage
 
 SHOWN_CHARACTERS = 4  # characters of a secret people may see, to recognise it
-MAX_PROJECT_ID = 2**63 - 1  # the largest number the database holds
+MAX_PROJECT_ID = 2**63 - 1  # the largest integer of SQLite
 MIN_SECRET_TO_SHOW = 12  # characters a secret must have before any of it is shown
 
 
-def last_characters(secret: str) -> str:
+def get_last_characters(secret: str) -> str:
     """Return the last four characters of a secret; of one under 12 characters, nothing."""
     return secret[-SHOWN_CHARACTERS:] if len(secret) >= MIN_SECRET_TO_SHOW else ""
 
@@ -76,7 +76,7 @@ class ConnectionService(ServiceBase):
             role=checked.role,
             role_note=checked.role_note,
             checked_at=self._now(),
-            secret_last4=last_characters(secret),
+            secret_last4=get_last_characters(secret),
         )
         if not checked.project_seen:
             self._check_readable(project)
@@ -89,7 +89,7 @@ class ConnectionService(ServiceBase):
                 "connect Mixpanel",
                 f"project {project_id}",
                 f"{before.view.username}, {before.view.region}" if before else "",
-                f"{username}, {region}, role {checked.role.value}, secret {self._fingerprint(secret)}",
+                f"{username}, {region}, role {checked.role.value}, secret {self._compute_fingerprint(secret)}",
             )
             self._use_the_only_account()
         return self._get_project(project_id).view
@@ -118,7 +118,7 @@ class ConnectionService(ServiceBase):
             license_code=account.license_code,
             data_center=account.data_center,
             checked_at=self._now(),
-            secret_last4=last_characters(account.api_key),
+            secret_last4=get_last_characters(account.api_key),
         )
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
             sealed = SealedAccount(view, self._seal_secret(account.api_key))
@@ -129,7 +129,7 @@ class ConnectionService(ServiceBase):
                 "connect WebEngage",
                 view.license_code,
                 before.view.data_center if before else "",
-                f"{view.data_center}, key {self._fingerprint(account.api_key)}",
+                f"{view.data_center}, key {self._compute_fingerprint(account.api_key)}",
             )
             self._use_the_only_account()
         return self._get_account(view.license_code).view

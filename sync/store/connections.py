@@ -197,7 +197,7 @@ class Connections(Table):
                 (now, project_id),
             )
 
-    def cohorts_read_at(self, project_id: int) -> float | None:
+    def get_cohorts_read_at(self, project_id: int) -> float | None:
         """Return when the project's cohorts were last read (seconds since 1970), or None."""
         at = self._fetch_value("select cohorts_read_at from mixpanel_project where id = ?", (project_id,))
         return None if at is None else float(at)
@@ -208,7 +208,7 @@ class Connections(Table):
             "update mixpanel_project set list_failed_at = ?, list_problem = ? where id = ?", (now, problem, project_id)
         )
 
-    def list_problem(self, project_id: int, now: float, seconds: float) -> str | None:
+    def get_list_problem(self, project_id: int, now: float, seconds: float) -> str | None:
         """Return why the list could not be read within the last ``seconds``, or None."""
         found = self._fetch_value(
             """

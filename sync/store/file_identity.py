@@ -19,11 +19,11 @@ from sync.errors import DatabaseReplaced, DatabaseUnusable
 DATABASE_FILE = "app.db"
 MARKER_FILE = "database.marker"
 _MARKER_TEXT = (
-    "This folder holds the database of Cohort Sync, app.db. As long as this file is here, a missing app.db is "
+    "This folder contains the database of Cohort Sync, app.db. As long as this file is here, a missing app.db is "
     "reported instead of being replaced by an empty one. For a fresh start remove everything in this folder.\n"
 )
 MISSING = (
-    "{} is missing or empty, although this folder held a database: bring it back, or restore a backup with "
+    "{} is missing or empty, although this folder had a database: bring it back, or restore a backup with "
     "`python -m sync restore FILE`. For a fresh start remove everything in {}{}."
 )
 MOVED = (

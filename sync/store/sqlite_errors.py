@@ -57,7 +57,7 @@ def is_damage(problem: BaseException) -> bool:
 
 
 def is_locked(problem: BaseException) -> bool:
-    """Return whether another program holds the file."""
+    """Return whether another program has locked the file."""
     return _primary_code(problem) in _LOCK
 
 
