@@ -222,7 +222,7 @@ def test_rotation_under_a_runner_with_the_old_key_is_refused(
     runner = runner_process(workspace.folder, COHORT_SYNC_KEY=OLD)
     run_until(workspace, cli, "last seen")
     done = cli(workspace.folder, "rotate-key", COHORT_SYNC_KEY=f"{NEW},{OLD}")
-    assert done.returncode == 1 and "Restart the runner" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "restart the runner" in done.stderr and "Traceback" not in done.stderr
     runner.terminate()
     assert runner.wait(PATIENCE) == 0
     runner_process(workspace.folder, COHORT_SYNC_KEY=f"{NEW},{OLD}")

@@ -76,12 +76,12 @@ class AdminService(ServiceBase):
         names = self._store.runners.list_working(self._now())
         if any(newest not in name.rpartition("-")[2].split(".")[1:] for name in names):
             raise InvalidRequest(
-                "A working runner does not have the new key. Restart the runner and the pages with the same "
+                "A working runner does not have the new key; restart the runner and the pages with the same "
                 "COHORT_SYNC_KEY (NEW,OLD), then rotate. Nothing was changed."
             )
 
     def _drop_former_keys(self, folder: Path, in_file: bool) -> bool:
-        """Delete the former keys of the folder if nothing needs them; return whether nothing does.
+        """Drop the former keys of the folder when nothing needs them; return whether nothing does.
 
         Runs under way may have values sealed with a former key. Another rotation may have added a key that
         nothing is sealed with yet.
