@@ -32,11 +32,13 @@ from sync.http_adapter import Adapter, Exchange
 from sync.redaction import redact_text, strip_values
 
 CONNECT_SECONDS = 10.0  # seconds to connect to one address of a host
-MAX_BODY_BYTES = 64 * 2**20  # bytes; a page of 40,000 members with every property is smaller
+MEGABYTE = 2**20  # bytes
+MAX_BODY_BYTES = 64 * MEGABYTE  # a page of 40,000 members with every property is smaller
 CHUNK_BYTES = 2**18  # bytes read at a time
 MAX_RETRY_AFTER_SECONDS = 3600.0  # seconds; Mixpanel's longest limit is an hour, so no longer delay is accepted
 MAX_MESSAGE_READ = 20_000  # characters of an API's error message that are examined
 MAX_PROBLEM_LENGTH = 200  # characters of an API's error message that are shown or stored
+PREPARED_REQUESTS = 8  # different requests a client keeps prepared
 USER_AGENT = "cohort-sync"
 CA_BUNDLE = "REQUESTS_CA_BUNDLE"  # environment variable: a file or folder of certificates to trust instead of certifi's
 # All that requests, urllib3, http.client, ssl and the socket module raise when a call cannot be made.
@@ -71,7 +73,7 @@ class HttpClient:
         # The adapter instead of a session of requests: no netrc, no cookies, no redirects, half the time for a call.
         self._adapter = Adapter(pool_connections=1, pool_maxsize=POOL_CONNECTIONS)
         self._verify: bool | str = os.environ.get(CA_BUNDLE) or True
-        self._prepared = lru_cache(maxsize=8)(self._prepare_request)
+        self._prepared = lru_cache(maxsize=PREPARED_REQUESTS)(self._prepare_request)
 
     @cached_property
     def _proxies(self) -> dict[str, str]:
@@ -166,7 +168,7 @@ def _read_body(response: requests.Response) -> bytes:
         size += len(piece)
         if size > MAX_BODY_BYTES:
             raise UnexpectedResponse(
-                f"{_host_of(response.url)} sent more than {MAX_BODY_BYTES // 2**20} MB in one answer, so it was not read."
+                f"{_host_of(response.url)} sent more than {MAX_BODY_BYTES // MEGABYTE} MB in one answer, so it was not read."
             )
     return b"".join(pieces)
 

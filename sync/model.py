@@ -19,7 +19,9 @@ DEVICE_PREFIX = "$device:"  # begins an id Mixpanel gave to a device that never 
 MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
 DEFAULT_INTERVAL = 7200.0  # seconds; how often Mixpanel's own cohort sync refreshes
 MIN_INTERVAL, MAX_INTERVAL = 300.0, 30 * 86400.0  # seconds; the shortest and longest interval a person may choose
+MAX_QUOTED = 60  # characters of a wrong input that an error quotes
 GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would remove more than both needs approval
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # units of an interval
 # Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
 STANDARD_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
 
@@ -261,7 +263,9 @@ def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
     if not name.strip() or name != name.strip():
         return "The attribute needs a name without spaces at its ends."
     if len(name) > ATTRIBUTE_MAX:
-        return f"“{name[:60]}” has {len(name)} characters; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
+        return (
+            f"“{name[:MAX_QUOTED]}” has {len(name)} characters; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
+        )
     if name.lower().startswith("we_"):
         return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
     if not name.isprintable():
@@ -285,7 +289,7 @@ def parse_mapping(text: str) -> tuple[str, str]:
     if not sign:
         source, target = target, default_attribute_for(target)
     if not source or not target:
-        raise ValueError(f"“{text[:80]}” does not name a property and its attribute, such as $email=email.")
+        raise ValueError(f"“{text[:MAX_QUOTED]}” does not name a property and its attribute, such as $email=email.")
     return source, target
 
 
@@ -306,7 +310,7 @@ def parse_interval(text: str) -> float:
     found = re.fullmatch(r"\s*(\d{1,6})\s*([smhd])\s*", text)
     if not found:
         raise ValueError(f"“{text}” is not an interval such as 2h, 30m or 1d.")
-    seconds = float(int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+    seconds = float(int(found[1]) * UNIT_SECONDS[found[2]])
     if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
         raise ValueError(f"“{text}” must lie between 5 minutes and 30 days.")
     return seconds

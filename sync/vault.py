@@ -23,6 +23,7 @@ from sync.settings import KEY_VARIABLE, Settings
 KEY_FILE = "secret.key"
 KEY_ID_LENGTH = 8  # hexadecimal digits; enough to distinguish the few keys of one installation
 PASSPHRASE_MIN = 16  # characters; a shorter one could be guessed from a stolen database
+CACHED_KEYS = 8  # keys in use at the same time during rotations
 PRIVATE_FILE = 0o600  # mode: read and written by this user only
 _KEY_BYTES = 32  # bytes of a Fernet key (Fernet spec)
 # scrypt's cost, block size and parallelism: 16 MB and some 50 ms (RFC 7914 recommends them for interactive use).
@@ -166,7 +167,7 @@ def _write_draft(folder: Path, keys: list[str]) -> Path:
     return draft
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=CACHED_KEYS)
 def _make_fernet(key: str) -> Fernet:
     return Fernet(_derive_key(key))
 
@@ -179,7 +180,7 @@ def list_key_ids(env: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=CACHED_KEYS)
 def _derive_key(key: str) -> bytes:
     """Return a Fernet key as it is, and one derived by scrypt from any other text of 16 characters or more."""
     with suppress(ValueError):

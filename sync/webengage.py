@@ -17,7 +17,7 @@ import orjson
 
 from sync.errors import BatchRejected, ConfigurationError, InvalidRequest, RetryLater, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_retry_after
-from sync.model import Account, Change, ChangeKind
+from sync.model import MAX_QUOTED, Account, Change, ChangeKind
 
 DATA_CENTERS = {
     "global": "https://api.webengage.com",
@@ -47,7 +47,9 @@ def get_base_url(data_center: str) -> str:
         return known
     if is_loopback(asked) or _is_webengage_host(asked):
         return asked.rstrip("/")
-    raise InvalidRequest(f"“{asked[:60]}” is not a WebEngage data center; choose global, in or ksa.", "data_center")
+    raise InvalidRequest(
+        f"“{asked[:MAX_QUOTED]}” is not a WebEngage data center; choose global, in or ksa.", "data_center"
+    )
 
 
 def _is_webengage_host(url: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from sync.errors import ConfigurationError, InvalidRequest, RetryLater, SessionExpired, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
 from sync.mixpanel.parsing import build_query_form, parse_columns, parse_page
-from sync.model import Cohort, Columns, Page, Project, Role
+from sync.model import MAX_QUOTED, Cohort, Columns, Page, Project, Role
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
 QUERY_TIMEOUT_SECONDS = (
@@ -53,7 +53,7 @@ def get_base_url(region: str) -> str:
         return known
     if is_loopback(region.strip()):
         return region.strip().rstrip("/")
-    raise InvalidRequest(f"“{region[:60]}” is not a Mixpanel region; choose us, eu or in.", "region")
+    raise InvalidRequest(f"“{region[:MAX_QUOTED]}” is not a Mixpanel region; choose us, eu or in.", "region")
 
 
 class Mixpanel:
@@ -262,7 +262,10 @@ def _evaluate_roles(roles: tuple[str, ...]) -> tuple[Role, str]:
         return Role.ADMIN, ""
     if roles and roles[0].lower() in BELOW_ADMIN_ROLES:
         return Role.BELOW_ADMIN, f"Mixpanel says the service account's role is {named}; ask an admin to raise it."
-    return Role.UNVERIFIED, f"Mixpanel names the role “{named[:60]}”, which may or may not be an admin's: not verified."
+    return (
+        Role.UNVERIFIED,
+        f"Mixpanel names the role “{named[:MAX_QUOTED]}”, which may or may not be an admin's: not verified.",
+    )
 
 
 def _read_role_name(given: object) -> str:

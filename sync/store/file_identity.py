@@ -18,6 +18,7 @@ from sync.errors import DatabaseReplaced, DatabaseUnusable
 
 DATABASE_FILE = "app.db"
 MARKER_FILE = "database.marker"
+MARKER_MODE = 0o600  # read and written by this user only
 _MARKER_TEXT = (
     "This folder contains the database of Cohort Sync, app.db. As long as this file is here, a missing app.db is "
     "reported instead of being replaced by an empty one. For a fresh start remove everything in this folder.\n"
@@ -88,7 +89,7 @@ def leave_marker(folder: Path) -> None:
     if not marker.exists():
         with suppress(OSError):  # on a full disk the database still works; the next open tries again
             marker.write_text(_MARKER_TEXT)
-            marker.chmod(0o600)
+            marker.chmod(MARKER_MODE)
 
 
 def remember_database(path: Path, db: sqlite3.Connection) -> None:

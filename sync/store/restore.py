@@ -28,6 +28,7 @@ SHARED_LOCK_START = 0x40000002  # where SQLite locks a file it reads (os_unix.c:
 SHARED_LOCK_SIZE = 510
 UNUSED_SECONDS = 3.0  # seconds a click on a page may keep the file open before it counts as in use
 UNUSED_POLL_SECONDS = 0.05
+NAME_LENGTH = 8  # random hexadecimal digits in the name of a file
 
 
 def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> None:
@@ -82,7 +83,7 @@ def remove_stale_drafts(folder: Path) -> int:
 def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
     """Yield a private copy of a backup, at the newest schema and with everyone to be sent again; delete it afterwards."""
     remove_stale_drafts(folder)
-    path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:8]}.draft"
+    path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:NAME_LENGTH]}.draft"
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, database.PRIVATE_FILE))
         with closing(sqlite3.connect(path, isolation_level=None)) as copy:
@@ -210,7 +211,7 @@ def _set_aside(path: Path) -> tuple[str, ...]:
 
     The database goes first: once it is missing nothing opens, and its log can meet no other file.
     """
-    suffix = f".aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    suffix = f".aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:NAME_LENGTH]}"
     kept = []
     for name in ("", *COMPANIONS):
         part = path.with_name(path.name + name)
