@@ -1,21 +1,21 @@
-"""What can go wrong, sorted by who must act.
+"""The errors of Cohort Sync, one class for each answer to "who must act?".
 
 Every error's text is one plain sentence for a person: what was asked, what was answered, what to
-do. It never carries a secret or a profile value.
+do. It never contains a secret or a profile value.
 """
 
 from __future__ import annotations
 
 
 class CohortSyncError(Exception):
-    """Anything Cohort Sync refuses or fails at; its text is meant for people."""
+    """The base of all errors raised on purpose; the text is meant for people."""
 
 
 class InvalidRequest(CohortSyncError):
-    """What was asked cannot be done as asked; the person changes the request."""
+    """The request cannot be done as it was made; the person must change it."""
 
     def __init__(self, message: str, field: str = "") -> None:
-        """Say why, and which field of the form it belongs to (empty: none in particular)."""
+        """Keep the message, and the name of the form field it belongs to (empty: none)."""
         super().__init__(message)
         self.field = field
 
@@ -29,47 +29,47 @@ class DatabaseReplaced(InvalidRequest):
 
 
 class ApiError(CohortSyncError):
-    """One of the two APIs did not give what was asked of it."""
+    """Mixpanel or WebEngage did not do what was asked."""
 
 
 class RetryLater(ApiError):
-    """Time alone may mend it (a limit, a 5xx, a lost reply): try again, then put it off.
+    """The same request may succeed later (a limit, a 5xx, a lost reply): retry, then postpone the run.
 
-    ``seconds`` is how long the other side asked us to wait, or None when it did not say.
+    ``seconds`` is how long the API asked us to wait, or None when it named no time.
     ``limit`` names the limit that was hit: "hourly", "concurrent", "minute", "unnamed" when the answer
     did not say which, or "" when none was.
     """
 
     def __init__(self, message: str, seconds: float | None = None, limit: str = "") -> None:
-        """Keep what the other side said about waiting."""
+        """Keep what the API answered about waiting."""
         super().__init__(message)
         self.seconds = seconds
         self.limit = limit
 
 
 class NoAnswer(RetryLater):
-    """The request was sent and we stopped waiting for its answer: the other side may still be working on it."""
+    """The request was sent and we stopped waiting for its answer: the API may still be working on it."""
 
 
 class ConfigurationError(ApiError):
-    """A person must mend a setting (401, 403, 404): the run fails and its sync pauses."""
+    """A person must correct a setting (401, 403, 404): the run fails and its sync pauses."""
 
 
 class BatchRejected(ApiError):
-    """WebEngage refused the content of a batch (400, 413, 422): halve it until the bad stand alone."""
+    """WebEngage rejected the content of a batch (400, 413, 422): halve it until each bad member is alone."""
 
 
 class SessionExpired(ApiError):
-    """Mixpanel no longer knows the paging session: start again at page 0."""
+    """Mixpanel no longer knows the session of the pages: start again at page 0."""
 
 
 class UnexpectedResponse(ApiError):
-    """A reply that is not what the documentation says; never taken for an empty result."""
+    """A reply the documentation does not describe; it is never treated as an empty result."""
 
 
 class LeaseLost(CohortSyncError):
-    """Another runner holds this run now: stop writing at once."""
+    """Another runner holds the lease of this run now: stop writing at once."""
 
 
 class KeyUnavailable(InvalidRequest):
-    """The key that opens the stored secrets is missing or another one."""
+    """The key of the stored secrets is missing, or another key sealed them."""

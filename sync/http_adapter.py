@@ -1,9 +1,9 @@
-"""HTTP connections that keep a deadline for the whole call.
+"""HTTP connections with a deadline for the whole call.
 
-requests and urllib3 only limit a single read, so a peer that sends a byte now and then could hold a call
-for as long as it likes. Here the name look-up and the connection run in a thread that is not waited for
-any longer, and one watchdog thread shuts the socket down at the deadline, which ends the TLS handshake,
-the sending, the headers and the body alike.
+requests and urllib3 only limit a single read, so a server that sends a byte now and then could keep a call
+open without end. Here the name look-up and the connection run in a thread that is abandoned at the deadline,
+and one watchdog thread shuts the socket down, which ends the TLS handshake, the sending, the headers and the
+body alike.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _lock = threading.Lock()  # held while a socket changes owner or is shut down, s
 
 
 class Exchange:
-    """One request and its reply in this thread, which end at a deadline (of ``time.monotonic``)."""
+    """One request and its reply in this thread, ended at a deadline (of ``time.monotonic``)."""
 
     def __init__(self, deadline: float) -> None:
-        """Begin without a connection."""
+        """Set the deadline; there is no connection yet."""
         self.deadline = deadline
         self.sent = self.abandoned = False
         self._connection: _Connection | None = None
         self._twin: socket.socket | None = None
 
     def __enter__(self) -> Self:
-        """Watch this thread's calls from now on."""
+        """Let the watchdog end this thread's call from now on."""
         _current.exchange = self
         _watchdog.watch_exchange(self)
         return self
@@ -45,7 +45,7 @@ class Exchange:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the connection, which may serve another call now; TimeoutError when the deadline cut the reply."""
+        """Release the connection, which may serve another call now; raise TimeoutError when the deadline cut the reply."""
         _watchdog.forget_exchange(self)
         del _current.exchange
         with _lock:
@@ -59,7 +59,7 @@ class Exchange:
         self._twin = None
 
     def use_connection(self, connection: _Connection, connected: socket.socket | None) -> None:
-        """Use this connection; TimeoutError after the deadline, so that nothing is sent then."""
+        """Use this connection; raise TimeoutError after the deadline, so that nothing is sent then."""
         with _lock:
             if self.abandoned:
                 raise TimeoutError("the deadline has passed")
@@ -69,24 +69,25 @@ class Exchange:
             self._twin = None if connected is None else socket.socket(fileno=os.dup(connected.fileno()))
 
     def cut_off(self) -> None:
-        """End the call: whatever its thread waits for at the socket fails at once."""
+        """End the call: what its thread waits for at the socket fails at once."""
         with _lock:
             self.abandoned = True
-            if self._twin is not None and self._connection is not None and self._connection.exchange is self:
+            owns_socket = self._connection is not None and self._connection.exchange is self
+            if self._twin is not None and owns_socket:
                 with suppress(OSError):
                     self._twin.shutdown(socket.SHUT_RDWR)
 
     def connect_in_thread(self, connect: Callable[[], socket.socket]) -> socket.socket:
-        """Return what ``connect`` returns; TimeoutError at the deadline, since a name look-up cannot be interrupted."""
+        """Return what ``connect`` returns; raise TimeoutError at the deadline, as a name look-up cannot be interrupted."""
         outcome = Future[socket.socket]()
 
-        def run() -> None:
+        def connect_and_report() -> None:
             try:
                 outcome.set_result(connect())
             except BaseException as problem:
                 outcome.set_exception(problem)
 
-        threading.Thread(target=run, name="connect", daemon=True).start()
+        threading.Thread(target=connect_and_report, name="connect", daemon=True).start()
         try:
             return outcome.result(max(0.0, self.deadline - time.monotonic()))
         except BaseException:
@@ -95,13 +96,13 @@ class Exchange:
 
 
 def _close_late(outcome: Future[socket.socket]) -> None:
-    """Close a connection that nobody waits for any more."""
+    """Close a connection that was established after its call had ended."""
     if not outcome.exception():
         outcome.result().close()
 
 
 class _Watchdog:
-    """One thread for all calls of the process; it sleeps until the next deadline."""
+    """One thread that ends all calls of the process at their deadlines; it sleeps until the next one."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -110,7 +111,7 @@ class _Watchdog:
         self._thread: threading.Thread | None = None
 
     def watch_exchange(self, exchange: Exchange) -> None:
-        """End this exchange at its deadline."""
+        """End this exchange at its deadline, unless it is forgotten before."""
         with self._changed:
             self._watched.add(exchange)
             if self._thread is None:
@@ -120,7 +121,7 @@ class _Watchdog:
                 self._changed.notify()
 
     def forget_exchange(self, exchange: Exchange) -> None:
-        """Watch this exchange no longer."""
+        """Stop watching this exchange."""
         with self._changed:
             self._watched.discard(exchange)
 
@@ -144,7 +145,7 @@ _watchdog = _Watchdog()
 
 
 class _Connection(HTTPConnection):
-    """A connection that tells the exchange of its thread about its socket."""
+    """A connection that registers its socket with the exchange of its thread."""
 
     exchange: Exchange | None = None
 
@@ -159,18 +160,18 @@ class _Connection(HTTPConnection):
         return connected
 
     def request(self, *values: Any, **named: Any) -> None:
-        """Send a request over a connection that may have served others before."""
+        """Send a request; the connection may have served others before."""
         _current.exchange.use_connection(self, self.sock)
         super().request(*values, **named)
 
     def getresponse(self) -> Any:
-        """Wait for the reply; from here on the other side may be working on the request."""
+        """Wait for the reply; from here on the server may be working on the request."""
         _current.exchange.sent = True
         return super().getresponse()
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
+    """A connection over TLS with a deadline."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -182,10 +183,10 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class Adapter(HTTPAdapter):
-    """The adapter of requests with connections that keep the deadline of their exchange."""
+    """The adapter of requests with connections that end at the deadline of their exchange."""
 
     def init_poolmanager(self, *values: Any, **named: Any) -> None:
-        """Make the pools for direct connections."""
+        """Create the pools for direct connections."""
         super().init_poolmanager(*values, **named)
         _use_our_pools(self.poolmanager)
 

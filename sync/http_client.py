@@ -1,6 +1,6 @@
-"""How both APIs are spoken to: one try, one reply or one error; the only home of requests.
+"""Send HTTP requests to both APIs: one try, then one reply or one error. Only this module imports requests.
 
-Nothing of a request is ever put into an error: addresses carry project ids, headers carry keys.
+Nothing of a request is ever put into an error: addresses contain project ids, headers contain keys.
 """
 
 from __future__ import annotations
@@ -31,24 +31,26 @@ from sync.errors import NoAnswer, RetryLater, UnexpectedResponse
 from sync.http_adapter import Adapter, Exchange
 from sync.redaction import redact_text, strip_values
 
-CONNECT_SECONDS = 10.0  # to reach one address of a host; longer means it is not there
-MAX_BODY_BYTES = 64 * 2**20  # bytes; a page of 40,000 members with every property is smaller
+CONNECT_SECONDS = 10.0  # seconds to connect to one address of a host
+MEGABYTE = 2**20  # bytes
+MAX_BODY_BYTES = 64 * MEGABYTE  # a page of 40,000 members with every property is smaller
 CHUNK_BYTES = 2**18  # bytes read at a time
-MAX_RETRY_AFTER_SECONDS = 3600.0  # seconds; Mixpanel's window is an hour, nobody may put us off for longer
-PROBLEM_READ = 20_000  # characters of an API's own words that are looked at
-MAX_PROBLEM_LENGTH = 200  # characters of an API's own words that are shown or stored
+MAX_RETRY_AFTER_SECONDS = 3600.0  # seconds; Mixpanel's longest limit is an hour, so no longer delay is accepted
+MAX_MESSAGE_READ = 20_000  # characters of an API's error message that are examined
+MAX_PROBLEM_LENGTH = 200  # characters of an API's error message that are shown or stored
+PREPARED_REQUESTS = 8  # different requests a client keeps prepared
 USER_AGENT = "cohort-sync"
 CA_BUNDLE = "REQUESTS_CA_BUNDLE"  # environment variable: a file or folder of certificates to trust instead of certifi's
-# Everything requests, urllib3, http.client, ssl and the socket module raise when a call cannot be made.
-TROUBLES = (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError, RuntimeError)
-POOL_CONNECTIONS = 24  # connections kept open; as many as requests in flight
+# All that requests, urllib3, http.client, ssl and the socket module raise when a call cannot be made.
+CALL_ERRORS = (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError, RuntimeError)
+POOL_CONNECTIONS = 24  # connections kept open; as many as requests in flight at most
 
 _TAGS = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the other side answered."""
+    """One answer of an API: status, body and headers (names in any case)."""
 
     status: int
     body: bytes
@@ -56,29 +58,29 @@ class Reply:
 
     @property
     def is_success(self) -> bool:
-        """Whether the status says success; what the body says is another matter."""
+        """Return whether the status is 2xx; the body may still report an error."""
         return 200 <= self.status < 300
 
 
 class HttpClient:
-    """A host and how to be recognised there; usable from several threads at once."""
+    """One API host with its credentials; usable from several threads at once."""
 
     def __init__(
         self, base: str, headers: Mapping[str, str] | None = None, auth: tuple[bytes, bytes] | None = None
     ) -> None:
-        """Speak to ``base``; netrc and cookies are ignored, the environment's proxy is used but for loopback."""
+        """Send to ``base``; netrc and cookies are ignored; the environment's proxy is used, except for loopback."""
         self._base, self._auth, self._headers = base, auth, {"User-Agent": USER_AGENT, **(headers or {})}
-        # The adapter below requests' session: no netrc, no cookies, no redirects, and half the work a call.
+        # The adapter instead of a session of requests: no netrc, no cookies, no redirects, half the time for a call.
         self._adapter = Adapter(pool_connections=1, pool_maxsize=POOL_CONNECTIONS)
         self._verify: bool | str = os.environ.get(CA_BUNDLE) or True
-        self._prepared = lru_cache(maxsize=8)(self._prepare_request)
+        self._prepared = lru_cache(maxsize=PREPARED_REQUESTS)(self._prepare_request)
 
     @cached_property
-    def _find_proxies(self) -> dict[str, str]:
+    def _proxies(self) -> dict[str, str]:
         return {} if is_loopback(self._base) else dict(get_environ_proxies(self._base))
 
     def _prepare_request(self, method: str, path: str, params: tuple[tuple[str, str], ...]) -> requests.PreparedRequest:
-        """What stays the same from call to call, prepared once."""
+        """Return the parts of a request that stay the same, prepared once."""
         request = requests.PreparedRequest()
         request.prepare(
             method,
@@ -101,11 +103,11 @@ class HttpClient:
         json_bytes: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Ask once, and return or raise within ``timeout`` seconds, whatever the other side does.
+        """Send a request once, and return or raise within ``timeout`` seconds, whatever the server does.
 
-        Raise NoAnswer when the request was sent and no whole answer came in time, Wait when it could not
-        be sent or the answer broke off, UnexpectedResponse when the answer is absurd. Nothing is sent after the deadline.
-        Redirects are not followed: credentials go to the configured host and nowhere else.
+        Raise NoAnswer when the request was sent and no whole answer came in time, RetryLater when it could
+        not be sent or the answer broke off, UnexpectedResponse when the answer is too large. Nothing is sent
+        after the deadline. Redirects are not followed: credentials go to the configured host only.
         """
         exchange = Exchange(time.monotonic() + timeout)
         try:
@@ -114,19 +116,19 @@ class HttpClient:
             request.headers.update(headers or {})
             with exchange:
                 return self._send_prepared(request, timeout)
-        except TROUBLES as problem:
-            raise self._failure_of(problem, exchange) from None
+        except CALL_ERRORS as problem:
+            raise self._build_error(problem, exchange) from None
 
     def _send_prepared(self, request: requests.PreparedRequest, timeout: float) -> Reply:
-        # These timeouts are for one read each; the deadline of the whole is kept by the exchange.
+        # These timeouts are for one read each; the exchange ends the whole call at its deadline.
         limits = (min(CONNECT_SECONDS, timeout), timeout)
         with self._adapter.send(
-            request, stream=True, timeout=limits, verify=self._verify, proxies=self._find_proxies
+            request, stream=True, timeout=limits, verify=self._verify, proxies=self._proxies
         ) as response:
             return Reply(response.status_code, _read_body(response), response.headers)
 
-    def _failure_of(self, problem: Exception, exchange: Exchange) -> RetryLater:
-        """Return the error that says in one sentence why there is no reply."""
+    def _build_error(self, problem: Exception, exchange: Exchange) -> RetryLater:
+        """Return the error that explains in one sentence why there is no reply."""
         cut_off = exchange.abandoned or exchange.deadline <= time.monotonic()
         late = cut_off or isinstance(problem, TimeoutError | requests.Timeout)
         kind = "timed out" if cut_off else self._describe_failure(problem)
@@ -134,9 +136,11 @@ class HttpClient:
         return NoAnswer(said) if late and exchange.sent else RetryLater(said)
 
     def _describe_failure(self, problem: Exception) -> str:
-        """Name the failure by its class only: the text of the exception holds the address."""
+        """Return the kind of failure, from its class only: the text of the exception contains the address."""
         if isinstance(self._verify, str) and self._base.startswith("https") and not _is_ca_bundle(self._verify):
-            return f"{CA_BUNDLE} names “{clean_text(self._verify)}”, which holds no certificates: correct or remove it"
+            return (
+                f"{CA_BUNDLE} names “{clean_text(self._verify)}”, which contains no certificates: correct or remove it"
+            )
         kinds = (
             (requests.exceptions.SSLError, "its certificate was not accepted"),
             ((TimeoutError, requests.Timeout), "timed out"),
@@ -145,7 +149,7 @@ class HttpClient:
         )
         named = next((said for kind, said in kinds if isinstance(problem, kind)), "")
         if not named and isinstance(problem, ValueError):
-            return "the proxy set in the environment is not valid" if self._find_proxies else "its address is not valid"
+            return "the proxy set in the environment is not valid" if self._proxies else "its address is not valid"
         return named or "no connection"
 
 
@@ -157,14 +161,14 @@ def _add_body(request: requests.PreparedRequest, form: Mapping[str, str] | None,
 
 
 def _read_body(response: requests.Response) -> bytes:
-    """Read the whole body, up to the cap; a body cut short is a requests error."""
+    """Return the whole body; raise UnexpectedResponse above 64 MB. A body cut short is an error of requests."""
     pieces, size = [], 0
     for piece in response.iter_content(CHUNK_BYTES):
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BODY_BYTES:
             raise UnexpectedResponse(
-                f"{_host_of(response.url)} sent more than {MAX_BODY_BYTES // 2**20} MB in one answer; that was not read."
+                f"{_host_of(response.url)} sent more than {MAX_BODY_BYTES // MEGABYTE} MB in one answer, so it was not read."
             )
     return b"".join(pieces)
 
@@ -177,7 +181,7 @@ def _is_ca_bundle(path: str) -> bool:
     """Return whether OpenSSL can load a file or folder of certificates."""
     try:
         if Path(path).is_dir():
-            return True  # a folder is only looked into when a certificate is checked
+            return True  # a folder is only read when a certificate is checked
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError):
         return False
@@ -185,7 +189,7 @@ def _is_ca_bundle(path: str) -> bool:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return Retry-After as seconds from now, be it seconds or a date (RFC 9110); None when absent or absurd."""
+    """Return Retry-After (seconds or a date, RFC 9110) as seconds from now, 1 to 3600; None when absent or invalid."""
     text = headers.get("Retry-After", "").strip()
     try:
         seconds = float(text)
@@ -200,7 +204,7 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def parse_json(reply: Reply) -> Any:
-    """The body as JSON; UnexpectedResponse when it is none."""
+    """Return the body as JSON; raise UnexpectedResponse when it is not JSON."""
     try:
         return orjson.loads(reply.body)
     except orjson.JSONDecodeError:
@@ -208,9 +212,9 @@ def parse_json(reply: Reply) -> Any:
 
 
 def describe_problem(reply: Reply, private: Iterable[object] = ()) -> str:
-    """Return what the other side said went wrong, in at most 200 characters, without addresses or keys.
+    """Return the API's error message in at most 200 characters, without e-mail addresses or keys.
 
-    ``private`` holds profile values and ids the answer may quote: they are stripped before anything is cut.
+    ``private`` are profile values and ids the message may quote: they are stripped before it is cut.
     """
     try:
         said = _find_message(orjson.loads(reply.body))
@@ -220,15 +224,15 @@ def describe_problem(reply: Reply, private: Iterable[object] = ()) -> str:
 
 
 def _read_text(body: bytes) -> str:
-    """Return the words of a page or a plain line; a piece of JSON may be members' profiles, so it is never quoted."""
-    text = body[:PROBLEM_READ].decode("utf-8", "replace").strip("\ufeff \r\n\t")
+    """Return the text of an HTML page or a plain line; broken JSON may contain members' profiles, so it is not quoted."""
+    text = body[:MAX_MESSAGE_READ].decode("utf-8", "replace").strip("\ufeff \r\n\t")
     if not text.startswith("<") and any(sign in text for sign in '{["'):
         return "an answer that is garbled or cut off"
     return _TAGS.sub(" ", text)
 
 
 def _find_message(body: object) -> str:
-    """Find the sentence in the shapes the two APIs use."""
+    """Return the error message in one of the shapes the two APIs use."""
     if not isinstance(body, dict):
         return "an unexpected answer"
     inner = body.get("response")
@@ -240,15 +244,15 @@ def _find_message(body: object) -> str:
 
 
 def clean_text(text: str, private: Iterable[object] = ()) -> str:
-    """Take out private values and what could be an e-mail address, a key or an invisible character, and cut."""
-    text = strip_values(text[:PROBLEM_READ], private)
+    """Return a text of at most 200 characters without private values, e-mail addresses, keys and invisible characters."""
+    text = strip_values(text[:MAX_MESSAGE_READ], private)
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
     plain = redact_text(" ".join(plain.split()))
     return plain if len(plain) <= MAX_PROBLEM_LENGTH else plain[: MAX_PROBLEM_LENGTH - 1] + "…"
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address surely means this machine, without asking a name server; no user, path or query."""
+    """Return whether a URL surely means this machine, without a name look-up; False with a user, path or query."""
     try:
         parts = urlsplit(url)
         port = parts.port

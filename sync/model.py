@@ -1,4 +1,7 @@
-"""The nouns of Cohort Sync and the decisions that need nothing but their arguments."""
+"""The values of Cohort Sync, and the decisions that depend on their arguments only.
+
+Times are seconds since 1970, UTC. Limits are the vendors', with the page that states them.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,28 @@ from enum import StrEnum
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
 ATTRIBUTE_MAX = 49  # "under 50 characters"; WebEngage docs, custom attributes
-MAX_ATTRIBUTES = 25  # Boolean attributes an account holds; WebEngage docs, custom attributes
+MAX_ATTRIBUTES = 25  # Boolean attributes an account may have; WebEngage docs, custom attributes
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
-DEVICE_PREFIX = "$device:"  # an id Mixpanel gave to a device that never signed in; Mixpanel docs
+DEVICE_PREFIX = "$device:"  # begins an id Mixpanel gave to a device that never signed in; Mixpanel docs
 MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
-DEFAULT_INTERVAL = 7200.0  # seconds; the refresh of the document we implement
-MIN_INTERVAL, MAX_INTERVAL = 300.0, 30 * 86400.0  # seconds; what a person may choose instead
-GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would exit more than both is held
+DEFAULT_INTERVAL = 7200.0  # seconds; how often Mixpanel's own cohort sync refreshes
+MIN_INTERVAL, MAX_INTERVAL = 300.0, 30 * 86400.0  # seconds; the shortest and longest interval a person may choose
+MAX_QUOTED = 60  # characters of a wrong input that an error quotes
+GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would remove more than both needs approval
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # units of an interval
 # Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
 STANDARD_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
 
 
 class Mode(StrEnum):
-    """How often a cohort is exported."""
+    """Export once, or refresh at an interval."""
 
     ONE_TIME = "one-time"
     DYNAMIC = "dynamic"
 
 
 class SyncState(StrEnum):
-    """active: kept; paused: waits for a person, with the reason; finished: never again."""
+    """ACTIVE: refreshed; PAUSED: waits for a person, with a reason; FINISHED: never refreshed again."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -37,7 +42,7 @@ class SyncState(StrEnum):
 
 
 class RunState(StrEnum):
-    """queued, pulling, (held), delivering, then one of the three ends."""
+    """QUEUED, PULLING, (HELD), DELIVERING, then SUCCEEDED, FAILED or CANCELLED."""
 
     QUEUED = "queued"
     PULLING = "pulling"
@@ -49,12 +54,12 @@ class RunState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will happen in this run."""
+        """Return whether this run has ended."""
         return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
 
 
 class ChangeKind(StrEnum):
-    """What a change tells WebEngage about one member."""
+    """The change to one member in WebEngage: attribute true for ADD and UPDATE, false for REMOVE."""
 
     ADD = "add"
     UPDATE = "update"
@@ -62,7 +67,7 @@ class ChangeKind(StrEnum):
 
 
 class Eligibility(StrEnum):
-    """Whether a member of a cohort will go to WebEngage, and if not, why."""
+    """The answer whether a member is sent to WebEngage, and if not, why."""
 
     IDENTIFIED = "identified"
     NO_PROFILE = "no profile"
@@ -73,7 +78,7 @@ class Eligibility(StrEnum):
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether Mixpanel does not know who this is."""
+        """Return whether Mixpanel does not know who this is."""
         return self in (Eligibility.NO_PROFILE, Eligibility.DEVICE_ONLY)
 
     @property
@@ -83,7 +88,7 @@ class Eligibility(StrEnum):
 
 
 class Role(StrEnum):
-    """What Mixpanel says the service account may do in the project."""
+    """The service account's rights in the project, as Mixpanel answers."""
 
     ADMIN = "admin"
     BELOW_ADMIN = "below admin"
@@ -92,7 +97,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A Mixpanel project with its service account; the secret is only ever in memory."""
+    """A Mixpanel project with its service account; the open secret is in memory only."""
 
     id: int
     name: str
@@ -105,7 +110,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A WebEngage account: where cohorts go. The key is only ever in memory."""
+    """A WebEngage account, the destination of cohorts; the open key is in memory only."""
 
     license_code: str
     api_key: str = field(repr=False)
@@ -114,7 +119,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """A cohort as Mixpanel lists it; ``count`` is Mixpanel's last count, not the truth."""
+    """A cohort as Mixpanel lists it; ``count`` is Mixpanel's last count and may be out of date."""
 
     id: int
     name: str
@@ -126,7 +131,7 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a page: the id as text, its fate, the values of the mapped properties."""
+    """One member of a page: the id as text, its eligibility, the values of the mapped properties in their order."""
 
     id: str
     eligibility: Eligibility
@@ -135,7 +140,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a cohort's members as Mixpanel gave it; ``properties`` names those seen, the most frequent first."""
+    """One page of a cohort's members as Mixpanel sent it; ``properties`` names those seen, the most frequent first."""
 
     number: int
     size: int
@@ -170,7 +175,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One member's difference between the cohort and what WebEngage was told."""
+    """One member's difference between the cohort and what was sent to WebEngage."""
 
     user_id: str
     kind: ChangeKind
@@ -179,7 +184,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """The standing wish that one cohort be mirrored."""
+    """A cohort that is exported to WebEngage, and on which terms."""
 
     id: int
     project_id: int
@@ -200,7 +205,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a sync. Times are seconds since 1970, UTC."""
+    """One execution of a sync. ``entered``, ``updated`` and ``exited`` count the planned changes of each kind."""
 
     id: int
     sync_id: int
@@ -242,12 +247,12 @@ class Run:
 
     @property
     def change_count(self) -> int:
-        """How many people this run has something to tell about."""
+        """Return how many people this run adds, updates or removes."""
         return self.entered + self.updated + self.exited
 
 
 def classify_member(user_id: str, has_profile: bool) -> Eligibility:
-    """Decide whether a member goes to WebEngage, and if not, why."""
+    """Return whether a member is sent to WebEngage, and if not, why."""
     if not user_id.strip():
         return Eligibility.EMPTY_ID
     if user_id.startswith(DEVICE_PREFIX):
@@ -268,11 +273,13 @@ def suggest_attribute(cohort_name: str, taken: frozenset[str]) -> str:
 
 
 def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
-    """Say what is wrong with an attribute's name, or None; the rules are WebEngage's."""
+    """Return what is wrong with an attribute's name, or None; the rules are WebEngage's (docs, custom attributes)."""
     if not name.strip() or name != name.strip():
         return "The attribute needs a name without spaces at its ends."
     if len(name) > ATTRIBUTE_MAX:
-        return f"“{name[:60]}” has {len(name)} characters; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
+        return (
+            f"“{name[:MAX_QUOTED]}” has {len(name)} characters; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
+        )
     if name.lower().startswith("we_"):
         return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
     if not name.isprintable():
@@ -283,12 +290,12 @@ def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
 
 
 def default_attribute_for(source: str) -> str:
-    """Name the attribute a profile property goes to when nobody says another."""
+    """Return the attribute a profile property goes to unless another is named."""
     return dict(STANDARD_MAPPING).get(source, source.removeprefix("$"))
 
 
 def parse_mapping(text: str) -> tuple[str, str]:
-    """Read ``plan=Plan`` as a profile property and the attribute it goes to; ValueError when one is missing.
+    """Parse ``plan=Plan`` into a profile property and its attribute; raise ValueError when one is missing.
 
     A property alone goes to the attribute that means the same: ``$email`` to ``email``, ``plan`` to ``plan``.
     """
@@ -296,42 +303,45 @@ def parse_mapping(text: str) -> tuple[str, str]:
     if not sign:
         source, target = target, default_attribute_for(target)
     if not source or not target:
-        raise ValueError(f"“{text[:80]}” does not name a property and its attribute, such as $email=email.")
+        raise ValueError(f"“{text[:MAX_QUOTED]}” does not name a property and its attribute, such as $email=email.")
     return source, target
 
 
 def find_mapping_problem(target: str) -> str | None:
-    """Say why a property cannot be exported to this attribute, or None."""
+    """Return why a property cannot be exported to this attribute, or None."""
     if target.endswith("OptIn"):
-        return f"“{target}” is a consent; Cohort Sync never sends consents."
+        return f"“{target}” is an opt-in; Cohort Sync never sends opt-ins."
     return find_attribute_problem(target, frozenset())
 
 
 def next_scheduled_at(anchor: float, interval_seconds: float, now: float) -> float:
-    """Tell the first beat after ``now``: on the grid of the anchor, missed beats merged into one."""
+    """Return the first time after ``now`` on the schedule of the anchor; missed times are merged into one."""
     return anchor + (math.floor((now - anchor) / interval_seconds) + 1) * interval_seconds
 
 
 def parse_interval(text: str) -> float:
-    """Read an interval such as ``2h``, ``30m``, ``1d`` or ``7200s`` as seconds; ValueError otherwise."""
+    """Parse an interval such as ``2h``, ``30m``, ``1d`` or ``7200s`` into seconds; raise ValueError otherwise."""
     found = re.fullmatch(r"\s*(\d{1,6})\s*([smhd])\s*", text)
     if not found:
         raise ValueError(f"“{text}” is not an interval such as 2h, 30m or 1d.")
-    seconds = float(int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+    seconds = float(int(found[1]) * UNIT_SECONDS[found[2]])
     if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
         raise ValueError(f"“{text}” must lie between 5 minutes and 30 days.")
     return seconds
 
 
 def guard_reason(exits: int, snapshot: int, staged: int) -> str | None:
-    """Say why a plan needs a person's yes, or None: nobody read, or a fifth and a hundred leaving."""
+    """Return why a plan needs approval, or None.
+
+    It does when Mixpanel returned nobody, or when more than 100 people and more than a fifth would be removed.
+    """
     if snapshot and not staged:
         return f"Mixpanel returned nobody, but {snapshot:,} people were exported before."
     if exits > GUARD_PEOPLE and exits > GUARD_SHARE * snapshot:
-        return f"{exits:,} of {snapshot:,} people exported before would be told they left."
+        return f"{exits:,} of {snapshot:,} people exported before would be removed."
     return None
 
 
 def format_utc_time(at: float) -> str:
-    """Write a moment as people read it in a sentence, in UTC."""
+    """Format seconds since 1970 for a sentence, in UTC, to the minute."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,4 +1,4 @@
-"""Who may do what: a person with a grade, and the grade each wish needs; deny by default."""
+"""Access levels: the level of a person, and the level each method of the service requires; deny by default."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from enum import IntEnum
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from sync.errors import InvalidRequest
+from sync.settings import ACCESS_VARIABLES, TRUSTED_ISSUERS_VARIABLE, Settings
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
 class AccessLevel(IntEnum):
-    """What a person may do; each grade includes those before it."""
+    """Levels of access; each level includes those before it."""
 
     NOBODY = 0
     VIEWER = 1
@@ -24,29 +25,23 @@ class AccessLevel(IntEnum):
     ADMIN = 3
 
 
-LIST_VARIABLES = {
-    AccessLevel.ADMIN: "COHORT_SYNC_ADMINS",
-    AccessLevel.MARKETER: "COHORT_SYNC_MARKETERS",
-    AccessLevel.VIEWER: "COHORT_SYNC_VIEWERS",
-}
-
-
-TRUSTED_ISSUERS = "COHORT_SYNC_TRUSTED_ISSUERS"
-ACCESS_SETTINGS = (*LIST_VARIABLES.values(), TRUSTED_ISSUERS)  # whoever sets one of these wants sign-in
+ACCESS_SETTINGS = ACCESS_VARIABLES  # when one of these is set, people must sign in
 NOT_VERIFIED = (
     "Your sign-in provider does not say that {address} is verified, so this address gives no access. Ask the admin of "
-    "Cohort Sync to have the provider send the claim email_verified, or to trust its issuer in " + TRUSTED_ISSUERS + "."
+    "Cohort Sync to have the provider send the claim email_verified, or to trust its issuer in "
+    + TRUSTED_ISSUERS_VARIABLE
+    + "."
 )
 NOT_LISTED = "{name} is signed in, but nobody gave this address access to Cohort Sync; ask its admin."
 
 
 class Forbidden(InvalidRequest):
-    """The person's grade is too low for the wish."""
+    """The person's access level is too low for the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks, as the audit names them; without access also why, in a sentence for that person."""
+    """A person or program that asks, as the audit log names it; ``refusal`` is why it has no access."""
 
     name: str
     level: AccessLevel
@@ -58,7 +53,7 @@ LOCAL_ACTOR = Actor("someone at this machine", AccessLevel.ADMIN)  # pages witho
 
 
 def command_line_actor() -> Actor:
-    """Whoever runs commands on this machine: they can read the database file anyway."""
+    """Return the actor of a command: an admin, since who runs commands here can read the database file anyway."""
     try:
         return Actor(f"{getpass.getuser()} at the command line", AccessLevel.ADMIN)
     except (OSError, KeyError):  # a container's user without a name
@@ -66,21 +61,15 @@ def command_line_actor() -> Actor:
 
 
 def actor_from_claims(claims: Mapping[str, object], env: Mapping[str, str]) -> Actor:
-    """Return the person an identity provider vouches for, with the highest grade the lists give them.
+    """Return the signed-in person, with the highest access level the lists in ``env`` give them.
 
     An entry is an address (``ann@example.com``), a domain (``@example.com``) or a claim
     (``groups=marketing``). An address counts only when it is verified, see ``_is_verified``.
     """
     given = _given_address(claims)
-    address = given if _is_verified(claims, env) else ""
-    level = next(
-        (
-            level
-            for level, name in LIST_VARIABLES.items()
-            if any(_matches_entry(entry.strip(), address, claims) for entry in env.get(name, "").split(","))
-        ),
-        AccessLevel.NOBODY,
-    )
+    settings = Settings.from_env(env)
+    address = given if _is_verified(claims, settings.trusted_issuers) else ""
+    level = _find_level(settings, address, claims)
     name = address or str(claims.get("sub") or "unknown")
     if level is not AccessLevel.NOBODY:
         return Actor(name, level)
@@ -88,29 +77,39 @@ def actor_from_claims(claims: Mapping[str, object], env: Mapping[str, str]) -> A
     return Actor(name, level, refusal)
 
 
+def _find_level(settings: Settings, address: str, claims: Mapping[str, object]) -> AccessLevel:
+    """Return the highest level whose list has an entry for this person."""
+    lists = (
+        (AccessLevel.ADMIN, settings.admins),
+        (AccessLevel.MARKETER, settings.marketers),
+        (AccessLevel.VIEWER, settings.viewers),
+    )
+    for level, entries in lists:
+        if any(_matches_entry(entry, address, claims) for entry in entries):
+            return level
+    return AccessLevel.NOBODY
+
+
 def _given_address(claims: Mapping[str, object]) -> str:
     address = claims.get("email")
     return address.strip().lower() if isinstance(address, str) and "@" in address else ""
 
 
-def _is_verified(claims: Mapping[str, object], env: Mapping[str, str]) -> bool:
+def _is_verified(claims: Mapping[str, object], trusted_issuers: frozenset[str]) -> bool:
     """Return whether the provider says that the address belongs to the person.
 
     Some providers let people edit their address and omit ``email_verified``: then it counts only
     when the issuer is trusted by name. Some write the Boolean as text (AWS Cognito, Apple);
-    nothing else is believed.
+    no other value counts.
     """
     verified = claims.get("email_verified")
     if verified is None:
-        trusted = {entry.strip().rstrip("/") for entry in env.get(TRUSTED_ISSUERS, "").split(",")} - {""}
         issuer = claims.get("iss")
-        return isinstance(issuer, str) and issuer.rstrip("/") in trusted
+        return isinstance(issuer, str) and issuer.rstrip("/") in trusted_issuers
     return verified is True or verified == "true"
 
 
 def _matches_entry(entry: str, address: str, claims: Mapping[str, object]) -> bool:
-    if not entry:
-        return False
     if "=" in entry:
         name, _, wanted = (part.strip() for part in entry.partition("="))
         given = address if name == "email" else claims.get(name)  # an address only when it is verified
@@ -129,7 +128,7 @@ def _write_claim(value: object) -> str:
 
 
 class HasActor(Protocol):
-    """Whatever knows who asks."""
+    """An object that has an actor."""
 
     actor: Actor
 
@@ -140,22 +139,24 @@ ActorOwner = TypeVar("ActorOwner", bound=HasActor)
 def requires(
     level: AccessLevel,
 ) -> Callable[[Callable[Concatenate[ActorOwner, P], Result]], Callable[Concatenate[ActorOwner, P], Result]]:
-    """Let a method of the service be called only by people of at least this grade."""
+    """Decorate a method of the service so that it raises Forbidden below this access level."""
 
-    def guarding(method: Callable[Concatenate[ActorOwner, P], Result]) -> Callable[Concatenate[ActorOwner, P], Result]:
+    def guard_method(
+        method: Callable[Concatenate[ActorOwner, P], Result],
+    ) -> Callable[Concatenate[ActorOwner, P], Result]:
         @functools.wraps(method)
-        def guarded(self: ActorOwner, *values: P.args, **named: P.kwargs) -> Result:
+        def checked(self: ActorOwner, *values: P.args, **named: P.kwargs) -> Result:
             check_level(self.actor, level)
             return method(self, *values, **named)
 
-        guarded.requires = level  # type: ignore[attr-defined]  # read by the test that finds unguarded methods
-        return cast(Callable[Concatenate[ActorOwner, P], Result], guarded)
+        checked.requires = level  # type: ignore[attr-defined]  # read by the test that finds unguarded methods
+        return cast(Callable[Concatenate[ActorOwner, P], Result], checked)
 
-    return guarding
+    return guard_method
 
 
 def check_level(actor: Actor, level: AccessLevel) -> None:
-    """Raise Forbidden unless this person has at least this grade."""
+    """Raise Forbidden unless this person has at least this access level."""
     if actor.level >= level:
         return
     if actor.level is AccessLevel.NOBODY:

@@ -1,7 +1,7 @@
-"""Who works on the file: a process by name, and whether it is surely gone.
+"""Names of processes, and whether a named process has surely ended.
 
-A runner killed without goodbye leaves leases and places behind. They end by themselves in time; on
-the same machine they need not, since everybody can see that the process is no more.
+A killed runner leaves leases and query slots behind. They expire by themselves; on the same machine
+they are released at once, since every process can see that their owner has ended.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import socket
 from functools import lru_cache
 from pathlib import Path
 
+# Places of the fields behind the command's name, which may itself hold spaces (man 5 proc: fields 3 and 22).
+STATE_FIELD, START_FIELD = 0, 19
+ZOMBIE = "Z"
+
 
 @lru_cache(maxsize=1)
 def _machine_name() -> str:
-    """The machine and, where there are such, its space of process numbers: containers share files, not numbers."""
+    """Return the host name and the PID namespace: containers share files, but not process numbers."""
     try:
         space = str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
@@ -23,17 +27,18 @@ def _machine_name() -> str:
 
 
 def process_name() -> str:
-    """Return the name of this process, as leases and places carry it: place:number@start.
+    """Return the name of this process for leases and query slots: machine:number@start.
 
-    The start tells a process from a later one that was given the same number.
+    The start time (clock ticks since boot) distinguishes it from a later process with the same number.
     """
     number = str(os.getpid())
     started = _read_stat(number)[1]
-    return f"{_machine_name()}:{number}@{started}" if started else f"{_machine_name()}:{number}"
+    name = f"{_machine_name()}:{number}"
+    return f"{name}@{started}" if started else name
 
 
 def is_process_gone(name: str) -> bool:
-    """Whether a process surely no longer runs; False whenever that cannot be known."""
+    """Return whether a process has surely ended; False whenever that cannot be known."""
     number, started = _number_here(name)
     if not number:
         return False
@@ -44,7 +49,7 @@ def is_process_gone(name: str) -> bool:
     except OSError:
         return False
     state, since = _read_stat(number)
-    return state == "Z" or bool(started and since and started != since)
+    return state == ZOMBIE or bool(started and since and started != since)
 
 
 def is_here(name: str) -> bool:
@@ -53,20 +58,20 @@ def is_here(name: str) -> bool:
 
 
 def _number_here(name: str) -> tuple[str, str]:
-    """Return number and start of a process whose number means something here, else two empty strings."""
-    place, _, number = name.rpartition(":")
+    """Return number and start of a process of this machine, else two empty strings."""
+    machine, _, number = name.rpartition(":")
     number, _, started = number.partition("@")
-    known = place == _machine_name() and number.isdigit() and os.name == "posix"
+    known = machine == _machine_name() and number.isdigit() and os.name == "posix"
     return (number, started) if known else ("", "")
 
 
 def _read_stat(number: str) -> tuple[str, str]:
-    """Return state and start of a process as Linux tells them (man 5 proc, fields 3 and 22), else empty strings.
+    """Return state and start of a process (Linux, man 5 proc: fields 3 and 22), else two empty strings.
 
-    Z is one that was killed and only waits for its parent to notice.
+    Z is a zombie: it has ended, and its parent has not read its exit code yet.
     """
     try:
         fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-        return fields[0], fields[19]
+        return fields[STATE_FIELD], fields[START_FIELD]
     except (OSError, IndexError):
         return "", ""

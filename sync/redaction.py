@@ -1,4 +1,4 @@
-"""Keep secrets and addresses out of every log line, whoever wrote it, tracebacks included."""
+"""Mask secrets and e-mail addresses in every log line, tracebacks included, and private values in API errors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-MIN_SECRET_LENGTH = 6  # characters; a shorter secret would blank harmless words
+MIN_SECRET_LENGTH = 6  # characters; masking a shorter secret would blank harmless words
 _ADDRESS = re.compile(r"[^\s@<>\"'=:,;/?&]+@[^\s@<>\"',;/?&]+\.\w+")
 _SECRET_LIKE = re.compile(r"\b(?:Basic|Bearer)\s+\S+|[A-Za-z0-9+/_-]{40,}={0,2}")
 _hidden: set[str] = set()
 
 STRIPPED = "…"
-ANYWHERE_FROM = 6  # letters and digits; a shorter value is only found as a word of its own
-WORD_FROM = 3  # letters of a part of a value (a first name of a full name) that is stripped alone
-DIGITS_FROM = 6  # digits in a row, whatever stands between them, that may be part of a phone number
-DECODINGS = 3  # layers of escaping that are undone: JSON in a URL in HTML
-# Words of error messages: as a part of a longer value they say nothing about anybody.
+MIN_ANYWHERE_LENGTH = 6  # letters and digits; a shorter value is only found as a word of its own
+MIN_WORD_LENGTH = 3  # letters of a part of a value (a first name of a full name) that is stripped alone
+MIN_DIGITS = 6  # digits in a row, whatever stands between them, that may be part of a phone number
+MAX_DECODINGS = 3  # layers of escaping that are undone: JSON in a URL in HTML
+# Words of error messages: as a part of a longer value they reveal nothing about a person.
 _COMMON = (
     "address and attribute batch birthdate cannot com company custom date email empty error field first "
     "firstname for format from gender invalid last lastname limit malformed message missing must name not "
@@ -28,20 +28,21 @@ _COMMON = (
     "user userid users value with"
 )
 COMMON_WORDS = frozenset(_COMMON.split())
+HEXADECIMAL = 16  # the base of the digits in an escape
 _TOKEN = re.compile(r"[^\W_]+")
-_DIGIT_RUN = re.compile(rf"\d(?:[^\w\n]{{0,3}}\d){{{DIGITS_FROM - 1},}}")
+_DIGIT_RUN = re.compile(rf"\d(?:[^\w\n]{{0,3}}\d){{{MIN_DIGITS - 1},}}")
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtbf])|(.))")
 _CUT_AFTER = re.compile(r"\W*\Z|\s?(?:…|\.\.)")
 
 
 def hide_secret(secret: str) -> None:
-    """Never let this secret pass from now on."""
+    """Mask this secret in every text from now on, in this process; one under 6 characters is ignored."""
     if len(secret) >= MIN_SECRET_LENGTH:
         _hidden.add(secret)
 
 
 def redact_text(text: str) -> str:
-    """A text without the secrets we know, without what looks like one, and without e-mail addresses."""
+    """Return a text without the hidden secrets, without what looks like a secret, and without e-mail addresses."""
     for secret in _hidden:
         text = text.replace(secret, "…")
     return _SECRET_LIKE.sub("…", _ADDRESS.sub("…@…", text))
@@ -49,7 +50,7 @@ def redact_text(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Needles:
-    """What is searched for: whole values, their words, their digits, and values made of symbols only."""
+    """The texts to search for: whole values, their words, their digits, and values made of symbols only."""
 
     whole: frozenset[str]
     words: frozenset[str]
@@ -58,10 +59,10 @@ class _Needles:
 
 
 def strip_values(text: str, values: Iterable[object]) -> str:
-    """Return the text with each value, and each word of it, replaced by "…", however it is written there.
+    """Return the text with each value, and each word of it, replaced by "…", in whatever form it appears.
 
     Found in another case, without accents, with other punctuation, JSON-escaped, URL-encoded, as HTML
-    entities, and cut off at the end. Where in doubt more is stripped: a reason is no place for a profile value.
+    entities, and cut off at the end. Rather too much is stripped than too little: the text is shown and stored.
     """
     needles = _build_needles(values)
     if not (needles.whole or needles.symbols):
@@ -79,14 +80,14 @@ def _build_needles(values: Iterable[object]) -> _Needles:
     digits = {"".join(filter(str.isdecimal, one)) for one in spelled}
     return _Needles(
         frozenset(filter(None, whole.values())),
-        frozenset(word for word in words if len(word) >= WORD_FROM and word not in COMMON_WORDS),
-        frozenset(one for one in digits if len(one) >= DIGITS_FROM),
+        frozenset(word for word in words if len(word) >= MIN_WORD_LENGTH and word not in COMMON_WORDS),
+        frozenset(one for one in digits if len(one) >= MIN_DIGITS),
         frozenset(one for one, letters in whole.items() if not letters),
     )
 
 
 def _spell_value(value: object) -> tuple[str, ...]:
-    """Return how JSON may write a value."""
+    """Return the texts JSON may write a value as."""
     if isinstance(value, bool):
         return (str(value),)
     if isinstance(value, float) and value.is_integer():
@@ -111,8 +112,8 @@ def _fold_letters(text: str) -> tuple[str, list[int]]:
 
 
 def _undo_escapes(text: str) -> str:
-    """Undo JSON escapes, URL encoding and HTML entities, also inside one another."""
-    for _ in range(DECODINGS):
+    """Undo JSON escapes, URL encoding and HTML entities, up to three layers deep."""
+    for _ in range(MAX_DECODINGS):
         plain = html.unescape(unquote(_ESCAPED.sub(_unescape_one, text)))
         plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # joins escaped halves of an emoji
         if plain == text:
@@ -123,7 +124,7 @@ def _undo_escapes(text: str) -> str:
 
 def _unescape_one(found: re.Match[str]) -> str:
     code = found[1] or found[2]
-    return chr(int(code, 16)) if code else (" " if found[3] else found[4])
+    return chr(int(code, HEXADECIMAL)) if code else (" " if found[3] else found[4])
 
 
 def _find_values(text: str, needles: Iterable[str]) -> Iterator[tuple[int, int]]:
@@ -132,7 +133,7 @@ def _find_values(text: str, needles: Iterable[str]) -> Iterator[tuple[int, int]]
         at = letters.find(needle)
         while at >= 0:
             start, end = places[at], places[at + len(needle) - 1] + 1
-            if len(needle) >= ANYWHERE_FROM or not needle.isascii() or _stands_alone(text, start, end):
+            if len(needle) >= MIN_ANYWHERE_LENGTH or not needle.isascii() or _stands_alone(text, start, end):
                 yield start, end
             at = letters.find(needle, at + 1)
 
@@ -149,7 +150,9 @@ def _find_words(text: str, words: frozenset[str]) -> Iterator[tuple[int, int]]:
     """Find the words, and the beginnings of words where the text was cut off."""
     for found in _TOKEN.finditer(text):
         token = _fold_letters(found[0])[0]
-        cut_off = len(token) >= WORD_FROM and token not in COMMON_WORDS and bool(_CUT_AFTER.match(text, found.end()))
+        cut_off = (
+            len(token) >= MIN_WORD_LENGTH and token not in COMMON_WORDS and bool(_CUT_AFTER.match(text, found.end()))
+        )
         if token in words or (cut_off and any(word.startswith(token) for word in words)):
             yield found.start(), found.end()
 
@@ -157,7 +160,7 @@ def _find_words(text: str, words: frozenset[str]) -> Iterator[tuple[int, int]]:
 def _find_numbers(text: str, known: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Find runs of digits that share their end with a part of a value, with another country code for instance."""
     for found in _DIGIT_RUN.finditer(text):
-        tail = "".join(filter(str.isdecimal, found[0]))[-DIGITS_FROM:]
+        tail = "".join(filter(str.isdecimal, found[0]))[-MIN_DIGITS:]
         if any(tail in one for one in known):
             yield found.start(), found.end()
 
@@ -174,7 +177,7 @@ def _strip_stretches(text: str, stretches: Iterable[tuple[int, int]]) -> str:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Formats with another formatter and redacts the outcome, tracebacks included."""
+    """A formatter that redacts what another formatter writes, tracebacks included."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         """Redact what ``inner`` writes."""
@@ -182,12 +185,12 @@ class RedactingFormatter(logging.Formatter):
         self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record without secrets."""
+        """Return a record as one redacted text."""
         return redact_text(self._inner.format(record))
 
 
 def redact_logs(*names: str) -> None:
-    """Redact what the root logger's handlers write, and those of the named loggers; again is harmless."""
+    """Redact what the handlers of the root logger and of the named loggers write; repeating it changes nothing."""
     for logger in (logging.getLogger(), *(logging.getLogger(name) for name in names)):
         for handler in logger.handlers:
             if not isinstance(handler.formatter, RedactingFormatter):

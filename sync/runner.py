@@ -1,7 +1,7 @@
-"""The companion process: queues what is due, claims runs, carries them, lets go.
+"""The worker process: queues what is due, claims runs, executes them, releases them.
 
-``python -m sync.runner`` works until SIGTERM; ``--once`` carries every due or queued run to its
-end. `schedule` only triggers the looks, on the monotonic clock: what is due is a row in the database.
+``python -m sync.runner`` works until SIGTERM; ``--once`` executes every due or queued run to its
+end. `schedule` only triggers polling, on the monotonic clock; what is due comes from the database.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from sync.errors import CohortSyncError, DatabaseReplaced, DatabaseUnusable, Inv
 from sync.model import Run
 from sync.process_identity import process_name
 from sync.redaction import redact_logs
-from sync.service import Service, get_data_folder
+from sync.service import Service
+from sync.settings import Settings
 from sync.store import (
     DAMAGED_MESSAGE,
     StorageError,
@@ -37,49 +38,20 @@ from sync.store import (
     is_about_the_file,
     is_damage,
 )
-from sync.store.rate_limits import BATCHES_A_MINUTE, MAX_BATCHES_A_MINUTE
-from sync.vault import Vault, key_ids
+from sync.vault import Vault, list_key_ids
 
 logger = logging.getLogger(__name__)
-PACE_VARIABLE = "COHORT_SYNC_BATCHES_A_MINUTE"
-PAGE_VARIABLE = "COHORT_SYNC_PAGE_SIZE"
-LOG_VARIABLE = "COHORT_SYNC_LOG"
-MAX_PAGE_SIZE = 40_000  # the largest anybody names for Mixpanel (Airbyte's connector)
-WORKER_THREADS = 8  # runs carried at once, so that a small cohort does not wait behind a large one
+WORKER_THREADS = 8  # runs executed at once, so that a small cohort does not wait behind a large one
 HEARTBEAT_SECONDS = 2  # seconds between looks at what is due, and between signs of life
 POLL_SECONDS = 0.25  # seconds between looks at the queue: Start Sync is picked up within a second
 MAX_ONCE_WAIT_SECONDS = 60.0  # seconds; with --once a run that waits longer is left queued
 
 
-def read_batches_a_minute(env: Mapping[str, str]) -> int:
-    """Batches a minute for each WebEngage account: 490, or what the environment asks for within WebEngage's 500."""
-    return read_number(env, PACE_VARIABLE, MAX_BATCHES_A_MINUTE) or BATCHES_A_MINUTE
-
-
-def read_number(env: Mapping[str, str], name: str, most: int) -> int | None:
-    """A setting between 1 and ``most``, or None when it is not set; InvalidRequest when it is something else."""
-    text = env.get(name, "").strip()
-    if not text:
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise InvalidRequest(f"{name} is “{text[:20]}”; set it to a number from 1 to {most}.")
-    return int(text)
-
-
-def read_log_level(env: Mapping[str, str]) -> int:
-    """How much is logged: INFO, or what the environment names; InvalidRequest when that is no level."""
-    name = env.get(LOG_VARIABLE, "").strip().upper() or "INFO"
-    level = logging.getLevelNamesMapping().get(name)
-    if level is None:
-        raise InvalidRequest(f"{LOG_VARIABLE} is “{name[:20]}”; set it to DEBUG, INFO, WARNING or ERROR.")
-    return level
-
-
 def runner_name(env: Mapping[str, str]) -> str:
     """Return a new name: the process, a random part, and the ids of the keys it can open things with."""
     known: tuple[str, ...] = ()
-    with suppress(KeyUnavailable):  # said by the run that needs the key
-        known = key_ids(env)
+    with suppress(KeyUnavailable):  # the run that needs the key reports it
+        known = list_key_ids(env)
     return f"{process_name()}-{'.'.join((uuid.uuid4().hex[:8], *known))}"
 
 
@@ -144,9 +116,9 @@ class Runner:
         a_minute: int | None = None,
     ) -> None:
         """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
-        self._env, self._batches_a_minute = env, a_minute or read_batches_a_minute(env)
-        self._page_size = read_number(env, PAGE_VARIABLE, MAX_PAGE_SIZE)
-        self._folder = get_data_folder(env)
+        settings = Settings.from_env(env)
+        self._env, self._batches_a_minute = env, a_minute or settings.batches_a_minute
+        self._page_size, self._folder = settings.page_size, settings.data_folder
         self.clock = clock or Clock(time.time, time.sleep)
         self._policy = policy or RetryPolicy()
         self._name = runner_name(env)
@@ -199,7 +171,10 @@ class Runner:
             self._claim_runs(store, lanes, only)
             if not self._running and not self._is_worth_waiting(store, only):
                 return
-            wait(self._running, POLL_SECONDS, FIRST_COMPLETED) if self._running else time.sleep(POLL_SECONDS)
+            if self._running:
+                wait(self._running, POLL_SECONDS, FIRST_COMPLETED)
+            else:
+                time.sleep(POLL_SECONDS)
 
     def _is_worth_waiting(self, store: Store, only: int | None) -> bool:
         """Whether a run can go on within the minute."""
@@ -325,12 +300,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="carry what is due or queued, then end")
     asked = parser.parse_args(arguments)
     try:
-        logging.basicConfig(level=read_log_level(os.environ), format="%(asctime)s %(levelname)s %(message)s")
+        logging.basicConfig(
+            level=Settings.from_env(os.environ).log_level, format="%(asctime)s %(levelname)s %(message)s"
+        )
         redact_logs()
         runner = Runner(os.environ)
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, runner.request_stop)
-        runner.run_once() if asked.once else runner.run_forever()
+        if asked.once:
+            runner.run_once()
+        else:
+            runner.run_forever()
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1

@@ -1,7 +1,7 @@
-"""WebEngage's REST API in our words: check an account, deliver a batch.
+"""WebEngage's REST API: check an account, send a batch of users.
 
-Facts are from docs.webengage.com ("REST API": users, bulk-users, rate limits). A bad answer is
-never taken for a good one: a 2xx counts only when its body says queued.
+Facts are from docs.webengage.com ("REST API": users, bulk-users, rate limits). A 2xx counts as success
+only when its body says so.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import orjson
 
 from sync.errors import BatchRejected, ConfigurationError, InvalidRequest, RetryLater, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_retry_after
-from sync.model import Account, Change, ChangeKind
+from sync.model import MAX_QUOTED, Account, Change, ChangeKind
 
 DATA_CENTERS = {
     "global": "https://api.webengage.com",
     "in": "https://api.in.webengage.com",
     "ksa": "https://api.ksa.webengage.com",
 }
-TIMEOUT_SECONDS = 45.0  # for one batch; shorter than half a lease, so a late answer finds us still holding
+TIMEOUT_SECONDS = (
+    45.0  # seconds for one batch; less than half a lease, so that the lease is still ours when a late answer arrives
+)
 MAX_STRING_LENGTH = 1000  # characters; longer strings are cut (WebEngage docs, custom attributes)
 MINUTE_SECONDS = 60.0  # seconds; the limit is counted by the minute (WebEngage docs, rate limits)
 STANDARD_FIELDS = frozenset(
@@ -38,14 +40,16 @@ _MISSING_ID = re.compile(r"userId.*(cannot be|can't be|is) (empty|missing|requir
 
 
 def get_base_url(data_center: str) -> str:
-    """The API host of a data center (global, in, ksa), of *.webengage.com, or loopback; InvalidRequest otherwise."""
+    """Return the API host of a data center: global, in, ksa, *.webengage.com or loopback; else raise InvalidRequest."""
     asked = data_center.strip()
     known = DATA_CENTERS.get(asked.lower())
     if known:
         return known
     if is_loopback(asked) or _is_webengage_host(asked):
         return asked.rstrip("/")
-    raise InvalidRequest(f"“{asked[:60]}” is not a WebEngage data center; choose global, in or ksa.", "data_center")
+    raise InvalidRequest(
+        f"“{asked[:MAX_QUOTED]}” is not a WebEngage data center; choose global, in or ksa.", "data_center"
+    )
 
 
 def _is_webengage_host(url: str) -> bool:
@@ -58,7 +62,7 @@ def _is_webengage_host(url: str) -> bool:
 
 
 def clean_license_code(license_code: str) -> str:
-    """A license code without spaces at its ends; InvalidRequest when it could not stand in an address."""
+    """Return a license code without spaces at its ends; raise InvalidRequest when it cannot be part of a URL."""
     code = license_code.strip()
     if not _URL_SAFE.fullmatch(code) or not code.strip("."):
         raise InvalidRequest(
@@ -70,18 +74,19 @@ def clean_license_code(license_code: str) -> str:
 
 
 class WebEngage:
-    """One account; usable from several threads at once."""
+    """A client of one account; usable from several threads at once."""
 
     def __init__(self, account: Account) -> None:
-        """Speak to this account."""
+        """Prepare requests for this account; raise InvalidRequest when its settings cannot be sent."""
         self._path = f"/v1/accounts/{quote(clean_license_code(account.license_code), safe='~')}"
         _check_header(account.api_key)
         self._rest = HttpClient(get_base_url(account.data_center), {"Authorization": f"Bearer {account.api_key}"})
 
     def check_credentials(self) -> None:
-        """Ask WebEngage to refuse an empty user, which it does only after taking key, license and host.
+        """Send an empty user, which WebEngage rejects only after accepting key, license code and host.
 
-        Nothing is written there. ConfigurationError names the setting, UnexpectedResponse means it could not be verified.
+        Nothing is written there. Raise ConfigurationError when a setting is wrong, RetryLater when WebEngage
+        is busy, UnexpectedResponse when the answer proves nothing.
         """
         reply = self._rest.send_request("POST", f"{self._path}/users", json_bytes=b"{}", timeout=TIMEOUT_SECONDS)
         said = describe_problem(reply)
@@ -100,10 +105,12 @@ class WebEngage:
         raise UnexpectedResponse(f"{asked}, so it could not be verified; check the data center, then try again.")
 
     def send_batch(self, body: bytes, request_id: str, batch: Sequence[Change] = ()) -> None:
-        """Tell about up to 25 users; ``request_id`` stays the same when the same batch is sent again.
+        """Send up to 25 users; return only when WebEngage answered that they are queued.
 
-        Returns only when WebEngage said it queued them. RetryLater: unknown whether they were taken. No error
-        quotes an id or a value of the body, or of ``batch``: all those this body is a part of.
+        ``request_id`` stays the same when the same batch is sent again. Raise BatchRejected when the content
+        was rejected, ConfigurationError when a setting is wrong, RetryLater and UnexpectedResponse when it is
+        unknown whether the users were taken. No error quotes an id or a value of ``body``, or of ``batch``:
+        the whole batch this body may be a half of.
         """
         reply = self._rest.send_request(
             "POST",
@@ -114,7 +121,8 @@ class WebEngage:
         )
         private = _Private(body, batch)
         if reply.is_success:
-            return _check_queued(reply, private)
+            _check_queued(reply, private)
+            return
         asked = f"WebEngage was sent a batch of users and answered {reply.status} “{describe_problem(reply, private)}”"
         if reply.status in (400, 413, 422):
             raise BatchRejected(asked)
@@ -123,20 +131,18 @@ class WebEngage:
         if reply.status == 404:
             raise ConfigurationError(f"{asked}; check the license code and the data center under Integrations.")
         if reply.status == 429:
-            asked_to_wait = parse_retry_after(reply.headers, time.time())
-            raise RetryLater(
-                f"{asked}.", asked_to_wait if asked_to_wait is not None else _seconds_to_next_minute(), "minute"
-            )
+            delay = parse_retry_after(reply.headers, time.time())
+            raise RetryLater(f"{asked}.", _seconds_to_next_minute() if delay is None else delay, "minute")
         if reply.status >= 500 or reply.status == 408:
             raise RetryLater(f"{asked}.", parse_retry_after(reply.headers, time.time()))
         raise UnexpectedResponse(
-            f"{asked}, which is not documented; the people in it stay in doubt and are sent again."
+            f"{asked}, which is not documented; it is unknown whether these people were taken, so they are sent again."
         )
 
 
 def _check_header(api_key: str) -> None:
     if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        raise InvalidRequest("The API key holds a space or a character no key has; copy it again.", "api_key")
+        raise InvalidRequest("The API key contains a space or another invalid character; copy it again.", "api_key")
 
 
 def _seconds_to_next_minute() -> float:
@@ -145,7 +151,7 @@ def _seconds_to_next_minute() -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Private:
-    """The ids and values an answer may quote; collected only when there is an error to write."""
+    """The ids and values an answer may quote, collected only when there is an error to describe."""
 
     body: bytes
     batch: Sequence[Change]
@@ -153,29 +159,34 @@ class _Private:
     def __iter__(self) -> Iterator[object]:
         for user in orjson.loads(self.body)["users"]:
             named = {name: value for name, value in user.items() if name != "attributes"} | user["attributes"]
-            yield from (value for value in named.values() if not isinstance(value, bool))  # membership is no secret
+            yield from (value for value in named.values() if not isinstance(value, bool))  # membership is not private
         for one in self.batch:
             yield one.user_id
             yield from one.values
 
 
 def _check_queued(reply: Reply, private: Iterable[object]) -> None:
-    """Read what a 2xx really says."""
+    """Raise unless the body of a 2xx says that the users are queued."""
     try:
         body = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
-        raise RetryLater(f"WebEngage answered {reply.status} to a batch, but the answer is garbled or empty.") from None
+        raise RetryLater(
+            f"WebEngage answered {reply.status} to a batch, but the answer is incomplete or empty."
+        ) from None
     inner = body.get("response", body) if isinstance(body, dict) else None
     status = inner.get("status") if isinstance(inner, dict) else None
     if not (isinstance(status, str) and status.lower() in SUCCESS_STATUSES):
         raise UnexpectedResponse(
             f"WebEngage answered {reply.status} to a batch, but with an error: “{describe_problem(reply, private)}”; "
-            "nobody is taken as told."
+            "none of its people count as sent."
         )
 
 
 def build_payload(attribute: str, changes: Sequence[Change], mapping: tuple[tuple[str, str], ...]) -> bytes:
-    """The body of one bulk call: true for who is in, false for who left; mapped values only for who is in."""
+    """Return the JSON body of one bulk call: the attribute true for members and false for those removed.
+
+    Mapped values are sent for members only.
+    """
     return orjson.dumps({"users": [_build_user(attribute, one, mapping) for one in changes]})
 
 
@@ -192,17 +203,14 @@ def _build_user(attribute: str, change: Change, mapping: tuple[tuple[str, str], 
 
 
 def _clean_value(name: str, value: object) -> object:
-    """A value WebEngage can hold, or None: never null, phones as E.164 only, strings cut."""
+    """Return a value WebEngage can store, or None: never null, phones as E.164 only, strings cut to 1000 characters."""
     if isinstance(value, str):
         if name == "phone":
             return value if _E164.fullmatch(value) else None
         return value[:MAX_STRING_LENGTH] or None
-    # A number too large for a float would be written as null.
-    return (
-        value
-        if isinstance(value, bool | int | float) and math.isfinite(value) and name not in STANDARD_FIELDS
-        else None
-    )
+    if name in STANDARD_FIELDS or not isinstance(value, bool | int | float):
+        return None
+    return value if math.isfinite(value) else None  # an infinite number would be written as null
 
 
 __all__ = ["WebEngage", "build_payload", "clean_license_code", "get_base_url"]

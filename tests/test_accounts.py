@@ -78,7 +78,7 @@ def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_cho
     cohort = sandbox.add_cohort("Fans", [member("a")], project=77)
     with two.open() as here:
         assert here.connect_mixpanel(77, USERNAME, SECRET, sandbox.url).license_code is None
-        with pytest.raises(InvalidRequest, match="not chosen yet which WebEngage account project 77"):
+        with pytest.raises(InvalidRequest, match="No WebEngage account is chosen yet for project 77"):
             here.start_export(77, cohort, Mode.DYNAMIC)
 
 

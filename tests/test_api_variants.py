@@ -118,7 +118,7 @@ def test_a_concurrency_limit_in_other_words_is_no_lost_hour(asker: Mixpanel, san
 def test_a_cohort_with_a_number_no_database_holds_is_reported(asker: Mixpanel, sandbox: Sandbox) -> None:
     """It is said, not stumbled over."""
     sandbox.fault("status", path="cohorts/list", code=200, body=[{"id": "9" * 30, "name": "Fans"}])
-    with pytest.raises(UnexpectedResponse, match="number"):
+    with pytest.raises(UnexpectedResponse, match="valid id"):
         asker.list_cohorts()
 
 

@@ -224,7 +224,7 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspac
         run_id = here.sync_now(sync_id).run_id
         carry(workspace.data_dir)
         app = workspace.page("runs", run=str(run_id))
-        assert "199 of 200 people exported before would be told they left." in page_text(app)
+        assert "199 of 200 people exported before would be removed." in page_text(app)
         click_button(app, "Always approve for this sync")
         assert "Later runs of this sync are not held when they remove many people." in page_text(app)
         carry(workspace.data_dir)

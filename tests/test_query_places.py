@@ -128,7 +128,7 @@ def test_twelve_lists_given_up_are_never_more_than_five_queries_at_mixpanel(data
             except CohortSyncError as problem:
                 errors.append(problem)
         assert [type(one) for one in errors] == [NoAnswer] * AT_ONCE + [InvalidRequest] * (12 - AT_ONCE)
-        assert "still busy with 5 queries" in str(errors[-1])
+        assert "still answering 5 queries" in str(errors[-1])
     assert sandbox.meter().queries_at_once == {str(PROJECT): AT_ONCE}
 
 

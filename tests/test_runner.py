@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.errors import InvalidRequest
 from sync.model import Mode, Run, RunState
-from sync.runner import read_batches_a_minute
 from sync.service import Service
 from tests.browser import ROOT, environment
 from tests.conftest import RunnerProcess
@@ -269,11 +267,3 @@ def test_status_says_who_works(workspace: RunnerWorkspace, runner_process: Runne
     workspace.until(alive)
     process.terminate()
     assert process.wait(PATIENCE) == 0 and not alive()
-
-
-@pytest.mark.parametrize("text", ["0", "501", "-1", "many", "4.5"])
-def test_a_pace_beyond_the_limit_is_refused(text: str) -> None:
-    """The setting may slow us down, never past WebEngage's 500 a minute."""
-    with pytest.raises(InvalidRequest, match="1 to 500"):
-        read_batches_a_minute({"COHORT_SYNC_BATCHES_A_MINUTE": text})
-    assert read_batches_a_minute({}) == 490 and read_batches_a_minute({"COHORT_SYNC_BATCHES_A_MINUTE": "100"}) == 100

@@ -1,1 +1,1 @@
-"""The command line's own words: how it answers, and the commands for those who run Cohort Sync."""
+"""The command line: its commands and their output."""

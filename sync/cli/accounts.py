@@ -1,4 +1,4 @@
-"""Commands about WebEngage accounts: which are connected, and which one a project exports to."""
+"""Commands for WebEngage accounts: list them, and choose the one a project exports to."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from sync.views import AccountView
 @any_project_option
 @json_option
 def accounts(as_json: bool) -> None:
-    """List the connected WebEngage accounts, and the projects whose new exports go there."""
+    """List the connected WebEngage accounts, and the projects that export to each."""
     with Service.open() as service:
         found = service.list_accounts()
-    print_result(as_json, found, (_account_line(one) for one in found))
+    print_result(as_json, found, (_format_account(one) for one in found))
 
 
-def _account_line(account: AccountView) -> str:
-    used = ", ".join(str(project) for project in account.projects)
-    return f"{account.license_code}\t{account.data_center}\t{f'project {used}' if used else 'no project'}"
+def _format_account(account: AccountView) -> str:
+    projects = ", ".join(str(project) for project in account.projects)
+    used_by = f"project {projects}" if projects else "no project"
+    return f"{account.license_code}\t{account.data_center}\t{used_by}"
 
 
 @click.command("use-account")
@@ -29,7 +30,7 @@ def _account_line(account: AccountView) -> str:
 @project_option
 @json_option
 def use_account(license_code: str, project: int | None, as_json: bool) -> None:
-    """Send a project's new exports to the account LICENSE; cohorts exported before stay where they are."""
+    """Send a project's new exports to the account LICENSE; existing syncs keep their account."""
     with Service.open() as service:
         view = service.use_account(project, license_code)
     answer = {"done": True, "project_id": view.id, "license_code": view.license_code}

@@ -1,4 +1,4 @@
-"""Commands for those who run Cohort Sync: backup, restore, keys, retention, forgetting, the audit."""
+"""Commands for administrators: backup, restore, keys, retention, forgetting a person, the audit log."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("file", type=_FILE)
 @json_option
 def backup(file: Path, as_json: bool) -> None:
-    """Copy the database to a new FILE, also while everything runs; keep the key elsewhere."""
+    """Copy the database to a new FILE, also while everything runs; the key is not in it."""
     with Service.open() as service:
         service.write_backup(file)
     print_result(
         as_json,
         {"done": True, "file": str(file)},
-        [f"Done: {file}. The key is not in it; keep secret.key or COHORT_SYNC_KEY too."],
+        [f"Done: {file}. The key is not in it; back up secret.key or COHORT_SYNC_KEY too."],
     )
 
 
@@ -31,16 +31,16 @@ def backup(file: Path, as_json: bool) -> None:
 @click.argument("file", type=_FILE)
 @json_option
 def restore(file: Path, as_json: bool) -> None:
-    """Go back to a backup FILE, also when the database is damaged or missing; stop the runner first."""
+    """Replace the database by a backup FILE, also when it is damaged or missing; stop the runner first."""
     set_aside = Service.restore_backup(file)
     lines = [
-        "Done: every sync tells all its members anew at its next run.",
-        "People who entered and left a cohort after the backup was made are in no list any more.",
+        "Done: every sync sends all its members again at its next run.",
+        "People who entered and left a cohort after the backup are in no list any more: clear and export such a cohort again.",
     ]
     if set_aside:
         lines.append(
             f"The former file could not be opened; it is kept in the data folder as {', '.join(set_aside)}. "
-            "Delete it when you need it no longer: it may hold user ids."
+            "Delete it when you no longer need it: it may contain user ids."
         )
     print_result(as_json, {"done": True, "file": str(file), "set_aside": list(set_aside)}, lines)
 
@@ -48,18 +48,18 @@ def restore(file: Path, as_json: bool) -> None:
 @click.command("rotate-key")
 @json_option
 def rotate_key(as_json: bool) -> None:
-    """Seal all stored secrets with a new key (or with the first of COHORT_SYNC_KEY)."""
+    """Encrypt all stored secrets with a new key (or with the first of COHORT_SYNC_KEY)."""
     with Service.open() as service:
         dropped = service.rotate_key()
     more = (
-        "Former keys are needed no longer."
+        "Former keys are no longer needed."
         if dropped
-        else "Keep the former key for now, since runs are under way that need it; rotate again when they are over."
+        else "Keep the former key for now: running syncs need it. Rotate again when they have ended."
     )
     print_result(
         as_json,
         {"done": True, "former_keys_needed": not dropped},
-        [f"Done: all secrets are sealed with the newest key. {more}"],
+        [f"Done: all secrets are encrypted with the newest key. {more}"],
     )
 
 
@@ -67,16 +67,16 @@ def rotate_key(as_json: bool) -> None:
 @click.argument("user_id")
 @json_option
 def forget(user_id: str, as_json: bool) -> None:
-    """Remove a person from everything stored here, by USER_ID."""
+    """Remove a person from everything stored here, by USER_ID; Mixpanel and WebEngage keep what they have."""
     with Service.open() as service:
         found = service.forget_person(user_id)
     lines = [
         f"Done: removed in {found.places} places. "
-        "While Mixpanel lists them in a cohort, they come back with its next export."
+        "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back."
     ]
     if found.runs_under_way:
         lines.append(
-            f"{found.runs_under_way} runs are under way and may still name them; ask again when they are over."
+            f"{found.runs_under_way} runs are under way and may still contain them; run this again when they have ended."
         )
     print_result(as_json, found, lines)
 
@@ -84,24 +84,24 @@ def forget(user_id: str, as_json: bool) -> None:
 @click.command()
 @json_option
 def purge(as_json: bool) -> None:
-    """Remove refused people and run details past their days, for good; the runner does it every hour."""
+    """Delete rejected people and run details older than their retention; the runner does this every hour."""
     with Service.open() as service:
         gone = service.purge_expired()
-    print_result(as_json, {"done": True, "rows": gone}, [f"Done: {gone} rows removed."])
+    print_result(as_json, {"done": True, "rows": gone}, [f"Done: {gone} rows deleted."])
 
 
 @click.command()
-@click.option("--refusals", type=float, metavar="DAYS", help="How long refused people are kept by name (30).")
-@click.option("--detail", type=float, metavar="DAYS", help="How long it is kept what each run told whom (14).")
+@click.option("--refusals", type=float, metavar="DAYS", help="How many days rejected people are listed (30).")
+@click.option("--detail", type=float, metavar="DAYS", help="How many days the details of runs are kept (14).")
 @json_option
 def retention(refusals: float | None, detail: float | None, as_json: bool) -> None:
-    """Show or set how long things are kept."""
+    """Show or set how many days data is kept."""
     with Service.open() as service:
         kept = service.set_retention(refusals, detail)
     print_result(
         as_json,
         {"refusals_days": kept[0], "detail_days": kept[1]},
-        [f"Refused people are kept {kept[0]:g} days, run details {kept[1]:g} days."],
+        [f"Rejected people are kept {kept[0]:g} days, run details {kept[1]:g} days."],
     )
 
 
@@ -109,7 +109,7 @@ def retention(refusals: float | None, detail: float | None, as_json: bool) -> No
 @click.option("--limit", type=LIMIT_RANGE, default=1000)
 @json_option
 def audit(limit: int, as_json: bool) -> None:
-    """Show who did what, newest first."""
+    """Show the audit log, newest first."""
     with Service.open() as service:
         lines = service.list_audit(limit)
     print_result(

@@ -1,4 +1,4 @@
-"""The commands of `python -m sync`: the same services as the pages, for scripts (the README lists them)."""
+"""The commands of `python -m sync`: what the pages can do, for scripts (the README lists them)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.model import Mode, parse_interval, parse_mapping
 from sync.service import Service
+from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE, Settings
 from sync.views import StartedExport, SyncView
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Keep WebEngage in step with Mixpanel cohorts."""
+    """Export Mixpanel cohorts to WebEngage and keep them up to date."""
 
 
 @cli.group()
@@ -29,9 +30,8 @@ def connect() -> None:
     """Connect Mixpanel or WebEngage."""
 
 
-def _read_secret(name: str, prompt: str) -> str:
-    """A secret from the environment, else typed unseen, else the line piped in where there is no terminal."""
-    given = os.environ.get(name)
+def _read_secret(given: str, name: str, prompt: str) -> str:
+    """Return a secret: as given by the variable ``name``, else typed unseen, else the line piped in."""
     if not given and sys.stdin and sys.stdin.isatty():
         given = str(click.prompt(prompt, hide_input=True, err=True))
     elif not given:
@@ -47,8 +47,9 @@ def _read_secret(name: str, prompt: str) -> str:
 @click.option("--region", required=True, help="us, eu, in, or a loopback address.")
 @json_option
 def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
-    """Connect a Mixpanel project by a service account (secret: MIXPANEL_SECRET or a prompt)."""
-    secret = _read_secret("MIXPANEL_SECRET", "Service account secret")
+    """Connect a Mixpanel project with a service account (secret: MIXPANEL_SECRET or a prompt)."""
+    given = Settings.from_env(os.environ).mixpanel_secret
+    secret = _read_secret(given, SERVICE_ACCOUNT_VARIABLE, "Service account secret")
     with Service.open() as service:
         view = service.connect_mixpanel(project_id, username, secret, region)
     print_result(
@@ -62,7 +63,8 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
 @json_option
 def connect_webengage(license_code: str, data_center: str, as_json: bool) -> None:
     """Connect a WebEngage account (API key: WEBENGAGE_API_KEY or a prompt)."""
-    key = _read_secret("WEBENGAGE_API_KEY", "API key")
+    given = Settings.from_env(os.environ).webengage_api_key
+    key = _read_secret(given, API_KEY_VARIABLE, "API key")
     with Service.open() as service:
         view = service.connect_webengage(license_code, key, data_center)
         projects = service.list_projects()
@@ -99,11 +101,11 @@ def cohorts(project: int | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("cohort_id", type=int)
-@click.option("--fresh", is_flag=True, help="Ask Mixpanel even when a recent answer is at hand.")
+@click.option("--fresh", is_flag=True, help="Ask Mixpanel again, even when there is a recent answer.")
 @project_option
 @json_option
 def preview(cohort_id: int, fresh: bool, project: int | None, as_json: bool) -> None:
-    """Show who of a cohort would go to WebEngage."""
+    """Show how many people of a cohort would be sent to WebEngage."""
     with Service.open() as service:
         found = service.preview_cohort(project, cohort_id, fresh)
     about = "" if found.exact else "about "
@@ -111,8 +113,8 @@ def preview(cohort_id: int, fresh: bool, project: int | None, as_json: bool) -> 
         as_json,
         found,
         [
-            f"{found.cohort_name}: {found.total} members, {about}{found.identified} identified (will go), "
-            f"{found.anonymous} anonymous (will not), {found.invalid} invalid.",
+            f"{found.cohort_name}: {found.total} members, {about}{found.identified} identified (sent), "
+            f"{found.anonymous} anonymous (not sent), {found.invalid} invalid (not sent).",
             f"{found.requests} requests, about {found.seconds:.0f} seconds at WebEngage's limit.",
         ],
     )
@@ -154,7 +156,7 @@ def _mapping_option(
     help="Export a profile property no longer; may be given several times.",
 )
 @click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
-@click.option("--wait", is_flag=True, help="Wait until the run ended; carry it here when no runner is alive.")
+@click.option("--wait", is_flag=True, help="Wait until the run has ended; execute it here when no runner is working.")
 @project_option
 @json_option
 def export(
@@ -179,7 +181,7 @@ def export(
             )
         started = service.start_export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
         run = wait_for_run(service, started.run_id) if wait else None
-    print_result(as_json, started, [_started_line(started)])
+    print_result(as_json, started, [_format_started(started)])
     if run is not None:
         report_outcome(run, as_json)
 
@@ -203,13 +205,15 @@ def syncs(project: int | None, as_json: bool) -> None:
         as_json,
         [sync_json(one) for one in found],
         (
-            "\t".join((str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, _trouble_of(one)))
+            "\t".join(
+                (str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, _describe_problem(one))
+            )
             for one in found
         ),
     )
 
 
-def _trouble_of(sync: SyncView) -> str:
+def _describe_problem(sync: SyncView) -> str:
     return sync.pause_reason or sync.clear_problem or ""
 
 
@@ -230,39 +234,41 @@ def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) ->
 @any_project_option
 @json_option
 def run(run_id: int, as_json: bool) -> None:
-    """Show one run with its story."""
+    """Show one run with its history and the people not taken."""
     with Service.open() as service:
-        found, story = service.get_run(run_id), service.list_events(run_id)
-        refused = service.list_rejections(run_id)
+        found, events = service.get_run(run_id), service.list_events(run_id)
+        rejections = service.list_rejections(run_id)
     answer = run_json(found) | {
-        "events": [to_contract(one) for one in story],
-        "refusals": [to_contract(one) for one in refused],
+        "events": [to_contract(one) for one in events],
+        "refusals": [to_contract(one) for one in rejections],
     }
     print_result(
         as_json,
         answer,
         [
             run_line(found),
-            *(one.message for one in story),
-            *(f"{one.user_id}: {one.outcome}, {one.reason}" for one in refused),
+            *(one.message for one in events),
+            *(f"{one.user_id}: {one.outcome}, {one.reason}" for one in rejections),
         ],
     )
 
 
-def _started_line(answer: StartedExport) -> str:
-    word = "started" if answer.started else "was already under way; nothing was started twice"
-    return f"Run {answer.run_id} of sync {answer.sync_id} {word}."
+def _format_started(answer: StartedExport) -> str:
+    state = "started" if answer.started else "was already under way; no second run was started"
+    return f"Run {answer.run_id} of sync {answer.sync_id} {state}."
 
 
 def _add_number_command(name: str, about: str, act: Callable[[Service, int], object], argument: str) -> None:
-    """Add a command that passes one number on to the service."""
+    """Add a command with one argument, the number of a sync or run, that calls ``act``."""
 
     def command(number: int, as_json: bool) -> None:
         with Service.open() as service:
             answer = act(service, number)
         done: dict[str, object] = {"done": True, argument.lower(): number}
         if isinstance(answer, StartedExport):
-            print_result(as_json, done | {"run_id": answer.run_id, "started": answer.started}, [_started_line(answer)])
+            print_result(
+                as_json, done | {"run_id": answer.run_id, "started": answer.started}, [_format_started(answer)]
+            )
         else:
             print_result(as_json, done, [f"Done: {name} {number}."])
 
@@ -271,23 +277,23 @@ def _add_number_command(name: str, about: str, act: Callable[[Service, int], obj
 
 
 _add_number_command("pause", "Stop refreshing a sync until it is resumed.", lambda s, n: s.pause(n), "SYNC_ID")
-_add_number_command("resume", "Go on with a paused sync.", lambda s, n: s.resume(n), "SYNC_ID")
+_add_number_command("resume", "Resume a paused sync.", lambda s, n: s.resume(n), "SYNC_ID")
 _add_number_command("sync-now", "Refresh a sync at once.", lambda s, n: s.sync_now(n), "SYNC_ID")
-_add_number_command("retry", "Try everyone WebEngage rejected once more.", lambda s, n: s.retry_rejected(n), "SYNC_ID")
-_add_number_command("resync", "Tell WebEngage about every member anew.", lambda s, n: s.resync(n), "SYNC_ID")
-_add_number_command("cancel", "End a run after what is in flight.", lambda s, n: s.cancel(n), "RUN_ID")
+_add_number_command("retry", "Send everyone WebEngage rejected once more.", lambda s, n: s.retry_rejected(n), "SYNC_ID")
+_add_number_command("resync", "Send every member to WebEngage again.", lambda s, n: s.resync(n), "SYNC_ID")
+_add_number_command("cancel", "End a run after the requests in flight.", lambda s, n: s.cancel(n), "RUN_ID")
 
 
 @cli.command()
 @click.argument("run_id", type=int, metavar="RUN_ID")
-@click.option("--always", is_flag=True, help="Never hold this sync for the number of people who leave.")
+@click.option("--always", is_flag=True, help="Never again hold this sync because many people would be removed.")
 @any_project_option
 @json_option
 def approve(run_id: int, always: bool, as_json: bool) -> None:
-    """Say yes to a held run."""
+    """Approve a held run, so that it continues."""
     with Service.open() as service:
         service.approve(run_id, always)
-    print_result(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} goes on."])
+    print_result(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} continues."])
 
 
 @cli.command()
@@ -307,11 +313,11 @@ def guard(sync_id: int, reset: bool, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("sync_id", type=int, metavar="SYNC_ID")
-@click.option("--clear", is_flag=True, help="Tell WebEngage that everyone left.")
+@click.option("--clear", is_flag=True, help="Also set the attribute to false for everyone in WebEngage.")
 @any_project_option
 @json_option
 def stop(sync_id: int, clear: bool, as_json: bool) -> None:
-    """Never refresh a sync again."""
+    """Finish a sync, so that it is never refreshed again."""
     with Service.open() as service:
         started = service.stop(sync_id, clear)
     answer = {"done": True, "sync_id": sync_id, "run_id": started.run_id if started else None}
@@ -322,7 +328,7 @@ def stop(sync_id: int, clear: bool, as_json: bool) -> None:
 @any_project_option
 @json_option
 def status(as_json: bool) -> None:
-    """Say whether everything works; exit 1 when something needs a person."""
+    """Show whether everything works; exit 1 when something needs a person."""
     with Service.open() as service:
         health = service.check_health()
     answer = {
@@ -346,7 +352,7 @@ def status(as_json: bool) -> None:
     print_result(as_json, answer, status_lines(health))
     if health.needs_attention:
         raise CohortSyncError(
-            "Something needs a person: look at held runs, paused, failed or overdue syncs, clears that failed, "
+            "Something needs a person: check held runs, paused, failed or overdue syncs, clears that failed, "
             "the runner and the disk."
         )
 
@@ -358,7 +364,7 @@ for command in ACCOUNT_COMMANDS:
 
 
 def main() -> int:
-    """Run a command; 0 done, 1 refused or failed with one sentence, 2 wrong usage."""
+    """Run a command and return its exit code: 0 done, 1 failed with a one-sentence error, 2 wrong usage."""
     try:
         _check_text(sys.argv[1:])
         cli.main(prog_name="python -m sync", standalone_mode=False)
@@ -378,8 +384,8 @@ def main() -> int:
 
 
 def _check_text(arguments: list[str]) -> None:
-    """Bytes that are no text would be stored, and fail in the middle of a run."""
+    """Raise UsageError for bytes that are not text: they would be stored, and fail in the middle of a run."""
     try:
         "".join(arguments).encode()
     except UnicodeEncodeError:
-        raise click.UsageError("An argument holds bytes that are no UTF-8 text; type it again.") from None
+        raise click.UsageError("An argument contains bytes that are not UTF-8 text; type it again.") from None

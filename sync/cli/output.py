@@ -1,4 +1,4 @@
-"""How commands answer: one JSON document, or lines for people."""
+"""Print the answers of commands: one JSON document, or lines for people."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from sync.views import AccountView, AuditLine, Event, Preview, ProjectView, Prop
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
 LIMIT_RANGE = click.IntRange(1, 1_000_000)  # rows of a listing
-# Sync and run numbers name their project themselves; scripts may still pass it everywhere.
-any_project_option = click.option("--project", type=int, expose_value=False, help="Accepted, and not needed here.")
+# The number of a sync or run is enough to find its project; scripts may still pass one everywhere.
+any_project_option = click.option(
+    "--project", type=int, expose_value=False, help="Not needed here; accepted for scripts."
+)
 
 
-# Scripts rely on these keys (the contract of the command line): key, and what the field is called in the code.
+# Scripts rely on these JSON keys: for each class the key, and the field it is called in the code.
 _CONTRACT_KEYS: dict[type, dict[str, str]] = {
     Run: {
         "dry": "dry_run",
@@ -49,7 +51,7 @@ def to_contract(value: Any) -> dict[str, Any]:
 
 
 def _to_json_value(value: Any) -> Any:
-    """Turn views into JSON values."""
+    """Return a value with every dataclass in it as a dict."""
     if is_dataclass(value) and not isinstance(value, type):
         return to_contract(value)
     if isinstance(value, dict):
@@ -60,7 +62,7 @@ def _to_json_value(value: Any) -> Any:
 
 
 def print_result(as_json: bool, value: Any, lines: Iterable[str]) -> None:
-    """Answer once: one JSON document, or lines for people."""
+    """Print one JSON document, or the lines that are not empty."""
     if as_json:
         click.echo(json.dumps(_to_json_value(value), ensure_ascii=False))
     else:

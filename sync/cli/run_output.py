@@ -1,4 +1,4 @@
-"""How commands wait for a run and print runs and syncs."""
+"""Wait for a run, and print runs and syncs."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ from sync.runner import Runner
 from sync.service import Service
 from sync.views import SyncView
 
-POLL_SECONDS = 0.3  # seconds between looks at a run that is waited for
+POLL_SECONDS = 0.3  # seconds between reads of the run that is waited for
+MAX_WAIT_SECONDS = 60.0  # seconds; a run that is postponed for longer is not waited for
 
 
 def run_json(run: Run) -> dict[str, Any]:
-    """Return a run as scripts read it, without its lease."""
+    """Return a run with the JSON keys of the command line, without its lease."""
     hidden = ("lease_owner", "lease_until", "session_id")
     return {name: value for name, value in to_contract(run).items() if name not in hidden}
 
 
 def sync_json(sync: SyncView) -> dict[str, Any]:
-    """Return a sync as scripts read it, its last run by number."""
+    """Return a sync with the JSON keys of the command line; its last run as a number."""
     values: dict[str, Any] = to_contract(sync)
     last = values.pop("last_run")
     return values | {"last_run_id": last["id"] if last else None, "problem": sync.clear_problem}
 
 
 def wait_for_run(service: Service, run_id: int) -> Run:
-    """Wait for a run's end, or for something only a person or an hour can mend; Ctrl-C ends the waiting only."""
+    """Wait until a run has ended, is held, or is postponed for over a minute; return it. Ctrl-C ends only the waiting."""
     try:
         return _poll_until_ended(service, run_id)
     except KeyboardInterrupt:
         raise CohortSyncError(
-            f"Stopped waiting; run {run_id} goes on with the next runner, unless it is cancelled."
+            f"Stopped waiting; the next runner continues run {run_id}, unless it is cancelled."
         ) from None
 
 
 def _poll_until_ended(service: Service, run_id: int) -> Run:
     while True:
         run = service.get_run(run_id)
-        if run.state.is_final or run.state is RunState.HELD or run.not_before > time.time() + 60:
+        if run.state.is_final or run.state is RunState.HELD or run.not_before > time.time() + MAX_WAIT_SECONDS:
             return run
         if service.check_health().is_runner_alive:
             time.sleep(POLL_SECONDS)
@@ -53,7 +54,7 @@ def _poll_until_ended(service: Service, run_id: int) -> Run:
 
 
 def report_outcome(run: Run, as_json: bool) -> None:
-    """Say how a run ended; exit 1 unless it succeeded."""
+    """Print the outcome of a run that succeeded; raise CohortSyncError, so exit 1, for any other state."""
     if run.state is RunState.SUCCEEDED:
         if not as_json:
             click.echo(f"Succeeded: +{run.entered} ~{run.updated} −{run.exited}, {run.rejected} rejected.")
@@ -63,5 +64,5 @@ def report_outcome(run: Run, as_json: bool) -> None:
 
 
 def run_line(one: Run) -> str:
-    """Return a run as one line for people."""
+    """Return a run as one line for people: number, sync, state, counts and error."""
     return f"{one.id}\tsync {one.sync_id}\t{one.state.value}\t+{one.entered} ~{one.updated} −{one.exited}\t{one.error or ''}"

@@ -1,4 +1,4 @@
-"""What `status` says in words."""
+"""The lines `status` prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sync.views import Health, RunnerState
 
 
 def status_lines(health: Health) -> Iterator[str]:
-    """Yield the runner's state, the counts, and one line for every sync that is late or was not cleared."""
+    """Yield the runner's state, the counts, and one line for every sync that is overdue or was not cleared."""
     yield f"The runner {_describe_runner(health)}."
     yield (
         f"{health.due} due, {health.held} held, {len(health.paused)} paused, {len(health.failed)} failed, "
@@ -27,7 +27,7 @@ def _describe_runner(health: Health) -> str:
     age = health.now - health.runner_seen_at
     return {
         RunnerState.WORKING: f"was last seen {max(0.0, age):.0f} s ago",
-        RunnerState.UNKNOWN: f"was last seen {-age:.0f} s in the future: a clock was changed, so it is not known "
+        RunnerState.UNKNOWN: f"was last seen {-age:.0f} s in the future: a clock was changed, so it is unknown "
         "whether it works",
-        RunnerState.SILENT: f"is silent for {age:.0f} s; look at its log, or start it again",
+        RunnerState.SILENT: f"has been silent for {age:.0f} s; check its log, or start it again",
     }[health.runner_state]

@@ -1,7 +1,7 @@
-"""Mixpanel's Query API in our words: cohorts, their members page by page, and the caller's role.
+"""Mixpanel's Query API: cohorts, their members page by page, and the service account's role.
 
-Facts are from Mixpanel's reference (developer.mixpanel.com, "Query API" and "Service accounts"),
-with what public clients saw where the reference is silent.
+Facts are from Mixpanel's reference (developer.mixpanel.com, "Query API" and "Service accounts"), and from
+public clients where the reference says nothing.
 """
 
 from __future__ import annotations
@@ -15,22 +15,18 @@ from typing import Any
 from sync.errors import ConfigurationError, InvalidRequest, RetryLater, SessionExpired, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
 from sync.mixpanel.parsing import IsKnown, build_query_form, parse_columns, parse_page
-from sync.model import Cohort, Columns, Page, Project, Role
+from sync.model import MAX_QUOTED, Cohort, Columns, Page, Project, Role
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
-QUERY_TIMEOUT_SECONDS = 500.0  # Mixpanel's own deadline is 488 s (its SDK); giving up earlier wastes a counted query
+QUERY_TIMEOUT_SECONDS = (
+    500.0  # Mixpanel's own deadline is 488 s (its SDK); ending a call earlier wastes a counted query
+)
 APP_TIMEOUT_SECONDS = 130.0  # the App API's deadline is about 120 s (its SDK)
 MINIMAL_PROPERTY = "$last_seen"  # one short property asked for when none is mapped: the reply shrinks to a fifth
 ADMIN_ROLES = ("owner", "admin")  # roles that may change a project's settings (Mixpanel docs, "Roles and permissions")
+DATABASE_INTEGER_BYTES = 8  # a larger id cannot be stored (SQLite, datatypes)
 BELOW_ADMIN_ROLES = ("analyst", "consumer", "member", "viewer")
-CLOSED_STATUSES = (
-    402,
-    403,
-    404,
-    405,
-    410,
-    501,
-)  # answers that keep a role from us; they say nothing of the credentials
+CLOSED_STATUSES = (402, 403, 404, 405, 410, 501)  # the role cannot be read; this proves nothing about the credentials
 STATUS_EXPLANATIONS = {
     400: "it cannot be asked for, or no longer exists",
     402: "the project's plan does not include it",
@@ -42,7 +38,7 @@ STATUS_EXPLANATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class CredentialsCheck:
-    """What a check of the credentials found; ``seen`` says that the project itself was seen."""
+    """The result of a check of the credentials; ``project_seen``: Mixpanel showed the project itself."""
 
     name: str
     role: Role
@@ -51,17 +47,17 @@ class CredentialsCheck:
 
 
 def get_base_url(region: str) -> str:
-    """The host of a region (us, eu, in), or a loopback address as it is; InvalidRequest otherwise."""
+    """Return the host of a region (us, eu, in), or a loopback address as it is; else raise InvalidRequest."""
     known = REGIONS.get(region.strip().lower())
     if known:
         return known
     if is_loopback(region.strip()):
         return region.strip().rstrip("/")
-    raise InvalidRequest(f"“{region[:60]}” is not a Mixpanel region; choose us, eu or in.", "region")
+    raise InvalidRequest(f"“{region[:MAX_QUOTED]}” is not a Mixpanel region; choose us, eu or in.", "region")
 
 
 class Mixpanel:
-    """One project, asked as its service account."""
+    """A client of one project, with the credentials of its service account."""
 
     def __init__(
         self,
@@ -70,10 +66,10 @@ class Mixpanel:
         timeout: float = QUERY_TIMEOUT_SECONDS,
         page_size: int | None = None,
     ) -> None:
-        """Ask about this project; a person in front of a page waits no longer than ``timeout`` seconds.
+        """Prepare requests about this project, each ended after ``timeout`` seconds.
 
-        ``page_size`` asks for larger pages, which is not documented (a public client offers it); what
-        counts is the size the reply names.
+        ``page_size`` asks for larger pages (members a page). The reference does not name it, a public client
+        (Airbyte's connector) uses it; only the size in the reply counts.
         """
         self._project, self._timeout, self._page_size = project, timeout, page_size
         self._query_params = {"project_id": str(project.id)}
@@ -82,7 +78,7 @@ class Mixpanel:
         self._rest = HttpClient(get_base_url(project.region), auth=(project.username.encode(), project.secret.encode()))
 
     def list_cohorts(self) -> tuple[Cohort, ...]:
-        """List the cohorts shared with the project; counts as one query."""
+        """Return the cohorts shared with the project; counts as one query."""
         reply = self._query_api("POST", "/api/query/cohorts/list", "its list of cohorts")
         rows = _parse_reply(reply, "its list of cohorts")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -101,17 +97,18 @@ class Mixpanel:
         properties: tuple[str, ...],
         trimmed: bool = True,
     ) -> Page:
-        """Read one page of a cohort's members; page 0 is a query, later pages belong to its session.
+        """Return one page of a cohort's members; page 0 counts as a query, later pages belong to its session.
 
-        ``all_users`` False asks for members with a profile only. ``trimmed`` asks for the named
-        properties and nothing else. Values come in the order of ``properties``, None where missing.
+        Raise SessionExpired when Mixpanel no longer knows the session. Without ``all_users`` only members
+        with a profile are asked for; ``trimmed`` asks for the named properties only.
+        Values come in the order of ``properties``, None where missing.
         """
         form = build_query_form(
             cohort_id, number, session_id, all_users, (properties or (MINIMAL_PROPERTY,)) if trimmed else None
         )
         what = f"page {number} of cohort {cohort_id}"
         reply = self._query_api("POST", "/api/query/engage", what, form, number)
-        # Asked for members with a profile, an empty object is a profile without the properties we named.
+        # When only members with a profile are asked for, {} is a profile without the properties asked for.
         return parse_page(reply, what, number, properties, bare_counts=trimmed and not all_users)
 
     def read_columns(
@@ -137,24 +134,24 @@ class Mixpanel:
         )
 
     def list_properties(self) -> tuple[str, ...]:
-        """Name the profile properties of the project, the most used first; counts as one query."""
+        """Return the names of the project's profile properties, the most used first; counts as one query."""
         reply = self._query_api("GET", "/api/query/engage/properties", "its profile properties")
         found = _parse_reply(reply, "its profile properties")
         rows = found.get("results") if isinstance(found, dict) else None
         if not isinstance(rows, dict):
             raise UnexpectedResponse("Mixpanel was asked for its profile properties and sent something else.")
-        return tuple(sorted(rows, key=lambda name: (-_count_of(rows[name]), name)))
+        return tuple(sorted(rows, key=lambda name: (-_read_count(rows[name]), name)))
 
     def check_credentials(self) -> CredentialsCheck:
-        """Find out who we are and what role we have; ConfigurationError when the project is not ours to read."""
+        """Return the project's name and our role; raise ConfigurationError when we may not read the project."""
         reply = self._send("GET", "/api/app/me", {}, None, min(self._timeout, APP_TIMEOUT_SECONDS))
         if reply.status in CLOSED_STATUSES:
             return self._check_by_list()
         self._raise_for_status(reply, "who the service account is", 0)
-        return self._judge_me(_parse_reply(reply, "who the service account is"))
+        return self._read_me(_parse_reply(reply, "who the service account is"))
 
-    def _judge_me(self, body: Any) -> CredentialsCheck:
-        """Read the role out of /me: the project's, or the organization's when that is higher."""
+    def _read_me(self, body: Any) -> CredentialsCheck:
+        """Return the role /me answers: in the project, or in the organization when that is higher."""
         results = _as_dict(_as_dict(body).get("results"))
         project = _as_dict(results.get("projects")).get(str(self._project.id))
         if not isinstance(project, dict):
@@ -164,21 +161,21 @@ class Mixpanel:
             )
         self._check_region(project)
         organization = _as_dict(_as_dict(results.get("organizations")).get(str(project.get("organization_id"))))
-        roles = tuple(_role_name(place.get("role")) for place in (project, organization))
+        roles = tuple(_read_role_name(place.get("role")) for place in (project, organization))
         name = project.get("name")
-        return CredentialsCheck(name if isinstance(name, str) else "", *_judge_roles(roles), project_seen=True)
+        return CredentialsCheck(name if isinstance(name, str) else "", *_evaluate_roles(roles), project_seen=True)
 
     def _check_region(self, project: Mapping[str, Any]) -> None:
         domain = project.get("domain")
         right = next((name for name, url in REGIONS.items() if url == f"https://{domain}"), None)
         if right and self._project.region.lower() in REGIONS and right != self._project.region.lower():
             raise ConfigurationError(
-                f"Mixpanel says project {self._project.id} lives in region {right}, "
+                f"Mixpanel says project {self._project.id} is in region {right}, "
                 f"not {self._project.region}; choose {right}."
             )
 
     def _check_by_list(self) -> CredentialsCheck:
-        """Look for ourselves among the project's service accounts, when /me is closed to us."""
+        """Find our role among the project's service accounts, when /me cannot be read."""
         path = f"/api/app/projects/{self._project.id}/service-accounts"
         reply = self._send("GET", path, {}, None, min(self._timeout, APP_TIMEOUT_SECONDS))
         if reply.status in CLOSED_STATUSES:
@@ -187,14 +184,11 @@ class Mixpanel:
             )
         self._raise_for_status(reply, "the project's service accounts", 0)
         rows = _as_dict(_parse_reply(reply, "the project's service accounts")).get("results")
-        mine = (
-            [_as_dict(row) for row in rows if _as_dict(row).get("username") == self._project.username]
-            if (isinstance(rows, list))
-            else []
+        accounts = [_as_dict(row) for row in rows] if isinstance(rows, list) else []
+        roles = tuple(
+            _read_role_name(row.get("role")) for row in accounts if row.get("username") == self._project.username
         )
-        return CredentialsCheck(
-            "", *_judge_roles(tuple(_role_name(row.get("role")) for row in mine)), project_seen=bool(mine)
-        )
+        return CredentialsCheck("", *_evaluate_roles(roles), project_seen=bool(roles))
 
     def _query_api(
         self, method: str, path: str, what: str, form: Mapping[str, str] | None = None, number: int = 0
@@ -209,7 +203,7 @@ class Mixpanel:
         return self._rest.send_request(method, path, params=query, form=form, timeout=timeout)
 
     def _raise_for_status(self, reply: Reply, what: str, number: int) -> None:
-        """Turn a reply that is no success into the error that says who must act."""
+        """Raise the error for a reply that is not 2xx; its class says who must act."""
         if reply.is_success:
             return
         said = describe_problem(reply)
@@ -223,14 +217,17 @@ class Mixpanel:
                 f"{asked}: {STATUS_EXPLANATIONS[reply.status]}; check the project, its region and the cohort."
             )
         if reply.status == 429:
-            raise RetryLater(asked + ".", parse_retry_after(reply.headers, time.time()), _limit_of(said))
+            raise RetryLater(asked + ".", parse_retry_after(reply.headers, time.time()), _find_limit(said))
         if reply.status >= 500 or reply.status == 408:
             raise RetryLater(asked + ".", parse_retry_after(reply.headers, time.time()))
         raise UnexpectedResponse(asked + ", which is not documented; nothing was changed.")
 
 
-def _limit_of(said: str) -> str:
-    """Tell by the two fractions of the refusal which limit was hit, else by its words, if they say."""
+def _find_limit(said: str) -> str:
+    """Return which limit a 429 names: hourly, concurrent, or unnamed.
+
+    Mixpanel's message has two fractions ("6/5 queries running concurrently"); without them its words count.
+    """
     running = re.search(r"(\d+)/(\d+) queries running concurrently", said)
     hourly = re.search(r"(\d+)/(\d+) queries running in the last hour", said)
     if hourly and int(hourly[1]) > int(hourly[2]):
@@ -252,35 +249,38 @@ def _parse_reply(reply: Reply, what: str) -> Any:
 def _parse_cohort(row: Mapping[str, Any]) -> Cohort:
     try:
         number = int(row["id"])
-        number.to_bytes(8, signed=True)
+        number.to_bytes(DATABASE_INTEGER_BYTES, signed=True)
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise UnexpectedResponse("Mixpanel listed a cohort without a number; nothing was changed.") from None
+        raise UnexpectedResponse("Mixpanel listed a cohort without a valid id; nothing was changed.") from None
     name, about, created = (
         row.get(key) if isinstance(row.get(key), str) else "" for key in ("name", "description", "created")
     )
     count = row.get("count")
     known = count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
     return Cohort(
-        number,
-        str(name) or f"Cohort {number}",
-        str(about),
-        known,
-        str(created),
+        id=number,
+        name=str(name) or f"Cohort {number}",
+        description=str(about),
+        count=known,
+        created=str(created),
         group=row.get("data_group_id") not in (None, "", 0, "0"),
     )
 
 
-def _judge_roles(roles: tuple[str, ...]) -> tuple[Role, str]:
-    """Judge roles: admin if one of them is; below only when the first is a known lesser one."""
+def _evaluate_roles(roles: tuple[str, ...]) -> tuple[Role, str]:
+    """Return the role and a note for people: admin if one role is; below only when the first is a known lower one."""
     named = " and ".join(sorted({role for role in roles if role})) or "none named"
     if any(role.lower() in ADMIN_ROLES for role in roles):
         return Role.ADMIN, ""
     if roles and roles[0].lower() in BELOW_ADMIN_ROLES:
         return Role.BELOW_ADMIN, f"Mixpanel says the service account's role is {named}; ask an admin to raise it."
-    return Role.UNVERIFIED, f"Mixpanel names the role “{named[:60]}”, which may or may not be an admin's: not verified."
+    return (
+        Role.UNVERIFIED,
+        f"Mixpanel names the role “{named[:MAX_QUOTED]}”, which may or may not be an admin's: not verified.",
+    )
 
 
-def _role_name(given: object) -> str:
+def _read_role_name(given: object) -> str:
     name = given.get("name") if isinstance(given, dict) else given
     return name if isinstance(name, str) else ""
 
@@ -289,6 +289,6 @@ def _as_dict(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _count_of(row: object) -> int:
+def _read_count(row: object) -> int:
     count = _as_dict(row).get("count")
     return count if isinstance(count, int) else 0

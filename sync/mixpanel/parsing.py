@@ -1,6 +1,6 @@
-"""Read a page of members: what is plain is checked while parsing, everything else one by one.
+"""Parse a page of members: ordinary members are checked by the JSON decoder, all others one by one.
 
-Shapes are those of Mixpanel's reference ("Engage: query"); where it is silent, every reading is accepted.
+Shapes are those of Mixpanel's reference ("Engage: query"); where it says nothing, every variant is accepted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Row:
 
 
 class _ReplyHead(msgspec.Struct, gc=False):
-    """A reply of /engage, but for its results."""
+    """A reply of /engage without its results."""
 
     page: int | None = None
     page_size: int | None = None
@@ -77,13 +77,14 @@ def _page_decoder(user_id: tuple[Any, Any], properties: tuple[Any, Any]) -> msgs
     return msgspec.json.Decoder(msgspec.defstruct("_NarrowAnswer", results, bases=(_ReplyHead,), gc=False))
 
 
-_decoders_for = lru_cache(maxsize=16)(PageDecoders)
+CACHED_DECODERS = 16  # one for each mapping in use
+_decoders_for = lru_cache(maxsize=CACHED_DECODERS)(PageDecoders)
 
 
 def build_query_form(
     cohort_id: int, number: int, session_id: str | None, all_users: bool, wanted: tuple[str, ...] | None
 ) -> dict[str, str]:
-    """The body of a query; identical on every page of a session (Mixpanel docs), ``include_all_users`` explicit."""
+    """Return the form of a query; the same on every page of a session (Mixpanel docs), ``include_all_users`` explicit."""
     form = {
         "filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
         "include_all_users": "true" if all_users else "false",
@@ -140,7 +141,7 @@ def _columns(answer: _ReplyHead, number: int, ids: list[str], values: list[bytes
 
 
 def _are_plain_ids(ids: list[str]) -> bool:
-    """Whether no id can be a device's or blank, told by the first letters."""
+    """Return whether no id is a device's or blank, judging by the first characters."""
     return not any(letter == DEVICE_PREFIX[0] or letter.isspace() for letter in {user_id[0] for user_id in ids})
 
 

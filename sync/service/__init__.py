@@ -1,4 +1,4 @@
-"""What a person can ask for: one service under the pages, the CLI and the runner's beat."""
+"""The service under the pages, the command line and the runner: every request a person can make."""
 
 from __future__ import annotations
 
@@ -12,31 +12,39 @@ from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import Sync, SyncState
 from sync.permissions import AccessLevel, Actor, check_level, command_line_actor, requires
 from sync.service.admin import AdminService
-from sync.service.base import get_data_folder
 from sync.service.connections import ConnectionService
-from sync.service.overdue import overdue_syncs
+from sync.service.overdue import find_overdue
 from sync.service.syncs import SyncService
+from sync.settings import Settings
 from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
 from sync.store.restore import replace_unusable
 from sync.views import Health, Overdue, RunnerState
 
-__all__ = ["Service", "get_data_folder"]
+__all__ = ["Service"]
 
 
 class Service(ConnectionService, SyncService, AdminService):
-    """Everything pages and CLI can do; opened for one click and closed again."""
+    """Everything pages and commands can do; opened for one click or command and closed after it."""
 
     @classmethod
     def open(cls, env: Mapping[str, str] | None = None, actor: Actor | None = None) -> Service:
-        """Open on the data folder the environment names, for a person; InvalidRequest when it cannot be used."""
+        """Open the data folder of ``env`` (default: this process) for an actor (default: the command line's).
+
+        Raise InvalidRequest when the folder or its database cannot be used.
+        """
         env = os.environ if env is None else env
-        return cls(Store.open(get_data_folder(env)), env, actor=actor or command_line_actor())
+        store = Store.open(Settings.from_env(env).data_folder)
+        return cls(store, env, actor=actor or command_line_actor())
 
     @classmethod
     def restore_backup(
         cls, file: Path, env: Mapping[str, str] | None = None, actor: Actor | None = None
     ) -> tuple[str, ...]:
-        """Go back to a backup, also when the database cannot be opened; return the names of files set aside."""
+        """Replace the database by a backup, also when it cannot be opened; return the names of files set aside.
+
+        Raise InvalidRequest, and change nothing, when the backup cannot be used or another process works on the
+        database. Killed half-way, the former content is there, or no database is and every open says so.
+        """
         env, actor = os.environ if env is None else env, actor or command_line_actor()
         check_level(actor, AccessLevel.ADMIN)
         try:
@@ -44,14 +52,14 @@ class Service(ConnectionService, SyncService, AdminService):
                 cls._restore_readable(service, file)
             return ()
         except DatabaseUnusable:
-            kept = replace_unusable(get_data_folder(env), file)
+            kept = replace_unusable(Settings.from_env(env).data_folder, file)
         with cls.open(env, actor) as service:
             service.note_restore(file, kept)
         return kept
 
     @staticmethod
     def _restore_readable(service: Service, file: Path) -> None:
-        """Restore into the open database; DatabaseUnusable when its own tables turn out to be damaged."""
+        """Restore into the open database; raise DatabaseUnusable when its own tables turn out to be damaged."""
         try:
             service.restore_open_database(file)
         except StorageError as problem:
@@ -61,9 +69,9 @@ class Service(ConnectionService, SyncService, AdminService):
 
     @requires(AccessLevel.VIEWER)
     def check_health(self) -> Health:
-        """Whether the companion process works, and what needs a person."""
+        """Return the state of the runner, and what needs a person."""
         now = self._now()
-        state, seen, runners = self._runners(now)
+        state, seen, runners = self._read_runner_state(now)
         due, oldest, held = self._store.runs.count_waiting(now)
         syncs = self._store.syncs.list_views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
@@ -73,7 +81,7 @@ class Service(ConnectionService, SyncService, AdminService):
             (one.view.id, self._store.rate_limits.queries_left(one.view.id, now))
             for one in self._store.connections.list_projects()
         )
-        free = shutil.disk_usage(get_data_folder(self._env)).free
+        free = shutil.disk_usage(self._settings.data_folder).free
         return Health(
             runner_state=state,
             runner_seen_at=seen,
@@ -87,46 +95,46 @@ class Service(ConnectionService, SyncService, AdminService):
             rejected=self._store.rejections.active_count(),
             disk_free=free,
             now=now,
-            overdue=tuple(overdue_syncs(self._store, syncs, now, working=state is RunnerState.WORKING)),
+            overdue=tuple(find_overdue(self._store, syncs, now, working=state is RunnerState.WORKING)),
             not_cleared=tuple(one for one in syncs if one.clear_failed),
         )
 
-    def _runners(self, now: float) -> tuple[RunnerState, float | None, int]:
-        """Return what the heartbeats say together, when the newest of that kind was, and how many runners work."""
-        beats = self._store.runners.list_heartbeats(now)
+    def _read_runner_state(self, now: float) -> tuple[RunnerState, float | None, int]:
+        """Return the best state any runner has, the time of its newest heartbeat, and how many runners work."""
+        heartbeats = self._store.runners.list_heartbeats(now)
         for state in (RunnerState.WORKING, RunnerState.UNKNOWN, RunnerState.SILENT):
-            found = [one.seen_at for one in beats if one.state is state]
+            found = [one.seen_at for one in heartbeats if one.state is state]
             if found:
                 return state, found[0], len(found) if state is RunnerState.WORKING else 0
         return RunnerState.NONE, None, 0
 
     @requires(AccessLevel.VIEWER)
     def overdue(self, sync_id: int | None = None) -> tuple[Overdue, ...]:
-        """Return the syncs (or one of them) whose time has passed, with since when and why."""
+        """Return the late syncs (or the one named, if it is late), each with since when and why."""
         now = self._now()
-        working = self._runners(now)[0] is RunnerState.WORKING
-        return tuple(overdue_syncs(self._store, self._store.syncs.list_views(sync_id=sync_id), now, working=working))
+        working = self._read_runner_state(now)[0] is RunnerState.WORKING
+        return tuple(find_overdue(self._store, self._store.syncs.list_views(sync_id=sync_id), now, working=working))
 
     @requires(AccessLevel.ADMIN)
     def queue_due_syncs(self) -> int:
-        """Queue a run for every dynamic sync whose beat has come; tell how many."""
+        """Queue a run for every dynamic sync whose time has come; return the count. All or nothing."""
         now = self._now()
         if not self._store.syncs.list_due(now):
             return 0
-        with self._store.transaction():  # looked at once more inside: one may have been paused in between
+        with self._store.transaction():  # read again inside: one may have been paused in between
             return sum(self._queue_sync(sync, now) for sync in self._store.syncs.list_due(now))
 
     def _queue_sync(self, sync: Sync, now: float) -> bool:
-        # A beat farther away than the interval means the clock was set back: only move it.
-        come = sync.next_run_at is not None and sync.next_run_at <= now
-        run_id = self._store.runs.enqueue_run(sync.id, "refresh", now) if come else None
+        # A time farther away than the interval means that the clock was set back: only the schedule moves.
+        is_due = sync.next_run_at is not None and sync.next_run_at <= now
+        run_id = self._store.runs.enqueue_run(sync.id, "refresh", now) if is_due else None
         self._store.syncs.advance_schedule(sync, now)
         if run_id is not None:
             self._add_event("The refresh is due.", sync.id, run_id)
         return run_id is not None
 
     def close(self) -> None:
-        """Let the database go."""
+        """Close the database."""
         self._store.close()
 
     def __enter__(self) -> Service:
@@ -136,7 +144,7 @@ class Service(ConnectionService, SyncService, AdminService):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close, whatever happened; trouble with the file becomes a sentence for the person."""
+        """Close; raise InvalidRequest with a sentence for the person when the database file caused the error."""
         self.close()
         if isinstance(error, StorageError) and is_about_the_file(error):
             raise InvalidRequest(explain_error(error)) from error

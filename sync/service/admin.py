@@ -1,4 +1,4 @@
-"""Keep the data itself: backup, restore, keys, retention, forgetting a person, the audit."""
+"""Administration: backup, restore, keys, retention, forgetting a person, the audit log."""
 
 from __future__ import annotations
 
@@ -6,57 +6,59 @@ from pathlib import Path
 
 from sync.errors import InvalidRequest
 from sync.permissions import AccessLevel, requires
-from sync.service.base import ServiceBase, get_data_folder
-from sync.vault import KEY_VARIABLE, add_key, drop_former_keys, key_ids
+from sync.service.base import ServiceBase
+from sync.vault import add_key, drop_former_keys, list_key_ids
 from sync.views import AuditLine, ForgetResult
 
 
 class AdminService(ServiceBase):
-    """What the people who run Cohort Sync ask for."""
+    """Requests of administrators."""
 
     @requires(AccessLevel.ADMIN)
     def write_backup(self, file: Path) -> None:
-        """Copy the database to a new file while everything goes on; the key is not in it."""
+        """Copy the database to a new file while everything runs; the key is not in it.
+
+        Raise InvalidRequest when the file exists or cannot be written. Killed half-way, no such file exists.
+        """
         self._store.maintenance.write_backup(file)
         self._add_audit_line("backup", file.name)
 
     @requires(AccessLevel.ADMIN)
     def restore_open_database(self, file: Path) -> None:
-        """Go back to a backup; Refused while a runner works.
+        """Replace the content by a backup; raise InvalidRequest while a runner works.
 
-        Every dynamic sync then tells all its members anew at its next run. People who entered and
-        left after the backup was made are in no list any more: clear and export such a cohort anew.
+        Every dynamic sync then sends all its members again at its next run. People who entered and left after
+        the backup are in no list any more: clear and export such a cohort again. Killed half-way, the former
+        content is there.
         """
         if self._store.runners.can_any_write(self._now()):
-            raise InvalidRequest("A runner is working, or may still be; stop it, then restore.")
+            raise InvalidRequest("A runner is working, or may be; stop it, then restore.")
         self._store.restore(file)
         self._reopen_store()
         self._add_audit_line("restore", file.name)
 
     @requires(AccessLevel.ADMIN)
     def note_restore(self, file: Path, set_aside: tuple[str, ...]) -> None:
-        """Add a restore in the place of an unusable database to the audit, which begins again with the backup."""
+        """Add the replacement of an unusable database to the audit log, which is the backup's from now on."""
         self._add_audit_line(
             "restore", file.name, after=f"the former file is kept as {set_aside[0]}" if set_aside else ""
         )
 
     def _reopen_store(self) -> None:
-        """Open the file anew, so that a backup of an earlier version gets today's schema."""
-        folder = get_data_folder(self._env)
+        """Open the file again, so that a backup of an earlier version gets the current schema."""
         self._store.close()
-        self._store = type(self._store).open(folder)
+        self._store = type(self._store).open(self._settings.data_folder)
 
     @requires(AccessLevel.ADMIN)
     def rotate_key(self) -> bool:
-        """Seal all stored secrets with the newest key; tell whether former keys are needed no longer.
+        """Seal all stored secrets with the newest key; return whether former keys are no longer needed.
 
-        With COHORT_SYNC_KEY the newest is its first; otherwise a new one is put into secret.key. Refused while
-        a runner works that was started without the newest key. Killed anywhere: the former keys still open
-        what was not sealed with the newest. Rotations wait for one another.
+        With COHORT_SYNC_KEY the newest is its first; otherwise a new one is written to secret.key. Raise
+        InvalidRequest while a runner works that was started without the newest key. Killed anywhere, the former
+        keys still open what was not sealed with the newest. Rotations wait for one another.
         """
-        folder = get_data_folder(self._env)
-        in_file = not self._env.get(KEY_VARIABLE)
-        self._open_vault()  # a missing key is said before a new one is made
+        folder, in_file = self._settings.data_folder, not self._settings.keys
+        self._open_vault()  # raises for a missing key before a new one is made
         with self._store.transaction():
             if in_file:
                 add_key(folder)
@@ -69,12 +71,12 @@ class AdminService(ServiceBase):
         return self.drop_former_keys()
 
     def _require_runners_with_newest_key(self) -> None:
-        """Raise Refused while a runner works that could open nothing after the rotation: it would pause every sync."""
-        newest = key_ids(self._env)[0]
+        """Raise InvalidRequest while a runner works without the newest key: after the rotation it would pause every sync."""
+        newest = list_key_ids(self._env)[0]
         names = self._store.runners.list_working(self._now())
         if any(newest not in name.rpartition("-")[2].split(".")[1:] for name in names):
             raise InvalidRequest(
-                "A runner works that does not know the new key; restart the runner and the pages with the same "
+                "A working runner does not have the new key; restart the runner and the pages with the same "
                 "COHORT_SYNC_KEY (NEW,OLD), then rotate. Nothing was changed."
             )
 
@@ -82,36 +84,36 @@ class AdminService(ServiceBase):
     def drop_former_keys(self) -> bool:
         """Drop the former keys of secret.key when nothing needs them; return whether nothing does.
 
-        Runs under way may hold values sealed with a former key. Another rotation may have added a key that
+        Runs under way may have values sealed with a former key. Another rotation may have added a key that
         nothing is sealed with yet.
         """
         with self._store.transaction():
-            newest = self._open_vault().newest_only()
+            newest = self._open_vault().restrict_to_newest()
             if self._store.runs.count_unfinished() or not all(
                 newest.can_open(sealed) for _, _, sealed in self._store.maintenance.list_secrets()
             ):
                 return False
-            if not self._env.get(KEY_VARIABLE):
-                drop_former_keys(get_data_folder(self._env))
+            if not self._settings.keys:
+                drop_former_keys(self._settings.data_folder)
         return True
 
     @requires(AccessLevel.ADMIN)
     def forget_person(self, user_id: str) -> ForgetResult:
-        """Remove a person from everything stored here, by id; Mixpanel and WebEngage keep what they have.
+        """Delete a person from everything stored here, by id; Mixpanel and WebEngage keep what they have.
 
-        Each place is a short transaction, so that runs and pages go on meanwhile. Killed anywhere: what was
-        removed stays so, the audit shows that it was begun, and asking again removes the rest.
+        Each place is a short transaction, so that runs and pages continue meanwhile. Killed anywhere, what was
+        deleted stays deleted, the audit log shows that it was begun, and repeating it deletes the rest.
         """
-        begun, who = self._now(), self._fingerprint(user_id)
+        begun, who = self._now(), self._compute_fingerprint(user_id)
         self._add_audit_line("forget a person", who, after="begun")
         places = self._store.maintenance.forget_person(user_id, self._store.connections.get_salt())
         self._add_audit_line("forget a person", who, after=f"{places} places")
         self._store.maintenance.shrink_file()
-        return ForgetResult(places, self._store.runs.unfinished_since(begun))
+        return ForgetResult(places=places, runs_under_way=self._store.runs.unfinished_since(begun))
 
     @requires(AccessLevel.ADMIN)
     def purge_expired(self) -> int:
-        """Remove what is past its days for good; tell how many rows."""
+        """Delete what is older than its retention, and drafts of killed restores; return how many rows."""
         self._store.remove_stale_drafts()
         gone = self._store.maintenance.purge_expired(self._now())
         if gone:
@@ -120,18 +122,17 @@ class AdminService(ServiceBase):
 
     @requires(AccessLevel.ADMIN)
     def set_retention(self, rejections: float | None = None, detail: float | None = None) -> tuple[float, float]:
-        """Set how long refusals and run details are kept, and tell both."""
+        """Set the days rejections and run details are kept, where given; return both."""
         with self._store.transaction():
             for name, days in (("keep_rejections_days", rejections), ("keep_detail_days", detail)):
                 if days is not None:
                     before = self._store.maintenance.get_retention_days(name)
                     self._store.maintenance.set_retention_days(name, days)
                     self._add_audit_line("retention", name, f"{before:g} days", f"{days:g} days")
-        return self._store.maintenance.get_retention_days(
-            "keep_rejections_days"
-        ), self._store.maintenance.get_retention_days("keep_detail_days")
+        read = self._store.maintenance.get_retention_days
+        return read("keep_rejections_days"), read("keep_detail_days")
 
     @requires(AccessLevel.ADMIN)
     def list_audit(self, limit: int = 1000) -> tuple[AuditLine, ...]:
-        """Who did what, newest first."""
+        """Return the audit log, newest first."""
         return self._store.events.list_audit(limit)

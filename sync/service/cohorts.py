@@ -1,4 +1,4 @@
-"""Look at cohorts before anything is sent: the list, the preview, the proposal."""
+"""Cohorts before anything is sent: the list, the preview, the proposal of an export."""
 
 from __future__ import annotations
 
@@ -22,39 +22,41 @@ from sync.store.connections import SealedProject
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
 
-LIST_FRESH_SECONDS = 300.0  # seconds a list of cohorts is shown without asking again
-LIST_PATIENCE = 10.0  # seconds a list is waited for before the last one is trusted, unless a person asks for a new one
-LIST_RETRY = 60.0  # seconds until a list that could not be read is asked for again, unless a person asks
-PREVIEW_FRESH_SECONDS = 600.0  # seconds a preview is shown without asking again
-MAX_COMPARED_MEMBERS = 50_000  # people of a snapshot compared in memory while somebody waits
+LIST_FRESH_SECONDS = 300.0  # seconds a list of cohorts is shown without asking Mixpanel again
+LIST_PATIENCE = 10.0  # seconds to wait for a new list before the last one is shown, unless a person asked for a new one
+LIST_RETRY = 60.0  # seconds until a list that could not be read is asked for again, unless a person asks for it
+PREVIEW_FRESH_SECONDS = 600.0  # seconds a preview is shown without asking Mixpanel again
+MINUTE_SECONDS = 60.0
+MAX_COMPARED_MEMBERS = 50_000  # people of a snapshot compared in memory while a person waits
 SAMPLE_SIZE = 20  # members of each kind shown in a preview
+SAMPLE_ID_LENGTH = 200  # characters of an id shown in a preview
 
 
 class CohortService(ServiceBase):
-    """Cohorts as people see them."""
+    """Requests about cohorts, previews and proposals."""
 
     @requires(AccessLevel.VIEWER)
     def list_cohorts(
         self, project_id: int | None = None, fresh: bool = False, patience: float | None = None
     ) -> CohortList:
-        """The project's cohorts: as last read when that is recent, read anew otherwise.
+        """Return the project's cohorts, as last read within five minutes, else read again.
 
-        When Mixpanel cannot be asked, the last reading is shown together with the problem; only
-        without any reading is the problem raised. At most one query, and ``patience`` seconds of waiting:
-        without a wish for less, as long as Mixpanel may take when there is nothing else to show.
+        When Mixpanel cannot be asked, the last list is returned with the problem; without a list the problem is
+        raised. At most one query, and ``patience`` seconds of waiting (default: 10 when there is a list to show,
+        else 130).
         """
         sealed = self._get_project(project_id)
         project, now = sealed.view.id, self._now()
-        read_at, problem = self._store.connections.cohorts_read_at(project), None
+        read_at, problem = self._store.connections.get_cohorts_read_at(project), None
         if read_at is not None and not fresh and not 0 <= now - read_at < LIST_FRESH_SECONDS:
-            problem = self._store.connections.list_problem(project, now, LIST_RETRY)
+            problem = self._store.connections.get_list_problem(project, now, LIST_RETRY)
             fresh, patience = problem is None, patience or LIST_PATIENCE
         if read_at is None or fresh:
             read_at, problem = self._read_or_keep(sealed, patience or INTERACTIVE_TIMEOUT_SECONDS, read_at)
         return CohortList(self._store.connections.list_cohorts(project), read_at, problem)
 
     def _read_or_keep(self, sealed: SealedProject, patience: float, before: float | None) -> tuple[float, str | None]:
-        """Read the list; else keep the one read ``before``, with the problem, which is raised without one."""
+        """Read the list; on failure return the time of the one read ``before`` and the problem, which is raised without one."""
         try:
             return self._read_cohorts(sealed, patience), None
         except (ApiError, InvalidRequest) as problem:
@@ -78,7 +80,7 @@ class CohortService(ServiceBase):
 
     @requires(AccessLevel.VIEWER)
     def get_cohort(self, project_id: int | None, cohort_id: int) -> CohortView:
-        """One cohort; InvalidRequest when Mixpanel does not list it."""
+        """Return one cohort; raise InvalidRequest when Mixpanel does not list it."""
         began = self._now()
         listed = self.list_cohorts(project_id)
         just_asked = listed.problem is not None or listed.read_at >= began
@@ -88,24 +90,24 @@ class CohortService(ServiceBase):
 
     @requires(AccessLevel.VIEWER)
     def get_exportable_cohort(self, project_id: int | None, cohort_id: int) -> CohortView:
-        """One cohort that can be exported; InvalidRequest for a group cohort."""
-        return _of_people(self.get_cohort(project_id, cohort_id))
+        """Return one cohort that can be exported; raise InvalidRequest for a group cohort."""
+        return _require_people(self.get_cohort(project_id, cohort_id))
 
     @requires(AccessLevel.VIEWER)
     def refresh_count(self, project_id: int | None, cohort_id: int) -> int:
-        """Count a cohort anew, by its preview."""
+        """Return the number of members now, from a new preview (two queries)."""
         return self.preview_cohort(project_id, cohort_id, fresh=True).total
 
     @requires(AccessLevel.VIEWER)
     def preview_cohort(self, project_id: int | None, cohort_id: int, fresh: bool = False) -> Preview:
-        """Who would go to WebEngage: two queries, none when a recent answer is at hand."""
+        """Return who would be sent to WebEngage; two queries, or none within ten minutes of the last preview."""
         project = self._get_project(project_id).view.id
         cohort = self.get_exportable_cohort(project, cohort_id)
         kept = self._store.connections.get_preview(project, cohort_id)
         if kept and not fresh:
             found = _load_preview(kept)
             if 0 <= self._now() - found.read_at < PREVIEW_FRESH_SECONDS:
-                return self._with_current_limits(project, found)
+                return self._add_current_limits(project, found)
         return self._read_preview(project, cohort)
 
     def _read_preview(self, project_id: int, cohort: CohortView) -> Preview:
@@ -116,12 +118,12 @@ class CohortService(ServiceBase):
         with self._mixpanel_query(project_id):
             everyone = client.read_page(cohort.id, 0, None, all_users=True, properties=(), trimmed=False)
         found = _build_preview(cohort, known, everyone, self._now())
-        found = self._with_changes(project_id, found, known)
+        found = self._add_changes(project_id, found, known)
         self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
-        return self._with_current_limits(project_id, found)
+        return self._add_current_limits(project_id, found)
 
-    def _with_changes(self, project_id: int, found: Preview, known: Page) -> Preview:
-        """Who would enter and leave, when page 0 is the whole cohort and the snapshot is not huge."""
+    def _add_changes(self, project_id: int, found: Preview, known: Page) -> Preview:
+        """Add how many people are added and removed, if page 0 is the whole cohort and the snapshot is not too large."""
         sync = self._store.syncs.get_sync_of_cohort(project_id, found.cohort_id)
         if not (sync and found.exact and 0 < self._store.snapshot.count_members(sync.id) <= MAX_COMPARED_MEMBERS):
             return found
@@ -129,42 +131,50 @@ class CohortService(ServiceBase):
         before = set(self._store.snapshot.iterate_members(sync.id))
         return replace(found, to_add=len(now - before), to_remove=len(before - now))
 
-    def _with_current_limits(self, project_id: int, found: Preview) -> Preview:
-        """Add what changes by the minute: who was exported before, and what is left of the hour."""
+    def _add_current_limits(self, project_id: int, found: Preview) -> Preview:
+        """Add what changes quickly: how many people were exported before, and the queries left this hour."""
         sync = self._store.syncs.get_sync_of_cohort(project_id, found.cohort_id)
         before = self._store.snapshot.count_members(sync.id) if sync else 0
         last = self._store.runs.get_run(sync.last_run_id) if sync and sync.last_run_id else None
         if last and (last.finished_at is None or last.finished_at > found.read_at):
             found = replace(found, to_add=None, to_remove=None)
         if found.to_add is not None and found.to_remove is not None and sync and not sync.mapping:
-            found = _with_cost(found, found.to_add + found.to_remove)  # only the difference is sent
+            found = _add_cost(found, found.to_add + found.to_remove)  # only the difference is sent
         return replace(
             found, exported_before=before, queries_left=self._store.rate_limits.queries_left(project_id, self._now())
         )
 
     @requires(AccessLevel.VIEWER)
     def propose_export(self, project_id: int | None, cohort_id: int) -> Proposal:
-        """How a cohort would be exported, before the person changes anything."""
+        """Return the terms a cohort would be exported on, before the person changes anything."""
         view = self._get_project(project_id).view
-        # As last read: a dialog that is drawn again, Start Sync included, waits for nobody.
+        # As last read: a dialog that is rendered again, also by Start Sync, must not wait for Mixpanel.
         known = next((one for one in self._store.connections.list_cohorts(view.id) if one.id == cohort_id), None)
-        cohort = _of_people(known) if known else self.get_exportable_cohort(view.id, cohort_id)
+        cohort = _require_people(known) if known else self.get_exportable_cohort(view.id, cohort_id)
         sync = self._store.syncs.get_sync_of_cohort(view.id, cohort_id)
         if sync:
             return Proposal(
-                sync.attribute,
-                True,
-                sync.mode,
-                sync.interval_seconds or DEFAULT_INTERVAL,
-                sync.license_code,
-                sync.mapping,
+                attribute=sync.attribute,
+                permanent=True,
+                mode=sync.mode,
+                interval_seconds=sync.interval_seconds or DEFAULT_INTERVAL,
+                license_code=sync.license_code,
+                mapping=sync.mapping,
             )
-        license_code, problem = self._account_or_problem(view)
+        license_code, problem = self._find_account(view)
         taken = self._store.attributes.taken(license_code) if license_code else frozenset()
         name = suggest_attribute(cohort.name, taken)
-        return Proposal(name, False, Mode.DYNAMIC, DEFAULT_INTERVAL, license_code, account_problem=problem)
+        return Proposal(
+            attribute=name,
+            permanent=False,
+            mode=Mode.DYNAMIC,
+            interval_seconds=DEFAULT_INTERVAL,
+            license_code=license_code,
+            account_problem=problem,
+        )
 
-    def _account_or_problem(self, project: ProjectView) -> tuple[str | None, str]:
+    def _find_account(self, project: ProjectView) -> tuple[str | None, str]:
+        """Return the license code a project exports to, or None and why there is none."""
         try:
             return self._account_of(project), ""
         except InvalidRequest as problem:
@@ -172,28 +182,24 @@ class CohortService(ServiceBase):
 
     @requires(AccessLevel.VIEWER)
     def check_attribute(self, project_id: int | None, cohort_id: int, name: str) -> str | None:
-        """What is wrong with an attribute's name for this cohort, or None."""
+        """Return what is wrong with an attribute's name for this cohort, or None."""
         project = self._get_project(project_id).view
         sync = self._store.syncs.get_sync_of_cohort(project.id, cohort_id)
+        if sync and name == sync.attribute:
+            return None
         if sync:
-            return (
-                None
-                if name == sync.attribute
-                else (
-                    f"This cohort already goes to “{sync.attribute}”; an attribute is permanent after its first export."
-                )
-            )
-        license_code, _ = self._account_or_problem(project)
+            return f"This cohort is exported to “{sync.attribute}”; an attribute is permanent after its first export."
+        license_code, _ = self._find_account(project)
         return find_attribute_problem(name, self._store.attributes.taken(license_code) if license_code else frozenset())
 
 
 def _find_cohort(listed: CohortList, cohort_id: int) -> CohortView:
-    """Return a cohort of a list; InvalidRequest when it is not there."""
+    """Return a cohort of a list; raise InvalidRequest when it is not in it."""
     for one in listed.cohorts:
         if one.id == cohort_id:
             return one
     if listed.problem:
-        raise InvalidRequest(f"The list of cohorts as last read has no cohort {cohort_id}. {listed.problem}")
+        raise InvalidRequest(f"The list of cohorts that was last read has no cohort {cohort_id}. {listed.problem}")
     raise InvalidRequest(
         f"Mixpanel does not list a cohort {cohort_id} in this project; "
         "it was deleted, or it must be shared with the project."
@@ -201,12 +207,12 @@ def _find_cohort(listed: CohortList, cohort_id: int) -> CohortView:
 
 
 def exportable_in(listed: CohortList, cohort_id: int) -> CohortView:
-    """Return a cohort of a list that can be exported; InvalidRequest when it is not there, or a group cohort."""
-    return _of_people(_find_cohort(listed, cohort_id))
+    """Return a cohort of a list that can be exported; raise InvalidRequest when it is not in it, or a group cohort."""
+    return _require_people(_find_cohort(listed, cohort_id))
 
 
-def _of_people(found: CohortView) -> CohortView:
-    """Return a cohort that can be exported; InvalidRequest for a group cohort."""
+def _require_people(found: CohortView) -> CohortView:
+    """Return a cohort of people as it is; raise InvalidRequest for a group cohort."""
     if found.group:
         raise InvalidRequest(
             f"“{found.name}” is a cohort of groups, not of people, so it cannot be exported to WebEngage; "
@@ -216,7 +222,7 @@ def _of_people(found: CohortView) -> CohortView:
 
 
 def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) -> Preview:
-    """Put the two first pages together; exact when they hold the whole cohort."""
+    """Return the preview from the first page with and without profiles; exact when they are the whole cohort."""
     with_profile = known.total if known.total is not None else len(known.members)
     total = max(everyone.total if everyone.total is not None else len(everyone.members), with_profile)
     share = with_profile / len(known.members) if known.members else 0.0  # 1.0 when page 0 is everybody
@@ -225,37 +231,39 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
     identified = max(0, with_profile - unknown - invalid)
     whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
     found = Preview(
-        cohort.id,
-        cohort.name,
-        total,
-        identified,
-        max(0, total - identified - invalid),
-        invalid,
-        whole,
-        _pick_samples(known.members, everyone.members),
-        0,
-        now,
-        0,
-        0.0,
-        0,
+        cohort_id=cohort.id,
+        cohort_name=cohort.name,
+        total=total,
+        identified=identified,
+        anonymous=max(0, total - identified - invalid),
+        invalid=invalid,
+        exact=whole,
+        sample=_pick_samples(known.members, everyone.members),
+        exported_before=0,
+        read_at=now,
+        requests=0,
+        seconds=0.0,
+        queries_left=0,
         properties=everyone.properties,
     )
-    return _with_cost(found, identified)
+    return _add_cost(found, identified)
 
 
-def _with_cost(found: Preview, people: int) -> Preview:
-    """Say what it takes to send so many people."""
+def _add_cost(found: Preview, people: int) -> Preview:
+    """Add the requests and seconds it takes to send so many people."""
     batches = -(-people // BATCH_SIZE)
-    return replace(found, requests=batches, seconds=batches * 60.0 / BATCHES_A_MINUTE)
+    return replace(found, requests=batches, seconds=batches * MINUTE_SECONDS / BATCHES_A_MINUTE)
 
 
 def _pick_samples(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sample, ...]:
-    """A few members of each kind; never more than their ids."""
+    """Return a few members of each kind, their ids only."""
     seen = {one.id for one in known}
-    going = [one for one in known if one.eligibility is Eligibility.IDENTIFIED]
-    staying = [one for one in known if one.eligibility is not Eligibility.IDENTIFIED]
-    staying += [one for one in everyone if one.eligibility is not Eligibility.IDENTIFIED and one.id not in seen]
-    return tuple(Sample(one.id[:200], one.eligibility) for one in going[:SAMPLE_SIZE] + staying[:SAMPLE_SIZE])
+    sent = [one for one in known if one.eligibility is Eligibility.IDENTIFIED]
+    not_sent = [one for one in known if one.eligibility is not Eligibility.IDENTIFIED]
+    not_sent += [one for one in everyone if one.eligibility is not Eligibility.IDENTIFIED and one.id not in seen]
+    return tuple(
+        Sample(one.id[:SAMPLE_ID_LENGTH], one.eligibility) for one in sent[:SAMPLE_SIZE] + not_sent[:SAMPLE_SIZE]
+    )
 
 
 def _load_preview(text: str) -> Preview:

@@ -1,4 +1,4 @@
-"""Connect and disconnect the two sides; nothing is stored before the check succeeded."""
+"""Connect and disconnect Mixpanel projects and WebEngage accounts; nothing is stored before its check succeeded."""
 
 from __future__ import annotations
 
@@ -15,36 +15,41 @@ from sync.views import AccountView, ProjectView, SyncView
 from sync.webengage import WebEngage
 
 SHOWN_CHARACTERS = 4  # characters of a secret people may see, to recognise it
-MAX_PROJECT_ID = 2**63 - 1  # the largest number the database holds
+MAX_PROJECT_ID = 2**63 - 1  # the largest integer of SQLite
 MIN_SECRET_TO_SHOW = 12  # characters a secret must have before any of it is shown
 
 
-def last_characters(secret: str) -> str:
-    """The end of a secret, when that gives nothing away."""
+def get_last_characters(secret: str) -> str:
+    """Return the last four characters of a secret; of one under 12 characters, nothing."""
     return secret[-SHOWN_CHARACTERS:] if len(secret) >= MIN_SECRET_TO_SHOW else ""
 
 
 def _describe_paused(syncs: tuple[SyncView, ...]) -> str:
-    """Name the syncs a disconnect paused."""
-    return f"{len(syncs)} syncs paused" + (": " if syncs else "") + ", ".join(str(one.id) for one in syncs)
+    """Return how many syncs a disconnect paused, and their numbers."""
+    if not syncs:
+        return "0 syncs paused"
+    return f"{len(syncs)} syncs paused: {', '.join(str(one.id) for one in syncs)}"
 
 
 class ConnectionService(ServiceBase):
-    """Mixpanel projects and WebEngage accounts."""
+    """Requests about Mixpanel projects and WebEngage accounts."""
 
     @requires(AccessLevel.VIEWER)
     def list_projects(self) -> tuple[ProjectView, ...]:
-        """The connected Mixpanel projects."""
+        """Return the connected Mixpanel projects."""
         return tuple(one.view for one in self._store.connections.list_projects())
 
     @requires(AccessLevel.VIEWER)
     def list_accounts(self) -> tuple[AccountView, ...]:
-        """The connected WebEngage accounts, each with the projects whose new exports go there."""
+        """Return the connected WebEngage accounts, each with the projects whose new exports go there."""
         return tuple(one.view for one in self._store.connections.list_accounts())
 
     @requires(AccessLevel.ADMIN)
     def connect_mixpanel(self, project_id: int, username: str, secret: str, region: str) -> ProjectView:
-        """Check a service account with Mixpanel and store it; a proven non-admin is refused."""
+        """Check a service account with Mixpanel and store it, its secret sealed.
+
+        Raise InvalidRequest for invalid input and for a role below admin, ApiError when the check failed.
+        """
         username, secret, region = username.strip(), secret.strip(), region.strip()
         if not username or not secret:
             raise InvalidRequest(
@@ -56,26 +61,25 @@ class ConnectionService(ServiceBase):
             )
         for field, text in (("username", username), ("secret", secret)):
             if not text.isprintable():
-                raise InvalidRequest(f"The {field} holds a character that cannot be shown; copy it again.", field)
+                raise InvalidRequest(f"The {field} contains an invisible character; copy it again.", field)
         hide_secret(secret)
         mixpanel.get_base_url(region)
-        checked = Mixpanel(
-            Project(project_id, "", username, secret, region), timeout=INTERACTIVE_TIMEOUT_SECONDS
-        ).check_credentials()
+        project = Project(id=project_id, name="", username=username, secret=secret, region=region)
+        checked = Mixpanel(project, timeout=INTERACTIVE_TIMEOUT_SECONDS).check_credentials()
         if checked.role is Role.BELOW_ADMIN:
             raise InvalidRequest(f"Only a project admin may enable the integration: {checked.role_note}", "username")
         view = ProjectView(
-            project_id,
-            checked.name or f"Project {project_id}",
-            username,
-            region,
-            checked.role,
-            checked.role_note,
-            self._now(),
-            last_characters(secret),
+            id=project_id,
+            name=checked.name or f"Project {project_id}",
+            username=username,
+            region=region,
+            role=checked.role,
+            role_note=checked.role_note,
+            checked_at=self._now(),
+            secret_last4=get_last_characters(secret),
         )
         if not checked.project_seen:
-            self._check_readable(Project(project_id, "", username, secret, region))
+            self._check_readable(project)
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
             sealed = SealedProject(view, self._seal_secret(secret))
             before = self._store.connections.get_project(project_id)
@@ -85,25 +89,37 @@ class ConnectionService(ServiceBase):
                 "connect Mixpanel",
                 f"project {project_id}",
                 f"{before.view.username}, {before.view.region}" if before else "",
-                f"{username}, {region}, role {checked.role.value}, secret {self._fingerprint(secret)}",
+                f"{username}, {region}, role {checked.role.value}, secret {self._compute_fingerprint(secret)}",
             )
             self._use_the_only_account()
         return self._get_project(project_id).view
 
     def _check_readable(self, project: Project) -> None:
-        """Read the list of cohorts once, since nothing else showed that the project is ours to read."""
+        """Read the list of cohorts once, since nothing else showed that we may read the project."""
         with self._mixpanel_query(project.id):
             Mixpanel(project, timeout=INTERACTIVE_TIMEOUT_SECONDS).list_cohorts()
 
     @requires(AccessLevel.ADMIN)
     def connect_webengage(self, license_code: str, api_key: str, data_center: str) -> AccountView:
-        """Check an API key with WebEngage, without writing anything there, and store it."""
-        account = Account(webengage.clean_license_code(license_code), api_key.strip(), data_center.strip())
+        """Check an API key with WebEngage, without writing anything there, and store it sealed.
+
+        Raise InvalidRequest for invalid input, ApiError when the check failed.
+        """
+        account = Account(
+            license_code=webengage.clean_license_code(license_code),
+            api_key=api_key.strip(),
+            data_center=data_center.strip(),
+        )
         hide_secret(account.api_key)
         if not account.api_key:
             raise InvalidRequest("Enter the API key.", "api_key")
         WebEngage(account).check_credentials()
-        view = AccountView(account.license_code, account.data_center, self._now(), last_characters(account.api_key))
+        view = AccountView(
+            license_code=account.license_code,
+            data_center=account.data_center,
+            checked_at=self._now(),
+            secret_last4=get_last_characters(account.api_key),
+        )
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
             sealed = SealedAccount(view, self._seal_secret(account.api_key))
             before = self._store.connections.get_account(view.license_code)
@@ -113,10 +129,10 @@ class ConnectionService(ServiceBase):
                 "connect WebEngage",
                 view.license_code,
                 before.view.data_center if before else "",
-                f"{view.data_center}, key {self._fingerprint(account.api_key)}",
+                f"{view.data_center}, key {self._compute_fingerprint(account.api_key)}",
             )
             self._use_the_only_account()
-        return self._connected_account(view.license_code).view
+        return self._get_account(view.license_code).view
 
     def _use_the_only_account(self) -> None:
         """Let projects that never had an account use the connected one; with several a person chooses."""
@@ -124,22 +140,22 @@ class ConnectionService(ServiceBase):
         if len(connected) == 1:
             for project in self._store.connections.list_projects():
                 if project.view.license_code is None:
-                    self._use_account(project.view, connected[0].view.license_code)
+                    self._choose_account(project.view, connected[0].view.license_code)
 
-    def _use_account(self, project: ProjectView, license_code: str) -> None:
+    def _choose_account(self, project: ProjectView, license_code: str) -> None:
         self._store.connections.use_account(project.id, license_code)
         self._add_audit_line("use account", f"project {project.id}", project.license_code or "", license_code)
 
     @requires(AccessLevel.ADMIN)
     def use_account(self, project_id: int | None, license_code: str) -> ProjectView:
-        """Send a project's new exports to this connected account; syncs that exist keep theirs."""
+        """Send a project's new exports to this connected account; existing syncs keep theirs."""
         with self._store.transaction():
             project = self._get_project(project_id).view
-            self._use_account(project, self._connected_account(license_code.strip()).view.license_code)
+            self._choose_account(project, self._get_account(license_code.strip()).view.license_code)
             self._add_event(f"Project {project.id} exports to WebEngage account {license_code.strip()} from now on.")
         return self._get_project(project.id).view
 
-    def _connected_account(self, license_code: str) -> SealedAccount:
+    def _get_account(self, license_code: str) -> SealedAccount:
         found = self._store.connections.get_account(license_code)
         if found is None:
             raise ConfigurationError(
@@ -149,7 +165,7 @@ class ConnectionService(ServiceBase):
 
     @requires(AccessLevel.ADMIN)
     def check_mixpanel(self, project_id: int) -> ProjectView:
-        """Check a stored service account again."""
+        """Check a stored service account again; raise as `connect_mixpanel` does."""
         sealed = self._get_project(project_id)
         view = sealed.view
         return self.connect_mixpanel(
@@ -158,8 +174,8 @@ class ConnectionService(ServiceBase):
 
     @requires(AccessLevel.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:
-        """Check a stored API key again."""
-        sealed = self._connected_account(license_code)
+        """Check a stored API key again; raise as `connect_webengage` does."""
+        sealed = self._get_account(license_code)
         key = self._open_vault().open_text(sealed.sealed or "")
         return self.connect_webengage(license_code, key, sealed.view.data_center)
 
@@ -167,14 +183,14 @@ class ConnectionService(ServiceBase):
     def list_affected_syncs(
         self, project_id: int | None = None, license_code: str | None = None
     ) -> tuple[SyncView, ...]:
-        """The syncs a disconnect would pause."""
+        """Return the syncs a disconnect would pause."""
         return tuple(
             one for one in self._store.syncs.list_views(project_id, license_code) if one.state.value == "active"
         )
 
     @requires(AccessLevel.ADMIN)
     def disconnect_mixpanel(self, project_id: int) -> tuple[SyncView, ...]:
-        """Forget a project's secret and pause its syncs, which are answered."""
+        """Delete a project's secret, pause its syncs and return them; its runs end after the requests in flight."""
         with self._store.transaction():
             paused = self.list_affected_syncs(project_id=project_id)
             self._pause_syncs(paused, "Mixpanel was disconnected; connect it again, then resume.")
@@ -185,7 +201,7 @@ class ConnectionService(ServiceBase):
 
     @requires(AccessLevel.ADMIN)
     def disconnect_webengage(self, license_code: str) -> tuple[SyncView, ...]:
-        """Forget an account's key and pause its syncs, which are answered."""
+        """Delete an account's key, pause its syncs and return them; its runs end after the requests in flight."""
         with self._store.transaction():
             paused = self.list_affected_syncs(license_code=license_code)
             self._pause_syncs(paused, "WebEngage was disconnected; connect it again, then resume.")
@@ -200,8 +216,8 @@ class ConnectionService(ServiceBase):
             self._add_event(reason, one.id)
 
     def _cancel_runs(self, syncs: tuple[SyncView, ...]) -> None:
-        """Have runs under way end after what is in flight: a runner has the secret in its memory."""
+        """Request the cancellation of runs under way: a runner still has the secret in memory."""
         for one in syncs:
             active = self._store.runs.get_active(one.id)
             if active and self._store.runs.request_cancel(active.id):
-                self._add_event("Cancel asked for, since it was disconnected.", one.id, active.id)
+                self._add_event("Cancel requested, since it was disconnected.", one.id, active.id)

@@ -1,4 +1,4 @@
-"""Which syncs are late, since when and why: read from the syncs themselves, so that a dead runner cannot hide it."""
+"""Find late syncs, since when and why; from the syncs themselves, so that it works without a runner."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from sync.store import Store
 from sync.store.runs import is_leased
 from sync.views import Overdue, SyncView
 
-INTERVALS = 2  # a sync late by so many of its intervals needs a person
-LATE = 60.0  # seconds; the runner looks every two, and a busy machine may take its time
+MAX_LATE_INTERVALS = 2  # a sync late by so many of its intervals needs a person
+LATE_SECONDS = 60.0  # seconds; the runner reads the schedule every two, and a busy machine may be slow
 
 
-def overdue_syncs(store: Store, syncs: Iterable[SyncView], now: float, *, working: bool) -> Iterator[Overdue]:
-    """Yield the syncs whose time has passed; ``working`` says whether a runner is alive.
+def find_overdue(store: Store, syncs: Iterable[SyncView], now: float, *, working: bool) -> Iterator[Overdue]:
+    """Yield the syncs whose time has passed; ``working``: a runner works.
 
-    Late is a run that nobody works on or that only waits, and a refresh that was never queued. A run that moves
-    is not late however long it takes, and a held one waits for a person and is counted as that.
+    Late is a run without a lease or one that waits, and a refresh that was never queued. A run that makes
+    progress is not late, however long it takes, and a held run is counted as held.
     """
     for sync in syncs:
         found = _find_lateness(store, sync, now, working)
         if found is None:
             continue
         since, reason, stuck = found
-        needs_person = stuck or now - since >= INTERVALS * (sync.interval_seconds or DEFAULT_INTERVAL)
-        if needs_person or now - since >= LATE:
+        needs_person = stuck or now - since >= MAX_LATE_INTERVALS * (sync.interval_seconds or DEFAULT_INTERVAL)
+        if needs_person or now - since >= LATE_SECONDS:
             yield Overdue(
                 sync_id=sync.id, cohort_name=sync.cohort_name, since=since, reason=reason, needs_person=needs_person
             )
 
 
 def _find_lateness(store: Store, sync: SyncView, now: float, working: bool) -> tuple[float, str, bool] | None:
-    """Return since when and why a sync is late, and whether nobody is there to change it; None when it is not."""
+    """Return since when and why a sync is late, and whether only a person can change it; None when it is not late."""
     run = sync.last_run
     if run is not None and not run.state.is_final:
-        return None if run.state is RunState.HELD else _late_run(store, run, now, working)
+        return None if run.state is RunState.HELD else _find_late_run(store, run, now, working)
     if sync.state is not SyncState.ACTIVE or sync.next_run_at is None or sync.next_run_at > now:
         return None
-    why = "its refresh was not queued; look at the runner's log" if working else "no runner is working; start it"
+    why = "its refresh was not queued; check the runner's log" if working else "no runner is working; start it"
     return sync.next_run_at, why, not working
 
 
-def _late_run(store: Store, run: Run, now: float, working: bool) -> tuple[float, str, bool] | None:
+def _find_late_run(store: Store, run: Run, now: float, working: bool) -> tuple[float, str, bool] | None:
     wait = store.events.current_wait(run.id)
     if wait is not None:
         often = f" ({wait.times:,} times)" if wait.times > 1 else ""

@@ -1,4 +1,4 @@
-"""Everything Cohort Sync remembers: every SQL statement, each write one transaction."""
+"""The database: every SQL statement of Cohort Sync; each write is one transaction."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ __all__ = [
 
 
 class Store:
-    """One connection to the shared state; belongs to one thread, costs a tenth of a millisecond."""
+    """One connection to the database; used by one thread, opened in a tenth of a millisecond."""
 
     def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
-        """Group the statements by what they are about."""
+        """Group the statements by subject."""
         self._db, self._folder = db, folder
         self._identity = FileIdentity.read_from(folder / DATABASE_FILE)
         self.connections = Connections(db)
@@ -64,11 +64,11 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path) -> Store:
-        """Open the data folder's database, created and migrated when needed; InvalidRequest if impossible."""
+        """Open the data folder's database, created and migrated when needed; raise InvalidRequest if impossible."""
         return cls(open_database(folder), folder)
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, with the write lock held from the start."""
+        """Return a context for writes that are stored together or not at all; it holds the write lock from the start."""
         return write_transaction(self._db)
 
     def require_same_file(self) -> None:
@@ -76,19 +76,19 @@ class Store:
         require_same_file(self._folder / DATABASE_FILE, self._identity)
 
     def restore(self, backup: Path) -> None:
-        """Replace everything by a backup, all or nothing; InvalidRequest, and nothing changed, when it is none of ours."""
+        """Replace the content by a backup's, all or nothing; raise InvalidRequest, and change nothing, for another file."""
         restore_in_place(self._db, self._folder, backup)
 
     def remove_stale_drafts(self) -> int:
-        """Delete what killed restores left in the folder; return how many files."""
+        """Delete what killed restores left in the folder; return how many files were deleted."""
         return remove_stale_drafts(self._folder)
 
     def shrink_file(self) -> None:
-        """Give the space of deleted rows back to the disk."""
+        """Return the space of deleted rows to the disk."""
         self.maintenance.shrink_file()
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the connection."""
         self._db.close()
 
     def __enter__(self) -> Store:
@@ -98,5 +98,5 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close, whatever happened."""
+        """Close the connection, also after an error."""
         self.close()

@@ -1,4 +1,4 @@
-"""Connected projects and accounts, the settings, and the cohorts as last read."""
+"""Connected projects and accounts, and the cohorts as last read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync.model import Cohort, Mode, Role, SyncState
+from sync.records import AccountView, CohortView, ProjectView
 from sync.store.database import Row, Table, write_transaction
-from sync.views import AccountView, CohortView, ProjectView
 
-_ACCOUNTS = (
-    "select *, (select json_group_array(id) from mixpanel_project where mixpanel_project.license_code = "
-    "webengage_account.license_code "
-    "and sealed_secret is not null) as projects from webengage_account where sealed_key is not null "
-)
+SALT_BITS = 63  # the most an integer of SQLite holds without a sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,46 +32,66 @@ class SealedAccount:
 
 def _project_from_row(row: Row) -> SealedProject:
     view = ProjectView(
-        row["id"],
-        row["name"],
-        row["username"],
-        row["region"],
-        Role(row["role"]),
-        row["role_note"],
-        row["checked_at"],
-        row["secret_last4"],
-        row["license_code"],
+        id=row["id"],
+        name=row["name"],
+        username=row["username"],
+        region=row["region"],
+        role=Role(row["role"]),
+        role_note=row["role_note"],
+        checked_at=row["checked_at"],
+        secret_last4=row["secret_last4"],
+        license_code=row["license_code"],
     )
-    return SealedProject(view, row["sealed_secret"])
+    return SealedProject(view=view, sealed=row["sealed_secret"])
 
 
 def _account_from_row(row: Row) -> SealedAccount:
-    projects = tuple(json.loads(row["projects"]))
-    view = AccountView(row["license_code"], row["data_center"], row["checked_at"], row["secret_last4"], projects)
-    return SealedAccount(view, row["sealed_key"])
+    view = AccountView(
+        license_code=row["license_code"],
+        data_center=row["data_center"],
+        checked_at=row["checked_at"],
+        secret_last4=row["secret_last4"],
+        projects=tuple(json.loads(row["projects"])),
+    )
+    return SealedAccount(view=view, sealed=row["sealed_key"])
 
 
 class Connections(Table):
-    """Who we speak to, and what they last listed."""
+    """Projects and accounts with their sealed secrets, and the cohorts each project last listed."""
 
     def get_salt(self) -> int:
-        """The secret number all marks are digested with, drawn once for a database."""
+        """Return the secret number in all hashes of this database, drawn once."""
         with write_transaction(self._db):
             self._db.execute(
-                "insert into setting (name, value) values ('salt', ?) on conflict do nothing",
-                (str(secrets.randbits(63)),),
+                """
+                insert into setting (name, value)
+                values ('salt', ?)
+                on conflict do nothing
+                """,
+                (str(secrets.randbits(SALT_BITS)),),
             )
             return int(self._fetch_value("select value from setting where name = 'salt'"))
 
     def save_project(self, project: SealedProject) -> None:
-        """Store a project, over what was stored of it."""
+        """Store a connected project, replacing what was stored of it; forget why its list could not be read."""
         view = project.view
         self._execute(
-            "insert into mixpanel_project (id, name, username, sealed_secret, secret_last4, region, role, role_note, checked_at) "
-            "values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set name = excluded.name, "
-            "username = excluded.username, sealed_secret = excluded.sealed_secret, secret_last4 = excluded.secret_last4, "
-            "region = excluded.region, role = excluded.role, role_note = excluded.role_note, "
-            "checked_at = excluded.checked_at, list_failed_at = null, list_problem = null",
+            """
+            insert into mixpanel_project
+                (id, name, username, sealed_secret, secret_last4, region, role, role_note, checked_at)
+            values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            on conflict (id) do update set
+                name = excluded.name,
+                username = excluded.username,
+                sealed_secret = excluded.sealed_secret,
+                secret_last4 = excluded.secret_last4,
+                region = excluded.region,
+                role = excluded.role,
+                role_note = excluded.role_note,
+                checked_at = excluded.checked_at,
+                list_failed_at = null,
+                list_problem = null
+            """,
             (
                 view.id,
                 view.name,
@@ -90,55 +106,72 @@ class Connections(Table):
         )
 
     def save_account(self, account: SealedAccount) -> None:
-        """Store an account, over what was stored of it."""
+        """Store a connected account, replacing what was stored of it."""
         view = account.view
         self._execute(
-            "insert into webengage_account (license_code, data_center, sealed_key, secret_last4, checked_at) values "
-            "(?, ?, ?, ?, ?) "
-            "on conflict (license_code) do update set data_center = excluded.data_center, "
-            "sealed_key = excluded.sealed_key, secret_last4 = excluded.secret_last4, checked_at = excluded.checked_at",
+            """
+            insert into webengage_account (license_code, data_center, sealed_key, secret_last4, checked_at)
+            values (?, ?, ?, ?, ?)
+            on conflict (license_code) do update set
+                data_center = excluded.data_center,
+                sealed_key = excluded.sealed_key,
+                secret_last4 = excluded.secret_last4,
+                checked_at = excluded.checked_at
+            """,
             (view.license_code, view.data_center, account.sealed, view.secret_last4, view.checked_at),
         )
 
     def list_projects(self) -> tuple[SealedProject, ...]:
-        """The connected projects."""
-        return tuple(
-            _project_from_row(row)
-            for row in self._fetch_all(
-                "select * from mixpanel_project where sealed_secret is not null order by name, id"
-            )
-        )
+        """Return the connected projects, by name."""
+        rows = self._fetch_all("select * from mixpanel_project where sealed_secret is not null order by name, id")
+        return tuple(_project_from_row(row) for row in rows)
 
     def get_project(self, project_id: int) -> SealedProject | None:
-        """One connected project, or None."""
+        """Return one connected project, or None."""
         row = self._fetch_one(
             "select * from mixpanel_project where id = ? and sealed_secret is not null", (project_id,)
         )
         return _project_from_row(row) if row else None
 
     def list_accounts(self) -> tuple[SealedAccount, ...]:
-        """The connected accounts, by their license codes."""
-        return tuple(_account_from_row(row) for row in self._fetch_all(_ACCOUNTS + "order by license_code"))
+        """Return the connected accounts, by license code."""
+        return self._fetch_accounts(None)
 
     def get_account(self, license_code: str) -> SealedAccount | None:
-        """One connected account, or None."""
-        row = self._fetch_one(_ACCOUNTS + "and license_code = ?", (license_code,))
-        return _account_from_row(row) if row else None
+        """Return one connected account, or None."""
+        found = self._fetch_accounts(license_code)
+        return found[0] if found else None
+
+    def _fetch_accounts(self, license_code: str | None) -> tuple[SealedAccount, ...]:
+        rows = self._fetch_all(
+            """
+            select *, (
+                select json_group_array(id)
+                from mixpanel_project
+                where mixpanel_project.license_code = webengage_account.license_code and sealed_secret is not null
+            ) as projects
+            from webengage_account
+            where sealed_key is not null and (?1 is null or license_code = ?1)
+            order by license_code
+            """,
+            (license_code,),
+        )
+        return tuple(_account_from_row(row) for row in rows)
 
     def use_account(self, project_id: int, license_code: str) -> None:
-        """Send a project's new exports to this account; syncs that exist keep theirs."""
+        """Send a project's new exports to this account; existing syncs keep theirs."""
         self._execute("update mixpanel_project set license_code = ? where id = ?", (license_code, project_id))
 
     def disconnect_project(self, project_id: int) -> None:
-        """Drop a project's secret; its cohorts and history stay."""
+        """Delete a project's secret; its cohorts and history stay."""
         self._execute("update mixpanel_project set sealed_secret = null where id = ?", (project_id,))
 
     def disconnect_account(self, license_code: str) -> None:
-        """Drop an account's key; its syncs and history stay."""
+        """Delete an account's key; its syncs and history stay."""
         self._execute("update webengage_account set sealed_key = null where license_code = ?", (license_code,))
 
     def save_cohorts(self, project_id: int, cohorts: Iterable[Cohort], now: float) -> None:
-        """Replace what a project listed."""
+        """Replace the cohorts a project listed, at ``now``; previews of those still listed stay. All or nothing."""
         with write_transaction(self._db):
             kept = {
                 row["id"]: row["preview"]
@@ -146,68 +179,82 @@ class Connections(Table):
             }
             self._db.execute("delete from cohort where project_id = ?", (project_id,))
             self._db.executemany(
-                'insert or replace into cohort (project_id, id, name, description, count, created, "group", preview) '
-                "values (?, ?, ?, ?, ?, ?, ?, ?)",
+                """
+                insert or replace into cohort (project_id, id, name, description, count, created, "group", preview)
+                values (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
                 [
                     (project_id, c.id, c.name, c.description, c.count, c.created, int(c.group), kept.get(c.id))
                     for c in cohorts
                 ],
             )
             self._db.execute(
-                "update mixpanel_project set cohorts_read_at = ?, list_failed_at = null, list_problem = null where id = ?",
+                """
+                update mixpanel_project
+                set cohorts_read_at = ?, list_failed_at = null, list_problem = null
+                where id = ?
+                """,
                 (now, project_id),
             )
 
-    def cohorts_read_at(self, project_id: int) -> float | None:
-        """When the project's cohorts were last read, or None."""
+    def get_cohorts_read_at(self, project_id: int) -> float | None:
+        """Return when the project's cohorts were last read (seconds since 1970), or None."""
         at = self._fetch_value("select cohorts_read_at from mixpanel_project where id = ?", (project_id,))
         return None if at is None else float(at)
 
     def save_list_problem(self, project_id: int, problem: str, now: float) -> None:
-        """Keep why the project's cohorts could not be read, so that nobody waits for the same at once."""
+        """Store why the project's cohorts could not be read, so that the same is not asked again at once."""
         self._execute(
             "update mixpanel_project set list_failed_at = ?, list_problem = ? where id = ?", (now, problem, project_id)
         )
 
-    def list_problem(self, project_id: int, now: float, seconds: float) -> str | None:
+    def get_list_problem(self, project_id: int, now: float, seconds: float) -> str | None:
         """Return why the list could not be read within the last ``seconds``, or None."""
         found = self._fetch_value(
-            "select list_problem from mixpanel_project where id = ?1 and list_failed_at between ?2 - ?3 and ?2",
+            """
+            select list_problem
+            from mixpanel_project
+            where id = ?1 and list_failed_at between ?2 - ?3 and ?2
+            """,
             (project_id, now, seconds),
         )
         return None if found is None else str(found)
 
     def list_cohorts(self, project_id: int) -> tuple[CohortView, ...]:
-        """The cohorts as last read, each with its sync."""
+        """Return the cohorts as last read, each with the state of its sync, by name."""
         rows = self._fetch_all(
-            "select c.*, s.id as sync_id, s.state, s.mode from cohort c left join sync s "
-            "on s.project_id = c.project_id and s.cohort_id = c.id where c.project_id = ? "
-            "order by c.name collate nocase, c.id",
+            """
+            select c.*, s.id as sync_id, s.state, s.mode
+            from cohort c
+            left join sync s on s.project_id = c.project_id and s.cohort_id = c.id
+            where c.project_id = ?
+            order by c.name collate nocase, c.id
+            """,
             (project_id,),
         )
         return tuple(
             CohortView(
-                r["id"],
-                r["name"],
-                r["description"],
-                r["count"],
-                r["created"],
-                bool(r["group"]),
-                r["sync_id"],
-                SyncState(r["state"]) if r["state"] else None,
-                Mode(r["mode"]) if r["mode"] else None,
+                id=row["id"],
+                name=row["name"],
+                description=row["description"],
+                count=row["count"],
+                created=row["created"],
+                group=bool(row["group"]),
+                sync_id=row["sync_id"],
+                sync_state=SyncState(row["state"]) if row["state"] else None,
+                mode=Mode(row["mode"]) if row["mode"] else None,
             )
-            for r in rows
+            for row in rows
         )
 
     def save_preview(self, project_id: int, cohort_id: int, preview: str, count: int) -> None:
-        """Keep a preview (JSON text) and the count it found."""
+        """Store a preview (JSON text) and the count it found."""
         self._execute(
             "update cohort set preview = ?, count = ? where project_id = ? and id = ?",
             (preview, count, project_id, cohort_id),
         )
 
     def get_preview(self, project_id: int, cohort_id: int) -> str | None:
-        """The preview kept last, or None."""
+        """Return the last stored preview (JSON text), or None."""
         found = self._fetch_value("select preview from cohort where project_id = ? and id = ?", (project_id, cohort_id))
         return None if found is None else str(found)

@@ -1,7 +1,8 @@
-"""The SQLite file: opened safely by many processes, written in short immediate transactions."""
+"""Open the SQLite file safely from many processes, and write it in short immediate transactions."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -17,7 +18,11 @@ from sync.store.sqlite_errors import explain_error, is_cannot_open, is_damage
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
 MIGRATION_COUNT = 6  # how many there are; a test holds it against sync/store/migrations.py
 BUSY_POLL_SECONDS = 0.003  # seconds between two looks whether the file is free to write
-MAX_OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; others try at the same time
+MAX_OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; other processes may try at the same time
+OPEN_RETRY_SECONDS = 0.05  # seconds, times the number of the try, between two tries
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes: for this user only
+OTHERS = 0o077  # the bits of a mode that let other users in
+PRIMARY_CODE = 0xFF  # the low byte of an extended result code (SQLite, rescode.html)
 
 Row = sqlite3.Row
 
@@ -25,9 +30,10 @@ Row = sqlite3.Row
 def open_database(folder: Path) -> sqlite3.Connection:
     """Open (or create) the database of a data folder, at the newest schema, in WAL mode.
 
-    Raises InvalidRequest in one plain sentence when the folder cannot be written or the file cannot be used;
-    DatabaseUnusable when it is damaged, missing, of a newer version or cannot be opened, so that a restore
-    would help; DatabaseReplaced when this process opened another one here before. Nothing is changed then.
+    Raise InvalidRequest when the folder cannot be written or the file cannot be used; DatabaseUnusable when
+    it is damaged, missing, of a newer version or cannot be opened, so that a restore would help;
+    DatabaseReplaced when this process opened another one here before. Nothing is changed then. Killed during
+    a migration, the former schema is there, and the next open migrates.
     """
     path = folder / DATABASE_FILE
     try:
@@ -47,18 +53,18 @@ def open_database(folder: Path) -> sqlite3.Connection:
 def _ensure_private_file(folder: Path, path: Path) -> None:
     """Make folder (0700) and file (0600) before SQLite would make them readable for others."""
     if not folder.exists():
-        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    if folder.stat().st_mode & 0o077 and folder.stat().st_uid == os.getuid():
-        folder.chmod(0o700)  # a fresh checkout's data/ is readable for others
+        folder.mkdir(parents=True, mode=PRIVATE_FOLDER, exist_ok=True)
+    if folder.stat().st_mode & OTHERS and folder.stat().st_uid == os.getuid():
+        folder.chmod(PRIVATE_FOLDER)  # a fresh checkout's data/ is readable for others
     if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE_FILE))
     if not os.access(path, os.W_OK) or not os.access(folder, os.W_OK):
-        raise PermissionError(13, "Permission denied")
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _open_file(path: Path) -> sqlite3.Connection:
-    """Connect to the file that is there, bring it to the newest schema, and note which database it is."""
-    # mode=rw: a file that goes away in this moment is not created again.
+    """Connect to the existing file, bring it to the newest schema, and remember which database it is."""
+    # mode=rw: a file that is deleted at this moment is not created again.
     address = f"{path.absolute().as_uri()}?mode=rw"
     db = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
     try:
@@ -72,19 +78,19 @@ def _open_file(path: Path) -> sqlite3.Connection:
 
 
 def _make_ready(db: sqlite3.Connection) -> None:
-    """Set what every connection needs; migrate under a lock and switch to WAL when it is due."""
+    """Set what every connection needs; migrate and switch to WAL when the schema is old."""
     db.row_factory = sqlite3.Row
     db.execute("pragma foreign_keys = on")
-    # FULL: a doubt must survive a power cut before its request leaves (docs/decisions.md).
+    # FULL: "in flight" must survive a power cut before its request is sent (docs/decisions.md).
     db.execute("pragma synchronous = full")
-    # Some builds overwrite every freed page, which doubles what a large run writes; purge and forget ask for it.
+    # Some builds overwrite every freed page, which doubles what a large run writes; purge and forget turn it on.
     db.execute("pragma secure_delete = fast")
     if needs_migration(db):
         _set_up(db)
 
 
 def needs_migration(db: sqlite3.Connection) -> bool:
-    """Tell whether the schema is missing or old; InvalidRequest when it is newer than this version."""
+    """Return whether the schema is missing or old; raise DatabaseUnusable when it is newer than this version."""
     known = db.execute("select count(*) from sqlite_master where name = '_sqlite_migrations'").fetchone()[0]
     if not known:
         return True
@@ -96,7 +102,7 @@ def needs_migration(db: sqlite3.Connection) -> bool:
 
 def apply_migrations(db: sqlite3.Connection) -> None:
     """Apply the migrations that are pending, all or none."""
-    # sqlite-utils brings pandas along when it is installed: 0.3 s and 50 MB, only paid when there is work for it.
+    # sqlite-utils imports pandas when it is installed (0.3 s and 50 MB), so it is imported only to migrate.
     from sync.store.migrations import apply
 
     with write_transaction(db):
@@ -104,7 +110,7 @@ def apply_migrations(db: sqlite3.Connection) -> None:
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    """Apply what is pending; several processes may try at once and one does it."""
+    """Apply what is pending and switch to WAL; several processes may try at once, and one does it."""
     db.execute("pragma auto_vacuum = incremental")
     apply_migrations(db)
     for turn in range(MAX_OPEN_TRIES):
@@ -114,14 +120,14 @@ def _set_up(db: sqlite3.Connection) -> None:
         except sqlite3.OperationalError:
             if turn == MAX_OPEN_TRIES - 1:
                 raise
-            time.sleep(0.05 * (turn + 1))
+            time.sleep(OPEN_RETRY_SECONDS * (turn + 1))
 
 
 def _take_write_lock(db: sqlite3.Connection) -> None:
-    """Begin to write, as soon as nobody else does.
+    """Begin a transaction as soon as no other process writes; raise OperationalError after 30 seconds.
 
-    SQLite's own waiting looks ever more seldom, up to 100 ms apart, so that late comers overtake it: of
-    fifty deliveries at once some stood still for seconds. Everybody looking equally often is fair.
+    SQLite's busy handler backs off, up to 100 ms, so newer writers win and older ones starve: of fifty
+    deliveries at once some stood still for seconds. Polling at the same pace is fair.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     db.execute("pragma busy_timeout = 0")
@@ -133,11 +139,11 @@ def _take_write_lock(db: sqlite3.Connection) -> None:
 
 
 def _try_begin(db: sqlite3.Connection, *, last: bool) -> bool:
-    """Try to begin; False when another one writes, unless it was the last try."""
+    """Return whether a transaction began; False when another process writes, which raises on the last try."""
     try:
         db.execute("begin immediate")
     except sqlite3.OperationalError as busy:
-        if last or busy.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the low byte is the primary code
+        if last or busy.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
             raise
         return False
     return True
@@ -147,7 +153,7 @@ def _try_begin(db: sqlite3.Connection, *, last: bool) -> bool:
 def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
     """Hold the write lock from the first statement on, so that read-then-write cannot be overtaken.
 
-    Nested use joins the outer transaction. Killed inside: nothing of it happened.
+    Nested use joins the outer transaction. Killed inside, or on an error, nothing of it is stored.
     """
     if db.in_transaction:
         yield
@@ -162,17 +168,17 @@ def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 class Table:
-    """What the parts of the store share: a connection and three ways to ask it."""
+    """The base of the parts of the store: a connection, and methods to read and write with it."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        """Speak through this connection."""
+        """Use this connection."""
         self._db = db
 
     def _fetch_all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         try:
             return self._db.execute(sql, values).fetchall()
         except OverflowError:
-            raise InvalidRequest("That number is larger than any there is; look at the list.") from None
+            raise InvalidRequest("That number is too large to exist; see the list.") from None
 
     def _fetch_one(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
         rows = self._fetch_all(sql, values)
@@ -183,6 +189,6 @@ class Table:
         return row[0] if row else None
 
     def _execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-        """Write, and tell how many rows it touched."""
+        """Write in a transaction; return the number of rows changed."""
         with write_transaction(self._db):
             return self._db.execute(sql, values).rowcount

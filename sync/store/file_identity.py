@@ -1,9 +1,9 @@
-"""Which file is the database: noticed when it is moved, replaced or missing, before an empty one takes its place.
+"""Notice when the database file is moved, replaced or missing, before an empty one takes its place.
 
 Three things are compared. A connection that stays open compares device and inode of the path with those
 it opened. A process that opens the file at every click (the pages) compares the id stored inside the
-database. And a folder that holds a database holds a marker file too, so that a missing database is
-recognised after everything was stopped.
+database. And a folder with a database also has a marker file, so that a missing database is noticed after
+a restart.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from sync.errors import DatabaseReplaced, DatabaseUnusable
 
 DATABASE_FILE = "app.db"
 MARKER_FILE = "database.marker"
+MARKER_MODE = 0o600  # read and written by this user only
 _MARKER_TEXT = (
-    "This folder holds the database of Cohort Sync, app.db. As long as this file is here, a missing app.db is "
+    "This folder contains the database of Cohort Sync, app.db. As long as this file is here, a missing app.db is "
     "reported instead of being replaced by an empty one. For a fresh start remove everything in this folder.\n"
 )
 MISSING = (
-    "{} is missing or empty, although this folder held a database: bring it back, or restore a backup with "
+    "{} is missing or empty, although this folder had a database: bring it back, or restore a backup with "
     "`python -m sync restore FILE`. For a fresh start remove everything in {}{}."
 )
 MOVED = (
@@ -34,12 +35,13 @@ OTHER = (
     "{} is another database than the one this process opened before: "
     "bring the former file back, or restart the pages and the runner to work with this one."
 )
-_known_ids: dict[Path, str] = {}  # what this process opened before: path, id inside the database
+ID_BYTES = 16  # random bytes of a database's id
+_known_ids: dict[Path, str] = {}  # databases this process opened: path, id inside the database
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """Device and inode; as long as a connection is open, the system gives the pair to no other file."""
+    """Device and inode of a file; while a connection is open, no other file has the same pair."""
 
     device: int
     inode: int
@@ -61,9 +63,9 @@ def require_same_file(path: Path, opened: FileIdentity | None) -> None:
 
 
 def require_not_missing(folder: Path) -> None:
-    """Raise DatabaseUnusable when the folder held a database and holds none now; creates nothing.
+    """Raise DatabaseUnusable when the folder had a database and has none now; create nothing.
 
-    The traces are looked for before the file: another process may create both at this moment, the
+    The traces are checked before the file: another process may create both at this moment, the
     marker last.
     """
     path = folder / DATABASE_FILE
@@ -82,23 +84,23 @@ def _file_size(path: Path) -> int:
 
 
 def leave_marker(folder: Path) -> None:
-    """Note durably that this folder holds a database."""
+    """Create the marker file, which shows that this folder has a database."""
     marker = folder / MARKER_FILE
     if not marker.exists():
-        with suppress(OSError):  # a full disk must not shut out a database that works; the next open tries again
+        with suppress(OSError):  # on a full disk the database still works; the next open tries again
             marker.write_text(_MARKER_TEXT)
-            marker.chmod(0o600)
+            marker.chmod(MARKER_MODE)
 
 
 def remember_database(path: Path, db: sqlite3.Connection) -> None:
-    """Note which database this process works with; DatabaseReplaced when it was another one before."""
+    """Remember which database this process uses; raise DatabaseReplaced when it used another one before."""
     found = database_id(db)
     if _known_ids.setdefault(path.resolve(), found) != found:
         raise DatabaseReplaced(OTHER.format(path))
 
 
 def forget_database(path: Path) -> None:
-    """Accept whatever stands at this path from now on, since this process put it there."""
+    """Accept any database at this path from now on, since this process put it there."""
     _known_ids.pop(path.resolve(), None)
 
 
@@ -108,8 +110,12 @@ def database_id(db: sqlite3.Connection) -> str:
     row = db.execute(sql).fetchone()
     if row is None:
         db.execute(
-            "insert into setting (name, value) values ('database_id', ?) on conflict do nothing",
-            (secrets.token_hex(16),),
+            """
+            insert into setting (name, value)
+            values ('database_id', ?)
+            on conflict do nothing
+            """,
+            (secrets.token_hex(ID_BYTES),),
         )
         row = db.execute(sql).fetchone()
     return str(row[0])

@@ -1,4 +1,4 @@
-"""Keeping the file itself: copies, checks, forgetting, and throwing away what is old."""
+"""Maintenance of the whole file: copy, check, forget a person, delete what is old."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from sync.store.sqlite_errors import is_damage
 from sync.store.staged import StagedPages
 
 DAY_SECONDS = 86400.0  # seconds
-KEEP_REJECTIONS_DAYS, KEEP_DETAIL_DAYS = 30.0, 14.0  # days; who was refused, and what each run told whom
+KEEP_REJECTIONS_DAYS, KEEP_DETAIL_DAYS = 30.0, 14.0  # days; rejected people, and details of runs
+MAX_RETENTION_DAYS = 3650  # days; ten years
+CHECKED_PROBLEMS = 5  # problems of a damaged file that are listed
 _RETENTION = {"keep_rejections_days": KEEP_REJECTIONS_DAYS, "keep_detail_days": KEEP_DETAIL_DAYS}
 
 
 class Maintenance(Table):
-    """What is done to the whole file rather than to one of its things."""
+    """Statements about the whole file, or about many tables."""
 
     def write_backup(self, file: Path) -> None:
-        """Write a consistent copy (0600) while others work; InvalidRequest when the file exists or cannot be written.
+        """Write a consistent copy (mode 0600) while others work; raise InvalidRequest when the file exists.
 
-        The copy appears under its name only when it is complete.
+        Raise InvalidRequest also when it cannot be written. The copy gets its name only when it is complete;
+        killed half-way, a file ending in .part is left.
         """
         if file.exists():
             raise InvalidRequest(f"{file} already exists; name a new file for the backup.")
@@ -41,9 +44,9 @@ class Maintenance(Table):
             draft.unlink(missing_ok=True)
 
     def check_integrity(self) -> str | None:
-        """What SQLite finds wrong with the file, or None; a locked or unreadable file raises, as it is not damaged."""
+        """Return what SQLite finds wrong with the file, or None; raise when it is locked or unreadable, not damaged."""
         try:
-            found = [row[0] for row in self._fetch_all("pragma quick_check(5)")]
+            found = [row[0] for row in self._fetch_all(f"pragma quick_check({CHECKED_PROBLEMS})")]
         except sqlite3.DatabaseError as problem:
             if not is_damage(problem):
                 raise
@@ -51,38 +54,52 @@ class Maintenance(Table):
         return None if found == ["ok"] else "; ".join(found)
 
     def get_retention_days(self, name: str) -> float:
-        """How many days something is kept."""
+        """Return the days something is kept; ``name``: keep_rejections_days or keep_detail_days."""
         value = self._fetch_value("select value from setting where name = ?", (name,))
         return float(value) if value is not None else _RETENTION[name]
 
     def set_retention_days(self, name: str, days: float) -> None:
-        """Keep something for so many days."""
-        if name not in _RETENTION or not 1 <= days <= 3650:
-            raise InvalidRequest("Retention is a number of days between 1 and 3650.")
+        """Set the days something is kept; raise InvalidRequest unless they are 1 to 3650."""
+        if name not in _RETENTION or not 1 <= days <= MAX_RETENTION_DAYS:
+            raise InvalidRequest(f"Retention is a number of days between 1 and {MAX_RETENTION_DAYS}.")
         self._execute(
-            "insert into setting (name, value) values (?, ?) on conflict (name) do update set value = excluded.value",
+            """
+            insert into setting (name, value)
+            values (?, ?)
+            on conflict (name) do update set value = excluded.value
+            """,
             (name, str(days)),
         )
 
     def purge_expired(self, now: float) -> int:
-        """Remove refusals, run details and previews past their days, overwritten on the disk; return how many rows."""
+        """Delete rejections, run details and previews older than their retention, overwritten on disk; return the count."""
         rejections = now - self.get_retention_days("keep_rejections_days") * DAY_SECONDS
         detail = now - self.get_retention_days("keep_detail_days") * DAY_SECONDS
         self.overwrite_deleted()
         with write_transaction(self._db):
             gone = self._execute("delete from rejection where at < ?", (rejections,))
             gone += self._execute(
-                "delete from delivery_log where run_id in (select id from run where finished_at < ?)", (detail,)
+                """
+                delete from delivery_log
+                where run_id in (select id from run where finished_at < ?)
+                """,
+                (detail,),
             )
             gone += self._execute(
-                "delete from event where at < ? and (run_id is null or run_id in "
-                "(select id from run where finished_at < ?))",
+                """
+                delete from event
+                where at < ? and (run_id is null or run_id in (select id from run where finished_at < ?))
+                """,
                 (detail, detail),
             )
+            # A preview dated in the future is never shown either.
             gone += self._execute(
-                "update cohort set preview = null where preview is not null "
-                "and json_extract(preview, '$.read_at') not between ? and ?",
-                (detail, now),  # one dated in the future is never shown either
+                """
+                update cohort
+                set preview = null
+                where preview is not null and json_extract(preview, '$.read_at') not between ? and ?
+                """,
+                (detail, now),
             )
         if gone:
             self.shrink_file()
@@ -114,21 +131,27 @@ class Maintenance(Table):
         return found + StagedPages(self._db).forget(user_id, who) + Batches(self._db).forget(user_id)
 
     def overwrite_deleted(self) -> None:
-        """Overwrite deleted rows from now on, instead of only forgetting where they are."""
+        """Overwrite the content of deleted rows from now on, on this connection."""
         self._db.execute("pragma secure_delete = on")
 
     def shrink_file(self) -> None:
-        """Give free pages back and empty the write-ahead log, which may still hold what was deleted."""
-        # Only a script steps through the whole of it; execute() would free a single page.
+        """Return free pages to the disk and empty the write-ahead log, which may still contain what was deleted."""
+        # executescript() runs the statement to its end; execute() would free a single page.
         self._db.executescript("pragma incremental_vacuum")
         self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def list_secrets(self) -> tuple[tuple[str, str, str], ...]:
-        """Every stored secret, sealed: table, key, ciphertext."""
+        """Return every stored secret, sealed: kind, key of its row, ciphertext."""
         rows = self._fetch_all(
-            "select 'project' as kind, id as name, sealed_secret as sealed from mixpanel_project "
-            "where sealed_secret is not null "
-            "union all select 'webengage', license_code, sealed_key from webengage_account where sealed_key is not null"
+            """
+            select 'project' as kind, id as name, sealed_secret as sealed
+            from mixpanel_project
+            where sealed_secret is not null
+            union all
+            select 'webengage', license_code, sealed_key
+            from webengage_account
+            where sealed_key is not null
+            """
         )
         return tuple((row["kind"], str(row["name"]), row["sealed"]) for row in rows)
 

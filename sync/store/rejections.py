@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sync.records import RejectionView
 from sync.store.database import Table, write_transaction
-from sync.views import RejectionView
 
 INVALID = "invalid"
 MEMBERSHIP_ONLY = "membership only"

@@ -1,7 +1,7 @@
-"""Go back to a backup: prepared in a draft beside the database, then put in its place, all or nothing.
+"""Restore a backup: prepared in a draft beside the database, then put in its place, all or nothing.
 
-The draft is a file, read and written page by page, so a large backup needs disk and no memory. A
-process that dies leaves at most the draft behind, which the next restore or purge removes.
+The draft is a file, read and written page by page, so that a large backup needs disk and hardly any memory.
+A killed process leaves at most the draft behind, which the next restore or purge deletes.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from sync.store.snapshot import Snapshot
 from sync.store.sqlite_errors import explain_error, is_damage
 
 COMPANIONS = ("-wal", "-shm", "-journal")  # SQLite's own files beside a database
-COPY_PAGES = 2048  # pages of 4 kB between two looks whether a copy still makes progress
+COPY_PAGES = 2048  # pages of 4 kB between two checks whether a copy still makes progress
+COPY_POLL_SECONDS = 0.05
 SHARED_LOCK_START = 0x40000002  # where SQLite locks a file it reads (os_unix.c: SHARED_FIRST, SHARED_SIZE)
 SHARED_LOCK_SIZE = 510
-UNUSED_SECONDS = 3.0  # how long a page's click may hold the file before it counts as in use
+UNUSED_SECONDS = 3.0  # seconds a click on a page may keep the file open before it counts as in use
 UNUSED_POLL_SECONDS = 0.05
+NAME_LENGTH = 8  # random hexadecimal digits in the name of a file
 
 
 def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> None:
     """Replace the content of the open database by a backup's, in one transaction.
 
-    Raise Refused, and change nothing, when the backup is damaged or none of ours. Everyone exported
-    becomes doubtful, since WebEngage may have heard of them after the copy was made; the next runner
-    ends the runs the copy had under way. Killed anywhere: the former content is there.
+    Raise InvalidRequest, and change nothing, when the backup is damaged or not of Cohort Sync. Everyone
+    exported is sent again, since WebEngage may have been changed after the copy was made; the next runner
+    cancels the runs the copy had under way. Killed anywhere, the former content is there.
     """
     with _open_draft(folder, backup) as (_, copy):
-        _keep_what_never_goes_back(live, copy)
+        _keep_live_rows(live, copy)
         _copy_pages(copy, live)
     live.execute("pragma wal_checkpoint(truncate)").fetchall()
 
@@ -46,11 +48,11 @@ def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> No
 def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
     """Put a backup in the place of a database that cannot be opened; return the names of what was set aside.
 
-    Raise Refused, and move nothing, while another process has the file open. Killed between the moves,
-    the folder has no database: every open says so, and restoring again completes it.
+    Raise InvalidRequest, and move nothing, while another process has the file open. Killed between the moves,
+    the folder has no database: every open reports it, and restoring again completes it.
     """
     path = folder / DATABASE_FILE
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    folder.mkdir(parents=True, mode=database.PRIVATE_FOLDER, exist_ok=True)
     _require_unused(path)
     with _open_draft(folder, backup) as (draft, copy):
         copy.execute("pragma journal_mode = wal")
@@ -66,12 +68,12 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
 
 
 def remove_stale_drafts(folder: Path) -> int:
-    """Delete the drafts of restores that were killed; return how many files."""
-    place = process_name().rpartition(":")[0]
+    """Delete the drafts of killed restores; return how many files were deleted."""
+    machine = process_name().rpartition(":")[0]
     stale = [
         path
         for path in folder.glob(f"{DATABASE_FILE}.*.draft*")
-        if is_process_gone(f"{place}:{path.name.removeprefix(f'{DATABASE_FILE}.').partition('.')[0]}")
+        if is_process_gone(f"{machine}:{path.name.removeprefix(f'{DATABASE_FILE}.').partition('.')[0]}")
     ]
     for path in stale:
         path.unlink(missing_ok=True)
@@ -80,18 +82,18 @@ def remove_stale_drafts(folder: Path) -> int:
 
 @contextmanager
 def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
-    """Make a private copy of a backup, at the newest schema and with everyone to be sent again; delete it afterwards."""
+    """Yield a private copy of a backup, at the newest schema and with everyone to be sent again; delete it afterwards."""
     remove_stale_drafts(folder)
-    path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:8]}.draft"
+    path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:NAME_LENGTH]}.draft"
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, database.PRIVATE_FILE))
         with closing(sqlite3.connect(path, isolation_level=None)) as copy:
             _read_backup(backup, copy)
             _require_full_resend(copy)
             yield path, copy
     except OSError as problem:
         raise InvalidRequest(
-            f"The backup could not be copied into {folder} ({problem.strerror}); nothing changed."
+            f"The backup could not be copied into {folder} ({problem.strerror}); nothing was changed."
         ) from None
     finally:
         for name in ("", *COMPANIONS):
@@ -99,9 +101,9 @@ def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Conn
 
 
 def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
-    """Copy a backup page by page; InvalidRequest when it is damaged, not ours or of a newer version."""
+    """Copy a backup page by page; raise InvalidRequest when it is damaged, of another program or a newer version."""
     try:
-        copy.execute("pragma synchronous = off")  # the draft of a killed restore is thrown away
+        copy.execute("pragma synchronous = off")  # the draft of a killed restore is never used
         with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as given:
             _copy_pages(given, copy)
         copy.execute("pragma journal_mode = off")  # also when the backup was copied with its log switched on
@@ -114,16 +116,16 @@ def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
             raise InvalidRequest(f"{backup} could not be read as a backup. {explain_error(problem)}") from problem
         raise InvalidRequest(f"{backup} cannot be read as a backup ({problem}); nothing was changed.") from problem
     if not (healthy and ours):
-        raise InvalidRequest(f"{backup} is damaged or no backup of Cohort Sync; nothing was changed.")
+        raise InvalidRequest(f"{backup} is damaged, or not a backup of Cohort Sync; nothing was changed.")
     try:
         if database.needs_migration(copy):
             database.apply_migrations(copy)
-    except DatabaseUnusable as newer:  # about the backup; only the live database may be called unusable here
+    except DatabaseUnusable as newer:  # about the backup: as DatabaseUnusable it would be taken for the live database
         raise InvalidRequest(f"{backup}: {newer}") from newer
 
 
 def _require_full_resend(copy: sqlite3.Connection) -> None:
-    """Let every sync send all its members again, and let the next runner end the runs under way."""
+    """Make every sync send all its members again, and the next runner cancel the runs under way."""
     database_id(copy)
     Snapshot(copy).unconfirm()
     copy.execute("update batch set state = 'in_flight' where state = 'confirmed'")
@@ -133,15 +135,18 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
     copy.execute("delete from runner")
 
 
-def _keep_what_never_goes_back(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
-    """Carry over the limits used up, who did what, the numbers of runs, and which database this is."""
+def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Copy the rate limits in use, the audit log, the last run number and the database's id from the live database."""
     for table in ("mixpanel_query", "webengage_rate", "mixpanel_block"):
         copy.execute(f"delete from {table}")
         for row in live.execute(f"select * from {table}"):
             copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
     copy.executemany(
-        "insert into audit (at, actor, action, target, before, after, run_id) select ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
-        "where not exists (select 1 from audit where at = ?1 and actor = ?2 and action = ?3 and target = ?4)",
+        """
+        insert into audit (at, actor, action, target, before, after, run_id)
+        select ?1, ?2, ?3, ?4, ?5, ?6, ?7
+        where not exists (select 1 from audit where at = ?1 and actor = ?2 and action = ?3 and target = ?4)
+        """,
         map(tuple, live.execute("select at, actor, action, target, before, after, run_id from audit order by id")),
     )
     copy.executemany(
@@ -158,15 +163,17 @@ def _keep_what_never_goes_back(live: sqlite3.Connection, copy: sqlite3.Connectio
 def _copy_pages(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Copy a whole database in one transaction of the target, a few megabytes at a time.
 
-    Python waits for a locked file without end; a copy that waits as long as any writer may is given up.
+    Python waits for a locked file without end; here a copy without progress for 30 seconds raises
+    OperationalError, as any other writer does.
     """
-    source.backup(target, pages=COPY_PAGES, progress=_give_up_when_stuck(database.BUSY_SECONDS), sleep=0.05)
+    source.backup(target, pages=COPY_PAGES, progress=_stop_when_stuck(database.BUSY_SECONDS), sleep=COPY_POLL_SECONDS)
 
 
-def _give_up_when_stuck(seconds: float) -> Callable[[int, int, int], None]:
+def _stop_when_stuck(seconds: float) -> Callable[[int, int, int], None]:
+    """Return a progress callback that raises OperationalError after ``seconds`` without progress."""
     moved_at = time.monotonic()
 
-    def look(status: int, _left: int, _total: int) -> None:
+    def check_progress(status: int, _left: int, _total: int) -> None:
         nonlocal moved_at
         if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             moved_at = time.monotonic()
@@ -175,11 +182,11 @@ def _give_up_when_stuck(seconds: float) -> Callable[[int, int, int], None]:
             problem.sqlite_errorcode = status
             raise problem
 
-    return look
+    return check_progress
 
 
 def _require_unused(path: Path) -> None:
-    """Raise Refused while another process has the database open, whatever state the file is in.
+    """Raise InvalidRequest while another process has the database open, in whatever state the file is.
 
     Every connection in WAL mode holds SQLite's shared lock until it is closed. This process must have
     no connection to the file: closing the descriptor used here would drop its locks (POSIX).
@@ -205,7 +212,7 @@ def _set_aside(path: Path) -> tuple[str, ...]:
 
     The database goes first: once it is missing nothing opens, and its log can meet no other file.
     """
-    suffix = f".aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    suffix = f".aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:NAME_LENGTH]}"
     kept = []
     for name in ("", *COMPANIONS):
         part = path.with_name(path.name + name)

@@ -1,35 +1,42 @@
-"""The runner processes that work on this database."""
+"""Heartbeats of the runner processes that work on this database."""
 
 from __future__ import annotations
 
 from sync.process_identity import is_here, is_process_gone
+from sync.records import RUNNER_SILENT_SECONDS, Heartbeat, RunnerState
 from sync.store.database import Table
-from sync.views import RUNNER_SILENT_SECONDS, Heartbeat, RunnerState
 
-DAY_SECONDS = 86400.0  # seconds; a heartbeat farther away is no use to anybody
-CLOCK_SLACK_SECONDS = 5.0  # seconds a heartbeat may be ahead: it may be written after the reader looked at its clock
+KEEP_HEARTBEAT_SECONDS = 86400.0  # seconds; a heartbeat farther away from now is deleted
+CLOCK_SLACK_SECONDS = 5.0  # seconds a heartbeat may be ahead: it may be written after the reader read its clock
 
 
 class Runners(Table):
     """Heartbeats of runner processes."""
 
     def record_heartbeat(self, runner: str, now: float) -> None:
-        """Say that this runner works; forget those long gone."""
+        """Store that this runner works now; delete heartbeats over a day away."""
         self._execute(
-            "insert into runner (id, heartbeat_at) values (?, ?) on conflict (id) do update set heartbeat_at = "
-            "excluded.heartbeat_at",
+            """
+            insert into runner (id, heartbeat_at)
+            values (?, ?)
+            on conflict (id) do update set heartbeat_at = excluded.heartbeat_at
+            """,
             (runner, now),
         )
         self._execute(
-            "delete from runner where heartbeat_at < ? or heartbeat_at > ?", (now - DAY_SECONDS, now + DAY_SECONDS)
+            """
+            delete from runner
+            where heartbeat_at < ?1 - ?2 or heartbeat_at > ?1 + ?2
+            """,
+            (now, KEEP_HEARTBEAT_SECONDS),
         )
 
     def remove_runner(self, runner: str) -> None:
-        """Say that this runner stopped on purpose."""
+        """Delete the heartbeat of a runner that stopped."""
         self._execute("delete from runner where id = ?", (runner,))
 
     def list_heartbeats(self, now: float) -> tuple[Heartbeat, ...]:
-        """Return the last sign of life of every runner, newest first; of one whose process is gone there is none."""
+        """Return the last heartbeat of every runner, newest first, without runners whose process has ended."""
         rows = self._fetch_all("select id, heartbeat_at from runner order by heartbeat_at desc")
         return tuple(
             Heartbeat(runner=row["id"], seen_at=row["heartbeat_at"], state=_state_of_age(now - row["heartbeat_at"]))
@@ -38,29 +45,29 @@ class Runners(Table):
         )
 
     def list_working(self, now: float) -> tuple[str, ...]:
-        """Return the names of the runners that may work now; a name ends with the ids of the keys that runner knows."""
+        """Return the names of the runners that may work now; a name ends with the ids of the runner's keys."""
         return tuple(one.runner for one in self.list_heartbeats(now) if one.state is not RunnerState.SILENT)
 
     def can_any_write(self, now: float) -> bool:
-        """Return whether a runner may still write: seen lately, seen in the future, or silent with its process there."""
+        """Return whether a runner may still write: not silent, or silent while its process still runs here."""
         return any(
             one.state is not RunnerState.SILENT or is_here(_process_of(one.runner)) for one in self.list_heartbeats(now)
         )
 
     def list_dead_runners(self) -> tuple[str, ...]:
-        """Return the runners that ended without saying so."""
+        """Return the runners whose process ended without removing its heartbeat."""
         return tuple(
             row["id"] for row in self._fetch_all("select id from runner") if is_process_gone(_process_of(row["id"]))
         )
 
 
 def _process_of(runner: str) -> str:
-    """Return the process of a runner, as its name carries it."""
+    """Return the name of a runner's process, the first part of the runner's name."""
     return runner.rpartition("-")[0]
 
 
 def _state_of_age(age: float) -> RunnerState:
-    """Return what a heartbeat of this age says; one in the future says nothing, since a clock was moved."""
+    """Return the state a heartbeat of this age shows; UNKNOWN in the future, since a clock was moved."""
     if age < -CLOCK_SLACK_SECONDS:
         return RunnerState.UNKNOWN
     return RunnerState.WORKING if age < RUNNER_SILENT_SECONDS else RunnerState.SILENT

@@ -1,14 +1,14 @@
-"""What SQLite reports about the file, sorted by what a person does about it: one sentence for each kind.
+"""The kinds of SQLite errors, by what a person does about them: one sentence for each.
 
 The kinds follow SQLite's primary result codes (https://www.sqlite.org/rescode.html). Only SQLITE_CORRUPT
-and SQLITE_NOTADB are damage; everything else leaves the file as good as it was.
+and SQLITE_NOTADB are damage; every other error leaves the content intact.
 """
 
 from __future__ import annotations
 
 import sqlite3
 
-StorageError = sqlite3.DatabaseError  # everything SQLite reports; ask `is_about_the_file` before explaining it
+StorageError = sqlite3.DatabaseError  # all errors of SQLite; see `is_about_the_file` before explaining one to people
 StorageUnavailable = sqlite3.OperationalError  # locked, full, unreadable: the file is whole, and nothing was written
 
 DAMAGED_MESSAGE = (
@@ -17,20 +17,19 @@ DAMAGED_MESSAGE = (
 )
 LOCKED_MESSAGE = (
     "The database is locked by another program ({}), and nothing was changed; "
-    "wait until that program is done or end it, then try again."
+    "wait until that program has finished, or end it, then try again."
 )
 FULL_MESSAGE = "The disk is full ({}), and nothing was changed in the database; free some space, then try again."
 READ_ONLY_MESSAGE = (
-    "The database may not be written ({}); give this user the right to read and write app.db and its folder, "
-    "then try again."
+    "The database cannot be written ({}); let this user read and write app.db and its folder, then try again."
 )
 CANNOT_OPEN_MESSAGE = (
-    "The database cannot be opened ({}); look whether app.db is a readable file of this user, "
+    "The database cannot be opened ({}); check that app.db is a file this user can read, "
     "or restore a backup with `python -m sync restore FILE`."
 )
 DISK_ERROR_MESSAGE = (
-    "The database could not be read or written ({}); look whether the disk is full or failing, and try again. "
-    "Nothing was half-written."
+    "The database could not be read or written ({}); check whether the disk is full or failing, and try again. "
+    "Nothing was partly written."
 )
 _PRIMARY = 0xFF  # the low byte of an extended result code
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -58,7 +57,7 @@ def is_damage(problem: BaseException) -> bool:
 
 
 def is_locked(problem: BaseException) -> bool:
-    """Return whether another program holds the file."""
+    """Return whether another program has locked the file."""
     return _primary_code(problem) in _LOCK
 
 

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 
 from sync.errors import InvalidRequest
 from sync.model import Mode, Run, Sync, SyncState, next_scheduled_at
+from sync.records import SyncView
 from sync.store.database import Row, Table, write_transaction
 from sync.store.runs import Runs
-from sync.views import SyncView
 
 _COLUMNS = (
     "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, pause_reason, interval_seconds, "

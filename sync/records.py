@@ -1,0 +1,165 @@
+"""Rows the store returns: frozen, without secrets, read by the service, the pages and the command line.
+
+Times are seconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sync.model import Mode, Role, Run, RunState, SyncState
+
+RUNNER_SILENT_SECONDS = 30.0  # seconds without a heartbeat after which a runner counts as gone
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectView:
+    """A connected Mixpanel project; ``secret_last4`` is the end of the secret, empty when the secret is short."""
+
+    id: int
+    name: str
+    username: str
+    region: str
+    role: Role
+    role_note: str
+    checked_at: float
+    secret_last4: str
+    license_code: str | None = None
+    """The WebEngage account new exports go to; None until it is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """A connected WebEngage account; ``secret_last4`` is the end of the API key, empty when the key is short."""
+
+    license_code: str
+    data_center: str
+    checked_at: float
+    secret_last4: str
+    projects: tuple[int, ...] = ()
+    """The connected projects whose new exports go there."""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortView:
+    """A cohort in the list, with the state of its sync when it has one."""
+
+    id: int
+    name: str
+    description: str
+    count: int | None
+    created: str
+    group: bool
+    sync_id: int | None
+    sync_state: SyncState | None
+    mode: Mode | None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncView:
+    """A sync with its last run; ``size`` counts the people whose attribute may be true in WebEngage."""
+
+    id: int
+    project_id: int
+    cohort_id: int
+    cohort_name: str
+    license_code: str
+    attribute: str
+    mode: Mode
+    state: SyncState
+    pause_reason: str | None
+    interval_seconds: float | None
+    next_run_at: float | None
+    size: int
+    last_run: Run | None
+
+    @property
+    def clear_problem(self) -> str | None:
+        """Return who is still true in WebEngage after a clear that did not succeed, why, and what to do; else None."""
+        run = self.last_run
+        ended = run is not None and run.purpose == "clear" and run.state in (RunState.FAILED, RunState.CANCELLED)
+        if run is None or not ended or not self.size or self.state is not SyncState.FINISHED:
+            return None
+        why = f"clearing failed: {run.error}" if run.error else "clearing was cancelled."
+        return (
+            f"{self.size:,} {'person' if self.size == 1 else 'people'} still true in WebEngage; {why} "
+            "To clear them, press Stop on the Syncs page and choose to clear, "
+            f"or run: python -m sync stop {self.id} --clear"
+        )
+
+    @property
+    def clear_failed(self) -> bool:
+        """Return whether a clear ended in a failure and people are still true; a cancelled clear was a decision."""
+        return self.clear_problem is not None and self.last_run is not None and self.last_run.state is RunState.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of history; a repeated wait is one line that began at ``at`` and happened ``times`` times."""
+
+    at: float
+    sync_id: int | None
+    run_id: int | None
+    message: str
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WaitView:
+    """The wait of a run since its last progress: since when, how often, and the last reason."""
+
+    since: float
+    times: int
+    reason: str
+
+
+class RunnerState(StrEnum):
+    """The state of the runner by its heartbeats; UNKNOWN: the newest is in the future, since a clock was moved."""
+
+    WORKING = "working"
+    UNKNOWN = "unknown"
+    SILENT = "silent"
+    NONE = "not running"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The last heartbeat of one runner, and the state its age shows."""
+
+    runner: str
+    seen_at: float
+    state: RunnerState
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionView:
+    """A member not taken: invalid (never sent) or rejected by WebEngage, with the reason."""
+
+    user_id: str
+    kind: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """One line of a run's CSV: what was sent about one person, and the outcome."""
+
+    user_id: str
+    operation: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One line of the audit log: an actor, an action and its effect; secrets appear as fingerprints only."""
+
+    at: float
+    actor: str
+    action: str
+    target: str
+    before: str
+    after: str
+    run_id: int | None
