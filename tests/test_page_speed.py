@@ -46,8 +46,8 @@ def lengthen(data_dir: Path, first: int, last: int) -> None:
             ((n // 2,) for n in range(2 * first, 2 * last)),
         )
         db.executemany(
-            "insert into rejection (run_id, sync_id, user_id, kind, reason, at, active) "
-            "values (?, 1, 'a', 'add', 'bad', 0, 0)",
+            "insert into rejection (run_id, sync_id, user_id, kind, outcome, reason, at, active) "
+            "values (?, 1, 'a', 'add', 'rejected', 'bad', 0, 0)",
             ((n,) for n in runs),
         )
         db.execute("update sync set last_run_id = ?", (last - 1,))

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from sync.engine.retry import RetryPolicy
 from sync.errors import ApiError
 from sync.http_client import Reply, describe_problem
 from sync.mixpanel.client import Mixpanel
@@ -27,6 +28,7 @@ PEOPLE = [
     member("vip-7341", **{"$first_name": NAME, "$phone": PHONE, "plan": PLAN}),
     member("vip-9982", **{"$first_name": "Ann", "$phone": "+4915112345678", "plan": "Gold"}),
 ]
+POSTPONE_AT_ONCE = RetryPolicy(delays=(), postponements=(900.0,))
 MAPPING = (("$first_name", "firstName"), ("$phone", "phone"), ("plan", "Plan"))
 QUOTED = {
     "as it is": f"firstName {NAME} and phone {PHONE} of vip-7341 are invalid",
@@ -75,8 +77,9 @@ def test_a_reason_when_webengage_quotes_the_batch_holds_no_value(
         body={"response": {"message": f"Rejected: {quoted}", "status": "error"}},
     )
     run_id = service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=MAPPING).run_id
-    Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once(run_id)
-    reasons = [one.reason for one in service.list_rejections(run_id)] + [str(service.get_run(run_id).error)]
+    Runner({"COHORT_SYNC_DATA": str(data_dir)}, policy=POSTPONE_AT_ONCE).run_once(run_id)
+    run = service.get_run(run_id)
+    reasons = [one.reason for one in service.list_rejections(run_id)] + [str(run.error), str(run.wait_reason)]
     said = [
         *reasons,
         *(one.message for one in service.list_events(run_id)),
