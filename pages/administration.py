@@ -30,7 +30,7 @@ def format_audit_line(line: AuditLine) -> tuple[str, ...]:
 
 def _write_audit_csv(actor: Actor) -> str:
     with open_service(actor) as service:
-        lines = service.list_audit(EXPORTED_LINES)
+        lines = service.admin.list_audit(EXPORTED_LINES)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(HEADER)
@@ -42,7 +42,7 @@ def _show_audit() -> None:
     st.header("Audit log")
     actor = current_actor()
     with open_service() as service:
-        lines = service.list_audit(SHOWN_LINES)
+        lines = service.admin.list_audit(SHOWN_LINES)
     st.dataframe(pd.DataFrame([format_audit_line(line) for line in lines], columns=list(HEADER)), hide_index=True)
     st.download_button(
         "Download the audit log (CSV)",
@@ -57,13 +57,13 @@ def _show_audit() -> None:
 def _show_retention() -> None:
     st.header("How long data is kept")
     with open_service() as service:
-        rejections, detail = service.set_retention()
+        rejections, detail = service.admin.set_retention()
     with st.form("retention", border=False):
         rejection_days = st.number_input("Rejected and invalid people (days)", 1, MAX_DAYS, round(rejections))
         detail_days = st.number_input("Who was sent what in each run (days)", 1, MAX_DAYS, round(detail))
         if st.form_submit_button("Save"):
             with open_service() as service:
-                service.set_retention(float(rejection_days), float(detail_days))
+                service.admin.set_retention(float(rejection_days), float(detail_days))
             st.success("Saved. The runner deletes older data within an hour.")
 
 
@@ -77,7 +77,7 @@ def _show_forget() -> None:
         user_id = st.text_input("User ID, exactly as exported")
         if st.form_submit_button("Forget") and user_id:
             with open_service() as service:
-                found = service.forget_person(user_id)
+                found = service.admin.forget_person(user_id)
             unfinished = (
                 f" {format_plural(found.runs_under_way, 'unfinished run')} may still contain this user ID."
                 if found.runs_under_way

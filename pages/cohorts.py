@@ -59,10 +59,10 @@ def _request_refresh() -> None:
 def show_cohorts(service: Service, project: ProjectView) -> None:
     """Show the list of one project."""
     with st.spinner("Reading the cohorts…"):
-        listing = service.list_cohorts(project.id, fresh=st.session_state.pop("_fresh", False))
+        listing = service.cohorts.list(project.id, fresh=st.session_state.pop("_fresh", False))
     show_head(listing)
     problem = st.empty()
-    if not service.list_accounts():
+    if not service.connections.list_accounts():
         st.info("You can look at cohorts now. To export them, connect WebEngage on the Integrations page.")
     cohort_rows.show_cohort_rows(project, listing.cohorts)
     open_dialogs(project, listing.cohorts, problem)
@@ -71,7 +71,7 @@ def show_cohorts(service: Service, project: ProjectView) -> None:
 def show_page() -> None:
     """Show the chosen project's cohorts, or the way to a project."""
     with open_service() as service:
-        project = layout.chosen_project(service.list_projects())
+        project = layout.chosen_project(service.connections.list_projects())
         if project:
             show_cohorts(service, project)
             return

@@ -47,9 +47,9 @@ def open_requested_dialog(service: Service, project: ProjectView | None) -> None
     """Open the dialog that the address requests, if any."""
     request = st.query_params.get("setup", "")
     if request == "mixpanel":
-        connection_dialogs.show_mixpanel_dialog(service.list_projects())
+        connection_dialogs.show_mixpanel_dialog(service.connections.list_projects())
     elif request == "webengage" and project:
-        connection_dialogs.show_webengage_dialog(project, service.list_accounts())
+        connection_dialogs.show_webengage_dialog(project, service.connections.list_accounts())
     elif request == "disconnect":
         connection_dialogs.show_disconnect_dialog()
 
@@ -57,7 +57,7 @@ def open_requested_dialog(service: Service, project: ProjectView | None) -> None
 def show_page() -> None:
     """Show both sides and the next step, and open the requested dialog."""
     with open_service() as service:
-        projects, accounts = service.list_projects(), service.list_accounts()
+        projects, accounts = service.connections.list_projects(), service.connections.list_accounts()
         project = layout.chosen_project(projects)
         st.title("Integrations", anchor=False)
         show_next_step(project, accounts)
@@ -125,7 +125,7 @@ def _show_account_choice(project: ProjectView, accounts: tuple[AccountView, ...]
 def _use_account(project: ProjectView, license_code: str) -> None:
     with open_service() as service:
         done = f"New exports of {label_project(project)} go to WebEngage account {license_code}."
-        notices.try_action(done, service.use_account, project.id, license_code)
+        notices.try_action(done, service.connections.use_account, project.id, license_code)
     st.rerun()
 
 
@@ -200,9 +200,9 @@ def check_connection(service_name: str, target: Target) -> None:
     """Check a stored secret with Mixpanel or WebEngage, and show the outcome."""
     with open_service() as service, st.spinner("Checking…"):
         if service_name == "mixpanel":
-            notices.try_action("Mixpanel accepts the service account.", service.check_mixpanel, **target)
+            notices.try_action("Mixpanel accepts the service account.", service.connections.check_mixpanel, **target)
         else:
-            notices.try_action("WebEngage accepts the API key.", service.check_webengage, **target)
+            notices.try_action("WebEngage accepts the API key.", service.connections.check_webengage, **target)
 
 
 def _show_connect_button(name: str, label: str, primary: bool, disabled: bool = False) -> None:

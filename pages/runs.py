@@ -27,7 +27,7 @@ def show_one_run(run_id: int) -> None:
     st.button("All runs", icon=":material/arrow_back:", on_click=clear_requests, args=("run",), type="tertiary")
     try:
         with open_service() as service:
-            service.get_run(run_id)
+            service.runs.get(run_id)
     except CohortSyncError as error:
         st.warning(format_error(error))
         return
@@ -47,10 +47,10 @@ def show_run_list() -> None:
     """Show the filters and one page of the runs that match them."""
     st.title("Runs", anchor=False)
     with open_service() as service:
-        project = layout.chosen_project(service.list_projects())
+        project = layout.chosen_project(service.connections.list_projects())
         project_id = project.id if project else None
-        sync_id, state = _show_filters(service.list_syncs(project_id))
-        total = service.count_runs(sync_id, state, project_id)
+        sync_id, state = _show_filters(service.syncs.list(project_id))
+        total = service.runs.count(sync_id, state, project_id)
     offset = _show_pagination(total)
     polling.poll_slowly(
         lambda: show_run_rows(*_read_runs(sync_id, state, offset, project_id), filtered=bool(sync_id or state))
@@ -106,13 +106,13 @@ def _read_runs(
     sync_id: int | None, state: RunState | None, offset: int, project_id: int | None
 ) -> tuple[tuple[Run, ...], dict[int, str]]:
     with open_service() as service:
-        names = {sync.id: sync.cohort_name for sync in service.list_syncs(project_id)}
-        return service.list_runs(sync_id, state, PER_PAGE, offset, project_id), names
+        names = {sync.id: sync.cohort_name for sync in service.syncs.list(project_id)}
+        return service.runs.list(sync_id, state, PER_PAGE, offset, project_id), names
 
 
 def _read_run(run_id: int) -> Run:
     with open_service() as service:
-        return service.get_run(run_id)
+        return service.runs.get(run_id)
 
 
 def show_run_rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:

@@ -47,8 +47,8 @@ def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
 def show_page() -> None:
     """Show the syncs of the project, kept up to date."""
     with open_service() as service:
-        project = layout.chosen_project(service.list_projects())
-        syncs = service.list_syncs(project.id if project else None)
+        project = layout.chosen_project(service.connections.list_projects())
+        syncs = service.syncs.list(project.id if project else None)
     st.title("Syncs", anchor=False)
     show_sync_cards(project.id if project else None, len(syncs))
     open_requested_dialog(syncs)
@@ -76,10 +76,10 @@ def show_sync_cards(project_id: int | None, sync_count: int) -> None:
 
 def _read_cards(project_id: int | None, page: int) -> tuple[Card, ...]:
     with open_service() as service:
-        syncs = service.list_syncs(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
-        overdue = {one.sync_id: one for one in service.overdue()}
+        syncs = service.syncs.list(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
+        overdue = {one.sync_id: one for one in service.syncs.list_overdue()}
         return tuple(
-            Card(sync=sync, sizes=service.list_sizes(sync.id, charts.SPARK_RUNS)[::-1], late=overdue.get(sync.id))
+            Card(sync=sync, sizes=service.syncs.list_sizes(sync.id, charts.SPARK_RUNS)[::-1], late=overdue.get(sync.id))
             for sync in syncs
         )
 
@@ -87,9 +87,9 @@ def _read_cards(project_id: int | None, page: int) -> tuple[Card, ...]:
 def _read_card(sync_id: int) -> Card:
     with open_service() as service:
         return Card(
-            sync=service.get_sync(sync_id),
-            sizes=service.list_sizes(sync_id, charts.SPARK_RUNS)[::-1],
-            late=next(iter(service.overdue(sync_id)), None),
+            sync=service.syncs.get(sync_id),
+            sizes=service.syncs.list_sizes(sync_id, charts.SPARK_RUNS)[::-1],
+            late=next(iter(service.syncs.list_overdue(sync_id)), None),
         )
 
 
@@ -189,13 +189,15 @@ def _show_buttons(sync: SyncView) -> None:
 def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
     if not under_way and sync.state != SyncState.PAUSED:
         _show_action_button(
-            sync, "Sync now", ":material/sync:", "is being synced.", lambda service: service.sync_now(sync.id)
+            sync, "Sync now", ":material/sync:", "is being synced.", lambda service: service.syncs.refresh_now(sync.id)
         )
     if sync.state == SyncState.ACTIVE and sync.mode == Mode.DYNAMIC:
-        _show_action_button(sync, "Pause", ":material/pause:", "is paused.", lambda service: service.pause(sync.id))
+        _show_action_button(
+            sync, "Pause", ":material/pause:", "is paused.", lambda service: service.syncs.pause(sync.id)
+        )
     if sync.state == SyncState.PAUSED:
         _show_action_button(
-            sync, "Resume", ":material/play_arrow:", "is resumed.", lambda service: service.resume(sync.id)
+            sync, "Resume", ":material/play_arrow:", "is resumed.", lambda service: service.syncs.resume(sync.id)
         )
     if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
         _show_dialog_button(sync, "Interval", ":material/schedule:", "interval")
@@ -213,7 +215,7 @@ def _show_run_buttons(sync: SyncView, run: Run) -> None:
     if not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
         return
     with open_service() as service:
-        notices.try_action(f"The run of {sync.cohort_name} is being cancelled.", service.cancel, run.id)
+        notices.try_action(f"The run of {sync.cohort_name} is being cancelled.", service.runs.cancel, run.id)
     st.rerun()
 
 

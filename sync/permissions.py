@@ -130,7 +130,9 @@ def _write_claim(value: object) -> str:
 class HasActor(Protocol):
     """An object that has an actor."""
 
-    actor: Actor
+    @property
+    def actor(self) -> Actor:
+        """Return who asks."""
 
 
 ActorOwner = TypeVar("ActorOwner", bound=HasActor)

@@ -154,7 +154,7 @@ class Runner:
             self._sign_off(store)
 
     def run_once(self, only: int | None = None) -> None:
-        """Carry every due or queued run (or one) to its end; leave those that wait for minutes."""
+        """Execute every due or queued run (or one) to its end; leave those that wait for minutes."""
         with Store.open(self._folder) as store, ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="lane") as lanes:
             self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._heartbeat, store)
             self._heartbeat(store)
@@ -197,7 +197,7 @@ class Runner:
     def _purge_expired(self, store: Store) -> None:
         """Remove what is past its days."""
         store.rate_limits.delete_old_queries(self.clock.now())
-        Service(store, self._env, self.clock.now).purge_expired()
+        Service(store, self._env, self.clock.now).admin.purge_expired()
 
     def _heartbeat(self, store: Store) -> None:
         """Say that we live, free what dead runners hold, and queue what is due."""
@@ -206,7 +206,7 @@ class Runner:
         store.runs.release_dead_leases()
         store.rate_limits.release_dead_queries(self.clock.now())
         store.runners.record_heartbeat(self._name, self.clock.now())
-        Service(store, self._env, self.clock.now).queue_due_syncs()
+        Service(store, self._env, self.clock.now).syncs.queue_due()
 
     def _claim_runs(self, store: Store, lanes: ThreadPoolExecutor, only: int | None = None) -> None:
         """Claim runs while lanes are free, as long as the file is the one that was opened."""
@@ -228,7 +228,7 @@ class Runner:
         return tuple(code for code, runs in accounts.items() if runs >= WORKER_THREADS - len(self._running))
 
     def _execute_run(self, run: Run, owner: str) -> None:
-        """Carry one run in a lane, with a connection of its own; nothing leaves the lane."""
+        """Execute one run in a worker thread, with a connection of its own; no exception leaves the thread."""
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         try:
             with Store.open(self._folder) as store:
@@ -296,8 +296,8 @@ class Runner:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the worker from the command line; 0 done, 1 refused with one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m sync.runner", description="Carry syncs to WebEngage.")
-    parser.add_argument("--once", action="store_true", help="carry what is due or queued, then end")
+    parser = argparse.ArgumentParser(prog="python -m sync.runner", description="Execute the syncs that are due.")
+    parser.add_argument("--once", action="store_true", help="execute what is due or queued, then exit")
     asked = parser.parse_args(arguments)
     try:
         logging.basicConfig(

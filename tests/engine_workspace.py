@@ -32,8 +32,8 @@ class EngineWorkspace:
     def connect(self) -> None:
         """Connect both sides."""
         with self.open() as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
-            service.connect_webengage(LICENSE, API_KEY, self.sandbox.url)
+            service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connections.connect_webengage(LICENSE, API_KEY, self.sandbox.url)
 
     def now(self) -> float:
         """The time, moved ahead by tests that have to wait."""
@@ -60,7 +60,7 @@ class EngineWorkspace:
     def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
         """Start Sync, and the runner works."""
         with self.open() as service:
-            run_id = service.start_export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry_run=dry).run_id
+            run_id = service.syncs.start_export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry_run=dry).run_id
         self.work()
         return self.run(run_id)
 
@@ -69,13 +69,13 @@ class EngineWorkspace:
         run = self.export()
         if run.state is RunState.HELD:
             with self.open() as service:
-                service.approve(run.id)
+                service.runs.approve(run.id)
             self.work()
 
     def run(self, run_id: int) -> Run:
         """A run as it stands."""
         with self.open() as service:
-            return service.get_run(run_id)
+            return service.runs.get(run_id)
 
     def told(self) -> set[str]:
         """Whom WebEngage holds the attribute true for."""
@@ -110,4 +110,4 @@ def later(workspace: EngineWorkspace, seconds: float) -> None:
 def last(workspace: EngineWorkspace) -> Run:
     """The newest run."""
     with workspace.open() as service:
-        return service.list_runs()[0]
+        return service.runs.list()[0]

@@ -55,7 +55,7 @@ def settle(here: Service, *sync_ids: int) -> None:
     """Wait until these syncs have nothing under way, but for what is held."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        last = [here.get_sync(sync_id).last_run for sync_id in sync_ids]
+        last = [here.syncs.get(sync_id).last_run for sync_id in sync_ids]
         if all(run and (run.state.is_final or run.state.value == "held") for run in last):
             return
         time.sleep(0.2)
@@ -65,21 +65,23 @@ def settle(here: Service, *sync_ids: int) -> None:
 def history(sandbox: Sandbox, here: Service) -> int:
     """Fill the history: some exports, refreshes, rejections, a held run; the answer is the run to show."""
     numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
-    here.list_cohorts()
+    here.cohorts.list()
     sandbox.poison(*sorted(sandbox.exportable(numbers[TRIAL]))[:3])
-    syncs = {name: here.start_export(None, numbers[name], Mode.DYNAMIC).sync_id for name in (TRIAL, LAPSING, POWER)}
-    syncs[CRM] = here.start_export(None, numbers[CRM], Mode.ONE_TIME).sync_id
+    syncs = {
+        name: here.syncs.start_export(None, numbers[name], Mode.DYNAMIC).sync_id for name in (TRIAL, LAPSING, POWER)
+    }
+    syncs[CRM] = here.syncs.start_export(None, numbers[CRM], Mode.ONE_TIME).sync_id
     settle(here, *syncs.values())
     for turn in range(7):
         for name in (POWER, TRIAL):
             sandbox.churn(numbers[name], 0.012 + 0.006 * (turn % 3), seed=turn)
-            here.sync_now(syncs[name])
+            here.syncs.refresh_now(syncs[name])
         settle(here, *syncs.values())
     sandbox.churn(numbers[LAPSING], 0.4, seed=1)
-    here.sync_now(syncs[LAPSING])
+    here.syncs.refresh_now(syncs[LAPSING])
     settle(here, syncs[LAPSING])
-    here.start_export(None, numbers[WEEKLY], Mode.DYNAMIC, interval=3600.0)
-    last = here.get_sync(syncs[POWER]).last_run
+    here.syncs.start_export(None, numbers[WEEKLY], Mode.DYNAMIC, interval=3600.0)
+    last = here.syncs.get(syncs[POWER]).last_run
     return last.id if last else 0
 
 

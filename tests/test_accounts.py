@@ -19,14 +19,14 @@ from tests.workspace import ATTRIBUTE, Workspace, assert_refused, click_button, 
 def two(connected: Workspace, sandbox: Sandbox) -> Workspace:
     """Connect a second account; the project exports to the first."""
     with connected.open() as here:
-        here.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
+        here.connections.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
     return connected
 
 
 def used(workspace: Workspace) -> str | None:
     """Return the account new exports go to."""
     with workspace.open() as here:
-        return here.list_projects()[0].license_code
+        return here.connections.list_projects()[0].license_code
 
 
 @pytest.mark.parametrize("code", [LICENSE, LICENSE_2])
@@ -36,9 +36,9 @@ def test_new_exports_when_another_account_is_connected_or_checked_again_stay(
     """Pressing "Check again" on either account, after the other one was connected, moves nothing."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     with two.open() as here:
-        here.check_webengage(code)
-        assert here.propose_export(PROJECT, cohort).license_code == LICENSE
-        here.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        here.connections.check_webengage(code)
+        assert here.cohorts.propose_export(PROJECT, cohort).license_code == LICENSE
+        here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
     two.run_queued()
     assert sandbox.holding(ATTRIBUTE, LICENSE)[0] == {"a"}
     assert sandbox.holding(ATTRIBUTE, LICENSE_2)[0] == set()
@@ -48,11 +48,11 @@ def test_new_exports_when_a_person_chooses_go_there_and_existing_syncs_stay(two:
     """The choice is for cohorts exported from then on, and the audit has who chose, before and after."""
     old, new = sandbox.add_cohort("Old", [member("a")]), sandbox.add_cohort("New", [member("b")])
     with two.open() as here:
-        here.start_export(PROJECT, old, Mode.DYNAMIC)
-        here.use_account(PROJECT, LICENSE_2)
-        here.start_export(PROJECT, new, Mode.DYNAMIC)
-        assert [one.license_code for one in here.list_syncs()] == [LICENSE_2, LICENSE]
-        line = next(one for one in here.list_audit() if one.action == "use account")
+        here.syncs.start_export(PROJECT, old, Mode.DYNAMIC)
+        here.connections.use_account(PROJECT, LICENSE_2)
+        here.syncs.start_export(PROJECT, new, Mode.DYNAMIC)
+        assert [one.license_code for one in here.syncs.list()] == [LICENSE_2, LICENSE]
+        line = next(one for one in here.admin.list_audit() if one.action == "use account")
     assert (line.target, line.before, line.after) == (f"project {PROJECT}", LICENSE, LICENSE_2)
 
 
@@ -62,12 +62,12 @@ def test_an_export_when_its_account_was_disconnected_is_refused_until_a_person_c
     """The one account left is not taken instead."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     with two.open() as here:
-        here.disconnect_webengage(LICENSE)
+        here.connections.disconnect_webengage(LICENSE)
         assert used(two) == LICENSE
         with pytest.raises(InvalidRequest, match=f"{LICENSE}, which project {PROJECT} exports to, is not connected"):
-            here.start_export(PROJECT, cohort, Mode.DYNAMIC)
-        here.use_account(PROJECT, LICENSE_2)
-        assert here.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+            here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        here.connections.use_account(PROJECT, LICENSE_2)
+        assert here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).started
 
 
 def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_chooses(
@@ -77,9 +77,9 @@ def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_cho
     sandbox.add_project(77, "Second", username=USERNAME, secret=SECRET, role="admin")
     cohort = sandbox.add_cohort("Fans", [member("a")], project=77)
     with two.open() as here:
-        assert here.connect_mixpanel(77, USERNAME, SECRET, sandbox.url).license_code is None
+        assert here.connections.connect_mixpanel(77, USERNAME, SECRET, sandbox.url).license_code is None
         with pytest.raises(InvalidRequest, match="No WebEngage account is chosen yet for project 77"):
-            here.start_export(77, cohort, Mode.DYNAMIC)
+            here.syncs.start_export(77, cohort, Mode.DYNAMIC)
 
 
 def test_start_sync_when_the_account_changed_since_the_dialog_opened_is_refused(
@@ -90,14 +90,14 @@ def test_start_sync_when_the_account_changed_since_the_dialog_opened_is_refused(
     dialog = two.page("cohorts", export=str(number))
     assert f"to WebEngage account **{LICENSE}**" in page_text(dialog)
     with two.open() as here:
-        here.use_account(PROJECT, LICENSE_2)
+        here.connections.use_account(PROJECT, LICENSE_2)
     click_button(dialog, "Start Sync")
-    assert f"would go to WebEngage account {LICENSE_2} now" in page_text(dialog)
+    assert f"would be exported to WebEngage account {LICENSE_2} now" in page_text(dialog)
     with two.open() as here:
-        assert here.list_syncs() == ()
+        assert here.syncs.list() == ()
     click_button(dialog, "Start Sync")
     with two.open() as here:
-        assert [one.license_code for one in here.list_syncs()] == [LICENSE_2]
+        assert [one.license_code for one in here.syncs.list()] == [LICENSE_2]
 
 
 def test_the_integrations_page_with_two_accounts_shows_both_and_lets_an_admin_choose(two: Workspace) -> None:
@@ -116,7 +116,7 @@ def test_the_integrations_page_when_the_account_is_gone_says_so(
 ) -> None:
     """A marketer reads why, and is offered nothing that would be refused."""
     with two.open() as here:
-        here.disconnect_webengage(LICENSE)
+        here.connections.disconnect_webengage(LICENSE)
     monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.MARKETER))
     page = two.page("integrations")
     assert f"Account {LICENSE}, which this project exports to, is not connected" in page_text(page)
@@ -153,4 +153,4 @@ def test_an_earlier_database_keeps_its_only_account_and_guesses_none_of_several(
     with closing(sqlite3.connect(tmp_path / "app.db")) as db:
         db.executescript((Path(__file__).parent / "schemas" / "2.sql").read_text() + more)
     with service(tmp_path) as here:
-        assert here.list_projects()[0].license_code == chosen
+        assert here.connections.list_projects()[0].license_code == chosen

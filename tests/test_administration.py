@@ -28,8 +28,8 @@ def test_retention_when_changed_is_saved_and_in_the_audit(data_dir: Path, monkey
     page.number_input[0].set_value(10)
     next(button for button in page.button if button.label == "Save").click().run()
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        assert service.set_retention() == (10.0, 14.0)
-        assert [(line.action, line.before, line.after) for line in service.list_audit()][-1] == (
+        assert service.admin.set_retention() == (10.0, 14.0)
+        assert [(line.action, line.before, line.after) for line in service.admin.list_audit()][-1] == (
             "retention",
             "30 days",
             "10 days",
@@ -45,7 +45,7 @@ def test_forgetting_when_the_id_is_unknown_says_so(data_dir: Path, monkeypatch: 
     next(button for button in page.button if button.label == "Forget").click().run()
     assert "0 places" in page.success[0].value
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        assert "stranger" not in str(service.list_audit())
+        assert "stranger" not in str(service.admin.list_audit())
 
 
 def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(

@@ -23,8 +23,8 @@ MISSING = {"response": {"message": "Error: userId and anonymousId cannot be empt
 def service(data_dir: Path, sandbox: Sandbox) -> Iterator[Service]:
     """A service connected to the sandbox on both sides."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as opened:
-        opened.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
-        opened.connect_webengage(LICENSE, API_KEY, sandbox.url)
+        opened.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        opened.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
         yield opened
 
 
@@ -41,7 +41,9 @@ def test_a_cohort_is_read_whole_whatever_its_pages_leave_out(
     """A page that says neither its size nor the total is never taken for the last one while people are on it."""
     cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(25)])
     sandbox.settings(page_size=10, untold=untold)
-    Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once(service.start_export(PROJECT, cohort, Mode.ONE_TIME).run_id)
+    Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once(
+        service.syncs.start_export(PROJECT, cohort, Mode.ONE_TIME).run_id
+    )
     assert sandbox.holding("Mixpanel - Fans")[0] == sandbox.exportable(cohort)
 
 
@@ -49,7 +51,7 @@ def test_a_preview_of_a_full_page_without_a_total_is_not_exact(service: Service,
     """Ten people on a page of ten, and nobody says how many there are: more may come."""
     cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(25)])
     sandbox.settings(page_size=10, untold="total")
-    assert service.preview_cohort(PROJECT, cohort).exact is False
+    assert service.cohorts.preview(PROJECT, cohort).exact is False
 
 
 @pytest.mark.parametrize(
@@ -83,12 +85,14 @@ def test_a_page_may_say_the_same_in_other_words(asker: Mixpanel, sandbox: Sandbo
 def test_a_cohort_answered_with_400_pauses_its_sync(service: Service, data_dir: Path, sandbox: Sandbox) -> None:
     """One of the ways a deleted cohort may be answered; nobody is told they left, and a person is asked."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
-    Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once(service.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id)
-    service.sync_now(1)
+    Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once(
+        service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id
+    )
+    service.syncs.refresh_now(1)
     sandbox.settings(unknown_cohort=400)
     sandbox.delete_cohort(cohort)
     Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once()
-    assert service.get_sync(1).state.value == "paused" and "400" in str(service.get_sync(1).pause_reason)
+    assert service.syncs.get(1).state.value == "paused" and "400" in str(service.syncs.get(1).pause_reason)
     assert sandbox.holding("Mixpanel - Fans") == ({"a"}, set())
 
 

@@ -210,7 +210,7 @@ def test_a_command_when_the_disk_is_full_prints_one_sentence(connected: Workspac
     )
     with connected.open() as service:
         while (connected.data_dir / "app.db-wal").stat().st_size < 40_000:
-            service.set_retention(
+            service.admin.set_retention(
                 rejections=30
             )  # a log that is longer than its limit: it opens, and then nothing can be written
         assert_refused(on_a_full_disk(connected.data_dir, 36_864, "sync.runner", "--once"), "database", "disk")
@@ -222,11 +222,11 @@ def test_an_export_when_25_attributes_exist_is_refused(connected: Workspace, san
     cohorts = [sandbox.add_cohort(f"Cohort {number}", [member("a")]) for number in range(26)]
     with connected.open() as service:
         for cohort in cohorts[:25]:
-            service.start_export(PROJECT, cohort, Mode.ONE_TIME)
+            service.syncs.start_export(PROJECT, cohort, Mode.ONE_TIME)
         with pytest.raises(InvalidRequest, match="25 of this type"):
-            service.start_export(PROJECT, cohorts[25], Mode.ONE_TIME)
-        assert service.start_export(PROJECT, cohorts[0], Mode.DYNAMIC).started is False
-        assert len(service.list_syncs()) == 25
+            service.syncs.start_export(PROJECT, cohorts[25], Mode.ONE_TIME)
+        assert service.syncs.start_export(PROJECT, cohorts[0], Mode.DYNAMIC).started is False
+        assert len(service.syncs.list()) == 25
 
 
 @pytest.mark.parametrize("command", ["run", "pause", "stop", "cancel", "approve", "retry", "preview"])

@@ -51,7 +51,7 @@ def test_sync_now_while_a_run_sends_what_it_read_before_is_refused(fans: Workspa
     fans.sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0)
     run_id = fans.export().id
     with fans.open() as service, pytest.raises(InvalidRequest, match=f"Run {run_id} .* under way"):
-        service.sync_now(1)
+        service.syncs.refresh_now(1)
 
 
 def hold_run(fans: Workspace) -> int:
@@ -59,12 +59,12 @@ def hold_run(fans: Workspace) -> int:
     return fans.export(dry_run=True).id
 
 
-@pytest.mark.parametrize("ask", ["sync_now", "resync", "retry_rejected"])
+@pytest.mark.parametrize("ask", ["refresh_now", "resync", "retry_rejected"])
 def test_a_request_when_a_run_is_held_is_refused_with_what_to_do(fans: Workspace, ask: str) -> None:
     """A held run sends nothing by itself."""
     run_id = hold_run(fans)
     with fans.open() as service, pytest.raises(InvalidRequest, match=f"Run {run_id} .* held .* approve or cancel"):
-        getattr(service, ask)(1)
+        getattr(service.syncs, ask)(1)
 
 
 @pytest.mark.parametrize("dry", [True, False])
@@ -72,26 +72,26 @@ def test_an_export_while_a_run_is_held_is_refused(fans: Workspace, dry: bool) ->
     """Neither "is on its way" nor "already under way" would be true."""
     run_id = hold_run(fans)
     with fans.open() as service, pytest.raises(InvalidRequest, match=f"Run {run_id} .* held"):
-        service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=dry)
+        service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=dry)
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["dry first", "dry second"])
 def test_an_export_when_a_dry_run_waits_is_not_taken_for_it(fans: Workspace, first: bool) -> None:
     """A dry run asked for while an export waits would send; an export while a dry run waits would not."""
     with fans.open() as service:
-        run_id = service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=first).run_id
-        assert service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=first).run_id == run_id
+        run_id = service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=first).run_id
+        assert service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=first).run_id == run_id
         with pytest.raises(InvalidRequest, match=f"Run {run_id} .* under way; nothing was changed"):
-            service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=not first)
+            service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=not first)
 
 
 def test_an_interval_for_a_sync_that_is_finished_is_refused(fans: Workspace) -> None:
     """It was noted as changed, and nothing changed."""
     fans.export()
     with fans.open() as service:
-        service.stop(1)
+        service.syncs.stop(1)
         with pytest.raises(InvalidRequest, match="finished"):
-            service.change_interval(1, 900.0)
+            service.syncs.change_interval(1, 900.0)
 
 
 def test_an_approval_of_a_run_that_is_being_cancelled_is_refused(fans: Workspace) -> None:
@@ -100,18 +100,18 @@ def test_an_approval_of_a_run_that_is_being_cancelled_is_refused(fans: Workspace
     with fans.open_store() as store:
         store.runs.request_cancel(run_id)
     with fans.open() as service, pytest.raises(InvalidRequest, match="being cancelled"):
-        service.approve(run_id)
+        service.runs.approve(run_id)
 
 
 def test_a_one_time_export_with_an_interval_is_refused_by_the_service_too(fans: Workspace) -> None:
     """No caller gets round it; an interval that is ignored is a promise not kept."""
     with fans.open() as service, pytest.raises(InvalidRequest, match="never refreshed"):
-        service.start_export(PROJECT, fans.cohort, Mode.ONE_TIME, interval=7200.0)
+        service.syncs.start_export(PROJECT, fans.cohort, Mode.ONE_TIME, interval=7200.0)
 
 
 def changes(service: Service) -> list[tuple[str, str, str]]:
     """Return what the audit says was changed, oldest first."""
-    return [(one.action, one.before, one.after) for one in reversed(service.list_audit())]
+    return [(one.action, one.before, one.after) for one in reversed(service.admin.list_audit())]
 
 
 def test_the_audit_when_a_sync_is_changed_has_its_settings_before_and_after(fans: Workspace) -> None:
@@ -120,20 +120,22 @@ def test_the_audit_when_a_sync_is_changed_has_its_settings_before_and_after(fans
     two_hours, hour = "dynamic, every 7200 s; ", "dynamic, every 3600 s; "
     only, more = "membership only; ", "membership and $email as email, $phone as phone; "
     with fans.open() as service:
-        service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC)
-        service.start_export(PROJECT, fans.cohort, Mode.ONE_TIME)  # changes the mode of the run that waits
+        service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC)
+        service.syncs.start_export(PROJECT, fans.cohort, Mode.ONE_TIME)  # changes the mode of the run that waits
     fans.run_queued()
     with fans.open() as service:
-        service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, mapping=(("$email", "email"), ("$phone", "phone")))
+        service.syncs.start_export(
+            PROJECT, fans.cohort, Mode.DYNAMIC, mapping=(("$email", "email"), ("$phone", "phone"))
+        )
     fans.run_queued()
     with fans.open() as service:
-        service.change_interval(1, 3600.0)
+        service.syncs.change_interval(1, 3600.0)
     fans.sandbox.set_members(fans.cohort, [])
     with fans.open() as service:
-        service.sync_now(1)
+        service.syncs.refresh_now(1)
     fans.run_queued()
     with fans.open() as service:
-        service.approve(3, always=True)
+        service.runs.approve(3, always=True)
         found = changes(service)
     on, off = "guard on; active", "guard off; active"
     assert [one for one in found if one[0] in ("export", "change", "change interval", "guard")] == [
@@ -151,16 +153,16 @@ def test_the_audit_when_a_paused_sync_is_paused_again_keeps_the_reason(fans: Wor
     with fans.open_store() as store:
         store.syncs.pause_sync(1, "WebEngage was disconnected.")
     with fans.open() as service:
-        service.pause(1)
+        service.syncs.pause(1)
         assert changes(service)[-1] == ("pause", "paused: WebEngage was disconnected.", "paused")
 
 
 def test_the_audit_when_an_account_is_connected_again_has_the_former_data_center(fans: Workspace) -> None:
     """Another data center is another place data goes to."""
     with fans.open() as service:
-        service.check_webengage("sandbox1")
-        line = next(one for one in service.list_audit() if one.action == "connect WebEngage")
+        service.connections.check_webengage("sandbox1")
+        line = next(one for one in service.admin.list_audit() if one.action == "connect WebEngage")
         assert line.before == fans.sandbox.url
-        service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC)
-        service.disconnect_webengage("sandbox1")
-        assert service.list_audit()[0].after == "1 syncs paused: 1"
+        service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC)
+        service.connections.disconnect_webengage("sandbox1")
+        assert service.admin.list_audit()[0].after == "1 syncs paused: 1"

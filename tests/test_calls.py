@@ -280,15 +280,15 @@ def test_run_when_the_certificates_are_missing_waits_with_that_reason(
     """No traceback and no run left reading: it waits, says why, and goes on by itself once that is mended."""
     env = {"COHORT_SYNC_DATA": str(data_dir)}
     with closing(Service(Store.open(data_dir), env)) as service:
-        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
-        service.connect_webengage(LICENSE, API_KEY, sandbox.url)
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        service.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
         cohort = sandbox.add_cohort("Fans", [member("a")])
-        run_id = service.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id
         with closing(sqlite3.connect(data_dir / "app.db")) as plain, plain:
             plain.execute("update mixpanel_project set region = ?", (sandbox.url.replace("http:", "https:"),))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(data_dir / "none.pem"))
         Runner(env, policy=RetryPolicy(delays=(), postponements=(600.0,))).run_once()
-        run = service.get_run(run_id)
+        run = service.runs.get(run_id)
         assert run.lease_owner is None and run.wait_reason is not None and "REQUESTS_CA_BUNDLE" in run.wait_reason
 
 

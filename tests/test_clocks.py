@@ -98,9 +98,9 @@ def test_the_runner_when_the_clock_moves_keeps_its_heartbeat_and_takes_work(
     runner.wait_for_heartbeats()
     with clocked.open() as service:
         with pytest.raises(InvalidRequest, match="stop it, then restore"):
-            service.restore_open_database(clocked.data_dir / "none.db")
-        [cohort] = service.list_cohorts(PROJECT).cohorts
-        run_id = service.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
+            service.admin.restore(clocked.data_dir / "none.db")
+        [cohort] = service.cohorts.list(PROJECT).cohorts
+        run_id = service.syncs.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
     with clocked.open_database() as db:
         db.execute("update sync set next_run_at = ?", (clocked.now() + 1.0,))
     wait_until(lambda: clocked.get_run(run_id).state.is_final)
@@ -108,7 +108,7 @@ def test_the_runner_when_the_clock_moves_keeps_its_heartbeat_and_takes_work(
 
     def refreshed() -> bool:
         with clocked.open() as service:
-            return service.list_runs()[0].purpose == "refresh" and service.list_runs()[0].state is RunState.SUCCEEDED
+            return service.runs.list()[0].purpose == "refresh" and service.runs.list()[0].state is RunState.SUCCEEDED
 
     wait_until(refreshed)
 
@@ -119,9 +119,9 @@ def test_a_runner_when_suspended_in_the_middle_of_a_run_finishes_it_once(
     """The process stands still and the wall clock jumps eight hours: it goes on, and each person is sent once."""
     runner.start()
     with clocked.open() as service:
-        [cohort] = service.list_cohorts(PROJECT).cohorts
+        [cohort] = service.cohorts.list(PROJECT).cohorts
         sandbox.settings(latency=100)
-        run_id = service.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
     wait_until(lambda: clocked.get_run(run_id).state in (RunState.PULLING, RunState.DELIVERING))
     assert runner.process and runner.process.stdin and runner.process.stdout
     runner.process.send_signal(signal.SIGSTOP)
@@ -129,9 +129,7 @@ def test_a_runner_when_suspended_in_the_middle_of_a_run_finishes_it_once(
     runner.process.stdin.flush()
     clocked.ahead = 8 * HOUR
     with clocked.open() as service, pytest.raises(InvalidRequest, match="stop it, then restore"):
-        service.restore_open_database(
-            clocked.data_dir / "none.db"
-        )  # a process that is there may write again at any moment
+        service.admin.restore(clocked.data_dir / "none.db")  # a process that is there may write again at any moment
     runner.process.send_signal(signal.SIGCONT)
     wait_until(lambda: clocked.get_run(run_id).state.is_final)
     runner.wait_for_heartbeats()
@@ -213,7 +211,7 @@ def test_health_when_a_heartbeat_has_an_age_shows_the_state_of_the_runner(
         assert health.runners == int(state is RunnerState.WORKING)
         refused = "stop it, then restore" if state is not RunnerState.SILENT else "nothing was changed"
         with pytest.raises(InvalidRequest, match=refused):
-            service.restore_open_database(clocked.data_dir / "none.db")
+            service.admin.restore(clocked.data_dir / "none.db")
 
 
 def test_health_when_no_runner_ever_worked_is_not_alive(clocked: Workspace) -> None:
@@ -221,7 +219,7 @@ def test_health_when_no_runner_ever_worked_is_not_alive(clocked: Workspace) -> N
     with clocked.open() as service:
         assert service.check_health().runner_state is RunnerState.NONE and not service.check_health().is_runner_alive
         with pytest.raises(InvalidRequest, match="nothing was changed"):
-            service.restore_open_database(clocked.data_dir / "none.db")
+            service.admin.restore(clocked.data_dir / "none.db")
 
 
 def test_restore_when_a_silent_runner_still_has_its_process_is_refused(clocked: Workspace) -> None:
@@ -230,7 +228,7 @@ def test_restore_when_a_silent_runner_still_has_its_process_is_refused(clocked: 
     with clocked.open() as service:
         assert not service.check_health().is_runner_alive
         with pytest.raises(InvalidRequest, match="stop it, then restore"):
-            service.restore_open_database(clocked.data_dir / "none.db")
+            service.admin.restore(clocked.data_dir / "none.db")
 
 
 def test_a_process_when_its_number_is_used_again_is_another_one() -> None:

@@ -82,7 +82,7 @@ def test_half_a_batch_is_never_the_whole_of_it(workspace: EngineWorkspace, sandb
     workspace.members(*(member(f"fan-{number}") for number in range(20)))
     sandbox.poison("fan-3")
     with workspace.open() as service:
-        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
     with Store.open(workspace.folder) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
         claimed = store.runs.claim_run("me", time.time())
         assert claimed is not None
@@ -106,8 +106,8 @@ def halved(workspace: EngineWorkspace, sandbox: Sandbox) -> int:
     workspace.members(*(member(f"fan-{number:02}") for number in range(50)))
     run = workspace.export(dry=True)
     with workspace.open() as service:
-        sandbox.poison(next(iter(service.iterate_export_rows(run.id))).user_id)
-        service.approve(run.id)
+        sandbox.poison(next(iter(service.runs.iterate_export_rows(run.id))).user_id)
+        service.runs.approve(run.id)
     return run.id
 
 
@@ -119,9 +119,9 @@ def test_the_numbers_of_a_run_that_failed_half_way_add_up(
     workspace.work()
     run = workspace.run(halved)
     with workspace.open() as service:
-        rows = Counter(row.outcome for row in service.iterate_export_rows(halved))
+        rows = Counter(row.outcome for row in service.runs.iterate_export_rows(halved))
     assert (run.state, run.entered, run.delivered, run.rejected) == (RunState.FAILED, 50, 25, 1)
-    assert rows == {"accepted": 25, "rejected": 1, "in doubt": 24}
+    assert rows == {"accepted": 25, "rejected": 1, "unconfirmed": 24}
 
 
 def test_someone_rejected_and_then_taken_is_taken(workspace: EngineWorkspace, sandbox: Sandbox, halved: int) -> None:
@@ -130,14 +130,14 @@ def test_someone_rejected_and_then_taken_is_taken(workspace: EngineWorkspace, sa
     workspace.work()
     sandbox.clear_faults()
     with workspace.open() as service:
-        assert len(service.list_rejections(halved)) == 1
+        assert len(service.runs.list_rejections(halved)) == 1
         with pytest.raises(InvalidRequest, match=f"Run {halved} .* under way"):
-            service.retry_rejected(1)
+            service.syncs.retry_rejected(1)
     workspace.ahead = 400.0
     workspace.work()
     run = workspace.run(halved)
     with workspace.open() as service:
-        assert (run.delivered, run.rejected, service.list_rejections(halved)) == (50, 0, ())
+        assert (run.delivered, run.rejected, service.runs.list_rejections(halved)) == (50, 0, ())
     workspace.members()
     workspace.export_and_approve()
     assert workspace.told() == set()
@@ -147,15 +147,15 @@ def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: EngineWorkspace) 
     """The run fails, the person reads what to do, and after connecting again one click goes on."""
     workspace.members(member("fan-1"))
     with workspace.open() as service:
-        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
     (workspace.folder / "secret.key").unlink()
     workspace.work()
     with workspace.open() as service:
-        run, paused = service.get_run(run_id), service.get_sync(1)
+        run, paused = service.runs.get(run_id), service.syncs.get(1)
     assert run.state is RunState.FAILED and paused.pause_reason and "connect again" in paused.pause_reason
     workspace.connect()
     with workspace.open() as service:
-        service.resume(1)
+        service.syncs.resume(1)
     workspace.work()
     assert workspace.told() == {"fan-1"}
 
@@ -178,7 +178,7 @@ def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(
 def test_a_busy_list_of_cohorts_puts_an_empty_run_off(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Nobody was read, and whether the cohort still exists cannot be asked now: the run waits instead of failing."""
     with workspace.open() as service:
-        run_id = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
     sandbox.fault("status", path="cohorts/list", code=503, retry_after=300)
     workspace.work()
     assert workspace.run(run_id).state is RunState.QUEUED and "503" in (workspace.run(run_id).wait_reason or "")
@@ -208,11 +208,11 @@ def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
     workspace.work()
     with workspace.open() as service:
-        service.pause(1)
-        assert service.get_run(halved).cancel_requested
+        service.syncs.pause(1)
+        assert service.runs.get(halved).cancel_requested
         with pytest.raises(InvalidRequest, match="still being cancelled"):
-            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
-        service.resume(1)
+            service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+        service.syncs.resume(1)
     workspace.ahead = 400.0
     workspace.work()
     assert (workspace.run(halved).state, workspace.run(halved).delivered) == (RunState.SUCCEEDED, 49)
@@ -222,17 +222,17 @@ def test_another_wish_for_a_run_under_way_is_kept_or_refused(workspace: EngineWo
     """The mode changes with the plan; other properties, and a cohort being cleared, are refused with the reason."""
     workspace.members(on_plan("fan-1", "a"))
     with workspace.open() as service:
-        first = service.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, mapping=MAPPED)
-        assert service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0).started is False
+        first = service.syncs.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, mapping=MAPPED)
+        assert service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0).started is False
         with pytest.raises(InvalidRequest, match="other properties"):
-            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
+            service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
     workspace.work()
     with workspace.open() as service:
-        assert service.get_run(first.run_id).delivered == 1 and service.get_sync(1).state.value == "active"
-        assert (service.get_sync(1).mode, service.get_sync(1).interval_seconds) == (Mode.DYNAMIC, 900.0)
-        service.stop(1, clear=True)
+        assert service.runs.get(first.run_id).delivered == 1 and service.syncs.get(1).state.value == "active"
+        assert (service.syncs.get(1).mode, service.syncs.get(1).interval_seconds) == (Mode.DYNAMIC, 900.0)
+        service.syncs.stop(1, clear=True)
         with pytest.raises(InvalidRequest, match="everybody left"):
-            service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+            service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
 
 
 @pytest.mark.parametrize("afterwards", [0, 60])
@@ -245,8 +245,8 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=2)
     run = workspace.export()
     with workspace.open() as service:
-        service.write_backup(tmp_path / "copy.db")
-        service.change_interval(1, 900.0)
+        service.admin.write_backup(tmp_path / "copy.db")
+        service.syncs.change_interval(1, 900.0)
     workspace.ahead = 400.0
     workspace.work()
     assert len(workspace.told()) == 60
@@ -255,9 +255,9 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
         workspace.export_and_approve()
     with workspace.open() as service:
         left = service.check_health().queries
-        service.restore_open_database(tmp_path / "copy.db")
+        service.admin.restore(tmp_path / "copy.db")
         assert service.check_health().queries == left and "change interval" in [
-            line.action for line in service.list_audit()
+            line.action for line in service.admin.list_audit()
         ]
     with contextlib.closing(sqlite3.connect(workspace.folder / "app.db")) as db:
         assert db.execute("pragma journal_mode").fetchone() == ("wal",)
@@ -302,8 +302,8 @@ def test_someone_forgotten_while_a_run_is_under_way_comes_back_with_the_next(
     workspace.members(*(member(f"fan-{number}") for number in range(30)))
     run = workspace.export(dry=True)
     with workspace.open() as service:
-        assert service.forget_person("fan-3").places >= 1
-        service.approve(run.id)
+        assert service.admin.forget_person("fan-3").places >= 1
+        service.runs.approve(run.id)
     workspace.work()
     assert workspace.told() == sandbox.exportable(workspace.cohort) - {"fan-3"}
     assert workspace.export().entered == 1

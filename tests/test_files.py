@@ -35,7 +35,7 @@ def damage(folder: Path) -> bytes:
 def filled(data_dir: Path) -> Path:
     """Make a data folder with a database in which a setting was changed."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        service.set_retention(rejections=11)
+        service.admin.set_retention(rejections=11)
     return data_dir
 
 
@@ -43,7 +43,7 @@ def filled(data_dir: Path) -> Path:
 def backup(filled: Path, tmp_path: Path) -> Path:
     """Write a backup of the filled folder."""
     with Service.open({"COHORT_SYNC_DATA": str(filled)}) as service:
-        service.write_backup(tmp_path / "good.db")
+        service.admin.write_backup(tmp_path / "good.db")
     return tmp_path / "good.db"
 
 
@@ -203,7 +203,7 @@ def test_a_restore_killed_while_it_writes_changes_nothing(filled: Path, tmp_path
     """SIGKILL while the pages go into the healthy file: the former state is whole."""
     large = large_backup(filled, tmp_path, megabytes=30)
     with Service.open({"COHORT_SYNC_DATA": str(filled)}) as service:
-        service.set_retention(rejections=22)
+        service.admin.set_retention(rejections=22)
     restoring = subprocess.Popen(
         [sys.executable, "-m", "sync", "restore", str(large)],
         cwd=ROOT,
@@ -224,7 +224,7 @@ def large_backup(folder: Path, tmp_path: Path, megabytes: int) -> Path:
     """Write a backup with a snapshot of this size."""
     file = tmp_path / "large.db"
     with Service.open({"COHORT_SYNC_DATA": str(folder)}) as service:
-        service.write_backup(file)
+        service.admin.write_backup(file)
     with closing(sqlite3.connect(file)) as db, db:
         db.execute(
             "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, "

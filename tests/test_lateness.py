@@ -44,7 +44,7 @@ def check_health(workspace: Workspace, *, runner: bool) -> Health:
 def stop_and_clear(workspace: Workspace) -> None:
     """Stop the sync and clear it, with a runner."""
     with workspace.open() as service:
-        assert service.stop(1, clear=True)
+        assert service.syncs.stop(1, clear=True)
     workspace.run_queued()
 
 
@@ -100,12 +100,12 @@ def test_health_when_mixpanel_is_out_for_twelve_hours_needs_a_person_and_adds_on
     assert needed.index(True) == 15 and all(needed[15:]), needed  # 16 × 901 s are the first beyond four hours
     if mode is Mode.DYNAMIC:  # the run failed at its deadline, and the next refresh tries
         with watched.open() as service:
-            assert "No progress since" in str(service.get_run(run_id).error) and health.failed
+            assert "No progress since" in str(service.runs.get(run_id).error) and health.failed
         return
     [overdue] = health.overdue
     assert overdue.needs_person and abs(overdue.since - began) < 60.0 and f"({TURNS} times)" in overdue.reason
     with watched.open() as service:
-        lines = [event.message for event in service.list_events(run_id)]
+        lines = [event.message for event in service.runs.list_events(run_id)]
         assert [line.partition(":")[0] for line in lines] == [
             "Export asked for",
             "Reading the cohort from Mixpanel.",
@@ -114,13 +114,13 @@ def test_health_when_mixpanel_is_out_for_twelve_hours_needs_a_person_and_adds_on
         assert (
             "503" in lines[2]
             and f", {TURNS} times; continues at " in lines[2]
-            and service.list_events(run_id)[2].times == TURNS
+            and service.runs.list_events(run_id)[2].times == TURNS
         )
     sandbox.clear_faults()
     watched.run_queued()
     with watched.open() as service:
-        assert service.get_run(run_id).state is RunState.SUCCEEDED
-        lines = [event.message.partition(":")[0] for event in service.list_events(run_id)]
+        assert service.runs.get(run_id).state is RunState.SUCCEEDED
+        lines = [event.message.partition(":")[0] for event in service.runs.list_events(run_id)]
     assert lines[3:] == ["Planned", "Sending to WebEngage.", "Succeeded."]
     assert not check_health(watched, runner=True).overdue
 
@@ -139,13 +139,13 @@ def test_health_when_a_long_run_makes_progress_is_not_overdue(watched: Workspace
 def test_health_when_a_run_is_held_is_overdue_only_after_its_approval(watched: Workspace) -> None:
     """Days without an approval do not count; an approved run that no runner takes is watched."""
     with watched.open() as service:
-        service.start_export(PROJECT, watched.cohort, Mode.DYNAMIC, dry_run=True)
+        service.syncs.start_export(PROJECT, watched.cohort, Mode.DYNAMIC, dry_run=True)
     watched.run_queued()
     watched.ahead = 48 * HOUR
     health = check_health(watched, runner=True)
     assert health.held == 1 and not health.overdue
     with watched.open() as service:
-        service.approve(1)
+        service.runs.approve(1)
     assert not check_health(watched, runner=True).overdue
     watched.ahead += HOUR
     [overdue] = check_health(watched, runner=True).overdue
@@ -167,7 +167,7 @@ def test_waits_when_reasons_repeat_are_counted_until_the_run_moves(watched: Work
         assert history.current_wait(1) is None
         for turn in range(3 * MAX_WAIT_LINES):
             history.add_wait(f"retry in {turn} s", 8.0 + turn, 200.0 + turn, 1, 1)
-        waits = [event for event in service.list_events(1) if event.message.startswith("Waiting: ")]
+        waits = [event for event in service.runs.list_events(1) if event.message.startswith("Waiting: ")]
         assert [event.times for event in waits[:2]] == [3, 3] and len(waits) == 2 + MAX_WAIT_LINES
         assert sum(event.times for event in waits[2:]) == 3 * MAX_WAIT_LINES
 
@@ -198,10 +198,10 @@ def test_health_when_a_clear_was_cancelled_shows_it_and_needs_nobody(watched: Wo
     watched.start_export()
     watched.run_queued()
     with watched.open() as service:
-        started = service.stop(1, clear=True)
+        started = service.syncs.stop(1, clear=True)
         assert started
-        service.cancel(started.run_id)
-        [sync] = service.list_syncs()
+        service.runs.cancel(started.run_id)
+        [sync] = service.syncs.list()
     assert sync.clear_problem and sync.clear_problem.startswith(
         "50 people still true in WebEngage; clearing was cancelled."
     )

@@ -31,17 +31,17 @@ def test_an_export_after_a_restore_sends_every_member_again(fans: Workspace, tmp
     """After a restore the next export makes WebEngage right, although the snapshot was older than the truth."""
     fans.export()
     with fans.open() as service:
-        service.write_backup(tmp_path / "copy.db")
+        service.admin.write_backup(tmp_path / "copy.db")
     fans.sandbox.set_members(fans.cohort, [member(f"fan-{number}") for number in range(20)])
     fans.export()
     with fans.open() as service:
-        service.restore_open_database(tmp_path / "copy.db")
-        assert len(service.list_runs()) == 1
+        service.admin.restore(tmp_path / "copy.db")
+        assert len(service.runs.list()) == 1
     fans.export()
     members, former = fans.sandbox.holding(ATTRIBUTE)
     assert members == fans.sandbox.exportable(fans.cohort) and len(former) == 10
     with fans.open() as service:
-        assert (service.list_runs()[0].updated, service.list_runs()[0].exited) == (20, 10)
+        assert (service.runs.list()[0].updated, service.runs.list()[0].exited) == (20, 10)
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
 
 
@@ -50,10 +50,10 @@ def test_restore_when_the_backup_is_of_an_earlier_version_migrates_it(data_dir: 
     with closing(sqlite3.connect(tmp_path / "old.db")) as db:
         db.executescript((Path(__file__).parent / "schemas" / "1.sql").read_text())
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        service.set_retention(rejections=10)
-        service.restore_open_database(tmp_path / "old.db")
-        assert [line.action for line in service.list_audit()] == ["restore", "retention"]
-        assert service.list_syncs()[0].cohort_name == "Stored by schema 1"
+        service.admin.set_retention(rejections=10)
+        service.admin.restore(tmp_path / "old.db")
+        assert [line.action for line in service.admin.list_audit()] == ["restore", "retention"]
+        assert service.syncs.list()[0].cohort_name == "Stored by schema 1"
 
 
 def test_restore_when_the_file_is_no_backup_changes_nothing(fans: Workspace, tmp_path: Path) -> None:
@@ -65,21 +65,21 @@ def test_restore_when_the_file_is_no_backup_changes_nothing(fans: Workspace, tmp
     with fans.open() as service:
         for name in ("garbage", "stranger", "missing"):
             with pytest.raises(InvalidRequest, match="nothing was changed"):
-                service.restore_open_database(tmp_path / name)
+                service.admin.restore(tmp_path / name)
         with pytest.raises(InvalidRequest, match="already exists"):
-            service.write_backup(tmp_path / "garbage")
-        assert len(service.list_runs()) == 1
+            service.admin.write_backup(tmp_path / "garbage")
+        assert len(service.runs.list()) == 1
 
 
 def test_rotation_when_done_leaves_the_old_key_without_use(fans: Workspace) -> None:
     """After a rotation the file holds one new key, and the former one is of no use."""
     former = (fans.data_dir / "secret.key").read_text().strip()
     with fans.open() as service:
-        assert service.rotate_key() is True
+        assert service.admin.rotate_key() is True
     assert len((fans.data_dir / "secret.key").read_text().split()) == 1
     fans.export()
     with Service.open(fans.env | {"COHORT_SYNC_KEY": former}) as service, pytest.raises(KeyUnavailable):
-        service.preview_cohort(PROJECT, fans.cohort)
+        service.cohorts.preview(PROJECT, fans.cohort)
 
 
 def test_rotation_when_the_keys_are_in_the_environment_uses_the_first(data_dir: Path, sandbox: Sandbox) -> None:
@@ -87,11 +87,11 @@ def test_rotation_when_the_keys_are_in_the_environment_uses_the_first(data_dir: 
     old, new = "an old passphrase of ours", "a new passphrase of ours"
     env = {"COHORT_SYNC_DATA": str(data_dir)}
     with Service.open(env | {"COHORT_SYNC_KEY": old}) as service:
-        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
     with Service.open(env | {"COHORT_SYNC_KEY": f"{new},{old}"}) as service:
-        service.rotate_key()
+        service.admin.rotate_key()
     with Service.open(env | {"COHORT_SYNC_KEY": new}) as service:
-        assert service.check_mixpanel(PROJECT).id == PROJECT
+        assert service.connections.check_mixpanel(PROJECT).id == PROJECT
     assert not (data_dir / "secret.key").exists()
 
 
@@ -101,14 +101,14 @@ def test_purge_when_days_have_passed_leaves_no_byte_of_it(fans: Workspace) -> No
     run_id = fans.export().id
     assert b"fan-7" in fans.read_bytes()
     with fans.open() as service:
-        assert service.purge_expired() == 0
-        service.set_retention(rejections=1, detail=1)
+        assert service.admin.purge_expired() == 0
+        service.admin.set_retention(rejections=1, detail=1)
     with closing(sqlite3.connect(fans.data_dir / "app.db")) as db, db:
         db.execute("update rejection set at = at - ?", (2 * DAY,))
         db.execute("update run set finished_at = finished_at - ?", (2 * DAY,))
     with fans.open() as service:
-        assert service.purge_expired() >= 2
-        assert service.list_rejections(run_id) == () and service.get_run(run_id).rejected == 1
+        assert service.admin.purge_expired() >= 2
+        assert service.runs.list_rejections(run_id) == () and service.runs.get(run_id).rejected == 1
     assert b"fan-7" not in fans.read_bytes()
 
 
@@ -116,15 +116,15 @@ def test_a_person_when_forgotten_is_in_no_table(fans: Workspace) -> None:
     """Snapshot, history, refusals and previews lose the person; the cohort's next export brings them back."""
     run_id = fans.export().id
     with fans.open() as service:
-        service.preview_cohort(PROJECT, fans.cohort)
-        found = service.forget_person("fan-3")
+        service.cohorts.preview(PROJECT, fans.cohort)
+        found = service.admin.forget_person("fan-3")
         assert found.places >= 3 and found.runs_under_way == 0
-        assert "fan-3" not in {row.user_id for row in service.iterate_export_rows(run_id)}
-        assert service.forget_person("fan-3").places == 0
+        assert "fan-3" not in {row.user_id for row in service.runs.iterate_export_rows(run_id)}
+        assert service.admin.forget_person("fan-3").places == 0
     assert b"fan-3" not in fans.read_bytes()
     fans.export()
     with fans.open() as service:
-        assert service.list_runs()[0].entered == 1
+        assert service.runs.list()[0].entered == 1
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ def test_a_person_when_the_id_is_unusual_is_forgotten_everywhere(fans: Workspace
     """Previews are kept as JSON and endless ids cut: the person is gone from there too."""
     fans.sandbox.set_members(fans.cohort, [member(user_id), member("fan-1")])
     with fans.open() as service:
-        service.preview_cohort(PROJECT, fans.cohort)
+        service.cohorts.preview(PROJECT, fans.cohort)
     fans.export()
     with fans.open() as service:
-        assert service.forget_person(user_id).places >= 2
+        assert service.admin.forget_person(user_id).places >= 2
     with closing(sqlite3.connect(fans.data_dir / "app.db")) as db:
         assert db.execute("select count(*) from cohort where preview is not null").fetchone() == (0,)
         assert db.execute("select count(*) from rejection").fetchone() == (0,)
@@ -181,8 +181,8 @@ def test_rotation_when_a_runner_knows_only_the_old_key_is_refused(
 ) -> None:
     """Secrets sealed with a key that the running runner does not know would pause every sync: nothing is changed."""
     with Service.open(fans.env | {"COHORT_SYNC_KEY": OLD}) as service:
-        service.connect_mixpanel(PROJECT, USERNAME, SECRET, fans.sandbox.url)
-        service.connect_webengage(LICENSE, API_KEY, fans.sandbox.url)
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, fans.sandbox.url)
+        service.connections.connect_webengage(LICENSE, API_KEY, fans.sandbox.url)
     runner = runner_process(fans.data_dir, COHORT_SYNC_KEY=OLD)
     run_until(fans, cli, "last seen")
     done = cli(fans.data_dir, "rotate-key", COHORT_SYNC_KEY=f"{NEW},{OLD}")
@@ -200,7 +200,7 @@ def test_rotation_when_a_run_is_under_way_pauses_nothing(fans: Workspace, runner
     """A run that read the keys before the rotation reads them again when it meets a secret sealed with the new one."""
     fans.sandbox.settings(latency=1500)
     with fans.open() as service:
-        run_id = service.start_export(PROJECT, fans.cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC).run_id
     process = runner_process(fans.data_dir, "--once")
     wait_until(lambda: fans.get_run(run_id).state is RunState.PULLING)
     for _ in range(200):  # until the request to Mixpanel is on its way, which needs the former key
@@ -208,13 +208,13 @@ def test_rotation_when_a_run_is_under_way_pauses_nothing(fans: Workspace, runner
             break
     with fans.open() as service:
         former = (fans.data_dir / "secret.key").read_text().split()
-        assert service.rotate_key() is False  # the run may hold values sealed with the former key
+        assert service.admin.rotate_key() is False  # the run may hold values sealed with the former key
         assert (fans.data_dir / "secret.key").read_text().split()[1:] == former
     fans.sandbox.settings(latency=0)
     assert process.wait(PATIENCE) == 0
     with fans.open() as service:
-        assert service.get_run(run_id).state is RunState.SUCCEEDED, service.get_run(run_id).error
-        assert service.rotate_key() is True
+        assert service.runs.get(run_id).state is RunState.SUCCEEDED, service.runs.get(run_id).error
+        assert service.admin.rotate_key() is True
 
 
 def test_a_secret_when_typed_during_a_rotation_is_sealed_with_the_key_that_stays(fans: Workspace) -> None:
@@ -225,7 +225,7 @@ def test_a_secret_when_typed_during_a_rotation_is_sealed_with_the_key_that_stays
 
         def connect() -> None:
             with fans.open() as service:
-                service.connect_webengage(LICENSE, API_KEY, fans.sandbox.url)
+                service.connections.connect_webengage(LICENSE, API_KEY, fans.sandbox.url)
 
         with ThreadPoolExecutor(1) as pool:
             connecting = pool.submit(connect)
@@ -238,19 +238,19 @@ def test_a_secret_when_typed_during_a_rotation_is_sealed_with_the_key_that_stays
             rotation.execute("rollback")
             connecting.result()
     with fans.open() as service:
-        assert service.check_webengage(LICENSE).license_code == LICENSE
+        assert service.connections.check_webengage(LICENSE).license_code == LICENSE
 
 
 def test_rotation_when_another_one_added_a_key_keeps_every_key_in_use(fans: Workspace) -> None:
     """A key somebody added and used for nothing yet must not throw away the one everything is sealed with."""
     with fans.open() as service:
-        assert service.rotate_key() is True
+        assert service.admin.rotate_key() is True
         used = (fans.data_dir / "secret.key").read_text().split()
         add_key(fans.data_dir)  # a second rotation, killed before it sealed anything
         assert service.drop_former_keys() is False
     assert used[0] in (fans.data_dir / "secret.key").read_text().split()
     with fans.open() as service:
-        assert service.check_mixpanel(PROJECT).id == PROJECT
+        assert service.connections.check_mixpanel(PROJECT).id == PROJECT
 
 
 KILLED_FORGETTING = """
@@ -266,7 +266,7 @@ class DyingConnection(sqlite3.Connection):
             os._exit(137)
         return done
 sqlite3.connect = functools.partial(sqlite3.connect, factory=DyingConnection)
-Service.open().forget_person("everywhere")
+Service.open().admin.forget_person("everywhere")
 """
 
 
@@ -291,10 +291,10 @@ def test_forgetting_when_killed_continues_where_it_was(fans: Workspace) -> None:
     )
     assert died.returncode == 137
     with fans.open() as service:
-        found = service.forget_person("everywhere")
+        found = service.admin.forget_person("everywhere")
         assert 3 <= found.places <= 4
-        assert service.forget_person("everywhere").places == 0
-        assert [line.action for line in service.list_audit()].count("forget a person") >= 3
+        assert service.admin.forget_person("everywhere").places == 0
+        assert [line.action for line in service.admin.list_audit()].count("forget a person") >= 3
     assert b"everywhere" not in fans.read_bytes()
 
 
@@ -303,7 +303,7 @@ import re
 from pathlib import Path
 from sync.service import Service
 with Service.open() as service:
-    service.forget_person("everywhere")
+    service.admin.forget_person("everywhere")
     print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 """
 
@@ -333,12 +333,12 @@ def test_a_preview_when_its_days_have_passed_is_purged(fans: Workspace) -> None:
     """Its forty ids are gone from the file after the same days; a younger one stays."""
     fans.sandbox.set_members(fans.cohort, [member("seen-in-preview")])
     with fans.open() as service:
-        service.preview_cohort(PROJECT, fans.cohort)
-        service.set_retention(detail=1)
-        service.purge_expired()
+        service.cohorts.preview(PROJECT, fans.cohort)
+        service.admin.set_retention(detail=1)
+        service.admin.purge_expired()
     assert b"seen-in-preview" in fans.read_bytes()
     with closing(sqlite3.connect(fans.data_dir / "app.db")) as db, db:
         db.execute("update cohort set preview = json_set(preview, '$.read_at', ?)", (time.time() - 2 * DAY,))
     with fans.open() as service:
-        assert service.purge_expired() == 1
+        assert service.admin.purge_expired() == 1
     assert b"seen-in-preview" not in fans.read_bytes()

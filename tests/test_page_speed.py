@@ -19,11 +19,11 @@ from tests.workspace import open_database
 FEW, MANY = 200, 5_000
 PAGE_REQUESTS: dict[str, Callable[[Service], object]] = {
     "health": lambda here: here.check_health(),
-    "syncs": lambda here: here.list_syncs(PROJECT),
-    "sizes": lambda here: here.list_sizes(2, 24),
-    "runs": lambda here: here.list_runs(None, None, 25, 0, PROJECT),
-    "runs of a sync": lambda here: here.list_runs(2, RunState.SUCCEEDED, 20),
-    "a run": lambda here: (here.get_run(1), here.get_sync(1), here.list_events(1), here.list_rejections(1)),
+    "syncs": lambda here: here.syncs.list(PROJECT),
+    "sizes": lambda here: here.syncs.list_sizes(2, 24),
+    "runs": lambda here: here.runs.list(None, None, 25, 0, PROJECT),
+    "runs of a sync": lambda here: here.runs.list(2, RunState.SUCCEEDED, 20),
+    "a run": lambda here: (here.runs.get(1), here.syncs.get(1), here.runs.list_events(1), here.runs.list_rejections(1)),
 }
 
 

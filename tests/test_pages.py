@@ -35,12 +35,12 @@ def test_a_run_under_way_failed_and_held(workspace: Workspace, sandbox: Sandbox)
     )
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        hold = here.start_export(None, held, Mode.DYNAMIC, dry_run=True).run_id
+        hold = here.syncs.start_export(None, held, Mode.DYNAMIC, dry_run=True).run_id
         carry(workspace.data_dir)
         sandbox.fault("status", api="mixpanel", path="/engage", code=403)
-        fail = here.start_export(None, failing, Mode.DYNAMIC).run_id
+        fail = here.syncs.start_export(None, failing, Mode.DYNAMIC).run_id
         carry(workspace.data_dir)
-        wait = here.start_export(None, queued, Mode.DYNAMIC).run_id
+        wait = here.syncs.start_export(None, queued, Mode.DYNAMIC).run_id
     story = workspace.page("runs", run=str(hold))
     assert "Dry run: nothing is sent until a person approves." in page_text(story)
     assert [button.label for button in story.button if "Approve" in button.label or "Cancel" in button.label] == [
@@ -67,7 +67,7 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(workspace: Workspace, 
     sandbox.poison("u1", "u2")
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        run_id = here.start_export(None, number, Mode.DYNAMIC).run_id
+        run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
     carry(workspace.data_dir)
     app = workspace.page("runs", run=str(run_id))
     reasons = [expander.label.replace("\\", "") for expander in app.expander]
@@ -84,16 +84,16 @@ def test_nobody_is_called_synced_before_anything_went(workspace: Workspace, sand
     number = sandbox.add_cohort("First", [member("a"), member("b")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        started = here.start_export(None, number, Mode.DYNAMIC)
+        started = here.syncs.start_export(None, number, Mode.DYNAMIC)
         assert shown(workspace, "syncs") == ["Nothing exported yet", "Dynamic", "Queued"]
-        here.cancel(started.run_id)
+        here.runs.cancel(started.run_id)
         assert shown(workspace, "cohorts") == ["Nothing exported yet"]
         assert "Cancelled before anything was sent. WebEngage is unchanged" in page_text(workspace.page("cohorts"))
-        here.sync_now(started.sync_id)
+        here.syncs.refresh_now(started.sync_id)
         carry(workspace.data_dir)
         assert shown(workspace, "cohorts") == ["Synced"]
         assert "Last export: 2 added · next " in page_text(workspace.page("cohorts"))
-        here.stop(started.sync_id)
+        here.syncs.stop(started.sync_id)
         assert shown(workspace, "syncs") == ["Stopped", "Dynamic", "Succeeded"]
 
 
@@ -108,14 +108,14 @@ def test_a_run_says_planned_until_it_is_done(workspace: Workspace, sandbox: Sand
     number = sandbox.add_cohort("Planned", [member("a"), member("b")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        started = here.start_export(None, number, Mode.ONE_TIME, dry_run=True)
+        started = here.syncs.start_export(None, number, Mode.ONE_TIME, dry_run=True)
         carry(workspace.data_dir)
-        here.cancel(started.run_id)
+        here.runs.cancel(started.run_id)
         carry(workspace.data_dir)
         story = page_text(workspace.page("runs", run=str(started.run_id)))
         assert "To add" in story and "Added" not in story
         assert "Cancelled before anything was sent" in story
-        done = here.start_export(None, number, Mode.ONE_TIME).run_id
+        done = here.syncs.start_export(None, number, Mode.ONE_TIME).run_id
         carry(workspace.data_dir)
     assert "Added" in page_text(workspace.page("runs", run=str(done)))
 
@@ -126,7 +126,7 @@ def test_a_reason_is_said_once_and_in_a_list_shortly(workspace: Workspace, sandb
     connect(workspace.data_dir, sandbox)
     sandbox.fault("status", api="mixpanel", path="/engage", code=403)
     with service(workspace.data_dir) as here:
-        run_id = here.start_export(None, number, Mode.DYNAMIC).run_id
+        run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
     carry(workspace.data_dir)
     assert page_text(workspace.page("syncs")).count("answered 403") == 1
     for name in ("cohorts", "runs"):
@@ -143,12 +143,12 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     assert "Nobody here can be sent now; 1 of the" in page_text(workspace.page("cohorts", view=str(nobody)))
     assert "3 requests, about 1 second" in page_text(workspace.page("cohorts", view=str(number)))
     with service(workspace.data_dir) as here:
-        here.start_export(None, number, Mode.DYNAMIC)
+        here.syncs.start_export(None, number, Mode.DYNAMIC)
         carry(workspace.data_dir)
-        here.preview_cohort(None, number, fresh=True)
+        here.cohorts.preview(None, number, fresh=True)
         assert "Nobody needs to be sent now, so no request" in page_text(workspace.page("cohorts", view=str(number)))
         sandbox.set_members(number, [*people[1:], member("new")])
-        here.preview_cohort(None, number, fresh=True)
+        here.cohorts.preview(None, number, fresh=True)
     asked = page_text(workspace.page("cohorts", view=str(number)))
     assert "1 person would enter and 1 would leave" in asked
     assert "1 request, about 1 second" in asked
@@ -189,7 +189,7 @@ def test_people_are_offered_what_their_grade_allows(
     number = sandbox.add_cohort("Power Users", [member("a")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        run_id = here.start_export(None, number, Mode.DYNAMIC).run_id
+        run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
     carry(workspace.data_dir)
     monkeypatch.setattr(
         "pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel[grade.upper()])
@@ -218,17 +218,17 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspac
     number = sandbox.add_cohort("Shrinking", [member(f"u{n}") for n in range(200)])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        sync_id = here.start_export(None, number, Mode.DYNAMIC).sync_id
+        sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
         carry(workspace.data_dir)
         sandbox.set_members(number, [member("u1")])
-        run_id = here.sync_now(sync_id).run_id
+        run_id = here.syncs.refresh_now(sync_id).run_id
         carry(workspace.data_dir)
         app = workspace.page("runs", run=str(run_id))
         assert "199 of 200 people exported before would be removed." in page_text(app)
         click_button(app, "Always approve for this sync")
         assert "Later runs of this sync are not held when they remove many people." in page_text(app)
         carry(workspace.data_dir)
-        assert here.get_run(run_id).state == RunState.SUCCEEDED
+        assert here.runs.get(run_id).state == RunState.SUCCEEDED
     assert sandbox.holding("Mixpanel - Shrinking")[0] == {"u1"}
 
 
@@ -237,7 +237,7 @@ def test_an_interval_nobody_can_mean_is_refused_in_the_dialog(workspace: Workspa
     number = sandbox.add_cohort("Paced", [member("a")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        sync_id = here.start_export(None, number, Mode.DYNAMIC).sync_id
+        sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
     app = workspace.page("syncs", interval=str(sync_id))
     app.radio(key="interval-choice").set_value(0.0).run()
     for text, answer in (("soon", "is not an interval"), ("1m", "between 5 minutes and 30 days")):
@@ -247,7 +247,7 @@ def test_an_interval_nobody_can_mean_is_refused_in_the_dialog(workspace: Workspa
     app.text_input(key="interval-own").set_value("45m")
     click_button(app, "Save")
     with service(workspace.data_dir) as here:
-        assert here.get_sync(sync_id).interval_seconds == 2700.0
+        assert here.syncs.get(sync_id).interval_seconds == 2700.0
 
 
 def test_a_lost_key_is_one_sentence(workspace: Workspace, sandbox: Sandbox) -> None:

@@ -22,7 +22,7 @@ def under_way(workspace: Workspace, sandbox: Sandbox) -> int:
     number = sandbox.add_cohort("Moving", [member(f"u{n}") for n in range(PEOPLE)])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        run_id = here.start_export(None, number, Mode.DYNAMIC).run_id
+        run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
     with Store.open(workspace.data_dir) as store:
         assert store.runs.claim_run("runner-1", time.time())
     return run_id
@@ -54,7 +54,7 @@ def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, s
     for app in (workspace.page("syncs"), workspace.page("runs", run=str(run_id))):
         assert [button.label for button in app.button].count("Cancel run") == 1
     with service(workspace.data_dir) as here:
-        here.cancel(run_id)
+        here.runs.cancel(run_id)
     app = workspace.page("runs", run=str(run_id))
     assert "Cancelling. Requests already on their way are finished first." in page_text(app) + str(bars(app))
     assert "Cancel run" not in [button.label for button in app.button]

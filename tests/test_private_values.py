@@ -56,8 +56,8 @@ def leaks(text: str) -> list[str]:
 def service(data_dir: Path, sandbox: Sandbox) -> Iterator[Service]:
     """Open a service connected to the sandbox on both sides."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as opened:
-        opened.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
-        opened.connect_webengage(LICENSE, API_KEY, sandbox.url)
+        opened.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        opened.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
         yield opened
 
 
@@ -76,20 +76,20 @@ def test_a_reason_when_webengage_quotes_the_batch_holds_no_value(
         times=0,
         body={"response": {"message": f"Rejected: {quoted}", "status": "error"}},
     )
-    run_id = service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=MAPPING).run_id
+    run_id = service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=MAPPING).run_id
     Runner({"COHORT_SYNC_DATA": str(data_dir)}, policy=POSTPONE_AT_ONCE).run_once(run_id)
-    run = service.get_run(run_id)
-    reasons = [one.reason for one in service.list_rejections(run_id)] + [str(run.error), str(run.wait_reason)]
+    run = service.runs.get(run_id)
+    reasons = [one.reason for one in service.runs.list_rejections(run_id)] + [str(run.error), str(run.wait_reason)]
     said = [
         *reasons,
-        *(one.message for one in service.list_events(run_id)),
-        str(service.get_sync(1).pause_reason),
+        *(one.message for one in service.runs.list_events(run_id)),
+        str(service.syncs.get(1).pause_reason),
         caplog.text,
     ]
     assert any("Rejected" in one for one in reasons)  # the words of WebEngage's own are still there
     assert [part for text in said for part in leaks(text)] == []
     if code == 400:
-        assert len(service.list_rejections(run_id)) == len(PEOPLE)
+        assert len(service.runs.list_rejections(run_id)) == len(PEOPLE)
     stored = read_everything_stored(data_dir).decode("utf-8", "replace").casefold()
     assert not [part for part in ("quandt", "98765", "platinum") if part in stored]
 

@@ -49,7 +49,7 @@ def test_one_person_who_always_fails_stands_alone(workspace: EngineWorkspace, sa
     assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 1, 49)
     assert workspace.told() - {"fan-3"} == sandbox.exportable(workspace.cohort) - {"fan-3"}
     with workspace.open() as service:
-        assert str(code) in service.list_rejections(run.id)[0].reason
+        assert str(code) in service.runs.list_rejections(run.id)[0].reason
 
 
 @pytest.mark.parametrize("side", ["mixpanel", "webengage"])
@@ -63,7 +63,7 @@ def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(
     for _ in range(9):
         later(workspace, 1800)
     with workspace.open() as service:
-        runs = service.list_runs()
+        runs = service.runs.list()
         assert runs[-1].state is RunState.FAILED and "No progress since" in str(runs[-1].error)
         assert not service.check_health().failed or service.check_health().needs_attention
     assert sandbox.meter().requests.get("/api/query/engage", 0) < 30
@@ -80,10 +80,10 @@ def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
     assert run.state is RunState.FAILED and "attribute limit reached" in str(run.error)
     assert sandbox.meter().requests[f"/v1/accounts/{LICENSE}/bulk-users"] <= 45
     with workspace.open() as service:
-        assert service.get_sync(1).state.value == "paused" and service.check_health().rejected == 0
+        assert service.syncs.get(1).state.value == "paused" and service.check_health().rejected == 0
     sandbox.clear_faults()
     with workspace.open() as service:
-        service.resume(1)
+        service.syncs.resume(1)
     workspace.work()
     assert workspace.told() == sandbox.exportable(workspace.cohort)
 
@@ -93,10 +93,10 @@ def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace,
     workspace.members(*fans(*range(100)))
     run = workspace.export(dry=True)
     with workspace.open() as service:
-        order = [row.user_id for row in service.iterate_export_rows(run.id)]
+        order = [row.user_id for row in service.runs.iterate_export_rows(run.id)]
         bad = order[3::25]
         sandbox.poison(*bad)
-        service.approve(run.id)
+        service.runs.approve(run.id)
     workspace.work()
     assert (workspace.run(run.id).state, workspace.run(run.id).rejected) == (RunState.SUCCEEDED, 4)
     assert workspace.told() == sandbox.exportable(workspace.cohort) - set(bad)
@@ -132,7 +132,7 @@ def test_a_broken_sync_leaves_queries_to_the_others_and_to_people(workspace: Eng
         later(workspace, 300)
     assert sandbox.meter().requests["/api/query/engage"] <= 25
     with workspace.open() as service:
-        left = service._store.rate_limits.queries_left(PROJECT, workspace.now())
+        left = service._state.store.rate_limits.queries_left(PROJECT, workspace.now())
     assert left >= 10
 
 
@@ -142,8 +142,8 @@ def test_ten_queries_an_hour_are_reserved_for_people(workspace: EngineWorkspace)
     other = workspace.sandbox.add_cohort("Others", fans(2))
     with workspace.open() as service:
         for cohort in (workspace.cohort, other):
-            service.start_export(PROJECT, cohort, Mode.DYNAMIC)
-        meters, now = service._store.rate_limits, workspace.now() + 2 * HOUR
+            service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        meters, now = service._state.store.rate_limits, workspace.now() + 2 * HOUR
         taken = [0, 0]
         for turn in range(80):
             taken[turn % 2] += (
@@ -163,8 +163,8 @@ def test_what_a_refusal_taught_expires_after_a_day(workspace: EngineWorkspace, s
     sandbox.fault("status", path="engage", page=2, code=429, retry_after=300, body=said)
     workspace.export()
     with workspace.open() as service:
-        assert service._store.rate_limits.pages_count(PROJECT, workspace.now())
-        assert not service._store.rate_limits.pages_count(PROJECT, workspace.now() + DAY + 1)
+        assert service._state.store.rate_limits.pages_count(PROJECT, workspace.now())
+        assert not service._state.store.rate_limits.pages_count(PROJECT, workspace.now() + DAY + 1)
 
 
 def test_one_accounts_exports_leave_lanes_to_the_others(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
@@ -172,8 +172,8 @@ def test_one_accounts_exports_leave_lanes_to_the_others(workspace: EngineWorkspa
     with workspace.open() as service:
         for number in range(9):
             cohort = sandbox.add_cohort(f"Cohort {number}", fans(number))
-            service.start_export(PROJECT, cohort, Mode.DYNAMIC)
-        runs = service._store.runs
+            service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        runs = service._state.store.runs
         assert runs.has_claimable(workspace.now()) and not runs.has_claimable(workspace.now(), full_accounts=(LICENSE,))
         assert runs.claim_run("x", workspace.now(), full_accounts=(LICENSE,)) is None
 
@@ -183,7 +183,7 @@ def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: Engi
     workspace.members(*fans(1))
     workspace.export(dry=True)
     with workspace.open() as service:
-        assert not service._store.runs.has_claimable(workspace.now())
+        assert not service._state.store.runs.has_claimable(workspace.now())
 
 
 # What the former engine stored ---------------------------------------------------------------------------------------
@@ -209,14 +209,14 @@ def test_a_former_snapshot_is_brought_forward_without_sending_anything(tmp_path:
     )
     workspace.connect()
     with workspace.open() as service:
-        assert [one.size for one in service.list_syncs()] == [60, 60, 29]
-        service.sync_now(1)
-        service.sync_now(2)
+        assert [one.size for one in service.syncs.list()] == [60, 60, 29]
+        service.syncs.refresh_now(1)
+        service.syncs.refresh_now(2)
     workspace.work()
     with workspace.open() as service:
-        runs = {run.sync_id: run for run in service.list_runs(limit=4)[::-1]}
+        runs = {run.sync_id: run for run in service.runs.list(limit=4)[::-1]}
         assert [(runs[one].unchanged, runs[one].change_count) for one in (1, 2)] == [(29, 0), (60, 0)]
         assert (runs[3].state, runs[3].entered, runs[3].updated) == (RunState.SUCCEEDED, 0, 60)
-        assert len(list(service.iterate_export_rows(1))) == 30
+        assert len(list(service.runs.iterate_export_rows(1))) == 30
     assert sandbox.holding("Mixpanel - Half way")[0] == {f"guest-{n}" for n in range(60)}
     assert sandbox.holding("Mixpanel - Unmapped") == (set(), set())

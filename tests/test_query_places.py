@@ -119,12 +119,12 @@ def test_places_of_a_killed_process_are_free_soon_where_mixpanel_answers_fast(st
 def test_twelve_lists_given_up_are_never_more_than_five_queries_at_mixpanel(data_dir: Path, sandbox: Sandbox) -> None:
     """Twelve impatient people, one after the other: five queries run on at Mixpanel, the others are refused."""
     with closing(Service(Store.open(data_dir), {"COHORT_SYNC_DATA": str(data_dir)})) as service:
-        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         sandbox.settings(latency=SLOW)
         errors: list[CohortSyncError] = []
         for _ in range(12):
             try:
-                service.list_cohorts(PROJECT, fresh=True, patience=IMPATIENT)
+                service.cohorts.list(PROJECT, fresh=True, patience=IMPATIENT)
             except CohortSyncError as problem:
                 errors.append(problem)
         assert [type(one) for one in errors] == [NoAnswer] * AT_ONCE + [InvalidRequest] * (12 - AT_ONCE)
@@ -135,27 +135,27 @@ def test_twelve_lists_given_up_are_never_more_than_five_queries_at_mixpanel(data
 def test_a_list_that_was_answered_with_an_error_frees_its_place(data_dir: Path, sandbox: Sandbox) -> None:
     """An answer is an answer, also a 500: twelve in a row are all asked."""
     with closing(Service(Store.open(data_dir), {"COHORT_SYNC_DATA": str(data_dir)})) as service:
-        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         sandbox.fault("status", path="cohorts/list", code=500, times=6)
         sandbox.fault("reset", path="cohorts/list", times=6)
         for _ in range(12):
             with pytest.raises(CohortSyncError, match=r"500|no connection"):
-                service.list_cohorts(PROJECT, fresh=True)
-        assert service.list_cohorts(PROJECT, fresh=True).problem is None
+                service.cohorts.list(PROJECT, fresh=True)
+        assert service.cohorts.list(PROJECT, fresh=True).problem is None
 
 
 def test_a_preview_when_ended_early_keeps_its_place(data_dir: Path, sandbox: Sandbox) -> None:
     """Whatever ends the waiting, be it Ctrl-C, Mixpanel goes on working: the place stays taken."""
     with Store.open(data_dir) as store, closing(sqlite3.connect(data_dir / "app.db")) as plain:
         service = Service(store, {"COHORT_SYNC_DATA": str(data_dir)})
-        service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         cohort = sandbox.add_cohort("Fans", [])
-        service.list_cohorts(PROJECT, fresh=True)
+        service.cohorts.list(PROJECT, fresh=True)
         sandbox.fault("stall", path="engage", seconds=PATIENCE)
         interrupt = threading.Timer(0.5, lambda: __import__("_thread").interrupt_main())
         interrupt.start()
         with contextlib.suppress(KeyboardInterrupt):
-            service.preview_cohort(PROJECT, cohort)
+            service.cohorts.preview(PROJECT, cohort)
         running = plain.execute(
             "select count(*) from mixpanel_query where in_flight_until > at + 400 and owner = ''"
         ).fetchone()

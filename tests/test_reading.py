@@ -89,7 +89,7 @@ def test_gaps_that_move_between_readings_make_nobody_leave(workspace: EngineWork
         assert workspace.told() == sandbox.exportable(workspace.cohort)
         if run.state is RunState.HELD:
             with workspace.open() as service:
-                service.cancel(run.id)
+                service.runs.cancel(run.id)
 
 
 @pytest.mark.parametrize("kind", ["another_session", "another_total", "another_page_size"])
@@ -116,7 +116,7 @@ def test_pages_of_other_readings_for_ever_fail_the_run_in_time(workspace: Engine
         later(workspace, HOUR)
     assert last(workspace).state is RunState.FAILED or last(workspace).error is None
     with workspace.open() as service:
-        assert RunState.FAILED in {one.state for one in service.list_runs()}
+        assert RunState.FAILED in {one.state for one in service.runs.list()}
     assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
@@ -141,7 +141,7 @@ def test_a_deleted_cohort_never_empties_webengage(workspace: EngineWorkspace, sa
                 (PROJECT, workspace.now()),
             )
     with workspace.open() as service:
-        service.sync_now(1)
+        service.syncs.refresh_now(1)
     sandbox.settings(unknown_cohort=200)
     sandbox.delete_cohort(workspace.cohort)
     workspace.work()
@@ -156,12 +156,12 @@ def test_nobody_read_is_held_even_with_the_guard_lifted(workspace: EngineWorkspa
     workspace.members(*fans(*range(15)))
     workspace.export()
     with workspace.open() as service:
-        service._store.syncs.set_guard(1, False)
+        service._state.store.syncs.set_guard(1, False)
     workspace.members()
     assert workspace.export().state is RunState.HELD
     with workspace.open() as service:
-        service.put_guard_back(1)
-        assert service._store.syncs.get_sync(1).guard_enabled  # type: ignore[union-attr]
+        service.syncs.put_guard_back(1)
+        assert service._state.store.syncs.get_sync(1).guard_enabled  # type: ignore[union-attr]
 
 
 # Odd rows ------------------------------------------------------------------------------------------------------------
@@ -186,6 +186,6 @@ def test_a_page_of_more_people_than_two_bytes_count_is_read(workspace: EngineWor
     sandbox.settings(page_size=70_000)
     cohort = sandbox.generate("Large", 70_000)
     with workspace.open() as service:
-        run_id = service.start_export(PROJECT, cohort, Mode.DYNAMIC, dry_run=True).run_id
+        run_id = service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, dry_run=True).run_id
     workspace.work()
     assert workspace.run(run_id).entered == 70_000 - workspace.run(run_id).invalid - workspace.run(run_id).anonymous

@@ -34,10 +34,10 @@ def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
     people = [member(f"p-{number}", **{"$email": f"{MARK}{number}@example.com"}) for number in range(60)]
     cohort = sandbox.add_cohort("Marked", people, project=PROJECT)
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        service.connect_mixpanel(PROJECT, "marked.mp-service-account", SECRET, sandbox.url)
-        service.connect_webengage("marked", KEY, sandbox.url)
-        service.preview_cohort(PROJECT, cohort)
-        service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=(("$email", "email"),))
+        service.connections.connect_mixpanel(PROJECT, "marked.mp-service-account", SECRET, sandbox.url)
+        service.connections.connect_webengage("marked", KEY, sandbox.url)
+        service.cohorts.preview(PROJECT, cohort)
+        service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=(("$email", "email"),))
         yield service
 
 

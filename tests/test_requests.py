@@ -36,7 +36,9 @@ def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace
     workspace.members(on_plan("fan-1", "gold"))
     other = sandbox.add_cohort("Others", [on_plan("fan-2", "x")])
     with workspace.open() as service:
-        service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, attribute="VIP", mapping=(("plan", "Plan"),))
+        service.syncs.start_export(
+            PROJECT, workspace.cohort, Mode.DYNAMIC, attribute="VIP", mapping=(("plan", "Plan"),)
+        )
         for wanted, named in (
             ({"mapping": (("churned", "vip"),)}, "Fans"),
             ({"mapping": (("tier", "PLAN"),)}, "“plan”"),
@@ -47,8 +49,8 @@ def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace
             ({"mapping": (("x", "A"), ("x", "B"))}, "two attributes"),
         ):
             with pytest.raises(InvalidRequest, match=named):
-                service.start_export(PROJECT, other, Mode.DYNAMIC, **wanted)  # type: ignore[arg-type]
-        assert service.start_export(
+                service.syncs.start_export(PROJECT, other, Mode.DYNAMIC, **wanted)  # type: ignore[arg-type]
+        assert service.syncs.start_export(
             PROJECT, other, Mode.DYNAMIC, attribute="Other", mapping=(("plan", "Plan"),)
         ).started
 
@@ -62,16 +64,18 @@ def test_a_dry_run_nobody_approved_changes_nothing(workspace: EngineWorkspace, s
     workspace.members(on_plan("fan-1", "gold"))
     workspace.export()
     with workspace.open() as service:
-        before = service._store.syncs.get_sync(1)
+        before = service._state.store.syncs.get_sync(1)
     if ended == "failed":
         sandbox.fault("status", path="engage", code=418)
     with workspace.open() as service:
-        run_id = service.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, dry_run=True, mapping=MAPPED).run_id
+        run_id = service.syncs.start_export(
+            PROJECT, workspace.cohort, Mode.ONE_TIME, dry_run=True, mapping=MAPPED
+        ).run_id
     workspace.work()
     with workspace.open() as service:
         if ended == "cancelled":
-            service.cancel(run_id)
-        after = service._store.syncs.get_sync(1)
+            service.runs.cancel(run_id)
+        after = service._state.store.syncs.get_sync(1)
         assert (
             before
             and after
@@ -83,23 +87,23 @@ def test_a_dry_run_nobody_approved_changes_nothing(workspace: EngineWorkspace, s
                 before.mapping,
             )
         )
-        assert service.get_run(run_id).state.value == ended
+        assert service.runs.get(run_id).state.value == ended
 
 
 def test_an_approved_dry_run_is_taken_over(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """What was held becomes the sync's mode, interval and mapping with the approval, and not before."""
     workspace.members(on_plan("fan-1", "gold"))
     with workspace.open() as service:
-        run_id = service.start_export(
+        run_id = service.syncs.start_export(
             PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0, dry_run=True, mapping=MAPPED
         ).run_id
     workspace.work()
     with workspace.open() as service:
-        assert (service.get_sync(1).mode, service.get_sync(1).state.value) == (Mode.ONE_TIME, "finished")
-        service.approve(run_id)
+        assert (service.syncs.get(1).mode, service.syncs.get(1).state.value) == (Mode.ONE_TIME, "finished")
+        service.runs.approve(run_id)
     workspace.work()
     with workspace.open() as service:
-        sync = service.get_sync(1)
+        sync = service.syncs.get(1)
     assert (sync.mode, sync.interval_seconds, sync.state.value) == (
         Mode.DYNAMIC,
         900.0,
@@ -130,14 +134,14 @@ def test_an_approved_plan_that_is_old_is_made_again(workspace: EngineWorkspace, 
         workspace.ahead += 9 * DAY
         sandbox.advance(9 * DAY)
         with workspace.open() as service:
-            service.approve(run.id)
+            service.runs.approve(run.id)
         workspace.work()
         run = workspace.run(run.id)
         if strangers:
             assert run.state is RunState.HELD and "Approved: 0 enter" in str(run.held_reason)
             assert "10 people were not in the approved plan" in str(run.held_reason)
             with workspace.open() as service:
-                service.approve(run.id)
+                service.runs.approve(run.id)
             workspace.work()
         assert workspace.run(run.id).state is RunState.SUCCEEDED
         assert workspace.told() == sandbox.exportable(workspace.cohort)
@@ -148,12 +152,12 @@ def test_a_stopped_sync_that_is_exported_again_is_active(workspace: EngineWorksp
     workspace.members(*fans(*range(5)))
     workspace.export()
     with workspace.open() as service:
-        service.stop(1)
-        service.sync_now(1)
-        assert service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).started is False
+        service.syncs.stop(1)
+        service.syncs.refresh_now(1)
+        assert service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).started is False
     workspace.work()
     with workspace.open() as service:
-        assert service.get_sync(1).state.value == "active"
+        assert service.syncs.get(1).state.value == "active"
 
 
 def test_a_leaver_whose_exit_was_rejected_is_in_no_list(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
@@ -166,7 +170,7 @@ def test_a_leaver_whose_exit_was_rejected_is_in_no_list(workspace: EngineWorkspa
     workspace.members(*fans(*range(4)), *fans(7, 8))
     run = workspace.export()
     with workspace.open() as service:
-        assert "fan-4" not in {row.user_id for row in service.iterate_export_rows(run.id)}
+        assert "fan-4" not in {row.user_id for row in service.runs.iterate_export_rows(run.id)}
 
 
 def test_a_failed_resync_is_resumed_as_a_resync(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
@@ -175,10 +179,10 @@ def test_a_failed_resync_is_resumed_as_a_resync(workspace: EngineWorkspace, sand
     workspace.export()
     sandbox.fault("status", path="engage", code=403)
     with workspace.open() as service:
-        service.resync(1)
+        service.syncs.resync(1)
     workspace.work()
     with workspace.open() as service:
-        service.resume(1)
+        service.syncs.resume(1)
     workspace.work()
     assert (last(workspace).purpose, last(workspace).updated) == ("resync", 5)
 
@@ -207,7 +211,7 @@ def test_a_refused_value_costs_nobody_the_membership(workspace: EngineWorkspace,
     assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 2, 0)
     assert workspace.told() == {"fan-1", "fan-2"}
     with workspace.open() as service:
-        assert [one.outcome for one in service.list_rejections(run.id)] == ["membership only"]
+        assert [one.outcome for one in service.runs.list_rejections(run.id)] == ["membership only"]
 
 
 def test_a_property_is_unmapped_and_a_guard_put_back_by_command(
@@ -220,8 +224,8 @@ def test_a_property_is_unmapped_and_a_guard_put_back_by_command(
     assert cli(workspace.folder, *arguments, "nothing").returncode == 1
     assert cli(workspace.folder, *arguments, "plan", "--wait").returncode == 0
     with workspace.open() as service:
-        assert service.propose_export(PROJECT, workspace.cohort).mapping == (("tier", "Tier"),)
-        service._store.syncs.set_guard(1, False)
+        assert service.cohorts.propose_export(PROJECT, workspace.cohort).mapping == (("tier", "Tier"),)
+        service._state.store.syncs.set_guard(1, False)
     assert "lifted" in cli(workspace.folder, "guard", "1").stdout
     assert '"enabled": true' in cli(workspace.folder, "guard", "1", "--reset", "--json").stdout
 
@@ -233,9 +237,9 @@ def test_a_cohort_whose_pages_never_fit_the_hour_is_refused_before_the_export(
     sandbox.settings(page_size=1000)
     cohort = sandbox.generate("Large", 60_000)
     with workspace.open() as service:
-        service.list_cohorts(PROJECT, fresh=True)
-        service._store.rate_limits.block_until(PROJECT, 0.0, pages_count=True, now=workspace.now())
+        service.cohorts.list(PROJECT, fresh=True)
+        service._state.store.rate_limits.block_until(PROJECT, 0.0, pages_count=True, now=workspace.now())
         with pytest.raises(InvalidRequest, match="COHORT_SYNC_PAGE_SIZE"):
-            service.start_export(PROJECT, cohort, Mode.DYNAMIC)
+            service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
         workspace.ahead = DAY + 1
-        assert service.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+        assert service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).started

@@ -29,8 +29,8 @@ class RunnerWorkspace:
         self.folder, self.sandbox = folder, sandbox
         self.cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(150)])
         with self.open() as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
-            service.connect_webengage(LICENSE, API_KEY, sandbox.url)
+            service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+            service.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
 
     def open(self) -> Service:
         """The service on this folder."""
@@ -39,12 +39,12 @@ class RunnerWorkspace:
     def export(self) -> int:
         """Press Start Sync."""
         with self.open() as service:
-            return service.start_export(PROJECT, self.cohort, Mode.DYNAMIC).run_id
+            return service.syncs.start_export(PROJECT, self.cohort, Mode.DYNAMIC).run_id
 
     def run(self, run_id: int = 1) -> Run:
         """A run as it stands."""
         with self.open() as service:
-            return service.get_run(run_id)
+            return service.runs.get(run_id)
 
     def until(self, question: Callable[[], bool]) -> None:
         """Wait until something is so."""
@@ -146,7 +146,7 @@ def test_four_clicks_are_one_run(workspace: RunnerWorkspace) -> None:
 
     def press(_: int) -> tuple[int, bool]:
         with workspace.open() as service:
-            started = service.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+            started = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
             return started.run_id, started.started
 
     with ThreadPoolExecutor(4) as pool:
@@ -163,7 +163,7 @@ def test_a_run_cancelled_half_way_is_mended_by_the_next(
     runner = runner_process(workspace.folder)
     workspace.until(lambda: workspace.run(run_id).delivered >= 50)
     with workspace.open() as service:
-        service.cancel(run_id)
+        service.runs.cancel(run_id)
     workspace.until(lambda: workspace.run(run_id).state is RunState.CANCELLED)
     told = sandbox.holding(ATTRIBUTE)[0]
     sandbox.set_members(workspace.cohort, [member(f"fan-{number}") for number in range(140, 160)])
@@ -171,7 +171,7 @@ def test_a_run_cancelled_half_way_is_mended_by_the_next(
     workspace.until(lambda: workspace.run(second).state in (RunState.HELD, RunState.SUCCEEDED))
     if workspace.run(second).state is RunState.HELD:
         with workspace.open() as service:
-            service.approve(second)
+            service.runs.approve(second)
         workspace.until(lambda: workspace.run(second).state.is_final)
     runner.terminate()
     assert 50 <= len(told) < 900 and workspace.complete()
@@ -186,7 +186,7 @@ def test_a_disconnect_ends_what_is_under_way(
     runner_process(workspace.folder)
     workspace.until(lambda: workspace.run(run_id).delivered >= 50)
     with workspace.open() as service:
-        service.disconnect_webengage(LICENSE)
+        service.connections.disconnect_webengage(LICENSE)
     workspace.until(lambda: workspace.run(run_id).state is RunState.CANCELLED)
     assert len(sandbox.holding(ATTRIBUTE)[0]) < 900
 
@@ -222,8 +222,8 @@ def test_a_renamed_cohort_keeps_its_attribute(
     assert runner_process(workspace.folder, "--once").wait(PATIENCE) == 0
     sandbox.rename_cohort(workspace.cohort, "Super Fans")
     with workspace.open() as service:
-        service.list_cohorts(PROJECT, fresh=True)
-        [sync] = service.list_syncs()
+        service.cohorts.list(PROJECT, fresh=True)
+        [sync] = service.syncs.list()
     assert (sync.cohort_name, sync.attribute) == ("Super Fans", ATTRIBUTE)
 
 
@@ -236,10 +236,10 @@ def test_a_deleted_cohort_pauses_its_sync_and_nobody_leaves(
     sandbox.settings(unknown_cohort=200)
     sandbox.delete_cohort(workspace.cohort)
     with workspace.open() as service:
-        service.sync_now(1)
+        service.syncs.refresh_now(1)
     assert runner_process(workspace.folder, "--once").wait(PATIENCE) == 0
     with workspace.open() as service:
-        [sync] = service.list_syncs()
+        [sync] = service.syncs.list()
     assert sync.pause_reason and "is gone from Mixpanel" in sync.pause_reason
     assert len(sandbox.holding(ATTRIBUTE)[0]) == 150
 
@@ -251,7 +251,7 @@ def test_a_resync_tells_everyone_anew(
     workspace.export()
     assert runner_process(workspace.folder, "--once").wait(PATIENCE) == 0
     with workspace.open() as service:
-        service.resync(1)
+        service.syncs.resync(1)
     assert runner_process(workspace.folder, "--once").wait(PATIENCE) == 0
     assert workspace.run(2).updated == 150 and sandbox.meter().users_delivered == 300
 

@@ -30,7 +30,7 @@ def cohort(workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPat
     number = sandbox.add_cohort("Fans", [member("a")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        here.list_cohorts()
+        here.cohorts.list()
     age_the_list(workspace)
     return number
 
@@ -64,8 +64,8 @@ def test_start_sync_when_mixpanel_is_in_trouble_starts_with_the_last_list_after_
     sandbox.fault(path=LIST, times=0, **trouble)  # type: ignore[arg-type]
     before, began = queries(workspace), time.monotonic()
     with service(workspace.data_dir) as here:
-        assert here.start_export(PROJECT, cohort, Mode.DYNAMIC).started
-        assert here.list_cohorts().problem
+        assert here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+        assert here.cohorts.list().problem
     assert time.monotonic() - began < BEFORE_A_SECOND_TRY
     assert queries(workspace) - before == 1
 
@@ -77,10 +77,10 @@ def test_the_click_when_mixpanel_is_slow_waits_once_and_asks_once(
     sandbox.fault("slow", path=LIST, ms=6_000, times=0)
     before, began = queries(workspace), time.monotonic()
     with service(workspace.data_dir) as here:
-        proposal = here.propose_export(PROJECT, cohort)
-        assert here.check_attribute(PROJECT, cohort, proposal.attribute) is None
-        here.start_export(PROJECT, cohort, proposal.mode, license_code=proposal.license_code)
-        assert [one.name for one in here.list_cohorts(PROJECT).cohorts] == ["Fans"]
+        proposal = here.cohorts.propose_export(PROJECT, cohort)
+        assert here.cohorts.check_attribute(PROJECT, cohort, proposal.attribute) is None
+        here.syncs.start_export(PROJECT, cohort, proposal.mode, license_code=proposal.license_code)
+        assert [one.name for one in here.cohorts.list(PROJECT).cohorts] == ["Fans"]
     assert time.monotonic() - began < BEFORE_A_SECOND_TRY
     assert queries(workspace) - before == 1
 
@@ -92,11 +92,11 @@ def test_the_page_when_the_list_is_old_and_mixpanel_slow_shows_the_last_one(
     sandbox.fault("slow", path=LIST, ms=6_000, times=0)
     began = time.monotonic()
     with service(workspace.data_dir) as here:
-        assert "did not answer" in str(here.list_cohorts().problem) or "timed out" in str(here.list_cohorts().problem)
+        assert "did not answer" in str(here.cohorts.list().problem) or "timed out" in str(here.cohorts.list().problem)
         assert time.monotonic() - began < BEFORE_A_SECOND_TRY
         sandbox.clear_faults()
         sandbox.fault("slow", path=LIST, ms=2_500, times=1)
-        assert here.list_cohorts(fresh=True).problem is None
+        assert here.cohorts.list(fresh=True).problem is None
 
 
 def test_the_button_when_the_preview_failed_does_not_ask_for_it_again(
@@ -110,7 +110,7 @@ def test_the_button_when_the_preview_failed_does_not_ask_for_it_again(
     click_button(dialog, "Start Sync")
     assert sandbox.meter().requests["/api/query/engage"] == asked
     with service(workspace.data_dir) as here:
-        assert len(here.list_runs()) == 1
+        assert len(here.runs.list()) == 1
 
 
 def test_a_cohort_that_is_nowhere_costs_one_query(workspace: Workspace, sandbox: Sandbox, cohort: int) -> None:
@@ -118,10 +118,10 @@ def test_a_cohort_that_is_nowhere_costs_one_query(workspace: Workspace, sandbox:
     before = queries(workspace)
     with service(workspace.data_dir) as here:
         with pytest.raises(InvalidRequest, match="does not list a cohort 999"):
-            here.start_export(PROJECT, 999, Mode.DYNAMIC)
+            here.syncs.start_export(PROJECT, 999, Mode.DYNAMIC)
         age_the_list(workspace)
         with pytest.raises(InvalidRequest, match="does not list a cohort 999"):
-            here.preview_cohort(PROJECT, 999)
+            here.cohorts.preview(PROJECT, 999)
     assert queries(workspace) - before == 2
 
 
@@ -167,9 +167,9 @@ def test_start_sync_when_the_answer_drips_ends_its_wait_all_the_same(
         with closing(sqlite3.connect(workspace.data_dir / "app.db")) as db, db:
             db.execute("update mixpanel_project set region = ?", (url,))
         began = time.monotonic()
-        assert here.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+        assert here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).started
         assert time.monotonic() - began < BEFORE_A_SECOND_TRY
-        assert "did not answer" in str(here.list_cohorts().problem)
+        assert "did not answer" in str(here.cohorts.list().problem)
 
 
 def test_a_list_that_failed_is_asked_for_again_when_a_person_asks(
@@ -178,15 +178,15 @@ def test_a_list_that_failed_is_asked_for_again_when_a_person_asks(
     """For a minute the last failure is shown without a query; "Refresh list" and a new connection ask at once."""
     sandbox.fault("status", path=LIST, code=503, times=1)
     with service(workspace.data_dir) as here:
-        assert here.list_cohorts().problem and here.list_cohorts().problem
+        assert here.cohorts.list().problem and here.cohorts.list().problem
         before = queries(workspace)
-        assert here.list_cohorts(fresh=True).problem is None
+        assert here.cohorts.list(fresh=True).problem is None
         assert queries(workspace) - before == 1
         age_the_list(workspace)
         sandbox.fault("status", path=LIST, code=503, times=1)
-        assert here.list_cohorts().problem
-        here.check_mixpanel(PROJECT)
-        assert here.list_cohorts().problem is None
+        assert here.cohorts.list().problem
+        here.connections.check_mixpanel(PROJECT)
+        assert here.cohorts.list().problem is None
 
 
 def test_the_first_list_when_it_cannot_be_read_is_an_error_at_once(
@@ -198,5 +198,5 @@ def test_the_first_list_when_it_cannot_be_read_is_an_error_at_once(
     sandbox.fault("slow", path=LIST, ms=6_000, times=0)
     began = time.monotonic()
     with service(workspace.data_dir) as here, pytest.raises(ApiError, match=r"answer|timed out"):
-        here.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
     assert time.monotonic() - began < BEFORE_A_SECOND_TRY

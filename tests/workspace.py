@@ -84,7 +84,7 @@ class Workspace:
     def start_export(self, cohort: int | None = None, mode: Mode = Mode.DYNAMIC, **options: Any) -> int:
         """Press Start Sync; return the number of the run."""
         with self.open() as service:
-            return service.start_export(PROJECT, cohort or self.cohort, mode, **options).run_id
+            return service.syncs.start_export(PROJECT, cohort or self.cohort, mode, **options).run_id
 
     def run_queued(self) -> None:
         """Let a runner in this process do what can be done now."""
@@ -99,7 +99,7 @@ class Workspace:
     def get_run(self, run_id: int) -> Run:
         """Return a run as it is now."""
         with self.open() as service:
-            return service.get_run(run_id)
+            return service.runs.get(run_id)
 
     def read_heartbeat(self) -> float:
         """Return when a runner last gave a sign of life, 0 for never."""
@@ -150,14 +150,14 @@ def service(data_dir: Path) -> Service:
 def connect(data_dir: Path, sandbox: Sandbox) -> None:
     """Connect a data folder to both sides of the sandbox."""
     with service(data_dir) as here:
-        here.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
-        here.connect_webengage(LICENSE, API_KEY, sandbox.url)
+        here.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        here.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
 
 
 def list_runs(data_dir: Path) -> tuple[Run, ...]:
     """Return the last runs, the newest first."""
     with service(data_dir) as here:
-        return here.list_runs(limit=100)
+        return here.runs.list(limit=100)
 
 
 def run_queued(data_dir: Path) -> None:

@@ -58,7 +58,7 @@ def show_cohort_rows(project: ProjectView, cohorts: Sequence[CohortView]) -> Non
 
 def _read_syncs(project_id: int) -> tuple[SyncView, ...]:
     with open_service() as service:
-        return service.list_syncs(project_id)
+        return service.syncs.list(project_id)
 
 
 def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
@@ -151,7 +151,7 @@ def _show_actions(project: ProjectView, cohort: CohortView) -> None:
 
 
 def menu_choices() -> list[str]:
-    """Tell what a cohort's menu offers whoever sits here."""
+    """Return what a cohort's menu offers the person who is signed in."""
     return [VIEW, EXPORT, REFRESH, RUNS] if is_allowed(AccessLevel.MARKETER) else [VIEW, REFRESH, RUNS]
 
 
@@ -168,7 +168,7 @@ def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> Non
 def refresh_count(project_id: int, cohort: CohortView) -> None:
     """Ask Mixpanel for a cohort's count again."""
     with open_service() as service:
-        number = notices.try_action("", service.refresh_count, project_id, cohort.id)
+        number = notices.try_action("", service.cohorts.refresh_count, project_id, cohort.id)
     if number is not None:
         notices.flash_success(f"{cohort.name} has {int(number):,} members now.")
 
@@ -216,9 +216,9 @@ def _run_link_label(run: Run) -> str:
 
 
 def _last_export(sync: SyncView, run: Run) -> str:
-    told = (
+    text = (
         f"Last export: {run_progress.describe_run(run)}"
         if run.state == RunState.SUCCEEDED
         else shorten_error(run_progress.describe_run(run))
     )
-    return f"{told.rstrip('.')} · next {format_time(sync.next_run_at)}" if sync.next_run_at else told
+    return f"{text.rstrip('.')} · next {format_time(sync.next_run_at)}" if sync.next_run_at else text

@@ -124,13 +124,13 @@ def _find_replaced_project(projects: tuple[ProjectView, ...]) -> ProjectView | N
 def _connect_mixpanel(service: Service, project: str, username: str, secret: str, region: str) -> str:
     digits = project.strip()
     number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else 0
-    view = service.connect_mixpanel(number, username.strip(), secret.strip(), region)
+    view = service.connections.connect_mixpanel(number, username.strip(), secret.strip(), region)
     return f"Mixpanel is connected: {label_project(view)}."
 
 
 def _connect_webengage(service: Service, project: ProjectView, code: str, key: str, center: str) -> str:
-    view = service.connect_webengage(code, key, center)
-    used = next((one.license_code for one in service.list_projects() if one.id == project.id), None)
+    view = service.connections.connect_webengage(code, key, center)
+    used = next((one.license_code for one in service.connections.list_projects() if one.id == project.id), None)
     if used == view.license_code:
         return "WebEngage is connected."
     if used:
@@ -194,7 +194,7 @@ def show_disconnect_dialog() -> None:
 def _ask_disconnect() -> None:
     target = st.session_state[DISCONNECTED_KEY]
     with open_service() as service:
-        affected = service.list_affected_syncs(**target)
+        affected = service.connections.list_affected_syncs(**target)
     _show_consequences(affected)
     with st.container(horizontal=True, horizontal_alignment="right"):
         cancel = st.button("Cancel", key="disconnect-cancel")
@@ -218,5 +218,9 @@ def _show_consequences(affected: tuple[SyncView, ...]) -> None:
 
 def _disconnect_target(target: Target) -> None:
     with open_service() as service:
-        action = service.disconnect_mixpanel if "project_id" in target else service.disconnect_webengage
+        action = (
+            service.connections.disconnect_mixpanel
+            if "project_id" in target
+            else service.connections.disconnect_webengage
+        )
         notices.try_action("Disconnected.", action, **target)

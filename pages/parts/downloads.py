@@ -48,12 +48,12 @@ def write_static_list(rows: Iterable[ExportRow]) -> str:
 
 def _read_run_csv(run_id: int, actor: Actor) -> str:
     with open_service(actor) as service:
-        return write_run_csv(service.iterate_export_rows(run_id))
+        return write_run_csv(service.runs.iterate_export_rows(run_id))
 
 
 def _read_static_list(run_id: int, actor: Actor) -> str:
     with open_service(actor) as service:
-        return write_static_list(service.iterate_export_rows(run_id))
+        return write_static_list(service.runs.iterate_export_rows(run_id))
 
 
 def show_downloads(run: Run, sync: SyncView) -> None:

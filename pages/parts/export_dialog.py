@@ -23,7 +23,7 @@ MODE_MEANINGS = {
 }
 NEW_PROFILES = "A user id WebEngage does not know becomes a **new profile** there; ids are compared letter by letter."
 PERMANENT = "Everybody exported gets it as true. The name is **permanent** after the first export."
-DRY_RUN_HELP = "Works out who would be told what, and waits for your yes before anything is sent."
+DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
     """Ask how a cohort is to be exported and start it."""
     try:
         with open_service() as service:
-            proposal = service.propose_export(project.id, cohort.id)
+            proposal = service.cohorts.propose_export(project.id, cohort.id)
             _show_form(service, project, cohort, proposal)
     except CohortSyncError as error:
         st.error(format_error(error))
@@ -135,7 +135,7 @@ def _attribute_field(service: Service, project: ProjectView, cohort: CohortView,
         live=True,
         max_chars=2 * ATTRIBUTE_MAX,
     )
-    problem = service.check_attribute(project.id, cohort.id, name or "") or ""
+    problem = service.cohorts.check_attribute(project.id, cohort.id, name or "") or ""
     if problem:
         st.error(escape_markdown(problem))
     else:
@@ -160,7 +160,7 @@ def _show_numbers(project: ProjectView, cohort: CohortView) -> Preview | None:
 
 def _start_export(service: Service, project: ProjectView, cohort: CohortView, wanted: ExportForm) -> None:
     try:
-        started = service.start_export(
+        started = service.syncs.start_export(
             project.id,
             cohort.id,
             wanted.mode,

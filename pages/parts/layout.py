@@ -75,13 +75,13 @@ def _list_pages() -> list[st.Page]:
 
 def _open_home() -> None:
     with open_service() as service:
-        ready = bool(service.list_projects() and service.list_accounts())
+        ready = bool(service.connections.list_projects() and service.connections.list_accounts())
     st.switch_page(page_script("cohorts" if ready else "integrations"))
 
 
 def _show_sidebar() -> None:
     with open_service() as service:
-        projects = service.list_projects()
+        projects = service.connections.list_projects()
     with st.sidebar:
         _show_project_choice(projects)
         session.show_signed_in_user()

@@ -44,7 +44,7 @@ def _read_or_explain(project_id: int, cohort_id: int, fresh: bool) -> Preview | 
     """Return the preview, or the sentence that says why there is none."""
     try:
         with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:
-            return service.preview_cohort(project_id, cohort_id, fresh=fresh)
+            return service.cohorts.preview(project_id, cohort_id, fresh=fresh)
     except CohortSyncError as problem:
         return str(problem)
 

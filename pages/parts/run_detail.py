@@ -88,14 +88,14 @@ def _read_until_final(run_id: int) -> RunDetail:
 
 def _read_detail(run_id: int) -> RunDetail:
     with open_service() as service:
-        run = service.get_run(run_id)
+        run = service.runs.get(run_id)
         too_many = run.rejected + run.invalid > MAX_GROUPED_WHILE_MOVING and run_progress.is_moving(run)
         return RunDetail(
             run=run,
-            sync=service.get_sync(run.sync_id),
-            events=service.list_events(run_id),
-            rejections=() if too_many else service.list_rejections(run_id),
-            recent_runs=service.list_runs(run.sync_id, RunState.SUCCEEDED, charts.CHART_RUNS),
+            sync=service.syncs.get(run.sync_id),
+            events=service.runs.list_events(run_id),
+            rejections=() if too_many else service.runs.list_rejections(run_id),
+            recent_runs=service.runs.list(run.sync_id, RunState.SUCCEEDED, charts.CHART_RUNS),
         )
 
 
@@ -157,16 +157,16 @@ def _show_buttons(run: Run) -> None:
         if run.state == RunState.HELD:
             _show_approve_buttons(run)
         if st.button("Cancel run", key=f"cancel-{run.id}"):
-            _act_on_run("The run is being cancelled.", lambda service: service.cancel(run.id))
+            _act_on_run("The run is being cancelled.", lambda service: service.runs.cancel(run.id))
 
 
 def _show_approve_buttons(run: Run) -> None:
     if st.button("Approve", key=f"approve-{run.id}", type="primary"):
-        _act_on_run("Approved. The run is being sent.", lambda service: service.approve(run.id))
+        _act_on_run("Approved. The run is being sent.", lambda service: service.runs.approve(run.id))
     if not run.dry_run and st.button("Always approve for this sync", key=f"approve-always-{run.id}"):
         _act_on_run(
             "Approved. Later runs of this sync are not held when they remove many people.",
-            lambda service: service.approve(run.id, always=True),
+            lambda service: service.runs.approve(run.id, always=True),
         )
 
 

@@ -39,7 +39,7 @@ def show_stop_dialog(sync: SyncView) -> None:
             "Segments built on the attribute become empty. Profiles stay; only this attribute changes.",
         ],
     )
-    if _confirm_action("Stop", lambda service: service.stop(sync.id, clear=choice == CLEAR_CHOICE)):
+    if _confirm_action("Stop", lambda service: service.syncs.stop(sync.id, clear=choice == CLEAR_CHOICE)):
         notices.flash_success(
             f"{sync.cohort_name} is stopped."
             + (" The people exported before are being cleared." if choice == CLEAR_CHOICE else "")
@@ -66,7 +66,7 @@ def show_interval_dialog(sync: SyncView) -> None:
     text = ""
     if not chosen:
         text = st.text_input("Interval", placeholder="45m, 3h or 1d", key="interval-own") or ""
-    if _confirm_action("Save", lambda service: service.change_interval(sync.id, chosen or _parse_seconds(text))):
+    if _confirm_action("Save", lambda service: service.syncs.change_interval(sync.id, chosen or _parse_seconds(text))):
         notices.flash_success(f"The interval of {sync.cohort_name} is changed.")
         st.rerun()
 

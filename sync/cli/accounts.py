@@ -15,7 +15,7 @@ from sync.views import AccountView
 def accounts(as_json: bool) -> None:
     """List the connected WebEngage accounts, and the projects that export to each."""
     with Service.open() as service:
-        found = service.list_accounts()
+        found = service.connections.list_accounts()
     print_result(as_json, found, (_format_account(one) for one in found))
 
 
@@ -32,7 +32,7 @@ def _format_account(account: AccountView) -> str:
 def use_account(license_code: str, project: int | None, as_json: bool) -> None:
     """Send a project's new exports to the account LICENSE; existing syncs keep their account."""
     with Service.open() as service:
-        view = service.use_account(project, license_code)
+        view = service.connections.use_account(project, license_code)
     answer = {"done": True, "project_id": view.id, "license_code": view.license_code}
     print_result(
         as_json, answer, [f"Done: new exports of project {view.id} go to WebEngage account {view.license_code}."]

@@ -19,7 +19,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def backup(file: Path, as_json: bool) -> None:
     """Copy the database to a new FILE, also while everything runs; the key is not in it."""
     with Service.open() as service:
-        service.write_backup(file)
+        service.admin.write_backup(file)
     print_result(
         as_json,
         {"done": True, "file": str(file)},
@@ -32,7 +32,7 @@ def backup(file: Path, as_json: bool) -> None:
 @json_option
 def restore(file: Path, as_json: bool) -> None:
     """Replace the database by a backup FILE, also when it is damaged or missing; stop the runner first."""
-    set_aside = Service.restore_backup(file)
+    set_aside = Service.restore_database(file)
     lines = [
         "Done: every sync sends all its members again at its next run.",
         "People who entered and left a cohort after the backup are in no list any more: clear and export such a cohort again.",
@@ -50,7 +50,7 @@ def restore(file: Path, as_json: bool) -> None:
 def rotate_key(as_json: bool) -> None:
     """Encrypt all stored secrets with a new key (or with the first of COHORT_SYNC_KEY)."""
     with Service.open() as service:
-        dropped = service.rotate_key()
+        dropped = service.admin.rotate_key()
     more = (
         "Former keys are no longer needed."
         if dropped
@@ -69,7 +69,7 @@ def rotate_key(as_json: bool) -> None:
 def forget(user_id: str, as_json: bool) -> None:
     """Remove a person from everything stored here, by USER_ID; Mixpanel and WebEngage keep what they have."""
     with Service.open() as service:
-        found = service.forget_person(user_id)
+        found = service.admin.forget_person(user_id)
     lines = [
         f"Done: removed in {found.places} places. "
         "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back."
@@ -86,7 +86,7 @@ def forget(user_id: str, as_json: bool) -> None:
 def purge(as_json: bool) -> None:
     """Delete rejected people and run details older than their retention; the runner does this every hour."""
     with Service.open() as service:
-        gone = service.purge_expired()
+        gone = service.admin.purge_expired()
     print_result(as_json, {"done": True, "rows": gone}, [f"Done: {gone} rows deleted."])
 
 
@@ -97,7 +97,7 @@ def purge(as_json: bool) -> None:
 def retention(refusals: float | None, detail: float | None, as_json: bool) -> None:
     """Show or set how many days data is kept."""
     with Service.open() as service:
-        kept = service.set_retention(refusals, detail)
+        kept = service.admin.set_retention(refusals, detail)
     print_result(
         as_json,
         {"refusals_days": kept[0], "detail_days": kept[1]},
@@ -111,7 +111,7 @@ def retention(refusals: float | None, detail: float | None, as_json: bool) -> No
 def audit(limit: int, as_json: bool) -> None:
     """Show the audit log, newest first."""
     with Service.open() as service:
-        lines = service.list_audit(limit)
+        lines = service.admin.list_audit(limit)
     print_result(
         as_json,
         lines,

@@ -51,7 +51,7 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
     given = Settings.from_env(os.environ).mixpanel_secret
     secret = _read_secret(given, SERVICE_ACCOUNT_VARIABLE, "Service account secret")
     with Service.open() as service:
-        view = service.connect_mixpanel(project_id, username, secret, region)
+        view = service.connections.connect_mixpanel(project_id, username, secret, region)
     print_result(
         as_json, view, [f"Connected: Mixpanel project {view.name} ({view.id}), role {view.role.value}.", view.role_note]
     )
@@ -66,8 +66,8 @@ def connect_webengage(license_code: str, data_center: str, as_json: bool) -> Non
     given = Settings.from_env(os.environ).webengage_api_key
     key = _read_secret(given, API_KEY_VARIABLE, "API key")
     with Service.open() as service:
-        view = service.connect_webengage(license_code, key, data_center)
-        projects = service.list_projects()
+        view = service.connections.connect_webengage(license_code, key, data_center)
+        projects = service.connections.list_projects()
     print_result(
         as_json,
         view,
@@ -89,7 +89,7 @@ def connect_webengage(license_code: str, data_center: str, as_json: bool) -> Non
 def cohorts(project: int | None, as_json: bool) -> None:
     """List the project's cohorts."""
     with Service.open() as service:
-        listed = service.list_cohorts(project)
+        listed = service.cohorts.list(project)
     if listed.problem:
         click.echo(f"Shown as last read: {listed.problem}", err=True)
     print_result(
@@ -107,7 +107,7 @@ def cohorts(project: int | None, as_json: bool) -> None:
 def preview(cohort_id: int, fresh: bool, project: int | None, as_json: bool) -> None:
     """Show how many people of a cohort would be sent to WebEngage."""
     with Service.open() as service:
-        found = service.preview_cohort(project, cohort_id, fresh)
+        found = service.cohorts.preview(project, cohort_id, fresh)
     about = "" if found.exact else "about "
     print_result(
         as_json,
@@ -177,9 +177,9 @@ def export(
     with Service.open() as service:
         if unmap:
             mapping = _without(
-                service.propose_export(project, cohort_id).mapping if mapping is None else mapping, unmap
+                service.cohorts.propose_export(project, cohort_id).mapping if mapping is None else mapping, unmap
             )
-        started = service.start_export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
+        started = service.syncs.start_export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
         run = wait_for_run(service, started.run_id) if wait else None
     print_result(as_json, started, [_format_started(started)])
     if run is not None:
@@ -200,7 +200,7 @@ def _without(mapping: tuple[tuple[str, str], ...], unmap: tuple[str, ...]) -> tu
 def syncs(project: int | None, as_json: bool) -> None:
     """List the syncs."""
     with Service.open() as service:
-        found = service.list_syncs(project)
+        found = service.syncs.list(project)
     print_result(
         as_json,
         [sync_json(one) for one in found],
@@ -225,7 +225,7 @@ def _describe_problem(sync: SyncView) -> str:
 def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) -> None:
     """List the runs, newest first."""
     with Service.open() as service:
-        found = service.list_runs(sync_id, None, limit, 0, project)
+        found = service.runs.list(sync_id, None, limit, 0, project)
     print_result(as_json, [run_json(one) for one in found], (run_line(one) for one in found))
 
 
@@ -236,8 +236,8 @@ def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) ->
 def run(run_id: int, as_json: bool) -> None:
     """Show one run with its history and the people not taken."""
     with Service.open() as service:
-        found, events = service.get_run(run_id), service.list_events(run_id)
-        rejections = service.list_rejections(run_id)
+        found, events = service.runs.get(run_id), service.runs.list_events(run_id)
+        rejections = service.runs.list_rejections(run_id)
     answer = run_json(found) | {
         "events": [to_contract(one) for one in events],
         "refusals": [to_contract(one) for one in rejections],
@@ -276,12 +276,14 @@ def _add_number_command(name: str, about: str, act: Callable[[Service, int], obj
     cli.command(name, help=about)(wrapped)
 
 
-_add_number_command("pause", "Stop refreshing a sync until it is resumed.", lambda s, n: s.pause(n), "SYNC_ID")
-_add_number_command("resume", "Resume a paused sync.", lambda s, n: s.resume(n), "SYNC_ID")
-_add_number_command("sync-now", "Refresh a sync at once.", lambda s, n: s.sync_now(n), "SYNC_ID")
-_add_number_command("retry", "Send everyone WebEngage rejected once more.", lambda s, n: s.retry_rejected(n), "SYNC_ID")
-_add_number_command("resync", "Send every member to WebEngage again.", lambda s, n: s.resync(n), "SYNC_ID")
-_add_number_command("cancel", "End a run after the requests in flight.", lambda s, n: s.cancel(n), "RUN_ID")
+_add_number_command("pause", "Stop refreshing a sync until it is resumed.", lambda s, n: s.syncs.pause(n), "SYNC_ID")
+_add_number_command("resume", "Resume a paused sync.", lambda s, n: s.syncs.resume(n), "SYNC_ID")
+_add_number_command("sync-now", "Refresh a sync at once.", lambda s, n: s.syncs.refresh_now(n), "SYNC_ID")
+_add_number_command(
+    "retry", "Send everyone WebEngage rejected once more.", lambda s, n: s.syncs.retry_rejected(n), "SYNC_ID"
+)
+_add_number_command("resync", "Send every member to WebEngage again.", lambda s, n: s.syncs.resync(n), "SYNC_ID")
+_add_number_command("cancel", "End a run after the requests in flight.", lambda s, n: s.runs.cancel(n), "RUN_ID")
 
 
 @cli.command()
@@ -292,7 +294,7 @@ _add_number_command("cancel", "End a run after the requests in flight.", lambda 
 def approve(run_id: int, always: bool, as_json: bool) -> None:
     """Approve a held run, so that it continues."""
     with Service.open() as service:
-        service.approve(run_id, always)
+        service.runs.approve(run_id, always)
     print_result(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} continues."])
 
 
@@ -305,8 +307,8 @@ def guard(sync_id: int, reset: bool, as_json: bool) -> None:
     """Show whether a sync is held when unusually many people would leave."""
     with Service.open() as service:
         if reset:
-            service.put_guard_back(sync_id)
-        enabled = service.has_guard(sync_id)
+            service.syncs.put_guard_back(sync_id)
+        enabled = service.syncs.has_guard(sync_id)
     answer = {"sync_id": sync_id, "enabled": enabled}
     print_result(as_json, answer, [f"The guard of sync {sync_id} is {'on' if enabled else 'lifted'}."])
 
@@ -319,7 +321,7 @@ def guard(sync_id: int, reset: bool, as_json: bool) -> None:
 def stop(sync_id: int, clear: bool, as_json: bool) -> None:
     """Finish a sync, so that it is never refreshed again."""
     with Service.open() as service:
-        started = service.stop(sync_id, clear)
+        started = service.syncs.stop(sync_id, clear)
     answer = {"done": True, "sync_id": sync_id, "run_id": started.run_id if started else None}
     print_result(as_json, answer, [f"Done: sync {sync_id} is finished."])
 

@@ -44,7 +44,7 @@ def wait_for_run(service: Service, run_id: int) -> Run:
 
 def _poll_until_ended(service: Service, run_id: int) -> Run:
     while True:
-        run = service.get_run(run_id)
+        run = service.runs.get(run_id)
         if run.state.is_final or run.state is RunState.HELD or run.not_before > time.time() + MAX_WAIT_SECONDS:
             return run
         if service.check_health().is_runner_alive:

@@ -33,7 +33,7 @@ from sync.vault import Vault
 from sync.webengage import WebEngage
 
 logger = logging.getLogger(__name__)
-MAX_CLAIMS = 20  # without any progress, after which a run is given up: whoever claims it dies
+MAX_CLAIMS = 20  # without any progress, after which a run is given up: each process that claims it dies
 MAX_OWN_ERRORS = 3  # claims without progress after which an error of our own fails the run
 STORAGE_PAUSE_SECONDS = 60.0  # a full disk or a locked file is looked at again then
 SHRINK_FROM = 20_000  # members; after smaller readings the freed space is not worth the copying
@@ -225,7 +225,7 @@ class RunExecutor:
         if sync.cohort_id not in listed:
             raise ConfigurationError(
                 f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "
-                "the project; nobody was told to have left. Share it again, or stop this sync."
+                "the project; nobody was removed. Share it again, or stop this sync."
             )
 
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:

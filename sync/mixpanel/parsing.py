@@ -145,14 +145,14 @@ def _are_plain_ids(ids: list[str]) -> bool:
     return not any(letter == DEVICE_PREFIX[0] or letter.isspace() for letter in {user_id[0] for user_id in ids})
 
 
-def _raw_values(rows: list[Any], count: int, doubtful: bool) -> list[bytes]:
+def _raw_values(rows: list[Any], count: int, suspect: bool) -> list[bytes]:
     """Each one's mapped values as a JSON array; the literal strings that mean missing become null."""
     if count == 1:
         values = [b"[%b]" % row.properties.p0 for row in rows]
     else:
         names = [f"p{at}" for at in range(count)]
         values = [b"[" + b",".join(bytes(getattr(row.properties, name)) for name in names) + b"]" for row in rows]
-    if doubtful:
+    if suspect:
         for missing in MISSING:
             quoted = orjson.dumps(missing)
             values = [one.replace(quoted, b"null") if quoted in one else one for one in values]

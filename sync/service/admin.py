@@ -6,12 +6,12 @@ from pathlib import Path
 
 from sync.errors import InvalidRequest
 from sync.permissions import AccessLevel, requires
-from sync.service.base import ServiceBase
+from sync.service.base import Topic
 from sync.vault import add_key, drop_former_keys, list_key_ids
 from sync.views import AuditLine, ForgetResult
 
 
-class AdminService(ServiceBase):
+class AdminService(Topic):
     """Requests of administrators."""
 
     @requires(AccessLevel.ADMIN)
@@ -21,33 +21,33 @@ class AdminService(ServiceBase):
         Raise InvalidRequest when the file exists or cannot be written. Killed half-way, no such file exists.
         """
         self._store.maintenance.write_backup(file)
-        self._add_audit_line("backup", file.name)
+        self._state.add_audit_line("backup", file.name)
 
     @requires(AccessLevel.ADMIN)
-    def restore_open_database(self, file: Path) -> None:
+    def restore(self, file: Path) -> None:
         """Replace the content by a backup; raise InvalidRequest while a runner works.
 
         Every dynamic sync then sends all its members again at its next run. People who entered and left after
         the backup are in no list any more: clear and export such a cohort again. Killed half-way, the former
         content is there.
         """
-        if self._store.runners.can_any_write(self._now()):
+        if self._store.runners.can_any_write(self._state.now()):
             raise InvalidRequest("A runner is working, or may be; stop it, then restore.")
         self._store.restore(file)
         self._reopen_store()
-        self._add_audit_line("restore", file.name)
+        self._state.add_audit_line("restore", file.name)
 
     @requires(AccessLevel.ADMIN)
     def note_restore(self, file: Path, set_aside: tuple[str, ...]) -> None:
         """Add the replacement of an unusable database to the audit log, which is the backup's from now on."""
-        self._add_audit_line(
+        self._state.add_audit_line(
             "restore", file.name, after=f"the former file is kept as {set_aside[0]}" if set_aside else ""
         )
 
     def _reopen_store(self) -> None:
         """Open the file again, so that a backup of an earlier version gets the current schema."""
         self._store.close()
-        self._store = type(self._store).open(self._settings.data_folder)
+        self._state.store = type(self._store).open(self._state.settings.data_folder)
 
     @requires(AccessLevel.ADMIN)
     def rotate_key(self) -> bool:
@@ -57,23 +57,23 @@ class AdminService(ServiceBase):
         InvalidRequest while a runner works that was started without the newest key. Killed anywhere, the former
         keys still open what was not sealed with the newest. Rotations wait for one another.
         """
-        folder, in_file = self._settings.data_folder, not self._settings.keys
-        self._open_vault()  # raises for a missing key before a new one is made
+        folder, in_file = self._state.settings.data_folder, not self._state.settings.keys
+        self._state.open_vault()  # raises for a missing key before a new one is made
         with self._store.transaction():
             if in_file:
                 add_key(folder)
             else:
                 self._require_runners_with_newest_key()
-            vault = self._open_vault()
+            vault = self._state.open_vault()
             for kind, name, sealed in self._store.maintenance.list_secrets():
                 self._store.maintenance.replace_secret(kind, name, vault.reseal_text(sealed))
-            self._add_audit_line("rotate key")
+            self._state.add_audit_line("rotate key")
         return self.drop_former_keys()
 
     def _require_runners_with_newest_key(self) -> None:
         """Raise InvalidRequest while a runner works without the newest key: after the rotation it would pause every sync."""
-        newest = list_key_ids(self._env)[0]
-        names = self._store.runners.list_working(self._now())
+        newest = list_key_ids(self._state.env)[0]
+        names = self._store.runners.list_working(self._state.now())
         if any(newest not in name.rpartition("-")[2].split(".")[1:] for name in names):
             raise InvalidRequest(
                 "A working runner does not have the new key; restart the runner and the pages with the same "
@@ -88,13 +88,13 @@ class AdminService(ServiceBase):
         nothing is sealed with yet.
         """
         with self._store.transaction():
-            newest = self._open_vault().restrict_to_newest()
+            newest = self._state.open_vault().restrict_to_newest()
             if self._store.runs.count_unfinished() or not all(
                 newest.can_open(sealed) for _, _, sealed in self._store.maintenance.list_secrets()
             ):
                 return False
-            if not self._settings.keys:
-                drop_former_keys(self._settings.data_folder)
+            if not self._state.settings.keys:
+                drop_former_keys(self._state.settings.data_folder)
         return True
 
     @requires(AccessLevel.ADMIN)
@@ -104,10 +104,10 @@ class AdminService(ServiceBase):
         Each place is a short transaction, so that runs and pages continue meanwhile. Killed anywhere, what was
         deleted stays deleted, the audit log shows that it was begun, and repeating it deletes the rest.
         """
-        begun, who = self._now(), self._compute_fingerprint(user_id)
-        self._add_audit_line("forget a person", who, after="begun")
+        begun, who = self._state.now(), self._state.compute_fingerprint(user_id)
+        self._state.add_audit_line("forget a person", who, after="begun")
         places = self._store.maintenance.forget_person(user_id, self._store.connections.get_salt())
-        self._add_audit_line("forget a person", who, after=f"{places} places")
+        self._state.add_audit_line("forget a person", who, after=f"{places} places")
         self._store.maintenance.shrink_file()
         return ForgetResult(places=places, runs_under_way=self._store.runs.unfinished_since(begun))
 
@@ -115,9 +115,9 @@ class AdminService(ServiceBase):
     def purge_expired(self) -> int:
         """Delete what is older than its retention, and drafts of killed restores; return how many rows."""
         self._store.remove_stale_drafts()
-        gone = self._store.maintenance.purge_expired(self._now())
+        gone = self._store.maintenance.purge_expired(self._state.now())
         if gone:
-            self._add_audit_line("purge", after=f"{gone} rows")
+            self._state.add_audit_line("purge", after=f"{gone} rows")
         return gone
 
     @requires(AccessLevel.ADMIN)
@@ -128,7 +128,7 @@ class AdminService(ServiceBase):
                 if days is not None:
                     before = self._store.maintenance.get_retention_days(name)
                     self._store.maintenance.set_retention_days(name, days)
-                    self._add_audit_line("retention", name, f"{before:g} days", f"{days:g} days")
+                    self._state.add_audit_line("retention", name, f"{before:g} days", f"{days:g} days")
         read = self._store.maintenance.get_retention_days
         return read("keep_rejections_days"), read("keep_detail_days")
 

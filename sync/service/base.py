@@ -16,7 +16,7 @@ from sync.store import Store
 from sync.store.connections import SealedProject
 from sync.store.rate_limits import MAX_CONCURRENT_QUERIES, QuerySlot
 from sync.vault import Vault
-from sync.views import AuditLine, ProjectView
+from sync.views import AuditLine, ProjectView, RunnerState
 from sync.webengage import WebEngage
 
 # Seconds a person waits for a page: longer than the App API's deadline, shorter than the Query API's.
@@ -24,30 +24,30 @@ INTERACTIVE_TIMEOUT_SECONDS = 130.0
 FINGERPRINT_LENGTH = 12  # hexadecimal digits; enough to see in the audit log whether two secrets are the same
 
 
-class ServiceBase:
-    """Shared state of the service classes."""
+class ServiceState:
+    """State shared by all topics of the service: store, environment, clock, actor, and what several of them need."""
 
     def __init__(
         self, store: Store, env: Mapping[str, str], now: Callable[[], float] = time.time, actor: Actor = RUNNER_ACTOR
     ) -> None:
         """Work on this store, with the settings of ``env`` and a clock (seconds since 1970), for this actor."""
-        self._store, self._env, self._now, self.actor = store, env, now, actor
-        self._settings = Settings.from_env(env)
+        self.store, self.env, self.now, self.actor = store, env, now, actor
+        self.settings = Settings.from_env(env)
 
-    def _open_vault(self) -> Vault:
+    def open_vault(self) -> Vault:
         """Return the vault of the stored secrets; raise KeyUnavailable when its key is missing."""
-        return Vault.open(self._settings.data_folder, self._env, must_exist=True)
+        return Vault.open(self.settings.data_folder, self.env, must_exist=True)
 
-    def _seal_secret(self, secret: str) -> str:
+    def seal_secret(self, secret: str) -> str:
         """Seal a secret just typed; make a key when there is none, so that one can connect again after losing it."""
-        return Vault.open(self._settings.data_folder, self._env, must_exist=False).seal_text(secret)
+        return Vault.open(self.settings.data_folder, self.env, must_exist=False).seal_text(secret)
 
-    def _compute_fingerprint(self, secret: str) -> str:
+    def compute_fingerprint(self, secret: str) -> str:
         """Return a short digest that distinguishes two secrets; the salt keeps it from being looked up."""
-        salted = f"{self._store.connections.get_salt()}:{secret}".encode()
+        salted = f"{self.store.connections.get_salt()}:{secret}".encode()
         return hashlib.sha256(salted).hexdigest()[:FINGERPRINT_LENGTH]
 
-    def _add_audit_line(
+    def add_audit_line(
         self,
         action: str,
         target: str = "",
@@ -58,7 +58,7 @@ class ServiceBase:
     ) -> None:
         """Add a line to the audit log; in the transaction of the action, so that neither is stored without the other."""
         line = AuditLine(
-            at=self._now(),
+            at=self.now(),
             actor=self.actor.name,
             action=action,
             target=target,
@@ -66,11 +66,11 @@ class ServiceBase:
             after=after,
             run_id=run_id,
         )
-        self._store.events.add_audit_line(line, once_in)
+        self.store.events.add_audit_line(line, once_in)
 
-    def _get_project(self, project_id: int | None) -> SealedProject:
+    def get_project(self, project_id: int | None) -> SealedProject:
         """Return the named project, or the only one; raise InvalidRequest when there is none or it is not clear which."""
-        known = self._store.connections.list_projects()
+        known = self.store.connections.list_projects()
         if project_id is not None:
             known = tuple(one for one in known if one.view.id == project_id)
         if not known:
@@ -82,9 +82,9 @@ class ServiceBase:
             raise InvalidRequest("Several Mixpanel projects are connected; choose one with --project.")
         return known[0]
 
-    def _account_of(self, project: ProjectView) -> str:
+    def account_of(self, project: ProjectView) -> str:
         """Return the license code a project's new exports go to; raise InvalidRequest when there is none."""
-        connected = [one.view.license_code for one in self._store.connections.list_accounts()]
+        connected = [one.view.license_code for one in self.store.connections.list_accounts()]
         chosen = project.license_code
         if chosen is None and not connected:
             raise InvalidRequest("No WebEngage account is connected yet; connect it under Integrations.")
@@ -100,39 +100,43 @@ class ServiceBase:
             )
         return chosen
 
-    def _open_mixpanel(self, sealed: SealedProject, timeout: float = INTERACTIVE_TIMEOUT_SECONDS) -> Mixpanel:
+    def open_mixpanel(self, sealed: SealedProject, timeout: float = INTERACTIVE_TIMEOUT_SECONDS) -> Mixpanel:
+        """Return a client of a project's Mixpanel, with its stored secret."""
         view = sealed.view
-        secret = self._open_vault().open_text(sealed.sealed or "")
+        secret = self.open_vault().open_text(sealed.sealed or "")
         return Mixpanel(
             Project(id=view.id, name=view.name, username=view.username, secret=secret, region=view.region),
             timeout=timeout,
         )
 
-    def _open_webengage(self, license_code: str) -> WebEngage:
-        sealed = self._store.connections.get_account(license_code)
+    def open_webengage(self, license_code: str) -> WebEngage:
+        """Return a client of a connected account; raise InvalidRequest when it is not connected."""
+        sealed = self.store.connections.get_account(license_code)
         if sealed is None:
             raise InvalidRequest(f"WebEngage account {license_code} is not connected; connect it under Integrations.")
-        api_key = self._open_vault().open_text(sealed.sealed or "")
+        api_key = self.open_vault().open_text(sealed.sealed or "")
         return WebEngage(Account(license_code=license_code, api_key=api_key, data_center=sealed.view.data_center))
 
-    def _get_sync(self, sync_id: int) -> Sync:
-        found = self._store.syncs.get_sync(sync_id)
+    def get_sync(self, sync_id: int) -> Sync:
+        """Return a sync; raise InvalidRequest when there is none."""
+        found = self.store.syncs.get_sync(sync_id)
         if found is None:
             raise InvalidRequest(f"There is no sync {sync_id}; see the list of syncs.")
         return found
 
-    def _add_event(self, message: str, sync_id: int | None = None, run_id: int | None = None) -> None:
-        self._store.events.add_event(message, self._now(), sync_id, run_id)
+    def add_event(self, message: str, sync_id: int | None = None, run_id: int | None = None) -> None:
+        """Add one line to the history, of a sync or a run when one is named."""
+        self.store.events.add_event(message, self.now(), sync_id, run_id)
 
     @contextmanager
-    def _mixpanel_query(self, project_id: int) -> Iterator[None]:
+    def mixpanel_query(self, project_id: int) -> Iterator[None]:
         """Use one of the project's queries; raise InvalidRequest with the time when one is free again.
 
         The query slot is released with Mixpanel's answer. When we stop waiting for the answer, it is kept until
         Mixpanel has surely stopped, too. Killed: the slot expires by itself.
         """
-        now = self._now()
-        slot = self._store.rate_limits.acquire_query(project_id, now, later_page=False)
+        now = self.now()
+        slot = self.store.rate_limits.acquire_query(project_id, now, later_page=False)
         if slot.id is None:
             raise InvalidRequest(_explain_no_query(slot, now))
         answered = False
@@ -142,15 +146,42 @@ class ServiceBase:
         except ApiError as problem:
             answered = not isinstance(problem, NoAnswer)
             if isinstance(problem, RetryLater) and problem.limit in ("hourly", "unnamed"):
-                limits = self._store.rate_limits
+                limits = self.store.rate_limits
                 until = now + problem.seconds if problem.seconds else limits.next_query_at(project_id, now)
                 limits.block_until(project_id, until, pages_count=False)
             raise
         finally:
             if answered:
-                self._store.rate_limits.release_query(slot, self._now())
+                self.store.rate_limits.release_query(slot, self.now())
             else:
-                self._store.rate_limits.abandon_query(slot)
+                self.store.rate_limits.abandon_query(slot)
+
+    def read_runner_state(self, now: float) -> tuple[RunnerState, float | None, int]:
+        """Return the best state any runner has, the time of its newest heartbeat, and how many runners work."""
+        heartbeats = self.store.runners.list_heartbeats(now)
+        for state in (RunnerState.WORKING, RunnerState.UNKNOWN, RunnerState.SILENT):
+            found = [one.seen_at for one in heartbeats if one.state is state]
+            if found:
+                return state, found[0], len(found) if state is RunnerState.WORKING else 0
+        return RunnerState.NONE, None, 0
+
+
+class Topic:
+    """One topic of the service: the requests about it, over the state that all topics share."""
+
+    def __init__(self, state: ServiceState) -> None:
+        """Use this shared state."""
+        self._state = state
+
+    @property
+    def actor(self) -> Actor:
+        """Return who asks; ``requires`` checks this actor's access level."""
+        return self._state.actor
+
+    @property
+    def _store(self) -> Store:
+        """Return the open store; after a restore that is another one, so no topic may keep it."""
+        return self._state.store
 
 
 def _explain_no_query(slot: QuerySlot, now: float) -> str:

@@ -17,7 +17,7 @@ from sync.model import (
     suggest_attribute,
 )
 from sync.permissions import AccessLevel, requires
-from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceBase
+from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, Topic
 from sync.store.connections import SealedProject
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
@@ -32,21 +32,19 @@ SAMPLE_SIZE = 20  # members of each kind shown in a preview
 SAMPLE_ID_LENGTH = 200  # characters of an id shown in a preview
 
 
-class CohortService(ServiceBase):
+class CohortService(Topic):
     """Requests about cohorts, previews and proposals."""
 
     @requires(AccessLevel.VIEWER)
-    def list_cohorts(
-        self, project_id: int | None = None, fresh: bool = False, patience: float | None = None
-    ) -> CohortList:
+    def list(self, project_id: int | None = None, fresh: bool = False, patience: float | None = None) -> CohortList:
         """Return the project's cohorts, as last read within five minutes, else read again.
 
         When Mixpanel cannot be asked, the last list is returned with the problem; without a list the problem is
         raised. At most one query, and ``patience`` seconds of waiting (default: 10 when there is a list to show,
         else 130).
         """
-        sealed = self._get_project(project_id)
-        project, now = sealed.view.id, self._now()
+        sealed = self._state.get_project(project_id)
+        project, now = sealed.view.id, self._state.now()
         read_at, problem = self._store.connections.get_cohorts_read_at(project), None
         if read_at is not None and not fresh and not 0 <= now - read_at < LIST_FRESH_SECONDS:
             problem = self._store.connections.get_list_problem(project, now, LIST_RETRY)
@@ -62,14 +60,14 @@ class CohortService(ServiceBase):
         except (ApiError, InvalidRequest) as problem:
             if before is None:
                 raise
-            self._store.connections.save_list_problem(sealed.view.id, str(problem), self._now())
+            self._store.connections.save_list_problem(sealed.view.id, str(problem), self._state.now())
             return before, str(problem)
 
     def _read_cohorts(self, sealed: SealedProject, patience: float) -> float:
-        client, project_id = self._open_mixpanel(sealed, patience), sealed.view.id
-        with self._mixpanel_query(project_id):
+        client, project_id = self._state.open_mixpanel(sealed, patience), sealed.view.id
+        with self._state.mixpanel_query(project_id):
             listed = client.list_cohorts()  # the client ends the whole call after `patience` seconds
-        now = self._now()
+        now = self._state.now()
         with self._store.transaction():
             self._store.connections.save_cohorts(project_id, listed, now)
             for one in listed:
@@ -79,45 +77,45 @@ class CohortService(ServiceBase):
         return now
 
     @requires(AccessLevel.VIEWER)
-    def get_cohort(self, project_id: int | None, cohort_id: int) -> CohortView:
+    def get(self, project_id: int | None, cohort_id: int) -> CohortView:
         """Return one cohort; raise InvalidRequest when Mixpanel does not list it."""
-        began = self._now()
-        listed = self.list_cohorts(project_id)
+        began = self._state.now()
+        listed = self.list(project_id)
         just_asked = listed.problem is not None or listed.read_at >= began
         if not just_asked and all(one.id != cohort_id for one in listed.cohorts):
-            listed = self.list_cohorts(project_id, fresh=True)
+            listed = self.list(project_id, fresh=True)
         return _find_cohort(listed, cohort_id)
 
     @requires(AccessLevel.VIEWER)
-    def get_exportable_cohort(self, project_id: int | None, cohort_id: int) -> CohortView:
+    def get_exportable(self, project_id: int | None, cohort_id: int) -> CohortView:
         """Return one cohort that can be exported; raise InvalidRequest for a group cohort."""
-        return _require_people(self.get_cohort(project_id, cohort_id))
+        return _require_people(self.get(project_id, cohort_id))
 
     @requires(AccessLevel.VIEWER)
     def refresh_count(self, project_id: int | None, cohort_id: int) -> int:
         """Return the number of members now, from a new preview (two queries)."""
-        return self.preview_cohort(project_id, cohort_id, fresh=True).total
+        return self.preview(project_id, cohort_id, fresh=True).total
 
     @requires(AccessLevel.VIEWER)
-    def preview_cohort(self, project_id: int | None, cohort_id: int, fresh: bool = False) -> Preview:
+    def preview(self, project_id: int | None, cohort_id: int, fresh: bool = False) -> Preview:
         """Return who would be sent to WebEngage; two queries, or none within ten minutes of the last preview."""
-        project = self._get_project(project_id).view.id
-        cohort = self.get_exportable_cohort(project, cohort_id)
+        project = self._state.get_project(project_id).view.id
+        cohort = self.get_exportable(project, cohort_id)
         kept = self._store.connections.get_preview(project, cohort_id)
         if kept and not fresh:
             found = _load_preview(kept)
-            if 0 <= self._now() - found.read_at < PREVIEW_FRESH_SECONDS:
+            if 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS:
                 return self._add_current_limits(project, found)
         return self._read_preview(project, cohort)
 
     def _read_preview(self, project_id: int, cohort: CohortView) -> Preview:
-        client = self._open_mixpanel(self._get_project(project_id))
-        self._add_audit_line("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH_SECONDS)
-        with self._mixpanel_query(project_id):
+        client = self._state.open_mixpanel(self._state.get_project(project_id))
+        self._state.add_audit_line("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH_SECONDS)
+        with self._state.mixpanel_query(project_id):
             known = client.read_page(cohort.id, 0, None, all_users=False, properties=())
-        with self._mixpanel_query(project_id):
+        with self._state.mixpanel_query(project_id):
             everyone = client.read_page(cohort.id, 0, None, all_users=True, properties=(), trimmed=False)
-        found = _build_preview(cohort, known, everyone, self._now())
+        found = _build_preview(cohort, known, everyone, self._state.now())
         found = self._add_changes(project_id, found, known)
         self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
         return self._add_current_limits(project_id, found)
@@ -141,16 +139,18 @@ class CohortService(ServiceBase):
         if found.to_add is not None and found.to_remove is not None and sync and not sync.mapping:
             found = _add_cost(found, found.to_add + found.to_remove)  # only the difference is sent
         return replace(
-            found, exported_before=before, queries_left=self._store.rate_limits.queries_left(project_id, self._now())
+            found,
+            exported_before=before,
+            queries_left=self._store.rate_limits.queries_left(project_id, self._state.now()),
         )
 
     @requires(AccessLevel.VIEWER)
     def propose_export(self, project_id: int | None, cohort_id: int) -> Proposal:
         """Return the terms a cohort would be exported on, before the person changes anything."""
-        view = self._get_project(project_id).view
+        view = self._state.get_project(project_id).view
         # As last read: a dialog that is rendered again, also by Start Sync, must not wait for Mixpanel.
         known = next((one for one in self._store.connections.list_cohorts(view.id) if one.id == cohort_id), None)
-        cohort = _require_people(known) if known else self.get_exportable_cohort(view.id, cohort_id)
+        cohort = _require_people(known) if known else self.get_exportable(view.id, cohort_id)
         sync = self._store.syncs.get_sync_of_cohort(view.id, cohort_id)
         if sync:
             return Proposal(
@@ -176,14 +176,14 @@ class CohortService(ServiceBase):
     def _find_account(self, project: ProjectView) -> tuple[str | None, str]:
         """Return the license code a project exports to, or None and why there is none."""
         try:
-            return self._account_of(project), ""
+            return self._state.account_of(project), ""
         except InvalidRequest as problem:
             return None, str(problem)
 
     @requires(AccessLevel.VIEWER)
     def check_attribute(self, project_id: int | None, cohort_id: int, name: str) -> str | None:
         """Return what is wrong with an attribute's name for this cohort, or None."""
-        project = self._get_project(project_id).view
+        project = self._state.get_project(project_id).view
         sync = self._store.syncs.get_sync_of_cohort(project.id, cohort_id)
         if sync and name == sync.attribute:
             return None

@@ -9,7 +9,7 @@ from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Role
 from sync.permissions import AccessLevel, requires
 from sync.redaction import hide_secret
-from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceBase
+from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, Topic
 from sync.store.connections import SealedAccount, SealedProject
 from sync.views import AccountView, ProjectView, SyncView
 from sync.webengage import WebEngage
@@ -31,7 +31,7 @@ def _describe_paused(syncs: tuple[SyncView, ...]) -> str:
     return f"{len(syncs)} syncs paused: {', '.join(str(one.id) for one in syncs)}"
 
 
-class ConnectionService(ServiceBase):
+class ConnectionService(Topic):
     """Requests about Mixpanel projects and WebEngage accounts."""
 
     @requires(AccessLevel.VIEWER)
@@ -75,28 +75,28 @@ class ConnectionService(ServiceBase):
             region=region,
             role=checked.role,
             role_note=checked.role_note,
-            checked_at=self._now(),
+            checked_at=self._state.now(),
             secret_last4=get_last_characters(secret),
         )
         if not checked.project_seen:
             self._check_readable(project)
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
-            sealed = SealedProject(view, self._seal_secret(secret))
+            sealed = SealedProject(view, self._state.seal_secret(secret))
             before = self._store.connections.get_project(project_id)
             self._store.connections.save_project(sealed)
-            self._add_event(f"Mixpanel project {view.name} connected.")
-            self._add_audit_line(
+            self._state.add_event(f"Mixpanel project {view.name} connected.")
+            self._state.add_audit_line(
                 "connect Mixpanel",
                 f"project {project_id}",
                 f"{before.view.username}, {before.view.region}" if before else "",
-                f"{username}, {region}, role {checked.role.value}, secret {self._compute_fingerprint(secret)}",
+                f"{username}, {region}, role {checked.role.value}, secret {self._state.compute_fingerprint(secret)}",
             )
             self._use_the_only_account()
-        return self._get_project(project_id).view
+        return self._state.get_project(project_id).view
 
     def _check_readable(self, project: Project) -> None:
         """Read the list of cohorts once, since nothing else showed that we may read the project."""
-        with self._mixpanel_query(project.id):
+        with self._state.mixpanel_query(project.id):
             Mixpanel(project, timeout=INTERACTIVE_TIMEOUT_SECONDS).list_cohorts()
 
     @requires(AccessLevel.ADMIN)
@@ -117,19 +117,19 @@ class ConnectionService(ServiceBase):
         view = AccountView(
             license_code=account.license_code,
             data_center=account.data_center,
-            checked_at=self._now(),
+            checked_at=self._state.now(),
             secret_last4=get_last_characters(account.api_key),
         )
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
-            sealed = SealedAccount(view, self._seal_secret(account.api_key))
+            sealed = SealedAccount(view, self._state.seal_secret(account.api_key))
             before = self._store.connections.get_account(view.license_code)
             self._store.connections.save_account(sealed)
-            self._add_event(f"WebEngage account {view.license_code} connected.")
-            self._add_audit_line(
+            self._state.add_event(f"WebEngage account {view.license_code} connected.")
+            self._state.add_audit_line(
                 "connect WebEngage",
                 view.license_code,
                 before.view.data_center if before else "",
-                f"{view.data_center}, key {self._compute_fingerprint(account.api_key)}",
+                f"{view.data_center}, key {self._state.compute_fingerprint(account.api_key)}",
             )
             self._use_the_only_account()
         return self._get_account(view.license_code).view
@@ -144,16 +144,18 @@ class ConnectionService(ServiceBase):
 
     def _choose_account(self, project: ProjectView, license_code: str) -> None:
         self._store.connections.use_account(project.id, license_code)
-        self._add_audit_line("use account", f"project {project.id}", project.license_code or "", license_code)
+        self._state.add_audit_line("use account", f"project {project.id}", project.license_code or "", license_code)
 
     @requires(AccessLevel.ADMIN)
     def use_account(self, project_id: int | None, license_code: str) -> ProjectView:
         """Send a project's new exports to this connected account; existing syncs keep theirs."""
         with self._store.transaction():
-            project = self._get_project(project_id).view
+            project = self._state.get_project(project_id).view
             self._choose_account(project, self._get_account(license_code.strip()).view.license_code)
-            self._add_event(f"Project {project.id} exports to WebEngage account {license_code.strip()} from now on.")
-        return self._get_project(project.id).view
+            self._state.add_event(
+                f"Project {project.id} exports to WebEngage account {license_code.strip()} from now on."
+            )
+        return self._state.get_project(project.id).view
 
     def _get_account(self, license_code: str) -> SealedAccount:
         found = self._store.connections.get_account(license_code)
@@ -166,17 +168,17 @@ class ConnectionService(ServiceBase):
     @requires(AccessLevel.ADMIN)
     def check_mixpanel(self, project_id: int) -> ProjectView:
         """Check a stored service account again; raise as `connect_mixpanel` does."""
-        sealed = self._get_project(project_id)
+        sealed = self._state.get_project(project_id)
         view = sealed.view
         return self.connect_mixpanel(
-            view.id, view.username, self._open_vault().open_text(sealed.sealed or ""), view.region
+            view.id, view.username, self._state.open_vault().open_text(sealed.sealed or ""), view.region
         )
 
     @requires(AccessLevel.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:
         """Check a stored API key again; raise as `connect_webengage` does."""
         sealed = self._get_account(license_code)
-        key = self._open_vault().open_text(sealed.sealed or "")
+        key = self._state.open_vault().open_text(sealed.sealed or "")
         return self.connect_webengage(license_code, key, sealed.view.data_center)
 
     @requires(AccessLevel.VIEWER)
@@ -196,7 +198,9 @@ class ConnectionService(ServiceBase):
             self._pause_syncs(paused, "Mixpanel was disconnected; connect it again, then resume.")
             self._cancel_runs(self._store.syncs.list_views(project_id=project_id))
             self._store.connections.disconnect_project(project_id)
-            self._add_audit_line("disconnect Mixpanel", f"project {project_id}", "connected", _describe_paused(paused))
+            self._state.add_audit_line(
+                "disconnect Mixpanel", f"project {project_id}", "connected", _describe_paused(paused)
+            )
         return paused
 
     @requires(AccessLevel.ADMIN)
@@ -207,17 +211,17 @@ class ConnectionService(ServiceBase):
             self._pause_syncs(paused, "WebEngage was disconnected; connect it again, then resume.")
             self._cancel_runs(self._store.syncs.list_views(license_code=license_code))
             self._store.connections.disconnect_account(license_code)
-            self._add_audit_line("disconnect WebEngage", license_code, "connected", _describe_paused(paused))
+            self._state.add_audit_line("disconnect WebEngage", license_code, "connected", _describe_paused(paused))
         return paused
 
     def _pause_syncs(self, syncs: tuple[SyncView, ...], reason: str) -> None:
         for one in syncs:
             self._store.syncs.pause_sync(one.id, reason)
-            self._add_event(reason, one.id)
+            self._state.add_event(reason, one.id)
 
     def _cancel_runs(self, syncs: tuple[SyncView, ...]) -> None:
         """Request the cancellation of runs under way: a runner still has the secret in memory."""
         for one in syncs:
             active = self._store.runs.get_active(one.id)
             if active and self._store.runs.request_cancel(active.id):
-                self._add_event("Cancel requested, since it was disconnected.", one.id, active.id)
+                self._state.add_event("Cancel requested, since it was disconnected.", one.id, active.id)

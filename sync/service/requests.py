@@ -1,4 +1,4 @@
-"""What a person asks for when exporting a cohort, checked before anything is stored."""
+"""The request to export a cohort, checked before anything is stored."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sync.model import (
     suggest_attribute,
 )
 from sync.model import find_attribute_problem as problem_of
+from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from sync.store.syncs import ExportRequest
@@ -24,7 +25,7 @@ from sync.views import CohortView
 
 
 def describe_terms(sync: Sync) -> str:
-    """Write for the audit what a sync sends, to whom and how often."""
+    """Return for the audit log what a sync sends, to whom and how often."""
     often = f"dynamic, every {sync.interval_seconds:.0f} s" if sync.interval_seconds else sync.mode.value
     values = ", ".join(f"{source} as {target}" for source, target in sync.mapping)
     sent = f"membership and {values}" if values else "membership only"
@@ -38,7 +39,7 @@ def describe_state(sync: Sync) -> str:
 
 
 def describe_busy(run: Run) -> str:
-    """Write why a run that is under way cannot do what is asked for now, and what to do."""
+    """Return why a run that is under way cannot do what is asked for now, and what to do."""
     name = f"Run {run.id} of this cohort"
     if run.cancel_requested:
         return f"{name} is still being cancelled; ask again when it has ended."
@@ -48,10 +49,15 @@ def describe_busy(run: Run) -> str:
     return f"{name} is {what}; nothing was changed. Wait for its end, or cancel it, then ask again."
 
 
-class ExportRequests(CohortService):
+class ExportRequests(Topic):
     """The checks of an export."""
 
-    def _build_request(
+    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
+        """Use the shared state and the topics this one builds on."""
+        super().__init__(state)
+        self._cohorts = cohorts
+
+    def build_request(
         self,
         project_id: int,
         cohort: CohortView,
@@ -60,9 +66,10 @@ class ExportRequests(CohortService):
         interval: float | None,
         mapping: tuple[tuple[str, str], ...] | None,
     ) -> ExportRequest:
+        """Return the checked request; raise InvalidRequest, naming the field, for what cannot be exported."""
         self._check_pages(project_id, cohort)
         known = self._store.syncs.get_sync_of_cohort(project_id, cohort.id)
-        license_code = known.license_code if known else self._account_of(self._get_project(project_id).view)
+        license_code = known.license_code if known else self._state.account_of(self._state.get_project(project_id).view)
         if known and self._store.connections.get_account(license_code) is None:
             raise InvalidRequest(
                 f"WebEngage account {license_code}, where this cohort goes, is not connected; "
@@ -74,7 +81,7 @@ class ExportRequests(CohortService):
             if attribute is not None
             else (known.attribute if known else suggest_attribute(cohort.name, taken))
         )
-        problem = self.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
+        problem = self._cohorts.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
         if problem:
             raise InvalidRequest(problem, "attribute")
         cohorts = self._store.attributes.count(license_code)
@@ -91,14 +98,14 @@ class ExportRequests(CohortService):
             raise InvalidRequest("A one-time export is never refreshed, so it has no interval.", "every")
         if interval is not None and not MIN_INTERVAL <= interval <= MAX_INTERVAL:
             raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
-        beat = (interval or DEFAULT_INTERVAL) if mode is Mode.DYNAMIC else None
-        return ExportRequest(project_id, cohort.id, cohort.name, license_code, name, mode, beat, mapping)
+        seconds = (interval or DEFAULT_INTERVAL) if mode is Mode.DYNAMIC else None
+        return ExportRequest(project_id, cohort.id, cohort.name, license_code, name, mode, seconds, mapping)
 
     def _check_pages(self, project_id: int, cohort: CohortView) -> None:
-        """Refuse a cohort whose pages Mixpanel's hour can never let through, with what to do."""
-        size = int(self._env.get("COHORT_SYNC_PAGE_SIZE") or DEFAULT_PAGE_SIZE)
+        """Raise InvalidRequest, with what to do, for a cohort whose pages never fit Mixpanel's hourly limit."""
+        size = int(self._state.env.get("COHORT_SYNC_PAGE_SIZE") or DEFAULT_PAGE_SIZE)
         pages = -(-(cohort.count or 0) // size)
-        if pages > SYNC_QUERIES_AN_HOUR and self._store.rate_limits.pages_count(project_id, self._now()):
+        if pages > SYNC_QUERIES_AN_HOUR and self._store.rate_limits.pages_count(project_id, self._state.now()):
             raise InvalidRequest(
                 f"Mixpanel counts every page as a query in this project, and “{cohort.name}” has about {pages:,} pages; "
                 f"one reading has to fit the hour, which lets {SYNC_QUERIES_AN_HOUR} through. Set COHORT_SYNC_PAGE_SIZE "
@@ -106,7 +113,7 @@ class ExportRequests(CohortService):
             )
 
     def _check_mapping(self, mapping: tuple[tuple[str, str], ...]) -> None:
-        """Refuse what could not arrive: two properties for one attribute, one property twice, a reserved name."""
+        """Raise InvalidRequest for two properties with one attribute, one property twice, or a reserved name."""
         for places, what in ((0, "is sent to two attributes; choose one"), (1, "would get two properties; choose one")):
             names = [pair[places].casefold() if places else pair[places] for pair in mapping]
             for pair, name in zip(mapping, names, strict=True):

@@ -1,15 +1,13 @@
-"""What a person can ask of syncs and runs; each wish is one short transaction, the runner does the work."""
+"""Requests about syncs: start, pause, stop, change; each is one short transaction, and the runner does the work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from sync.errors import InvalidRequest
 from sync.model import (
     MAX_INTERVAL,
     MIN_INTERVAL,
-    ChangeKind,
     Mode,
     Run,
     RunState,
@@ -17,17 +15,24 @@ from sync.model import (
     SyncState,
 )
 from sync.permissions import AccessLevel, requires
-from sync.service.cohorts import LIST_PATIENCE, exportable_in
+from sync.service.base import ServiceState, Topic
+from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
+from sync.service.overdue import find_overdue
 from sync.service.requests import ExportRequests, describe_busy, describe_state, describe_terms
+from sync.service.runs import RunService
 from sync.store.syncs import ExportRequest, Request
-from sync.views import CohortView, Event, ExportRow, RejectionView, StartedExport, SyncView
-
-OPERATIONS = {ChangeKind.ADD: "add", ChangeKind.UPDATE: "update", ChangeKind.REMOVE: "remove"}
-OUTCOMES = {"pending": "not sent", "in_flight": "in doubt", "confirmed": "accepted", "rejected": "rejected"}
+from sync.views import CohortView, Overdue, RunnerState, StartedExport, SyncView
 
 
-class SyncService(ExportRequests):
-    """Exports, pauses, cancels and approvals; and the history."""
+class SyncService(Topic):
+    """Syncs: what is exported, how often, and when."""
+
+    def __init__(self, state: ServiceState, *, cohorts: CohortService, runs: RunService) -> None:
+        """Use the shared state and the topics this one builds on."""
+        super().__init__(state)
+        self._cohorts = cohorts
+        self._runs = runs
+        self._requests = ExportRequests(state, cohorts=cohorts)
 
     @requires(AccessLevel.MARKETER)
     def start_export(
@@ -41,54 +46,52 @@ class SyncService(ExportRequests):
         mapping: tuple[tuple[str, str], ...] | None = None,
         license_code: str | None = None,
     ) -> StartedExport:
-        """Start Sync: make or change the cohort's sync and queue a run, in one transaction.
+        """Start Sync: create or change the cohort's sync and queue a run, in one transaction.
 
-        Pressed twice, in two tabs, by two people: one run; ``started`` tells who was first.
+        Pressed twice, in two tabs, by two people: one run; ``started`` is true for the first.
         ``mapping`` pairs profile properties with WebEngage attributes; None keeps what was chosen before.
-        ``license_code`` is the account the person was shown; InvalidRequest when it is another one by now.
+        ``license_code`` is the account the person was shown; raise InvalidRequest when it is another one now.
         """
-        project = self._get_project(project_id).view.id
+        project = self._state.get_project(project_id).view.id
         cohort = self._get_listed_cohort(project, cohort_id)
         with self._store.transaction():
-            wish = self._build_request(project, cohort, mode, attribute, interval, mapping)
-            if license_code not in (None, wish.license_code):
+            export = self._requests.build_request(project, cohort, mode, attribute, interval, mapping)
+            if license_code not in (None, export.license_code):
                 raise InvalidRequest(
-                    f"This cohort would go to WebEngage account {wish.license_code} now; look at it again."
+                    f"This cohort would be exported to WebEngage account {export.license_code} now; check it again."
                 )
-            request = Request(wish.mode, wish.interval_seconds, wish.mapping)
+            request = Request(export.mode, export.interval_seconds, export.mapping)
             known = self._store.syncs.get_sync_of_cohort(project, cohort_id)
             busy = self._store.runs.get_active(known.id) if known else None
             if known and busy:
                 self._adjust_running_export(known, busy, request, dry_run)
                 return StartedExport(busy.sync_id, busy.id, False)
-            sync_id = known.id if known else self._create(wish, dry_run)
+            sync_id = known.id if known else self._create(export, dry_run)
             run_id = self._store.runs.enqueue_run(
-                sync_id, "export", self._now(), dry_run=dry_run, request=request.dump()
+                sync_id, "export", self._state.now(), dry_run=dry_run, request=request.dump()
             )
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
                 raise InvalidRequest("Another run of this cohort has just begun; look at its progress.")
-            self._add_event(f"Export asked for: {mode.value}, attribute “{wish.attribute}”.", sync_id, run_id)
+            self._state.add_event(f"Export asked for: {mode.value}, attribute “{export.attribute}”.", sync_id, run_id)
             before, after = (
                 describe_terms(known) if known else "",
-                describe_terms(request.apply(self._get_sync(sync_id))),
+                describe_terms(request.apply(self._state.get_sync(sync_id))),
             )
-            self._add_audit_line("dry run" if dry_run else "export", f"cohort {cohort_id}", before, after, run_id)
+            self._state.add_audit_line("dry run" if dry_run else "export", f"cohort {cohort_id}", before, after, run_id)
         return StartedExport(sync_id, run_id, True)
 
     def _create(self, request: ExportRequest, dry_run: bool) -> int:
-        """Make the cohort's sync; after a dry run nothing is repeated before somebody approves it."""
-        sync_id = self._store.syncs.create(request, self._now(), active=not dry_run)
+        """Create the cohort's sync, return its id; after a dry run nothing is refreshed before somebody approves it."""
+        sync_id = self._store.syncs.create(request, self._state.now(), active=not dry_run)
         self._store.attributes.claim(
             request.license_code, sync_id, request.attribute, () if dry_run else request.mapping or ()
         )
         return sync_id
 
     def _adjust_running_export(self, known: Sync, busy: Run, request: Request, dry_run: bool) -> None:
-        """Change what may change while a run is under way, the mode and the interval; InvalidRequest for the rest."""
+        """Change what may change while a run is under way, the mode and the interval; raise InvalidRequest for the rest."""
         if busy.purpose == "clear":
-            raise InvalidRequest(
-                f"Run {busy.id} is telling WebEngage that everybody left this cohort; export it again afterwards."
-            )
+            raise InvalidRequest(f"Run {busy.id} is clearing this cohort in WebEngage; export it again afterwards.")
         if busy.cancel_requested:
             raise InvalidRequest(
                 f"Run {busy.id} of this cohort is still being cancelled; start again when it has ended."
@@ -107,38 +110,39 @@ class SyncService(ExportRequests):
         ):
             return
         if busy.state is RunState.DELIVERING and not before:  # the plan went ahead already
-            self._store.syncs.take_over(known.id, request, self._now())
+            self._store.syncs.take_over(known.id, request, self._state.now())
         else:
             kept = before.mapping if before else None
             self._store.runs.set_request(busy.id, replace(request, mapping=kept).dump())
-        self._add_audit_line(
+        self._state.add_audit_line(
             "change", f"sync {known.id}", describe_terms(serving), describe_terms(request.apply(serving)), busy.id
         )
 
     def _get_listed_cohort(self, project_id: int, cohort_id: int) -> CohortView:
-        """The cohort as Mixpanel lists it right now; as last listed when Mixpanel cannot say in time.
+        """Return the cohort as Mixpanel lists it now; as last listed when Mixpanel does not answer in time.
 
-        One query and ``LIST_PATIENCE`` seconds, whatever Mixpanel does; nothing is asked a second time.
+        One query and at most ``LIST_PATIENCE`` seconds, whatever Mixpanel does; nothing is asked a second time.
         """
-        self._open_mixpanel(self._get_project(project_id))  # a lost key is said at the click, not by the run
-        return exportable_in(self.list_cohorts(project_id, fresh=True, patience=LIST_PATIENCE), cohort_id)
+        # raises at the click, not in the run, when the key is lost
+        self._state.open_mixpanel(self._state.get_project(project_id))
+        return exportable_in(self._cohorts.list(project_id, fresh=True, patience=LIST_PATIENCE), cohort_id)
 
     @requires(AccessLevel.VIEWER)
-    def list_syncs(self, project_id: int | None = None) -> tuple[SyncView, ...]:
-        """The syncs, newest first."""
+    def list(self, project_id: int | None = None) -> tuple[SyncView, ...]:
+        """Return the syncs, newest first."""
         return self._store.syncs.list_views(project_id)
 
     @requires(AccessLevel.VIEWER)
-    def get_sync(self, sync_id: int) -> SyncView:
-        """One sync; InvalidRequest when there is none."""
-        self._get_sync(sync_id)
+    def get(self, sync_id: int) -> SyncView:
+        """Return one sync; raise InvalidRequest when there is none."""
+        self._state.get_sync(sync_id)
         return self._store.syncs.list_views(sync_id=sync_id)[0]
 
     @requires(AccessLevel.MARKETER)
-    def sync_now(self, sync_id: int) -> StartedExport:
+    def refresh_now(self, sync_id: int) -> StartedExport:
         """Refresh a sync at once; a run that has yet to read the cohort counts as that.
 
-        Refused while a run is under way that read it before, or that will send nothing by itself.
+        Raise InvalidRequest while a run is under way that read it before, or that will send nothing by itself.
         """
         with self._store.transaction():
             busy = self._store.runs.get_active(sync_id)
@@ -151,29 +155,32 @@ class SyncService(ExportRequests):
         return not (ends or run.state is RunState.HELD or run.planned)
 
     def _start_run(self, sync_id: int, purpose: str) -> StartedExport:
-        """Queue a run of a sync; InvalidRequest when it is paused or another run is under way."""
-        if self._get_sync(sync_id).state is SyncState.PAUSED:
+        """Queue a run of a sync; raise InvalidRequest when it is paused or another run is under way."""
+        if self._state.get_sync(sync_id).state is SyncState.PAUSED:
             raise InvalidRequest("This sync is paused; resume it first.")
         busy = self._store.runs.get_active(sync_id)
-        run_id = self._store.runs.enqueue_run(sync_id, purpose, self._now())
+        run_id = self._store.runs.enqueue_run(sync_id, purpose, self._state.now())
         if run_id is None:
             raise InvalidRequest(
                 describe_busy(busy) if busy else "Another run of this sync has just begun; look at its progress."
             )
-        self._add_event("Refresh asked for.", sync_id, run_id)
-        self._add_audit_line(purpose, f"sync {sync_id}", run_id=run_id)
+        self._state.add_event("Refresh asked for.", sync_id, run_id)
+        self._state.add_audit_line(purpose, f"sync {sync_id}", run_id=run_id)
         return StartedExport(sync_id, run_id, True)
 
     @requires(AccessLevel.MARKETER)
     def retry_rejected(self, sync_id: int) -> StartedExport:
-        """Try everyone rejected once more, with a new reading of the cohort; Refused while a run is under way."""
+        """Try everyone rejected once more, with a new reading of the cohort.
+
+        Raise InvalidRequest while a run is under way.
+        """
         with self._store.transaction():
-            self._store.rejections.forgive(self._get_sync(sync_id).id)
+            self._store.rejections.forgive(self._state.get_sync(sync_id).id)
             return self._start_run(sync_id, "retry")
 
     @requires(AccessLevel.MARKETER)
     def resync(self, sync_id: int) -> StartedExport:
-        """Send every member again, whatever was sent before; Refused while a run is under way."""
+        """Send every member again, whatever was sent before; raise InvalidRequest while a run is under way."""
         with self._store.transaction():
             return self._start_run(sync_id, "resync")
 
@@ -181,42 +188,42 @@ class SyncService(ExportRequests):
     def pause(self, sync_id: int) -> None:
         """Stop refreshing, and end a run under way after what is in flight."""
         with self._store.transaction():
-            before = self._get_sync(sync_id)
+            before = self._state.get_sync(sync_id)
             if not self._store.syncs.pause_sync(sync_id, "Paused by a person."):
                 raise InvalidRequest("This sync is finished, so there is nothing to pause.")
-            self._add_event("Paused by a person.", sync_id)
-            self._add_audit_line("pause", f"sync {sync_id}", describe_state(before), "paused")
+            self._state.add_event("Paused by a person.", sync_id)
+            self._state.add_audit_line("pause", f"sync {sync_id}", describe_state(before), "paused")
             active = self._store.runs.get_active(sync_id)
             if active:
-                self._cancel_run(active)
+                self._runs.cancel(active.id)
 
     @requires(AccessLevel.MARKETER)
     def resume(self, sync_id: int) -> None:
-        """Go on: the next beat comes as before, and what a failure or pause left open runs now."""
+        """Resume a paused sync: its schedule stays, and what a failure or pause left open runs now."""
         with self._store.transaction():
-            sync = self._get_sync(sync_id)
+            sync = self._state.get_sync(sync_id)
             if sync.state is not SyncState.PAUSED:
                 raise InvalidRequest(f"This sync is {sync.state.value}, so there is nothing to resume.")
-            self._store.syncs.resume_sync(sync, self._now())
-            if self._store.runs.enqueue_run(sync_id, "refresh", self._now()) is None:
+            self._store.syncs.resume_sync(sync, self._state.now())
+            if self._store.runs.enqueue_run(sync_id, "refresh", self._state.now()) is None:
                 self._store.runs.withdraw_cancel(sync_id)  # the run the pause was to end has not ended yet: it goes on
-            self._add_event("Resumed by a person.", sync_id)
-            self._add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active")
+            self._state.add_event("Resumed by a person.", sync_id)
+            self._state.add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active")
 
     @requires(AccessLevel.MARKETER)
     def stop(self, sync_id: int, clear: bool = False) -> StartedExport | None:
-        """Never refresh again; with ``clear`` everyone exported is told ``false`` first."""
+        """Finish a sync; with ``clear``, return the run that sends ``false`` for everyone exported."""
         with self._store.transaction():
-            sync = self._get_sync(sync_id)
+            sync = self._state.get_sync(sync_id)
             active = self._store.runs.get_active(sync_id)
             if active and clear:
                 raise InvalidRequest("A run is under way; cancel it first, then stop and clear.")
             if active:
-                self._cancel_run(active)
+                self._runs.cancel(active.id)
             self._store.syncs.finish_sync(sync.id)
-            self._add_event("Stopped by a person" + (", clearing WebEngage." if clear else "."), sync_id)
-            run_id = self._store.runs.enqueue_run(sync_id, "clear", self._now()) if clear else None
-            self._add_audit_line(
+            self._state.add_event("Stopped by a person" + (", clearing WebEngage." if clear else "."), sync_id)
+            run_id = self._store.runs.enqueue_run(sync_id, "clear", self._state.now()) if clear else None
+            self._state.add_audit_line(
                 "stop and clear" if clear else "stop", f"sync {sync_id}", sync.state.value, "finished", run_id
             )
         return StartedExport(sync_id, run_id, True) if run_id else None
@@ -226,141 +233,61 @@ class SyncService(ExportRequests):
         """Refresh a dynamic sync this often from now on."""
         if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
             raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
-        if self._get_sync(sync_id).mode is not Mode.DYNAMIC:
+        if self._state.get_sync(sync_id).mode is not Mode.DYNAMIC:
             raise InvalidRequest("A one-time export is never refreshed, so it has no interval.", "every")
         with self._store.transaction():
-            before = self._get_sync(sync_id)
+            before = self._state.get_sync(sync_id)
             if before.state is SyncState.FINISHED:
                 raise InvalidRequest("This sync is finished, so it has no interval; export the cohort again.", "every")
-            self._store.syncs.set_interval(sync_id, seconds, self._now())
-            self._add_audit_line(
-                "change interval", f"sync {sync_id}", describe_terms(before), describe_terms(self._get_sync(sync_id))
+            self._store.syncs.set_interval(sync_id, seconds, self._state.now())
+            self._state.add_audit_line(
+                "change interval",
+                f"sync {sync_id}",
+                describe_terms(before),
+                describe_terms(self._state.get_sync(sync_id)),
             )
-
-    @requires(AccessLevel.VIEWER)
-    def list_runs(
-        self,
-        sync_id: int | None = None,
-        state: RunState | None = None,
-        limit: int = 25,
-        offset: int = 0,
-        project_id: int | None = None,
-    ) -> tuple[Run, ...]:
-        """Runs, newest first."""
-        return self._store.runs.list_runs(sync_id, state.value if state else None, limit, offset, project_id)
-
-    @requires(AccessLevel.VIEWER)
-    def count_runs(
-        self, sync_id: int | None = None, state: RunState | None = None, project_id: int | None = None
-    ) -> int:
-        """How many runs there are."""
-        return self._store.runs.count_runs(sync_id, state.value if state else None, project_id)
 
     @requires(AccessLevel.VIEWER)
     def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
-        """How many people WebEngage held after each of a sync's last successful runs, newest first."""
+        """Return how many people WebEngage held after each of a sync's last successful runs, newest first."""
         return self._store.runs.list_sizes(sync_id, limit)
-
-    @requires(AccessLevel.VIEWER)
-    def get_run(self, run_id: int) -> Run:
-        """One run; InvalidRequest when there is none."""
-        found = self._store.runs.get_run(run_id)
-        if found is None:
-            raise InvalidRequest(f"There is no run {run_id}; look at the list of runs.")
-        return found
-
-    @requires(AccessLevel.MARKETER)
-    def cancel(self, run_id: int) -> None:
-        """End a run: at once when nothing was sent, otherwise after what is in flight."""
-        with self._store.transaction():
-            run = self.get_run(run_id)
-            if run.state.is_final:
-                raise InvalidRequest(f"Run {run_id} has already {run.state.value}.")
-            self._cancel_run(run)
-
-    def _cancel_run(self, run: Run) -> None:
-        self._add_audit_line("cancel", f"run {run.id}", run.state.value, run_id=run.id)
-        self._add_event("Cancel asked for.", run.sync_id, run.id)
-        if self._store.runs.cancel_if_unsent(run.id, self._now()):
-            self._store.batches.delete_batches(run.id)
-            self._store.staged.delete_pages(run.id)
-            self._add_event("Cancelled before anything was sent.", run.sync_id, run.id)
-        else:
-            self._store.runs.request_cancel(run.id)
-
-    @requires(AccessLevel.MARKETER)
-    def approve(self, run_id: int, always: bool = False) -> None:
-        """Say yes to a held run; ``always`` lifts the guard of its sync for good."""
-        with self._store.transaction():
-            run = self.get_run(run_id)
-            if run.cancel_requested:
-                raise InvalidRequest(f"Run {run_id} is being cancelled, so there is nothing to approve.")
-            if not self._store.runs.approve_run(run_id, self._now()):
-                raise InvalidRequest(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
-            if always:
-                self._lift_guard(run)
-            self._add_audit_line(
-                "approve", f"run {run_id}", run.held_reason or "", "always" if always else "once", run_id
-            )
-            self._add_event("Approved by a person" + (", now and always." if always else "."), run.sync_id, run_id)
-
-    def _lift_guard(self, run: Run) -> None:
-        before = self._get_sync(run.sync_id)
-        self._store.syncs.set_guard(before.id, False)
-        self._add_audit_line(
-            "guard", f"sync {before.id}", describe_terms(before), describe_terms(self._get_sync(before.id)), run.id
-        )
 
     @requires(AccessLevel.VIEWER)
     def has_guard(self, sync_id: int) -> bool:
         """Return whether a sync is held when unusually many people would leave."""
-        return self._get_sync(sync_id).guard_enabled
+        return self._state.get_sync(sync_id).guard_enabled
 
     @requires(AccessLevel.MARKETER)
     def put_guard_back(self, sync_id: int) -> None:
         """Hold this sync again when unusually many people would leave."""
         with self._store.transaction():
-            before = self._get_sync(sync_id)
+            before = self._state.get_sync(sync_id)
             self._store.syncs.set_guard(before.id, True)
-            self._add_audit_line(
-                "guard", f"sync {before.id}", describe_terms(before), describe_terms(self._get_sync(before.id))
+            self._state.add_audit_line(
+                "guard", f"sync {before.id}", describe_terms(before), describe_terms(self._state.get_sync(before.id))
             )
 
     @requires(AccessLevel.VIEWER)
-    def list_events(self, run_id: int) -> tuple[Event, ...]:
-        """A run's story, oldest first."""
-        return self._store.events.list_of_run(run_id)
+    def list_overdue(self, sync_id: int | None = None) -> tuple[Overdue, ...]:
+        """Return the late syncs (or the one named, if it is late), each with since when and why."""
+        now = self._state.now()
+        working = self._state.read_runner_state(now)[0] is RunnerState.WORKING
+        return tuple(find_overdue(self._store, self._store.syncs.list_views(sync_id=sync_id), now, working=working))
 
-    @requires(AccessLevel.VIEWER)
-    def list_rejections(self, run_id: int, limit: int = 1000) -> tuple[RejectionView, ...]:
-        """Who was not taken in a run, with the reason."""
-        return self._store.rejections.list(run_id, limit)
+    @requires(AccessLevel.ADMIN)
+    def queue_due(self) -> int:
+        """Queue a run for every dynamic sync whose time has is_due; return the count. All or nothing."""
+        now = self._state.now()
+        if not self._store.syncs.list_due(now):
+            return 0
+        with self._store.transaction():  # read again inside: one may have been paused in between
+            return sum(self._queue_sync(sync, now) for sync in self._store.syncs.list_due(now))
 
-    @requires(AccessLevel.MARKETER)
-    def iterate_export_rows(self, run_id: int) -> Iterator[ExportRow]:
-        """A run's people for the CSV: add, update, remove; and no-op for those unchanged in the last run."""
-        run = self.get_run(run_id)
-        self._add_audit_line("download", f"run {run_id}", run_id=run_id)
-        rejections = {one.user_id: one for one in self.list_rejections(run_id, 1_000_000)}
-        told: set[str] = set()
-        for user_id, kind, state in self._store.batches.iterate_members(run_id):
-            told.add(user_id)
-            one = rejections.pop(user_id, None)
-            yield ExportRow(
-                user_id, OPERATIONS[kind], one.outcome if one else OUTCOMES[state], one.reason if one else ""
-            )
-        for one in rejections.values():
-            yield ExportRow(one.user_id, "none", one.outcome, one.reason)
-        yield from self._unchanged_rows(run, told)
-
-    def _unchanged_rows(self, run: Run, told: set[str]) -> Iterator[ExportRow]:
-        sync: Sync = self._get_sync(run.sync_id)
-        if sync.last_run_id == run.id and run.state is RunState.SUCCEEDED:
-            leaving = {
-                user_id
-                for user_id, (kind, _) in self._store.rejections.active(run.sync_id).items()
-                if kind == ChangeKind.REMOVE
-            }
-            for user_id in self._store.snapshot.iterate_members(run.sync_id):
-                if user_id not in told and user_id not in leaving:
-                    yield ExportRow(user_id, "no-op", "unchanged", "")
+    def _queue_sync(self, sync: Sync, now: float) -> bool:
+        # A time farther away than the interval means that the clock was set back: only the schedule moves.
+        is_due = sync.next_run_at is not None and sync.next_run_at <= now
+        run_id = self._store.runs.enqueue_run(sync.id, "refresh", now) if is_due else None
+        self._store.syncs.advance_schedule(sync, now)
+        if run_id is not None:
+            self._state.add_event("The refresh is due.", sync.id, run_id)
+        return run_id is not None

@@ -237,7 +237,7 @@ class Runs(Table):
         )
 
     def withdraw_cancel(self, sync_id: int) -> None:
-        """Take back the wish to end a sync's run; its holder looks once more before ending it."""
+        """Withdraw a request to cancel a sync's run; its runner checks once more before ending it."""
         self._execute("update run set cancel_requested = 0 where sync_id = ? and finished_at is null", (sync_id,))
 
     def cancel_if_unsent(self, run_id: int, now: float) -> bool:

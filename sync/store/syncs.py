@@ -44,7 +44,7 @@ class Request:
 
     @classmethod
     def parse(cls, text: str | None) -> Request | None:
-        """Read a request as runs carry it."""
+        """Return the request that a run holds as text."""
         if text is None:
             return None
         values = json.loads(text)
@@ -56,7 +56,7 @@ class Request:
         )
 
     def dump(self) -> str:
-        """Write a request as runs carry it."""
+        """Return a request as the text that a run holds."""
         return json.dumps(asdict(self))
 
     def apply(self, sync: Sync) -> Sync:
@@ -79,7 +79,7 @@ def sync_from_row(row: Row) -> Sync:
 
 
 class Syncs(Table):
-    """The standing wishes."""
+    """The standing requests."""
 
     def create(self, request: ExportRequest, now: float, *, active: bool) -> int:
         """Make a cohort's sync; its attribute is permanent, since WebEngage cannot rename one.

@@ -72,8 +72,8 @@ class BenchWorkspace:
         holder = TemporaryDirectory()
         workspace = cls(Sandbox.start(empty=True, queries_per_hour=PLENTY, **options), Path(holder.name), [holder])
         with workspace.service() as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, workspace.sandbox.url)
-            service.connect_webengage(LICENSE, API_KEY, workspace.sandbox.url)
+            service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, workspace.sandbox.url)
+            service.connections.connect_webengage(LICENSE, API_KEY, workspace.sandbox.url)
         return workspace
 
     def service(self) -> Service:
@@ -83,7 +83,7 @@ class BenchWorkspace:
     def export(self, cohort: int, mapping: tuple[tuple[str, str], ...] | None = None) -> int:
         """Queue an export and tell its run."""
         with self.service() as service:
-            return service.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=mapping).run_id
+            return service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=mapping).run_id
 
     @contextmanager
     def runners(self, number: int = 1) -> Iterator[list[psutil.Popen]]:

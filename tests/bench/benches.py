@@ -57,18 +57,18 @@ def _tenth(members: int, repeats: int) -> float:
 def _first_export(workspace: BenchWorkspace, cohort: int) -> tuple[Cost, Cost]:
     """Read and plan, held as a dry run; then deliver what was approved."""
     with workspace.service() as service:
-        run_id = service.start_export(
+        run_id = service.syncs.start_export(
             PROJECT, cohort, Mode.DYNAMIC, dry_run=True, mapping=(("$email", "email"),)
         ).run_id
     read = workspace.carry(str(PLENTY))
     with workspace.service() as service:
-        service.approve(run_id)
+        service.runs.approve(run_id)
     return read, workspace.carry(str(PLENTY))
 
 
 def _again(workspace: BenchWorkspace) -> Cost:
     with workspace.service() as service:
-        service.sync_now(1)
+        service.syncs.refresh_now(1)
     return workspace.carry(str(PLENTY))
 
 
@@ -157,7 +157,7 @@ def _small(workspace: BenchWorkspace) -> float:
 
 def _over(workspace: BenchWorkspace, run_id: int) -> bool:
     with workspace.service() as service:
-        return service.get_run(run_id).state.is_final
+        return service.runs.get(run_id).state.is_final
 
 
 def small_behind_large(pages: int, latency: int) -> Iterator[Row]:

@@ -43,9 +43,9 @@ def _customer(workspace: BenchWorkspace, one: int, people: int) -> str:
     workspace.sandbox.add_account(license_code, "key-of-many")
     cohort = workspace.sandbox.generate(f"Account {one}", people, project=project, seed=one)
     with workspace.service() as service:
-        service.connect_mixpanel(project, USERNAME, SECRET, workspace.sandbox.url)
-        service.connect_webengage(license_code, "key-of-many", workspace.sandbox.url)
-        service.start_export(project, cohort, Mode.ONE_TIME)
+        service.connections.connect_mixpanel(project, USERNAME, SECRET, workspace.sandbox.url)
+        service.connections.connect_webengage(license_code, "key-of-many", workspace.sandbox.url)
+        service.syncs.start_export(project, cohort, Mode.ONE_TIME)
     return f"/v1/accounts/{license_code}/bulk-users"
 
 
@@ -66,7 +66,7 @@ def sixty(syncs: int, people: int, latency: int) -> Iterator[Row]:
         cost = _later(workspace, PACED, LATER, DEFAULT_INTERVAL + LATER)
         after = workspace.sandbox.meter()
         with workspace.service() as service:
-            done = sum(run.state is RunState.SUCCEEDED for run in service.list_runs(limit=syncs))
+            done = sum(run.state is RunState.SUCCEEDED for run in service.runs.list(limit=syncs))
     batches = _more(before, after, "/bulk-users")
     yield (
         f"{syncs} dynamic syncs of {people:,}, 1 % changed, {latency} ms: all done after",
@@ -92,6 +92,6 @@ def _dynamic(workspace: BenchWorkspace, one: int, people: int) -> int:
     with workspace.service() as service:
         if one % MAX_ATTRIBUTES == 0:
             workspace.sandbox.add_account(f"sixty{one}", "key-of-sixty")
-            service.connect_webengage(f"sixty{one}", "key-of-sixty", workspace.sandbox.url)
-        service.start_export(PROJECT, cohort, Mode.DYNAMIC)
+            service.connections.connect_webengage(f"sixty{one}", "key-of-sixty", workspace.sandbox.url)
+        service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
     return cohort

@@ -80,7 +80,7 @@ def _starting(browser: Browser, url: str, repeats: int) -> Row:
 def _polling(workspace: BenchWorkspace, browser: Browser, url: str, tabs: int, seconds: float) -> Iterator[Row]:
     """Let tabs look at the list of syncs while a run is under way; every message they send is one look."""
     with workspace.service() as service:
-        service.start_export(None, workspace.sandbox.generate("Under way", 100_000, seed=9), Mode.DYNAMIC)
+        service.syncs.start_export(None, workspace.sandbox.generate("Under way", 100_000, seed=9), Mode.DYNAMIC)
     sent: list[int] = []
     context = browser.new_context()  # one browser, many tabs: its files are fetched once
     for _ in range(tabs):

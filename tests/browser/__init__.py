@@ -181,15 +181,15 @@ def furnish(data_dir: Path, sandbox: Sandbox, name: str) -> Furnished:
     sandbox.poison("user-3", "user-4")
     made: dict[str, int] = {}
     with service(data_dir) as here:
-        made["done"] = here.start_export(None, done, Mode.DYNAMIC).run_id
-        made["held"] = here.start_export(None, held, Mode.DYNAMIC, dry_run=True).run_id
+        made["done"] = here.syncs.start_export(None, done, Mode.DYNAMIC).run_id
+        made["held"] = here.syncs.start_export(None, held, Mode.DYNAMIC, dry_run=True).run_id
         carry(data_dir)
         for turn in range(3):
             sandbox.set_members(done, people[turn + 1 :])
-            made["done"] = here.sync_now(here.get_run(made["done"]).sync_id).run_id
+            made["done"] = here.syncs.refresh_now(here.runs.get(made["done"]).sync_id).run_id
             carry(data_dir)
         sandbox.fault("status", api="mixpanel", path="/engage", code=403, times=1)
-        made["failed"] = here.start_export(None, failed, Mode.DYNAMIC).run_id
+        made["failed"] = here.syncs.start_export(None, failed, Mode.DYNAMIC).run_id
         carry(data_dir)
-        made["queued"] = here.start_export(None, queued, Mode.ONE_TIME).run_id
+        made["queued"] = here.syncs.start_export(None, queued, Mode.ONE_TIME).run_id
     return Furnished(data_dir, done, fresh, made)

@@ -14,7 +14,7 @@ def fill_history(sandbox: Sandbox, data_dir: Path) -> None:
     """Write ten thousand runs of one sync, every hundredth failed, and a second sync without any."""
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.list_cohorts()
+        here.cohorts.list()
     with open_database(data_dir) as db:
         for number, name in ((1, "First"), (2, "Second")):
             db.execute(

@@ -54,8 +54,8 @@ def test_the_project_is_chosen_once_for_all_pages(
     sandbox.add_cohort("Viewers", [member("b")], project=43)
     with service(data_dir) as here:
         for project in (PROJECT, 43):
-            here.connect_mixpanel(project, USERNAME, SECRET, sandbox.url)
-        here.connect_webengage(LICENSE, API_KEY, sandbox.url)
+            here.connections.connect_mixpanel(project, USERNAME, SECRET, sandbox.url)
+        here.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
     with tab(browser) as page:
         url = streamlit_server(data_dir)
         visit(page, f"{url}/cohorts", "Cohorts")

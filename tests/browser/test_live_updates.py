@@ -44,7 +44,7 @@ def test_every_tab_follows_a_run_through_a_restart(
     number = sandbox.add_cohort("Large", [member(f"user-{n}") for n in range(PEOPLE)])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.list_cohorts()
+        here.cohorts.list()
     runner_process(data_dir, COHORT_SYNC_BATCHES_A_MINUTE="90")
     port = free_port()
     with tab(browser) as list_tab, tab(browser) as sync_tab:
@@ -53,7 +53,7 @@ def test_every_tab_follows_a_run_through_a_restart(
             visit(sync_tab, f"{url}/syncs", "Syncs")
             expect(sync_tab.get_by_text("Nothing is exported yet.")).to_be_visible()
             with service(data_dir) as here:
-                sync_id = here.start_export(None, number, Mode.DYNAMIC).sync_id
+                sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
             expect(badge(sync_tab, "Sending to WebEngage")).to_be_visible()
             visit(sync_tab, f"{url}/syncs?interval={sync_id}", "Change interval")
             expect(list_tab.get_by_text(MOVING)).to_be_visible()
@@ -79,7 +79,7 @@ def test_waiting_is_explained_with_its_time(
     number = sandbox.add_cohort("Limited", [member("a"), member("b")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.start_export(None, number, Mode.DYNAMIC)
+        here.syncs.start_export(None, number, Mode.DYNAMIC)
     sandbox.settings(queries_per_hour=1, retry_after=1800)
     carry(data_dir)
     assert runs(data_dir)[0].wait_reason
@@ -138,11 +138,11 @@ def test_the_history_is_pictured_and_its_file_is_complete(
     number = sandbox.add_cohort("Drawn", [member("=a"), member("b")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        sync_id = here.start_export(None, number, Mode.DYNAMIC).sync_id
+        sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
         carry(data_dir)
         for people in (("=a", "b", "c"), ("=a", "c", "d", "e")):
             sandbox.set_members(number, [member(one) for one in people])
-            run_id = here.sync_now(sync_id).run_id
+            run_id = here.syncs.refresh_now(sync_id).run_id
             carry(data_dir)
     with tab(browser) as page:
         url = streamlit_server(data_dir)
@@ -176,11 +176,11 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
     number = sandbox.add_cohort("Kept", [member("a"), member("b")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        sync_id = here.start_export(None, number, Mode.DYNAMIC).sync_id
+        sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
     carry(data_dir)
     with tab(browser) as page, service(data_dir) as here:
         visit(page, f"{streamlit_server(data_dir)}/syncs", "Syncs")
-        beat = datetime.fromtimestamp(here.get_sync(sync_id).next_run_at or 0.0, ZoneInfo("Europe/Berlin"))
+        beat = datetime.fromtimestamp(here.syncs.get(sync_id).next_run_at or 0.0, ZoneInfo("Europe/Berlin"))
         expect(
             page.get_by_text(re.compile(f"Next refresh (tomorrow )?{beat:%H:%M}, in 1 h \\d\\d min"))
         ).to_be_visible()
@@ -203,7 +203,10 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
         expect(page.get_by_text("0 people in WebEngage", exact=True)).to_be_visible()
     assert sandbox.holding("Mixpanel - Kept") == (set(), {"a", "b"})
     with service(data_dir) as here:
-        assert (here.get_sync(sync_id).interval_seconds, here.get_sync(sync_id).state) == (21600.0, SyncState.FINISHED)
+        assert (here.syncs.get(sync_id).interval_seconds, here.syncs.get(sync_id).state) == (
+            21600.0,
+            SyncState.FINISHED,
+        )
 
 
 def test_disconnect_says_what_it_pauses(
@@ -213,7 +216,7 @@ def test_disconnect_says_what_it_pauses(
     number = sandbox.add_cohort("Kept", [member("a")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.start_export(None, number, Mode.DYNAMIC)
+        here.syncs.start_export(None, number, Mode.DYNAMIC)
     carry(data_dir)
     with tab(browser) as page:
         url = streamlit_server(data_dir)
@@ -234,7 +237,7 @@ def test_the_menu_of_a_cohort_counts_and_tells(
     number = sandbox.add_cohort("Small", [member("a")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.start_export(None, number, Mode.ONE_TIME)
+        here.syncs.start_export(None, number, Mode.ONE_TIME)
     carry(data_dir)
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/cohorts", "Cohorts")

@@ -135,7 +135,7 @@ def test_wrong_webengage_settings_are_said_at_the_form(
 ) -> None:
     """A wrong key, license or host is one sentence in the dialog, which stays open; nothing is stored."""
     with service(data_dir) as here:
-        here.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+        here.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/integrations?setup=webengage", "Set up WebEngage")
         for wrong, said in WRONG_SETTINGS:
@@ -184,7 +184,7 @@ def test_a_wrong_attribute_is_said_while_typing(
     number, other = cohort(sandbox), sandbox.add_cohort("Other", [member("a")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.start_export(None, other, Mode.ONE_TIME, attribute="Taken")
+        here.syncs.start_export(None, other, Mode.ONE_TIME, attribute="Taken")
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/cohorts?export={number}", "Export to WebEngage")
         dialog = page.get_by_role("dialog")

@@ -75,7 +75,7 @@ def judge_numbers(service: Service, runs: Iterable[Run]) -> None:
         )
         hold(pending == 0 or run.state is not RunState.SUCCEEDED, f"run {run.id} succeeded with {pending} pending")
         names = Counter(
-            row.outcome for row in service.iterate_export_rows(run.id) if row.operation not in ("no-op", "none")
+            row.outcome for row in service.runs.iterate_export_rows(run.id) if row.operation not in ("no-op", "none")
         )
         if names:  # a run cancelled before anything was sent keeps no names
             counted = names["accepted"], names["rejected"], names["not sent"] + names["in doubt"]

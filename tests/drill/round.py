@@ -99,10 +99,10 @@ class Round:
         ]
         self.cohort = self.sandbox.add_cohort(f"Drill {self.seed}", self.people)
         with closing(self.service()) as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
-            service.connect_webengage(self.license, self.key, self.sandbox.url)
-            self.sync = service.start_export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
-            self.attribute = service.get_sync(self.sync).attribute
+            service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connections.connect_webengage(self.license, self.key, self.sandbox.url)
+            self.sync = service.syncs.start_export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
+            self.attribute = service.syncs.get(self.sync).attribute
 
     def _newborn(self) -> Member:
         self.born += 1
@@ -148,9 +148,9 @@ class Round:
     def _wish(self) -> None:
         """See that a run is under way, as a person would."""
         with closing(self.service()) as service, suppress(CohortSyncError):
-            if service.get_sync(self.sync).state.value == "paused":
-                service.resume(self.sync)
-            service.sync_now(self.sync)
+            if service.syncs.get(self.sync).state.value == "paused":
+                service.syncs.resume(self.sync)
+            service.syncs.refresh_now(self.sync)
 
     def _carrier(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         env = {**os.environ, **self.env, "DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL", **more}
@@ -224,7 +224,7 @@ class Round:
         process = self._carrier()
         self._until("delivering")
         with closing(self.service()) as service, suppress(CohortSyncError):
-            service.cancel(service.list_runs(self.sync)[0].id)
+            service.runs.cancel(service.runs.list(self.sync)[0].id)
         time.sleep(self.random.uniform(0.0, 0.6))
         _end(process)
         self.tally["cancel"] += 1
@@ -312,25 +312,25 @@ class Round:
         """Carry what is under way, then one fresh run, to its end."""
         for _ in range(4):
             with closing(self.service()) as service:
-                if service.get_sync(self.sync).state.value == "paused":
-                    service.resume(self.sync)
-                latest = service.list_runs(self.sync)[0]
+                if service.syncs.get(self.sync).state.value == "paused":
+                    service.syncs.resume(self.sync)
+                latest = service.runs.list(self.sync)[0]
                 if latest.state is RunState.HELD:
-                    service.approve(latest.id)
+                    service.runs.approve(latest.id)
                     self.tally["held, approved"] += 1
                 elif latest.state.is_final:
                     break
             _finish(self._carrier("--once"))
             self._pass(4000.0)
         with closing(self.service()) as service:
-            started = service.retry_rejected(self.sync) if forgive else service.sync_now(self.sync)
+            started = service.syncs.retry_rejected(self.sync) if forgive else service.syncs.refresh_now(self.sync)
         for _ in range(3):
             _finish(self._carrier("--once"))
             with closing(self.service()) as service:
-                run = service.get_run(started.run_id)
+                run = service.runs.get(started.run_id)
                 if run.state is not RunState.HELD:
                     break
-                service.approve(run.id)
+                service.runs.approve(run.id)
                 self.tally["held, approved"] += 1
         return run
 
@@ -355,7 +355,7 @@ class Round:
         invariants.judge_last(last, self._bulk_requests() - before, len(members), too_long, standing)
         invariants.judge_meters(self.sandbox.meter(), self.crashes)
         with closing(self.service()) as service:
-            invariants.judge_numbers(service, service.list_runs(self.sync, limit=1000))
+            invariants.judge_numbers(service, service.runs.list(self.sync, limit=1000))
 
     def _bulk_requests(self) -> int:
         return self.sandbox.meter().requests.get(f"/v1/accounts/{self.license}/bulk-users", 0)
@@ -363,7 +363,7 @@ class Round:
     def story(self) -> str:
         """The last runs, for whoever looks into a broken round."""
         with closing(self.service()) as service:
-            runs = service.list_runs(self.sync, limit=6)
+            runs = service.runs.list(self.sync, limit=6)
             return "\n".join(
                 f"run {run.id} {run.purpose} {run.state.value} +{run.entered} ~{run.updated} −{run.exited} "
                 f"{run.error or run.wait_reason or ''}"

@@ -1,0 +1,142 @@
+"""Requests about runs: their history, cancel, approve, and the rows of their CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sync.errors import InvalidRequest
+from sync.model import (
+    ChangeKind,
+    Run,
+    RunState,
+    Sync,
+)
+from sync.permissions import AccessLevel, requires
+from sync.service.base import Topic
+from sync.service.requests import describe_terms
+from sync.views import Event, ExportRow, RejectionView
+
+OPERATIONS = {ChangeKind.ADD: "add", ChangeKind.UPDATE: "update", ChangeKind.REMOVE: "remove"}
+OUTCOMES = {"pending": "not sent", "in_flight": "unconfirmed", "confirmed": "accepted", "rejected": "rejected"}
+
+
+class RunService(Topic):
+    """Runs: what they did, and what a person can still decide about them."""
+
+    @requires(AccessLevel.VIEWER)
+    def list(
+        self,
+        sync_id: int | None = None,
+        state: RunState | None = None,
+        limit: int = 25,
+        offset: int = 0,
+        project_id: int | None = None,
+    ) -> tuple[Run, ...]:
+        """Return runs, newest first: of one sync, in one state or of one project when named."""
+        return self._store.runs.list_runs(sync_id, state.value if state else None, limit, offset, project_id)
+
+    @requires(AccessLevel.VIEWER)
+    def count(self, sync_id: int | None = None, state: RunState | None = None, project_id: int | None = None) -> int:
+        """Return the number of runs of the same choice as ``list``."""
+        return self._store.runs.count_runs(sync_id, state.value if state else None, project_id)
+
+    @requires(AccessLevel.VIEWER)
+    def get(self, run_id: int) -> Run:
+        """Return one run; raise InvalidRequest when there is none."""
+        found = self._store.runs.get_run(run_id)
+        if found is None:
+            raise InvalidRequest(f"There is no run {run_id}; look at the list of runs.")
+        return found
+
+    @requires(AccessLevel.MARKETER)
+    def cancel(self, run_id: int) -> None:
+        """Cancel a run: at once when nothing was sent, otherwise after what is in flight.
+
+        Raise InvalidRequest when it has ended.
+        """
+        with self._store.transaction():
+            run = self.get(run_id)
+            if run.state.is_final:
+                raise InvalidRequest(f"Run {run_id} has already {run.state.value}.")
+            self._cancel_run(run)
+
+    def _cancel_run(self, run: Run) -> None:
+        self._state.add_audit_line("cancel", f"run {run.id}", run.state.value, run_id=run.id)
+        self._state.add_event("Cancel asked for.", run.sync_id, run.id)
+        if self._store.runs.cancel_if_unsent(run.id, self._state.now()):
+            self._store.batches.delete_batches(run.id)
+            self._store.staged.delete_pages(run.id)
+            self._state.add_event("Cancelled before anything was sent.", run.sync_id, run.id)
+        else:
+            self._store.runs.request_cancel(run.id)
+
+    @requires(AccessLevel.MARKETER)
+    def approve(self, run_id: int, always: bool = False) -> None:
+        """Approve a held run; ``always`` also lifts the guard of its sync until it is put back.
+
+        Raise InvalidRequest when the run is not held or is being cancelled.
+        """
+        with self._store.transaction():
+            run = self.get(run_id)
+            if run.cancel_requested:
+                raise InvalidRequest(f"Run {run_id} is being cancelled, so there is nothing to approve.")
+            if not self._store.runs.approve_run(run_id, self._state.now()):
+                raise InvalidRequest(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
+            if always:
+                self._lift_guard(run)
+            self._state.add_audit_line(
+                "approve", f"run {run_id}", run.held_reason or "", "always" if always else "once", run_id
+            )
+            self._state.add_event(
+                "Approved by a person" + (", now and always." if always else "."), run.sync_id, run_id
+            )
+
+    def _lift_guard(self, run: Run) -> None:
+        before = self._state.get_sync(run.sync_id)
+        self._store.syncs.set_guard(before.id, False)
+        self._state.add_audit_line(
+            "guard",
+            f"sync {before.id}",
+            describe_terms(before),
+            describe_terms(self._state.get_sync(before.id)),
+            run.id,
+        )
+
+    @requires(AccessLevel.VIEWER)
+    def list_events(self, run_id: int) -> tuple[Event, ...]:
+        """Return the events of a run, oldest first."""
+        return self._store.events.list_of_run(run_id)
+
+    @requires(AccessLevel.VIEWER)
+    def list_rejections(self, run_id: int, limit: int = 1000) -> tuple[RejectionView, ...]:
+        """Return who was rejected or invalid in a run, each with the reason."""
+        return self._store.rejections.list(run_id, limit)
+
+    @requires(AccessLevel.MARKETER)
+    def iterate_export_rows(self, run_id: int) -> Iterator[ExportRow]:
+        """Yield the rows of a run's CSV: add, update, remove; and no-op for those unchanged in the last run."""
+        run = self.get(run_id)
+        self._state.add_audit_line("download", f"run {run_id}", run_id=run_id)
+        rejections = {one.user_id: one for one in self.list_rejections(run_id, 1_000_000)}
+        listed: set[str] = set()
+        for user_id, kind, state in self._store.batches.iterate_members(run_id):
+            listed.add(user_id)
+            one = rejections.pop(user_id, None)
+            yield ExportRow(
+                user_id, OPERATIONS[kind], one.outcome if one else OUTCOMES[state], one.reason if one else ""
+            )
+        for one in rejections.values():
+            yield ExportRow(one.user_id, "none", one.outcome, one.reason)
+        yield from self._unchanged_rows(run, listed)
+
+    def _unchanged_rows(self, run: Run, listed: set[str]) -> Iterator[ExportRow]:
+        sync: Sync = self._state.get_sync(run.sync_id)
+        if sync.last_run_id == run.id and run.state is RunState.SUCCEEDED:
+            leaving = {
+                user_id
+                for user_id, (kind, _) in self._store.rejections.active(run.sync_id).items()
+                if kind == ChangeKind.REMOVE
+            }
+            for user_id in self._store.snapshot.iterate_members(run.sync_id):
+                if user_id not in listed and user_id not in leaving:
+                    yield ExportRow(user_id, "no-op", "unchanged", "")
