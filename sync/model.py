@@ -83,7 +83,7 @@ class Eligibility(StrEnum):
 
     @property
     def is_invalid(self) -> bool:
-        """Whether WebEngage could not take this id; such a member is counted, never altered."""
+        """Return whether WebEngage could not accept this id; such a member is counted, never altered."""
         return self in (Eligibility.EMPTY_ID, Eligibility.LONG_ID, Eligibility.ODD_ID)
 
 
@@ -169,7 +169,7 @@ class Columns:
 
     @property
     def is_full(self) -> bool:
-        """Whether another page may follow; a page that does not name its size is full unless it is empty."""
+        """Return whether another page may follow; a page that does not name its size is full unless it is empty."""
         return self.rows >= self.size if self.size is not None else self.rows > 0
 
 

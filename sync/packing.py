@@ -1,4 +1,4 @@
-"""How members are hashed and packed: identity apart from content, 24 bytes a person, ids and values beside them.
+"""Hash and pack members: identity apart from content, 24 bytes a person, ids and values beside them.
 
 A **record** is 16 bytes that say who (a salted hash of the user id) and 8 that say what would be sent about
 them. Equal records: unchanged. Same id, other content: update. Content 0: unconfirmed.

@@ -36,11 +36,11 @@ class EngineWorkspace:
             service.connections.connect_webengage(LICENSE, API_KEY, self.sandbox.url)
 
     def now(self) -> float:
-        """The time, moved ahead by tests that have to wait."""
+        """Return the time, moved ahead by tests that have to wait."""
         return time.time() + self.ahead
 
     def open(self) -> Service:
-        """The service on this folder."""
+        """Return the service on this folder."""
         return Service(Store.open(self.folder), self.env, self.now)
 
     def members(self, *people: Member) -> None:
@@ -52,7 +52,7 @@ class EngineWorkspace:
         Runner(self.env, Clock(self.now, time.sleep), self.policy).run_once()
 
     def context(self) -> RunContext:
-        """What executing a run needs, for tests that do it themselves."""
+        """Return what executing a run needs, for tests that do it themselves."""
         return RunContext(
             lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON, lambda: False
         )
@@ -73,7 +73,7 @@ class EngineWorkspace:
             self.work()
 
     def run(self, run_id: int) -> Run:
-        """A run as it stands."""
+        """Return a run as it is now."""
         with self.open() as service:
             return service.runs.get(run_id)
 
@@ -83,7 +83,7 @@ class EngineWorkspace:
 
 
 def on_plan(name: str, plan: str) -> Member:
-    """A member with a mapped property."""
+    """Return a member with a mapped property."""
     return member(name, plan=plan)
 
 
@@ -108,6 +108,6 @@ def later(workspace: EngineWorkspace, seconds: float) -> None:
 
 
 def last(workspace: EngineWorkspace) -> Run:
-    """The newest run."""
+    """Return the newest run."""
     with workspace.open() as service:
         return service.runs.list()[0]

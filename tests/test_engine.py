@@ -218,7 +218,7 @@ def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
     assert (workspace.run(halved).state, workspace.run(halved).delivered) == (RunState.SUCCEEDED, 49)
 
 
-def test_another_wish_for_a_run_under_way_is_kept_or_refused(workspace: EngineWorkspace) -> None:
+def test_another_request_for_a_run_under_way_is_kept_or_refused(workspace: EngineWorkspace) -> None:
     """The mode changes with the plan; other properties, and a cohort being cleared, are refused with the reason."""
     workspace.members(on_plan("fan-1", "a"))
     with workspace.open() as service:
@@ -231,7 +231,7 @@ def test_another_wish_for_a_run_under_way_is_kept_or_refused(workspace: EngineWo
         assert service.runs.get(first.run_id).delivered == 1 and service.syncs.get(1).state.value == "active"
         assert (service.syncs.get(1).mode, service.syncs.get(1).interval_seconds) == (Mode.DYNAMIC, 900.0)
         service.syncs.stop(1, clear=True)
-        with pytest.raises(InvalidRequest, match="everybody left"):
+        with pytest.raises(InvalidRequest, match="is clearing this cohort"):
             service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
 
 

@@ -27,7 +27,7 @@ SCHEMA_5 = Path(__file__).parent / "schemas" / "5.sql"
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
-    """A connected data folder."""
+    """Return a connected data folder."""
     return patient_workspace(data_dir, sandbox)
 
 

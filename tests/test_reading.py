@@ -1,4 +1,4 @@
-"""Who is in a cohort and who has left it, whatever Mixpanel's pages say."""
+"""Decide who is in a cohort and who has left it, whatever Mixpanel's pages say."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.sandbox.readings import READINGS
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
-    """A connected data folder."""
+    """Return a connected data folder."""
     return patient_workspace(data_dir, sandbox)
 
 

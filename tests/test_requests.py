@@ -1,4 +1,4 @@
-"""What a person asked for and approved, and who owns which attribute."""
+"""Requests and approvals, and the owner of each attribute."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.sandbox.control import PROJECT, Sandbox, member
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
-    """A connected data folder."""
+    """Return a connected data folder."""
     return patient_workspace(data_dir, sandbox)
 
 

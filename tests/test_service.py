@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def service(data_dir: Path, sandbox: Sandbox) -> Service:
-    """A service with both sides connected."""
+    """Return a service with both sides connected."""
     found = Service.open({"COHORT_SYNC_DATA": str(data_dir)})
     found.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
     found.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)

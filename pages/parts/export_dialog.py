@@ -28,7 +28,7 @@ DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval
 
 @dataclass(frozen=True, slots=True)
 class ExportForm:
-    """What the dialog's fields say."""
+    """The values of the dialog's fields."""
 
     mode: Mode
     attribute: str

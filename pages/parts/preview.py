@@ -1,4 +1,4 @@
-"""Who would go to WebEngage: numbers, one picture, a sample of both kinds, and what it costs."""
+"""The people who would be exported: numbers, one picture, a sample of both kinds, and what it costs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def show_numbers(preview: Preview) -> None:
 
 
 def show_cost(preview: Preview) -> None:
-    """Say what the export takes from the limits of both sides, or that there is nobody to send."""
+    """Show what the export uses of both vendors' limits, or that there is nobody to send."""
     pages = max(1, -(-preview.identified // MEMBERS_PER_PAGE))
     left = format_plural(preview.queries_left, "Mixpanel query", "Mixpanel queries")
     queries = f"{'' if pages == 1 else 'up to '}{pages} of the {left} left this hour"

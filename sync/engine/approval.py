@@ -1,4 +1,4 @@
-"""Whether a plan goes ahead by itself, or is held until a person approves it."""
+"""Decide whether a plan goes ahead by itself, or is held until a person approves it."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ReadAgain(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What executing a run needs besides the store."""
+    """Everything that executing a run needs besides the store."""
 
     open_vault: Callable[[], Vault]
     clock: Clock
@@ -352,7 +352,7 @@ class RunExecutor:
             self._store.events.add_wait(later.reason, now, until, self._run.sync_id, self._run.id)
 
     def _handle_own_error(self, error: Exception) -> None:
-        """An error of our own is tried again a little later, and fails the run at the third time."""
+        """Retry after an error of our own a little later; fail the run at the third one."""
         logger.exception("run %s: unexpected", self._run.id)
         current = self._store.runs.get_run(self._run.id)
         if current and current.attempts < MAX_OWN_ERRORS:

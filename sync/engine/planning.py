@@ -46,7 +46,7 @@ Planned = tuple[Change, str, list[object] | None]
 
 @dataclass(slots=True)
 class Plan:
-    """What a comparison found: how many different people are in, and how many of each kind of change."""
+    """The result of a comparison: how many different people are in, and how many of each kind of change."""
 
     distinct: int = 0
     unchanged: int = 0
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """How many are added, updated and removed."""
+        """The numbers of people added, updated and removed."""
         return self.kinds[ChangeKind.ADD], self.kinds[ChangeKind.UPDATE], self.kinds[ChangeKind.REMOVE]
 
 

@@ -14,7 +14,7 @@ from sync.store.snapshot import bucket_width
 
 @dataclass(slots=True)
 class Outcome:
-    """How many people of a run WebEngage took, and how many it rejected."""
+    """The numbers of people of a run that WebEngage accepted and rejected."""
 
     delivered: int = 0
     rejected: int = 0

@@ -1,4 +1,4 @@
-"""How long a failing run is tried, and the ways it stops short of its end."""
+"""The time a failing run is retried, and the exceptions that stop a run before its end."""
 
 from __future__ import annotations
 

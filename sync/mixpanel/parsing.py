@@ -181,7 +181,7 @@ def _decode_page(reply: Reply, what: str, number: int) -> _ReplyHead:
 
 
 def _row(given: object) -> _Row:
-    """A result, whatever it is; one that is no object has no id."""
+    """Return a result, whatever it is; one that is no object has no id."""
     if not isinstance(given, dict):
         return _Row(given, None)
     properties = given.get("$properties")
@@ -214,7 +214,7 @@ def _session_id(answer: _ReplyHead) -> str | None:
 
 
 def _identity(given: object, has_profile: bool) -> tuple[str, Eligibility]:
-    """An id as text, exactly as given, and where its owner belongs; what is no text and no whole number is invalid.
+    """Return an id as text, exactly as given, and the eligibility of its owner; what is no text and no whole number is invalid.
 
     Mixpanel's schema has whole numbers, life has text. A larger number or a fraction may be another one than was meant.
     """
@@ -237,7 +237,7 @@ def _is_text(value: str) -> bool:
 
 
 def _clean_value(value: object) -> object:
-    """A property's value, or None when it is missing or cannot be sent."""
+    """Return a property's value, or None when it is missing or cannot be sent."""
     if isinstance(value, str):
         return value if value not in MISSING and _is_text(value) else None
     try:

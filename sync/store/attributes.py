@@ -9,7 +9,7 @@ from sync.store.database import Table, write_transaction
 
 
 class Attributes(Table):
-    """Who owns which attribute of which WebEngage account; names are compared without regard to case."""
+    """The owner of each attribute of each WebEngage account; names are compared without regard to case."""
 
     def problem(
         self, license_code: str, sync_id: int | None, attribute: str, mapping: Iterable[tuple[str, str]]

@@ -50,7 +50,7 @@ class RateLimits(Table):
         return [first + number * gap for number in range(count)]
 
     def next_slot(self, license_code: str, now: float) -> float:
-        """Tell when the account's next slot is, without taking it."""
+        """Return the time of the account's next slot, without taking it."""
         at = self._fetch_value("select next_at from webengage_rate where license_code = ?", (license_code,))
         return now if at is None or at > now + MAX_SLOT_AHEAD_SECONDS else max(float(at), now)
 
@@ -179,7 +179,7 @@ class RateLimits(Table):
         return max(now, float(oldest or now) + HOUR_SECONDS) + HOUR_MARGIN_SECONDS
 
     def queries_left(self, project_id: int, now: float) -> int:
-        """Tell how many of the hour's queries are left, as far as we asked ourselves."""
+        """Return how many of the hour's queries are left, counting our own only."""
         return max(0, QUERIES_AN_HOUR - self._count_queries(project_id, now, self.pages_count(project_id, now)))
 
     def pages_count(self, project_id: int, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Who was not taken: invalid (never sent), rejected by WebEngage, or taken without their mapped values."""
+"""People who were not accepted: invalid (never sent), rejected by WebEngage, or taken without their mapped values."""
 
 from __future__ import annotations
 

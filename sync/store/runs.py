@@ -261,14 +261,14 @@ class Runs(Table):
         return bool(self._fetch_value("select planned from run where id = ?", (run_id,)))
 
     def get_active(self, sync_id: int) -> Run | None:
-        """The run of a sync that is under way, or None."""
+        """Return the run of a sync that is under way, or None."""
         row = self._fetch_one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))
         return run_from_row(row) if row else None
 
     def list_runs(
         self, sync_id: int | None, state: str | None, limit: int, offset: int, project_id: int | None = None
     ) -> tuple[Run, ...]:
-        """Runs, newest first."""
+        """Return runs, newest first."""
         wanted, values = _where_clause(sync_id, state, project_id)
         rows = self._fetch_all(
             f"select {_COLUMNS} from run where {wanted} order by id desc limit ? offset ?", (*values, limit, offset)
@@ -276,7 +276,7 @@ class Runs(Table):
         return tuple(run_from_row(row) for row in rows)
 
     def latest_by_sync(self, project_id: int | None, license_code: str | None) -> dict[int, Run]:
-        """The last run of every sync that has one, by its id, in one look."""
+        """Return the last run of every sync that has one, by its id, in one query."""
         rows = self._fetch_all(
             f"select {_COLUMNS} from run where id in (select last_run_id from sync "
             "where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))",
@@ -285,7 +285,7 @@ class Runs(Table):
         return {row["id"]: run_from_row(row) for row in rows}
 
     def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
-        """How many people WebEngage held after each of the last successful runs, newest first."""
+        """Return how many people were in WebEngage after each of the last successful runs, newest first."""
         rows = self._fetch_all(
             "select unchanged + entered + updated - rejected from run where sync_id = ? and state = 'succeeded' "
             "order by id desc limit ?",
@@ -294,12 +294,12 @@ class Runs(Table):
         return tuple(int(row[0]) for row in rows)
 
     def count_runs(self, sync_id: int | None, state: str | None, project_id: int | None = None) -> int:
-        """How many runs there are."""
+        """Return how many runs there are."""
         wanted, values = _where_clause(sync_id, state, project_id)
         return int(self._fetch_value(f"select count(*) from run where {wanted}", values))
 
     def count_waiting(self, now: float) -> tuple[int, float | None, int]:
-        """How many runs could be worked on, since when the oldest waits, and how many are held."""
+        """Return how many runs could be executed now, since when the oldest waits, and how many are held."""
         row = self._fetch_one(
             f"select count(*) filter (where state <> 'held' and {_DUE} and lease_owner is null), "
             f"min(not_before) filter (where state <> 'held' and {_DUE} and lease_owner is null), "
@@ -310,7 +310,7 @@ class Runs(Table):
         return int(row[0]), row[1], int(row[2])
 
     def count_reading(self, project_id: int, now: float) -> int:
-        """How many runs of a project are being read from Mixpanel right now."""
+        """Return how many runs of a project are being read from Mixpanel right now."""
         return int(
             self._fetch_value(
                 "select count(*) from run join sync on sync.id = run.sync_id where finished_at is null "
@@ -320,7 +320,7 @@ class Runs(Table):
         )
 
     def count_unfinished(self) -> int:
-        """How many runs are not over."""
+        """Return how many runs have not ended."""
         return int(self._fetch_value("select count(*) from run where finished_at is null"))
 
     def unfinished_since(self, moment: float) -> int:

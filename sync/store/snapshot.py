@@ -1,4 +1,4 @@
-"""What WebEngage was last sent, per sync: a hash table on disk.
+"""The people WebEngage was last sent as true, per sync: a hash table on disk.
 
 A row is a bucket: everybody whose id hash begins with a byte from ``first_byte`` up to the next row's; records
 ascending, ids in the same order. Few buckets for a small cohort, up to 256. Finding a person opens one.

@@ -1,4 +1,4 @@
-"""What Mixpanel says in this run: one row a page, so that a killed reading asks only for what is missing."""
+"""The members Mixpanel lists in this run: one row a page, so that a killed reading asks only for what is missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StagedPage:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the pages of one reading add up to.
+    """The sums over the pages of one reading.
 
     ``last_full``: whether the page with the highest number was full. ``page_totals``: whether each page's total
     counts only that page, which says nothing about the whole.
@@ -48,7 +48,7 @@ class Tally:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether nothing says how many members the whole cohort has."""
+        """Return whether no page says how many members the whole cohort has."""
         return self.total is None or self.page_totals
 
 

@@ -22,7 +22,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What a person asked for when exporting a cohort."""
+    """The export a person asked for."""
 
     project_id: int
     cohort_id: int
@@ -36,7 +36,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asked of a sync; it stays with its run until the plan goes ahead. ``mapping`` None: as it is."""
+    """A change a person asked of a sync; it stays with its run until the plan goes ahead. ``mapping`` None: as it is."""
 
     mode: Mode
     interval_seconds: float | None
@@ -134,7 +134,7 @@ class Syncs(Table):
         return sync_from_row(row) if row else None
 
     def get_sync_of_cohort(self, project_id: int, cohort_id: int) -> Sync | None:
-        """The sync of a cohort, or None."""
+        """Return the sync of a cohort, or None."""
         row = self._fetch_one(
             f"select {_COLUMNS} from sync where project_id = ? and cohort_id = ?", (project_id, cohort_id)
         )
@@ -143,7 +143,7 @@ class Syncs(Table):
     def list_views(
         self, project_id: int | None = None, license_code: str | None = None, sync_id: int | None = None
     ) -> tuple[SyncView, ...]:
-        """Syncs as people see them, newest first."""
+        """Return syncs as people see them, newest first."""
         rows = self._fetch_all(
             f"select {_COLUMNS}, size from sync where (?1 is null or project_id = ?1) "
             "and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc",
