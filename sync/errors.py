@@ -67,6 +67,10 @@ class UnexpectedResponse(ApiError):
     """A reply that is not what the documentation says; never taken for an empty result."""
 
 
+class ReplyTooLarge(UnexpectedResponse):
+    """A reply larger than is read into memory; ask for less."""
+
+
 class LeaseLost(CohortSyncError):
     """Another runner holds this run now: stop writing at once."""
 

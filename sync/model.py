@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from sync.text import count_units, cut_text, has_only_visible, show_text
+
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
-ATTRIBUTE_MAX = 49  # "under 50 characters"; WebEngage docs, custom attributes
+ATTRIBUTE_MAX = 49  # UTF-16 units; "under 50 characters" (WebEngage docs, custom attributes), counted the longest way
 MAX_ATTRIBUTES = 25  # Boolean attributes an account holds; WebEngage docs, custom attributes
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
 DEVICE_PREFIX = "$device:"  # an id Mixpanel gave to a device that never signed in; Mixpanel docs
@@ -258,12 +260,15 @@ def classify_member(user_id: str, has_profile: bool) -> Eligibility:
 
 
 def suggest_attribute(cohort_name: str, taken: frozenset[str]) -> str:
-    """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique whatever its case."""
-    plain = f"Mixpanel - {cohort_name}"[:ATTRIBUTE_MAX].rstrip()
+    """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique whatever its case.
+
+    Whatever the cohort is called, the proposal passes ``find_attribute_problem``.
+    """
+    plain = cut_text(f"Mixpanel - {show_text(cohort_name)}", ATTRIBUTE_MAX).rstrip()
     name, number, folded = plain, 2, {one.casefold() for one in taken}
     while name.casefold() in folded:
         tail = f" {number}"
-        name, number = plain[: ATTRIBUTE_MAX - len(tail)].rstrip() + tail, number + 1
+        name, number = cut_text(plain, ATTRIBUTE_MAX - len(tail)).rstrip() + tail, number + 1
     return name
 
 
@@ -271,11 +276,13 @@ def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
     """Say what is wrong with an attribute's name, or None; the rules are WebEngage's."""
     if not name.strip() or name != name.strip():
         return "The attribute needs a name without spaces at its ends."
-    if len(name) > ATTRIBUTE_MAX:
-        return f"“{name[:60]}” has {len(name)} characters; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
+    if count_units(name) > ATTRIBUTE_MAX:
+        return (
+            f"“{name[:60]}” has {count_units(name)} characters; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
+        )
     if name.lower().startswith("we_"):
         return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
-    if not name.isprintable():
+    if not has_only_visible(name):
         return "The attribute's name has a character that cannot be shown; type it again."
     if name.casefold() in {one.casefold() for one in taken}:
         return f"“{name}” already belongs to another cohort of this WebEngage account; choose another name."

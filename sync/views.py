@@ -53,11 +53,15 @@ class CohortView:
 
 @dataclass(frozen=True, slots=True)
 class CohortList:
-    """The cohorts of a project as last read; ``problem`` says why they could not be read anew."""
+    """The cohorts of a project as last read; ``problem`` says why they could not be read anew.
+
+    ``left_out`` says how many rows of the list could not be shown; empty when none.
+    """
 
     cohorts: tuple[CohortView, ...]
     read_at: float
     problem: str | None
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,15 @@ Files = dict[str, str]
 ARROWS: dict[str, set[str]] = {
     "sync/__init__": set(),
     "sync/errors": set(),
-    "sync/model": {"sync/errors"},
+    "sync/text": set(),
+    "sync/model": {"sync/errors", "sync/text"},
     "sync/views": {"sync/model", "sync/errors"},
     "sync/packing": set(),
     "sync/http_adapter": set(),
     "sync/http_client": {"sync/http_adapter", "sync/model", "sync/errors", "sync/redaction"},
     "sync/vault": {"sync/errors", "sync/redaction"},
-    "sync/mixpanel": {"sync/http_client", "sync/model", "sync/errors"},
-    "sync/webengage": {"sync/http_client", "sync/model", "sync/errors"},
+    "sync/mixpanel": {"sync/http_client", "sync/model", "sync/errors", "sync/text"},
+    "sync/webengage": {"sync/http_client", "sync/model", "sync/errors", "sync/text"},
     "sync/process_identity": set(),
     "sync/store": {"sync/process_identity", "sync/packing", "sync/model", "sync/views", "sync/errors"},
     "sync/engine": {
