@@ -18,6 +18,9 @@ DEVICE_PREFIX = "$device:"  # an id Mixpanel gave to a device that never signed 
 MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
 DEFAULT_INTERVAL = 7200.0  # seconds; the refresh of the document we implement
 MIN_INTERVAL, MAX_INTERVAL = 300.0, 30 * 86400.0  # seconds; what a person may choose instead
+DAY = 86400.0  # seconds without progress after which a run that nothing repeats is given up
+SHORTEST_DEADLINE = 7200.0  # seconds; Mixpanel's window is an hour, so a shorter deadline would not outlast one wait
+DEADLINE_INTERVALS = 2  # a dynamic sync's run is given up when two refreshes could have replaced it
 GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would exit more than both is held
 # Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
 STANDARD_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
@@ -317,6 +320,11 @@ def find_mapping_problem(target: str) -> str | None:
 def next_scheduled_at(anchor: float, interval_seconds: float, now: float) -> float:
     """Tell the first beat after ``now``: on the grid of the anchor, missed beats merged into one."""
     return anchor + (math.floor((now - anchor) / interval_seconds) + 1) * interval_seconds
+
+
+def deadline_of(interval_seconds: float | None) -> float:
+    """Return after how many seconds without progress a run of a sync with this interval is given up."""
+    return max(DEADLINE_INTERVALS * interval_seconds, SHORTEST_DEADLINE) if interval_seconds else DAY
 
 
 def parse_interval(text: str) -> float:

@@ -155,6 +155,29 @@ def test_twelve_hours_of_outage_need_a_person_and_are_one_line(rig: Rig, sandbox
     assert not rig.health(runner=True).overdue
 
 
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_run_past_its_deadline_needs_a_person_whatever_was_said_meanwhile(
+    rig: Rig, sandbox: Sandbox, *, claimed: bool
+) -> None:
+    """A line of history, or a runner that holds the run, makes a wait no shorter: it counts from the last progress."""
+    run_id = rig.export()
+    sandbox.fault("status", path="/engage", code=503, times=1000)
+    rig.work()
+    rig.ahead = 3.95 * HOUR
+    with rig.open() as service:
+        service._store.events.add_event("Cancel asked for.", rig.now(), 1, run_id)
+    rig.work()
+    rig.ahead = 3.98 * HOUR
+    assert not rig.health(runner=True).needs_attention
+    rig.ahead = 4.3 * HOUR
+    if claimed:
+        with rig.open() as service:
+            assert service._store.runs.claim_run(f"{process_name()}-1", rig.now())
+            service._store.events.add_event("Reading the cohort once more.", rig.now(), 1, run_id)
+    health = rig.health(runner=True)
+    assert health.needs_attention and health.overdue[0].needs_person
+
+
 def test_a_run_that_moves_is_not_overdue_however_long(rig: Rig) -> None:
     """A first export of millions takes many intervals; a runner holds it and it waits for nothing."""
     rig.export()

@@ -20,11 +20,10 @@ from sync.engine.retry import (
     Postpone,
     RetryPolicy,
     ShutdownRequested,
-    deadline_of,
 )
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
-from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, format_utc_time
+from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.store.staged import Tally
@@ -345,7 +344,7 @@ class RunExecutor:
         now = self._lease.now()
         failures, since = self._store.runs.note_failure(self._run.id, self._owner, now, later.failed)
         sync = self._store.syncs.get_sync(self._run.sync_id)
-        if sync and now - since > deadline_of(sync):
+        if sync and now - since > deadline_of(sync.interval_seconds):
             self._fail(f"No progress since {format_utc_time(since)}: {later.reason}", pause=False)
             return
         pause = self._context.policy.postponement(failures)
