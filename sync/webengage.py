@@ -227,7 +227,8 @@ def _convert_date(text: str) -> str | None:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).strftime("%Y-%m-%dT%H:%M:%S%z")
+    zone = (at if at.tzinfo else at.replace(tzinfo=UTC)).strftime("%z")
+    return at.replace(tzinfo=None).isoformat(timespec="seconds") + zone  # %Y would not fill up a year before 1000
 
 
 def _convert_gender(text: str) -> str | None:

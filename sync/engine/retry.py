@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from sync.errors import CohortSyncError, RetryLater
 
 
-
 class CancelRequested(Exception):
     """A person asked to end the run."""
 
