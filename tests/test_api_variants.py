@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.errors import RetryLater, UnexpectedResponse
+from sync.errors import RetryLater
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Mode, Project, Role
 from sync.runner import Runner
