@@ -50,6 +50,8 @@ def show_head(listing: CohortList) -> None:
             st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=_request_refresh)
     if listing.problem:
         st.warning(format_error(listing.problem), icon=":material/warning:")
+    if listing.left_out:
+        st.caption(listing.left_out)
 
 
 def _request_refresh() -> None:

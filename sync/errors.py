@@ -67,6 +67,10 @@ class UnexpectedResponse(ApiError):
     """A reply the documentation does not describe; it is never treated as an empty result."""
 
 
+class ReplyTooLarge(UnexpectedResponse):
+    """A reply larger than is read into memory; ask for less."""
+
+
 class LeaseLost(CohortSyncError):
     """Another runner holds the lease of this run now: stop writing at once."""
 

@@ -27,7 +27,7 @@ import urllib3
 from requests.hooks import default_hooks
 from requests.utils import get_environ_proxies
 
-from sync.errors import NoAnswer, RetryLater, UnexpectedResponse
+from sync.errors import NoAnswer, ReplyTooLarge, RetryLater, UnexpectedResponse
 from sync.http_adapter import Adapter, Exchange
 from sync.redaction import redact_text, strip_values
 
@@ -167,7 +167,7 @@ def _read_body(response: requests.Response) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BODY_BYTES:
-            raise UnexpectedResponse(
+            raise ReplyTooLarge(
                 f"{_host_of(response.url)} sent more than {MAX_BODY_BYTES // MEGABYTE} MB in one answer, so it was not read."
             )
     return b"".join(pieces)

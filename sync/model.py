@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from sync.text import count_units, cut_text, has_only_visible, show_text
+
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
-ATTRIBUTE_MAX = 49  # "under 50 characters"; WebEngage docs, custom attributes
+ATTRIBUTE_MAX = 49  # UTF-16 units; "under 50 characters" (WebEngage docs, custom attributes), counted the longest way
 MAX_ATTRIBUTES = 25  # Boolean attributes an account may have; WebEngage docs, custom attributes
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
 DEVICE_PREFIX = "$device:"  # begins an id Mixpanel gave to a device that never signed in; Mixpanel docs
@@ -20,6 +22,9 @@ MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
 DEFAULT_INTERVAL = 7200.0  # seconds; how often Mixpanel's own cohort sync refreshes
 MIN_INTERVAL, MAX_INTERVAL = 300.0, 30 * 86400.0  # seconds; the shortest and longest interval a person may choose
 MAX_QUOTED = 60  # characters of a wrong input that an error quotes
+DAY = 86400.0  # seconds without progress after which a run that nothing repeats is given up
+SHORTEST_DEADLINE = 7200.0  # seconds; Mixpanel's window is an hour, so a shorter deadline would not outlast one wait
+DEADLINE_INTERVALS = 2  # a dynamic sync's run is given up when two refreshes could have replaced it
 GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would remove more than both needs approval
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # units of an interval
 # Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
@@ -263,12 +268,15 @@ def classify_member(user_id: str, has_profile: bool) -> Eligibility:
 
 
 def suggest_attribute(cohort_name: str, taken: frozenset[str]) -> str:
-    """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique whatever its case."""
-    plain = f"Mixpanel - {cohort_name}"[:ATTRIBUTE_MAX].rstrip()
+    """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique whatever its case.
+
+    Whatever the cohort is called, the proposal passes ``find_attribute_problem``.
+    """
+    plain = cut_text(f"Mixpanel - {show_text(cohort_name)}", ATTRIBUTE_MAX).rstrip()
     name, number, folded = plain, 2, {one.casefold() for one in taken}
     while name.casefold() in folded:
         tail = f" {number}"
-        name, number = plain[: ATTRIBUTE_MAX - len(tail)].rstrip() + tail, number + 1
+        name, number = cut_text(plain, ATTRIBUTE_MAX - len(tail)).rstrip() + tail, number + 1
     return name
 
 
@@ -276,13 +284,12 @@ def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
     """Return what is wrong with an attribute's name, or None; the rules are WebEngage's (docs, custom attributes)."""
     if not name.strip() or name != name.strip():
         return "The attribute needs a name without spaces at its ends."
-    if len(name) > ATTRIBUTE_MAX:
-        return (
-            f"“{name[:MAX_QUOTED]}” has {len(name)} characters; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
-        )
+    if count_units(name) > ATTRIBUTE_MAX:
+        quoted = f"“{name[:MAX_QUOTED]}” has {count_units(name)} characters"
+        return f"{quoted}; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
     if name.lower().startswith("we_"):
         return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
-    if not name.isprintable():
+    if not has_only_visible(name):
         return "The attribute's name has a character that cannot be shown; type it again."
     if name.casefold() in {one.casefold() for one in taken}:
         return f"“{name}” already belongs to another cohort of this WebEngage account; choose another name."
@@ -317,6 +324,11 @@ def find_mapping_problem(target: str) -> str | None:
 def next_scheduled_at(anchor: float, interval_seconds: float, now: float) -> float:
     """Return the first time after ``now`` on the schedule of the anchor; missed times are merged into one."""
     return anchor + (math.floor((now - anchor) / interval_seconds) + 1) * interval_seconds
+
+
+def deadline_of(interval_seconds: float | None) -> float:
+    """Return after how many seconds without progress a run of a sync with this interval is given up."""
+    return max(DEADLINE_INTERVALS * interval_seconds, SHORTEST_DEADLINE) if interval_seconds else DAY
 
 
 def parse_interval(text: str) -> float:

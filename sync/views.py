@@ -52,11 +52,15 @@ DISK_LOW_BYTES = 200 * 2**20  # bytes; reading a million members needs about hal
 
 @dataclass(frozen=True, slots=True)
 class CohortList:
-    """The cohorts of a project as last read; ``problem`` is why reading them again failed, or None."""
+    """The cohorts of a project as last read; ``problem`` is why reading them again failed, or None.
+
+    ``left_out`` says how many rows of the list could not be shown; empty when none.
+    """
 
     cohorts: tuple[CohortView, ...]
     read_at: float
     problem: str | None
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)

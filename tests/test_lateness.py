@@ -125,6 +125,29 @@ def test_health_when_mixpanel_is_out_for_twelve_hours_needs_a_person_and_adds_on
     assert not check_health(watched, runner=True).overdue
 
 
+@pytest.mark.parametrize("claimed", [False, True])
+def test_health_when_a_run_is_past_its_deadline_needs_a_person_whatever_was_logged(
+    watched: Workspace, sandbox: Sandbox, *, claimed: bool
+) -> None:
+    """Count a wait from the last progress: a line of history, or a runner that holds the run, makes it no shorter."""
+    run_id = watched.start_export()
+    sandbox.fault("status", path="/engage", code=503, times=1000)
+    watched.run_queued()
+    watched.ahead = 3.95 * HOUR
+    with watched.open_store() as store:
+        store.events.add_event("Cancel asked for.", watched.now(), 1, run_id)
+    watched.run_queued()
+    watched.ahead = 3.98 * HOUR
+    assert not check_health(watched, runner=True).needs_attention
+    watched.ahead = 4.3 * HOUR
+    if claimed:
+        with watched.open_store() as store:
+            assert store.runs.claim_run(f"{process_name()}-1", watched.now())
+            store.events.add_event("Reading the cohort once more.", watched.now(), 1, run_id)
+    health = check_health(watched, runner=True)
+    assert health.needs_attention and health.overdue[0].needs_person
+
+
 def test_health_when_a_long_run_makes_progress_is_not_overdue(watched: Workspace) -> None:
     """A first export of millions takes many intervals; a runner holds it and it waits for nothing."""
     watched.start_export()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sync.engine import reading
+from sync.engine import Clock, reading
 from sync.model import Mode, RunState
+from sync.runner import Runner
+from sync.store import Store
 from tests.engine_workspace import (
     DAY,
     HOUR,
@@ -22,6 +27,8 @@ from tests.engine_workspace import (
 )
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
 
+SLOW = 60  # batches a minute: eight exports of a thousand people take five minutes
+HUNG_SECONDS = 30.0  # far longer than anything waited for here takes
 SCHEMA_5 = Path(__file__).parent / "schemas" / "5.sql"
 
 
@@ -178,12 +185,60 @@ def test_one_accounts_exports_leave_lanes_to_the_others(workspace: EngineWorkspa
         assert runs.claim_run("x", workspace.now(), full_accounts=(LICENSE,)) is None
 
 
-def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: EngineWorkspace) -> None:
-    """Looking for work sees that there is none, without a claim."""
+def test_eight_large_exports_to_one_account_do_not_hold_another_accounts_three_people(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A runner with eight large exports under way sends another account's three people in seconds."""
+    sandbox.settings(page_size=1000)
+    sandbox.add_account("second", "key-of-second")
+    large = [sandbox.add_cohort(f"Large {at}", fans(*range(1000))) for at in range(8)]
+    small = sandbox.add_cohort("Small", fans(1, 2, 3))
+    runner = Runner(workspace.env, policy=PATIENT, a_minute=SLOW)
+    with workspace.open() as service, ThreadPoolExecutor(1) as pool:
+        first = [service.start_export(PROJECT, one, Mode.DYNAMIC).run_id for one in large]
+        service.connect_webengage("second", "key-of-second", sandbox.url)
+        service.use_account(PROJECT, "second")
+        working = pool.submit(runner.run_forever)
+        try:
+            wait_until(lambda: sum(service.get_run(one).state is RunState.DELIVERING for one in first) >= 4)
+            run_id = service.start_export(PROJECT, small, Mode.DYNAMIC).run_id
+            wait_until(lambda: service.get_run(run_id).state is RunState.SUCCEEDED)
+            assert not any(service.get_run(one).state.is_final for one in first)
+        finally:
+            runner.request_stop()
+            working.result(60)
+    assert sandbox.holding("Mixpanel - Small", "second")[0] == {"fan-1", "fan-2", "fan-3"}
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for something another thread does; fail when it does not happen."""
+    deadline = time.monotonic() + HUNG_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """A runner that looks for work beside a held and a postponed run begins no write, however often it looks."""
     workspace.members(*fans(1))
     workspace.export(dry=True)
+    other = sandbox.add_cohort("Others", fans(2))
     with workspace.open() as service:
-        assert not service._state.store.runs.has_claimable(workspace.now())
+        service.start_export(PROJECT, other, Mode.DYNAMIC)
+    sandbox.fault("status", path="engage", code=503, times=0, retry_after=600)
+    workspace.work()
+    runner = Runner(workspace.env, Clock(workspace.now, time.sleep), PATIENT)
+    with Store.open(workspace.folder) as store, ThreadPoolExecutor(1) as lanes:
+        states = {run.state: run.wait_reason for run in store.runs.list_runs(None, None, 5, 0, None)}
+        assert set(states) == {RunState.HELD, RunState.QUEUED} and states[RunState.QUEUED]
+        begun: list[str] = []
+        store.runs._db.set_trace_callback(begun.append)
+        for _ in range(20):
+            runner._claim_runs(store, lanes)
+        assert begun and not [one for one in begun if not one.lower().startswith(("select", "pragma"))]
+        workspace.ahead = HOUR  # it is due now, and the same look takes it
+        runner._claim_runs(store, lanes)
+        assert "begin immediate" in begun
 
 
 # What the former engine stored ---------------------------------------------------------------------------------------

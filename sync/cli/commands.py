@@ -92,6 +92,8 @@ def cohorts(project: int | None, as_json: bool) -> None:
         listed = service.cohorts.list(project)
     if listed.problem:
         click.echo(f"Shown as last read: {listed.problem}", err=True)
+    if listed.left_out:
+        click.echo(listed.left_out, err=True)
     print_result(
         as_json,
         listed.cohorts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sync.engine.planning import Plan
 from sync.model import ChangeKind, Run, Sync, guard_reason
@@ -36,6 +36,12 @@ def hold_reason(
 def describe_counts(counts: tuple[int, int, int]) -> str:
     """Return the numbers of a plan as people read them."""
     return f"{counts[0]:,} enter, {counts[1]:,} updated, {counts[2]:,} leave"
+
+
+def describe_left_out(left_out: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """Return a line for each property with values that cannot be sent; never a value."""
+    for (source, reason), people in sorted(left_out.items()):
+        yield f"{source} was left out for {people:,} {'person' if people == 1 else 'people'}: {reason}."
 
 
 def _outgrown_reason(store: Store, run: Run, plan: Plan) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sync.engine.approval import describe_counts, hold_reason
+from sync.engine.approval import describe_counts, describe_left_out, hold_reason
 from sync.engine.delivery import Delivery
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan, Planner
@@ -20,11 +20,10 @@ from sync.engine.retry import (
     Postpone,
     RetryPolicy,
     ShutdownRequested,
-    deadline_of,
 )
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
-from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, format_utc_time
+from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.store.staged import Tally
@@ -180,20 +179,21 @@ class RunExecutor:
     def _plan_proven(self, sync: Sync, salt: int) -> tuple[Plan, str | None]:
         """Plan, and return why the readings do not prove it, or None.
 
-        After two readings only who is missing from both leaves; who is in is said by the second one if it adds up,
-        by both otherwise.
+        After two readings only who is missing from both leaves; who is in is said by the second one if it adds up to
+        the total, by both otherwise.
         """
         tally = self._tally()
         plan = self._plan(sync, salt)
         problem = reading_problem(tally, plan.distinct)
         unproven = problem or ("Mixpanel did not say how many members there are" if tally.says_nothing else None)
-        leaving = plan.kinds[ChangeKind.REMOVE]
         if self._run.reading == 1:
-            if problem or (unproven and leaving):
+            # A page that is empty or short by mistake ends a reading that nothing else says the end of.
+            may_lack_people = tally.pages > 1 and sum(plan.counts) > 0
+            if problem or (unproven and (may_lack_people or plan.kinds[ChangeKind.REMOVE])):
                 raise ReadAgain(unproven)
             return plan, None
         if problem is None:
-            return plan, None
+            return (self._plan(sync, salt, believe_last=False) if unproven else plan), None
         plan = self._plan(sync, salt, believe_last=False)
         leaving = plan.kinds[ChangeKind.REMOVE]
         if tally.rows == tally.total and not leaving:
@@ -214,7 +214,7 @@ class RunExecutor:
                 failed=False,
             )
         try:
-            listed = {one.id for one in mixpanel.list_cohorts()}
+            listed = {one.id for one in mixpanel.list_cohorts()[0]}
         except NoAnswer:
             self._store.rate_limits.abandon_query(slot)
             raise
@@ -249,6 +249,8 @@ class RunExecutor:
             self._store.staged.strip(self._run.id)
             self._lease.note_progress()
             self._add_event(f"Planned: {describe_counts(plan.counts)}.")
+            for line in describe_left_out(plan.left_out):
+                self._add_event(line)
             if reason:
                 self._store.runs.hold_for_approval(self._run.id, self._owner, reason)
                 self._add_event(f"Held: {reason}")
@@ -342,7 +344,7 @@ class RunExecutor:
         now = self._lease.now()
         failures, since = self._store.runs.note_failure(self._run.id, self._owner, now, later.failed)
         sync = self._store.syncs.get_sync(self._run.sync_id)
-        if sync and now - since > deadline_of(sync):
+        if sync and now - since > deadline_of(sync.interval_seconds):
             self._fail(f"No progress since {format_utc_time(since)}: {later.reason}", pause=False)
             return
         pause = self._context.policy.postponement(failures)

@@ -26,6 +26,7 @@ from sync.packing import (
 from sync.store.batches import BLOCK_SIZE, LETTERS, Block
 from sync.store.snapshot import FIRST_BYTES
 from sync.vault import Vault
+from sync.webengage import convert_value
 
 COMPARED_AT_ONCE = 2 * 2**20  # bytes of staged records held at a time
 CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
@@ -51,6 +52,8 @@ class Plan:
     distinct: int = 0
     unchanged: int = 0
     kinds: Counter[ChangeKind] = field(default_factory=Counter)
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """People by the property whose value they lose, and why."""
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -86,7 +89,7 @@ class Planner:
             self.plan.unchanged = self.plan.distinct = self._store.snapshot.count_members(self._sync.id)
             return self.plan
         pending: dict[bytes, Change] = {}
-        writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None)
+        writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, self._sync.mapping)
         for low, high in self._compared_ranges():
             pending |= self._compare(low, high)
             if len(pending) >= CHANGES_AT_ONCE:
@@ -94,7 +97,7 @@ class Planner:
                 pending = {}
         self._write(pending, writer)
         writer.flush()
-        self.plan.kinds = writer.kinds
+        self.plan.kinds, self.plan.left_out = writer.kinds, writer.left_out
         return self.plan
 
     def _compared_ranges(self) -> list[tuple[int, int]]:
@@ -202,17 +205,24 @@ class Planner:
 class BlockWriter:
     """Gathers changes into blocks of forty batches, each block written in a transaction of its own."""
 
-    def __init__(self, lease: RunLease, vault: Callable[[], Vault] | None) -> None:
+    def __init__(
+        self, lease: RunLease, vault: Callable[[], Vault] | None, mapping: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         """Write for this run; values are sealed when there is a vault."""
-        self._lease, self._vault = lease, vault
+        self._lease, self._vault, self._mapping = lease, vault, mapping
         self._changes: list[Planned] = []
         self._number = 0
         self.kinds: Counter[ChangeKind] = Counter()
+        self.left_out: Counter[tuple[str, str]] = Counter()
 
     def add(self, planned: Planned) -> None:
         """Take one change; a full block is written."""
         self._changes.append(planned)
         self.kinds[planned[0].kind] += 1
+        for (source, target), value in zip(self._mapping, planned[2] or (), strict=False):
+            reason = convert_value(target, value)[1]
+            if reason:
+                self.left_out[source, reason] += 1
         if len(self._changes) == BLOCK_SIZE:
             self.flush()
 

@@ -7,11 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync.errors import CohortSyncError, RetryLater
-from sync.model import Sync
-
-DAY = 86400.0  # seconds without progress after which a run that nothing repeats is given up
-SHORTEST_DEADLINE = 7200.0  # seconds; Mixpanel's window is an hour, so a shorter deadline would not outlast one wait
-INTERVALS = 2  # a dynamic sync's run is given up when two refreshes could have replaced it
 
 
 class CancelRequested(Exception):
@@ -74,8 +69,3 @@ class RetryPolicy:
     def postponement(self, failures: int) -> float:
         """Return how long a run is put off after so many failures without progress."""
         return self.postponements[min(max(failures, 1), len(self.postponements)) - 1]
-
-
-def deadline_of(sync: Sync) -> float:
-    """Return after how many seconds without progress a run of this sync is given up."""
-    return max(INTERVALS * sync.interval_seconds, SHORTEST_DEADLINE) if sync.interval_seconds else DAY

@@ -14,7 +14,7 @@ from typing import Any
 
 from sync.errors import ConfigurationError, InvalidRequest, RetryLater, SessionExpired, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
-from sync.mixpanel.parsing import IsKnown, build_query_form, parse_columns, parse_page
+from sync.mixpanel.parsing import IsKnown, build_query_form, parse_cohorts, parse_columns, parse_page
 from sync.model import MAX_QUOTED, Cohort, Columns, Page, Project, Role
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
@@ -77,15 +77,9 @@ class Mixpanel:
             self._query_params["workspace_id"] = str(workspace_id)
         self._rest = HttpClient(get_base_url(project.region), auth=(project.username.encode(), project.secret.encode()))
 
-    def list_cohorts(self) -> tuple[Cohort, ...]:
-        """Return the cohorts shared with the project; counts as one query."""
-        reply = self._query_api("POST", "/api/query/cohorts/list", "its list of cohorts")
-        rows = _parse_reply(reply, "its list of cohorts")
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise UnexpectedResponse(
-                f"Mixpanel was asked for its list of cohorts and sent something else ({describe_problem(reply)})."
-            )
-        return tuple(_parse_cohort(row) for row in rows)
+    def list_cohorts(self) -> tuple[tuple[Cohort, ...], int]:
+        """Return the cohorts shared with the project, and how many rows had no usable number; counts as one query."""
+        return parse_cohorts(self._query_api("POST", "/api/query/cohorts/list", "its list of cohorts"))
 
     def read_page(
         self,
@@ -244,27 +238,6 @@ def _parse_reply(reply: Reply, what: str) -> Any:
         return parse_json(reply)
     except UnexpectedResponse as garbled:
         raise RetryLater(f"Mixpanel was asked for {what}, but {garbled}.") from None
-
-
-def _parse_cohort(row: Mapping[str, Any]) -> Cohort:
-    try:
-        number = int(row["id"])
-        number.to_bytes(DATABASE_INTEGER_BYTES, signed=True)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise UnexpectedResponse("Mixpanel listed a cohort without a valid id; nothing was changed.") from None
-    name, about, created = (
-        row.get(key) if isinstance(row.get(key), str) else "" for key in ("name", "description", "created")
-    )
-    count = row.get("count")
-    known = count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
-    return Cohort(
-        id=number,
-        name=str(name) or f"Cohort {number}",
-        description=str(about),
-        count=known,
-        created=str(created),
-        group=row.get("data_group_id") not in (None, "", 0, "0"),
-    )
 
 
 def _evaluate_roles(roles: tuple[str, ...]) -> tuple[Role, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 
-from sync.errors import ApiError, InvalidRequest
+from sync.errors import ApiError, InvalidRequest, ReplyTooLarge
+from sync.mixpanel.client import Mixpanel
 from sync.model import (
     BATCH_SIZE,
     DEFAULT_INTERVAL,
@@ -51,7 +52,12 @@ class CohortService(Topic):
             fresh, patience = problem is None, patience or LIST_PATIENCE
         if read_at is None or fresh:
             read_at, problem = self._read_or_keep(sealed, patience or INTERACTIVE_TIMEOUT_SECONDS, read_at)
-        return CohortList(self._store.connections.list_cohorts(project), read_at, problem)
+        return CohortList(
+            self._store.connections.list_cohorts(project),
+            read_at,
+            problem,
+            self._store.connections.list_remark(project) or "",
+        )
 
     def _read_or_keep(self, sealed: SealedProject, patience: float, before: float | None) -> tuple[float, str | None]:
         """Read the list; on failure return the time of the one read ``before`` and the problem, which is raised without one."""
@@ -66,10 +72,10 @@ class CohortService(Topic):
     def _read_cohorts(self, sealed: SealedProject, patience: float) -> float:
         client, project_id = self._state.open_mixpanel(sealed, patience), sealed.view.id
         with self._state.mixpanel_query(project_id):
-            listed = client.list_cohorts()  # the client ends the whole call after `patience` seconds
+            listed, odd_rows = client.list_cohorts()  # the client ends the whole call after `patience` seconds
         now = self._state.now()
         with self._store.transaction():
-            self._store.connections.save_cohorts(project_id, listed, now)
+            self._store.connections.save_cohorts(project_id, listed, now, _describe_odd_rows(odd_rows))
             for one in listed:
                 known = self._store.syncs.get_sync_of_cohort(project_id, one.id)
                 if known and known.cohort_name != one.name:
@@ -113,12 +119,26 @@ class CohortService(Topic):
         self._state.add_audit_line("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH_SECONDS)
         with self._state.mixpanel_query(project_id):
             known = client.read_page(cohort.id, 0, None, all_users=False, properties=())
-        with self._state.mixpanel_query(project_id):
-            everyone = client.read_page(cohort.id, 0, None, all_users=True, properties=(), trimmed=False)
+        everyone = self._read_with_properties(client, project_id, cohort.id)
         found = _build_preview(cohort, known, everyone, self._state.now())
         found = self._add_changes(project_id, found, known)
         self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
         return self._add_current_limits(project_id, found)
+
+    def _read_with_properties(self, client: Mixpanel, project_id: int, cohort_id: int) -> Page:
+        """Read everybody with all properties, whose names are wanted; with few when that is too large to read."""
+        with self._state.mixpanel_query(project_id):
+            try:
+                return client.read_page(cohort_id, 0, None, all_users=True, properties=(), trimmed=False)
+            except ReplyTooLarge:
+                pass
+        with self._state.mixpanel_query(project_id):
+            page = client.read_page(cohort_id, 0, None, all_users=True, properties=())
+        try:
+            with self._state.mixpanel_query(project_id):
+                return replace(page, properties=client.list_properties())
+        except (ApiError, InvalidRequest):
+            return page  # the names are typed then
 
     def _add_changes(self, project_id: int, found: Preview, known: Page) -> Preview:
         """Add how many people are added and removed, if page 0 is the whole cohort and the snapshot is not too large."""
@@ -191,6 +211,15 @@ class CohortService(Topic):
             return f"This cohort is exported to “{sync.attribute}”; an attribute is permanent after its first export."
         license_code, _ = self._find_account(project)
         return find_attribute_problem(name, self._store.attributes.taken(license_code) if license_code else frozenset())
+
+
+def _describe_odd_rows(rows: int) -> str | None:
+    if not rows:
+        return None
+    return (
+        f"{rows:,} {'row' if rows == 1 else 'rows'} of Mixpanel's list cannot be shown: without a number "
+        "a cohort cannot be asked for. Look at the project's cohorts in Mixpanel."
+    )
 
 
 def _find_cohort(listed: CohortList, cohort_id: int) -> CohortView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sync.model import DEFAULT_INTERVAL, Run, RunState, SyncState
+from sync.model import DEFAULT_INTERVAL, Run, RunState, SyncState, deadline_of
 from sync.store import Store
 from sync.store.runs import is_leased
 from sync.views import Overdue, SyncView
@@ -35,11 +35,24 @@ def _find_lateness(store: Store, sync: SyncView, now: float, working: bool) -> t
     """Return since when and why a sync is late, and whether only a person can change it; None when it is not late."""
     run = sync.last_run
     if run is not None and not run.state.is_final:
-        return None if run.state is RunState.HELD else _find_late_run(store, run, now, working)
+        return None if run.state is RunState.HELD else _find_late_or_stalled_run(store, run, sync, now, working)
     if sync.state is not SyncState.ACTIVE or sync.next_run_at is None or sync.next_run_at > now:
         return None
     why = "its refresh was not queued; check the runner's log" if working else "no runner is working; start it"
     return sync.next_run_at, why, not working
+
+
+def _find_late_or_stalled_run(
+    store: Store, run: Run, sync: SyncView, now: float, working: bool
+) -> tuple[float, str, bool] | None:
+    """Return a wait counted from the last progress, whatever was logged meanwhile; past its deadline a run needs a person."""
+    found = _find_late_run(store, run, now, working)
+    if run.stalled_since is None:
+        return found
+    is_past_deadline = now - run.stalled_since > deadline_of(sync.interval_seconds)
+    if found is None:
+        return (run.stalled_since, f"run {run.id} makes no progress", True) if is_past_deadline else None
+    return min(found[0], run.stalled_since), found[1], found[2] or is_past_deadline
 
 
 def _find_late_run(store: Store, run: Run, now: float, working: bool) -> tuple[float, str, bool] | None:

@@ -170,8 +170,11 @@ class Connections(Table):
         """Delete an account's key; its syncs and history stay."""
         self._execute("update webengage_account set sealed_key = null where license_code = ?", (license_code,))
 
-    def save_cohorts(self, project_id: int, cohorts: Iterable[Cohort], now: float) -> None:
-        """Replace the cohorts a project listed, at ``now``; previews of those still listed stay. All or nothing."""
+    def save_cohorts(self, project_id: int, cohorts: Iterable[Cohort], now: float, remark: str | None = None) -> None:
+        """Replace the cohorts a project listed, at ``now``; previews of those still listed stay. All or nothing.
+
+        ``remark`` says which rows of the list could not be kept.
+        """
         with write_transaction(self._db):
             kept = {
                 row["id"]: row["preview"]
@@ -191,16 +194,23 @@ class Connections(Table):
             self._db.execute(
                 """
                 update mixpanel_project
-                set cohorts_read_at = ?, list_failed_at = null, list_problem = null
+                set cohorts_read_at = ?, list_failed_at = null, list_problem = ?
                 where id = ?
                 """,
-                (now, project_id),
+                (now, remark, project_id),
             )
 
     def get_cohorts_read_at(self, project_id: int) -> float | None:
         """Return when the project's cohorts were last read (seconds since 1970), or None."""
         at = self._fetch_value("select cohorts_read_at from mixpanel_project where id = ?", (project_id,))
         return None if at is None else float(at)
+
+    def list_remark(self, project_id: int) -> str | None:
+        """Return what of the last list could not be kept; None when nothing, or when a later reading failed."""
+        found: str | None = self._fetch_value(
+            "select list_problem from mixpanel_project where id = ? and list_failed_at is null", (project_id,)
+        )
+        return found
 
     def save_list_problem(self, project_id: int, problem: str, now: float) -> None:
         """Store why the project's cohorts could not be read, so that the same is not asked again at once."""

@@ -1,0 +1,57 @@
+"""Texts of other people's making: cut between characters as people see them, and without what cannot be seen."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+JOINER = "\u200d"
+# A joiner between parts of an emoji or of a word that is not Latin; the tags of a flag such as England's.
+_MEANT = re.compile(
+    "(?<=[^\x00-\x7f\u200c\u200d])[\u200c\u200d](?=[^\x00-\x7f\u200c\u200d])|(?<=\U0001f3f4)[\U000e0020-\U000e007f]+"
+)
+
+
+def count_units(text: str) -> int:
+    """Return the length in UTF-16 units, the longest way in which a vendor may count characters."""
+    return len(text) + sum(letter > "\uffff" for letter in text)
+
+
+def cut_text(text: str, units: int) -> str:
+    """Return the text, or as much of it as fits so many UTF-16 units without half a character at its end."""
+    if 2 * len(text) <= units or count_units(text) <= units:
+        return text
+    end, used = 0, 0
+    while used + (size := 1 + (text[end] > "\uffff")) <= units:
+        end, used = end + 1, used + size
+    while end and _is_within_character(text, end):
+        end -= 1
+    return text[:end]
+
+
+def _is_within_character(text: str, at: int) -> bool:
+    """Return whether what people see as one character goes on at this place."""
+    letter, before = text[at], text[at - 1]
+    if letter == JOINER or before == JOINER:
+        return True
+    if unicodedata.category(letter).startswith("M") or "\U0001f3fb" <= letter <= "\U0001f3ff" or _is_tag(letter):
+        return True  # an accent, a variation, a tone of skin, the rest of a flag
+    flags = re.search("[\U0001f1e6-\U0001f1ff]*$", text[:at])  # two regional letters are one flag
+    return "\U0001f1e6" <= letter <= "\U0001f1ff" and flags is not None and len(flags[0]) % 2 == 1
+
+
+def _is_tag(letter: str) -> bool:
+    return "\U000e0020" <= letter <= "\U000e007f"
+
+
+def has_only_visible(text: str) -> bool:
+    """Return whether a text has nothing that cannot be seen, but for what holds a visible character together."""
+    return _MEANT.sub("", text).isprintable()
+
+
+def show_text(text: str) -> str:
+    """Return a text on one line: every kind of space is a space, and what cannot be seen is gone."""
+    plain = " ".join(text.split())
+    meant = {at for found in _MEANT.finditer(plain) for at in range(*found.span())}
+    kept = "".join(letter for at, letter in enumerate(plain) if letter.isprintable() or at in meant)
+    return kept if has_only_visible(kept) else "".join(filter(str.isprintable, kept))
