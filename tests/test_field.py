@@ -1,4 +1,4 @@
-"""What people who do this job reported of neighbouring programs, each as a small input."""
+"""Faults that people reported of neighbouring programs, each as a small input."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ UNITS = 49  # UTF-16 units, "under 50 characters"
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
-    """A connected data folder."""
+    """Return a connected data folder."""
     return patient_workspace(data_dir, sandbox)
 
 
 def events(workspace: EngineWorkspace) -> list[str]:
     """Return the lines of the newest run."""
     with workspace.open() as service:
-        return [one.message for one in service.list_events(last(workspace).id)]
+        return [one.message for one in service.runs.list_events(last(workspace).id)]
 
 
 def sent(workspace: EngineWorkspace, values: list[object], target: str) -> list[object]:
@@ -57,8 +57,8 @@ def test_an_odd_row_in_the_list_of_cohorts_leaves_the_others_listed(
     """A row without a usable number is counted and said; one with an odd name or count is listed."""
     sandbox.settings(odd_cohorts=kind)
     with workspace.open() as service:
-        listed = service.list_cohorts(PROJECT, fresh=True)
-        again = service.list_cohorts(PROJECT)
+        listed = service.cohorts.list(PROJECT, fresh=True)
+        again = service.cohorts.list(PROJECT)
     usable = kind in USABLE
     assert workspace.cohort in {one.id for one in listed.cohorts}
     assert len(listed.cohorts) == 1 + usable
@@ -193,9 +193,9 @@ def test_a_cohort_with_an_odd_name_is_exported(workspace: EngineWorkspace, sandb
     """The proposal is taken by Start Sync as it is."""
     cohort = sandbox.add_cohort(f"Family\u00a0{FAMILY}", fans(1))
     with workspace.open() as service:
-        attribute = service.propose_export(PROJECT, cohort).attribute
+        attribute = service.cohorts.propose_export(PROJECT, cohort).attribute
         assert attribute == f"Mixpanel - Family {FAMILY}"
-        service.start_export(PROJECT, cohort, Mode.DYNAMIC, attribute=attribute)
+        service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, attribute=attribute)
     workspace.work()
     assert sandbox.holding(attribute)[0] == {"fan-1"}
 
@@ -217,7 +217,7 @@ def test_a_reply_too_large_for_a_preview_is_asked_again_with_fewer_properties(
     sandbox.settings(page_size=1000)
     workspace.members(*(member(f"fan-{at}", notes="x" * 20_000, plan="gold") for at in range(40)))
     with workspace.open() as service:
-        preview = service.preview_cohort(PROJECT, workspace.cohort)
+        preview = service.cohorts.preview(PROJECT, workspace.cohort)
     assert (preview.total, preview.identified, preview.exact) == (40, 40, True)
     assert {"notes", "plan"} <= set(preview.properties)
 

@@ -195,15 +195,15 @@ def test_eight_large_exports_to_one_account_do_not_hold_another_accounts_three_p
     small = sandbox.add_cohort("Small", fans(1, 2, 3))
     runner = Runner(workspace.env, policy=PATIENT, a_minute=SLOW)
     with workspace.open() as service, ThreadPoolExecutor(1) as pool:
-        first = [service.start_export(PROJECT, one, Mode.DYNAMIC).run_id for one in large]
-        service.connect_webengage("second", "key-of-second", sandbox.url)
-        service.use_account(PROJECT, "second")
+        first = [service.syncs.start_export(PROJECT, one, Mode.DYNAMIC).run_id for one in large]
+        service.connections.connect_webengage("second", "key-of-second", sandbox.url)
+        service.connections.use_account(PROJECT, "second")
         working = pool.submit(runner.run_forever)
         try:
-            wait_until(lambda: sum(service.get_run(one).state is RunState.DELIVERING for one in first) >= 4)
-            run_id = service.start_export(PROJECT, small, Mode.DYNAMIC).run_id
-            wait_until(lambda: service.get_run(run_id).state is RunState.SUCCEEDED)
-            assert not any(service.get_run(one).state.is_final for one in first)
+            wait_until(lambda: sum(service.runs.get(one).state is RunState.DELIVERING for one in first) >= 4)
+            run_id = service.syncs.start_export(PROJECT, small, Mode.DYNAMIC).run_id
+            wait_until(lambda: service.runs.get(run_id).state is RunState.SUCCEEDED)
+            assert not any(service.runs.get(one).state.is_final for one in first)
         finally:
             runner.request_stop()
             working.result(60)
@@ -224,7 +224,7 @@ def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: Engi
     workspace.export(dry=True)
     other = sandbox.add_cohort("Others", fans(2))
     with workspace.open() as service:
-        service.start_export(PROJECT, other, Mode.DYNAMIC)
+        service.syncs.start_export(PROJECT, other, Mode.DYNAMIC)
     sandbox.fault("status", path="engage", code=503, times=0, retry_after=600)
     workspace.work()
     runner = Runner(workspace.env, Clock(workspace.now, time.sleep), PATIENT)

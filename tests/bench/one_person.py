@@ -32,8 +32,7 @@ def one_person(syncs: int, people: int) -> Iterator[Row]:
 
     The files are written as a run writes them, by the store itself; no request is sent.
     """
-    with BenchWorkspace.open() as workspace, workspace.service() as service:
-        store = service._store
+    with BenchWorkspace.open() as workspace, workspace.service() as service, Store.open(workspace.folder) as store:
         salt = store.connections.get_salt()
         everybody = _everybody(people, salt)
         for number in range(syncs):
@@ -67,7 +66,7 @@ def _find(store: Store, who: bytes) -> int:
 
 
 def _forget(service: Service, user_id: str) -> int:
-    return service.forget_person(user_id).places
+    return service.admin.forget_person(user_id).places
 
 
 def _everybody(people: int, salt: int) -> Everybody:
