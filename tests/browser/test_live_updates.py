@@ -90,7 +90,7 @@ def test_waiting_is_explained_with_its_time(
         until = time.time() + 2400
         with Store.open(data_dir) as store:
             store.rate_limits.block_until(PROJECT, until, pages_count=False)
-        again = re.compile(f"ask again at (tomorrow )?{datetime.fromtimestamp(until, ZoneInfo('Europe/Berlin')):%H:%M}")
+        again = re.compile(f"try again at (tomorrow )?{datetime.fromtimestamp(until, ZoneInfo('Europe/Berlin')):%H:%M}")
         url = page.url.partition("/runs")[0]
         for wish, title in (("view", "Members"), ("export", "Export to WebEngage")):
             visit(page, f"{url}/cohorts?{wish}={number}", title)
