@@ -69,7 +69,7 @@ def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(
     assert sandbox.meter().requests.get("/api/query/engage", 0) < 30
 
 
-@pytest.mark.parametrize("people", [30, 500])
+@pytest.mark.parametrize("people", [26, 30, 500])  # of 26 one is a batch of their own, and refused at once
 def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
     workspace: EngineWorkspace, sandbox: Sandbox, people: int
 ) -> None:

@@ -333,6 +333,7 @@ class RunExecutor:
         with self._store.transaction():
             if blame_account:
                 self._store.rejections.drop(self._run.id)
+                self._store.batches.unconfirm(self._run.id)  # nobody was taken: answered batches were refused ones
             self._end(RunState.FAILED, f"Failed: {why}", why)
             if pause and self._store.syncs.pause_sync(self._run.sync_id, why):
                 self._add_event("The sync is paused until a person mends this and resumes it.")

@@ -6,18 +6,18 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
 from tests.drill.invariants import Broken
+from tests.drill.readings import PAGE_SIZE
 from tests.drill.round import Round
 from tests.sandbox.control import Sandbox
 
-PAGE_SIZE = 100
-
 
 def play(rounds: int, seed: int, tally: Counter[str]) -> list[str]:
-    """Play this many rounds and tell which promises broke."""
+    """Play this many rounds and return which promises broke; whatever else goes wrong in a round counts as one."""
     broken = []
     with Sandbox.start(empty=True, page_size=PAGE_SIZE) as sandbox:
         for number in range(seed, seed + rounds):
@@ -26,8 +26,9 @@ def play(rounds: int, seed: int, tally: Counter[str]) -> list[str]:
                 one = Round(sandbox, Path(folder), number, tally)
                 try:
                     one.play()
-                except Broken as problem:
-                    broken.append(f"round {number}: {problem}\n{one.story()}")
+                except Exception as problem:
+                    why = str(problem) if isinstance(problem, Broken) else traceback.format_exc()
+                    broken.append(f"round {number}: {why}\n{one.story()}")
                     print(broken[-1], flush=True)
     return broken
 
