@@ -30,7 +30,7 @@ def judge_run(run: Run, now: float) -> None:
         hold(numbers, f"run {run.id} is held without numbers: “{reason}”")
     if run.state is RunState.FAILED:
         hold(bool(run.error), f"run {run.id} failed without a reason")
-    if not run.state.is_final and run.not_before > now:
+    if run.state is RunState.QUEUED and run.not_before > now:
         hold(bool(run.wait_reason), f"run {run.id} waits without a reason")
 
 
