@@ -7,6 +7,7 @@ life is repeated by its seed alone: nothing in it depends on how fast the machin
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -22,11 +23,14 @@ PAGE_SIZE = 100
 STEPS = 40
 
 
-def live(rounds: int, seed: int, tally: Counter[str], steps: int = STEPS) -> list[str]:
+def live(rounds: int, seed: int, tally: Counter[str], steps: int = STEPS, seconds: float = math.inf) -> list[str]:
     """Live so many lives and return which promises broke; whatever else goes wrong in a life counts as one."""
-    broken = []
+    broken, end = [], time.monotonic() + seconds
     with Sandbox.start(empty=True, page_size=PAGE_SIZE) as sandbox:
         for number in range(seed, seed + rounds):
+            if time.monotonic() > end:
+                break
+            tally["lives played"] += 1
             sandbox.reset()
             with tempfile.TemporaryDirectory() as folder:
                 one = Life(sandbox, Path(folder), number, tally)
@@ -45,13 +49,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no more of them after so long")
     asked = parser.parse_args()
     tally: Counter[str] = Counter()
     began = time.monotonic()
-    broken = live(asked.rounds, asked.seed, tally, asked.steps)
+    broken = live(asked.rounds, asked.seed, tally, asked.steps, asked.seconds)
     for name, count in sorted(tally.items()):
         print(f"{count:6}  {name}")
-    print(f"{asked.rounds} lives from seed {asked.seed} in {time.monotonic() - began:.0f} s, {len(broken)} broken")
+    played = tally["lives played"]
+    print(f"{played} lives from seed {asked.seed} in {time.monotonic() - began:.0f} s, {len(broken)} broken")
     return 1 if broken else 0
 
 
