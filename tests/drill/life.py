@@ -19,6 +19,8 @@ from tests.sandbox.control import PROJECT
 
 ATTEMPTS = 12  # runs of a sync until one succeeds, once nothing is in its way
 
+OBVIOUS = 0.3  # how often a person does what the pages ask for
+
 
 @dataclass
 class Life(Acts):
@@ -28,8 +30,17 @@ class Life(Acts):
         """Live so many steps, then see that everything can still be made right; Broken when a promise does not hold."""
         self._prepare()
         for _ in range(steps):
-            self._step(self.random.choice(ACTIONS))
+            self._step(self._choose())
         self._settle()
+
+    def _choose(self) -> Callable[[Acts], None]:
+        """Choose any action; a little more often one that makes a held run or a paused sync go on."""
+        draw, action = self.random.random(), self.random.choice(ACTIONS)
+        if draw < OBVIOUS and any(run.state is RunState.HELD for run in self._runs()):
+            return Acts._approve
+        if draw > 1.0 - OBVIOUS and any(sync.state is SyncState.PAUSED for sync in self._stored_syncs()):
+            return Acts._resume
+        return action
 
     def story(self) -> str:
         """Return what was done last, and the last runs."""
