@@ -88,6 +88,17 @@ def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
     assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
+def test_a_run_that_failed_in_its_second_reading_names_nobody(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """The plan of a reading that proved nothing is dropped: nobody stands in the list of a run with no changes."""
+    workspace.members(*fans(0, 1, 2))
+    sandbox.fault("wrong_total", page=0, by=2)
+    sandbox.fault("status", api="mixpanel", path="/query/engage", code=401)
+    run = workspace.export()
+    assert run.state is RunState.FAILED and run.reading == 2 and run.change_count == 0
+    with workspace.open() as service:
+        assert list(service.iterate_export_rows(run.id)) == []
+
+
 def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """One in every batch, all refused for the same reason: they stand rejected, everybody else is sent."""
     workspace.members(*fans(*range(100)))

@@ -300,6 +300,8 @@ class RunExecutor:
         """End the run and record what it sent in the snapshot, in one transaction."""
         with self._store.transaction():
             current = self._store.runs.get_run(self._run.id) or self._run
+            if not current.planned:  # what a plan that was dropped, or not completed, wrote is no plan
+                self._store.batches.delete_batches(current.id)
             outcome = record_outcome(
                 self._store,
                 current.sync_id,

@@ -26,6 +26,7 @@ INTERVALS = (None, 300.0, 3600.0, 86_400.0)
 PLANS = ("free", "silver", "gold")
 POPULATION = 160  # people who may be in one of the cohorts, or in both
 HOUR = 3600.0
+SHORT = ("wrong_total", "short_page")
 
 
 @dataclass
@@ -41,6 +42,10 @@ class Acts:
     cohorts: list[CohortBook] = field(default_factory=list)
     plans: dict[str, str] = field(default_factory=dict)
     poisoned: set[str] = field(default_factory=set)
+    is_short: bool = False
+    """Whether a page may lack people."""
+    is_total_silent: bool = False
+    """Whether no total shows that people are lacking."""
     backups: int = 0
     judged: set[int] = field(default_factory=set)
     uncounted: set[int] = field(default_factory=set)
@@ -272,7 +277,10 @@ class Acts:
 
     def _trouble(self) -> None:
         """An API in trouble, for a request or two, or somebody nobody takes."""
-        kind = self.random.choice(["vanish", "status", "reset", "says_error", "poison", "wrong_total", "short_page"])
+        short = (
+            [] if self.is_total_silent else list(SHORT)
+        )  # nobody can find out: fewer people, and no total that says so
+        kind = self.random.choice(["vanish", "status", "reset", "says_error", "poison", *short])
         if kind == "poison":
             who = self.random.choice(sorted(self.plans))
             self.poisoned.add(who)
@@ -283,20 +291,22 @@ class Acts:
             self.sandbox.fault(kind, code=self.random.choice([429, 500, 503, 401]), times=self.random.choice([1, 4]))
         else:
             self.sandbox.fault(kind, **({"by": 2} if kind == "wrong_total" else {}))
+        self.is_short = self.is_short or kind in SHORT
         self.tally[f"trouble: {kind}"] += 1
 
     def _peace(self) -> None:
         self.sandbox.clear_faults()
         self.poisoned.clear()
+        self.is_short = False
 
     def _answer_otherwise(self) -> None:
         """Another reading of Mixpanel's document, with which a run can be right."""
-        self.sandbox.settings(
-            page_size=self.random.choice([7, 40, 100]),
-            member_order=self.random.choice(["kept", "shuffled"]),
-            total=self.random.choice(["match", "match", "page"]),
-            untold=self.random.choice(["nothing", "nothing", "total"]),
-        )
+        silent = not self.is_short
+        total = self.random.choice(["match", "page"]) if silent else "match"
+        untold = self.random.choice(["nothing", "nothing", "total"]) if silent else "nothing"
+        self.is_total_silent = (total, untold) != ("match", "nothing")
+        page_size, order = self.random.choice([7, 40, 100]), self.random.choice(["kept", "shuffled"])
+        self.sandbox.settings(page_size=page_size, member_order=order, total=total, untold=untold)
 
 
 ACTIONS: tuple[Callable[[Acts], None], ...] = (

@@ -121,10 +121,10 @@ class Legs:
             self._change_cohort()
         if self.random.random() < 0.2 and self.people:
             self._poison()
-        if self.random.random() < 0.8:
-            arm(self.sandbox, self.random, self.tally)
         if self.random.random() < 0.4:
             self._read_otherwise()
+        if self.random.random() < 0.8 and not self.readings.hides_lack():
+            arm(self.sandbox, self.random, self.tally)
         self._ask_for_a_run()
         getattr(self, self.random.choice(DISASTERS))()
         if self.random.random() < 0.5:
@@ -137,7 +137,11 @@ class Legs:
         self.tally["poison users"] += len(chosen)
 
     def _read_otherwise(self) -> None:
-        """Have one of the APIs answer in another of the ways its document leaves room for."""
+        """Have one of the APIs answer in another of the ways its document leaves room for.
+
+        Not beside a page that lacks people: with a total that counts only its page, nobody could find out.
+        """
+        self._end_trouble()
         reading = self.readings.draw(self.people)
         self.poisoned |= self.readings.rejected
         if reading.members:

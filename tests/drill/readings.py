@@ -47,6 +47,10 @@ class Readings:
                 self.rejected |= chosen
         return reading
 
+    def hides_lack(self) -> bool:
+        """Return whether nobody could find out that a page lacks people."""
+        return any(one.name == "total_of_the_page" for one in self.in_force)
+
     def end(self, *, keep_lasting: bool = False) -> None:
         """Let both APIs answer as they usually do, but for the readings that may last."""
         kept = [one for one in self.in_force if keep_lasting and one.name in LASTING]
