@@ -99,6 +99,18 @@ def test_a_run_that_failed_in_its_second_reading_names_nobody(workspace: EngineW
         assert list(service.iterate_export_rows(run.id)) == []
 
 
+def test_retrying_nobody_but_bad_people_is_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Six who were refused when others were taken are refused once more: the retry succeeds, and they stand rejected."""
+    workspace.members(*fans(*range(40)))
+    sandbox.poison(*(f"fan-{number}" for number in range(6)))
+    assert workspace.export().rejected == 6
+    with workspace.open() as service:
+        run_id = service.retry_rejected(1).run_id
+    workspace.work()
+    run = workspace.run(run_id)
+    assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 6, 0)
+
+
 def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """One in every batch, all refused for the same reason: they stand rejected, everybody else is sent."""
     workspace.members(*fans(*range(100)))

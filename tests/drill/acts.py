@@ -50,8 +50,8 @@ class Acts:
     judged: set[int] = field(default_factory=set)
     uncounted: set[int] = field(default_factory=set)
     """Runs of which somebody was forgotten, so that their names are fewer than their numbers."""
-    fresh: set[int] = field(default_factory=set)
-    """Runs asked for after the last step."""
+    begun_before: int = 0
+    """The last run of the life before everything is made right."""
     done: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

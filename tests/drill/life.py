@@ -107,6 +107,7 @@ class Life(Acts):
     def _settle(self) -> None:
         """Nothing in the way any more: each cohort's sync succeeds, and once more without sending anybody."""
         self._peace()
+        self.begun_before = max((run.id for run in self._runs()), default=0)
         for book in self.cohorts:
             if book.is_deleted:
                 self.sandbox.add_cohort(book.name, [], id=book.id)
@@ -139,7 +140,7 @@ class Life(Acts):
         with closing(self.service()) as service:
             active = [run for run in service.list_runs(limit=1000) if not run.state.is_final]
             mine = [run for run in active if found and run.sync_id == found[0].id]
-            if mine and mine[0].id in self.fresh:
+            if mine and mine[0].id > self.begun_before:
                 if mine[0].state is RunState.HELD:
                     rows = service.iterate_export_rows(mine[0].id)
                     book.may_be_false |= {row.user_id for row in rows if row.operation == "remove"}
@@ -151,12 +152,8 @@ class Life(Acts):
                     service.cancel(mine[0].id)
                 return None
             if not found or found[0].state is SyncState.FINISHED:
-                started = service.start_export(PROJECT, book.id, Mode.DYNAMIC).run_id
-                self.fresh.add(started)
-                return started
+                return service.start_export(PROJECT, book.id, Mode.DYNAMIC).run_id
             if found[0].state is SyncState.PAUSED:
                 service.resume(found[0].id)
                 return None
-            started = ask(service, found[0].id).run_id
-            self.fresh.add(started)
-            return started
+            return ask(service, found[0].id).run_id
