@@ -162,12 +162,12 @@ class RunExecutor:
         self._add_step("Reading the cohort from Mixpanel.")
         mixpanel = self._mixpanel(sync)
         while True:
-            self._run = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values)).read()
-            self._lease.run = self._run
+            reader = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values))
+            self._run = self._lease.run = reader.read()
             if not self._tally().rows:
                 self._check_still_listed(sync, mixpanel)
             try:
-                plan, problem = self._plan_proven(sync, salt)
+                plan, problem = self._plan_proven(sync, salt, reader.repeated_others)
             except ReadAgain as why:
                 self._add_event(f"Reading the cohort once more: {why}.")
                 self._restart_reading(2)
@@ -177,7 +177,7 @@ class RunExecutor:
     def _tally(self) -> Tally:
         return self._store.staged.sum_pages(self._run.id, self._run.reading)
 
-    def _plan_proven(self, sync: Sync, salt: int) -> tuple[Plan, str | None]:
+    def _plan_proven(self, sync: Sync, salt: int, repeated: int | None) -> tuple[Plan, str | None]:
         """Plan, and return why the readings do not prove it, or None.
 
         After two readings only who is missing from both leaves; who is in is said by the second one if it adds up,
@@ -185,8 +185,10 @@ class RunExecutor:
         """
         tally = self._tally()
         plan = self._plan(sync, salt)
-        problem = reading_problem(tally, plan.distinct)
+        problem = reading_problem(tally, plan.distinct, repeated or 0)
         unproven = problem or ("Mixpanel did not say how many members there are" if tally.says_nothing else None)
+        if unproven is None and repeated is None and tally.others:
+            unproven = "it is not known whether somebody who is not exported was listed twice"
         leaving = plan.kinds[ChangeKind.REMOVE]
         if self._run.reading == 1:
             if problem or (unproven and leaving):
