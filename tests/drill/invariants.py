@@ -61,7 +61,7 @@ def judge_meters(meter: Meter, crashes: int) -> None:
     most = (crashes * IN_FLIGHT + meter.lost_answers) * BATCH
     hold(
         meter.told_again <= most,
-        f"{meter.told_again} people told twice; {crashes} crashes and {meter.lost_answers} lost answers explain {most}",
+        f"{meter.told_again} people sent twice; {crashes} crashes and {meter.lost_answers} lost answers explain {most}",
     )
 
 
