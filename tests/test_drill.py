@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sync.model import Mode, RunState
+from sync.store import Store
+from sync.store.syncs import ExportRequest
+from tests.drill import between
 from tests.drill.__main__ import play
 from tests.drill.drill_runner import STATEMENTS
+from tests.drill.invariants import Broken
+from tests.sandbox.readings import READINGS
 
 
 @pytest.mark.drill
@@ -18,3 +28,41 @@ def test_the_drill_when_it_kills_and_falsifies_answers_finds_every_promise_kept(
     assert play(8, 1, tally) == []
     assert tally["SIGKILL"] and tally["cohort changed"] and tally["round with small limits"] == 2
     assert any(tally[f"SIGKILL {point}"] for point in STATEMENTS)
+    assert any(tally[f"reading: {name}"] for name in READINGS)
+
+
+def test_somebody_false_who_never_left_breaks_a_round() -> None:
+    """A removal is proven by the cohort's own past or by a person's approval, and by nothing else."""
+    between.judge_nobody_left_unproven({"left", "approved"}, {"left", "approved"})
+    with pytest.raises(Broken, match="never left"):
+        between.judge_nobody_left_unproven({"left", "stayed"}, {"left"})
+
+
+@pytest.mark.parametrize(
+    ("ending", "broken"),
+    [
+        ({"state": "held", "held_reason": "Mixpanel announced 9 members and sent 8."}, ""),
+        ({"state": "held", "held_reason": "Something is odd."}, "without numbers"),
+        ({"state": "failed", "error": None}, "without a reason"),
+        ({"state": "queued", "not_before": 200.0, "wait_reason": None}, "waits without a reason"),
+        ({"state": "queued", "not_before": 50.0, "wait_reason": None}, ""),
+    ],
+)
+def test_a_run_that_stops_without_saying_why_breaks_a_round(
+    data_dir: Path, ending: dict[str, Any], broken: str
+) -> None:
+    """Held with numbers, failed for a reason, waiting for something: anything else breaks a round."""
+    store = Store.open(data_dir)
+    request = ExportRequest(1, 1, "Fans", "license", "Fans", Mode.DYNAMIC, 7200.0, None)
+    with store, store.transaction():
+        run_id = store.runs.enqueue_run(store.syncs.create(request, 1.0, active=True), "export", 1.0)
+        run = store.runs.get_run(run_id or 0)
+    assert run is not None
+    changed = replace(run, **{**ending, "state": RunState(ending["state"])})
+    with pytest.raises(Broken, match=broken) if broken else nullcontext():
+        between.judge_run(changed, 100.0)
+
+
+def test_queries_of_one_hour_are_counted_wherever_the_hour_begins() -> None:
+    """The hour is a rolling one: three queries around its turn are three."""
+    assert between.most_in_an_hour([0.0, 3500.0, 3599.0, 3601.0, 9000.0]) == 3

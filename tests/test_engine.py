@@ -55,6 +55,21 @@ def test_someone_listed_in_anothers_place_makes_nobody_leave(workspace: EngineWo
     assert workspace.export().exited == 1
 
 
+@pytest.mark.parametrize("other", [member("$device:1"), member("x" * 101)], ids=["device", "too long"])
+def test_somebody_not_exported_listed_in_anothers_place_makes_nobody_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox, other: dict[str, object]
+) -> None:
+    """Who is not exported counts once too: as many rows as announced are no proof when one of those stands there twice."""
+    sandbox.settings(page_size=3)
+    people = [member("fan-0"), member("fan-1"), other, member("fan-3"), member("fan-4")]
+    workspace.members(*people)
+    workspace.export()
+    sandbox.fault("displaced", page=1, by=1)
+    assert (workspace.export().exited, workspace.told()) == (0, sandbox.exportable(workspace.cohort))
+    workspace.members(*people[:4])
+    assert workspace.export().exited == 1
+
+
 def test_a_value_nobody_could_read_later_makes_its_page_garbled(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """The quick reading skips over values; a number out of range is found before the page is kept, and asked for again."""
     workspace.members(on_plan("fan-1", "gold"))

@@ -76,7 +76,7 @@ def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(
     assert sandbox.meter().requests.get("/api/query/engage", 0) < 30
 
 
-@pytest.mark.parametrize("people", [30, 500])
+@pytest.mark.parametrize("people", [26, 30, 500])  # of 26 one is a batch of their own, and refused at once
 def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
     workspace: EngineWorkspace, sandbox: Sandbox, people: int
 ) -> None:
@@ -93,6 +93,29 @@ def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
         service.syncs.resume(1)
     workspace.work()
     assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_run_that_failed_in_its_second_reading_names_nobody(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """The plan of a reading that proved nothing is dropped: nobody stands in the list of a run with no changes."""
+    workspace.members(*fans(0, 1, 2))
+    sandbox.fault("wrong_total", page=0, by=2)
+    sandbox.fault("status", api="mixpanel", path="/query/engage", code=401)
+    run = workspace.export()
+    assert run.state is RunState.FAILED and run.reading == 2 and run.change_count == 0
+    with workspace.open() as service:
+        assert list(service.iterate_export_rows(run.id)) == []
+
+
+def test_retrying_nobody_but_bad_people_is_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Six who were refused when others were taken are refused once more: the retry succeeds, and they stand rejected."""
+    workspace.members(*fans(*range(40)))
+    sandbox.poison(*(f"fan-{number}" for number in range(6)))
+    assert workspace.export().rejected == 6
+    with workspace.open() as service:
+        run_id = service.retry_rejected(1).run_id
+    workspace.work()
+    run = workspace.run(run_id)
+    assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 6, 0)
 
 
 def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:

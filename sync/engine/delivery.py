@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from sync.engine.lease import RunLease
 from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
@@ -246,11 +247,17 @@ class Delivery:
         else:
             self._reject(parcel, parcel.reason or reason)
 
+    @cached_property
+    def _rejected_before(self) -> frozenset[str]:
+        return self._store.rejections.rejected_before(self._sync.id, self._run.id)
+
     def _is_account_suspected(self) -> bool:
         return self._refusals >= SUSPECTED_AFTER and not self._confirmed and not self._was_delivered
 
     def _blame_account(self, parcel: Parcel, reason: str) -> None:
         """Raise AccountAtFault when whatever is sent is refused for one reason and nothing was ever confirmed."""
+        if all(one.user_id in self._rejected_before for one in parcel.changes):
+            return  # they were refused when others were taken: their refusal says nothing about the account
         kind = re.sub(r"\d+|“.*?”|'.*?'|\".*?\"", "…", reason)
         self._refusals += 1
         self._refused[kind] += not parcel.is_whole

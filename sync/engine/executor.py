@@ -161,12 +161,12 @@ class RunExecutor:
         self._add_step("Reading the cohort from Mixpanel.")
         mixpanel = self._mixpanel(sync)
         while True:
-            self._run = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values)).read()
-            self._lease.run = self._run
+            reader = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values))
+            self._run = self._lease.run = reader.read()
             if not self._tally().rows:
                 self._check_still_listed(sync, mixpanel)
             try:
-                plan, problem = self._plan_proven(sync, salt)
+                plan, problem = self._plan_proven(sync, salt, reader.repeated_others)
             except ReadAgain as why:
                 self._add_event(f"Reading the cohort once more: {why}.")
                 self._restart_reading(2)
@@ -176,7 +176,7 @@ class RunExecutor:
     def _tally(self) -> Tally:
         return self._store.staged.sum_pages(self._run.id, self._run.reading)
 
-    def _plan_proven(self, sync: Sync, salt: int) -> tuple[Plan, str | None]:
+    def _plan_proven(self, sync: Sync, salt: int, repeated: int | None) -> tuple[Plan, str | None]:
         """Plan, and return why the readings do not prove it, or None.
 
         After two readings only who is missing from both leaves; who is in is said by the second one if it adds up to
@@ -184,12 +184,14 @@ class RunExecutor:
         """
         tally = self._tally()
         plan = self._plan(sync, salt)
-        problem = reading_problem(tally, plan.distinct)
+        problem = reading_problem(tally, plan.distinct, repeated or 0)
         unproven = problem or ("Mixpanel did not say how many members there are" if tally.says_nothing else None)
+        if unproven is None and repeated is None and tally.others:
+            unproven = "it is not known whether somebody who is not exported was listed twice"
         if self._run.reading == 1:
             # A page that is empty or short by mistake ends a reading that nothing else says the end of.
-            may_lack_people = tally.pages > 1 and sum(plan.counts) > 0
-            if problem or (unproven and (may_lack_people or plan.kinds[ChangeKind.REMOVE])):
+            may_lack_people = tally.says_nothing and tally.pages > 1 and sum(plan.counts) > 0
+            if problem or may_lack_people or (unproven and plan.kinds[ChangeKind.REMOVE]):
                 raise ReadAgain(unproven)
             return plan, None
         if problem is None:
@@ -302,6 +304,8 @@ class RunExecutor:
         """End the run and record what it sent in the snapshot, in one transaction."""
         with self._store.transaction():
             current = self._store.runs.get_run(self._run.id) or self._run
+            if not current.planned:  # what a plan that was dropped, or not completed, wrote is no plan
+                self._store.batches.delete_batches(current.id)
             outcome = record_outcome(
                 self._store,
                 current.sync_id,
@@ -335,6 +339,7 @@ class RunExecutor:
         with self._store.transaction():
             if blame_account:
                 self._store.rejections.drop(self._run.id)
+                self._store.batches.unconfirm(self._run.id)  # nobody was taken: answered batches were refused ones
             self._end(RunState.FAILED, f"Failed: {why}", why)
             if pause and self._store.syncs.pause_sync(self._run.sync_id, why):
                 self._add_event("The sync is paused until a person mends this and resumes it.")

@@ -15,8 +15,8 @@ from sync.engine.lease import RunLease
 from sync.engine.retry import Postpone
 from sync.errors import NoAnswer, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
-from sync.model import Run, Sync
-from sync.packing import digest_page, mapping_salt, pack, pack_values, records_of
+from sync.model import Eligibility, Run, Sync
+from sync.packing import digest_page, hash_id, mapping_salt, pack, pack_values, records_of
 from sync.store.rate_limits import QuerySlot
 from sync.store.rejections import INVALID, Rejection
 from sync.store.staged import StagedPage, Tally
@@ -29,6 +29,8 @@ TICK_SECONDS = 0.25  # between looks at the lease while a page is on its way
 SHARE_SECONDS = 0.01  # a page that came waits for its neighbours, to share a durable write with them
 RENEW_QUERIES_SECONDS = 30.0  # between two extensions of the places of slow queries
 CROWDED_SECONDS = 20.0  # a run waits for a place among the concurrent queries, and is then put off as long
+OTHERS_KEPT = 50_000  # people not exported whose hashes are held, some 6 MB; beyond that a reading is made twice
+WITHOUT_ID = (Eligibility.EMPTY_ID, Eligibility.ODD_ID)
 LANDING_SECONDS = 10.0  # given to queries on their way when a run stops reading
 
 
@@ -51,6 +53,7 @@ class Packed:
 
     staged: StagedPage
     invalid: list[Rejection]
+    others: list[bytes]
     size: int | None
     session_id: str | None
 
@@ -71,6 +74,9 @@ class Reader:
         self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
         self._known = self._store.staged.known(sync.id)
         self._contiguous = 0  # pages here without a gap
+        self._others: set[bytes] = set()  # those not exported, by hash
+        self.repeated_others: int | None = 0
+        """How many rows list somebody who is not exported once more; None when that is not known."""
         self._renewed_at = self._crowded_since = -math.inf
 
     def read(self) -> Run:
@@ -103,6 +109,7 @@ class Reader:
                 self._lease.renew()
                 self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
+        self._others, self.repeated_others = set(), None if self._here else 0
         pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
         in_flight: dict[Future[Packed], Asked] = {}
         try:
@@ -276,7 +283,10 @@ class Reader:
         named = [
             Rejection(one.id[:ID_SHOWN], INVALID, one.eligibility.value, INVALID) for one in invalid[:INVALID_NAMED]
         ]
-        return Packed(staged, named, page.size, page.session_id)
+        others = [
+            hash_id(one.id, self._salt) for one in page.others if one.eligibility not in WITHOUT_ID
+        ]  # rows without a readable id cannot be told apart, so each is taken for somebody else
+        return Packed(staged, named, others, page.size, page.session_id)
 
     def _mixed(self, page: Packed) -> str | None:
         """Return why a page belongs to another reading, or None."""
@@ -302,19 +312,35 @@ class Reader:
         self._store.staged.add_page(self._run.id, staged)
         self._store.rejections.add(self._run.id, self._sync.id, page.invalid, self._lease.now())
         self._lease.count(staged=staged.rows, anonymous=staged.anonymous, invalid=staged.invalid)
+        self._count_others(page.others)
         self._here[staged.number] = (staged.rows, staged.is_full)
         self._lease.note_progress(len(self._here))
         if len(self._here) > self._furthest:
             self._failures, self._furthest = 0, len(self._here)
 
+    def _count_others(self, others: list[bytes]) -> None:
+        """Count who is listed once more without being exported, as long as they fit the memory set aside for them."""
+        if self.repeated_others is None:
+            return
+        before = len(self._others)
+        self._others.update(others)
+        self.repeated_others += before + len(others) - len(self._others)
+        if len(self._others) > OTHERS_KEPT:
+            self._others, self.repeated_others = set(), None
 
-def reading_problem(tally: Tally, distinct: int) -> str | None:
-    """Return why a reading is not known to be the whole cohort, or None; ``distinct`` counts different people."""
+
+def reading_problem(tally: Tally, exported: int, repeated: int) -> str | None:
+    """Return why a reading is not known to be the whole cohort, or None.
+
+    ``exported``: how many different people who are exported were listed; ``repeated``: how many rows list somebody
+    who is not exported once more.
+    """
+    distinct = exported + tally.others - repeated
     total = None if tally.says_nothing else tally.total
     if tally.last_full:
         return f"Mixpanel gave no session to read on in after {tally.rows:,} members"
     if total is not None and tally.rows != total:
         return f"Mixpanel announced {total:,} members and sent {tally.rows:,}"
-    if total is not None and distinct + tally.others != total:
-        return f"Mixpanel announced {total:,} members and listed {distinct + tally.others:,} different people"
+    if total is not None and distinct != total:
+        return f"Mixpanel announced {total:,} members and listed {distinct:,} different people"
     return None

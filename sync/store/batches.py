@@ -140,6 +140,10 @@ class Batches(Table):
         """Write that WebEngage answered for everybody of a batch."""
         self._execute("update batch set state = 'confirmed' where run_id = ? and number = ?", (run_id, number))
 
+    def unconfirm(self, run_id: int) -> None:
+        """Write that WebEngage's answers settle nothing about anybody of a run."""
+        self._execute("update batch set state = 'in_flight' where run_id = ? and state = 'confirmed'", (run_id,))
+
     def log(self, run_id: int, block: int, outcomes: str) -> None:
         """Keep a block for the history: who was sent what, and how it went."""
         self._execute(

@@ -85,6 +85,14 @@ class Rejections(Table):
         )
         return {row[0]: (row[1], row[2]) for row in rows}
 
+    def rejected_before(self, sync_id: int, run_id: int) -> frozenset[str]:
+        """Return whom WebEngage rejected in other runs of a sync, forgiven or not."""
+        rows = self._fetch_all(
+            "select distinct user_id from rejection where sync_id = ? and run_id <> ? and outcome = 'rejected'",
+            (sync_id, run_id),
+        )
+        return frozenset(row[0] for row in rows)
+
     def of_run(self, run_id: int) -> dict[str, bool]:
         """Return whom WebEngage rejected in a run, and whether an earlier try may have been taken."""
         rows = self._fetch_all(

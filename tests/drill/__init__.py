@@ -1,1 +1,1 @@
-"""The drill: real runners are killed, stopped and lied to at random, and the promises must hold."""
+"""The drill: real runners are killed, stopped and answered with lies at random, and the promises must hold."""

@@ -61,7 +61,7 @@ def judge_meters(meter: Meter, crashes: int) -> None:
     most = (crashes * IN_FLIGHT + meter.lost_answers) * BATCH
     hold(
         meter.told_again <= most,
-        f"{meter.told_again} people told twice; {crashes} crashes and {meter.lost_answers} lost answers explain {most}",
+        f"{meter.told_again} people sent twice; {crashes} crashes and {meter.lost_answers} lost answers explain {most}",
     )
 
 
@@ -85,11 +85,12 @@ def judge_numbers(service: Service, runs: Iterable[Run]) -> None:
             )
 
 
-def judge_last(run: Run, sent: int, members: int, invalid: int, standing: int) -> None:
-    """A run without news sends nothing and finds everybody: unchanged, standing rejected, or invalid."""
+def judge_last(run: Run, sent: int, members: int, rows: int, standing: int) -> None:
+    """A run without news sends nothing and finds everybody: unchanged, standing rejected, invalid or anonymous."""
     hold(run.state is RunState.SUCCEEDED, "the identical run did not succeed")
     hold((run.change_count, sent) == (0, 0), f"an identical run sent {sent} requests for {run.change_count} people")
     hold(
-        (run.unchanged + standing, run.invalid) == (members, invalid),
-        f"of {members} members and {invalid} invalid, {run.unchanged} are unchanged, {standing} rejected, {run.invalid} invalid",
+        (run.unchanged + standing, run.invalid + run.anonymous) == (members, rows - members),
+        f"of {members} members and {rows - members} others, {run.unchanged} are unchanged, {standing} rejected, "
+        f"{run.invalid} invalid, {run.anonymous} anonymous",
     )

@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from collections import Counter
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import closing
+from dataclasses import dataclass
 
-from sync.errors import CohortSyncError
-from sync.model import Mode, Run, RunState
-from sync.service import Service
+from sync.model import Run, RunState
 from sync.store import Store, rate_limits
-from tests.drill import invariants
-from tests.drill.disasters import arm
-from tests.drill.drill_runner import STATEMENTS
+from tests.drill import between, invariants
 from tests.drill.invariants import Broken
-from tests.sandbox.control import PROJECT, SECRET, USERNAME, Member, Sandbox, anonymous, member
+from tests.drill.legs import Legs, finish_runner
 
-ROOT = Path(__file__).resolve().parents[2]
-LEASE_OVER = 150.0  # seconds the clock moves on after a kill, more than a lease
-PHASES = ("pulling", "delivering")
-DISASTERS = (
-    *("_kill", "_kill", "_die", "_die", "_die", "_stop_and_go", "_two", "_term", "_cancel"),
-    *("_lost_and_cancelled", "_disk", "_locked", "_clock_back", "_calm", "_gone", "_renamed", "_moving"),
-)
-DEATH_WAIT = 2.5  # seconds a runner is given to reach the point where it dies
-ROOMY = {"queries_per_hour": 60, "bulk_per_minute": 1_000_000, "bulk_seconds": 60.0}
-TIGHT = {"queries_per_hour": 3, "bulk_per_minute": 30, "bulk_seconds": 1.0}
-TIGHT_PACE = 900  # batches a minute, half of what the sandbox allows: what is late by 0.5 s still fits its second
-LARGE = 900  # people; 36 requests, more than a small limit lets through in its second
 ATTEMPTS = 14  # runs tried until one succeeds once the faults are over
 
 
 @dataclass
-class Round:
-    """The state of one round; everything at random comes from one seed."""
-
-    sandbox: Sandbox
-    folder: Path
-    seed: int
-    tally: Counter[str]
-    random: random.Random = field(init=False)
-    offset: float = 0.0
-    people: list[Member] = field(default_factory=list)
-    ever_left: set[str] = field(default_factory=set)
-    poisoned: set[str] = field(default_factory=set)
-    born: int = 0
-    crashes: int = 0
-
-    def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)
-        self.license, self.key = f"drill{self.seed}x{os.getpid()}", "key-of-the-drill"
-        self.env = {"COHORT_SYNC_DATA": str(self.folder)}
+class Round(Legs):
+    """A round from its cohort to the judge."""
 
     def play(self) -> None:
         """Play the whole round; Broken when a promise does not hold."""
@@ -67,243 +27,35 @@ class Round:
             self._prepare()
             for _ in range(5 if self.tight else self.random.randint(1, 4)):
                 self._leg()
+                self._judge_between()
             self._settle()
             self._judge()
         finally:
             rate_limits.QUERIES_AN_HOUR = an_hour
 
-    def service(self) -> Service:
-        """The service, as pages and commands use it, on this round's clock."""
-        return Service(Store.open(self.folder), self.env, lambda: time.time() + self.offset)
-
-    def _pass(self, seconds: float) -> None:
-        """Let time go by, here and at both APIs."""
-        self.offset += seconds
-        self.sandbox.advance(seconds)
-
-    def _set_limits(self) -> None:
-        """Every fourth round keeps small limits that the sandbox really holds: Mixpanel's hour and WebEngage's minute."""
-        self.tight = self.seed % 4 == 0
-        self.sandbox.settings(**(TIGHT if self.tight else ROOMY))
-        self.env |= (
-            {"DRILL_A_MINUTE": str(TIGHT_PACE), "DRILL_AN_HOUR": str(TIGHT["queries_per_hour"])} if self.tight else {}
-        )
-        rate_limits.QUERIES_AN_HOUR = TIGHT["queries_per_hour"] if self.tight else ROOMY["queries_per_hour"]
-        self.tally["round with small limits"] += self.tight
-
-    def _prepare(self) -> None:
-        self._set_limits()
-        self.sandbox.add_account(self.license, self.key)
-        self.people = [
-            self._newborn() for _ in range(LARGE if self.tight else self.random.choice([0, 3, 60, 400, LARGE]))
-        ]
-        self.cohort = self.sandbox.add_cohort(f"Drill {self.seed}", self.people)
+    def _judge_between(self) -> None:
+        """The promises that hold whatever is under way."""
+        _, held_false = self.sandbox.holding(self.attribute, self.license)
+        between.judge_nobody_left_unproven(held_false, self.ever_left | self.approved_exits)
+        if self.clock_was_set:  # times of then and of now cannot be compared
+            return
         with closing(self.service()) as service:
-            service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
-            service.connections.connect_webengage(self.license, self.key, self.sandbox.url)
-            self.sync = service.syncs.start_export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
-            self.attribute = service.syncs.get(self.sync).attribute
-
-    def _newborn(self) -> Member:
-        self.born += 1
-        draw = self.random.random()
-        if draw < 0.05:
-            return anonymous(f"{self.seed}-a{self.born}")
-        if draw < 0.07:
-            return member("$device:" + f"{self.seed}-{self.born}")
-        return member("x" * 101 + str(self.born) if draw < 0.08 else f"{self.seed}-ü{self.born}")
-
-    def _change_cohort(self) -> None:
-        """Some leave, some come, now and then everybody."""
-        share = self.random.choice([0.02, 0.1, 0.5, 1.0 if self.random.random() < 0.2 else 0.3])
-        stay = [one for one in self.people if self.random.random() >= share or one["id"] in self.poisoned]
-        kept = {str(one["id"]) for one in stay}
-        self.ever_left |= {str(one["id"]) for one in self.people} - kept
-        self.people = stay + [self._newborn() for _ in range(self.random.choice([0, 1, 40, 200]))]
-        self.sandbox.set_members(self.cohort, self.people)
-        self.tally["cohort changed"] += 1
-
-    def _leg(self) -> None:
-        if self.tight:
-            self._pass(self.random.choice([0.0, 0.0, 2000.0]))  # a part of the hour
-        if self.random.random() < 0.6:
-            self._change_cohort()
-        if self.random.random() < 0.2 and self.people:
-            self._poison()
-        if self.random.random() < 0.8:
-            arm(self.sandbox, self.random, self.tally)
-        self._wish()
-        getattr(self, self.random.choice(DISASTERS))()
-        if self.random.random() < 0.5:
-            self.sandbox.call("DELETE", "faults")
-            if self.poisoned:
-                self.sandbox.poison(*self.poisoned)
-
-    def _poison(self) -> None:
-        chosen = [str(one["id"]) for one in self.random.sample(self.people, min(2, len(self.people)))]
-        self.poisoned |= set(chosen)
-        self.sandbox.poison(*chosen)
-        self.tally["poison users"] += len(chosen)
-
-    def _wish(self) -> None:
-        """See that a run is under way, as a person would."""
-        with closing(self.service()) as service, suppress(CohortSyncError):
-            if service.syncs.get(self.sync).state.value == "paused":
-                service.syncs.resume(self.sync)
-            service.syncs.refresh_now(self.sync)
-
-    def _carrier(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
-        env = {**os.environ, **self.env, "DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL", **more}
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.drill.drill_runner", *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE
-        )
-
-    def _until(self, phase: str) -> None:
-        """Wait until the run is in a phase, then a little longer."""
-        deadline = time.monotonic() + 2.0
-        with closing(sqlite3.connect(self.folder / "app.db", timeout=5)) as db:
-            while time.monotonic() < deadline:
-                if db.execute(
-                    "select 1 from run where finished_at is null and state = ? and lease_owner is not null", (phase,)
-                ).fetchone():
-                    break
-                time.sleep(0.003)
-        time.sleep(self.random.choice([0, 0, 0.005, 0.02, 0.08, 0.3]))
-
-    def _die(self) -> None:
-        """The runner dies at a point it chooses itself, which a signal from outside would hardly ever hit."""
-        point = self.random.choice(list(STATEMENTS))
-        process = self._carrier("--once", DRILL_DIE=f"{point}:{self.random.choice([1, 1, 1, 2, 5])}")
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(DEATH_WAIT)
-        self.tally[f"SIGKILL {point}" if process.poll() == -signal.SIGKILL else "SIGKILL where nothing was to do"] += 1
-        process.kill()
-        process.wait()
-        self.crashes += 1
-        self._pass(LEASE_OVER)
-
-    def _kill(self) -> None:
-        process = self._carrier()
-        self._until(self.random.choice(PHASES))
-        process.kill()
-        process.wait()
-        self.crashes += 1
-        self._pass(LEASE_OVER)
-        self.tally["SIGKILL"] += 1
-
-    def _stop_and_go(self) -> None:
-        """A runner sleeps past its lease while another works, then wakes up."""
-        first = self._carrier()
-        self._until(self.random.choice(PHASES))
-        first.send_signal(signal.SIGSTOP)
-        self._pass(LEASE_OVER)
-        second = self._carrier("--once")
-        time.sleep(self.random.uniform(0.2, 1.0))
-        first.send_signal(signal.SIGCONT)
-        _end(first), _end(second)
-        self.crashes += 2  # its batches are sent by the other, and by itself when it wakes up without knowing
-        self.tally["SIGSTOP past the lease"] += 1
-
-    def _two(self) -> None:
-        both = [self._carrier(), self._carrier()]
-        time.sleep(self.random.uniform(0.6, 1.5))
-        self.random.choice(both).kill()
-        for one in both:
-            _end(one)
-        self._pass(LEASE_OVER)
-        self.crashes += 1
-        self.tally["two runners, one killed"] += 1
-
-    def _term(self) -> None:
-        process = self._carrier()
-        self._until(self.random.choice(PHASES))
-        _end(process)
-        self.tally["SIGTERM"] += 1
-
-    def _cancel(self) -> None:
-        process = self._carrier()
-        self._until("delivering")
-        with closing(self.service()) as service, suppress(CohortSyncError):
-            service.runs.cancel(service.runs.list(self.sync)[0].id)
-        time.sleep(self.random.uniform(0.0, 0.6))
-        _end(process)
-        self.tally["cancel"] += 1
-
-    def _lost_and_cancelled(self) -> None:
-        """Everything is applied and nothing answered, the run is ended, and then the cohort changes."""
-        self.sandbox.fault("vanish", api="webengage", path="bulk", times=0)
-        self._cancel()
-        self.sandbox.call("DELETE", "faults")
-        self._change_cohort()
-        self.tally["answers lost, then cancelled"] += 1
-
-    def _disk(self) -> None:
-        size = (self.folder / "app.db").stat().st_size
-        _finish(self._carrier("--once", DRILL_DISK=str(size + self.random.choice([0, 8_192, 60_000]))))
-        self._pass(LEASE_OVER)
-        self.crashes += 2  # answers that cannot be written are as lost as with a crash
-        self.tally["full disk"] += 1
-
-    def _locked(self) -> None:
-        process = self._carrier()
-        self._until(self.random.choice(PHASES))
-        with closing(sqlite3.connect(self.folder / "app.db", timeout=10, isolation_level=None)) as db:
-            db.execute("begin immediate")
-            time.sleep(0.4)
-            db.execute("rollback")
-        _end(process)
-        self.tally["locked database"] += 1
-
-    def _clock_back(self) -> None:
-        self.offset -= 3600.0
-        process = self._carrier()
-        self._until(self.random.choice(PHASES))
-        if self.random.random() < 0.5:
-            process.kill()
-            self.crashes += 1
-        else:
-            _end(process)
-        process.wait()
-        self.offset += self.random.choice([0.0, 3600.0])
-        self._pass(LEASE_OVER)
-        self.tally["clock set back"] += 1
-
-    def _gone(self) -> None:
-        """The cohort is deleted while it is to be refreshed, which Mixpanel may answer in three ways, and then there again."""
-        self.sandbox.settings(unknown_cohort=self.random.choice([404, 400, 200]))
-        self.sandbox.delete_cohort(self.cohort)
-        _finish(self._carrier("--once"))
-        self.sandbox.add_cohort(f"Drill {self.seed}", self.people, id=self.cohort)
-        self.tally["cohort deleted for a while"] += 1
-
-    def _renamed(self) -> None:
-        """The cohort has another name, and its attribute stays."""
-        self.sandbox.rename_cohort(self.cohort, f"Renamed {self.random.random()}")
-        _finish(self._carrier("--once"))
-        self.tally["cohort renamed"] += 1
-
-    def _moving(self) -> None:
-        """The cohort changes while it is read or delivered."""
-        process = self._carrier()
-        self._until(self.random.choice(PHASES))
-        self._change_cohort()
-        _end(process)
-        self.tally["cohort changed under way"] += 1
-
-    def _calm(self) -> None:
-        _finish(self._carrier("--once"))
-        self.tally["calm leg"] += 1
+            for run in service.list_runs(self.sync):
+                between.judge_run(run, time.time() + self.offset)
+        between.judge_reserved_queries(self.folder)
 
     def _settle(self) -> None:
         """The faults are over: as a person and time would, go on until a run begun from now on succeeds."""
-        self.sandbox.call("DELETE", "faults")
-        if self.poisoned and self.random.random() < 0.5:
+        if self.random.random() < 0.5:
             self.poisoned.clear()
-        elif self.poisoned:
-            self.sandbox.poison(*self.poisoned)
+            self.readings.rejected.clear()
+        self._end_trouble(keep_lasting=self.random.random() < 0.5)
+        for reading in self.readings.in_force:
+            self.tally[f"success with reading: {reading.name}"] += 1
         for _ in range(ATTEMPTS):
             self._pass(4000.0)
-            run = self._one_more_run(forgive=not self.poisoned)
+            run = self._one_more_run(forgive=True)
+            self._judge_between()
             if run.state is RunState.SUCCEEDED:
                 return
         raise Broken("no run succeeded after the faults")
@@ -312,26 +64,24 @@ class Round:
         """Carry what is under way, then one fresh run, to its end."""
         for _ in range(4):
             with closing(self.service()) as service:
-                if service.syncs.get(self.sync).state.value == "paused":
-                    service.syncs.resume(self.sync)
-                latest = service.runs.list(self.sync)[0]
+                if service.get_sync(self.sync).state.value == "paused":
+                    service.resume(self.sync)
+                latest = service.list_runs(self.sync)[0]
                 if latest.state is RunState.HELD:
-                    service.runs.approve(latest.id)
-                    self.tally["held, approved"] += 1
+                    self._approve(service, latest)
                 elif latest.state.is_final:
                     break
-            _finish(self._carrier("--once"))
+            finish_runner(self._carrier("--once"))
             self._pass(4000.0)
         with closing(self.service()) as service:
-            started = service.syncs.retry_rejected(self.sync) if forgive else service.syncs.refresh_now(self.sync)
+            started = service.retry_rejected(self.sync) if forgive else service.sync_now(self.sync)
         for _ in range(3):
-            _finish(self._carrier("--once"))
+            finish_runner(self._carrier("--once"))
             with closing(self.service()) as service:
-                run = service.runs.get(started.run_id)
+                run = service.get_run(started.run_id)
                 if run.state is not RunState.HELD:
                     break
-                service.runs.approve(run.id)
-                self.tally["held, approved"] += 1
+                self._approve(service, run)
         return run
 
     def _judge(self) -> None:
@@ -341,7 +91,9 @@ class Round:
         members = self.sandbox.exportable(self.cohort)
         with closing(Store.open(self.folder)) as store:
             snapshot = [one for one in store.snapshot.iterate_members(self.sync) if one not in self.poisoned]
-            invariants.judge_people(invariants.Truth(told, left, members - self.poisoned, self.ever_left), snapshot)
+            invariants.judge_people(
+                invariants.Truth(told, left, members - self.poisoned, self.ever_left | self.approved_exits), snapshot
+            )
             invariants.judge_file(store)
         self._pass(4000.0)
         before = self._bulk_requests()
@@ -351,11 +103,14 @@ class Round:
                 row[0] for row in db.execute("select user_id from rejection where active and kind in ('add', 'update')")
             }
         standing = len(members & rejected)
-        too_long = sum(len(str(one["id"])) > 100 for one in self.people)
-        invariants.judge_last(last, self._bulk_requests() - before, len(members), too_long, standing)
+        listed = sum(
+            "odd" in one or one["properties"] is not None for one in self.people
+        )  # without a profile: not listed
+        invariants.judge_last(last, self._bulk_requests() - before, len(members), listed, standing)
+        self._judge_between()
         invariants.judge_meters(self.sandbox.meter(), self.crashes)
         with closing(self.service()) as service:
-            invariants.judge_numbers(service, service.runs.list(self.sync, limit=1000))
+            invariants.judge_numbers(service, service.list_runs(self.sync, limit=1000))
 
     def _bulk_requests(self) -> int:
         return self.sandbox.meter().requests.get(f"/v1/accounts/{self.license}/bulk-users", 0)
@@ -363,30 +118,9 @@ class Round:
     def story(self) -> str:
         """The last runs, for whoever looks into a broken round."""
         with closing(self.service()) as service:
-            runs = service.runs.list(self.sync, limit=6)
+            runs = service.list_runs(self.sync, limit=6)
             return "\n".join(
                 f"run {run.id} {run.purpose} {run.state.value} +{run.entered} ~{run.updated} −{run.exited} "
                 f"{run.error or run.wait_reason or ''}"
                 for run in runs
             )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a runner to stop, and see that it does."""
-    process.terminate()
-    _finish(process)
-
-
-def _finish(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGUSR1)
-        time.sleep(1.0)
-        process.kill()
-        said = process.stderr.read().decode() if process.stderr else ""
-        raise Broken(f"a runner did not end within a minute:\n{said}") from None
-    finally:
-        process.wait()
-        if process.stderr:
-            process.stderr.close()

@@ -1,0 +1,319 @@
+"""What a person, a runner and time may do in a random life."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sync.engine import Clock, RetryPolicy
+from sync.model import Mode, Run, RunState, Sync
+from sync.runner import Runner
+from sync.service import Service
+from sync.store import Store
+from tests.drill.book import CohortBook, RequestBook, terms_of
+from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox, member
+
+FAST = 30_000  # batches a minute; the sandbox's own limit is raised too
+SOON = RetryPolicy(delays=(0.001, 0.002), max_delay=0.5, postponements=(300.0, 1200.0))
+ROOMY = {"queries_per_hour": 60, "bulk_per_minute": 1_000_000}
+MAPPINGS = (None, None, (), (("plan", "Plan"),), (("plan", "Plan"), ("$email", "email")))
+INTERVALS = (None, 300.0, 3600.0, 86_400.0)
+PLANS = ("free", "silver", "gold")
+POPULATION = 160  # people who may be in one of the cohorts, or in both
+HOUR = 3600.0
+SHORT = ("wrong_total", "short_page")
+
+
+@dataclass
+class Acts:
+    """The state of one life and what may be done in it; everything at random comes from one seed."""
+
+    sandbox: Sandbox
+    folder: Path
+    seed: int
+    tally: Counter[str]
+    offset: float = 0.0
+    requests: RequestBook = field(default_factory=RequestBook)
+    cohorts: list[CohortBook] = field(default_factory=list)
+    plans: dict[str, str] = field(default_factory=dict)
+    poisoned: set[str] = field(default_factory=set)
+    is_short: bool = False
+    """Whether a page may lack people."""
+    is_total_silent: bool = False
+    """Whether no total shows that people are lacking."""
+    backups: int = 0
+    judged: set[int] = field(default_factory=set)
+    uncounted: set[int] = field(default_factory=set)
+    """Runs of which somebody was forgotten, so that their names are fewer than their numbers."""
+    begun_before: int = 0
+    """The last run of the life before everything is made right."""
+    done: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.license, self.env = f"life{self.seed}", {"COHORT_SYNC_DATA": str(self.folder / "data")}
+        (self.folder / "data").mkdir(mode=0o700)
+
+    def now(self) -> float:
+        """Return this life's time."""
+        return time.time() + self.offset
+
+    def service(self) -> Service:
+        """Return the service, as pages and commands use it."""
+        return Service(Store.open(self.folder / "data"), self.env, self.now)
+
+    def _prepare(self) -> None:
+        self.sandbox.settings(**ROOMY)
+        self.sandbox.add_account(self.license, "key-of-the-life")
+        self.plans = {f"{self.seed}-p{number}": self.random.choice(PLANS) for number in range(POPULATION)}
+        for name in ("Red", "Blue"):
+            book = CohortBook(self.sandbox.add_cohort(name, []), name)
+            self.cohorts.append(book)
+            self._fill(book, self.random.choice([0, 2, 30, 120]))
+        with closing(self.service()) as service:
+            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connect_webengage(self.license, "key-of-the-life", self.sandbox.url)
+
+    def _fill(self, book: CohortBook, size: int) -> None:
+        chosen = self.random.sample(sorted(self.plans), size)
+        book.ever_left |= set(book.members) - set(chosen)
+        book.members = {who: self.plans[who] for who in chosen}
+        self._write(book)
+
+    def _write(self, book: CohortBook) -> None:
+        if not book.is_deleted:
+            self.sandbox.set_members(
+                book.id, [member(who, plan=plan, **{"$email": f"{who}@x.org"}) for who, plan in book.members.items()]
+            )
+
+    def _stored_syncs(self) -> list[Sync]:
+        with closing(Store.open(self.folder / "data")) as store:
+            found = [store.syncs.get_sync(view.id) for view in store.syncs.list_views(None)]
+        return [one for one in found if one]
+
+    def _book(self, sync: Sync) -> CohortBook:
+        return next(book for book in self.cohorts if book.id == sync.cohort_id)
+
+    def _any_sync(self, service: Service) -> int:
+        views = service.list_syncs()
+        return self.random.choice(sorted(view.id for view in views)) if views else 1
+
+    # What a person, a runner and time may do -------------------------------------------------------------------------
+
+    def _export(self) -> None:
+        self._ask(self.random.choice(self.cohorts), dry=False)
+
+    def _dry_run(self) -> None:
+        self._ask(self.random.choice(self.cohorts), dry=True)
+
+    def _ask(self, book: CohortBook, *, dry: bool) -> None:
+        mode = self.random.choice([Mode.DYNAMIC, Mode.DYNAMIC, Mode.ONE_TIME])
+        interval = self.random.choice(INTERVALS) if mode is Mode.DYNAMIC else None
+        with closing(self.service()) as service:
+            busy = [run for run in service.list_runs(limit=1000) if not run.state.is_final]
+            started = service.start_export(
+                PROJECT, book.id, mode, interval=interval, dry_run=dry, mapping=self.random.choice(MAPPINGS)
+            )
+        if any(run.id == started.run_id and run.state is RunState.DELIVERING and not run.request for run in busy):
+            self._take_terms(started.sync_id)  # its plan went ahead already, so the sync is changed at once
+
+    def _take_terms(self, sync_id: int) -> None:
+        self.requests.terms |= {sync.id: terms_of(sync) for sync in self._stored_syncs() if sync.id == sync_id}
+
+    def _work(self) -> None:
+        before = {run.id for run in self._runs() if run.state.is_final}
+        Runner(self.env, Clock(self.now, time.sleep), SOON, FAST).run_once()
+        syncs = {sync.id: sync for sync in self._stored_syncs()}
+        for run in self._runs():
+            if run.id not in before and run.sync_id in syncs:
+                self._book(syncs[run.sync_id]).note_reading(run)
+
+    def _runs(self) -> tuple[Run, ...]:
+        with closing(self.service()) as service:
+            return service.list_runs(limit=1000)
+
+    def _change_cohort(self) -> None:
+        book = self.random.choice(self.cohorts)
+        gone = [who for who in book.members if self.random.random() < self.random.choice([0.0, 0.05, 0.5])]
+        kept = set(book.members) - set(gone)
+        new = self.random.sample(sorted(set(self.plans) - set(book.members)), self.random.choice([0, 1, 20]))
+        book.ever_left |= set(gone)
+        book.members = {who: self.plans[who] for who in sorted(kept | set(new))}
+        self._write(book)
+
+    def _change_values(self) -> None:
+        for who in self.random.sample(sorted(self.plans), 20):
+            self.plans[who] = self.random.choice(PLANS)
+        for book in self.cohorts:
+            book.members = {who: self.plans[who] for who in book.members}
+            self._write(book)
+
+    def _empty_or_fill(self) -> None:
+        self._fill(self.random.choice(self.cohorts), self.random.choice([0, 0, 3, 120]))
+
+    def _delete_or_restore_cohort(self) -> None:
+        book = self.random.choice(self.cohorts)
+        self.sandbox.settings(unknown_cohort=self.random.choice([404, 400, 200]))
+        if book.is_deleted:
+            self.sandbox.add_cohort(book.name, [], id=book.id)
+            book.is_deleted = False
+            self._write(book)
+        else:
+            self.sandbox.delete_cohort(book.id)
+            book.is_deleted = True
+
+    def _approve(self) -> None:
+        with closing(self.service()) as service:
+            held = service.list_runs(state=RunState.HELD)
+            run_id = held[0].id if held else 1
+            rows = list(service.iterate_export_rows(run_id)) if held else []
+            service.approve(run_id, always=self.random.random() < 0.2)
+            book = self._book_of_run(service, run_id)
+        self.requests.approved.add(run_id)
+        book.may_be_false |= {row.user_id for row in rows if row.operation == "remove"}
+
+    def _book_of_run(self, service: Service, run_id: int) -> CohortBook:
+        sync_id = service.get_run(run_id).sync_id
+        return next(book for book in self.cohorts if book.id == service.get_sync(sync_id).cohort_id)
+
+    def _cancel(self) -> None:
+        with closing(self.service()) as service:
+            runs = service.list_runs()
+            service.cancel(self.random.choice(runs[:2]).id if runs else 1)
+
+    def _sync_now(self) -> None:
+        with closing(self.service()) as service:
+            service.sync_now(self._any_sync(service))
+
+    def _retry(self) -> None:
+        with closing(self.service()) as service:
+            service.retry_rejected(self._any_sync(service))
+
+    def _resync(self) -> None:
+        with closing(self.service()) as service:
+            service.resync(self._any_sync(service))
+
+    def _pause(self) -> None:
+        with closing(self.service()) as service:
+            service.pause(self._any_sync(service))
+
+    def _resume(self) -> None:
+        with closing(self.service()) as service:
+            service.resume(self._any_sync(service))
+
+    def _stop(self) -> None:
+        with closing(self.service()) as service:
+            service.stop(self._any_sync(service))
+
+    def _clear(self) -> None:
+        with closing(self.service()) as service:
+            sync_id = self._any_sync(service)
+            service.stop(sync_id, clear=True)
+            cohort_id = service.get_sync(sync_id).cohort_id
+        with closing(Store.open(self.folder / "data")) as store:
+            cleared = set(store.snapshot.iterate_members(sync_id))
+        next(book for book in self.cohorts if book.id == cohort_id).may_be_false |= cleared
+
+    def _change_interval(self) -> None:
+        with closing(self.service()) as service:
+            sync_id = self._any_sync(service)
+            service.change_interval(sync_id, self.random.choice([300.0, 7200.0]))
+        self._take_terms(sync_id)
+
+    def _put_guard_back(self) -> None:
+        with closing(self.service()) as service:
+            service.put_guard_back(self._any_sync(service))
+
+    def _forget(self) -> None:
+        who = self.random.choice(sorted(self.plans))
+        with closing(self.service()) as service:
+            service.forget_person(who)
+            self.uncounted |= {run.id for run in service.list_runs(limit=1000)}
+        for sync in self._stored_syncs():
+            if who in self.sandbox.holding(sync.attribute, self.license)[0]:
+                self._book(sync).strangers.add(who)
+        for book in self.cohorts:
+            for run_id in book.read:
+                book.forgotten_during.setdefault(run_id, set()).add(who)
+
+    def _back_up(self) -> None:
+        with closing(self.service()) as service:
+            service.write_backup(self.folder / f"backup-{self.backups + 1}")
+        self.backups += 1
+
+    def _restore(self) -> None:
+        if not self.backups:
+            return
+        chosen = self.random.randint(max(1, self.backups - 1), self.backups)
+        held = {book.id: self._held_true(book) for book in self.cohorts}
+        with closing(self.service()) as service:
+            service.restore_open_database(self.folder / f"backup-{chosen}")
+        self.requests.restart()
+        known: dict[int, set[str]] = {}
+        with closing(Store.open(self.folder / "data")) as store:
+            for view in store.syncs.list_views(None):
+                known[view.cohort_id] = set(store.snapshot.iterate_members(view.id))
+        for book in self.cohorts:
+            book.strangers |= held[book.id] - known.get(book.id, set())
+        self.uncounted |= {run.id for run in self._runs()}
+        self.judged = {run.id for run in self._runs() if run.state.is_final}
+
+    def _held_true(self, book: CohortBook) -> set[str]:
+        found = [sync for sync in self._stored_syncs() if sync.cohort_id == book.id]
+        attribute = found[0].attribute if found else f"Mixpanel - {book.name}"
+        return self.sandbox.holding(attribute, self.license)[0]
+
+    def _let_time_pass(self) -> None:
+        self._pass(self.random.choice([60.0, 400.0, HOUR, 3 * HOUR, 30 * HOUR]))
+
+    def _pass(self, seconds: float) -> None:
+        self.offset += seconds
+        self.sandbox.advance(seconds)
+
+    def _trouble(self) -> None:
+        """An API in trouble, for a request or two, or somebody nobody takes."""
+        short = (
+            [] if self.is_total_silent else list(SHORT)
+        )  # nobody can find out: fewer people, and no total that says so
+        kind = self.random.choice(["vanish", "status", "reset", "says_error", "poison", *short])
+        if kind == "poison":
+            who = self.random.choice(sorted(self.plans))
+            self.poisoned.add(who)
+            self.sandbox.poison(who)
+        elif kind == "vanish":
+            self.sandbox.fault(kind, api="webengage", times=self.random.choice([1, 6]))
+        elif kind == "status":
+            self.sandbox.fault(kind, code=self.random.choice([429, 500, 503, 401]), times=self.random.choice([1, 4]))
+        else:
+            self.sandbox.fault(kind, **({"by": 2} if kind == "wrong_total" else {}))
+        self.is_short = self.is_short or kind in SHORT
+        self.tally[f"trouble: {kind}"] += 1
+
+    def _peace(self) -> None:
+        self.sandbox.clear_faults()
+        self.poisoned.clear()
+        self.is_short = False
+
+    def _answer_otherwise(self) -> None:
+        """Another reading of Mixpanel's document, with which a run can be right."""
+        silent = not self.is_short
+        total = self.random.choice(["match", "page"]) if silent else "match"
+        untold = self.random.choice(["nothing", "nothing", "total"]) if silent else "nothing"
+        self.is_total_silent = (total, untold) != ("match", "nothing")
+        page_size, order = self.random.choice([7, 40, 100]), self.random.choice(["kept", "shuffled"])
+        self.sandbox.settings(page_size=page_size, member_order=order, total=total, untold=untold)
+
+
+ACTIONS: tuple[Callable[[Acts], None], ...] = (
+    *(Acts._export, Acts._export, Acts._dry_run, Acts._work, Acts._work, Acts._work, Acts._work, Acts._work),
+    *(Acts._work, Acts._change_cohort, Acts._change_cohort, Acts._change_values, Acts._empty_or_fill),
+    *(Acts._approve, Acts._approve, Acts._approve, Acts._cancel, Acts._sync_now, Acts._retry, Acts._resync),
+    *(Acts._pause, Acts._resume, Acts._resume, Acts._stop, Acts._clear, Acts._change_interval, Acts._put_guard_back),
+    *(Acts._forget, Acts._back_up, Acts._restore, Acts._let_time_pass, Acts._let_time_pass, Acts._trouble),
+    *(Acts._trouble, Acts._peace, Acts._answer_otherwise, Acts._delete_or_restore_cohort),
+)

@@ -1,0 +1,114 @@
+"""What a life knows by itself about each cohort, to compare with what WebEngage and the database say.
+
+Nothing here looks at how the engine works: it only remembers who was in a cohort when a run read it, which terms a
+person asked for and approved, and who cannot be known any more because a person had them forgotten or restored a backup.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sync.model import Mode, Run, RunState, Sync
+from sync.store.syncs import Request
+from tests.drill.invariants import hold
+
+Terms = tuple[Mode, float | None, tuple[tuple[str, str], ...]]
+
+
+def terms_of(sync: Sync) -> Terms:
+    """Return what a request may ask of a sync."""
+    return sync.mode, sync.interval_seconds, sync.mapping
+
+
+@dataclass
+class CohortBook:
+    """One cohort: who is in it, who ever left, and what its runs read."""
+
+    id: int
+    name: str
+    members: dict[str, str] = field(default_factory=dict)
+    """User id and the plan of each member."""
+    is_deleted: bool = False
+    ever_left: set[str] = field(default_factory=set)
+    may_be_false: set[str] = field(default_factory=set)
+    """On top of those: named in an approved plan, or cleared."""
+    strangers: set[str] = field(default_factory=set)
+    """True in WebEngage without our knowing: forgotten, or from after a backup that was restored."""
+    read: dict[int, list[dict[str, str]]] = field(default_factory=dict)
+    """By run: the cohorts it may have read."""
+    forgotten_during: dict[int, set[str]] = field(default_factory=dict)
+    planned_at: dict[int, float | None] = field(default_factory=dict)
+
+    def note_reading(self, run: Run) -> None:
+        """Remember what a run may have read, after a runner worked; the cohort stood still meanwhile."""
+        if run.purpose == "clear":
+            self.read[run.id] = [{}]
+            return
+        former, planned_before = self.read.setdefault(run.id, []), self.planned_at.get(run.id)
+        if run.planned_at != planned_before:
+            if planned_before is not None:  # a plan grown old: the cohort was read again
+                former.clear()
+            self.forgotten_during[run.id] = set()
+            former.append(dict(self.members))
+        elif run.state is RunState.PULLING or (run.state is RunState.QUEUED and run.staged):
+            former.append(dict(self.members))
+        self.planned_at[run.id] = run.planned_at
+
+    def certain(self, run_id: int) -> set[str]:
+        """Return who was in whichever cohort the run read."""
+        return set.intersection(*(set(one) for one in self.read[run_id]))
+
+    def possible(self, run_id: int) -> set[str]:
+        """Return who was in one of them."""
+        return set.union(*(set(one) for one in self.read[run_id]))
+
+    def judge(self, run: Run, held_true: set[str], snapshot: set[str], rejected: set[str]) -> None:
+        """After a success WebEngage and the snapshot hold who was read, less those rejected with a reason."""
+        excused = rejected | self.forgotten_during.get(run.id, set())
+        missing = self.certain(run.id) - held_true - excused
+        hold(not missing, f"run {run.id} of {self.name}: not true in WebEngage: {sorted(missing)[:5]}")
+        wrong = held_true - self.possible(run.id) - rejected - self.strangers
+        hold(not wrong, f"run {run.id} of {self.name}: true in WebEngage, not in the cohort: {sorted(wrong)[:5]}")
+        lost = self.certain(run.id) - snapshot - excused
+        hold(not lost, f"run {run.id} of {self.name}: not in the snapshot: {sorted(lost)[:5]}")
+        kept = snapshot - self.possible(run.id) - rejected
+        hold(not kept, f"run {run.id} of {self.name}: still in the snapshot: {sorted(kept)[:5]}")
+        self.strangers -= snapshot
+
+
+@dataclass
+class RequestBook:
+    """Which terms each sync has by what a person asked for and approved."""
+
+    terms: dict[int, Terms] = field(default_factory=dict)
+    asked: dict[int, Request] = field(default_factory=dict)
+    """By run: the request it carries."""
+    needs_approval: set[int] = field(default_factory=set)
+    approved: set[int] = field(default_factory=set)
+
+    def note_run(self, run: Run) -> None:
+        """Follow a run: what it carries, whether it was held, and whether its request went ahead."""
+        carried = Request.parse(run.request)
+        if run.state is RunState.HELD or run.dry_run:
+            self.needs_approval.add(run.id)
+        if carried:
+            self.asked[run.id] = carried
+            return
+        request = self.asked.pop(run.id, None)
+        if request is None:
+            return
+        allowed = run.id in self.approved or run.id not in self.needs_approval
+        hold(allowed, f"run {run.id} took its request over though nobody approved it")
+        if run.sync_id in self.terms:
+            mapping = self.terms[run.sync_id][2] if request.mapping is None else request.mapping
+            self.terms[run.sync_id] = (request.mode, request.interval_seconds, mapping)
+
+    def judge(self, sync: Sync) -> None:
+        """The sync is as what went ahead asked, and as nothing else."""
+        known = self.terms.setdefault(sync.id, terms_of(sync))
+        hold(known == terms_of(sync), f"sync {sync.id} is {terms_of(sync)}; approved was {known}")
+
+    def restart(self) -> None:
+        """Begin again after a restore."""
+        for one in (self.terms, self.asked, self.needs_approval, self.approved):
+            one.clear()

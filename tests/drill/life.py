@@ -1,0 +1,159 @@
+"""One random life: export, change, approve, cancel, retry, resync, clear, forget, back up, restore; judged all the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from sync.errors import CohortSyncError
+from sync.model import Mode, Run, RunState, Sync, SyncState
+from sync.service import Service
+from sync.store import Store
+from sync.views import StartedExport
+from tests.drill import between, invariants
+from tests.drill.acts import ACTIONS, HOUR, Acts
+from tests.drill.book import CohortBook
+from tests.drill.invariants import Broken, hold
+from tests.sandbox.control import PROJECT
+
+ATTEMPTS = 12  # runs of a sync until one succeeds, once nothing is in its way
+
+OBVIOUS = 0.3  # how often a person does what the pages ask for
+
+
+@dataclass
+class Life(Acts):
+    """A life from its first cohort to its last success, and the judge."""
+
+    def live(self, steps: int) -> None:
+        """Live so many steps, then see that everything can still be made right; Broken when a promise does not hold."""
+        self._prepare()
+        for _ in range(steps):
+            self._step(self._choose())
+        self._settle()
+
+    def _choose(self) -> Callable[[Acts], None]:
+        """Choose any action; a little more often one that makes a held run or a paused sync go on."""
+        draw, action = self.random.random(), self.random.choice(ACTIONS)
+        if draw < OBVIOUS and any(run.state is RunState.HELD for run in self._runs()):
+            return Acts._approve
+        if draw > 1.0 - OBVIOUS and any(sync.state is SyncState.PAUSED for sync in self._stored_syncs()):
+            return Acts._resume
+        return action
+
+    def story(self) -> str:
+        """Return what was done last, and the last runs."""
+        with closing(self.service()) as service:
+            runs = [
+                f"run {run.id} of sync {run.sync_id}: {run.purpose} {run.state.value} +{run.entered} ~{run.updated} "
+                f"−{run.exited} {run.error or run.held_reason or run.wait_reason or ''}"
+                for run in service.list_runs(limit=8)
+            ]
+        return "\n".join([*self.done[-25:], *runs])
+
+    def _step(self, action: Callable[[Acts], None]) -> None:
+        """Do one thing and judge what holds at every moment; a refused one changed nothing."""
+        name = action.__name__.strip("_")
+        before = self._syncs()
+        self.done.append(name)
+        try:
+            action(self)
+        except CohortSyncError as problem:
+            self.done[-1] += f" (refused: {str(problem)[:90]})"
+            name += ", refused"
+            hold(before == self._syncs(), f"“{name}” was refused and changed a sync all the same: {problem}")
+        self.tally[name] += 1
+        self._look()
+
+    def _syncs(self) -> dict[int, tuple[object, ...]]:
+        return {sync.id: between.standing_request(sync) for sync in self._stored_syncs()}
+
+    def _look(self) -> None:
+        """Judge what holds whatever is under way, and every run that ended since the last look."""
+        with closing(self.service()) as service:
+            runs = service.list_runs(limit=1000)
+            for run in reversed(runs):
+                self.requests.note_run(run)
+                between.judge_run(run, self.now())
+            ended = [run for run in reversed(runs) if run.state.is_final and run.id not in self.judged]
+            self.judged |= {run.id for run in ended}
+            invariants.judge_numbers(service, [run for run in ended if run.id not in self.uncounted])
+        for sync in self._stored_syncs():
+            self.requests.judge(sync)
+            book = self._book(sync)
+            held_false = self.sandbox.holding(sync.attribute, self.license)[1]
+            between.judge_nobody_left_unproven(held_false, book.ever_left | book.may_be_false)
+            mine = [run for run in ended if run.sync_id == sync.id and run.state is RunState.SUCCEEDED]
+            if mine:
+                self._judge_success(sync, book, mine[-1])
+        between.judge_reserved_queries(self.folder / "data")
+
+    def _judge_success(self, sync: Sync, book: CohortBook, run: Run) -> None:
+        with closing(Store.open(self.folder / "data")) as store:
+            snapshot = set(store.snapshot.iterate_members(sync.id))
+            rejected = set(store.rejections.active(sync.id))
+        book.judge(run, self.sandbox.holding(sync.attribute, self.license)[0], snapshot, rejected)
+        if sync.mapping and len(book.read[run.id]) == 1:
+            sample = sorted(set(book.read[run.id][0]) - rejected - book.forgotten_during.get(run.id, set()))[:3]
+            for who in sample:
+                profile = self.sandbox.profile(who, self.license)
+                held = (profile or {}).get("attributes", {}).get("Plan")
+                hold(held == book.read[run.id][0][who], f"{who} has plan {held}, read was {book.read[run.id][0][who]}")
+        self.tally["success judged"] += 1
+
+    # The end -----------------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Nothing in the way any more: each cohort's sync succeeds, and once more without sending anybody."""
+        self._peace()
+        self.begun_before = max((run.id for run in self._runs()), default=0)
+        for book in self.cohorts:
+            if book.is_deleted:
+                self.sandbox.add_cohort(book.name, [], id=book.id)
+                book.is_deleted = False
+                self._write(book)
+        for book in self.cohorts:
+            run = self._bring_to_success(book, Service.retry_rejected)
+            again = self._bring_to_success(book, Service.sync_now)
+            hold(again.change_count == 0, f"after run {run.id} run {again.id} still sends {again.change_count} people")
+
+    def _bring_to_success(self, book: CohortBook, ask: Callable[[Service, int], StartedExport]) -> Run:
+        for _ in range(ATTEMPTS):
+            self._pass(2 * HOUR)
+            latest = self._ask_until_it_runs(book, ask)
+            self._look()
+            self._step(Acts._work)
+            if latest is not None:
+                run = self._run(latest)
+                if run.state is RunState.SUCCEEDED:
+                    return run
+        raise Broken(f"no run of {book.name} succeeded after everything was over")
+
+    def _run(self, run_id: int) -> Run:
+        with closing(self.service()) as service:
+            return service.get_run(run_id)
+
+    def _ask_until_it_runs(self, book: CohortBook, ask: Callable[[Service, int], StartedExport]) -> int | None:
+        """Do the next thing a person would do to have this cohort exported; return a run begun from now on."""
+        found = [sync for sync in self._stored_syncs() if sync.cohort_id == book.id]
+        with closing(self.service()) as service:
+            active = [run for run in service.list_runs(limit=1000) if not run.state.is_final]
+            mine = [run for run in active if found and run.sync_id == found[0].id]
+            if mine and mine[0].id > self.begun_before:
+                if mine[0].state is RunState.HELD:
+                    rows = service.iterate_export_rows(mine[0].id)
+                    book.may_be_false |= {row.user_id for row in rows if row.operation == "remove"}
+                    service.approve(mine[0].id)
+                    self.requests.approved.add(mine[0].id)
+                return mine[0].id
+            if mine:
+                if not mine[0].cancel_requested:
+                    service.cancel(mine[0].id)
+                return None
+            if not found or found[0].state is SyncState.FINISHED:
+                return service.start_export(PROJECT, book.id, Mode.DYNAMIC).run_id
+            if found[0].state is SyncState.PAUSED:
+                service.resume(found[0].id)
+                return None
+            return ask(service, found[0].id).run_id
