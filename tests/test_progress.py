@@ -103,7 +103,7 @@ def test_a_run_that_failed_in_its_second_reading_names_nobody(workspace: EngineW
     run = workspace.export()
     assert run.state is RunState.FAILED and run.reading == 2 and run.change_count == 0
     with workspace.open() as service:
-        assert list(service.iterate_export_rows(run.id)) == []
+        assert list(service.runs.iterate_export_rows(run.id)) == []
 
 
 def test_retrying_nobody_but_bad_people_is_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
@@ -112,7 +112,7 @@ def test_retrying_nobody_but_bad_people_is_not_the_accounts_fault(workspace: Eng
     sandbox.poison(*(f"fan-{number}" for number in range(6)))
     assert workspace.export().rejected == 6
     with workspace.open() as service:
-        run_id = service.retry_rejected(1).run_id
+        run_id = service.syncs.retry_rejected(1).run_id
     workspace.work()
     run = workspace.run(run_id)
     assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 6, 0)

@@ -28,7 +28,7 @@ def test_random_lives_when_anything_is_asked_in_any_order_keep_every_promise() -
 
 @pytest.fixture
 def finished(data_dir: Path) -> Run:
-    """A run of a stored sync."""
+    """Return a run of a stored sync."""
     request = ExportRequest(1, 1, "Red", "license", "Red", Mode.DYNAMIC, 7200.0, None)
     with Store.open(data_dir) as store, store.transaction():
         run_id = store.runs.enqueue_run(store.syncs.create(request, 1.0, active=True), "export", 1.0)

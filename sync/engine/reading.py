@@ -285,7 +285,7 @@ class Reader:
         ]
         others = [
             hash_id(one.id, self._salt) for one in page.others if one.eligibility not in WITHOUT_ID
-        ]  # rows without a readable id cannot be told apart, so each is taken for somebody else
+        ]  # rows without a readable id cannot be distinguished, so each counts as another person
         return Packed(staged, named, others, page.size, page.session_id)
 
     def _mixed(self, page: Packed) -> str | None:

@@ -76,8 +76,8 @@ class Acts:
             self.cohorts.append(book)
             self._fill(book, self.random.choice([0, 2, 30, 120]))
         with closing(self.service()) as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
-            service.connect_webengage(self.license, "key-of-the-life", self.sandbox.url)
+            service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connections.connect_webengage(self.license, "key-of-the-life", self.sandbox.url)
 
     def _fill(self, book: CohortBook, size: int) -> None:
         chosen = self.random.sample(sorted(self.plans), size)
@@ -100,23 +100,25 @@ class Acts:
         return next(book for book in self.cohorts if book.id == sync.cohort_id)
 
     def _any_sync(self, service: Service) -> int:
-        views = service.list_syncs()
+        views = service.syncs.list()
         return self.random.choice(sorted(view.id for view in views)) if views else 1
 
     # What a person, a runner and time may do -------------------------------------------------------------------------
 
-    def _export(self) -> None:
+    def export(self) -> None:
+        """Export one of the cohorts."""
         self._ask(self.random.choice(self.cohorts), dry=False)
 
-    def _dry_run(self) -> None:
+    def dry_run(self) -> None:
+        """Ask for a dry run of one of the cohorts."""
         self._ask(self.random.choice(self.cohorts), dry=True)
 
     def _ask(self, book: CohortBook, *, dry: bool) -> None:
         mode = self.random.choice([Mode.DYNAMIC, Mode.DYNAMIC, Mode.ONE_TIME])
         interval = self.random.choice(INTERVALS) if mode is Mode.DYNAMIC else None
         with closing(self.service()) as service:
-            busy = [run for run in service.list_runs(limit=1000) if not run.state.is_final]
-            started = service.start_export(
+            busy = [run for run in service.runs.list(limit=1000) if not run.state.is_final]
+            started = service.syncs.start_export(
                 PROJECT, book.id, mode, interval=interval, dry_run=dry, mapping=self.random.choice(MAPPINGS)
             )
         if any(run.id == started.run_id and run.state is RunState.DELIVERING and not run.request for run in busy):
@@ -125,7 +127,8 @@ class Acts:
     def _take_terms(self, sync_id: int) -> None:
         self.requests.terms |= {sync.id: terms_of(sync) for sync in self._stored_syncs() if sync.id == sync_id}
 
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Let a runner do what can be done now."""
         before = {run.id for run in self._runs() if run.state.is_final}
         Runner(self.env, Clock(self.now, time.sleep), SOON, FAST).run_once()
         syncs = {sync.id: sync for sync in self._stored_syncs()}
@@ -135,9 +138,10 @@ class Acts:
 
     def _runs(self) -> tuple[Run, ...]:
         with closing(self.service()) as service:
-            return service.list_runs(limit=1000)
+            return service.runs.list(limit=1000)
 
-    def _change_cohort(self) -> None:
+    def change_cohort(self) -> None:
+        """Let people enter and leave one of the cohorts."""
         book = self.random.choice(self.cohorts)
         gone = [who for who in book.members if self.random.random() < self.random.choice([0.0, 0.05, 0.5])]
         kept = set(book.members) - set(gone)
@@ -146,17 +150,20 @@ class Acts:
         book.members = {who: self.plans[who] for who in sorted(kept | set(new))}
         self._write(book)
 
-    def _change_values(self) -> None:
+    def change_values(self) -> None:
+        """Give some people another value of the mapped property."""
         for who in self.random.sample(sorted(self.plans), 20):
             self.plans[who] = self.random.choice(PLANS)
         for book in self.cohorts:
             book.members = {who: self.plans[who] for who in book.members}
             self._write(book)
 
-    def _empty_or_fill(self) -> None:
+    def empty_or_fill(self) -> None:
+        """Empty one of the cohorts, or fill it."""
         self._fill(self.random.choice(self.cohorts), self.random.choice([0, 0, 3, 120]))
 
-    def _delete_or_restore_cohort(self) -> None:
+    def delete_or_restore_cohort(self) -> None:
+        """Delete one of the cohorts, or bring it back."""
         book = self.random.choice(self.cohorts)
         self.sandbox.settings(unknown_cohort=self.random.choice([404, 400, 200]))
         if book.is_deleted:
@@ -167,73 +174,85 @@ class Acts:
             self.sandbox.delete_cohort(book.id)
             book.is_deleted = True
 
-    def _approve(self) -> None:
+    def approve(self) -> None:
+        """Approve one of the held runs."""
         with closing(self.service()) as service:
-            held = service.list_runs(state=RunState.HELD)
+            held = service.runs.list(state=RunState.HELD)
             run_id = held[0].id if held else 1
-            rows = list(service.iterate_export_rows(run_id)) if held else []
-            service.approve(run_id, always=self.random.random() < 0.2)
+            rows = list(service.runs.iterate_export_rows(run_id)) if held else []
+            service.runs.approve(run_id, always=self.random.random() < 0.2)
             book = self._book_of_run(service, run_id)
         self.requests.approved.add(run_id)
         book.may_be_false |= {row.user_id for row in rows if row.operation == "remove"}
 
     def _book_of_run(self, service: Service, run_id: int) -> CohortBook:
-        sync_id = service.get_run(run_id).sync_id
-        return next(book for book in self.cohorts if book.id == service.get_sync(sync_id).cohort_id)
+        sync_id = service.runs.get(run_id).sync_id
+        return next(book for book in self.cohorts if book.id == service.syncs.get(sync_id).cohort_id)
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Cancel one of the newest runs."""
         with closing(self.service()) as service:
-            runs = service.list_runs()
-            service.cancel(self.random.choice(runs[:2]).id if runs else 1)
+            runs = service.runs.list()
+            service.runs.cancel(self.random.choice(runs[:2]).id if runs else 1)
 
-    def _sync_now(self) -> None:
+    def sync_now(self) -> None:
+        """Refresh one of the syncs at once."""
         with closing(self.service()) as service:
-            service.sync_now(self._any_sync(service))
+            service.syncs.refresh_now(self._any_sync(service))
 
-    def _retry(self) -> None:
+    def retry(self) -> None:
+        """Send the rejected people of one sync once more."""
         with closing(self.service()) as service:
-            service.retry_rejected(self._any_sync(service))
+            service.syncs.retry_rejected(self._any_sync(service))
 
-    def _resync(self) -> None:
+    def resync(self) -> None:
+        """Send every member of one sync again."""
         with closing(self.service()) as service:
-            service.resync(self._any_sync(service))
+            service.syncs.resync(self._any_sync(service))
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Pause one of the syncs."""
         with closing(self.service()) as service:
-            service.pause(self._any_sync(service))
+            service.syncs.pause(self._any_sync(service))
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Resume one of the syncs."""
         with closing(self.service()) as service:
-            service.resume(self._any_sync(service))
+            service.syncs.resume(self._any_sync(service))
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Stop one of the syncs."""
         with closing(self.service()) as service:
-            service.stop(self._any_sync(service))
+            service.syncs.stop(self._any_sync(service))
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Stop one of the syncs and clear its attribute."""
         with closing(self.service()) as service:
             sync_id = self._any_sync(service)
-            service.stop(sync_id, clear=True)
-            cohort_id = service.get_sync(sync_id).cohort_id
+            service.syncs.stop(sync_id, clear=True)
+            cohort_id = service.syncs.get(sync_id).cohort_id
         with closing(Store.open(self.folder / "data")) as store:
             cleared = set(store.snapshot.iterate_members(sync_id))
         next(book for book in self.cohorts if book.id == cohort_id).may_be_false |= cleared
 
-    def _change_interval(self) -> None:
+    def change_interval(self) -> None:
+        """Change the interval of one sync."""
         with closing(self.service()) as service:
             sync_id = self._any_sync(service)
-            service.change_interval(sync_id, self.random.choice([300.0, 7200.0]))
+            service.syncs.change_interval(sync_id, self.random.choice([300.0, 7200.0]))
         self._take_terms(sync_id)
 
-    def _put_guard_back(self) -> None:
+    def put_guard_back(self) -> None:
+        """Put the guard of one sync back."""
         with closing(self.service()) as service:
-            service.put_guard_back(self._any_sync(service))
+            service.syncs.put_guard_back(self._any_sync(service))
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget one of the people."""
         who = self.random.choice(sorted(self.plans))
         with closing(self.service()) as service:
-            service.forget_person(who)
-            self.uncounted |= {run.id for run in service.list_runs(limit=1000)}
+            service.admin.forget_person(who)
+            self.uncounted |= {run.id for run in service.runs.list(limit=1000)}
         for sync in self._stored_syncs():
             if who in self.sandbox.holding(sync.attribute, self.license)[0]:
                 self._book(sync).strangers.add(who)
@@ -241,18 +260,20 @@ class Acts:
             for run_id in book.read:
                 book.forgotten_during.setdefault(run_id, set()).add(who)
 
-    def _back_up(self) -> None:
+    def back_up(self) -> None:
+        """Write a backup."""
         with closing(self.service()) as service:
-            service.write_backup(self.folder / f"backup-{self.backups + 1}")
+            service.admin.write_backup(self.folder / f"backup-{self.backups + 1}")
         self.backups += 1
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Restore one of the backups, if there is one."""
         if not self.backups:
             return
         chosen = self.random.randint(max(1, self.backups - 1), self.backups)
         held = {book.id: self._held_true(book) for book in self.cohorts}
         with closing(self.service()) as service:
-            service.restore_open_database(self.folder / f"backup-{chosen}")
+            service.admin.restore(self.folder / f"backup-{chosen}")
         self.requests.restart()
         known: dict[int, set[str]] = {}
         with closing(Store.open(self.folder / "data")) as store:
@@ -268,14 +289,15 @@ class Acts:
         attribute = found[0].attribute if found else f"Mixpanel - {book.name}"
         return self.sandbox.holding(attribute, self.license)[0]
 
-    def _let_time_pass(self) -> None:
+    def let_time_pass(self) -> None:
+        """Let time pass, here and at both APIs."""
         self._pass(self.random.choice([60.0, 400.0, HOUR, 3 * HOUR, 30 * HOUR]))
 
     def _pass(self, seconds: float) -> None:
         self.offset += seconds
         self.sandbox.advance(seconds)
 
-    def _trouble(self) -> None:
+    def trouble(self) -> None:
         """An API in trouble, for a request or two, or somebody nobody takes."""
         short = (
             [] if self.is_total_silent else list(SHORT)
@@ -294,12 +316,13 @@ class Acts:
         self.is_short = self.is_short or kind in SHORT
         self.tally[f"trouble: {kind}"] += 1
 
-    def _peace(self) -> None:
+    def peace(self) -> None:
+        """Clear every fault."""
         self.sandbox.clear_faults()
         self.poisoned.clear()
         self.is_short = False
 
-    def _answer_otherwise(self) -> None:
+    def answer_otherwise(self) -> None:
         """Another reading of Mixpanel's document, with which a run can be right."""
         silent = not self.is_short
         total = self.random.choice(["match", "page"]) if silent else "match"
@@ -310,10 +333,10 @@ class Acts:
 
 
 ACTIONS: tuple[Callable[[Acts], None], ...] = (
-    *(Acts._export, Acts._export, Acts._dry_run, Acts._work, Acts._work, Acts._work, Acts._work, Acts._work),
-    *(Acts._work, Acts._change_cohort, Acts._change_cohort, Acts._change_values, Acts._empty_or_fill),
-    *(Acts._approve, Acts._approve, Acts._approve, Acts._cancel, Acts._sync_now, Acts._retry, Acts._resync),
-    *(Acts._pause, Acts._resume, Acts._resume, Acts._stop, Acts._clear, Acts._change_interval, Acts._put_guard_back),
-    *(Acts._forget, Acts._back_up, Acts._restore, Acts._let_time_pass, Acts._let_time_pass, Acts._trouble),
-    *(Acts._trouble, Acts._peace, Acts._answer_otherwise, Acts._delete_or_restore_cohort),
+    *(Acts.export, Acts.export, Acts.dry_run, Acts.work, Acts.work, Acts.work, Acts.work, Acts.work),
+    *(Acts.work, Acts.change_cohort, Acts.change_cohort, Acts.change_values, Acts.empty_or_fill),
+    *(Acts.approve, Acts.approve, Acts.approve, Acts.cancel, Acts.sync_now, Acts.retry, Acts.resync),
+    *(Acts.pause, Acts.resume, Acts.resume, Acts.stop, Acts.clear, Acts.change_interval, Acts.put_guard_back),
+    *(Acts.forget, Acts.back_up, Acts.restore, Acts.let_time_pass, Acts.let_time_pass, Acts.trouble),
+    *(Acts.trouble, Acts.peace, Acts.answer_otherwise, Acts.delete_or_restore_cohort),
 )

@@ -91,10 +91,10 @@ class Legs:
         ]
         self.cohort = self.sandbox.add_cohort(f"Drill {self.seed}", self.people)
         with closing(self.service()) as service:
-            service.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
-            service.connect_webengage(self.license, self.key, self.sandbox.url)
-            self.sync = service.start_export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
-            self.attribute = service.get_sync(self.sync).attribute
+            service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
+            service.connections.connect_webengage(self.license, self.key, self.sandbox.url)
+            self.sync = service.syncs.start_export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
+            self.attribute = service.syncs.get(self.sync).attribute
 
     def _newborn(self) -> Member:
         self.born += 1
@@ -162,22 +162,22 @@ class Legs:
     def _ask_for_a_run(self) -> None:
         """See that a run is under way, as a person would; one that is held is approved, cancelled or left."""
         with closing(self.service()) as service, suppress(CohortSyncError):
-            if service.get_sync(self.sync).state.value == "paused":
-                service.resume(self.sync)
-            latest = service.list_runs(self.sync)[0]
+            if service.syncs.get(self.sync).state.value == "paused":
+                service.syncs.resume(self.sync)
+            latest = service.runs.list(self.sync)[0]
             draw = self.random.random()
             if latest.state is RunState.HELD and draw < 0.4:
                 self._approve(service, latest)
             elif latest.state is RunState.HELD and draw < 0.8:
-                service.cancel(latest.id)
+                service.runs.cancel(latest.id)
                 self.tally["held, cancelled"] += 1
-            service.sync_now(self.sync)
+            service.syncs.refresh_now(self.sync)
 
     def _approve(self, service: Service, run: Run) -> None:
         """Approve a held run, and remember whom its plan lets leave."""
-        rows = service.iterate_export_rows(run.id)
+        rows = service.runs.iterate_export_rows(run.id)
         self.approved_exits |= {row.user_id for row in rows if row.operation == "remove"}
-        service.approve(run.id)
+        service.runs.approve(run.id)
         self.tally["held, approved"] += 1
 
     def _carrier(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
@@ -252,7 +252,7 @@ class Legs:
         process = self._carrier()
         self._until("delivering")
         with closing(self.service()) as service, suppress(CohortSyncError):
-            service.cancel(service.list_runs(self.sync)[0].id)
+            service.runs.cancel(service.runs.list(self.sync)[0].id)
         time.sleep(self.random.uniform(0.0, 0.6))
         end_runner(process)
         self.tally["cancel"] += 1
@@ -311,7 +311,9 @@ class Legs:
         before, mapping = self._stored_sync(), (("$email", "email"),)
         with closing(self.service()) as service:
             try:
-                run = service.start_export(PROJECT, self.cohort, Mode.ONE_TIME, dry_run=True, mapping=mapping).run_id
+                run = service.syncs.start_export(
+                    PROJECT, self.cohort, Mode.ONE_TIME, dry_run=True, mapping=mapping
+                ).run_id
             except CohortSyncError:
                 self.tally["dry run refused"] += 1
                 return
@@ -320,8 +322,8 @@ class Legs:
         between.judge_unapproved(before, self._stored_sync())
         invariants.hold(held == self.sandbox.holding(self.attribute, self.license), "a dry run changed WebEngage")
         with closing(self.service()) as service:
-            if not service.get_run(run).state.is_final:
-                service.cancel(run)
+            if not service.runs.get(run).state.is_final:
+                service.runs.cancel(run)
         between.judge_unapproved(before, self._stored_sync())
         self.tally["dry run, not approved"] += 1
 

@@ -37,9 +37,9 @@ class Life(Acts):
         """Choose any action; a little more often one that makes a held run or a paused sync go on."""
         draw, action = self.random.random(), self.random.choice(ACTIONS)
         if draw < OBVIOUS and any(run.state is RunState.HELD for run in self._runs()):
-            return Acts._approve
+            return Acts.approve
         if draw > 1.0 - OBVIOUS and any(sync.state is SyncState.PAUSED for sync in self._stored_syncs()):
-            return Acts._resume
+            return Acts.resume
         return action
 
     def story(self) -> str:
@@ -48,7 +48,7 @@ class Life(Acts):
             runs = [
                 f"run {run.id} of sync {run.sync_id}: {run.purpose} {run.state.value} +{run.entered} ~{run.updated} "
                 f"−{run.exited} {run.error or run.held_reason or run.wait_reason or ''}"
-                for run in service.list_runs(limit=8)
+                for run in service.runs.list(limit=8)
             ]
         return "\n".join([*self.done[-25:], *runs])
 
@@ -72,7 +72,7 @@ class Life(Acts):
     def _look(self) -> None:
         """Judge what holds whatever is under way, and every run that ended since the last look."""
         with closing(self.service()) as service:
-            runs = service.list_runs(limit=1000)
+            runs = service.runs.list(limit=1000)
             for run in reversed(runs):
                 self.requests.note_run(run)
                 between.judge_run(run, self.now())
@@ -106,7 +106,7 @@ class Life(Acts):
 
     def _settle(self) -> None:
         """Nothing in the way any more: each cohort's sync succeeds, and once more without sending anybody."""
-        self._peace()
+        self.peace()
         self.begun_before = max((run.id for run in self._runs()), default=0)
         for book in self.cohorts:
             if book.is_deleted:
@@ -114,8 +114,8 @@ class Life(Acts):
                 book.is_deleted = False
                 self._write(book)
         for book in self.cohorts:
-            run = self._bring_to_success(book, Service.retry_rejected)
-            again = self._bring_to_success(book, Service.sync_now)
+            run = self._bring_to_success(book, lambda service, sync_id: service.syncs.retry_rejected(sync_id))
+            again = self._bring_to_success(book, lambda service, sync_id: service.syncs.refresh_now(sync_id))
             hold(again.change_count == 0, f"after run {run.id} run {again.id} still sends {again.change_count} people")
 
     def _bring_to_success(self, book: CohortBook, ask: Callable[[Service, int], StartedExport]) -> Run:
@@ -123,7 +123,7 @@ class Life(Acts):
             self._pass(2 * HOUR)
             latest = self._ask_until_it_runs(book, ask)
             self._look()
-            self._step(Acts._work)
+            self._step(Acts.work)
             if latest is not None:
                 run = self._run(latest)
                 if run.state is RunState.SUCCEEDED:
@@ -132,28 +132,28 @@ class Life(Acts):
 
     def _run(self, run_id: int) -> Run:
         with closing(self.service()) as service:
-            return service.get_run(run_id)
+            return service.runs.get(run_id)
 
     def _ask_until_it_runs(self, book: CohortBook, ask: Callable[[Service, int], StartedExport]) -> int | None:
         """Do the next thing a person would do to have this cohort exported; return a run begun from now on."""
         found = [sync for sync in self._stored_syncs() if sync.cohort_id == book.id]
         with closing(self.service()) as service:
-            active = [run for run in service.list_runs(limit=1000) if not run.state.is_final]
+            active = [run for run in service.runs.list(limit=1000) if not run.state.is_final]
             mine = [run for run in active if found and run.sync_id == found[0].id]
             if mine and mine[0].id > self.begun_before:
                 if mine[0].state is RunState.HELD:
-                    rows = service.iterate_export_rows(mine[0].id)
+                    rows = service.runs.iterate_export_rows(mine[0].id)
                     book.may_be_false |= {row.user_id for row in rows if row.operation == "remove"}
-                    service.approve(mine[0].id)
+                    service.runs.approve(mine[0].id)
                     self.requests.approved.add(mine[0].id)
                 return mine[0].id
             if mine:
                 if not mine[0].cancel_requested:
-                    service.cancel(mine[0].id)
+                    service.runs.cancel(mine[0].id)
                 return None
             if not found or found[0].state is SyncState.FINISHED:
-                return service.start_export(PROJECT, book.id, Mode.DYNAMIC).run_id
+                return service.syncs.start_export(PROJECT, book.id, Mode.DYNAMIC).run_id
             if found[0].state is SyncState.PAUSED:
-                service.resume(found[0].id)
+                service.syncs.resume(found[0].id)
                 return None
             return ask(service, found[0].id).run_id

@@ -40,7 +40,7 @@ class Round(Legs):
         if self.clock_was_set:  # times of then and of now cannot be compared
             return
         with closing(self.service()) as service:
-            for run in service.list_runs(self.sync):
+            for run in service.runs.list(self.sync):
                 between.judge_run(run, time.time() + self.offset)
         between.judge_reserved_queries(self.folder)
 
@@ -64,9 +64,9 @@ class Round(Legs):
         """Carry what is under way, then one fresh run, to its end."""
         for _ in range(4):
             with closing(self.service()) as service:
-                if service.get_sync(self.sync).state.value == "paused":
-                    service.resume(self.sync)
-                latest = service.list_runs(self.sync)[0]
+                if service.syncs.get(self.sync).state.value == "paused":
+                    service.syncs.resume(self.sync)
+                latest = service.runs.list(self.sync)[0]
                 if latest.state is RunState.HELD:
                     self._approve(service, latest)
                 elif latest.state.is_final:
@@ -74,11 +74,11 @@ class Round(Legs):
             finish_runner(self._carrier("--once"))
             self._pass(4000.0)
         with closing(self.service()) as service:
-            started = service.retry_rejected(self.sync) if forgive else service.sync_now(self.sync)
+            started = service.syncs.retry_rejected(self.sync) if forgive else service.syncs.refresh_now(self.sync)
         for _ in range(3):
             finish_runner(self._carrier("--once"))
             with closing(self.service()) as service:
-                run = service.get_run(started.run_id)
+                run = service.runs.get(started.run_id)
                 if run.state is not RunState.HELD:
                     break
                 self._approve(service, run)
@@ -110,7 +110,7 @@ class Round(Legs):
         self._judge_between()
         invariants.judge_meters(self.sandbox.meter(), self.crashes)
         with closing(self.service()) as service:
-            invariants.judge_numbers(service, service.list_runs(self.sync, limit=1000))
+            invariants.judge_numbers(service, service.runs.list(self.sync, limit=1000))
 
     def _bulk_requests(self) -> int:
         return self.sandbox.meter().requests.get(f"/v1/accounts/{self.license}/bulk-users", 0)
@@ -118,7 +118,7 @@ class Round(Legs):
     def story(self) -> str:
         """The last runs, for whoever looks into a broken round."""
         with closing(self.service()) as service:
-            runs = service.list_runs(self.sync, limit=6)
+            runs = service.runs.list(self.sync, limit=6)
             return "\n".join(
                 f"run {run.id} {run.purpose} {run.state.value} +{run.entered} ~{run.updated} −{run.exited} "
                 f"{run.error or run.wait_reason or ''}"
