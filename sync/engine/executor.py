@@ -306,6 +306,7 @@ class RunExecutor:
             current = self._store.runs.get_run(self._run.id) or self._run
             if not current.planned:  # what a plan that was dropped, or not completed, wrote is no plan
                 self._store.batches.delete_batches(current.id)
+                self._lease.write(entered=0, updated=0, exited=0)
             outcome = record_outcome(
                 self._store,
                 current.sync_id,

@@ -241,18 +241,25 @@ class Runs(Table):
         self._execute("update run set cancel_requested = 0 where sync_id = ? and finished_at is null", (sync_id,))
 
     def cancel_if_unsent(self, run_id: int, now: float) -> bool:
-        """End a run nobody works on and that has sent nothing; False when a runner must end it."""
+        """End a run nobody works on and that has sent nothing; return False when a runner must end it.
+
+        A run whose plan was dropped, to be read again, has no changes any more.
+        """
         return bool(
             self._execute(
-                "update run set state = 'cancelled', finished_at = ?, wait_reason = null, lease_owner = null, lease_until = null "
-                "where id = ? and finished_at is null and (lease_until is null or lease_until <= ?) and not exists "
-                "(select 1 from batch where run_id = run.id and state <> 'pending')",
-                (now, run_id, now),
+                """
+                update run set state = 'cancelled', finished_at = :now, wait_reason = null,
+                  lease_owner = null, lease_until = null,
+                  entered = entered * planned, updated = updated * planned, exited = exited * planned
+                where id = :id and finished_at is null and (lease_until is null or lease_until <= :now)
+                  and not exists (select 1 from batch where run_id = run.id and state <> 'pending')
+                """,
+                {"now": now, "id": run_id},
             )
         )
 
     def get_run(self, run_id: int) -> Run | None:
-        """One run, or None."""
+        """Return one run, or None."""
         row = self._fetch_one(f"select {_COLUMNS} from run where id = ?", (run_id,))
         return run_from_row(row) if row else None
 

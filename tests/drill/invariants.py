@@ -78,7 +78,7 @@ def judge_numbers(service: Service, runs: Iterable[Run]) -> None:
             row.outcome for row in service.runs.iterate_export_rows(run.id) if row.operation not in ("no-op", "none")
         )
         if names:  # a run cancelled before anything was sent keeps no names
-            counted = names["accepted"], names["rejected"], names["not sent"] + names["in doubt"]
+            counted = names["accepted"], names["rejected"], names["not sent"] + names["unconfirmed"]
             hold(
                 counted == (run.delivered, run.rejected, pending),
                 f"run {run.id} names {counted}, and counts {(run.delivered, run.rejected, pending)}",
