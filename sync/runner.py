@@ -140,7 +140,10 @@ class Runner:
 
     def run_forever(self) -> None:
         """Work until asked to stop."""
-        with Store.open(self._folder) as store, ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="lane") as lanes:
+        with (
+            Store.open(self._folder) as store,
+            ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="worker") as workers,
+        ):
             self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._run_guarded, self._heartbeat, store)
             self.scheduler.every().hour.do(self._run_guarded, self._purge_expired, store)
             self._check_database(store)
@@ -148,27 +151,30 @@ class Runner:
             logger.info("runner %s works on %s", self._name, self._folder)
             while not self._stopping:
                 self.scheduler.run_pending()
-                self._run_guarded(self._claim_runs, store, lanes)
+                self._run_guarded(self._claim_runs, store, workers)
                 time.sleep(POLL_SECONDS)
-            lanes.shutdown(wait=True)
+            workers.shutdown(wait=True)
             self._sign_off(store)
 
     def run_once(self, only: int | None = None) -> None:
         """Execute every due or queued run (or one) to its end; leave those that wait for minutes."""
-        with Store.open(self._folder) as store, ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="lane") as lanes:
+        with (
+            Store.open(self._folder) as store,
+            ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="worker") as workers,
+        ):
             self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._heartbeat, store)
             self._heartbeat(store)
             try:
-                self._until_done(store, lanes, only)
+                self._until_done(store, workers, only)
             finally:
                 self.request_stop()  # also after Ctrl-C: what is in flight is settled, and the run let go
-                lanes.shutdown(wait=True)
+                workers.shutdown(wait=True)
                 self._sign_off(store)
 
-    def _until_done(self, store: Store, lanes: ThreadPoolExecutor, only: int | None) -> None:
+    def _until_done(self, store: Store, workers: ThreadPoolExecutor, only: int | None) -> None:
         while not self._stopping:
             self.scheduler.run_pending()
-            self._claim_runs(store, lanes, only)
+            self._claim_runs(store, workers, only)
             if not self._running and not self._is_worth_waiting(store, only):
                 return
             if self._running:
@@ -177,7 +183,7 @@ class Runner:
                 time.sleep(POLL_SECONDS)
 
     def _is_worth_waiting(self, store: Store, only: int | None) -> bool:
-        """Whether a run can go on within the minute."""
+        """Return whether a run can go on within the minute."""
         if only is None:
             soonest = store.runs.next_due_at()
         else:
@@ -186,7 +192,7 @@ class Runner:
         return soonest is not None and soonest <= self.clock.now() + MAX_ONCE_WAIT_SECONDS
 
     def _check_database(self, store: Store) -> None:
-        """After a runner that did not say goodbye, look whether the file is whole; InvalidRequest when it is not.
+        """Check the file after a runner that did not end properly; InvalidRequest when it is not.
 
         Reads only: on a full disk the runner starts all the same and waits for space.
         """
@@ -200,7 +206,7 @@ class Runner:
         Service(store, self._env, self.clock.now).admin.purge_expired()
 
     def _heartbeat(self, store: Store) -> None:
-        """Say that we live, free what dead runners hold, and queue what is due."""
+        """Record a heartbeat, release what dead runners hold, and queue what is due."""
         for runner in store.runners.list_dead_runners():
             store.runners.remove_runner(runner)
         store.runs.release_dead_leases()
@@ -208,8 +214,8 @@ class Runner:
         store.runners.record_heartbeat(self._name, self.clock.now())
         Service(store, self._env, self.clock.now).syncs.queue_due()
 
-    def _claim_runs(self, store: Store, lanes: ThreadPoolExecutor, only: int | None = None) -> None:
-        """Claim runs while lanes are free, as long as the file is the one that was opened."""
+    def _claim_runs(self, store: Store, workers: ThreadPoolExecutor, only: int | None = None) -> None:
+        """Claim runs while workers are free, as long as the file is the one that was opened."""
         store.require_same_file()
         self._running = {future: run for future, run in self._running.items() if not future.done()}
         while len(self._running) < WORKER_THREADS:
@@ -220,10 +226,10 @@ class Runner:
             run = store.runs.claim_run(owner, now, only, full)
             if run is None:
                 return
-            self._running[lanes.submit(self._execute_run, run, owner)] = run.id
+            self._running[workers.submit(self._execute_run, run, owner)] = run.id
 
     def _full_accounts(self, store: Store) -> tuple[str, ...]:
-        """Return the accounts that get no more lanes: one with so many runs here as lanes are free leaves them to others."""
+        """Return the accounts that get no more workers: one with so many runs here as workers are free leaves them to others."""
         accounts = Counter(store.syncs.accounts_of(self._running.values()))
         return tuple(code for code, runs in accounts.items() if runs >= WORKER_THREADS - len(self._running))
 
@@ -257,7 +263,7 @@ class Runner:
         try:
             job(*values)
         except (DatabaseReplaced, DatabaseUnusable):  # looking again would not bring the file back
-            self.request_stop()  # lanes settle what is in flight and let go
+            self.request_stop()  # workers settle what is in flight and let go
             raise
         except Exception as problem:
             if isinstance(problem, StorageError) and is_damage(problem):
@@ -287,7 +293,7 @@ class Runner:
             logger.info("over: %s; the runner works again", text)
 
     def _sign_off(self, store: Store) -> None:
-        """Say that this runner stopped; what cannot be written is seen from its process that is gone."""
+        """Record that this runner stopped; what cannot be written is seen from its process that is gone."""
         try:
             store.runners.remove_runner(self._name)
         except StorageError as problem:

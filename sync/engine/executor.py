@@ -124,7 +124,7 @@ class RunExecutor:
         return request.apply(found) if request else found
 
     def _is_stale(self, sync: Sync) -> bool:
-        """Whether the plan is too old to be sent as it is, and nothing of it was sent."""
+        """Return whether the plan is too old to be sent as it is, and nothing of it was sent."""
         age = self._lease.now() - (self._run.planned_at or 0.0)
         return age > (sync.interval_seconds or STALE_SECONDS) and not self._store.batches.any_sent(self._run.id)
 
@@ -231,7 +231,7 @@ class RunExecutor:
             )
 
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
-        """Say that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
+        """Note that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
         tally, size = self._tally(), self._store.snapshot.count_members(sync.id)
         entered, updated, exited = plan.counts
         with self._store.transaction():

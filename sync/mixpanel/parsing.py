@@ -232,7 +232,7 @@ def _identity(given: object, has_profile: bool) -> tuple[str, Eligibility]:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a text can be sent: half a character, or bytes that were none, cannot."""
+    """Return whether a text can be sent: half a character, or bytes that were none, cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -28,7 +28,7 @@ _CLAIMABLE = f"""select id from run where finished_at is null and (state <> 'hel
 
 
 def _where_clause(sync_id: int | None, state: str | None, project_id: int | None) -> tuple[str, tuple[object, ...]]:
-    """Say which runs are meant: a condition that is not asked for must not keep an index from being used."""
+    """Return which runs are meant, as SQL: a condition that is not asked for must not keep an index from being used."""
     asked = (
         ("sync_id = ?", sync_id),
         ("state = ?", state),
