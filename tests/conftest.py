@@ -17,6 +17,7 @@ from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
 from sync.permissions import ACCESS_SETTINGS
 from tests.sandbox.control import Sandbox
+from tests.sandbox.factory import SandboxFactory
 from tests.workspace import (
     ROOT,
     Workspace,
@@ -118,10 +119,17 @@ def fans(connected: Workspace) -> Workspace:
     return connected
 
 
+@pytest.fixture(scope="session")
+def sandbox_factory() -> Iterator[SandboxFactory]:
+    """Start the process that makes the sandboxes of this session."""
+    with SandboxFactory() as factory:
+        yield factory
+
+
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
+def sandbox(sandbox_factory: SandboxFactory) -> Iterator[Sandbox]:
     """Start both APIs, without cohorts."""
-    with Sandbox.start(empty=True) as running:
+    with sandbox_factory.make_sandbox() as running:
         yield running
 
 

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import requests
 
@@ -102,10 +102,20 @@ class Meter:
     users_delivered: int
 
 
+class Process(Protocol):
+    """The process of a sandbox."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def wait(self, seconds: float, /) -> int:
+        """Return its exit code when it has ended."""
+
+
 class Sandbox:
     """A running sandbox; as a context manager it stops at the end."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: Process, url: str) -> None:
         self.process, self.url = process, url
         self._web = requests.Session()
         self._web.trust_env = False
@@ -128,7 +138,7 @@ class Sandbox:
         self._web.close()
         self.process.terminate()
         self.process.wait(START_SECONDS)
-        if self.process.stdout:
+        if isinstance(self.process, subprocess.Popen) and self.process.stdout:
             self.process.stdout.close()
 
     def __enter__(self) -> Self:
