@@ -74,7 +74,7 @@ def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(
     sandbox.fault("displaced", page=3, by=1, times=2)
     run = workspace.export()
     assert run.state is RunState.HELD and run.held_reason is not None
-    assert "announced 35 members and listed 34 different people, twice; 1 would leave" in run.held_reason
+    assert "announced 35 members and listed 34 different people, twice; 1 would be removed" in run.held_reason
     assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 

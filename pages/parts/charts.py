@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.parts.formatting import format_count
+from pages.parts.formatting import format_count, format_people
 from sync.model import Run
 from sync.views import Preview
 
@@ -84,7 +84,7 @@ def show_changes_chart(runs: Sequence[Run]) -> None:
         for (_, word), color in zip(CHANGE_COLORS, ("green", "blue", "red"), strict=True):
             st.badge(word, color=color, icon=":material/square:")  # type: ignore[arg-type]
         st.caption(
-            f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {find_largest_change(shown):,} people"
+            f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {format_people(find_largest_change(shown))}"
         )
 
 

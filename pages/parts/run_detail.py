@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import badges, charts, downloads, notices, polling, run_progress
+from pages.parts import badges, charts, notices, polling, run_people, run_progress, wording
 from pages.parts.badges import show_number
 from pages.parts.formatting import (
     escape_markdown,
@@ -62,26 +62,33 @@ class RunDetail:
     sync: SyncView
     events: tuple[Event, ...]
     rejections: tuple[RejectionView, ...]
-    recent_runs: tuple[Run, ...]
 
 
 def show_run(run_id: int) -> None:
-    """Show a run, kept up to date while it is under way.
+    """Show a run, kept up to date while it is under way or held.
 
-    A finished run is drawn once, because each redraw would change the addresses of its downloads, and a
-    click in between would fail. When a run finishes on the open page, the whole page is rerun; it has no dialogs.
+    The people and the files are drawn once for each stage, because a redraw changes the addresses of downloads, and a
+    click in between would fail. When a run gets to another stage on the open page, the whole page is rerun; it has no
+    dialogs.
     """
     detail = _read_detail(run_id)
     if detail.run.state.is_final:
         show_detail(detail)
-        return
-    first = [detail]  # for the first drawing only; each later one reads again
-    polling.poll(lambda: first.pop() if first else _read_until_final(run_id), lambda read: (read.run,), show_detail)
-
-
-def _read_until_final(run_id: int) -> RunDetail:
-    detail = _read_detail(run_id)
+    else:
+        first = [detail]  # for the first drawing only; each later one reads again
+        polling.poll(
+            lambda: first.pop() if first else _read_same_stage(detail.run), lambda read: (read.run,), show_detail
+        )
+    run_people.show_people(detail.run, detail.sync)
     if detail.run.state.is_final:
+        _show_history(run_id)
+    else:
+        polling.poll_slowly(lambda: _show_history(run_id))
+
+
+def _read_same_stage(drawn: Run) -> RunDetail:
+    detail = _read_detail(drawn.id)
+    if (detail.run.state.is_final, detail.run.state, detail.run.planned) != (False, drawn.state, drawn.planned):
         st.rerun()
     return detail
 
@@ -95,7 +102,6 @@ def _read_detail(run_id: int) -> RunDetail:
             sync=service.syncs.get(run.sync_id),
             events=service.runs.list_events(run_id),
             rejections=() if too_many else service.runs.list_rejections(run_id),
-            recent_runs=service.runs.list(run.sync_id, RunState.SUCCEEDED, charts.CHART_RUNS),
         )
 
 
@@ -109,10 +115,15 @@ def show_detail(detail: RunDetail) -> None:
     _show_rejections(run, detail.rejections)
     if run.state == RunState.SUCCEEDED and run.purpose != "clear":
         _show_instructions(sync)
-    if run.state.is_final and is_allowed(AccessLevel.MARKETER):
-        downloads.show_downloads(run, sync)
-    charts.show_changes_chart(detail.recent_runs)
-    _show_timeline(detail.events)
+
+
+def _show_history(run_id: int) -> None:
+    """Show what happened in a run, and what the last refreshes of its sync changed."""
+    with open_service() as service:
+        events = service.runs.list_events(run_id)
+        recent = service.runs.list(service.runs.get(run_id).sync_id, RunState.SUCCEEDED, charts.CHART_RUNS)
+    charts.show_changes_chart(recent)
+    _show_timeline(events)
 
 
 def _show_head(run: Run, sync: SyncView) -> None:
@@ -177,18 +188,10 @@ def _act_on_run(done: str, action: Callable[[Service], object]) -> None:
 
 
 def _show_numbers(run: Run, events: tuple[Event, ...]) -> None:
-    done = run.state == RunState.SUCCEEDED  # until then the changes are only planned
-    labels = ("Added", "Removed", "Updated") if done else ("To add", "To remove", "To update")
-    numbers = dict(zip(labels, (run.entered, run.exited, run.updated), strict=True))
-    numbers |= {
-        "Unchanged": run.unchanged,
-        "Delivered": run.delivered,
-        "Rejected": run.rejected,
-        "Anonymous": run.anonymous,
-        "Invalid": run.invalid,
-        "Requests": run.requests,
-        "Waits": sum(event.times for event in events if event.message.startswith(WAITING_PREFIX)),
-    }
+    waits = sum(event.times for event in events if event.message.startswith(WAITING_PREFIX))
+    numbers = wording.list_counts(run, waits)
+    if not numbers:
+        return
     with st.container(horizontal=True, key="numbers-run"):
         for label, value in numbers.items():
             show_number(label, format_count(value), f"run-{label}")

@@ -34,8 +34,9 @@ def hold_reason(
 
 
 def describe_counts(counts: tuple[int, int, int]) -> str:
-    """Return the numbers of a plan as people read them."""
-    return f"{counts[0]:,} enter, {counts[1]:,} updated, {counts[2]:,} leave"
+    """Return the numbers of a plan as people read them, without the zeros."""
+    words = ("to add", "to update", "to remove")
+    return ", ".join(f"{n:,} {word}" for n, word in zip(counts, words, strict=True) if n) or "no changes"
 
 
 def describe_left_out(left_out: Mapping[tuple[str, str], int]) -> Iterator[str]:

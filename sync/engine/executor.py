@@ -200,7 +200,7 @@ class RunExecutor:
         leaving = plan.kinds[ChangeKind.REMOVE]
         if tally.rows == tally.total and not leaving:
             return plan, None  # somebody is listed twice each time, and nobody would leave
-        return plan, f"{problem}, twice; {leaving:,} would leave"
+        return plan, f"{problem}, twice; {leaving:,} would be removed"
 
     def _plan(self, sync: Sync, salt: int, *, believe_last: bool = True) -> Plan:
         return Planner(self._lease, sync, salt, lambda: self._vault, believe_last=believe_last).write()

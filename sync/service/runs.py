@@ -14,10 +14,10 @@ from sync.model import (
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
 from sync.service.requests import describe_terms
-from sync.views import Event, ExportRow, RejectionView
+from sync.service.run_people import OUTCOMES, PeopleFilter, read_people
+from sync.views import Event, ExportRow, RejectionView, RunPeople
 
-OPERATIONS = {ChangeKind.ADD: "add", ChangeKind.UPDATE: "update", ChangeKind.REMOVE: "remove"}
-OUTCOMES = {"pending": "not sent", "in_flight": "unconfirmed", "confirmed": "accepted", "rejected": "rejected"}
+MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 
 
 class RunService(Topic):
@@ -112,19 +112,28 @@ class RunService(Topic):
         """Return who was rejected or invalid in a run, each with the reason."""
         return self._store.rejections.list(run_id, limit)
 
+    @requires(AccessLevel.VIEWER)
+    def list_people(
+        self, run_id: int, wanted: PeopleFilter | None = None, limit: int = 50, offset: int = 0
+    ) -> RunPeople:
+        """Return one page of the people a run adds, updates, removes or could not take, with operation and outcome.
+
+        It is also known before a held run is approved. Raise InvalidRequest when there is no such run. Ids only;
+        after the retention of run details nobody is known any more.
+        """
+        return read_people(self._store, self.get(run_id).id, wanted or PeopleFilter(), limit, offset)
+
     @requires(AccessLevel.MARKETER)
     def iterate_export_rows(self, run_id: int) -> Iterator[ExportRow]:
         """Yield the rows of a run's CSV: add, update, remove; and no-op for those unchanged in the last run."""
         run = self.get(run_id)
         self._state.add_audit_line("download", f"run {run_id}", run_id=run_id)
-        rejections = {one.user_id: one for one in self.list_rejections(run_id, 1_000_000)}
+        rejections = {one.user_id: one for one in self.list_rejections(run_id, MAX_REJECTIONS)}
         listed: set[str] = set()
         for user_id, kind, state in self._store.batches.iterate_members(run_id):
             listed.add(user_id)
             one = rejections.pop(user_id, None)
-            yield ExportRow(
-                user_id, OPERATIONS[kind], one.outcome if one else OUTCOMES[state], one.reason if one else ""
-            )
+            yield ExportRow(user_id, kind.value, one.outcome if one else OUTCOMES[state], one.reason if one else "")
         for one in rejections.values():
             yield ExportRow(one.user_id, "none", one.outcome, one.reason)
         yield from self._unchanged_rows(run, listed)

@@ -32,6 +32,19 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class PeopleBlock:
+    """People of a run, planned or sent: a letter of KINDS and one of OUTCOMES each, and their ids, packed."""
+
+    kinds: str
+    outcomes: str
+    packed_ids: bytes
+
+    def ids(self) -> list[str]:
+        """Return the user ids, in the order of the letters."""
+        return unpack_ids(self.packed_ids)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One request's state."""
 
@@ -152,23 +165,35 @@ class Batches(Table):
             (outcomes, run_id, block),
         )
 
+    def people_blocks(self, run_id: int) -> Iterator[PeopleBlock]:
+        """Return everybody a run has or had something to send about, in blocks; ids stay packed until they are needed."""
+        logged = self._fetch_all("select block from delivery_log where run_id = ? order by block", (run_id,))
+        for (number,) in logged:
+            row = self._fetch_one(
+                "select kinds, outcomes, ids from delivery_log where run_id = ? and block = ?", (run_id, number)
+            )
+            if row is not None:  # deleted since: it was kept for long enough
+                yield PeopleBlock(row["kinds"], row["outcomes"], row["ids"])
+        if not logged:
+            yield from self._planned_blocks(run_id)
+
+    def _planned_blocks(self, run_id: int) -> Iterator[PeopleBlock]:
+        planned = self._fetch_all(
+            "select block from batch_block where run_id = ? and block >= 0 order by block", (run_id,)
+        )
+        for (number,) in planned:
+            row = self._fetch_one("select kinds, ids from batch_block where run_id = ? and block = ?", (run_id, number))
+            if row is not None:  # the run ended since
+                outcomes = "".join(state * BATCH_SIZE for state in self.states(run_id, number))[: len(row["kinds"])]
+                yield PeopleBlock(row["kinds"], outcomes, row["ids"])
+
     def iterate_members(self, run_id: int) -> Iterator[tuple[str, ChangeKind, str]]:
         """Return everybody a run has or had something to send about: id, kind, outcome."""
-        logged = self._fetch_all(
-            "select block, kinds, outcomes, ids from delivery_log where run_id = ? order by block", (run_id,)
-        )
-        for row in logged:
+        for block in self.people_blocks(run_id):
             yield from (
                 (user_id, KINDS[kind], OUTCOMES[outcome])
-                for user_id, kind, outcome in zip(unpack_ids(row["ids"]), row["kinds"], row["outcomes"], strict=True)
+                for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True)
             )
-        if not logged:
-            for block in self.blocks(run_id):
-                states = self.states(run_id, block.number)
-                yield from (
-                    (user_id, KINDS[kind], OUTCOMES[states[at // BATCH_SIZE]])
-                    for at, (user_id, kind) in enumerate(zip(block.ids, block.kinds, strict=True))
-                )
 
     def forget(self, user_id: str) -> int:
         """Blank a person in planned blocks and in the log; return in how many they were.

@@ -1,0 +1,154 @@
+"""The people of a run as a table: added, updated, removed or not taken, with filters, also before it is approved."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import downloads, polling, wording
+from pages.parts.formatting import format_people, format_plural
+from pages.parts.run_progress import is_moving
+from pages.parts.session import is_allowed, open_service, recheck_access
+from sync.model import Run
+from sync.permissions import AccessLevel
+from sync.service.run_people import NO_OPERATION, PeopleFilter
+from sync.views import ExportRow, RunPeople, SyncView
+
+PER_PAGE = 50
+EVERYBODY = "all"
+TABLE_HEIGHT = 388  # pixels; ten rows, so that the page below stays in reach
+OPERATION_ORDER = ("add", "remove", "update", NO_OPERATION)
+
+
+def show_people(run: Run, sync: SyncView) -> None:
+    """Show the people of a run and its files; while it moves, the table follows it.
+
+    A fragment of its own: a filter redraws only the table, and what polls around it never redraws the files, whose
+    addresses would change under the pointer.
+    """
+    st.header("People", anchor=False)
+    st.fragment(run_every=polling.PAGE_SECONDS if is_moving(run) else None)(_show_table)(run)
+    if not is_moving(run) and is_allowed(AccessLevel.MARKETER):
+        downloads.show_downloads(run, sync)
+
+
+def _show_table(run: Run) -> None:
+    recheck_access()
+    wanted = PeopleFilter(operation=_chosen(run, "operation"), outcome=_chosen(run, "outcome"), text=_chosen_text(run))
+    with open_service() as service:
+        run = service.runs.get(run.id)
+        found = service.runs.list_people(run.id, wanted, PER_PAGE, (_chosen_page(run) - 1) * PER_PAGE)
+    if not found.counts and not wanted.text:
+        st.caption(_explain_nobody(run))
+        return
+    _show_filters(run, found)
+    if not found.matching:
+        st.info("Nobody matches.")
+        return
+    st.dataframe(
+        make_table(run, found.rows),
+        hide_index=True,
+        height=TABLE_HEIGHT if len(found.rows) > 10 else "auto",
+        alt=f"{format_people(found.matching)} of run {run.id}",
+        column_config={"User ID": st.column_config.TextColumn(width="medium")},
+    )
+    _show_pages(run, found.matching)
+
+
+def make_table(run: Run, rows: tuple[ExportRow, ...]) -> pd.DataFrame:
+    """Return the table of these people; an id stands exactly as it is, an empty one says so."""
+    operations, outcomes = wording.name_operations(run), wording.name_outcomes(run)
+    table = pd.DataFrame(
+        [
+            (
+                row.user_id if row.user_id.strip() else "(empty)",
+                f"{wording.OPERATION_SIGNS[row.operation]} {operations[row.operation]}",
+                f"{wording.OUTCOME_SIGNS[row.outcome]} {outcomes[row.outcome]}",
+                row.reason,
+            )
+            for row in rows
+        ],
+        columns=["User ID", "Change", "Outcome", "Reason"],
+    )
+    return table if any(row.reason for row in rows) else table.drop(columns="Reason")
+
+
+def _explain_nobody(run: Run) -> str:
+    if run.change_count and run.state.is_final:
+        return "Who they were is no longer stored here; Administration says how long it is kept."
+    return "Nobody to add, update or remove." if run.planned or run.state.is_final else "Known once Mixpanel is read."
+
+
+def _show_filters(run: Run, found: RunPeople) -> None:
+    operations, outcomes = wording.name_operations(run), wording.name_outcomes(run)
+    by_operation: Counter[str] = Counter()
+    by_outcome: Counter[str] = Counter()
+    for one in found.counts:
+        by_operation[one.operation] += one.people
+        if one.operation != NO_OPERATION:
+            by_outcome[one.outcome] += one.people
+    _show_pills(run, "operation", "Change", {name: by_operation[name] for name in OPERATION_ORDER}, operations)
+    if len(by_outcome) > 1 or _chosen(run, "outcome"):
+        _show_pills(run, "outcome", "Outcome", {name: by_outcome[name] for name in outcomes}, outcomes)
+    st.text_input(
+        "Search people",
+        key=_key(run, "text"),
+        type="search",
+        live=True,
+        placeholder="Search by User ID",
+        on_change=_open_first_page,
+        args=(run,),
+        label_visibility="collapsed",
+        width=320,
+    )
+
+
+def _show_pills(run: Run, name: str, label: str, counts: dict[str, int], names: dict[str, str]) -> None:
+    """Show a filter with the count of each choice; an empty choice is left out unless it is chosen."""
+    shown = {one: count for one, count in counts.items() if count or one == _chosen(run, name)}
+    words = {EVERYBODY: f"Everybody {sum(shown.values()):,}"} | {
+        one: f"{names[one]} {count:,}" for one, count in shown.items()
+    }
+    st.pills(
+        label,
+        list(words),
+        default=EVERYBODY,
+        required=True,
+        format_func=words.__getitem__,
+        key=_key(run, name),
+        on_change=_open_first_page,
+        args=(run,),
+        label_visibility="collapsed",
+    )
+
+
+def _show_pages(run: Run, matching: int) -> None:
+    pages = -(-matching // PER_PAGE)
+    if pages > 1:
+        page = min(_chosen_page(run), pages)
+        st.pagination(pages, key=_key(run, "page"))
+        first, last = (page - 1) * PER_PAGE + 1, min(page * PER_PAGE, matching)
+        st.caption(f"{first:,} to {last:,} of {format_plural(matching, 'person', 'people')}")
+
+
+def _key(run: Run, name: str) -> str:
+    return f"people-{name}-{run.id}"
+
+
+def _chosen(run: Run, name: str) -> str | None:
+    chosen = st.session_state.get(_key(run, name))
+    return None if chosen in (None, EVERYBODY) else str(chosen)
+
+
+def _chosen_text(run: Run) -> str:
+    return str(st.session_state.get(_key(run, "text")) or "")
+
+
+def _chosen_page(run: Run) -> int:
+    return int(st.session_state.get(_key(run, "page")) or 1)
+
+
+def _open_first_page(run: Run) -> None:
+    st.session_state.pop(_key(run, "page"), None)

@@ -1,0 +1,33 @@
+"""List the people of a run, for scripts: `python -m sync people RUN_ID`."""
+
+from __future__ import annotations
+
+import click
+
+from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result, to_contract
+from sync.service import Service
+from sync.service.run_people import NO_OPERATION, OUTCOMES, PeopleFilter
+
+MAX_PEOPLE = 1_000_000  # listed unless a limit is given
+
+
+@click.command("people")
+@click.argument("run_id", type=int, metavar="RUN_ID")
+@click.option("--operation", type=click.Choice(["add", "update", "remove", NO_OPERATION]))
+@click.option("--outcome", type=click.Choice([*OUTCOMES.values(), "invalid", "membership only"]))
+@click.option("--search", default="", help="Part of the user id, in capital or small letters.")
+@click.option("--limit", type=LIMIT_RANGE, default=MAX_PEOPLE)
+@any_project_option
+@json_option
+def list_people(
+    run_id: int, operation: str | None, outcome: str | None, search: str, limit: int, as_json: bool
+) -> None:
+    """List whom a run adds, updates, removes or could not take; also before it is approved."""
+    wanted = PeopleFilter(operation=operation, outcome=outcome, text=search)
+    with Service.open() as service:
+        rows = service.runs.list_people(run_id, wanted, limit).rows
+    print_result(
+        as_json,
+        [to_contract(one) for one in rows],
+        ("\t".join((one.user_id, one.operation, one.outcome, one.reason)) for one in rows),
+    )

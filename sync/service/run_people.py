@@ -1,0 +1,96 @@
+"""Find the people of a run, planned or sent, one page at a time; ids are unpacked only where they are needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sync.store import Store
+from sync.store.batches import KINDS, PeopleBlock
+from sync.store.batches import OUTCOMES as STORED_OUTCOMES
+from sync.store.rejections import INVALID
+from sync.views import ExportRow, PeopleCount, RejectionView, RunPeople
+
+OUTCOMES = {"pending": "not sent", "in_flight": "unconfirmed", "confirmed": "accepted", "rejected": "rejected"}
+NO_OPERATION = "none"  # of a person of whom nothing was to be sent: an invalid id
+MAX_REJECTIONS = 1_000_000
+Pair = tuple[str, str]
+"""An operation and an outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleFilter:
+    """Which people of a run are asked for; None and an empty text leave everybody.
+
+    ``operation``: add, update, remove or none. ``outcome``: not sent, unconfirmed, accepted, rejected, invalid or
+    membership only. ``text`` is part of the user id, in capital or small letters.
+    """
+
+    operation: str | None = None
+    outcome: str | None = None
+    text: str = ""
+
+    def takes(self, pair: Pair) -> bool:
+        """Return whether people with this operation and outcome are asked for."""
+        return self.operation in (None, pair[0]) and self.outcome in (None, pair[1])
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A page being filled: how many matching people to skip and to take, and what was counted so far."""
+
+    wanted: PeopleFilter
+    skip: int
+    take: int
+    rows: list[ExportRow]
+    counts: Counter[Pair]
+
+    def add_rows(self, rows: Iterable[ExportRow]) -> None:
+        """Count the people whose id has the text, and take those that are on the page."""
+        text = self.wanted.text.strip().casefold()
+        found = [row for row in rows if text in row.user_id.casefold()]
+        self.add(Counter((row.operation, row.outcome) for row in found), found)
+
+    def add(self, counts: Counter[Pair], rows: Iterable[ExportRow]) -> None:
+        """Count some people; draw their rows only when one of them is on the page."""
+        self.counts.update(counts)
+        matching = sum(number for pair, number in counts.items() if self.wanted.takes(pair))
+        if self.skip >= matching or not self.take:
+            self.skip -= min(self.skip, matching)
+            return
+        found = [row for row in rows if self.wanted.takes((row.operation, row.outcome))][self.skip :][: self.take]
+        self.skip, self.take = 0, self.take - len(found)
+        self.rows += found
+
+
+def read_people(store: Store, run_id: int, wanted: PeopleFilter, limit: int, offset: int) -> RunPeople:
+    """Return the people of a run that a filter leaves, from ``offset`` on, and how many each filter would leave."""
+    rejections = store.rejections.list(run_id, MAX_REJECTIONS)
+    rejected = {one.user_id: one for one in rejections if one.outcome != INVALID}
+    reading = _Reading(wanted, offset, limit, [], Counter())
+    for block in store.batches.people_blocks(run_id):
+        if rejected or wanted.text:
+            reading.add_rows(_take_rows(block, rejected))
+        else:
+            reading.add(_count_letters(block), _take_rows(block, {}))
+    rest = (*rejected.values(), *(one for one in rejections if one.outcome == INVALID))
+    reading.add_rows(ExportRow(one.user_id, NO_OPERATION, one.outcome, one.reason) for one in rest)
+    return RunPeople(
+        rows=tuple(reading.rows),
+        matching=sum(number for pair, number in reading.counts.items() if wanted.takes(pair)),
+        counts=tuple(PeopleCount(*pair, number) for pair, number in sorted(reading.counts.items())),
+    )
+
+
+def _take_rows(block: PeopleBlock, rejected: dict[str, RejectionView]) -> Iterator[ExportRow]:
+    """Yield the people of a block, and take out of ``rejected`` who is among them."""
+    for user_id, kind, letter in zip(block.ids(), block.kinds, block.outcomes, strict=True):
+        one = rejected.pop(user_id, None)
+        outcome = one.outcome if one else OUTCOMES[STORED_OUTCOMES[letter]]
+        yield ExportRow(user_id, KINDS[kind].value, outcome, one.reason if one else "")
+
+
+def _count_letters(block: PeopleBlock) -> Counter[Pair]:
+    letters = Counter(zip(block.kinds, block.outcomes, strict=True))
+    return Counter({(KINDS[kind].value, OUTCOMES[STORED_OUTCOMES[letter]]): n for (kind, letter), n in letters.items()})

@@ -1,0 +1,147 @@
+"""Whom a run adds, updates, removes or could not take: before anybody approves, under way, and afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from sync.cli.commands import cli
+from sync.errors import InvalidRequest
+from sync.model import Mode
+from sync.service.run_people import PeopleFilter
+from sync.views import RunPeople
+from tests.sandbox.control import Sandbox, anonymous, member
+from tests.workspace import Workspace, page_text
+
+FIRST, AFTERWARDS = range(60), range(5, 70)  # the fans of the first export and of the refresh that is held
+
+
+def count(people: RunPeople) -> dict[tuple[str, str], int]:
+    """Return the counts of a page by operation and outcome."""
+    return {(one.operation, one.outcome): one.people for one in people.counts}
+
+
+@pytest.fixture
+def held(connected: Workspace, sandbox: Sandbox) -> int:
+    """Export some fans, change the cohort, and hold its next run; return the number of that run."""
+    connected.cohort = sandbox.add_cohort("Fans", [member(f"fan-{n}") for n in FIRST])
+    connected.export()
+    people = [*(member(f"fan-{n}") for n in AFTERWARDS), anonymous("ghost"), member(""), member("x" * 101)]
+    sandbox.set_members(connected.cohort, people)
+    return connected.export(dry_run=True).id
+
+
+def test_people_of_a_held_run_are_the_difference_of_the_sandbox(held: int, connected: Workspace) -> None:
+    """Everybody whom approving would add or remove is listed with their id, and who cannot be sent with the reason."""
+    with connected.open() as service:
+        people = service.runs.list_people(held, limit=1000)
+        found = {(row.operation, row.user_id) for row in people.rows if row.outcome == "not sent"}
+        assert found == {("add", f"fan-{n}") for n in range(60, 70)} | {("remove", f"fan-{n}") for n in range(5)}
+        assert [row.reason for row in people.rows if row.outcome == "invalid"] == ["empty id", "id over 100 characters"]
+        assert count(people) == {("add", "not sent"): 10, ("remove", "not sent"): 5, ("none", "invalid"): 2}
+
+
+def test_people_when_paged_and_filtered_are_each_listed_once(held: int, connected: Workspace) -> None:
+    """Pages do not overlap, a filter leaves what its count promised, and part of an id in any letters finds a person."""
+    with connected.open() as service:
+        whole = service.runs.list_people(held, limit=1000).rows
+        pages = [service.runs.list_people(held, limit=4, offset=at).rows for at in range(0, len(whole), 4)]
+        assert tuple(itertools.chain.from_iterable(pages)) == whole and len(pages[-1]) == 1
+        removed = service.runs.list_people(held, PeopleFilter(operation="remove"), limit=2)
+        assert (len(removed.rows), removed.matching, sum(one.people for one in removed.counts)) == (2, 5, 17)
+        found = service.runs.list_people(held, PeopleFilter(outcome="not sent", text=" FAN-6"))
+        assert {row.user_id for row in found.rows} == {f"fan-{n}" for n in range(60, 70)}
+        assert not service.runs.list_people(held, offset=1000).rows
+        with pytest.raises(InvalidRequest, match="no run 999"):
+            service.runs.list_people(999)
+
+
+def test_people_after_the_run_have_what_webengage_answered(held: int, connected: Workspace, sandbox: Sandbox) -> None:
+    """Accepted and rejected people stand with the reason, equal to what WebEngage holds, and to the run's CSV."""
+    sandbox.poison("fan-61", "fan-62")
+    with connected.open() as service:
+        service.runs.approve(held)
+        connected.run_queued()
+        people = service.runs.list_people(held, limit=1000)
+        rejected = service.runs.list_people(held, PeopleFilter(outcome="rejected"))
+        assert set(people.rows) == {row for row in service.runs.iterate_export_rows(held) if row.operation != "no-op"}
+    assert count(people)[("add", "accepted")] == 8 and count(people)[("remove", "accepted")] == 5
+    assert {row.user_id for row in rejected.rows} == {"fan-61", "fan-62"} and all(row.reason for row in rejected.rows)
+    added = {row.user_id for row in people.rows if (row.operation, row.outcome) == ("add", "accepted")}
+    assert added <= sandbox.holding("Mixpanel - Fans")[0]
+
+
+def test_people_of_a_run_under_way_that_were_rejected_are_listed_so(held: int, connected: Workspace) -> None:
+    """Between two batches the plan is not yet logged: a rejection stands over what was planned, and in flight is told."""
+    with connected.open_database() as db:
+        db.execute("update batch set state = 'in_flight' where run_id = ?", (held,))
+        db.execute(
+            "insert into rejection (run_id, sync_id, user_id, kind, outcome, reason, at, active) "
+            "values (?, 1, 'fan-60', 'add', 'rejected', 'bad phone', 0, 1)",
+            (held,),
+        )
+    with connected.open() as service:
+        assert count(service.runs.list_people(held)) == {
+            ("add", "unconfirmed"): 9,
+            ("add", "rejected"): 1,
+            ("remove", "unconfirmed"): 5,
+            ("none", "invalid"): 2,
+        }
+
+
+def test_people_after_their_retention_are_not_listed(held: int, connected: Workspace) -> None:
+    """Once the details of a run were deleted, its page says so instead of an empty table."""
+    connected.ahead = 40 * 86400.0
+    with connected.open() as service:
+        service.runs.approve(held)
+        connected.run_queued()
+        connected.ahead = 80 * 86400.0
+        service.admin.purge_expired()
+        assert service.runs.list_people(held).counts == ()
+    assert "no longer stored" in page_text(connected.page("runs", run=str(held)))
+
+
+def test_page_of_a_held_run_shows_whom_it_would_add_and_remove(held: int, connected: Workspace) -> None:
+    """Before Approve is pressed the names of the table's rows are there, with the file, and no number that is zero."""
+    app = connected.page("runs", run=str(held))
+    frame = app.dataframe[0].value
+    assert {"fan-60", "fan-0"} <= set(frame["User ID"]) and "Approve" in {button.label for button in app.button}
+    assert [button.label for button in app.get("download_button")] == ["CSV of this run"]
+    text = page_text(app)
+    assert "To add" in text and "To update" not in text and "Rejected\n" not in text
+    pills = [str(option) for option in app.get_by_key(f"people-operation-{held}").options]
+    assert pills == ["Everybody 17", "To add 10", "To remove 5", "Cannot be sent 2"]
+
+
+def test_page_of_people_when_a_filter_is_pressed_shows_only_those(held: int, connected: Workspace) -> None:
+    """The table follows the filter and the search, and says how many there are."""
+    app = connected.page("runs", run=str(held))
+    app.get_by_key(f"people-operation-{held}").set_value("remove").run()
+    assert set(app.dataframe[0].value["User ID"]) == {f"fan-{n}" for n in range(5)}
+    app.text_input(key=f"people-text-{held}").set_value("fan-3").run()
+    assert list(app.dataframe[0].value["User ID"]) == ["fan-3"]
+    app.text_input(key=f"people-text-{held}").set_value("nobody").run()
+    assert "Nobody matches" in page_text(app)
+
+
+def test_command_lists_the_people_of_a_held_run(held: int, connected: Workspace) -> None:
+    """The command prints the same people as the page, as lines and as one JSON document."""
+    listed = CliRunner().invoke(cli, ["people", str(held), "--json"])
+    assert listed.exit_code == 0 and len(json.loads(listed.stdout)) == 17
+    assert {"user_id": "fan-60", "operation": "add", "outcome": "not sent", "reason": ""} in json.loads(listed.stdout)
+    assert (
+        "fan-0\tremove\tnot sent\t\n" in CliRunner().invoke(cli, ["people", str(held), "--operation", "remove"]).stdout
+    )
+
+
+def test_people_of_a_run_that_clears_are_all_removed(fans: Workspace) -> None:
+    """The run that clears an attribute names whom it removes."""
+    run = fans.export(mode=Mode.ONE_TIME)
+    with fans.open() as service:
+        started = service.syncs.stop(run.sync_id, clear=True)
+        assert started
+        fans.run_queued()
+        assert count(service.runs.list_people(started.run_id)) == {("remove", "accepted"): 30}
