@@ -21,7 +21,7 @@ MISSING = {"response": {"message": "Error: userId and anonymousId cannot be empt
 
 @pytest.fixture
 def service(data_dir: Path, sandbox: Sandbox) -> Iterator[Service]:
-    """A service connected to the sandbox on both sides."""
+    """Connect a service to the sandbox on both sides."""
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as opened:
         opened.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         opened.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
@@ -30,7 +30,7 @@ def service(data_dir: Path, sandbox: Sandbox) -> Iterator[Service]:
 
 @pytest.fixture
 def asker(sandbox: Sandbox) -> Mixpanel:
-    """A client of the sandbox's Mixpanel."""
+    """Make a client of the sandbox's Mixpanel."""
     return Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url))
 
 

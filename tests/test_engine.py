@@ -24,7 +24,7 @@ from tests.sandbox.control import PROJECT, Sandbox, member
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
-    """A connected data folder."""
+    """Connect a data folder."""
     return EngineWorkspace(data_dir, sandbox)
 
 
@@ -114,7 +114,7 @@ def test_half_a_batch_is_never_the_whole_of_it(workspace: EngineWorkspace, sandb
 
 @pytest.fixture
 def halved(workspace: EngineWorkspace, sandbox: Sandbox) -> int:
-    """A run of two batches, about to be sent; the first person is poison, and the tenth request meets what a test arms.
+    """Plan a run of two batches; the first person is poison, and the tenth request meets what a test arms.
 
     Both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone; the tenth has the other two of that three.
     """

@@ -98,7 +98,7 @@ def test_nobody_is_called_synced_before_anything_went(workspace: Workspace, sand
 
 
 def shown(workspace: Workspace, page: str) -> list[str]:
-    """The words of a page's badges."""
+    """Return the words of a page's badges."""
     marks = "\n".join(one.value for one in workspace.page(page).markdown)
     return re.findall(r"-badge\[:material/\w+: ([\w ]+)\]", marks)
 

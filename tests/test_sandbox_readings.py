@@ -30,7 +30,7 @@ def running() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(running: Sandbox) -> Sandbox:
-    """The process, begun again and empty, with pages of three."""
+    """Reset the process, so that it is empty, with pages of three."""
     running.reset(empty=True)
     running.settings(page_size=3)
     return running
@@ -50,7 +50,7 @@ def pages(sandbox: Sandbox, cohort_id: int, count: int = 3, **form: Any) -> list
 
 
 def people_on(page: dict[str, Any]) -> list[str]:
-    """The ids on a page."""
+    """Return the ids on a page."""
     return [row["$distinct_id"] for row in page["results"]]
 
 
@@ -180,7 +180,7 @@ ODD_VALUES = (*STRINGS, *NUMBERS)
 
 
 def strictly_parsed(body: bytes) -> bool:
-    """Whether a strict parser takes the bytes as JSON with text and numbers it can hold."""
+    """Return whether a strict parser takes the bytes as JSON with text and numbers it can hold."""
     try:
         orjson.loads(body)
         msgspec.json.decode(body, type=object)

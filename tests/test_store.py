@@ -31,7 +31,7 @@ WISH = ExportRequest(42, 7, "Fans", "lc", "Mixpanel - Fans", Mode.DYNAMIC, 7200.
 
 @pytest.fixture
 def store(data_dir: Path) -> Iterator[Store]:
-    """A fresh database with one sync."""
+    """Make a fresh database with one sync."""
     with Store.open(data_dir) as opened:
         opened.syncs.create(WISH, NOW, active=True)
         yield opened
@@ -39,7 +39,7 @@ def store(data_dir: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def plain(store: Store, data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """The same file as anybody could open it."""
+    """Open the same file as anybody could."""
     with closing(sqlite3.connect(data_dir / "app.db", isolation_level=None)) as db:
         db.execute("pragma foreign_keys = on")
         yield db
@@ -49,7 +49,7 @@ RUN = "insert into run (sync_id, state, purpose, queued_at, not_before{more}) va
 
 
 def run_row(state: str = "queued", **more: object) -> str:
-    """An insert of a run with some columns set."""
+    """Insert a run with some columns set."""
     return RUN.format(
         state=state,
         more="".join(f", {name}" for name in more),

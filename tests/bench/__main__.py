@@ -24,7 +24,7 @@ NOTES = ROOT / "docs" / "benchmarks.notes.md"
 
 
 def options() -> argparse.Namespace:
-    """The command line."""
+    """Run the benches that were named, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--members", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)

@@ -1,4 +1,4 @@
-"""What the benches share: a connected folder, a measured process, a table."""
+"""Share what the benches need: a connected folder, a measured process, a table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHURN = 0.01  # of the people have news: half of them left, as many came
 
 @dataclass
 class Cost:
-    """What a process took: seconds of wall clock, seconds of CPU, most megabytes."""
+    """Cost of a process: seconds of wall clock, seconds of CPU, most megabytes."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -77,17 +77,17 @@ class BenchWorkspace:
         return workspace
 
     def service(self) -> Service:
-        """The service on this folder."""
+        """Open the service on this folder."""
         return Service.open({"COHORT_SYNC_DATA": str(self.folder)})
 
     def export(self, cohort: int, mapping: tuple[tuple[str, str], ...] | None = None) -> int:
-        """Queue an export and tell its run."""
+        """Queue an export and return its run."""
         with self.service() as service:
             return service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=mapping).run_id
 
     @contextmanager
     def runners(self, number: int = 1) -> Iterator[list[psutil.Popen]]:
-        """Runners at work, as many as one likes, asked to stop at the end."""
+        """Keep so many runners at work, and ask them to stop at the end."""
         env = {"COHORT_SYNC_DATA": str(self.folder), "COHORT_SYNC_LOG": "ERROR", "PATH": ""}
         working = [psutil.Popen([sys.executable, "-m", "sync.runner"], cwd=ROOT, env=env) for _ in range(number)]
         try:
@@ -119,6 +119,6 @@ Row = tuple[str, str, str]
 
 
 def cpu_of(process: psutil.Process) -> float:
-    """The CPU seconds a process has used so far."""
+    """Return the CPU seconds a process has used so far."""
     times = process.cpu_times()
     return float(times.user + times.system)

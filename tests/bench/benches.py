@@ -16,7 +16,7 @@ BULK = f"/v1/accounts/{LICENSE}/bulk-users"
 
 
 def refresh(members: int, repeats: int) -> Iterator[Row]:
-    """A refresh of many members without news, and with a hundredth of them changed."""
+    """Measure a refresh of many members without news, and with a hundredth of them changed."""
     with BenchWorkspace.open(bulk_per_minute=PLENTY) as workspace:
         cohort = workspace.sandbox.generate("Many", members)
         idle = measured("-c", IDLE, folder=workspace.folder)
@@ -48,7 +48,7 @@ def refresh(members: int, repeats: int) -> Iterator[Row]:
 
 
 def _tenth(members: int, repeats: int) -> float:
-    """The memory of the same refresh with a tenth of the members, in megabytes."""
+    """Return the memory of the same refresh with a tenth of the members, in megabytes."""
     with BenchWorkspace.open(bulk_per_minute=PLENTY) as workspace:
         _first_export(workspace, workspace.sandbox.generate("A tenth", members // 10))
         return max(_again(workspace).memory for _ in range(repeats))
@@ -91,7 +91,7 @@ def _against(members: int, calm: list[Cost], plain: list[Cost], idle: Cost) -> I
 
 
 def ceiling(latencies: list[int], seconds: float) -> Iterator[Row]:
-    """How near to the paced rate delivery comes, at several latencies."""
+    """Measure how near to the paced rate delivery comes, at several latencies."""
     for latency in latencies:
         with BenchWorkspace.open(latency=latency) as workspace:
             rate, meter = _rate(workspace, seconds, runners=1)
@@ -126,7 +126,7 @@ def _rate(workspace: BenchWorkspace, seconds: float, runners: int) -> tuple[floa
 
 
 def ahead(pages: int, latency: int) -> Iterator[Row]:
-    """How much reading ahead saves at a slow Mixpanel."""
+    """Measure how much reading ahead saves at a slow Mixpanel."""
     with BenchWorkspace.open(latency=latency, bulk_per_minute=PLENTY) as workspace:
         cohort = workspace.sandbox.generate("Slow", pages * 1000)
         workspace.export(cohort)
@@ -139,7 +139,7 @@ def ahead(pages: int, latency: int) -> Iterator[Row]:
 
 
 def fairness(latency: int) -> Iterator[Row]:
-    """How long a small cohort waits behind a large one of the same account."""
+    """Measure how long a small cohort waits behind a large one of the same account."""
     with BenchWorkspace.open(latency=latency) as workspace:
         workspace.export(workspace.sandbox.generate("Large", 40_000))
         with workspace.runners():
@@ -161,7 +161,7 @@ def _over(workspace: BenchWorkspace, run_id: int) -> bool:
 
 
 def small_behind_large(pages: int, latency: int) -> Iterator[Row]:
-    """How long a small cohort waits while a large one of the same project is being read."""
+    """Measure how long a small cohort waits while a large one of the same project is being read."""
     with BenchWorkspace.open(latency=latency, bulk_per_minute=PLENTY) as workspace:
         workspace.export(workspace.sandbox.generate("Large", pages * 1000))
         with workspace.runners():

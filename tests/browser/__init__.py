@@ -1,4 +1,4 @@
-"""What the browser tests share: a connected data folder, a page that notes what it asks for, the usual clicks."""
+"""Share what the browser tests need: a connected data folder, a page that notes what it asks for, the usual clicks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ expect.set_options(timeout=PATIENCE)
 
 
 def ended(data_dir: Path, run_id: int) -> Callable[[], bool]:
-    """A question: is this run over?"""
+    """Return the question whether this run is over."""
     return lambda: next(run for run in runs(data_dir) if run.id == run_id).state.is_final
 
 
@@ -45,13 +45,13 @@ def wait_for(page: Page, question: Callable[[], bool]) -> None:
 
 
 def succeeded(data_dir: Path) -> Callable[[], bool]:
-    """A question: did the newest run succeed?"""
+    """Return the question whether the newest run succeeded."""
     return lambda: bool(runs(data_dir)) and runs(data_dir)[0].state == RunState.SUCCEEDED
 
 
 @contextmanager
 def tab(browser: Browser, **options: Any) -> Iterator[Page]:
-    """A page in a context of its own, in Berlin; it may speak to this machine only, and show no exception."""
+    """Open a page in a context of its own, in Berlin; it may speak to this machine only, and show no exception."""
     context = browser.new_context(**{"viewport": DESK, "timezone_id": "Europe/Berlin", "locale": "en-GB"} | options)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -117,12 +117,12 @@ def fill_webengage(page: Page, url: str, key: str = API_KEY, license_code: str =
 
 
 def box(where: Page | Locator, label: str) -> Locator:
-    """A text field by its label."""
+    """Return a text field by its label."""
     return where.get_by_role("textbox", name=label, exact=True)
 
 
 def badge(where: Page | Locator, word: str) -> Locator:
-    """The badges with this word; an icon stands before it."""
+    """Return the badges with this word; an icon stands before it."""
     return where.locator(".stMarkdownBadge").filter(has_text=re.compile(rf"{re.escape(word)}$"))
 
 
@@ -146,7 +146,7 @@ def storage(page: Page) -> str:
 
 @contextmanager
 def serving(data_dir: Path, port: int) -> Iterator[str]:
-    """The pages on a port of the test's choice, so that they can be stopped and begun again there."""
+    """Serve the pages on a port of the test's choice, so that they can be stopped and begun again there."""
     with (data_dir.parent / f"pages-{port}.log").open("ab") as log:
         process = subprocess.Popen(
             make_pages_command(port), cwd=ROOT, env=environment(data_dir), stdout=log, stderr=subprocess.STDOUT

@@ -1,4 +1,4 @@
-"""Who cannot use a mouse, a large screen or their eyes can use every page; and nobody's text becomes code."""
+"""Every page works by keyboard, on a phone and for a screen reader; and nobody's text becomes code."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_nothing_scrolls_sideways_on_a_phone(furnished: Furniture, browser: Brow
 
 
 def beyond_the_edge(page: Page) -> list[str]:
-    """The buttons and texts that stand partly outside of the screen."""
+    """Return the buttons and texts that stand partly outside of the screen."""
     return page.evaluate("""() => [...document.querySelectorAll('[data-testid=stMain] button, [data-testid=stMain] p')]
         .filter(one => one.offsetParent && !one.closest('[class*=st-key-quiet-]')
                        && one.getBoundingClientRect().right > innerWidth + 1)

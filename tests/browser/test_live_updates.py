@@ -1,4 +1,4 @@
-"""What moves: progress in every tab, through a restart of the pages; and every wish about syncs and runs."""
+"""Live state: progress in every tab, through a restart of the pages; and every request about syncs and runs."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ ATTRIBUTE = "Mixpanel - Power Users"
 
 
 def cohort(sandbox: Sandbox, people: int = 40) -> int:
-    """A cohort with people, strangers and one id that is too long."""
+    """Add a cohort with people, strangers and one id that is too long."""
     return sandbox.add_cohort(
         NAME,
         [

@@ -22,7 +22,7 @@ Pages = Callable[..., str]
 
 @pytest.fixture
 def provider() -> Iterator[str]:
-    """An OpenID Connect provider that knows three people; it says nothing about whether Max's address is his."""
+    """Start an OpenID Connect provider that knows three people; it says nothing about whether Max's address is his."""
     port = free_port()
     people: list[dict[str, object]] = [
         {"sub": "ann", "email": "ann@example.com", "email_verified": True},

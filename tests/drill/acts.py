@@ -1,4 +1,4 @@
-"""What a person, a runner and time may do in a random life."""
+"""Acts of a person, a runner and time in a random life."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ class Acts:
         self.sandbox.advance(seconds)
 
     def trouble(self) -> None:
-        """An API in trouble, for a request or two, or somebody nobody takes."""
+        """Bring an API into trouble, for a request or two, or add somebody nobody takes."""
         short = (
             [] if self.is_total_silent else list(SHORT)
         )  # nobody can find out: fewer people, and no total that says so

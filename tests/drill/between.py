@@ -23,7 +23,7 @@ def judge_nobody_left_unproven(held_false: set[str], may_be_false: set[str]) -> 
 
 
 def judge_run(run: Run, now: float) -> None:
-    """A held run is held with numbers, a failed one failed for a reason, one that waits says what for."""
+    """Check that a held run has its numbers, a failed one its reason, and one that waits says what for."""
     if run.state is RunState.HELD:
         reason = run.held_reason or ""
         numbers = bool(NUMBER.search(reason)) or run.dry_run
@@ -41,7 +41,7 @@ def standing_request(sync: Sync) -> tuple[object, ...]:
 
 
 def judge_unapproved(before: Sync, after: Sync) -> None:
-    """A request that was not approved changed neither the sync nor its mapping nor its schedule."""
+    """Check that a request that was not approved changed neither the sync nor its mapping nor its schedule."""
     was, now = standing_request(before), standing_request(after)
     hold(was == now, f"an unapproved request changed the sync: {was} became {now}")
 

@@ -1,4 +1,4 @@
-"""What a life knows by itself about each cohort, to compare with what WebEngage and the database say.
+"""The life's own record of each cohort, to compare with what WebEngage and the database say.
 
 Nothing here looks at how the engine works: it only remembers who was in a cohort when a run read it, which terms a
 person asked for and approved, and who cannot be known any more because a person had them forgotten or restored a backup.
@@ -104,7 +104,7 @@ class RequestBook:
             self.terms[run.sync_id] = (request.mode, request.interval_seconds, mapping)
 
     def judge(self, sync: Sync) -> None:
-        """The sync is as what went ahead asked, and as nothing else."""
+        """Check that the sync is as what went ahead asked, and as nothing else."""
         known = self.terms.setdefault(sync.id, terms_of(sync))
         hold(known == terms_of(sync), f"sync {sync.id} is {terms_of(sync)}; approved was {known}")
 

@@ -1,4 +1,4 @@
-"""What may go wrong in a round, drawn by the seed."""
+"""Disasters of a round, drawn by the seed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def hold(fine: bool, what: str) -> None:
 
 @dataclass(frozen=True)
 class Truth:
-    """What WebEngage holds and what it should hold, whoever was poisoned left aside."""
+    """Return what WebEngage holds and what it should hold, without those who were poisoned."""
 
     told: set[str]
     left: set[str]
@@ -36,7 +36,7 @@ class Truth:
 
 
 def judge_people(truth: Truth, snapshot: Iterable[str]) -> None:
-    """The attribute is true for exactly the members, false only for people who left; the snapshot says the same."""
+    """Check that the attribute is true for exactly the members, false only for people who left, as in the snapshot."""
     hold(
         truth.told == truth.expected,
         f"true for {len(truth.told)}, expected {len(truth.expected)}: {sorted(truth.told ^ truth.expected)[:5]}",
@@ -50,7 +50,7 @@ def judge_people(truth: Truth, snapshot: Iterable[str]) -> None:
 
 
 def judge_file(store: Store) -> None:
-    """The database is whole."""
+    """Check that the database is whole."""
     hold(store.maintenance.check_integrity() is None, "the file is damaged")
 
 
@@ -86,7 +86,7 @@ def judge_numbers(service: Service, runs: Iterable[Run]) -> None:
 
 
 def judge_last(run: Run, sent: int, members: int, rows: int, standing: int) -> None:
-    """A run without news sends nothing and finds everybody: unchanged, standing rejected, invalid or anonymous."""
+    """Check that a run without news sends nothing and finds everybody: unchanged, rejected, invalid or anonymous."""
     hold(run.state is RunState.SUCCEEDED, "the identical run did not succeed")
     hold((run.change_count, sent) == (0, 0), f"an identical run sent {sent} requests for {run.change_count} people")
     hold(

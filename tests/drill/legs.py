@@ -1,4 +1,4 @@
-"""What may happen to a runner, a person and a cohort in one leg of a round."""
+"""Acts upon a runner, a person and a cohort in one leg of a round."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Legs:
         self.env = {"COHORT_SYNC_DATA": str(self.folder)}
 
     def service(self) -> Service:
-        """The service, as pages and commands use it, on this round's clock."""
+        """Open the service, as pages and commands use it, on this round's clock."""
         return Service(Store.open(self.folder), self.env, lambda: time.time() + self.offset)
 
     def _pass(self, seconds: float) -> None:
@@ -106,7 +106,7 @@ class Legs:
         return member("x" * 101 + str(self.born) if draw < 0.08 else f"{self.seed}-ü{self.born}")
 
     def _change_cohort(self) -> None:
-        """Some leave, some come, now and then everybody."""
+        """Let some leave and some come, now and then everybody."""
         share = self.random.choice([0.02, 0.1, 0.5, 1.0 if self.random.random() < 0.2 else 0.3])
         stay = [one for one in self.people if self.random.random() >= share or one["id"] in self.poisoned]
         kept = {str(one["id"]) for one in stay}
@@ -199,7 +199,7 @@ class Legs:
         time.sleep(self.random.choice([0, 0, 0.005, 0.02, 0.08, 0.3]))
 
     def _die(self) -> None:
-        """The runner dies at a point it chooses itself, which a signal from outside would hardly ever hit."""
+        """Let the runner die at a point it chooses itself, which a signal from outside would hardly ever hit."""
         point = self.random.choice(list(STATEMENTS))
         process = self._carrier("--once", DRILL_DIE=f"{point}:{self.random.choice([1, 1, 1, 2, 5])}")
         with suppress(subprocess.TimeoutExpired):
@@ -220,7 +220,7 @@ class Legs:
         self.tally["SIGKILL"] += 1
 
     def _stop_and_go(self) -> None:
-        """A runner sleeps past its lease while another works, then wakes up."""
+        """Let a runner sleep past its lease while another works, then wake it up."""
         first = self._carrier()
         self._until(self.random.choice(PHASES))
         first.send_signal(signal.SIGSTOP)
@@ -298,7 +298,7 @@ class Legs:
         self.tally["clock set back"] += 1
 
     def _gone(self, answer: int | None = None) -> None:
-        """The cohort is deleted while it is to be refreshed, which Mixpanel may answer in three ways, and then there again."""
+        """Delete the cohort while it is to be refreshed, answered in one of three ways, then bring it back."""
         self.sandbox.settings(unknown_cohort=answer or self.random.choice([404, 400, 200]))
         self.sandbox.delete_cohort(self.cohort)
         finish_runner(self._carrier("--once"))
@@ -306,7 +306,7 @@ class Legs:
         self.tally["cohort deleted for a while"] += 1
 
     def _unapproved(self) -> None:
-        """A dry run asks for another mode and mapping; whatever becomes of it, unapproved it changes nothing."""
+        """Ask with a dry run for another mode and mapping; whatever becomes of it, unapproved it changes nothing."""
         finish_runner(self._carrier("--once"))  # a run under way would have the request refused
         before, mapping = self._stored_sync(), (("$email", "email"),)
         with closing(self.service()) as service:
@@ -334,13 +334,13 @@ class Legs:
         return found
 
     def _renamed(self) -> None:
-        """The cohort has another name, and its attribute stays."""
+        """Give the cohort another name; its attribute stays."""
         self.sandbox.rename_cohort(self.cohort, f"Renamed {self.random.random()}")
         finish_runner(self._carrier("--once"))
         self.tally["cohort renamed"] += 1
 
     def _moving(self) -> None:
-        """The cohort changes while it is read or delivered."""
+        """Change the cohort while it is read or delivered."""
         process = self._carrier()
         self._until(self.random.choice(PHASES))
         self._change_cohort()

@@ -23,7 +23,7 @@ LASTING = frozenset(
 
 @dataclass
 class Readings:
-    """What is read another way right now."""
+    """Return what is read another way right now."""
 
     sandbox: Sandbox
     random: random.Random

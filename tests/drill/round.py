@@ -34,7 +34,7 @@ class Round(Legs):
             rate_limits.QUERIES_AN_HOUR = an_hour
 
     def _judge_between(self) -> None:
-        """The promises that hold whatever is under way."""
+        """Check the promises that hold whatever is under way."""
         _, held_false = self.sandbox.holding(self.attribute, self.license)
         between.judge_nobody_left_unproven(held_false, self.ever_left | self.approved_exits)
         if self.clock_was_set:  # times of then and of now cannot be compared
@@ -45,7 +45,7 @@ class Round(Legs):
         between.judge_reserved_queries(self.folder)
 
     def _settle(self) -> None:
-        """The faults are over: as a person and time would, go on until a run begun from now on succeeds."""
+        """End the faults; as a person and time would, go on until a run begun from now on succeeds."""
         if self.random.random() < 0.5:
             self.poisoned.clear()
             self.readings.rejected.clear()
@@ -85,7 +85,7 @@ class Round(Legs):
         return run
 
     def _judge(self) -> None:
-        """The promises of the design, then once more with a run that has nothing to say."""
+        """Check the promises of the design, then once more with a run that has nothing to send."""
         # Someone poisoned after being told stays true, someone poisoned before is rejected: neither proves anything.
         told, left = (side - self.poisoned for side in self.sandbox.holding(self.attribute, self.license))
         members = self.sandbox.exportable(self.cohort)
@@ -116,7 +116,7 @@ class Round(Legs):
         return self.sandbox.meter().requests.get(f"/v1/accounts/{self.license}/bulk-users", 0)
 
     def story(self) -> str:
-        """The last runs, for whoever looks into a broken round."""
+        """Return the last runs, for those who look into a broken round."""
         with closing(self.service()) as service:
             runs = service.runs.list(self.sync, limit=6)
             return "\n".join(
