@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import UTC, datetime
 
 import pandas as pd
 import streamlit as st
 
 from pages.parts import layout
-from pages.parts.downloads import neutralize_cell
 from pages.parts.formatting import format_error, format_plural
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import Actor
+from sync.spreadsheet import write_csv
 from sync.views import AuditLine
 
 SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000  # of the audit log, newest first
@@ -31,11 +29,7 @@ def format_audit_line(line: AuditLine) -> tuple[str, ...]:
 def _write_audit_csv(actor: Actor) -> str:
     with open_service(actor) as service:
         lines = service.admin.list_audit(EXPORTED_LINES)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(HEADER)
-    writer.writerows([neutralize_cell(cell) for cell in format_audit_line(line)] for line in lines)
-    return text.getvalue()
+    return write_csv(HEADER, map(format_audit_line, lines))
 
 
 def _show_audit() -> None:

@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/errors": set(),
     "sync/settings": {"sync/errors"},
     "sync/text": set(),
+    "sync/spreadsheet": set(),
     "sync/model": {"sync/errors", "sync/text"},
     "sync/records": {"sync/model"},
     "sync/views": {"sync/records", "sync/model", "sync/errors"},
@@ -83,6 +84,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "sync/cli": {
         "sync/settings",
+        "sync/spreadsheet",
         "sync/runner",
         "sync/permissions",
         "sync/service",
@@ -91,7 +93,15 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/__main__": {"sync/cli", "sync/runner"},
-    "pages": {"sync/permissions", "sync/redaction", "sync/service", "sync/model", "sync/views", "sync/errors"},
+    "pages": {
+        "sync/permissions",
+        "sync/redaction",
+        "sync/service",
+        "sync/spreadsheet",
+        "sync/model",
+        "sync/views",
+        "sync/errors",
+    },
     "app": {"pages", "sync/permissions", "sync/service", "sync/model", "sync/views", "sync/errors"},
 }
 

@@ -11,33 +11,23 @@ import streamlit as st
 from pages.parts.session import current_actor, open_service
 from sync.model import Run, RunState
 from sync.permissions import Actor
+from sync.spreadsheet import write_csv
 from sync.views import ExportRow, SyncView
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 CSV_HEADER = ("User ID", "Operation", "Outcome", "Reason")
 REMOVED = "remove"
 IN_WEBENGAGE = ("accepted", "unchanged")
 
 
-def neutralize_cell(cell: str) -> str:
-    """Return a cell that no spreadsheet runs as a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
-
-
 def write_run_csv(rows: Iterable[ExportRow]) -> str:
     """Return a CSV of what was sent about each person, safe to open in a spreadsheet."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(CSV_HEADER)
-    for row in rows:
-        writer.writerow([neutralize_cell(cell) for cell in (row.user_id, row.operation, row.outcome, row.reason)])
-    return text.getvalue()
+    return write_csv(CSV_HEADER, ((row.user_id, row.operation, row.outcome, row.reason) for row in rows), ids=(0,))
 
 
 def write_static_list(rows: Iterable[ExportRow]) -> str:
     """Return a CSV of the user ids that are in WebEngage now.
 
-    The ids are not neutralized, because this file is uploaded to WebEngage and must match exactly.
+    The ids are as exported and nothing stands before them: this file is uploaded to WebEngage and must match exactly.
     """
     text = io.StringIO()
     writer = csv.writer(text)

@@ -10,6 +10,7 @@ import click
 
 from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.admin import COMMANDS
+from sync.cli.members import members
 from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result, project_option, to_contract
 from sync.cli.people import list_people
 from sync.cli.run_output import report_outcome, run_json, run_line, sync_json, wait_for_run
@@ -364,7 +365,7 @@ def status(as_json: bool) -> None:
 
 for command in COMMANDS:
     cli.add_command(any_project_option(command))
-for command in ACCOUNT_COMMANDS:
+for command in (*ACCOUNT_COMMANDS, members):
     cli.add_command(command)
 cli.add_command(list_people)
 

@@ -14,7 +14,15 @@ from typing import Any
 
 from sync.errors import ConfigurationError, InvalidRequest, RetryLater, SessionExpired, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
-from sync.mixpanel.parsing import IsKnown, build_query_form, parse_cohorts, parse_columns, parse_page
+from sync.mixpanel.parsing import (
+    IsKnown,
+    ProfilePage,
+    build_query_form,
+    parse_cohorts,
+    parse_columns,
+    parse_page,
+    parse_profiles,
+)
 from sync.model import MAX_QUOTED, Cohort, Columns, Page, Project, Role
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
@@ -77,6 +85,11 @@ class Mixpanel:
             self._query_params["workspace_id"] = str(workspace_id)
         self._rest = HttpClient(get_base_url(project.region), auth=(project.username.encode(), project.secret.encode()))
 
+    @property
+    def project_id(self) -> int:
+        """Return the number of the project."""
+        return self._project.id
+
     def list_cohorts(self) -> tuple[tuple[Cohort, ...], int]:
         """Return the cohorts shared with the project, and how many rows had no usable number; counts as one query."""
         return parse_cohorts(self._query_api("POST", "/api/query/cohorts/list", "its list of cohorts"))
@@ -103,7 +116,17 @@ class Mixpanel:
         what = f"page {number} of cohort {cohort_id}"
         reply = self._query_api("POST", "/api/query/engage", what, form, number)
         # When only members with a profile are asked for, {} is a profile without the properties asked for.
-        return parse_page(reply, what, number, properties, bare_counts=trimmed and not all_users)
+        return parse_page(reply, what, number, properties, bare_counts=not all_users)
+
+    def read_profiles(
+        self, cohort_id: int, number: int, session_id: str | None, properties: tuple[str, ...], *, all_users: bool
+    ) -> ProfilePage:
+        """Return one page of a cohort's members with these properties of each; the session is as in ``read_page``."""
+        form = build_query_form(cohort_id, number, session_id, all_users, properties or (MINIMAL_PROPERTY,))
+        what = f"page {number} of cohort {cohort_id}"
+        return parse_profiles(
+            self._query_api("POST", "/api/query/engage", what, form, number), what, number, properties
+        )
 
     def read_columns(
         self,

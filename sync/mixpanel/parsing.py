@@ -268,6 +268,53 @@ def _parse_member(row: _Row, properties: tuple[str, ...], bare_counts: bool) -> 
     return Member(user_id, eligibility, tuple(_clean_value(given.get(name)) for name in properties))
 
 
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One row of a page that lists everybody: who, and the named properties as text, empty where missing.
+
+    ``has_profile`` is None when Mixpanel sent an empty one: that is a person without any of the named properties,
+    or nobody known; ``eligibility`` then supposes a profile.
+    """
+
+    user_id: str
+    eligibility: Eligibility
+    has_profile: bool | None
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePage:
+    """One page of everybody in a cohort; ``size`` is what the page names as its size, if it does."""
+
+    number: int
+    size: int | None
+    session_id: str | None
+    total: int | None
+    rows: tuple[Profile, ...]
+
+
+def parse_profiles(reply: Reply, what: str, number: int, properties: tuple[str, ...]) -> ProfilePage:
+    """Read a page of everybody, with or without a profile, row by row; an odd row is one invalid member."""
+    answer = _decode_page(reply, what, number)
+    rows = tuple(_parse_profile(row, properties) for row in answer.results)
+    return ProfilePage(number, answer.page_size, _session_id(answer), answer.total, rows)
+
+
+def _parse_profile(row: _Row, properties: tuple[str, ...]) -> Profile:
+    has_profile = False if row.properties is None else True if row.properties else None
+    user_id, eligibility = _identity(row.id, has_profile is not False)
+    given = row.properties or {}
+    return Profile(user_id, eligibility, has_profile, tuple(_write_value(given.get(name)) for name in properties))
+
+
+def _write_value(given: object) -> str:
+    """Return a property's value as people read it; empty when it is missing."""
+    value = _clean_value(given)
+    if value is None or isinstance(value, str):
+        return value or ""
+    return orjson.dumps(value).decode()
+
+
 def parse_cohorts(reply: Reply) -> tuple[tuple[Cohort, ...], int]:
     """Return the cohorts of a list, and how many rows are left out because they have no number to ask for them by."""
     try:

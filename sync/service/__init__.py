@@ -16,6 +16,7 @@ from sync.service.admin import AdminService
 from sync.service.base import ServiceState
 from sync.service.cohorts import CohortService
 from sync.service.connections import ConnectionService
+from sync.service.members import MemberService
 from sync.service.overdue import find_overdue
 from sync.service.runs import RunService
 from sync.service.syncs import SyncService
@@ -30,7 +31,7 @@ __all__ = ["Service"]
 class Service:
     """Everything pages and commands can do, by topic; opened for one click or command and closed after it.
 
-    ``connections``, ``cohorts``, ``runs``, ``syncs`` and ``admin`` hold the requests.
+    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs`` and ``admin`` hold the requests.
     Each of them names the access level it needs.
     """
 
@@ -42,6 +43,7 @@ class Service:
         self._state = state
         self.connections = ConnectionService(state)
         self.cohorts = CohortService(state)
+        self.members = MemberService(state, cohorts=self.cohorts)
         self.runs = RunService(state)
         self.syncs = SyncService(state, cohorts=self.cohorts, runs=self.runs)
         self.admin = AdminService(state)

@@ -14,7 +14,7 @@ from sync.permissions import RUNNER_ACTOR, Actor
 from sync.settings import Settings
 from sync.store import Store
 from sync.store.connections import SealedProject
-from sync.store.rate_limits import MAX_CONCURRENT_QUERIES, QuerySlot
+from sync.store.rate_limits import BUSY_POLL_SECONDS, MAX_CONCURRENT_QUERIES, QuerySlot
 from sync.vault import Vault
 from sync.views import AuditLine, ProjectView, RunnerState
 from sync.webengage import WebEngage
@@ -129,16 +129,14 @@ class ServiceState:
         self.store.events.add_event(message, self.now(), sync_id, run_id)
 
     @contextmanager
-    def mixpanel_query(self, project_id: int) -> Iterator[None]:
+    def mixpanel_query(self, project_id: int, *, later_page: bool = False, patience: float = 0.0) -> Iterator[None]:
         """Use one of the project's queries; raise InvalidRequest with the time when one is free again.
 
-        The query slot is released with Mixpanel's answer. When we stop waiting for the answer, it is kept until
-        Mixpanel has surely stopped, too. Killed: the slot expires by itself.
+        ``later_page``: of a page after the first one. ``patience``: seconds to wait while Mixpanel still answers as
+        many queries as it allows at once. The query slot is released with Mixpanel's answer. When we stop waiting for
+        the answer, it is kept until Mixpanel has surely stopped, too. Killed: the slot expires by itself.
         """
-        now = self.now()
-        slot = self.store.rate_limits.acquire_query(project_id, now, later_page=False)
-        if slot.id is None:
-            raise InvalidRequest(_explain_no_query(slot, now))
+        slot, now = self._acquire_query(project_id, later_page, patience), self.now()
         answered = False
         try:
             yield
@@ -148,13 +146,23 @@ class ServiceState:
             if isinstance(problem, RetryLater) and problem.limit in ("hourly", "unnamed"):
                 limits = self.store.rate_limits
                 until = now + problem.seconds if problem.seconds else limits.next_query_at(project_id, now)
-                limits.block_until(project_id, until, pages_count=False)
+                limits.block_until(project_id, until, pages_count=later_page and problem.limit == "hourly", now=now)
             raise
         finally:
             if answered:
                 self.store.rate_limits.release_query(slot, self.now())
             else:
                 self.store.rate_limits.abandon_query(slot)
+
+    def _acquire_query(self, project_id: int, later_page: bool, patience: float) -> QuerySlot:
+        deadline = time.monotonic() + patience
+        while True:
+            slot = self.store.rate_limits.acquire_query(project_id, self.now(), later_page=later_page)
+            if slot.id is not None:
+                return slot
+            if slot.limit != "concurrent" or time.monotonic() >= deadline:
+                raise InvalidRequest(_explain_no_query(slot, self.now()))
+            time.sleep(BUSY_POLL_SECONDS)
 
     def read_runner_state(self, now: float) -> tuple[RunnerState, float | None, int]:
         """Return the best state any runner has, the time of its newest heartbeat, and how many runners work."""

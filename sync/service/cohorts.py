@@ -18,7 +18,7 @@ from sync.model import (
     suggest_attribute,
 )
 from sync.permissions import AccessLevel, requires
-from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, Topic
+from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.store.connections import SealedProject
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
@@ -27,6 +27,7 @@ LIST_FRESH_SECONDS = 300.0  # seconds a list of cohorts is shown without asking 
 LIST_PATIENCE = 10.0  # seconds to wait for a new list before the last one is shown, unless a person asked for a new one
 LIST_RETRY = 60.0  # seconds until a list that could not be read is asked for again, unless a person asks for it
 PREVIEW_FRESH_SECONDS = 600.0  # seconds a preview is shown without asking Mixpanel again
+QUERY_PATIENCE_SECONDS = 20.0  # a person waits so long for a place among Mixpanel's concurrent queries
 MINUTE_SECONDS = 60.0
 MAX_COMPARED_MEMBERS = 50_000  # people of a snapshot compared in memory while a person waits
 SAMPLE_SIZE = 20  # members of each kind shown in a preview
@@ -107,38 +108,29 @@ class CohortService(Topic):
         """Return who would be sent to WebEngage; two queries, or none within ten minutes of the last preview."""
         project = self._state.get_project(project_id).view.id
         cohort = self.get_exportable(project, cohort_id)
+        kept = None if fresh else self.get_known(project, cohort_id)
+        return kept or self._read_preview(project, cohort)
+
+    @requires(AccessLevel.VIEWER)
+    def get_known(self, project_id: int | None, cohort_id: int) -> Preview | None:
+        """Return the last preview when it is not older than ten minutes, else None; asks nobody."""
+        project = self._state.get_project(project_id).view.id
         kept = self._store.connections.get_preview(project, cohort_id)
-        if kept and not fresh:
-            found = _load_preview(kept)
-            if 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS:
-                return self._add_current_limits(project, found)
-        return self._read_preview(project, cohort)
+        found = load_preview(kept) if kept else None
+        if found and 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS:
+            return self._add_current_limits(project, found)
+        return None
 
     def _read_preview(self, project_id: int, cohort: CohortView) -> Preview:
         client = self._state.open_mixpanel(self._state.get_project(project_id))
         self._state.add_audit_line("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH_SECONDS)
         with self._state.mixpanel_query(project_id):
             known = client.read_page(cohort.id, 0, None, all_users=False, properties=())
-        everyone = self._read_with_properties(client, project_id, cohort.id)
+        everyone = read_with_properties(self._state, client, cohort, all_users=True)
         found = _build_preview(cohort, known, everyone, self._state.now())
         found = self._add_changes(project_id, found, known)
         self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
         return self._add_current_limits(project_id, found)
-
-    def _read_with_properties(self, client: Mixpanel, project_id: int, cohort_id: int) -> Page:
-        """Read everybody with all properties, whose names are wanted; with few when that is too large to read."""
-        with self._state.mixpanel_query(project_id):
-            try:
-                return client.read_page(cohort_id, 0, None, all_users=True, properties=(), trimmed=False)
-            except ReplyTooLarge:
-                pass
-        with self._state.mixpanel_query(project_id):
-            page = client.read_page(cohort_id, 0, None, all_users=True, properties=())
-        try:
-            with self._state.mixpanel_query(project_id):
-                return replace(page, properties=client.list_properties())
-        except (ApiError, InvalidRequest):
-            return page  # the names are typed then
 
     def _add_changes(self, project_id: int, found: Preview, known: Page) -> Preview:
         """Add how many people are added and removed, if page 0 is the whole cohort and the snapshot is not too large."""
@@ -157,7 +149,7 @@ class CohortService(Topic):
         if last and (last.finished_at is None or last.finished_at > found.read_at):
             found = replace(found, to_add=None, to_remove=None)
         if found.to_add is not None and found.to_remove is not None and sync and not sync.mapping:
-            found = _add_cost(found, found.to_add + found.to_remove)  # only the difference is sent
+            found = add_cost(found, found.to_add + found.to_remove)  # only the difference is sent
         return replace(
             found,
             exported_before=before,
@@ -211,6 +203,25 @@ class CohortService(Topic):
             return f"This cohort is exported to “{sync.attribute}”; an attribute is permanent after its first export."
         license_code, _ = self._find_account(project)
         return find_attribute_problem(name, self._store.attributes.taken(license_code) if license_code else frozenset())
+
+
+def read_with_properties(state: ServiceState, client: Mixpanel, cohort: CohortView, *, all_users: bool) -> Page:
+    """Read page 0 with all properties, whose names are wanted; with few when that is too large to read.
+
+    One query, and two more when it is too large.
+    """
+    with state.mixpanel_query(client.project_id, patience=QUERY_PATIENCE_SECONDS):
+        try:
+            return client.read_page(cohort.id, 0, None, all_users=all_users, properties=(), trimmed=False)
+        except ReplyTooLarge:
+            pass
+    with state.mixpanel_query(client.project_id, patience=QUERY_PATIENCE_SECONDS):
+        page = client.read_page(cohort.id, 0, None, all_users=all_users, properties=())
+    try:
+        with state.mixpanel_query(client.project_id):
+            return replace(page, properties=client.list_properties())
+    except (ApiError, InvalidRequest):
+        return page  # the names are typed then
 
 
 def _describe_odd_rows(rows: int) -> str | None:
@@ -275,10 +286,10 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
         queries_left=0,
         properties=everyone.properties,
     )
-    return _add_cost(found, identified)
+    return add_cost(found, identified)
 
 
-def _add_cost(found: Preview, people: int) -> Preview:
+def add_cost(found: Preview, people: int) -> Preview:
     """Add the requests and seconds it takes to send so many people."""
     batches = -(-people // BATCH_SIZE)
     return replace(found, requests=batches, seconds=batches * MINUTE_SECONDS / BATCHES_A_MINUTE)
@@ -295,7 +306,8 @@ def _pick_samples(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tu
     )
 
 
-def _load_preview(text: str) -> Preview:
+def load_preview(text: str) -> Preview:
+    """Return a stored preview."""
     values = json.loads(text)
     values["sample"] = tuple(Sample(one["id"], Eligibility(one["eligibility"])) for one in values["sample"])
     values["properties"] = tuple(values.get("properties", ()))

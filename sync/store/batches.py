@@ -195,6 +195,22 @@ class Batches(Table):
                 for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True)
             )
 
+    def iterate_removed(self, sync_id: int) -> Iterator[str]:
+        """Yield whom an ended run of a sync set to false, as long as its log is kept; those added since, too."""
+        rows = self._fetch_all(
+            """
+            select kinds, outcomes, ids
+            from delivery_log
+            join run on run.id = delivery_log.run_id
+            where run.sync_id = ? and instr(kinds, 'r')
+            """,
+            (sync_id,),
+        )
+        for row in rows:
+            for user_id, kind, outcome in zip(unpack_ids(row["ids"]), row["kinds"], row["outcomes"], strict=True):
+                if KINDS[kind] is ChangeKind.REMOVE and OUTCOMES[outcome] == "confirmed":
+                    yield user_id
+
     def forget(self, user_id: str) -> int:
         """Blank a person in planned blocks and in the log; return in how many they were.
 

@@ -1,0 +1,237 @@
+"""The members of a cohort for people: who is identified, anonymous or invalid, why, and what an export would do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+
+from sync.errors import CohortSyncError, RetryLater, SessionExpired
+from sync.mixpanel.client import Mixpanel
+from sync.mixpanel.parsing import Profile
+from sync.model import Eligibility, Sync
+from sync.permissions import AccessLevel, check_level, requires
+from sync.service.base import ServiceState, Topic
+from sync.service.cohorts import (
+    PREVIEW_FRESH_SECONDS,
+    QUERY_PATIENCE_SECONDS,
+    CohortService,
+    add_cost,
+    read_with_properties,
+)
+from sync.service.member_reading import MemberReading, MixedPages, PropertyChoice
+from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
+
+PAGE_SIZE = 1000  # members Mixpanel sends a page (Mixpanel docs, "Engage: query")
+RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more, while a person waits
+SHOWN_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at names and addresses
+REASONS = {
+    Eligibility.IDENTIFIED: "Has a profile and a user ID of its own",
+    Eligibility.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
+    Eligibility.DEVICE_ONLY: "A device that never signed in",
+    Eligibility.EMPTY_ID: "The user ID is empty",
+    Eligibility.LONG_ID: "The user ID has over 100 characters, more than WebEngage takes",
+    Eligibility.ODD_ID: "The user ID is neither text nor a whole number",
+}
+LEFT = "No longer in the cohort"
+REJECTED = "Rejected by WebEngage before; sent again only by “retry”"
+
+
+class MemberService(Topic):
+    """Requests about the members of a cohort."""
+
+    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
+        """Use the shared state and the topic this one builds on."""
+        super().__init__(state)
+        self._cohorts = cohorts
+
+    @requires(AccessLevel.VIEWER)
+    def begin(self, project_id: int | None, cohort_id: int, properties: tuple[str, ...] = ()) -> MemberReading:
+        """Return a reading of a cohort that is still empty; raise InvalidRequest when there is no such cohort of people."""
+        project = self._state.get_project(project_id).view.id
+        cohort = self._cohorts.get_exportable(project, cohort_id)
+        self._state.add_audit_line("view members", f"cohort {cohort_id}", once_in=PREVIEW_FRESH_SECONDS)
+        return MemberReading(project, cohort_id, cohort.name, PropertyChoice(properties))
+
+    @requires(AccessLevel.VIEWER)
+    def read_next(
+        self, reading: MemberReading, *, backwards: bool = False, sleep: Callable[[float], None] = time.sleep
+    ) -> bool:
+        """Ask Mixpanel for the next page of a reading; return whether there is another one after it.
+
+        One query each, and two more for a profile that is too large to read. What fails for a moment is tried three
+        times more, within 20 seconds; pages of different sessions begin the reading again. ``backwards``: the last
+        missing page instead of the first.
+        """
+        client = self._state.open_mixpanel(self._state.get_project(reading.project_id))
+        try:
+            self._try_page(client, reading, backwards, sleep)
+        except (SessionExpired, MixedPages) as problem:
+            if not reading.restart():
+                raise CohortSyncError(f"Mixpanel's pages did not stay together ({problem}); try again.") from None
+        reading.read_at = self._state.now()
+        return not reading.is_complete
+
+    def _try_page(
+        self, client: Mixpanel, reading: MemberReading, backwards: bool, sleep: Callable[[float], None]
+    ) -> None:
+        for pause in RETRY_PAUSES:
+            try:
+                self._read_page(client, reading, backwards)
+                return
+            except RetryLater as problem:
+                if problem.limit in ("hourly", "unnamed"):
+                    raise
+                sleep(pause)
+        self._read_page(client, reading, backwards)
+
+    def _read_page(self, client: Mixpanel, reading: MemberReading, backwards: bool) -> None:
+        if not reading.has_head:
+            cohort = self._cohorts.get_exportable(reading.project_id, reading.cohort_id)
+            reading.accept_head(read_with_properties(self._state, client, cohort, all_users=False))
+            return
+        series = reading.profiles if reading.needs_profiles else reading.everyone
+        number = series.next_page(backwards=backwards)
+        if number is None:
+            return
+        with self._state.mixpanel_query(reading.project_id, later_page=number > 0, patience=QUERY_PATIENCE_SECONDS):
+            page = client.read_profiles(
+                reading.cohort_id,
+                number,
+                series.session_id,
+                reading.choice.asked,
+                all_users=series is reading.everyone,
+            )
+        if series is reading.everyone:
+            reading.accept_page(page)
+        else:
+            reading.accept_profiles(page)
+
+    @requires(AccessLevel.VIEWER)
+    def count_queries(self, reading: MemberReading, pages: int | None = None) -> tuple[int, int]:
+        """Return how many requests the missing pages take, at most ``pages``, and how many queries are left this hour."""
+        missing = reading.everyone.announced_pages - reading.everyone.page_count + (not reading.has_head)
+        left = self._store.rate_limits.queries_left(reading.project_id, self._state.now())
+        return missing if pages is None else min(missing, pages), left
+
+    @requires(AccessLevel.VIEWER)
+    def list(self, reading: MemberReading, reveal: bool = False) -> MemberList:
+        """Return everybody read so far, and, once that is everybody, who would be removed; asks nobody.
+
+        Profile values are masked. ``reveal`` shows them: to a marketer, and once an hour in the audit log.
+        """
+        if reveal:
+            check_level(self.actor, AccessLevel.MARKETER)
+            self._state.add_audit_line(
+                "show names and e-mail addresses", f"cohort {reading.cohort_id}", once_in=SHOWN_ONCE_IN
+            )
+        sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
+        rows = [
+            row if reveal else replace(row, values=tuple(mask_value(one) for one in row.values))
+            for row in self._compare(reading, sync)
+        ]
+        labels = reading.choice.labels
+        people = [row for row in rows if row.status is MemberStatus.IDENTIFIED]
+        return MemberList(
+            rows=tuple(rows),
+            columns=labels,
+            withheld=tuple(
+                label for at, label in enumerate(labels) if people and not any(one.values[at] for one in people)
+            ),
+            read=reading.member_count,
+            total=reading.everyone.total,
+            profile_total=reading.profile_total,
+            is_complete=reading.is_complete,
+            problem=reading.problem if reading.is_complete else "",
+            read_at=reading.read_at,
+        )
+
+    def _compare(self, reading: MemberReading, sync: Sync | None) -> Iterator[MemberRow]:
+        """Yield each member beside what WebEngage holds, then those it holds who are no members any more."""
+        held = dict.fromkeys(self._store.snapshot.iterate_members(sync.id)) if sync else {}
+        removed = frozenset(self._store.batches.iterate_removed(sync.id)) if sync else frozenset()
+        rejected = self._store.rejections.active(sync.id) if sync else {}
+        nothing = ("",) * len(reading.choice.labels)
+        members = set()
+        for one in reading.iterate_members():
+            members.add(one.user_id)
+            holds = True if one.user_id in held else False if one.user_id in removed else None
+            yield _describe_member(one, holds, one.user_id in rejected)
+        if reading.is_complete and not reading.problem:  # nobody leaves unproven
+            for user_id in held:
+                if user_id not in members:
+                    yield MemberRow(user_id, MemberStatus.LEFT, LEFT, True, MemberChange.REMOVE, nothing)
+
+    @requires(AccessLevel.VIEWER)
+    def save_numbers(self, reading: MemberReading) -> None:
+        """Let the stored preview of the cohort say what was read: numbers and names of properties, nobody's id.
+
+        Exact numbers replace estimates; a reading that is not complete replaces nothing that is exact and fresh.
+        """
+        listed = self.list(reading)
+        known = self._cohorts.get_known(reading.project_id, reading.cohort_id)
+        if not listed.is_exact and known and known.exact:
+            return
+        sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
+        exported = self._store.snapshot.count_members(sync.id) if sync else 0
+        found = _build_preview(reading, listed, known, exported)
+        self._store.connections.save_preview(
+            reading.project_id, reading.cohort_id, json.dumps(asdict(found)), found.total
+        )
+
+    @requires(AccessLevel.MARKETER)
+    def note_download(self, reading: MemberReading, what: str) -> None:
+        """Add to the audit log that a list of members was downloaded; ``what`` describes it without naming anybody."""
+        self._state.add_audit_line("download", f"members of cohort {reading.cohort_id}", after=what)
+
+
+def mask_value(value: str) -> str:
+    """Return a profile value so that nobody can tell it: its first letter, of an address also the domain's."""
+    name, sign, domain = value.partition("@")
+    return f"{name[:1]}…@{domain[:1]}…" if sign else f"{value[:1]}…" if value else ""
+
+
+def _describe_member(one: Profile, holds: bool | None, is_rejected: bool) -> MemberRow:
+    """Return one member beside whether WebEngage holds them as true, false or was never sent them (None)."""
+    status, change, reason = MemberStatus.IDENTIFIED, MemberChange.NONE, REASONS[one.eligibility]
+    if one.eligibility is not Eligibility.IDENTIFIED:
+        status = MemberStatus.ANONYMOUS if one.eligibility.is_anonymous else MemberStatus.INVALID
+        change = MemberChange.REMOVE if holds else MemberChange.NONE
+    elif holds:
+        change = MemberChange.UNCHANGED
+    elif is_rejected:
+        reason = REJECTED
+    else:
+        change = MemberChange.ADD
+    return MemberRow(one.user_id, status, reason, holds, change, one.values)
+
+
+def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | None, exported: int) -> Preview:
+    """Return the numbers of a reading; of one that is not complete, devices and invalid ids by their share."""
+    identified, invalid = (listed.count_status(one) for one in (MemberStatus.IDENTIFIED, MemberStatus.INVALID))
+    total = listed.read if listed.is_complete else max(listed.total or 0, listed.read)
+    if not listed.is_complete and listed.profile_total is not None:
+        seen = sum(1 for one in reading.iterate_members() if one.eligibility is not Eligibility.NO_PROFILE)
+        share = listed.profile_total / max(1, seen)
+        identified, invalid = min(round(share * identified), listed.profile_total), round(share * invalid)
+    compares = listed.is_exact and exported > 0
+    found = Preview(
+        cohort_id=reading.cohort_id,
+        cohort_name=reading.cohort_name,
+        total=total,
+        identified=identified,
+        anonymous=max(0, total - identified - invalid),
+        invalid=invalid,
+        exact=listed.is_exact,
+        sample=known.sample if known else (),
+        exported_before=0,
+        read_at=listed.read_at,
+        requests=0,
+        seconds=0.0,
+        queries_left=0,
+        to_add=listed.count_change(MemberChange.ADD) if compares else None,
+        to_remove=listed.count_change(MemberChange.REMOVE) if compares else None,
+        properties=reading.properties,
+    )
+    return add_cost(found, identified)
