@@ -20,7 +20,7 @@ demo: $(READY)  ## everything with no accounts: sandbox, runner and pages, alrea
 	@exec $(BIN)/python -m tests.demo
 
 run: $(READY)  ## the pages and the runner, for real accounts
-	@exec $(BIN)/honcho -f Procfile start
+	@exec $(BIN)/python -m sync.launcher Procfile "$${STREAMLIT_SERVER_PORT:-8501}"
 
 test: $(READY)  ## every test, several at once; the browser tests skip without Chromium
 	@$(PYTEST) -n auto -rs -q $(ARGS); code=$$?; \
@@ -41,11 +41,11 @@ bench: $(READY)  ## the benchmarks
 	@exec $(BIN)/python -m tests.bench $(ARGS)
 
 lint: $(READY)  ## style, types and security
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
 	$(BIN)/python -m tests.docstrings
-	$(BIN)/mypy --strict --explicit-package-bases sync app.py pages
-	$(BIN)/bandit -q -r -c pyproject.toml sync $(wildcard app.py pages)
+	$(BIN)/python -m mypy --strict --explicit-package-bases sync app.py pages
+	$(BIN)/python -m bandit -q -r -c pyproject.toml sync $(wildcard app.py pages)
 
 lock: $(VENV)  ## renew requirements.lock and tests/requirements.lock from the ranges in requirements.txt
 	@$(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet --disable-pip-version-check uv
@@ -57,11 +57,16 @@ audit: $(VENV)  ## known vulnerabilities of what the locks pin; fails too when t
 	@.venv/audit/bin/pip-audit --strict --disable-pip --require-hashes $(LOCKS:%=-r %)
 
 hooks: $(READY)  ## let git run the checks of .pre-commit-config.yaml before each commit
-	@$(BIN)/pre-commit install
+	@$(BIN)/python -m pre_commit install
 
 clean:  ## remove .venv, caches and the demo's data; never data/app.db
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis data/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Python may be replaced by another version under .venv, which then has none of the packages; looked at each time.
+WORKS = $(BIN)/python -c 'import sys, importlib.util as find; \
+	sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix or find.find_spec("pip") is None)' 2>/dev/null
+$(if $(wildcard $(VENV)),$(shell $(WORKS) || rm -f $(VENV) $(READY)))
 
 # A python that only looks installed (a version manager's stub) does not pass the check.
 $(VENV): $(LOCKS)
@@ -69,7 +74,7 @@ $(VENV): $(LOCKS)
 		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then echo "Cohort Sync needs Python 3.11 or newer with its venv module, and none was found; please install it." >&2; exit 1; fi; \
-	if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then rm -rf .venv; "$$found" -m venv .venv; fi
+	if ! $(WORKS); then rm -rf .venv; "$$found" -m venv .venv; fi
 	@touch $@
 
 # Exactly what the locks name, and only files with their hashes.

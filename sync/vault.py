@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from sync.errors import KeyUnavailable
+from sync.ownership import give_to_folder_owner
 from sync.redaction import hide_secret
 from sync.settings import KEY_VARIABLE, Settings
 
@@ -164,6 +165,7 @@ def _write_draft(folder: Path, keys: list[str]) -> Path:
         file.write("\n".join(keys) + "\n")
         file.flush()
         os.fsync(file.fileno())
+    give_to_folder_owner(draft)
     return draft
 
 

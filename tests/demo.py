@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from sync.errors import InvalidRequest
+from sync.launcher import Launcher, read_procfile, require_free_port
 from tests.sandbox.names import API_KEY, LICENSE, PROJECT, SECRET, USERNAME
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,31 +23,20 @@ DATA = ROOT / "data" / "demo"
 SANDBOX_PORT, PAGES_PORT = 8899, 8501
 SANDBOX = f"http://127.0.0.1:{SANDBOX_PORT}"
 LISTEN_SECONDS = 30.0
-TAKEN = "Port {port} is taken by another program, and {who} need it; please stop that program and try again."
 
 
-def taken(port: int) -> bool:
-    """Return whether another program listens on a port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
-
-
-def start() -> None:
-    """Become honcho, which runs Procfile.demo and passes every signal on."""
-    for port, who in ((PAGES_PORT, "the pages"), (SANDBOX_PORT, "the demo's two APIs")):
-        if taken(port):
-            sys.exit(TAKEN.format(port=port, who=who))
+def start() -> int:
+    """Run everything in Procfile.demo until it is stopped; return the exit code."""
+    try:
+        for port in (PAGES_PORT, SANDBOX_PORT):
+            require_free_port(port)
+    except InvalidRequest as problem:
+        sys.exit(str(problem))
     # The sandbox forgets everything when it stops, so what was remembered about it is void.
     shutil.rmtree(DATA, ignore_errors=True)
     os.chdir(ROOT)
     os.environ |= {"COHORT_SYNC_DATA": str(DATA), "PYTHONUNBUFFERED": "1"}
-    honcho = [sys.executable, "-m", "honcho", "-e", os.devnull, "-f", "Procfile.demo", "start"]
-    os.execv(sys.executable, honcho)
+    return Launcher(read_procfile(ROOT / "Procfile.demo")).run()
 
 
 def connect() -> None:
@@ -77,4 +68,7 @@ def _sync(*arguments: str, **secrets: str) -> None:
 
 
 if __name__ == "__main__":
-    connect() if sys.argv[1:] == ["connect"] else start()
+    if sys.argv[1:] == ["connect"]:
+        connect()
+    else:
+        sys.exit(start())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,7 +173,10 @@ def _join_words(names: list[str], word: str = "and") -> str:
 
 def _shorten_path(path: str) -> str:
     """Return a path relative to the project or the home folder, else only its name."""
-    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+    bases = [(Path.cwd(), "")]
+    with suppress(RuntimeError):  # a container's user without a name has no home
+        bases.append((Path.home(), "~/"))
+    for base, prefix in bases:
         if Path(path).is_relative_to(base):
             return f"{prefix}{Path(path).relative_to(base)}"
     return f"…/{Path(path).name}"

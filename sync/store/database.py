@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sync.errors import DatabaseUnusable, InvalidRequest
+from sync.ownership import give_to_folder_owner
 from sync.store.file_identity import DATABASE_FILE, leave_marker, remember_database, require_not_missing
 from sync.store.sqlite_errors import explain_error, is_cannot_open, is_damage
 
@@ -54,10 +55,12 @@ def _ensure_private_file(folder: Path, path: Path) -> None:
     """Make folder (0700) and file (0600) before SQLite would make them readable for others."""
     if not folder.exists():
         folder.mkdir(parents=True, mode=PRIVATE_FOLDER, exist_ok=True)
+        give_to_folder_owner(folder.absolute())
     if folder.stat().st_mode & OTHERS and folder.stat().st_uid == os.getuid():
         folder.chmod(PRIVATE_FOLDER)  # a fresh checkout's data/ is readable for others
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE_FILE))
+        give_to_folder_owner(path)  # SQLite gives its own files beside it to the same owner
     if not os.access(path, os.W_OK) or not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync.errors import DatabaseReplaced, DatabaseUnusable
+from sync.ownership import give_to_folder_owner
 
 DATABASE_FILE = "app.db"
 MARKER_FILE = "database.marker"
@@ -90,6 +91,7 @@ def leave_marker(folder: Path) -> None:
         with suppress(OSError):  # on a full disk the database still works; the next open tries again
             marker.write_text(_MARKER_TEXT)
             marker.chmod(MARKER_MODE)
+            give_to_folder_owner(marker)
 
 
 def remember_database(path: Path, db: sqlite3.Connection) -> None:

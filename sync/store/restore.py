@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sync.errors import DatabaseUnusable, InvalidRequest
+from sync.ownership import give_to_folder_owner
 from sync.process_identity import is_process_gone, process_name
 from sync.store import database
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
@@ -52,7 +53,9 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
     the folder has no database: every open reports it, and restoring again completes it.
     """
     path = folder / DATABASE_FILE
-    folder.mkdir(parents=True, mode=database.PRIVATE_FOLDER, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(parents=True, mode=database.PRIVATE_FOLDER, exist_ok=True)
+        give_to_folder_owner(folder.absolute())
     _require_unused(path)
     with _open_draft(folder, backup) as (draft, copy):
         copy.execute("pragma journal_mode = wal")
@@ -87,6 +90,7 @@ def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Conn
     path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:NAME_LENGTH]}.draft"
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, database.PRIVATE_FILE))
+        give_to_folder_owner(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as copy:
             _read_backup(backup, copy)
             _require_full_resend(copy)
