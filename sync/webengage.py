@@ -25,6 +25,7 @@ DATA_CENTERS = {
     "global": "https://api.webengage.com",
     "in": "https://api.in.webengage.com",
     "ksa": "https://api.ksa.webengage.com",
+    "eug": "https://api.eug.webengage.com",  # Europe: known from a public client only; the check at connect proves it
 }
 TIMEOUT_SECONDS = (
     45.0  # seconds for one batch; less than half a lease, so that the lease is still ours when a late answer arrives
@@ -44,7 +45,10 @@ _MISSING_ID = re.compile(r"userId.*(cannot be|can't be|is) (empty|missing|requir
 
 
 def get_base_url(data_center: str) -> str:
-    """Return the API host of a data center: global, in, ksa, *.webengage.com or loopback; else raise InvalidRequest."""
+    """Return the API host of a data center: global, in, ksa, eug, *.webengage.com or loopback.
+
+    Raise InvalidRequest for anything else.
+    """
     asked = data_center.strip()
     known = DATA_CENTERS.get(asked.lower())
     if known:
@@ -52,7 +56,8 @@ def get_base_url(data_center: str) -> str:
     if is_loopback(asked) or _is_webengage_host(asked):
         return asked.rstrip("/")
     raise InvalidRequest(
-        f"“{asked[:MAX_QUOTED]}” is not a WebEngage data center; choose global, in or ksa.", "data_center"
+        f"“{asked[:MAX_QUOTED]}” is not a WebEngage data center; choose global, in, ksa or eug (Europe).",
+        "data_center",
     )
 
 
@@ -85,6 +90,11 @@ class WebEngage:
         self._path = f"/v1/accounts/{quote(clean_license_code(account.license_code), safe='~')}"
         _check_header(account.api_key)
         self._rest = HttpClient(get_base_url(account.data_center), {"Authorization": f"Bearer {account.api_key}"})
+        # No other data center is tried: each would be shown the key.
+        self._doubt_data_center = (
+            f"The data center ({account.data_center}) may also be the wrong one: "
+            "choose what your dashboard's address in WebEngage starts with."
+        )
 
     def check_credentials(self) -> None:
         """Send an empty user, which WebEngage rejects only after accepting key, license code and host.
@@ -98,9 +108,9 @@ class WebEngage:
             return
         asked = f"WebEngage was asked to check the account and answered {reply.status} “{said}”"
         if reply.status in (401, 403):
-            raise ConfigurationError(f"{asked}; check the API key and its rights.")
+            raise ConfigurationError(f"{asked}; check the API key and its rights. {self._doubt_data_center}")
         if reply.status in (400, 404):
-            raise ConfigurationError(f"{asked}; check the license code and the data center.")
+            raise ConfigurationError(f"{asked}; check the license code and the data center. {self._doubt_data_center}")
         if reply.status == 429 or reply.status >= 500:
             raise RetryLater(
                 f"{asked}, so it could not be verified; try again in a minute.",

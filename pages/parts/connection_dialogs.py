@@ -23,9 +23,10 @@ DATA_CENTERS = {
     "global": "Global – dashboard.webengage.com",
     "in": "India – dashboard.in.webengage.com",
     "ksa": "Saudi Arabia – dashboard.ksa.webengage.com",
+    "eug": "Europe – eug.webengage.com",
 }
 REGION_NAMES = {"us": "United States", "eu": "Europe", "in": "India"}
-CENTER_NAMES = {"global": "Global", "in": "India", "ksa": "Saudi Arabia"}
+CENTER_NAMES = {"global": "Global", "in": "India", "ksa": "Saudi Arabia", "eug": "Europe"}
 PLACE_HINTS = {
     "region": "Choose what your project's address in Mixpanel starts with.",
     "data_center": "Choose what your dashboard's address in WebEngage starts with.",

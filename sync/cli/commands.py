@@ -61,7 +61,7 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
 
 @connect.command("webengage")
 @click.option("--license-code", required=True)
-@click.option("--data-center", required=True, help="global, in, ksa, or a loopback address.")
+@click.option("--data-center", required=True, help="global, in, ksa, eug (Europe), or a loopback address.")
 @json_option
 def connect_webengage(license_code: str, data_center: str, as_json: bool) -> None:
     """Connect a WebEngage account (API key: WEBENGAGE_API_KEY or a prompt)."""
