@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from sync.guards import GuardLimits
 from sync.text import count_units, cut_text, has_only_visible, show_text
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
@@ -25,7 +26,6 @@ MAX_QUOTED = 60  # characters of a wrong input that an error quotes
 DAY = 86400.0  # seconds without progress after which a run that nothing repeats is given up
 SHORTEST_DEADLINE = 7200.0  # seconds; Mixpanel's window is an hour, so a shorter deadline would not outlast one wait
 DEADLINE_INTERVALS = 2  # a dynamic sync's run is given up when two refreshes could have replaced it
-GUARD_SHARE, GUARD_PEOPLE = 0.20, 100  # a run that would remove more than both needs approval
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # units of an interval
 # Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
 STANDARD_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
@@ -80,6 +80,7 @@ class Eligibility(StrEnum):
     EMPTY_ID = "empty id"
     LONG_ID = "id over 100 characters"
     ODD_ID = "id that is no text and no whole number"
+    NEVER_EXPORT = "on the never-export list"
 
     @property
     def is_anonymous(self) -> bool:
@@ -205,12 +206,18 @@ class Sync:
     next_run_at: float | None
     last_run_id: int | None
     guard_enabled: bool
+    limits: GuardLimits
     mapping: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a sync. ``entered``, ``updated`` and ``exited`` count the planned changes of each kind."""
+    """One execution of a sync. ``entered``, ``updated`` and ``exited`` count the planned changes of each kind.
+
+    As planned: ``size_before`` people were exported before, ``identified`` different people of ``members_read``
+    members are identified, ``never_exported`` of these are on the never-export list, and ``removed_by_list`` of
+    ``exited`` leave because they are on it.
+    """
 
     id: int
     sync_id: int
@@ -249,6 +256,12 @@ class Run:
     planned: bool
     planned_at: float | None
     request: str | None
+    size_before: int | None
+    identified: int | None
+    members_read: int | None
+    never_exported: int
+    removed_by_list: int
+    list_version: int | None
 
     @property
     def change_count(self) -> int:
@@ -340,18 +353,6 @@ def parse_interval(text: str) -> float:
     if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
         raise ValueError(f"“{text}” must lie between 5 minutes and 30 days.")
     return seconds
-
-
-def guard_reason(exits: int, snapshot: int, staged: int) -> str | None:
-    """Return why a plan needs approval, or None.
-
-    It does when Mixpanel returned nobody, or when more than 100 people and more than a fifth would be removed.
-    """
-    if snapshot and not staged:
-        return f"Mixpanel returned nobody, but {snapshot:,} people were exported before."
-    if exits > GUARD_PEOPLE and exits > GUARD_SHARE * snapshot:
-        return f"{exits:,} of {snapshot:,} people exported before would be removed."
-    return None
 
 
 def format_utc_time(at: float) -> str:

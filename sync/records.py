@@ -42,6 +42,32 @@ class AccountView:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedPerson:
+    """A person on the never-export list of an account: a label that shows only the ends of the id, and who added it.
+
+    ``key`` names the entry, to take it off without knowing the id.
+    """
+
+    key: str
+    label: str
+    note: str
+    added_by: str
+    added_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tripwire:
+    """A person who must not be in a cohort, or in any of the project when ``cohort_id`` is None."""
+
+    id: int
+    cohort_id: int | None
+    label: str
+    note: str
+    added_by: str
+    added_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class CohortView:
     """A cohort in the list, with the state of its sync when it has one."""
 

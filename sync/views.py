@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sync.guards import GuardLimits
 from sync.model import Eligibility, Mode
 from sync.records import (
     RUNNER_SILENT_SECONDS,
@@ -17,12 +18,14 @@ from sync.records import (
     Event,
     ExportRow,
     Heartbeat,
+    ListedPerson,
     PeopleCount,
     ProjectView,
     RejectionView,
     RunnerState,
     RunPeople,
     SyncView,
+    Tripwire,
     WaitView,
 )
 
@@ -30,14 +33,18 @@ __all__ = [
     "DISK_LOW_BYTES",
     "RUNNER_SILENT_SECONDS",
     "AccountView",
+    "AddedPeople",
     "AuditLine",
     "CohortList",
     "CohortView",
     "Event",
     "ExportRow",
     "ForgetResult",
+    "GuardTrial",
+    "GuardView",
     "Health",
     "Heartbeat",
+    "ListedPerson",
     "MemberChange",
     "MemberList",
     "MemberRow",
@@ -53,6 +60,7 @@ __all__ = [
     "Sample",
     "StartedExport",
     "SyncView",
+    "Tripwire",
     "WaitView",
 ]
 
@@ -87,6 +95,7 @@ class Preview:
     ``exact`` is False when page 0 is not the whole: then devices and invalid ids beyond it are
     estimated by their share. ``to_add`` and ``to_remove`` compare with what was exported before, and are None
     unless both sides are known exactly. ``properties`` names the profile properties seen, never a value.
+    ``never_exported`` of the identified are on the never-export list, so they do not go.
     ``requests`` and ``seconds`` are what sending takes at WebEngage's limit.
     """
 
@@ -103,6 +112,7 @@ class Preview:
     requests: int
     seconds: float
     queries_left: int
+    never_exported: int = 0
     to_add: int | None = None
     to_remove: int | None = None
     properties: tuple[str, ...] = ()
@@ -209,11 +219,39 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class AddedPeople:
+    """The number of people added to a list, and of those who were on it already."""
+
+    added: int
+    already_there: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuardTrial:
+    """The number of the last runs of a sync, and of those that certain limits would have held."""
+
+    held: int
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuardView:
+    """The guard of a sync; not ``enabled``: lifted by a person, so that its limits hold nothing."""
+
+    sync_id: int
+    enabled: bool
+    limits: GuardLimits
+    trial: GuardTrial
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetResult:
     """The number of places a person was removed from, and of runs under way that may still name them."""
 
     places: int
     runs_under_way: int
+    kept_on_lists: int = 0
+    """On how many never-export lists and tripwires the person stays, by the hash alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from sync.model import (
     Eligibility,
     classify_member,
     find_attribute_problem,
-    guard_reason,
     next_scheduled_at,
     parse_interval,
     parse_mapping,
@@ -115,22 +114,6 @@ def test_an_interval_when_invalid_is_refused(text: str) -> None:
 def test_an_interval_when_valid_is_parsed() -> None:
     """Minutes, hours, days and seconds."""
     assert [parse_interval(text) for text in ("30m", "2h", "1d", "7200s")] == [1800, 7200, 86400, 7200]
-
-
-@pytest.mark.parametrize(
-    ("exits", "snapshot", "staged", "held"),
-    [
-        (100, 200, 100, False),
-        (101, 200, 99, True),
-        (101, 1000, 899, False),
-        (201, 1000, 799, True),
-        (5, 5, 0, True),
-        (0, 0, 0, False),
-    ],
-)
-def test_the_guard_when_many_members_leave_holds_the_run(exits: int, snapshot: int, staged: int, held: bool) -> None:
-    """More than a fifth and more than a hundred, or nobody left at all, needs a person."""
-    assert bool(guard_reason(exits, snapshot, staged)) is held
 
 
 @given(st.lists(st.tuples(IDS, st.sampled_from(ChangeKind), VALUES), min_size=1, max_size=25))

@@ -160,7 +160,7 @@ def test_nobody_read_is_held_even_with_the_guard_lifted(workspace: EngineWorkspa
     workspace.members()
     assert workspace.export().state is RunState.HELD
     with workspace.open() as service:
-        service.syncs.put_guard_back(1)
+        service.guards.put_back(1)
         assert service._state.store.syncs.get_sync(1).guard_enabled  # type: ignore[union-attr]
 
 

@@ -138,7 +138,7 @@ def test_an_approved_plan_that_is_old_is_made_again(workspace: EngineWorkspace, 
         workspace.work()
         run = workspace.run(run.id)
         if strangers:
-            assert run.state is RunState.HELD and "Approved: 0 enter" in str(run.held_reason)
+            assert run.state is RunState.HELD and "Approved: no changes" in str(run.held_reason)
             assert "10 people were not in the approved plan" in str(run.held_reason)
             with workspace.open() as service:
                 service.runs.approve(run.id)

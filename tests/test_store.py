@@ -325,7 +325,7 @@ def test_an_earlier_schema_is_brought_forward_with_its_data(stored: Path, tmp_pa
     with Store.open(tmp_path) as store:
         found = store.syncs.get_sync(1)
         assert found is not None and found.cohort_name == f"Stored by schema {stored.stem}"
-        assert len(store.events.list_audit(5)) == (3 if stored.stem == "5" else 0)
+        assert len(store.events.list_audit(5)) == (3 if int(stored.stem) >= 5 else 0)
 
 
 def test_space_is_given_back(store: Store, data_dir: Path) -> None:

@@ -74,6 +74,11 @@ def forget(user_id: str, as_json: bool) -> None:
         f"Done: removed in {found.places} places. "
         "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back."
     ]
+    if found.kept_on_lists:
+        lines.append(
+            f"On {found.kept_on_lists} never-export lists or tripwires they stay, without a name, so that they are not "
+            "exported again; `never-export remove` and `tripwire remove` take them off."
+        )
     if found.runs_under_way:
         lines.append(
             f"{found.runs_under_way} runs are under way and may still contain them; run this again when they have ended."

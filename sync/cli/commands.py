@@ -10,10 +10,12 @@ import click
 
 from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.admin import COMMANDS
+from sync.cli.guards import GUARD_COMMANDS
 from sync.cli.members import members
 from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result, project_option, to_contract
 from sync.cli.people import list_people
 from sync.cli.run_output import report_outcome, run_json, run_line, sync_json, wait_for_run
+from sync.cli.safety import SAFETY_COMMANDS
 from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.model import Mode, parse_interval, parse_mapping
@@ -291,33 +293,6 @@ _add_number_command("cancel", "End a run after the requests in flight.", lambda 
 
 
 @cli.command()
-@click.argument("run_id", type=int, metavar="RUN_ID")
-@click.option("--always", is_flag=True, help="Never again hold this sync because many people would be removed.")
-@any_project_option
-@json_option
-def approve(run_id: int, always: bool, as_json: bool) -> None:
-    """Approve a held run, so that it continues."""
-    with Service.open() as service:
-        service.runs.approve(run_id, always)
-    print_result(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} continues."])
-
-
-@cli.command()
-@click.argument("sync_id", type=int, metavar="SYNC_ID")
-@click.option("--reset", is_flag=True, help="Hold the sync again when unusually many people would leave.")
-@any_project_option
-@json_option
-def guard(sync_id: int, reset: bool, as_json: bool) -> None:
-    """Show whether a sync is held when unusually many people would leave."""
-    with Service.open() as service:
-        if reset:
-            service.syncs.put_guard_back(sync_id)
-        enabled = service.syncs.has_guard(sync_id)
-    answer = {"sync_id": sync_id, "enabled": enabled}
-    print_result(as_json, answer, [f"The guard of sync {sync_id} is {'on' if enabled else 'lifted'}."])
-
-
-@cli.command()
 @click.argument("sync_id", type=int, metavar="SYNC_ID")
 @click.option("--clear", is_flag=True, help="Also set the attribute to false for everyone in WebEngage.")
 @any_project_option
@@ -365,7 +340,7 @@ def status(as_json: bool) -> None:
 
 for command in COMMANDS:
     cli.add_command(any_project_option(command))
-for command in (*ACCOUNT_COMMANDS, members):
+for command in (*ACCOUNT_COMMANDS, *GUARD_COMMANDS, *SAFETY_COMMANDS, members):
     cli.add_command(command)
 cli.add_command(list_people)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sync.engine.planning import Plan
-from sync.model import ChangeKind, Run, Sync, guard_reason
+from sync.guards import PlanNumbers, Reading, find_empty_reading, find_guard_reasons
+from sync.model import ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
 from sync.store import Store
 from sync.store.batches import KINDS
+from sync.store.plan_history import join_hashes
+from sync.store.syncs import Request
 
+LABELS_SHOWN = 5  # people named by their masked labels in a reason
 GROWTH = 1.1  # a plan that is made again may touch so many times the people of the approved one
 
 
@@ -19,18 +23,82 @@ def hold_reason(
     """Return why a person must approve this plan, or None.
 
     ``problem`` is what keeps the readings from proving the plan, ``size`` how many people were exported before,
-    ``read`` how many rows were read now. Nobody read at all is held also when the guard of the sync is lifted.
+    ``read`` how many rows were read now.
     """
-    if run.approved:
-        return _outgrown_reason(store, run, plan) or (f"{problem}." if problem else None)
-    if run.dry_run:
-        return "Dry run: nothing is sent until a person approves." + (f" {problem}." if problem else "")
-    if run.purpose == "clear":
+    if run.purpose == "clear" and not run.dry_run:
         return None
-    if problem:
-        return f"{problem}."
-    removed = plan.kinds[ChangeKind.REMOVE]
-    return guard_reason(removed, size, read) if sync.guard_enabled or not read else None
+    unproven = [f"{problem}."] if problem else []
+    if run.approved:
+        outgrown = _outgrown_reason(store, run, sync, plan)
+        new_tripwires = plan.tripped.keys() - store.plan_history.tripped(run.id)
+        reasons = [outgrown or "", *_tripwire_reason(plan, new_tripwires), *unproven]
+    else:
+        dry = ["Dry run: nothing is sent until a person approves."] if run.dry_run else []
+        guards = _guard_reasons(store, run, sync, plan, size=size, read=read)
+        reasons = [*dry, *unproven, *_tripwire_reason(plan, plan.tripped), *guards]
+    return " ".join(reason for reason in reasons if reason) or None
+
+
+def _guard_reasons(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, read: int) -> list[str]:
+    """Return what the guards say. That nobody was read is held also when the guard of the sync is lifted."""
+    request = Request.parse(run.request)
+    numbers = PlanNumbers(
+        added=plan.kinds[ChangeKind.ADD],
+        removed=plan.leaving,
+        size=size,
+        reading=Reading(plan.distinct, read),
+        former=store.plan_history.former_reading(sync.id),
+        is_first=store.plan_history.is_first(run.id, size),
+        previewed=request.previewed if request else None,
+    )
+    if sync.guard_enabled:
+        return find_guard_reasons(numbers, sync.limits)
+    return [reason for reason in [find_empty_reading(numbers)] if reason]
+
+
+def _tripwire_reason(plan: Plan, who: Iterable[bytes]) -> list[str]:
+    """Return why tripwires hold a plan, with the labels of a few of these people."""
+    labels = sorted(plan.tripped[one] for one in who)
+    if not labels:
+        return []
+    more = f" and {len(labels) - LABELS_SHOWN:,} more" if len(labels) > LABELS_SHOWN else ""
+    people = (
+        "1 person who must never be in this cohort is"
+        if len(labels) == 1
+        else (f"{len(labels):,} people who must never be in this cohort are")
+    )
+    return [
+        f"Tripwire: {people} in it ({', '.join(labels[:LABELS_SHOWN])}{more}). Check the cohort's rule in Mixpanel."
+    ]
+
+
+def plan_columns(plan: Plan, *, size: int, members: int) -> dict[str, object]:
+    """Return what a run notes about its plan; ``size``: people exported before, ``members``: rows read."""
+    entered, updated, exited = plan.counts
+    return {
+        "entered": entered,
+        "updated": updated,
+        "exited": exited,
+        "unchanged": plan.unchanged,
+        "size_before": size,
+        "identified": plan.distinct,
+        "members_read": members,
+        "never_exported": plan.never_exported,
+        "removed_by_list": plan.removed_by_list,
+        "list_version": plan.list_version,
+        "tripped": join_hashes(plan.tripped),
+    }
+
+
+def describe_plan(plan: Plan) -> Iterator[str]:
+    """Return the lines of history about a plan; never an id or a value."""
+    yield f"Planned: {describe_counts(plan.counts)}."
+    if plan.never_exported or plan.removed_by_list:
+        yield (
+            f"On the never-export list: {plan.never_exported:,} of the members, not exported; "
+            f"{plan.removed_by_list:,} exported before are removed."
+        )
+    yield from describe_left_out(plan.left_out)
 
 
 def describe_counts(counts: tuple[int, int, int]) -> str:
@@ -45,10 +113,15 @@ def describe_left_out(left_out: Mapping[tuple[str, str], int]) -> Iterator[str]:
         yield f"{source} was left out for {people:,} {'person' if people == 1 else 'people'}: {reason}."
 
 
-def _outgrown_reason(store: Store, run: Run, plan: Plan) -> str | None:
-    """Compare a plan that was made again with the approved one: many more people, or people it did not name."""
-    strangers = count_strangers(store, run.id, store.connections.get_salt())
-    if sum(plan.counts) <= GROWTH * run.change_count and not strangers:
+def _outgrown_reason(store: Store, run: Run, sync: Sync, plan: Plan) -> str | None:
+    """Compare a plan that was made again with the approved one: many more people, or people it did not name.
+
+    Those who leave because they were put on the never-export list meanwhile need nobody's approval.
+    """
+    listed = store.safety_lists.load_never_export(sync.license_code)
+    strangers = count_strangers(store, run.id, store.connections.get_salt(), listed)
+    grown = plan.counts[0] + plan.counts[1] + plan.leaving
+    if grown <= GROWTH * (run.change_count - run.removed_by_list) and not strangers:
         return None
     return (
         f"The cohort changed since this was approved. Approved: "
@@ -57,14 +130,17 @@ def _outgrown_reason(store: Store, run: Run, plan: Plan) -> str | None:
     )
 
 
-def count_strangers(store: Store, run_id: int, salt: int) -> int:
-    """Return for how many people the plan says something that the plan set aside, which was approved, did not."""
+def count_strangers(store: Store, run_id: int, salt: int, listed: frozenset[bytes] = frozenset()) -> int:
+    """Return for how many people the plan says something that the plan set aside, which was approved, did not.
+
+    ``listed``: who may leave without being in the approved plan.
+    """
     approved = _said(store, run_id, salt, aside=True)
     known, strangers = next(approved, None), 0
-    for one in _said(store, run_id, salt, aside=False):
-        while known is not None and known[0] < one[0]:
+    for who, is_in in _said(store, run_id, salt, aside=False):
+        while known is not None and known[0] < who:
             known = next(approved, None)
-        strangers += known != one
+        strangers += known != (who, is_in) and (is_in or who not in listed)
     return strangers
 
 

@@ -20,7 +20,7 @@ from sync.engine.lease import RunLease
 from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
 from sync.errors import BatchRejected, LeaseLost, RetryLater, UnexpectedResponse
 from sync.model import BATCH_SIZE, Change, ChangeKind, Sync
-from sync.packing import FORGOTTEN, unpack_values
+from sync.packing import FORGOTTEN, hash_id, unpack_values
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, Batch, Block
 from sync.store.rejections import MEMBERSHIP_ONLY, Rejection
 from sync.vault import Vault
@@ -77,6 +77,8 @@ class Delivery:
         self._blocks: OrderedDict[int, tuple[Block, list[list[object] | None] | None]] = OrderedDict()
         self._is_checked = False
         self._confirmed, self._was_delivered = 0, lease.run.delivered
+        planned = self._store.runs.get_run(self._run.id)
+        self._list_version = planned.list_version if planned else None  # of the never-export list
         self._refused: Counter[str] = Counter()  # parts of batches by reason
         self._refusals = 0
 
@@ -86,6 +88,7 @@ class Delivery:
             try:
                 while self._refill() or self._flying:
                     self._lease.renew_when_due()
+                    self._withhold_listed()
                     self._dispatch(pool)
                     self._gather()
             except LeaseLost:
@@ -117,6 +120,30 @@ class Delivery:
                 self._open[batch.number] += 1
                 self._ready.append(self._parcel(batch))
         return bool(self._ready)
+
+    def _withhold_listed(self) -> None:
+        """Send nobody as a member who was put on the never-export list since the plan was made.
+
+        Who is in WebEngage already, or in a request on its way, is removed by the next run.
+        """
+        version = self._store.safety_lists.get_version()
+        if version == self._list_version:
+            return
+        listed, salt = (
+            self._store.safety_lists.load_never_export(self._sync.license_code),
+            self._store.connections.get_salt(),
+        )
+        with self._store.transaction():
+            self._lease.renew()
+            found = self._store.batches.withhold(self._run.id, listed, salt)
+            if found:
+                people = found.total()
+                self._lease.count(entered=-found["a"], updated=-found["u"], never_exported=people)
+                line = f"Put on the never-export list after the plan was made, so not sent: {people:,}."
+                self._store.events.add_event(line, self._lease.now(), self._sync.id, self._run.id)
+        self._blocks.clear()
+        self._ready = [_leave_out(parcel, listed, salt) for parcel in self._ready]
+        self._list_version = version
 
     def _parcel(self, batch: Batch) -> Parcel:
         block, values = self._block(batch.number // BATCHES_A_BLOCK)
@@ -159,6 +186,8 @@ class Delivery:
     def _mark_in_flight(self, due: list[Parcel], now: float) -> list[tuple[Parcel, float]]:
         """Write batches, lease and slots in one transaction; only then may the requests leave."""
         with self._store.transaction():
+            if self._store.safety_lists.get_version() != self._list_version:
+                return []  # nobody put on the list by now may leave
             slots = self._store.rate_limits.reserve_slots(
                 self._sync.license_code, now, AHEAD_SECONDS, len(due), self._batches_a_minute
             )
@@ -208,7 +237,7 @@ class Delivery:
             self._store.rejections.clear_taken(
                 self._run.id, self._sync.id, (one.user_id for parcel in parcels for one in parcel.changes)
             )
-            stripped = [parcel for parcel in parcels if parcel.reason]
+            stripped = [parcel for parcel in parcels if parcel.reason and parcel.changes]
             if stripped:
                 self._note(stripped, MEMBERSHIP_ONLY)
             for parcel in parcels:
@@ -339,3 +368,19 @@ class Delivery:
         else:
             self._webengage.check_credentials()  # down by now: then nobody is to blame
             self._reject(parcel, f"{problem} It was tried {parcel.tries} times, while others were taken.")
+
+
+def _leave_out(parcel: Parcel, listed: frozenset[bytes], salt: int) -> Parcel:
+    """Return a request without the members who must not be sent."""
+    kept = [
+        at
+        for at, one in enumerate(parcel.changes)
+        if one.kind is ChangeKind.REMOVE or hash_id(one.user_id, salt) not in listed
+    ]
+    if len(kept) == len(parcel.changes):
+        return parcel
+    return replace(
+        parcel,
+        changes=tuple(parcel.changes[at] for at in kept),
+        contents=tuple(parcel.contents[at] for at in kept),
+    )

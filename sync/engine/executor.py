@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sync.engine.approval import describe_counts, describe_left_out, hold_reason
+from sync.engine.approval import describe_plan, hold_reason, plan_columns
 from sync.engine.delivery import Delivery
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan, Planner
@@ -23,7 +23,7 @@ from sync.engine.retry import (
 )
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
-from sync.model import Account, ChangeKind, Project, Run, RunState, Sync, SyncState, deadline_of, format_utc_time
+from sync.model import Account, Project, Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.store.staged import Tally
@@ -191,16 +191,15 @@ class RunExecutor:
         if self._run.reading == 1:
             # A page that is empty or short by mistake ends a reading that nothing else says the end of.
             may_lack_people = tally.says_nothing and tally.pages > 1 and sum(plan.counts) > 0
-            if problem or may_lack_people or (unproven and plan.kinds[ChangeKind.REMOVE]):
+            if problem or may_lack_people or (unproven and plan.leaving):
                 raise ReadAgain(unproven)
             return plan, None
         if problem is None:
             return (self._plan(sync, salt, believe_last=False) if unproven else plan), None
         plan = self._plan(sync, salt, believe_last=False)
-        leaving = plan.kinds[ChangeKind.REMOVE]
-        if tally.rows == tally.total and not leaving:
+        if tally.rows == tally.total and not plan.leaving:
             return plan, None  # somebody is listed twice each time, and nobody would leave
-        return plan, f"{problem}, twice; {leaving:,} would be removed"
+        return plan, f"{problem}, twice; {plan.leaving:,} would be removed"
 
     def _plan(self, sync: Sync, salt: int, *, believe_last: bool = True) -> Plan:
         return Planner(self._lease, sync, salt, lambda: self._vault, believe_last=believe_last).write()
@@ -233,7 +232,6 @@ class RunExecutor:
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
         """Note that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
         tally, size = self._tally(), self._store.snapshot.count_members(sync.id)
-        entered, updated, exited = plan.counts
         with self._store.transaction():
             self._lease.renew()
             reason = hold_reason(self._store, self._run, sync, plan, problem, size=size, read=tally.rows)
@@ -242,16 +240,12 @@ class RunExecutor:
                 planned_at=self._lease.now(),
                 state="delivering",
                 approved=int(self._run.approved and reason is None),
-                entered=entered,
-                updated=updated,
-                exited=exited,
-                unchanged=plan.unchanged,
+                **plan_columns(plan, size=size, members=tally.rows),
             )
             self._store.batches.drop_aside(self._run.id)
             self._store.staged.strip(self._run.id)
             self._lease.note_progress()
-            self._add_event(f"Planned: {describe_counts(plan.counts)}.")
-            for line in describe_left_out(plan.left_out):
+            for line in describe_plan(plan):
                 self._add_event(line)
             if reason:
                 self._store.runs.hold_for_approval(self._run.id, self._owner, reason)
@@ -312,9 +306,7 @@ class RunExecutor:
                 current.sync_id,
                 current.id,
                 self._store.connections.get_salt(),
-                read=current.unchanged + current.entered + current.updated
-                if state is RunState.SUCCEEDED and current.reading == 1
-                else None,
+                read=self._count_exportable(current) if state is RunState.SUCCEEDED else None,
             )
             self._lease.write(delivered=outcome.delivered, rejected=outcome.rejected)
             self._store.runs.finish_run(self._run.id, self._owner, state, self._lease.now(), error)
@@ -327,6 +319,12 @@ class RunExecutor:
                 and sync.state is SyncState.ACTIVE
             ):
                 self._store.syncs.finish_sync(sync.id)
+
+    def _count_exportable(self, run: Run) -> int | None:
+        """Return how many people a run's one reading listed to be exported; None when that is not what counts now."""
+        if run.reading > 1 or run.identified is None or run.list_version != self._store.safety_lists.get_version():
+            return None
+        return run.identified - run.never_exported
 
     def _cancel(self) -> None:
         """End the run, unless the person went back on the cancel in the meantime."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sync.engine.lease import RunLease
+from sync.engine.watchlist import Watchlist
 from sync.model import ChangeKind, Sync
 from sync.packing import (
     ID_SIZE,
@@ -54,11 +55,24 @@ class Plan:
     kinds: Counter[ChangeKind] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
     """People by the property whose value they lose, and why."""
+    never_exported: int = 0
+    """How many of those in are on the never-export list, and so are not exported."""
+    removed_by_list: int = 0
+    """How many are removed because they are on it."""
+    tripped: dict[bytes, str] = field(default_factory=dict)
+    """The labels of those in who must not be, by id hash."""
+    list_version: int = 0
+    """Which never-export list it was made with."""
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """The numbers of people added, updated and removed."""
         return self.kinds[ChangeKind.ADD], self.kinds[ChangeKind.UPDATE], self.kinds[ChangeKind.REMOVE]
+
+    @property
+    def leaving(self) -> int:
+        """Return how many people are removed because the cohort lacks them."""
+        return self.kinds[ChangeKind.REMOVE] - self.removed_by_list
 
 
 class Planner:
@@ -74,7 +88,8 @@ class Planner:
         self._lease, self._sync, self._salt, self._vault = lease, sync, salt, vault
         self._store, self._run_id = lease.store, lease.run.id
         self._believe_last = believe_last
-        self.plan = Plan()
+        self.watchlist = Watchlist(self._store, sync)
+        self.plan = Plan(list_version=self.watchlist.version)
         # With the same content nobody rejected is tried again.
         self._rejected = {
             hash_id(user_id, salt): one for user_id, one in self._store.rejections.active(sync.id).items()
@@ -85,8 +100,12 @@ class Planner:
         with self._store.transaction():
             self._lease.renew()
             self._store.batches.delete_batches(self._run_id, keep_approved=True)
+        self.watchlist.search(self._run_id)
+        self.plan.tripped = self.watchlist.tripped
         if self._store.staged.are_the_known_ones(self._run_id, self._sync.id):
-            self.plan.unchanged = self.plan.distinct = self._store.snapshot.count_members(self._sync.id)
+            self.plan.unchanged = self._store.snapshot.count_members(self._sync.id)
+            self.plan.never_exported = len(self.watchlist.listed)
+            self.plan.distinct = self.plan.unchanged + self.plan.never_exported
             return self.plan
         pending: dict[bytes, Change] = {}
         writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, self._sync.mapping)
@@ -136,6 +155,10 @@ class Planner:
         plan, sent = self.plan, set(split_records(before))
         one, two = set(split_records(first)), set(split_records(last))
         mine, kept = self._believed(one, two)
+        mine, listed = self.watchlist.leave_out(mine)
+        kept -= self.watchlist.never_export
+        plan.never_exported += listed
+        plan.distinct += listed
         if mine == sent and not two:
             plan.unchanged += len(mine)
             plan.distinct += len(mine)
@@ -152,6 +175,8 @@ class Planner:
         }
         changes |= {who: Change(ChangeKind.REMOVE, UNCONFIRMED) for who in gone.keys() - entered.keys() - same - kept}
         changes = {who: change for who, change in changes.items() if not self._is_rejected(who, change)}
+        leavers = {who for who, change in changes.items() if change.kind is ChangeKind.REMOVE}
+        plan.removed_by_list += len(leavers & self.watchlist.never_export)
         return changes
 
     def _believed(self, first: set[bytes], last: set[bytes]) -> tuple[set[bytes], set[bytes]]:

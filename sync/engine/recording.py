@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sync.model import BATCH_SIZE, ChangeKind
 from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id
 from sync.store import Store
-from sync.store.batches import KINDS, Block
+from sync.store.batches import KINDS, WITHHELD, Block
 from sync.store.snapshot import bucket_width
 
 
@@ -75,6 +75,9 @@ def _effects(store: Store, run_id: int, salt: int, outcome: Outcome) -> Iterator
 
 def _outcomes(block: Block, states: str, rejected: dict[str, bool]) -> str:
     """Return how each change of a block went, one letter each."""
-    if not rejected:
+    if not rejected and WITHHELD not in block.kinds:
         return "".join(state * BATCH_SIZE for state in states)[: len(block.ids)]
-    return "".join("r" if user_id in rejected else states[at // BATCH_SIZE] for at, user_id in enumerate(block.ids))
+    return "".join(
+        WITHHELD if kind == WITHHELD else "r" if user_id in rejected else states[at // BATCH_SIZE]
+        for at, (user_id, kind) in enumerate(zip(block.ids, block.kinds, strict=True))
+    )

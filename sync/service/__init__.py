@@ -16,9 +16,11 @@ from sync.service.admin import AdminService
 from sync.service.base import ServiceState
 from sync.service.cohorts import CohortService
 from sync.service.connections import ConnectionService
+from sync.service.guards import GuardService
 from sync.service.members import MemberService
 from sync.service.overdue import find_overdue
 from sync.service.runs import RunService
+from sync.service.safety import SafetyService
 from sync.service.syncs import SyncService
 from sync.settings import Settings
 from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
@@ -31,8 +33,8 @@ __all__ = ["Service"]
 class Service:
     """Everything pages and commands can do, by topic; opened for one click or command and closed after it.
 
-    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs`` and ``admin`` hold the requests.
-    Each of them names the access level it needs.
+    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``guards``, ``safety`` and ``admin`` hold the
+    requests. Each of them names the access level it needs.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class Service:
         self.connections = ConnectionService(state)
         self.cohorts = CohortService(state)
         self.members = MemberService(state, cohorts=self.cohorts)
-        self.runs = RunService(state)
+        self.guards = GuardService(state)
+        self.safety = SafetyService(state)
+        self.runs = RunService(state, guards=self.guards)
         self.syncs = SyncService(state, cohorts=self.cohorts, runs=self.runs)
         self.admin = AdminService(state)
 

@@ -102,14 +102,16 @@ class AdminService(Topic):
         """Delete a person from everything stored here, by id; Mixpanel and WebEngage keep what they have.
 
         Each place is a short transaction, so that runs and pages continue meanwhile. Killed anywhere, what was
-        deleted stays deleted, the audit log shows that it was begun, and repeating it deletes the rest.
+        deleted stays deleted, the audit log shows that it was begun, and repeating it deletes the rest. On a
+        never-export list or tripwire the person stays, by the hash alone: being forgotten must not export them again.
         """
         begun, who = self._state.now(), self._state.compute_fingerprint(user_id)
         self._state.add_audit_line("forget a person", who, after="begun")
         places = self._store.maintenance.forget_person(user_id, self._store.connections.get_salt())
+        kept = self._store.safety_lists.forget(self._store.safety_lists.hash_ids([user_id])[0])
         self._state.add_audit_line("forget a person", who, after=f"{places} places")
         self._store.maintenance.shrink_file()
-        return ForgetResult(places=places, runs_under_way=self._store.runs.unfinished_since(begun))
+        return ForgetResult(places=places, runs_under_way=self._store.runs.unfinished_since(begun), kept_on_lists=kept)
 
     @requires(AccessLevel.ADMIN)
     def purge_expired(self) -> int:

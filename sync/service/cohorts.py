@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 
 from sync.errors import ApiError, InvalidRequest, ReplyTooLarge
@@ -127,10 +128,29 @@ class CohortService(Topic):
         with self._state.mixpanel_query(project_id):
             known = client.read_page(cohort.id, 0, None, all_users=False, properties=())
         everyone = read_with_properties(self._state, client, cohort, all_users=True)
+        known = self._mark_never_exported(project_id, cohort.id, known)
         found = _build_preview(cohort, known, everyone, self._state.now())
         found = self._add_changes(project_id, found, known)
         self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
         return self._add_current_limits(project_id, found)
+
+    @requires(AccessLevel.VIEWER)
+    def find_never_exported(self, project_id: int, cohort_id: int, user_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of these people are on the never-export list of the account the cohort goes to."""
+        sync = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
+        account = sync.license_code if sync else self._find_account(self._state.get_project(project_id).view)[0]
+        return self._store.safety_lists.find_never_exported(account or "", user_ids)
+
+    def _mark_never_exported(self, project_id: int, cohort_id: int, known: Page) -> Page:
+        """Return a page on which those on the never-export list of the cohort's account are known as such."""
+        listed = self.find_never_exported(project_id, cohort_id, (one.id for one in known.members))
+        members = tuple(
+            replace(one, eligibility=Eligibility.NEVER_EXPORT)
+            if one.id in listed and one.eligibility is Eligibility.IDENTIFIED
+            else one
+            for one in known.members
+        )
+        return replace(known, members=members)
 
     def _add_changes(self, project_id: int, found: Preview, known: Page) -> Preview:
         """Add how many people are added and removed, if page 0 is the whole cohort and the snapshot is not too large."""
@@ -269,6 +289,7 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
     invalid = round(share * sum(1 for one in known.members if one.eligibility.is_invalid))
     unknown = round(share * sum(1 for one in known.members if one.eligibility.is_anonymous))
     identified = max(0, with_profile - unknown - invalid)
+    never_exported = round(share * sum(1 for one in known.members if one.eligibility is Eligibility.NEVER_EXPORT))
     whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
     found = Preview(
         cohort_id=cohort.id,
@@ -284,9 +305,10 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
         requests=0,
         seconds=0.0,
         queries_left=0,
+        never_exported=never_exported,
         properties=everyone.properties,
     )
-    return add_cost(found, identified)
+    return add_cost(found, max(0, identified - never_exported))
 
 
 def add_cost(found: Preview, people: int) -> Preview:

@@ -33,6 +33,7 @@ REASONS = {
     Eligibility.EMPTY_ID: "The user ID is empty",
     Eligibility.LONG_ID: "The user ID has over 100 characters, more than WebEngage takes",
     Eligibility.ODD_ID: "The user ID is neither text nor a whole number",
+    Eligibility.NEVER_EXPORT: "On the never-export list, so not sent",
 }
 LEFT = "No longer in the cohort"
 REJECTED = "Rejected by WebEngage before; sent again only by “retry”"
@@ -152,12 +153,15 @@ class MemberService(Topic):
         held = dict.fromkeys(self._store.snapshot.iterate_members(sync.id)) if sync else {}
         removed = frozenset(self._store.batches.iterate_removed(sync.id)) if sync else frozenset()
         rejected = self._store.rejections.active(sync.id) if sync else {}
+        listed = self._cohorts.find_never_exported(
+            reading.project_id, reading.cohort_id, (one.user_id for one in reading.iterate_members())
+        )
         nothing = ("",) * len(reading.choice.labels)
         members = set()
         for one in reading.iterate_members():
             members.add(one.user_id)
             holds = True if one.user_id in held else False if one.user_id in removed else None
-            yield _describe_member(one, holds, one.user_id in rejected)
+            yield _describe_member(one, holds, one.user_id in rejected, one.user_id in listed)
         if reading.is_complete and not reading.problem:  # nobody leaves unproven
             for user_id in held:
                 if user_id not in members:
@@ -192,11 +196,14 @@ def mask_value(value: str) -> str:
     return f"{name[:1]}…@{domain[:1]}…" if sign else f"{value[:1]}…" if value else ""
 
 
-def _describe_member(one: Profile, holds: bool | None, is_rejected: bool) -> MemberRow:
+def _describe_member(one: Profile, holds: bool | None, is_rejected: bool, is_listed: bool) -> MemberRow:
     """Return one member beside whether WebEngage holds them as true, false or was never sent them (None)."""
     status, change, reason = MemberStatus.IDENTIFIED, MemberChange.NONE, REASONS[one.eligibility]
     if one.eligibility is not Eligibility.IDENTIFIED:
         status = MemberStatus.ANONYMOUS if one.eligibility.is_anonymous else MemberStatus.INVALID
+        change = MemberChange.REMOVE if holds else MemberChange.NONE
+    elif is_listed:
+        reason = REASONS[Eligibility.NEVER_EXPORT]
         change = MemberChange.REMOVE if holds else MemberChange.NONE
     elif holds:
         change = MemberChange.UNCHANGED
@@ -215,6 +222,7 @@ def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | 
         seen = sum(1 for one in reading.iterate_members() if one.eligibility is not Eligibility.NO_PROFILE)
         share = listed.profile_total / max(1, seen)
         identified, invalid = min(round(share * identified), listed.profile_total), round(share * invalid)
+    never_exported = sum(one.reason == REASONS[Eligibility.NEVER_EXPORT] for one in listed.rows)
     compares = listed.is_exact and exported > 0
     found = Preview(
         cohort_id=reading.cohort_id,
@@ -232,6 +240,7 @@ def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | 
         queries_left=0,
         to_add=listed.count_change(MemberChange.ADD) if compares else None,
         to_remove=listed.count_change(MemberChange.REMOVE) if compares else None,
+        never_exported=never_exported,
         properties=reading.properties,
     )
-    return add_cost(found, identified)
+    return add_cost(found, max(0, identified - never_exported))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync.errors import InvalidRequest
+from sync.guards import GuardLimits
 from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
 from sync.model import (
     DEFAULT_INTERVAL,
@@ -30,6 +31,10 @@ def describe_terms(sync: Sync) -> str:
     values = ", ".join(f"{source} as {target}" for source, target in sync.mapping)
     sent = f"membership and {values}" if values else "membership only"
     guard = "on" if sync.guard_enabled else "off"
+    if sync.limits != GuardLimits():
+        limits = sync.limits
+        guard += f", adds up to {limits.add_share:g} % or {limits.add_people}"
+        guard += f", removes up to {limits.remove_share:g} % or {limits.remove_people}"
     return f"{often}; account {sync.license_code}; attribute {sync.attribute}; {sent}; guard {guard}; {describe_state(sync)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync.errors import InvalidRequest
+from sync.guards import GuardLimits
 from sync.model import (
     ChangeKind,
     Run,
@@ -12,8 +13,8 @@ from sync.model import (
     Sync,
 )
 from sync.permissions import AccessLevel, requires
-from sync.service.base import Topic
-from sync.service.requests import describe_terms
+from sync.service.base import ServiceState, Topic
+from sync.service.guards import GuardService
 from sync.service.run_people import OUTCOMES, PeopleFilter, read_people
 from sync.views import Event, ExportRow, RejectionView, RunPeople
 
@@ -22,6 +23,11 @@ MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 
 class RunService(Topic):
     """Runs: what they did, and what a person can still decide about them."""
+
+    def __init__(self, state: ServiceState, *, guards: GuardService) -> None:
+        """Use the shared state and the topic this one builds on."""
+        super().__init__(state)
+        self._guards = guards
 
     @requires(AccessLevel.VIEWER)
     def list(
@@ -71,10 +77,10 @@ class RunService(Topic):
             self._store.runs.request_cancel(run.id)
 
     @requires(AccessLevel.MARKETER)
-    def approve(self, run_id: int, always: bool = False) -> None:
+    def approve(self, run_id: int, always: bool = False, limits: GuardLimits | None = None) -> None:
         """Approve a held run; ``always`` also lifts the guard of its sync until it is put back.
 
-        Raise InvalidRequest when the run is not held or is being cancelled.
+        ``limits``: those the sync has from now on. Raise InvalidRequest when the run is not held or is being cancelled.
         """
         with self._store.transaction():
             run = self.get(run_id)
@@ -83,24 +89,14 @@ class RunService(Topic):
             if not self._store.runs.approve_run(run_id, self._state.now()):
                 raise InvalidRequest(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
             if always:
-                self._lift_guard(run)
+                self._guards.lift(run.sync_id, run_id)
+            if limits:
+                self._guards.set_limits(run.sync_id, limits)
             self._state.add_audit_line(
-                "approve", f"run {run_id}", run.held_reason or "", "always" if always else "once", run_id
+                "approve", f"run {run_id}", run.held_reason or "", _name_approval(always, limits), run_id
             )
-            self._state.add_event(
-                "Approved by a person" + (", now and always." if always else "."), run.sync_id, run_id
-            )
-
-    def _lift_guard(self, run: Run) -> None:
-        before = self._state.get_sync(run.sync_id)
-        self._store.syncs.set_guard(before.id, False)
-        self._state.add_audit_line(
-            "guard",
-            f"sync {before.id}",
-            describe_terms(before),
-            describe_terms(self._state.get_sync(before.id)),
-            run.id,
-        )
+            more = ", now and always" if always else ", with higher limits from now on" if limits else ""
+            self._state.add_event(f"Approved by a person{more}.", run.sync_id, run_id)
 
     @requires(AccessLevel.VIEWER)
     def list_events(self, run_id: int) -> tuple[Event, ...]:
@@ -149,3 +145,9 @@ class RunService(Topic):
             for user_id in self._store.snapshot.iterate_members(run.sync_id):
                 if user_id not in listed and user_id not in leaving:
                     yield ExportRow(user_id, "no-op", "unchanged", "")
+
+
+def _name_approval(always: bool, limits: GuardLimits | None) -> str:
+    if always:
+        return "always"
+    return "once, with new limits" if limits else "once"

@@ -45,12 +45,15 @@ class SyncService(Topic):
         dry_run: bool = False,
         mapping: tuple[tuple[str, str], ...] | None = None,
         license_code: str | None = None,
+        previewed: int | None = None,
     ) -> StartedExport:
         """Start Sync: create or change the cohort's sync and queue a run, in one transaction.
 
         Pressed twice, in two tabs, by two people: one run; ``started`` is true for the first.
         ``mapping`` pairs profile properties with WebEngage attributes; None keeps what was chosen before.
         ``license_code`` is the account the person was shown; raise InvalidRequest when it is another one now.
+        ``previewed`` is how many identified people the person was shown; None: those of the last preview, if it is
+        still shown. A first export of over a fifth more is held.
         """
         project = self._state.get_project(project_id).view.id
         cohort = self._get_listed_cohort(project, cohort_id)
@@ -60,7 +63,10 @@ class SyncService(Topic):
                 raise InvalidRequest(
                     f"This cohort would be exported to WebEngage account {export.license_code} now; check it again."
                 )
-            request = Request(export.mode, export.interval_seconds, export.mapping)
+            if previewed is None:
+                known_preview = self._cohorts.get_known(project, cohort_id)
+                previewed = known_preview.identified if known_preview else None
+            request = Request(export.mode, export.interval_seconds, export.mapping, previewed)
             known = self._store.syncs.get_sync_of_cohort(project, cohort_id)
             busy = self._store.runs.get_active(known.id) if known else None
             if known and busy:
@@ -251,21 +257,6 @@ class SyncService(Topic):
     def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
         """Return how many people WebEngage held after each of a sync's last successful runs, newest first."""
         return self._store.runs.list_sizes(sync_id, limit)
-
-    @requires(AccessLevel.VIEWER)
-    def has_guard(self, sync_id: int) -> bool:
-        """Return whether a sync is held when unusually many people would leave."""
-        return self._state.get_sync(sync_id).guard_enabled
-
-    @requires(AccessLevel.MARKETER)
-    def put_guard_back(self, sync_id: int) -> None:
-        """Hold this sync again when unusually many people would leave."""
-        with self._store.transaction():
-            before = self._state.get_sync(sync_id)
-            self._store.syncs.set_guard(before.id, True)
-            self._state.add_audit_line(
-                "guard", f"sync {before.id}", describe_terms(before), describe_terms(self._state.get_sync(before.id))
-            )
 
     @requires(AccessLevel.VIEWER)
     def list_overdue(self, sync_id: int | None = None) -> tuple[Overdue, ...]:

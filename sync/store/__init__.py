@@ -14,11 +14,13 @@ from sync.store.database import open_database, write_transaction
 from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
 from sync.store.maintenance import Maintenance
+from sync.store.plan_history import PlanHistory
 from sync.store.rate_limits import RateLimits
 from sync.store.rejections import Rejections
 from sync.store.restore import remove_stale_drafts, restore_in_place
 from sync.store.runners import Runners
 from sync.store.runs import Runs
+from sync.store.safety_lists import SafetyLists
 from sync.store.snapshot import Snapshot
 from sync.store.sqlite_errors import (
     DAMAGED_MESSAGE,
@@ -57,6 +59,8 @@ class Store:
         self.batches = Batches(db)
         self.rejections = Rejections(db)
         self.attributes = Attributes(db)
+        self.plan_history = PlanHistory(db)
+        self.safety_lists = SafetyLists(db)
         self.rate_limits = RateLimits(db)
         self.events = Events(db)
         self.runners = Runners(db)

@@ -6,23 +6,25 @@ of forty batches, in the order of their id hashes: ids, kinds, content hashes an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sync.model import BATCH_SIZE, ChangeKind
-from sync.packing import FORGOTTEN, pack, split_contents, unpack_ids
+from sync.packing import FORGOTTEN, hash_id, pack, split_contents, unpack_ids
 from sync.store.database import Row, Table, write_transaction
 
 BATCHES_A_BLOCK = 40  # 1,000 people: sealed at once, and small enough to open for one of them
 BLOCK_SIZE = BATCHES_A_BLOCK * BATCH_SIZE
 KINDS = {"a": ChangeKind.ADD, "u": ChangeKind.UPDATE, "r": ChangeKind.REMOVE}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
+WITHHELD = "n"  # the kind and the outcome of a change that was taken back before it was sent
 OUTCOMES = {"p": "pending", "f": "in_flight", "c": "confirmed", "r": "rejected"}
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The changes of up to forty batches; ``kinds`` has one letter each: a(dd), u(pdate), r(emove)."""
+    """The changes of up to forty batches; ``kinds`` has one letter each: a(dd), u(pdate), r(emove), n(ot sent)."""
 
     number: int
     kinds: str
@@ -56,6 +58,19 @@ class Batch:
 def _block(row: Row) -> Block:
     return Block(
         row["block"], row["kinds"], unpack_ids(row["ids"]), split_contents(row["contents"]), row["sealed_values"]
+    )
+
+
+def _without_withheld(block: PeopleBlock) -> PeopleBlock:
+    """Return a block without those who were taken back before they were sent."""
+    if WITHHELD not in block.kinds:
+        return block
+    kept = [at for at, kind in enumerate(block.kinds) if kind != WITHHELD]
+    ids = block.ids()
+    return PeopleBlock(
+        "".join(block.kinds[at] for at in kept),
+        "".join(block.outcomes[at] for at in kept),
+        pack([ids[at] for at in kept]),
     )
 
 
@@ -157,6 +172,39 @@ class Batches(Table):
         """Write that WebEngage's answers settle nothing about anybody of a run."""
         self._execute("update batch set state = 'in_flight' where run_id = ? and state = 'confirmed'", (run_id,))
 
+    def withhold(self, run_id: int, id_hashes: frozenset[bytes], salt: int) -> Counter[str]:
+        """Take additions and updates of these people out of batches that are still pending; return how many, by kind.
+
+        Their places stay, blank, so that batches keep their numbers.
+        """
+        found: Counter[str] = Counter()
+        with write_transaction(self._db):
+            for block in self.blocks(run_id) if id_hashes else ():
+                states = self.states(run_id, block.number)
+                places = [
+                    at
+                    for at, (user_id, kind) in enumerate(zip(block.ids, block.kinds, strict=True))
+                    if states[at // BATCH_SIZE] == "p"
+                    and KINDS.get(kind) in (ChangeKind.ADD, ChangeKind.UPDATE)
+                    and hash_id(user_id, salt) in id_hashes
+                ]
+                if places:
+                    found.update(block.kinds[at] for at in places)
+                    self._blank(run_id, block, set(places))
+        return found
+
+    def _blank(self, run_id: int, block: Block, places: set[int]) -> None:
+        kinds = "".join(WITHHELD if at in places else kind for at, kind in enumerate(block.kinds))
+        ids = pack([FORGOTTEN if at in places else user_id for at, user_id in enumerate(block.ids)])
+        self._execute(
+            """
+            update batch_block
+            set kinds = ?, ids = ?
+            where run_id = ? and block = ?
+            """,
+            (kinds, ids, run_id, block.number),
+        )
+
     def log(self, run_id: int, block: int, outcomes: str) -> None:
         """Keep a block for the history: who was sent what, and how it went."""
         self._execute(
@@ -173,7 +221,7 @@ class Batches(Table):
                 "select kinds, outcomes, ids from delivery_log where run_id = ? and block = ?", (run_id, number)
             )
             if row is not None:  # deleted since: it was kept for long enough
-                yield PeopleBlock(row["kinds"], row["outcomes"], row["ids"])
+                yield _without_withheld(PeopleBlock(row["kinds"], row["outcomes"], row["ids"]))
         if not logged:
             yield from self._planned_blocks(run_id)
 
@@ -185,7 +233,7 @@ class Batches(Table):
             row = self._fetch_one("select kinds, ids from batch_block where run_id = ? and block = ?", (run_id, number))
             if row is not None:  # the run ended since
                 outcomes = "".join(state * BATCH_SIZE for state in self.states(run_id, number))[: len(row["kinds"])]
-                yield PeopleBlock(row["kinds"], outcomes, row["ids"])
+                yield _without_withheld(PeopleBlock(row["kinds"], outcomes, row["ids"]))
 
     def iterate_members(self, run_id: int) -> Iterator[tuple[str, ChangeKind, str]]:
         """Return everybody a run has or had something to send about: id, kind, outcome."""
@@ -208,7 +256,7 @@ class Batches(Table):
         )
         for row in rows:
             for user_id, kind, outcome in zip(unpack_ids(row["ids"]), row["kinds"], row["outcomes"], strict=True):
-                if KINDS[kind] is ChangeKind.REMOVE and OUTCOMES[outcome] == "confirmed":
+                if (kind, outcome) == (LETTERS[ChangeKind.REMOVE], "c"):
                     yield user_id
 
     def forget(self, user_id: str) -> int:

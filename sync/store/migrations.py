@@ -12,6 +12,7 @@ from sqlite_utils import Database, Migrations
 
 from sync.store.engine_migration import bring_forward
 from sync.store.plain_names import rename_everything
+from sync.store.safety_migration import add_safety
 
 migrations = Migrations("cohort-sync")
 
@@ -322,6 +323,12 @@ def plain_names(db: Database) -> None:
 def engine(db: Database) -> None:
     """Keep snapshots as hash tables, batches with ids, requests on their runs, and a register of attributes."""
     bring_forward(db)
+
+
+@migrations()
+def safety(db: Database) -> None:
+    """Add limits of guards, the never-export list and tripwires."""
+    add_safety(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

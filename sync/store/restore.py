@@ -162,6 +162,49 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
         map(tuple, live.execute("select seq from sqlite_sequence where name = 'run'")),
     )
     copy.execute("update setting set value = ? where name = 'database_id'", (database_id(live),))
+    _keep_safety_lists(live, copy)
+
+
+def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Keep who is on a never-export list or a tripwire now, beside those of the backup: a restore takes nobody off.
+
+    The lists hold salted hashes, so those of another database cannot be kept: raise InvalidRequest then.
+    """
+    listed = [live.execute(f"select * from {table}").fetchall() for table in ("never_export", "tripwire")]
+    salts = {tuple(db.execute("select max(value) from setting where name = 'salt'").fetchone()) for db in (live, copy)}
+    if any(listed) and len(salts) > 1:
+        raise InvalidRequest(
+            f"The backup is of another database, so the {sum(map(len, listed)):,} people on the never-export list and the "
+            "tripwires here cannot be kept; take them off first, or restore into an empty data folder. Nothing was changed."
+        )
+    copy.executemany(
+        """
+        insert into never_export (license_code, id_hash, label, note, added_by, added_at)
+        values (?, ?, ?, ?, ?, ?)
+        on conflict do nothing
+        """,
+        map(tuple, listed[0]),
+    )
+    copy.executemany(
+        """
+        insert into tripwire (project_id, cohort_id, id_hash, label, note, added_by, added_at)
+        values (?, ?, ?, ?, ?, ?, ?)
+        on conflict do nothing
+        """,
+        (tuple(row)[1:] for row in listed[1]),
+    )
+    copy.execute(
+        """
+        insert into setting (name, value)
+        values ('list_version', ?)
+        on conflict (name) do update set value = max(cast(value as integer), excluded.value) + 1
+        """,
+        (
+            live.execute(
+                "select ifnull(max(cast(value as integer)), 0) from setting where name = 'list_version'"
+            ).fetchone()[0],
+        ),
+    )
 
 
 def _copy_pages(source: sqlite3.Connection, target: sqlite3.Connection) -> None:

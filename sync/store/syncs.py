@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 from sync.errors import InvalidRequest
+from sync.guards import GuardLimits
 from sync.model import Mode, Run, Sync, SyncState, next_scheduled_at
 from sync.records import SyncView
 from sync.store.database import Row, Table, write_transaction
@@ -16,7 +17,8 @@ from sync.store.runs import Runs
 _COLUMNS = (
     "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, pause_reason, interval_seconds, "
     "schedule_anchor, "
-    "next_run_at, last_run_id, guard_enabled, mapping"
+    "next_run_at, last_run_id, guard_enabled, guard_add_share, guard_add_people, guard_remove_share, "
+    "guard_remove_people, mapping"
 )
 
 
@@ -36,11 +38,15 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A change a person asked of a sync; it stays with its run until the plan goes ahead. ``mapping`` None: as it is."""
+    """A change a person asked of a sync; it stays with its run until the plan goes ahead. ``mapping`` None: as it is.
+
+    ``previewed``: the identified people of the preview the person saw, None when there was none.
+    """
 
     mode: Mode
     interval_seconds: float | None
     mapping: tuple[tuple[str, str], ...] | None = None
+    previewed: int | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> Request | None:
@@ -53,6 +59,7 @@ class Request:
             Mode(values["mode"]),
             values["interval_seconds"],
             None if mapping is None else tuple((a, b) for a, b in mapping),
+            values.get("previewed"),
         )
 
     def dump(self) -> str:
@@ -73,6 +80,7 @@ def sync_from_row(row: Row) -> Sync:
         "mode": Mode(values["mode"]),
         "state": SyncState(values["state"]),
         "guard_enabled": bool(values["guard_enabled"]),
+        "limits": GuardLimits(**{name: values.pop(f"guard_{name}") for name in GuardLimits.__slots__}),
     }
     values["mapping"] = tuple((str(a), str(b)) for a, b in json.loads(values["mapping"]))
     return Sync(**values)
@@ -238,8 +246,20 @@ class Syncs(Table):
         )
 
     def set_guard(self, sync_id: int, on: bool) -> None:
-        """Hold this sync when unusually many people leave, or never; nobody read at all is always held."""
+        """Hold this sync when a run exceeds its limits, or never; nobody read at all is always held."""
         self._execute("update sync set guard_enabled = ? where id = ?", (int(on), sync_id))
+
+    def set_limits(self, sync_id: int, limits: GuardLimits) -> None:
+        """Set from how many people on a run of this sync is held."""
+        self._execute(
+            """
+            update sync
+            set guard_add_share = :add_share, guard_add_people = :add_people,
+                guard_remove_share = :remove_share, guard_remove_people = :remove_people
+            where id = :id
+            """,
+            asdict(limits) | {"id": sync_id},
+        )
 
     def rename_cohort(self, sync_id: int, name: str) -> None:
         """Follow a cohort's new name; the attribute keeps its own."""

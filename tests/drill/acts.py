@@ -245,7 +245,7 @@ class Acts:
     def put_guard_back(self) -> None:
         """Put the guard of one sync back."""
         with closing(self.service()) as service:
-            service.syncs.put_guard_back(self._any_sync(service))
+            service.guards.put_back(self._any_sync(service))
 
     def forget(self) -> None:
         """Forget one of the people."""

@@ -1,0 +1,159 @@
+"""Commands about people who are never exported, and about tripwires."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sync.cli.output import json_option, print_result, project_option
+from sync.errors import InvalidRequest
+from sync.model import format_utc_time
+from sync.service import Service
+from sync.service.safety import parse_csv
+from sync.views import AddedPeople
+
+Command = Callable[..., Any]
+
+
+def _people_arguments(command: Command) -> Command:
+    """Give a command the ids it is about: as arguments, or from a file."""
+    file = click.option(
+        "--file", type=click.Path(dir_okay=False, path_type=Path), help="A CSV with a column of user ids."
+    )
+    return file(click.argument("ids", nargs=-1, metavar="USER_ID…")(command))
+
+
+_account_option = click.option(
+    "--account", metavar="LICENSE", help="The WebEngage account, when several are connected."
+)
+_cohort_option = click.option(
+    "--cohort", type=int, metavar="COHORT_ID", help="Only in this cohort; without it, in any."
+)
+_note_option = click.option("--note", default="", help="The reason, for those who look at the list later.")
+
+
+def _read_ids(ids: tuple[str, ...], file: Path | None) -> list[str]:
+    if file is None:
+        return list(ids)
+    try:
+        return [*ids, *parse_csv(file.read_bytes())]
+    except OSError as problem:
+        raise InvalidRequest(f"{file} cannot be read ({problem.strerror}).") from None
+
+
+@click.group("never-export")
+def never_export() -> None:
+    """Keep people out of everything that is exported to a WebEngage account."""
+
+
+@never_export.command("add")
+@_people_arguments
+@_note_option
+@_account_option
+@project_option
+@json_option
+def add_never_export(
+    ids: tuple[str, ...], file: Path | None, note: str, account: str | None, project: int | None, as_json: bool
+) -> None:
+    """Put people on the list: they are never sent as members, and leave with the next run."""
+    with Service.open() as service:
+        found = service.safety.add_never_export(
+            service.safety.choose_account(account, project), _read_ids(ids, file), note
+        )
+    print_result(as_json, found, [_describe_added(found)])
+
+
+def _describe_added(found: AddedPeople) -> str:
+    return f"Done: {found.added:,} added, {found.already_there:,} were on it already."
+
+
+@never_export.command("remove")
+@_people_arguments
+@_account_option
+@project_option
+@json_option
+def remove_never_export(
+    ids: tuple[str, ...], file: Path | None, account: str | None, project: int | None, as_json: bool
+) -> None:
+    """Take people off the list: they are exported again with the next run."""
+    with Service.open() as service:
+        gone = service.safety.remove_never_export(service.safety.choose_account(account, project), _read_ids(ids, file))
+    print_result(as_json, {"removed": gone}, [f"Done: {gone:,} removed."])
+
+
+@never_export.command("list")
+@_account_option
+@project_option
+@json_option
+def list_never_export(account: str | None, project: int | None, as_json: bool) -> None:
+    """List who is never exported, by masked labels: the ids themselves are not kept."""
+    with Service.open() as service:
+        found = service.safety.list_never_export(service.safety.choose_account(account, project))
+    print_result(
+        as_json, found, ("\t".join((one.label, format_utc_time(one.added_at), one.added_by, one.note)) for one in found)
+    )
+
+
+@click.group()
+def tripwire() -> None:
+    """Hold every run that finds certain people in a cohort."""
+
+
+@tripwire.command("add")
+@_people_arguments
+@_cohort_option
+@_note_option
+@project_option
+@json_option
+def add_tripwire(
+    ids: tuple[str, ...], file: Path | None, cohort: int | None, note: str, project: int | None, as_json: bool
+) -> None:
+    """Hold every run that finds one of these people in the cohort, or in any."""
+    with Service.open() as service:
+        found = service.safety.add_tripwires(project, cohort, _read_ids(ids, file), note)
+    print_result(as_json, found, [_describe_added(found)])
+
+
+@tripwire.command("remove")
+@_people_arguments
+@_cohort_option
+@project_option
+@json_option
+def remove_tripwire(
+    ids: tuple[str, ...], file: Path | None, cohort: int | None, project: int | None, as_json: bool
+) -> None:
+    """Take off the tripwires of these people for the cohort, or those for any."""
+    with Service.open() as service:
+        gone = service.safety.remove_tripwires(project, cohort, _read_ids(ids, file))
+    print_result(as_json, {"removed": gone}, [f"Done: {gone:,} removed."])
+
+
+@tripwire.command("list")
+@_cohort_option
+@project_option
+@json_option
+def list_tripwires(cohort: int | None, project: int | None, as_json: bool) -> None:
+    """List the tripwires of the project, or those that hold one cohort."""
+    with Service.open() as service:
+        found = service.safety.list_tripwires(project, cohort)
+    print_result(
+        as_json,
+        found,
+        (
+            "\t".join(
+                (
+                    one.label,
+                    f"cohort {one.cohort_id}" if one.cohort_id is not None else "any cohort",
+                    one.added_by,
+                    one.note,
+                )
+            )
+            for one in found
+        ),
+    )
+
+
+SAFETY_COMMANDS = (never_export, tripwire)

@@ -1,0 +1,167 @@
+"""Requests about people who are never exported, and about tripwires."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from sync.errors import InvalidRequest
+from sync.model import USER_ID_MAX
+from sync.permissions import AccessLevel, requires
+from sync.service.base import Topic
+from sync.views import AddedPeople, ListedPerson, Tripwire
+
+MAX_NOTE = 200  # characters of a note
+ID_HEADERS = ("user id", "userid", "user_id", "id", "distinct_id", "$distinct_id", "user")
+SEPARATORS = ",;\t"
+
+
+def parse_lines(text: str) -> list[str]:
+    """Return the user ids of pasted text, one a line; spaces around an id and empty lines are left out."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def parse_csv(content: bytes) -> list[str]:
+    """Return the user ids of a CSV file: of the column that is named like one, else of the first column.
+
+    Ids are taken letter by letter. Raise InvalidRequest when the file is not UTF-8 text.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The file is not a CSV in UTF-8; save it as “CSV UTF-8” and try again.") from None
+    first = text.partition("\n")[0]
+    separator = max(SEPARATORS, key=first.count) if any(one in first for one in SEPARATORS) else ","
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+    header = [cell.strip().casefold() for cell in rows[0]] if rows else []
+    column = next((header.index(name) for name in ID_HEADERS if name in header), None)
+    cells = (row[column or 0] for row in rows[column is not None :] if len(row) > (column or 0))
+    return [cell for cell in cells if cell.strip()]
+
+
+class SafetyService(Topic):
+    """The never-export list of each WebEngage account, and the tripwires of each project."""
+
+    @requires(AccessLevel.VIEWER)
+    def choose_account(self, license_code: str | None = None, project_id: int | None = None) -> str:
+        """Return the named account, else the one the named project exports to, else the only one connected.
+
+        Raise InvalidRequest when it is not clear which.
+        """
+        if license_code is None and project_id is not None:
+            return self._state.account_of(self._state.get_project(project_id).view)
+        known = [one.view.license_code for one in self._store.connections.list_accounts()]
+        if license_code is not None:
+            known = [one for one in known if one == license_code]
+        if not known:
+            name = (
+                f"WebEngage account {license_code} is not connected"
+                if license_code
+                else "No WebEngage account is connected yet"
+            )
+            raise InvalidRequest(f"{name}; connect it under Integrations.")
+        if len(known) > 1:
+            raise InvalidRequest("Several WebEngage accounts are connected; choose one with --account.")
+        return known[0]
+
+    @requires(AccessLevel.MARKETER)
+    def add_never_export(self, license_code: str | None, user_ids: Iterable[str], note: str = "") -> AddedPeople:
+        """Put people on an account's never-export list; they are not sent from now on, and leave with the next runs."""
+        account, people = self.choose_account(license_code), _check_ids(user_ids)
+        with self._store.transaction():
+            added = self._store.safety_lists.add_never_export(
+                account, people, _check_note(note), self.actor.name, self._state.now()
+            )
+            self._state.add_audit_line("never-export add", f"account {account}", after=_count_people(added))
+        return AddedPeople(added=added, already_there=len(people) - added)
+
+    @requires(AccessLevel.MARKETER)
+    def remove_never_export(
+        self, license_code: str | None, user_ids: Iterable[str] = (), keys: Iterable[str] = ()
+    ) -> int:
+        """Take people off an account's never-export list, by id or by the key of the entry; return how many were on it.
+
+        They are exported again with the next runs of the cohorts they are in.
+        """
+        account = self.choose_account(license_code)
+        hashes = [*self._store.safety_lists.hash_ids(user_ids), *_parse_keys(keys)]
+        with self._store.transaction():
+            gone = self._store.safety_lists.remove_never_export(account, hashes)
+            self._state.add_audit_line("never-export remove", f"account {account}", before=_count_people(gone))
+        return gone
+
+    @requires(AccessLevel.VIEWER)
+    def list_never_export(self, license_code: str | None = None) -> tuple[ListedPerson, ...]:
+        """Return who is never exported to an account, those added last first."""
+        return self._store.safety_lists.list_never_export(self.choose_account(license_code))
+
+    @requires(AccessLevel.MARKETER)
+    def add_tripwires(
+        self, project_id: int | None, cohort_id: int | None, user_ids: Iterable[str], note: str = ""
+    ) -> AddedPeople:
+        """Hold every run that finds one of these people in the cohort, or with None in any cohort of the project."""
+        project, people = self._state.get_project(project_id).view.id, _check_ids(user_ids)
+        with self._store.transaction():
+            added = self._store.safety_lists.add_tripwires(
+                project, cohort_id, people, _check_note(note), self.actor.name, self._state.now()
+            )
+            self._state.add_audit_line("tripwire add", _name_cohort(project, cohort_id), after=_count_people(added))
+        return AddedPeople(added=added, already_there=len(people) - added)
+
+    @requires(AccessLevel.MARKETER)
+    def remove_tripwires(self, project_id: int | None, cohort_id: int | None, user_ids: Iterable[str]) -> int:
+        """Take off the tripwires of these people for one cohort, or those for any; return how many there were."""
+        project = self._state.get_project(project_id).view.id
+        with self._store.transaction():
+            gone = self._store.safety_lists.remove_tripwires(project, cohort_id, user_ids)
+            self._state.add_audit_line("tripwire remove", _name_cohort(project, cohort_id), before=_count_people(gone))
+        return gone
+
+    @requires(AccessLevel.MARKETER)
+    def delete_tripwires(self, numbers: Sequence[int]) -> int:
+        """Take off tripwires by their numbers; return how many there were."""
+        with self._store.transaction():
+            gone = self._store.safety_lists.delete_tripwires(numbers)
+            self._state.add_audit_line("tripwire remove", before=_count_people(gone))
+        return gone
+
+    @requires(AccessLevel.VIEWER)
+    def list_tripwires(self, project_id: int | None = None, cohort_id: int | None = None) -> tuple[Tripwire, ...]:
+        """Return the tripwires of a project, or those that hold one cohort; those added last first."""
+        found = self._store.safety_lists.list_tripwires(self._state.get_project(project_id).view.id)
+        return tuple(one for one in found if cohort_id is None or one.cohort_id in (None, cohort_id))
+
+
+def _check_ids(user_ids: Iterable[str]) -> list[str]:
+    """Return different user ids in their order; raise InvalidRequest, and quote none, when one cannot be a user id."""
+    found = list(dict.fromkeys(user_ids))
+    if not found:
+        raise InvalidRequest("No user id was given; type one a line, or choose a CSV file.")
+    wrong = [at for at, one in enumerate(found, 1) if not one.strip() or len(one) > USER_ID_MAX]
+    if wrong:
+        raise InvalidRequest(
+            f"Entry {wrong[0]:,} cannot be a user id: it is empty or has over {USER_ID_MAX} characters. Nobody was added."
+        )
+    return found
+
+
+def _check_note(note: str) -> str:
+    if len(note) > MAX_NOTE:
+        raise InvalidRequest(f"A note has at most {MAX_NOTE} characters.", "note")
+    return note.strip()
+
+
+def _parse_keys(keys: Iterable[str]) -> list[bytes]:
+    try:
+        return [bytes.fromhex(key) for key in keys]
+    except ValueError:
+        raise InvalidRequest("That is not an entry of the list; look at the list again.") from None
+
+
+def _name_cohort(project_id: int, cohort_id: int | None) -> str:
+    return f"project {project_id}, " + ("any cohort" if cohort_id is None else f"cohort {cohort_id}")
+
+
+def _count_people(people: int) -> str:
+    return "1 person" if people == 1 else f"{people:,} people"
