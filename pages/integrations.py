@@ -114,7 +114,6 @@ def _show_account_choice(project: ProjectView, accounts: tuple[AccountView, ...]
             codes,
             index=codes.index(used) if used in codes else None,
             key=f"use-account-{project.id}",
-            format_func=escape_markdown,
             placeholder="Choose an account",
         )
         if st.button("Use this account", key=f"use-account-sure-{project.id}", disabled=chosen in (None, used)):

@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.parts import layout, polling, run_detail, run_progress
 from pages.parts.badges import RUN_BADGES, run_badge, show_badges, show_name
-from pages.parts.formatting import escape_markdown, format_error, format_plural, format_time, shorten_error
+from pages.parts.formatting import format_error, format_plural, format_time, shorten_error
 from pages.parts.navigation import clear_requests, requested_id, set_request
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
@@ -69,7 +69,7 @@ def _show_pagination(total: int) -> int:
 
 def _show_filters(syncs: tuple[SyncView, ...]) -> tuple[int | None, RunState | None]:
     states = {ANY_STATE: None} | {RUN_BADGES[state][0]: state for state in RunState}
-    names = {EVERY_COHORT: "Every cohort"} | {sync.id: escape_markdown(sync.cohort_name) for sync in syncs}
+    names = {EVERY_COHORT: "Every cohort"} | {sync.id: sync.cohort_name for sync in syncs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         state = st.selectbox(
             "State", list(states), key="state", bind="query-params", width=240, on_change=_open_first_page

@@ -12,7 +12,7 @@ from pages.parts import formatting, polling, run_progress
 from sync.model import Mode, Run, RunState
 from sync.permissions import AccessLevel, Actor
 from tests.browser import carry, connect, service
-from tests.sandbox.control import Sandbox, anonymous, member
+from tests.sandbox.control import API_KEY_2, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
 from tests.workspace import ROOT, Workspace, click_button, page_text
 
 PAGES = ("cohorts", "integrations", "syncs", "runs")
@@ -118,6 +118,25 @@ def test_a_run_says_planned_until_it_is_done(workspace: Workspace, sandbox: Sand
         done = here.syncs.start_export(None, number, Mode.ONE_TIME).run_id
         carry(workspace.data_dir)
     assert "Added" in page_text(workspace.page("runs", run=str(done)))
+
+
+def test_names_in_select_boxes_are_shown_as_they_are(workspace: Workspace, sandbox: Sandbox) -> None:
+    """Options of a select box are no Markdown: nothing is escaped in them, on any page that has one."""
+    name = "Power users (US) - trial_ended!"
+    sandbox.add_project(43, name)
+    workspace.connect(sandbox)
+    with service(workspace.data_dir) as here:
+        here.connections.connect_mixpanel(43, USERNAME, SECRET, sandbox.url)
+        here.connections.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
+        here.syncs.start_export(PROJECT, sandbox.add_cohort(name, [member("a")]), Mode.DYNAMIC)
+    offered = [
+        option
+        for page in PAGES
+        for box in workspace.page(page, project=str(PROJECT)).selectbox
+        for option in box.options
+    ]
+    assert offered.count(name) == len(PAGES) + 1 and LICENSE_2 in offered
+    assert not [option for option in offered if "\\" in option]
 
 
 def test_a_reason_is_said_once_and_in_a_list_shortly(workspace: Workspace, sandbox: Sandbox) -> None:

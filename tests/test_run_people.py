@@ -133,7 +133,8 @@ def test_command_lists_the_people_of_a_held_run(held: int, connected: Workspace)
     assert listed.exit_code == 0 and len(json.loads(listed.stdout)) == 17
     assert {"user_id": "fan-60", "operation": "add", "outcome": "not sent", "reason": ""} in json.loads(listed.stdout)
     assert (
-        "fan-0\tremove\tnot sent\t\n" in CliRunner().invoke(cli, ["people", str(held), "--operation", "remove"]).stdout
+        "fan-0    remove     not sent\n"
+        in CliRunner().invoke(cli, ["people", str(held), "--operation", "remove"]).stdout
     )
 
 

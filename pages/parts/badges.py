@@ -10,6 +10,7 @@ import streamlit as st
 from pages.parts.formatting import escape_markdown
 from sync.model import Mode, Run, RunState, SyncState
 from sync.views import SyncView
+from sync.wording import MODE_WORDS, RUN_STATE_WORDS
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 STYLE = Path(__file__).with_name("style.css")
@@ -24,17 +25,17 @@ EXPORTED_ONCE: Badge = ("Exported once", ":material/task_alt:", "blue")
 WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
 DRY_RUN: Badge = ("Dry run", ":material/science:", "violet")
 MODE_BADGES: dict[Mode, Badge] = {
-    Mode.ONE_TIME: ("One-time", ":material/looks_one:", "violet"),
-    Mode.DYNAMIC: ("Dynamic", ":material/autorenew:", "violet"),
+    Mode.ONE_TIME: (MODE_WORDS[Mode.ONE_TIME], ":material/looks_one:", "violet"),
+    Mode.DYNAMIC: (MODE_WORDS[Mode.DYNAMIC], ":material/autorenew:", "violet"),
 }
 RUN_BADGES: dict[RunState, Badge] = {
-    RunState.QUEUED: ("Queued", ":material/schedule:", "gray"),
-    RunState.PULLING: ("Reading Mixpanel", ":material/download:", "blue"),
-    RunState.HELD: ("Needs approval", ":material/front_hand:", "orange"),
-    RunState.DELIVERING: ("Sending to WebEngage", ":material/upload:", "blue"),
-    RunState.SUCCEEDED: ("Succeeded", ":material/check_circle:", "green"),
-    RunState.FAILED: ("Failed", ":material/error:", "red"),
-    RunState.CANCELLED: ("Cancelled", ":material/cancel:", "gray"),
+    RunState.QUEUED: (RUN_STATE_WORDS[RunState.QUEUED], ":material/schedule:", "gray"),
+    RunState.PULLING: (RUN_STATE_WORDS[RunState.PULLING], ":material/download:", "blue"),
+    RunState.HELD: (RUN_STATE_WORDS[RunState.HELD], ":material/front_hand:", "orange"),
+    RunState.DELIVERING: (RUN_STATE_WORDS[RunState.DELIVERING], ":material/upload:", "blue"),
+    RunState.SUCCEEDED: (RUN_STATE_WORDS[RunState.SUCCEEDED], ":material/check_circle:", "green"),
+    RunState.FAILED: (RUN_STATE_WORDS[RunState.FAILED], ":material/error:", "red"),
+    RunState.CANCELLED: (RUN_STATE_WORDS[RunState.CANCELLED], ":material/cancel:", "gray"),
 }
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from sync.model import Run
 from sync.views import CohortView
+from sync.wording import describe_changes
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
 ICON_START = re.compile(
@@ -129,8 +130,7 @@ def format_day(created: str) -> str:
 
 def format_changes(run: Run) -> str:
     """Format how many people a run added, removed and updated, without the zeros."""
-    counts = ((run.entered, "added"), (run.exited, "removed"), (run.updated, "updated"))
-    return ", ".join(f"{number:,} {change}" for number, change in counts if number) or "no changes"
+    return describe_changes(run.entered, run.exited, run.updated)
 
 
 def matches(cohort: CohortView, text: str) -> bool:

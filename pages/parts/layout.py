@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pages.parts import badges, notices, run_progress, session
-from pages.parts.formatting import escape_markdown, format_duration_short, format_error, format_plural
+from pages.parts.formatting import format_duration_short, format_error, format_plural
 from pages.parts.navigation import page_script
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
@@ -97,7 +97,7 @@ def _show_project_choice(projects: tuple[ProjectView, ...]) -> None:
     """Show the choice of project when there is more than one, and keep it in the address."""
     if len(projects) < 2:
         return
-    names = {project.id: escape_markdown(label_project(project)) for project in projects}
+    names = {project.id: label_project(project) for project in projects}
     if st.session_state.get(PROJECT_KEY) not in names:
         requested = st.query_params.get(PROJECT_KEY, "")
         st.session_state[PROJECT_KEY] = next((one for one in names if str(one) == requested), projects[0].id)

@@ -1,12 +1,75 @@
-"""Commands for WebEngage accounts: list them, and choose the one a project exports to."""
+"""Commands for accounts: connect them, list WebEngage's, and choose the one a project exports to."""
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
+from sync.cli.listings import list_account_lines
 from sync.cli.output import any_project_option, json_option, print_result, project_option
+from sync.errors import InvalidRequest
 from sync.service import Service
-from sync.views import AccountView
+from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE, Settings
+
+
+@click.group()
+def connect() -> None:
+    """Connect Mixpanel or WebEngage."""
+
+
+def _read_secret(given: str, name: str, prompt: str) -> str:
+    """Return a secret: as given by the variable ``name``, else typed unseen, else the line piped in."""
+    if not given and sys.stdin and sys.stdin.isatty():
+        given = str(click.prompt(prompt, hide_input=True, err=True))
+    elif not given:
+        given = sys.stdin.readline().strip() if sys.stdin else ""
+    if not given:
+        raise InvalidRequest(f"No secret was given; set {name}, or run this in a terminal to be asked for it.")
+    return given
+
+
+@connect.command("mixpanel")
+@click.option("--project-id", type=int, required=True)
+@click.option("--username", required=True)
+@click.option("--region", required=True, help="us, eu, in, or a loopback address.")
+@json_option
+def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
+    """Connect a Mixpanel project with a service account (secret: MIXPANEL_SECRET or a prompt)."""
+    given = Settings.from_env(os.environ).mixpanel_secret
+    secret = _read_secret(given, SERVICE_ACCOUNT_VARIABLE, "Service account secret")
+    with Service.open() as service:
+        view = service.connections.connect_mixpanel(project_id, username, secret, region)
+    print_result(
+        as_json, view, [f"Connected: Mixpanel project {view.name} ({view.id}), role {view.role.value}.", view.role_note]
+    )
+
+
+@connect.command("webengage")
+@click.option("--license-code", required=True)
+@click.option("--data-center", required=True, help="global, in, ksa, eug (Europe), or a loopback address.")
+@json_option
+def connect_webengage(license_code: str, data_center: str, as_json: bool) -> None:
+    """Connect a WebEngage account (API key: WEBENGAGE_API_KEY or a prompt)."""
+    given = Settings.from_env(os.environ).webengage_api_key
+    key = _read_secret(given, API_KEY_VARIABLE, "API key")
+    with Service.open() as service:
+        view = service.connections.connect_webengage(license_code, key, data_center)
+        projects = service.connections.list_projects()
+    print_result(
+        as_json,
+        view,
+        [
+            f"Connected: WebEngage account {view.license_code}; it accepted these credentials.",
+            *(
+                f"New exports of project {one.id} go to {one.license_code or 'no account yet'}; "
+                f"`use-account {view.license_code}` changes that."
+                for one in projects
+                if one.license_code != view.license_code
+            ),
+        ],
+    )
 
 
 @click.command()
@@ -16,13 +79,7 @@ def accounts(as_json: bool) -> None:
     """List the connected WebEngage accounts, and the projects that export to each."""
     with Service.open() as service:
         found = service.connections.list_accounts()
-    print_result(as_json, found, (_format_account(one) for one in found))
-
-
-def _format_account(account: AccountView) -> str:
-    projects = ", ".join(str(project) for project in account.projects)
-    used_by = f"project {projects}" if projects else "no project"
-    return f"{account.license_code}\t{account.data_center}\t{used_by}"
+    print_result(as_json, found, list_account_lines(found))
 
 
 @click.command("use-account")
@@ -39,4 +96,4 @@ def use_account(license_code: str, project: int | None, as_json: bool) -> None:
     )
 
 
-ACCOUNT_COMMANDS = (accounts, use_account)
+ACCOUNT_COMMANDS = (connect, accounts, use_account)

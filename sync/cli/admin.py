@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from sync.cli.listings import list_audit_lines
 from sync.cli.output import LIMIT_RANGE, json_option, print_result
-from sync.model import format_utc_time
 from sync.service import Service
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -117,14 +117,7 @@ def audit(limit: int, as_json: bool) -> None:
     """Show the audit log, newest first."""
     with Service.open() as service:
         lines = service.admin.list_audit(limit)
-    print_result(
-        as_json,
-        lines,
-        (
-            "\t".join((format_utc_time(one.at), one.actor, one.action, one.target, one.before, one.after))
-            for one in lines
-        ),
-    )
+    print_result(as_json, lines, list_audit_lines(lines))
 
 
 COMMANDS = (backup, restore, rotate_key, forget, purge, retention, audit)

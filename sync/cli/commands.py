@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -11,80 +10,36 @@ import click
 from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.admin import COMMANDS
 from sync.cli.guards import GUARD_COMMANDS
+from sync.cli.listings import (
+    list_cohort_lines,
+    list_event_lines,
+    list_rejection_lines,
+    list_run_lines,
+    list_sync_lines,
+)
 from sync.cli.members import members
-from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result, project_option, to_contract
+from sync.cli.output import (
+    LIMIT_RANGE,
+    any_project_option,
+    json_option,
+    prepare_output,
+    print_result,
+    project_option,
+    to_contract,
+)
 from sync.cli.people import list_people
-from sync.cli.run_output import report_outcome, run_json, run_line, sync_json, wait_for_run
+from sync.cli.run_output import report_outcome, run_json, sync_json, wait_for_run
 from sync.cli.safety import SAFETY_COMMANDS
 from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.model import Mode, parse_interval, parse_mapping
 from sync.service import Service
-from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE, Settings
-from sync.views import StartedExport, SyncView
+from sync.views import StartedExport
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Export Mixpanel cohorts to WebEngage and keep them up to date."""
-
-
-@cli.group()
-def connect() -> None:
-    """Connect Mixpanel or WebEngage."""
-
-
-def _read_secret(given: str, name: str, prompt: str) -> str:
-    """Return a secret: as given by the variable ``name``, else typed unseen, else the line piped in."""
-    if not given and sys.stdin and sys.stdin.isatty():
-        given = str(click.prompt(prompt, hide_input=True, err=True))
-    elif not given:
-        given = sys.stdin.readline().strip() if sys.stdin else ""
-    if not given:
-        raise InvalidRequest(f"No secret was given; set {name}, or run this in a terminal to be asked for it.")
-    return given
-
-
-@connect.command("mixpanel")
-@click.option("--project-id", type=int, required=True)
-@click.option("--username", required=True)
-@click.option("--region", required=True, help="us, eu, in, or a loopback address.")
-@json_option
-def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
-    """Connect a Mixpanel project with a service account (secret: MIXPANEL_SECRET or a prompt)."""
-    given = Settings.from_env(os.environ).mixpanel_secret
-    secret = _read_secret(given, SERVICE_ACCOUNT_VARIABLE, "Service account secret")
-    with Service.open() as service:
-        view = service.connections.connect_mixpanel(project_id, username, secret, region)
-    print_result(
-        as_json, view, [f"Connected: Mixpanel project {view.name} ({view.id}), role {view.role.value}.", view.role_note]
-    )
-
-
-@connect.command("webengage")
-@click.option("--license-code", required=True)
-@click.option("--data-center", required=True, help="global, in, ksa, eug (Europe), or a loopback address.")
-@json_option
-def connect_webengage(license_code: str, data_center: str, as_json: bool) -> None:
-    """Connect a WebEngage account (API key: WEBENGAGE_API_KEY or a prompt)."""
-    given = Settings.from_env(os.environ).webengage_api_key
-    key = _read_secret(given, API_KEY_VARIABLE, "API key")
-    with Service.open() as service:
-        view = service.connections.connect_webengage(license_code, key, data_center)
-        projects = service.connections.list_projects()
-    print_result(
-        as_json,
-        view,
-        [
-            f"Connected: WebEngage account {view.license_code}; it accepted these credentials.",
-            *(
-                f"New exports of project {one.id} go to {one.license_code or 'no account yet'}; "
-                f"`use-account {view.license_code}` changes that."
-                for one in projects
-                if one.license_code != view.license_code
-            ),
-        ],
-    )
 
 
 @cli.command()
@@ -101,7 +56,7 @@ def cohorts(project: int | None, as_json: bool) -> None:
     print_result(
         as_json,
         listed.cohorts,
-        (f"{one.id}\t{'?' if one.count is None else one.count}\t{one.name}" for one in listed.cohorts),
+        list_cohort_lines(listed.cohorts),
     )
 
 
@@ -119,9 +74,9 @@ def preview(cohort_id: int, fresh: bool, project: int | None, as_json: bool) -> 
         as_json,
         found,
         [
-            f"{found.cohort_name}: {found.total} members, {about}{found.identified} identified (sent), "
-            f"{found.anonymous} anonymous (not sent), {found.invalid} invalid (not sent).",
-            f"{found.requests} requests, about {found.seconds:.0f} seconds at WebEngage's limit.",
+            f"{found.cohort_name}: {found.total:,} members, {about}{found.identified:,} identified (sent), "
+            f"{found.anonymous:,} anonymous (not sent), {found.invalid:,} invalid (not sent).",
+            f"{found.requests:,} requests, about {found.seconds:.0f} seconds at WebEngage's limit.",
         ],
     )
 
@@ -210,17 +165,8 @@ def syncs(project: int | None, as_json: bool) -> None:
     print_result(
         as_json,
         [sync_json(one) for one in found],
-        (
-            "\t".join(
-                (str(one.id), one.state.value, one.mode.value, one.cohort_name, one.attribute, _describe_problem(one))
-            )
-            for one in found
-        ),
+        list_sync_lines(found),
     )
-
-
-def _describe_problem(sync: SyncView) -> str:
-    return sync.pause_reason or sync.clear_problem or ""
 
 
 @cli.command()
@@ -232,7 +178,8 @@ def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) ->
     """List the runs, newest first."""
     with Service.open() as service:
         found = service.runs.list(sync_id, None, limit, 0, project)
-    print_result(as_json, [run_json(one) for one in found], (run_line(one) for one in found))
+        names = {one.id: one.cohort_name for one in service.syncs.list(project)}
+    print_result(as_json, [run_json(one) for one in found], list_run_lines(found, names))
 
 
 @cli.command()
@@ -243,7 +190,7 @@ def run(run_id: int, as_json: bool) -> None:
     """Show one run with its history and the people not taken."""
     with Service.open() as service:
         found, events = service.runs.get(run_id), service.runs.list_events(run_id)
-        rejections = service.runs.list_rejections(run_id)
+        rejections, sync = service.runs.list_rejections(run_id), service.syncs.get(found.sync_id)
     answer = run_json(found) | {
         "events": [to_contract(one) for one in events],
         "refusals": [to_contract(one) for one in rejections],
@@ -252,9 +199,9 @@ def run(run_id: int, as_json: bool) -> None:
         as_json,
         answer,
         [
-            run_line(found),
-            *(one.message for one in events),
-            *(f"{one.user_id}: {one.outcome}, {one.reason}" for one in rejections),
+            *list_run_lines([found], {sync.id: sync.cohort_name}),
+            *list_event_lines(events),
+            *list_rejection_lines(rejections),
         ],
     )
 
@@ -347,6 +294,7 @@ cli.add_command(list_people)
 
 def main() -> int:
     """Run a command and return its exit code: 0 done, 1 failed with a one-sentence error, 2 wrong usage."""
+    prepare_output()
     try:
         _check_text(sys.argv[1:])
         cli.main(prog_name="python -m sync", standalone_mode=False)

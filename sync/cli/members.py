@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from sync.cli.listings import list_member_lines
 from sync.cli.output import json_option, print_result, project_option
 from sync.errors import InvalidRequest
 from sync.service import Service
@@ -34,7 +35,7 @@ def members(cohort_id: int, only: str | None, as_csv: bool, project: int | None,
         click.echo(write_csv(HEADER, map(_cells, rows), mark=False), nl=False)
         return
     print_result(
-        as_json, [dict(zip(HEADER, _cells(row), strict=True)) for row in rows], map("\t".join, map(_cells, rows))
+        as_json, [dict(zip(HEADER, _cells(row), strict=True)) for row in rows], list_member_lines(map(_cells, rows))
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -38,6 +41,8 @@ _CONTRACT_KEYS: dict[type, dict[str, str]] = {
     Event: {"what": "message"},
     AuditLine: {"who": "actor", "what": "action", "subject": "target"},
 }
+# Signs of our sentences, for a terminal that has no such character; a letter of a name becomes its number instead.
+_PLAIN_SIGNS = str.maketrans({"“": '"', "”": '"', "’": "'", "–": "-", "−": "-", "…": "...", "→": "->", "⋯": "..."})
 _CONTRACT_KINDS = {"add": "enter", "remove": "exit"}
 
 
@@ -64,7 +69,28 @@ def _to_json_value(value: Any) -> Any:
 def print_result(as_json: bool, value: Any, lines: Iterable[str]) -> None:
     """Print one JSON document, or the lines that are not empty."""
     if as_json:
-        click.echo(json.dumps(_to_json_value(value), ensure_ascii=False))
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        click.echo(json.dumps(_to_json_value(value), ensure_ascii=not is_utf8))
     else:
         for line in filter(None, lines):
             click.echo(line)
+
+
+def prepare_output() -> None:
+    """Let a terminal or file that cannot write a character get its nearest sign or its number; no output then fails.
+
+    Most servers write UTF-8, where nothing changes; in other encodings, Latin-1 for instance, JSON stays JSON.
+    """
+    codecs.register_error(_write_plainly.__name__, _write_plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_write_plainly.__name__)
+
+
+def _write_plainly(problem: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace what an encoding does not have; an error handler as Python's ``codecs`` wants it."""
+    if not isinstance(problem, UnicodeEncodeError):
+        raise problem
+    found = problem.object[problem.start : problem.end]
+    plain = found.translate(_PLAIN_SIGNS).encode("ascii", "backslashreplace")
+    return plain.decode("ascii"), problem.end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sync.cli.listings import list_people_lines
 from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result, to_contract
 from sync.service import Service
 from sync.service.run_people import NO_OPERATION, OUTCOMES, PeopleFilter
@@ -29,5 +30,5 @@ def list_people(
     print_result(
         as_json,
         [to_contract(one) for one in rows],
-        ("\t".join((one.user_id, one.operation, one.outcome, one.reason)) for one in rows),
+        list_people_lines(rows),
     )

@@ -14,6 +14,7 @@ from sync.model import Run, RunState
 from sync.runner import Runner
 from sync.service import Service
 from sync.views import SyncView
+from sync.wording import describe_run_changes
 
 POLL_SECONDS = 0.3  # seconds between reads of the run that is waited for
 MAX_WAIT_SECONDS = 60.0  # seconds; a run that is postponed for longer is not waited for
@@ -57,12 +58,7 @@ def report_outcome(run: Run, as_json: bool) -> None:
     """Print the outcome of a run that succeeded; raise CohortSyncError, so exit 1, for any other state."""
     if run.state is RunState.SUCCEEDED:
         if not as_json:
-            click.echo(f"Succeeded: +{run.entered} ~{run.updated} −{run.exited}, {run.rejected} rejected.")
+            click.echo(f"Succeeded: {describe_run_changes(run)}, {run.rejected:,} rejected.")
         return
     why = run.error or run.held_reason or run.wait_reason or "it was cancelled"
     raise CohortSyncError(f"Run {run.id} is {run.state.value}: {why}")
-
-
-def run_line(one: Run) -> str:
-    """Return a run as one line for people: number, sync, state, counts and error."""
-    return f"{one.id}\tsync {one.sync_id}\t{one.state.value}\t+{one.entered} ~{one.updated} −{one.exited}\t{one.error or ''}"

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from sync.cli.listings import list_never_export_lines, list_tripwire_lines
 from sync.cli.output import json_option, print_result, project_option
 from sync.errors import InvalidRequest
-from sync.model import format_utc_time
 from sync.service import Service
 from sync.service.safety import parse_csv
 from sync.views import AddedPeople
@@ -92,9 +92,7 @@ def list_never_export(account: str | None, project: int | None, as_json: bool) -
     """List who is never exported, by masked labels: the ids themselves are not kept."""
     with Service.open() as service:
         found = service.safety.list_never_export(service.safety.choose_account(account, project))
-    print_result(
-        as_json, found, ("\t".join((one.label, format_utc_time(one.added_at), one.added_by, one.note)) for one in found)
-    )
+    print_result(as_json, found, list_never_export_lines(found))
 
 
 @click.group()
@@ -139,21 +137,7 @@ def list_tripwires(cohort: int | None, project: int | None, as_json: bool) -> No
     """List the tripwires of the project, or those that hold one cohort."""
     with Service.open() as service:
         found = service.safety.list_tripwires(project, cohort)
-    print_result(
-        as_json,
-        found,
-        (
-            "\t".join(
-                (
-                    one.label,
-                    f"cohort {one.cohort_id}" if one.cohort_id is not None else "any cohort",
-                    one.added_by,
-                    one.note,
-                )
-            )
-            for one in found
-        ),
-    )
+    print_result(as_json, found, list_tripwire_lines(found))
 
 
 SAFETY_COMMANDS = (never_export, tripwire)

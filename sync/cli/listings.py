@@ -1,0 +1,143 @@
+"""Tables of the listing commands, one function each: what people read where programs take JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sync.cli.tables import format_table
+from sync.model import Mode, Run, format_utc_time
+from sync.views import (
+    AccountView,
+    AuditLine,
+    CohortView,
+    Event,
+    ExportRow,
+    ListedPerson,
+    RejectionView,
+    SyncView,
+    Tripwire,
+)
+from sync.wording import MODE_WORDS, RUN_STATE_WORDS, SYNC_STATE_WORDS, describe_run_changes
+
+DAY_LENGTH = len("2026-01-31")
+
+
+def list_cohort_lines(cohorts: Iterable[CohortView]) -> Iterable[str]:
+    """Return the table of cohorts; a count that Mixpanel did not send is empty."""
+    return format_table(
+        ("ID", "Name", "Members", "Created", "Sync"),
+        (
+            (str(one.id), one.name, one.count, one.created[:DAY_LENGTH], one.sync_id and str(one.sync_id))
+            for one in cohorts
+        ),
+        "Mixpanel lists no cohort in this project yet.",
+    )
+
+
+def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
+    """Return the table of syncs, each with what is wrong with it."""
+    return format_table(
+        ("Sync", "Cohort", "State", "Mode", "In WebEngage", "Next refresh", "Attribute", "Problem"),
+        (
+            (
+                str(one.id),
+                one.cohort_name,
+                SYNC_STATE_WORDS[one.state],
+                MODE_WORDS[one.mode],
+                one.size,
+                format_utc_time(one.next_run_at) if one.next_run_at and one.mode is Mode.DYNAMIC else "",
+                one.attribute,
+                one.pause_reason or one.clear_problem or "",
+            )
+            for one in syncs
+        ),
+        "Nothing is exported yet.",
+    )
+
+
+def list_run_lines(runs: Iterable[Run], names: Mapping[int, str]) -> Iterable[str]:
+    """Return the table of runs; ``names`` are the cohorts' names by the number of their sync."""
+    return format_table(
+        ("Run", "Cohort", "State", "People", "Rejected", "Asked for", "Problem"),
+        (
+            (
+                str(one.id),
+                names.get(one.sync_id) or f"Sync {one.sync_id}",
+                RUN_STATE_WORDS[one.state],
+                describe_run_changes(one),
+                one.rejected or "",
+                format_utc_time(one.queued_at),
+                one.error or one.held_reason or one.wait_reason or "",
+            )
+            for one in runs
+        ),
+        "No run yet.",
+    )
+
+
+def list_event_lines(events: Iterable[Event]) -> list[str]:
+    """Return what happened in a run, oldest first, with the time."""
+    return [f"{format_utc_time(one.at)}  {one.message}" for one in events]
+
+
+def list_rejection_lines(rejections: Iterable[RejectionView]) -> Iterable[str]:
+    """Return the table of people who were not taken; nothing when there is nobody."""
+    return format_table(
+        ("User ID", "Outcome", "Reason"), ((one.user_id, one.outcome, one.reason) for one in rejections), ""
+    )
+
+
+def list_people_lines(people: Iterable[ExportRow]) -> Iterable[str]:
+    """Return the table of whom a run adds, updates or removes."""
+    return format_table(
+        ("User ID", "Operation", "Outcome", "Reason"),
+        ((one.user_id, one.operation, one.outcome, one.reason) for one in people),
+        "Nobody.",
+    )
+
+
+def list_member_lines(members: Iterable[tuple[str, str, str]]) -> Iterable[str]:
+    """Return the table of the members of a cohort: user id, status and reason."""
+    return format_table(("User ID", "Status", "Reason"), members, "Nobody.")
+
+
+def list_never_export_lines(people: Iterable[ListedPerson]) -> Iterable[str]:
+    """Return the table of who is never exported."""
+    return format_table(
+        ("Person", "Since", "Added by", "Note"),
+        ((one.label, format_utc_time(one.added_at), one.added_by, one.note) for one in people),
+        "Nobody is on the list.",
+    )
+
+
+def list_tripwire_lines(tripwires: Iterable[Tripwire]) -> Iterable[str]:
+    """Return the table of tripwires."""
+    return format_table(
+        ("Person", "Cohort", "Added by", "Note"),
+        (
+            (one.label, "any" if one.cohort_id is None else str(one.cohort_id), one.added_by, one.note)
+            for one in tripwires
+        ),
+        "There is no tripwire.",
+    )
+
+
+def list_account_lines(accounts: Iterable[AccountView]) -> Iterable[str]:
+    """Return the table of WebEngage accounts, each with the projects that export to it."""
+    return format_table(
+        ("License code", "Data center", "Used by"),
+        (
+            (one.license_code, one.data_center, f"project {', '.join(map(str, one.projects))}" if one.projects else "")
+            for one in accounts
+        ),
+        "No WebEngage account is connected.",
+    )
+
+
+def list_audit_lines(lines: Iterable[AuditLine]) -> Iterable[str]:
+    """Return the table of who did what."""
+    return format_table(
+        ("When", "Who", "Action", "Target", "Before", "After"),
+        ((format_utc_time(one.at), one.actor, one.action, one.target, one.before, one.after) for one in lines),
+        "Nothing was done yet.",
+    )

@@ -1,0 +1,95 @@
+"""Output of commands for people: tables with headings and names, on any terminal; JSON stays JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from sync.cli import tables
+from sync.cli.commands import main
+from sync.model import Mode
+from tests.sandbox.control import Sandbox, member
+from tests.workspace import Workspace
+
+NAME = "Zoë’s “Power” users ☃ (US) − trial_ended!"
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command in this process, with standard output in an encoding; return what was written, as text."""
+
+    def run(*arguments: str, encoding: str = "utf-8") -> str:
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "argv", ["sync", *arguments])
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+        assert main() == 0
+        return written.getvalue().decode(encoding)
+
+    return run
+
+
+@pytest.fixture
+def exported(connected: Workspace, sandbox: Sandbox) -> Workspace:
+    """Export a cohort of 30 people with an odd name once."""
+    connected.cohort = sandbox.add_cohort(NAME, [member(f"fan-{number}") for number in range(30)])
+    connected.export(mode=Mode.DYNAMIC)
+    return connected
+
+
+def test_listings_have_headings_and_the_names_of_cohorts(exported: Workspace, command: Command) -> None:
+    """Cohorts, syncs, runs and a run name the cohort, the state and what changed, in the words of the pages."""
+    shown = {name: command(*name.split()).splitlines() for name in ("cohorts", "syncs", "runs", "run 1", "accounts")}
+    for name in ("cohorts", "syncs", "runs", "run 1"):
+        assert NAME in shown[name][2], name
+        assert set(shown[name][1]) == {"-", " "}, name
+    assert shown["runs"][0].split() == ["Run", "Cohort", "State", "People", "Rejected", "Asked", "for", "Problem"]
+    assert "Succeeded" in shown["runs"][2] and "30 added" in shown["runs"][2]
+    assert "Active" in shown["syncs"][2] and "Dynamic" in shown["syncs"][2]
+    assert command("audit").splitlines()[0].split() == ["When", "Who", "Action", "Target", "Before", "After"]
+
+
+def test_listings_when_there_is_nothing_say_so(connected: Workspace, command: Command) -> None:
+    """Without a row there is a sentence, and with --json an empty list."""
+    assert command("syncs") == "Nothing is exported yet.\n"
+    assert command("runs") == "No run yet.\n"
+    assert json.loads(command("runs", "--json")) == []
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "koi8-r"])
+def test_commands_when_the_terminal_is_not_utf8_do_not_fail(
+    encoding: str, exported: Workspace, command: Command
+) -> None:
+    """Every listing and `export --wait` is written, with near signs; JSON has every character."""
+    for name in ("cohorts", "syncs", "runs", "run 1", "audit"):
+        command(*name.split(), encoding=encoding)
+    assert 's "Power" users \\u2603 (US) - trial_ended!' in command("runs", encoding="latin-1")
+    assert "Succeeded" in command("export", str(exported.cohort), "--mode", "dynamic", "--wait", encoding=encoding)
+    assert json.loads(command("cohorts", "--json", encoding=encoding))[0]["name"] == NAME
+
+
+def test_a_table_when_the_terminal_is_narrow_wraps_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal each line fits; elsewhere each row is one line."""
+    row = ("7", "A cohort with a long name", "The service account has no right to it; check the project.")
+    rows = list(tables.format_table(("Run", "Cohort", "Problem"), [row], ""))
+    assert len(rows) == 3 and row[2] in rows[2]
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((50, 20)))
+        rows = list(tables.format_table(("Run", "Cohort", "Problem"), [row], ""))
+    os.close(leader)
+    assert max(map(len, rows)) <= 50
+    assert sorted("".join(rows[2:]).split()) == sorted(" ".join(row).split())
+
+
+def test_a_table_shows_no_control_characters() -> None:
+    """A name that would clear the screen, or begin a new row, is text on one line."""
+    [_, _, line] = tables.format_table(("Name",), [("\x1b[2Jred\n2  second",)], "")
+    assert line == "[2Jred 2 second"
