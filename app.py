@@ -1,6 +1,14 @@
-"""Run the pages of Cohort Sync: `streamlit run app.py`."""
+"""Run the pages of Cohort Sync: `streamlit run app.py`.
 
-from pages.parts import layout
+Streamlit reads this file twice: once as a module, for the application that serves the pages and what
+monitoring asks, and as the script `__main__` for every person who looks at a page.
+"""
+
+import streamlit as st
+
+from pages.parts import layout, monitoring
 
 if __name__ == "__main__":
     layout.run_app()
+else:
+    app = st.App(__file__, routes=monitoring.list_routes())

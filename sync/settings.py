@@ -22,6 +22,7 @@ ADMINS_VARIABLE = "COHORT_SYNC_ADMINS"
 MARKETERS_VARIABLE = "COHORT_SYNC_MARKETERS"
 VIEWERS_VARIABLE = "COHORT_SYNC_VIEWERS"
 TRUSTED_ISSUERS_VARIABLE = "COHORT_SYNC_TRUSTED_ISSUERS"
+PUBLIC_HEALTH_VARIABLE = "COHORT_SYNC_PUBLIC_HEALTH"
 SERVICE_ACCOUNT_VARIABLE = "MIXPANEL_SECRET"
 API_KEY_VARIABLE = "WEBENGAGE_API_KEY"
 # Setting one of these means that people must sign in.
@@ -56,6 +57,8 @@ class Settings:
     mixpanel_secret: str = field(default="", repr=False)
     webengage_api_key: str = field(default="", repr=False)
     """Credentials for `connect`; empty: they are asked for."""
+    is_health_public: bool = False
+    """Whether /healthz and /metrics answer others than this machine."""
     batches_a_minute_text: str = ""
     page_size_text: str = ""
     log_level_text: str = ""
@@ -73,6 +76,7 @@ class Settings:
             trusted_issuers=frozenset(one.rstrip("/") for one in _split_list(env, TRUSTED_ISSUERS_VARIABLE)) - {""},
             mixpanel_secret=env.get(SERVICE_ACCOUNT_VARIABLE, ""),
             webengage_api_key=env.get(API_KEY_VARIABLE, ""),
+            is_health_public=env.get(PUBLIC_HEALTH_VARIABLE, "").strip().lower() == "yes",
             batches_a_minute_text=env.get(BATCHES_VARIABLE, "").strip(),
             page_size_text=env.get(PAGE_SIZE_VARIABLE, "").strip(),
             log_level_text=env.get(LOG_VARIABLE, "").strip().upper(),

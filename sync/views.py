@@ -284,6 +284,17 @@ class Health:
         return sum(one.needs_person for one in self.overdue) + len(self.not_cleared)
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """Return why the service itself does not do its work, one sentence each; what only waits for a person is none."""
+        late = sum(one.needs_person for one in self.overdue)
+        found = {
+            f"No runner works (state: {self.runner_state.value}).": not self.is_runner_alive,
+            f"Overdue syncs: {late}.": late,
+            f"Less than {DISK_LOW_BYTES // 1_000_000} MB of disk are free.": self.disk_free < DISK_LOW_BYTES,
+        }
+        return tuple(sentence for sentence, is_so in found.items() if is_so)
+
+    @property
     def needs_attention(self) -> bool:
         """Return whether something waits for a person: then `status` exits with 1."""
         return bool(

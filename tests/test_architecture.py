@@ -112,6 +112,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/__main__": {"sync/cli", "sync/runner"},
     "pages": {
         "sync/permissions",
+        "sync/settings",
         "sync/redaction",
         "sync/service",
         "sync/spreadsheet",
@@ -133,6 +134,8 @@ HOMES: dict[str, set[str]] = {
     "sqlite_utils": {"sync/store"},
     "cryptography": {"sync/vault"},
     "schedule": {"sync/runner"},
+    "starlette": {"pages"},
+    "prometheus_client": {"pages"},
     "click": {"sync/cli"},
     "zstandard": {"sync/packing"},
     "xxhash": {"sync/packing"},

@@ -276,6 +276,7 @@ def status(as_json: bool) -> None:
         "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
         "disk_free": health.disk_free,
         "needs_person": health.needs_attention,
+        "problems": health.problems,
     }
     print_result(as_json, answer, status_lines(health))
     if health.needs_attention:

@@ -1,0 +1,125 @@
+"""Ask as monitoring does: /healthz and /metrics of the pages' process, for this machine only unless asked."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request
+from starlette.routing import Route
+
+from pages.parts.monitoring import list_routes
+from tests.conftest import StreamlitServer
+from tests.sandbox.control import PROJECT
+from tests.workspace import ROOT, Workspace
+
+HERE, ELSEWHERE = ("127.0.0.1", 40000), ("192.0.2.7", 40000)
+DASHBOARD = ROOT / "docs" / "grafana.json"
+
+
+def ask(path: str, client: tuple[str, int] = HERE, **headers: str) -> tuple[int, str]:
+    """Ask the routes as they are served beside the pages; return the status and the text."""
+    named = {"Host": "127.0.0.1:8501"} | headers
+    raw = [(name.lower().encode(), value.encode()) for name, value in named.items()]
+    [route] = [one for one in list_routes() if isinstance(one, Route) and one.path == path]
+    answer = route.endpoint(Request({"type": "http", "client": client, "headers": raw}))
+    return answer.status_code, answer.body.decode()
+
+
+def read_metrics() -> dict[str, float]:
+    """Return every metric by its name, as Prometheus's own parser reads it."""
+    status, text = ask("/metrics", **{"X-Prometheus-Scrape-Timeout-Seconds": "10"})
+    assert status == 200
+    return {
+        sample.name + "".join(sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_health_when_no_runner_works_is_503_with_the_reason(workspace: Workspace) -> None:
+    """Nothing is exported without a runner; with one it is 200 and ok."""
+    assert ask("/healthz") == (503, "No runner works (state: not running).\n")
+    with workspace.open_store() as store:
+        store.runners.record_heartbeat("a-runner", workspace.now())
+    assert ask("/healthz") == (200, "ok\n")
+
+
+def test_health_when_the_database_cannot_be_opened_is_503_with_the_reason(workspace: Workspace) -> None:
+    """A damaged file is the reason; no traceback, no empty database."""
+    workspace.open().close()
+    for name in ("app.db", "app.db-wal"):
+        (workspace.data_dir / name).write_bytes(b"not a database" * 1000)
+    for path in ("/healthz", "/metrics"):
+        status, text = ask(path)
+        assert status == 503 and "app.db" in text and text.count("\n") == 1
+
+
+def test_metrics_when_read_by_prometheus_are_the_numbers_of_status(fans: Workspace) -> None:
+    """Every number of `status --json` is in /metrics, as Prometheus's parser reads it."""
+    fans.export()
+    with fans.open() as service:
+        service.syncs.pause(1)
+    told = json.loads(fans.run_cli("status", "--json").stdout)
+    metrics = read_metrics()
+    assert metrics["cohort_sync_runner_up"] == told["runner"]["alive"]
+    assert metrics["cohort_sync_runners"] == told["runner"]["runners"]
+    assert metrics["cohort_sync_due_runs"] == told["due"]["runs"]
+    assert metrics["cohort_sync_paused_syncs"] == len(told["paused"]) == 1
+    for name in ("failed", "overdue", "not_cleared"):
+        assert metrics[f"cohort_sync_{name}_syncs"] == len(told[name])
+    assert metrics["cohort_sync_held_runs"] == told["held"]
+    assert metrics["cohort_sync_rejected_people"] == told["rejected"]
+    assert metrics["cohort_sync_needs_person"] == told["needs_person"] == 1
+    assert metrics["cohort_sync_healthy"] == (not told["problems"]) == 0
+    assert metrics["cohort_sync_disk_free_bytes"] > 0
+    assert metrics[f"cohort_sync_mixpanel_queries_left{PROJECT}"] == told["meters"][0]["queries_left"]
+
+
+@pytest.mark.parametrize(
+    ("client", "headers"),
+    [
+        (ELSEWHERE, {}),
+        (ELSEWHERE, {"Host": "127.0.0.1:8501"}),
+        (HERE, {"X-Forwarded-For": "192.0.2.7"}),
+        (HERE, {"Host": "sync.example.com"}),
+        (HERE, {"Via": "1.1 proxy"}),
+    ],
+)
+def test_monitoring_when_asked_from_elsewhere_is_not_found_unless_set(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, client: tuple[str, int], headers: dict[str, str]
+) -> None:
+    """Another machine, a proxy and another host get 404; COHORT_SYNC_PUBLIC_HEALTH=yes opens both."""
+    for path in ("/healthz", "/metrics"):
+        assert ask(path, client, **headers) == (404, "Not found.\n")
+    monkeypatch.setenv("COHORT_SYNC_PUBLIC_HEALTH", "yes")
+    assert ask("/healthz", client, **headers)[0] == 503 and ask("/metrics", client, **headers)[0] == 200
+
+
+def test_monitoring_when_served_beside_the_pages_answers(
+    streamlit_server: StreamlitServer, workspace: Workspace
+) -> None:
+    """`streamlit run app.py` serves the pages and both addresses, and no stranger's."""
+    url = streamlit_server(workspace.data_dir)
+    with pytest.raises(urllib.error.HTTPError) as health:
+        urllib.request.urlopen(f"{url}/healthz")
+    assert health.value.code == 503 and health.value.read() == b"No runner works (state: not running).\n"
+    with urllib.request.urlopen(f"{url}/metrics") as metrics:
+        assert b"cohort_sync_runner_up 0.0" in metrics.read()
+    with urllib.request.urlopen(url) as page, urllib.request.urlopen(f"{url}/runs") as deep:
+        assert b"<title>Streamlit</title>" in page.read() and deep.status == 200
+    stranger = urllib.request.Request(f"{url}/metrics", headers={"Host": "sync.example.com"})
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(stranger)
+
+
+def test_dashboard_when_imported_asks_only_for_metrics_that_exist(workspace: Workspace) -> None:
+    """Every expression of docs/grafana.json names a metric of /metrics."""
+    text = DASHBOARD.read_text(encoding="utf-8")
+    panels = json.loads(text)["panels"]
+    known = {line.split()[2] for line in ask("/metrics")[1].splitlines() if line.startswith("# HELP")}
+    asked = {target["expr"].split("{")[0].split(" ")[0] for panel in panels for target in panel["targets"]}
+    assert asked <= known and len(asked) >= 10 and all(panel["datasource"] for panel in panels)
