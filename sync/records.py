@@ -179,6 +179,17 @@ class ExportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HourCount:
+    """The runs that ended within one hour, by their state, and the people added and removed by those that succeeded."""
+
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    added: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PeopleCount:
     """The number of people of a run with one operation and one outcome."""
 

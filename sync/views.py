@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sync.guards import GuardLimits
-from sync.model import Eligibility, Mode
+from sync.model import Eligibility, Mode, RunState, SyncState
 from sync.records import (
     RUNNER_SILENT_SECONDS,
     AccountView,
@@ -18,6 +18,7 @@ from sync.records import (
     Event,
     ExportRow,
     Heartbeat,
+    HourCount,
     ListedPerson,
     PeopleCount,
     ProjectView,
@@ -34,6 +35,8 @@ __all__ = [
     "RUNNER_SILENT_SECONDS",
     "AccountView",
     "AddedPeople",
+    "Attention",
+    "AttentionKind",
     "AuditLine",
     "CohortList",
     "CohortView",
@@ -44,12 +47,14 @@ __all__ = [
     "GuardView",
     "Health",
     "Heartbeat",
+    "HourCount",
     "ListedPerson",
     "MemberChange",
     "MemberList",
     "MemberRow",
     "MemberStatus",
     "Overdue",
+    "Overview",
     "PeopleCount",
     "Preview",
     "ProjectView",
@@ -305,3 +310,77 @@ class Health:
             or self.syncs_that_need_a_person
             or self.disk_free < DISK_LOW_BYTES
         )
+
+
+class AttentionKind(StrEnum):
+    """Why a sync needs a person; of several reasons the first one here is shown."""
+
+    HELD = "held"
+    NOT_CLEARED = "not cleared"
+    PAUSED = "paused"
+    FAILED = "failed"
+    OVERDUE = "overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """A sync that needs a person, and why, in a sentence."""
+
+    kind: AttentionKind
+    sync: SyncView
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The state of everything of a project at one moment; ``syncs`` are all of its syncs, newest first.
+
+    ``hours`` are the last 24, oldest first. ``queries_needed`` estimates what the refreshes of the next hour ask of
+    Mixpanel; ``queries_for_syncs`` is how many of the limit syncs may use. ``attributes_used`` counts the account's
+    attributes that cohorts own here.
+    """
+
+    now: float
+    is_connected: bool
+    runner_state: RunnerState
+    disk_free: int
+    syncs: tuple[SyncView, ...]
+    attention: tuple[Attention, ...]
+    hours: tuple[HourCount, ...]
+    queries_used: int
+    queries_needed: int
+    queries_limit: int
+    queries_for_syncs: int
+    license_code: str | None
+    attributes_used: int
+    attributes_limit: int
+
+    @property
+    def standing(self) -> tuple[SyncView, ...]:
+        """Return the syncs that are kept in step, so no one-time export and none that was stopped."""
+        return tuple(one for one in self.syncs if one.mode is Mode.DYNAMIC and one.state is not SyncState.FINISHED)
+
+    @property
+    def starting(self) -> tuple[SyncView, ...]:
+        """Return the standing syncs that have not exported anybody yet, and whose first run goes on by itself."""
+        concerned = {one.sync.id for one in self.attention}
+        return tuple(
+            one
+            for one in self.standing
+            if one.id not in concerned and not one.size and not (one.last_run and one.last_run.state.is_final)
+        )
+
+    @property
+    def moving(self) -> tuple[SyncView, ...]:
+        """Return the syncs whose run is under way: neither ended nor held."""
+        return tuple(
+            one
+            for one in self.syncs
+            if one.last_run and not one.last_run.state.is_final and one.last_run.state is not RunState.HELD
+        )
+
+    @property
+    def upcoming(self) -> tuple[SyncView, ...]:
+        """Return the syncs that are refreshed next, the first one first."""
+        due = (one for one in self.syncs if one.state is SyncState.ACTIVE and one.next_run_at is not None)
+        return tuple(sorted(due, key=lambda one: one.next_run_at or 0.0))

@@ -88,6 +88,7 @@ def history(sandbox: Sandbox, here: Service) -> int:
 def shoot(browser: Browser, url: str, run_id: int, numbers: dict[str, int]) -> None:
     """Make every picture, in every way of looking."""
     addresses = {
+        "overview": "/",
         "export": f"/cohorts?export={numbers['Cart Abandoners']}",
         "syncs": "/syncs",
         "run": f"/runs?run={run_id}",

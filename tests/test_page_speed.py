@@ -19,6 +19,9 @@ from tests.workspace import open_database
 FEW, MANY = 200, 5_000
 PAGE_REQUESTS: dict[str, Callable[[Service], object]] = {
     "health": lambda here: here.check_health(),
+    "overview": lambda here: here.overview.read(PROJECT),
+    "days": lambda here: here.overview.list_daily_sizes(PROJECT),
+    "people of a run": lambda here: here.runs.list_people(1),
     "syncs": lambda here: here.syncs.list(PROJECT),
     "sizes": lambda here: here.syncs.list_sizes(2, 24),
     "runs": lambda here: here.runs.list(None, None, 25, 0, PROJECT),

@@ -15,7 +15,7 @@ from tests.browser import carry, connect, service
 from tests.sandbox.control import API_KEY_2, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
 from tests.workspace import ROOT, Workspace, click_button, page_text
 
-PAGES = ("cohorts", "integrations", "syncs", "runs")
+PAGES = ("overview", "cohorts", "integrations", "syncs", "runs")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -175,12 +175,14 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
 
 BUTTONS = {
     "viewer": {
+        "overview": set(),
         "cohorts": {"View members of Power Users"},
         "integrations": {"Go to Cohorts"},
         "syncs": {"See runs"},
         "runs": {"All runs"},
     },
     "marketer": {
+        "overview": set(),
         "cohorts": {"Export", "View members of Power Users"},
         "integrations": {"Go to Cohorts"},
         "syncs": {"Sync now", "Pause", "Interval", "Stop", "See runs"},

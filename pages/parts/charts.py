@@ -1,4 +1,4 @@
-"""Charts as SVG images: members by eligibility, size over time, changes per run.
+"""Charts as SVG images: members by eligibility, size over time, changes per run, hours and days of the overview.
 
 The colours are mid-tones with a contrast of at least 3:1 on both the light and the dark background.
 Every chart has its numbers beside it as text.
@@ -12,7 +12,7 @@ import streamlit as st
 
 from pages.parts.formatting import format_count, format_people
 from sync.model import Run
-from sync.views import Preview
+from sync.views import HourCount, Preview
 
 INDIGO, AMBER, RED, GREEN, GRAY = "#6a70e6", "#b87a1e", "#d0455a", "#1f9d63", "#84879e"
 ELIGIBILITY_COLORS = ((INDIGO, "identified"), (AMBER, "anonymous"), (RED, "invalid"))
@@ -106,6 +106,50 @@ def draw_changes(runs: Sequence[Run]) -> str:
             _svg_rect(x, 91, width, removed, RED),
         ]
     return _svg_document(1000, 180, "".join(parts))
+
+
+def show_hours_strip(hours: Sequence[HourCount]) -> None:
+    """Show how the runs of each hour ended, oldest first: a low bar for no run, a full one for a failure."""
+    failed = [len(hours) - place for place, hour in enumerate(hours) if hour.failed]
+    summary = f"Runs failed {', '.join(f'{ago} h ago' for ago in failed)}" if failed else "No run failed"
+    st.image(draw_hours(hours), width="stretch", alt=f"The last {len(hours)} hours. {summary}.")
+
+
+def draw_hours(hours: Sequence[HourCount]) -> str:
+    """Return the SVG with a bar for each hour; the height says the same as the colour."""
+    wide, parts = 472 / len(hours), []
+    for place, hour in enumerate(hours):
+        height, color = 6, GRAY
+        if hour.failed:
+            height, color = 48, RED
+        elif hour.succeeded:
+            height, color = 32, GREEN
+        elif hour.cancelled:
+            height, color = 14, AMBER
+        parts.append(_svg_rect(4 + place * wide + 2, 56 - height, wide - 4, height, color))
+    return _svg_document(480, 60, "".join(parts))
+
+
+def show_people_chart(numbers: Sequence[int]) -> None:
+    """Show how many people were in WebEngage on each day, oldest first."""
+    first, last = format_count(numbers[0]), format_count(numbers[-1])
+    text = f"People in WebEngage over {len(numbers)} days: from {first} to {last}, at most {format_count(max(numbers))}"
+    st.image(draw_area(numbers), width="stretch", alt=text)
+
+
+def draw_area(numbers: Sequence[int]) -> str:
+    """Return the SVG of an area from zero through at least two numbers, with a dot on the last one."""
+    most, step = max(1, *numbers), 980 / (len(numbers) - 1)
+    points = [(8 + n * step, 140 - 130 * number / most) for n, number in enumerate(numbers)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    x, y = points[-1]
+    return _svg_document(
+        1000,
+        150,
+        f'<polygon points="8,140 {line} {x:.1f},140" fill="{INDIGO}" fill-opacity="0.18"/>'
+        f'<polyline points="{line}" fill="none" stroke="{INDIGO}" stroke-width="3"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{INDIGO}"/>' + _svg_rect(0, 141, 1000, 1, GRAY),
+    )
 
 
 def _svg_rect(x: float, y: float, width: float, height: float, color: str) -> str:

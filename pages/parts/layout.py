@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, notices, run_progress, session
 from pages.parts.formatting import format_duration_short, format_error, format_plural
@@ -19,6 +20,8 @@ HEALTH_SECONDS = 5.0  # between two polls of the runner's health
 NOT_RUNNING = "The runner is not running, so nothing is exported. Start it in the project's folder:"
 SILENT = "The runner is silent for {}, so nothing is exported. Check its log and whether the disk is full, then start it again."
 UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether the runner works."
+NO_RUNNER = "No runner is working, so nothing is sent to WebEngage."
+RUNNER_UNKNOWN = "It is not known whether a runner works, since a clock was changed."
 LATE = "Late, or not cleared in WebEngage: {}. The Syncs page shows why."
 START_COMMAND = ".venv/bin/python -m sync.runner"
 
@@ -58,7 +61,7 @@ def run_in_layout(page: Callable[[], None]) -> None:
 
 def _list_pages() -> list[st.Page]:
     return [
-        st.Page(_open_home, title="Cohort Sync", default=True, visibility="hidden"),
+        st.Page(page_script("overview"), title="Overview", icon=":material/dashboard:", default=True),
         st.Page(page_script("cohorts"), title="Cohorts", icon=":material/groups:"),
         st.Page(page_script("integrations"), title="Integrations", icon=":material/extension:"),
         st.Page(page_script("syncs"), title="Syncs", icon=":material/sync:"),
@@ -73,19 +76,15 @@ def _list_pages() -> list[st.Page]:
     ]
 
 
-def _open_home() -> None:
-    with open_service() as service:
-        ready = bool(service.connections.list_projects() and service.connections.list_accounts())
-    st.switch_page(page_script("cohorts" if ready else "integrations"))
-
-
 def _show_sidebar() -> None:
     with open_service() as service:
         projects = service.connections.list_projects()
+    with st.container(key="narrow-health"):
+        narrow = st.empty()
     with st.sidebar:
         _show_project_choice(projects)
         session.show_signed_in_user()
-        _show_health()
+        _show_health(narrow)
 
 
 def label_project(project: ProjectView) -> str:
@@ -112,16 +111,28 @@ def chosen_project(projects: tuple[ProjectView, ...]) -> ProjectView | None:
     return next((project for project in projects if project.id == chosen), projects[0] if projects else None)
 
 
-@st.fragment(run_every=HEALTH_SECONDS)
-def _show_health() -> None:
-    """Show whether the runner works, what is late, and how many Mixpanel queries are left this hour."""
-    session.recheck_access()
-    with open_service() as service:
-        health = service.check_health()
-    with st.container(key="health", gap="xsmall"):
-        _show_runner(health)
-        _show_late(health)
-        _show_queries(health)
+def _show_health(narrow: DeltaGenerator) -> None:
+    """Show in the side bar whether the runner works, what is late, and how many Mixpanel queries are left this hour.
+
+    A phone hides the side bar, so ``narrow`` shows there, on every page, that no runner works; it is written at every
+    poll, because a fragment may only fill a container of the page that it filled in the full run.
+    """
+
+    def refresh() -> None:
+        session.recheck_access()
+        with open_service() as service:
+            health = service.check_health()
+        with st.container(key="health", gap="xsmall"):
+            _show_runner(health)
+            _show_late(health)
+            _show_queries(health)
+        if health.runner_state == RunnerState.WORKING:
+            narrow.empty()
+        else:
+            unknown = health.runner_state == RunnerState.UNKNOWN
+            narrow.caption(f":material/power_off: **{RUNNER_UNKNOWN if unknown else NO_RUNNER}**")
+
+    st.fragment(run_every=HEALTH_SECONDS)(refresh)()
 
 
 def _show_runner(health: Health) -> None:

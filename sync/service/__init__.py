@@ -19,6 +19,7 @@ from sync.service.connections import ConnectionService
 from sync.service.guards import GuardService
 from sync.service.members import MemberService
 from sync.service.overdue import find_overdue
+from sync.service.overview import OverviewService
 from sync.service.runs import RunService
 from sync.service.safety import SafetyService
 from sync.service.syncs import SyncService
@@ -33,8 +34,8 @@ __all__ = ["Service"]
 class Service:
     """Everything pages and commands can do, by topic; opened for one click or command and closed after it.
 
-    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``guards``, ``safety`` and ``admin`` hold the
-    requests. Each of them names the access level it needs.
+    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety`` and ``admin``
+    hold the requests. Each of them names the access level it needs.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Service:
         self.runs = RunService(state, guards=self.guards)
         self.syncs = SyncService(state, cohorts=self.cohorts, runs=self.runs)
         self.admin = AdminService(state)
+        self.overview = OverviewService(state)
 
     @property
     def actor(self) -> Actor:

@@ -331,6 +331,13 @@ def safety(db: Database) -> None:
     add_safety(db)
 
 
+@migrations()
+def ended_runs(db: Database) -> None:
+    """Find the runs of the last hours, and the size of a sync on a past day, without reading all runs."""
+    db.execute("create index run_ended on run (finished_at) where finished_at is not null")
+    db.execute("create index run_succeeded on run (sync_id, finished_at) where state = 'succeeded'")
+
+
 def apply(plain: sqlite3.Connection) -> None:
     """Bring a database to the newest schema, inside the caller's transaction."""
     migrations.apply(Database(plain, execute_plugins=False))

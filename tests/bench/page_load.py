@@ -17,7 +17,7 @@ from tests.browser import at_rest, badge, choose_action, free_port, press, servi
 from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import CHROMIUM_FLAGS
 
-PAGES = {"cohorts": "Cohorts", "syncs": "Syncs", "runs": "Runs", "integrations": "Integrations"}
+PAGES = {"": "Overview", "cohorts": "Cohorts", "syncs": "Syncs", "runs": "Runs", "integrations": "Integrations"}
 PEOPLE = 2_000  # of a cohort whose export lasts some seconds
 LOADING = 120_000.0  # milliseconds; the last of many tabs opens slowly, which is not what is measured
 WORKING = ("Reading Mixpanel", "Sending to WebEngage")

@@ -47,7 +47,7 @@ def addresses(made: Furnished) -> dict[str, str]:
         "/syncs?interval=1": "Change interval",
     }
     stories = {f"/runs?run={run_id}": "What happened" for run_id in made.runs.values()}
-    return {f"/{page}": title for page, title in LABELS.items()} | dialogs | stories
+    return {"/": "Overview"} | {f"/{page}": title for page, title in LABELS.items()} | dialogs | stories
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -86,6 +86,7 @@ def test_names_are_text_and_nothing_else(furnished: Furniture, browser: Browser)
     """A cohort's name with HTML, Markdown, an icon and a formula stands on every page as it is."""
     made, url = furnished
     pages = (
+        "/",
         "/cohorts",
         f"/cohorts?export={made.cohort_id}",
         f"/cohorts?view={made.cohort_id}",
@@ -110,7 +111,7 @@ def test_the_main_job_needs_no_mouse(
     number = sandbox.add_cohort("Power Users", [member(f"user-{n}") for n in range(30)])
     runner_process(data_dir)
     with tab(browser) as page:
-        visit(page, streamlit_server(data_dir), "Integrations")
+        visit(page, f"{streamlit_server(data_dir)}/integrations", "Integrations")
         key_to(page, "Connect")
         expect(page.get_by_role("heading", name="Set up Mixpanel")).to_be_visible()
         type_into(

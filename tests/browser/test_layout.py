@@ -21,7 +21,7 @@ def test_a_deep_link_on_a_fresh_server_meets_the_frame(
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/runs", "Runs")
         links = page.get_by_test_id("stSidebarNav").get_by_role("link")
-        names = ("Cohorts", "Integrations", "Syncs", "Runs", "Administration")
+        names = ("Overview", "Cohorts", "Integrations", "Syncs", "Runs", "Administration")
         expect(links).to_have_text([re.compile(f"{name}$") for name in names])
         expect(page.get_by_text("The runner is not running, so nothing is exported.")).to_be_visible()
         expect(page.get_by_text("python -m sync.runner")).to_be_visible()
@@ -32,10 +32,11 @@ def test_a_deep_link_on_a_fresh_server_meets_the_frame(
 def test_with_nothing_connected_the_first_page_leads(
     data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
-    """A new installation opens on Integrations; every other page says where to begin."""
+    """A new installation opens on the overview, which leads to Integrations; every other page says where to begin."""
     with tab(browser) as page:
         url = streamlit_server(data_dir)
-        visit(page, url, "Integrations")
+        visit(page, url, "Overview")
+        press(page, "Go to Integrations")
         expect(page.get_by_text("Step 1 of 2.")).to_be_visible()
         expect(page.locator(".st-key-card-webengage").get_by_role("button", name="Connect")).to_be_disabled()
         visit(page, f"{url}/cohorts", "Cohorts")

@@ -64,7 +64,8 @@ def test_a_cohort_goes_from_mixpanel_to_webengage(
     url = streamlit_server(data_dir)
     runner_process(data_dir)
     with tab(browser) as page:
-        visit(page, url, "Integrations")
+        visit(page, url, "Overview")
+        press(page, "Go to Integrations")
         expect(page.get_by_text("Step 1 of 2.")).to_be_visible()
         press(page.locator(".st-key-card-mixpanel"), "Connect")
         fill_mixpanel(page, sandbox)

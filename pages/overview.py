@@ -1,0 +1,268 @@
+"""Overview, the page people open first: is everything in step, what needs a person, what comes next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import streamlit as st
+
+from pages.parts import badges, charts, layout, notices, polling, run_progress
+from pages.parts.badges import show_badges, show_name
+from pages.parts.formatting import (
+    escape_markdown,
+    format_count,
+    format_duration_short,
+    format_plural,
+    format_time,
+    localize_times,
+    shorten_error,
+    to_local_datetime,
+)
+from pages.parts.navigation import open_page
+from pages.parts.session import is_allowed, open_service, recheck_access
+from sync.model import RunState
+from sync.permissions import AccessLevel
+from sync.service import Service
+from sync.views import DISK_LOW_BYTES, Attention, AttentionKind, Overview, RunnerState, SyncView
+
+ROWS_SHOWN = 5  # of each list; the pages Syncs and Runs have them all
+CHART_SECONDS = 600.0  # between two polls of the chart, whose points are days
+DAY_SECONDS = 86400.0
+GOOD, MOVING, CONCERN, PROBLEM = "good", "moving", "concern", "problem"
+ATTENTION_BADGES: dict[AttentionKind, badges.Badge] = {
+    AttentionKind.HELD: badges.RUN_BADGES[RunState.HELD],
+    AttentionKind.NOT_CLEARED: badges.NOT_CLEARED,
+    AttentionKind.PAUSED: badges.PAUSED,
+    AttentionKind.FAILED: badges.RUN_BADGES[RunState.FAILED],
+    AttentionKind.OVERDUE: ("Overdue", ":material/alarm:", "orange"),
+}
+
+
+def show_page() -> None:
+    """Show the overview of the chosen project, kept up to date."""
+    st.title("Overview", anchor=False)
+    with open_service() as service:
+        project = layout.chosen_project(service.connections.list_projects())
+    project_id = project.id if project else None
+
+    def read() -> Overview:
+        with open_service() as service:
+            return service.overview.read(project_id)
+
+    polling.poll(read, lambda seen: (sync.last_run for sync in seen.syncs), show_overview)
+    st.fragment(run_every=CHART_SECONDS)(_show_people)(project_id)
+
+
+def show_overview(seen: Overview) -> None:
+    """Show the sentence that says whether everything is in step, and below it why."""
+    if not seen.syncs:
+        _show_first_step(seen)
+        return
+    _show_sentence(*summarize(seen))
+    _show_attention(seen.attention)
+    _show_moving(seen.moving)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _show_upcoming(seen)
+    with right:
+        _show_last_day(seen)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _show_queries(seen)
+    with right:
+        _show_attributes(seen)
+
+
+def _show_first_step(seen: Overview) -> None:
+    """Lead to what comes before the first sync."""
+    if seen.is_connected:
+        st.info("Nothing is exported yet. Choose a cohort and export it to WebEngage.", icon=":material/groups:")
+        page, label = "cohorts", "Go to Cohorts"
+    else:
+        st.info("Connect Mixpanel and WebEngage; then export your first cohort.", icon=":material/extension:")
+        page, label = "integrations", "Go to Integrations"
+    if st.button(label, type="primary", icon=":material/arrow_forward:"):
+        open_page(page)
+
+
+def summarize(seen: Overview) -> tuple[str, str]:
+    """Return how things stand, GOOD, MOVING, CONCERN or PROBLEM, and the sentence that says so."""
+    needs = f"{format_plural(len(seen.attention), 'sync needs', 'syncs need')} you" if seen.attention else ""
+    also = f" {needs}, too." if needs else ""
+    if seen.runner_state in (RunnerState.NONE, RunnerState.SILENT):
+        return PROBLEM, f"{layout.NO_RUNNER}{also}"
+    if seen.disk_free < DISK_LOW_BYTES:
+        return PROBLEM, f"The disk is almost full. Free some space, or the next runs fail.{also}"
+    if seen.runner_state == RunnerState.UNKNOWN:
+        return CONCERN, f"{layout.RUNNER_UNKNOWN}{also}"
+    if needs:
+        return CONCERN, needs
+    return _summarize_steps(len(seen.standing), len(seen.starting))
+
+
+def _summarize_steps(standing: int, starting: int) -> tuple[str, str]:
+    if not standing:
+        return GOOD, "Nothing needs you. No cohort is kept in step; what was exported once stays as it was."
+    if starting:
+        begun = f"{format_plural(starting, 'sync is', 'syncs are')} exported for the first time"
+        return (
+            MOVING,
+            begun if starting == standing else f"{standing - starting} of {standing} syncs are in step; {begun}",
+        )
+    return GOOD, "The only sync is in step" if standing == 1 else f"All {standing} syncs are in step"
+
+
+def _show_sentence(state: str, text: str) -> None:
+    show, icon = {
+        GOOD: (st.success, ":material/check_circle:"),
+        MOVING: (st.info, ":material/sync:"),
+        CONCERN: (st.warning, ":material/front_hand:"),
+        PROBLEM: (st.error, ":material/error:"),
+    }[state]
+    with st.container(key=f"overview-{state}"):
+        show(escape_markdown(text), icon=icon)
+
+
+def _show_attention(attention: tuple[Attention, ...]) -> None:
+    if not attention:
+        return
+    st.header("Needs you", anchor=False)
+    for one in attention[:ROWS_SHOWN]:
+        with st.container(border=True, key=f"attention-{one.sync.id}", gap="xsmall"):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                show_name(one.sync.cohort_name, f"attention-{one.sync.id}", width="content")
+                show_badges(ATTENTION_BADGES[one.kind])
+            st.text(localize_times(shorten_error(one.reason)))
+            with st.container(horizontal=True, gap="xsmall"):
+                _show_mending(one)
+                if st.button("Open sync", key=f"open-{one.sync.id}", icon=":material/open_in_full:", type="tertiary"):
+                    open_page("syncs", sync=one.sync.id)
+    if len(attention) > ROWS_SHOWN:
+        st.caption(f"{len(attention) - ROWS_SHOWN} more on the Syncs page.")
+
+
+def _show_mending(one: Attention) -> None:
+    """Show the button that mends what a sync needs a person for; a viewer has none."""
+    sync, run = one.sync, one.sync.last_run
+    if not is_allowed(AccessLevel.MARKETER):
+        return
+    if one.kind == AttentionKind.PAUSED:
+        _show_action(sync, "Resume", ":material/play_arrow:", "is resumed.", lambda here: here.syncs.resume(sync.id))
+    elif one.kind == AttentionKind.FAILED:
+        _show_action(
+            sync, "Sync now", ":material/sync:", "is being synced.", lambda here: here.syncs.refresh_now(sync.id)
+        )
+    elif one.kind == AttentionKind.NOT_CLEARED:
+        if st.button("Clear again", key=f"mend-{sync.id}", icon=":material/stop_circle:", type="primary"):
+            open_page("syncs", sync=sync.id, stop=sync.id)
+    elif run:
+        label = "Decide" if one.kind == AttentionKind.HELD else "See run"
+        if st.button(label, key=f"mend-{sync.id}", icon=":material/open_in_full:", type="primary"):
+            open_page("runs", run=run.id)
+
+
+def _show_action(sync: SyncView, label: str, icon: str, outcome: str, act: Callable[[Service], object]) -> None:
+    if st.button(label, key=f"mend-{sync.id}", icon=icon, type="primary"):
+        with open_service() as service:
+            notices.try_action(f"{sync.cohort_name} {outcome}", act, service)
+        st.rerun()
+
+
+def _show_moving(moving: tuple[SyncView, ...]) -> None:
+    if not moving:
+        return
+    st.header("Now", anchor=False)
+    for sync in moving[:ROWS_SHOWN]:
+        run = sync.last_run
+        if run is None:
+            continue
+        with st.container(horizontal=True, vertical_alignment="center", key=f"moving-{sync.id}"):
+            with st.container(width=280, gap=None):
+                show_name(sync.cohort_name, f"moving-{sync.id}")
+                show_badges(badges.run_badge(run))
+            with st.container(width="stretch"):
+                run_progress.show_progress(run)
+            if st.button("See progress", key=f"progress-{sync.id}", icon=":material/open_in_full:", type="tertiary"):
+                open_page("runs", run=run.id)
+    if len(moving) > ROWS_SHOWN:
+        st.caption(f"{len(moving) - ROWS_SHOWN} more on the Runs page.")
+
+
+def _show_upcoming(seen: Overview) -> None:
+    st.header("Next", anchor=False)
+    upcoming = seen.upcoming
+    with st.container(gap="xsmall"):
+        for sync in upcoming[:ROWS_SHOWN]:
+            left = (sync.next_run_at or 0.0) - time.time()
+            with st.container(horizontal=True, gap="small", wrap=False):
+                st.caption(f"in {format_duration_short(left)}" if left > 0 else "due now", width=96)
+                st.text(sync.cohort_name, width="stretch")
+    if not upcoming:
+        st.caption("No refresh is planned.")
+    elif len(upcoming) > ROWS_SHOWN:
+        st.caption(f"{len(upcoming) - ROWS_SHOWN} more on the Syncs page.")
+
+
+def _show_last_day(seen: Overview) -> None:
+    st.header("Last 24 hours", anchor=False)
+    charts.show_hours_strip(seen.hours)
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.caption(f"since {format_time(seen.now - DAY_SECONDS)}", width="content")
+        st.caption("now", width="content")
+    st.caption(describe_last_day(seen))
+
+
+def describe_last_day(seen: Overview) -> str:
+    """Return how many runs ended in the last 24 hours, how, and what they changed."""
+    succeeded, failed, cancelled, added, removed = (
+        sum(getattr(hour, name) for hour in seen.hours)
+        for name in ("succeeded", "failed", "cancelled", "added", "removed")
+    )
+    runs = ((succeeded, "succeeded"), (failed, "failed"), (cancelled, "cancelled"))
+    people = ((added, "added"), (removed, "removed"))
+    ended = ", ".join(f"{format_plural(number, 'run')} {word}" for number, word in runs if number)
+    changed = ", ".join(f"{format_plural(number, 'person', 'people')} {word}" for number, word in people if number)
+    return f"{ended}; {changed or 'nobody added or removed'}." if ended else "No run ended."
+
+
+def _show_queries(seen: Overview) -> None:
+    st.header("Mixpanel queries", anchor=False)
+    used = f"{seen.queries_used} of {seen.queries_limit} used in the last hour"
+    st.progress(min(1.0, seen.queries_used / seen.queries_limit), text=used)
+    if seen.queries_needed > seen.queries_for_syncs:
+        st.warning(
+            f"The refreshes of the next hour need about {seen.queries_needed}, but syncs may use "
+            f"{seen.queries_for_syncs}. Some will wait; choose longer intervals.",
+            icon=":material/speed:",
+        )
+    else:
+        needed = f"need about {seen.queries_needed}" if seen.queries_needed else "need none"
+        st.caption(f"The refreshes of the next hour {needed}.")
+
+
+def _show_attributes(seen: Overview) -> None:
+    st.header("WebEngage attributes", anchor=False)
+    used = f"{seen.attributes_used} of {seen.attributes_limit} belong to cohorts exported here"
+    st.progress(min(1.0, seen.attributes_used / seen.attributes_limit), text=used)
+    account = f"Account {seen.license_code}. " if seen.license_code else ""
+    st.caption(escape_markdown(f"{account}Each exported cohort needs one, and keeps it."))
+
+
+def _show_people(project_id: int | None) -> None:
+    """Show how many people were in WebEngage over the last days, once anybody was."""
+    recheck_access()
+    with open_service() as service:
+        sizes = service.overview.list_daily_sizes(project_id)
+    if not any(sizes):
+        return
+    st.header("People in WebEngage", anchor=False)
+    charts.show_people_chart(sizes)
+    first = to_local_datetime(time.time() - (len(sizes) - 1) * DAY_SECONDS).strftime("%-d %b")
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.caption(f"{first}: {format_count(sizes[0])}", width="content")
+        st.caption(f"now: {format_count(sizes[-1])}", width="content")
+    st.caption("One person in two cohorts counts twice.")
+
+
+layout.run_in_layout(show_page)
