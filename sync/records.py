@@ -211,6 +211,65 @@ class RunPeople:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipient:
+    """An address alerts go to, or a webhook; ``failing_since`` and ``problem``: since the last message went through."""
+
+    id: int
+    kind: str
+    name: str
+    masked_url: str
+    created_at: float
+    failing_since: float | None
+    problem: str | None
+    undelivered: int = 0
+    """Messages that were given up and not sent again by hand."""
+
+    @property
+    def trouble(self) -> str:
+        """Return what is wrong with it, in one sentence; empty when messages go through."""
+        if self.problem:
+            return self.problem
+        if not self.undelivered:
+            return ""
+        messages = "message was" if self.undelivered == 1 else "messages were"
+        return f"{self.undelivered} {messages} given up; send or discard what was not delivered."
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to one recipient; ``key`` tells a receiver which it is, also when it is sent twice."""
+
+    id: int
+    recipient_id: int
+    key: str
+    topic: str
+    title: str
+    body: str
+    created_at: float
+    attempts: int
+    first_tried_at: float | None
+    delivered_at: float | None
+    failed_at: float | None
+    problem: str | None
+
+    @property
+    def state(self) -> str:
+        """Return what became of it, in the words of pages and commands."""
+        return "delivered" if self.delivered_at else "given up" if self.failed_at else "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAlert:
+    """A state that somebody should know of, from its beginning to its end; one for each ``key``."""
+
+    key: str
+    kind: str
+    title: str
+    body: str
+    began_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class AuditLine:
     """One line of the audit log: an actor, an action and its effect; secrets appear as fingerprints only."""
 

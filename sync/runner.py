@@ -28,6 +28,7 @@ from sync.model import Run
 from sync.process_identity import process_name
 from sync.redaction import redact_logs
 from sync.service import Service
+from sync.service.alert_worker import start_alert_worker
 from sync.settings import Settings
 from sync.store import (
     DAMAGED_MESSAGE,
@@ -148,6 +149,7 @@ class Runner:
             self.scheduler.every().hour.do(self._run_guarded, self._purge_expired, store)
             self._check_database(store)
             self._run_guarded(self._heartbeat, store)
+            start_alert_worker(self._env, self.clock.now, self._is_stopping)
             logger.info("runner %s works on %s", self._name, self._folder)
             while not self._stopping:
                 self.scheduler.run_pending()
@@ -169,6 +171,8 @@ class Runner:
             finally:
                 self.request_stop()  # also after Ctrl-C: what is in flight is settled, and the run let go
                 workers.shutdown(wait=True)
+                if only is None:
+                    self._run_guarded(self._send_alerts, store)
                 self._sign_off(store)
 
     def _until_done(self, store: Store, workers: ThreadPoolExecutor, only: int | None) -> None:
@@ -204,6 +208,13 @@ class Runner:
         """Remove what is past its days."""
         store.rate_limits.delete_old_queries(self.clock.now())
         Service(store, self._env, self.clock.now).admin.purge_expired()
+
+    def _send_alerts(self, store: Store) -> None:
+        """Send what a runner that does not stay found out; what fails is sent by the next one."""
+        alerts = Service(store, self._env, self.clock.now).alerts
+        deadline = self.clock.monotonic() + MAX_ONCE_WAIT_SECONDS
+        alerts.update()
+        alerts.deliver(lambda: self.clock.monotonic() > deadline)
 
     def _heartbeat(self, store: Store) -> None:
         """Record a heartbeat, release what dead runners hold, and queue what is due."""

@@ -18,6 +18,7 @@ KEY_VARIABLE = "COHORT_SYNC_KEY"
 BATCHES_VARIABLE = "COHORT_SYNC_BATCHES_A_MINUTE"
 PAGE_SIZE_VARIABLE = "COHORT_SYNC_PAGE_SIZE"
 LOG_VARIABLE = "COHORT_SYNC_LOG"
+URL_VARIABLE = "COHORT_SYNC_URL"
 ADMINS_VARIABLE = "COHORT_SYNC_ADMINS"
 MARKETERS_VARIABLE = "COHORT_SYNC_MARKETERS"
 VIEWERS_VARIABLE = "COHORT_SYNC_VIEWERS"
@@ -25,6 +26,7 @@ TRUSTED_ISSUERS_VARIABLE = "COHORT_SYNC_TRUSTED_ISSUERS"
 PUBLIC_HEALTH_VARIABLE = "COHORT_SYNC_PUBLIC_HEALTH"
 SERVICE_ACCOUNT_VARIABLE = "MIXPANEL_SECRET"
 API_KEY_VARIABLE = "WEBENGAGE_API_KEY"
+ALERT_URL_VARIABLE = "COHORT_SYNC_ALERT_URL"
 # Setting one of these means that people must sign in.
 ACCESS_VARIABLES = (ADMINS_VARIABLE, MARKETERS_VARIABLE, VIEWERS_VARIABLE, TRUSTED_ISSUERS_VARIABLE)
 
@@ -59,6 +61,10 @@ class Settings:
     """Credentials for `connect`; empty: they are asked for."""
     is_health_public: bool = False
     """Whether /healthz and /metrics answer others than this machine."""
+    alert_url: str = field(default="", repr=False)
+    """The address for `alerts add` or `webhooks add`; empty: it is asked for."""
+    public_url: str = ""
+    """Where people open the pages, without a slash at the end; empty: messages have no links."""
     batches_a_minute_text: str = ""
     page_size_text: str = ""
     log_level_text: str = ""
@@ -77,6 +83,8 @@ class Settings:
             mixpanel_secret=env.get(SERVICE_ACCOUNT_VARIABLE, ""),
             webengage_api_key=env.get(API_KEY_VARIABLE, ""),
             is_health_public=env.get(PUBLIC_HEALTH_VARIABLE, "").strip().lower() == "yes",
+            alert_url=env.get(ALERT_URL_VARIABLE, "").strip(),
+            public_url=env.get(URL_VARIABLE, "").strip().rstrip("/"),
             batches_a_minute_text=env.get(BATCHES_VARIABLE, "").strip(),
             page_size_text=env.get(PAGE_SIZE_VARIABLE, "").strip(),
             log_level_text=env.get(LOG_VARIABLE, "").strip().upper(),

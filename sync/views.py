@@ -20,8 +20,11 @@ from sync.records import (
     Heartbeat,
     HourCount,
     ListedPerson,
+    Message,
+    OpenAlert,
     PeopleCount,
     ProjectView,
+    Recipient,
     RejectionView,
     RunnerState,
     RunPeople,
@@ -53,12 +56,15 @@ __all__ = [
     "MemberList",
     "MemberRow",
     "MemberStatus",
+    "Message",
+    "OpenAlert",
     "Overdue",
     "Overview",
     "PeopleCount",
     "Preview",
     "ProjectView",
     "Proposal",
+    "Recipient",
     "RejectionView",
     "RunPeople",
     "RunnerState",
@@ -277,6 +283,8 @@ class Health:
     now: float
     overdue: tuple[Overdue, ...] = ()
     not_cleared: tuple[SyncView, ...] = ()
+    not_notified: tuple[Recipient, ...] = ()
+    """Addresses and webhooks that a message could not be delivered to."""
 
     @property
     def is_runner_alive(self) -> bool:
@@ -308,6 +316,7 @@ class Health:
             or self.held
             or (self.due and not self.is_runner_alive)
             or self.syncs_that_need_a_person
+            or self.not_notified
             or self.disk_free < DISK_LOW_BYTES
         )
 

@@ -55,6 +55,14 @@ ARROWS: dict[str, set[str]] = {
         "sync/records",
         "sync/errors",
     },
+    "sync/alerting": {
+        "sync/http_client",
+        "sync/model",
+        "sync/redaction",
+        "sync/text",
+        "sync/views",
+        "sync/errors",
+    },
     "sync/engine": {
         "sync/mixpanel",
         "sync/webengage",
@@ -69,6 +77,9 @@ ARROWS: dict[str, set[str]] = {
     "sync/redaction": set(),
     "sync/service": {
         "sync/settings",
+        "sync/process_identity",
+        "sync/alerting",
+        "sync/text",
         "sync/permissions",
         "sync/redaction",
         "sync/mixpanel",
@@ -137,6 +148,7 @@ HOMES: dict[str, set[str]] = {
     "starlette": {"pages"},
     "prometheus_client": {"pages"},
     "click": {"sync/cli"},
+    "apprise": {"sync/alerting"},
     "zstandard": {"sync/packing"},
     "xxhash": {"sync/packing"},
     "orjson": {

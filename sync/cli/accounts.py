@@ -19,7 +19,7 @@ def connect() -> None:
     """Connect Mixpanel or WebEngage."""
 
 
-def _read_secret(given: str, name: str, prompt: str) -> str:
+def read_secret(given: str, name: str, prompt: str) -> str:
     """Return a secret: as given by the variable ``name``, else typed unseen, else the line piped in."""
     if not given and sys.stdin and sys.stdin.isatty():
         given = str(click.prompt(prompt, hide_input=True, err=True))
@@ -38,7 +38,7 @@ def _read_secret(given: str, name: str, prompt: str) -> str:
 def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
     """Connect a Mixpanel project with a service account (secret: MIXPANEL_SECRET or a prompt)."""
     given = Settings.from_env(os.environ).mixpanel_secret
-    secret = _read_secret(given, SERVICE_ACCOUNT_VARIABLE, "Service account secret")
+    secret = read_secret(given, SERVICE_ACCOUNT_VARIABLE, "Service account secret")
     with Service.open() as service:
         view = service.connections.connect_mixpanel(project_id, username, secret, region)
     print_result(
@@ -53,7 +53,7 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
 def connect_webengage(license_code: str, data_center: str, as_json: bool) -> None:
     """Connect a WebEngage account (API key: WEBENGAGE_API_KEY or a prompt)."""
     given = Settings.from_env(os.environ).webengage_api_key
-    key = _read_secret(given, API_KEY_VARIABLE, "API key")
+    key = read_secret(given, API_KEY_VARIABLE, "API key")
     with Service.open() as service:
         view = service.connections.connect_webengage(license_code, key, data_center)
         projects = service.connections.list_projects()

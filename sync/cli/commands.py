@@ -9,6 +9,7 @@ import click
 
 from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.admin import COMMANDS
+from sync.cli.alerts import ALERT_COMMANDS
 from sync.cli.guards import GUARD_COMMANDS
 from sync.cli.listings import (
     list_cohort_lines,
@@ -272,6 +273,7 @@ def status(as_json: bool) -> None:
         "failed": [sync_json(one) for one in health.failed],
         "overdue": [to_contract(one) for one in health.overdue],
         "not_cleared": [sync_json(one) for one in health.not_cleared],
+        "not_notified": [to_contract(one) for one in health.not_notified],
         "rejected": health.rejected,
         "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
         "disk_free": health.disk_free,
@@ -282,13 +284,13 @@ def status(as_json: bool) -> None:
     if health.needs_attention:
         raise CohortSyncError(
             "Something needs a person: check held runs, paused, failed or overdue syncs, clears that failed, "
-            "the runner and the disk."
+            "alerts that were not delivered, the runner and the disk."
         )
 
 
 for command in COMMANDS:
     cli.add_command(any_project_option(command))
-for command in (*ACCOUNT_COMMANDS, *GUARD_COMMANDS, *SAFETY_COMMANDS, members):
+for command in (*ACCOUNT_COMMANDS, *ALERT_COMMANDS, *GUARD_COMMANDS, *SAFETY_COMMANDS, members):
     cli.add_command(command)
 cli.add_command(list_people)
 

@@ -13,6 +13,8 @@ from sync.views import (
     Event,
     ExportRow,
     ListedPerson,
+    Message,
+    Recipient,
     RejectionView,
     SyncView,
     Tripwire,
@@ -140,4 +142,33 @@ def list_audit_lines(lines: Iterable[AuditLine]) -> Iterable[str]:
         ("When", "Who", "Action", "Target", "Before", "After"),
         ((format_utc_time(one.at), one.actor, one.action, one.target, one.before, one.after) for one in lines),
         "Nothing was done yet.",
+    )
+
+
+def list_recipient_lines(recipients: Iterable[Recipient]) -> Iterable[str]:
+    """Return the table of alert addresses or webhooks, each with what is wrong with it."""
+    return format_table(
+        ("ID", "Address", "Name", "Problem"),
+        ((str(one.id), one.masked_url, one.name, one.trouble) for one in recipients),
+        "Nothing is sent anywhere yet.",
+    )
+
+
+def list_message_lines(messages: Iterable[Message]) -> Iterable[str]:
+    """Return the table of messages, newest first, each with what became of it."""
+    return format_table(
+        ("Message", "To", "Time", "Type", "State", "Title", "Problem"),
+        (
+            (
+                str(one.id),
+                str(one.recipient_id),
+                format_utc_time(one.created_at),
+                one.topic,
+                one.state,
+                one.title,
+                one.problem or "",
+            )
+            for one in messages
+        ),
+        "No message was sent yet.",
     )

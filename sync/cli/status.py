@@ -19,6 +19,8 @@ def status_lines(health: Health) -> Iterator[str]:
         yield f"Overdue: “{late.cohort_name}” (sync {late.sync_id}) since {format_utc_time(late.since)}: {late.reason}."
     for sync in health.not_cleared:
         yield f"Not cleared: “{sync.cohort_name}” (sync {sync.id}): {sync.clear_problem}"
+    for one in health.not_notified:
+        yield f"Not delivered: {one.kind} {one.id} ({one.name or one.masked_url}): {one.trouble}"
 
 
 def _describe_runner(health: Health) -> str:

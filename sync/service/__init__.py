@@ -13,6 +13,7 @@ from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import SyncState
 from sync.permissions import RUNNER_ACTOR, AccessLevel, Actor, check_level, command_line_actor, requires
 from sync.service.admin import AdminService
+from sync.service.alerts import AlertService
 from sync.service.base import ServiceState
 from sync.service.cohorts import CohortService
 from sync.service.connections import ConnectionService
@@ -34,8 +35,8 @@ __all__ = ["Service"]
 class Service:
     """Everything pages and commands can do, by topic; opened for one click or command and closed after it.
 
-    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety`` and ``admin``
-    hold the requests. Each of them names the access level it needs.
+    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety``, ``alerts``
+    and ``admin`` hold the requests. Each of them names the access level it needs.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Service:
         self.safety = SafetyService(state)
         self.runs = RunService(state, guards=self.guards)
         self.syncs = SyncService(state, cohorts=self.cohorts, runs=self.runs)
+        self.alerts = AlertService(state, check_health=self.check_health)
         self.admin = AdminService(state)
         self.overview = OverviewService(state)
 
@@ -130,6 +132,7 @@ class Service:
             now=now,
             overdue=tuple(find_overdue(self._state.store, syncs, now, working=state is RunnerState.WORKING)),
             not_cleared=tuple(one for one in syncs if one.clear_failed),
+            not_notified=self._state.store.alerts.list_unreachable(now),
         )
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+from sync.store.alerts import Alerts
 from sync.store.attributes import Attributes
 from sync.store.batches import Batches
 from sync.store.connections import Connections
@@ -64,6 +65,7 @@ class Store:
         self.rate_limits = RateLimits(db)
         self.events = Events(db)
         self.runners = Runners(db)
+        self.alerts = Alerts(db)
         self.maintenance = Maintenance(db)
 
     @classmethod

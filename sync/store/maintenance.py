@@ -20,6 +20,13 @@ KEEP_REJECTIONS_DAYS, KEEP_DETAIL_DAYS = 30.0, 14.0  # days; rejected people, an
 MAX_RETENTION_DAYS = 3650  # days; ten years
 CHECKED_PROBLEMS = 5  # problems of a damaged file that are listed
 _RETENTION = {"keep_rejections_days": KEEP_REJECTIONS_DAYS, "keep_detail_days": KEEP_DETAIL_DAYS}
+# The names are text; columns of whole numbers compare as numbers all the same (SQLite, "Type Affinity").
+_REPLACE_SECRET = {
+    "project": "update mixpanel_project set sealed_secret = ? where id = ?",
+    "webengage": "update webengage_account set sealed_key = ? where license_code = ?",
+    "recipient url": "update recipient set sealed_url = ? where id = ?",
+    "recipient secret": "update recipient set sealed_secret = ? where id = ?",
+}
 
 
 class Maintenance(Table):
@@ -92,6 +99,7 @@ class Maintenance(Table):
                 """,
                 (detail, detail),
             )
+            gone += self._execute("delete from message where coalesce(delivered_at, failed_at) < ?", (detail,))
             # A preview dated in the future is never shown either.
             gone += self._execute(
                 """
@@ -151,13 +159,17 @@ class Maintenance(Table):
             select 'webengage', license_code, sealed_key
             from webengage_account
             where sealed_key is not null
+            union all
+            select 'recipient url', id, sealed_url
+            from recipient
+            union all
+            select 'recipient secret', id, sealed_secret
+            from recipient
+            where sealed_secret is not null
             """
         )
         return tuple((row["kind"], str(row["name"]), row["sealed"]) for row in rows)
 
     def replace_secret(self, kind: str, name: str, sealed: str) -> None:
         """Replace one stored secret's ciphertext."""
-        if kind == "project":
-            self._execute("update mixpanel_project set sealed_secret = ? where id = ?", (sealed, int(name)))
-        else:
-            self._execute("update webengage_account set sealed_key = ? where license_code = ?", (sealed, name))
+        self._execute(_REPLACE_SECRET[kind], (sealed, name))

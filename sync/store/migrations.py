@@ -10,6 +10,7 @@ import sqlite3
 
 from sqlite_utils import Database, Migrations
 
+from sync.store.alert_migration import create_alert_tables
 from sync.store.engine_migration import bring_forward
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
@@ -336,6 +337,12 @@ def ended_runs(db: Database) -> None:
     """Find the runs of the last hours, and the size of a sync on a past day, without reading all runs."""
     db.execute("create index run_ended on run (finished_at) where finished_at is not null")
     db.execute("create index run_succeeded on run (sync_id, finished_at) where state = 'succeeded'")
+
+
+@migrations()
+def alerts(db: Database) -> None:
+    """Add alert addresses, webhooks, and the messages to them."""
+    create_alert_tables(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

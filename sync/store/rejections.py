@@ -112,6 +112,18 @@ class Rejections(Table):
         )
         return tuple(RejectionView(*row) for row in rows)
 
+    def count_by_sync(self) -> dict[int, int]:
+        """Return how many people stand rejected or invalid in each sync that has some."""
+        rows = self._fetch_all(
+            """
+            select sync_id, count(*)
+            from rejection
+            where active = 1
+            group by sync_id
+            """
+        )
+        return {row[0]: row[1] for row in rows}
+
     def active_count(self) -> int:
         """Return how many people stand rejected in all syncs."""
         return int(self._fetch_value("select count(*) from rejection where active = 1"))

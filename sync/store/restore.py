@@ -137,6 +137,7 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
         "update run set cancel_requested = 1, lease_owner = null, lease_until = null where finished_at is null"
     )
     copy.execute("delete from runner")
+    copy.execute("delete from message where delivered_at is null")  # of the time of the copy, and surely sent since
 
 
 def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:

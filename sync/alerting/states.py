@@ -1,0 +1,138 @@
+"""Which states are worth an alert: what `status` counts as needing a person, one alert for each thing.
+
+A message has numbers, names of cohorts and our own words. What a vendor wrote, user ids and profile values are on
+the page the message links to, for those who may see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from sync.model import Run
+from sync.redaction import redact_text
+from sync.text import cut_text, show_text
+from sync.views import DISK_LOW_BYTES, Health, SyncView
+
+RUNNER_KEY = "runner"
+REJECTED_SHARE, MIN_REJECTED = 0.05, 10  # of a sync's people; from so many on it is no matter of single people
+DISK_ENOUGH_BYTES = DISK_LOW_BYTES * 3 // 2  # bytes; an alert about the disk ends here, so that it does not flicker
+NAME_LENGTH = 60  # UTF-16 units of a cohort's name in a message
+HOUR_SECONDS = 3600.0
+MEGABYTE = 2**20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AlertState:
+    """A state that somebody should know of; ``key`` names the thing it is about, ``page`` where it is mended."""
+
+    key: str
+    kind: str
+    title: str
+    text: str
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Hold what is compared with limits: people rejected by sync, the queries runs may make an hour, and whose pages count."""
+
+    rejected: dict[int, int]
+    queries_an_hour: int
+    projects_whose_pages_count: frozenset[int]
+
+
+def find_states(
+    health: Health, syncs: tuple[SyncView, ...], quotas: Quotas, *, is_disk_alert_open: bool
+) -> Iterator[AlertState]:
+    """Yield every state that is worth an alert now, except that no runner works."""
+    yield from (_describe_failed(one) for one in health.failed)
+    yield from (_describe_paused(one) for one in health.paused)
+    yield from (_describe_held(one, one.last_run) for one in syncs if one.last_run and one.last_run.state == "held")
+    yield from (_describe_uncleared(one) for one in health.not_cleared)
+    for late in health.overdue:
+        if late.needs_person and health.is_runner_alive:  # else one alert says why all of them are late
+            name = quote_name(late.cohort_name)
+            text = f"Nothing was refreshed in {name} (sync {late.sync_id}) for at least two of its intervals."
+            yield AlertState(f"overdue {late.sync_id}", "overdue", f"{name} is late", text, f"runs?sync={late.sync_id}")
+    yield from _find_rejected(syncs, quotas)
+    yield from _find_unkept_quotas(syncs, quotas)
+    if health.disk_free < (DISK_ENOUGH_BYTES if is_disk_alert_open else DISK_LOW_BYTES):
+        text = f"The disk of the data folder has {health.disk_free // MEGABYTE} MB left. Make room, or runs will stop."
+        yield AlertState("disk", "disk", "The disk is nearly full", text, "runs")
+
+
+def describe_silent_runner() -> AlertState:
+    """Return the state that no runner works."""
+    text = "The runner gives no sign of life, so nothing is exported. Check its log and whether the disk is full, then start it."
+    return AlertState(RUNNER_KEY, "runner", "The runner is silent", text, "syncs")
+
+
+def quote_name(name: str) -> str:
+    """Return a cohort's name for a message: on one line, short, without e-mail addresses."""
+    return f"“{cut_text(redact_text(show_text(name)), NAME_LENGTH)}”"
+
+
+def _describe_failed(sync: SyncView) -> AlertState:
+    name = quote_name(sync.cohort_name)
+    text = f"The last run of {name} (sync {sync.id}) failed. Its page says why and what to do."
+    page = f"runs?sync={sync.id}"
+    return AlertState(f"failed {sync.id}", "failed", f"A run of {name} failed", text, page)
+
+
+def _describe_paused(sync: SyncView) -> AlertState:
+    name = quote_name(sync.cohort_name)
+    text = f"The sync of {name} (sync {sync.id}) is paused and waits for a person. Its page says why."
+    return AlertState(f"paused {sync.id}", "paused", f"{name} is paused", text, f"syncs?project={sync.project_id}")
+
+
+def _describe_held(sync: SyncView, run: Run) -> AlertState:
+    name = quote_name(sync.cohort_name)
+    changes = f"It would add {run.entered:,}, update {run.updated:,} and remove {run.exited:,} people."
+    text = f"Run {run.id} of {name} needs approval before it continues. {changes}"
+    return AlertState(f"held {run.id}", "held", f"A run of {name} needs approval", text, f"runs?run={run.id}")
+
+
+def _describe_uncleared(sync: SyncView) -> AlertState:
+    name = quote_name(sync.cohort_name)
+    text = f"Clearing {name} (sync {sync.id}) failed; {sync.size:,} people are still true in WebEngage. Clear it again."
+    return AlertState(f"clear {sync.id}", "clear", f"{name} was not cleared", text, f"syncs?project={sync.project_id}")
+
+
+def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[AlertState]:
+    for sync in syncs:
+        rejected, name = quotas.rejected.get(sync.id, 0), quote_name(sync.cohort_name)
+        everybody = rejected + sync.size
+        if rejected >= MIN_REJECTED and rejected >= REJECTED_SHARE * everybody:
+            text = (
+                f"{rejected:,} of {everybody:,} people in {name} (sync {sync.id}) were rejected or are invalid. "
+                "The run's page groups them by reason."
+            )
+            page = f"runs?run={sync.last_run.id}" if sync.last_run else "runs"
+            yield AlertState(f"rejected {sync.id}", "rejected", f"Many people of {name} are rejected", text, page)
+
+
+def _find_unkept_quotas(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[AlertState]:
+    needed: dict[int, float] = {}
+    for sync in syncs:
+        if sync.state == "active" and sync.interval_seconds:
+            queries = count_queries(sync, pages_count=sync.project_id in quotas.projects_whose_pages_count)
+            needed[sync.project_id] = needed.get(sync.project_id, 0.0) + queries * HOUR_SECONDS / sync.interval_seconds
+    for project, queries_needed in needed.items():
+        if queries_needed > quotas.queries_an_hour:
+            text = (
+                f"The syncs of project {project} need {ceil(queries_needed)} Mixpanel queries an hour, and runs may make "
+                f"{quotas.queries_an_hour}. Refresh some of them less often."
+            )
+            yield AlertState(
+                f"quota {project}", "quota", "Mixpanel's hourly limit is too small", text, f"syncs?project={project}"
+            )
+
+
+def count_queries(sync: SyncView, *, pages_count: bool) -> int:
+    """Return how many queries one refresh takes; ``pages_count``: whether pages after the first count as queries."""
+    run = sync.last_run
+    if not pages_count or run is None or not run.expected_total or not run.page_size:
+        return 1
+    return max(1, ceil(run.expected_total / run.page_size))

@@ -1,0 +1,150 @@
+"""Commands for alerts and webhooks: who gets them, tests, what became of each message."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import click
+
+from sync.cli.accounts import read_secret
+from sync.cli.listings import list_message_lines, list_recipient_lines
+from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result
+from sync.errors import InvalidRequest
+from sync.service import Service
+from sync.settings import ALERT_URL_VARIABLE, Settings
+from sync.views import Recipient
+
+NEVER = "off"  # written instead of a time: no quiet hours, no digest
+name_option = click.option("--name", default="", help="What people call it.")
+number_argument = click.argument("number", type=int, metavar="ID")
+message_argument = click.argument("number", type=int, metavar="MESSAGE_ID")
+limit_option = click.option("--limit", type=LIMIT_RANGE, default=100)
+
+
+@click.group()
+def alerts() -> None:
+    """Send people a message when something needs them: e-mail, Slack, Teams and whatever else apprise can reach."""
+
+
+@click.group()
+def webhooks() -> None:
+    """Send every change of a run or sync to other programs, signed."""
+
+
+def _read_url(given: str | None) -> str:
+    return read_secret(given or Settings.from_env(os.environ).alert_url, ALERT_URL_VARIABLE, "Address (URL)")
+
+
+@alerts.command("add")
+@click.argument("url", required=False, metavar="URL")
+@name_option
+@any_project_option
+@json_option
+def add_address(url: str | None, name: str, as_json: bool) -> None:
+    """Send alerts to an apprise URL (from COHORT_SYNC_ALERT_URL, a prompt or a pipe; as an argument other users may see it)."""
+    with Service.open() as service:
+        added = service.alerts.add(_read_url(url), name)
+    print_result(
+        as_json, added, [f"Done: alerts go to {added.masked_url}. Try it: python -m sync alerts test {added.id}"]
+    )
+
+
+@webhooks.command("add")
+@click.argument("url", required=False, metavar="URL")
+@name_option
+@any_project_option
+@json_option
+def add_webhook(url: str | None, name: str, as_json: bool) -> None:
+    """Send changes of runs and syncs to a URL; prints the secret that signs them, this once."""
+    with Service.open() as service:
+        added, secret = service.alerts.add_webhook(_read_url(url), name)
+    answer = {name: getattr(added, name) for name in Recipient.__slots__} | {"secret": secret}
+    print_result(
+        as_json, answer, [f"Done: webhook {added.id} goes to {added.masked_url}.", f"Signing secret: {secret}"]
+    )
+
+
+def _add_common_commands(group: click.Group, kind: str, noun: str) -> None:
+    """Add the commands that addresses and webhooks share."""
+
+    def remove(number: int, as_json: bool) -> None:
+        with Service.open() as service:
+            service.alerts.remove(number, kind)
+        print_result(as_json, {"done": True, "id": number}, [f"Done: {noun} {number} is removed."])
+
+    def show_list(as_json: bool) -> None:
+        with Service.open() as service:
+            found = service.alerts.list(kind)
+        print_result(as_json, found, list_recipient_lines(found))
+
+    def send_test(number: int, as_json: bool) -> None:
+        with Service.open() as service:
+            service.alerts.send_test(number, kind)
+        print_result(as_json, {"done": True, "id": number}, [f"Done: {noun} {number} took the test."])
+
+    def show_messages(limit: int, as_json: bool) -> None:
+        with Service.open() as service:
+            found = service.alerts.list_messages(kind, limit)
+        print_result(as_json, found, list_message_lines(found))
+
+    def replay(number: int, as_json: bool) -> None:
+        with Service.open() as service:
+            service.alerts.resend(number)
+        print_result(as_json, {"done": True, "id": number}, [f"Done: the runner sends message {number} again."])
+
+    def discard(number: int, as_json: bool) -> None:
+        with Service.open() as service:
+            service.alerts.discard(number)
+        print_result(as_json, {"done": True, "id": number}, [f"Done: message {number} is deleted."])
+
+    for name, about, command in (
+        ("remove", f"Remove the {noun} ID and its messages.", number_argument(remove)),
+        ("list", f"List every {noun}; addresses are masked.", show_list),
+        (
+            "test",
+            f"Send a test to the {noun} ID at once; exit 1 when it does not go through.",
+            number_argument(send_test),
+        ),
+        ("messages", "List the newest messages and what became of them.", limit_option(show_messages)),
+        ("replay", "Send a message again, also one that was delivered.", message_argument(replay)),
+        (
+            "discard",
+            "Delete a message, so that it is neither sent nor counted as needing a person.",
+            message_argument(discard),
+        ),
+    ):
+        group.command(name, help=about)(any_project_option(json_option(command)))
+
+
+_add_common_commands(alerts, "alerts", "alert address")
+_add_common_commands(webhooks, "webhook", "webhook")
+
+
+@alerts.command("times")
+@click.option("--zone", help="The time zone of these times, such as Europe/Berlin.")
+@click.option("--quiet", metavar="FROM-TO", help="When alerts wait, such as 22:00-07:00; off: never.")
+@click.option("--digest", metavar="TIME", help="When the digest is sent each day, such as 08:00; off: never.")
+@any_project_option
+@json_option
+def show_times(zone: str | None, quiet: str | None, digest: str | None, as_json: bool) -> None:
+    """Show or set quiet hours and the daily digest."""
+    with Service.open() as service:
+        schedule = service.alerts.get_schedule()
+        if quiet is not None:
+            begin, dash, end = ("", "-", "") if quiet == NEVER else quiet.partition("-")
+            if not dash:
+                raise InvalidRequest(f"“{quiet[:20]}” is no stretch of time; write it like 22:00-07:00, or off.")
+            schedule = replace(schedule, quiet_from=begin.strip(), quiet_to=end.strip())
+        if digest is not None:
+            schedule = replace(schedule, digest="" if digest == NEVER else digest)
+        if zone is not None:
+            schedule = replace(schedule, zone=zone)
+        if (zone, quiet, digest) != (None, None, None):
+            service.alerts.set_schedule(schedule)
+    waits = f"from {schedule.quiet_from} to {schedule.quiet_to}" if schedule.quiet_from else "never"
+    lines = [f"Alerts wait {waits}; the digest is sent {schedule.digest or 'never'} (times of {schedule.zone})."]
+    print_result(as_json, schedule, lines)
+
+
+ALERT_COMMANDS = (alerts, webhooks)

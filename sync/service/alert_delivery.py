@@ -1,0 +1,170 @@
+"""Open and close alerts, and send what is to be sent: the work of the runner, and of the pages while no runner works.
+
+An alert's beginning or end and its messages are stored in one transaction; killed before it, the next look stores
+them, killed after it, they are there. A message is marked as delivered after it was sent: killed in between, it is
+sent again with the same key. Nothing is lost, and a receiver can tell that a message came twice.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+
+from sync.alerting.addresses import DeliveryFailed, send_alert
+from sync.alerting.quiet_hours import Schedule
+from sync.alerting.states import AlertState, Quotas, describe_silent_runner, find_states
+from sync.alerting.webhooks import build_body, send_webhook
+from sync.errors import CohortSyncError
+from sync.process_identity import process_name
+from sync.service.base import ServiceState
+from sync.store.alerts import SealedRecipient
+from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
+from sync.views import Health, Message, OpenAlert
+
+FIRST_PAUSE_SECONDS, PAUSE_FACTOR, MAX_PAUSE_SECONDS = 10.0, 3.0, 3600.0  # between two tries at a recipient
+DEADLINE_SECONDS = 86400.0  # seconds after its first try until which a message is tried again
+KINDS = ("alerts", "webhook")
+DAY_SECONDS = 86400.0
+
+
+class AlertDelivery:
+    """Compare the states of now with the open alerts, and send messages."""
+
+    def __init__(self, state: ServiceState, check_health: Callable[[], Health]) -> None:
+        """Use the shared state of the service; ``check_health`` reads what needs a person."""
+        self._state, self._check_health = state, check_health
+
+    def read_schedule(self) -> Schedule:
+        """Return when alerts wait and when the digest is sent."""
+        return Schedule(**self._state.store.alerts.read_schedule())
+
+    def update_alerts(self) -> None:
+        """Begin and end alerts as a working runner: everything but its own silence, which it ends.
+
+        Looked at first without the write lock, since mostly nothing changed, and once more under it: two runners
+        must not answer each other with what they saw a moment ago.
+        """
+        if not self._state.store.alerts.has_recipients("alerts"):
+            return
+        if any(self._compare()):
+            with self._state.store.transaction():
+                begun, ended = self._compare()
+                for one in begun:
+                    self._begin(one)
+                for alert in ended:
+                    self._end(alert)
+        self._add_digest()
+
+    def begin_silence(self) -> None:
+        """Begin the alert that no runner works."""
+        with self._state.store.transaction():
+            if self._state.store.alerts.has_recipients("alerts"):
+                self._begin(describe_silent_runner())
+
+    def _compare(self) -> tuple[list[AlertState], list[OpenAlert]]:
+        """Return the states that have no open alert, and the open alerts that have no state any more."""
+        store = self._state.store
+        opened = {one.key: one for one in store.alerts.list_open()}
+        health, syncs, now = self._check_health(), store.syncs.list_views(), self._state.now()
+        projects = (one.view.id for one in store.connections.list_projects())
+        quotas = Quotas(
+            rejected=store.rejections.count_by_sync(),
+            queries_an_hour=SYNC_QUERIES_AN_HOUR,
+            projects_whose_pages_count=frozenset(one for one in projects if store.rate_limits.pages_count(one, now)),
+        )
+        states = {one.key: one for one in find_states(health, syncs, quotas, is_disk_alert_open="disk" in opened)}
+        begun = [one for key, one in states.items() if key not in opened]
+        return begun, [one for key, one in opened.items() if key not in states]
+
+    def _begin(self, state: AlertState) -> None:
+        now, alerts = self._state.now(), self._state.store.alerts
+        body = f"{state.text}\n\nSince {self.read_schedule().format_moment(now)}.{self._link(state.page)}"
+        alert = OpenAlert(key=state.key, kind=state.kind, title=state.title, body=body, began_at=now)
+        if alerts.begin_alert(alert):
+            alerts.add_message(uuid.uuid4().hex, "alert.begun", f"Cohort Sync: {state.title}", body, now)
+
+    def _end(self, alert: OpenAlert) -> None:
+        now, moment = self._state.now(), self.read_schedule().format_moment
+        if self._state.store.alerts.end_alert(alert.key):
+            body = f"This is over: {alert.title}.\n\nIt began {moment(alert.began_at)} and ended {moment(now)}."
+            self._state.store.alerts.add_message(
+                uuid.uuid4().hex, "alert.ended", f"Cohort Sync: over: {alert.title}", body, now
+            )
+
+    def _link(self, page: str) -> str:
+        base = self._state.settings.public_url
+        return f"\n{base}/{page}" if base else ""
+
+    def _add_digest(self) -> None:
+        """Store the digest of the day when it is due; its key is the day, so that there is one."""
+        now, schedule = self._state.now(), self.read_schedule()
+        day = schedule.find_digest_day(now)
+        if day is None:
+            return
+        ended = self._state.store.alerts.count_ended_runs(now - DAY_SECONDS)
+        opened = self._state.store.alerts.list_open()
+        lines = [
+            f"In the last 24 hours {ended.get('succeeded', 0):,} runs succeeded, {ended.get('failed', 0):,} failed and "
+            f"{ended.get('cancelled', 0):,} were cancelled; {ended['people']:,} changes of people were sent to WebEngage.",
+            "",
+            "These need a person:" if opened else "Nothing needs a person.",
+            *(f"- {one.title}, since {schedule.format_moment(one.began_at)}" for one in opened),
+        ]
+        body = "\n".join(lines) + self._link("syncs")
+        title = f"Cohort Sync: {len(opened)} open alerts" if opened else "Cohort Sync: all is well"
+        self._state.store.alerts.add_message(f"digest-{day.isoformat()}", "digest", title, body, now)
+
+    def deliver_due(self, is_stopping: Callable[[], bool] = lambda: False) -> int:
+        """Send what is due, one recipient after the other, until nothing is or this process stops; return how many went."""
+        sent, owner = 0, f"{process_name()}-{uuid.uuid4().hex}"
+        while not is_stopping():
+            now = self._state.now()
+            kinds = [kind for kind in KINDS if kind != "alerts" or not self.read_schedule().is_quiet(now)]
+            recipient = self._state.store.alerts.claim_recipient(owner, now, json.dumps(kinds))
+            if recipient is None:
+                return sent
+            try:
+                sent += self._deliver_next(recipient)
+            finally:
+                self._state.store.alerts.release_recipient(recipient.view.id, owner)
+        return sent
+
+    def _deliver_next(self, recipient: SealedRecipient) -> bool:
+        """Try the oldest message of a recipient; return whether it went through."""
+        alerts = self._state.store.alerts
+        message = alerts.next_message(recipient.view.id)
+        if message is None:
+            return False
+        now = self._state.now()
+        alerts.begin_attempt(message.id, now)
+        try:
+            self.send(recipient, message)
+        except CohortSyncError as problem:
+            self._note_failure(recipient, message, problem, now)
+            return False
+        alerts.mark_delivered(message, self._state.now())
+        return True
+
+    def send(self, recipient: SealedRecipient, message: Message) -> None:
+        """Send one message once; raise DeliveryFailed, or KeyUnavailable when the address cannot be opened."""
+        vault = self._state.open_vault()
+        url = vault.open_text(recipient.sealed_url)
+        if recipient.sealed_secret is None:
+            send_alert(url, message.title, message.body)
+        else:
+            body = build_body(message.topic, message.body, message.created_at)
+            send_webhook(url, vault.open_text(recipient.sealed_secret), message.key, body, self._state.now)
+
+    def _note_failure(
+        self, recipient: SealedRecipient, message: Message, problem: CohortSyncError, begun: float
+    ) -> None:
+        """Note a failed try: the whole recipient waits, ever longer, so that its messages stay in order."""
+        now = self._state.now()
+        refused = isinstance(problem, DeliveryFailed) and problem.is_final
+        late = begun - (message.first_tried_at or begun) >= DEADLINE_SECONDS
+        pause = min(FIRST_PAUSE_SECONDS * PAUSE_FACTOR ** min(recipient.failures, 9), MAX_PAUSE_SECONDS)
+        asked = problem.retry_after if isinstance(problem, DeliveryFailed) else None
+        # A message that was refused for good holds no other one up.
+        next_try_at = now if refused else now + max(pause, asked or 0.0)
+        self._state.store.alerts.note_failure(message, now, str(problem), next_try_at, given_up=refused or late)

@@ -1,0 +1,286 @@
+"""Recipients of alerts and webhooks, the messages to them, and the alerts that are open.
+
+A message is delivered at least once: it is marked after it was sent, so a process that dies in between leaves it to be
+sent again. That an alert begins once and ends once is decided here, by the rows of ``open_alert``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sync.records import Message, OpenAlert, Recipient
+from sync.store.database import Row, Table, write_transaction
+
+LEASE_SECONDS = 150.0  # seconds a recipient belongs to who sends to it; longer than any send may take
+CLOCK_SLACK_SECONDS = 7200.0  # seconds; a lease or a next try farther ahead comes from a clock that was set back
+FAILING_SECONDS = 900.0  # seconds without success after which a person should look at a recipient
+_MESSAGE_COLUMNS = ", ".join(Message.__slots__)
+_PENDING = "delivered_at is null and failed_at is null"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRecipient:
+    """A recipient with its sealed address, and a webhook's sealed secret."""
+
+    view: Recipient
+    sealed_url: str
+    sealed_secret: str | None
+    failures: int
+
+
+class Alerts(Table):
+    """Statements about recipients, messages and open alerts."""
+
+    def add_recipient(
+        self, kind: str, name: str, masked_url: str, sealed_url: str, sealed_secret: str | None, now: float
+    ) -> int:
+        """Add an address or a webhook; return its number."""
+        with write_transaction(self._db):
+            row = self._fetch_one(
+                """
+                insert into recipient (kind, name, masked_url, sealed_url, sealed_secret, created_at)
+                values (?, ?, ?, ?, ?, ?)
+                returning id
+                """,
+                (kind, name, masked_url, sealed_url, sealed_secret, now),
+            )
+        assert row is not None  # an insert returns its row
+        return int(row["id"])
+
+    def remove_recipient(self, recipient_id: int) -> bool:
+        """Delete a recipient and its messages; without any address left, no alert is open. Return whether it was there."""
+        with write_transaction(self._db):
+            found = self._execute("delete from recipient where id = ?", (recipient_id,))
+            self._execute("delete from open_alert where not exists (select 1 from recipient where kind = 'alerts')")
+        return bool(found)
+
+    def get_recipient(self, recipient_id: int) -> SealedRecipient | None:
+        """Return one recipient, or None."""
+        rows = self._read_recipients("where recipient.id = ?", recipient_id)
+        return rows[0] if rows else None
+
+    def list_recipients(self, kind: str | None = None) -> tuple[Recipient, ...]:
+        """Return the recipients, of one kind when it is named, the oldest first."""
+        return tuple(one.view for one in self._read_recipients("where (?1 is null or kind = ?1)", kind))
+
+    def _read_recipients(self, where: str, value: object) -> tuple[SealedRecipient, ...]:
+        rows = self._fetch_all(
+            f"""
+            select *, (select count(*) from message where recipient_id = recipient.id and failed_at is not null)
+                as undelivered
+            from recipient
+            {where}
+            order by id
+            """,
+            (value,),
+        )
+        return tuple(_recipient_from_row(row) for row in rows)
+
+    def list_unreachable(self, now: float) -> tuple[Recipient, ...]:
+        """Return the recipients that need a person: a message was given up, or none went through for a while."""
+        return tuple(
+            one
+            for one in self.list_recipients()
+            if one.undelivered or (one.failing_since is not None and now - one.failing_since >= FAILING_SECONDS)
+        )
+
+    def has_recipients(self, kind: str) -> bool:
+        """Return whether anybody is to get such messages."""
+        return bool(self._fetch_value("select exists (select 1 from recipient where kind = ?)", (kind,)))
+
+    def add_message(self, key: str, topic: str, title: str, body: str, now: float) -> int:
+        """Store a message to every alert address; return how many, 0 when one with this key was stored before."""
+        return self._execute(
+            """
+            insert into message (recipient_id, key, topic, title, body, created_at)
+            select id, ?, ?, ?, ?, ?
+            from recipient
+            where kind = 'alerts'
+            on conflict do nothing
+            """,
+            (key, topic, title, body, now),
+        )
+
+    def begin_alert(self, alert: OpenAlert) -> bool:
+        """Open an alert; return False when it is open already."""
+        return bool(
+            self._execute(
+                """
+                insert into open_alert (key, kind, title, body, began_at)
+                values (?, ?, ?, ?, ?)
+                on conflict do nothing
+                """,
+                (alert.key, alert.kind, alert.title, alert.body, alert.began_at),
+            )
+        )
+
+    def end_alert(self, key: str) -> bool:
+        """Close an alert; return False when it is not open."""
+        return bool(self._execute("delete from open_alert where key = ?", (key,)))
+
+    def list_open(self) -> tuple[OpenAlert, ...]:
+        """Return the alerts that are open, the oldest first."""
+        rows = self._fetch_all("select key, kind, title, body, began_at from open_alert order by began_at, key")
+        return tuple(OpenAlert(**dict(row)) for row in rows)
+
+    def claim_recipient(self, owner: str, now: float, kinds: str) -> SealedRecipient | None:
+        """Take a recipient something is to be sent to, with a lease; ``kinds`` are JSON. None when there is nothing."""
+        values = {
+            "owner": owner,
+            "now": now,
+            "lease": LEASE_SECONDS,
+            "slack": CLOCK_SLACK_SECONDS,
+            "kinds": kinds,
+        }
+        claimable = f"""
+            kind in (select value from json_each(:kinds))
+            and (next_try_at <= :now or next_try_at > :now + :slack)
+            and (lease_until is null or lease_until <= :now or lease_until > :now + :slack)
+            and exists (select 1 from message where recipient_id = recipient.id and {_PENDING})
+        """
+        if not self._fetch_value(f"select exists (select 1 from recipient where {claimable})", values):
+            return None  # asked every few seconds, so without the write lock
+        with write_transaction(self._db):
+            row = self._fetch_one(
+                f"""
+                update recipient
+                set lease_owner = :owner, lease_until = :now + :lease
+                where id = (select id from recipient where {claimable} order by next_try_at, id limit 1)
+                returning id
+                """,
+                values,
+            )
+        return self.get_recipient(row["id"]) if row else None
+
+    def release_recipient(self, recipient_id: int, owner: str) -> None:
+        """Drop the lease of a recipient; nothing when it is not this owner's."""
+        self._execute(
+            "update recipient set lease_owner = null, lease_until = null where id = ? and lease_owner = ?",
+            (recipient_id, owner),
+        )
+
+    def next_message(self, recipient_id: int) -> Message | None:
+        """Return the oldest message that is still to be sent to a recipient, or None."""
+        row = self._fetch_one(
+            f"""
+            select {_MESSAGE_COLUMNS}
+            from message
+            where recipient_id = ? and {_PENDING}
+            order by id
+            limit 1
+            """,
+            (recipient_id,),
+        )
+        return Message(**dict(row)) if row else None
+
+    def begin_attempt(self, message_id: int, now: float) -> None:
+        """Count a try, before it is made."""
+        self._execute(
+            "update message set attempts = attempts + 1, first_tried_at = coalesce(first_tried_at, ?) where id = ?",
+            (now, message_id),
+        )
+
+    def mark_delivered(self, message: Message, now: float) -> None:
+        """Note that a message was taken, and with it that its recipient can be reached."""
+        with write_transaction(self._db):
+            self._execute("update message set delivered_at = ? where id = ?", (now, message.id))
+            self.note_reached(message.recipient_id)
+
+    def note_reached(self, recipient_id: int) -> None:
+        """Forget that a recipient could not be reached."""
+        self._execute(
+            """
+            update recipient
+            set failures = 0, failing_since = null, problem = null, next_try_at = 0
+            where id = ?
+            """,
+            (recipient_id,),
+        )
+
+    def note_failure(self, message: Message, now: float, problem: str, next_try_at: float, *, given_up: bool) -> None:
+        """Note that a message was not taken; ``given_up``: it is not tried again by itself."""
+        with write_transaction(self._db):
+            self._execute(
+                """
+                update recipient
+                set failures = failures + 1, failing_since = coalesce(failing_since, ?), problem = ?, next_try_at = ?
+                where id = ?
+                """,
+                (now, problem, next_try_at, message.recipient_id),
+            )
+            if given_up:
+                self._execute("update message set failed_at = ?, problem = ? where id = ?", (now, problem, message.id))
+
+    def list_messages(self, kind: str, limit: int) -> tuple[Message, ...]:
+        """Return the newest messages to recipients of a kind, newest first."""
+        rows = self._fetch_all(
+            f"""
+            select {_MESSAGE_COLUMNS}
+            from message
+            where recipient_id in (select id from recipient where kind = ?)
+            order by id desc
+            limit ?
+            """,
+            (kind, limit),
+        )
+        return tuple(Message(**dict(row)) for row in rows)
+
+    def resend_message(self, message_id: int) -> bool:
+        """Let a message be sent again, whatever became of it; return False when there is none."""
+        with write_transaction(self._db):
+            found = self._execute(
+                """
+                update message
+                set delivered_at = null, failed_at = null, problem = null, attempts = 0, first_tried_at = null
+                where id = ?
+                """,
+                (message_id,),
+            )
+            self._execute(
+                "update recipient set next_try_at = 0 where id = (select recipient_id from message where id = ?)",
+                (message_id,),
+            )
+        return bool(found)
+
+    def discard_message(self, message_id: int) -> bool:
+        """Delete a message; return False when there is none."""
+        return bool(self._execute("delete from message where id = ?", (message_id,)))
+
+    def count_ended_runs(self, since: float) -> dict[str, int]:
+        """Return how many runs ended in each state since a moment, and under "people" how many people were sent."""
+        rows = self._fetch_all(
+            """
+            select state, count(*), sum(delivered)
+            from run
+            where finished_at >= ?
+            group by state
+            """,
+            (since,),
+        )
+        return {row[0]: row[1] for row in rows} | {"people": sum(row[2] for row in rows)}
+
+    def read_schedule(self) -> dict[str, str]:
+        """Return the settings of quiet hours and digest that were set, by name."""
+        rows = self._fetch_all("select name, value from setting where name like 'alerts.%'")
+        return {row["name"].removeprefix("alerts."): row["value"] for row in rows}
+
+    def write_schedule(self, values: Mapping[str, str]) -> None:
+        """Store the settings of quiet hours and digest."""
+        with write_transaction(self._db):
+            for name, value in values.items():
+                self._execute(
+                    """
+                    insert into setting (name, value)
+                    values (?, ?)
+                    on conflict (name) do update set value = excluded.value
+                    """,
+                    (f"alerts.{name}", value),
+                )
+
+
+def _recipient_from_row(row: Row) -> SealedRecipient:
+    view = Recipient(**{name: row[name] for name in Recipient.__slots__})
+    return SealedRecipient(
+        view=view, sealed_url=row["sealed_url"], sealed_secret=row["sealed_secret"], failures=row["failures"]
+    )
