@@ -9,7 +9,7 @@ from functools import partial
 
 import streamlit as st
 
-from pages.parts import badges, charts, layout, notices, polling, run_progress, sync_dialogs
+from pages.parts import badges, charts, guard_settings, layout, notices, polling, run_progress, sync_dialogs
 from pages.parts.badges import show_name, show_small_text
 from pages.parts.formatting import (
     escape_markdown,
@@ -36,6 +36,7 @@ def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
     for request, open_dialog in (
         ("stop", sync_dialogs.show_stop_dialog),
         ("interval", sync_dialogs.show_interval_dialog),
+        (guard_settings.REQUEST, guard_settings.show_guard_dialog),
     ):
         found = next((sync for sync in syncs if sync.id == requested_id(request)), None)
         if found:
@@ -182,6 +183,7 @@ def _show_buttons(sync: SyncView) -> None:
             _show_sync_buttons(sync, under_way)
         if under_way:
             _show_run_buttons(sync, under_way)
+        _show_dialog_button(sync, "Guards", ":material/gpp_good:", guard_settings.REQUEST)
         if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
             open_page("runs", sync=sync.id)
 

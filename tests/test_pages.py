@@ -178,14 +178,16 @@ BUTTONS = {
         "overview": set(),
         "cohorts": {"View members of Power Users"},
         "integrations": {"Go to Cohorts"},
-        "syncs": {"See runs"},
+        "syncs": {"Guards", "See runs"},
+        "safety": set(),
         "runs": {"All runs"},
     },
     "marketer": {
         "overview": set(),
         "cohorts": {"Export", "View members of Power Users"},
         "integrations": {"Go to Cohorts"},
-        "syncs": {"Sync now", "Pause", "Interval", "Stop", "See runs"},
+        "syncs": {"Sync now", "Pause", "Interval", "Stop", "Guards", "See runs"},
+        "safety": {"Add to the list", "Take off the list"},
         "runs": {"All runs"},
     },
     "admin": {
@@ -247,7 +249,7 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspac
         app = workspace.page("runs", run=str(run_id))
         assert "199 of 200 people exported before would be removed." in page_text(app)
         click_button(app, "Always approve for this sync")
-        assert "Later runs of this sync are not held when they remove many people." in page_text(app)
+        assert "The guard of this sync is lifted, until somebody puts it back" in page_text(app)
         carry(workspace.data_dir)
         assert here.runs.get(run_id).state == RunState.SUCCEEDED
     assert sandbox.holding("Mixpanel - Shrinking")[0] == {"u1"}

@@ -36,6 +36,7 @@ class ExportForm:
     mapping: property_mapping.Mapping
     dry_run: bool
     account: str
+    previewed: int | None
 
 
 ACCOUNT = "_export_account"
@@ -86,6 +87,7 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
                 mapping,
                 bool(dry_run),
                 account,
+                seen.identified if seen else None,
             ),
         )
 
@@ -169,6 +171,7 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
             wanted.dry_run,
             wanted.mapping,
             wanted.account,
+            wanted.previewed,
         )
     except CohortSyncError:
         st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now

@@ -66,6 +66,7 @@ def _list_pages() -> list[st.Page]:
         st.Page(page_script("integrations"), title="Integrations", icon=":material/extension:"),
         st.Page(page_script("syncs"), title="Syncs", icon=":material/sync:"),
         st.Page(page_script("runs"), title="Runs", icon=":material/history:"),
+        st.Page(page_script("safety"), title="Never export and tripwires", icon=":material/gpp_good:"),
         # Hidden from others, but always listed: the script of an unlisted page would run without this layout.
         st.Page(
             page_script("administration"),

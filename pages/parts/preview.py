@@ -23,6 +23,7 @@ ELIGIBILITY_TEXTS = {
     Eligibility.LONG_ID: "The id has over 100 characters, more than WebEngage takes",
     Eligibility.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
     Eligibility.DEVICE_ONLY: "A device that never signed in",
+    Eligibility.NEVER_EXPORT: "On the never-export list",
 }
 
 
@@ -58,7 +59,10 @@ def show_numbers(preview: Preview) -> None:
     """Show how many go and how many do not, as numbers and as one bar."""
     about = "" if preview.exact else "about "
     with st.container(horizontal=True, key="numbers-preview"):
-        badges.show_number("Identified · will go", f"{about}{format_count(preview.identified)}", "identified")
+        going = max(0, preview.identified - preview.never_exported)
+        badges.show_number("Identified · will go", f"{about}{format_count(going)}", "identified")
+        if preview.never_exported:
+            badges.show_number("Never export · will not", f"{about}{format_count(preview.never_exported)}", "never")
         badges.show_number("Anonymous · will not", f"{about}{format_count(preview.anonymous)}", "anonymous")
         badges.show_number("Invalid · will not", format_count(preview.invalid), "invalid")
         badges.show_number("All members", format_count(preview.total), "members")

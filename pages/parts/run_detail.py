@@ -20,6 +20,7 @@ from pages.parts.formatting import (
     localize_times,
 )
 from pages.parts.session import is_allowed, open_service
+from sync.guards import GuardLimits
 from sync.model import USER_ID_MAX, Run, RunState
 from sync.permissions import AccessLevel
 from sync.service import Service
@@ -174,9 +175,23 @@ def _show_buttons(run: Run) -> None:
 def _show_approve_buttons(run: Run) -> None:
     if st.button("Approve", key=f"approve-{run.id}", type="primary"):
         _act_on_run("Approved. The run is being sent.", lambda service: service.runs.approve(run.id))
-    if not run.dry_run and st.button("Always approve for this sync", key=f"approve-always-{run.id}"):
+    with open_service() as service:
+        limits = service.guards.suggest_limits(run)
+    if limits and not run.dry_run:
+        _show_limit_buttons(run, limits)
+
+
+def _show_limit_buttons(run: Run, limits: GuardLimits) -> None:
+    """Offer to let as many people pass from now on, or any number: the limits of the sync are what holds the run."""
+    people = format_count(max(run.entered, run.exited - run.removed_by_list))
+    if st.button(f"Approve and raise the limit to {people}", key=f"approve-raise-{run.id}"):
         _act_on_run(
-            "Approved. Later runs of this sync are not held when they remove many people.",
+            f"Approved. This sync may add or remove up to {people} people from now on.",
+            lambda service: service.runs.approve(run.id, limits=limits),
+        )
+    if st.button("Always approve for this sync", key=f"approve-always-{run.id}"):
+        _act_on_run(
+            "Approved. The guard of this sync is lifted, until somebody puts it back under Syncs, Guards.",
             lambda service: service.runs.approve(run.id, always=True),
         )
 

@@ -46,6 +46,7 @@ def list_counts(run: Run, waits: int) -> dict[str, int]:
         "Unchanged": run.unchanged,
         "Sent": run.delivered,
         "Rejected": run.rejected,
+        "Never export": run.never_exported,
         "Anonymous": run.anonymous,
         "Invalid": run.invalid,
         "Requests": run.requests,

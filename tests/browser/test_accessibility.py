@@ -19,6 +19,7 @@ LABELS = {
     "integrations": "Integrations",
     "syncs": "Syncs",
     "runs": "Runs",
+    "safety": "Never export and tripwires",
     "administration": "Administration",
 }
 Furniture = tuple[Furnished, str]
@@ -45,6 +46,7 @@ def addresses(made: Furnished) -> dict[str, str]:
         "/integrations?setup=webengage": "Set up WebEngage",
         "/syncs?stop=1": "Stop this sync?",
         "/syncs?interval=1": "Change interval",
+        "/syncs?guard=1": "Guards",
     }
     stories = {f"/runs?run={run_id}": "What happened" for run_id in made.runs.values()}
     return {"/": "Overview"} | {f"/{page}": title for page, title in LABELS.items()} | dialogs | stories

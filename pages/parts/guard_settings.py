@@ -1,0 +1,119 @@
+"""The guards of one sync: every rule that holds its runs, the limits a person may set, and what they would have held."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts import notices
+from pages.parts.badges import show_name
+from pages.parts.formatting import format_error, format_plural
+from pages.parts.navigation import clear_requests, page_script
+from pages.parts.session import is_allowed, open_service
+from sync.errors import CohortSyncError
+from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
+from sync.permissions import AccessLevel
+from sync.views import GuardTrial, GuardView, SyncView
+
+REQUEST = "guard"  # in the address: the sync whose guards are shown
+INTRODUCTION = "A run is held, before anything is sent, until a person approves it, when it …"
+ALWAYS = (
+    "… finds **nobody** in the cohort, although people were exported before. This is held even when the guard is lifted.",
+    "… finds **half the share** of identified members, or less, that the last successful run found.",
+    "… is the first export and has **over a fifth more** people than its preview showed.",
+    "… finds a **tripwire** in the cohort. People on the never-export list are left out without holding the run.",
+)
+LIFTED = "A person lifted the guard of this sync, so the limits below hold nothing until it is put back."
+
+
+def _close_dialog() -> None:
+    clear_requests(REQUEST)
+
+
+@st.dialog("Guards", width="medium", on_dismiss=_close_dialog)
+def show_guard_dialog(sync: SyncView) -> None:
+    """Show the guards of a sync in a dialog."""
+    show_name(sync.cohort_name, "guard")
+    show_guards(sync.id)
+
+
+def show_guards(sync_id: int) -> None:
+    """Show all guards of a sync; a marketer can change the limits and put a lifted guard back."""
+    with open_service() as service:
+        view = service.guards.get(sync_id)
+        may_change = is_allowed(AccessLevel.MARKETER)
+        if not view.enabled:
+            st.warning(LIFTED, icon=":material/gpp_maybe:")
+        st.caption(INTRODUCTION)
+        limits = _show_limits(view, disabled=not may_change)
+        for rule in ALWAYS:
+            st.markdown(rule)
+        st.page_link(page_script("safety"), label="Never export and tripwires", icon=":material/gpp_good:")
+        st.info(describe_trial(service.guards.try_limits(sync_id, limits)), icon=":material/history:")
+    if may_change:
+        _show_buttons(view, limits)
+
+
+def _show_limits(view: GuardView, *, disabled: bool) -> GuardLimits:
+    """Show the four limits as fields; return them as they are now."""
+    kept = view.limits
+    fields = {}
+    for word, share, people in (
+        ("adds", kept.add_share, kept.add_people),
+        ("removes", kept.remove_share, kept.remove_people),
+    ):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            fields[f"{word}-share"] = st.number_input(
+                f"… {word} more than (%)",
+                0.0,
+                MAX_SHARE,
+                share,
+                5.0,
+                format="%g",
+                key=f"{word}-share-{view.sync_id}",
+                disabled=disabled,
+                width=200,
+            )
+            fields[f"{word}-people"] = st.number_input(
+                "and more than (people)",
+                0,
+                MAX_PEOPLE,
+                people,
+                50,
+                key=f"{word}-people-{view.sync_id}",
+                disabled=disabled,
+                width=200,
+            )
+    return GuardLimits(
+        add_share=float(fields["adds-share"]),
+        add_people=int(fields["adds-people"]),
+        remove_share=float(fields["removes-share"]),
+        remove_people=int(fields["removes-people"]),
+    )
+
+
+def describe_trial(trial: GuardTrial) -> str:
+    """Return how many of the last runs certain limits would have held."""
+    if not trial.runs:
+        return "No run has been planned yet that these limits could be tried on."
+    return f"These limits would have held {trial.held} of the last {format_plural(trial.runs, 'run')}."
+
+
+def _show_buttons(view: GuardView, limits: GuardLimits) -> None:
+    problem = st.empty()
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        put_back = not view.enabled and st.button("Put the guard back", key="guard-back")
+        save = st.button("Save limits", key="guard-save", type="primary", disabled=limits == view.limits)
+    if not (put_back or save):
+        return
+    try:
+        with open_service() as service:
+            if put_back:
+                service.guards.put_back(view.sync_id)
+            else:
+                service.guards.set_limits(view.sync_id, limits)
+    except CohortSyncError as error:
+        problem.error(format_error(error))
+        return
+    _close_dialog()
+    notices.flash_success("The guard is back." if put_back else "The limits are saved.")
+    st.rerun()

@@ -1,0 +1,178 @@
+"""Never export and tripwires: people who are never sent to WebEngage, and people who hold a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import layout, notices
+from pages.parts.formatting import escape_markdown, format_people, format_plural, format_time
+from pages.parts.session import is_allowed, open_service
+from sync.errors import CohortSyncError
+from sync.permissions import AccessLevel
+from sync.service import Service
+from sync.service.safety import MAX_NOTE, parse_csv, parse_lines
+from sync.views import AddedPeople, ListedPerson, ProjectView, Tripwire
+
+ANY_COHORT = 0  # stands for every cohort; no cohort has this number
+ROWS_SHOWN = 1000  # newest people of a list; the rest is counted
+LABEL_HELP = "Only a salted hash and this label are kept, so the list itself gives nobody away."
+NEVER_EXPORT_HELP = (
+    "These people are never sent to WebEngage account **{account}** as members, whatever cohort they are in. Who is in "
+    "WebEngage already is set to false with the next run. Every preview and run counts them."
+)
+TRIPWIRE_HELP = (
+    "People who must never be in a cohort, for example a colleague or an account you know to be inactive. When a run "
+    "finds one, the cohort itself is wrong: the run is held before anything is sent, and says so."
+)
+
+
+def show_page() -> None:
+    """Show both lists of the chosen project."""
+    st.title("Never export and tripwires", anchor=False)
+    with open_service() as service:
+        project = layout.chosen_project(service.connections.list_projects())
+        accounts = [one.license_code for one in service.connections.list_accounts()]
+    if not project or not accounts:
+        st.info("Connect Mixpanel and WebEngage under Integrations first.")
+        return
+    never_export, tripwires = st.tabs(["Never export", "Tripwires"])
+    with never_export:
+        _show_never_export(_choose_account(project, accounts))
+    with tripwires:
+        _show_tripwires(project)
+
+
+def _choose_account(project: ProjectView, accounts: list[str]) -> str:
+    """Return the account whose list is shown; ask for it when there are several."""
+    if len(accounts) == 1:
+        return accounts[0]
+    index = accounts.index(project.license_code) if project.license_code in accounts else 0
+    return str(st.selectbox("WebEngage account", accounts, index=index, key="never-account"))
+
+
+def _show_never_export(account: str) -> None:
+    st.caption(NEVER_EXPORT_HELP.format(account=escape_markdown(account)))
+    if is_allowed(AccessLevel.MARKETER):
+        _show_form(
+            "never",
+            lambda service, ids, note: service.safety.add_never_export(account, ids, note),
+            lambda service, ids: service.safety.remove_never_export(account, ids),
+        )
+    with open_service() as service:
+        listed = service.safety.list_never_export(account)
+    chosen = _show_people("never", listed, [(one.label, one.note, one.added_by, one.added_at) for one in listed])
+    if chosen:
+        _show_take_off(
+            "never",
+            len(chosen),
+            lambda service: service.safety.remove_never_export(account, keys=[listed[at].key for at in chosen]),
+        )
+
+
+def _show_tripwires(project: ProjectView) -> None:
+    st.caption(TRIPWIRE_HELP)
+    names = _read_cohort_names(project.id)
+    if is_allowed(AccessLevel.MARKETER):
+        cohort = st.selectbox(
+            "In which cohort must they never be?",
+            [ANY_COHORT, *names],
+            format_func=lambda number: escape_markdown(names[number]) if number else "Any cohort",
+            key="trip-cohort",
+        )
+        _show_form(
+            "trip",
+            lambda service, ids, note: service.safety.add_tripwires(project.id, cohort or None, ids, note),
+            lambda service, ids: service.safety.remove_tripwires(project.id, cohort or None, ids),
+        )
+    with open_service() as service:
+        listed = service.safety.list_tripwires(project.id)
+    rows = [(one.label, _name_cohort(one, names), one.note, one.added_by, one.added_at) for one in listed]
+    chosen = _show_people("trip", listed, rows)
+    if chosen:
+        numbers = [listed[at].id for at in chosen]
+        _show_take_off("trip", len(chosen), lambda service: service.safety.delete_tripwires(numbers))
+
+
+def _read_cohort_names(project_id: int) -> dict[int, str]:
+    """Return the cohorts of a project as far as they are known; none when Mixpanel never answered."""
+    try:
+        with open_service() as service:
+            return {one.id: one.name for one in service.cohorts.list(project_id).cohorts}
+    except CohortSyncError:
+        return {}
+
+
+def _name_cohort(one: Tripwire, names: dict[int, str]) -> str:
+    return "Any cohort" if one.cohort_id is None else names.get(one.cohort_id, f"Cohort {one.cohort_id}")
+
+
+def _show_form(
+    key: str, add: Callable[[Service, list[str], str], AddedPeople], remove: Callable[[Service, list[str]], int]
+) -> None:
+    """Ask for user ids, typed, pasted or in a file, and add them to the list or take them off it."""
+    with st.form(f"{key}-form", clear_on_submit=True, border=False):
+        typed, uploaded = st.columns(2)
+        with typed:
+            text = st.text_area("User IDs, one a line", key=f"{key}-ids", height=132)
+        with uploaded:
+            file = st.file_uploader("Or a CSV file", type=["csv", "txt"], key=f"{key}-file")
+            note = st.text_input("Note", key=f"{key}-note", max_chars=MAX_NOTE, placeholder="Why they are on the list")
+        with st.container(horizontal=True):
+            wants_add = st.form_submit_button("Add to the list", type="primary", key=f"{key}-add")
+            wants_remove = st.form_submit_button("Take off the list", key=f"{key}-remove")
+    if not (wants_add or wants_remove):
+        return
+    try:
+        ids = [*parse_lines(text or ""), *(parse_csv(file.getvalue()) if file else [])]
+        with open_service() as service:
+            done = _describe_added(add(service, ids, note or "")) if wants_add else _describe_gone(remove(service, ids))
+    except CohortSyncError as problem:
+        notices.flash_error(str(problem))
+    else:
+        notices.flash_success(done)
+    st.rerun()
+
+
+def _describe_added(found: AddedPeople) -> str:
+    already = f" {format_people(found.already_there)} were on the list already." if found.already_there else ""
+    return f"{format_people(found.added)} added.{already}"
+
+
+def _describe_gone(people: int) -> str:
+    return f"{format_people(people)} taken off the list." if people else "Nobody of these was on the list."
+
+
+def _show_people(
+    key: str, listed: tuple[ListedPerson, ...] | tuple[Tripwire, ...], rows: Sequence[tuple[object, ...]]
+) -> list[int]:
+    """Show a list, newest first; return which rows are chosen."""
+    if not listed:
+        st.info("Nobody is on the list.")
+        return []
+    columns = ["User ID", *(["Cohort"] if key == "trip" else []), "Note", "Added by", "Added"]
+    shown = [(*row[:-1], format_time(float(str(row[-1])))) for row in rows[:ROWS_SHOWN]]
+    st.caption(f"{format_plural(len(listed), 'person', 'people')} on the list. {LABEL_HELP}")
+    event = st.dataframe(
+        pd.DataFrame(shown, columns=columns),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=f"{key}-table",
+        alt="People on the list",
+    )
+    if len(listed) > ROWS_SHOWN:
+        st.caption(f"The newest {ROWS_SHOWN:,} are shown.")
+    return [at for at in event.selection.rows if at < len(shown)] if is_allowed(AccessLevel.MARKETER) else []
+
+
+def _show_take_off(key: str, people: int, action: Callable[[Service], int]) -> None:
+    if st.button(f"Take {format_people(people)} off the list", key=f"{key}-take-off"):
+        with open_service() as service:
+            notices.try_action(f"{format_people(people)} taken off the list.", action, service)
+        st.rerun()
+
+
+layout.run_in_layout(show_page)

@@ -1,0 +1,95 @@
+"""The page of the never-export list and tripwires, and the guards of a sync, as a person uses them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync.guards import GuardLimits
+from sync.model import RunState
+from sync.permissions import AccessLevel, Actor
+from tests.sandbox.control import Sandbox
+from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text
+
+
+@pytest.fixture
+def fans(workspace: Workspace, sandbox: Sandbox) -> Workspace:
+    """Return a workspace with an exported cohort of twenty."""
+    workspace.connect(sandbox)
+    workspace.add_cohort(20)
+    workspace.export()
+    return workspace
+
+
+def test_people_typed_into_the_page_are_on_the_list_and_can_be_taken_off(fans: Workspace) -> None:
+    """The page shows labels, who added them and why; whoever is true becomes false with the next run."""
+    app = fans.page("safety")
+    app.text_area(key="never-ids").set_value("fan-1\n fan-2 \n")
+    app.text_input(key="never-note").set_value("asked not to be mailed")
+    click_button(app, "Add to the list")
+    assert "2 people added." in page_text(app)
+    table = app.dataframe[0].value
+    assert list(table["User ID"]) == ["f•••1", "f•••2"] and list(table["Note"]) == ["asked not to be mailed"] * 2
+    assert fans.export().removed_by_list == 2
+    assert fans.sandbox.holding(ATTRIBUTE)[0] == fans.sandbox.exportable(fans.cohort) - {"fan-1", "fan-2"}
+    app = fans.page("safety")
+    app.text_area(key="never-ids").set_value("fan-1\nfan-9")
+    click_button(app, "Take off the list")
+    assert "1 person taken off the list." in page_text(app)
+    app.text_area(key="never-ids").set_value("")
+    click_button(app, "Add to the list")
+    assert "No user id was given" in page_text(app)
+
+
+def test_a_tripwire_set_on_the_page_holds_the_run(fans: Workspace) -> None:
+    """The cohort is chosen by its name; the run's page says whom it found, by a label."""
+    app = fans.page("safety")
+    app.selectbox(key="trip-cohort").set_value(fans.cohort)
+    app.text_area(key="trip-ids").set_value("fan-11")
+    next(button for button in app.button if button.key == "trip-add").click().run()
+    assert list(app.dataframe[0].value["Cohort"]) == ["Fans"]
+    run = fans.export()
+    assert run.state is RunState.HELD
+    assert "1 person who must never be in this cohort is in it (f•••1)" in page_text(fans.page("runs", run=str(run.id)))
+
+
+def test_viewers_see_the_lists_and_guards_and_change_nothing(fans: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No form, no button."""
+    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.VIEWER))
+    app = fans.page("safety")
+    assert not app.text_area and "Nobody is on the list." in page_text(app)
+    app = fans.page("syncs", guard="1")
+    assert "Save limits" not in [button.label for button in app.button]
+    assert all(field.disabled for field in app.number_input)
+
+
+def test_all_guards_of_a_sync_are_shown_and_its_limits_tried_before_they_are_saved(fans: Workspace) -> None:
+    """Before saving, the dialog says how many of the last runs the limits would have held."""
+    fans.sandbox.set_members(fans.cohort, make_fans(80))
+    assert fans.export().state is RunState.SUCCEEDED
+    app = fans.page("syncs", guard="1")
+    text = page_text(app)
+    for rule in ("finds nobody", "half the share", "over a fifth more", "tripwire", "0 of the last 2 runs"):
+        assert rule in text.replace("**", ""), rule
+    app.number_input(key="adds-people-1").set_value(50).run()
+    assert "would have held 1 of the last 2 runs" in page_text(app)
+    click_button(app, "Save limits")
+    with fans.open() as service:
+        assert service.guards.get(1).limits == GuardLimits(add_people=50)
+        service.guards.lift(1)
+    app = fans.page("syncs", guard="1")
+    assert "lifted the guard" in page_text(app)
+    click_button(app, "Put the guard back")
+    with fans.open() as service:
+        assert service.guards.get(1).enabled
+
+
+def test_a_held_run_is_approved_with_the_limit_it_needs(fans: Workspace) -> None:
+    """The button names the number; afterwards the sync lets as many pass."""
+    fans.sandbox.set_members(fans.cohort, make_fans(150))
+    run = fans.export()
+    app = fans.page("runs", run=str(run.id))
+    click_button(app, "Approve and raise the limit to 130")
+    fans.run_queued()
+    assert fans.get_run(run.id).state is RunState.SUCCEEDED
+    with fans.open() as service:
+        assert service.guards.get(1).limits == GuardLimits(add_people=130)
