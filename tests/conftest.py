@@ -173,7 +173,8 @@ def streamlit_server(tmp_path: Path) -> Iterator[StreamlitServer]:
             )
             running.callback(_print_log, Path(log.name))
             running.callback(_stop, process)
-            wait_until_healthy(process, f"http://127.0.0.1:{port}")
+            base_path = environment.get("STREAMLIT_SERVER_BASE_URL_PATH", "")
+            wait_until_healthy(process, f"http://127.0.0.1:{port}/{base_path}".rstrip("/"))
             return f"http://127.0.0.1:{port}"
 
         yield start

@@ -20,6 +20,7 @@ COMMANDS, SETTINGS = ROOT / "docs" / "commands.md", ROOT / "docs" / "settings.md
 CODE = "\n".join(
     path.read_text(encoding="utf-8") for folder in ("sync", "pages") for path in (ROOT / folder).rglob("*.py")
 )
+MAX_EXPOSURE = 20  # tenths, as systemd-analyze security counts; a unit without any protection has 96
 PLACES_OF_ONE_MACHINE = re.compile(r"/(root|home|tmp|Users)/")
 
 
@@ -104,3 +105,5 @@ def test_systemd_units_when_verified_have_no_fault(tmp_path: Path) -> None:
         copy.write_text(unit.read_text(encoding="utf-8").replace("/opt/cohort-sync/.venv/bin/python", "/bin/true"))
         done = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr.strip()) == (0, "")
+        judged = [analyze, "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", "--no-pager", str(copy)]
+        assert subprocess.run(judged, stdout=subprocess.DEVNULL, check=False).returncode == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.nginx import BASE_PATH, find_nginx, serve_behind_nginx
 from tests.conftest import StreamlitServer, free_port
 
 PATIENCE = 60_000  # milliseconds; never asserted
@@ -55,10 +56,11 @@ def _wait_for(url: str) -> None:
 def guarded_with(provider: str, streamlit_server: StreamlitServer, tmp_path: Path, data_dir: Path) -> Pages:
     """Start pages that ask for sign-in, with more environment variables."""
 
-    def start(**environment: str) -> str:
+    def start(public_url: str = "", **environment: str) -> str:
         port, secrets = free_port(), tmp_path / "secrets.toml"
+        public_url = public_url or f"http://127.0.0.1:{port}"
         secrets.write_text(f"""[auth]
-redirect_uri = "http://127.0.0.1:{port}/oauth2callback"
+redirect_uri = "{public_url}/oauth2callback"
 cookie_secret = "a cookie secret of the tests, long enough"
 client_id = "cohort-sync"
 client_secret = "client-secret"
@@ -211,3 +213,28 @@ def test_without_sign_in_other_machines_are_kept_out(
     expect(page.get_by_text("Sign-in is not configured")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("Connect")).to_have_count(0)
     page.close()
+
+
+def test_pages_when_behind_nginx_with_a_base_path_work_as_documented(
+    guarded_with: Pages, browser: Browser, tmp_path: Path
+) -> None:
+    """Through docs/nginx.conf: sign-in comes back to the base path, a page is live, and monitoring stays inside."""
+    find_nginx()
+    port = free_port()
+    public = f"https://127.0.0.1:{port}/{BASE_PATH}"
+    pages = guarded_with(
+        public_url=public, COHORT_SYNC_ADMINS="ann@example.com", STREAMLIT_SERVER_BASE_URL_PATH=BASE_PATH
+    )
+    with serve_behind_nginx(tmp_path, port, pages), browser.new_context(ignore_https_errors=True) as context:
+        page = context.new_page()
+        sign_in(page, public, "ann")
+        expect(page.get_by_text("ann@example.com · admin")).to_be_visible(timeout=PATIENCE)
+        assert page.url.startswith(f"{public}/")
+        page.get_by_role("link", name="Runs").click()  # over the WebSocket
+        expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible(timeout=PATIENCE)
+        assert page.url == f"{public}/runs"
+        page.reload()
+        expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible(timeout=PATIENCE)
+        for path in ("/healthz", "/metrics"):
+            assert context.request.get(f"https://127.0.0.1:{port}{path}").status == 404
+            assert "cohort_sync" not in context.request.get(f"{public}{path}").text()
