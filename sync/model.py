@@ -21,6 +21,7 @@ BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
 DEVICE_PREFIX = "$device:"  # begins an id Mixpanel gave to a device that never signed in; Mixpanel docs
 MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
 DEFAULT_INTERVAL = 7200.0  # seconds; how often Mixpanel's own cohort sync refreshes
+INTERVAL_CHOICES = (1800.0, 3600.0, DEFAULT_INTERVAL, 21600.0, 43200.0, 86400.0)  # seconds; what people are offered
 MIN_INTERVAL, MAX_INTERVAL = 300.0, 30 * 86400.0  # seconds; the shortest and longest interval a person may choose
 MAX_QUOTED = 60  # characters of a wrong input that an error quotes
 DAY = 86400.0  # seconds without progress after which a run that nothing repeats is given up

@@ -8,21 +8,24 @@ import streamlit as st
 
 from pages.parts import notices, preview, property_mapping
 from pages.parts.badges import show_name
-from pages.parts.formatting import escape_markdown, format_error, format_interval
+from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
 from pages.parts.navigation import clear_requests, open_page
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
-from sync.model import ATTRIBUTE_MAX, Mode
+from sync.guards import PREVIEW_GROWTH, WHOLE
+from sync.model import ATTRIBUTE_MAX, INTERVAL_CHOICES, Mode
 from sync.service import Service
 from sync.views import CohortView, Preview, ProjectView, Proposal, StartedExport
+from sync.wording import MODE_WORDS
 
-MODES = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic (every two hours)"}
 MODE_MEANINGS = {
     Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
-    Mode.DYNAMIC: "Again and again: people who came are added, people who left are taken out.",
+    Mode.DYNAMIC: "Again and again: who is new in the cohort is added, who left it is removed.",
 }
-NEW_PROFILES = "A user id WebEngage does not know becomes a **new profile** there; ids are compared letter by letter."
+NEW_PROFILES = "A user id that WebEngage does not know becomes a **new profile** there."
 PERMANENT = "Everybody exported gets it as true. The name is **permanent** after the first export."
+FIRST_HELD = "Held for your approval if more than {limit} would be sent."
+LATER_HELD = "Held for your approval if more than {added} would be added or more than {removed} removed."
 DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 
 
@@ -61,35 +64,34 @@ def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
 
 def _show_form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
     account = _account_field(cohort, proposal)
-    mode = _mode_field(cohort.id, proposal)
+    mode, interval = _mode_fields(cohort.id, proposal)
     attribute, problem = _attribute_field(service, project, cohort, proposal)
-    seen = _show_numbers(project, cohort)
+    seen = _show_numbers(service, project, cohort)
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, seen.properties if seen else ())
-    blocked = bool(problem or wrong) or not account
-    if not account:
-        st.warning(escape_markdown(proposal.account_problem))
-    with st.container(horizontal=True, horizontal_alignment="right"):
+    dry_run, start = _show_buttons(blocked=bool(problem or wrong) or not account)
+    if start or dry_run:
+        form = ExportForm(
+            mode=mode,
+            attribute=attribute,
+            interval_seconds=interval,
+            mapping=mapping,
+            dry_run=dry_run,
+            account=account,
+            previewed=seen.identified if seen else None,
+        )
+        _start_export(service, project, cohort, form)
+
+
+def _show_buttons(*, blocked: bool) -> tuple[bool, bool]:
+    """Show the buttons, always in sight; return whether Dry run and whether Start Sync was pressed."""
+    with st.container(horizontal=True, horizontal_alignment="right", key="sticky-export"):
         cancel = st.button("Cancel", key="export-cancel")
         dry_run = st.button("Dry run", key="export-dry", disabled=blocked, help=DRY_RUN_HELP)
         start = st.button("Start Sync", key="export-start", type="primary", disabled=blocked)
     if cancel:
         _close_dialog()
         st.rerun()
-    if start or dry_run:
-        _start_export(
-            service,
-            project,
-            cohort,
-            ExportForm(
-                mode,
-                attribute,
-                proposal.interval_seconds if mode == Mode.DYNAMIC else None,
-                mapping,
-                bool(dry_run),
-                account,
-                seen.identified if seen else None,
-            ),
-        )
+    return dry_run, start
 
 
 def _account_field(cohort: CohortView, proposal: Proposal) -> str:
@@ -104,25 +106,44 @@ def _account_field(cohort: CohortView, proposal: Proposal) -> str:
         show_name(cohort.name, "export", width="content")
         if kept[1]:
             st.caption(f"to WebEngage account **{escape_markdown(kept[1])}**", width="content")
+    if not kept[1]:
+        st.warning(escape_markdown(proposal.account_problem))
     return str(kept[1])
 
 
-def _mode_field(cohort_id: int, proposal: Proposal) -> Mode:
-    choices = list(MODES)
-    labels = MODES | (
-        {Mode.DYNAMIC: f"Dynamic ({format_interval(proposal.interval_seconds)})"}
-        if proposal.interval_seconds != 7200
-        else {}
-    )
-    chosen = st.radio(
-        "How often",
+def _mode_fields(cohort_id: int, proposal: Proposal) -> tuple[Mode, float | None]:
+    """Show how often the cohort is exported; return the mode, and the interval in seconds of a dynamic one."""
+    choices, interval = list(MODE_WORDS), None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        mode = (
+            st.radio(
+                "How often",
+                choices,
+                index=choices.index(proposal.mode),
+                key=f"export-mode-{cohort_id}",
+                format_func=MODE_WORDS.__getitem__,
+                horizontal=True,
+                width="content",
+            )
+            or proposal.mode
+        )
+        if mode == Mode.DYNAMIC:
+            interval = _interval_field(cohort_id, proposal.interval_seconds)
+    st.caption(MODE_MEANINGS[mode])
+    return mode, interval
+
+
+def _interval_field(cohort_id: int, proposed: float) -> float:
+    """Show the intervals to choose from, with the one of the sync when it is another; return it in seconds."""
+    choices = sorted({*INTERVAL_CHOICES, proposed})
+    return st.selectbox(
+        "Refreshed",
         choices,
-        index=choices.index(proposal.mode),
-        key=f"export-mode-{cohort_id}",
-        format_func=labels.__getitem__,
-        captions=[MODE_MEANINGS[mode] for mode in choices],
+        index=choices.index(proposed),
+        key=f"export-interval-{cohort_id}",
+        format_func=lambda seconds: format_interval(seconds).capitalize(),
+        width=240,
     )
-    return chosen or proposal.mode
 
 
 def _attribute_field(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> tuple[str, str]:
@@ -145,19 +166,31 @@ def _attribute_field(service: Service, project: ProjectView, cohort: CohortView,
     return name or "", problem
 
 
-def _show_numbers(project: ProjectView, cohort: CohortView) -> Preview | None:
+def _show_numbers(service: Service, project: ProjectView, cohort: CohortView) -> Preview | None:
     try:
         seen = preview.read_preview(project.id, cohort.id)
     except CohortSyncError as error:
         st.warning(format_error(error))
         return None
     preview.show_numbers(seen)
-    with st.expander("Look at some members"):
-        preview.show_sample(seen)
     with st.container(gap=None):
         preview.show_cost(seen)
+        st.caption(f":material/front_hand: {_describe_guard(service, cohort, seen)}")
         st.caption(f":material/person_add: {NEW_PROFILES}")
     return seen
+
+
+def _describe_guard(service: Service, cohort: CohortView, seen: Preview) -> str:
+    """Return from how many people on the run would be held for approval."""
+    if cohort.sync_id is None or not seen.exported_before:
+        return FIRST_HELD.format(limit=format_people(int(PREVIEW_GROWTH * seen.identified)))
+    guard = service.guards.get(cohort.sync_id)
+    if not guard.enabled:
+        return "Its guard is lifted: it is held for your approval only if Mixpanel returns nobody."
+    limits, size = guard.limits, seen.exported_before
+    added = max(limits.add_people, int(limits.add_share * size / WHOLE))
+    removed = max(limits.remove_people, int(limits.remove_share * size / WHOLE))
+    return LATER_HELD.format(added=format_people(added), removed=format_count(removed))
 
 
 def _start_export(service: Service, project: ProjectView, cohort: CohortView, wanted: ExportForm) -> None:

@@ -72,12 +72,12 @@ def show_numbers(preview: Preview) -> None:
     if preview.to_add is not None and preview.to_remove is not None:
         st.caption(
             f":material/history: {format_count(preview.exported_before)} people were exported before. Since then "
-            f"{format_plural(preview.to_add, 'person', 'people')} would enter and {format_count(preview.to_remove)} would leave."
+            f"{format_plural(preview.to_add, 'person', 'people')} would be added and {format_count(preview.to_remove)} removed."
         )
     elif preview.exported_before:
         st.caption(
             f":material/history: {format_count(preview.exported_before)} people were exported before; only the difference "
-            "is sent. Dry run counts who entered and who left since, before anything is sent."
+            "is sent. Dry run counts who would be added and removed, before anything is sent."
         )
 
 

@@ -24,23 +24,22 @@ CONTACT_FIELDS = ("email", "phone")
 def choose_properties(cohort_id: int, before: Mapping, seen: Iterable[str]) -> tuple[Mapping, str]:
     """Show the field for the properties to send; return the mapping and what is wrong with it, else an empty text."""
     known = list_options(before, seen)
-    with st.expander(_label_expander(before), icon=":material/badge:"):
-        chosen = st.multiselect(
-            MAPPING_LABEL,
-            known,
-            default=known[: len(before)],
-            key=f"export-properties-{cohort_id}",
-            accept_new_options=True,
-            select_all=False,
-            placeholder="Membership only",
-            format_func=_format_option,
-        )
-        st.caption(MAPPING_HELP)
-        mapping, problem = parse_choices(chosen)
-        if problem:
-            st.error(escape_markdown(problem))
-        if any(target in CONTACT_FIELDS for _, target in mapping):
-            st.warning(OPT_IN_WARNING, icon=":material/mark_email_unread:")
+    chosen = st.multiselect(
+        MAPPING_LABEL,
+        known,
+        default=known[: len(before)],
+        key=f"export-properties-{cohort_id}",
+        accept_new_options=True,
+        select_all=False,
+        placeholder="None, membership only",
+        format_func=_format_option,
+        help=MAPPING_HELP,
+    )
+    mapping, problem = parse_choices(chosen)
+    if problem:
+        st.error(escape_markdown(problem))
+    if any(target in CONTACT_FIELDS for _, target in mapping):
+        st.warning(OPT_IN_WARNING, icon=":material/mark_email_unread:")
     return mapping, problem
 
 
@@ -55,12 +54,6 @@ def list_options(before: Mapping, seen: Iterable[str]) -> list[str]:
 
 def _format_option(option: str) -> str:
     return " → ".join(option.rpartition("=")[::2]) if "=" in option else option
-
-
-def _label_expander(before: Mapping) -> str:
-    return "Profile properties: " + (
-        ", ".join(escape_markdown(source) for source, _ in before) or "none, membership only"
-    )
 
 
 def parse_choices(chosen: Iterable[str]) -> tuple[Mapping, str]:

@@ -12,13 +12,12 @@ from pages.parts.formatting import format_error, format_interval, format_people
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
-from sync.model import DEFAULT_INTERVAL, parse_interval
+from sync.model import INTERVAL_CHOICES, parse_interval
 from sync.service import Service
 from sync.views import SyncView
 
 KEEP_CHOICE, CLEAR_CHOICE = "Keep them in WebEngage", "Clear them: set the attribute to false for everyone"
 OTHER_INTERVAL = 0.0
-INTERVAL_CHOICES = (1800.0, 3600.0, DEFAULT_INTERVAL, 21600.0, 86400.0, OTHER_INTERVAL)
 
 
 def _close_dialog() -> None:
@@ -51,15 +50,12 @@ def show_stop_dialog(sync: SyncView) -> None:
 def show_interval_dialog(sync: SyncView) -> None:
     """Ask how often a dynamic sync is refreshed, and change it."""
     show_name(sync.cohort_name, "interval")
-    index = (
-        INTERVAL_CHOICES.index(sync.interval_seconds)
-        if sync.interval_seconds in INTERVAL_CHOICES
-        else len(INTERVAL_CHOICES) - 1
-    )
+    choices = (*INTERVAL_CHOICES, OTHER_INTERVAL)
+    known = sync.interval_seconds if sync.interval_seconds in INTERVAL_CHOICES else OTHER_INTERVAL
     chosen = st.radio(
         "Refresh",
-        INTERVAL_CHOICES,
-        index=index,
+        choices,
+        index=choices.index(known),
         key="interval-choice",
         format_func=lambda seconds: format_interval(seconds).capitalize() if seconds else "Another interval",
     )

@@ -1,0 +1,87 @@
+"""Specify the export dialog, without a browser: interval, mapping, what the guards will say."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync.model import DEFAULT_INTERVAL, INTERVAL_CHOICES, Mode
+from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox, member
+from tests.workspace import Workspace, click_button, make_fans, page_text
+
+
+def test_the_interval_is_chosen_where_dynamic_is(fans: Workspace) -> None:
+    """Two hours at first, six choices from half an hour to a day; a one-time export has no interval."""
+    first, other = fans.cohort, fans.add_cohort(3, "Once")
+    app = fans.page("cohorts", export=str(first))
+    interval = app.selectbox(key=f"export-interval-{first}")
+    assert interval.value == DEFAULT_INTERVAL and len(interval.options) == len(INTERVAL_CHOICES) == 6
+    assert interval.options[0] == "Every 30 minutes" and interval.options[4] == "Every 12 hours"
+    interval.set_value(43200.0)
+    click_button(app, "Start Sync")
+    with fans.open() as service:
+        assert [(one.mode, one.interval_seconds) for one in service.syncs.list()] == [(Mode.DYNAMIC, 43200.0)]
+    app = fans.page("cohorts", export=str(other))
+    app.radio(key=f"export-mode-{other}").set_value(Mode.ONE_TIME).run()
+    assert f"export-interval-{other}" not in [box.key for box in app.selectbox]
+    click_button(app, "Start Sync")
+    with fans.open() as service:
+        assert service.syncs.list()[0].interval_seconds is None
+
+
+def test_an_interval_chosen_elsewhere_is_kept(fans: Workspace) -> None:
+    """An interval that is none of the six stands among them."""
+    fans.export(interval=2700.0)
+    app = fans.page("cohorts", export=str(fans.cohort))
+    assert app.selectbox(key=f"export-interval-{fans.cohort}").value == 2700.0
+    click_button(app, "Start Sync")
+    with fans.open() as service:
+        assert service.syncs.list()[0].interval_seconds == 2700.0
+
+
+def test_a_property_sent_before_can_be_taken_back(fans: Workspace) -> None:
+    """What was mapped is chosen in the field; without it, the next export sends membership only."""
+    fans.export(mapping=(("$email", "email"),))
+    app = fans.page("cohorts", export=str(fans.cohort))
+    field = app.multiselect(key=f"export-properties-{fans.cohort}")
+    assert field.value == ["$email=email"]
+    field.set_value([])
+    click_button(app, "Start Sync")
+    fans.run_queued()
+    with fans.open() as service:
+        assert service.cohorts.propose_export(PROJECT, fans.cohort).mapping == ()
+
+
+def test_the_dialog_says_when_a_run_would_be_held(fans: Workspace, sandbox: Sandbox) -> None:
+    """A first export is held a fifth above its preview, later ones by the limits of the sync."""
+    assert "Held for your approval if more than 36 people would be sent." in page_text(
+        fans.page("cohorts", export=str(fans.cohort))
+    )
+    many = fans.add_cohort(700, "Many")
+    fans.export(many)
+    with fans.open() as service:
+        service.cohorts.preview(PROJECT, many, fresh=True)
+    shown = page_text(fans.page("cohorts", export=str(many)))
+    assert "Held for your approval if more than 350 people would be added or more than 140 removed." in shown
+    sandbox.set_members(many, [*make_fans(690), member("new")])
+    with fans.open() as service:
+        service.cohorts.preview(PROJECT, many, fresh=True)
+    assert "1 person would be added and 10 removed." in page_text(fans.page("cohorts", export=str(many)))
+
+
+@pytest.mark.parametrize(("name", "said"), [("we_power", "WebEngage reserves"), ("", "needs a name")])
+def test_an_attribute_is_checked_as_typed(name: str, said: str, fans: Workspace) -> None:
+    """A name that WebEngage would not take is said, and nothing can be started."""
+    app = fans.page("cohorts", export=str(fans.cohort))
+    app.text_input(key=f"export-attribute-{fans.cohort}").set_value(name).run()
+    assert said in page_text(app)
+    assert all(button.disabled for button in app.button if button.label in ("Start Sync", "Dry run"))
+
+
+def test_without_an_account_the_dialog_says_so_and_starts_nothing(workspace: Workspace, sandbox: Sandbox) -> None:
+    """Where nothing can be exported to, the dialog says why, and its buttons are off."""
+    cohort = sandbox.add_cohort("Fans", make_fans(3))
+    with workspace.open() as service:
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+    app = workspace.page("cohorts", export=str(cohort))
+    assert [one.value for one in app.warning if "WebEngage" in one.value]
+    assert all(button.disabled for button in app.button if button.label in ("Start Sync", "Dry run"))
