@@ -148,6 +148,7 @@ class _Connection(HTTPConnection):
     """A connection that registers its socket with the exchange of its thread."""
 
     exchange: Exchange | None = None
+    _gathered: bytearray | None = None
 
     def _new_conn(self) -> socket.socket:
         exchange: Exchange = _current.exchange
@@ -162,7 +163,20 @@ class _Connection(HTTPConnection):
     def request(self, *values: Any, **named: Any) -> None:
         """Send a request; the connection may have served others before."""
         _current.exchange.use_connection(self, self.sock)
-        super().request(*values, **named)
+        self._gathered = bytearray()
+        try:
+            super().request(*values, **named)
+            whole = bytes(self._gathered)
+        finally:
+            self._gathered = None
+        super().send(whole)
+
+    def send(self, data: Any) -> None:
+        """Gather the parts of a request, so that one packet takes headers and body."""
+        if self._gathered is None:
+            super().send(data)
+        else:
+            self._gathered += data
 
     def getresponse(self) -> Any:
         """Wait for the reply; from here on the server may be working on the request."""

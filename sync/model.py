@@ -162,7 +162,7 @@ class Columns:
     """A page of members side by side, for runs: one list of ids, one of values, everyone else apart.
 
     ``size`` is what the page names as its size, if it does. ``values`` holds each one's mapped values as a JSON
-    array, or is empty when nothing is mapped.
+    array, or is empty when nothing is mapped. A page that ``is_known`` was not split: it has no ids.
     """
 
     number: int
@@ -173,6 +173,7 @@ class Columns:
     ids: list[str]
     values: list[bytes]
     others: list[Member]
+    is_known: bool = False
 
     @property
     def is_full(self) -> bool:

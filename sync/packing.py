@@ -7,9 +7,11 @@ them. Equal records: unchanged. Same id, other content: update. Content 0: uncon
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
+from operator import contains
 
 import orjson
 import xxhash
@@ -21,6 +23,7 @@ UNCONFIRMED = b"\0" * CONTENT_SIZE  # may have been sent, but no answer was hear
 FORGOTTEN = "(forgotten)"  # stands in for an id that was removed, so that counts and places stay; it is never sent
 # One struct for all lengths: a format for each length would be compiled, and kept, each time.
 _RECORD, _CONTENT = struct.Struct(f"{RECORD_SIZE}s"), struct.Struct(f"{CONTENT_SIZE}s")
+_RECORD_CONTENT = struct.Struct(f"{ID_SIZE}x{CONTENT_SIZE}s")
 _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
 
 
@@ -37,22 +40,45 @@ def mapping_salt(salt: int, mapping: Sequence[tuple[str, str]]) -> int:
 def records_of(ids: Sequence[str], values: Sequence[bytes], salt: int, content_salt: int) -> list[bytes]:
     """Return the record of each member; ``values`` are JSON arrays, or nothing when no property is mapped."""
     digest = xxhash.xxh3_128_digest
-    hashes = [digest(user_id.encode(), salt) for user_id in ids]
+    plain = [user_id.encode() for user_id in ids]
+    hashes = [digest(one, salt) for one in plain]
     if not values:
         return [one + one[:CONTENT_SIZE] for one in hashes]
-    return [
-        one + digest(b"%b\0%b" % (user_id.encode(), value), content_salt)[:CONTENT_SIZE]
-        for one, user_id, value in zip(hashes, ids, values, strict=True)
-    ]
+    contents = map(b"\0".join, zip(plain, values, strict=True))
+    return [one + digest(said, content_salt)[:CONTENT_SIZE] for one, said in zip(hashes, contents, strict=True)]
 
 
-def digest_page(records: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """Return the digest of a page's records as they came, and the records as one blob."""
-    blob = b"".join(records)
-    return xxhash.xxh3_128_digest(blob), blob
+def digest_page(results: bytes, content_salt: int) -> bytes:
+    """Return the digest of a page's results as they came."""
+    return xxhash.xxh3_128_digest(results, content_salt)
 
 
-def split_records(blob: bytes) -> Iterator[bytes]:
+class RecordSet:
+    """Records to compare pages with, at some ten bytes of memory each: contents by the first two bytes of the id hash.
+
+    A content hash is of id and values, so it stands for the whole record.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self._contents = [b""] * 2**16
+
+    def add(self, records: bytes) -> None:
+        """Add ascending records; all with the same first two bytes at once."""
+        contents, at = array("Q", records)[2::3].tobytes(), 0
+        for prefix, same in groupby(array("H", records)[:: RECORD_SIZE // 2]):
+            end = at + CONTENT_SIZE * len(list(same))
+            self._contents[prefix], at = contents[at:end], end
+
+    def find_missing(self, records: Sequence[bytes]) -> list[int]:
+        """Return the places of records that are not in the set."""
+        blob = b"".join(records)
+        runs = map(self._contents.__getitem__, array("H", blob)[:: RECORD_SIZE // 2])
+        found = map(contains, runs, chain.from_iterable(_RECORD_CONTENT.iter_unpack(blob)))
+        return [at for at, is_found in enumerate(found) if not is_found]
+
+
+def split_records(blob: bytes | bytearray) -> Iterator[bytes]:
     """Return the records of a run of them."""
     return chain.from_iterable(_RECORD.iter_unpack(blob))
 

@@ -91,8 +91,8 @@ def test_a_query_when_nothing_is_mapped_asks_for_one_short_property(
     cohort = sandbox.add_cohort("Fans", [member("a"), anonymous("b")])
     page = mixpanel_client.read_columns(cohort, 0, None, ())
     assert (page.ids, page.values, page.others, page.total) == (["a"], [], [], 1)
-    first, later = (build_query_form(7, number, "s", all_users=False, wanted=("$last_seen",)) for number in (0, 3))
-    assert first["include_all_users"] == "false" and first["output_properties"] == '["$last_seen"]'
+    first, later = (build_query_form(7, number, "s", all_users=False, wanted=("$created",)) for number in (0, 3))
+    assert first["include_all_users"] == "false" and first["output_properties"] == '["$created"]'
     assert later == first | {"page": "3", "session_id": "s"}
 
 

@@ -94,7 +94,7 @@ def run_row(state: str = "queued", **more: object) -> str:
         [run_row(), "insert into batch values (1, 0, 'pending', 0)"],
         [run_row(), "insert into batch values (1, 0, 'lost', 1)"],
         ["insert into batch values (99, 0, 'pending', 1)"],
-        [run_row(), "insert into staged_page values (1, 3, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null)"],
+        [run_row(), "insert into staged_page values (1, 3, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'')"],
         [run_row(), "insert into batch_block values (1, 0, 'aa', x'00', x'00', null)"],
         ["insert into snapshot_bucket values (1, 0, x'00', x'00')"],
         ["insert into snapshot_bucket values (1, 256, zeroblob(24), x'00')"],
@@ -326,6 +326,17 @@ def test_an_earlier_schema_is_brought_forward_with_its_data(stored: Path, tmp_pa
         found = store.syncs.get_sync(1)
         assert found is not None and found.cohort_name == f"Stored by schema {stored.stem}"
         assert len(store.events.list_audit(5)) == (3 if int(stored.stem) >= 5 else 0)
+
+
+def test_a_reading_of_an_earlier_schema_begins_again(tmp_path: Path) -> None:
+    """What was read was packed in another form: the run goes on, from page 0 of its first reading."""
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db:
+        db.executescript((SCHEMAS / "9.sql").read_text())
+        assert db.execute("select count(*) from staged_page where run_id = 3").fetchone() == (1,)
+    with Store.open(tmp_path) as store:
+        run = store.runs.get_run(3)
+        assert run is not None and (run.reading, run.session_id, run.expected_total) == (1, None, None)
+        assert not store.staged.list_numbers(3, 1) and not store.staged.count_known(1)
 
 
 def test_space_is_given_back(store: Store, data_dir: Path) -> None:

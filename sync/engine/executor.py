@@ -26,7 +26,7 @@ from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.rate_limits import BATCHES_A_MINUTE
-from sync.store.staged import Tally
+from sync.store.staged import PagesOutdated, Tally
 from sync.store.syncs import Request
 from sync.vault import Vault
 from sync.webengage import WebEngage
@@ -171,6 +171,10 @@ class RunExecutor:
                 self._add_event(f"Reading the cohort once more: {why}.")
                 self._restart_reading(2)
                 continue
+            except PagesOutdated:
+                self._add_event("Somebody was forgotten while the cohort was read, so it is read again.")
+                self._restart_reading(1)
+                continue
             return self._settle_plan(sync, plan, problem)
 
     def _tally(self) -> Tally:
@@ -243,7 +247,8 @@ class RunExecutor:
                 **plan_columns(plan, size=size, members=tally.rows),
             )
             self._store.batches.drop_aside(self._run.id)
-            self._store.staged.strip(self._run.id)
+            if sum(plan.counts):
+                self._store.staged.strip(self._run.id)
             self._lease.note_progress()
             for line in describe_plan(plan):
                 self._add_event(line)

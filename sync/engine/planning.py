@@ -7,8 +7,8 @@ in the order of their hashes, at most ``CHANGES_AT_ONCE`` in memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from sync.engine.lease import RunLease
@@ -25,11 +25,12 @@ from sync.packing import (
     unpack_values,
 )
 from sync.store.batches import BLOCK_SIZE, LETTERS, Block
-from sync.store.snapshot import FIRST_BYTES
+from sync.store.snapshot import FIRST_BYTES, Bucket, bucket_width
+from sync.store.staged import PagesOutdated
 from sync.vault import Vault
 from sync.webengage import convert_value
 
-COMPARED_AT_ONCE = 2 * 2**20  # bytes of staged records held at a time
+COMPARED_AT_ONCE = 4 * 2**20  # bytes of staged records held at a time
 CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
 
 
@@ -90,6 +91,7 @@ class Planner:
         self._believe_last = believe_last
         self.watchlist = Watchlist(self._store, sync)
         self.plan = Plan(list_version=self.watchlist.version)
+        self._width = FIRST_BYTES  # first bytes compared together
         # With the same content nobody rejected is tried again.
         self._rejected = {
             hash_id(user_id, salt): one for user_id, one in self._store.rejections.active(sync.id).items()
@@ -110,70 +112,69 @@ class Planner:
         pending: dict[bytes, Change] = {}
         writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, self._sync.mapping)
         for low, high in self._compared_ranges():
-            pending |= self._compare(low, high)
-            if len(pending) >= CHANGES_AT_ONCE:
-                self._write(pending, writer)
-                pending = {}
+            for changes in self._compare(low, high):
+                pending |= changes
+                if len(pending) >= CHANGES_AT_ONCE:
+                    self._write(pending, writer)
+                    pending = {}
         self._write(pending, writer)
         writer.flush()
         self.plan.kinds, self.plan.left_out = writer.kinds, writer.left_out
         return self.plan
 
     def _compared_ranges(self) -> list[tuple[int, int]]:
-        """Cut the hashes so that the staged records of a range fit the memory set aside for them."""
-        tally = [self._store.staged.sum_pages(self._run_id, reading).rows for reading in (1, 2)]
-        pieces = min(FIRST_BYTES, sum(tally) * RECORD_SIZE // COMPARED_AT_ONCE + 1)
+        """Cut the hashes so that the staged records of a range fit the memory set aside, compared a bucket at a time."""
+        rows = sum(self._store.staged.sum_pages(self._run_id, reading).rows for reading in (1, 2))
+        self._width = bucket_width(rows)
+        pieces = min(FIRST_BYTES, rows * RECORD_SIZE // COMPARED_AT_ONCE + 1)
         cuts = [piece * FIRST_BYTES // pieces for piece in range(pieces + 1)]
         return list(pairwise(cuts))
 
-    def _compare(self, low: int, high: int) -> dict[bytes, Change]:
-        """Compare a range of hashes, bucket by bucket."""
+    def _compare(self, low: int, high: int) -> Iterator[dict[bytes, Change]]:
+        """Compare a range of hashes; return the changes of each bucket."""
         self._lease.renew_when_due()
         ranges = [
-            (max(a, low), min(b, high), a, b)
+            (start, min(start + self._width, b, high), a, b)
             for a, b in self._store.snapshot.ranges(self._sync.id)
-            if a < high and b > low
+            for start in range(max(a, low), min(b, high), self._width)
         ]
         listed = {reading: [bytearray() for _ in ranges] for reading in (1, 2)}
         bounds = [start for start, _, _, _ in ranges] + [high]
-        for reading, _, records in self._store.staged.pages(self._run_id):
+        for reading, records in self._store.staged.pages(self._run_id):
             cuts = cut_records(records, bounds)
             for blob, first, last in zip(listed[reading], cuts, cuts[1:], strict=False):
                 blob += records[first:last]
-        found: dict[bytes, Change] = {}
         for at, (start, end, a, b) in enumerate(ranges):
             theirs = self._store.snapshot.records(self._sync.id, a, b)
             first, last = cut_records(theirs, (start, end))
-            here = theirs[first:last]
-            changes = self._compare_bucket(bytes(listed[1][at]), bytes(listed[2][at]), here)
+            changes = self._compare_bucket(listed[1][at], listed[2][at], theirs[first:last])
             self._name_leavers(changes, a, b)
-            found |= changes
-        return found
+            yield changes
 
-    def _compare_bucket(self, first: bytes, last: bytes, before: bytes) -> dict[bytes, Change]:
+    def _compare_bucket(self, first: bytearray, last: bytearray, before: bytes) -> dict[bytes, Change]:
         """Compare one bucket: sets of records first, single people only where they differ."""
         plan, sent = self.plan, set(split_records(before))
-        one, two = set(split_records(first)), set(split_records(last))
-        mine, kept = self._believed(one, two)
+        mine, kept = self._believed(set(split_records(first)), set(split_records(last)))
         mine, listed = self.watchlist.leave_out(mine)
         kept -= self.watchlist.never_export
         plan.never_exported += listed
-        plan.distinct += listed
-        if mine == sent and not two:
-            plan.unchanged += len(mine)
-            plan.distinct += len(mine)
-            return {}
         came, gone = mine - sent, {record[:ID_SIZE]: record[ID_SIZE:] for record in sent - mine}
-        same = {record[:ID_SIZE] for record in mine & sent}
+        unchanged = len(mine) - len(came)
+        plan.unchanged += unchanged
+        plan.distinct += listed + unchanged
+        if not came and not gone:
+            return {}
+        ordered = Bucket(sorted(sent), [])
         # Listed twice with two values, one of them as sent before: one person, unchanged.
-        entered = {record[:ID_SIZE]: record[ID_SIZE:] for record in came if record[:ID_SIZE] not in same}
-        plan.unchanged += len(same)
-        plan.distinct += len(same) + len(entered)
+        entered = {
+            who: record[ID_SIZE:] for record in came if (who := record[:ID_SIZE]) in gone or not ordered.find(who)[1]
+        }
+        plan.distinct += len(entered)
         changes = {
             who: Change(ChangeKind.UPDATE if who in gone else ChangeKind.ADD, content)
             for who, content in entered.items()
         }
-        changes |= {who: Change(ChangeKind.REMOVE, UNCONFIRMED) for who in gone.keys() - entered.keys() - same - kept}
+        changes |= {who: Change(ChangeKind.REMOVE, UNCONFIRMED) for who in gone.keys() - entered.keys() - kept}
         changes = {who: change for who, change in changes.items() if not self._is_rejected(who, change)}
         leavers = {who for who, change in changes.items() if change.kind is ChangeKind.REMOVE}
         plan.removed_by_list += len(leavers & self.watchlist.never_export)
@@ -200,11 +201,10 @@ class Planner:
 
     def _name_leavers(self, changes: dict[bytes, Change], a: int, b: int) -> None:
         """Give those who leave their ids, from the snapshot's bucket."""
-        if any(change.kind is ChangeKind.REMOVE for change in changes.values()):
-            for record, user_id in self._store.snapshot.bucket(self._sync.id, a, b):
-                who = record[:ID_SIZE]
-                if who in changes and changes[who].kind is ChangeKind.REMOVE:
-                    changes[who] = Change(ChangeKind.REMOVE, UNCONFIRMED, user_id)
+        leaving = [who for who, change in changes.items() if change.kind is ChangeKind.REMOVE]
+        people = self._store.snapshot.bucket(self._sync.id, a, b) if leaving else Bucket([], [])
+        for who in leaving:
+            changes[who] = replace(changes[who], user_id=people.ids[people.find(who)[0]])
 
     def _write(self, changes: dict[bytes, Change], writer: BlockWriter) -> None:
         """Find the ids and values of those who are in, page by page, and write everything in the order of hashes."""
@@ -212,17 +212,16 @@ class Planner:
             who: (change, change.user_id, None) for who, change in changes.items() if change.user_id
         }
         wanted = {who + change.content for who, change in changes.items() if not change.user_id}
-        for reading, number, records in self._store.staged.pages(self._run_id):
-            places = [at for at, record in enumerate(split_records(records)) if record in wanted] if wanted else []
-            if places:
-                # A known page has no ids: somebody wanted there was forgotten meanwhile, and comes with the next run.
-                ids, sealed = self._store.staged.contents(self._run_id, reading, number)
-                values = unpack_values(self._vault().open_bytes(sealed)) if sealed else None
-                for at in places if ids else ():
-                    record = records[at * RECORD_SIZE : (at + 1) * RECORD_SIZE]
-                    who = record[:ID_SIZE]
-                    named[who] = (changes[who], ids[at], values[at] if values else None)
-                self._lease.renew_when_due()
+        for news in self._store.staged.news(self._run_id) if wanted else ():
+            places = [at for at, record in enumerate(news.records) if record in wanted]
+            sealed = news.sealed_values if places else None
+            values = unpack_values(self._vault().open_bytes(sealed)) if sealed else None
+            for at in places:
+                who = news.records[at][:ID_SIZE]
+                named[who] = (changes[who], news.ids[at], values[at] if values else None)
+            self._lease.renew_when_due()
+        if len(named) < len(changes):
+            raise PagesOutdated  # somebody was in the snapshot while the page was read, and was forgotten since
         for who in sorted(named):
             writer.add(named[who])
 

@@ -7,7 +7,7 @@ While a page is full the next one is asked for, whatever the total says.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -15,8 +15,8 @@ from sync.engine.lease import RunLease
 from sync.engine.retry import Postpone
 from sync.errors import NoAnswer, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
-from sync.model import Eligibility, Run, Sync
-from sync.packing import digest_page, hash_id, mapping_salt, pack, pack_values, records_of
+from sync.model import Columns, Eligibility, Run, Sync
+from sync.packing import RecordSet, digest_page, hash_id, mapping_salt, pack, pack_values, records_of
 from sync.store.rate_limits import QuerySlot
 from sync.store.rejections import INVALID, Rejection
 from sync.store.staged import StagedPage, Tally
@@ -26,7 +26,7 @@ RESTARTS_AT_ONCE = 4  # readings begun again before the run is put off
 INVALID_NAMED = 1000  # invalid people kept by name a page; all are counted
 ID_SHOWN = 200  # characters of an invalid id that are kept
 TICK_SECONDS = 0.25  # between looks at the lease while a page is on its way
-SHARE_SECONDS = 0.01  # a page that came waits for its neighbours, to share a durable write with them
+SHARE_SECONDS = 0.03  # a page that came waits for its neighbours, to share a durable write with them
 RENEW_QUERIES_SECONDS = 30.0  # between two extensions of the places of slow queries
 CROWDED_SECONDS = 20.0  # a run waits for a place among the concurrent queries, and is then put off as long
 OTHERS_KEPT = 50_000  # people not exported whose hashes are held, some 6 MB; beyond that a reading is made twice
@@ -58,6 +58,63 @@ class Packed:
     session_id: str | None
 
 
+class PagePacker:
+    """Packs one page: of people who are in the snapshot with the same content hashes only, of the others everything."""
+
+    def __init__(self, known: Mapping[bytes, int], sent: RecordSet | None, salt: int, content_salt: int) -> None:
+        """Compare with these pages and these records; without records everybody is news."""
+        self._known, self._sent = known, sent or RecordSet()
+        self._salt, self._content_salt = salt, content_salt
+        self._digest, self._records, self._news = b"", list[bytes](), list[int]()
+
+    def count_known(self, results: bytes) -> int | None:
+        """Return how many rows these results have when they were read before."""
+        self._digest = digest_page(results, self._content_salt)
+        return self._known.get(self._digest)
+
+    def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
+        """Return the places of people who are not in the snapshot with the same content."""
+        self._records = records_of(ids, values, self._salt, self._content_salt)
+        self._news = self._sent.find_missing(self._records)
+        return self._news
+
+    def pack(self, page: Columns, reading: int, seal: Callable[[bytes], bytes]) -> Packed:
+        """Return the page ready to be written."""
+        invalid = [one for one in page.others if one.eligibility.is_invalid]
+        staged = StagedPage(
+            reading=reading,
+            number=page.number,
+            rows=page.rows,
+            anonymous=len(page.others) - len(invalid),
+            invalid=len(invalid),
+            is_full=page.is_full,
+            total=page.total,
+            digest=self._digest,
+            is_known=page.is_known,
+        )
+        named = [
+            Rejection(one.id[:ID_SHOWN], INVALID, one.eligibility.value, INVALID) for one in invalid[:INVALID_NAMED]
+        ]
+        others = [
+            hash_id(one.id, self._salt) for one in page.others if one.eligibility not in WITHOUT_ID
+        ]  # rows without a readable id cannot be distinguished, so each counts as another person
+        return Packed(self._add_people(staged, page, seal), named, others, page.size, page.session_id)
+
+    def _add_people(self, staged: StagedPage, page: Columns, seal: Callable[[bytes], bytes]) -> StagedPage:
+        places = {self._records[at]: at for at in self._news}  # someone listed twice stands once
+        if not places:
+            return replace(staged, records=b"".join(sorted(self._records)))
+        news = sorted(places)
+        order = [places[one] for one in news]
+        return replace(
+            staged,
+            records=b"".join(sorted(set(self._records).difference(news))),
+            news=b"".join(news),
+            ids=pack([page.ids[at] for at in order]),
+            sealed_values=seal(pack_values([page.values[at] for at in order])) if page.values else None,
+        )
+
+
 class Reader:
     """One complete reading of a cohort into staged pages."""
 
@@ -72,7 +129,8 @@ class Reader:
         self._failures, self._furthest = self._run.failures, self._run.furthest
         self._again: dict[int, tuple[float, int]] = {}  # page: when to ask for it once more, tries so far
         self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
-        self._known = self._store.staged.known(sync.id)
+        self._known = self._store.staged.count_known(sync.id)
+        self._sent: RecordSet | None = None  # loaded with the first page that is not known
         self._contiguous = 0  # pages here without a gap
         self._others: set[bytes] = set()  # those not exported, by hash
         self.repeated_others: int | None = 0
@@ -83,7 +141,8 @@ class Reader:
         """Read every page that is not here yet; return the run with what page 0 said. Postpone when it does not get on."""
         while True:
             try:
-                return self._read_all()
+                run, self._sent = self._read_all(), None
+                return run
             except (SessionExpired, MixedReading) as problem:
                 self._forget()
                 self._failures, _ = self._store.runs.note_failure(
@@ -110,6 +169,8 @@ class Reader:
                 self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
         self._others, self.repeated_others = set(), None if self._here else 0
+        if self._sent is None and not self._known:
+            self._sent = self._store.snapshot.load_records(self._sync.id)
         pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
         in_flight: dict[Future[Packed], Asked] = {}
         try:
@@ -169,6 +230,8 @@ class Reader:
             if not mixed:
                 for page in pages:
                     self._keep(page)
+                if self._sent is None and not all(page.staged.is_known for page in pages):
+                    self._sent = self._store.snapshot.load_records(self._sync.id)
             if not mixed and len(pages) == len(done):
                 asks, refused = self._acquire({asked.number for asked in in_flight.values()})
         if mixed:
@@ -244,49 +307,9 @@ class Reader:
 
     def _read_page(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
-        found: list[tuple[list[str], bytes, bytes, list[bytes]]] = []
-
-        def is_known(ids: list[str], values: list[bytes]) -> bool:
-            records = records_of(ids, values, self._salt, self._content_salt)
-            found[:] = [(ids, *digest_page(records), records)]
-            return found[0][1] in self._known
-
-        page = self._mixpanel.read_columns(self._sync.cohort_id, number, session_id, self._properties, is_known)
-        if not found or found[0][0] is not page.ids:  # an odd page was read once more
-            is_known(page.ids, page.values)
-        _, digest, blob, records = found[0]
-        invalid = [one for one in page.others if one.eligibility.is_invalid]
-        staged = StagedPage(
-            reading=self._run.reading,
-            number=page.number,
-            rows=page.rows,
-            anonymous=len(page.others) - len(invalid),
-            invalid=len(invalid),
-            is_full=page.is_full,
-            total=page.total,
-            digest=digest,
-            is_known=digest in self._known,
-            records=blob,
-            ids=b"",
-            sealed_values=None,
-        )
-        if not staged.is_known:
-            places = dict(zip(records, range(len(records)), strict=True))  # someone listed twice stands once
-            ordered = sorted(places)
-            order = [places[one] for one in ordered]
-            staged = replace(
-                staged,
-                records=b"".join(ordered),
-                ids=pack([page.ids[at] for at in order]),
-                sealed_values=self._seal(pack_values([page.values[at] for at in order])) if page.values else None,
-            )
-        named = [
-            Rejection(one.id[:ID_SHOWN], INVALID, one.eligibility.value, INVALID) for one in invalid[:INVALID_NAMED]
-        ]
-        others = [
-            hash_id(one.id, self._salt) for one in page.others if one.eligibility not in WITHOUT_ID
-        ]  # rows without a readable id cannot be distinguished, so each counts as another person
-        return Packed(staged, named, others, page.size, page.session_id)
+        packer = PagePacker(self._known, self._sent, self._salt, self._content_salt)
+        page = self._mixpanel.read_columns(self._sync.cohort_id, number, session_id, self._properties, packer)
+        return packer.pack(page, self._run.reading, self._seal)
 
     def _mixed(self, page: Packed) -> str | None:
         """Return why a page belongs to another reading, or None."""

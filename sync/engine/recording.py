@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sync.model import BATCH_SIZE, ChangeKind
-from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id
+from sync.packing import FORGOTTEN, UNCONFIRMED, hash_id
 from sync.store import Store
 from sync.store.batches import KINDS, WITHHELD, Block
 from sync.store.snapshot import bucket_width
@@ -28,8 +28,8 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: 
     """Move a run's batches into the snapshot and the log; pages and batches are gone then. In the caller's transaction.
 
     Confirmed changes stand as sent, those in flight as unconfirmed; what was rejected or never sent changes nothing.
-    ``read``: how many people the run's one reading listed, None when it was planned otherwise; once all of them are in
-    the snapshot, its pages are known.
+    ``read``: how many people the run's one reading listed, None when it was planned otherwise; when they are those of
+    the snapshot, and nothing was to be sent about them, its pages are known.
     Blocks are in the order of id hashes, so every bucket is rewritten once.
     """
     outcome = Outcome()
@@ -42,16 +42,13 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: 
         existing = store.snapshot.bucket(sync_id, low, high)
         for start in range(low, high, width):
             end = min(start + width, high)
-            people = {one[0][:ID_SIZE]: one for one in existing if start <= one[0][0] < end}
+            people = existing.cut(start, end)
             while effect is not None and effect[0][0] < end:
-                who, user_id, content = effect
-                people.pop(who, None)
-                if content is not None:
-                    people[who] = (who + content, user_id)
+                people.put(*effect)
                 effect = next(effects, None)
-            store.snapshot.write(sync_id, start, end, people.values())
+            store.snapshot.write(sync_id, start, end, people)
     is_whole = store.snapshot.count_members(sync_id) == read and not store.rejections.active(sync_id)
-    store.staged.become_known(run_id, sync_id, everybody=is_whole and store.batches.count_unconfirmed(run_id) == 0)
+    store.staged.become_known(run_id, sync_id, everybody=is_whole and not store.batches.planned_count(run_id))
     store.batches.delete_batches(run_id)
     store.staged.delete_pages(run_id)
     store.snapshot.note_size(sync_id)

@@ -25,7 +25,7 @@ class Watchlist:
         watched, found = self.never_export | self._tripwires.keys(), set[bytes]()
         if not watched:
             return
-        for _, _, records in self._store.staged.pages(run_id):
+        for _, records in self._store.staged.pages(run_id):
             found |= watched & {records[at : at + ID_SIZE] for at in range(0, len(records), RECORD_SIZE)}
         self.listed = self.never_export & found
         self.tripped = {who: self._tripwires[who] for who in self._tripwires.keys() & found}

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from itertools import repeat
+from operator import attrgetter
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import orjson
@@ -49,6 +50,15 @@ class _ReplyHead(msgspec.Struct, gc=False):
     results: Any = None
 
 
+class _Head(_ReplyHead, gc=False):
+    """A reply whose results are skipped over."""
+
+    results: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+
 class PageDecoders:
     """A decoder for pages of plain members only, checked while parsing.
 
@@ -69,6 +79,7 @@ class PageDecoders:
         self.plain = _page_decoder(
             (plain_id, msgspec.field(name="$distinct_id")), (profile, msgspec.field(name="$properties"))
         )
+        self.names = [f"p{at}" for at in range(len(properties))]
 
 
 def _page_decoder(user_id: tuple[Any, Any], properties: tuple[Any, Any]) -> msgspec.json.Decoder[_ReplyHead]:
@@ -94,29 +105,27 @@ def build_query_form(
     return form | {"page": str(number), "session_id": session_id or ""} if number else form
 
 
-IsKnown = Callable[[list[str], list[bytes]], bool]
-"""Whether ids and raw values were read before."""
+class PageFilter(Protocol):
+    """Says what is known of a page's people already."""
+
+    def count_known(self, results: bytes) -> int | None:
+        """Return how many rows these results have, exactly so read before; None when they were not."""
+
+    def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
+        """Return the places of people who were not read before with the same values."""
 
 
 def parse_columns(
-    reply: Reply, what: str, number: int, properties: tuple[str, ...], is_known: IsKnown | None = None
+    reply: Reply, what: str, number: int, properties: tuple[str, ...], known: PageFilter | None = None
 ) -> Columns:
     """Split a page: those who go, and the others with their fate. Most pages are plain throughout.
 
     A page with an odd value anywhere is read once more, leniently: one odd row is one invalid member.
     """
-    narrow = _decoders_for(properties)
-    try:
-        answer = _check_reply(narrow.plain.decode(reply.body), what, number)
-        ids = [row.id for row in answer.results]
-        if _are_plain_ids(ids):
-            values = _raw_values(answer.results, len(properties), b'"<' in reply.body) if properties else []
-            if not (is_known and is_known(ids, values)):
-                # Raw values were skipped over: this is where one is found to be none.
-                orjson.loads(b"[" + b",".join(values) + b"]")
-            return _columns(answer, number, ids, values, [])
-    except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
-        pass
+    page = _parse_known(reply, what, number, known) if known else None
+    page = page or _parse_plain(reply, what, number, properties, known)
+    if page is not None:
+        return page
     answer = _decode_page(reply, what, number)
     going: list[_Row] = []
     others: list[Member] = []
@@ -132,7 +141,45 @@ def parse_columns(
         for row in going
         if properties
     ]
-    return _columns(answer, number, [str(row.id) for row in going], values, others)
+    ids = [str(row.id) for row in going]
+    if known:
+        known.find_news(ids, values)
+    return _columns(answer, number, ids, values, others)
+
+
+def _parse_known(reply: Reply, what: str, number: int, known: PageFilter) -> Columns | None:
+    """Return a page that was read before, by its results as a whole; None when it was not."""
+    start = reply.body.find(b'"results"')
+    rows = known.count_known(reply.body[start:]) if start >= 0 else None
+    if rows is None:
+        return None
+    try:
+        answer = _check_reply(_HEAD.decode(reply.body), what, number)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    if start + len(answer.results) > len(reply.body):
+        return None  # the results began before: the name was spelled in another way
+    return Columns(number, answer.page_size, _session_id(answer), answer.total, rows, [], [], [], is_known=True)
+
+
+def _parse_plain(
+    reply: Reply, what: str, number: int, properties: tuple[str, ...], known: PageFilter | None
+) -> Columns | None:
+    """Return a page on which everybody is exported and every value is plain; None when it is another one."""
+    decoders = _decoders_for(properties)
+    try:
+        answer = _check_reply(decoders.plain.decode(reply.body), what, number)
+        ids = [row.id for row in answer.results]
+        if not _are_plain_ids(ids):
+            return None
+        values = _raw_values(answer.results, decoders.names, b'"<' in reply.body)
+        news = known.find_news(ids, values) if known else range(len(ids))
+        if values and news:
+            # Raw values were skipped over: this is where one is found to be none. Known ones were looked at before.
+            orjson.loads(b"[%b]" % b",".join([values[at] for at in news]))
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return _columns(answer, number, ids, values, [])
 
 
 def _columns(answer: _ReplyHead, number: int, ids: list[str], values: list[bytes], others: list[Member]) -> Columns:
@@ -145,13 +192,13 @@ def _are_plain_ids(ids: list[str]) -> bool:
     return not any(letter == DEVICE_PREFIX[0] or letter.isspace() for letter in {user_id[0] for user_id in ids})
 
 
-def _raw_values(rows: list[Any], count: int, suspect: bool) -> list[bytes]:
+def _raw_values(rows: list[Any], names: list[str], suspect: bool) -> list[bytes]:
     """Each one's mapped values as a JSON array; the literal strings that mean missing become null."""
-    if count == 1:
-        values = [b"[%b]" % row.properties.p0 for row in rows]
-    else:
-        names = [f"p{at}" for at in range(count)]
-        values = [b"[" + b",".join(bytes(getattr(row.properties, name)) for name in names) + b"]" for row in rows]
+    if not names:
+        return []
+    columns = [map(attrgetter(name), map(attrgetter("properties"), rows)) for name in names]
+    pieces = [one for column in columns for one in (repeat(b","), column)][1:]
+    values = list(map(b"".join, zip(repeat(b"["), *pieces, repeat(b"]"), strict=False)))
     if suspect:
         for missing in MISSING:
             quoted = orjson.dumps(missing)

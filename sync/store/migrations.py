@@ -345,6 +345,35 @@ def alerts(db: Database) -> None:
     create_alert_tables(db)
 
 
+_KNOWN_PAGES = (
+    # What is being read was packed in another form: those runs read from their first page again.
+    "delete from staged_page",
+    """
+    update run set reading = 1, furthest = 0, session_id = null, page_size = null, expected_total = null
+    where finished_at is null and not planned
+    """,
+    "alter table staged_page add column news blob not null default x'' check (length(news) % 24 = 0)",
+    "drop table known_page",
+    """
+    create table known_page (
+      id integer primary key,
+      sync_id integer not null references sync,
+      digest blob not null,
+      rows integer not null,
+      records blob not null check (length(records) % 24 = 0),
+      unique (sync_id, digest)
+    ) strict
+    """,
+)
+
+
+@migrations()
+def known_pages(db: Database) -> None:
+    """Keep what pages without news hold, and ids of news only."""
+    for statement in _KNOWN_PAGES:
+        db.execute(statement)
+
+
 def apply(plain: sqlite3.Connection) -> None:
     """Bring a database to the newest schema, inside the caller's transaction."""
     migrations.apply(Database(plain, execute_plugins=False))

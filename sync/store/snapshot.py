@@ -6,16 +6,44 @@ ascending, ids in the same order. Few buckets for a small cohort, up to 256. Fin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
-from sync.packing import ID_SIZE, RECORD_SIZE, UNCONFIRMED, pack, split_records, unpack_ids
+from sync.packing import ID_SIZE, RECORD_SIZE, UNCONFIRMED, RecordSet, pack, split_records, unpack_ids
 from sync.store.database import Table, write_transaction
 
 BUCKET_SIZE = 4096  # people; small enough to rewrite for one of them, large enough to compress
 FIRST_BYTES = 256  # buckets are cut by the first byte of the id hash
 
-Person = tuple[bytes, str]  # record, user id
+LOADED_MOST = 2_000_000  # people whose records a run holds in memory, some 20 MB; beyond that they count as new
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """People with their records ascending, and their ids in the same order."""
+
+    records: list[bytes]
+    ids: list[str]
+
+    def find(self, id_hash: bytes) -> tuple[int, bool]:
+        """Return the place of a person, and whether they are there; else where they would stand."""
+        at = bisect_left(self.records, id_hash)
+        return at, at < len(self.records) and self.records[at].startswith(id_hash)
+
+    def put(self, id_hash: bytes, user_id: str, content: bytes | None) -> None:
+        """Put a person in with this content hash, in the place of what was there; None takes them out."""
+        at, is_there = self.find(id_hash)
+        here = slice(at, at + is_there)
+        self.records[here], self.ids[here] = ([id_hash + content], [user_id]) if content is not None else ([], [])
+
+    def cut(self, low: int, high: int) -> Bucket:
+        """Return those whose id hash begins with a byte of this range."""
+        first, last = (
+            bisect_left(self.records, bytes([one])) if one < FIRST_BYTES else len(self.records) for one in (low, high)
+        )
+        return Bucket(self.records[first:last], self.ids[first:last])
 
 
 class Snapshot(Table):
@@ -35,32 +63,44 @@ class Snapshot(Table):
         )
         return found or b""
 
-    def bucket(self, sync_id: int, low: int, high: int) -> list[Person]:
+    def bucket(self, sync_id: int, low: int, high: int) -> Bucket:
         """Return the people of the bucket that covers this range."""
         row = self._fetch_one(
             "select records, ids from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
             (sync_id, low, high),
         )
-        return list(zip(split_records(row[0]), unpack_ids(row[1]), strict=True)) if row else []
+        return Bucket(list(split_records(row[0])), unpack_ids(row[1])) if row else Bucket([], [])
 
-    def write(self, sync_id: int, low: int, high: int, people: Iterable[Person]) -> None:
+    def load_records(self, sync_id: int) -> RecordSet:
+        """Return the records of everybody, or of the first two million people, to compare pages with."""
+        found, people = RecordSet(), 0
+        for low, high in self.ranges(sync_id):
+            records = self.records(sync_id, low, high)
+            found.add(records)
+            people += len(records) // RECORD_SIZE
+            if people >= LOADED_MOST:
+                break
+        return found
+
+    def write(self, sync_id: int, low: int, high: int, people: Bucket) -> None:
         """Replace everybody in a range by these people, as one bucket."""
-        ordered = sorted(people)
         with write_transaction(self._db):
             self._db.execute(
                 "delete from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
                 (sync_id, low, high),
             )
-            if ordered:
+            if people.ids:
                 self._db.execute(
                     "insert into snapshot_bucket (sync_id, first_byte, records, ids) values (?, ?, ?, ?)",
-                    (sync_id, low, b"".join(one for one, _ in ordered), pack([user_id for _, user_id in ordered])),
+                    (sync_id, low, b"".join(people.records), pack(people.ids)),
                 )
 
     def find(self, sync_id: int, id_hash: bytes) -> bytes | None:
         """Return the content hash of a person, or None when they are not in the snapshot."""
         low, high = self._range_of(sync_id, id_hash)
-        return {one[:ID_SIZE]: one[ID_SIZE:] for one in split_records(self.records(sync_id, low, high))}.get(id_hash)
+        records = list(split_records(self.records(sync_id, low, high)))
+        at, is_there = Bucket(records, []).find(id_hash)
+        return records[at][ID_SIZE:] if is_there else None
 
     def remove(self, sync_id: int, id_hash: bytes) -> bool:
         """Remove a person, so that the next run sees them as new; return whether they were there."""
@@ -69,8 +109,9 @@ class Snapshot(Table):
                 return False
             low, high = self._range_of(sync_id, id_hash)
             self._db.execute("delete from known_page where sync_id = ?", (sync_id,))
-            others = [one for one in self.bucket(sync_id, low, high) if one[0][:ID_SIZE] != id_hash]
-            self.write(sync_id, low, high, others)
+            people = self.bucket(sync_id, low, high)
+            people.put(id_hash, "", None)
+            self.write(sync_id, low, high, people)
             self.note_size(sync_id)
         return True
 
@@ -104,7 +145,7 @@ class Snapshot(Table):
     def iterate_members(self, sync_id: int) -> Iterator[str]:
         """Return everybody's user id."""
         for low, high in self.ranges(sync_id):
-            yield from (user_id for _, user_id in self.bucket(sync_id, low, high))
+            yield from self.bucket(sync_id, low, high).ids
 
 
 def bucket_width(people: int) -> int:

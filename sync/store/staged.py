@@ -11,10 +11,10 @@ from sync.store.database import Table, write_transaction
 
 @dataclass(frozen=True, slots=True)
 class StagedPage:
-    """A packed page: records ascending, ids and sealed values in the same order; ``total`` as this page names it.
+    """A packed page; ``total`` as this page names it, ``digest`` of its results as they came.
 
-    ``digest`` is of the records as they came. A page that ``is_known`` has everybody in the snapshot with the same
-    content already: it brings its records as they came, and no ids.
+    ``records``, ascending, are of people who are in the snapshot with the same content; ``news`` of everybody else,
+    with ids and sealed values in the same order. A page that ``is_known`` brings neither: it was here before.
     """
 
     reading: int
@@ -26,9 +26,23 @@ class StagedPage:
     total: int | None
     digest: bytes
     is_known: bool
-    records: bytes
-    ids: bytes
+    records: bytes = b""
+    news: bytes = b""
+    ids: bytes = b""
+    sealed_values: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Those of a page who have to be sent, or may have: records ascending, ids and sealed values in the same order."""
+
+    records: list[bytes]
+    ids: list[str]
     sealed_values: bytes | None
+
+
+class PagesOutdated(Exception):
+    """Pages must be read again, since what they were compared with has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +72,13 @@ class StagedPages(Table):
     def add_page(self, run_id: int, page: StagedPage) -> None:
         """Keep a page."""
         self._execute(
-            "insert or replace into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, total, "
-            "digest, is_known, records, ids, sealed_values) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                run_id,
-                page.reading,
-                page.number,
-                page.rows,
-                page.anonymous,
-                page.invalid,
-                int(page.is_full),
-                page.total,
-                page.digest,
-                int(page.is_known),
-                page.records,
-                page.ids,
-                page.sealed_values,
-            ),
+            """
+            insert or replace into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, total,
+              digest, is_known, records, news, ids, sealed_values)
+            values (:run_id, :reading, :number, :rows, :anonymous, :invalid, :is_full, :total,
+              :digest, :is_known, :records, :news, :ids, :sealed_values)
+            """,
+            {"run_id": run_id} | {name: getattr(page, name) for name in StagedPage.__slots__},
         )
 
     def delete_pages(self, run_id: int, reading: int = 0) -> None:
@@ -91,78 +95,106 @@ class StagedPages(Table):
     def sum_pages(self, run_id: int, reading: int) -> Tally:
         """Add up the pages of a reading."""
         row = self._fetch_one(
-            "select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous + invalid), 0), "
-            "max(page) filter (where is_full) is max(page) and count(*) > 0, max(total) filter (where page = 0), "
-            "count(*) > 1 and count(total) = count(*) and total(total <> rows) = 0 "
-            "from staged_page where run_id = ? and reading = ?",
+            """
+            select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous + invalid), 0),
+              max(page) filter (where is_full) is max(page) and count(*) > 0, max(total) filter (where page = 0),
+              count(*) > 1 and count(total) = count(*) and total(total <> rows) = 0
+            from staged_page where run_id = ? and reading = ?
+            """,
             (run_id, reading),
         )
         assert row is not None  # an aggregate always answers one row
-        return Tally(row[0], row[1], row[2], bool(row[3]), row[4], bool(row[5]))
+        return Tally(
+            pages=row[0], rows=row[1], others=row[2], last_full=bool(row[3]), total=row[4], page_totals=bool(row[5])
+        )
 
-    def pages(self, run_id: int) -> Iterator[tuple[int, int, bytes]]:
-        """Return reading, number and records of every page, the later reading first.
+    def pages(self, run_id: int) -> Iterator[tuple[int, bytes]]:
+        """Return reading and ascending records of every page, those who are news apart from those who are not.
 
-        One statement a page: a reader that stayed open would keep this connection from writing meanwhile.
+        One statement a page: a reader that stayed open would keep this connection from writing meanwhile. Raise
+        PagesOutdated when what a known page held was forgotten since.
         """
-        keys = self._fetch_all(
-            "select rowid, reading, page, is_known from staged_page where run_id = ? order by reading desc, page",
+        pages = self._fetch_all(
+            """
+            select p.rowid, p.reading, p.is_known, known_page.id
+            from staged_page p join run on run.id = p.run_id
+            left join known_page on p.is_known and known_page.sync_id = run.sync_id and known_page.digest = p.digest
+            where p.run_id = ?
+            """,
             (run_id,),
         )
-        for rowid, reading, page, is_known in keys:
-            records = self._fetch_value("select records from staged_page where rowid = ?", (rowid,))
-            yield reading, page, b"".join(sorted(split_records(records))) if is_known else records
+        for rowid, reading, is_known, known_id in pages:
+            if is_known:
+                found = self._fetch_one("select records from known_page where id = ?", (known_id,))
+            else:
+                found = self._fetch_one("select records, news from staged_page where rowid = ?", (rowid,))
+            if found is None:
+                raise PagesOutdated
+            yield from ((reading, records) for records in found if records)
+
+    def news(self, run_id: int) -> Iterator[News]:
+        """Return the news of each page, the later reading first."""
+        pages = self._fetch_all(
+            "select rowid from staged_page where run_id = ? and news <> x'' order by reading desc, page", (run_id,)
+        )
+        for (rowid,) in pages:
+            row = self._fetch_one("select news, ids, sealed_values from staged_page where rowid = ?", (rowid,))
+            assert row is not None  # only pages that were just listed are asked for
+            yield News(list(split_records(row[0])), unpack_ids(row[1]), row[2])
 
     def are_the_known_ones(self, run_id: int, sync_id: int) -> bool:
         """Return whether the pages are the known ones, each once: then nothing changed since they were."""
         row = self._fetch_one(
-            "select count(*), count(distinct digest), coalesce(sum(is_known), 0), coalesce(max(reading), 0), "
-            "(select count(*) from known_page where sync_id = ?2) from staged_page where run_id = ?1",
+            """
+            select count(*), count(distinct digest), coalesce(sum(is_known), 0), coalesce(max(reading), 0),
+              (select count(*) from known_page where sync_id = ?2)
+            from staged_page where run_id = ?1
+            """,
             (run_id, sync_id),
         )
         return row is not None and row[3] == 1 and row[0] == row[1] == row[2] == row[4]
 
-    def known(self, sync_id: int) -> frozenset[bytes]:
-        """Return the digests of pages of which everybody is in the snapshot with the same content."""
-        return frozenset(
-            row[0] for row in self._fetch_all("select digest from known_page where sync_id = ?", (sync_id,))
+    def count_known(self, sync_id: int) -> dict[bytes, int]:
+        """Return how many rows each page has of which everybody is in the snapshot with the same content, by digest."""
+        return dict(
+            tuple(row) for row in self._fetch_all("select digest, rows from known_page where sync_id = ?", (sync_id,))
         )
 
     def strip(self, run_id: int) -> None:
-        """Forget what the pages of a planned run hold, but for their digests."""
+        """Forget what the pages of a planned run hold."""
         self._execute(
-            "update staged_page set records = x'', ids = x'', sealed_values = null where run_id = ?", (run_id,)
+            "update staged_page set records = x'', news = x'', ids = x'', sealed_values = null where run_id = ?",
+            (run_id,),
         )
 
     def become_known(self, run_id: int, sync_id: int, *, everybody: bool) -> None:
-        """Replace what is known of a sync's pages: by the pages of a run that sent ``everybody``, else by nothing."""
+        """Let the pages of a run that had nothing to send about ``everybody`` be the known ones; else none are."""
         with write_transaction(self._db):
-            self._db.execute("delete from known_page where sync_id = ?", (sync_id,))
+            self._db.execute(
+                """
+                delete from known_page
+                where sync_id = ?1 and not (?2
+                  and digest in (select digest from staged_page where run_id = ?3 and is_known))
+                """,
+                (sync_id, everybody, run_id),
+            )
             if everybody:
                 self._db.execute(
-                    "insert or ignore into known_page select ?, digest from staged_page where run_id = ?",
+                    """
+                    insert or ignore into known_page (sync_id, digest, rows, records)
+                    select ?, digest, rows, records from staged_page
+                    where run_id = ? and not is_known and news = x'' and anonymous + invalid = 0
+                    """,
                     (sync_id, run_id),
                 )
-
-    def contents(self, run_id: int, reading: int, number: int) -> tuple[list[str], bytes | None]:
-        """Return the ids and the sealed values of one page."""
-        row = self._fetch_one(
-            "select ids, sealed_values from staged_page where run_id = ? and reading = ? and page = ?",
-            (run_id, reading, number),
-        )
-        assert row is not None  # only pages that were just listed are asked for
-        return unpack_ids(row[0]) if row[0] else [], row[1]
 
     def forget(self, user_id: str, id_hash: bytes) -> int:
         """Blank a person in the pages of runs under way; return in how many."""
         found = 0
-        for (rowid,) in self._fetch_all("select rowid from staged_page"):
-            records, packed = self._fetch_one("select records, ids from staged_page where rowid = ?", (rowid,)) or (
-                b"",
-                b"",
-            )
-            if packed and id_hash in records:
-                ids = unpack_ids(packed)
+        for (rowid,) in self._fetch_all("select rowid from staged_page where news <> x''"):
+            row = self._fetch_one("select news, ids from staged_page where rowid = ?", (rowid,))
+            if row and id_hash in row["news"]:
+                ids = unpack_ids(row["ids"])
                 # Blanked and not taken out: the sealed values beside it keep their places.
                 blanked = pack([FORGOTTEN if one == user_id else one for one in ids])
                 found += self._execute("update staged_page set ids = ? where rowid = ?", (blanked, rowid))

@@ -11,7 +11,7 @@ from sync.packing import hash_id, records_of
 from sync.service import Service
 from sync.store import Store
 from sync.store.batches import BLOCK_SIZE, Block
-from sync.store.snapshot import FIRST_BYTES, Person, bucket_width
+from sync.store.snapshot import FIRST_BYTES, Bucket, bucket_width
 from sync.store.syncs import ExportRequest
 from tests.bench.bench import BenchWorkspace, Row
 from tests.sandbox.control import LICENSE, PROJECT
@@ -23,7 +23,7 @@ WANTED = "≤ 50 ms"
 class Everybody:
     """The people of every sync: in the order of their hashes, and by bucket."""
 
-    people: list[Person]
+    people: Bucket
     width: int
 
 
@@ -71,7 +71,8 @@ def _forget(service: Service, user_id: str) -> int:
 
 def _everybody(people: int, salt: int) -> Everybody:
     ids = [f"person-{number}" for number in range(people)]
-    return Everybody(sorted(zip(records_of(ids, (), salt, salt), ids, strict=True)), bucket_width(people))
+    ordered = sorted(zip(records_of(ids, (), salt, salt), ids, strict=True))
+    return Everybody(Bucket([record for record, _ in ordered], [one for _, one in ordered]), bucket_width(people))
 
 
 def _fill(store: Store, number: int, everybody: Everybody) -> None:
@@ -85,10 +86,10 @@ def _fill(store: Store, number: int, everybody: Everybody) -> None:
         assert run_id is not None
         for low in range(0, FIRST_BYTES, everybody.width):
             high = low + everybody.width
-            store.snapshot.write(sync_id, low, high, [one for one in everybody.people if low <= one[0][0] < high])
-        for at, start in enumerate(range(0, len(everybody.people), BLOCK_SIZE)):
-            changes = everybody.people[start : start + BLOCK_SIZE]
-            ids, contents = [one for _, one in changes], tuple(record[16:] for record, _ in changes)
+            store.snapshot.write(sync_id, low, high, everybody.people.cut(low, high))
+        for at, start in enumerate(range(0, len(everybody.people.ids), BLOCK_SIZE)):
+            chosen = slice(start, start + BLOCK_SIZE)
+            ids, contents = everybody.people.ids[chosen], tuple(one[16:] for one in everybody.people.records[chosen])
             store.batches.add_batches(run_id, Block(at, "a" * len(ids), ids, contents))
             store.batches.log(run_id, at, "c" * len(ids))
         store.batches.delete_batches(run_id)
