@@ -14,11 +14,11 @@ from typing import Any
 
 from sync.errors import ConfigurationError, InvalidRequest, RetryLater, SessionExpired, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
+from sync.mixpanel.cohort_list import parse_cohorts
 from sync.mixpanel.parsing import (
     PageFilter,
     ProfilePage,
     build_query_form,
-    parse_cohorts,
     parse_columns,
     parse_page,
     parse_profiles,
