@@ -16,7 +16,7 @@ from tests.workspace import Workspace, page_text
 
 FOREIGN = "sync.example.com"
 PATIENCE = 30_000  # milliseconds; never asserted
-PLACES = ("", "/runs", "/integrations", "/cohorts?export=4711", "/administration")
+PLACES = ("", "/runs", "/integrations", "/cohorts?export=4711", "/alerts", "/administration")
 LOCAL_HOSTS = ("localhost", "LOCALHOST:8501", "localhost.:8501", "127.0.0.1:8501", "127.9.9.9", "[::1]:8501")
 FOREIGN_HOSTS = (
     FOREIGN,

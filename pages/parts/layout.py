@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -68,13 +69,18 @@ def _list_pages() -> list[st.Page]:
         st.Page(page_script("runs"), title="Runs", icon=":material/history:"),
         st.Page(page_script("safety"), title="Never export and tripwires", icon=":material/gpp_good:"),
         # Hidden from others, but always listed: the script of an unlisted page would run without this layout.
+        st.Page(page_script("alerts"), title="Alerts", icon=":material/notifications:", visibility=_show_to_admins()),
         st.Page(
             page_script("administration"),
             title="Administration",
             icon=":material/admin_panel_settings:",
-            visibility="visible" if session.current_actor().level is AccessLevel.ADMIN else "hidden",
+            visibility=_show_to_admins(),
         ),
     ]
+
+
+def _show_to_admins() -> Literal["visible", "hidden"]:
+    return "visible" if session.current_actor().level is AccessLevel.ADMIN else "hidden"
 
 
 def _show_sidebar() -> None:

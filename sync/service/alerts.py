@@ -16,6 +16,8 @@ from sync.store.alerts import SealedRecipient
 from sync.text import show_text
 from sync.views import Health, Message, OpenAlert, Recipient
 
+__all__ = ["AlertService", "Schedule"]
+
 MAX_NAME = 60  # characters of the name a person gives an address
 MAX_URL = 2000  # characters of an address
 NOUNS = {"alerts": "alert address", "webhook": "webhook"}

@@ -20,6 +20,7 @@ LABELS = {
     "syncs": "Syncs",
     "runs": "Runs",
     "safety": "Never export and tripwires",
+    "alerts": "Alerts",
     "administration": "Administration",
 }
 Furniture = tuple[Furnished, str]

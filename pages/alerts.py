@@ -1,0 +1,181 @@
+"""Alerts, for admins only: what needs somebody now, who gets alerts and webhooks, when they wait, what was not delivered."""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import layout, notices
+from pages.parts.formatting import escape_markdown, format_error, format_time
+from pages.parts.session import open_service
+from sync.errors import CohortSyncError, InvalidRequest
+from sync.service.alerts import Schedule
+from sync.views import Message, OpenAlert, Recipient
+
+SHOWN_MESSAGES = 50  # the newest of each kind
+SHOWN_FAILED = 5  # messages with buttons; the list below has the others
+SECRET_KEY = "_webhook_secret"  # noqa: S105  # session key: the secret of the webhook just added, shown once
+ABOUT = {
+    "alerts": "One message when something needs somebody, and one when that is over. Write an address as "
+    "[apprise](https://appriseit.com/services) does: e-mail, Slack, Teams, Telegram and many more.",
+    "webhook": "Every change of a run or sync as signed JSON, for programs. docs/webhooks.md describes it.",
+}
+EXAMPLES = {
+    "alerts": "mailtos://USER:PASSWORD@smtp.example.com?to=TEAM@example.com",
+    "webhook": "https://example.com/cohort-sync",
+}
+ADD_LABELS = {"alerts": "Add address", "webhook": "Add webhook"}
+TIME_PLACEHOLDER = "off, or a time such as 07:30"
+
+
+def show_page() -> None:
+    """Show open alerts, addresses, times, webhooks and messages, or to anyone who is not an admin why not."""
+    st.title("Alerts", anchor=False)
+    try:
+        with open_service() as service:
+            opened, schedule = service.alerts.list_open(), service.alerts.get_schedule()
+            addresses, webhooks = service.alerts.list(), service.alerts.list("webhook")
+            messages = service.alerts.list_messages(limit=SHOWN_MESSAGES)
+            messages += service.alerts.list_messages("webhook", SHOWN_MESSAGES)
+    except CohortSyncError as error:
+        st.error(format_error(error), icon=":material/lock:")
+        return
+    _show_open(opened, bool(addresses))
+    _show_failed([one for one in messages if one.state == "given up"], {one.id: one for one in addresses + webhooks})
+    st.header("Who gets alerts", anchor=False)
+    _show_recipients(addresses, "alerts")
+    _show_times(schedule)
+    st.header("Webhooks", anchor=False)
+    _show_recipients(webhooks, "webhook")
+    _show_messages(messages)
+
+
+def _show_open(opened: tuple[OpenAlert, ...], has_addresses: bool) -> None:
+    if not has_addresses:
+        st.info("Nobody gets alerts yet. Add an address below.", icon=":material/notifications_off:")
+    elif not opened:
+        st.success("Nothing needs anybody now.", icon=":material/check_circle:")
+    for one in opened:
+        since = format_time(one.began_at)
+        st.warning(escape_markdown(f"{one.title}, since {since}"), icon=":material/notifications_active:")
+
+
+def _show_failed(failed: list[Message], recipients: dict[int, Recipient]) -> None:
+    """Show each message that was given up, with what a person can do about it."""
+    if len(failed) > SHOWN_FAILED:
+        st.caption(f"{len(failed)} messages were not delivered; these are the newest {SHOWN_FAILED}.")
+    for message in failed[:SHOWN_FAILED]:
+        to = recipients[message.recipient_id]
+        with st.container(border=True, key=f"failed-{message.id}"):
+            what = message.title or message.topic
+            st.error(
+                escape_markdown(f"Not delivered to {to.name or to.masked_url}: {what}. {message.problem}"),
+                icon=":material/error:",
+            )
+            with st.container(horizontal=True):
+                st.button("Send again", key=f"resend-{message.id}", on_click=_resend, args=(message.id,))
+                st.button("Discard", key=f"discard-{message.id}", on_click=_discard, args=(message.id,))
+
+
+def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
+    st.caption(ABOUT[kind])
+    for one in recipients:
+        with st.container(border=True, key=f"recipient-{one.id}"):
+            with st.container(key=f"name-recipient-{one.id}"):
+                st.text(one.name or one.masked_url)
+            if one.name:
+                st.caption(escape_markdown(one.masked_url))
+            if one.problem:
+                since = format_time(one.failing_since or 0.0)
+                st.warning(escape_markdown(f"Not reached since {since}. {one.problem}"), icon=":material/warning:")
+            with st.container(horizontal=True):
+                st.button("Send a test", key=f"test-{one.id}", on_click=_send_test, args=(one.id, kind))
+                st.button("Remove", key=f"remove-{one.id}", on_click=_remove, args=(one.id, kind))
+    if kind == "webhook" and SECRET_KEY in st.session_state:
+        st.info("The signing secret of the new webhook. Copy it now; it is not shown again.", icon=":material/key:")
+        st.code(st.session_state.pop(SECRET_KEY), language=None, wrap_lines=True)
+    with st.form(f"add-{kind}", clear_on_submit=True):
+        st.text_input("Address (URL)", key=f"url-{kind}", type="password", placeholder=EXAMPLES[kind])
+        st.text_input("Name", key=f"label-{kind}", placeholder="What people call it; may stay empty")
+        st.form_submit_button(ADD_LABELS[kind], on_click=_add, args=(kind,))
+
+
+def _show_times(schedule: Schedule) -> None:
+    st.header("When", anchor=False)
+    st.caption("In quiet hours alerts wait. The digest is one message each day: what ran, and what needs somebody.")
+    zones = sorted(available_timezones())
+    with st.form("times"):
+        left, middle, right = st.columns(3)
+        left.text_input("Quiet from", schedule.quiet_from, key="quiet-from", placeholder=TIME_PLACEHOLDER)
+        middle.text_input("Quiet until", schedule.quiet_to, key="quiet-to", placeholder=TIME_PLACEHOLDER)
+        right.text_input("Daily digest at", schedule.digest, key="digest", placeholder=TIME_PLACEHOLDER)
+        index = zones.index(schedule.zone) if schedule.zone in zones else None
+        st.selectbox("Time zone", zones, index=index, key="zone")
+        st.form_submit_button("Save", on_click=_save_times)
+
+
+def _show_messages(messages: tuple[Message, ...]) -> None:
+    st.header("Messages", anchor=False)
+    if not messages:
+        st.caption("No message was sent yet.")
+        return
+    newest = sorted(messages, key=lambda one: -one.id)[:SHOWN_MESSAGES]
+    rows = [
+        (format_time(one.created_at), one.state, one.title or one.topic, one.attempts, one.problem or "")
+        for one in newest
+    ]
+    columns = ["Time", "State", "Message", "Tries", "Problem"]
+    st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
+
+
+def _add(kind: str) -> None:
+    """Add what the form holds; the address leaves the session at once."""
+    url = str(st.session_state.get(f"url-{kind}") or "").strip()
+    name = str(st.session_state.get(f"label-{kind}") or "")
+    try:
+        if not url:
+            raise InvalidRequest("Write the address first.")
+        with open_service() as service:
+            if kind == "alerts":
+                service.alerts.add(url, name)
+            else:
+                st.session_state[SECRET_KEY] = service.alerts.add_webhook(url, name)[1]
+    except CohortSyncError as error:
+        notices.flash_error(str(error))
+    else:
+        notices.flash_success("Added. Press Send a test to see whether it arrives.")
+
+
+def _remove(recipient_id: int, kind: str) -> None:
+    with open_service() as service:
+        notices.try_action("Removed.", service.alerts.remove, recipient_id, kind)
+
+
+def _send_test(recipient_id: int, kind: str) -> None:
+    with open_service() as service:
+        notices.try_action("The test was taken.", service.alerts.send_test, recipient_id, kind)
+
+
+def _resend(message_id: int) -> None:
+    with open_service() as service:
+        notices.try_action("The runner sends it again.", service.alerts.resend, message_id)
+
+
+def _discard(message_id: int) -> None:
+    with open_service() as service:
+        notices.try_action("Discarded.", service.alerts.discard, message_id)
+
+
+def _save_times() -> None:
+    """Store the times of the form; "off" and an empty field mean never."""
+    given = {name: str(st.session_state.get(name) or "").strip() for name in ("quiet-from", "quiet-to", "digest")}
+    quiet_from, quiet_to, digest = ("" if one.lower() == "off" else one for one in given.values())
+    zone = str(st.session_state.get("zone") or "UTC")
+    schedule = Schedule(zone=zone, quiet_from=quiet_from, quiet_to=quiet_to, digest=digest)
+    with open_service() as service:
+        notices.try_action("Saved.", service.alerts.set_schedule, schedule)
+
+
+layout.run_in_layout(show_page)

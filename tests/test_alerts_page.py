@@ -1,0 +1,82 @@
+"""The Alerts page: who gets alerts, a test, when they wait, and what a person does about what was not delivered."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync.alerting.quiet_hours import Schedule
+from sync.permissions import AccessLevel, Actor
+from tests.alert_receivers import serve_hook, serve_mail
+from tests.workspace import Workspace, click_button, page_text
+
+
+def test_an_address_when_added_is_tested_masked_and_removed(workspace: Workspace) -> None:
+    """A person adds an address, sends a test that arrives, and removes it; the address itself is never shown."""
+    with serve_mail() as mailbox:
+        page = workspace.page("alerts")
+        assert "Nobody gets alerts yet" in page_text(page)
+        page.text_input(key="url-alerts").set_value(mailbox.url)
+        click_button(page, "Add address")
+        assert "Added." in page_text(page) and "team@example.com" not in page_text(page)
+        click_button(page, "Send a test")
+        assert "The test was taken" in page_text(page) and mailbox.subjects == ["Cohort Sync: a test"]
+        click_button(page, "Remove")
+        assert "Nobody gets alerts yet" in page_text(page)
+
+
+def test_a_test_when_nobody_answers_says_why(workspace: Workspace) -> None:
+    """The reason is on the page, without a traceback."""
+    with workspace.open() as service:
+        service.alerts.add("json://127.0.0.1:9/x")
+    page = workspace.page("alerts")
+    click_button(page, "Send a test")
+    assert "did not take the message" in page_text(page)
+
+
+def test_a_webhook_when_added_shows_its_secret_once(workspace: Workspace) -> None:
+    """The signing secret is on the page until the next click."""
+    page = workspace.page("alerts")
+    page.text_input(key="url-webhook").set_value("http://127.0.0.1:9/x")
+    click_button(page, "Add webhook")
+    assert any(one.value.startswith("whsec_") for one in page.code)
+    assert "whsec_" not in page_text(page.run())
+
+
+def test_times_when_saved_are_kept_and_wrong_ones_refused(workspace: Workspace) -> None:
+    """Quiet hours and digest are stored with their zone; a wrong time is one sentence."""
+    page = workspace.page("alerts")
+    page.text_input(key="quiet-from").set_value("22:00")
+    page.text_input(key="quiet-to").set_value("nonsense")
+    click_button(page, "Save")
+    assert "is not a time of day" in page_text(page)
+    page.text_input(key="quiet-to").set_value("07:00")
+    page.selectbox(key="zone").set_value("Europe/Berlin")
+    click_button(page, "Save")
+    with workspace.open() as service:
+        assert service.alerts.get_schedule() == Schedule(zone="Europe/Berlin", quiet_from="22:00", quiet_to="07:00")
+
+
+def test_a_message_when_given_up_is_sent_again_or_discarded_by_a_person(fans: Workspace) -> None:
+    """What was refused for good stands on the page with its reason and two buttons."""
+    with serve_hook() as hook:
+        hook.answers[:] = [400, 400]
+        with fans.open() as service:
+            service.alerts.add_webhook(hook.url)
+        fans.export()
+        page = fans.page("alerts")
+        assert page_text(page).count("Not delivered to") == 2
+        click_button(page, "Send again")
+        with fans.open() as service:
+            service.alerts.deliver()
+        assert page_text(page.run()).count("Not delivered to") == 1
+        click_button(page, "Discard")
+        assert "Not delivered to" not in page_text(page.run())
+
+
+def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who is no admin sees the reason and no form."""
+    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("mo@example.com", AccessLevel.MARKETER))
+    page = workspace.page("alerts")
+    assert "needs an admin" in page_text(page) and not page.text_input
