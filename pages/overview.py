@@ -35,7 +35,7 @@ ATTENTION_BADGES: dict[AttentionKind, badges.Badge] = {
     AttentionKind.NOT_CLEARED: badges.NOT_CLEARED,
     AttentionKind.PAUSED: badges.PAUSED,
     AttentionKind.FAILED: badges.RUN_BADGES[RunState.FAILED],
-    AttentionKind.OVERDUE: ("Overdue", ":material/alarm:", "orange"),
+    AttentionKind.OVERDUE: badges.OVERDUE,
 }
 
 

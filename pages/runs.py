@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
+from datetime import date
 
 import streamlit as st
 
-from pages.parts import layout, polling, run_detail, run_progress
-from pages.parts.badges import RUN_BADGES, run_badge, show_badges, show_name
-from pages.parts.formatting import format_error, format_plural, format_time, shorten_error
+from pages.parts import layout, polling, run_detail, run_rows
+from pages.parts.badges import RUN_BADGES
+from pages.parts.formatting import day_bounds, format_error, format_plural
 from pages.parts.navigation import clear_requests, requested_id, set_request
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
-from sync.model import Run, RunState
+from sync.model import RunState
 from sync.views import SyncView
 
 PER_PAGE = 25
@@ -43,18 +44,31 @@ def show_page() -> None:
         show_one_run(run_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs are listed; None leaves all."""
+
+    project_id: int | None
+    sync_id: int | None
+    state: RunState | None
+    between: tuple[float, float] | None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Return whether a filter is set."""
+        return bool(self.sync_id or self.state or self.between)
+
+
 def show_run_list() -> None:
     """Show the filters and one page of the runs that match them."""
     st.title("Runs", anchor=False)
     with open_service() as service:
         project = layout.chosen_project(service.connections.list_projects())
         project_id = project.id if project else None
-        sync_id, state = _show_filters(service.syncs.list(project_id))
-        total = service.runs.count(sync_id, state, project_id)
+        wanted = _show_filters(project_id, service.syncs.list(project_id))
+        total = service.runs.count(wanted.sync_id, wanted.state, project_id, wanted.between)
     offset = _show_pagination(total)
-    polling.poll_slowly(
-        lambda: show_run_rows(*_read_runs(sync_id, state, offset, project_id), filtered=bool(sync_id or state))
-    )
+    polling.poll_slowly(lambda: _show_rows(wanted, offset))
 
 
 def _show_pagination(total: int) -> int:
@@ -67,28 +81,38 @@ def _show_pagination(total: int) -> int:
     return (page - 1) * PER_PAGE
 
 
-def _show_filters(syncs: tuple[SyncView, ...]) -> tuple[int | None, RunState | None]:
+def _show_filters(project_id: int | None, syncs: tuple[SyncView, ...]) -> Wanted:
     states = {ANY_STATE: None} | {RUN_BADGES[state][0]: state for state in RunState}
-    names = {EVERY_COHORT: "Every cohort"} | {sync.id: sync.cohort_name for sync in syncs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         state = st.selectbox(
-            "State", list(states), key="state", bind="query-params", width=240, on_change=_open_first_page
+            "State", list(states), key="state", bind="query-params", width=220, on_change=_open_first_page
         )
-        requested = requested_id("sync") or EVERY_COHORT
-        choices = list(names)
-        chosen = st.selectbox(
-            "Cohort",
-            choices,
-            index=choices.index(requested) if requested in names else 0,
-            width=320,
-            format_func=names.__getitem__,
-            key=f"cohort-{requested}",
-            on_change=_open_first_page,
+        sync_id = _show_cohort_filter(syncs)
+        day = st.date_input(
+            "Day", None, key="day", bind="query-params", format="YYYY-MM-DD", width=160, on_change=_open_first_page
         )
+    between = day_bounds(day) if isinstance(day, date) else None
+    return Wanted(project_id=project_id, sync_id=sync_id, state=states[state or ANY_STATE], between=between)
+
+
+def _show_cohort_filter(syncs: tuple[SyncView, ...]) -> int | None:
+    """Show the choice of cohort, and keep it in the address under the number of its sync."""
+    names = {EVERY_COHORT: "Every cohort"} | {sync.id: sync.cohort_name for sync in syncs}
+    requested = requested_id("sync") or EVERY_COHORT
+    choices = list(names)
+    chosen = st.selectbox(
+        "Cohort",
+        choices,
+        index=choices.index(requested) if requested in names else 0,
+        width=300,
+        format_func=names.__getitem__,
+        key=f"cohort-{requested}",
+        on_change=_open_first_page,
+    )
     if chosen != requested:
         _keep_cohort_filter(chosen)
         st.rerun()
-    return chosen or None, states[state or ANY_STATE]
+    return chosen or None
 
 
 def _keep_cohort_filter(sync_id: int) -> None:
@@ -102,53 +126,18 @@ def _open_first_page() -> None:
     st.session_state.pop("run_page", None)
 
 
-def _read_runs(
-    sync_id: int | None, state: RunState | None, offset: int, project_id: int | None
-) -> tuple[tuple[Run, ...], dict[int, str]]:
+def _show_rows(wanted: Wanted, offset: int) -> None:
     with open_service() as service:
-        names = {sync.id: sync.cohort_name for sync in service.syncs.list(project_id)}
-        return service.runs.list(sync_id, state, PER_PAGE, offset, project_id), names
-
-
-def _read_run(run_id: int) -> Run:
-    with open_service() as service:
-        return service.runs.get(run_id)
-
-
-def show_run_rows(runs: tuple[Run, ...], names: dict[int, str], filtered: bool) -> None:
-    """Show these runs, each one kept up to date while it is under way."""
-    for run in runs:
-        name = names.get(run.sync_id, f"Sync {run.sync_id}")
-        polling.poll_item(run, lambda read: (read,), partial(_read_run, run.id), partial(_show_row, name))
-    if not runs:
-        st.info(
-            "No run matches these filters."
-            if filtered
-            else "No run yet. Every export and every refresh is listed here."
+        names = {sync.id: sync.cohort_name for sync in service.syncs.list(wanted.project_id)}
+        runs = service.runs.list(
+            wanted.sync_id, wanted.state, PER_PAGE, offset, wanted.project_id, between=wanted.between
         )
-
-
-def _show_row(name: str, run: Run) -> None:
-    with st.container(border=True, key=f"run-{run.id}"):
-        _show_cells(name, run)
-
-
-def _show_cells(name: str, run: Run) -> None:
-    about, state, result, action = st.columns([3.4, 2.4, 3.8, 1], vertical_alignment="center", gap="xsmall")
-    with about:
-        show_name(name, f"run-{run.id}")
-        st.caption(f"Run {run.id} · {format_time(run.queued_at)}" + (" · dry run" if run.dry_run else ""))
-    with state:
-        show_badges(run_badge(run))
-    with result:
-        if run.state.is_final:
-            st.text(shorten_error(run_progress.describe_run(run)))
-        else:
-            run_progress.show_progress(run)
-    with action:
-        if st.button("Open", key=f"open-{run.id}", icon=":material/open_in_full:", type="tertiary"):
-            set_request("run", run.id)
-            st.rerun()
+    if runs:
+        run_rows.show_run_rows(runs, names)
+    elif wanted.is_filtered:
+        st.info("No run matches these filters.")
+    else:
+        st.info("No run yet. Every export and every refresh is listed here.")
 
 
 layout.run_in_layout(show_page)

@@ -51,10 +51,12 @@ def test_a_run_under_way_failed_and_held(workspace: Workspace, sandbox: Sandbox)
     assert "answered 403" in story.error[0].value.replace("\\", "")
     assert not [button for button in story.button if button.label == "Cancel run"]
     assert "Starts in a moment." in page_text(workspace.page("runs", run=str(wait)))
-    syncs = workspace.page("syncs")
+    with service(workspace.data_dir) as here:
+        failed, decided = (str(here.runs.get(run_id).sync_id) for run_id in (fail, hold))
+    syncs = workspace.page("syncs", sync=failed)
     assert "answered 403" in syncs.warning[0].value
-    labels = [button.label for button in syncs.button]
-    assert labels.count("Resume") == 1 and labels.count("Pause") == 1 and labels.count("Decide") == 1
+    labels = [button.label for name in (failed, decided) for button in workspace.page("syncs", sync=name).button]
+    assert labels.count("Resume") == 1 and labels.count("Decide") == 1 and "Pause" not in labels
     assert "Needs approval" in page_text(workspace.page("cohorts"))
     assert len(workspace.page("runs").get("button")) >= 3
 
@@ -140,15 +142,15 @@ def test_names_in_select_boxes_are_shown_as_they_are(workspace: Workspace, sandb
 
 
 def test_a_reason_is_said_once_and_in_a_list_shortly(workspace: Workspace, sandbox: Sandbox) -> None:
-    """The Syncs card has the whole reason once; the lists say what to do, the run's page what was answered."""
+    """The page of a sync has the whole reason once; the lists say what to do, the run's page what was answered."""
     number = sandbox.add_cohort("Failing", [member("a")])
     connect(workspace.data_dir, sandbox)
     sandbox.fault("status", api="mixpanel", path="/engage", code=403)
     with service(workspace.data_dir) as here:
         run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
     carry(workspace.data_dir)
-    assert page_text(workspace.page("syncs")).count("answered 403") == 1
-    for name in ("cohorts", "runs"):
+    assert page_text(workspace.page("syncs", sync="1")).count("answered 403") == 1
+    for name in ("cohorts", "runs", "syncs"):
         assert "answered 403" not in page_text(workspace.page(name))
         assert "The service account has no right to it; check the project" in page_text(workspace.page(name))
     assert "answered 403" in page_text(workspace.page("runs", run=str(run_id)))
@@ -173,12 +175,13 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     assert "1 request, about 1 second" in asked
 
 
+PARAMETERS = {"runs": {"run": "1"}, "syncs": {"sync": "1"}}
 BUTTONS = {
     "viewer": {
         "overview": set(),
         "cohorts": {"View members of Power Users"},
         "integrations": {"Go to Cohorts"},
-        "syncs": {"Guards", "See runs"},
+        "syncs": {"All syncs", "Run 1", "Guards", "See runs"},
         "safety": set(),
         "runs": {"All runs"},
     },
@@ -186,7 +189,7 @@ BUTTONS = {
         "overview": set(),
         "cohorts": {"Export", "View members of Power Users"},
         "integrations": {"Go to Cohorts"},
-        "syncs": {"Sync now", "Pause", "Interval", "Stop", "Guards", "See runs"},
+        "syncs": {"All syncs", "Run 1", "Sync now", "Pause", "Interval", "Stop", "Guards", "See runs"},
         "safety": {"Add to the list", "Take off the list"},
         "runs": {"All runs"},
     },
@@ -212,13 +215,13 @@ def test_people_are_offered_what_their_grade_allows(
     number = sandbox.add_cohort("Power Users", [member("a")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
+        here.syncs.start_export(None, number, Mode.DYNAMIC)
     carry(workspace.data_dir)
     monkeypatch.setattr(
         "pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel[grade.upper()])
     )
     for name, wanted in BUTTONS[grade].items():
-        app = workspace.page(name, **({"run": str(run_id)} if name == "runs" else {}))
+        app = workspace.page(name, **PARAMETERS.get(name, {}))
         assert {button.label for button in app.button} - {"Refresh list", "Sign out"} == wanted, name
         if name == "runs":
             assert bool(app.get("download_button")) is (grade != "viewer")
@@ -361,3 +364,28 @@ def test_when_mixpanel_is_away_the_last_list_is_shown(workspace: Workspace, sand
     app.run()
     assert any("503" in warning.value for warning in app.warning)
     assert "Kept in mind" in page_text(app)
+
+
+def test_runs_of_a_day_are_those_requested_then(fans: Workspace) -> None:
+    """The filter of the address leaves the runs of that day in the viewer's time zone, and says when there are none."""
+    run = fans.export()
+    with fans.open_database() as db:
+        db.execute("update run set queued_at = ? where id = ?", (1_790_000_000.0, run.id))  # 2026-09-21, 14:13 UTC
+    later = fans.export()
+    openers = [button.label for button in fans.page("runs", day="2026-09-21").button if button.label.startswith("Run ")]
+    assert openers == [f"Run {run.id}"]
+    assert f"Run {later.id}" in [button.label for button in fans.page("runs").button]
+    assert "No run matches these filters." in page_text(fans.page("runs", day="2026-09-20"))
+
+
+def test_page_of_a_sync_is_opened_by_its_name_and_lists_its_runs(fans: Workspace) -> None:
+    """A row has the state, the next and the last result; its name opens the page with the buttons and the last runs."""
+    run = fans.export()
+    app = fans.page("syncs")
+    text = page_text(app)
+    assert "Synced" in text and re.search(r"in [12] h \d\d min", text) and "30 added" in text and "30 people" in text
+    assert "Sync now" not in [button.label for button in app.button]
+    click_button(app, "Fans")
+    assert app.title[0].value == "Fans"
+    assert {"Sync now", f"Run {run.id}"} <= {button.label for button in app.button}
+    assert "There is no sync 77" in fans.page("syncs", sync="77").warning[0].value

@@ -22,6 +22,7 @@ PAUSED: Badge = ("Paused", ":material/pause_circle:", "orange")
 STOPPED: Badge = ("Stopped", ":material/stop_circle:", "gray")
 NOT_CLEARED: Badge = ("Not cleared", ":material/error:", "red")
 EXPORTED_ONCE: Badge = ("Exported once", ":material/task_alt:", "blue")
+OVERDUE: Badge = ("Overdue", ":material/alarm:", "orange")
 WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
 DRY_RUN: Badge = ("Dry run", ":material/science:", "violet")
 MODE_BADGES: dict[Mode, Badge] = {
@@ -58,10 +59,11 @@ def sync_badge(sync: SyncView | None) -> Badge:
         return PAUSED
     if sync.clear_problem:
         return NOT_CLEARED
-    if sync.state == SyncState.FINISHED:
-        stopped = sync.mode == Mode.DYNAMIC or (sync.last_run and sync.last_run.purpose == "clear")
-        return STOPPED if stopped else EXPORTED_ONCE
     exported = sync.size or (sync.last_run and sync.last_run.state == RunState.SUCCEEDED)
+    if sync.state == SyncState.FINISHED:
+        if sync.mode == Mode.DYNAMIC or (sync.last_run and sync.last_run.purpose == "clear"):
+            return STOPPED
+        return EXPORTED_ONCE if exported else NOTHING_EXPORTED
     return SYNCED if exported else NOTHING_EXPORTED
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -76,13 +76,23 @@ def format_duration_short(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min" if whole < 86400 else format_plural(whole // 86400, "day")
 
 
+def viewer_zone() -> ZoneInfo:
+    """Return the viewer's time zone, UTC when the browser names none."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
+
+
 def to_local_datetime(at: float) -> datetime:
     """Return seconds since 1970 as a datetime in the viewer's time zone, else in UTC."""
-    try:
-        zone = ZoneInfo(st.context.timezone or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = ZoneInfo("UTC")
-    return datetime.fromtimestamp(at, zone)
+    return datetime.fromtimestamp(at, viewer_zone())
+
+
+def day_bounds(day: date) -> tuple[float, float]:
+    """Return when a day begins and ends in the viewer's time zone, in seconds since 1970."""
+    first = datetime.combine(day, time(), viewer_zone())
+    return first.timestamp(), datetime.combine(day + timedelta(days=1), time(), viewer_zone()).timestamp()
 
 
 def format_time(at: float) -> str:

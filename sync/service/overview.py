@@ -29,7 +29,7 @@ class OverviewService(Topic):
         )
         state, _, _ = self._state.read_runner_state(now)
         syncs = store.syncs.list_views(project_id)
-        hours = store.runs.count_by_hour(project_id, now, HOURS_SHOWN)
+        hours = store.run_history.count_by_hour(project_id, now, HOURS_SHOWN)
         account = project.license_code if project else None
         return Overview(
             now=now,
@@ -51,7 +51,7 @@ class OverviewService(Topic):
     @requires(AccessLevel.VIEWER)
     def list_daily_sizes(self, project_id: int | None = None) -> tuple[int, ...]:
         """Return how many people were in WebEngage on each of the last 30 days, oldest first; the last is now."""
-        past = self._store.runs.list_daily_sizes(project_id, self._state.now(), DAYS_SHOWN)
+        past = self._store.run_history.list_daily_sizes(project_id, self._state.now(), DAYS_SHOWN)
         return (*past[:-1], sum(one.size for one in self._store.syncs.list_views(project_id)))
 
     def _find_attention(self, syncs: tuple[SyncView, ...], now: float, *, working: bool) -> Iterator[Attention]:

@@ -37,14 +37,21 @@ class RunService(Topic):
         limit: int = 25,
         offset: int = 0,
         project_id: int | None = None,
+        between: tuple[float, float] | None = None,
     ) -> tuple[Run, ...]:
-        """Return runs, newest first: of one sync, in one state or of one project when named."""
-        return self._store.runs.list_runs(sync_id, state.value if state else None, limit, offset, project_id)
+        """Return runs, newest first: of one sync, in one state, of one project or requested between two times when named."""
+        return self._store.runs.list_runs(sync_id, state.value if state else None, limit, offset, project_id, between)
 
     @requires(AccessLevel.VIEWER)
-    def count(self, sync_id: int | None = None, state: RunState | None = None, project_id: int | None = None) -> int:
+    def count(
+        self,
+        sync_id: int | None = None,
+        state: RunState | None = None,
+        project_id: int | None = None,
+        between: tuple[float, float] | None = None,
+    ) -> int:
         """Return the number of runs of the same choice as ``list``."""
-        return self._store.runs.count_runs(sync_id, state.value if state else None, project_id)
+        return self._store.runs.count_runs(sync_id, state.value if state else None, project_id, between)
 
     @requires(AccessLevel.VIEWER)
     def get(self, run_id: int) -> Run:

@@ -19,6 +19,7 @@ from sync.store.plan_history import PlanHistory
 from sync.store.rate_limits import RateLimits
 from sync.store.rejections import Rejections
 from sync.store.restore import remove_stale_drafts, restore_in_place
+from sync.store.run_history import RunHistory
 from sync.store.runners import Runners
 from sync.store.runs import Runs
 from sync.store.safety_lists import SafetyLists
@@ -55,6 +56,7 @@ class Store:
         self.connections = Connections(db)
         self.syncs = Syncs(db)
         self.runs = Runs(db)
+        self.run_history = RunHistory(db)
         self.staged = StagedPages(db)
         self.snapshot = Snapshot(db)
         self.batches = Batches(db)

@@ -374,6 +374,12 @@ def known_pages(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def requested_runs(db: Database) -> None:
+    """Find the runs of a day without reading all of them."""
+    db.execute("create index run_queued on run (queued_at)")
+
+
 def apply(plain: sqlite3.Connection) -> None:
     """Bring a database to the newest schema, inside the caller's transaction."""
     migrations.apply(Database(plain, execute_plugins=False))

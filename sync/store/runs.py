@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from sync.errors import LeaseLost
 from sync.model import Run, RunState
 from sync.process_identity import is_process_gone
-from sync.records import HourCount
 from sync.store.database import Row, Table, write_transaction
 
 WAIT_FARTHEST = 86400.0  # seconds; nobody is put off for longer, so a later time comes from a moved clock
@@ -28,12 +27,16 @@ _CLAIMABLE = f"""select id from run where finished_at is null and (state <> 'hel
                 (select id from sync where license_code in (select value from json_each(:full))))"""
 
 
-def _where_clause(sync_id: int | None, state: str | None, project_id: int | None) -> tuple[str, tuple[object, ...]]:
+def _where_clause(
+    sync_id: int | None, state: str | None, project_id: int | None, between: tuple[float, float] | None = None
+) -> tuple[str, tuple[object, ...]]:
     """Return which runs are meant, as SQL: a condition that is not asked for must not keep an index from being used."""
     asked = (
         ("sync_id = ?", sync_id),
         ("state = ?", state),
         ("+sync_id in (select id from sync where project_id = ?)", project_id),
+        ("queued_at >= ?", between and between[0]),
+        ("queued_at < ?", between and between[1]),
     )  # +: read newest first, sort nothing
     given = [(sql, value) for sql, value in asked if value is not None]
     return " and ".join(sql for sql, _ in given) or "true", tuple(value for _, value in given)
@@ -274,10 +277,16 @@ class Runs(Table):
         return run_from_row(row) if row else None
 
     def list_runs(
-        self, sync_id: int | None, state: str | None, limit: int, offset: int, project_id: int | None = None
+        self,
+        sync_id: int | None,
+        state: str | None,
+        limit: int,
+        offset: int,
+        project_id: int | None = None,
+        between: tuple[float, float] | None = None,
     ) -> tuple[Run, ...]:
-        """Return runs, newest first."""
-        wanted, values = _where_clause(sync_id, state, project_id)
+        """Return runs, newest first; ``between``: only those requested from the first time on and before the second."""
+        wanted, values = _where_clause(sync_id, state, project_id, between)
         rows = self._fetch_all(
             f"select {_COLUMNS} from run where {wanted} order by id desc limit ? offset ?", (*values, limit, offset)
         )
@@ -301,52 +310,15 @@ class Runs(Table):
         )
         return tuple(int(row[0]) for row in rows)
 
-    def count_by_hour(self, project_id: int | None, now: float, hours: int) -> dict[int, HourCount]:
-        """Return how the runs of the last ``hours`` ended, by how many full hours ago; an hour without any is left out."""
-        rows = self._fetch_all(
-            """
-            select cast((:now - finished_at) / 3600 as integer) as ago,
-                sum(run.state = 'succeeded') as succeeded, sum(run.state = 'failed') as failed,
-                sum(run.state = 'cancelled') as cancelled,
-                sum(iif(run.state = 'succeeded', entered, 0)) as added,
-                sum(iif(run.state = 'succeeded', exited, 0)) as removed
-            from run
-            join sync on sync.id = run.sync_id
-            where finished_at > :now - 3600.0 * :hours and finished_at <= :now
-                and (:project is null or project_id = :project)
-            group by ago
-            """,
-            {"now": now, "hours": hours, "project": project_id},
-        )
-        return {row["ago"]: HourCount(**{name: row[name] for name in HourCount.__slots__}) for row in rows}
-
-    def list_daily_sizes(self, project_id: int | None, now: float, days: int) -> tuple[int, ...]:
-        """Return how many people were in WebEngage so many days ago, by the last run that succeeded until then, oldest first.
-
-        An index answers each day of each sync, so it costs the same however many runs there are.
-        """
-        rows = self._fetch_all(
-            """
-            with recursive day (ago) as (select 0 union all select ago + 1 from day where ago < :days - 1)
-            select ago, coalesce(sum((
-                select unchanged + entered + updated - rejected
-                from run
-                where run.sync_id = sync.id and state = 'succeeded' and finished_at <= :now - 86400.0 * ago
-                order by finished_at desc
-                limit 1
-            )), 0) as people
-            from day
-            left join sync on :project is null or project_id = :project
-            group by ago
-            order by ago desc
-            """,
-            {"now": now, "days": days, "project": project_id},
-        )
-        return tuple(int(row["people"]) for row in rows)
-
-    def count_runs(self, sync_id: int | None, state: str | None, project_id: int | None = None) -> int:
+    def count_runs(
+        self,
+        sync_id: int | None,
+        state: str | None,
+        project_id: int | None = None,
+        between: tuple[float, float] | None = None,
+    ) -> int:
         """Return how many runs there are."""
-        wanted, values = _where_clause(sync_id, state, project_id)
+        wanted, values = _where_clause(sync_id, state, project_id, between)
         return int(self._fetch_value(f"select count(*) from run where {wanted}", values))
 
     def count_waiting(self, now: float) -> tuple[int, float | None, int]:

@@ -45,6 +45,7 @@ def addresses(made: Furnished) -> dict[str, str]:
         f"/cohorts?export={made.cohort_id}": "Export to WebEngage",
         "/integrations?setup=mixpanel": "Set up Mixpanel",
         "/integrations?setup=webengage": "Set up WebEngage",
+        "/syncs?sync=1": "Last runs",
         "/syncs?stop=1": "Stop this sync?",
         "/syncs?interval=1": "Change interval",
         "/syncs?guard=1": "Guards",
@@ -142,7 +143,7 @@ def test_the_main_job_needs_no_mouse(
         key_to(page, "Start Sync")
         wait_for(page, succeeded(data_dir))
         visit(page, page.url.replace("cohorts", "runs"), "Runs")
-        key_to(page, "Open")
+        key_to(page, "Run 1")
         expect(page.get_by_role("heading", name="Use it in WebEngage")).to_be_visible()
     assert sandbox.holding("Mixpanel - Power Users")[0] == sandbox.exportable(number)
 

@@ -1,0 +1,54 @@
+"""Runs as rows, each one kept up to date while it is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import streamlit as st
+
+from pages.parts import polling, rows, run_progress
+from pages.parts.badges import DRY_RUN, run_badge, show_badges
+from pages.parts.formatting import format_duration_short, format_time, shorten_error
+from pages.parts.navigation import open_page
+from pages.parts.session import open_service
+from sync.model import Run
+
+COLUMNS = (("Run", 1.1), ("Cohort", 2.6), ("State", 2.4), ("Result", 3.6), ("Requested", 1.8), ("Took", 1.0))
+
+
+def show_run_rows(runs: tuple[Run, ...], names: Mapping[int, str]) -> None:
+    """Show these runs, with the names of their cohorts by sync."""
+    with st.container(key="rows-runs"):
+        rows.show_header("runs", COLUMNS)
+        for run in runs:
+            name = names.get(run.sync_id, f"Sync {run.sync_id}")
+            polling.poll_item(run, lambda read: (read,), partial(_read_run, run.id), partial(_show_row, name))
+
+
+def _read_run(run_id: int) -> Run:
+    with open_service() as service:
+        return service.runs.get(run_id)
+
+
+def _show_row(name: str, run: Run) -> None:
+    number, cohort, state, result, requested, took = rows.start_row(f"run-{run.id}", COLUMNS)
+    with number:
+        if rows.show_opener(f"Run {run.id}", f"open-{run.id}"):
+            open_page("runs", run=run.id)
+    cohort.text(name)
+    with state:
+        show_badges(run_badge(run), *([DRY_RUN] if run.dry_run else []))
+    with result:
+        if run.state.is_final:
+            st.text(shorten_error(run_progress.describe_run(run)))
+        else:
+            run_progress.show_progress(run)
+    requested.caption(format_time(run.queued_at))
+    took.caption(_describe_took(run))
+
+
+def _describe_took(run: Run) -> str:
+    if run.finished_at is None or run.started_at is None:
+        return ""
+    return format_duration_short(run.finished_at - run.started_at)

@@ -1,0 +1,213 @@
+"""The page of one sync: its schedule, its last run, what it needs, and the buttons that change it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from pages.parts import badges, charts, guard_settings, notices, polling, run_progress, run_rows
+from pages.parts.badges import show_small_text
+from pages.parts.formatting import (
+    escape_markdown,
+    format_changes,
+    format_duration_short,
+    format_error,
+    format_interval,
+    format_people,
+    format_time,
+    localize_times,
+)
+from pages.parts.navigation import clear_requests, open_page, set_request
+from pages.parts.session import is_allowed, open_service
+from sync.errors import CohortSyncError
+from sync.model import Mode, Run, RunState, SyncState
+from sync.permissions import AccessLevel
+from sync.service import Service
+from sync.views import Overdue, SyncView
+
+RUNS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SyncDetail:
+    """A sync, its sizes after its last runs (oldest first), and since when it is late."""
+
+    sync: SyncView
+    sizes: tuple[int, ...]
+    late: Overdue | None
+
+
+def show_sync(sync_id: int) -> None:
+    """Show one sync, kept up to date, or that there is no such sync.
+
+    Each part is a fragment of its own, so that a part with settings (the guard, for instance) is not redrawn under
+    the hands of who fills it in: put such a part between the two, without polling.
+    """
+    st.button("All syncs", icon=":material/arrow_back:", on_click=clear_requests, args=("sync",), type="tertiary")
+    try:
+        first = [_read_detail(sync_id)]  # for the first drawing only; each later one reads again
+    except CohortSyncError as error:
+        st.warning(format_error(error))
+        return
+    polling.poll(
+        lambda: first.pop() if first else _read_detail(sync_id), lambda read: (read.sync.last_run,), show_detail
+    )
+    polling.poll_slowly(lambda: _show_runs(sync_id))
+
+
+def _read_detail(sync_id: int) -> SyncDetail:
+    with open_service() as service:
+        return SyncDetail(
+            sync=service.syncs.get(sync_id),
+            sizes=service.syncs.list_sizes(sync_id, charts.SPARK_RUNS)[::-1],
+            late=next(iter(service.syncs.list_overdue(sync_id)), None),
+        )
+
+
+def is_noticed(late: Overdue) -> bool:
+    """Return whether to show that a sync is late: it needs a person, and not only since a moment ago."""
+    return late.needs_person and time.time() - late.since >= run_progress.LATE_SECONDS
+
+
+def _show_runs(sync_id: int) -> None:
+    """Show the last runs of a sync."""
+    with open_service() as service:
+        sync, runs = service.syncs.get(sync_id), service.runs.list(sync_id, limit=RUNS_SHOWN)
+    if runs:
+        st.header("Last runs", anchor=False)
+        run_rows.show_run_rows(runs, {sync_id: sync.cohort_name})
+
+
+def show_detail(detail: SyncDetail) -> None:
+    """Show a sync as it is now, with the buttons that act on it."""
+    sync = detail.sync
+    _show_head(sync)
+    _show_problems(detail)
+    _show_buttons(sync)
+    about, last, size = st.columns([3, 3.4, 2])
+    with about:
+        show_small_text("\n".join(_describe_schedule(sync)), f"about-{sync.id}")
+    with last:
+        _show_last_run(sync)
+    with size:
+        during = " before this run" if run_progress.is_moving(sync.last_run) else ""
+        st.caption(f"{format_people(sync.size)} in WebEngage{during}")
+        charts.show_sparkline(detail.sizes)
+
+
+def _show_head(sync: SyncView) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(escape_markdown(sync.cohort_name), anchor=False, width="content")
+        badges.show_badges(badges.sync_badge(sync), badges.MODE_BADGES[sync.mode])
+    if sync.pause_reason:
+        st.warning(escape_markdown(localize_times(sync.pause_reason)), icon=":material/pause_circle:")
+
+
+def _show_problems(detail: SyncDetail) -> None:
+    """Show since when and why a sync is late, and who still has the attribute after a failed clear."""
+    late = detail.late
+    if late and is_noticed(late):
+        text = f"Overdue since {format_time(late.since)}: {localize_times(late.reason)}."
+        st.warning(escape_markdown(text), icon=":material/alarm:")
+    if detail.sync.clear_problem:
+        st.error(escape_markdown(localize_times(detail.sync.clear_problem)), icon=":material/error:")
+
+
+def _describe_schedule(sync: SyncView) -> list[str]:
+    scheduled = sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED
+    return [
+        _describe_next(sync),
+        *([f"Refreshed {format_interval(sync.interval_seconds)}"] if scheduled else []),
+        f"Attribute: {sync.attribute}",
+    ]
+
+
+def _describe_next(sync: SyncView) -> str:
+    if sync.state == SyncState.ACTIVE and sync.next_run_at:
+        left = sync.next_run_at - time.time()
+        return f"Next refresh {format_time(sync.next_run_at)}, " + (
+            f"in {format_duration_short(left)}" if left > 0 else "due now"
+        )
+    return "No refresh while paused" if sync.state == SyncState.PAUSED else "No further refresh planned"
+
+
+def _show_last_run(sync: SyncView) -> None:
+    run = sync.last_run
+    if not run:
+        st.caption("Not run yet")
+        return
+    badge = badges.run_badge(run)
+    if run.state == RunState.SUCCEEDED:
+        badges.show_badges(badge, after=format_changes(run))
+        st.caption(
+            f"Finished {format_time(run.finished_at or 0.0)}"
+            + (f" · {run.rejected:,} rejected" if run.rejected else "")
+        )
+    else:
+        badges.show_badges(badge, after=format_time(run.finished_at) if run.finished_at else "")
+        if not sync.pause_reason or sync.pause_reason != run.error:  # already shown above as the reason of the pause
+            run_progress.show_progress(run)
+
+
+def _show_buttons(sync: SyncView) -> None:
+    run = sync.last_run
+    under_way = run if run and not run.state.is_final else None
+    with st.container(horizontal=True, gap="xsmall"):
+        if is_allowed(AccessLevel.MARKETER):
+            _show_sync_buttons(sync, under_way)
+        if under_way:
+            _show_run_buttons(sync, under_way)
+        _show_dialog_button(sync, "Guards", ":material/gpp_good:", guard_settings.REQUEST)
+        if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
+            open_page("runs", sync=sync.id)
+
+
+def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
+    if not under_way and sync.state != SyncState.PAUSED:
+        _show_action_button(
+            sync, "Sync now", ":material/sync:", "is being synced.", lambda service: service.syncs.refresh_now(sync.id)
+        )
+    if sync.state == SyncState.ACTIVE and sync.mode == Mode.DYNAMIC:
+        _show_action_button(
+            sync, "Pause", ":material/pause:", "is paused.", lambda service: service.syncs.pause(sync.id)
+        )
+    if sync.state == SyncState.PAUSED:
+        _show_action_button(
+            sync, "Resume", ":material/play_arrow:", "is resumed.", lambda service: service.syncs.resume(sync.id)
+        )
+    if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
+        _show_dialog_button(sync, "Interval", ":material/schedule:", "interval")
+    if sync.state != SyncState.FINISHED or sync.size:
+        _show_dialog_button(sync, "Stop", ":material/stop_circle:", "stop")
+
+
+def _show_run_buttons(sync: SyncView, run: Run) -> None:
+    can_decide = run.state == RunState.HELD and is_allowed(AccessLevel.MARKETER)
+    label, button_type = ("Decide", "primary") if can_decide else ("See progress", "tertiary")
+    if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=button_type):  # type: ignore[arg-type]
+        open_page("runs", run=run.id)
+    if run.cancel_requested or not is_allowed(AccessLevel.MARKETER):
+        return
+    if not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
+        return
+    with open_service() as service:
+        notices.try_action(f"The run of {sync.cohort_name} is being cancelled.", service.runs.cancel, run.id)
+    st.rerun()
+
+
+def _show_action_button(
+    sync: SyncView, label: str, icon: str, outcome: str, action: Callable[[Service], object]
+) -> None:
+    if st.button(label, key=f"{label}-{sync.id}", icon=icon):
+        with open_service() as service:
+            notices.try_action(f"{sync.cohort_name} {outcome}", action, service)
+        st.rerun()
+
+
+def _show_dialog_button(sync: SyncView, label: str, icon: str, request: str) -> None:
+    if st.button(label, key=f"{request}-{sync.id}", icon=icon):
+        set_request(request, sync.id)
+        st.rerun()

@@ -1,0 +1,53 @@
+"""What the runs of the last hours and days add up to; every question is answered from an index."""
+
+from __future__ import annotations
+
+from sync.records import HourCount
+from sync.store.database import Table
+
+
+class RunHistory(Table):
+    """Runs that ended, counted."""
+
+    def count_by_hour(self, project_id: int | None, now: float, hours: int) -> dict[int, HourCount]:
+        """Return how the runs of the last ``hours`` ended, by how many full hours ago; an hour without any is left out."""
+        rows = self._fetch_all(
+            """
+            select cast((:now - finished_at) / 3600 as integer) as ago,
+                sum(run.state = 'succeeded') as succeeded, sum(run.state = 'failed') as failed,
+                sum(run.state = 'cancelled') as cancelled,
+                sum(iif(run.state = 'succeeded', entered, 0)) as added,
+                sum(iif(run.state = 'succeeded', exited, 0)) as removed
+            from run
+            join sync on sync.id = run.sync_id
+            where finished_at > :now - 3600.0 * :hours and finished_at <= :now
+                and (:project is null or project_id = :project)
+            group by ago
+            """,
+            {"now": now, "hours": hours, "project": project_id},
+        )
+        return {row["ago"]: HourCount(**{name: row[name] for name in HourCount.__slots__}) for row in rows}
+
+    def list_daily_sizes(self, project_id: int | None, now: float, days: int) -> tuple[int, ...]:
+        """Return how many people were in WebEngage so many days ago, by the last run that succeeded until then, oldest first.
+
+        An index answers each day of each sync, so it costs the same however many runs there are.
+        """
+        rows = self._fetch_all(
+            """
+            with recursive day (ago) as (select 0 union all select ago + 1 from day where ago < :days - 1)
+            select ago, coalesce(sum((
+                select unchanged + entered + updated - rejected
+                from run
+                where run.sync_id = sync.id and state = 'succeeded' and finished_at <= :now - 86400.0 * ago
+                order by finished_at desc
+                limit 1
+            )), 0) as people
+            from day
+            left join sync on :project is null or project_id = :project
+            group by ago
+            order by ago desc
+            """,
+            {"now": now, "days": days, "project": project_id},
+        )
+        return tuple(int(row["people"]) for row in rows)
