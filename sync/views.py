@@ -303,7 +303,7 @@ class Health:
         found = {
             f"No runner works (state: {self.runner_state.value}).": not self.is_runner_alive,
             f"Overdue syncs: {late}.": late,
-            f"Less than {DISK_LOW_BYTES // 1_000_000} MB of disk are free.": self.disk_free < DISK_LOW_BYTES,
+            f"Less than {DISK_LOW_BYTES // 2**20} MB of disk are free.": self.disk_free < DISK_LOW_BYTES,
         }
         return tuple(sentence for sentence, is_so in found.items() if is_so)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,10 +14,13 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from pages.parts.monitoring import list_routes
+from sync.views import DISK_LOW_BYTES
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import PROJECT
 from tests.workspace import ROOT, Workspace
 
+NUMBERS = {"runner", "due", "held", "paused", "failed", "overdue", "not_cleared", "not_notified", "rejected", "meters"}
+NUMBERS |= {"disk_free", "needs_person", "problems"}
 HERE, ELSEWHERE = ("127.0.0.1", 40000), ("192.0.2.7", 40000)
 DASHBOARD = ROOT / "docs" / "grafana.json"
 
@@ -48,6 +53,16 @@ def test_health_when_no_runner_works_is_503_with_the_reason(workspace: Workspace
     assert ask("/healthz") == (200, "ok\n")
 
 
+def test_health_when_the_disk_is_nearly_full_is_503_with_the_number(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason says how little is left, as `status` and the documents do."""
+    with workspace.open_store() as store:
+        store.runners.record_heartbeat("a-runner", workspace.now())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=DISK_LOW_BYTES - 1))
+    assert ask("/healthz") == (503, "Less than 200 MB of disk are free.\n")
+
+
 def test_health_when_the_database_cannot_be_opened_is_503_with_the_reason(workspace: Workspace) -> None:
     """A damaged file is the reason; no traceback, no empty database."""
     workspace.open().close()
@@ -64,6 +79,7 @@ def test_metrics_when_read_by_prometheus_are_the_numbers_of_status(fans: Workspa
     with fans.open() as service:
         service.syncs.pause(1)
     told = json.loads(fans.run_cli("status", "--json").stdout)
+    assert set(told) == NUMBERS, "a new number belongs into /metrics, too"
     metrics = read_metrics()
     assert metrics["cohort_sync_runner_up"] == told["runner"]["alive"]
     assert metrics["cohort_sync_runners"] == told["runner"]["runners"]
@@ -71,6 +87,7 @@ def test_metrics_when_read_by_prometheus_are_the_numbers_of_status(fans: Workspa
     assert metrics["cohort_sync_paused_syncs"] == len(told["paused"]) == 1
     for name in ("failed", "overdue", "not_cleared"):
         assert metrics[f"cohort_sync_{name}_syncs"] == len(told[name])
+    assert metrics["cohort_sync_failing_alert_addresses"] == len(told["not_notified"])
     assert metrics["cohort_sync_held_runs"] == told["held"]
     assert metrics["cohort_sync_rejected_people"] == told["rejected"]
     assert metrics["cohort_sync_needs_person"] == told["needs_person"] == 1
