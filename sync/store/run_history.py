@@ -1,4 +1,4 @@
-"""What the runs of the last hours and days add up to; every question is answered from an index."""
+"""Add up the runs of the last hours and days; every question is answered from an index."""
 
 from __future__ import annotations
 
