@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync.engine import Clock, RetryPolicy
+from sync.guards import GuardLimits
 from sync.model import Mode, Run, RunState, Sync
 from sync.runner import Runner
 from sync.service import Service
@@ -47,6 +48,10 @@ class Acts:
     is_total_silent: bool = False
     """Whether no total shows that people are lacking."""
     backups: int = 0
+    never: set[str] = field(default_factory=set)
+    """Who is on the never-export list."""
+    never_in: dict[int, set[str]] = field(default_factory=dict)
+    """The same, by backup."""
     judged: set[int] = field(default_factory=set)
     uncounted: set[int] = field(default_factory=set)
     """Runs of which somebody was forgotten, so that their names are fewer than their numbers."""
@@ -134,7 +139,7 @@ class Acts:
         syncs = {sync.id: sync for sync in self._stored_syncs()}
         for run in self._runs():
             if run.id not in before and run.sync_id in syncs:
-                self._book(syncs[run.sync_id]).note_reading(run)
+                self._book(syncs[run.sync_id]).note_reading(run, self.never)
 
     def _runs(self) -> tuple[Run, ...]:
         with closing(self.service()) as service:
@@ -180,7 +185,8 @@ class Acts:
             held = service.runs.list(state=RunState.HELD)
             run_id = held[0].id if held else 1
             rows = list(service.runs.iterate_export_rows(run_id)) if held else []
-            service.runs.approve(run_id, always=self.random.random() < 0.2)
+            limits = service.guards.suggest_limits(held[0]) if held and self.random.random() < 0.3 else None
+            service.runs.approve(run_id, always=self.random.random() < 0.2, limits=limits)
             book = self._book_of_run(service, run_id)
         self.requests.approved.add(run_id)
         book.may_be_false |= {row.user_id for row in rows if row.operation == "remove"}
@@ -265,6 +271,7 @@ class Acts:
         with closing(self.service()) as service:
             service.admin.write_backup(self.folder / f"backup-{self.backups + 1}")
         self.backups += 1
+        self.never_in[self.backups] = set(self.never)
 
     def restore(self) -> None:
         """Restore one of the backups, if there is one."""
@@ -275,6 +282,7 @@ class Acts:
         with closing(self.service()) as service:
             service.admin.restore(self.folder / f"backup-{chosen}")
         self.requests.restart()
+        self._note_listed(self.never_in[chosen])
         known: dict[int, set[str]] = {}
         with closing(Store.open(self.folder / "data")) as store:
             for view in store.syncs.list_views(None):
@@ -288,6 +296,42 @@ class Acts:
         found = [sync for sync in self._stored_syncs() if sync.cohort_id == book.id]
         attribute = found[0].attribute if found else f"Mixpanel - {book.name}"
         return self.sandbox.holding(attribute, self.license)[0]
+
+    def keep_out(self) -> None:
+        """Put some people on the never-export list."""
+        chosen = self.random.sample(sorted(self.plans), self.random.choice([1, 5, 40]))
+        with closing(self.service()) as service:
+            service.safety.add_never_export(None, chosen)
+        self._note_listed(set(chosen))
+
+    def _note_listed(self, people: set[str]) -> None:
+        self.never |= people
+        for book in self.cohorts:
+            book.may_be_false |= people
+            book.listed_since_plan |= people
+
+    def let_in(self) -> None:
+        """Take some people off the never-export list."""
+        chosen = self.random.sample(sorted(self.never), min(len(self.never), self.random.choice([1, 20])))
+        with closing(self.service()) as service:
+            service.safety.remove_never_export(None, chosen)
+        self.never -= set(chosen)
+
+    def change_tripwires(self) -> None:
+        """Set a tripwire for one cohort or for any, or take all of them off."""
+        with closing(self.service()) as service:
+            found = service.safety.list_tripwires()
+            if found and self.random.random() < 0.6:
+                service.safety.delete_tripwires([one.id for one in found])
+            else:
+                cohort = self.random.choice([None, self.cohorts[0].id])
+                service.safety.add_tripwires(None, cohort, [self.random.choice(sorted(self.plans))])
+
+    def change_limits(self) -> None:
+        """Set the limits of one sync's guard."""
+        add, remove = (self.random.choice([0, 10, 100, 10_000]) for _ in range(2))
+        with closing(self.service()) as service:
+            service.guards.set_limits(self._any_sync(service), GuardLimits(add_people=add, remove_people=remove))
 
     def let_time_pass(self) -> None:
         """Let time pass, here and at both APIs."""
@@ -338,5 +382,6 @@ ACTIONS: tuple[Callable[[Acts], None], ...] = (
     *(Acts.approve, Acts.approve, Acts.approve, Acts.cancel, Acts.sync_now, Acts.retry, Acts.resync),
     *(Acts.pause, Acts.resume, Acts.resume, Acts.stop, Acts.clear, Acts.change_interval, Acts.put_guard_back),
     *(Acts.forget, Acts.back_up, Acts.restore, Acts.let_time_pass, Acts.let_time_pass, Acts.trouble),
+    *(Acts.keep_out, Acts.keep_out, Acts.let_in, Acts.change_tripwires, Acts.change_limits),
     *(Acts.trouble, Acts.peace, Acts.answer_otherwise, Acts.delete_or_restore_cohort),
 )

@@ -6,6 +6,7 @@ person asked for and approved, and who cannot be known any more because a person
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sync.model import Mode, Run, RunState, Sync
@@ -38,9 +39,13 @@ class CohortBook:
     """By run: the cohorts it may have read."""
     forgotten_during: dict[int, set[str]] = field(default_factory=dict)
     planned_at: dict[int, float | None] = field(default_factory=dict)
+    listed: dict[int, set[str]] = field(default_factory=dict)
+    """By run: who was on the never-export list when it was planned."""
+    listed_since_plan: set[str] = field(default_factory=set)
+    """Put on that list since the last plan: nobody knows whether they are true already."""
 
-    def note_reading(self, run: Run) -> None:
-        """Remember what a run may have read, after a runner worked; the cohort stood still meanwhile."""
+    def note_reading(self, run: Run, never: Iterable[str] = ()) -> None:
+        """Remember what a run may have read, after a runner worked; cohort and lists stood still meanwhile."""
         if run.purpose == "clear":
             self.read[run.id] = [{}]
             return
@@ -49,6 +54,7 @@ class CohortBook:
             if planned_before is not None:  # a plan grown old: the cohort was read again
                 former.clear()
             self.forgotten_during[run.id] = set()
+            self.listed[run.id], self.listed_since_plan = set(never), set()
             former.append(dict(self.members))
         elif run.state is RunState.PULLING or (run.state is RunState.QUEUED and run.staged):
             former.append(dict(self.members))
@@ -64,7 +70,17 @@ class CohortBook:
 
     def judge(self, run: Run, held_true: set[str], snapshot: set[str], rejected: set[str]) -> None:
         """After a success WebEngage and the snapshot hold who was read, less those rejected with a reason."""
-        excused = rejected | self.forgotten_during.get(run.id, set())
+        listed = self.listed.get(run.id, set())
+        excused = rejected | self.forgotten_during.get(run.id, set()) | listed | self.listed_since_plan
+        mailed = (listed & held_true) - rejected - self.strangers
+        hold(
+            not mailed,
+            f"run {run.id} of {self.name}: true in WebEngage, on the never-export list: {sorted(mailed)[:5]}",
+        )
+        stored = listed & snapshot - rejected
+        hold(
+            not stored, f"run {run.id} of {self.name}: in the snapshot, on the never-export list: {sorted(stored)[:5]}"
+        )
         missing = self.certain(run.id) - held_true - excused
         hold(not missing, f"run {run.id} of {self.name}: not true in WebEngage: {sorted(missing)[:5]}")
         wrong = held_true - self.possible(run.id) - rejected - self.strangers

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync.errors import CohortSyncError
-from sync.model import Mode, Run, RunState, Sync
+from sync.guards import GuardLimits
+from sync.model import USER_ID_MAX, Mode, Run, RunState, Sync
 from sync.service import Service
 from sync.store import Store, rate_limits
 from tests.drill import between, invariants
@@ -31,6 +32,7 @@ LEASE_OVER = 150.0  # seconds the clock moves on after a kill, more than a lease
 PHASES = ("pulling", "delivering")
 DISASTERS = (
     *("_kill", "_kill", "_die", "_die", "_die", "_stop_and_go", "_two", "_term", "_cancel"),
+    *("_listed_under_way", "_listed_under_way"),
     *("_lost_and_cancelled", "_disk", "_locked", "_clock_back", "_calm", "_gone", "_renamed", "_moving", "_unapproved"),
 )
 DEATH_WAIT = 2.5  # seconds a runner is given to reach the point where it dies
@@ -54,6 +56,8 @@ class Legs:
     ever_left: set[str] = field(default_factory=set)
     poisoned: set[str] = field(default_factory=set)
     approved_exits: set[str] = field(default_factory=set)
+    never: set[str] = field(default_factory=set)
+    """Who is on the never-export list."""
     born: int = 0
     crashes: int = 0
     clock_was_set: bool = False
@@ -123,6 +127,8 @@ class Legs:
         if self.random.random() < 0.2 and self.people:
             self._poison()
         if self.random.random() < 0.4:
+            self._change_lists()
+        if self.random.random() < 0.4:
             self._read_otherwise()
         if self.random.random() < 0.8 and not self.readings.hides_lack():
             arm(self.sandbox, self.random, self.tally)
@@ -130,6 +136,28 @@ class Legs:
         getattr(self, self.random.choice(DISASTERS))()
         if self.random.random() < 0.5:
             self._end_trouble()
+
+    def _change_lists(self) -> None:
+        """Put people on the never-export list or take them off, set a tripwire, or change the limits of the guard."""
+        chosen = [str(one["id"]) for one in self.random.sample(self.people, min(9, len(self.people)))]
+        chosen = [who for who in chosen if who.strip() and len(who) <= USER_ID_MAX]
+        deed = self.random.choice(["list", "list", "unlist", "tripwire", "limits"])
+        with closing(self.service()) as service:
+            if deed == "list" and chosen:
+                service.safety.add_never_export(self.license, chosen)
+                self.never |= set(chosen)
+                self.ever_left |= set(chosen)
+            elif deed == "unlist" and self.never:
+                gone = self.random.sample(sorted(self.never), min(4, len(self.never)))
+                service.safety.remove_never_export(self.license, gone)
+                self.never -= set(gone)
+            elif deed == "tripwire" and chosen:
+                service.safety.delete_tripwires([one.id for one in service.safety.list_tripwires(PROJECT)])
+                service.safety.add_tripwires(PROJECT, self.random.choice([None, self.cohort]), chosen[:1])
+            elif deed == "limits":
+                people = self.random.choice([0, 50, 100, 5000])
+                service.guards.set_limits(self.sync, GuardLimits(add_people=people, remove_people=people))
+        self.tally[f"safety: {deed}"] += 1
 
     def _poison(self) -> None:
         chosen = [str(one["id"]) for one in self.random.sample(self.people, min(2, len(self.people)))]
@@ -346,6 +374,14 @@ class Legs:
         self._change_cohort()
         end_runner(process)
         self.tally["cohort changed under way"] += 1
+
+    def _listed_under_way(self) -> None:
+        """Change the never-export list while a cohort is read or delivered."""
+        process = self._carrier()
+        self._until(self.random.choice(PHASES))
+        self._change_lists()
+        end_runner(process)
+        self.tally["lists changed under way"] += 1
 
     def _calm(self) -> None:
         finish_runner(self._carrier("--once"))

@@ -95,7 +95,13 @@ class Life(Acts):
             rejected = set(store.rejections.active(sync.id))
         book.judge(run, self.sandbox.holding(sync.attribute, self.license)[0], snapshot, rejected)
         if sync.mapping and len(book.read[run.id]) == 1:
-            sample = sorted(set(book.read[run.id][0]) - rejected - book.forgotten_during.get(run.id, set()))[:3]
+            unsure = (
+                rejected
+                | book.forgotten_during.get(run.id, set())
+                | book.listed.get(run.id, set())
+                | book.listed_since_plan
+            )
+            sample = sorted(set(book.read[run.id][0]) - unsure)[:3]
             for who in sample:
                 profile = self.sandbox.profile(who, self.license)
                 held = (profile or {}).get("attributes", {}).get("Plan")

@@ -92,7 +92,10 @@ class Round(Legs):
         with closing(Store.open(self.folder)) as store:
             snapshot = [one for one in store.snapshot.iterate_members(self.sync) if one not in self.poisoned]
             invariants.judge_people(
-                invariants.Truth(told, left, members - self.poisoned, self.ever_left | self.approved_exits), snapshot
+                invariants.Truth(
+                    told, left, members - self.poisoned - self.never, self.ever_left | self.approved_exits
+                ),
+                snapshot,
             )
             invariants.judge_file(store)
         self._pass(4000.0)
@@ -102,11 +105,17 @@ class Round(Legs):
             rejected = {
                 row[0] for row in db.execute("select user_id from rejection where active and kind in ('add', 'update')")
             }
-        standing = len(members & rejected)
+        standing = len((members - self.never) & rejected)
+        invariants.hold(
+            last.never_exported == len(members & self.never),
+            f"{last.never_exported} on the never-export list, not {len(members & self.never)}",
+        )
         listed = sum(
             "odd" in one or one["properties"] is not None for one in self.people
         )  # without a profile: not listed
-        invariants.judge_last(last, self._bulk_requests() - before, len(members), listed, standing)
+        invariants.judge_last(
+            last, self._bulk_requests() - before, len(members), listed, standing + last.never_exported
+        )
         self._judge_between()
         invariants.judge_meters(self.sandbox.meter(), self.crashes)
         with closing(self.service()) as service:
