@@ -22,7 +22,7 @@ MAX_WAIT_SECONDS = 60.0  # seconds; a run that is postponed for longer is not wa
 
 def run_json(run: Run) -> dict[str, Any]:
     """Return a run with the JSON keys of the command line, without its lease."""
-    hidden = ("lease_owner", "lease_until", "session_id")
+    hidden = ("lease_owner", "lease_until", "session_id", "list_version")
     return {name: value for name, value in to_contract(run).items() if name not in hidden}
 
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync.errors import CohortSyncError
-from sync.guards import GuardLimits
-from sync.model import USER_ID_MAX, Mode, Run, RunState, Sync
+from sync.model import Mode, Run, RunState, Sync
 from sync.service import Service
 from sync.store import Store, rate_limits
 from tests.drill import between, invariants
@@ -24,6 +23,7 @@ from tests.drill.disasters import arm
 from tests.drill.drill_runner import STATEMENTS
 from tests.drill.invariants import Broken
 from tests.drill.readings import Readings
+from tests.drill.safety_book import SafetyBook
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Member, Sandbox, anonymous, member
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,8 +56,6 @@ class Legs:
     ever_left: set[str] = field(default_factory=set)
     poisoned: set[str] = field(default_factory=set)
     approved_exits: set[str] = field(default_factory=set)
-    never: set[str] = field(default_factory=set)
-    """Who is on the never-export list."""
     born: int = 0
     crashes: int = 0
     clock_was_set: bool = False
@@ -65,6 +63,7 @@ class Legs:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.readings = Readings(self.sandbox, self.random)
+        self.safety = SafetyBook(self.random, self.tally)
         self.license, self.key = f"drill{self.seed}x{os.getpid()}", "key-of-the-drill"
         self.env = {"COHORT_SYNC_DATA": str(self.folder)}
 
@@ -138,26 +137,10 @@ class Legs:
             self._end_trouble()
 
     def _change_lists(self) -> None:
-        """Put people on the never-export list or take them off, set a tripwire, or change the limits of the guard."""
-        chosen = [str(one["id"]) for one in self.random.sample(self.people, min(9, len(self.people)))]
-        chosen = [who for who in chosen if who.strip() and len(who) <= USER_ID_MAX]
-        deed = self.random.choice(["list", "list", "unlist", "tripwire", "limits"])
+        """Change the never-export list, the tripwires or the limits, as a person may at any time."""
         with closing(self.service()) as service:
-            if deed == "list" and chosen:
-                service.safety.add_never_export(self.license, chosen)
-                self.never |= set(chosen)
-                self.ever_left |= set(chosen)
-            elif deed == "unlist" and self.never:
-                gone = self.random.sample(sorted(self.never), min(4, len(self.never)))
-                service.safety.remove_never_export(self.license, gone)
-                self.never -= set(gone)
-            elif deed == "tripwire" and chosen:
-                service.safety.delete_tripwires([one.id for one in service.safety.list_tripwires(PROJECT)])
-                service.safety.add_tripwires(PROJECT, self.random.choice([None, self.cohort]), chosen[:1])
-            elif deed == "limits":
-                people = self.random.choice([0, 50, 100, 5000])
-                service.guards.set_limits(self.sync, GuardLimits(add_people=people, remove_people=people))
-        self.tally[f"safety: {deed}"] += 1
+            self.safety.change(service, self.sync, [str(one["id"]) for one in self.people])
+        self.ever_left |= self.safety.never
 
     def _poison(self) -> None:
         chosen = [str(one["id"]) for one in self.random.sample(self.people, min(2, len(self.people)))]

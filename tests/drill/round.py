@@ -93,7 +93,7 @@ class Round(Legs):
             snapshot = [one for one in store.snapshot.iterate_members(self.sync) if one not in self.poisoned]
             invariants.judge_people(
                 invariants.Truth(
-                    told, left, members - self.poisoned - self.never, self.ever_left | self.approved_exits
+                    told, left, members - self.poisoned - self.safety.never, self.ever_left | self.approved_exits
                 ),
                 snapshot,
             )
@@ -105,10 +105,10 @@ class Round(Legs):
             rejected = {
                 row[0] for row in db.execute("select user_id from rejection where active and kind in ('add', 'update')")
             }
-        standing = len((members - self.never) & rejected)
+        standing = len((members - self.safety.never) & rejected)
         invariants.hold(
-            last.never_exported == len(members & self.never),
-            f"{last.never_exported} on the never-export list, not {len(members & self.never)}",
+            last.never_exported == len(members & self.safety.never),
+            f"{last.never_exported} on the never-export list, not {len(members & self.safety.never)}",
         )
         listed = sum(
             "odd" in one or one["properties"] is not None for one in self.people

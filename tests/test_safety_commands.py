@@ -1,0 +1,98 @@
+"""The commands of guards, the never-export list and tripwires, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sync.cli.commands import cli
+from sync.model import RunState
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox
+from tests.workspace import ATTRIBUTE, Workspace, make_fans
+
+
+@pytest.fixture
+def fans(workspace: Workspace, sandbox: Sandbox) -> Workspace:
+    """Return a workspace with an exported cohort of twenty."""
+    workspace.connect(sandbox)
+    workspace.add_cohort(20)
+    workspace.export()
+    return workspace
+
+
+def run_command(workspace: Workspace, *arguments: str) -> Result:
+    """Run a command on a workspace."""
+    return CliRunner().invoke(cli, arguments, env=workspace.env)
+
+
+def read_answer(workspace: Workspace, *arguments: str) -> Any:
+    """Run a command with --json and return its one document."""
+    done = run_command(workspace, *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_file_of_ids_keeps_people_out_and_lets_them_in_by_command(fans: Workspace, tmp_path: Path) -> None:
+    """`never-export add --file` adds, `list` shows labels only, `remove` takes off; scripts may name the project."""
+    file = tmp_path / "people.csv"
+    file.write_text("name;user_id\nZoe;fan-1\nBo;fan-2\n", encoding="utf-8")
+    added = read_answer(fans, "never-export", "add", "fan-3", "--file", str(file), "--note", "complained")
+    assert added == {"added": 3, "already_there": 0}
+    assert read_answer(fans, "never-export", "add", "fan-3", "--project", str(PROJECT))["already_there"] == 1
+    listed = read_answer(fans, "never-export", "list", "--account", LICENSE)
+    assert {one["label"] for one in listed} == {"f•••1", "f•••2", "f•••3"}
+    assert {one["note"] for one in listed} == {"complained"}
+    run = fans.export()
+    answer = read_answer(fans, "run", str(run.id))
+    assert (answer["exited"], answer["removed_by_list"], answer["never_exported"]) == (3, 3, 3)
+    assert "list_version" not in answer
+    assert read_answer(fans, "preview", str(fans.cohort))["never_exported"] == 3
+    assert read_answer(fans, "never-export", "remove", "fan-1", "unknown") == {"removed": 1}
+    fans.export()
+    assert fans.sandbox.holding(ATTRIBUTE)[0] == fans.sandbox.exportable(fans.cohort) - {"fan-2", "fan-3"}
+    with fans.open() as service:
+        audit = json.dumps([line.after + line.before + line.target for line in service.admin.list_audit(50)])
+    assert "fan-" not in audit and "3 people" in audit
+
+
+def test_a_tripwire_holds_a_run_by_command(fans: Workspace) -> None:
+    """Set for one cohort, listed with it, and taken off again."""
+    cohort = str(fans.cohort)
+    assert read_answer(fans, "tripwire", "add", "fan-7", "--cohort", cohort) == {"added": 1, "already_there": 0}
+    assert [one["cohort_id"] for one in read_answer(fans, "tripwire", "list", "--cohort", cohort)] == [fans.cohort]
+    run = fans.export()
+    assert run.state is RunState.HELD
+    assert run_command(fans, "status").exit_code == 1
+    assert "Tripwire: 1 person" in read_answer(fans, "run", str(run.id))["held_reason"]
+    assert read_answer(fans, "tripwire", "remove", "fan-7", "--cohort", cohort) == {"removed": 1}
+
+
+def test_limits_are_tried_set_and_raised_by_command(fans: Workspace) -> None:
+    """`guard` says what would have been held; `approve --raise-limit` lets the number of the held run pass."""
+    assert read_answer(fans, "guard", "1") == {
+        "sync_id": 1,
+        "enabled": True,
+        "add_share": 50.0,
+        "add_people": 100,
+        "remove_share": 20.0,
+        "remove_people": 100,
+        "would_have_held": 0,
+        "of_runs": 1,
+    }
+    fans.sandbox.set_members(fans.cohort, make_fans(40))
+    assert fans.export().state is RunState.SUCCEEDED
+    assert read_answer(fans, "guard", "1", "--add-people", "19", "--try")["would_have_held"] == 1
+    assert read_answer(fans, "guard", "1")["add_people"] == 100
+    assert read_answer(fans, "guard", "1", "--add-people", "5", "--remove-share", "0.5")["add_people"] == 5
+    fans.sandbox.set_members(fans.cohort, make_fans(90))
+    run = fans.export()
+    assert run.state is RunState.HELD
+    assert run_command(fans, "approve", str(run.id), "--always", "--raise-limit").exit_code == 2
+    assert "may add 50 and remove 100 people" in run_command(fans, "approve", str(run.id), "--raise-limit").output
+    assert read_answer(fans, "guard", "1")["add_people"] == 50
+    assert read_answer(fans, "guard", "1", "--reset")["add_people"] == 100
+    assert run_command(fans, "guard", "1", "--add-share=-1").exit_code == 2
