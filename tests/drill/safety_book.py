@@ -1,4 +1,4 @@
-"""What a person may change in a round about who is exported: the never-export list, tripwires, limits of the guard."""
+"""Change, in a round, who is exported: the never-export list, tripwires, limits of the guard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = (0, 50, 100, 5000)  # people
 
 @dataclass
 class SafetyBook:
-    """Who is on the never-export list, and what is changed next."""
+    """Keep who is on the never-export list, and change it."""
 
     random: random.Random
     tally: Counter[str]
