@@ -7,7 +7,7 @@ import time
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import cohort_rows, export_dialog, layout, members_dialog
+from pages.parts import cohort_page, cohort_rows, export_dialog, layout
 from pages.parts.formatting import escape_markdown, format_age, format_error, format_plural
 from pages.parts.navigation import clear_requests, open_page, requested_id
 from pages.parts.session import is_allowed, open_service
@@ -23,20 +23,21 @@ def open_dialogs(project: ProjectView, cohorts: tuple[CohortView, ...], problem:
     if "export" in st.query_params and not is_allowed(AccessLevel.MARKETER):
         problem.warning(LOOK_ONLY)
         clear_requests("export")
-    for request, open_dialog in (
-        ("export", export_dialog.show_export_dialog),
-        ("view", members_dialog.show_members_dialog),
-    ):
-        wanted = requested_id(request)
-        found = next((cohort for cohort in cohorts if cohort.id == wanted), None)
-        if found and not found.group:
-            open_dialog(project, found)
-            return
-        if request in st.query_params:
-            problem.warning(
-                f"This project has no cohort {escape_markdown(st.query_params[request][:40])} that could be shown."
-            )
-            clear_requests(request)
+    wanted = _find_requested("export", cohorts, problem)
+    if wanted and not wanted.group:
+        export_dialog.show_export_dialog(project, wanted)
+
+
+def _find_requested(request: str, cohorts: tuple[CohortView, ...], problem: DeltaGenerator) -> CohortView | None:
+    """Return the cohort the address asks for, or None and say at the top that there is none."""
+    wanted = requested_id(request)
+    found = next((cohort for cohort in cohorts if cohort.id == wanted), None)
+    if request in st.query_params and (not found or (request == "export" and found.group)):
+        problem.warning(
+            f"This project has no cohort {escape_markdown(st.query_params[request][:40])} that could be shown."
+        )
+        clear_requests(request)
+    return found
 
 
 def show_head(listing: CohortList) -> None:
@@ -62,8 +63,15 @@ def show_cohorts(service: Service, project: ProjectView) -> None:
     """Show the list of one project."""
     with st.spinner("Reading the cohorts…"):
         listing = service.cohorts.list(project.id, fresh=st.session_state.pop("_fresh", False))
-    show_head(listing)
     problem = st.empty()
+    if "view" in st.query_params:  # links made before a cohort had a page of its own
+        st.query_params["cohort"] = st.query_params.pop("view")
+    cohort = _find_requested("cohort", listing.cohorts, problem)
+    if cohort:
+        cohort_page.show_cohort_page(project, cohort)
+        open_dialogs(project, listing.cohorts, problem)
+        return
+    show_head(listing)
     if not service.connections.list_accounts():
         st.info("You can look at cohorts now. To export them, connect WebEngage on the Integrations page.")
     cohort_rows.show_cohort_rows(project, listing.cohorts)

@@ -168,7 +168,8 @@ class MemberList:
     """Everybody read of a cohort, and those who would be removed; ``rows`` holds both.
 
     ``read`` counts the members read, ``total`` and ``profile_total`` are Mixpanel's own counts. ``withheld`` names the
-    columns of ``columns`` in which nobody has a value. ``problem`` says why all pages are not exactly everybody.
+    columns of ``columns`` in which nobody has a value. ``is_contiguous``: they are
+    the first ones. ``problem`` says why all pages are not exactly everybody.
     """
 
     rows: tuple[MemberRow, ...]
@@ -178,6 +179,7 @@ class MemberList:
     total: int | None
     profile_total: int | None
     is_complete: bool
+    is_contiguous: bool
     problem: str
     read_at: float
 

@@ -93,7 +93,7 @@ def shoot(browser: Browser, url: str, run_id: int, numbers: dict[str, int]) -> N
         "syncs": "/syncs",
         "run": f"/runs?run={run_id}",
         "runs": "/runs",
-        "preview": f"/cohorts?view={numbers['Family Plan Prospects']}",
+        "preview": f"/cohorts?cohort={numbers['Cart Abandoners']}",
         "integrations": "/integrations",
         "connect": "/integrations?setup=webengage",
         "cohorts": "/cohorts?sort=Most+people",

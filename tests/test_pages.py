@@ -161,16 +161,16 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     people = [member(f"u{n}") for n in range(60)]
     number, nobody = sandbox.add_cohort("Costly", people), sandbox.add_cohort("Nobody", [])
     connect(workspace.data_dir, sandbox)
-    assert "Nobody here can be sent now; 1 of the" in page_text(workspace.page("cohorts", view=str(nobody)))
-    assert "3 requests, about 1 second" in page_text(workspace.page("cohorts", view=str(number)))
+    assert "Nobody here can be sent now; 1 of the" in page_text(workspace.page("cohorts", export=str(nobody)))
+    assert "3 requests, about 1 second" in page_text(workspace.page("cohorts", export=str(number)))
     with service(workspace.data_dir) as here:
         here.syncs.start_export(None, number, Mode.DYNAMIC)
         carry(workspace.data_dir)
         here.cohorts.preview(None, number, fresh=True)
-        assert "Nobody needs to be sent now, so no request" in page_text(workspace.page("cohorts", view=str(number)))
+        assert "Nobody needs to be sent now, so no request" in page_text(workspace.page("cohorts", export=str(number)))
         sandbox.set_members(number, [*people[1:], member("new")])
         here.cohorts.preview(None, number, fresh=True)
-    asked = page_text(workspace.page("cohorts", view=str(number)))
+    asked = page_text(workspace.page("cohorts", export=str(number)))
     assert "1 person would be added and 1 removed" in asked
     assert "1 request, about 1 second" in asked
 

@@ -135,7 +135,7 @@ def _show_actions(project: ProjectView, cohort: CohortView) -> None:
             key=f"quiet-view-{number}",
             icon=":material/visibility:",
             on_click=set_request,
-            args=("view", number),
+            args=("cohort", number),
             help="View members",
             type="tertiary",
         )
@@ -157,7 +157,7 @@ def menu_choices() -> list[str]:
 
 def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> None:
     if choice in (VIEW, EXPORT):
-        set_request("view" if choice == VIEW else "export", cohort.id)
+        set_request("cohort" if choice == VIEW else "export", cohort.id)
     elif choice == REFRESH:
         refresh_count(project.id, cohort)
     else:

@@ -23,7 +23,6 @@ from sync.service.cohorts import (
 from sync.service.member_reading import MemberReading, MixedPages, PropertyChoice
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
 
-PAGE_SIZE = 1000  # members Mixpanel sends a page (Mixpanel docs, "Engage: query")
 RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more, while a person waits
 SHOWN_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at names and addresses
 REASONS = {
@@ -110,11 +109,9 @@ class MemberService(Topic):
             reading.accept_profiles(page)
 
     @requires(AccessLevel.VIEWER)
-    def count_queries(self, reading: MemberReading, pages: int | None = None) -> tuple[int, int]:
-        """Return how many requests the missing pages take, at most ``pages``, and how many queries are left this hour."""
-        missing = reading.everyone.announced_pages - reading.everyone.page_count + (not reading.has_head)
-        left = self._store.rate_limits.queries_left(reading.project_id, self._state.now())
-        return missing if pages is None else min(missing, pages), left
+    def count_queries_left(self, project_id: int) -> int:
+        """Return how many of the hour's queries are left."""
+        return self._store.rate_limits.queries_left(project_id, self._state.now())
 
     @requires(AccessLevel.VIEWER)
     def list(self, reading: MemberReading, reveal: bool = False) -> MemberList:
@@ -144,6 +141,7 @@ class MemberService(Topic):
             total=reading.everyone.total,
             profile_total=reading.profile_total,
             is_complete=reading.is_complete,
+            is_contiguous=reading.everyone.is_contiguous,
             problem=reading.problem if reading.is_complete else "",
             read_at=reading.read_at,
         )
@@ -168,21 +166,26 @@ class MemberService(Topic):
                     yield MemberRow(user_id, MemberStatus.LEFT, LEFT, True, MemberChange.REMOVE, nothing)
 
     @requires(AccessLevel.VIEWER)
+    def summarize(self, reading: MemberReading) -> Preview:
+        """Return the numbers of a reading as a preview; exact once everybody was read. Asks nobody."""
+        listed = self.list(reading)
+        known = self._cohorts.get_known(reading.project_id, reading.cohort_id)
+        sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
+        exported = self._store.snapshot.count_members(sync.id) if sync else 0
+        return _build_preview(reading, listed, known, exported)
+
+    @requires(AccessLevel.VIEWER)
     def save_numbers(self, reading: MemberReading) -> None:
         """Let the stored preview of the cohort say what was read: numbers and names of properties, nobody's id.
 
         Exact numbers replace estimates; a reading that is not complete replaces nothing that is exact and fresh.
         """
-        listed = self.list(reading)
+        found = self.summarize(reading)
         known = self._cohorts.get_known(reading.project_id, reading.cohort_id)
-        if not listed.is_exact and known and known.exact:
-            return
-        sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
-        exported = self._store.snapshot.count_members(sync.id) if sync else 0
-        found = _build_preview(reading, listed, known, exported)
-        self._store.connections.save_preview(
-            reading.project_id, reading.cohort_id, json.dumps(asdict(found)), found.total
-        )
+        if found.exact or not (known and known.exact):
+            self._store.connections.save_preview(
+                reading.project_id, reading.cohort_id, json.dumps(asdict(found)), found.total
+            )
 
     @requires(AccessLevel.MARKETER)
     def note_download(self, reading: MemberReading, what: str) -> None:

@@ -41,7 +41,7 @@ def addresses(made: Furnished) -> dict[str, str]:
     """Every page and dialog, and the heading it shows."""
     dialogs = {
         f"/cohorts?export={made.fresh_id}": "Export to WebEngage",
-        f"/cohorts?view={made.cohort_id}": "Members",
+        f"/cohorts?cohort={made.cohort_id}": "People",
         f"/cohorts?export={made.cohort_id}": "Export to WebEngage",
         "/integrations?setup=mixpanel": "Set up Mixpanel",
         "/integrations?setup=webengage": "Set up WebEngage",
@@ -93,7 +93,7 @@ def test_names_are_text_and_nothing_else(furnished: Furniture, browser: Browser)
         "/",
         "/cohorts",
         f"/cohorts?export={made.cohort_id}",
-        f"/cohorts?view={made.cohort_id}",
+        f"/cohorts?cohort={made.cohort_id}",
         "/syncs",
         "/syncs?stop=1",
         "/runs",

@@ -49,7 +49,7 @@ def test_every_tab_follows_a_run_through_a_restart(
     port = free_port()
     with tab(browser) as list_tab, tab(browser) as sync_tab:
         with serving(data_dir, port) as url:
-            visit(list_tab, f"{url}/cohorts?view={number}", "Members")
+            visit(list_tab, f"{url}/cohorts?export={number}", "Export to WebEngage")
             visit(sync_tab, f"{url}/syncs", "Syncs")
             expect(sync_tab.get_by_text("Nothing is exported yet.")).to_be_visible()
             with service(data_dir) as here:
@@ -92,9 +92,10 @@ def test_waiting_is_explained_with_its_time(
             store.rate_limits.block_until(PROJECT, until, pages_count=False)
         again = re.compile(f"try again at (tomorrow )?{datetime.fromtimestamp(until, ZoneInfo('Europe/Berlin')):%H:%M}")
         url = page.url.partition("/runs")[0]
-        for wish, title in (("view", "Members"), ("export", "Export to WebEngage")):
-            visit(page, f"{url}/cohorts?{wish}={number}", title)
-            expect(page.get_by_role("dialog").get_by_text(again)).to_be_visible()
+        visit(page, f"{url}/cohorts?cohort={number}", "Limited")
+        expect(page.get_by_text(again)).to_be_visible()
+        visit(page, f"{url}/cohorts?export={number}", "Export to WebEngage")
+        expect(page.get_by_role("dialog").get_by_text(again)).to_be_visible()
         visit(page, f"{url}/runs?run=1", "Limited")
         press(page, "Cancel run")
         expect(badge(page, "Cancelled")).to_be_visible()
@@ -246,10 +247,10 @@ def test_the_menu_of_a_cohort_counts_and_tells(
         sandbox.set_members(number, [member("a"), member("b"), {"id": "$device:1", "properties": None}])
         choose_action(page, "Small", "Refresh count")
         expect(page.get_by_text("Small has 3 members now.")).to_be_visible()
+        at_rest(page)
         choose_action(page, "Small", "View members")
-        expect(page.get_by_role("dialog").get_by_text("A device that never signed in")).to_be_visible()
-        press(page.locator(".st-key-members-close"), "Close")
-        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(page.get_by_text("○ Anonymous 1")).to_be_visible()
+        press(page, "All cohorts")
         at_rest(page)
         choose_action(page, "Small", "See runs")
         expect(page.get_by_role("heading", name="Runs")).to_be_visible()

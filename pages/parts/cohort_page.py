@@ -1,0 +1,187 @@
+"""The page of one cohort: how many are identified and who, and the way to WebEngage."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from pages.parts import charts, members_reading, members_table, notices, polling, run_progress
+from pages.parts.badges import run_badge, show_badges, show_number, show_small_text, sync_badge
+from pages.parts.cohort_rows import see_runs
+from pages.parts.formatting import escape_markdown, format_age, format_count, format_error
+from pages.parts.members_reading import BackgroundReading
+from pages.parts.navigation import clear_requests, open_page, page_script, requested_id, set_request
+from pages.parts.session import is_allowed, open_service
+from sync.errors import CohortSyncError
+from sync.permissions import AccessLevel
+from sync.views import CohortView, MemberChange, MemberList, MemberStatus, ProjectView, SyncView
+
+DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
+
+
+def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:
+    """Show a cohort: its numbers, its people, and what can be done with it."""
+    st.button(
+        "All cohorts",
+        icon=":material/arrow_back:",
+        type="tertiary",
+        key="all-cohorts",
+        on_click=clear_requests,
+        args=("cohort", *members_table.FILTERS),
+    )
+    st.title(escape_markdown(cohort.name), anchor=False)
+    if cohort.description:
+        show_small_text(cohort.description, "cohort")
+    if cohort.group:
+        st.info("A cohort of groups, not of people, so it cannot be exported.")
+        return
+    _show_actions(project, cohort)
+    _show_sync(project, cohort)
+    try:
+        kept = members_reading.ensure_reading(project.id, cohort)
+    except CohortSyncError as error:
+        st.error(format_error(error), icon=":material/error:")
+        return
+    if kept:
+        _show_members(kept)
+
+
+def _show_members(kept: BackgroundReading) -> None:
+    kept.look()
+    if kept.is_running:
+        members_reading.show_progress(kept, lambda: _show_known(kept), polls=requested_id("export") is None)
+        return
+    _show_known(kept)
+    if kept.reading.everyone.page_count:
+        _show_reading_again(kept)
+    members_reading.show_rest(kept)
+    if kept.reading.everyone.page_count:
+        members_table.show_people(kept)
+
+
+def _show_known(kept: BackgroundReading) -> None:
+    """Show the numbers of what was read so far."""
+    if kept.reading.everyone.page_count:
+        with open_service() as service:
+            listed = service.members.list(kept.reading)
+        _show_numbers(listed)
+
+
+def _show_reading_again(kept: BackgroundReading) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"Read {format_age(kept.reading.read_at, time.time())}", width="content")
+        st.button(
+            "Read again",
+            key="read-again",
+            icon=":material/refresh:",
+            type="tertiary",
+            on_click=members_reading.forget_reading,
+        )
+
+
+def _show_actions(project: ProjectView, cohort: CohortView) -> None:
+    with st.container(horizontal=True):
+        if is_allowed(AccessLevel.MARKETER):
+            st.button(
+                "Export to WebEngage",
+                type="primary",
+                icon=":material/send:",
+                key="cohort-export",
+                on_click=set_request,
+                args=("export", cohort.id),
+            )
+            if st.button("Dry run", icon=":material/science:", key="cohort-dry", help=DRY_RUN_HELP):
+                _start_dry_run(project, cohort)
+        if st.button("See runs", icon=":material/history:", key="cohort-runs"):
+            see_runs(cohort)
+            st.rerun()
+
+
+def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:
+    """Plan the cohort's next export on its own terms; a cohort never exported has none, so they are asked for first."""
+    if cohort.sync_id is None:
+        set_request("export", cohort.id)
+        st.rerun()
+    with open_service() as service:
+        terms = service.cohorts.propose_export(project.id, cohort.id)
+        started = notices.try_action(
+            "",
+            service.syncs.start_export,
+            project.id,
+            cohort.id,
+            terms.mode,
+            terms.attribute,
+            terms.interval_seconds if terms.mode.value == "dynamic" else None,
+            dry_run=True,
+        )
+    if started:
+        open_page("runs", run=started.run_id)
+    st.rerun()
+
+
+def _show_sync(project: ProjectView, cohort: CohortView) -> None:
+    """Show whether the cohort is synced, and how far a run is, kept up to date."""
+
+    def read() -> SyncView | None:
+        with open_service() as service:
+            return next((one for one in service.syncs.list(project.id) if one.cohort_id == cohort.id), None)
+
+    polling.poll(read, lambda sync: [sync.last_run if sync else None], _show_state)
+
+
+def _show_state(sync: SyncView | None) -> None:
+    run = sync.last_run if sync else None
+    if run and not run.state.is_final:
+        show_badges(run_badge(run))
+        run_progress.show_progress(run)
+        st.page_link(
+            page_script("runs"), label="See progress", icon=":material/open_in_full:", query_params={"run": str(run.id)}
+        )
+    else:
+        show_badges(sync_badge(sync), after=sync.attribute if sync else "")
+
+
+def _show_numbers(listed: MemberList) -> None:
+    """Show how many are exported and how many are not; of a part, of which part."""
+    identified, anonymous, invalid = (
+        listed.count_status(one) for one in (MemberStatus.IDENTIFIED, MemberStatus.ANONYMOUS, MemberStatus.INVALID)
+    )
+    numbers = [
+        ("Identified", identified, "identified"),
+        ("Anonymous", anonymous, "anonymous"),
+        ("Invalid", invalid, "invalid"),
+        ("All members", listed.total if listed.total is not None else listed.read, "members"),
+    ]
+    if listed.is_exact and any(row.in_webengage is not None for row in listed.rows):
+        numbers += [
+            ("Would be added", listed.count_change(MemberChange.ADD), "adding"),
+            ("Would be removed", listed.count_change(MemberChange.REMOVE), "removing"),
+        ]
+    if not listed.is_complete:
+        st.caption(f":material/info: {_describe_part(listed)}")
+    with st.container(horizontal=True, key="numbers-cohort"):
+        for label, number, key in numbers:
+            show_number(label, format_count(number), f"cohort-{key}")
+    parts = (
+        f"{format_count(identified)} identified, {format_count(anonymous)} anonymous, {format_count(invalid)} invalid"
+    )
+    st.image(
+        charts.draw_bar((identified, anonymous, invalid)),
+        width="stretch",
+        alt=f"Of {format_count(listed.read)} members: {parts}",
+    )
+    if listed.problem:
+        st.warning(f"{escape_markdown(listed.problem)}, so these numbers may not be exact. Read again.")
+
+
+def _describe_part(listed: MemberList) -> str:
+    """Return which part of a cohort the numbers are about, and what Mixpanel counts of the whole."""
+    part = "first " if listed.is_contiguous else ""
+    text = f"The numbers are of the {part}{format_count(listed.read)} members read."
+    if listed.total is None or listed.profile_total is None:
+        return text
+    return (
+        f"{text} Mixpanel counts {format_count(listed.total)} members, {format_count(listed.profile_total)} of them "
+        "with a profile."
+    )

@@ -1,0 +1,221 @@
+"""Read a cohort's members in the background of one browser session, and show how far it is.
+
+The members are in that session's memory only. A page asks Mixpanel for nothing while it is drawn: a thread reads page
+by page, and ends by itself when all is read, when it is cancelled, or when nobody looks any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import streamlit as st
+
+from pages.parts.formatting import format_count, format_error, format_plural
+from pages.parts.session import current_actor, open_service, recheck_access
+from sync.errors import CohortSyncError
+from sync.permissions import Actor
+from sync.service.member_reading import MemberReading
+from sync.views import CohortView, Preview
+
+READING_KEY = "_member_reading"
+PAGES_AT_ONCE = 10  # pages, 1,000 members each, read without asking first
+PAGE_SIZE = 1000  # members Mixpanel sends a page
+MAX_HELD = 50_000  # members one browser session may hold, some 30 MB; the command `members` lists more
+UNWATCHED_SECONDS = 120.0  # after which a reading ends that no page has looked at
+PATIENCE_SECONDS = 0.7  # a small cohort is read within it, and then drawn at once
+POLL_SECONDS = 1.0  # between two looks at a reading that goes on
+BROKEN = "The reading ended unexpectedly; the log of the pages says why."
+
+
+class BackgroundReading:
+    """One browser session's reading of one cohort, and the thread that works on it."""
+
+    def __init__(self, reading: MemberReading, actor: Actor) -> None:
+        """Read for this person."""
+        self.reading, self._actor = reading, actor
+        self.problem = ""
+        self._pages = PAGES_AT_ONCE
+        self._cancelled = threading.Event()
+        self._ended = threading.Event()
+        self._ended.set()
+        self._looked_at = time.monotonic()
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether pages are being read."""
+        return not self._ended.is_set()
+
+    @property
+    def pages_wanted(self) -> int:
+        """Return how many pages are read before somebody is asked."""
+        return min(self._pages, self.reading.everyone.announced_pages)
+
+    def start(self, pages: int = PAGES_AT_ONCE) -> None:
+        """Read on, up to so many pages; do nothing while that is being done."""
+        if self.is_running:
+            return
+        self._pages, self.problem = pages, ""
+        self._looked_at = time.monotonic()
+        self._cancelled.clear()
+        self._ended.clear()
+        threading.Thread(target=self._work, name="members", daemon=True).start()
+
+    def cancel(self) -> None:
+        """Stop after the page that is on its way; what was read stays."""
+        self._cancelled.set()
+
+    def look(self, seconds: float = 0.0) -> None:
+        """Note that somebody looks, and wait for the end, at most so long."""
+        self._looked_at = time.monotonic()
+        self._ended.wait(seconds)
+
+    def _work(self) -> None:
+        problem = BROKEN
+        try:
+            while self._wants_page() and self._read_page():
+                pass
+            with open_service(self._actor) as service:
+                service.members.save_numbers(self.reading)
+            problem = ""
+        except CohortSyncError as error:
+            problem = str(error)
+        finally:
+            self.problem = problem
+            self._ended.set()
+
+    def _read_page(self) -> bool:
+        """Read one page; return whether another one follows."""
+        is_beyond = self.reading.everyone.page_count >= self._pages  # only to find somebody anonymous
+        with open_service(self._actor) as service:
+            return service.members.read_next(self.reading, backwards=is_beyond)
+
+    def _wants_page(self) -> bool:
+        if self._cancelled.is_set() or time.monotonic() - self._looked_at > UNWATCHED_SECONDS:
+            return False
+        reading = self.reading
+        if reading.member_count >= MAX_HELD:
+            return False
+        return reading.everyone.page_count < self._pages or reading.misses_anonymous or reading.needs_profiles
+
+
+def get_reading(project_id: int, cohort_id: int) -> BackgroundReading | None:
+    """Return this browser session's reading of a cohort, or None."""
+    kept = st.session_state.get(READING_KEY)
+    if kept and (kept.reading.project_id, kept.reading.cohort_id) == (project_id, cohort_id):
+        return kept  # type: ignore[no-any-return]
+    return None
+
+
+def begin_reading(project_id: int, cohort_id: int, properties: tuple[str, ...] = ()) -> BackgroundReading:
+    """Begin to read a cohort, in place of what this browser session read before."""
+    forget_reading()
+    with open_service() as service:
+        reading = service.members.begin(project_id, cohort_id, properties)
+    made = st.session_state[READING_KEY] = BackgroundReading(reading, current_actor())
+    made.start()
+    made.look(PATIENCE_SECONDS)
+    return made
+
+
+def forget_reading() -> None:
+    """Drop what this browser session read, and end the reading that goes on."""
+    kept = st.session_state.pop(READING_KEY, None)
+    if kept:
+        kept.cancel()
+
+
+def get_known_numbers(project_id: int, cohort_id: int) -> Preview | None:
+    """Return what is known of a cohort without asking Mixpanel, or None.
+
+    What this browser session read comes first, exact once it read everybody; else a stored preview of the last ten
+    minutes.
+    """
+    kept = get_reading(project_id, cohort_id)
+    with open_service() as service:
+        if kept and kept.reading.everyone.page_count:
+            kept.look()
+            return service.members.summarize(kept.reading)
+        return service.cohorts.get_known(project_id, cohort_id)
+
+
+def ensure_reading(project_id: int, cohort: CohortView) -> BackgroundReading | None:
+    """Return this session's reading, begun now if the queries left this hour allow it; else offer it and return None."""
+    kept = get_reading(project_id, cohort.id)
+    if kept:
+        return kept
+    likely = min(PAGES_AT_ONCE, -(-(cohort.count or PAGE_SIZE) // PAGE_SIZE))
+    with open_service() as service:
+        left = service.members.count_queries_left(project_id)
+    if left > likely or st.session_state.pop(f"_read-{cohort.id}", False):
+        return begin_reading(project_id, cohort.id)
+    st.warning(
+        f"Reading the members takes up to {format_plural(likely + 1, 'Mixpanel query', 'Mixpanel queries')}, and "
+        f"{left} are left this hour.",
+        icon=":material/speed:",
+    )
+    st.button("Read the members", on_click=_ask_for_reading, args=(cohort.id,), icon=":material/download:")
+    return None
+
+
+def _ask_for_reading(cohort_id: int) -> None:
+    st.session_state[f"_read-{cohort_id}"] = True
+
+
+def show_progress(kept: BackgroundReading, draw: Callable[[], None], *, polls: bool) -> None:
+    """Show how far a reading is, with a way to stop it, and ``draw`` what is known so far.
+
+    ``polls``: draw again each second, and the whole page at the end; not while a dialog is open, which that would close.
+    """
+
+    def refresh() -> None:
+        recheck_access()
+        kept.look()
+        if polls and not kept.is_running:
+            st.rerun()
+        _draw_progress(kept)
+        draw()
+
+    if polls:
+        st.fragment(run_every=POLL_SECONDS)(refresh)()
+    else:
+        refresh()
+
+
+def _draw_progress(kept: BackgroundReading) -> None:
+    pages, read = kept.reading.everyone, kept.reading.member_count
+    whole = f" of {format_count(pages.total)}" if pages.total is not None else ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(
+            min(1.0, pages.page_count / max(1, kept.pages_wanted)),
+            f"Reading from Mixpanel: {format_count(read)}{whole} members",
+        )
+        st.button("Cancel", key="cancel-reading", on_click=kept.cancel, icon=":material/close:")
+
+
+def show_rest(kept: BackgroundReading) -> None:
+    """Show why a reading ended early, and offer to read the rest at its price."""
+    if kept.problem:
+        st.error(format_error(kept.problem), icon=":material/error:")
+    pages = kept.reading.everyone
+    if kept.reading.is_complete:
+        return
+    if kept.reading.member_count >= MAX_HELD:
+        st.info(
+            f"A page lists {MAX_HELD:,} members at most. `python -m sync members {kept.reading.cohort_id}` lists all."
+        )
+        return
+    with open_service() as service:
+        left = service.members.count_queries_left(kept.reading.project_id)
+    announced = pages.announced_pages if pages.total is not None else pages.page_count + PAGES_AT_ONCE
+    wanted = min(announced, MAX_HELD // PAGE_SIZE)
+    missing = max(1, wanted - pages.page_count)
+    what = f"Read all {format_count(pages.total)}" if pages.total and wanted == pages.announced_pages else "Read more"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(what, key="read-all", icon=":material/download:", on_click=kept.start, args=(wanted,))
+        st.caption(
+            f"{format_plural(missing, 'request')}, up to {missing} of the "
+            f"{format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour",
+            width="content",
+        )

@@ -1,0 +1,250 @@
+"""The table of a cohort's people: filters, search, order, pages of fifty, and the file."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts.formatting import escape_markdown, format_count, format_plural
+from pages.parts.members_reading import BackgroundReading, begin_reading
+from pages.parts.session import current_actor, is_allowed, open_service, recheck_access
+from sync.permissions import AccessLevel, Actor
+from sync.service.member_reading import MemberReading
+from sync.spreadsheet import write_csv
+from sync.views import MemberChange, MemberList, MemberRow, MemberStatus
+
+PER_PAGE = 50
+LIST_SECONDS = 300.0  # a list is shown so long before it is compared again with what WebEngage holds
+MAX_SHOWN = 300  # characters of a cell
+ALL = "all"
+FILTERS = ("who", "held", "next")  # names in the address
+STATUSES = {
+    MemberStatus.IDENTIFIED: "✓ Identified",
+    MemberStatus.ANONYMOUS: "○ Anonymous",
+    MemberStatus.INVALID: "✕ Invalid",
+    MemberStatus.LEFT: "← Left",
+}
+HELD = {True: "true", False: "false", None: "never"}
+CHANGES = {
+    MemberChange.ADD: "Would be added",
+    MemberChange.REMOVE: "Would be removed",
+    MemberChange.UNCHANGED: "Unchanged",
+    MemberChange.NONE: "Not exported",
+}
+WITHHELD = (
+    "Mixpanel sent no {} for anybody. If your people have one, the property is classified there and Mixpanel withholds "
+    "it from this service account: ask a project admin to give the account access to classified data."
+)
+SHOW_VALUES = "Show names and e-mail addresses"
+HEADINGS = ("User ID", "Status", "Why", "In WebEngage", "Next export")
+LISTED, BY_ID, BY_NAME = "As listed", "User ID", "Name"
+Choice = Mapping[str, str]
+
+
+def show_people(kept: BackgroundReading) -> None:
+    """Show everybody read; a filter, a letter of the search or a page redraws this table only."""
+    lists: dict[bool, tuple[float, MemberList]] = {}
+
+    def redraw() -> None:
+        recheck_access()
+        _show_table(kept.reading, lists)
+
+    st.fragment(redraw)()
+
+
+def _show_table(reading: MemberReading, lists: dict[bool, tuple[float, MemberList]]) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.header("People", anchor=False)
+        with st.container(horizontal=True, width="content", vertical_alignment="center"):
+            revealed = is_allowed(AccessLevel.MARKETER) and st.toggle(SHOW_VALUES, key=f"reveal-{reading.cohort_id}")
+            _show_columns(reading)
+    listed = _get_list(reading, lists, revealed)
+    chosen = _choose_filters(listed)
+    text, order = _choose_search(revealed)
+    rows = _sort_rows([row for row in listed.rows if _passes(row, chosen) and _matches(row, text, revealed)], order)
+    _show_rows(listed, rows, revealed)
+    for column in listed.withheld if listed.is_complete else ():
+        st.caption(f":material/visibility_off: {escape_markdown(WITHHELD.format(column))}")
+    if is_allowed(AccessLevel.MARKETER):
+        _show_download(reading, listed, rows, _describe_choice(chosen, text, revealed))
+
+
+def _get_list(reading: MemberReading, lists: dict[bool, tuple[float, MemberList]], revealed: bool) -> MemberList:
+    """Return everybody, masked unless revealed; compared with WebEngage when the page was drawn, or minutes ago."""
+    found = lists.get(revealed)
+    if found is None or not 0 <= time.monotonic() - found[0] < LIST_SECONDS:
+        with open_service() as service:
+            found = lists[revealed] = time.monotonic(), service.members.list(reading, reveal=revealed)
+    return found[1]
+
+
+def _choose_filters(listed: MemberList) -> Choice:
+    """Show a choice of status, of what WebEngage holds and of what would change, each with its count."""
+    statuses = Counter(row.status.value for row in listed.rows)
+    held = Counter(HELD[row.in_webengage] for row in listed.rows)
+    changes = Counter(row.change.value for row in listed.rows)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        who = _choose("who", "Status", _label_options(STATUSES, statuses), st.radio, horizontal=True)
+        now = _choose("held", "In WebEngage", _label_options({one: one for one in HELD.values()}, held), _select)
+        change = _choose("next", "Next export", _label_options(CHANGES, changes), _select)
+    return dict(zip(FILTERS, (who, now, change), strict=True))
+
+
+def _label_options(labels: Mapping[Any, str], counts: Counter[str]) -> dict[str, str]:
+    """Return the options of a filter with their counts: everybody, then those that occur, in the order of ``labels``."""
+    some = {str(one): f"{label} {format_count(counts[one])}" for one, label in labels.items() if counts[one]}
+    return {ALL: f"All {format_count(counts.total())}"} | some
+
+
+def _select(label: str, options: Sequence[str], **more: object) -> str:
+    return st.selectbox(label, options, width=210, **more)  # type: ignore[call-overload, no-any-return]
+
+
+def _choose(
+    name: str, label: str, options: Mapping[str, str], widget: Callable[..., str | None], **more: object
+) -> str:
+    """Show one filter; its answer is in the address, too, and is everybody when the option is gone."""
+    key = f"member-{name}"
+    wanted = st.session_state.get(key) or st.query_params.get(name, ALL)
+    st.session_state[key] = wanted if wanted in options else ALL
+    chosen = widget(
+        label, list(options), key=key, format_func=lambda one: options.get(one, one), on_change=_first_page, **more
+    )
+    if chosen in (None, ALL):
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = str(chosen)
+    return chosen or ALL
+
+
+def _first_page() -> None:
+    st.session_state.pop("member-page", None)
+
+
+def _choose_search(revealed: bool) -> tuple[str, str]:
+    """Show the search and the order; names and addresses are searched only while they are shown."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Search people",
+            key="member-search",
+            type="search",
+            live=True,
+            placeholder="User ID, name or e-mail address" if revealed else "User ID",
+            on_change=_first_page,
+            width=320,
+        )
+        order = st.selectbox(
+            "Sort by", [LISTED, BY_ID, *([BY_NAME] if revealed else [])], key="member-order", width=160
+        )
+    return (text or "").strip().casefold(), order or LISTED
+
+
+def _passes(row: MemberRow, chosen: Choice) -> bool:
+    return (
+        chosen["who"] in (ALL, row.status)
+        and chosen["held"] in (ALL, HELD[row.in_webengage])
+        and chosen["next"] in (ALL, row.change)
+    )
+
+
+def _matches(row: MemberRow, text: str, revealed: bool) -> bool:
+    return text in row.user_id.casefold() or (revealed and any(text in value.casefold() for value in row.values[:2]))
+
+
+def _sort_rows(rows: list[MemberRow], order: str) -> list[MemberRow]:
+    if order == BY_ID:
+        return sorted(rows, key=lambda row: row.user_id.casefold())
+    return sorted(rows, key=lambda row: row.values[0].casefold() or "\uffff") if order == BY_NAME else rows
+
+
+def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> None:
+    """Show one page of the table; only these fifty people travel to the browser."""
+    if not rows:
+        st.info("Nobody matches." if listed.rows else "Nobody is in this cohort.")
+        return
+    pages = -(-len(rows) // PER_PAGE)
+    page = min(st.session_state.get("member-page", 1), pages)
+    shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
+    headings = (*HEADINGS[:3], *listed.columns, *HEADINGS[3:])
+    st.dataframe(
+        pd.DataFrame([[cell[:MAX_SHOWN] for cell in _cells(row)] for row in shown], columns=_unique(headings)),
+        hide_index=True,
+        height="content",
+        column_config=_set_widths(listed.columns, revealed),
+        alt=f"{len(shown)} of {format_plural(len(rows), 'person', 'people')}, with {', '.join(headings)}",
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if pages > 1:
+            st.pagination(pages, key="member-page")
+        first = (page - 1) * PER_PAGE + 1
+        st.caption(f"{first:,} to {first + len(shown) - 1:,} of {format_plural(len(rows), 'person', 'people')}")
+
+
+def _set_widths(columns: Sequence[str], revealed: bool) -> dict[str, Any]:
+    """Return the widths of the columns in pixels, since those of masked values would cut names."""
+    widths = {"User ID": 165, "Status": 110, "Why": 200} | dict.fromkeys(columns, 170 if revealed else 80)
+    return {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
+
+
+def _unique(headings: Sequence[str]) -> list[str]:
+    """Return headings that differ: a property may be called like a column of ours."""
+    return [one if one not in headings[:at] else f"{one} (property)" for at, one in enumerate(headings)]
+
+
+def _cells(row: MemberRow) -> list[str]:
+    export = (HELD[row.in_webengage], CHANGES[row.change])
+    return [row.user_id or "(empty)", STATUSES[row.status], row.reason, *row.values, *export]
+
+
+def _describe_choice(chosen: Choice, text: str, revealed: bool) -> str:
+    """Return what a file holds, for the audit log: the filters, never what was searched for."""
+    filters = [f"{name} {value}" for name, value in chosen.items() if value != ALL]
+    values = "names and addresses shown" if revealed else "names and addresses masked"
+    return ", ".join([*filters, *(["a search"] if text else []), values])
+
+
+def _show_download(reading: MemberReading, listed: MemberList, rows: list[MemberRow], what: str) -> None:
+    actor = current_actor()
+    st.download_button(
+        f"CSV of {format_plural(len(rows), 'person', 'people')}",
+        lambda: _write_file(reading, listed, rows, what, actor),
+        file_name=f"cohort-{reading.cohort_id}-members.csv",
+        mime="text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+        key="member-csv",
+        disabled=not rows,
+    )
+
+
+def _write_file(reading: MemberReading, listed: MemberList, rows: list[MemberRow], what: str, actor: Actor) -> str:
+    """Return the list as filtered; the download is in the audit log before the file is there."""
+    with open_service(actor) as service:
+        service.members.note_download(reading, f"{format_plural(len(rows), 'person', 'people')}: {what}")
+    cells = ((row.user_id, row.status.value, row.reason, *row.values, *_cells(row)[-2:]) for row in rows)
+    texts = range(3, 3 + len(listed.columns))
+    return write_csv((*HEADINGS[:3], *listed.columns, *HEADINGS[3:]), cells, ids=(0, *texts))
+
+
+def _show_columns(reading: MemberReading) -> None:
+    """Let a person choose other properties to see, at the price of reading again."""
+    with st.popover("Columns", icon=":material/view_column:"):
+        known = [name for name in reading.properties if name not in reading.choice.asked]
+        chosen = st.multiselect(
+            "Other properties",
+            [*reading.choice.others, *known],
+            default=reading.choice.others,
+            accept_new_options=True,
+            max_selections=5,
+            key=f"columns-{reading.cohort_id}-{'-'.join(reading.choice.others)}",
+            format_func=escape_markdown,
+        )
+        requests = format_plural(min(reading.everyone.page_count, 10) + 1, "request")
+        if st.button(f"Read again with these ({requests})", disabled=tuple(chosen) == reading.choice.others):
+            begin_reading(reading.project_id, reading.cohort_id, tuple(chosen))
+            st.rerun()

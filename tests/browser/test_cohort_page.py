@@ -1,0 +1,99 @@
+"""The page of a cohort in a browser: what travels there, filters, search, many people, keyboard and phone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import PHONE, at_rest, press, tab, visit, wait_for
+from tests.conftest import StreamlitServer
+from tests.sandbox.control import Sandbox, anonymous, member
+from tests.workspace import connect
+
+SHOW = "Show names and e-mail addresses"
+MANY = 18_000
+
+
+def test_names_travel_to_the_browser_only_when_asked_for(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """Neither the page nor what the server sends holds a name or an address before the switch; then both do."""
+    people = [
+        member(f"user-{n}", **{"$name": f"Quentin Ormsby {n}", "$email": f"q{n}@ormsby.example"}) for n in range(70)
+    ]
+    number = sandbox.add_cohort("Mixed", [*people, *(anonymous(f"ghost-{n}") for n in range(5))])
+    connect(data_dir, sandbox)
+    received: list[bytes] = []
+    with tab(browser) as page:
+        page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(_as_bytes(frame))))
+        visit(page, f"{streamlit_server(data_dir)}/cohorts?cohort={number}", "People")
+        expect(page.get_by_text("1 to 50 of 75 people")).to_be_visible()
+        page.get_by_text("○ Anonymous 5").click()
+        expect(page.get_by_text("1 to 5 of 5 people")).to_be_visible()
+        assert "who=anonymous" in page.url
+        page.reload()
+        expect(page.get_by_text("1 to 5 of 5 people")).to_be_visible()
+        page.get_by_text("All 75").click()
+        expect(page.get_by_text("1 to 50 of 75 people")).to_be_visible()
+        assert not any(b"ormsby" in frame.lower() for frame in received) and "ormsby" not in page.content().lower()
+        page.get_by_text(SHOW).click()
+        search = page.get_by_role("searchbox", name="Search people")
+        expect(search).to_have_attribute("placeholder", "User ID, name or e-mail address")
+        search.press_sequentially("ormsby 69")
+        expect(page.get_by_text("1 to 1 of 1 person")).to_be_visible()
+        assert any(b"Quentin Ormsby 69" in frame for frame in received)
+
+
+def _as_bytes(frame: str | bytes) -> bytes:
+    return frame if isinstance(frame, bytes) else frame.encode()
+
+
+def test_many_people_are_read_paged_and_stopped_by_keyboard(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """Twenty thousand members: a part with its price, then all; fifty of them travel, with the keyboard alone."""
+    number = sandbox.generate("Many", MANY + 2_000, anonymous=2_000, ids="sequential")
+    connect(data_dir, sandbox)
+    with tab(browser) as page:
+        visit(page, f"{streamlit_server(data_dir)}/cohorts?cohort={number}", "Many")
+        expect(page.get_by_text("of the first 10,000 members read")).to_be_visible()
+        expect(page.get_by_text("10 requests, up to 10 of the")).to_be_visible()
+        at_rest(page)
+        page.get_by_role("button", name="Read all 20,000").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("1 to 50 of 20,000 people")).to_be_visible()
+        assert shown(page, "Identified") == f"{MANY:,}" and shown(page, "Anonymous") == "2,000"
+        at_rest(page)
+        page.get_by_role("button", name=re.compile(r"\b400$")).focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("19,951 to 20,000 of 20,000 people")).to_be_visible()
+        page.get_by_role("searchbox", name="Search people").focus()
+        page.keyboard.type("00012345")
+        expect(page.get_by_text("1 to 1 of 1 person")).to_be_visible()
+
+
+def shown(page: Page, label: str) -> str:
+    """Return the number under a label."""
+    return page.locator(f".st-key-big-cohort-{label.lower()} [data-testid=stText]").inner_text()
+
+
+def test_the_page_fits_a_phone_and_every_reader(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """Nothing is wider than 390 pixels, axe finds nothing in either theme, and the dialog opens over the page."""
+    number = sandbox.add_cohort("Mixed", [member("ann"), anonymous("ghost"), member("x" * 101)])
+    connect(data_dir, sandbox)
+    url = f"{streamlit_server(data_dir)}/cohorts?cohort={number}"
+    for theme in ("light", "dark"):
+        with tab(browser, viewport=PHONE, color_scheme=theme) as page:
+            visit(page, url, "People")
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+            assert page.get_by_test_id("stMain").evaluate("main => main.scrollWidth <= main.clientWidth")
+            found = Axe().run(page).response["violations"]
+            assert [f"{one['id']}: {one['nodes'][0]['html'][:160]}" for one in found] == []
+            press(page, "Export to WebEngage")
+            expect(page.get_by_role("dialog").get_by_role("button", name="Start Sync")).to_be_visible()
+            wait_for(page, lambda page=page: page.get_by_test_id("stException").count() == 0)

@@ -1,0 +1,176 @@
+"""The page of a cohort, without a browser: its states, what it shows and to whom."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from sync.permissions import AccessLevel, Actor
+from tests.sandbox.control import PROJECT, anonymous, member
+from tests.workspace import Workspace, click_button, page_text, wait_until
+
+LABELS = ("Identified", "Anonymous", "Invalid", "All members", "Would be added", "Would be removed")
+NUMBER = re.compile(r"[\d,]+")
+PEOPLE = [
+    member("a-1", **{"$name": "Ann Lee", "$email": "ann@example.com", "plan": "gold"}),
+    member("b-2", name="Bob Ray", email="bob@there.org"),
+    anonymous("$device:1"),
+    anonymous("ghost"),
+    member("x" * 101),
+]
+
+
+@pytest.fixture
+def mixed(connected: Workspace) -> Workspace:
+    """Connect a workspace with a cohort of two identified, two anonymous and one invalid member."""
+    connected.cohort = connected.sandbox.add_cohort("Mixed", PEOPLE)
+    return connected
+
+
+def open_cohort(workspace: Workspace, **parameters: str) -> AppTest:
+    """Open the page of the workspace's cohort and wait until its reading ended."""
+    app = workspace.page("cohorts", cohort=str(workspace.cohort), **parameters)
+    wait_until(lambda: not is_reading(app))
+    return app
+
+
+def is_reading(app: AppTest) -> bool:
+    """Draw the page again, and return whether it still reads."""
+    time.sleep(0.1)
+    app.run()
+    assert not app.exception
+    return any(button.label == "Cancel" for button in app.button)
+
+
+def numbers(app: AppTest) -> dict[str, str]:
+    """Return the numbers at the top by their labels."""
+    labels = [one.value for one in app.caption if one.value in LABELS]
+    return dict(zip(labels, (one.value for one in app.text if NUMBER.fullmatch(one.value)), strict=True))
+
+
+def cells(app: AppTest) -> list[list[str]]:
+    """Return the cells of the table."""
+    found: list[list[str]] = app.dataframe[0].value.values.tolist() if app.dataframe else []
+    return found
+
+
+def test_the_page_when_everybody_was_read_shows_exact_numbers_and_who(mixed: Workspace) -> None:
+    """Every member with status and reason, and never “about”."""
+    app = open_cohort(mixed)
+    assert numbers(app) == {"Identified": "2", "Anonymous": "2", "Invalid": "1", "All members": "5"}
+    assert "about" not in page_text(app).casefold()
+    assert [row[:3] for row in cells(app)][2:] == [
+        ["$device:1", "○ Anonymous", "A device that never signed in"],
+        ["ghost", "○ Anonymous", "No profile in Mixpanel: nobody knows who this is"],
+        ["x" * 101, "✕ Invalid", "The user ID has over 100 characters, more than WebEngage takes"],
+    ]
+
+
+def test_names_and_addresses_are_masked_until_a_marketer_asks(mixed: Workspace) -> None:
+    """Masked at first; shown after the switch, with one line in the audit; masked again after it."""
+    app = open_cohort(mixed)
+    assert [row[3:5] for row in cells(app)[:2]] == [["A…", "a…@e…"], ["B…", "b…@t…"]]
+    for _ in range(2):
+        app.toggle[0].set_value(True).run()
+        assert [row[3:5] for row in cells(app)[:2]] == [["Ann Lee", "ann@example.com"], ["Bob Ray", "bob@there.org"]]
+        app.toggle[0].set_value(False).run()
+        assert cells(app)[0][3:5] == ["A…", "a…@e…"]
+    with mixed.open() as service:
+        assert [line.action for line in service.admin.list_audit(20)].count("show names and e-mail addresses") == 1
+
+
+def test_a_viewer_sees_no_switch_and_no_file(mixed: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not see names is not offered to."""
+    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.VIEWER))
+    app = open_cohort(mixed)
+    assert len(cells(app)) == 5 and not app.toggle and not app.get("download_button")
+    assert "Export to WebEngage" not in [button.label for button in app.button]
+
+
+def test_filters_are_in_the_address_and_from_it(mixed: Workspace) -> None:
+    """A link to the anonymous shows them; another choice changes the address; an unknown one is everybody."""
+    app = open_cohort(mixed, who="anonymous")
+    assert [row[0] for row in cells(app)] == ["$device:1", "ghost"]
+    app.radio(key="member-who").set_value("invalid").run()
+    assert app.query_params["who"] in ("invalid", ["invalid"])
+    assert [row[1] for row in cells(app)] == ["✕ Invalid"]
+    assert len(cells(open_cohort(mixed, who="nonsense", held="never"))) == 5
+
+
+def test_search_finds_ids_and_names_only_while_they_are_shown(mixed: Workspace) -> None:
+    """Searching masked values would let anybody guess them."""
+    app = open_cohort(mixed)
+    app.text_input(key="member-search").set_value("GHO").run()
+    assert [row[0] for row in cells(app)] == ["ghost"]
+    app.text_input(key="member-search").set_value("ann@").run()
+    assert "Nobody matches." in page_text(app)
+    app.toggle[0].set_value(True).run()
+    assert [row[0] for row in cells(app)] == ["a-1"]
+
+
+def test_a_large_cohort_is_read_in_part_until_somebody_anonymous_is_seen(connected: Workspace) -> None:
+    """Ten pages, then from the end as long as nobody anonymous was seen; the price of the rest is said."""
+    connected.sandbox.settings(page_size=10)
+    people = [
+        *(member(f"fan-{number:03d}") for number in range(150)),
+        *(anonymous(f"z-{number}") for number in range(15)),
+    ]
+    connected.cohort = connected.sandbox.add_cohort("Large", people)
+    app = open_cohort(connected)
+    text = page_text(app)
+    assert "of the 105 members read" in text and "Mixpanel counts 165 members, 150 of them with a profile" in text
+    assert "6 requests, up to 6 of the" in text
+    assert "Would be removed" not in text
+    click_button(app, "Read all 165")
+    wait_until(lambda: not is_reading(app))
+    assert numbers(app) == {"Identified": "150", "Anonymous": "15", "Invalid": "0", "All members": "165"}
+    with connected.open() as service:
+        known = service.cohorts.get_known(PROJECT, connected.cohort)
+    assert known and (known.exact, known.identified, known.anonymous) == (True, 150, 15)
+
+
+def test_a_reading_when_mixpanel_fails_says_why_and_goes_on_when_asked(mixed: Workspace) -> None:
+    """The page is whole, the reason is on it, and the button reads the rest."""
+    mixed.sandbox.fault("status", path="/engage", code=403, times=1)
+    app = open_cohort(mixed)
+    assert "answered 403" in page_text(app)
+    click_button(app, "Read more")
+    wait_until(lambda: not is_reading(app))
+    assert len(cells(app)) == 5 and "403" not in page_text(app)
+
+
+def test_a_cohort_when_few_queries_are_left_is_read_when_asked(mixed: Workspace) -> None:
+    """Opening a page does not use up what is left of the hour."""
+    with mixed.open_store() as store:
+        for _ in range(59):
+            slot = store.rate_limits.acquire_query(PROJECT, mixed.now(), later_page=False)
+            store.rate_limits.release_query(slot, mixed.now())
+    with mixed.open() as service:
+        service.cohorts.list()
+    app = mixed.page("cohorts", cohort=str(mixed.cohort))
+    assert "0 are left this hour" in page_text(app) and not cells(app)
+    click_button(app, "Read the members")
+    wait_until(lambda: not is_reading(app))
+    assert "hourly limit" in page_text(app)
+
+
+def test_a_link_to_no_cohort_or_to_groups_says_so(connected: Workspace) -> None:
+    """A wrong number shows the list with the reason; a cohort of groups has a page, but no people."""
+    rooms = connected.sandbox.add_cohort("Rooms", [member("room")], data_group_id="7")
+    assert "no cohort 999" in page_text(connected.page("cohorts", cohort="999"))
+    assert "groups, not of people" in page_text(connected.page("cohorts", cohort=str(rooms)))
+
+
+def test_what_webengage_holds_is_beside_each_person(mixed: Workspace) -> None:
+    """After an export everybody sent is there; who left the cohort is listed as would be removed."""
+    mixed.export()
+    mixed.sandbox.set_members(mixed.cohort, PEOPLE[1:])
+    app = open_cohort(mixed)
+    assert [[row[0], row[1], *row[5:]] for row in cells(app) if row[5] == "true"] == [
+        ["b-2", "✓ Identified", "true", "Unchanged"],
+        ["a-1", "← Left", "true", "Would be removed"],
+    ]
+    assert (numbers(app)["Would be added"], numbers(app)["Would be removed"]) == ("0", "1")
