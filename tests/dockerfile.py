@@ -90,6 +90,7 @@ class Image:
             else:
                 os.chown(self.locate("/data"), os.geteuid(), os.getegid())
                 print(f"The user {number} cannot reach this machine's Python; run as root instead.", flush=True)
+                self._user = ""
         return subprocess.Popen(command, cwd=self._place, env=self.environment, text=True, **user, **options)
 
     def _can_run_python(self, number: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ import pytest
 from sync.alerting.addresses import DeliveryFailed
 from sync.alerting.quiet_hours import Schedule
 from sync.errors import InvalidRequest
-from sync.service.alert_worker import SILENCE_SECONDS, RunnerWatch
+from sync.service.alert_worker import SILENCE_SECONDS, RunnerWatch, start_runner_watch
 from tests.alert_receivers import Mailbox, serve_mail
 from tests.conftest import RunnerProcess
 from tests.sandbox.control import member
@@ -334,6 +335,14 @@ def test_a_runner_process_when_a_sync_pauses_sends_the_alert_and_stops_at_sigter
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert mailbox.subjects == ["Cohort Sync: “Fans” is paused"]
+
+
+def test_the_watch_when_started_twice_in_a_process_is_one_thread(workspace: Workspace) -> None:
+    """Every way into the pages may start it, and it makes no database where there is none."""
+    for _ in range(2):
+        start_runner_watch(workspace.env)
+    assert [one.name for one in threading.enumerate()].count(f"watch {workspace.data_dir}") == 1
+    assert not (workspace.data_dir / "app.db").exists()
 
 
 def test_messages_when_delivered_are_deleted_after_their_days(fans: Workspace, mailbox: Mailbox) -> None:

@@ -118,6 +118,35 @@ def test_retrying_nobody_but_bad_people_is_not_the_accounts_fault(workspace: Eng
     assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 6, 0)
 
 
+def test_nobody_but_new_people_refused_are_at_fault_when_the_account_takes_others(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A member taken before is taken again, so the twelve new ones stand rejected, and the sync goes on."""
+    workspace.members(*fans(*range(20)))
+    workspace.export()
+    workspace.members(*fans(*range(32)))
+    sandbox.poison(*(f"fan-{number}" for number in range(20, 32)))
+    later(workspace, 7300)
+    run = last(workspace)
+    assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 12, 0)
+    assert workspace.told() == {f"fan-{number}" for number in range(20)}
+
+
+def test_new_people_refused_are_not_at_fault_when_the_account_takes_nobody(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A member taken before is refused too: the run fails with the reason, and nobody stands rejected."""
+    workspace.members(*fans(*range(20)))
+    workspace.export()
+    workspace.members(*fans(*range(32)))
+    sandbox.refuse_everybody("attribute limit reached")
+    later(workspace, 7300)
+    run = last(workspace)
+    assert run.state is RunState.FAILED and "attribute limit reached" in str(run.error)
+    with workspace.open() as service:
+        assert not service.runs.list_rejections(run.id)
+
+
 def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """One in every batch, all refused for the same reason: they stand rejected, everybody else is sent."""
     workspace.members(*fans(*range(100)))

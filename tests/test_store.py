@@ -312,9 +312,7 @@ def test_the_number_of_migrations_is_the_one_we_compare_with() -> None:
 
 def test_a_file_is_stored_of_every_earlier_schema() -> None:
     """Whoever adds a migration stores a file of the schema before it."""
-    assert [path.stem for path in sorted(SCHEMAS.glob("*.sql"))] == [
-        str(number) for number in range(1, MIGRATION_COUNT)
-    ]
+    assert sorted(int(path.stem) for path in SCHEMAS.glob("*.sql")) == list(range(1, MIGRATION_COUNT))
 
 
 @pytest.mark.parametrize("stored", sorted(SCHEMAS.glob("*.sql")), ids=lambda path: path.stem)

@@ -13,14 +13,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from sync.engine.lease import RunLease
+from sync.engine.parcel import Parcel
 from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
+from sync.engine.witness import find_witness
 from sync.errors import BatchRejected, LeaseLost, RetryLater, UnexpectedResponse
 from sync.model import BATCH_SIZE, Change, ChangeKind, Sync
-from sync.packing import FORGOTTEN, hash_id, unpack_values
+from sync.packing import FORGOTTEN, unpack_values
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, Batch, Block
 from sync.store.rejections import MEMBERSHIP_ONLY, Rejection
 from sync.vault import Vault
@@ -39,29 +41,6 @@ SUSPECTED_AT_ONCE = 4
 REFUSED_ALIKE = 8  # parts of batches refused for one reason, and nothing confirmed: the account is at fault
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """One request: a batch or, after a refusal, a part of one. The request id stays the same on every try.
-
-    ``batch`` is the whole batch, whose values no reason may quote. ``unheard``: a try was not answered, so WebEngage
-    may have taken it. ``confirmed_before``: how many parcels were confirmed when it, or the batch it is part of, first
-    failed. ``reason``: why it is sent without its values.
-    """
-
-    number: int
-    changes: tuple[Change, ...]
-    contents: tuple[bytes, ...]
-    request_id: str
-    batch: tuple[Change, ...]
-    is_whole: bool = True
-    unheard: bool = False
-    tries: int = 0
-    limited: int = 0
-    ready_at: float = 0.0
-    confirmed_before: int | None = None
-    reason: str = ""
-
-
 class Delivery:
     """Everything left to send of one planned run."""
 
@@ -75,7 +54,7 @@ class Delivery:
         self._ready: list[Parcel] = []
         self._open: Counter[int] = Counter()  # parts of each batch that are not answered yet
         self._blocks: OrderedDict[int, tuple[Block, list[list[object] | None] | None]] = OrderedDict()
-        self._is_checked = False
+        self._is_checked = self._is_cleared = False  # the credentials; the account, when it was suspected
         self._confirmed, self._was_delivered = 0, lease.run.delivered
         planned = self._store.runs.get_run(self._run.id)
         self._list_version = planned.list_version if planned else None  # of the never-export list
@@ -142,7 +121,7 @@ class Delivery:
                 line = f"Put on the never-export list after the plan was made, so not sent: {people:,}."
                 self._store.events.add_event(line, self._lease.now(), self._sync.id, self._run.id)
         self._blocks.clear()
-        self._ready = [_leave_out(parcel, listed, salt) for parcel in self._ready]
+        self._ready = [parcel.leave_out(listed, salt) for parcel in self._ready]
         self._list_version = version
 
     def _parcel(self, batch: Batch) -> Parcel:
@@ -281,7 +260,8 @@ class Delivery:
         return self._store.rejections.rejected_before(self._sync.id, self._run.id)
 
     def _is_account_suspected(self) -> bool:
-        return self._refusals >= SUSPECTED_AFTER and not self._confirmed and not self._was_delivered
+        nobody_taken = not self._confirmed and not self._was_delivered and not self._is_cleared
+        return nobody_taken and self._refusals >= SUSPECTED_AFTER
 
     def _blame_account(self, parcel: Parcel, reason: str) -> None:
         """Raise AccountAtFault when whatever is sent is refused for one reason and nothing was ever confirmed."""
@@ -291,25 +271,40 @@ class Delivery:
         self._refusals += 1
         self._refused[kind] += not parcel.is_whole
         if self._is_account_suspected() and self._refused[kind] >= REFUSED_ALIKE:
+            if self._does_account_take_others():
+                self._is_cleared = True
+                return
             raise AccountAtFault(
                 f"{reason.removesuffix('.')}. Everybody was refused for this, so nothing more is sent; "
                 "mend it in WebEngage, then resume."
             )
 
-    def _halve(self, parcel: Parcel) -> None:
-        middle = len(parcel.changes) // 2
-        for cut in (slice(0, middle), slice(middle, None)):
-            self._ready.append(
-                replace(
-                    parcel,
-                    changes=parcel.changes[cut],
-                    contents=parcel.contents[cut],
-                    request_id=uuid.uuid4().hex,
-                    is_whole=False,
-                    tries=0,
-                    ready_at=0.0,
-                )
+    def _does_account_take_others(self) -> bool:
+        """Send a member whom WebEngage took before once more: if it does again, the refused people are at fault."""
+        witness = find_witness(self._store, self._sync, self._run.id)
+        if witness is None:
+            return False
+        with self._store.transaction():
+            self._lease.renew()
+            now = self._lease.now()
+            slots = self._store.rate_limits.reserve_slots(
+                self._sync.license_code, now, MINUTE, 1, self._batches_a_minute
             )
+            self._lease.count(requests=len(slots))
+        if not slots:
+            raise Postpone(MINUTE, "WebEngage asked to wait", failed=False)
+        while (pause := slots[0] - self._lease.now()) > 0:
+            self._lease.sleep(pause)
+            self._lease.renew_when_due()
+        member = Change(witness, ChangeKind.ADD)
+        try:
+            self._webengage.send_batch(build_payload(self._sync.attribute, [member], ()), uuid.uuid4().hex, [member])
+        except BatchRejected:
+            return False
+        return True
+
+    def _halve(self, parcel: Parcel) -> None:
+        self._ready += parcel.halve()
         self._open[parcel.number] += 1
 
     def _reject(self, parcel: Parcel, reason: str) -> None:
@@ -368,19 +363,3 @@ class Delivery:
         else:
             self._webengage.check_credentials()  # down by now: then nobody is to blame
             self._reject(parcel, f"{problem} It was tried {parcel.tries} times, while others were taken.")
-
-
-def _leave_out(parcel: Parcel, listed: frozenset[bytes], salt: int) -> Parcel:
-    """Return a request without the members who must not be sent."""
-    kept = [
-        at
-        for at, one in enumerate(parcel.changes)
-        if one.kind is ChangeKind.REMOVE or hash_id(one.user_id, salt) not in listed
-    ]
-    if len(kept) == len(parcel.changes):
-        return parcel
-    return replace(
-        parcel,
-        changes=tuple(parcel.changes[at] for at in kept),
-        contents=tuple(parcel.contents[at] for at in kept),
-    )

@@ -20,6 +20,7 @@ from sync.views import Health, RunnerState
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 3.0  # seconds between two looks for alerts and messages
+SENDING_SECONDS = 30.0  # seconds of sending before the next look: receivers that stall must not hide a new alert
 SILENCE_SECONDS = 120.0  # seconds without a runner before it is an alert; a restart takes less
 _watches: dict[str, threading.Thread] = {}
 _watches_lock = threading.Lock()
@@ -29,8 +30,9 @@ def start_alert_worker(env: Mapping[str, str], now: Callable[[], float], is_stop
     """Start the thread of a runner: it updates alerts and sends messages until the runner stops."""
 
     def look(service: Service) -> None:
+        deadline = time.monotonic() + SENDING_SECONDS
         service.alerts.update()
-        service.alerts.deliver(is_stopping)
+        service.alerts.deliver(lambda: is_stopping() or time.monotonic() > deadline)
 
     threading.Thread(target=_look_forever, args=(env, now, is_stopping, look), name="alerts", daemon=True).start()
 
@@ -47,7 +49,10 @@ def start_runner_watch(env: Mapping[str, str], now: Callable[[], float] = time.t
         if known is None or not known.is_alive():
             watch = RunnerWatch()
             _watches[folder] = thread = threading.Thread(
-                target=_look_forever, args=(dict(env), now, lambda: False, watch.look), name="watch", daemon=True
+                target=_look_forever,
+                args=(dict(env), now, lambda: False, watch.look),
+                name=f"watch {folder}",
+                daemon=True,
             )
             thread.start()
 

@@ -380,6 +380,12 @@ def requested_runs(db: Database) -> None:
     db.execute("create index run_queued on run (queued_at)")
 
 
+@migrations()
+def behind_clocks(db: Database) -> None:
+    """Keep until which time the clock was behind that dated a query."""
+    db.execute("alter table mixpanel_query add column behind_until real")
+
+
 def apply(plain: sqlite3.Connection) -> None:
     """Bring a database to the newest schema, inside the caller's transaction."""
     migrations.apply(Database(plain, execute_plugins=False))

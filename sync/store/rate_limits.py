@@ -84,6 +84,7 @@ class RateLimits(Table):
         in the ledger, but only held back once Mixpanel's own refusal showed that it counts.
         """
         with write_transaction(self._db):
+            self._correct_past(project_id, now)
             self._correct_future(project_id, now, MAX_SLOT_AHEAD_SECONDS)
             waits = self._must_wait(project_id, now, later_page, sync_id)
             if waits and self._correct_future(project_id, now, 0.0):
@@ -93,27 +94,66 @@ class RateLimits(Table):
             running = self._running_until(project_id, now)
             if len(running) >= at_once:
                 return QuerySlot(None, max(BUSY_POLL_SECONDS, running[len(running) - at_once] - now), "concurrent")
-            # Never earlier than the last one: while a clock is set back, queries would look an hour old when it is right again.
+            latest = self._latest_time_known(project_id)
             found = self._db.execute(
-                "insert into mixpanel_query (project_id, at, is_later_page, in_flight_until, owner, sync_id) values "
-                "(?1, max(?2, coalesce("
-                "(select max(at) from mixpanel_query where project_id = ?1), ?2)), ?3, ?4, ?5, ?6)",
-                (project_id, now, int(later_page), now + SERVER_DEADLINE, process_name(), sync_id),
+                """
+                insert into mixpanel_query (project_id, at, is_later_page, in_flight_until, owner, sync_id, behind_until)
+                values (:project_id, :now, :is_later_page, :in_flight_until, :owner, :sync_id, :behind_until)
+                """,
+                {
+                    "project_id": project_id,
+                    "now": now,
+                    "is_later_page": int(later_page),
+                    "in_flight_until": now + SERVER_DEADLINE,
+                    "owner": process_name(),
+                    "sync_id": sync_id,
+                    "behind_until": latest if latest > now else None,
+                },
             )
             return QuerySlot(found.lastrowid)
+
+    def _latest_time_known(self, project_id: int) -> float:
+        """Return the latest time any query of a project was dated with; a clock that shows less was set back."""
+        return float(
+            self._fetch_value(
+                """
+                select coalesce(max(max(at, coalesce(behind_until, at))), 0)
+                from mixpanel_query
+                where project_id = ?
+                """,
+                (project_id,),
+            )
+        )
+
+    def _correct_past(self, project_id: int, now: float) -> None:
+        """Date queries as asked now that were dated while a clock was behind, once it shows the latest time known.
+
+        Whether it was put right or only went on nobody can tell: their true time may be any until now.
+        """
+        self._db.execute(
+            """
+            update mixpanel_query set at = :now, behind_until = null
+            where project_id = :project_id and behind_until <= :now
+            """,
+            {"project_id": project_id, "now": now},
+        )
 
     def _correct_future(self, project_id: int, now: float, tolerated: float) -> int:
         """Date queries from further in the future than this as asked now; return how many there were.
 
         A clock that was set back since dated them. A step of an hour is tolerated until such a query makes
-        somebody wait: should the clock be put right again, it must still count.
+        somebody wait.
         """
         self._db.execute(
             "update mixpanel_query set in_flight_until = ?1 where project_id = ?2 and in_flight_until > ?1",
             (now + SERVER_DEADLINE, project_id),
         )
         return self._db.execute(
-            "update mixpanel_query set at = ? where project_id = ? and at > ?", (now, project_id, now + tolerated)
+            """
+            update mixpanel_query set at = :now, behind_until = max(at, coalesce(behind_until, at))
+            where project_id = :project_id and at > :latest
+            """,
+            {"project_id": project_id, "now": now, "latest": now + tolerated},
         ).rowcount
 
     def _must_wait(self, project_id: int, now: float, later_page: bool, sync_id: int | None) -> float:
