@@ -176,10 +176,12 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
 
 
 PARAMETERS = {"runs": {"run": "1"}, "syncs": {"sync": "1"}}
+
+
 BUTTONS = {
     "viewer": {
         "overview": set(),
-        "cohorts": {"View members of Power Users"},
+        "cohorts": {"Name", "Members", "Created"},
         "integrations": {"Go to Cohorts"},
         "syncs": {"All syncs", "Run 1", "Guards", "See runs"},
         "safety": set(),
@@ -187,7 +189,7 @@ BUTTONS = {
     },
     "marketer": {
         "overview": set(),
-        "cohorts": {"Export", "View members of Power Users"},
+        "cohorts": {"Name", "Members", "Created", "Export"},
         "integrations": {"Go to Cohorts"},
         "syncs": {"All syncs", "Run 1", "Sync now", "Pause", "Interval", "Stop", "Guards", "See runs"},
         "safety": {"Add to the list", "Take off the list"},

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices, polling, run_progress
-from pages.parts.badges import run_badge, show_badges, show_name, show_small_text, sync_badge
+from pages.parts.badges import run_badge, show_badges, show_name, sync_badge
 from pages.parts.formatting import (
     escape_markdown,
     format_count,
@@ -29,10 +29,21 @@ from sync.views import CohortView, ProjectView, SyncView
 PER_PAGE = 25
 EVERY_STATE, SYNCED, NOT_SYNCED = "All cohorts", "Synced", "Not synced"
 ORDERS: dict[str, tuple[Callable[[CohortView], Any], bool]] = {
-    "Name": (lambda cohort: cohort.name.casefold(), False),
+    "Name A to Z": (lambda cohort: cohort.name.casefold(), False),
+    "Name Z to A": (lambda cohort: cohort.name.casefold(), True),
     "Most people": (lambda cohort: cohort.count or 0, True),
+    "Fewest people": (lambda cohort: cohort.count or 0, False),
     "Newest": (lambda cohort: cohort.created, True),
+    "Oldest": (lambda cohort: cohort.created, False),
 }
+HEADINGS = {  # each with the order its first click asks for, and its second one
+    "Name": ("Name A to Z", "Name Z to A"),
+    "Members": ("Most people", "Fewest people"),
+    "Created": ("Newest", "Oldest"),
+}
+WIDTHS = (3.6, 1.05, 1.35, 4.4, 1.9)  # name, members, created, sync, actions
+SORT = "sort"  # session key and parameter of the address: the chosen order
+MEMBERS = "cohort"  # parameter of the address: the cohort whose members are shown
 SHARE_HINT = (
     "Not listed? Share the cohort with your project in Mixpanel: open the cohort's ⋯ menu there, choose "
     "Share, and give the whole project access. Then press Refresh list."
@@ -48,7 +59,11 @@ def show_cohort_rows(project: ProjectView, cohorts: Sequence[CohortView]) -> Non
         st.info("No cohort matches." if cohorts else "Mixpanel lists no cohort in this project yet.")
         st.caption(SHARE_HINT)
         return
-    slots = {cohort.id: _show_row(project, cohort) for cohort in _page_of(found)}
+    table = st.container(gap=None, key="table-cohorts")
+    shown = _page_of(found)  # the page numbers stand below the table
+    with table:
+        _show_headings()
+        slots = {cohort.id: _show_row(project, cohort) for cohort in shown}
     polling.poll(
         lambda: _read_syncs(project.id),
         lambda syncs: (sync.last_run for sync in syncs),
@@ -72,13 +87,22 @@ def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
             placeholder="Search by name or description",
             on_change=_first_page,
             width=320,
+            label_visibility="collapsed",
         )
         state = st.selectbox(
-            "Show", [EVERY_STATE, SYNCED, NOT_SYNCED], key="show", bind="query-params", width=180, on_change=_first_page
+            "Show",
+            [EVERY_STATE, SYNCED, NOT_SYNCED],
+            key="show",
+            bind="query-params",
+            width=160,
+            on_change=_first_page,
+            label_visibility="collapsed",
         )
-        order = st.selectbox("Sort by", list(ORDERS), key="sort", bind="query-params", width=160)
+        order = st.selectbox(
+            "Sort by", list(ORDERS), key=SORT, bind="query-params", width=170, label_visibility="collapsed"
+        )
     wanted = {EVERY_STATE: (True, False), SYNCED: (True,), NOT_SYNCED: (False,)}[state or EVERY_STATE]
-    key, backwards = ORDERS[order or "Name"]
+    key, backwards = ORDERS[order or next(iter(ORDERS))]
     found = [cohort for cohort in cohorts if matches(cohort, text or "") and bool(cohort.sync_id) in wanted]
     return sorted(found, key=key, reverse=backwards)
 
@@ -98,24 +122,59 @@ def _page_of(found: list[CohortView]) -> list[CohortView]:
     return found[(page - 1) * PER_PAGE : page * PER_PAGE]
 
 
+def _show_headings() -> None:
+    """Show the names of the columns; a click on one sorts by it, a second click the other way round."""
+    chosen = st.session_state.get(SORT) or next(iter(ORDERS))
+    with st.container(key="headings-cohorts"):
+        columns = st.columns(WIDTHS, vertical_alignment="center", gap="small")
+        for column, (heading, orders) in zip(columns, HEADINGS.items(), strict=False):
+            with column:
+                _show_heading(heading, orders, chosen)
+        columns[len(HEADINGS)].caption("Sync and last result")
+
+
+def _show_heading(heading: str, orders: tuple[str, str], chosen: str) -> None:
+    is_first = chosen == orders[0]
+    icons = {orders[0]: ":material/arrow_downward:", orders[1]: ":material/arrow_upward:"}
+    st.button(
+        heading,
+        key=f"sort-{heading}",
+        icon=icons.get(chosen),
+        icon_position="right",
+        type="tertiary",
+        on_click=_sort_by,
+        args=(orders[1] if is_first else orders[0],),
+    )
+
+
+def _sort_by(order: str) -> None:
+    st.session_state[SORT] = order
+
+
 def _show_row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
     """Show one cohort; the answer is the place where its state is written."""
-    with st.container(border=True, key=f"row-{cohort.id}"):
-        about, facts, state, actions = st.columns([4, 2.9, 3, 2.7], vertical_alignment="center")
-        with about, st.container(gap=None):
-            show_name(cohort.name, f"cohort-{cohort.id}")
-            show_small_text(cohort.description or "No description", f"about-{cohort.id}")
-        with facts, st.container(horizontal=True, gap="small", wrap=False):
-            _show_fact(format_count(cohort.count), "members", 76)
-            _show_fact(format_day(cohort.created) or "—", "created", 104)
+    with st.container(key=f"row-{cohort.id}"):
+        about, members, created, state, actions = st.columns(WIDTHS, vertical_alignment="center", gap="small")
+        with about:
+            _show_name(cohort)
+        members.text(format_count(cohort.count))
+        created.text(format_day(cohort.created) or "—")
         slot = state.empty()
         with actions:
             _show_actions(project, cohort)
     return slot
 
 
-def _show_fact(value: str, label: str, width: int) -> None:
-    st.markdown(f"{escape_markdown(value)}  \n:small[{label}]", width=width)
+def _show_name(cohort: CohortView) -> None:
+    """Show the name as the way to the cohort's members, and the description; groups have no members to show."""
+    with st.container(gap=None):
+        if cohort.group:
+            show_name(cohort.name, f"cohort-{cohort.id}")
+        else:
+            st.page_link(
+                page_script("cohorts"), label=escape_markdown(cohort.name), query_params={MEMBERS: str(cohort.id)}
+            )
+        st.text(cohort.description or "No description")
 
 
 def _show_actions(project: ProjectView, cohort: CohortView) -> None:
@@ -123,22 +182,11 @@ def _show_actions(project: ProjectView, cohort: CohortView) -> None:
         st.caption(GROUP_REASON)
         return
     name, number = escape_markdown(cohort.name), cohort.id
-    with st.container(
-        horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="xsmall", wrap=False
-    ):
+    with st.container(horizontal=True, horizontal_alignment="right", gap="xsmall", wrap=False):
         if is_allowed(AccessLevel.MARKETER):
             st.button(
                 "Export", key=f"export-{number}", icon=":material/send:", on_click=set_request, args=("export", number)
             )
-        st.button(
-            f"View members of {name}",
-            key=f"quiet-view-{number}",
-            icon=":material/visibility:",
-            on_click=set_request,
-            args=("cohort", number),
-            help="View members",
-            type="tertiary",
-        )
         choice = st.menu_button(
             f"Actions for {name}",
             menu_choices(),
@@ -157,7 +205,7 @@ def menu_choices() -> list[str]:
 
 def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> None:
     if choice in (VIEW, EXPORT):
-        set_request("cohort" if choice == VIEW else "export", cohort.id)
+        set_request(MEMBERS if choice == VIEW else "export", cohort.id)
     elif choice == REFRESH:
         refresh_count(project.id, cohort)
     else:
@@ -190,23 +238,27 @@ def _show_states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator]) ->
 
 def _show_state(sync: SyncView | None) -> None:
     run = sync.last_run if sync else None
-    if run and not run.state.is_final:
+    if not run or run.state.is_final:
+        show_badges(sync_badge(sync), after=_describe_state(sync, run))
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         show_badges(run_badge(run))
-        run_progress.show_progress(run)
         st.page_link(
             page_script("runs"),
             label=_run_link_label(run),
             icon=":material/open_in_full:",
             query_params={"run": str(run.id)},
         )
-        return
-    show_badges(sync_badge(sync))
+    run_progress.show_progress(run)
+
+
+def _describe_state(sync: SyncView | None, run: Run | None) -> str:
+    """Return why a sync does not go on, or what its last export did, in a line or two."""
     if sync and sync.pause_reason:
-        st.caption(escape_markdown(shorten_error(localize_times(sync.pause_reason))))
-    elif sync and sync.clear_problem:
-        st.caption(escape_markdown(localize_times(sync.clear_problem)))
-    elif sync and run:
-        st.caption(escape_markdown(_last_export(sync, run)))
+        return shorten_error(localize_times(sync.pause_reason))
+    if sync and sync.clear_problem:
+        return localize_times(sync.clear_problem)
+    return _last_export(sync, run) if sync and run else ""
 
 
 def _run_link_label(run: Run) -> str:

@@ -109,6 +109,28 @@ def test_search_filter_order_and_page_are_in_the_address(
         expect(page.get_by_text("1 to 25 of 100 cohorts")).to_be_visible()
 
 
+def test_ten_cohorts_are_in_sight_on_a_laptop(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """At 1366 by 768 at least ten of 30 rows are whole on the screen; headings sort by keyboard; names are links."""
+    for number in range(30):
+        sandbox.add_cohort(f"Cohort {number:02}", [member(n) for n in range(number)], description="Bought " * 30)
+    connect(data_dir, sandbox)
+    with tab(browser, viewport={"width": 1366, "height": 768}) as page:
+        visit(page, f"{streamlit_server(data_dir)}/cohorts", "Cohorts")
+        rows = page.locator('[class*="st-key-row-"]')
+        expect(rows).to_have_count(25)
+        boxes = [row.bounding_box() for row in rows.all()]
+        assert sum(box is not None and box["y"] + box["height"] <= 768 for box in boxes) >= 10
+        page.get_by_role("button", name="Members").focus()
+        page.keyboard.press("Enter")
+        expect(rows.first).to_contain_text("Cohort 29")
+        expect(page).to_have_url(re.compile("sort=Most"))
+        page.get_by_role("link", name="Cohort 28", exact=True).focus()
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile("=1028"))
+
+
 def test_ten_thousand_runs_still_open(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
