@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.model import Mode, RunState
+from sync.model import Mode, RunState, SyncState
 from tests.engine_workspace import (
     HOUR,
     MAPPED,
@@ -63,6 +63,33 @@ def test_a_member_missing_from_one_reading_only_stays(
     run = workspace.export()
     assert (run.state, run.exited) == (RunState.SUCCEEDED, 0)
     assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_the_same_empty_page_in_both_readings_without_a_total_holds_the_run(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Nothing says that more members follow the empty page: a person decides, and nobody has left until then."""
+    workspace.members(*fans(*range(48)))
+    workspace.export()
+    sandbox.settings(untold="total")
+    sandbox.fault("empty_page", page=3, times=2)
+    later(workspace, 7300)
+    run = last(workspace)
+    assert run.state is RunState.HELD and "ended with an empty page after 30 members, twice; 18" in str(run.held_reason)
+    assert workspace.told() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_page_that_is_too_large_pauses_the_sync_and_says_which_properties(
+    workspace: EngineWorkspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same page would be as large at the next refresh, so a person is told what to unmap."""
+    workspace.members(*(on_plan(f"fan-{number}", "x" * 1000) for number in range(5)))
+    monkeypatch.setattr("sync.http_client.MAX_BODY_BYTES", 2000)
+    run = workspace.export(MAPPED)
+    assert run.state is RunState.FAILED and "cannot be read with plan" in str(run.error)
+    with workspace.open() as service:
+        assert service.syncs.list()[0].state is SyncState.PAUSED
+    assert sandbox.meter().requests["/api/query/engage"] == 1
 
 
 def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from sync.engine.lease import RunLease
 from sync.engine.retry import Postpone
-from sync.errors import NoAnswer, RetryLater, SessionExpired
+from sync.errors import ConfigurationError, NoAnswer, ReplyTooLarge, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
 from sync.model import Columns, Eligibility, Run, Sync
 from sync.packing import RecordSet, digest_page, hash_id, mapping_salt, pack, pack_values, records_of
@@ -292,6 +292,12 @@ class Reader:
         """Raise what ended the reading; plan another try for a page that may come later."""
         try:
             future.result()
+        except ReplyTooLarge as problem:
+            # Fewer properties would be another content of everybody, so a person decides which.
+            what = f"with {', '.join(self._properties)}" if self._properties else "although no property is mapped"
+            raise ConfigurationError(
+                f"Page {asked.number} of the cohort cannot be read {what}: {problem} Unmap what is large, then resume."
+            ) from None
         except RetryLater as problem:
             now = self._lease.now()
             if problem.limit in ("hourly", "unnamed"):

@@ -49,14 +49,15 @@ class PagesOutdated(Exception):
 class Tally:
     """The sums over the pages of one reading.
 
-    ``last_full``: whether the page with the highest number was full. ``page_totals``: whether each page's total
-    counts only that page, which says nothing about the whole.
+    ``last_full``: whether the page with the highest number was full, ``last_empty``: whether it was empty, and not the
+    only one. ``page_totals``: whether each page's total counts only that page, which says nothing about the whole.
     """
 
     pages: int
     rows: int
     others: int
     last_full: bool
+    last_empty: bool
     total: int | None
     page_totals: bool
 
@@ -97,7 +98,9 @@ class StagedPages(Table):
         row = self._fetch_one(
             """
             select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous + invalid), 0),
-              max(page) filter (where is_full) is max(page) and count(*) > 0, max(total) filter (where page = 0),
+              max(page) filter (where is_full) is max(page) and count(*) > 0 as last_full,
+              max(page) filter (where rows = 0) is max(page) and count(*) > 1 as last_empty,
+              max(total) filter (where page = 0),
               count(*) > 1 and count(total) = count(*) and total(total <> rows) = 0
             from staged_page where run_id = ? and reading = ?
             """,
@@ -105,7 +108,13 @@ class StagedPages(Table):
         )
         assert row is not None  # an aggregate always answers one row
         return Tally(
-            pages=row[0], rows=row[1], others=row[2], last_full=bool(row[3]), total=row[4], page_totals=bool(row[5])
+            pages=row[0],
+            rows=row[1],
+            others=row[2],
+            last_full=bool(row["last_full"]),
+            last_empty=bool(row["last_empty"]),
+            total=row[5],
+            page_totals=bool(row[6]),
         )
 
     def pages(self, run_id: int) -> Iterator[tuple[int, bytes]]:
