@@ -17,7 +17,7 @@ from tests.bench.bench import ROOT, Row
 from tests.bench.benches import ahead, ceiling, fairness, refresh, small_behind_large
 from tests.bench.many import accounts, sixty
 from tests.bench.one_person import one_person
-from tests.bench.page_load import page_load
+from tests.bench.page_load import cohort_page, page_load
 
 REPORT = ROOT / "docs" / "benchmarks.md"
 NOTES = ROOT / "docs" / "benchmarks.notes.md"
@@ -35,7 +35,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--runners", type=int, default=7)
     parser.add_argument("--syncs", type=int, default=60)
     parser.add_argument("--tabs", type=int, default=20)
-    parser.add_argument("--only", default="refresh,ahead,fairness,small,accounts,sixty,person,looking,ceiling")
+    parser.add_argument("--only", default="refresh,ahead,fairness,small,accounts,sixty,person,members,looking,ceiling")
     return parser.parse_args()
 
 
@@ -51,6 +51,7 @@ def main() -> int:
         "accounts": lambda: accounts(asked.accounts, min(asked.seconds, 60.0), asked.runners),
         "sixty": lambda: sixty(asked.syncs, 10_000, 200),
         "person": lambda: one_person(asked.syncs, 100_000),
+        "members": lambda: cohort_page(10_000, 5),
         "looking": lambda: page_load(asked.tabs, 5, min(asked.seconds, 30.0)),
         "ceiling": lambda: ceiling(latencies, asked.seconds),
     }

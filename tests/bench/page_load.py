@@ -54,6 +54,44 @@ def _opening(browser: Browser, url: str, repeats: int) -> Iterator[Row]:
     page.context.close()
 
 
+def cohort_page(members: int, repeats: int) -> Iterator[Row]:
+    """Open the page of a cohort that was read: until its table can be used, and until a search is answered."""
+    with BenchWorkspace.open() as workspace, sync_playwright() as playwright, ExitStack() as held:
+        cohort = workspace.sandbox.generate("Many", members, anonymous=members // 10, ids="sequential")
+        url = held.enter_context(serving(workspace.folder, free_port()))
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
+        )
+        held.callback(browser.close)
+        page = browser.new_context().new_page()
+        visit(page, f"{url}/cohorts?cohort={cohort}", "Many")
+        everybody = page.get_by_text(f"1 to 50 of {members:,} people")
+        expect(everybody).to_be_visible(timeout=LOADING)
+        at_rest(page)
+        opened, found = [], []
+        for _ in range(repeats):
+            press(page, "All cohorts")
+            expect(page.get_by_role("heading", name="Cohorts")).to_be_visible()
+            at_rest(page)
+            began = time.monotonic()
+            press(page, "View members of Many")
+            expect(everybody).to_be_visible()
+            at_rest(page)
+            opened.append(time.monotonic() - began)
+            began = time.monotonic()
+            page.get_by_role("searchbox", name="Search people").fill(f"{members // 2:08d}")
+            expect(page.get_by_text("1 to 1 of 1 person")).to_be_visible()
+            found.append(time.monotonic() - began)
+            page.get_by_role("searchbox", name="Search people").fill("")
+            expect(everybody).to_be_visible()
+        yield (
+            f"a cohort's page with {members:,} members can be used, after its reading",
+            f"{statistics.median(opened):.2f} s",
+            "< 2 s",
+        )
+        yield f"a search among {members:,} members is answered", f"{statistics.median(found):.2f} s", ""
+
+
 def _opened(page: Page, url: str, title: str) -> float:
     began = time.monotonic()
     visit(page, url, title)

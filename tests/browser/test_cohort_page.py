@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import PHONE, at_rest, press, tab, visit, wait_for
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import Sandbox, anonymous, member
-from tests.workspace import connect
+from tests.workspace import connect, service
 
 SHOW = "Show names and e-mail addresses"
 MANY = 18_000
@@ -45,6 +45,13 @@ def test_names_travel_to_the_browser_only_when_asked_for(
         search.press_sequentially("ormsby 69")
         expect(page.get_by_text("1 to 1 of 1 person")).to_be_visible()
         assert any(b"Quentin Ormsby 69" in frame for frame in received)
+        with page.expect_download() as file:
+            press(page, "CSV of 1 person")
+        text = file.value.path().read_text(encoding="utf-8")
+    assert text.startswith("\ufeff") and '"user-69","identified"' in text and "Quentin Ormsby 69" in text
+    with service(data_dir) as here:
+        [line] = [one for one in here.admin.list_audit() if one.action == "download"]
+    assert (line.target, line.after) == (f"members of cohort {number}", "1 person: a search, names and addresses shown")
 
 
 def _as_bytes(frame: str | bytes) -> bytes:
