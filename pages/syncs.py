@@ -7,7 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from pages.parts import badges, guard_settings, layout, polling, rows, run_progress, sync_detail, sync_dialogs
+from pages.parts import badges, layout, polling, rows, run_progress, sync_detail, sync_dialogs
 from pages.parts.formatting import format_changes, format_duration_short, format_people, format_plural, shorten_error
 from pages.parts.navigation import clear_requests, open_page, requested_id
 from pages.parts.session import open_service
@@ -23,7 +23,6 @@ def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
     for request, open_dialog in (
         ("stop", sync_dialogs.show_stop_dialog),
         ("interval", sync_dialogs.show_interval_dialog),
-        (guard_settings.REQUEST, guard_settings.show_guard_dialog),
     ):
         found = next((sync for sync in syncs if sync.id == requested_id(request)), None)
         if found:

@@ -57,7 +57,7 @@ def test_viewers_see_the_lists_and_guards_and_change_nothing(fans: Workspace, mo
     monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.VIEWER))
     app = fans.page("safety")
     assert not app.text_area and "Nobody is on the list." in page_text(app)
-    app = fans.page("syncs", guard="1")
+    app = fans.page("syncs", sync="1")
     assert "Save limits" not in [button.label for button in app.button]
     assert all(field.disabled for field in app.number_input)
 
@@ -66,7 +66,7 @@ def test_all_guards_of_a_sync_are_shown_and_its_limits_tried_before_they_are_sav
     """Before saving, the dialog says how many of the last runs the limits would have held."""
     fans.sandbox.set_members(fans.cohort, make_fans(80))
     assert fans.export().state is RunState.SUCCEEDED
-    app = fans.page("syncs", guard="1")
+    app = fans.page("syncs", sync="1")
     text = page_text(app)
     for rule in ("finds nobody", "half the share", "over a fifth more", "tripwire", "0 of the last 2 runs"):
         assert rule in text.replace("**", ""), rule
@@ -76,7 +76,7 @@ def test_all_guards_of_a_sync_are_shown_and_its_limits_tried_before_they_are_sav
     with fans.open() as service:
         assert service.guards.get(1).limits == GuardLimits(add_people=50)
         service.guards.lift(1)
-    app = fans.page("syncs", guard="1")
+    app = fans.page("syncs", sync="1")
     assert "lifted the guard" in page_text(app)
     click_button(app, "Put the guard back")
     with fans.open() as service:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import notices
-from pages.parts.badges import show_name
 from pages.parts.formatting import format_error, format_plural
-from pages.parts.navigation import clear_requests, page_script
+from pages.parts.navigation import page_script
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.permissions import AccessLevel
-from sync.views import GuardTrial, GuardView, SyncView
+from sync.views import GuardTrial, GuardView
 
-REQUEST = "guard"  # in the address: the sync whose guards are shown
 INTRODUCTION = "A run is held, before anything is sent, until a person approves it, when it …"
 ALWAYS = (
     "… finds **nobody** in the cohort, although people were exported before. This is held even when the guard is lifted.",
@@ -25,21 +23,30 @@ ALWAYS = (
 LIFTED = "A person lifted the guard of this sync, so the limits below hold nothing until it is put back."
 
 
-def _close_dialog() -> None:
-    clear_requests(REQUEST)
-
-
-@st.dialog("Guards", width="medium", on_dismiss=_close_dialog)
-def show_guard_dialog(sync: SyncView) -> None:
-    """Show the guards of a sync in a dialog."""
-    show_name(sync.cohort_name, "guard")
-    show_guards(sync.id)
-
-
-def show_guards(sync_id: int) -> None:
-    """Show all guards of a sync; a marketer can change the limits and put a lifted guard back."""
+@st.fragment
+def show_guard_settings(sync_id: int) -> None:
+    """Show what holds the runs of a sync, folded under its limits; a change redraws only this part."""
     with open_service() as service:
         view = service.guards.get(sync_id)
+    with st.expander(
+        f"Guards: {_summarize(view)}", icon=":material/gpp_good:" if view.enabled else ":material/gpp_maybe:"
+    ):
+        show_guards(view)
+
+
+def _summarize(view: GuardView) -> str:
+    if not view.enabled:
+        return "lifted"
+    limits = view.limits
+    return (
+        f"held above {limits.add_share:g} % and {limits.add_people:,} people added, or {limits.remove_share:g} % and "
+        f"{limits.remove_people:,} removed"
+    )
+
+
+def show_guards(view: GuardView) -> None:
+    """Show all guards of a sync; a marketer can change the limits and put a lifted guard back."""
+    with open_service() as service:
         may_change = is_allowed(AccessLevel.MARKETER)
         if not view.enabled:
             st.warning(LIFTED, icon=":material/gpp_maybe:")
@@ -48,7 +55,7 @@ def show_guards(sync_id: int) -> None:
         for rule in ALWAYS:
             st.markdown(rule)
         st.page_link(page_script("safety"), label="Never export and tripwires", icon=":material/gpp_good:")
-        st.info(describe_trial(service.guards.try_limits(sync_id, limits)), icon=":material/history:")
+        st.info(describe_trial(service.guards.try_limits(view.sync_id, limits)), icon=":material/history:")
     if may_change:
         _show_buttons(view, limits)
 
@@ -114,6 +121,5 @@ def _show_buttons(view: GuardView, limits: GuardLimits) -> None:
     except CohortSyncError as error:
         problem.error(format_error(error))
         return
-    _close_dialog()
     notices.flash_success("The guard is back." if put_back else "The limits are saved.")
     st.rerun()

@@ -186,12 +186,13 @@ def _show_limit_buttons(run: Run, limits: GuardLimits) -> None:
     people = format_count(max(run.entered, run.exited - run.removed_by_list))
     if st.button(f"Approve and raise the limit to {people}", key=f"approve-raise-{run.id}"):
         _act_on_run(
-            f"Approved. This sync may add or remove up to {people} people from now on.",
+            f"Approved. From now on a run of this sync may add {limits.add_people:,} and remove "
+            f"{limits.remove_people:,} people.",
             lambda service: service.runs.approve(run.id, limits=limits),
         )
     if st.button("Always approve for this sync", key=f"approve-always-{run.id}"):
         _act_on_run(
-            "Approved. The guard of this sync is lifted, until somebody puts it back under Syncs, Guards.",
+            "Approved. The guard of this sync is lifted, until somebody puts it back on the page of the sync.",
             lambda service: service.runs.approve(run.id, always=True),
         )
 

@@ -55,6 +55,7 @@ def show_sync(sync_id: int) -> None:
     polling.poll(
         lambda: first.pop() if first else _read_detail(sync_id), lambda read: (read.sync.last_run,), show_detail
     )
+    guard_settings.show_guard_settings(sync_id)
     polling.poll_slowly(lambda: _show_runs(sync_id))
 
 
@@ -160,7 +161,6 @@ def _show_buttons(sync: SyncView) -> None:
             _show_sync_buttons(sync, under_way)
         if under_way:
             _show_run_buttons(sync, under_way)
-        _show_dialog_button(sync, "Guards", ":material/gpp_good:", guard_settings.REQUEST)
         if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
             open_page("runs", sync=sync.id)
 
