@@ -147,7 +147,8 @@ def test_hours_and_days_are_those_of_the_runs(fans: Workspace) -> None:
         assert len(sizes) == 30 and sizes[-1] == 30
         assert sizes[29 - 11 :] == (0, *(7 * [107]), *(3 * [50]), 30)
         assert set(service.overview.list_daily_sizes(PROJECT + 1)) == {0}
-        assert not service.overview.read(PROJECT + 1).syncs
+        other = service.overview.read(PROJECT + 1)
+        assert (other.syncs, set(other.hours)) == ((), {HourCount()})
 
 
 def test_queries_and_attributes_are_counted_as_the_limits_count_them(fans: Workspace, sandbox: Sandbox) -> None:

@@ -92,6 +92,16 @@ def test_people_of_a_run_under_way_that_were_rejected_are_listed_so(held: int, c
         }
 
 
+def test_people_while_an_approved_plan_is_compared_are_not_those_of_the_old_plan(
+    held: int, connected: Workspace
+) -> None:
+    """A plan set aside, to be compared with the cohort of now, is not what the run is going to send."""
+    with connected.open_store() as store:
+        store.batches.set_aside(held)
+    with connected.open() as service:
+        assert count(service.runs.list_people(held)) == {("none", "invalid"): 2}
+
+
 def test_people_after_their_retention_are_not_listed(held: int, connected: Workspace) -> None:
     """Once the details of a run were deleted, its page says so instead of an empty table."""
     connected.ahead = 40 * 86400.0
@@ -136,6 +146,8 @@ def test_command_lists_the_people_of_a_held_run(held: int, connected: Workspace)
         "fan-0    remove     not sent\n"
         in CliRunner().invoke(cli, ["people", str(held), "--operation", "remove"]).stdout
     )
+    file = CliRunner().invoke(cli, ["people", str(held), "--search", "fan-61", "--csv"]).stdout.splitlines()
+    assert file == ['"user_id","operation","outcome","reason"', '"fan-61","add","not sent",""']
 
 
 def test_people_of_a_run_that_clears_are_all_removed(fans: Workspace) -> None:

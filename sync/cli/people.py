@@ -8,7 +8,9 @@ from sync.cli.listings import list_people_lines
 from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result, to_contract
 from sync.service import Service
 from sync.service.run_people import NO_OPERATION, OUTCOMES, PeopleFilter
+from sync.spreadsheet import write_csv
 
+HEADER = ("user_id", "operation", "outcome", "reason")
 MAX_PEOPLE = 1_000_000  # listed unless a limit is given
 
 
@@ -18,17 +20,20 @@ MAX_PEOPLE = 1_000_000  # listed unless a limit is given
 @click.option("--outcome", type=click.Choice([*OUTCOMES.values(), "invalid", "membership only"]))
 @click.option("--search", default="", help="Part of the user id, in capital or small letters.")
 @click.option("--limit", type=LIMIT_RANGE, default=MAX_PEOPLE)
+@click.option("--csv", "as_csv", is_flag=True, help="Answer with a CSV, safe to open in a spreadsheet.")
 @any_project_option
 @json_option
 def list_people(
-    run_id: int, operation: str | None, outcome: str | None, search: str, limit: int, as_json: bool
+    run_id: int, operation: str | None, outcome: str | None, search: str, limit: int, as_csv: bool, as_json: bool
 ) -> None:
     """List whom a run adds, updates, removes or could not take; also before it is approved."""
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
     wanted = PeopleFilter(operation=operation, outcome=outcome, text=search)
     with Service.open() as service:
         rows = service.runs.list_people(run_id, wanted, limit).rows
-    print_result(
-        as_json,
-        [to_contract(one) for one in rows],
-        list_people_lines(rows),
-    )
+    if as_csv:
+        cells = ((one.user_id, one.operation, one.outcome, one.reason) for one in rows)
+        click.echo(write_csv(HEADER, cells, mark=False), nl=False)
+        return
+    print_result(as_json, [to_contract(one) for one in rows], list_people_lines(rows))
