@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import badges, charts, notices, polling, run_people, run_progress, wording
+from pages.parts import badges, charts, notices, polling, run_people, run_progress
 from pages.parts.badges import show_number
 from pages.parts.formatting import (
     escape_markdown,
@@ -20,6 +20,7 @@ from pages.parts.formatting import (
     localize_times,
 )
 from pages.parts.session import is_allowed, open_service
+from sync import wording
 from sync.guards import GuardLimits
 from sync.model import USER_ID_MAX, Run, RunState
 from sync.permissions import AccessLevel

@@ -7,10 +7,11 @@ from collections import Counter
 import pandas as pd
 import streamlit as st
 
-from pages.parts import downloads, polling, wording
+from pages.parts import downloads, polling
 from pages.parts.formatting import format_people, format_plural
 from pages.parts.run_progress import is_moving
 from pages.parts.session import is_allowed, open_service, recheck_access
+from sync import wording
 from sync.model import Run
 from sync.permissions import AccessLevel
 from sync.service.run_people import NO_OPERATION, PeopleFilter
