@@ -108,7 +108,7 @@ class ExportRequests(Topic):
 
     def _check_pages(self, project_id: int, cohort: CohortView) -> None:
         """Raise InvalidRequest, with what to do, for a cohort whose pages never fit Mixpanel's hourly limit."""
-        size = int(self._state.env.get("COHORT_SYNC_PAGE_SIZE") or DEFAULT_PAGE_SIZE)
+        size = self._state.settings.page_size or DEFAULT_PAGE_SIZE
         pages = -(-(cohort.count or 0) // size)
         if pages > SYNC_QUERIES_AN_HOUR and self._store.rate_limits.pages_count(project_id, self._state.now()):
             raise InvalidRequest(

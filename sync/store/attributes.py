@@ -43,8 +43,10 @@ class Attributes(Table):
             if found:
                 raise InvalidRequest(found[1], found[0])
             self._db.executemany(
-                "insert into attribute_owner (license_code, folded, name, sync_id, property) values (?, ?, ?, ?, ?) "
-                "on conflict do nothing",
+                """
+                insert into attribute_owner (license_code, folded, name, sync_id, property) values (?, ?, ?, ?, ?)
+                on conflict do nothing
+                """,
                 [
                     (license_code, attribute.casefold(), attribute, sync_id, None),
                     *((license_code, target.casefold(), target, None, source) for source, target in mapping),

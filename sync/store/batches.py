@@ -208,8 +208,10 @@ class Batches(Table):
     def log(self, run_id: int, block: int, outcomes: str) -> None:
         """Keep a block for the history: who was sent what, and how it went."""
         self._execute(
-            "insert or replace into delivery_log (run_id, block, kinds, outcomes, ids) "
-            "select run_id, block, kinds, ?, ids from batch_block where run_id = ? and block = ?",
+            """
+            insert or replace into delivery_log (run_id, block, kinds, outcomes, ids)
+            select run_id, block, kinds, ?, ids from batch_block where run_id = ? and block = ?
+            """,
             (outcomes, run_id, block),
         )
 

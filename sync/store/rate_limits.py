@@ -57,15 +57,19 @@ class RateLimits(Table):
     def delay_account_until(self, license_code: str, until: float) -> None:
         """Let everyone who shares the account wait, since WebEngage said it is too much."""
         self._execute(
-            "insert into webengage_rate (license_code, next_at) values (?, ?) on conflict (license_code) "
-            "do update set next_at = max(next_at, excluded.next_at)",
+            """
+            insert into webengage_rate (license_code, next_at) values (?, ?) on conflict (license_code)
+            do update set next_at = max(next_at, excluded.next_at)
+            """,
             (license_code, until),
         )
 
     def _set_next_slot(self, license_code: str, at: float) -> None:
         self._db.execute(
-            "insert into webengage_rate (license_code, next_at) values (?, ?) "
-            "on conflict (license_code) do update set next_at = excluded.next_at",
+            """
+            insert into webengage_rate (license_code, next_at) values (?, ?)
+            on conflict (license_code) do update set next_at = excluded.next_at
+            """,
             (license_code, at),
         )
 
@@ -188,12 +192,14 @@ class RateLimits(Table):
         )
         for owner in (row[0] for row in owners if is_process_gone(row[0])):
             self._execute(
-                "update mixpanel_query set in_flight_until = min(in_flight_until, coalesce((select max(?1, "
-                "mixpanel_query.at - ?2 * "
-                "min(answered.in_flight_until)) from mixpanel_query answered where answered.project_id = "
-                "mixpanel_query.project_id "
-                "and answered.is_later_page = mixpanel_query.is_later_page and answered.in_flight_until <= 0), in_flight_until)) "
-                "where owner = ?3 and in_flight_until > ?1",
+                """
+                update mixpanel_query set in_flight_until = min(in_flight_until, coalesce((select max(?1,
+                mixpanel_query.at - ?2 *
+                min(answered.in_flight_until)) from mixpanel_query answered where answered.project_id =
+                mixpanel_query.project_id
+                and answered.is_later_page = mixpanel_query.is_later_page and answered.in_flight_until <= 0), in_flight_until))
+                where owner = ?3 and in_flight_until > ?1
+                """,
                 (now + DEAD_QUERY_SECONDS, LAST_FLIGHT_FACTOR, owner),
             )
 
@@ -201,8 +207,10 @@ class RateLimits(Table):
         """Ask nothing of a project until then; remember for a day when its refusal showed that pages count."""
         with write_transaction(self._db):
             self._db.execute(
-                "insert into mixpanel_block (project_id, until) values (?, ?) on conflict (project_id) "
-                "do update set until = max(until, excluded.until)",
+                """
+                insert into mixpanel_block (project_id, until) values (?, ?) on conflict (project_id)
+                do update set until = max(until, excluded.until)
+                """,
                 (project_id, until),
             )
             if pages_count:
@@ -256,8 +264,10 @@ class RateLimits(Table):
         """Return how many syncs of a project have something to read now."""
         return int(
             self._fetch_value(
-                "select count(*) from run join sync on sync.id = run.sync_id where finished_at is null "
-                "and not planned and not_before <= ?1 + ?2 and project_id = ?3",
+                """
+                select count(*) from run join sync on sync.id = run.sync_id where finished_at is null
+                and not planned and not_before <= ?1 + ?2 and project_id = ?3
+                """,
                 (now, HOUR_SECONDS, project_id),
             )
         )
@@ -266,8 +276,10 @@ class RateLimits(Table):
         """Return how many queries of the last hour there are: of everybody, of one sync, or of all syncs (0)."""
         return int(
             self._fetch_value(
-                "select count(*) from mixpanel_query where project_id = ?1 and at > ?2 and is_later_page <= ?3 "
-                "and (?4 is null or sync_id = ?4 or (?4 = 0 and sync_id is not null))",
+                """
+                select count(*) from mixpanel_query where project_id = ?1 and at > ?2 and is_later_page <= ?3
+                and (?4 is null or sync_id = ?4 or (?4 = 0 and sync_id is not null))
+                """,
                 (project_id, now - HOUR_SECONDS - HOUR_MARGIN_SECONDS, int(with_pages), sync_id),
             )
         )

@@ -42,27 +42,33 @@ class Rejections(Table):
                         (sync_id, one.user_id),
                     )
                 self._db.execute(
-                    "insert or replace into rejection (run_id, sync_id, user_id, kind, outcome, reason, content_hash, "
-                    "may_be_sent, at, active) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        run_id,
-                        sync_id,
-                        one.user_id,
-                        one.kind,
-                        one.outcome,
-                        one.reason,
-                        one.content_hash,
-                        int(one.may_be_sent),
-                        now,
-                        int(active),
-                    ),
+                    """
+                    insert or replace into rejection (run_id, sync_id, user_id, kind, outcome, reason, content_hash,
+                      may_be_sent, at, active)
+                    values (:run_id, :sync_id, :user_id, :kind, :outcome, :reason, :content_hash,
+                      :may_be_sent, :at, :active)
+                    """,
+                    {
+                        "run_id": run_id,
+                        "sync_id": sync_id,
+                        "user_id": one.user_id,
+                        "kind": one.kind,
+                        "outcome": one.outcome,
+                        "reason": one.reason,
+                        "content_hash": one.content_hash,
+                        "may_be_sent": int(one.may_be_sent),
+                        "at": now,
+                        "active": int(active),
+                    },
                 )
 
     def clear_taken(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
         """Forget earlier rejections of people WebEngage took now; within one run the last answer is the outcome."""
         if not self._fetch_value(
-            "select exists (select 1 from rejection where run_id = ?1 and outcome = 'rejected' "
-            "union all select 1 from rejection where sync_id = ?2 and active = 1)",
+            """
+            select exists (select 1 from rejection where run_id = ?1 and outcome = 'rejected'
+            union all select 1 from rejection where sync_id = ?2 and active = 1)
+            """,
             (run_id, sync_id),
         ):
             return

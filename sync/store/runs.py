@@ -74,12 +74,14 @@ class Runs(Table):
         """
         with write_transaction(self._db):
             row = self._fetch_one(
-                "insert into run (sync_id, purpose, dry_run, request, queued_at, not_before) select ?1, "
-                "iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run, 0), "
-                "ifnull(?4, f.request), ?5, ?5 from (select 1) left join (select purpose, dry_run, request from sync "
-                "join run on run.id = last_run_id where sync.id = ?1 and run.state = 'failed' and not planned "
-                "and run.purpose <> 'clear' and ?2 not in ('export', 'clear')) f where true "
-                "on conflict do nothing returning id",
+                """
+                insert into run (sync_id, purpose, dry_run, request, queued_at, not_before) select ?1,
+                iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run, 0),
+                ifnull(?4, f.request), ?5, ?5 from (select 1) left join (select purpose, dry_run, request from sync
+                join run on run.id = last_run_id where sync.id = ?1 and run.state = 'failed' and not planned
+                and run.purpose <> 'clear' and ?2 not in ('export', 'clear')) f where true
+                on conflict do nothing returning id
+                """,
                 (sync_id, purpose, int(dry_run), request, now),
             )
             if row is None:
@@ -128,8 +130,10 @@ class Runs(Table):
         """Extend the lease and tell whether a cancel is wanted; LeaseLost when it is not ours."""
         with write_transaction(self._db):
             row = self._fetch_one(
-                "update run set lease_until = ? where id = ? and lease_owner = ? and finished_at is null "
-                "returning cancel_requested",
+                """
+                update run set lease_until = ? where id = ? and lease_owner = ? and finished_at is null
+                returning cancel_requested
+                """,
                 (now + LEASE_SECONDS, run_id, owner),
             )
         if row is None:
@@ -160,8 +164,10 @@ class Runs(Table):
     def note_progress(self, run_id: int, owner: str, furthest: int | None = None) -> None:
         """Forget earlier failures: a batch was confirmed, or more pages are here than ever before in this reading."""
         self._execute(
-            "update run set attempts = 1, failures = 0, stalled_since = null, furthest = max(furthest, ifnull(?1, 0)) "
-            "where id = ?2 and lease_owner = ?3 and (?1 is null or ?1 > furthest)",
+            """
+            update run set attempts = 1, failures = 0, stalled_since = null, furthest = max(furthest, ifnull(?1, 0))
+            where id = ?2 and lease_owner = ?3 and (?1 is null or ?1 > furthest)
+            """,
             (furthest, run_id, owner),
         )
 
@@ -169,8 +175,10 @@ class Runs(Table):
         """Note that a run does not get on; return the failures since its last progress, and since when it stalls."""
         with write_transaction(self._db):
             row = self._fetch_one(
-                "update run set failures = failures + ?1, stalled_since = min(coalesce(stalled_since, ?2), ?2) "
-                "where id = ?3 and lease_owner = ?4 and finished_at is null returning failures, stalled_since",
+                """
+                update run set failures = failures + ?1, stalled_since = min(coalesce(stalled_since, ?2), ?2)
+                where id = ?3 and lease_owner = ?4 and finished_at is null returning failures, stalled_since
+                """,
                 (int(failed), now, run_id, owner),
             )
         if row is None:
@@ -295,8 +303,10 @@ class Runs(Table):
     def latest_by_sync(self, project_id: int | None, license_code: str | None) -> dict[int, Run]:
         """Return the last run of every sync that has one, by its id, in one query."""
         rows = self._fetch_all(
-            f"select {_COLUMNS} from run where id in (select last_run_id from sync "
-            "where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))",
+            f"""
+            select {_COLUMNS} from run where id in (select last_run_id from sync
+            where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))
+            """,
             (project_id, license_code),
         )
         return {row["id"]: run_from_row(row) for row in rows}
@@ -304,8 +314,10 @@ class Runs(Table):
     def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
         """Return how many people were in WebEngage after each of the last successful runs, newest first."""
         rows = self._fetch_all(
-            "select unchanged + entered + updated - rejected from run where sync_id = ? and state = 'succeeded' "
-            "order by id desc limit ?",
+            """
+            select unchanged + entered + updated - rejected from run where sync_id = ? and state = 'succeeded'
+            order by id desc limit ?
+            """,
             (sync_id, limit),
         )
         return tuple(int(row[0]) for row in rows)
@@ -324,9 +336,11 @@ class Runs(Table):
     def count_waiting(self, now: float) -> tuple[int, float | None, int]:
         """Return how many runs could be executed now, since when the oldest waits, and how many are held."""
         row = self._fetch_one(
-            f"select count(*) filter (where state <> 'held' and {_DUE} and lease_owner is null), "
-            f"min(not_before) filter (where state <> 'held' and {_DUE} and lease_owner is null), "
-            "count(*) filter (where state = 'held') from run where finished_at is null",
+            f"""
+            select count(*) filter (where state <> 'held' and {_DUE} and lease_owner is null),
+            min(not_before) filter (where state <> 'held' and {_DUE} and lease_owner is null),
+            count(*) filter (where state = 'held') from run where finished_at is null
+            """,
             _due_values(now),
         )
         assert row is not None  # an aggregate always answers one row
@@ -336,8 +350,10 @@ class Runs(Table):
         """Return how many runs of a project are being read from Mixpanel right now."""
         return int(
             self._fetch_value(
-                "select count(*) from run join sync on sync.id = run.sync_id where finished_at is null "
-                "and run.state = 'pulling' and lease_until > ? and project_id = ?",
+                """
+                select count(*) from run join sync on sync.id = run.sync_id where finished_at is null
+                and run.state = 'pulling' and lease_until > ? and project_id = ?
+                """,
                 (now, project_id),
             )
         )

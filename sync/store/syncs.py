@@ -96,25 +96,29 @@ class Syncs(Table):
         account already has the attribute.
         """
         mode, interval_seconds = (request.mode, request.interval_seconds) if active else (Mode.ONE_TIME, None)
-        values = (
-            request.project_id,
-            request.cohort_id,
-            request.cohort_name,
-            request.license_code,
-            request.attribute,
-            mode.value,
-            "active" if active else "finished",
-            interval_seconds,
-            now,
-            now + interval_seconds if interval_seconds else None,
-            json.dumps(request.mapping or []) if active else "[]",
-        )
+        values = {
+            "project_id": request.project_id,
+            "cohort_id": request.cohort_id,
+            "cohort_name": request.cohort_name,
+            "license_code": request.license_code,
+            "attribute": request.attribute,
+            "mode": mode.value,
+            "state": "active" if active else "finished",
+            "interval_seconds": interval_seconds,
+            "schedule_anchor": now,
+            "next_run_at": now + interval_seconds if interval_seconds else None,
+            "mapping": json.dumps(request.mapping or []) if active else "[]",
+        }
         try:
             with write_transaction(self._db):
                 row = self._fetch_one(
-                    "insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state, "
-                    "interval_seconds, "
-                    "schedule_anchor, next_run_at, mapping) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id",
+                    """
+                    insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state,
+                      interval_seconds, schedule_anchor, next_run_at, mapping)
+                    values (:project_id, :cohort_id, :cohort_name, :license_code, :attribute, :mode, :state,
+                      :interval_seconds, :schedule_anchor, :next_run_at, :mapping)
+                    returning id
+                    """,
                     values,
                 )
         except sqlite3.IntegrityError as taken:
@@ -129,10 +133,12 @@ class Syncs(Table):
         """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same."""
         mapping = None if request.mapping is None else json.dumps(request.mapping)
         self._execute(
-            "update sync set mode = ?1, state = 'active', pause_reason = null, mapping = coalesce(?4, mapping), "
-            "schedule_anchor = iif(interval_seconds is ?2 and next_run_at is not null, schedule_anchor, ?3), "
-            "next_run_at = iif(interval_seconds is ?2 and next_run_at is not null, next_run_at, ?3 + ?2), "
-            "interval_seconds = ?2 where id = ?5",
+            """
+            update sync set mode = ?1, state = 'active', pause_reason = null, mapping = coalesce(?4, mapping),
+            schedule_anchor = iif(interval_seconds is ?2 and next_run_at is not null, schedule_anchor, ?3),
+            next_run_at = iif(interval_seconds is ?2 and next_run_at is not null, next_run_at, ?3 + ?2),
+            interval_seconds = ?2 where id = ?5
+            """,
             (request.mode.value, request.interval_seconds, now, mapping, sync_id),
         )
 
@@ -153,8 +159,10 @@ class Syncs(Table):
     ) -> tuple[SyncView, ...]:
         """Return syncs as people see them, newest first."""
         rows = self._fetch_all(
-            f"select {_COLUMNS}, size from sync where (?1 is null or project_id = ?1) "
-            "and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc",
+            f"""
+            select {_COLUMNS}, size from sync where (?1 is null or project_id = ?1)
+            and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc
+            """,
             (project_id, license_code, sync_id),
         )
         runs = Runs(self._db)
@@ -183,16 +191,20 @@ class Syncs(Table):
     def with_failed_run(self) -> frozenset[int]:
         """Return the syncs whose last run that ended failed, also while the next one is under way."""
         rows = self._fetch_all(
-            "select id from sync where (select state from run where sync_id = sync.id and finished_at is not null "
-            "order by id desc limit 1) = 'failed'"
+            """
+            select id from sync where (select state from run where sync_id = sync.id and finished_at is not null
+            order by id desc limit 1) = 'failed'
+            """
         )
         return frozenset(row[0] for row in rows)
 
     def accounts_of(self, run_ids: Iterable[int]) -> list[str]:
         """Return the account of each of these runs."""
         rows = self._fetch_all(
-            "select license_code from run join sync on sync.id = run.sync_id "
-            "where run.id in (select value from json_each(?))",
+            """
+            select license_code from run join sync on sync.id = run.sync_id
+            where run.id in (select value from json_each(?))
+            """,
             (json.dumps(list(run_ids)),),
         )
         return [row[0] for row in rows]
@@ -200,8 +212,10 @@ class Syncs(Table):
     def list_due(self, now: float) -> tuple[Sync, ...]:
         """Dynamic syncs whose beat has come, or lies so far ahead that the clock was set back."""
         rows = self._fetch_all(
-            f"select {_COLUMNS} from sync where state = 'active' and mode = 'dynamic' "
-            "and (next_run_at <= ?1 or next_run_at > ?1 + interval_seconds)",
+            f"""
+            select {_COLUMNS} from sync where state = 'active' and mode = 'dynamic'
+            and (next_run_at <= ?1 or next_run_at > ?1 + interval_seconds)
+            """,
             (now,),
         )
         return tuple(sync_from_row(row) for row in rows)
@@ -240,8 +254,10 @@ class Syncs(Table):
     def set_interval(self, sync_id: int, interval_seconds: float, now: float) -> None:
         """Refresh a dynamic sync this often from now on."""
         self._execute(
-            "update sync set interval_seconds = ?, schedule_anchor = ?, next_run_at = ? where id = ? and mode = 'dynamic' "
-            "and state <> 'finished'",
+            """
+            update sync set interval_seconds = ?, schedule_anchor = ?, next_run_at = ? where id = ? and mode = 'dynamic'
+            and state <> 'finished'
+            """,
             (interval_seconds, now, now + interval_seconds, sync_id),
         )
 
