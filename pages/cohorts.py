@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import cohort_page, cohort_rows, export_dialog, layout
 from pages.parts.formatting import escape_markdown, format_age, format_error, format_plural
-from pages.parts.navigation import clear_requests, open_page, requested_id
+from pages.parts.navigation import clear_requests, open_page, requested_id, set_request
 from pages.parts.session import is_allowed, open_service
 from sync.permissions import AccessLevel
 from sync.service import Service
@@ -68,6 +68,7 @@ def show_cohorts(service: Service, project: ProjectView) -> None:
         st.query_params["cohort"] = st.query_params.pop("view")
     cohort = _find_requested("cohort", listing.cohorts, problem)
     if cohort:
+        set_request("cohort", cohort.id)  # the address loses it when a link leads to the page one is on
         cohort_page.show_cohort_page(project, cohort)
         open_dialogs(project, listing.cohorts, problem)
         return
