@@ -11,6 +11,7 @@ from pages.parts import layout
 from pages.parts.formatting import format_error, format_plural
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
+from sync.guards import MAX_PEOPLE
 from sync.permissions import Actor
 from sync.spreadsheet import write_csv
 from sync.views import AuditLine
@@ -61,6 +62,25 @@ def _show_retention() -> None:
             st.success("Saved. The runner deletes older data within an hour.")
 
 
+def _show_second_person() -> None:
+    st.header("Second pair of eyes")
+    st.caption(
+        "An export to more people than this is held, until somebody else than the person who asked for it approves it. "
+        "Everybody who uses the commands counts as one person."
+    )
+    with open_service() as service:
+        limit = service.admin.get_approval_limit()
+    with st.form("second-person", border=False):
+        is_on = st.checkbox("Another person approves large exports", value=limit is not None)
+        people = st.number_input(
+            "Exports to more than this many people", 0, MAX_PEOPLE, 1000 if limit is None else limit
+        )
+        if st.form_submit_button("Save", key="save-second-person"):
+            with open_service() as service:
+                service.admin.set_approval_limit(int(people) if is_on else None)
+            st.success("Saved. It counts for every approval from now on.")
+
+
 def _show_forget() -> None:
     st.header("Forget a person")
     st.caption(
@@ -81,10 +101,10 @@ def _show_forget() -> None:
 
 
 def show_page() -> None:
-    """Show the three parts, or to anyone who is not an admin why not."""
+    """Show the parts, or to anyone who is not an admin why not."""
     st.title("Administration")
     try:
-        for part in (_show_audit, _show_retention, _show_forget):
+        for part in (_show_audit, _show_retention, _show_second_person, _show_forget):
             part()
     except CohortSyncError as error:
         st.error(format_error(error), icon=":material/lock:")

@@ -126,3 +126,8 @@ def _explain_share(numbers: PlanNumbers) -> str | None:
         f"{now.identified * WHOLE / now.members:.0f} %; in the last successful run it was "
         f"{former.identified * WHOLE / former.members:.0f} % ({former.identified:,} of {former.members:,})."
     )
+
+
+def explain_second_person(limit: int) -> str:
+    """Return that somebody else has to approve an export of so many people."""
+    return f"Exports to more than {limit:,} people need the approval of another person than the one who asked."

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from sync.guards import GuardLimits
+from sync.steps import list_limits
 from sync.text import count_units, cut_text, has_only_visible, show_text
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
@@ -218,7 +219,8 @@ class Run:
 
     As planned: ``size_before`` people were exported before, ``identified`` different people of ``members_read``
     members are identified, ``never_exported`` of these are on the never-export list, and ``removed_by_list`` of
-    ``exited`` leave because they are on it.
+    ``exited`` leave because they are on it. ``undoes``: the run it takes back. In steps: ``step`` may be sent, counted
+    from 1, and ``steps_sent`` were.
     """
 
     id: int
@@ -264,6 +266,21 @@ class Run:
     never_exported: int
     removed_by_list: int
     list_version: int | None
+    undoes: int | None = None
+    steps: str | None = None
+    step_limits: str | None = None
+    step: int = 1
+    steps_sent: int = 0
+
+    @property
+    def limits(self) -> tuple[int, ...]:
+        """Return the batch at which each step ends but for the last one, once the run is planned."""
+        return list_limits(self.step_limits)
+
+    @property
+    def is_in_steps(self) -> bool:
+        """Return whether more is held back after the step that may be sent now."""
+        return self.step <= len(self.limits)
 
     @property
     def change_count(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sync.engine import Clock, RetryPolicy, RunContext
 from sync.model import Mode, Run, RunState
+from sync.permissions import AccessLevel, Actor
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
@@ -42,6 +43,10 @@ class EngineWorkspace:
     def open(self) -> Service:
         """Return the service on this folder."""
         return Service(Store.open(self.folder), self.env, self.now)
+
+    def open_as(self, name: str) -> Service:
+        """Return the service as one of several admins has it."""
+        return Service(Store.open(self.folder), self.env, self.now, Actor(name, AccessLevel.ADMIN))
 
     def members(self, *people: Member) -> None:
         """Put these people into the cohort."""

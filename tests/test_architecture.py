@@ -34,7 +34,8 @@ ARROWS: dict[str, set[str]] = {
     "sync/text": set(),
     "sync/spreadsheet": set(),
     "sync/guards": set(),
-    "sync/model": {"sync/errors", "sync/text", "sync/guards"},
+    "sync/steps": set(),
+    "sync/model": {"sync/errors", "sync/text", "sync/guards", "sync/steps"},
     "sync/records": {"sync/model"},
     "sync/views": {"sync/records", "sync/guards", "sync/model", "sync/errors"},
     "sync/wording": {"sync/model"},
@@ -64,6 +65,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/engine": {
+        "sync/steps",
         "sync/mixpanel",
         "sync/webengage",
         "sync/store",
@@ -76,6 +78,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/permissions": {"sync/settings", "sync/errors"},
     "sync/redaction": set(),
     "sync/service": {
+        "sync/steps",
         "sync/settings",
         "sync/process_identity",
         "sync/alerting",
@@ -107,6 +110,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/cli": {
+        "sync/steps",
         "sync/settings",
         "sync/spreadsheet",
         "sync/runner",
@@ -122,6 +126,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/launcher": {"sync/errors"},
     "sync/__main__": {"sync/cli", "sync/runner"},
     "pages": {
+        "sync/steps",
         "sync/permissions",
         "sync/settings",
         "sync/redaction",

@@ -193,7 +193,7 @@ BUTTONS = {
         "integrations": {"Go to Cohorts"},
         "syncs": {"All syncs", "Run 1", "Sync now", "Pause", "Interval", "Stop", "Save limits", "See runs"},
         "safety": {"Add to the list", "Take off the list"},
-        "runs": {"All runs"},
+        "runs": {"All runs", "Take back this run"},
     },
     "admin": {
         "integrations": {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import notices, preview, property_mapping
+from pages.parts import first_step, notices, preview, property_mapping
 from pages.parts.badges import show_name
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
 from pages.parts.navigation import clear_requests, open_page
@@ -40,6 +40,7 @@ class ExportForm:
     dry_run: bool
     account: str
     previewed: int | None
+    first_step: first_step.FirstStep
 
 
 ACCOUNT = "_export_account"
@@ -68,7 +69,8 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
     attribute, problem = _attribute_field(service, project, cohort, proposal)
     seen = _show_numbers(service, project, cohort)
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, seen.properties if seen else ())
-    dry_run, start = _show_buttons(blocked=bool(problem or wrong) or not account)
+    first = first_step.choose_first_step(cohort.id)
+    dry_run, start = _show_buttons(blocked=bool(problem or wrong or first.problem) or not account)
     if start or dry_run:
         form = ExportForm(
             mode=mode,
@@ -78,6 +80,7 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
             dry_run=dry_run,
             account=account,
             previewed=seen.identified if seen else None,
+            first_step=first,
         )
         _start_export(service, project, cohort, form)
 
@@ -205,12 +208,14 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
             wanted.mapping,
             wanted.account,
             wanted.previewed,
+            steps=wanted.first_step.steps,
+            chosen=wanted.first_step.chosen,
         )
     except CohortSyncError:
         st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now
         raise
     _close_dialog()
-    if wanted.dry_run:
+    if wanted.dry_run or wanted.first_step != first_step.FirstStep():
         open_page("runs", run=started.run_id)
     notices.flash_success(_describe_start(cohort, started))
     st.rerun()

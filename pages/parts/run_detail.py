@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import badges, charts, notices, polling, run_people, run_progress
+from pages.parts import badges, charts, polling, run_actions, run_people, run_progress
 from pages.parts.badges import show_number
 from pages.parts.formatting import (
     escape_markdown,
@@ -24,7 +23,6 @@ from sync import wording
 from sync.guards import GuardLimits
 from sync.model import USER_ID_MAX, Run, RunState
 from sync.permissions import AccessLevel
-from sync.service import Service
 from sync.views import Event, RejectionView, SyncView
 
 EVENTS_SHOWN = 100
@@ -42,7 +40,7 @@ HELD_HELP = (
     "because the cohort's rule was changed by mistake. Cancelling leaves WebEngage unchanged."
 )
 
-HELD_HELP_FOR_VIEWERS = "Nothing has been sent yet. A marketer can approve or cancel this run here."
+HELD_HELP_FOR_VIEWERS = "A marketer can approve or cancel this run here."
 
 MEMBERS_SHOWN = 20
 
@@ -112,10 +110,12 @@ def show_detail(detail: RunDetail) -> None:
     run, sync = detail.run, detail.sync
     _show_head(run, sync)
     _show_state(run)
+    if run.state == RunState.HELD and run.steps_sent:
+        run_actions.show_what_to_look_at(run, sync)
     _show_buttons(run)
     _show_numbers(run, detail.events)
     _show_rejections(run, detail.rejections)
-    if run.state == RunState.SUCCEEDED and run.purpose != "clear":
+    if run.state == RunState.SUCCEEDED and run.purpose not in ("clear", "undo"):
         _show_instructions(sync)
 
 
@@ -136,7 +136,10 @@ def _show_head(run: Run, sync: SyncView) -> None:
 
 
 def _describe_times(run: Run) -> str:
-    parts = [f"Run {run.id}, {PURPOSES.get(run.purpose, run.purpose)}", f"requested {format_time(run.queued_at)}"]
+    parts = [
+        f"Run {run.id}, {run_actions.describe_purpose(run) or PURPOSES.get(run.purpose, run.purpose)}",
+        f"requested {format_time(run.queued_at)}",
+    ]
     if run.finished_at:
         took = run.finished_at - (run.started_at or run.queued_at)
         parts += [
@@ -154,7 +157,8 @@ def _show_state(run: Run) -> None:
         st.error(text, icon=":material/error:")
     elif run.state == RunState.HELD:
         st.warning(text, icon=":material/front_hand:")
-        st.caption(HELD_HELP if is_allowed(AccessLevel.MARKETER) else HELD_HELP_FOR_VIEWERS)
+        help_text = run_actions.describe_held_help(run) or HELD_HELP
+        st.caption(help_text if is_allowed(AccessLevel.MARKETER) else HELD_HELP_FOR_VIEWERS)
     elif run.state == RunState.CANCELLED:
         st.info(text, icon=":material/cancel:")
     elif run.wait_reason:
@@ -164,18 +168,28 @@ def _show_state(run: Run) -> None:
 
 
 def _show_buttons(run: Run) -> None:
-    if run.state.is_final or run.cancel_requested or not is_allowed(AccessLevel.MARKETER):
+    if (run.cancel_requested and not run.state.is_final) or not is_allowed(AccessLevel.MARKETER):
+        return
+    if run.state.is_final:
+        if run_actions.can_be_taken_back(run):
+            run_actions.show_take_back_button(run)
         return
     with st.container(horizontal=True):
         if run.state == RunState.HELD:
             _show_approve_buttons(run)
         if st.button("Cancel run", key=f"cancel-{run.id}"):
-            _act_on_run("The run is being cancelled.", lambda service: service.runs.cancel(run.id))
+            run_actions.act_on_run("The run is being cancelled.", lambda service: service.runs.cancel(run.id))
 
 
 def _show_approve_buttons(run: Run) -> None:
+    if run.undoes is not None:
+        run_actions.show_undo_button(run)
+        return
+    if run.steps_sent:
+        run_actions.show_step_buttons(run)
+        return
     if st.button("Approve", key=f"approve-{run.id}", type="primary"):
-        _act_on_run("Approved. The run is being sent.", lambda service: service.runs.approve(run.id))
+        run_actions.act_on_run("Approved. The run is being sent.", lambda service: service.runs.approve(run.id))
     with open_service() as service:
         limits = service.guards.suggest_limits(run)
     if limits and not run.dry_run:
@@ -186,22 +200,16 @@ def _show_limit_buttons(run: Run, limits: GuardLimits) -> None:
     """Offer to let as many people pass from now on, or any number: the limits of the sync are what holds the run."""
     people = format_count(max(run.entered, run.exited - run.removed_by_list))
     if st.button(f"Approve and raise the limit to {people}", key=f"approve-raise-{run.id}"):
-        _act_on_run(
+        run_actions.act_on_run(
             f"Approved. From now on a run of this sync may add {limits.add_people:,} and remove "
             f"{limits.remove_people:,} people.",
             lambda service: service.runs.approve(run.id, limits=limits),
         )
     if st.button("Always approve for this sync", key=f"approve-always-{run.id}"):
-        _act_on_run(
+        run_actions.act_on_run(
             "Approved. The guard of this sync is lifted, until somebody puts it back on the page of the sync.",
             lambda service: service.runs.approve(run.id, always=True),
         )
-
-
-def _act_on_run(done: str, action: Callable[[Service], object]) -> None:
-    with open_service() as service:
-        notices.try_action(done, action, service)
-    st.rerun()
 
 
 def _show_numbers(run: Run, events: tuple[Event, ...]) -> None:

@@ -8,6 +8,7 @@ import click
 
 from sync.cli.listings import list_audit_lines
 from sync.cli.output import LIMIT_RANGE, json_option, print_result
+from sync.guards import MAX_PEOPLE, explain_second_person
 from sync.service import Service
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -24,6 +25,25 @@ def backup(file: Path, as_json: bool) -> None:
         as_json,
         {"done": True, "file": str(file)},
         [f"Done: {file}. The key is not in it; back up secret.key or COHORT_SYNC_KEY too."],
+    )
+
+
+@click.command("second-person")
+@click.option("--above", type=click.IntRange(0, MAX_PEOPLE), help="Exports to more people need another one's approval.")
+@click.option("--off", is_flag=True, help="Nobody needs another one's approval.")
+@json_option
+def second_person(above: int | None, off: bool, as_json: bool) -> None:
+    """Show or set above how many people an export needs the approval of another person than the one who asked."""
+    if off and above is not None:
+        raise click.UsageError("Choose --above or --off.")
+    with Service.open() as service:
+        if off or above is not None:
+            service.admin.set_approval_limit(above)
+        limit = service.admin.get_approval_limit()
+    print_result(
+        as_json,
+        {"above": limit},
+        ["Off: nobody needs another one's approval." if limit is None else explain_second_person(limit)],
     )
 
 
@@ -120,4 +140,4 @@ def audit(limit: int, as_json: bool) -> None:
     print_result(as_json, lines, list_audit_lines(lines))
 
 
-COMMANDS = (backup, restore, rotate_key, forget, purge, retention, audit)
+COMMANDS = (backup, restore, rotate_key, second_person, forget, purge, retention, audit)

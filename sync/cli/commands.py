@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -30,11 +31,12 @@ from sync.cli.output import (
 )
 from sync.cli.people import list_people
 from sync.cli.run_output import report_outcome, run_json, sync_json, wait_for_run
-from sync.cli.safety import SAFETY_COMMANDS
+from sync.cli.safety import SAFETY_COMMANDS, read_ids
 from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.model import Mode, parse_interval, parse_mapping
 from sync.service import Service
+from sync.steps import MAX_TRIED, SMALL_SHARES, Steps
 from sync.views import StartedExport
 
 
@@ -118,6 +120,14 @@ def _mapping_option(
     help="Export a profile property no longer; may be given several times.",
 )
 @click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
+@click.option("--first", type=click.IntRange(1, MAX_TRIED), help="Send to so many people, then hold until approved.")
+@click.option(
+    "--only-ids",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Send to the people whose user ids are in this file, one a line or a CSV; then hold until approved.",
+)
+@click.option("--in-steps", is_flag=True, help="Send to about 1 %, then 10 %, then all; held after each step.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended; execute it here when no runner is working.")
 @project_option
 @json_option
@@ -129,11 +139,20 @@ def export(
     mapping: tuple[tuple[str, str], ...] | None,
     unmap: tuple[str, ...],
     dry_run: bool,
+    first: int | None,
+    only_ids: Path | None,
+    in_steps: bool,
     wait: bool,
     project: int | None,
     as_json: bool,
 ) -> None:
     """Export a cohort to WebEngage."""
+    if (first is not None) + (only_ids is not None) + in_steps > 1:
+        raise click.UsageError("Choose one of --first, --only-ids and --in-steps.")
+    chosen = read_ids((), only_ids)
+    if only_ids is not None and not chosen:
+        raise InvalidRequest(f"{only_ids} has no user ids.")
+    steps = Steps(first=first) if first else Steps(shares=SMALL_SHARES) if in_steps else None
     if every is not None and Mode(mode) is not Mode.DYNAMIC:
         raise click.UsageError("--every belongs to --mode dynamic; a one-time export is never refreshed.")
     with Service.open() as service:
@@ -141,7 +160,9 @@ def export(
             mapping = _without(
                 service.cohorts.propose_export(project, cohort_id).mapping if mapping is None else mapping, unmap
             )
-        started = service.syncs.start_export(project, cohort_id, Mode(mode), attribute, every, dry_run, mapping)
+        started = service.syncs.start_export(
+            project, cohort_id, Mode(mode), attribute, every, dry_run, mapping, steps=steps, chosen=chosen
+        )
         run = wait_for_run(service, started.run_id) if wait else None
     print_result(as_json, started, [_format_started(started)])
     if run is not None:
@@ -237,6 +258,9 @@ _add_number_command(
     "retry", "Send everyone WebEngage rejected once more.", lambda s, n: s.syncs.retry_rejected(n), "SYNC_ID"
 )
 _add_number_command("resync", "Send every member to WebEngage again.", lambda s, n: s.syncs.resync(n), "SYNC_ID")
+_add_number_command(
+    "undo", "Plan to take a run back, and hold that plan until it is approved.", lambda s, n: s.runs.undo(n), "RUN_ID"
+)
 _add_number_command("cancel", "End a run after the requests in flight.", lambda s, n: s.runs.cancel(n), "RUN_ID")
 
 

@@ -55,10 +55,14 @@ def _poll_until_ended(service: Service, run_id: int) -> Run:
 
 
 def report_outcome(run: Run, as_json: bool) -> None:
-    """Print the outcome of a run that succeeded; raise CohortSyncError, so exit 1, for any other state."""
+    """Print the outcome of a run that succeeded, or that is held after a step; raise CohortSyncError for any other."""
     if run.state is RunState.SUCCEEDED:
         if not as_json:
             click.echo(f"Succeeded: {describe_run_changes(run)}, {run.rejected:,} rejected.")
+        return
+    if run.state is RunState.HELD and run.steps_sent:
+        if not as_json:
+            click.echo(f"{run.held_reason} Send the rest: approve {run.id}. Take it back: undo {run.id}.")
         return
     why = run.error or run.held_reason or run.wait_reason or "it was cancelled"
     raise CohortSyncError(f"Run {run.id} is {run.state.value}: {why}")

@@ -35,7 +35,8 @@ _cohort_option = click.option(
 _note_option = click.option("--note", default="", help="The reason, for those who look at the list later.")
 
 
-def _read_ids(ids: tuple[str, ...], file: Path | None) -> list[str]:
+def read_ids(ids: tuple[str, ...], file: Path | None) -> list[str]:
+    """Return these user ids and those of a file; raise InvalidRequest when it cannot be read."""
     if file is None:
         return list(ids)
     try:
@@ -61,7 +62,7 @@ def add_never_export(
     """Put people on the list: they are never sent as members, and leave with the next run."""
     with Service.open() as service:
         found = service.safety.add_never_export(
-            service.safety.choose_account(account, project), _read_ids(ids, file), note
+            service.safety.choose_account(account, project), read_ids(ids, file), note
         )
     print_result(as_json, found, [_describe_added(found)])
 
@@ -80,7 +81,7 @@ def remove_never_export(
 ) -> None:
     """Take people off the list: they are exported again with the next run."""
     with Service.open() as service:
-        gone = service.safety.remove_never_export(service.safety.choose_account(account, project), _read_ids(ids, file))
+        gone = service.safety.remove_never_export(service.safety.choose_account(account, project), read_ids(ids, file))
     print_result(as_json, {"removed": gone}, [f"Done: {gone:,} removed."])
 
 
@@ -111,7 +112,7 @@ def add_tripwire(
 ) -> None:
     """Hold every run that finds one of these people in the cohort, or in any."""
     with Service.open() as service:
-        found = service.safety.add_tripwires(project, cohort, _read_ids(ids, file), note)
+        found = service.safety.add_tripwires(project, cohort, read_ids(ids, file), note)
     print_result(as_json, found, [_describe_added(found)])
 
 
@@ -125,7 +126,7 @@ def remove_tripwire(
 ) -> None:
     """Take off the tripwires of these people for the cohort, or those for any."""
     with Service.open() as service:
-        gone = service.safety.remove_tripwires(project, cohort, _read_ids(ids, file))
+        gone = service.safety.remove_tripwires(project, cohort, read_ids(ids, file))
     print_result(as_json, {"removed": gone}, [f"Done: {gone:,} removed."])
 
 

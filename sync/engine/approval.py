@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
+from heapq import merge
 
 from sync.engine.planning import Plan
-from sync.guards import PlanNumbers, Reading, find_empty_reading, find_guard_reasons
+from sync.engine.undo import explain_undo
+from sync.guards import PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
 from sync.model import ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
 from sync.store import Store
-from sync.store.batches import KINDS
+from sync.store.batches import KINDS, Block
 from sync.store.plan_history import join_hashes
 from sync.store.syncs import Request
 
@@ -27,7 +30,10 @@ def hold_reason(
     """
     if run.purpose == "clear" and not run.dry_run:
         return None
+    if run.purpose == "undo":
+        return None if run.approved else explain_undo(run, sync, plan)
     unproven = [f"{problem}."] if problem else []
+    unproven += _second_person_reason(store, run, plan)
     if run.approved:
         outgrown = _outgrown_reason(store, run, sync, plan)
         new_tripwires = plan.tripped.keys() - store.plan_history.tripped(run.id)
@@ -87,7 +93,33 @@ def plan_columns(plan: Plan, *, size: int, members: int) -> dict[str, object]:
         "removed_by_list": plan.removed_by_list,
         "list_version": plan.list_version,
         "tripped": join_hashes(plan.tripped),
+        "step_limits": dump_limits(plan),
     }
+
+
+def _second_person_reason(store: Store, run: Run, plan: Plan) -> list[str]:
+    """Return that another person has to approve so large an export; a first step counts by itself."""
+    limit = store.approvals.get_limit()
+    added, updated, _ = plan.counts
+    sent = store.batches.count_people(run.id, 0, plan.step_limits[0]) if plan.step_limits else added + updated
+    if limit is None or sent <= limit or not (run.purpose == "export" or run.request):
+        return []
+    return [] if store.approvals.has_second_person(run.id) else [explain_second_person(limit)]
+
+
+def explain_step(sync: Sync, *, sent: int, left: int) -> str:
+    """Return why a run is held after a step, and what to look at before the rest is sent."""
+    if not sent:
+        return f"None of the people of the first step is in this plan, so nothing was sent. {left:,} wait for approval."
+    return (
+        f"Sent for {sent:,} {'person' if sent == 1 else 'people'} so far; {left:,} wait for approval. Look at them in "
+        f"WebEngage: attribute “{sync.attribute}”."
+    )
+
+
+def dump_limits(plan: Plan) -> str | None:
+    """Return the batches at which the steps of a plan end as a run stores them; None when it has no steps."""
+    return json.dumps(plan.step_limits) if plan.step_limits else None
 
 
 def describe_plan(plan: Plan) -> Iterator[str]:
@@ -99,6 +131,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
             f"{plan.removed_by_list:,} exported before are removed."
         )
     yield from describe_left_out(plan.left_out)
+    yield from plan.remarks
 
 
 def describe_counts(counts: tuple[int, int, int]) -> str:
@@ -146,7 +179,11 @@ def count_strangers(store: Store, run_id: int, salt: int, listed: frozenset[byte
 
 def _said(store: Store, run_id: int, salt: int, *, aside: bool) -> Iterator[tuple[bytes, bool]]:
     """Return who is to be in or out by a plan, in the order of id hashes."""
-    for block in store.batches.blocks(run_id, aside=aside):
+    return merge(*(_said_by(blocks, salt) for blocks in store.batches.streams(run_id, aside=aside)))
+
+
+def _said_by(blocks: Iterable[Block], salt: int) -> Iterator[tuple[bytes, bool]]:
+    for block in blocks:
         for kind, user_id in zip(block.kinds, block.ids, strict=True):
             if user_id != FORGOTTEN:
                 yield hash_id(user_id, salt), KINDS[kind] is not ChangeKind.REMOVE

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sync.engine.approval import describe_plan, hold_reason, plan_columns
+from sync.engine.approval import describe_plan, dump_limits, explain_step, hold_reason, plan_columns
+from sync.engine.clients import check_still_listed, open_mixpanel, open_webengage
 from sync.engine.delivery import Delivery
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan, Planner
 from sync.engine.reading import Reader, reading_problem
-from sync.engine.recording import record_outcome
 from sync.engine.retry import (
     AccountAtFault,
     CancelRequested,
@@ -21,15 +21,15 @@ from sync.engine.retry import (
     RetryPolicy,
     ShutdownRequested,
 )
-from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, NoAnswer, RetryLater
-from sync.mixpanel.client import Mixpanel
-from sync.model import Account, Project, Run, RunState, Sync, SyncState, deadline_of, format_utc_time
+from sync.engine.undo import UndoPlanner
+from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, RetryLater
+from sync.model import Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.rate_limits import BATCHES_A_MINUTE
+from sync.store.recording import record_outcome
 from sync.store.staged import PagesOutdated, Tally
 from sync.store.syncs import Request
 from sync.vault import Vault
-from sync.webengage import WebEngage
 
 logger = logging.getLogger(__name__)
 MAX_CLAIMS = 20  # without any progress, after which a run is given up: each process that claims it dies
@@ -109,11 +109,17 @@ class RunExecutor:
         self._lease.renew()
         sync = self._sync()
         if self._run.state is RunState.DELIVERING and self._is_stale(sync):
+            if self._run.steps_sent:
+                self._replace_by_new_run(sync)
+                return
             self._begin_again()
         if self._run.state is RunState.PULLING and not self._read_and_plan(sync):
             return
         self._deliver(sync)
-        self._end(RunState.SUCCEEDED, "Succeeded.")
+        if self._run.is_in_steps:
+            self._hold_after_step(sync)
+        else:
+            self._end(RunState.SUCCEEDED, "Succeeded.")
 
     def _sync(self) -> Sync:
         """Return the sync as this run is to serve it: with the request that it carries."""
@@ -124,9 +130,41 @@ class RunExecutor:
         return request.apply(found) if request else found
 
     def _is_stale(self, sync: Sync) -> bool:
-        """Return whether the plan is too old to be sent as it is, and nothing of it was sent."""
+        """Return whether the plan is too old to be sent as it is, and nothing of it, or of the next step, was sent."""
+        if self._run.purpose == "undo":
+            return False  # no cohort is read: what it takes back stays the same
         age = self._lease.now() - (self._run.planned_at or 0.0)
-        return age > (sync.interval_seconds or STALE_SECONDS) and not self._store.batches.any_sent(self._run.id)
+        sent = self._run.limits[self._run.steps_sent - 1] if self._run.steps_sent else 0
+        return age > (sync.interval_seconds or STALE_SECONDS) and not self._store.batches.any_sent(self._run.id, sent)
+
+    def _replace_by_new_run(self, sync: Sync) -> None:
+        """End a run whose next step is too old to be sent; a new one reads again and is held, since its plan is new."""
+        with self._store.transaction():
+            self._lease.renew()
+            self._end(RunState.CANCELLED, "The rest of the plan is too old to be sent as it is.")
+            run_id = self._store.runs.enqueue_run(
+                sync.id, "export", self._lease.now(), dry_run=True, request=self._run.request
+            )
+            self._store.events.add_event(
+                f"Reads the cohort again, as the rest of run {self._run.id} was too old to be sent.",
+                self._lease.now(),
+                sync.id,
+                run_id,
+            )
+
+    def _hold_after_step(self, sync: Sync) -> None:
+        """Hold the run, since everything of this step was answered. Killed before: held when it is claimed again."""
+        with self._store.transaction():
+            self._lease.renew()
+            self._lease.write(steps_sent=self._run.step)
+            limit = self._run.limits[self._run.step - 1]
+            reason = explain_step(
+                sync,
+                sent=self._store.batches.count_people(self._run.id, 0, limit),
+                left=self._store.batches.count_people(self._run.id, limit),
+            )
+            self._store.runs.hold_for_approval(self._run.id, self._owner, reason)
+            self._add_event(f"Held: {reason}")
 
     def _begin_again(self) -> None:
         """Read and plan again; the plan that a person approved stays aside, to be compared with the new one."""
@@ -158,13 +196,15 @@ class RunExecutor:
                 self._store.snapshot.unconfirm(sync.id)
         if self._run.purpose == "clear":
             return self._settle_plan(sync, self._plan(sync, salt), None)
+        if self._run.undoes is not None:
+            return self._settle_plan(sync, UndoPlanner(self._lease, sync, salt, self._run.undoes).write(), None)
         self._add_step("Reading the cohort from Mixpanel.")
-        mixpanel = self._mixpanel(sync)
+        mixpanel = open_mixpanel(self._store, lambda: self._vault, sync, self._context.page_size)
         while True:
             reader = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values))
             self._run = self._lease.run = reader.read()
             if not self._tally().rows:
-                self._check_still_listed(sync, mixpanel)
+                check_still_listed(self._lease, sync, mixpanel)
             try:
                 plan, problem = self._plan_proven(sync, salt, reader.repeated_others)
             except ReadAgain as why:
@@ -213,31 +253,6 @@ class RunExecutor:
     def _plan(self, sync: Sync, salt: int, *, believe_last: bool = True) -> Plan:
         return Planner(self._lease, sync, salt, lambda: self._vault, believe_last=believe_last).write()
 
-    def _check_still_listed(self, sync: Sync, mixpanel: Mixpanel) -> None:
-        """When nobody was read, make sure the cohort exists: Mixpanel may answer for a deleted one as for an empty one."""
-        now = self._lease.now()
-        slot = self._store.rate_limits.acquire_query(sync.project_id, now, later_page=False, sync_id=sync.id)
-        if slot.id is None:
-            raise Postpone(
-                max(slot.wait, 1.0),
-                "nobody was read, and whether the cohort still exists cannot be asked yet",
-                failed=False,
-            )
-        try:
-            listed = {one.id for one in mixpanel.list_cohorts()[0]}
-        except NoAnswer:
-            self._store.rate_limits.abandon_query(slot)
-            raise
-        except BaseException:
-            self._store.rate_limits.release_query(slot, self._lease.now())
-            raise
-        self._store.rate_limits.release_query(slot, self._lease.now())
-        if sync.cohort_id not in listed:
-            raise ConfigurationError(
-                f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "
-                "the project; nobody was removed. Share it again, or stop this sync."
-            )
-
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
         """Note that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
         tally, size = self._tally(), self._store.snapshot.count_members(sync.id)
@@ -251,6 +266,7 @@ class RunExecutor:
                 approved=int(self._run.approved and reason is None),
                 **plan_columns(plan, size=size, members=tally.rows),
             )
+            self._run = replace(self._run, step_limits=dump_limits(plan))
             self._store.batches.drop_aside(self._run.id)
             if sum(plan.counts):
                 self._store.staged.strip(self._run.id)
@@ -265,11 +281,13 @@ class RunExecutor:
         return reason is None
 
     def _take_over(self, sync: Sync) -> None:
-        """Let the sync take over the request of its run, since the plan goes ahead."""
+        """Let the sync take over the request of its run, since the plan goes ahead; in steps, only with the last one."""
+        self._store.attributes.claim(sync.license_code, sync.id, sync.attribute, sync.mapping)
+        if self._run.is_in_steps:
+            return
         request = Request.parse(self._run.request)
         if request:
             self._store.syncs.take_over(sync.id, request, self._lease.now())
-        self._store.attributes.claim(sync.license_code, sync.id, sync.attribute, sync.mapping)
         self._lease.write(request=None)
         self._run = replace(self._run, request=None)
 
@@ -280,29 +298,8 @@ class RunExecutor:
                 self._take_over(sync)
         if self._store.batches.count_unconfirmed(self._run.id):
             self._add_step("Sending to WebEngage.")
-            webengage = self._webengage(sync)
+            webengage = open_webengage(self._store, lambda: self._vault, sync)
             Delivery(self._lease, sync, webengage, lambda: self._vault, self._context.batches_a_minute).send_all()
-
-    def _mixpanel(self, sync: Sync) -> Mixpanel:
-        found = self._store.connections.get_project(sync.project_id)
-        if found is None or found.sealed is None:
-            raise ConfigurationError(
-                f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations."
-            )
-        view = found.view
-        return Mixpanel(
-            Project(view.id, view.name, view.username, self._vault.open_text(found.sealed), view.region),
-            page_size=self._context.page_size,
-        )
-
-    def _webengage(self, sync: Sync) -> WebEngage:
-        found = self._store.connections.get_account(sync.license_code)
-        if found is None or found.sealed is None:
-            raise ConfigurationError(
-                f"WebEngage account {sync.license_code} is not connected; connect it under Integrations."
-            )
-        key = self._vault.open_text(found.sealed)
-        return WebEngage(Account(found.view.license_code, key, found.view.data_center))
 
     def _end(self, state: RunState, event: str, error: str | None = None) -> None:
         """End the run and record what it sent in the snapshot, in one transaction."""
@@ -332,7 +329,8 @@ class RunExecutor:
 
     def _count_exportable(self, run: Run) -> int | None:
         """Return how many people a run's one reading listed to be exported; None when that is not what counts now."""
-        if run.reading > 1 or run.identified is None or run.list_version != self._store.safety_lists.get_version():
+        was_read_once = run.undoes is None and run.reading == 1
+        if not was_read_once or run.list_version != self._store.safety_lists.get_version() or run.identified is None:
             return None
         return run.identified - run.never_exported
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from sync.engine.block_writer import BlockWriter, Change, Planned
 from sync.engine.lease import RunLease
 from sync.engine.watchlist import Watchlist
 from sync.model import ChangeKind, Sync
@@ -20,31 +21,15 @@ from sync.packing import (
     UNCONFIRMED,
     cut_records,
     hash_id,
-    pack,
     split_records,
     unpack_values,
 )
-from sync.store.batches import BLOCK_SIZE, LETTERS, Block
 from sync.store.snapshot import FIRST_BYTES, Bucket, bucket_width
 from sync.store.staged import PagesOutdated
 from sync.vault import Vault
-from sync.webengage import convert_value
 
 COMPARED_AT_ONCE = 4 * 2**20  # bytes of staged records held at a time
 CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One planned change, not yet with its values."""
-
-    kind: ChangeKind
-    content: bytes
-    user_id: str = ""
-
-
-Planned = tuple[Change, str, list[object] | None]
-"""A change with the id and the mapped values of its person."""
 
 
 @dataclass(slots=True)
@@ -64,6 +49,10 @@ class Plan:
     """The labels of those in who must not be, by id hash."""
     list_version: int = 0
     """Which never-export list it was made with."""
+    step_limits: tuple[int, ...] = ()
+    """The batches at which each step ends after which more is held back."""
+    remarks: tuple[str, ...] = ()
+    """What a person has to know before they approve it, besides the numbers."""
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -118,7 +107,7 @@ class Planner:
                     self._write(pending, writer)
                     pending = {}
         self._write(pending, writer)
-        writer.flush()
+        self.plan.step_limits = writer.finish()
         self.plan.kinds, self.plan.left_out = writer.kinds, writer.left_out
         return self.plan
 
@@ -223,48 +212,4 @@ class Planner:
         if len(named) < len(changes):
             raise PagesOutdated  # somebody was in the snapshot while the page was read, and was forgotten since
         for who in sorted(named):
-            writer.add(named[who])
-
-
-class BlockWriter:
-    """Gathers changes into blocks of forty batches, each block written in a transaction of its own."""
-
-    def __init__(
-        self, lease: RunLease, vault: Callable[[], Vault] | None, mapping: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        """Write for this run; values are sealed when there is a vault."""
-        self._lease, self._vault, self._mapping = lease, vault, mapping
-        self._changes: list[Planned] = []
-        self._number = 0
-        self.kinds: Counter[ChangeKind] = Counter()
-        self.left_out: Counter[tuple[str, str]] = Counter()
-
-    def add(self, planned: Planned) -> None:
-        """Take one change; a full block is written."""
-        self._changes.append(planned)
-        self.kinds[planned[0].kind] += 1
-        for (source, target), value in zip(self._mapping, planned[2] or (), strict=False):
-            reason = convert_value(target, value)[1]
-            if reason:
-                self.left_out[source, reason] += 1
-        if len(self._changes) == BLOCK_SIZE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the block that was begun."""
-        if not self._changes:
-            return
-        sealed = None
-        if self._vault and any(values is not None for _, _, values in self._changes):
-            sealed = self._vault().seal_bytes(pack([values for _, _, values in self._changes]))
-        block = Block(
-            number=self._number,
-            kinds="".join(LETTERS[change.kind] for change, _, _ in self._changes),
-            ids=[user_id for _, user_id, _ in self._changes],
-            contents=tuple(change.content for change, _, _ in self._changes),
-            sealed_values=sealed,
-        )
-        with self._lease.store.transaction():
-            self._lease.renew()
-            self._lease.store.batches.add_batches(self._lease.run.id, block)
-        self._number, self._changes = self._number + 1, []
+            writer.add(who, named[who])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sync.errors import InvalidRequest
+from sync.guards import MAX_PEOPLE
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
 from sync.vault import add_key, drop_former_keys, list_key_ids
@@ -22,6 +23,21 @@ class AdminService(Topic):
         """
         self._store.maintenance.write_backup(file)
         self._state.add_audit_line("backup", file.name)
+
+    @requires(AccessLevel.VIEWER)
+    def get_approval_limit(self) -> int | None:
+        """Return above how many people an export needs another person's approval; None: never."""
+        return self._store.approvals.get_limit()
+
+    @requires(AccessLevel.ADMIN)
+    def set_approval_limit(self, people: int | None) -> None:
+        """Set above how many people an export needs another person's approval; None: never."""
+        if people is not None and not 0 <= people <= MAX_PEOPLE:
+            raise InvalidRequest(f"A number of people lies between 0 and {MAX_PEOPLE:,}.")
+        with self._store.transaction():
+            before = self._store.approvals.get_limit()
+            self._store.approvals.set_limit(people)
+            self._state.add_audit_line("second person", "", _name_limit(before), _name_limit(people))
 
     @requires(AccessLevel.ADMIN)
     def restore(self, file: Path) -> None:
@@ -138,3 +154,7 @@ class AdminService(Topic):
     def list_audit(self, limit: int = 1000) -> tuple[AuditLine, ...]:
         """Return the audit log, newest first."""
         return self._store.events.list_audit(limit)
+
+
+def _name_limit(people: int | None) -> str:
+    return "off" if people is None else f"above {people} people"

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync.errors import InvalidRequest
-from sync.guards import GuardLimits
+from sync.guards import GuardLimits, explain_second_person
 from sync.model import (
     ChangeKind,
+    Mode,
     Run,
     RunState,
     Sync,
+    SyncState,
 )
 from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.run_people import OUTCOMES, PeopleFilter, read_people
-from sync.views import Event, ExportRow, RejectionView, RunPeople
+from sync.store.batches import MAX_BATCHES
+from sync.store.recording import record_outcome
+from sync.views import Event, ExportRow, RejectionView, RunPeople, StartedExport, StepNumbers
 
 MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 
@@ -80,6 +84,8 @@ class RunService(Topic):
             self._store.batches.delete_batches(run.id)
             self._store.staged.delete_pages(run.id)
             self._state.add_event("Cancelled before anything was sent.", run.sync_id, run.id)
+        elif _is_between_steps(run):
+            self._end_between_steps(run)
         else:
             self._store.runs.request_cancel(run.id)
 
@@ -93,6 +99,7 @@ class RunService(Topic):
             run = self.get(run_id)
             if run.cancel_requested:
                 raise InvalidRequest(f"Run {run_id} is being cancelled, so there is nothing to approve.")
+            self._require_second_person(run)
             if not self._store.runs.approve_run(run_id, self._state.now()):
                 raise InvalidRequest(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
             if always:
@@ -104,6 +111,72 @@ class RunService(Topic):
             )
             more = ", now and always" if always else ", with higher limits from now on" if limits else ""
             self._state.add_event(f"Approved by a person{more}.", run.sync_id, run_id)
+            if run.undoes is not None:
+                self._pause_after_undo(run)
+
+    def _require_second_person(self, run: Run) -> None:
+        """Raise InvalidRequest when so large an export needs another person than the one who asked for it."""
+        limit = self._store.approvals.get_limit()
+        if limit is None or not (run.purpose == "export" or run.request):
+            return
+        is_last = run.steps_sent >= len(run.limits)
+        end = 0 if is_last else run.limits[run.steps_sent]
+        sent = run.entered + run.updated if is_last else self._store.batches.count_people(run.id, 0, end)
+        if sent > limit and self.actor.name in self._store.approvals.list_askers(run.id):
+            raise InvalidRequest(
+                f"{explain_second_person(limit)} You asked for run {run.id}, so somebody else decides."
+            )
+
+    def _pause_after_undo(self, run: Run) -> None:
+        """Pause a dynamic sync whose run is taken back: its next refresh would send the same again."""
+        before = self._state.get_sync(run.sync_id)
+        if before.mode is not Mode.DYNAMIC or before.state is SyncState.FINISHED:
+            return
+        why = f"Run {run.undoes} was taken back; check the cohort, then resume: a refresh sends what it says."
+        self._store.syncs.pause_sync(run.sync_id, why)
+        self._state.add_event(f"Paused: {why}", run.sync_id, run.id)
+        self._state.add_audit_line("pause", f"sync {run.sync_id}", before.state.value, "paused", run.id)
+
+    @requires(AccessLevel.MARKETER)
+    def undo(self, run_id: int) -> StartedExport:
+        """Queue a run that takes another one back: it plans the exact inverse and is held until it is approved.
+
+        A run that is held after a step is cancelled first, and what it sent is taken back. Raise InvalidRequest while
+        a run is under way, and when nothing that this one sent is known.
+        """
+        with self._store.transaction():
+            run = self.get(run_id)
+            if _is_between_steps(run):
+                self._cancel_run(run)
+            elif not run.state.is_final:
+                raise InvalidRequest(f"Run {run_id} is still under way; cancel it first, then take it back.")
+            if not any(
+                "c" in block.outcomes or "f" in block.outcomes for block in self._store.batches.people_blocks(run_id)
+            ):
+                raise InvalidRequest(f"Run {run_id} sent nothing that is still known, so nothing can be taken back.")
+            undo_id = self._store.runs.enqueue_run(run.sync_id, "undo", self._state.now(), undoes=run_id)
+            if undo_id is None:
+                raise InvalidRequest("Another run of this cohort is under way; cancel it, or wait for its end.")
+            self._state.add_event(f"Taking back run {run_id} was asked for.", run.sync_id, undo_id)
+            self._state.add_audit_line("undo", f"run {run_id}", run_id=undo_id)
+        return StartedExport(run.sync_id, undo_id, True)
+
+    def _end_between_steps(self, run: Run) -> None:
+        """End a run that is held after a step; nothing of it is on its way, so no runner is needed."""
+        salt = self._store.connections.get_salt()
+        outcome = record_outcome(self._store, run.sync_id, run.id, salt, read=None)
+        self._store.runs.end_held_run(run.id, self._state.now(), outcome.delivered, outcome.rejected)
+        self._state.add_event("Cancelled after a step; what was sent stays recorded.", run.sync_id, run.id)
+
+    @requires(AccessLevel.VIEWER)
+    def count_steps(self, run_id: int) -> StepNumbers:
+        """Return how many people a run in steps has sent to, sends to next, and has left."""
+        run, count = self.get(run_id), self._store.batches.count_people
+        limits = (0, *run.limits, MAX_BATCHES)
+        sent, end = limits[run.steps_sent], limits[min(run.steps_sent + 1, len(limits) - 1)]
+        return StepNumbers(
+            sent=count(run.id, 0, sent), next=count(run.id, sent, end), left=count(run.id, sent, MAX_BATCHES)
+        )
 
     @requires(AccessLevel.VIEWER)
     def list_events(self, run_id: int) -> tuple[Event, ...]:
@@ -152,6 +225,11 @@ class RunService(Topic):
             for user_id in self._store.snapshot.iterate_members(run.sync_id):
                 if user_id not in listed and user_id not in leaving:
                     yield ExportRow(user_id, "no-op", "unchanged", "")
+
+
+def _is_between_steps(run: Run) -> bool:
+    """Return whether a run is held after a step, and no runner has it."""
+    return run.state is RunState.HELD and run.steps_sent > 0 and not run.cancel_requested
 
 
 def _name_approval(always: bool, limits: GuardLimits | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from sync.errors import InvalidRequest
@@ -20,6 +21,9 @@ from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
 from sync.service.overdue import find_overdue
 from sync.service.requests import ExportRequests, describe_busy, describe_state, describe_terms
 from sync.service.runs import RunService
+from sync.steps import Steps
+from sync.store.plan_history import join_people
+from sync.store.runs import FirstSteps
 from sync.store.syncs import ExportRequest, Request
 from sync.views import CohortView, Overdue, RunnerState, StartedExport, SyncView
 
@@ -46,6 +50,8 @@ class SyncService(Topic):
         mapping: tuple[tuple[str, str], ...] | None = None,
         license_code: str | None = None,
         previewed: int | None = None,
+        steps: Steps | None = None,
+        chosen: Iterable[str] = (),
     ) -> StartedExport:
         """Start Sync: create or change the cohort's sync and queue a run, in one transaction.
 
@@ -54,7 +60,10 @@ class SyncService(Topic):
         ``license_code`` is the account the person was shown; raise InvalidRequest when it is another one now.
         ``previewed`` is how many identified people the person was shown; None: those of the last preview, if it is
         still shown. A first export of over a fifth more is held.
+        ``steps``: what is sent before the rest, the run being held after each step; ``chosen``: the user ids of those
+        the first step is for, given instead.
         """
+        first_steps = self._make_steps(steps, chosen)
         project = self._state.get_project(project_id).view.id
         cohort = self._get_listed_cohort(project, cohort_id)
         with self._store.transaction():
@@ -70,11 +79,16 @@ class SyncService(Topic):
             known = self._store.syncs.get_sync_of_cohort(project, cohort_id)
             busy = self._store.runs.get_active(known.id) if known else None
             if known and busy:
-                self._adjust_running_export(known, busy, request, dry_run)
+                self._adjust_running_export(known, busy, request, dry_run, first_steps)
                 return StartedExport(busy.sync_id, busy.id, False)
-            sync_id = known.id if known else self._create(export, dry_run)
+            sync_id = known.id if known else self._create(export, is_tried=dry_run or first_steps is not None)
             run_id = self._store.runs.enqueue_run(
-                sync_id, "export", self._state.now(), dry_run=dry_run, request=request.dump()
+                sync_id,
+                "export",
+                self._state.now(),
+                dry_run=dry_run,
+                request=request.dump(),
+                first_steps=first_steps,
             )
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
                 raise InvalidRequest("Another run of this cohort has just begun; look at its progress.")
@@ -86,15 +100,27 @@ class SyncService(Topic):
             self._state.add_audit_line("dry run" if dry_run else "export", f"cohort {cohort_id}", before, after, run_id)
         return StartedExport(sync_id, run_id, True)
 
-    def _create(self, request: ExportRequest, dry_run: bool) -> int:
-        """Create the cohort's sync, return its id; after a dry run nothing is refreshed before somebody approves it."""
-        sync_id = self._store.syncs.create(request, self._state.now(), active=not dry_run)
+    def _make_steps(self, steps: Steps | None, chosen: Iterable[str]) -> FirstSteps | None:
+        """Return the first steps as a run holds them; raise InvalidRequest for steps nobody can mean."""
+        people, hashes = join_people(chosen, self._store.connections.get_salt())
+        if people:
+            steps = replace(steps or Steps(), chosen=people)
+        problem = steps.find_problem() if steps else None
+        if problem:
+            raise InvalidRequest(problem, "steps")
+        return (steps.dump(), hashes) if steps else None
+
+    def _create(self, request: ExportRequest, *, is_tried: bool) -> int:
+        """Create the cohort's sync, return its id; nothing is refreshed before somebody approves what was only tried."""
+        sync_id = self._store.syncs.create(request, self._state.now(), active=not is_tried)
         self._store.attributes.claim(
-            request.license_code, sync_id, request.attribute, () if dry_run else request.mapping or ()
+            request.license_code, sync_id, request.attribute, () if is_tried else request.mapping or ()
         )
         return sync_id
 
-    def _adjust_running_export(self, known: Sync, busy: Run, request: Request, dry_run: bool) -> None:
+    def _adjust_running_export(
+        self, known: Sync, busy: Run, request: Request, dry_run: bool, first_steps: FirstSteps | None
+    ) -> None:
         """Change what may change while a run is under way, the mode and the interval; raise InvalidRequest for the rest."""
         if busy.purpose == "clear":
             raise InvalidRequest(f"Run {busy.id} is clearing this cohort in WebEngage; export it again afterwards.")
@@ -102,7 +128,9 @@ class SyncService(Topic):
             raise InvalidRequest(
                 f"Run {busy.id} of this cohort is still being cancelled; start again when it has ended."
             )
-        if dry_run != busy.dry_run or busy.state is RunState.HELD:
+        if busy.purpose == "undo" or dry_run != busy.dry_run or busy.state is RunState.HELD:
+            raise InvalidRequest(describe_busy(busy))
+        if first_steps != self._store.plan_history.first_steps(busy.id):
             raise InvalidRequest(describe_busy(busy))
         before = Request.parse(busy.request)
         serving = before.apply(known) if before else known
@@ -157,7 +185,7 @@ class SyncService(Topic):
             return self._start_run(sync_id, "refresh")
 
     def _reads_and_sends(self, run: Run) -> bool:
-        ends = run.dry_run or run.cancel_requested or run.purpose == "clear"
+        ends = run.dry_run or run.steps or run.cancel_requested or run.purpose in ("clear", "undo")
         return not (ends or run.state is RunState.HELD or run.planned)
 
     def _start_run(self, sync_id: int, purpose: str) -> StartedExport:
@@ -256,7 +284,7 @@ class SyncService(Topic):
     @requires(AccessLevel.VIEWER)
     def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
         """Return how many people WebEngage held after each of a sync's last successful runs, newest first."""
-        return self._store.runs.list_sizes(sync_id, limit)
+        return self._store.run_history.list_sizes(sync_id, limit)
 
     @requires(AccessLevel.VIEWER)
     def list_overdue(self, sync_id: int | None = None) -> tuple[Overdue, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sync.store.alerts import Alerts
+from sync.store.approvals import Approvals
 from sync.store.attributes import Attributes
 from sync.store.batches import Batches
 from sync.store.connections import Connections
@@ -63,6 +64,7 @@ class Store:
         self.rejections = Rejections(db)
         self.attributes = Attributes(db)
         self.plan_history = PlanHistory(db)
+        self.approvals = Approvals(db)
         self.safety_lists = SafetyLists(db)
         self.rate_limits = RateLimits(db)
         self.events = Events(db)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from sync.model import BATCH_SIZE, ChangeKind
 from sync.packing import FORGOTTEN, hash_id, pack, split_contents, unpack_ids
@@ -16,6 +17,7 @@ from sync.store.database import Row, Table, write_transaction
 
 BATCHES_A_BLOCK = 40  # 1,000 people: sealed at once, and small enough to open for one of them
 BLOCK_SIZE = BATCHES_A_BLOCK * BATCH_SIZE
+MAX_BATCHES = 10**9  # more than any run has
 KINDS = {"a": ChangeKind.ADD, "u": ChangeKind.UPDATE, "r": ChangeKind.REMOVE}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
 WITHHELD = "n"  # the kind and the outcome of a change that was taken back before it was sent
@@ -110,13 +112,29 @@ class Batches(Table):
         """Forget the plan that was set aside."""
         self._execute("delete from batch_block where run_id = ? and block < 0", (run_id,))
 
-    def blocks(self, run_id: int, *, aside: bool = False) -> Iterator[Block]:
-        """Return the blocks of a run in order; ``aside``: of the plan that was set aside."""
+    def blocks(self, run_id: int, *, aside: bool = False, skip: int = 0) -> Iterator[Block]:
+        """Return the blocks of a run in order but for the first few; ``aside``: of the plan that was set aside."""
         numbers = self._fetch_all(
             "select block from batch_block where run_id = ? and (block < 0) = ? order by abs(block + 0.5)",
             (run_id, aside),
         )
-        return (self.block(run_id, row[0]) for row in numbers)
+        return (self.block(run_id, row[0]) for row in numbers[skip:])
+
+    def streams(self, run_id: int, *, aside: bool = False) -> list[Iterator[Block]]:
+        """Return the blocks of a run in streams, each in the order of id hashes.
+
+        There are two when the people of a first step stand before all others, whatever their id hashes.
+        """
+        has_front = self._fetch_value(
+            """
+            select step_hashes is not null or json_extract(steps, '$.first') is not null
+            from run
+            where id = ?
+            """,
+            (run_id,),
+        )
+        blocks = self.blocks(run_id, aside=aside)
+        return [islice(blocks, 1), self.blocks(run_id, aside=aside, skip=1)] if has_front else [blocks]
 
     def block(self, run_id: int, number: int) -> Block:
         """Return one block."""
@@ -134,10 +152,23 @@ class Batches(Table):
         return "".join({"pending": "p", "in_flight": "f", "confirmed": "c"}[row[0]] for row in rows)
 
     def unconfirmed(self, run_id: int, besides: Iterable[int], limit: int) -> tuple[Batch, ...]:
-        """Return the next batches to send, with those whose answer an earlier attempt did not hear."""
+        """Return the next batches to send, with those whose answer an earlier attempt did not hear.
+
+        Of a run in steps none is returned that the step now allowed does not have.
+        """
         away = set(besides)
         rows = self._fetch_all(
-            "select number, state, member_count from batch where run_id = ? and state <> 'confirmed' order by number limit ?",
+            """
+            select number, state, member_count
+            from batch
+            where run_id = ?1 and state <> 'confirmed' and number < (
+                select ifnull(json_extract(step_limits, '$[' || (step - 1) || ']'), 1 << 62)
+                from run
+                where id = ?1
+            )
+            order by number
+            limit ?2
+            """,
             (run_id, limit + len(away)),
         )
         return tuple(Batch(*row) for row in rows if row[0] not in away)[:limit]
@@ -150,10 +181,28 @@ class Batches(Table):
         """Return how many batches are not confirmed."""
         return int(self._fetch_value("select count(*) from batch where run_id = ? and state <> 'confirmed'", (run_id,)))
 
-    def any_sent(self, run_id: int) -> bool:
-        """Return whether any request of a run may have left."""
+    def any_sent(self, run_id: int, first: int = 0) -> bool:
+        """Return whether any request of a run may have left, of its batches from ``first`` on."""
         return bool(
-            self._fetch_value("select exists (select 1 from batch where run_id = ? and state <> 'pending')", (run_id,))
+            self._fetch_value(
+                """
+                select exists (select 1 from batch where run_id = ? and number >= ? and state <> 'pending')
+                """,
+                (run_id, first),
+            )
+        )
+
+    def count_people(self, run_id: int, first: int = 0, end: int = MAX_BATCHES) -> int:
+        """Return how many people a run's blocks have from batch ``first`` to before ``end``, both first of a block."""
+        return int(
+            self._fetch_value(
+                """
+                select coalesce(sum(length(replace(kinds, ?, ''))), 0)
+                from batch_block
+                where run_id = ? and block >= ? and block < ?
+                """,
+                (WITHHELD, run_id, first // BATCHES_A_BLOCK, end // BATCHES_A_BLOCK),
+            )
         )
 
     def mark_in_flight(self, run_id: int, numbers: Iterable[int]) -> None:

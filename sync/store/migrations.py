@@ -14,6 +14,7 @@ from sync.store.alert_migration import create_alert_tables
 from sync.store.engine_migration import bring_forward
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
+from sync.store.steps_migration import add_steps
 
 migrations = Migrations("cohort-sync")
 
@@ -384,6 +385,12 @@ def requested_runs(db: Database) -> None:
 def behind_clocks(db: Database) -> None:
     """Keep until which time the clock was behind that dated a query."""
     db.execute("alter table mixpanel_query add column behind_until real")
+
+
+@migrations()
+def steps_and_undo(db: Database) -> None:
+    """Let a run be sent in steps, and let a run take back another one."""
+    add_steps(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

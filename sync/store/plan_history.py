@@ -1,11 +1,11 @@
-"""Read what earlier runs of a sync planned and read, by which guards judge the next one."""
+"""Read what earlier runs of a sync planned, read and sent: the next one is judged and planned by it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from sync.guards import PlanNumbers, Reading
-from sync.packing import ID_SIZE
+from sync.packing import ID_SIZE, hash_id
 from sync.store.database import Table
 
 # An earlier success makes a run a refresh, unless everything was cleared and a person exports again.
@@ -14,7 +14,7 @@ _IS_FIRST = """
         select 1
         from run as earlier
         where earlier.sync_id = run.sync_id and earlier.id < run.id
-            and earlier.state = 'succeeded' and earlier.purpose <> 'clear'
+            and earlier.state = 'succeeded' and earlier.purpose not in ('clear', 'undo')
     ) or (run.size_before = 0 and run.purpose = 'export')
 """
 
@@ -36,7 +36,7 @@ class PlanHistory(Table):
             """
             select identified, members_read
             from run
-            where sync_id = ? and state = 'succeeded' and purpose <> 'clear'
+            where sync_id = ? and state = 'succeeded' and purpose not in ('clear', 'undo')
             order by id desc
             limit 1
             """,
@@ -51,7 +51,7 @@ class PlanHistory(Table):
             select entered, exited - removed_by_list as removed, size_before, identified, members_read,
                 {_IS_FIRST} as is_first
             from run
-            where sync_id = ? and size_before is not null and purpose <> 'clear'
+            where sync_id = ? and size_before is not null and purpose not in ('clear', 'undo')
             order by id desc
             limit ?
             """,
@@ -70,8 +70,41 @@ class PlanHistory(Table):
 
     def tripped(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of the tripwires that a run's plan found."""
-        found = self._fetch_value("select tripped from run where id = ?", (run_id,)) or b""
-        return frozenset(found[at : at + ID_SIZE] for at in range(0, len(found), ID_SIZE))
+        return _split_hashes(self._fetch_value("select tripped from run where id = ?", (run_id,)))
+
+    def chosen(self, run_id: int) -> frozenset[bytes]:
+        """Return the id hashes of those whom a person chose for the first step of a run."""
+        return _split_hashes(self._fetch_value("select step_hashes from run where id = ?", (run_id,)))
+
+    def first_steps(self, run_id: int) -> tuple[str, bytes | None] | None:
+        """Return the first steps of a run as they are stored, with the id hashes of those chosen; None without any."""
+        row = self._fetch_one("select steps, step_hashes from run where id = ? and steps is not null", (run_id,))
+        return (row[0], row[1]) if row else None
+
+    def list_later(self, run_id: int) -> tuple[int, ...]:
+        """Return the runs of the same sync that came after this one."""
+        rows = self._fetch_all(
+            """
+            select later.id
+            from run
+            join run as later on later.sync_id = run.sync_id and later.id > run.id
+            where run.id = ?
+            order by later.id
+            """,
+            (run_id,),
+        )
+        return tuple(row[0] for row in rows)
+
+
+def _split_hashes(found: bytes | None) -> frozenset[bytes]:
+    stored = found or b""
+    return frozenset(stored[at : at + ID_SIZE] for at in range(0, len(stored), ID_SIZE))
+
+
+def join_people(user_ids: Iterable[str], salt: int) -> tuple[int, bytes | None]:
+    """Return how many different people these are, and their id hashes as a run stores them; None when there are none."""
+    hashes = {hash_id(user_id, salt) for user_id in user_ids if user_id}
+    return len(hashes), join_hashes(hashes)
 
 
 def join_hashes(id_hashes: Iterable[bytes]) -> bytes | None:

@@ -9,6 +9,20 @@ from sync.store.database import Table
 class RunHistory(Table):
     """Runs that ended, counted."""
 
+    def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
+        """Return how many people were in WebEngage after each of the last successful runs, newest first."""
+        rows = self._fetch_all(
+            """
+            select unchanged + entered + updated - rejected
+            from run
+            where sync_id = ? and state = 'succeeded'
+            order by id desc
+            limit ?
+            """,
+            (sync_id, limit),
+        )
+        return tuple(int(row[0]) for row in rows)
+
     def count_by_hour(self, project_id: int | None, now: float, hours: int) -> dict[int, HourCount]:
         """Return how the runs of the last ``hours`` ended, by how many full hours ago; an hour without any is left out."""
         rows = self._fetch_all(

@@ -62,27 +62,49 @@ def run_from_row(row: Row) -> Run:
     return Run(**values)
 
 
+FirstSteps = tuple[str, bytes | None]
+"""What is sent first, as text, and the id hashes of those who were chosen."""
+
+
 class Runs(Table):
     """The life of runs."""
 
     def enqueue_run(
-        self, sync_id: int, purpose: str, now: float, *, dry_run: bool = False, request: str | None = None
+        self,
+        sync_id: int,
+        purpose: str,
+        now: float,
+        *,
+        dry_run: bool = False,
+        request: str | None = None,
+        first_steps: FirstSteps | None = None,
+        undoes: int | None = None,
     ) -> int | None:
         """Queue a run, unless one of this sync is under way (then None); the database decides.
 
-        A run that failed before its plan leaves its request, purpose and dryness to the next one.
+        A run that failed before its plan leaves its request, purpose, dryness and steps to the next one.
         """
+        steps, chosen = first_steps or (None, None)
         with write_transaction(self._db):
             row = self._fetch_one(
                 """
-                insert into run (sync_id, purpose, dry_run, request, queued_at, not_before) select ?1,
-                iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run, 0),
-                ifnull(?4, f.request), ?5, ?5 from (select 1) left join (select purpose, dry_run, request from sync
-                join run on run.id = last_run_id where sync.id = ?1 and run.state = 'failed' and not planned
-                and run.purpose <> 'clear' and ?2 not in ('export', 'clear')) f where true
-                on conflict do nothing returning id
+                insert into run
+                    (sync_id, purpose, dry_run, request, queued_at, not_before, steps, step_hashes, undoes)
+                select ?1, iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run, 0),
+                    ifnull(?4, f.request), ?5, ?5, ifnull(?6, f.steps), iif(?6 is null, f.step_hashes, ?7), ?8
+                from (select 1)
+                left join (
+                    select purpose, dry_run, request, steps, step_hashes
+                    from sync
+                    join run on run.id = last_run_id
+                    where sync.id = ?1 and run.state = 'failed' and not planned
+                        and run.purpose not in ('clear', 'undo') and ?2 not in ('export', 'clear', 'undo')
+                ) f
+                where true
+                on conflict do nothing
+                returning id
                 """,
-                (sync_id, purpose, int(dry_run), request, now),
+                (sync_id, purpose, int(dry_run), request, now, steps, chosen, undoes),
             )
             if row is None:
                 return None
@@ -229,15 +251,30 @@ class Runs(Table):
             },
         )
 
+    def end_held_run(self, run_id: int, now: float, delivered: int, rejected: int) -> None:
+        """Cancel a run that is held after a step, whose outcome is recorded in the same transaction."""
+        self._execute(
+            """
+            update run
+            set state = 'cancelled', finished_at = ?, delivered = ?, rejected = ?, session_id = null
+            where id = ? and state = 'held'
+            """,
+            (now, delivered, rejected, run_id),
+        )
+
     def set_request(self, run_id: int, request: str) -> None:
         """Change what a run that has not gone ahead is to make of its sync."""
         self._execute("update run set request = ? where id = ? and finished_at is null", (request, run_id))
 
     def approve_run(self, run_id: int, now: float) -> bool:
-        """Let a held run go on; False when it is not held."""
+        """Let a held run go on, after a step with the next one; False when it is not held."""
         return bool(
             self._execute(
-                "update run set state = 'queued', approved = 1, not_before = ? where id = ? and state = 'held'",
+                """
+                update run
+                set state = 'queued', approved = 1, not_before = ?, step = steps_sent + 1
+                where id = ? and state = 'held'
+                """,
                 (now, run_id),
             )
         )
@@ -310,17 +347,6 @@ class Runs(Table):
             (project_id, license_code),
         )
         return {row["id"]: run_from_row(row) for row in rows}
-
-    def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
-        """Return how many people were in WebEngage after each of the last successful runs, newest first."""
-        rows = self._fetch_all(
-            """
-            select unchanged + entered + updated - rejected from run where sync_id = ? and state = 'succeeded'
-            order by id desc limit ?
-            """,
-            (sync_id, limit),
-        )
-        return tuple(int(row[0]) for row in rows)
 
     def count_runs(
         self,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
+from typing import TYPE_CHECKING
 
 from sync.model import BATCH_SIZE, ChangeKind
 from sync.packing import FORGOTTEN, UNCONFIRMED, hash_id
-from sync.store import Store
 from sync.store.batches import KINDS, WITHHELD, Block
 from sync.store.snapshot import bucket_width
+
+if TYPE_CHECKING:
+    from sync.store import Store
 
 
 @dataclass(slots=True)
@@ -30,11 +34,15 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: 
     Confirmed changes stand as sent, those in flight as unconfirmed; what was rejected or never sent changes nothing.
     ``read``: how many people the run's one reading listed, None when it was planned otherwise; when they are those of
     the snapshot, and nothing was to be sent about them, its pages are known.
-    Blocks are in the order of id hashes, so every bucket is rewritten once.
+    Streams of blocks are in the order of id hashes, so every bucket is rewritten once.
     """
     outcome = Outcome()
     width = bucket_width(store.snapshot.count_members(sync_id) + store.batches.planned_count(run_id))
-    effects = _effects(store, run_id, salt, outcome)
+    rejected = store.rejections.of_run(run_id)
+    effects = merge(
+        *(_effects(store, run_id, salt, outcome, rejected, blocks) for blocks in store.batches.streams(run_id)),
+        key=lambda effect: effect[0],
+    )
     effect = next(effects, None)
     for low, high in store.snapshot.ranges(sync_id):
         if effect is None or effect[0][0] >= high:
@@ -55,10 +63,11 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: 
     return outcome
 
 
-def _effects(store: Store, run_id: int, salt: int, outcome: Outcome) -> Iterator[Effect]:
+def _effects(
+    store: Store, run_id: int, salt: int, outcome: Outcome, rejected: dict[str, bool], blocks: Iterable[Block]
+) -> Iterator[Effect]:
     """Return what each change of a run does to the snapshot, and log each block."""
-    rejected = store.rejections.of_run(run_id)
-    for block in store.batches.blocks(run_id):
+    for block in blocks:
         letters = _outcomes(block, store.batches.states(run_id, block.number), rejected)
         outcome.delivered += letters.count("c")
         outcome.rejected += letters.count("r")

@@ -1,0 +1,103 @@
+"""Show what a person can decide about a run in steps, and about taking a run back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from pages.parts import notices
+from pages.parts.formatting import escape_markdown, format_count, format_people
+from pages.parts.navigation import open_page
+from pages.parts.session import open_service
+from sync.model import Run, RunState
+from sync.service import Service
+from sync.service.run_people import PeopleFilter
+from sync.views import SyncView
+
+LOOKED_AT = 10  # people named to look at in WebEngage
+STEP_HELP = "Cancelling keeps what was sent, and sends nobody else. Taking it back also sets these people to false."
+UNDO_HELP = (
+    "Nothing has been taken back yet. Look at the people below, then take the run back, or cancel to leave everything "
+    "as it is."
+)
+TAKE_BACK_HELP = (
+    "Plans the exact inverse of this run and shows it before anything is sent. It cannot unsend a message that "
+    "somebody already got."
+)
+
+
+def act_on_run(done: str, action: Callable[[Service], object]) -> None:
+    """Do something about a run, keep the outcome as a message, and draw the page again."""
+    with open_service() as service:
+        notices.try_action(done, action, service)
+    st.rerun()
+
+
+def show_what_to_look_at(run: Run, sync: SyncView) -> None:
+    """Show where in WebEngage the people of a step are to be seen, and who they are."""
+    with open_service() as service:
+        people = service.runs.list_people(run.id, PeopleFilter(outcome="accepted"), LOOKED_AT)
+    if not people.rows:
+        return
+    with st.container(border=True):
+        st.markdown("**Look in WebEngage:** Users → All users → search for one of these User IDs → Custom attributes:")
+        st.code(sync.attribute, language=None, wrap_lines=True)
+        st.markdown("It is to be **Yes** (true) for:")
+        st.code("\n".join(one.user_id for one in people.rows), language=None)
+        if people.matching > len(people.rows):
+            st.caption(f"and {format_count(people.matching - len(people.rows))} more, listed below")
+
+
+def show_step_buttons(run: Run) -> None:
+    """Show the decisions after a step: send to the others, or take it back."""
+    with open_service() as service:
+        numbers = service.runs.count_steps(run.id)
+    others = format_count(numbers.next)
+    goes_on = "" if numbers.next == numbers.left else f", of {format_count(numbers.left)} left"
+    if st.button(
+        f"Send to the other {others}{goes_on}" if not goes_on else f"Send to the next {others}{goes_on}",
+        key=f"approve-{run.id}",
+        type="primary",
+    ):
+        act_on_run(
+            f"Approved. {format_people(numbers.next)} are being sent.", lambda service: service.runs.approve(run.id)
+        )
+    if numbers.sent:
+        show_take_back_button(run, "Take it back")
+
+
+def show_undo_button(run: Run) -> None:
+    """Show the decision about a take-back that is planned."""
+    if st.button(f"Take back run {run.undoes}", key=f"approve-{run.id}", type="primary"):
+        act_on_run(f"Run {run.undoes} is being taken back.", lambda service: service.runs.approve(run.id))
+
+
+def can_be_taken_back(run: Run) -> bool:
+    """Return whether a run that has ended may have changed anybody."""
+    return run.state.is_final and run.delivered > 0
+
+
+def show_take_back_button(run: Run, label: str = "Take back this run") -> None:
+    """Show the button that plans the inverse of a run, and open that plan."""
+    if not st.button(label, key=f"undo-{run.id}", help=TAKE_BACK_HELP, icon=":material/undo:"):
+        return
+    with open_service() as service:
+        started = notices.try_action(
+            f"Planned below: taking back run {run.id}. Nothing is sent before you say so.", service.runs.undo, run.id
+        )
+    if started:
+        open_page("runs", run=started.run_id)
+    st.rerun()
+
+
+def describe_held_help(run: Run) -> str | None:
+    """Return what to do with a held run that is in steps or takes another one back; None for others."""
+    if run.state != RunState.HELD:
+        return None
+    return UNDO_HELP if run.undoes is not None else STEP_HELP if run.steps_sent else None
+
+
+def describe_purpose(run: Run) -> str | None:
+    """Return what a run that takes another one back is for; None for others."""
+    return None if run.undoes is None else escape_markdown(f"taking back run {run.undoes}")

@@ -1,0 +1,64 @@
+"""Open the clients of both sides for a run, and ask Mixpanel what a reading cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sync.engine.lease import RunLease
+from sync.engine.retry import Postpone
+from sync.errors import ConfigurationError, NoAnswer
+from sync.mixpanel.client import Mixpanel
+from sync.model import Account, Project, Sync
+from sync.store import Store
+from sync.vault import Vault
+from sync.webengage import WebEngage
+
+
+def open_mixpanel(store: Store, open_vault: Callable[[], Vault], sync: Sync, page_size: int | None) -> Mixpanel:
+    """Return a client of a sync's project; raise ConfigurationError when it is not connected."""
+    found = store.connections.get_project(sync.project_id)
+    if found is None or found.sealed is None:
+        raise ConfigurationError(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
+    view = found.view
+    secret = open_vault().open_text(found.sealed)
+    return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), page_size=page_size)
+
+
+def open_webengage(store: Store, open_vault: Callable[[], Vault], sync: Sync) -> WebEngage:
+    """Return a client of a sync's account; raise ConfigurationError when it is not connected."""
+    found = store.connections.get_account(sync.license_code)
+    if found is None or found.sealed is None:
+        raise ConfigurationError(
+            f"WebEngage account {sync.license_code} is not connected; connect it under Integrations."
+        )
+    key = open_vault().open_text(found.sealed)
+    return WebEngage(Account(found.view.license_code, key, found.view.data_center))
+
+
+def check_still_listed(lease: RunLease, sync: Sync, mixpanel: Mixpanel) -> None:
+    """When nobody was read, make sure the cohort exists: Mixpanel may answer for a deleted one as for an empty one.
+
+    Raise ConfigurationError when it is gone; Postpone when no query is free.
+    """
+    limits, now = lease.store.rate_limits, lease.now()
+    slot = limits.acquire_query(sync.project_id, now, later_page=False, sync_id=sync.id)
+    if slot.id is None:
+        raise Postpone(
+            max(slot.wait, 1.0),
+            "nobody was read, and whether the cohort still exists cannot be asked yet",
+            failed=False,
+        )
+    try:
+        listed = {one.id for one in mixpanel.list_cohorts()[0]}
+    except NoAnswer:
+        limits.abandon_query(slot)
+        raise
+    except BaseException:
+        limits.release_query(slot, lease.now())
+        raise
+    limits.release_query(slot, lease.now())
+    if sync.cohort_id not in listed:
+        raise ConfigurationError(
+            f"Cohort “{sync.cohort_name}” ({sync.cohort_id}) is gone from Mixpanel, or no longer shared with "
+            "the project; nobody was removed. Share it again, or stop this sync."
+        )

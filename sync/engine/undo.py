@@ -1,0 +1,129 @@
+"""Plan the inverse of a run: whom it added becomes ``false``, whom it removed ``true``; never those changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sync.engine.block_writer import BlockWriter, Change
+from sync.engine.lease import RunLease
+from sync.engine.planning import Plan
+from sync.model import ChangeKind, Mode, Run, Sync
+from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, split_records
+from sync.store import Store
+from sync.store.batches import LETTERS
+from sync.store.snapshot import FIRST_BYTES
+
+PEOPLE_AT_ONCE = 131_072  # people of the run that is taken back, held in memory at a time: some 40 MB
+ADDED, UPDATED, REMOVED = (LETTERS[kind] for kind in (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.REMOVE))
+MAY_BE_TRUE = "cfr"  # outcomes of an addition after which the snapshot says whether it may have arrived
+MAY_BE_SENT = "cf"  # outcomes after which somebody was, or may have been, changed
+
+
+class UndoPlanner:
+    """Plans one take-back from the log of what was sent. Killed anywhere: the next claim plans again.
+
+    The log need not be in any order, so the id hashes are gone through range by range.
+    """
+
+    def __init__(self, lease: RunLease, sync: Sync, salt: int, undone: int) -> None:
+        """Plan to take back the run ``undone`` of this sync."""
+        self._lease, self._sync, self._salt, self._undone = lease, sync, salt, undone
+        self._store: Store = lease.store
+        self._version = self._store.safety_lists.get_version()
+        self._never_export = self._store.safety_lists.load_never_export(sync.license_code)
+        self._changed_since = self._updated = self._kept_out = 0
+
+    def write(self) -> Plan:
+        """Write the batches; they count once the run is said to be planned."""
+        with self._store.transaction():
+            self._lease.renew()
+            self._store.batches.delete_batches(self._lease.run.id)
+        writer = BlockWriter(self._lease, None)
+        for low, high in self._ranges():
+            changes = self._invert(low, high)
+            for who in sorted(changes):
+                writer.add(who, (changes[who], changes[who].user_id, None))
+        unchanged = self._store.snapshot.count_members(self._sync.id) - writer.kinds[ChangeKind.REMOVE]
+        return Plan(
+            distinct=unchanged + writer.kinds[ChangeKind.ADD],
+            unchanged=unchanged,
+            kinds=writer.kinds,
+            never_exported=self._kept_out,
+            list_version=self._version,
+            step_limits=writer.finish(),
+            remarks=tuple(self._remarks()),
+        )
+
+    def _ranges(self) -> Iterator[tuple[int, int]]:
+        people = sum(len(block.kinds) for block in self._store.batches.people_blocks(self._undone))
+        pieces = min(FIRST_BYTES, people // PEOPLE_AT_ONCE + 1)
+        for piece in range(pieces):
+            yield piece * FIRST_BYTES // pieces, (piece + 1) * FIRST_BYTES // pieces
+
+    def _invert(self, low: int, high: int) -> dict[bytes, Change]:
+        """Return the inverse changes of those whose id hash begins with a byte of this range."""
+        done = dict(self._logged(self._undone, low, high))
+        changed_since: set[bytes] = set()
+        for run_id in self._store.plan_history.list_later(self._undone):
+            found = (who for who, (_, _, outcome) in self._logged(run_id, low, high) if outcome in MAY_BE_SENT)
+            changed_since |= done.keys() & set(found)
+        held_true = self._held_true(low, high)
+        changes: dict[bytes, Change] = {}
+        for who, (user_id, kind, outcome) in done.items():
+            if kind == UPDATED:
+                self._updated += outcome in MAY_BE_SENT and who not in changed_since
+            elif kind == ADDED and outcome in MAY_BE_TRUE and who in held_true:
+                changes[who] = Change(ChangeKind.REMOVE, UNCONFIRMED, user_id)
+            elif kind == REMOVED and outcome in MAY_BE_SENT:
+                # What would be sent about them is not known any more, so the next run sends it again.
+                changes[who] = Change(ChangeKind.ADD, UNCONFIRMED, user_id)
+        self._changed_since += len(changes.keys() & changed_since)
+        inverse = {who: change for who, change in changes.items() if who not in changed_since}
+        barred = {who for who, one in inverse.items() if one.kind is ChangeKind.ADD and who in self._never_export}
+        self._kept_out += len(barred)
+        return {who: change for who, change in inverse.items() if who not in barred}
+
+    def _logged(self, run_id: int, low: int, high: int) -> Iterator[tuple[bytes, tuple[str, str, str]]]:
+        """Return who is in the log of a run, within a range of id hashes: id, kind and outcome by hash."""
+        for block in self._store.batches.people_blocks(run_id):
+            self._lease.renew_when_due()
+            for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True):
+                who = hash_id(user_id, self._salt)
+                if low <= who[0] < high and user_id != FORGOTTEN:
+                    yield who, (user_id, kind, outcome)
+
+    def _held_true(self, low: int, high: int) -> set[bytes]:
+        """Return the id hashes of those whom WebEngage may hold as true, within a range."""
+        found: set[bytes] = set()
+        for start, end in self._store.snapshot.ranges(self._sync.id):
+            if start < high and end > low:
+                records = self._store.snapshot.records(self._sync.id, start, end)
+                found.update(record[:ID_SIZE] for record in split_records(records))
+        return found
+
+    def _remarks(self) -> Iterator[str]:
+        """Return what this take-back leaves as it is, and why; never an id or a value."""
+        if self._changed_since:
+            yield f"Changed by a later run, so left as they are: {_people(self._changed_since)}."
+        if self._updated:
+            yield f"Updated, and left with their values, since the former ones are not stored: {_people(self._updated)}."
+        if self._kept_out:
+            yield f"On the never-export list, so kept out: {_people(self._kept_out)}."
+
+
+def _people(count: int) -> str:
+    return f"{count:,} {'person' if count == 1 else 'people'}"
+
+
+def explain_undo(run: Run, sync: Sync, plan: Plan) -> str:
+    """Return what a person decides about when they approve a take-back; what it cannot do comes first."""
+    added, _, removed = plan.counts
+    lines = [
+        "A message that was sent cannot be unsent.",
+        f"Taking back run {run.undoes} would set “{sync.attribute}” to false for {_people(removed)} and to true for "
+        f"{_people(added)}.",
+        *plan.remarks,
+    ]
+    if sync.mode is Mode.DYNAMIC:
+        lines.append("The sync is paused then, or its next refresh would send the same again.")
+    return " ".join(lines)

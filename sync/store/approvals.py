@@ -1,0 +1,53 @@
+"""Second pair of eyes: from how many people on somebody else must approve, and who asked and approved so far."""
+
+from __future__ import annotations
+
+from sync.store.database import Table
+
+_ASKED = "('export', 'dry run', 'change')"  # actions of the audit log by which somebody asks for an export
+
+
+class Approvals(Table):
+    """The limit, and what the audit log says about runs."""
+
+    def get_limit(self) -> int | None:
+        """Return above how many people an export needs another person's approval; None: never."""
+        found = self._fetch_value("select value from setting where name = 'second_person_above'")
+        return None if found is None else int(found)
+
+    def set_limit(self, people: int | None) -> None:
+        """Set above how many people an export needs another person's approval; None: never."""
+        if people is None:
+            self._execute("delete from setting where name = 'second_person_above'")
+            return
+        self._execute(
+            """
+            insert into setting (name, value)
+            values ('second_person_above', ?)
+            on conflict (name) do update set value = excluded.value
+            """,
+            (str(people),),
+        )
+
+    def list_askers(self, run_id: int) -> frozenset[str]:
+        """Return who asked for what a run sends; of a run that goes on with an earlier request, who asked for that."""
+        rows = self._fetch_all(
+            f"""
+            select distinct actor
+            from audit
+            where action in {_ASKED} and run_id = (
+                select max(asked.run_id)
+                from audit as asked
+                join run as other on other.id = asked.run_id
+                join run on run.sync_id = other.sync_id
+                where run.id = ? and asked.run_id <= run.id and asked.action in {_ASKED}
+            )
+            """,
+            (run_id,),
+        )
+        return frozenset(row[0] for row in rows)
+
+    def has_second_person(self, run_id: int) -> bool:
+        """Return whether somebody approved a run who did not ask for it."""
+        rows = self._fetch_all("select distinct actor from audit where action = 'approve' and run_id = ?", (run_id,))
+        return bool({row[0] for row in rows} - self.list_askers(run_id))
