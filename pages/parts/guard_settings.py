@@ -52,8 +52,7 @@ def show_guards(view: GuardView) -> None:
             st.warning(LIFTED, icon=":material/gpp_maybe:")
         st.caption(INTRODUCTION)
         limits = _show_limits(view, disabled=not may_change)
-        for rule in ALWAYS:
-            st.markdown(rule)
+        st.markdown("\n".join(f"- {rule}" for rule in ALWAYS))
         st.page_link(page_script("safety"), label="Never export and tripwires", icon=":material/gpp_good:")
         st.info(describe_trial(service.guards.try_limits(view.sync_id, limits)), icon=":material/history:")
     if may_change:
