@@ -8,7 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.browser import choose, connect, press, service, tab, visit
+from sync.model import Mode
+from tests.browser import PHONE, carry, choose, connect, press, service, tab, visit
 from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
@@ -151,3 +152,22 @@ def test_ten_thousand_runs_still_open(
         choose(page, "Cohort", "Second")
         expect(page.get_by_text("No run matches these filters.")).to_be_visible()
         expect(page).to_have_url(re.compile("sync=2"))
+
+
+def test_overview_on_a_phone_follows_what_happens_elsewhere(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """Without a reload it goes from the first step to a held run; Enter on its button opens the decision."""
+    number = sandbox.add_cohort("Fans", [member("a"), member("b")])
+    connect(data_dir, sandbox)
+    with tab(browser, viewport=PHONE) as page:
+        visit(page, streamlit_server(data_dir), "Overview")
+        expect(page.get_by_text("Nothing is exported yet.")).to_be_visible()
+        with service(data_dir) as here:
+            here.syncs.start_export(None, number, Mode.DYNAMIC, dry_run=True)
+        carry(data_dir)
+        expect(page.get_by_text("No runner is working, so nothing is sent to WebEngage. 1 sync needs")).to_be_visible()
+        page.get_by_role("button", name="Decide").press("Enter")
+        expect(page.get_by_role("heading", name="People")).to_be_visible()
+        expect(page.get_by_text("To add 2")).to_be_visible()
+        expect(page.get_by_role("button", name="Approve", exact=True)).to_be_visible()
