@@ -23,7 +23,7 @@ def refresh(members: int, repeats: int) -> Iterator[Row]:
         read, told = _first_export(workspace, cohort)
         first = Cost(file=max(read.file, told.file))
         yield (
-            f"delivery of {members:,}: CPU per 1,000 people, each batch doubted and settled",
+            f"delivery of {members:,}: CPU per 1,000 people, each batch in flight and confirmed",
             f"{1000 * (told.cpu - idle.cpu) / members:.3f} s",
             "≤ 0.025 s",
         )
@@ -148,7 +148,7 @@ def fairness(latency: int) -> Iterator[Row]:
 
 
 def _small(workspace: BenchWorkspace) -> float:
-    """Export a cohort of 100 and tell after how many seconds it was done."""
+    """Export a cohort of 100; return after how many seconds it was done."""
     began, small = time.monotonic(), workspace.export(workspace.sandbox.generate("Small", 100, seed=3))
     while not _over(workspace, small):
         time.sleep(0.2)
