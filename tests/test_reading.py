@@ -79,6 +79,26 @@ def test_the_same_empty_page_in_both_readings_without_a_total_holds_the_run(
     assert workspace.told() == sandbox.exportable(workspace.cohort)
 
 
+def test_somebody_forgotten_while_a_cohort_is_read_is_not_left_out(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Their page holds a hash only, since they were in the snapshot: it is read again, and they are sent as new."""
+    workspace.members(*fans(*range(48)))
+    workspace.export()
+    sandbox.fault("status", path="engage", page=3, code=503, times=3)
+    workspace.members(*fans(*range(49)))
+    later(workspace, 7300)
+    assert last(workspace).wait_reason is not None
+    with workspace.open() as service:
+        assert service.admin.forget_person("fan-3").places > 0
+        assert service._state.store.snapshot.count_members(1) == 47
+    later(workspace, 400)
+    run = last(workspace)
+    assert (run.state, run.entered, run.exited) == (RunState.SUCCEEDED, 2, 0)
+    with workspace.open() as service:
+        assert service._state.store.snapshot.count_members(1) == 49
+
+
 def test_a_page_that_is_too_large_pauses_the_sync_and_says_which_properties(
     workspace: EngineWorkspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
