@@ -194,3 +194,20 @@ def test_a_reading_when_cancelled_keeps_what_was_read(connected: Workspace) -> N
     with connected.open() as service:
         known = service.cohorts.get_known(PROJECT, connected.cohort)
     assert known is None or not known.exact
+
+
+def test_the_export_dialog_after_everybody_was_read_has_the_same_exact_numbers(connected: Workspace) -> None:
+    """Nothing is estimated of what this browser session knows, and no query is asked for it."""
+    connected.sandbox.settings(page_size=10)
+    people = [member(f"fan-{number}") for number in range(35)]
+    connected.cohort = connected.sandbox.add_cohort("Large", [*people, anonymous("ghost"), member("x" * 101)])
+    app = open_cohort(connected)
+    asked = connected.sandbox.meter().requests["/api/query/engage"]
+    del app.query_params["cohort"]
+    app.query_params["export"] = str(connected.cohort)
+    app.run()
+    assert connected.sandbox.meter().requests["/api/query/engage"] == asked
+    shown = page_text(app)
+    assert "35" in shown and "about 35" not in shown and "About" not in shown
+    app.button(key="export-see-everybody").click().run()
+    assert app.query_params["cohort"] == str(connected.cohort) and "export" not in app.query_params

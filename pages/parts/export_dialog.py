@@ -9,7 +9,7 @@ import streamlit as st
 from pages.parts import first_step, notices, preview, property_mapping
 from pages.parts.badges import show_name
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
-from pages.parts.navigation import clear_requests, open_page
+from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.guards import PREVIEW_GROWTH, WHOLE
@@ -180,7 +180,20 @@ def _show_numbers(service: Service, project: ProjectView, cohort: CohortView) ->
         preview.show_cost(seen)
         st.caption(f":material/front_hand: {_describe_guard(service, cohort, seen)}")
         st.caption(f":material/person_add: {NEW_PROFILES}")
+        st.button(
+            "See everybody, and why somebody does not go",
+            key="export-see-everybody",
+            icon=":material/groups:",
+            type="tertiary",
+            on_click=_open_cohort,
+            args=(cohort.id,),
+        )
     return seen
+
+
+def _open_cohort(cohort_id: int) -> None:
+    _close_dialog()
+    set_request("cohort", cohort_id)
 
 
 def _describe_guard(service: Service, cohort: CohortView, seen: Preview) -> str:

@@ -1,4 +1,4 @@
-"""The people who would be exported: numbers, one picture, a sample of both kinds, and what it costs."""
+"""The people who would be exported: numbers, one picture, and what it costs."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import streamlit as st
 
 from pages.parts import badges, charts
 from pages.parts.formatting import format_count, format_duration, format_plural
+from pages.parts.members_reading import get_known_numbers
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
-from sync.model import Eligibility
-from sync.views import Preview, Sample
+from sync.views import Preview
 
 PREVIEW_KEY = "_preview"
-SAMPLE_SIZE = 8
 MEMBERS_PER_PAGE = 1000  # members Mixpanel sends a page; each page may count as a query
 ESTIMATE_HELP = (
-    "“About”, because a preview reads only the first members and estimates the rest; the export itself counts exactly."
+    "“About”, because only the first members were read: devices and invalid ids among the others are estimated. "
+    "See everybody for exact numbers; the export itself counts exactly."
 )
-ELIGIBILITY_TEXTS = {
-    Eligibility.IDENTIFIED: "Has a profile and a user id of its own",
-    Eligibility.EMPTY_ID: "The id is empty",
-    Eligibility.LONG_ID: "The id has over 100 characters, more than WebEngage takes",
-    Eligibility.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
-    Eligibility.DEVICE_ONLY: "A device that never signed in",
-    Eligibility.NEVER_EXPORT: "On the never-export list",
-}
 
 
 def read_preview(project_id: int, cohort_id: int, fresh: bool = False) -> Preview:
@@ -42,8 +34,11 @@ def read_preview(project_id: int, cohort_id: int, fresh: bool = False) -> Previe
 
 
 def _read_or_explain(project_id: int, cohort_id: int, fresh: bool) -> Preview | str:
-    """Return the preview, or the sentence that says why there is none."""
+    """Return what this session knows already, else a preview, or the sentence that says why there is none."""
     try:
+        known = None if fresh else get_known_numbers(project_id, cohort_id)
+        if known:
+            return known
         with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:
             return service.cohorts.preview(project_id, cohort_id, fresh=fresh)
     except CohortSyncError as problem:
@@ -64,7 +59,9 @@ def show_numbers(preview: Preview) -> None:
         if preview.never_exported:
             badges.show_number("Never export · will not", f"{about}{format_count(preview.never_exported)}", "never")
         badges.show_number("Anonymous · will not", f"{about}{format_count(preview.anonymous)}", "anonymous")
-        badges.show_number("Invalid · will not", format_count(preview.invalid), "invalid")
+        badges.show_number(
+            "Invalid · will not", f"{about if preview.invalid else ''}{format_count(preview.invalid)}", "invalid"
+        )
         badges.show_number("All members", format_count(preview.total), "members")
     charts.show_eligibility_bar(preview)
     if not preview.exact:
@@ -99,26 +96,3 @@ def _describe_requests(preview: Preview) -> str:
         f"{'' if known else 'up to '}{format_plural(preview.requests, 'request')}, about {format_duration(preview.seconds)} "
         "at WebEngage's limit"
     )
-
-
-def show_sample(preview: Preview) -> None:
-    """Show some members of both kinds side by side."""
-    going = [one for one in preview.sample if one.eligibility == Eligibility.IDENTIFIED]
-    staying = [one for one in preview.sample if one.eligibility != Eligibility.IDENTIFIED]
-    left, right = st.columns(2)
-    with left:
-        _show_sample_side("Will go", ":material/check:", "green", going[:SAMPLE_SIZE])
-    with right:
-        _show_sample_side("Will not go", ":material/block:", "orange", staying[:SAMPLE_SIZE])
-
-
-def _show_sample_side(title: str, icon: str, color: str, members: list[Sample]) -> None:
-    st.badge(title, icon=icon, color=color)  # type: ignore[arg-type]
-    if not members:
-        st.caption("Nobody among the members read for this preview.")
-    for eligibility, reason in ELIGIBILITY_TEXTS.items():
-        ids = [one.id[:120] if one.id.strip() else "(empty)" for one in members if one.eligibility == eligibility]
-        if ids:
-            with st.container(gap=None):
-                st.caption(reason)
-                st.text("\n".join(ids))
