@@ -31,6 +31,19 @@ def _describe_paused(syncs: tuple[SyncView, ...]) -> str:
     return f"{len(syncs)} syncs paused: {', '.join(str(one.id) for one in syncs)}"
 
 
+def _check_service_account(project_id: int, username: str, secret: str) -> None:
+    """Raise InvalidRequest, naming the field, for what can be no service account."""
+    if not username or not secret:
+        raise InvalidRequest("Enter the service account's username and secret.", "secret" if username else "username")
+    if not 1 <= project_id <= MAX_PROJECT_ID:
+        raise InvalidRequest(
+            "A project id is a positive number; Mixpanel shows it under Project Settings.", "project_id"
+        )
+    for field, text in (("username", username), ("secret", secret)):
+        if not text.isprintable():
+            raise InvalidRequest(f"The {field} contains an invisible character; copy it again.", field)
+
+
 class ConnectionService(Topic):
     """Requests about Mixpanel projects and WebEngage accounts."""
 
@@ -51,17 +64,7 @@ class ConnectionService(Topic):
         Raise InvalidRequest for invalid input and for a role below admin, ApiError when the check failed.
         """
         username, secret, region = username.strip(), secret.strip(), region.strip()
-        if not username or not secret:
-            raise InvalidRequest(
-                "Enter the service account's username and secret.", "secret" if username else "username"
-            )
-        if not 1 <= project_id <= MAX_PROJECT_ID:
-            raise InvalidRequest(
-                "A project id is a positive number; Mixpanel shows it under Project Settings.", "project_id"
-            )
-        for field, text in (("username", username), ("secret", secret)):
-            if not text.isprintable():
-                raise InvalidRequest(f"The {field} contains an invisible character; copy it again.", field)
+        _check_service_account(project_id, username, secret)
         hide_secret(secret)
         mixpanel.get_base_url(region)
         project = Project(id=project_id, name="", username=username, secret=secret, region=region)

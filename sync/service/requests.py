@@ -54,6 +54,15 @@ def describe_busy(run: Run) -> str:
     return f"{name} is {what}; nothing was changed. Wait for its end, or cancel it, then ask again."
 
 
+def _choose_interval(mode: Mode, interval: float | None) -> float | None:
+    """Return the seconds between two refreshes, None for a one-time export; raise InvalidRequest for an impossible one."""
+    if interval is not None and mode is not Mode.DYNAMIC:
+        raise InvalidRequest("A one-time export is never refreshed, so it has no interval.", "every")
+    if interval is not None and not MIN_INTERVAL <= interval <= MAX_INTERVAL:
+        raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
+    return (interval or DEFAULT_INTERVAL) if mode is Mode.DYNAMIC else None
+
+
 class ExportRequests(Topic):
     """The checks of an export."""
 
@@ -89,22 +98,31 @@ class ExportRequests(Topic):
         problem = self._cohorts.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
         if problem:
             raise InvalidRequest(problem, "attribute")
-        cohorts = self._store.attributes.count(license_code)
-        if not known and cohorts >= MAX_ATTRIBUTES:
-            raise InvalidRequest(
-                f"WebEngage account {license_code} already has {cohorts} cohort attributes, and WebEngage holds "
-                f"{MAX_ATTRIBUTES} of this type; the next would be dropped without a word. Use another account."
-            )
+        if not known:
+            self._check_room(license_code)
         self._check_mapping(mapping or ())
         found = self._store.attributes.problem(license_code, known.id if known else None, name, mapping or ())
         if found:
             raise InvalidRequest(found[1], found[0])
-        if interval is not None and mode is not Mode.DYNAMIC:
-            raise InvalidRequest("A one-time export is never refreshed, so it has no interval.", "every")
-        if interval is not None and not MIN_INTERVAL <= interval <= MAX_INTERVAL:
-            raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
-        seconds = (interval or DEFAULT_INTERVAL) if mode is Mode.DYNAMIC else None
-        return ExportRequest(project_id, cohort.id, cohort.name, license_code, name, mode, seconds, mapping)
+        return ExportRequest(
+            project_id=project_id,
+            cohort_id=cohort.id,
+            cohort_name=cohort.name,
+            license_code=license_code,
+            attribute=name,
+            mode=mode,
+            interval_seconds=_choose_interval(mode, interval),
+            mapping=mapping,
+        )
+
+    def _check_room(self, license_code: str) -> None:
+        """Raise InvalidRequest when a WebEngage account can hold no further cohort attribute."""
+        cohorts = self._store.attributes.count(license_code)
+        if cohorts >= MAX_ATTRIBUTES:
+            raise InvalidRequest(
+                f"WebEngage account {license_code} already has {cohorts} cohort attributes, and WebEngage holds "
+                f"{MAX_ATTRIBUTES} of this type; the next would be dropped without a word. Use another account."
+            )
 
     def _check_pages(self, project_id: int, cohort: CohortView) -> None:
         """Raise InvalidRequest, with what to do, for a cohort whose pages never fit Mixpanel's hourly limit."""
