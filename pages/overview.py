@@ -215,12 +215,12 @@ def _show_last_day(seen: Overview) -> None:
 
 def describe_last_day(seen: Overview) -> str:
     """Return how many runs ended in the last 24 hours, how, and what they changed."""
-    succeeded, failed, cancelled, added, removed = (
-        sum(getattr(hour, name) for hour in seen.hours)
-        for name in ("succeeded", "failed", "cancelled", "added", "removed")
+    runs = (
+        (sum(hour.succeeded for hour in seen.hours), "succeeded"),
+        (sum(hour.failed for hour in seen.hours), "failed"),
+        (sum(hour.cancelled for hour in seen.hours), "cancelled"),
     )
-    runs = ((succeeded, "succeeded"), (failed, "failed"), (cancelled, "cancelled"))
-    people = ((added, "added"), (removed, "removed"))
+    people = ((sum(hour.added for hour in seen.hours), "added"), (sum(hour.removed for hour in seen.hours), "removed"))
     ended = ", ".join(f"{format_plural(number, 'run')} {word}" for number, word in runs if number)
     changed = ", ".join(f"{format_plural(number, 'person', 'people')} {word}" for number, word in people if number)
     return f"{ended}; {changed or 'nobody added or removed'}." if ended else "No run ended."
