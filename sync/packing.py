@@ -23,6 +23,7 @@ UNCONFIRMED = b"\0" * CONTENT_SIZE  # may have been sent, but no answer was hear
 FORGOTTEN = "(forgotten)"  # stands in for an id that was removed, so that counts and places stay; it is never sent
 # One struct for all lengths: a format for each length would be compiled, and kept, each time.
 _RECORD, _CONTENT = struct.Struct(f"{RECORD_SIZE}s"), struct.Struct(f"{CONTENT_SIZE}s")
+_RECORD_ID = struct.Struct(f"{ID_SIZE}s{CONTENT_SIZE}x")
 _RECORD_CONTENT = struct.Struct(f"{ID_SIZE}x{CONTENT_SIZE}s")
 _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
 
@@ -83,6 +84,16 @@ def split_records(blob: bytes | bytearray) -> Iterator[bytes]:
     return chain.from_iterable(_RECORD.iter_unpack(blob))
 
 
+def split_hashes(blob: bytes) -> Iterator[bytes]:
+    """Return the id hashes of a run of records."""
+    return chain.from_iterable(_RECORD_ID.iter_unpack(blob))
+
+
+def count_unconfirmed(blob: bytes) -> int:
+    """Return how many records of a run are unconfirmed."""
+    return array("Q", blob)[2::3].count(0)
+
+
 def split_contents(blob: bytes) -> tuple[bytes, ...]:
     """Return the content hashes of a run of them."""
     return tuple(chain.from_iterable(_CONTENT.iter_unpack(blob)))
@@ -108,6 +119,14 @@ def unpack_ids(blob: bytes) -> list[str]:
     """Return a packed list of user ids."""
     found: list[str] = orjson.loads(zstandard.decompress(blob))
     return found
+
+
+def find_places(blob: bytes, user_id: str) -> list[int]:
+    """Return the places of a user id in a packed list; the list is parsed only when it seems to be there."""
+    packed = zstandard.decompress(blob)
+    if orjson.dumps(user_id) not in packed:
+        return []
+    return [at for at, one in enumerate(orjson.loads(packed)) if one == user_id]
 
 
 def pack_values(values: Iterable[bytes]) -> bytes:

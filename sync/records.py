@@ -179,6 +179,43 @@ class ExportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonEntry:
+    """One thing a run had to do with a person; ``at`` is when the run ended, or was planned when it is under way.
+
+    ``operation`` and ``outcome`` are those of ExportRow. ``ended`` is False while the run is under way.
+    """
+
+    at: float
+    run_id: int
+    sync_id: int
+    operation: str
+    outcome: str
+    reason: str
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PersonOnList:
+    """An entry of the never-export list of an account, or a tripwire of a project; the other one is None."""
+
+    license_code: str | None
+    project_id: int | None
+    cohort_id: int | None
+    note: str
+    added_by: str
+    added_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's decision about a run, as the audit log has it."""
+
+    run_id: int
+    actor: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class HourCount:
     """The runs that ended within one hour, by their state, and the people added and removed by those that succeeded."""
 

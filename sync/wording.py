@@ -79,3 +79,19 @@ def list_counts(run: Run, waits: int) -> dict[str, int]:
         "Waits": waits,
     }
     return {name: count for name, count in counts.items() if count}
+
+
+def explain_unknown_person(detail_days: float) -> str:
+    """Return what it means that nothing is stored about a person, and what to check."""
+    return (
+        "Nothing is stored about this person. Check the ID letter by letter, capitals too. If it is right, they were in "
+        "no exported cohort, were anonymous in Mixpanel, were forgotten here, or left all cohorts over "
+        f"{detail_days:g} days ago."
+    )
+
+
+def describe_presence(in_webengage: bool | None, presence: str) -> str:
+    """Return what WebEngage holds of a person for an attribute."""
+    if in_webengage is not None:
+        return f"{in_webengage}".lower()
+    return "true or false: not confirmed" if presence == "unconfirmed" else "never set"

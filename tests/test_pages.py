@@ -175,7 +175,7 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     assert "1 request, about 1 second" in asked
 
 
-PARAMETERS = {"runs": {"run": "1"}, "syncs": {"sync": "1"}}
+PARAMETERS = {"runs": {"run": "1"}, "syncs": {"sync": "1"}, "receipt": {"cohort": "1000"}}
 
 
 BUTTONS = {
@@ -183,7 +183,9 @@ BUTTONS = {
         "overview": set(),
         "cohorts": {"Name", "Members", "Created"},
         "integrations": {"Go to Cohorts"},
-        "syncs": {"All syncs", "Run 1", "See runs"},
+        "syncs": {"All syncs", "Run 1", "See runs", "Receipt"},
+        "people": {"Look up"},
+        "receipt": {"See run 1"},
         "safety": set(),
         "runs": {"All runs"},
     },
@@ -191,7 +193,8 @@ BUTTONS = {
         "overview": set(),
         "cohorts": {"Name", "Members", "Created", "Export"},
         "integrations": {"Go to Cohorts"},
-        "syncs": {"All syncs", "Run 1", "Sync now", "Pause", "Interval", "Stop", "Save limits", "See runs"},
+        "syncs": {"All syncs", "Run 1", "Sync now", "Pause", "Interval", "Stop", "Save limits", "See runs", "Receipt"},
+        "people": {"Look up"},
         "safety": {"Add to the list", "Take off the list"},
         "runs": {"All runs", "Take back this run"},
     },

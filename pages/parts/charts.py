@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.parts.formatting import format_count, format_people
+from pages.parts.formatting import escape_markdown, format_count, format_people
 from sync.model import Run
+from sync.reports import Overlap
 from sync.views import HourCount, Preview
 
 INDIGO, AMBER, RED, GREEN, GRAY = "#6a70e6", "#b87a1e", "#d0455a", "#1f9d63", "#84879e"
@@ -106,6 +107,26 @@ def draw_changes(runs: Sequence[Run]) -> str:
             _svg_rect(x, 91, width, removed, RED),
         ]
     return _svg_document(1000, 180, "".join(parts))
+
+
+def show_overlaps(overlaps: Sequence[Overlap], people: int) -> None:
+    """Show how many of so many people each other cohort has, too: a bar and the number for each."""
+    for one in overlaps:
+        share = f"{100 * one.shared / max(1, people):.0f} %"
+        name, bar, number = st.columns([2.4, 4, 2.6], vertical_alignment="center", gap="small")
+        name.markdown(escape_markdown(one.cohort_name))
+        bar.image(draw_share(one.shared, people), width="stretch", alt=f"{share} shared")
+        number.caption(f"{format_people(one.shared)} shared, {share}; {format_count(one.size)} there")
+
+
+def draw_share(part: int, whole: int) -> str:
+    """Return the SVG of a bar that is filled as far as the part is of the whole."""
+    return _svg_document(
+        500,
+        14,
+        _svg_rect(0, 0, 500, 14, GRAY).replace("/>", ' fill-opacity="0.3"/>')
+        + _svg_rect(0, 0, 500 * min(part, whole) / max(1, whole), 14, INDIGO),
+    )
 
 
 def show_hours_strip(hours: Sequence[HourCount]) -> None:

@@ -68,6 +68,8 @@ def _list_pages() -> list[st.Page]:
         st.Page(page_script("syncs"), title="Syncs", icon=":material/sync:"),
         st.Page(page_script("runs"), title="Runs", icon=":material/history:"),
         st.Page(page_script("safety"), title="Never export and tripwires", icon=":material/gpp_good:"),
+        st.Page(page_script("people"), title="People", icon=":material/person_search:"),
+        st.Page(page_script("receipt"), title="Receipt", icon=":material/receipt_long:", visibility="hidden"),
         # Hidden from others, but always listed: the script of an unlisted page would run without this layout.
         st.Page(page_script("alerts"), title="Alerts", icon=":material/notifications:", visibility=_show_to_admins()),
         st.Page(

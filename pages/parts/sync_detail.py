@@ -163,6 +163,10 @@ def _show_buttons(sync: SyncView) -> None:
             _show_run_buttons(sync, under_way)
         if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
             open_page("runs", sync=sync.id)
+        if sync.size and st.button(
+            "Receipt", key=f"receipt-{sync.id}", icon=":material/receipt_long:", type="tertiary"
+        ):
+            open_page("receipt", cohort=sync.cohort_id)
 
 
 def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:

@@ -30,6 +30,7 @@ from sync.cli.output import (
     to_contract,
 )
 from sync.cli.people import list_people
+from sync.cli.reports import REPORT_COMMANDS
 from sync.cli.run_output import report_outcome, run_json, sync_json, wait_for_run
 from sync.cli.safety import SAFETY_COMMANDS, read_ids
 from sync.cli.status import status_lines
@@ -314,7 +315,7 @@ def status(as_json: bool) -> None:
 
 for command in COMMANDS:
     cli.add_command(any_project_option(command))
-for command in (*ACCOUNT_COMMANDS, *ALERT_COMMANDS, *GUARD_COMMANDS, *SAFETY_COMMANDS, members):
+for command in (*ACCOUNT_COMMANDS, *ALERT_COMMANDS, *GUARD_COMMANDS, *REPORT_COMMANDS, *SAFETY_COMMANDS, members):
     cli.add_command(command)
 cli.add_command(list_people)
 

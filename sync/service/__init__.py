@@ -21,6 +21,8 @@ from sync.service.guards import GuardService
 from sync.service.members import MemberService
 from sync.service.overdue import find_overdue
 from sync.service.overview import OverviewService
+from sync.service.people import PeopleService
+from sync.service.receipts import ReceiptService
 from sync.service.runs import RunService
 from sync.service.safety import SafetyService
 from sync.service.syncs import SyncService
@@ -35,8 +37,8 @@ __all__ = ["Service"]
 class Service:
     """Everything pages and commands can do, by topic; opened for one click or command and closed after it.
 
-    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety``, ``alerts``
-    and ``admin`` hold the requests. Each of them names the access level it needs.
+    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety``, ``people``,
+    ``receipts``, ``alerts`` and ``admin`` hold the requests. Each of them names the access level it needs.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Service:
         self.members = MemberService(state, cohorts=self.cohorts)
         self.guards = GuardService(state)
         self.safety = SafetyService(state)
+        self.people = PeopleService(state)
+        self.receipts = ReceiptService(state, cohorts=self.cohorts)
         self.runs = RunService(state, guards=self.guards)
         self.syncs = SyncService(state, cohorts=self.cohorts, runs=self.runs)
         self.alerts = AlertService(state, check_health=self.check_health)

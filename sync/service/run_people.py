@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sync.store import Store
-from sync.store.batches import KINDS, PeopleBlock
+from sync.store.batches import KINDS, OUTCOME_WORDS, PeopleBlock
+from sync.store.batches import NO_OPERATION as NO_OPERATION
 from sync.store.batches import OUTCOMES as STORED_OUTCOMES
 from sync.store.rejections import INVALID
 from sync.views import ExportRow, PeopleCount, RejectionView, RunPeople
 
-OUTCOMES = {"pending": "not sent", "in_flight": "unconfirmed", "confirmed": "accepted", "rejected": "rejected"}
-NO_OPERATION = "none"  # of a person of whom nothing was to be sent: an invalid id
+OUTCOMES = OUTCOME_WORDS
 MAX_REJECTIONS = 1_000_000
 Pair = tuple[str, str]
 """An operation and an outcome."""

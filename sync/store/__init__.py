@@ -12,12 +12,14 @@ from sync.store.approvals import Approvals
 from sync.store.attributes import Attributes
 from sync.store.batches import Batches
 from sync.store.connections import Connections
-from sync.store.database import open_database, write_transaction
+from sync.store.database import open_database, read_transaction, write_transaction
 from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
 from sync.store.maintenance import Maintenance
+from sync.store.people import People
 from sync.store.plan_history import PlanHistory
 from sync.store.rate_limits import RateLimits
+from sync.store.receipts import Receipts
 from sync.store.rejections import Rejections
 from sync.store.restore import remove_stale_drafts, restore_in_place
 from sync.store.run_history import RunHistory
@@ -65,6 +67,8 @@ class Store:
         self.attributes = Attributes(db)
         self.plan_history = PlanHistory(db)
         self.approvals = Approvals(db)
+        self.people = People(db)
+        self.receipts = Receipts(db)
         self.safety_lists = SafetyLists(db)
         self.rate_limits = RateLimits(db)
         self.events = Events(db)
@@ -80,6 +84,10 @@ class Store:
     def transaction(self) -> AbstractContextManager[None]:
         """Return a context for writes that are stored together or not at all; it holds the write lock from the start."""
         return write_transaction(self._db)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Return a context for reads that see one state of the database, whatever others write meanwhile."""
+        return read_transaction(self._db)
 
     def require_same_file(self) -> None:
         """Raise DatabaseReplaced when the file was moved, deleted or replaced since it was opened."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from sync.model import BATCH_SIZE, ChangeKind
-from sync.packing import FORGOTTEN, hash_id, pack, split_contents, unpack_ids
+from sync.packing import FORGOTTEN, find_places, hash_id, pack, split_contents, unpack_ids
 from sync.store.database import Row, Table, write_transaction
 
 BATCHES_A_BLOCK = 40  # 1,000 people: sealed at once, and small enough to open for one of them
@@ -22,6 +22,8 @@ KINDS = {"a": ChangeKind.ADD, "u": ChangeKind.UPDATE, "r": ChangeKind.REMOVE}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
 WITHHELD = "n"  # the kind and the outcome of a change that was taken back before it was sent
 OUTCOMES = {"p": "pending", "f": "in_flight", "c": "confirmed", "r": "rejected"}
+OUTCOME_WORDS = {"pending": "not sent", "in_flight": "unconfirmed", "confirmed": "accepted", "rejected": "rejected"}
+NO_OPERATION = "none"  # of a person of whom nothing was to be sent: an invalid id
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,8 +321,7 @@ class Batches(Table):
         for table in ("batch_block", "delivery_log"):
             for (rowid,) in self._fetch_all(f"select rowid from {table}"):
                 packed = self._fetch_value(f"select ids from {table} where rowid = ?", (rowid,))
-                ids = unpack_ids(packed) if packed else []
-                if user_id in ids:
-                    blanked = pack([FORGOTTEN if one == user_id else one for one in ids])
+                if packed and find_places(packed, user_id):
+                    blanked = pack([FORGOTTEN if one == user_id else one for one in unpack_ids(packed)])
                     found += self._execute(f"update {table} set ids = ? where rowid = ?", (blanked, rowid))
         return found

@@ -170,6 +170,22 @@ def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.commit()
 
 
+@contextmanager
+def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Read one state of the database until the end, whatever others write meanwhile; nobody waits for it.
+
+    Nested use joins the outer transaction.
+    """
+    if db.in_transaction:
+        yield
+        return
+    db.execute("begin")
+    try:
+        yield
+    finally:
+        db.rollback()  # nothing was written
+
+
 class Table:
     """The base of the parts of the store: a connection, and methods to read and write with it."""
 

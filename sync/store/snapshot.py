@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sync.packing import ID_SIZE, RECORD_SIZE, UNCONFIRMED, RecordSet, pack, split_records, unpack_ids
+from sync.packing import (
+    ID_SIZE,
+    RECORD_SIZE,
+    UNCONFIRMED,
+    RecordSet,
+    count_unconfirmed,
+    pack,
+    split_hashes,
+    split_records,
+    unpack_ids,
+)
 from sync.store.database import Table, write_transaction
 
 BUCKET_SIZE = 4096  # people; small enough to rewrite for one of them, large enough to compress
@@ -102,6 +112,11 @@ class Snapshot(Table):
         at, is_there = Bucket(records, []).find(id_hash)
         return records[at][ID_SIZE:] if is_there else None
 
+    def is_confirmed(self, sync_id: int, id_hash: bytes) -> bool | None:
+        """Return whether WebEngage accepted what the snapshot has about a person, None when they are not in it."""
+        content = self.find(sync_id, id_hash)
+        return None if content is None else content != UNCONFIRMED
+
     def remove(self, sync_id: int, id_hash: bytes) -> bool:
         """Remove a person, so that the next run sees them as new; return whether they were there."""
         with write_transaction(self._db):
@@ -137,6 +152,32 @@ class Snapshot(Table):
                 (sync_id,),
             )
         )
+
+    def count_unconfirmed(self, sync_id: int) -> int:
+        """Return how many people of a snapshot may have been sent without an answer that was heard."""
+        rows = self._fetch_all("select first_byte from snapshot_bucket where sync_id = ?", (sync_id,))
+        return sum(count_unconfirmed(self.records(sync_id, row[0], row[0] + 1)) for row in rows)
+
+    def count_shared(self, sync_id: int, other_id: int) -> int:
+        """Return how many people two snapshots share, comparing id hashes a bucket at a time.
+
+        Buckets of both may be cut differently; those between two cuts they have in common are compared together.
+        """
+        mine, others = self.ranges(sync_id), self.ranges(other_id)
+        cuts = [*sorted({low for low, _ in mine} & {low for low, _ in others}), FIRST_BYTES]
+        return sum(
+            len(self._read_hashes(sync_id, mine, low, high) & self._read_hashes(other_id, others, low, high))
+            for low, high in pairwise(cuts)
+        )
+
+    def _read_hashes(self, sync_id: int, ranges: list[tuple[int, int]], low: int, high: int) -> set[bytes]:
+        """Return the id hashes of the buckets between two cuts."""
+        return {
+            id_hash
+            for first, last in ranges
+            if low <= first < high
+            for id_hash in split_hashes(self.records(sync_id, first, last))
+        }
 
     def note_size(self, sync_id: int) -> None:
         """Write the number of people where lists of syncs find it."""

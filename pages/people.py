@@ -1,0 +1,233 @@
+"""People: what happened to one person, by user ID, and what can be done about it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts import layout, notices, rows
+from pages.parts.badges import show_name, show_small_text
+from pages.parts.formatting import (
+    escape_markdown,
+    format_error,
+    format_plural,
+    format_time,
+)
+from pages.parts.navigation import open_page
+from pages.parts.session import is_allowed, open_service
+from sync.errors import CohortSyncError
+from sync.permissions import AccessLevel
+from sync.reports import Person, PersonEntry, PersonListing, PersonSync, Presence
+from sync.service.safety import MAX_NOTE
+from sync.views import ForgetResult
+from sync.wording import NOT_SENT_YET, OUTCOME_SIGNS, OUTCOMES, explain_unknown_person
+
+ASKED_KEY = (
+    "_person"  # session key: the user id that was looked up; not in the address, which browsers and proxies keep
+)
+DIALOG_KEY = "_person_dialog"  # session key: which dialog is open, so that it stays open while it is filled in
+NEVER_EXPORT, FORGET = "never-export", "forget"
+HISTORY_SHOWN = 25  # newest lines; the command `person` lists all
+SYNC_COLUMNS = (("Cohort", 2.4), ("In WebEngage", 2.6), ("Since", 1.6), ("Why not", 3.4))
+HISTORY_COLUMNS = (("When", 1.6), ("Run", 0.9), ("Cohort", 2.4), ("Change", 1.5), ("Outcome", 1.6), ("Reason", 3))
+CHANGE_WORDS = {"add": "Set to true", "update": "Values updated", "remove": "Set to false", "none": "Nothing sent"}
+PRESENCE_WORDS = {
+    Presence.SENT_TRUE: "✓ {} = true",
+    Presence.SENT_FALSE: "{} = false",
+    Presence.UNCONFIRMED: "? {}: sent, but not confirmed",
+    Presence.NEVER_SENT: "{} was never set",
+}
+INTRODUCTION = (
+    "Type a User ID exactly as Mixpanel has it. This page knows what was sent to WebEngage and what is stored here; "
+    "looking somebody up is noted in the audit log, without the ID."
+)
+FORGET_TEXT = (
+    "Deletes this user ID from everything stored here. It does not delete the person in Mixpanel or WebEngage; do that "
+    "there. While Mixpanel lists the person in a cohort, its next export stores them here again: put them on the "
+    "never-export list first if they are never to be sent again. This cannot be undone."
+)
+
+
+def show_page() -> None:
+    """Ask for a user ID, and show what happened to the person."""
+    st.title("What happened to this person?", anchor=False)
+    st.caption(INTRODUCTION)
+    _ask()
+    asked = st.session_state.get(ASKED_KEY)
+    if not asked:
+        return
+    try:
+        with open_service() as service:
+            found = service.people.find(asked)
+    except CohortSyncError as error:
+        st.error(format_error(error), icon=":material/error:")
+        return
+    _show_person(found)
+
+
+def _ask() -> None:
+    with st.form("person", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+        user_id = st.text_input("User ID", key="person-id", width=420, placeholder="As in Mixpanel, capitals too")
+        if st.form_submit_button("Look up", type="primary", icon=":material/person_search:"):
+            st.session_state[ASKED_KEY] = user_id
+            _close_dialog()
+
+
+def _show_person(found: Person) -> None:
+    show_name(found.user_id, "person")
+    _show_buttons(found)
+    if not found.is_known:
+        st.info(escape_markdown(explain_unknown_person(found.detail_days)), icon=":material/person_off:")
+        return
+    for one in found.lists:
+        st.warning(_describe_listing(one), icon=":material/gpp_maybe:")
+    _show_syncs(found.syncs)
+    _show_history(found)
+
+
+def _describe_listing(one: PersonListing) -> str:
+    """Return on which list a person is, by whom and why, as Markdown."""
+    name = (
+        f"On the never-export list of WebEngage account {one.license_code}: never sent as a member"
+        if one.license_code
+        else f"A tripwire for {one.cohort_name or 'any cohort'}: a run that finds them is held"
+    )
+    note = f" Note: {one.note}" if one.note else ""
+    return escape_markdown(f"{name}. Added by {one.added_by}, {format_time(one.added_at)}.{note}")
+
+
+def _show_syncs(syncs: tuple[PersonSync, ...]) -> None:
+    st.header("In these exported cohorts", anchor=False)
+    if not syncs:
+        st.caption("In none.")
+        return
+    with st.container(key="rows-person-syncs"):
+        rows.show_header("person-syncs", SYNC_COLUMNS)
+        for one in syncs:
+            cohort, held, since, why = rows.start_row(f"person-sync-{one.sync_id}", SYNC_COLUMNS)
+            with cohort:
+                if rows.show_opener(one.cohort_name, f"person-sync-{one.sync_id}"):
+                    open_page("syncs", sync=one.sync_id)
+            with held:
+                show_small_text(PRESENCE_WORDS[one.presence].format(one.attribute), f"held-{one.sync_id}")
+            since.caption(f"since {format_time(one.since)}" if one.since else "")
+            with why:
+                show_small_text(one.not_taken, f"why-{one.sync_id}")
+
+
+def _show_history(found: Person) -> None:
+    st.header("What was sent", anchor=False)
+    if not found.history:
+        st.caption(f"Nothing in the last {found.detail_days:g} days; older changes are no longer stored.")
+        return
+    names = {one.sync_id: one.cohort_name for one in found.syncs}
+    with st.container(key="rows-person-history"):
+        rows.show_header("person-history", HISTORY_COLUMNS)
+        for place, entry in enumerate(found.history[:HISTORY_SHOWN]):
+            _show_entry(entry, names.get(entry.sync_id, ""), f"{entry.run_id}-{place}")
+    hidden = len(found.history) - HISTORY_SHOWN
+    if hidden > 0:
+        st.caption(f"{format_plural(hidden, 'older change')} not shown; the command “person” lists all.")
+
+
+def _show_entry(entry: PersonEntry, cohort_name: str, key: str) -> None:
+    when, run, cohort, change, outcome, reason = rows.start_row(f"person-entry-{key}", HISTORY_COLUMNS)
+    when.caption(format_time(entry.at))
+    with run:
+        if rows.show_opener(f"Run {entry.run_id}", f"person-run-{key}"):
+            open_page("runs", run=entry.run_id)
+    is_pending = entry.outcome == "not sent" and not entry.ended
+    outcome_word = NOT_SENT_YET if is_pending else OUTCOMES[entry.outcome]
+    texts = (cohort_name, CHANGE_WORDS[entry.operation], f"{OUTCOME_SIGNS[entry.outcome]} {outcome_word}")
+    for cell, text, name in zip((cohort, change, outcome), texts, ("cohort", "change", "outcome"), strict=True):
+        with cell:
+            show_small_text(text, f"entry-{name}-{key}")
+    with reason:
+        show_small_text(entry.reason, f"entry-reason-{key}")
+
+
+def _show_buttons(found: Person) -> None:
+    """Show what the person at the page may do about this one, and the dialog that is open."""
+    open_dialog = st.session_state.get(DIALOG_KEY)
+    with st.container(horizontal=True):
+        if is_allowed(AccessLevel.MARKETER):
+            st.button(
+                "Never export", key="person-never", icon=":material/block:", on_click=_open_dialog, args=(NEVER_EXPORT,)
+            )
+        if is_allowed(AccessLevel.ADMIN):
+            st.button("Forget", key="person-forget", icon=":material/delete:", on_click=_open_dialog, args=(FORGET,))
+    if open_dialog == NEVER_EXPORT and is_allowed(AccessLevel.MARKETER):
+        _show_never_export(found)
+    elif open_dialog == FORGET and is_allowed(AccessLevel.ADMIN):
+        _show_forget(found)
+
+
+def _open_dialog(name: str) -> None:
+    st.session_state[DIALOG_KEY] = name
+
+
+def _close_dialog() -> None:
+    st.session_state.pop(DIALOG_KEY, None)
+
+
+@st.dialog("Never export this person", on_dismiss=_close_dialog)
+def _show_never_export(found: Person) -> None:
+    show_name(found.user_id, "never-person")
+    with open_service() as service:
+        accounts = [one.license_code for one in service.connections.list_accounts()]
+    if not accounts:
+        st.info("Connect WebEngage under Integrations first.")
+        return
+    listed = {one.license_code for one in found.lists}
+    free = [one for one in accounts if one not in listed]
+    if not free:
+        st.info("Already on the list. Take people off it on the page “Never export and tripwires”.")
+        return
+    account = free[0] if len(free) == 1 else st.selectbox("WebEngage account", free, key="person-account")
+    st.markdown(
+        f"Never sent to WebEngage account {escape_markdown(str(account))} as a member, whatever cohort they are in. "
+        "Where the attribute is true already, the next run sets it to false."
+    )
+    note = st.text_input("Note", key="person-note", max_chars=MAX_NOTE, placeholder="Why they are on the list")
+    if st.button("Put on the list", type="primary", key="person-never-confirm"):
+        with open_service() as service:
+            notices.try_action(
+                "On the never-export list from now on.",
+                service.safety.add_never_export,
+                str(account),
+                [found.user_id],
+                note or "",
+            )
+        _close_dialog()
+        st.rerun()
+
+
+@st.dialog("Forget this person?", on_dismiss=_close_dialog)
+def _show_forget(found: Person) -> None:
+    show_name(found.user_id, "forget-person")
+    st.markdown(FORGET_TEXT)
+    if not st.button("Forget this person", type="primary", key="person-forget-confirm", icon=":material/delete:"):
+        return
+    try:
+        with open_service() as service:
+            done = service.admin.forget_person(found.user_id)
+    except CohortSyncError as problem:
+        notices.flash_error(str(problem))
+    else:
+        del st.session_state[ASKED_KEY]
+        notices.flash_success(_describe_forgotten(done))
+    _close_dialog()
+    st.rerun()
+
+
+def _describe_forgotten(done: ForgetResult) -> str:
+    text = f"Deleted in {format_plural(done.places, 'place')}."
+    if done.runs_under_way:
+        text += f" {format_plural(done.runs_under_way, 'unfinished run')} may still contain this user ID."
+    if done.kept_on_lists:
+        text += (
+            f" Kept on {format_plural(done.kept_on_lists, 'list')} by a hash alone, so that nobody is exported again."
+        )
+    return text
+
+
+layout.run_in_layout(show_page)

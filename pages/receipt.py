@@ -1,0 +1,140 @@
+"""The receipt of a cohort before a campaign: whom it reaches, as of when, who approved it; made to be printed."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts import charts, layout
+from pages.parts.badges import show_number, show_small_text
+from pages.parts.formatting import escape_markdown, format_count, format_error, format_time, localize_times
+from pages.parts.navigation import open_page, page_script, requested_id
+from pages.parts.session import open_service
+from sync.errors import CohortSyncError
+from sync.reports import Decision, Receipt
+from sync.views import SyncView
+from sync.wording import MODE_WORDS
+
+REQUEST = "cohort"  # in the address: the cohort whose receipt is shown
+COMPARED = 5  # syncs compared unless others are chosen, the largest ones
+HOW_TO_PRINT = "To print it or keep it as a PDF, press Ctrl+P (⌘P); this line, buttons and the side bar are left out."
+
+
+def show_page() -> None:
+    """Show the receipt the address asks for, or the way to one."""
+    cohort_id = requested_id(REQUEST)
+    with open_service() as service:
+        project = layout.chosen_project(service.connections.list_projects())
+    if project is None or cohort_id is None:
+        st.title("Receipt", anchor=False)
+        st.info("Open a cohort that is exported, and choose Receipt there.")
+        return
+    _show_navigation(cohort_id)
+    try:
+        with st.spinner("Counting…"):
+            found = _read(project.id, cohort_id)
+    except CohortSyncError as error:
+        st.title("Receipt", anchor=False)
+        st.warning(format_error(error), icon=":material/warning:")
+        return
+    _show_receipt(found)
+
+
+def _show_navigation(cohort_id: int) -> None:
+    with st.container(horizontal=True, key="screen-receipt"):
+        st.page_link(
+            page_script("cohorts"),
+            label="The cohort",
+            icon=":material/arrow_back:",
+            query_params={"cohort": str(cohort_id)},
+        )
+
+
+def _read(project_id: int, cohort_id: int) -> Receipt:
+    """Read the numbers; whom the cohort shares people with is counted once that is chosen."""
+    with open_service() as service:
+        return service.receipts.read(project_id, cohort_id, ())
+
+
+def _show_receipt(found: Receipt) -> None:
+    st.title(f"Receipt: {escape_markdown(found.cohort_name)}", anchor=False)
+    st.code(localize_times(found.sentence), language=None, wrap_lines=True)
+    for remark in found.remarks:
+        st.warning(format_error(remark), icon=":material/info:")
+    _show_numbers(found)
+    _show_facts(found)
+    _show_overlaps(found)
+    with st.container(key="screen-print"):
+        st.caption(HOW_TO_PRINT)
+
+
+def _show_numbers(found: Receipt) -> None:
+    about = "" if found.exact or found.anonymous is None else "about "
+    numbers = (
+        ("Accepted by WebEngage", format_count(found.accepted)),
+        ("Not confirmed", format_count(found.unconfirmed)),
+        ("Rejected", format_count(found.rejected)),
+        ("Never export", format_count(found.never_exported)),
+        ("Anonymous", about + format_count(found.anonymous)),
+        ("Invalid user ID", format_count(found.invalid)),
+    )
+    with st.container(key="numbers-preview"):
+        for label, value in numbers:
+            show_number(label, value, f"receipt-{label.lower().replace(' ', '-')}")
+    if found.left_behind:
+        st.caption(
+            f"{found.left_behind:,} of those accepted left the cohort, but WebEngage rejected setting them to false."
+        )
+
+
+def _show_facts(found: Receipt) -> None:
+    facts = (
+        ("Attribute", f"{found.attribute} = true"),
+        ("WebEngage account", found.license_code),
+        ("As of", format_time(found.as_of)),
+        ("Run", f"{found.run.id}, finished {format_time(found.run.finished_at or found.as_of)}"),
+        ("Mode", MODE_WORDS[found.mode]),
+        ("Asked for by", _describe_decision(found.requested, "not known; older than the audit log")),
+        ("Approved by", _describe_decision(found.approved, "nobody; no run needed an approval")),
+    )
+    for label, value in facts:
+        name, text = st.columns([1, 3.4], gap="small")
+        name.caption(label)
+        with text:
+            show_small_text(value, f"receipt-{label.lower().replace(' ', '-')}")
+    with st.container(key="screen-run"):
+        if st.button(f"See run {found.run.id}", icon=":material/history:", type="tertiary", key="receipt-run"):
+            open_page("runs", run=found.run.id)
+
+
+def _describe_decision(decision: Decision | None, otherwise: str) -> str:
+    if decision is None:
+        return otherwise
+    return f"{decision.actor}, {format_time(decision.at)} (run {decision.run_id})"
+
+
+def _show_overlaps(found: Receipt) -> None:
+    """Show how many people the cohort shares with those chosen; the largest ones unless others are."""
+    st.header("Shared with other cohorts", anchor=False)
+    with open_service() as service:
+        others = {one.id: one for one in service.receipts.list_comparable(found.sync_id)}
+    if not others:
+        st.caption("No other cohort of this account has people in WebEngage.")
+        return
+    chosen = _choose_others(others)
+    with st.spinner("Comparing…"), open_service() as service:
+        overlaps = service.receipts.count_overlaps(found.sync_id, chosen)
+    charts.show_overlaps(overlaps, found.in_webengage)
+
+
+def _choose_others(others: dict[int, SyncView]) -> list[int]:
+    with st.container(key="screen-compared"):
+        return st.multiselect(
+            "Cohorts to compare with",
+            list(others),
+            default=list(others)[:COMPARED],
+            format_func=lambda number: escape_markdown(others[number].cohort_name),
+            key="receipt-compared",
+        )
+
+
+layout.run_in_layout(show_page)

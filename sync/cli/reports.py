@@ -1,0 +1,113 @@
+"""Commands that report on one person, and on one cohort before a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from sync.cli.output import json_option, print_result, project_option, to_contract
+from sync.cli.run_output import run_json
+from sync.cli.tables import format_table
+from sync.model import format_utc_time
+from sync.reports import Person, PersonListing, Receipt
+from sync.service import Service
+from sync.wording import describe_presence, explain_unknown_person
+
+
+@click.command()
+@click.argument("user_id", metavar="USER_ID")
+@project_option
+@json_option
+def person(user_id: str, project: int | None, as_json: bool) -> None:
+    """Show what happened to one person: cohorts, what was sent by which run, rejections and lists."""
+    with Service.open() as service:
+        found = service.people.find(user_id, project)
+    print_result(as_json, _person_json(found), _list_person_lines(found))
+
+
+def _person_json(found: Person) -> dict[str, Any]:
+    return {
+        "user_id": found.user_id,
+        "known": found.is_known,
+        "syncs": [to_contract(one) | {"in_webengage": one.in_webengage} for one in found.syncs],
+        "history": [to_contract(one) for one in found.history],
+        "lists": [to_contract(one) for one in found.lists],
+    }
+
+
+def _list_person_lines(found: Person) -> Iterator[str]:
+    if not found.is_known:
+        yield explain_unknown_person(found.detail_days)
+        return
+    yield from format_table(
+        ("Cohort", "Attribute", "In WebEngage", "Since", "Not taken because"),
+        (
+            (
+                one.cohort_name,
+                one.attribute,
+                describe_presence(one.in_webengage, one.presence),
+                format_utc_time(one.since) if one.since else "",
+                one.not_taken,
+            )
+            for one in found.syncs
+        ),
+        "In no exported cohort.",
+    )
+    yield from (f"On {_describe_listing(one)}." for one in found.lists)
+    names = {one.sync_id: one.cohort_name for one in found.syncs}
+    yield from format_table(
+        ("When", "Run", "Cohort", "Change", "Outcome", "Reason"),
+        (
+            (format_utc_time(one.at), str(one.run_id), names[one.sync_id], one.operation, one.outcome, one.reason)
+            for one in found.history
+        ),
+        f"No change of the last {found.detail_days:g} days.",
+    )
+
+
+def _describe_listing(one: PersonListing) -> str:
+    where = f"account {one.license_code}" if one.license_code else one.cohort_name or "any cohort"
+    name = "the never-export list of" if one.license_code else "the tripwires for"
+    note = f": {one.note}" if one.note else ""
+    return f"{name} {where}, since {format_utc_time(one.added_at)}, by {one.added_by}{note}"
+
+
+@click.command()
+@click.argument("cohort_id", type=int)
+@click.option(
+    "--with",
+    "compared",
+    type=int,
+    multiple=True,
+    metavar="SYNC_ID",
+    help="Count the people shared with this sync only; may be given several times. Default: with all of the account.",
+)
+@project_option
+@json_option
+def receipt(cohort_id: int, compared: tuple[int, ...], project: int | None, as_json: bool) -> None:
+    """Show whom a campaign to a cohort reaches: as of when, by which run, and who approved it."""
+    with Service.open() as service:
+        found = service.receipts.read(project, cohort_id, compared or None)
+    print_result(as_json, _receipt_json(found), _list_receipt_lines(found))
+
+
+def _receipt_json(found: Receipt) -> dict[str, Any]:
+    answer = to_contract(found) | {"in_webengage": found.in_webengage, "sentence": found.sentence}
+    return answer | {"run": run_json(found.run)}
+
+
+def _list_receipt_lines(found: Receipt) -> Iterator[str]:
+    yield found.sentence
+    yield from found.remarks
+    if found.left_behind:
+        yield f"{found.left_behind:,} of them left the cohort, but WebEngage rejected setting them to false."
+    yield from format_table(
+        ("Shared with", "Sync", "People there", "Shared"),
+        ((one.cohort_name, str(one.sync_id), one.size, one.shared) for one in found.overlaps),
+        "No other cohort of this account has people in WebEngage.",
+    )
+
+
+REPORT_COMMANDS = (person, receipt)

@@ -1,0 +1,166 @@
+"""A receipt of a cohort before a campaign: whom it reaches, as of when, by which run, and who approved it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sync.errors import CohortSyncError, InvalidRequest
+from sync.model import ChangeKind, Run, RunState, SyncState, format_utc_time
+from sync.permissions import AccessLevel, requires
+from sync.reports import Overlap, Receipt
+from sync.service.base import ServiceState, Topic
+from sync.service.cohorts import CohortService
+from sync.views import Preview, SyncView
+
+APPROVALS, REQUESTS = ("approve",), ("export", "dry run", "change")  # actions of the audit log
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The people of a snapshot, and of the members who are not in it."""
+
+    size: int
+    unconfirmed: int
+    left_behind: int
+    rejected: int
+
+
+class ReceiptService(Topic):
+    """Receipts of synced cohorts."""
+
+    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
+        """Use the shared state and the topic this one builds on."""
+        super().__init__(state)
+        self._cohorts = cohorts
+
+    @requires(AccessLevel.VIEWER)
+    def read(self, project_id: int | None, cohort_id: int, compared: Collection[int] | None = None) -> Receipt:
+        """Return the receipt of a cohort; ``compared`` are the syncs whose people are compared, None for all others.
+
+        Mixpanel is asked for what a run does not read, the anonymous, unless there is a preview of the last ten
+        minutes: two queries. Raise InvalidRequest when the cohort was never exported. Comparing takes about half a
+        second of CPU for each pair of cohorts with a million members.
+        """
+        project = self._state.get_project(project_id).view.id
+        sync = self._find_sync(project, cohort_id)
+        preview, problem = self._read_preview(project, cohort_id)
+        with self._store.reading():
+            sync = self._find_sync(project, cohort_id)
+            run = self._find_run(sync)
+            numbers = self._count(sync, run)
+            others = [one for one in self._list_others(sync) if compared is None or one.id in compared]
+            return Receipt(
+                sync_id=sync.id,
+                project_id=project,
+                cohort_id=cohort_id,
+                cohort_name=sync.cohort_name,
+                license_code=sync.license_code,
+                attribute=sync.attribute,
+                mode=sync.mode,
+                run=run,
+                as_of=run.planned_at or run.finished_at or run.queued_at,
+                accepted=numbers.size - numbers.unconfirmed,
+                unconfirmed=numbers.unconfirmed,
+                left_behind=numbers.left_behind,
+                rejected=numbers.rejected,
+                never_exported=run.never_exported,
+                anonymous=preview.anonymous if preview else None,
+                invalid=preview.invalid if preview and preview.exact else run.invalid,
+                exact=preview is not None and preview.exact,
+                approved=self._store.receipts.find_decision(sync.id, APPROVALS),
+                requested=self._store.receipts.find_decision(sync.id, REQUESTS),
+                remarks=tuple(_list_remarks(sync, run, preview, problem)),
+                overlaps=tuple(self._compare(sync, one) for one in others),
+            )
+
+    @requires(AccessLevel.VIEWER)
+    def count_overlaps(self, sync_id: int, compared: Collection[int]) -> tuple[Overlap, ...]:
+        """Return how many people a sync shares with each of these syncs of the same account, the largest first."""
+        with self._store.reading():
+            sync = self._store.syncs.list_views(sync_id=self._state.get_sync(sync_id).id)[0]
+            return tuple(self._compare(sync, one) for one in self._list_others(sync) if one.id in compared)
+
+    @requires(AccessLevel.VIEWER)
+    def list_comparable(self, sync_id: int) -> tuple[SyncView, ...]:
+        """Return the other syncs of the same account that have people in WebEngage, the largest first."""
+        return tuple(self._list_others(self._store.syncs.list_views(sync_id=self._state.get_sync(sync_id).id)[0]))
+
+    def _find_sync(self, project_id: int, cohort_id: int) -> SyncView:
+        found = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
+        if found is None:
+            raise InvalidRequest(
+                f"Cohort {cohort_id} was never exported to WebEngage, so there is no receipt; export it first."
+            )
+        return self._store.syncs.list_views(sync_id=found.id)[0]
+
+    def _find_run(self, sync: SyncView) -> Run:
+        """Return the last run that read the cohort and succeeded; raise InvalidRequest when there is none."""
+        number = self._store.receipts.find_last_reading(sync.id)
+        run = self._store.runs.get_run(number) if number else None
+        if run is None:
+            sent = f"; {sync.size:,} people were sent so far" if sync.size else ""
+            raise InvalidRequest(
+                f"No run of “{sync.cohort_name}” has succeeded yet, so there is no receipt{sent}. Look at its runs."
+            )
+        return run
+
+    def _read_preview(self, project_id: int, cohort_id: int) -> tuple[Preview | None, str]:
+        """Return the cohort as Mixpanel has it now, else None and why Mixpanel cannot be asked."""
+        try:
+            return self._cohorts.preview(project_id, cohort_id), ""
+        except CohortSyncError as problem:
+            return None, str(problem)
+
+    def _count(self, sync: SyncView, run: Run) -> _Numbers:
+        """Count the people of the snapshot, and who stands rejected: members of the last reading who are not in it.
+
+        A rejection also stands for people who left the cohort since, and for people whose earlier values WebEngage
+        took. Neither is counted: at most as many are rejected as the reading had more than the snapshot has. Runs of
+        earlier versions did not note how many that were.
+        """
+        size = self._store.snapshot.count_members(sync.id)
+        kinds = [kind for kind, _ in self._store.rejections.active(sync.id).values()]
+        left_behind = min(kinds.count(ChangeKind.REMOVE), size)
+        standing = len(kinds) - kinds.count(ChangeKind.REMOVE)
+        identified = run.identified if run.identified is not None else size + standing + run.never_exported
+        missing = max(0, identified - run.never_exported - (size - left_behind))
+        return _Numbers(
+            size=size,
+            unconfirmed=self._store.snapshot.count_unconfirmed(sync.id),
+            left_behind=left_behind,
+            rejected=min(standing, missing),
+        )
+
+    def _list_others(self, sync: SyncView) -> list[SyncView]:
+        found = self._store.syncs.list_views(license_code=sync.license_code)
+        return sorted((one for one in found if one.size and one.id != sync.id), key=lambda one: -one.size)
+
+    def _compare(self, sync: SyncView, other: SyncView) -> Overlap:
+        return Overlap(
+            sync_id=other.id,
+            cohort_id=other.cohort_id,
+            cohort_name=other.cohort_name,
+            size=other.size,
+            shared=self._store.snapshot.count_shared(sync.id, other.id),
+        )
+
+
+def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: str) -> Iterator[str]:
+    """Yield why the numbers may not be the last word, a sentence each."""
+    last = sync.last_run
+    if last and last.id != run.id and last.purpose == "clear" and last.state is RunState.SUCCEEDED:
+        yield f"Run {last.id} has set everybody to false since."
+    elif last and last.id > run.id and not last.state.is_final:
+        yield f"Run {last.id} is under way and may change these numbers; look again when it has ended."
+    elif last and last.id > run.id:
+        yield f"Run {last.id}, which came later, {last.state.value}; look at it before you rely on these numbers."
+    if sync.state is SyncState.PAUSED:
+        yield "The sync is paused, so the cohort of today may be another one."
+    if preview and preview.exact and run.identified is not None and preview.identified != run.identified:
+        yield (
+            f"At {format_utc_time(preview.read_at)} Mixpanel has {preview.identified:,} identified members, the run read "
+            f"{run.identified:,}; sync once more if the campaign needs the newest."
+        )
+    if problem:
+        yield f"The anonymous members could not be counted: {problem}"
