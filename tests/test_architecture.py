@@ -39,6 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/records": {"sync/model"},
     "sync/views": {"sync/records", "sync/guards", "sync/model", "sync/errors"},
     "sync/reports": {"sync/records", "sync/model"},
+    "sync/config_file": {"sync/guards", "sync/model", "sync/errors", "sync/text"},
     "sync/wording": {"sync/model"},
     "sync/packing": set(),
     "sync/http_adapter": set(),
@@ -79,6 +80,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/permissions": {"sync/settings", "sync/errors"},
     "sync/redaction": set(),
     "sync/service": {
+        "sync/config_file",
         "sync/steps",
         "sync/settings",
         "sync/process_identity",
@@ -112,6 +114,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/cli": {
+        "sync/config_file",
         "sync/steps",
         "sync/settings",
         "sync/spreadsheet",
@@ -157,6 +160,7 @@ HOMES: dict[str, set[str]] = {
     "starlette": {"pages"},
     "prometheus_client": {"pages"},
     "click": {"sync/cli"},
+    "yaml": {"sync/config_file"},
     "apprise": {"sync/alerting"},
     "zstandard": {"sync/packing"},
     "xxhash": {"sync/packing"},

@@ -11,6 +11,7 @@ import click
 from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.admin import COMMANDS
 from sync.cli.alerts import ALERT_COMMANDS
+from sync.cli.configuration import CONFIGURATION_COMMANDS
 from sync.cli.guards import GUARD_COMMANDS
 from sync.cli.listings import (
     list_cohort_lines,
@@ -315,7 +316,15 @@ def status(as_json: bool) -> None:
 
 for command in COMMANDS:
     cli.add_command(any_project_option(command))
-for command in (*ACCOUNT_COMMANDS, *ALERT_COMMANDS, *GUARD_COMMANDS, *REPORT_COMMANDS, *SAFETY_COMMANDS, members):
+for command in (
+    *ACCOUNT_COMMANDS,
+    *ALERT_COMMANDS,
+    *CONFIGURATION_COMMANDS,
+    *GUARD_COMMANDS,
+    *REPORT_COMMANDS,
+    *SAFETY_COMMANDS,
+    members,
+):
     cli.add_command(command)
 cli.add_command(list_people)
 

@@ -16,6 +16,7 @@ from sync.service.admin import AdminService
 from sync.service.alerts import AlertService
 from sync.service.base import ServiceState
 from sync.service.cohorts import CohortService
+from sync.service.configuration import ConfigurationService
 from sync.service.connections import ConnectionService
 from sync.service.guards import GuardService
 from sync.service.members import MemberService
@@ -38,7 +39,7 @@ class Service:
     """Everything pages and commands can do, by topic; opened for one click or command and closed after it.
 
     ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety``, ``people``,
-    ``receipts``, ``alerts`` and ``admin`` hold the requests. Each of them names the access level it needs.
+    ``receipts``, ``configuration``, ``alerts`` and ``admin`` hold the requests. Each of them names the access level it needs.
     """
 
     def __init__(
@@ -56,6 +57,9 @@ class Service:
         self.receipts = ReceiptService(state, cohorts=self.cohorts)
         self.runs = RunService(state, guards=self.guards)
         self.syncs = SyncService(state, cohorts=self.cohorts, runs=self.runs)
+        self.configuration = ConfigurationService(
+            state, connections=self.connections, guards=self.guards, safety=self.safety, syncs=self.syncs
+        )
         self.alerts = AlertService(state, check_health=self.check_health)
         self.admin = AdminService(state)
         self.overview = OverviewService(state)

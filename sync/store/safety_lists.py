@@ -36,8 +36,8 @@ class SafetyLists(Table):
         rows = self._fetch_all("select id_hash from never_export where license_code = ?", (license_code,))
         return frozenset(row[0] for row in rows)
 
-    def load_tripwires(self, project_id: int, cohort_id: int) -> dict[bytes, str]:
-        """Return the labels, by id hash, of those who must not be in a cohort."""
+    def load_tripwires(self, project_id: int, cohort_id: int | None) -> dict[bytes, str]:
+        """Return the labels, by id hash, of those who must not be in a cohort, or with None in any of the project."""
         rows = self._fetch_all(
             """
             select id_hash, label

@@ -1,0 +1,262 @@
+"""Reads a configuration file; every mistake is one sentence with its line.
+
+The text is parsed to nodes, not to objects, so that each value keeps its line, a key that is there twice is seen, and
+no tag of YAML can make anything but text, numbers and yes or no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import yaml
+
+from sync.config_file.entries import (
+    VERSION,
+    AccountEntry,
+    Configuration,
+    GuardEntry,
+    NeverExportEntry,
+    ProjectEntry,
+    SyncEntry,
+    TripwireEntry,
+)
+from sync.errors import InvalidRequest
+from sync.guards import GuardLimits
+from sync.model import Mode, SyncState, parse_interval
+from sync.text import cut_text, show_text
+
+MAX_FILE_BYTES = 1_000_000  # bytes of a file; one with a thousand syncs has a third of that
+MAX_SHOWN = 40  # UTF-16 units of a wrong value that an error quotes
+_TEXT, _INT, _FLOAT, _BOOL = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool"))
+
+Value = TypeVar("Value")
+Read = Callable[[yaml.Node, str], Value]
+
+
+def parse_configuration(content: bytes) -> Configuration:
+    """Return what a file says; raise InvalidRequest, with the line, for anything that is not as it should be."""
+    top = _Fields(
+        _compose(content), "the file", ("version", "accounts", "projects", "syncs", "never_export", "tripwires")
+    )
+    version = top.need("version", _read_whole)
+    if version != VERSION:
+        raise _make_error(top.node_of("version"), f"this is version {version}, and only version {VERSION} is known.")
+    return Configuration(
+        accounts=tuple(top.each("accounts", _read_account, lambda one: one.license_code)),
+        projects=tuple(top.each("projects", _read_project, lambda one: one.id)),
+        syncs=tuple(top.each("syncs", _read_sync, lambda one: (one.project, one.cohort))),
+        never_export=tuple(top.each("never_export", _read_never_export, lambda one: (one.account, one.file))),
+        tripwires=tuple(top.each("tripwires", _read_tripwire, lambda one: (one.project, one.cohort, one.file))),
+    )
+
+
+def fail_at(line: int, text: str) -> InvalidRequest:
+    """Return the error that line of the file is wrong."""
+    return InvalidRequest(f"Line {line}: {text}")
+
+
+def _make_error(node: yaml.Node, text: str) -> InvalidRequest:
+    return fail_at(node.start_mark.line + 1, text)
+
+
+def _quote(text: object) -> str:
+    return f"“{cut_text(show_text(str(text)), MAX_SHOWN)}”"
+
+
+def _compose(content: bytes) -> yaml.Node:
+    if len(content) > MAX_FILE_BYTES:
+        raise InvalidRequest(f"The file has {len(content):,} bytes; at most {MAX_FILE_BYTES:,} are read.")
+    try:
+        node = yaml.compose(content.decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError:
+        raise InvalidRequest("The file is not text in UTF-8; save it as UTF-8 and try again.") from None
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        raise fail_at(mark.line + 1 if mark else 1, f"this is not YAML: {problem.problem}.") from None
+    except (yaml.YAMLError, RecursionError):
+        raise InvalidRequest(
+            "The file is not YAML: it has characters or a depth that YAML files do not have."
+        ) from None
+    if node is None:
+        raise InvalidRequest(f"The file is empty; it begins with “version: {VERSION}”.")
+    return node
+
+
+class _Fields:
+    """The names and values of one mapping of the file; nothing in it may be unknown or there twice."""
+
+    def __init__(self, node: yaml.Node, what: str, known: tuple[str, ...]) -> None:
+        if not isinstance(node, yaml.MappingNode):
+            raise _make_error(node, f"{what} must consist of names and values, such as “{known[0]}: …”.")
+        self._node, self._what, self._values = node, what, dict[str, yaml.Node]()
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else ""
+            if name not in known:
+                raise _make_error(key, f"{_quote(name)} is not known in {what}; known are {', '.join(known)}.")
+            if name in self._values:
+                raise _make_error(key, f"“{name}” is there twice in {what}; keep one.")
+            self._values[name] = value
+
+    @property
+    def line(self) -> int:
+        return self._node.start_mark.line + 1
+
+    def node_of(self, name: str) -> yaml.Node:
+        return self._values.get(name, self._node)
+
+    def get(self, name: str, read: Read[Value]) -> Value | None:
+        node = self._values.get(name)
+        return None if node is None else read(node, name)
+
+    def need(self, name: str, read: Read[Value]) -> Value:
+        if name not in self._values:
+            raise _make_error(self._node, f"{self._what} has no “{name}”.")
+        return read(self._values[name], name)
+
+    def each(self, name: str, read: Callable[[yaml.Node], Value], key: Callable[[Value], object]) -> Iterator[Value]:
+        """Yield the entries of a list; raise when two of them are about the same thing."""
+        seen = dict[object, int]()
+        for node in self.get(name, _read_list) or ():
+            entry, line = read(node), node.start_mark.line + 1
+            first = seen.setdefault(key(entry), line)
+            if first != line:
+                raise fail_at(line, f"this entry of {name} is there twice, first in line {first}; keep one.")
+            yield entry
+
+
+def _read_list(node: yaml.Node, name: str) -> list[yaml.Node]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise _make_error(node, f"“{name}” must be a list: one “- …” for each entry.")
+    return list(node.value)
+
+
+def _read_scalar(node: yaml.Node, name: str, tags: tuple[str, ...], must: str) -> Any:
+    """Return a value of one of these types of YAML; raise with what it must be."""
+    if not isinstance(node, yaml.ScalarNode):
+        raise _make_error(node, f"“{name}” must be {must}.")
+    try:
+        if node.tag in tags:
+            return yaml.constructor.SafeConstructor().construct_object(node)
+    except ValueError:
+        pass  # a tag that does not fit the value
+    raise _make_error(node, f"“{name}” must be {must}, and {_quote(node.value)} is not.")
+
+
+def _read_text(node: yaml.Node, name: str) -> str:
+    text = str(_read_scalar(node, name, (_TEXT,), "text; put it in quotes")).strip()
+    if not text:
+        raise _make_error(node, f"“{name}” is empty.")
+    return text
+
+
+def _read_whole(node: yaml.Node, name: str) -> int:
+    return int(_read_scalar(node, name, (_INT,), "a whole number"))
+
+
+def _read_share(node: yaml.Node, name: str) -> float:
+    return float(_read_scalar(node, name, (_INT, _FLOAT), "a number"))
+
+
+def _read_flag(node: yaml.Node, name: str) -> bool:
+    return bool(_read_scalar(node, name, (_BOOL,), "true or false"))
+
+
+def _read_interval(node: yaml.Node, name: str) -> float:
+    try:
+        return parse_interval(_read_text(node, name))
+    except ValueError as problem:
+        raise _make_error(node, str(problem)) from None
+
+
+def _read_choice(node: yaml.Node, name: str, choices: type[Mode] | type[SyncState]) -> Any:
+    text = _read_text(node, name)
+    try:
+        return choices(text)
+    except ValueError:
+        known = " or ".join(one.value for one in choices)
+        raise _make_error(node, f"“{name}” must be {known}, and {_quote(text)} is not.") from None
+
+
+def _read_account(node: yaml.Node) -> AccountEntry:
+    fields = _Fields(node, "an account", ("license_code", "data_center"))
+    return AccountEntry(
+        license_code=fields.need("license_code", _read_text),
+        data_center=fields.need("data_center", _read_text),
+        line=fields.line,
+    )
+
+
+def _read_project(node: yaml.Node) -> ProjectEntry:
+    fields = _Fields(node, "a project", ("id", "username", "region", "account", "name"))
+    return ProjectEntry(
+        id=fields.need("id", _read_whole),
+        username=fields.need("username", _read_text),
+        region=fields.need("region", _read_text),
+        account=fields.get("account", _read_text),
+        name=fields.get("name", _read_text),
+        line=fields.line,
+    )
+
+
+_SYNC_KEYS = ("project", "cohort", "mode", "name", "account", "attribute", "every", "state", "mapping", "guard")
+
+
+def _read_sync(node: yaml.Node) -> SyncEntry:
+    fields = _Fields(node, "a sync", _SYNC_KEYS)
+    entry = SyncEntry(
+        project=fields.need("project", _read_whole),
+        cohort=fields.need("cohort", _read_whole),
+        mode=fields.need("mode", lambda value, name: Mode(_read_choice(value, name, Mode))),
+        name=fields.get("name", _read_text),
+        account=fields.get("account", _read_text),
+        attribute=fields.get("attribute", _read_text),
+        interval=fields.get("every", _read_interval),
+        state=fields.get("state", lambda value, name: SyncState(_read_choice(value, name, SyncState))),
+        mapping=fields.get("mapping", _read_mapping),
+        guard=fields.get("guard", _read_guard) or GuardEntry(),
+        line=fields.line,
+    )
+    for name, value in (("every", entry.interval), ("state", entry.state)):
+        if entry.mode is Mode.ONE_TIME and value is not None:
+            raise _make_error(fields.node_of(name), f"a one-time export is never refreshed, so it has no “{name}”.")
+    return entry
+
+
+def _read_mapping(node: yaml.Node, name: str) -> tuple[tuple[str, str], ...]:
+    pairs = (_Fields(one, f"an entry of {name}", ("property", "attribute")) for one in _read_list(node, name))
+    return tuple((one.need("property", _read_text), one.need("attribute", _read_text)) for one in pairs)
+
+
+def _read_guard(node: yaml.Node, name: str) -> GuardEntry:
+    fields = _Fields(node, f"a {name}", ("lifted", *GuardLimits.__slots__))
+    given = {
+        limit: fields.get(limit, _read_whole if limit.endswith("people") else _read_share)
+        for limit in GuardLimits.__slots__
+    }
+    limits = {limit: value for limit, value in given.items() if value is not None}
+    problem = GuardLimits(**limits).find_problem()  # type: ignore[arg-type]
+    if problem:
+        raise _make_error(node, problem)
+    return GuardEntry(lifted=fields.get("lifted", _read_flag), limits=limits)
+
+
+def _read_never_export(node: yaml.Node) -> NeverExportEntry:
+    fields = _Fields(node, "an entry of never_export", ("account", "file", "note"))
+    return NeverExportEntry(
+        account=fields.need("account", _read_text),
+        file=fields.need("file", _read_text),
+        note=fields.get("note", _read_text) or "",
+        line=fields.line,
+    )
+
+
+def _read_tripwire(node: yaml.Node) -> TripwireEntry:
+    fields = _Fields(node, "an entry of tripwires", ("project", "cohort", "file", "note"))
+    return TripwireEntry(
+        project=fields.need("project", _read_whole),
+        cohort=fields.get("cohort", _read_whole),
+        file=fields.need("file", _read_text),
+        note=fields.get("note", _read_text) or "",
+        line=fields.line,
+    )

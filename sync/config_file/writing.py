@@ -1,0 +1,64 @@
+"""Writes a configuration file."""
+
+from __future__ import annotations
+
+import yaml
+
+from sync.config_file.entries import VERSION, Configuration, ProjectEntry, SyncEntry
+
+MAX_WIDTH = 10_000  # characters of a line; long values are not broken
+HEADER = """# What Cohort Sync exports, as code: `python -m sync apply FILE` shows what would change, `--yes` changes it.
+# Secrets are not in here. What a file does not name is left as it is.
+"""
+
+
+def format_interval(seconds: float) -> str:
+    """Return an interval as the file and `--every` write it, such as 2h."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def write_configuration(found: Configuration, comments: tuple[str, ...] = ()) -> str:
+    """Return a file that says this, with comments at its end; reading it gives the same configuration."""
+    document: dict[str, object] = {
+        "version": VERSION,
+        "accounts": [{"license_code": one.license_code, "data_center": one.data_center} for one in found.accounts],
+        "projects": [_write_project(one) for one in found.projects],
+        "syncs": [_write_sync(one) for one in found.syncs],
+    }
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=MAX_WIDTH)
+    return HEADER + text + "".join(f"# {comment}\n" for comment in comments)
+
+
+def _write_project(entry: ProjectEntry) -> dict[str, object]:
+    return _drop_unset(
+        {
+            "id": entry.id,
+            "name": entry.name,
+            "username": entry.username,
+            "region": entry.region,
+            "account": entry.account,
+        }
+    )
+
+
+def _write_sync(entry: SyncEntry) -> dict[str, object]:
+    values: dict[str, object] = {
+        "project": entry.project,
+        "cohort": entry.cohort,
+        "name": entry.name,
+        "account": entry.account,
+        "attribute": entry.attribute,
+        "mode": entry.mode.value,
+        "every": None if entry.interval is None else format_interval(entry.interval),
+        "state": entry.state.value if entry.state else None,
+        "mapping": [{"property": source, "attribute": target} for source, target in entry.mapping or ()],
+        "guard": {"lifted": bool(entry.guard.lifted), **entry.guard.limits},
+    }
+    return _drop_unset(values)
+
+
+def _drop_unset(values: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}

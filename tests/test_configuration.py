@@ -1,0 +1,224 @@
+"""The configuration as a file: written, read with the line of every mistake, shown, and applied once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sync.cli.commands import cli
+from sync.config_file.parsing import parse_configuration
+from sync.config_file.writing import write_configuration
+from sync.errors import InvalidRequest
+from sync.guards import GuardLimits
+from sync.model import Mode
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox
+from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_fans
+
+EXAMPLE = ROOT / "docs" / "example.yaml"
+PLACE = "\nsyncs:\n- {project: 42, cohort: 7, mode: dynamic"
+MISTAKES = {
+    "": "empty",
+    "version: 1\nsyncs: [": "Line 2: this is not YAML",
+    "- 1": "Line 1: the file must consist of names and values",
+    "version: 2": "Line 1: this is version 2",
+    "accounts: []": "Line 1: the file has no “version”",
+    "version: 1\nsync: []": "Line 2: “sync” is not known in the file",
+    "version: 1\nversion: 1": "Line 2: “version” is there twice",
+    "version: 1\nsyncs: {}": "Line 2: “syncs” must be a list",
+    "version: one": "Line 1: “version” must be a whole number",
+    "version: true": "Line 1: “version” must be a whole number",
+    "version: !!int x": "Line 1: “version” must be a whole number",
+    "version: !!python/object:os.system {}": "Line 1: “version” must be a whole number",
+    "version: 1\naccounts:\n- {license_code: 123, data_center: in}": "Line 3: “license_code” must be text; put it in quotes",
+    f"version: 1{PLACE}}}\n- {{project: 42, cohort: 7, mode: one-time}}": "Line 4: this entry of syncs is there twice",
+    f"version: 1{PLACE},\n  every: 2}}": "Line 4: “every” must be text",
+    f"version: 1{PLACE},\n  every: often}}": "Line 4: “often” is not an interval",
+    f"version: 1{PLACE}, state: asleep}}": "Line 3: “state” must be active or paused or finished",
+    f"version: 1{PLACE}, guard: {{add_share: -1}}}}": "Line 3: A share is a percentage",
+    f"version: 1{PLACE}, guard: {{add_people: 1.5}}}}": "Line 3: “add_people” must be a whole number",
+    "version: 1\nsyncs:\n- {project: 1, cohort: 2, mode: one-time,\n   every: 2h}": "Line 4: a one-time export",
+    "version: 1\nsyncs: " + "[" * 5000: "not YAML",
+    "version: 1\nname: \x00": "not YAML",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_file_when_it_has_a_mistake_is_refused_in_one_sentence_with_the_line(text: str) -> None:
+    """Unknown names, wrong types, duplicates and damaged YAML each name the line, in one line of text."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_configuration(text.encode())
+    assert MISTAKES[text] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_example_when_read_says_what_its_comments_promise(tmp_path: Path) -> None:
+    """The documented example is a whole, valid file; written and read again it is the same."""
+    found = parse_configuration(EXAMPLE.read_bytes())
+    first, second = found.syncs
+    assert (first.interval, first.mapping) == (7200.0, (("$email", "email"), ("plan", "Plan")))
+    assert (second.mode, second.interval) == (Mode.ONE_TIME, None)
+    assert [one.file for one in (*found.never_export, *found.tripwires)] == ["never-export.csv", "tripwires.csv"]
+    again = parse_configuration(write_configuration(found).encode())
+    assert [(one.cohort, one.interval, one.guard.limits) for one in again.syncs] == [
+        (one.cohort, one.interval, one.guard.limits) for one in found.syncs
+    ]
+
+
+def run_command(workspace: Workspace, *arguments: str, **environment: str) -> Result:
+    """Run a command on a workspace."""
+    return CliRunner().invoke(cli, arguments, env=workspace.env | environment)
+
+
+def apply_file(workspace: Workspace, file: Path, *options: str, **environment: str) -> Any:
+    """Apply a file and return the one document of the answer."""
+    done = run_command(workspace, "apply", str(file), *options, "--json", **environment)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return json.loads(done.stdout)
+
+
+def write_file(folder: Path, sandbox: Sandbox, cohort: int, more: str = "") -> Path:
+    """Write a file of the sandbox's project, its account, one sync, and what is given."""
+    file = folder / "sync.yaml"
+    file.write_text(
+        f"""
+version: 1
+accounts:
+  - {{license_code: {LICENSE}, data_center: "{sandbox.url}"}}
+projects:
+  - {{id: {PROJECT}, username: "{USERNAME}", region: "{sandbox.url}", account: {LICENSE}}}
+syncs:
+  - project: {PROJECT}
+    cohort: {cohort}
+    attribute: {ATTRIBUTE}
+    mode: dynamic
+    every: 6h
+    state: active
+    mapping: [{{property: $email, attribute: email}}]
+    guard: {{add_people: 500}}
+{more}
+""",
+        encoding="utf-8",
+    )
+    return file
+
+
+def test_a_file_when_applied_to_an_empty_database_makes_all_of_it_and_the_second_time_nothing(
+    workspace: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Accounts, projects, lists and syncs are there after one application; nobody on the list was sent."""
+    cohort = sandbox.add_cohort("Fans", make_fans(12))
+    (tmp_path / "never.csv").write_text("user_id\nfan-1\nfan-2\n", encoding="utf-8")
+    lists = f"never_export:\n  - {{account: {LICENSE}, file: never.csv}}\n"
+    file = write_file(tmp_path, sandbox, cohort, lists)
+    shown = apply_file(workspace, file)
+    assert (shown["applied"], len(shown["changes"])) == (False, 6)
+    refused = run_command(workspace, "apply", str(file), "--yes")
+    assert refused.exit_code == 1 and "Line 6: this needs a secret; set MIXPANEL_SECRET" in str(refused.exception)
+    apply_file(workspace, file, "--yes", MIXPANEL_SECRET=SECRET, WEBENGAGE_API_KEY=API_KEY)
+    assert "Nothing to change." in run_command(workspace, "apply", str(file), "--yes").output
+    workspace.run_queued()
+    assert apply_file(workspace, file, "--yes")["changes"] == []
+    assert sandbox.holding(ATTRIBUTE)[0] == sandbox.exportable(cohort) - {"fan-1", "fan-2"}
+    with workspace.open() as service:
+        (sync,) = service.syncs.list()
+        assert (sync.interval_seconds, service.guards.get(sync.id).limits) == (21600.0, GuardLimits(add_people=500))
+        actions = [line.action for line in service.admin.list_audit(20)]
+    assert {"connect Mixpanel", "connect WebEngage", "never-export add", "export", "guard"} <= set(actions)
+
+
+def test_a_configuration_when_exported_has_no_secret_and_changes_nothing_when_applied(
+    connected: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What was written is what is there, whatever the names are, also for paused, finished and one-time syncs."""
+    cohorts = [connected.add_cohort(3, name) for name in ("Fans", "yes", "“: odd ☃ #", "null")]
+    for cohort, mode in zip(cohorts, (Mode.DYNAMIC, Mode.DYNAMIC, Mode.DYNAMIC, Mode.ONE_TIME), strict=True):
+        connected.export(cohort, mode)
+    with connected.open() as service:
+        service.syncs.pause(2)
+        service.syncs.stop(3)
+        service.guards.lift(1)
+        service.safety.add_never_export(LICENSE, ["secret-person"])
+    written = run_command(connected, "export-config").output
+    assert SECRET not in written and API_KEY not in written and "secret-person" not in written
+    assert f"account {LICENSE}: 1 people on the never-export list" in written
+    file = tmp_path / "all.yaml"
+    file.write_text(written, encoding="utf-8")
+    assert apply_file(connected, file, "--yes") == {"changes": [], "notes": [], "applied": True}
+
+
+def test_a_changed_file_when_applied_changes_what_it_names(
+    connected: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """An interval alone starts no run, pausing and finishing send nothing, and what is not named stays."""
+    cohort, other = connected.add_cohort(3, "Fans"), connected.add_cohort(3, "Others")
+    connected.export(other)
+    connected.export(cohort, mapping=(("$email", "email"),), interval=7200.0, attribute=ATTRIBUTE)
+    file = write_file(tmp_path, sandbox, cohort)
+    answer = apply_file(connected, file, "--yes")
+    assert [one["text"] for one in answer["changes"]] == [
+        f"Hold cohort {cohort} above 50 % and 500 people added, 20 % and 100 removed, "
+        "instead of 50 % and 100 people added, 20 % and 100 removed.",
+        "Refresh sync 2 every 6h, with $email as email instead of every 2h, with $email as email.",
+    ]
+    assert answer["notes"] == ["Not in the file, and left as they are: syncs 1."]
+    text = file.read_text(encoding="utf-8")
+    for state, runs in (("paused", 2), ("active", 3), ("finished", 3)):
+        file.write_text(text.replace("state: active", f"state: {state}"), encoding="utf-8")
+        assert len(apply_file(connected, file, "--yes")["changes"]) == 1
+        assert apply_file(connected, file, "--yes")["changes"] == []
+        with connected.open() as service:
+            assert (service.syncs.get(2).state.value, len(service.runs.list())) == (state, runs)
+        connected.run_queued()
+    assert apply_file(connected, file)["changes"] == []
+
+
+def test_a_file_when_it_asks_for_what_cannot_be_is_refused_before_anything_changes(
+    connected: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Another attribute, an unknown project, and a list whose file is missing each name their line."""
+    cohort = connected.add_cohort(3)
+    connected.export(attribute=ATTRIBUTE)
+    for change, words in (
+        (("attribute: Mixpanel - Fans", "attribute: Another"), "Line 8: the attribute of sync 1 is “Mixpanel - Fans”"),
+        ((f"- project: {PROJECT}", "- project: 77"), "Line 8: project 77 is neither connected nor in the file"),
+        (("guard: {", "account: elsewhere\n    guard: {"), "Line 8: account elsewhere is neither connected"),
+    ):
+        file = write_file(tmp_path, sandbox, cohort)
+        file.write_text(file.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
+        assert words in str(run_command(connected, "apply", str(file), "--yes").exception)
+    file = write_file(tmp_path, sandbox, cohort, f"tripwires:\n  - {{project: {PROJECT}, file: nowhere.csv}}\n")
+    refused = str(run_command(connected, "apply", str(file), "--yes").exception)
+    assert "Line 17" in refused and "cannot be read" in refused
+    with connected.open() as service:
+        assert service.guards.get(1).limits == GuardLimits()
+
+
+def test_a_file_when_one_change_fails_says_how_many_were_made_and_goes_on_the_next_time(
+    connected: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A cohort that Mixpanel does not list stops the file; mended and applied again, the rest is done."""
+    cohort = connected.add_cohort(3)
+    missing = f"  - {{project: {PROJECT}, cohort: 999, mode: one-time}}\n"
+    file = write_file(tmp_path, sandbox, cohort, missing)
+    refused = str(run_command(connected, "apply", str(file), "--yes").exception)
+    assert refused.startswith("Line 16:") and "2 of 3 changes were made" in refused
+    write_file(tmp_path, sandbox, cohort)
+    assert apply_file(connected, file, "--yes")["changes"] == []
+
+
+def test_a_file_when_its_run_is_still_queued_has_nothing_more_to_change(
+    connected: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """New properties are the sync's only once the run goes ahead; asked for is enough, and cancelled is not."""
+    cohort = connected.add_cohort(3)
+    connected.export(attribute=ATTRIBUTE, interval=21600.0)
+    file = write_file(tmp_path, sandbox, cohort)
+    changes = apply_file(connected, file, "--yes")["changes"]
+    assert changes[-1]["text"] == "Change sync 1 from every 6h to every 6h, with $email as email, and export it."
+    assert apply_file(connected, file, "--yes")["changes"] == []
+    with connected.open() as service:
+        service.runs.cancel(2)
+    assert len(apply_file(connected, file, "--yes")["changes"]) == 1
