@@ -1,4 +1,4 @@
-"""What a configuration file says, and what applying it changes."""
+"""The entries of a configuration file, and what applying it changes."""
 
 from __future__ import annotations
 

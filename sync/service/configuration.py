@@ -8,7 +8,6 @@ send something.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
 
 from sync import webengage
 from sync.config_file.entries import (
@@ -16,38 +15,24 @@ from sync.config_file.entries import (
     ConfigChange,
     ConfigPlan,
     Configuration,
-    GuardEntry,
     NeverExportEntry,
     ProjectEntry,
-    SyncEntry,
     TripwireEntry,
 )
 from sync.config_file.parsing import fail_at
-from sync.config_file.writing import format_interval
 from sync.errors import CohortSyncError, InvalidRequest
-from sync.guards import GuardLimits
-from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState
+from sync.model import SyncState
 from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.connections import ConnectionService
 from sync.service.guards import GuardService
 from sync.service.safety import SafetyService
+from sync.service.sync_changes import Step, SyncChanges, describe_sync
 from sync.service.syncs import SyncService
 from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE
-from sync.store.syncs import Request
 
 ReadIds = Callable[[str], list[str]]
 """Returns the user ids of a CSV file that the configuration names."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One change: what it does in words, the line that asks for it, and the request that does it."""
-
-    text: str
-    line: int
-    apply: Callable[[], object]
-    needs_secret: str = ""
 
 
 class ConfigurationService(Topic):
@@ -64,7 +49,8 @@ class ConfigurationService(Topic):
     ) -> None:
         """Use the shared state and the topics whose requests make the changes."""
         super().__init__(state)
-        self._connections, self._guards, self._safety, self._syncs = connections, guards, safety, syncs
+        self._connections, self._safety = connections, safety
+        self._sync_changes = SyncChanges(state, guards=guards, syncs=syncs)
 
     @requires(AccessLevel.VIEWER)
     def read(self) -> Configuration:
@@ -89,7 +75,7 @@ class ConfigurationService(Topic):
                 )
                 for one in store.connections.list_projects()
             ),
-            syncs=tuple(_describe_sync(self._with_request(one)) for one in syncs),
+            syncs=tuple(describe_sync(self._sync_changes.get_with_request(one)) for one in syncs),
         )
 
     @requires(AccessLevel.VIEWER)
@@ -139,7 +125,7 @@ class ConfigurationService(Topic):
         changes = tuple(ConfigChange(line=one.line, text=one.text) for one in steps)
         return ConfigPlan(changes=changes, notes=tuple(self._list_notes(wanted)))
 
-    def _check_secrets(self, steps: list[_Step]) -> None:
+    def _check_secrets(self, steps: list[Step]) -> None:
         """Raise InvalidRequest, before anything is changed, when a secret is missing or would be for two.
 
         A secret is given for one place; it is tried in no other.
@@ -155,14 +141,14 @@ class ConfigurationService(Topic):
                     needing[1].line, f"{name} holds one secret, and two are needed; use `connect` for one first."
                 )
 
-    def _list_steps(self, wanted: Configuration, read_ids: ReadIds) -> list[_Step]:
+    def _list_steps(self, wanted: Configuration, read_ids: ReadIds) -> list[Step]:
         self._check_references(wanted)
         return [
             *(step for one in wanted.accounts for step in self._plan_account(one)),
             *(step for one in wanted.projects for step in self._plan_project(one)),
             *(step for one in wanted.never_export for step in self._plan_never_export(one, read_ids)),
             *(step for one in wanted.tripwires for step in self._plan_tripwires(one, read_ids)),
-            *(step for one in wanted.syncs for step in self._plan_sync(one)),
+            *(step for one in wanted.syncs for step in self._sync_changes.plan_sync(one)),
         ]
 
     def _list_notes(self, wanted: Configuration) -> Iterator[str]:
@@ -197,14 +183,14 @@ class ConfigurationService(Topic):
             if account is not None and account not in accounts:
                 raise fail_at(line, f"account {account} is neither connected nor in the file.")
 
-    def _plan_account(self, entry: AccountEntry) -> Iterator[_Step]:
+    def _plan_account(self, entry: AccountEntry) -> Iterator[Step]:
         try:
             code = webengage.clean_license_code(entry.license_code)
         except CohortSyncError as problem:
             raise fail_at(entry.line, str(problem)) from None
         known = self._store.connections.get_account(code)
         if known is None or known.view.data_center != entry.data_center:
-            yield _Step(
+            yield Step(
                 text=f"Connect WebEngage account {code} in {entry.data_center}.",
                 line=entry.line,
                 apply=lambda: self._connections.connect_webengage(
@@ -213,10 +199,10 @@ class ConfigurationService(Topic):
                 needs_secret=API_KEY_VARIABLE,
             )
 
-    def _plan_project(self, entry: ProjectEntry) -> Iterator[_Step]:
+    def _plan_project(self, entry: ProjectEntry) -> Iterator[Step]:
         known = self._store.connections.get_project(entry.id)
         if known is None or (known.view.username, known.view.region) != (entry.username, entry.region):
-            yield _Step(
+            yield Step(
                 text=f"Connect Mixpanel project {entry.id} in {entry.region} as {entry.username}.",
                 line=entry.line,
                 apply=lambda: self._connections.connect_mixpanel(
@@ -226,29 +212,29 @@ class ConfigurationService(Topic):
             )
         if entry.account is not None and (known is None or known.view.license_code != entry.account):
             account = entry.account
-            yield _Step(
+            yield Step(
                 text=f"Send new exports of project {entry.id} to WebEngage account {account}.",
                 line=entry.line,
                 apply=lambda: self._connections.use_account(entry.id, account),
             )
 
-    def _plan_never_export(self, entry: NeverExportEntry, read_ids: ReadIds) -> Iterator[_Step]:
+    def _plan_never_export(self, entry: NeverExportEntry, read_ids: ReadIds) -> Iterator[Step]:
         listed = self._store.safety_lists.load_never_export(entry.account)
         ids = self._find_missing(_read_list(entry, read_ids), listed)
         if ids:
-            yield _Step(
+            yield Step(
                 text=f"Put {len(ids):,} people of {entry.file} on the never-export list of account {entry.account}.",
                 line=entry.line,
                 apply=lambda: self._safety.add_never_export(entry.account, ids, entry.note),
             )
 
-    def _plan_tripwires(self, entry: TripwireEntry, read_ids: ReadIds) -> Iterator[_Step]:
+    def _plan_tripwires(self, entry: TripwireEntry, read_ids: ReadIds) -> Iterator[Step]:
         # Somebody who trips any cohort of the project trips this one too, so they are not missing here.
         listed = self._store.safety_lists.load_tripwires(entry.project, entry.cohort)
         ids = self._find_missing(_read_list(entry, read_ids), listed)
         if ids:
             place = "any cohort" if entry.cohort is None else f"cohort {entry.cohort}"
-            yield _Step(
+            yield Step(
                 text=f"Set tripwires in {place} of project {entry.project} for {len(ids):,} people of {entry.file}.",
                 line=entry.line,
                 apply=lambda: self._safety.add_tripwires(entry.project, entry.cohort, ids, entry.note),
@@ -259,148 +245,9 @@ class ConfigurationService(Topic):
         found, hashes = frozenset(listed), self._store.safety_lists.hash_ids(ids)
         return [one for one, id_hash in zip(ids, hashes, strict=True) if id_hash not in found]
 
-    def _plan_sync(self, entry: SyncEntry) -> Iterator[_Step]:
-        known = self._store.syncs.get_sync_of_cohort(entry.project, entry.cohort)
-        if known is None:
-            if entry.state not in (SyncState.PAUSED, SyncState.FINISHED):
-                yield from self._plan_new_sync(entry)
-            return
-        serving = self._with_request(known)
-        for name, permanent in (("account", known.license_code), ("attribute", known.attribute)):
-            if getattr(entry, name) not in (None, permanent):
-                raise fail_at(
-                    entry.line, f"the {name} of sync {known.id} is “{permanent}”, and that is permanent; write it so."
-                )
-        yield from self._plan_guard(entry, known.guard_enabled, known.limits)
-        yield from self._plan_terms(entry, serving)
-
-    def _plan_new_sync(self, entry: SyncEntry) -> Iterator[_Step]:
-        attribute = f" as “{entry.attribute}”" if entry.attribute else ""
-        yield _Step(
-            text=f"Export cohort {entry.cohort} of project {entry.project}{attribute}: {_describe_terms(entry)}.",
-            line=entry.line,
-            apply=lambda: self._start(entry),
-        )
-        yield from self._plan_guard(entry, True, GuardLimits())
-
-    def _start(self, entry: SyncEntry) -> None:
-        """Export the cohort, or change the run under way."""
-        self._syncs.start_export(
-            entry.project,
-            entry.cohort,
-            entry.mode,
-            entry.attribute,
-            entry.interval,
-            mapping=entry.mapping,
-            license_code=entry.account,
-        )
-
-    def _plan_guard(self, entry: SyncEntry, enabled: bool, limits: GuardLimits) -> Iterator[_Step]:
-        wanted = replace(limits, **entry.guard.limits)  # type: ignore[arg-type]
-        if wanted != limits:
-            yield _Step(
-                text=f"Hold cohort {entry.cohort} above {_describe_limits(wanted)}, instead of {_describe_limits(limits)}.",
-                line=entry.line,
-                apply=lambda: self._guards.set_limits(self._find_id(entry), wanted),
-            )
-        lifted = entry.guard.lifted
-        if lifted is not None and lifted == enabled:
-            act = self._guards.lift if lifted else self._guards.put_back
-            yield _Step(
-                text=f"{'Lift' if lifted else 'Put back'} the guard of cohort {entry.cohort}.",
-                line=entry.line,
-                apply=lambda: act(self._find_id(entry)),
-            )
-
-    def _find_id(self, entry: SyncEntry) -> int:
-        found = self._store.syncs.get_sync_of_cohort(entry.project, entry.cohort)
-        if found is None:
-            raise InvalidRequest(f"Cohort {entry.cohort} has no sync.")
-        return found.id
-
-    def _plan_terms(self, entry: SyncEntry, serving: Sync) -> Iterator[_Step]:
-        """Plan the state, mode, interval and mapping of a sync; what pauses or ends it starts nothing."""
-        wanted = replace(
-            entry,
-            interval=(entry.interval or serving.interval_seconds or DEFAULT_INTERVAL)
-            if entry.mode is Mode.DYNAMIC
-            else None,
-            mapping=serving.mapping if entry.mapping is None else entry.mapping,
-        )
-        name, now, then = f"sync {serving.id}", _describe_terms(_describe_sync(serving)), _describe_terms(wanted)
-        if entry.state is SyncState.FINISHED:
-            if serving.state is not SyncState.FINISHED:
-                yield _Step(
-                    f"Stop {name}, now {serving.state.value}.", entry.line, lambda: self._syncs.stop(serving.id)
-                )
-            return
-        if entry.state is SyncState.PAUSED and serving.state is SyncState.ACTIVE:
-            yield _Step(f"Pause {name}.", entry.line, lambda: self._syncs.pause(serving.id))
-        is_restart = entry.state is SyncState.ACTIVE and serving.state is SyncState.FINISHED
-        if now == then and not is_restart:
-            if entry.state is SyncState.ACTIVE and serving.state is SyncState.PAUSED:
-                yield _Step(f"Resume {name}.", entry.line, lambda: self._syncs.resume(serving.id))
-        elif SyncState.PAUSED in (entry.state, serving.state) and entry.state is not SyncState.ACTIVE:
-            raise fail_at(
-                entry.line,
-                f"{name} is paused and goes {now}; a change to {then} exports it, so write “state: active” as well.",
-            )
-        elif not is_restart and self._differs_in_interval_only(wanted, serving):
-            seconds = wanted.interval or DEFAULT_INTERVAL
-            yield _Step(
-                f"Refresh {name} {then} instead of {now}.",
-                entry.line,
-                lambda: self._syncs.change_interval(serving.id, seconds),
-            )
-        else:
-            yield _Step(f"Change {name} from {now} to {then}, and export it.", entry.line, lambda: self._start(wanted))
-
-    def _differs_in_interval_only(self, wanted: SyncEntry, serving: Sync) -> bool:
-        """Return whether the interval alone changes, with no request under way that will replace it."""
-        is_same = (wanted.mode, wanted.mapping) == (serving.mode, serving.mapping) == (Mode.DYNAMIC, serving.mapping)
-        return is_same and serving.state is SyncState.ACTIVE and self._state.get_sync(serving.id) == serving
-
-    def _with_request(self, sync: Sync) -> Sync:
-        """Return a sync as it will be once the run under way goes ahead, since that was asked for already."""
-        run = self._store.runs.get_active(sync.id)
-        request = Request.parse(run.request) if run and not run.cancel_requested else None
-        return request.apply(sync) if request else sync
-
 
 def _read_list(entry: NeverExportEntry | TripwireEntry, read_ids: ReadIds) -> list[str]:
     try:
         return read_ids(entry.file)
     except InvalidRequest as problem:
         raise fail_at(entry.line, str(problem)) from None
-
-
-def _describe_sync(sync: Sync) -> SyncEntry:
-    """Return a sync as the file writes it; the state of a one-time export is its runs', so it has none."""
-    is_dynamic = sync.mode is Mode.DYNAMIC
-    return SyncEntry(
-        project=sync.project_id,
-        cohort=sync.cohort_id,
-        mode=sync.mode,
-        name=sync.cohort_name,
-        account=sync.license_code,
-        attribute=sync.attribute,
-        interval=sync.interval_seconds if is_dynamic else None,
-        state=sync.state if is_dynamic else None,
-        mapping=sync.mapping,
-        guard=GuardEntry(lifted=not sync.guard_enabled, limits=asdict(sync.limits)),
-    )
-
-
-def _describe_terms(entry: SyncEntry) -> str:
-    often = "once"
-    if entry.mode is Mode.DYNAMIC:
-        often = f"every {format_interval(entry.interval or DEFAULT_INTERVAL)}"
-    values = ", ".join(f"{source} as {target}" for source, target in entry.mapping or ())
-    return f"{often}, with {values}" if values else often
-
-
-def _describe_limits(limits: GuardLimits) -> str:
-    return (
-        f"{limits.add_share:g} % and {limits.add_people:,} people added, "
-        f"{limits.remove_share:g} % and {limits.remove_people:,} removed"
-    )

@@ -1,0 +1,174 @@
+"""The changes of syncs that a configuration file asks for: their terms, guards and states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+from sync.config_file.entries import GuardEntry, SyncEntry
+from sync.config_file.parsing import fail_at
+from sync.config_file.writing import format_interval
+from sync.errors import InvalidRequest
+from sync.guards import GuardLimits
+from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState
+from sync.service.base import ServiceState, Topic
+from sync.service.guards import GuardService
+from sync.service.syncs import SyncService
+from sync.store.syncs import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change: what it does in words, the line that asks for it, and the request that does it."""
+
+    text: str
+    line: int
+    apply: Callable[[], object]
+    needs_secret: str = ""
+
+
+class SyncChanges(Topic):
+    """The changes of syncs that a file asks for."""
+
+    def __init__(self, state: ServiceState, *, guards: GuardService, syncs: SyncService) -> None:
+        """Use the shared state and the topics whose requests make the changes."""
+        super().__init__(state)
+        self._guards, self._syncs = guards, syncs
+
+    def plan_sync(self, entry: SyncEntry) -> Iterator[Step]:
+        """Yield what makes a cohort's sync what the file says; raise InvalidRequest, with the line, when it cannot be."""
+        known = self._store.syncs.get_sync_of_cohort(entry.project, entry.cohort)
+        if known is None:
+            if entry.state not in (SyncState.PAUSED, SyncState.FINISHED):
+                yield from self._plan_new_sync(entry)
+            return
+        serving = self.get_with_request(known)
+        for name, permanent in (("account", known.license_code), ("attribute", known.attribute)):
+            if getattr(entry, name) not in (None, permanent):
+                raise fail_at(
+                    entry.line, f"the {name} of sync {known.id} is “{permanent}”, and that is permanent; write it so."
+                )
+        yield from self._plan_guard(entry, known.guard_enabled, known.limits)
+        yield from self._plan_terms(entry, serving)
+
+    def _plan_new_sync(self, entry: SyncEntry) -> Iterator[Step]:
+        attribute = f" as “{entry.attribute}”" if entry.attribute else ""
+        yield Step(
+            text=f"Export cohort {entry.cohort} of project {entry.project}{attribute}: {_describe_terms(entry)}.",
+            line=entry.line,
+            apply=lambda: self._start(entry),
+        )
+        yield from self._plan_guard(entry, True, GuardLimits())
+
+    def _start(self, entry: SyncEntry) -> None:
+        """Export the cohort, or change the run under way."""
+        self._syncs.start_export(
+            entry.project,
+            entry.cohort,
+            entry.mode,
+            entry.attribute,
+            entry.interval,
+            mapping=entry.mapping,
+            license_code=entry.account,
+        )
+
+    def _plan_guard(self, entry: SyncEntry, enabled: bool, limits: GuardLimits) -> Iterator[Step]:
+        wanted = replace(limits, **entry.guard.limits)  # type: ignore[arg-type]
+        if wanted != limits:
+            yield Step(
+                text=f"Hold cohort {entry.cohort} above {_describe_limits(wanted)}, instead of {_describe_limits(limits)}.",
+                line=entry.line,
+                apply=lambda: self._guards.set_limits(self._find_id(entry), wanted),
+            )
+        lifted = entry.guard.lifted
+        if lifted is not None and lifted == enabled:
+            act = self._guards.lift if lifted else self._guards.put_back
+            yield Step(
+                text=f"{'Lift' if lifted else 'Put back'} the guard of cohort {entry.cohort}.",
+                line=entry.line,
+                apply=lambda: act(self._find_id(entry)),
+            )
+
+    def _find_id(self, entry: SyncEntry) -> int:
+        found = self._store.syncs.get_sync_of_cohort(entry.project, entry.cohort)
+        if found is None:
+            raise InvalidRequest(f"Cohort {entry.cohort} has no sync.")
+        return found.id
+
+    def _plan_terms(self, entry: SyncEntry, serving: Sync) -> Iterator[Step]:
+        """Plan the state, mode, interval and mapping of a sync; what pauses or ends it starts nothing."""
+        wanted = replace(
+            entry,
+            interval=(entry.interval or serving.interval_seconds or DEFAULT_INTERVAL)
+            if entry.mode is Mode.DYNAMIC
+            else None,
+            mapping=serving.mapping if entry.mapping is None else entry.mapping,
+        )
+        name, now, then = f"sync {serving.id}", _describe_terms(describe_sync(serving)), _describe_terms(wanted)
+        if entry.state is SyncState.FINISHED:
+            if serving.state is not SyncState.FINISHED:
+                yield Step(f"Stop {name}, now {serving.state.value}.", entry.line, lambda: self._syncs.stop(serving.id))
+            return
+        if entry.state is SyncState.PAUSED and serving.state is SyncState.ACTIVE:
+            yield Step(f"Pause {name}.", entry.line, lambda: self._syncs.pause(serving.id))
+        is_restart = entry.state is SyncState.ACTIVE and serving.state is SyncState.FINISHED
+        if now == then and not is_restart:
+            if entry.state is SyncState.ACTIVE and serving.state is SyncState.PAUSED:
+                yield Step(f"Resume {name}.", entry.line, lambda: self._syncs.resume(serving.id))
+        elif SyncState.PAUSED in (entry.state, serving.state) and entry.state is not SyncState.ACTIVE:
+            raise fail_at(
+                entry.line,
+                f"{name} is paused and goes {now}; a change to {then} exports it, so write “state: active” as well.",
+            )
+        elif not is_restart and self._differs_in_interval_only(wanted, serving):
+            seconds = wanted.interval or DEFAULT_INTERVAL
+            yield Step(
+                f"Refresh {name} {then} instead of {now}.",
+                entry.line,
+                lambda: self._syncs.change_interval(serving.id, seconds),
+            )
+        else:
+            yield Step(f"Change {name} from {now} to {then}, and export it.", entry.line, lambda: self._start(wanted))
+
+    def _differs_in_interval_only(self, wanted: SyncEntry, serving: Sync) -> bool:
+        """Return whether the interval alone changes, with no request under way that will replace it."""
+        is_same = (wanted.mode, wanted.mapping) == (serving.mode, serving.mapping) == (Mode.DYNAMIC, serving.mapping)
+        return is_same and serving.state is SyncState.ACTIVE and self._state.get_sync(serving.id) == serving
+
+    def get_with_request(self, sync: Sync) -> Sync:
+        """Return a sync as it will be once the run under way goes ahead, since that was asked for already."""
+        run = self._store.runs.get_active(sync.id)
+        request = Request.parse(run.request) if run and not run.cancel_requested else None
+        return request.apply(sync) if request else sync
+
+
+def describe_sync(sync: Sync) -> SyncEntry:
+    """Return a sync as the file writes it; the state of a one-time export is its runs', so it has none."""
+    is_dynamic = sync.mode is Mode.DYNAMIC
+    return SyncEntry(
+        project=sync.project_id,
+        cohort=sync.cohort_id,
+        mode=sync.mode,
+        name=sync.cohort_name,
+        account=sync.license_code,
+        attribute=sync.attribute,
+        interval=sync.interval_seconds if is_dynamic else None,
+        state=sync.state if is_dynamic else None,
+        mapping=sync.mapping,
+        guard=GuardEntry(lifted=not sync.guard_enabled, limits=asdict(sync.limits)),
+    )
+
+
+def _describe_terms(entry: SyncEntry) -> str:
+    often = "once"
+    if entry.mode is Mode.DYNAMIC:
+        often = f"every {format_interval(entry.interval or DEFAULT_INTERVAL)}"
+    values = ", ".join(f"{source} as {target}" for source, target in entry.mapping or ())
+    return f"{often}, with {values}" if values else often
+
+
+def _describe_limits(limits: GuardLimits) -> str:
+    return (
+        f"{limits.add_share:g} % and {limits.add_people:,} people added, "
+        f"{limits.remove_share:g} % and {limits.remove_people:,} removed"
+    )
