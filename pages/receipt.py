@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import charts, layout
+from pages.parts import charts, layout, rows
 from pages.parts.badges import show_number, show_small_text
-from pages.parts.formatting import escape_markdown, format_count, format_error, format_time, localize_times
+from pages.parts.formatting import escape_markdown, format_count, format_error, format_full_time, localize_times
 from pages.parts.navigation import open_page, page_script, requested_id
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
@@ -16,6 +16,7 @@ from sync.wording import MODE_WORDS
 
 REQUEST = "cohort"  # in the address: the cohort whose receipt is shown
 COMPARED = 5  # syncs compared unless others are chosen, the largest ones
+FACT_COLUMNS = (("Fact", 1.0), ("Value", 3.4))
 HOW_TO_PRINT = "To print it or keep it as a PDF, press Ctrl+P (⌘P); this line, buttons and the side bar are left out."
 
 
@@ -57,7 +58,7 @@ def _read(project_id: int, cohort_id: int) -> Receipt:
 
 def _show_receipt(found: Receipt) -> None:
     st.title(f"Receipt: {escape_markdown(found.cohort_name)}", anchor=False)
-    st.code(localize_times(found.sentence), language=None, wrap_lines=True)
+    st.code(localize_times(found.sentence, format_full_time), language=None, wrap_lines=True)
     for remark in found.remarks:
         st.warning(format_error(remark), icon=":material/info:")
     _show_numbers(found)
@@ -70,7 +71,7 @@ def _show_receipt(found: Receipt) -> None:
 def _show_numbers(found: Receipt) -> None:
     about = "" if found.exact or found.anonymous is None else "about "
     numbers = (
-        ("Accepted by WebEngage", format_count(found.accepted)),
+        ("Accepted", format_count(found.accepted)),
         ("Not confirmed", format_count(found.unconfirmed)),
         ("Rejected", format_count(found.rejected)),
         ("Never export", format_count(found.never_exported)),
@@ -90,17 +91,19 @@ def _show_facts(found: Receipt) -> None:
     facts = (
         ("Attribute", f"{found.attribute} = true"),
         ("WebEngage account", found.license_code),
-        ("As of", format_time(found.as_of)),
-        ("Run", f"{found.run.id}, finished {format_time(found.run.finished_at or found.as_of)}"),
+        ("As of", format_full_time(found.as_of)),
+        ("Run", f"{found.run.id}, finished {format_full_time(found.run.finished_at or found.as_of)}"),
         ("Mode", MODE_WORDS[found.mode]),
         ("Asked for by", _describe_decision(found.requested, "not known; older than the audit log")),
         ("Approved by", _describe_decision(found.approved, "nobody; no run needed an approval")),
     )
-    for label, value in facts:
-        name, text = st.columns([1, 3.4], gap="small")
-        name.caption(label)
-        with text:
-            show_small_text(value, f"receipt-{label.lower().replace(' ', '-')}")
+    with st.container(key="rows-facts"):
+        for label, value in facts:
+            key = f"fact-{label.lower().replace(' ', '-')}"
+            name, text = rows.start_row(key, FACT_COLUMNS)
+            name.caption(label)
+            with text:
+                show_small_text(value, key)
     with st.container(key="screen-run"):
         if st.button(f"See run {found.run.id}", icon=":material/history:", type="tertiary", key="receipt-run"):
             open_page("runs", run=found.run.id)
@@ -109,7 +112,7 @@ def _show_facts(found: Receipt) -> None:
 def _describe_decision(decision: Decision | None, otherwise: str) -> str:
     if decision is None:
         return otherwise
-    return f"{decision.actor}, {format_time(decision.at)} (run {decision.run_id})"
+    return f"{decision.actor}, {format_full_time(decision.at)} (run {decision.run_id})"
 
 
 def _show_overlaps(found: Receipt) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
 from click.testing import CliRunner
 
+from pages.parts.formatting import format_full_time
 from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState
@@ -121,6 +123,21 @@ def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> 
     assert "has set everybody to false since" in found.remarks[0]
 
 
+def test_receipt_when_people_in_webengage_are_on_a_list_now_says_how_many(fans: Workspace) -> None:
+    """Who was put on the never-export list after the run is still true; a tripwire that was approved is, too."""
+    fans.export()
+    with fans.open() as service:
+        service.safety.add_never_export(None, ["fan-1", "fan-2", "stranger"])
+        service.safety.add_tripwires(PROJECT, fans.cohort, ["fan-3"])
+        service.safety.add_tripwires(PROJECT, fans.cohort + 1, ["fan-4"])
+    found = read_receipt(fans)
+    assert (found.accepted, found.never_exported) == (count_holding(fans), 0) == (30, 0)
+    assert found.remarks == (
+        "2 people in WebEngage are on the never-export list now; the next run sets them to false.",
+        "1 person in WebEngage is a tripwire: they must not be in this cohort.",
+    )
+
+
 def test_receipt_when_mixpanel_cannot_be_asked_says_what_is_not_known(fans: Workspace) -> None:
     """The anonymous are those a run does not read; everything else stands."""
     fans.export()
@@ -223,10 +240,11 @@ def test_receipt_page_shows_the_sentence_numbers_and_shared_people(fans: Workspa
     assert app.title[0].value == "Receipt: Fans"
     for words in (
         "30 people of “Fans” have the attribute",
-        "Accepted by WebEngage",
+        "Accepted",
         "nobody; no run needed an approval",
     ):
         assert words in text, words
+    assert f"As of {format_full_time(run.planned_at or 0)}" in text and str(datetime.now(UTC).year) in text
     assert "5 people shared, 17 %; 5 there" in text
     app.multiselect(key="receipt-compared").set_value([]).run()
     assert "shared, " not in page_text(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -106,16 +107,21 @@ def format_time(at: float) -> str:
     return then.strftime("%-d %b %Y, %H:%M")
 
 
+def format_full_time(at: float) -> str:
+    """Format a time for paper: always with the day and the name of the viewer's time zone."""
+    return to_local_datetime(at).strftime("%-d %b %Y, %H:%M %Z")
+
+
 def shorten_error(text: str) -> str:
     """Return an error without what the API answered; the run's own page shows all of it."""
     _, separator, advice = text.partition("”: ")
     return advice[:1].upper() + advice[1:] if separator else text
 
 
-def localize_times(text: str) -> str:
+def localize_times(text: str, form: Callable[[float], str] = format_time) -> str:
     """Return a sentence of the service with its UTC times in the viewer's time zone."""
     return UTC_TIME.sub(
-        lambda found: format_time(datetime.strptime(found[0], "%Y-%m-%d %H:%M %Z").replace(tzinfo=UTC).timestamp()),
+        lambda found: form(datetime.strptime(found[0], "%Y-%m-%d %H:%M %Z").replace(tzinfo=UTC).timestamp()),
         text,
     )
 

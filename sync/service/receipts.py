@@ -70,7 +70,7 @@ class ReceiptService(Topic):
                 exact=preview is not None and preview.exact,
                 approved=self._store.receipts.find_decision(sync.id, APPROVALS),
                 requested=self._store.receipts.find_decision(sync.id, REQUESTS),
-                remarks=tuple(_list_remarks(sync, run, preview, problem)),
+                remarks=(*self._list_listed(sync), *_list_remarks(sync, run, preview, problem)),
                 overlaps=tuple(self._compare(sync, one) for one in others),
             )
 
@@ -131,6 +131,18 @@ class ReceiptService(Topic):
             left_behind=left_behind,
             rejected=min(standing, missing),
         )
+
+    def _list_listed(self, sync: SyncView) -> Iterator[str]:
+        """Yield how many people of the snapshot are on the lists of now, a sentence for each list."""
+        lists, count = self._store.safety_lists, self._store.snapshot.count_among
+        listed = count(sync.id, lists.load_never_export(sync.license_code))
+        if listed:
+            people, are = ("1 person", "is") if listed == 1 else (f"{listed:,} people", "are")
+            yield f"{people} in WebEngage {are} on the never-export list now; the next run sets them to false."
+        tripped = count(sync.id, lists.load_tripwires(sync.project_id, sync.cohort_id))
+        if tripped:
+            people, are = ("1 person", "is a tripwire") if tripped == 1 else (f"{tripped:,} people", "are tripwires")
+            yield f"{people} in WebEngage {are}: they must not be in this cohort."
 
     def _list_others(self, sync: SyncView) -> list[SyncView]:
         found = self._store.syncs.list_views(license_code=sync.license_code)

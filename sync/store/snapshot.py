@@ -7,7 +7,7 @@ ascending, ids in the same order. Few buckets for a small cohort, up to 256. Fin
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -157,6 +157,11 @@ class Snapshot(Table):
         """Return how many people of a snapshot may have been sent without an answer that was heard."""
         rows = self._fetch_all("select first_byte from snapshot_bucket where sync_id = ?", (sync_id,))
         return sum(count_unconfirmed(self.records(sync_id, row[0], row[0] + 1)) for row in rows)
+
+    def count_among(self, sync_id: int, id_hashes: Collection[bytes]) -> int:
+        """Return how many of these people are in a snapshot."""
+        ranges, wanted = self.ranges(sync_id), frozenset(id_hashes)
+        return sum(len(wanted & self._read_hashes(sync_id, [one], *one)) for one in ranges) if wanted else 0
 
     def count_shared(self, sync_id: int, other_id: int) -> int:
         """Return how many people two snapshots share, comparing id hashes a bucket at a time.

@@ -16,7 +16,7 @@ import psutil
 from tests.bench.bench import ROOT, Row
 from tests.bench.benches import ahead, ceiling, fairness, refresh, small_behind_large
 from tests.bench.many import accounts, sixty
-from tests.bench.one_person import one_person
+from tests.bench.one_person import one_person, overlap
 from tests.bench.page_load import cohort_page, page_load
 
 REPORT = ROOT / "docs" / "benchmarks.md"
@@ -52,6 +52,7 @@ def main() -> int:
         "sixty": lambda: sixty(asked.syncs, 10_000, 200),
         "person": lambda: one_person(asked.syncs, 100_000),
         "members": lambda: cohort_page(10_000, 5),
+        "overlap": lambda: overlap(asked.members),
         "looking": lambda: page_load(asked.tabs, 5, min(asked.seconds, 30.0)),
         "ceiling": lambda: ceiling(latencies, asked.seconds),
     }

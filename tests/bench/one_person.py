@@ -1,4 +1,4 @@
-"""The bench of one person: what finding and forgetting somebody costs who is in many large syncs."""
+"""The bench of one person: what finding and forgetting somebody costs who is in many large syncs; and of two syncs."""
 
 from __future__ import annotations
 
@@ -41,10 +41,28 @@ def one_person(syncs: int, people: int) -> Iterator[Row]:
         found, seconds = _cpu(lambda: _find(store, hash_id(someone, salt)))
         assert found == syncs
         yield _row("finding", syncs, people, seconds)
+        found, seconds = _cpu(lambda: len(service.people.find(someone).history))
+        assert found == syncs
+        yield _row("showing the history of", syncs, people, seconds)
         places, seconds = _cpu(lambda: _forget(service, someone))
         assert places == 2 * syncs  # a snapshot and a log each
         yield _row("forgetting", syncs, people, seconds)
         assert _find(store, hash_id(someone, salt)) == 0
+
+
+def overlap(people: int) -> Iterator[Row]:
+    """Count whom two syncs of so many people share, half of them."""
+    with BenchWorkspace.open() as workspace, Store.open(workspace.folder) as store:
+        salt = store.connections.get_salt()
+        for number in range(2):
+            everybody = _everybody(people, salt, first=number * people // 2)
+            sync_id = _create(store, number)
+            for low in range(0, FIRST_BYTES, everybody.width):
+                high = low + everybody.width
+                store.snapshot.write(sync_id, low, high, everybody.people.cut(low, high))
+        shared, seconds = _cpu(lambda: store.snapshot.count_shared(1, 2))
+        assert shared == people - people // 2
+        yield f"people shared by two syncs of {people:,}: CPU", f"{seconds:.2f} s", "< 2 s"
 
 
 def _row(what: str, syncs: int, people: int, seconds: float) -> Row:
@@ -69,19 +87,23 @@ def _forget(service: Service, user_id: str) -> int:
     return service.admin.forget_person(user_id).places
 
 
-def _everybody(people: int, salt: int) -> Everybody:
-    ids = [f"person-{number}" for number in range(people)]
+def _everybody(people: int, salt: int, first: int = 0) -> Everybody:
+    ids = [f"person-{number}" for number in range(first, first + people)]
     ordered = sorted(zip(records_of(ids, (), salt, salt), ids, strict=True))
     return Everybody(Bucket([record for record, _ in ordered], [one for _, one in ordered]), bucket_width(people))
 
 
-def _fill(store: Store, number: int, everybody: Everybody) -> None:
-    """Write a sync as its first export leaves it."""
+def _create(store: Store, number: int) -> int:
     request = ExportRequest(
         PROJECT, number + 1, f"Cohort {number}", LICENSE, f"Cohort {number}", Mode.DYNAMIC, 7200.0, ()
     )
+    return store.syncs.create(request, time.time(), active=True)
+
+
+def _fill(store: Store, number: int, everybody: Everybody) -> None:
+    """Write a sync as its first export leaves it."""
     with store.transaction():
-        sync_id = store.syncs.create(request, time.time(), active=True)
+        sync_id = _create(store, number)
         run_id = store.runs.enqueue_run(sync_id, "export", time.time())
         assert run_id is not None
         for low in range(0, FIRST_BYTES, everybody.width):

@@ -47,6 +47,8 @@ def addresses(made: Furnished) -> dict[str, str]:
         f"/cohorts?export={made.cohort_id}": "Export to WebEngage",
         "/integrations?setup=mixpanel": "Set up Mixpanel",
         "/integrations?setup=webengage": "Set up WebEngage",
+        "/people": "What happened to this person?",
+        f"/receipt?cohort={made.cohort_id}": "Shared with other cohorts",
         "/syncs?sync=1": "Last runs",
         "/syncs?stop=1": "Stop this sync?",
         "/syncs?interval=1": "Change interval",
