@@ -20,7 +20,7 @@ from tests.workspace import connect as connect
 from tests.workspace import free_port as free_port
 from tests.workspace import list_runs as runs
 from tests.workspace import make_environment as environment
-from tests.workspace import make_pages_command, wait_until_healthy
+from tests.workspace import make_fans, make_pages_command, wait_until_healthy
 from tests.workspace import run_queued as carry
 from tests.workspace import service as service
 
@@ -28,6 +28,16 @@ STOP_SECONDS = 30.0
 PATIENCE = 60_000.0  # milliseconds an awaited element may take with several tests at once; never asserted
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE)
+
+
+def export_fans(data_dir: Path, sandbox: Sandbox, people: int = 20) -> int:
+    """Export a cohort of fan-0, fan-1, …; return its number."""
+    cohort = sandbox.add_cohort("Fans", make_fans(people))
+    connect(data_dir, sandbox)
+    with service(data_dir) as here:
+        here.syncs.start_export(None, cohort, Mode.DYNAMIC)
+    carry(data_dir)
+    return cohort
 
 
 def ended(data_dir: Path, run_id: int) -> Callable[[], bool]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.browser import box, ended, press, runs, service, tab, visit, wait_for
-from tests.browser.test_safety import export_fans
+from tests.browser import box, ended, export_fans, press, runs, service, tab, visit, wait_for
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE

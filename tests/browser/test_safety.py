@@ -7,21 +7,11 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from sync.guards import GuardLimits
-from sync.model import Mode, RunState
-from tests.browser import box, carry, connect, ended, press, runs, service, tab, visit, wait_for
+from sync.model import RunState
+from tests.browser import box, carry, ended, export_fans, press, runs, service, tab, visit, wait_for
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE, make_fans
-
-
-def export_fans(data_dir: Path, sandbox: Sandbox, people: int = 20) -> int:
-    """Export a cohort of fan-0, fan-1, …; return its number."""
-    cohort = sandbox.add_cohort("Fans", make_fans(people))
-    connect(data_dir, sandbox)
-    with service(data_dir) as here:
-        here.syncs.start_export(None, cohort, Mode.DYNAMIC)
-    carry(data_dir)
-    return cohort
 
 
 def test_a_run_that_adds_too_many_is_approved_with_a_higher_limit(
