@@ -19,6 +19,9 @@ from sync.views import AuditLine
 SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000  # of the audit log, newest first
 MAX_DAYS = 3650
 HEADER = ("Time (UTC)", "Who", "Action", "Target", "Before", "After", "Run")
+WIDTHS = {
+    name: st.column_config.TextColumn(width=pixels) for name, pixels in (("Before", 150), ("After", 190), ("Run", 50))
+}
 
 
 def format_audit_line(line: AuditLine) -> tuple[str, ...]:
@@ -38,7 +41,11 @@ def _show_audit() -> None:
     actor = current_actor()
     with open_service() as service:
         lines = service.admin.list_audit(SHOWN_LINES)
-    st.dataframe(pd.DataFrame([format_audit_line(line) for line in lines], columns=list(HEADER)), hide_index=True)
+    st.dataframe(
+        pd.DataFrame([format_audit_line(line) for line in lines], columns=list(HEADER)),
+        hide_index=True,
+        column_config=WIDTHS,
+    )
     st.download_button(
         "Download the audit log (CSV)",
         lambda: _write_audit_csv(actor),

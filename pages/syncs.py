@@ -8,14 +8,15 @@ from functools import partial
 import streamlit as st
 
 from pages.parts import badges, layout, polling, rows, run_progress, sync_detail, sync_dialogs
-from pages.parts.formatting import format_changes, format_duration_short, format_people, format_plural, shorten_error
+from pages.parts.formatting import format_duration_short, format_people, format_plural, shorten_error
 from pages.parts.navigation import clear_requests, open_page, requested_id
 from pages.parts.session import open_service
 from sync.model import RunState, SyncState
 from sync.views import SyncView
+from sync.wording import describe_run_changes
 
 PER_PAGE = 25
-COLUMNS = (("Cohort", 3.0), ("State", 2.6), ("Next", 1.5), ("Last result", 3.8), ("People", 1.2))
+COLUMNS = (("Cohort", 3.0), ("State", 2.6), ("Next", 1.5), ("Last result", 3.6), ("People", 1.6))
 
 
 def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
@@ -104,7 +105,7 @@ def _show_result(sync: SyncView) -> None:
     if run is None:
         st.caption("Not run yet")
     elif run.state == RunState.SUCCEEDED:
-        badges.show_badges(badges.run_badge(run), after=format_changes(run))
+        badges.show_badges(badges.run_badge(run), after=describe_run_changes(run))
     elif sync.clear_problem:
         badges.show_badges(badges.run_badge(run), after=f"{format_people(sync.size)} still true in WebEngage")
     elif run.state.is_final:

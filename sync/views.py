@@ -172,6 +172,7 @@ class MemberList:
     ``read`` counts the members read, ``total`` and ``profile_total`` are Mixpanel's own counts. ``withheld`` names the
     columns of ``columns`` in which nobody has a value. ``is_contiguous``: they are
     the first ones. ``problem`` says why all pages are not exactly everybody.
+    ``never_exported`` of the identified are on the never-export list.
     """
 
     rows: tuple[MemberRow, ...]
@@ -184,6 +185,7 @@ class MemberList:
     is_contiguous: bool
     problem: str
     read_at: float
+    never_exported: int
 
     @property
     def is_exact(self) -> bool:

@@ -45,16 +45,20 @@ def describe_changes(added: int, removed: int, updated: int, verb: str = "") -> 
 
 
 def describe_run_changes(run: Run) -> str:
-    """Return what a run changed, or, before it sends, what it would change; empty before it is planned."""
+    """Return what a run changed, or, before it sends, what it would change; empty before it is planned.
+
+    Who is rejected counts as added, removed or updated in the run, so the text says how many of them were.
+    """
     if run.state in (RunState.QUEUED, RunState.PULLING):
         return ""
     verb = "to be" if run.state is RunState.HELD or not run.delivered + run.rejected else ""
-    return describe_changes(run.entered, run.exited, run.updated, verb if run.change_count else "")
+    changes = describe_changes(run.entered, run.exited, run.updated, verb if run.change_count else "")
+    return f"{changes}; {run.rejected:,} of them rejected" if run.rejected else changes
 
 
 def name_operations(run: Run) -> dict[str, str]:
-    """Return the name of each operation: done once the run succeeded, planned until then."""
-    return DONE_OPERATIONS if run.state == RunState.SUCCEEDED else PLANNED_OPERATIONS
+    """Return the name of each operation: done once the run succeeded for everyone, planned until then."""
+    return DONE_OPERATIONS if run.state == RunState.SUCCEEDED and not run.rejected else PLANNED_OPERATIONS
 
 
 def name_outcomes(run: Run) -> dict[str, str]:

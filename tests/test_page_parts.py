@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pages.parts import charts, downloads, formatting
-from sync.model import Run
+from sync import wording
+from sync.model import Run, RunState
 from sync.views import ExportRow
 
 
@@ -39,8 +40,8 @@ def test_the_static_list_holds_who_is_there_exactly_as_written() -> None:
 
 def test_pictures_hold_numbers_only() -> None:
     """The bar and the line are drawn from numbers; a constant line and an empty bar do not divide by zero."""
-    assert charts.draw_bar((0, 0, 0)).count("<rect") == 5
-    assert 'width="500.00"' in charts.draw_bar((1, 1, 0))
+    assert charts.draw_bar((0, 0, 0, 0)).count("<rect") == 6
+    assert 'width="500.00"' in charts.draw_bar((1, 0, 1, 0))
     assert "31.0 176.0,31.0" in charts.draw_sparkline([4, 4])
 
 
@@ -64,13 +65,30 @@ def test_moments_are_in_the_viewers_words() -> None:
 @pytest.mark.parametrize(
     ("counts", "text"),
     [
-        ((1200, 0, 0), "1,200 added"),
-        ((2, 3, 1), "2 added, 3 removed, 1 updated"),
-        ((0, 0, 0), "no changes"),
+        ((1200, 0, 0, 0), "1,200 added"),
+        ((2, 3, 1, 0), "2 added, 3 removed, 1 updated"),
+        ((412, 0, 0, 3), "412 added; 3 of them rejected"),
+        ((0, 0, 0, 0), "no changes"),
     ],
 )
-def test_format_changes_names_what_changed_and_leaves_out_zeros(counts: tuple[int, int, int], text: str) -> None:
-    """What a run changed is said in words, and a run that changed nothing says so."""
-    entered, exited, updated = counts
-    run = Run(**dict.fromkeys(Run.__slots__, 0) | {"entered": entered, "exited": exited, "updated": updated})
-    assert formatting.format_changes(run) == text
+def test_describe_run_changes_names_what_changed_and_leaves_out_zeros(
+    counts: tuple[int, int, int, int], text: str
+) -> None:
+    """What a run changed is said in words, with who of them was rejected; a run that changed nothing says so."""
+    numbers = dict(zip(("entered", "exited", "updated", "rejected"), counts, strict=True))
+    made = dict.fromkeys(Run.__slots__, 0) | numbers | {"state": RunState.SUCCEEDED, "delivered": 1}
+    assert wording.describe_run_changes(Run(**made)) == text
+
+
+def test_a_run_with_rejected_people_does_not_say_that_all_were_added() -> None:
+    """Beside three rejected, 412 people are what was to be added: 409 were."""
+    numbers = {"state": RunState.SUCCEEDED, "entered": 412, "delivered": 409, "rejected": 3}
+    run = Run(**dict.fromkeys(Run.__slots__, 0) | numbers)
+    assert wording.list_counts(run, 0) == {"To add": 412, "Sent": 409, "Rejected": 3}
+
+
+def test_the_bar_draws_people_never_exported_apart_from_those_who_go() -> None:
+    """Whoever is on the never-export list has a part of the bar that is not the colour of the identified."""
+    drawn = charts.draw_bar((3, 1, 0, 0))
+    assert f'width="750.00" height="16.00" fill="{charts.INDIGO}"' in drawn
+    assert f'x="750.00" y="0.00" width="250.00" height="16.00" fill="{charts.GRAY}"' in drawn

@@ -51,7 +51,7 @@ def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, s
         workspace.page("runs", run=str(run_id)),
     ):
         assert bars(app) == [(50, "30 of 60 people sent to WebEngage")]
-    for app in (workspace.page("syncs"), workspace.page("runs", run=str(run_id))):
+    for app in (workspace.page("syncs", sync="1"), workspace.page("runs", run=str(run_id))):
         assert [button.label for button in app.button].count("Cancel run") == 1
     with service(workspace.data_dir) as here:
         here.runs.cancel(run_id)

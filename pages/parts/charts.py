@@ -16,16 +16,26 @@ from sync.reports import Overlap
 from sync.views import HourCount, Preview
 
 INDIGO, AMBER, RED, GREEN, GRAY = "#6a70e6", "#b87a1e", "#d0455a", "#1f9d63", "#84879e"
-ELIGIBILITY_COLORS = ((INDIGO, "identified"), (AMBER, "anonymous"), (RED, "invalid"))
+ELIGIBILITY_COLORS = (
+    (INDIGO, "identified"),
+    (GRAY, "on the never-export list"),
+    (AMBER, "anonymous"),
+    (RED, "invalid"),
+)
 CHANGE_COLORS = ((GREEN, "added"), (INDIGO, "updated"), (RED, "removed"))
 SPARK_RUNS, CHART_RUNS = 24, 20  # runs drawn; more would be too thin to distinguish
 
 
 def show_eligibility_bar(preview: Preview) -> None:
     """Show how many members can be exported and how many cannot, as one bar."""
-    numbers = (preview.identified, preview.anonymous, preview.invalid)
+    going = max(0, preview.identified - preview.never_exported)
+    show_bar((going, preview.never_exported, preview.anonymous, preview.invalid), preview.total)
+
+
+def show_bar(numbers: Sequence[int], total: int) -> None:
+    """Show how many members are exported, on the never-export list, anonymous and invalid, as one bar."""
     parts = ", ".join(f"{format_count(n)} {word}" for n, (_, word) in zip(numbers, ELIGIBILITY_COLORS, strict=True))
-    st.image(draw_bar(numbers), width="stretch", alt=f"Of {format_count(preview.total)} members: {parts}")
+    st.image(draw_bar(numbers), width="stretch", alt=f"Of {format_count(total)} members: {parts}")
 
 
 def draw_bar(numbers: Sequence[int]) -> str:

@@ -30,7 +30,8 @@ def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:
         on_click=clear_requests,
         args=("cohort", *members_table.FILTERS),
     )
-    st.title(escape_markdown(cohort.name), anchor=False)
+    with st.container(horizontal=True):  # the same room above the name as on the pages of a sync and a run
+        st.title(escape_markdown(cohort.name), anchor=False)
     if cohort.description:
         show_small_text(cohort.description, "cohort")
     if cohort.group:
@@ -151,6 +152,7 @@ def _show_numbers(listed: MemberList) -> None:
     )
     numbers = [
         ("Identified", identified, "identified"),
+        *([("Of them never exported", listed.never_exported, "never")] if listed.never_exported else []),
         ("Anonymous", anonymous, "anonymous"),
         ("Invalid", invalid, "invalid"),
         ("All members", listed.total if listed.total is not None else listed.read, "members"),
@@ -165,14 +167,7 @@ def _show_numbers(listed: MemberList) -> None:
     with st.container(horizontal=True, key="numbers-cohort"):
         for label, number, key in numbers:
             show_number(label, format_count(number), f"cohort-{key}")
-    parts = (
-        f"{format_count(identified)} identified, {format_count(anonymous)} anonymous, {format_count(invalid)} invalid"
-    )
-    st.image(
-        charts.draw_bar((identified, anonymous, invalid)),
-        width="stretch",
-        alt=f"Of {format_count(listed.read)} members: {parts}",
-    )
+    charts.show_bar((identified - listed.never_exported, listed.never_exported, anonymous, invalid), listed.read)
     if listed.problem:
         st.warning(f"{escape_markdown(listed.problem)}, so these numbers may not be exact. Read again.")
 

@@ -63,7 +63,8 @@ def show_cohort_rows(project: ProjectView, cohorts: Sequence[CohortView]) -> Non
     shown = _page_of(found)  # the page numbers stand below the table
     with table:
         _show_headings()
-        slots = {cohort.id: _show_row(project, cohort) for cohort in shown}
+        rows = {cohort.id: _show_row(project, cohort) for cohort in shown}
+    slots = {cohort_id: slot for cohort_id, slot in rows.items() if slot}
     polling.poll(
         lambda: _read_syncs(project.id),
         lambda syncs: (sync.last_run for sync in syncs),
@@ -151,14 +152,17 @@ def _sort_by(order: str) -> None:
     st.session_state[SORT] = order
 
 
-def _show_row(project: ProjectView, cohort: CohortView) -> DeltaGenerator:
-    """Show one cohort; the answer is the place where its state is written."""
+def _show_row(project: ProjectView, cohort: CohortView) -> DeltaGenerator | None:
+    """Show one cohort; the answer is the place where its state is written, None when it cannot have one."""
     with st.container(key=f"row-{cohort.id}"):
         about, members, created, state, actions = st.columns(WIDTHS, vertical_alignment="center", gap="small")
         with about:
             _show_name(cohort)
         members.text(format_count(cohort.count))
         created.text(format_day(cohort.created) or "—")
+        if cohort.group:
+            state.caption(GROUP_REASON)
+            return None
         slot = state.empty()
         with actions:
             _show_actions(project, cohort)
@@ -178,9 +182,6 @@ def _show_name(cohort: CohortView) -> None:
 
 
 def _show_actions(project: ProjectView, cohort: CohortView) -> None:
-    if cohort.group:
-        st.caption(GROUP_REASON)
-        return
     name, number = escape_markdown(cohort.name), cohort.id
     with st.container(horizontal=True, horizontal_alignment="right", gap="xsmall", wrap=False):
         if is_allowed(AccessLevel.MARKETER):

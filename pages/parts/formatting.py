@@ -9,9 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from sync.model import Run
 from sync.views import CohortView
-from sync.wording import describe_changes
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
 ICON_START = re.compile(
@@ -142,11 +140,6 @@ def format_day(created: str) -> str:
         return datetime.fromisoformat(created).strftime("%-d %b %Y")
     except ValueError:
         return created
-
-
-def format_changes(run: Run) -> str:
-    """Format how many people a run added, removed and updated, without the zeros."""
-    return describe_changes(run.entered, run.exited, run.updated)
 
 
 def matches(cohort: CohortView, text: str) -> bool:

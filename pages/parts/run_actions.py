@@ -21,6 +21,7 @@ UNDO_HELP = (
     "Nothing has been taken back yet. Look at the people below, then take the run back, or cancel to leave everything "
     "as it is."
 )
+RETRY_HELP = "Reads the cohort again and sends everyone WebEngage rejected in this sync once more."
 TAKE_BACK_HELP = (
     "Plans the exact inverse of this run and shows it before anything is sent. It cannot unsend a message that "
     "somebody already got."
@@ -86,6 +87,17 @@ def show_take_back_button(run: Run, label: str = "Take back this run") -> None:
         started = notices.try_action(
             f"Planned below: taking back run {run.id}. Nothing is sent before you say so.", service.runs.undo, run.id
         )
+    if started:
+        open_page("runs", run=started.run_id)
+    st.rerun()
+
+
+def show_retry_button(run: Run) -> None:
+    """Show the button that sends everyone WebEngage rejected in this sync once more, and open that run."""
+    if not st.button("Try rejected people again", key=f"retry-{run.id}", help=RETRY_HELP, icon=":material/replay:"):
+        return
+    with open_service() as service:
+        started = notices.try_action("Rejected people are tried again.", service.syncs.retry_rejected, run.sync_id)
     if started:
         open_page("runs", run=started.run_id)
     st.rerun()

@@ -18,6 +18,7 @@ from pages.parts.formatting import (
     format_timestamp,
     localize_times,
 )
+from pages.parts.navigation import page_script
 from pages.parts.session import is_allowed, open_service
 from sync import wording
 from sync.guards import GuardLimits
@@ -36,7 +37,8 @@ PURPOSES = {
     "clear": "clearing the attribute",
 }
 HELD_HELP = (
-    "Nothing has been sent yet. Approve the run if these changes are right. Cancel it if they are not, for example "
+    "Nothing has been sent yet. Everybody it would add and remove is listed below. Approve the run if these changes "
+    "are right. Cancel it if they are not, for example "
     "because the cohort's rule was changed by mistake. Cancelling leaves WebEngage unchanged."
 )
 
@@ -49,8 +51,8 @@ EMPTY_ID_ADVICE = "Give these profiles a user id in Mixpanel ($distinct_id); Web
 LONG_ID_ADVICE = f"Shorten these user ids to {USER_ID_MAX} characters in Mixpanel, and in your app."
 
 REJECTED_ADVICE = (
-    "WebEngage rejected these people. Correct the reason above in their Mixpanel profiles. The next sync sends "
-    "them again."
+    "WebEngage rejected these people. Correct the reason above in their Mixpanel profiles, then press "
+    "*Try rejected people again*. A refresh tries again only whose properties sent to WebEngage have changed."
 )
 
 
@@ -112,8 +114,8 @@ def show_detail(detail: RunDetail) -> None:
     _show_state(run)
     if run.state == RunState.HELD and run.steps_sent:
         run_actions.show_what_to_look_at(run, sync)
-    _show_buttons(run)
     _show_numbers(run, detail.events)
+    _show_buttons(run)
     _show_rejections(run, detail.rejections)
     if run.state == RunState.SUCCEEDED and run.purpose not in ("clear", "undo"):
         _show_instructions(sync)
@@ -132,7 +134,10 @@ def _show_head(run: Run, sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(escape_markdown(sync.cohort_name), anchor=False, width="content")
         badges.show_badges(badges.run_badge(run), *([badges.DRY_RUN] if run.dry_run else []))
-    st.caption(_describe_times(run))
+    with st.container(horizontal=True, vertical_alignment="center", key="links-run"):
+        st.caption(_describe_times(run), width="content")
+        st.page_link(page_script("syncs"), label="Open sync", query_params={"sync": str(sync.id)})
+        st.page_link(page_script("cohorts"), label="See members", query_params={"cohort": str(sync.cohort_id)})
 
 
 def _describe_times(run: Run) -> str:
@@ -237,6 +242,8 @@ def _show_rejections(run: Run, rejections: tuple[RejectionView, ...]) -> None:
         st.caption(
             f"The first {len(rejections):,} of {run.rejected + run.invalid:,}. The CSV of this run has them all."
         )
+    if run.rejected and run.state.is_final and is_allowed(AccessLevel.MARKETER):
+        run_actions.show_retry_button(run)
 
 
 def _show_instructions(sync: SyncView) -> None:

@@ -9,13 +9,13 @@ import streamlit as st
 
 from pages.parts.formatting import (
     escape_markdown,
-    format_changes,
     format_duration_short,
     format_people,
     format_time,
     localize_times,
 )
 from sync.model import Run, RunState
+from sync.wording import describe_run_changes
 
 HOURLY_LIMIT_TEXT = "Mixpanel's hourly query limit is used up"
 MINUTE_LIMIT_TEXT = "WebEngage's request limit is reached"
@@ -54,7 +54,7 @@ def describe_run(run: Run, now: float | None = None) -> str:
     """Return one sentence: the result of a run, or how far and fast it is and what it waits for."""
     now = time.time() if now is None else now
     if run.state == RunState.SUCCEEDED:
-        return f"{format_changes(run)}" + (f", {run.rejected:,} rejected" if run.rejected else "")
+        return describe_run_changes(run)
     if run.state == RunState.CANCELLED:
         return _describe_cancelled(run)
     if run.state.is_final:

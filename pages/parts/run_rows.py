@@ -51,4 +51,5 @@ def _show_row(name: str, run: Run) -> None:
 def _describe_took(run: Run) -> str:
     if run.finished_at is None or run.started_at is None:
         return ""
-    return format_duration_short(run.finished_at - run.started_at)
+    took = run.finished_at - run.started_at
+    return format_duration_short(took) if took >= 1 else "under 1 s"

@@ -12,7 +12,6 @@ from pages.parts import badges, charts, guard_settings, notices, polling, run_pr
 from pages.parts.badges import show_small_text
 from pages.parts.formatting import (
     escape_markdown,
-    format_changes,
     format_duration_short,
     format_error,
     format_interval,
@@ -27,6 +26,7 @@ from sync.model import Mode, Run, RunState, SyncState
 from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.views import Overdue, SyncView
+from sync.wording import describe_run_changes
 
 RUNS_SHOWN = 10
 
@@ -142,11 +142,8 @@ def _show_last_run(sync: SyncView) -> None:
         return
     badge = badges.run_badge(run)
     if run.state == RunState.SUCCEEDED:
-        badges.show_badges(badge, after=format_changes(run))
-        st.caption(
-            f"Finished {format_time(run.finished_at or 0.0)}"
-            + (f" · {run.rejected:,} rejected" if run.rejected else "")
-        )
+        badges.show_badges(badge, after=describe_run_changes(run))
+        st.caption(f"Finished {format_time(run.finished_at or 0.0)}")
     else:
         badges.show_badges(badge, after=format_time(run.finished_at) if run.finished_at else "")
         if not sync.pause_reason or sync.pause_reason != run.error:  # already shown above as the reason of the pause
@@ -161,6 +158,8 @@ def _show_buttons(sync: SyncView) -> None:
             _show_sync_buttons(sync, under_way)
         if under_way:
             _show_run_buttons(sync, under_way)
+        if st.button("See members", key=f"members-{sync.id}", icon=":material/groups:", type="tertiary"):
+            open_page("cohorts", cohort=sync.cohort_id)
         if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
             open_page("runs", sync=sync.id)
         if sync.size and st.button(

@@ -60,14 +60,13 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
 def list_run_lines(runs: Iterable[Run], names: Mapping[int, str]) -> Iterable[str]:
     """Return the table of runs; ``names`` are the cohorts' names by the number of their sync."""
     return format_table(
-        ("Run", "Cohort", "State", "People", "Rejected", "Asked for", "Problem"),
+        ("Run", "Cohort", "State", "People", "Asked for", "Problem"),
         (
             (
                 str(one.id),
                 names.get(one.sync_id) or f"Sync {one.sync_id}",
                 RUN_STATE_WORDS[one.state],
                 describe_run_changes(one),
-                one.rejected or "",
                 format_utc_time(one.queued_at),
                 one.error or one.held_reason or one.wait_reason or "",
             )

@@ -58,7 +58,7 @@ def report_outcome(run: Run, as_json: bool) -> None:
     """Print the outcome of a run that succeeded, or that is held after a step; raise CohortSyncError for any other."""
     if run.state is RunState.SUCCEEDED:
         if not as_json:
-            click.echo(f"Succeeded: {describe_run_changes(run)}, {run.rejected:,} rejected.")
+            click.echo(f"Succeeded: {describe_run_changes(run)}.")
         return
     if run.state is RunState.HELD and run.steps_sent:
         if not as_json:

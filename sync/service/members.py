@@ -26,7 +26,7 @@ from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Previe
 RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more, while a person waits
 SHOWN_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at names and addresses
 REASONS = {
-    Eligibility.IDENTIFIED: "Has a profile and a user ID of its own",
+    Eligibility.IDENTIFIED: "Has a profile and a user ID",
     Eligibility.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
     Eligibility.DEVICE_ONLY: "A device that never signed in",
     Eligibility.EMPTY_ID: "The user ID is empty",
@@ -35,7 +35,7 @@ REASONS = {
     Eligibility.NEVER_EXPORT: "On the never-export list, so not sent",
 }
 LEFT = "No longer in the cohort"
-REJECTED = "Rejected by WebEngage before; sent again only by “retry”"
+REJECTED = "Rejected by WebEngage before"
 
 
 class MemberService(Topic):
@@ -144,6 +144,7 @@ class MemberService(Topic):
             is_contiguous=reading.everyone.is_contiguous,
             problem=reading.problem if reading.is_complete else "",
             read_at=reading.read_at,
+            never_exported=sum(one.reason == REASONS[Eligibility.NEVER_EXPORT] for one in people),
         )
 
     def _compare(self, reading: MemberReading, sync: Sync | None) -> Iterator[MemberRow]:
@@ -225,7 +226,6 @@ def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | 
         seen = sum(1 for one in reading.iterate_members() if one.eligibility is not Eligibility.NO_PROFILE)
         share = listed.profile_total / max(1, seen)
         identified, invalid = min(round(share * identified), listed.profile_total), round(share * invalid)
-    never_exported = sum(one.reason == REASONS[Eligibility.NEVER_EXPORT] for one in listed.rows)
     compares = listed.is_exact and exported > 0
     found = Preview(
         cohort_id=reading.cohort_id,
@@ -243,7 +243,7 @@ def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | 
         queries_left=0,
         to_add=listed.count_change(MemberChange.ADD) if compares else None,
         to_remove=listed.count_change(MemberChange.REMOVE) if compares else None,
-        never_exported=never_exported,
+        never_exported=listed.never_exported,
         properties=reading.properties,
     )
-    return add_cost(found, max(0, identified - never_exported))
+    return add_cost(found, max(0, identified - listed.never_exported))
