@@ -193,7 +193,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """A cohort that is exported to WebEngage, and on which terms."""
+    """A cohort that is exported to WebEngage, and on which terms.
+
+    ``forms``: how the values of mapped attributes are written, as the register of attributes says.
+    """
 
     id: int
     project_id: int
@@ -211,6 +214,7 @@ class Sync:
     guard_enabled: bool
     limits: GuardLimits
     mapping: tuple[tuple[str, str], ...]
+    forms: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,6 +211,7 @@ class Proposal:
     interval_seconds: float
     license_code: str | None
     mapping: tuple[tuple[str, str], ...] = ()
+    forms: tuple[tuple[str, str], ...] = ()
     account_problem: str = ""
     """Why there is no account to export to, in one sentence; empty when there is one."""
 

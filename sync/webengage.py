@@ -6,12 +6,11 @@ only when its body says so.
 
 from __future__ import annotations
 
-import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from types import MappingProxyType
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -19,7 +18,7 @@ import orjson
 from sync.errors import BatchRejected, ConfigurationError, InvalidRequest, RetryLater, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_retry_after
 from sync.model import MAX_QUOTED, Account, Change, ChangeKind
-from sync.text import cut_text
+from sync.property_values import FIELD_TYPES, ValueForm, convert_value
 
 DATA_CENTERS = {
     "global": "https://api.webengage.com",
@@ -30,16 +29,10 @@ DATA_CENTERS = {
 TIMEOUT_SECONDS = (
     45.0  # seconds for one batch; less than half a lease, so that the lease is still ours when a late answer arrives
 )
-MAX_STRING_LENGTH = 1000  # UTF-16 units; longer strings are cut (WebEngage docs, custom attributes)
 MINUTE_SECONDS = 60.0  # seconds; the limit is counted by the minute (WebEngage docs, rate limits)
-STANDARD_FIELDS = frozenset(
-    ("firstName", "lastName", "birthDate", "gender", "email", "phone", "company", "hashedEmail", "hashedPhone")
-)  # standard fields of a user (WebEngage docs, users); opt-ins are never sent
+NO_FORMS: Mapping[str, ValueForm] = MappingProxyType({})
 SUCCESS_STATUSES = ("queued", "success")  # what a 2xx body must say
 
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_PHONE_MARKS = re.compile(r"[\s().\-\u2010-\u2015\u2212/\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_NATIONAL_ZERO = re.compile(r"\(\s*0\s*\)")  # "+44 (0)20 …": which digits are dialled is a guess, so none is made
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _MISSING_ID = re.compile(r"userId.*(cannot be|can't be|is) (empty|missing|required|null|blank)", re.IGNORECASE)
 
@@ -196,74 +189,31 @@ def _check_queued(reply: Reply, private: Iterable[object]) -> None:
         )
 
 
-def build_payload(attribute: str, changes: Sequence[Change], mapping: tuple[tuple[str, str], ...]) -> bytes:
+def build_payload(
+    attribute: str,
+    changes: Sequence[Change],
+    mapping: tuple[tuple[str, str], ...],
+    forms: Mapping[str, ValueForm] = NO_FORMS,
+) -> bytes:
     """Return the JSON body of one bulk call: the attribute true for members and false for those removed.
 
-    Mapped values are sent for members only.
+    Mapped values are sent for members only, in the form of their attribute.
     """
-    return orjson.dumps({"users": [_build_user(attribute, one, mapping) for one in changes]})
+    return orjson.dumps({"users": [_build_user(attribute, one, mapping, forms) for one in changes]})
 
 
-def _build_user(attribute: str, change: Change, mapping: tuple[tuple[str, str], ...]) -> dict[str, object]:
+def _build_user(
+    attribute: str, change: Change, mapping: tuple[tuple[str, str], ...], forms: Mapping[str, ValueForm]
+) -> dict[str, object]:
     user: dict[str, object] = {"userId": change.user_id}
     attributes: dict[str, object] = {}
     if change.kind is not ChangeKind.REMOVE:
         for (_, name), value in zip(mapping, change.values, strict=False):
-            kept, _ = convert_value(name, value)
+            kept, _ = convert_value(name, value, forms.get(name))
             if kept is not None:
-                (user if name in STANDARD_FIELDS else attributes)[name] = kept
+                (user if name in FIELD_TYPES else attributes)[name] = kept
     user["attributes"] = attributes | {attribute: change.kind is not ChangeKind.REMOVE}
     return user
 
 
-def convert_value(name: str, value: object) -> tuple[object, str]:
-    """Return a value as WebEngage can hold it at this attribute; or None and why it is left out.
-
-    No reason, when there is no value.
-    """
-    if value is None or value == "":
-        return None, ""
-    if name in _FORMS:
-        convert, reason = _FORMS[name]
-        kept = convert(value) if isinstance(value, str) else None
-        return kept, "" if kept else reason
-    if isinstance(value, str):
-        return cut_text(value, MAX_STRING_LENGTH) or None, ""
-    if name in STANDARD_FIELDS:
-        return None, "not a text"
-    if isinstance(value, bool | int | float):
-        # A number too large for a float would be written as null.
-        return (value, "") if math.isfinite(value) else (None, "not a number that can be sent")
-    return None, "a list or an object, by which WebEngage cannot filter"
-
-
-def _convert_phone(text: str) -> str | None:
-    digits = "" if _NATIONAL_ZERO.search(text) else _PHONE_MARKS.sub("", text)
-    return digits if _E164.fullmatch(digits) else None
-
-
-def _convert_date(text: str) -> str | None:
-    """Return a date in WebEngage's form (WebEngage docs, users); without a zone it is taken as UTC."""
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    zone = (at if at.tzinfo else at.replace(tzinfo=UTC)).strftime("%z")
-    return at.replace(tzinfo=None).isoformat(timespec="seconds") + zone  # %Y would not fill up a year before 1000
-
-
-def _convert_gender(text: str) -> str | None:
-    return _GENDERS.get(text.strip().lower())
-
-
-_GENDERS = dict.fromkeys(("f", "female", "woman"), "female") | dict.fromkeys(("m", "male", "man"), "male")
-_GENDERS |= dict.fromkeys(("o", "other", "x", "diverse", "non-binary", "nonbinary"), "other")
-# Fields with a form of their own (WebEngage docs, users), and what is said of a value that has another.
-_FORMS: dict[str, tuple[Callable[[str], str | None], str]] = {
-    "phone": (_convert_phone, "not an international phone number, such as +14155550100"),
-    "birthDate": (_convert_date, "not a date such as 1990-04-01"),
-    "gender": (_convert_gender, "not male, female or other"),
-}
-
-
-__all__ = ["WebEngage", "build_payload", "clean_license_code", "convert_value", "get_base_url"]
+__all__ = ["WebEngage", "build_payload", "clean_license_code", "get_base_url"]

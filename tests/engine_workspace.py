@@ -8,6 +8,7 @@ from pathlib import Path
 from sync.engine import Clock, RetryPolicy, RunContext
 from sync.model import Mode, Run, RunState
 from sync.permissions import AccessLevel, Actor
+from sync.property_values import Forms
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
@@ -62,10 +63,14 @@ class EngineWorkspace:
             lambda: Vault.open(self.folder, self.env, must_exist=True), Clock(self.now, time.sleep), SOON, lambda: False
         )
 
-    def export(self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False) -> Run:
+    def export(
+        self, mapping: tuple[tuple[str, str], ...] | None = None, *, dry: bool = False, forms: Forms = ()
+    ) -> Run:
         """Start Sync, and the runner works."""
         with self.open() as service:
-            run_id = service.syncs.start_export(PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry_run=dry).run_id
+            run_id = service.syncs.start_export(
+                PROJECT, self.cohort, Mode.DYNAMIC, mapping=mapping, dry_run=dry, forms=forms
+            ).run_id
         self.work()
         return self.run(run_id)
 

@@ -35,6 +35,8 @@ ARROWS: dict[str, set[str]] = {
     "sync/spreadsheet": set(),
     "sync/guards": set(),
     "sync/steps": set(),
+    "sync/property_values": {"sync/text"},
+    "sync/value_check": {"sync/property_values"},
     "sync/model": {"sync/errors", "sync/text", "sync/guards", "sync/steps"},
     "sync/records": {"sync/model"},
     "sync/views": {"sync/records", "sync/guards", "sync/model", "sync/errors"},
@@ -46,7 +48,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/http_client": {"sync/http_adapter", "sync/model", "sync/errors", "sync/redaction"},
     "sync/vault": {"sync/ownership", "sync/settings", "sync/errors", "sync/redaction"},
     "sync/mixpanel": {"sync/http_client", "sync/model", "sync/errors", "sync/text"},
-    "sync/webengage": {"sync/http_client", "sync/model", "sync/errors", "sync/text"},
+    "sync/webengage": {"sync/http_client", "sync/model", "sync/property_values", "sync/errors", "sync/text"},
     "sync/process_identity": set(),
     "sync/ownership": set(),
     "sync/store": {
@@ -68,6 +70,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "sync/engine": {
         "sync/steps",
+        "sync/property_values",
         "sync/mixpanel",
         "sync/webengage",
         "sync/store",
@@ -82,6 +85,8 @@ ARROWS: dict[str, set[str]] = {
     "sync/service": {
         "sync/config_file",
         "sync/steps",
+        "sync/property_values",
+        "sync/value_check",
         "sync/settings",
         "sync/process_identity",
         "sync/alerting",
@@ -116,6 +121,8 @@ ARROWS: dict[str, set[str]] = {
     "sync/cli": {
         "sync/config_file",
         "sync/steps",
+        "sync/property_values",
+        "sync/value_check",
         "sync/settings",
         "sync/spreadsheet",
         "sync/runner",
@@ -133,6 +140,8 @@ ARROWS: dict[str, set[str]] = {
     "sync/__main__": {"sync/cli", "sync/runner"},
     "pages": {
         "sync/steps",
+        "sync/property_values",
+        "sync/value_check",
         "sync/permissions",
         "sync/settings",
         "sync/redaction",
@@ -162,6 +171,7 @@ HOMES: dict[str, set[str]] = {
     "click": {"sync/cli"},
     "yaml": {"sync/config_file"},
     "apprise": {"sync/alerting"},
+    "phonenumbers": {"sync/property_values"},
     "zstandard": {"sync/packing"},
     "xxhash": {"sync/packing"},
     "orjson": {

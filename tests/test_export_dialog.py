@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sync.model import DEFAULT_INTERVAL, INTERVAL_CHOICES, Mode
+from sync.property_values import ValueType
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox, member
-from tests.workspace import Workspace, click_button, make_fans, page_text
+from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text
 
 
 def test_the_interval_is_chosen_where_dynamic_is(fans: Workspace) -> None:
@@ -85,3 +86,39 @@ def test_without_an_account_the_dialog_says_so_and_starts_nothing(workspace: Wor
     app = workspace.page("cohorts", export=str(cohort))
     assert [one.value for one in app.warning if "WebEngage" in one.value]
     assert all(button.disabled for button in app.button if button.label in ("Start Sync", "Dry run"))
+
+
+def test_the_dialog_proposes_a_type_and_counts_what_would_be_dropped(fans: Workspace, sandbox: Sandbox) -> None:
+    """One query for all properties; another type or a country counts anew, and what was chosen is what is sent."""
+    people = [member("fan-0", mobile="030 1234567", age=5), member("fan-1", mobile="+14155552671", age=6)]
+    sandbox.set_members(fans.cohort, [*people, member("fan-2", mobile="none", age=7)])
+    app = fans.page("cohorts", export=str(fans.cohort))
+    before = sandbox.meter().requests["/api/query/engage"]
+    chosen = ["mobile=mobile", "age=age"]
+    app.multiselect(key=f"export-properties-{fans.cohort}").set_value(chosen).run()
+    kind, age = (app.selectbox(key=f"export-type-{fans.cohort}-{name}") for name in ("mobile", "age"))
+    assert (kind.value, age.value) == (ValueType.TEXT, ValueType.NUMBER)
+    assert "3 fit · 0 empty" in page_text(app)
+    kind.set_value(ValueType.PHONE).run()
+    assert "1 fit · 0 empty · **2 would be dropped** (not an international phone number" in page_text(app)
+    assert "030 1234567" not in page_text(app)
+    app.selectbox(key=f"export-country-{fans.cohort}").set_value("DE").run()
+    assert "2 fit · 0 empty · **1 would be dropped**" in page_text(app)
+    assert sandbox.meter().requests["/api/query/engage"] == before + 1
+    click_button(app, "Start Sync")
+    fans.run_queued()
+    assert sandbox.attributes() | {ATTRIBUTE: "boolean"} == {ATTRIBUTE: "boolean", "mobile": "string", "age": "number"}
+    assert (sandbox.profile("fan-0") or {})["attributes"]["mobile"] == "+49301234567"
+    app = fans.page("cohorts", export=str(fans.cohort))
+    assert app.selectbox(key=f"export-country-{fans.cohort}").value == "DE"
+    assert app.selectbox(key=f"export-type-{fans.cohort}-age").disabled
+
+
+def test_values_that_cannot_be_read_leave_the_types_open(fans: Workspace, sandbox: Sandbox) -> None:
+    """The dialog says why, asks once, and the export can be started all the same."""
+    app = fans.page("cohorts", export=str(fans.cohort))
+    sandbox.fault("status", path="engage", code=500, times=0)
+    app.multiselect(key=f"export-properties-{fans.cohort}").set_value(["$email=email"]).run()
+    assert [one.value for one in app.warning if "Mixpanel" in one.value]
+    assert not [box for box in app.selectbox if (box.key or "").startswith("export-type-")]
+    assert not next(button for button in app.button if button.label == "Start Sync").disabled

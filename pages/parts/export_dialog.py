@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import first_step, notices, preview, property_mapping
+from pages.parts import first_step, notices, preview, property_mapping, value_types
 from pages.parts.badges import show_name
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
 from pages.parts.navigation import clear_requests, open_page, set_request
@@ -14,6 +14,7 @@ from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.guards import PREVIEW_GROWTH, WHOLE
 from sync.model import ATTRIBUTE_MAX, INTERVAL_CHOICES, Mode
+from sync.property_values import Forms
 from sync.service import Service
 from sync.views import CohortView, Preview, ProjectView, Proposal, StartedExport
 from sync.wording import MODE_WORDS
@@ -37,6 +38,7 @@ class ExportForm:
     attribute: str
     interval_seconds: float | None
     mapping: property_mapping.Mapping
+    forms: Forms
     dry_run: bool
     account: str
     previewed: int | None
@@ -49,6 +51,7 @@ ACCOUNT = "_export_account"
 def _close_dialog() -> None:
     clear_requests("export")
     preview.forget_preview()
+    value_types.forget_sample()
     st.session_state.pop(ACCOUNT, None)
 
 
@@ -69,6 +72,8 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
     attribute, problem = _attribute_field(service, project, cohort, proposal)
     seen = _show_numbers(service, project, cohort)
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, seen.properties if seen else ())
+    names = seen.properties if seen else ()
+    forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names)
     first = first_step.choose_first_step(cohort.id)
     dry_run, start = _show_buttons(blocked=bool(problem or wrong or first.problem) or not account)
     if start or dry_run:
@@ -77,6 +82,7 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
             attribute=attribute,
             interval_seconds=interval,
             mapping=mapping,
+            forms=forms,
             dry_run=dry_run,
             account=account,
             previewed=seen.identified if seen else None,
@@ -223,6 +229,7 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
             wanted.previewed,
             steps=wanted.first_step.steps,
             chosen=wanted.first_step.chosen,
+            forms=wanted.forms,
         )
     except CohortSyncError:
         st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now

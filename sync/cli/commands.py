@@ -31,12 +31,21 @@ from sync.cli.output import (
     to_contract,
 )
 from sync.cli.people import list_people
+from sync.cli.property_options import (
+    Named,
+    check_json,
+    check_values,
+    country_option,
+    list_check_lines,
+    map_option,
+    resolve_mapping,
+)
 from sync.cli.reports import REPORT_COMMANDS
 from sync.cli.run_output import report_outcome, run_json, sync_json, wait_for_run
 from sync.cli.safety import SAFETY_COMMANDS, read_ids
 from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
-from sync.model import Mode, parse_interval, parse_mapping
+from sync.model import Mode, parse_interval
 from sync.service import Service
 from sync.steps import MAX_TRIED, SMALL_SHARES, Steps
 from sync.views import StartedExport
@@ -68,20 +77,24 @@ def cohorts(project: int | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("cohort_id", type=int)
 @click.option("--fresh", is_flag=True, help="Ask Mixpanel again, even when there is a recent answer.")
+@map_option
+@country_option
 @project_option
 @json_option
-def preview(cohort_id: int, fresh: bool, project: int | None, as_json: bool) -> None:
-    """Show how many people of a cohort would be sent to WebEngage."""
+def preview(cohort_id: int, fresh: bool, named: Named, country: str | None, project: int | None, as_json: bool) -> None:
+    """Show how many people of a cohort would be sent to WebEngage, and with --map what becomes of their values."""
     with Service.open() as service:
         found = service.cohorts.preview(project, cohort_id, fresh)
+        checks = check_values(service, project, cohort_id, named, country)
     about = "" if found.exact else "about "
     print_result(
         as_json,
-        found,
+        to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}),
         [
             f"{found.cohort_name}: {found.total:,} members, {about}{found.identified:,} identified (sent), "
             f"{found.anonymous:,} anonymous (not sent), {found.invalid:,} invalid (not sent).",
             f"{found.requests:,} requests, about {found.seconds:.0f} seconds at WebEngage's limit.",
+            *list_check_lines(checks),
         ],
     )
 
@@ -93,28 +106,13 @@ def _interval_option(_: click.Context, __: click.Parameter, value: str | None) -
         raise click.BadParameter(str(problem)) from problem
 
 
-def _mapping_option(
-    _: click.Context, __: click.Parameter, pairs: tuple[str, ...]
-) -> tuple[tuple[str, str], ...] | None:
-    try:
-        return tuple(parse_mapping(pair) for pair in pairs) or None
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @cli.command()
 @click.argument("cohort_id", type=int)
 @click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
 @click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
 @click.option("--every", callback=_interval_option, help="How often a dynamic export is refreshed, such as 2h.")
-@click.option(
-    "--map",
-    "mapping",
-    multiple=True,
-    metavar="PROPERTY[=ATTRIBUTE]",
-    callback=_mapping_option,
-    help="Export a profile property too, such as '$email' or 'plan=Plan'; may be given several times.",
-)
+@map_option
+@country_option
 @click.option(
     "--unmap",
     multiple=True,
@@ -138,7 +136,8 @@ def export(
     mode: str,
     attribute: str | None,
     every: float | None,
-    mapping: tuple[tuple[str, str], ...] | None,
+    named: Named,
+    country: str | None,
     unmap: tuple[str, ...],
     dry_run: bool,
     first: int | None,
@@ -158,25 +157,23 @@ def export(
     if every is not None and Mode(mode) is not Mode.DYNAMIC:
         raise click.UsageError("--every belongs to --mode dynamic; a one-time export is never refreshed.")
     with Service.open() as service:
-        if unmap:
-            mapping = _without(
-                service.cohorts.propose_export(project, cohort_id).mapping if mapping is None else mapping, unmap
-            )
+        mapping, forms = resolve_mapping(service, project, cohort_id, named, unmap, country)
         started = service.syncs.start_export(
-            project, cohort_id, Mode(mode), attribute, every, dry_run, mapping, steps=steps, chosen=chosen
+            project,
+            cohort_id,
+            Mode(mode),
+            attribute,
+            every,
+            dry_run,
+            mapping,
+            steps=steps,
+            chosen=chosen,
+            forms=forms,
         )
         run = wait_for_run(service, started.run_id) if wait else None
     print_result(as_json, started, [_format_started(started)])
     if run is not None:
         report_outcome(run, as_json)
-
-
-def _without(mapping: tuple[tuple[str, str], ...], unmap: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return a mapping without these properties; InvalidRequest when one of them is not in it."""
-    unknown = [name for name in unmap if name not in [source for source, _ in mapping]]
-    if unknown:
-        raise InvalidRequest(f"“{unknown[0]}” is not exported, so there is nothing to unmap.")
-    return tuple(pair for pair in mapping if pair[0] not in unmap)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ from heapq import merge
 
 from sync.engine.planning import Plan
 from sync.engine.undo import explain_undo
+from sync.engine.value_forms import dump_data_types
 from sync.guards import PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
 from sync.model import ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
@@ -93,6 +94,7 @@ def plan_columns(plan: Plan, *, size: int, members: int) -> dict[str, object]:
         "removed_by_list": plan.removed_by_list,
         "list_version": plan.list_version,
         "tripped": join_hashes(plan.tripped),
+        "data_types": dump_data_types(plan.data_types),
         "step_limits": dump_limits(plan),
     }
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync.engine.lease import RunLease
+from sync.engine.value_forms import ValueTally
 from sync.model import ChangeKind
 from sync.packing import ID_SIZE, pack
 from sync.steps import WHOLE, Steps
 from sync.store.batches import BATCHES_A_BLOCK, BLOCK_SIZE, LETTERS, Block
 from sync.vault import Vault
-from sync.webengage import convert_value
 
 HASHES = 1 << (8 * ID_SIZE)  # how many id hashes there are; a share of them is a share of the people
 
@@ -61,17 +61,16 @@ class BlockWriter:
         self,
         lease: RunLease,
         vault: Callable[[], Vault] | None,
-        mapping: tuple[tuple[str, str], ...] = (),
+        values: ValueTally | None = None,
     ) -> None:
-        """Write for this run; values are sealed when there is a vault."""
-        self._lease, self._vault, self._mapping = lease, vault, mapping
+        """Write for this run; values are sealed when there is a vault, and counted by ``values``."""
+        self._lease, self._vault, self._values = lease, vault, values
         self._cutter = StepCutter(Steps.parse(lease.run.steps), lease.store.plan_history.chosen(lease.run.id))
         self._front: list[Planned] = []
         self._changes: list[Planned] = []
         self._number = int(self._cutter.has_front)  # the first block is the front's
         self._limits = [BATCHES_A_BLOCK] if self._cutter.has_front else []
         self.kinds: Counter[ChangeKind] = Counter()
-        self.left_out: Counter[tuple[str, str]] = Counter()
 
     def add(self, id_hash: bytes, planned: Planned) -> None:
         """Take the next change in the order of id hashes; a full block is written."""
@@ -101,10 +100,8 @@ class BlockWriter:
 
     def _count(self, planned: Planned) -> None:
         self.kinds[planned[0].kind] += 1
-        for (source, target), value in zip(self._mapping, planned[2] or (), strict=False):
-            reason = convert_value(target, value)[1]
-            if reason:
-                self.left_out[source, reason] += 1
+        if self._values and planned[2]:
+            self._values.add(planned[2])
 
     def _flush(self) -> None:
         """Write the block that was begun."""

@@ -19,6 +19,7 @@ from functools import cached_property
 from sync.engine.lease import RunLease
 from sync.engine.parcel import Parcel
 from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
+from sync.engine.value_forms import fix_forms
 from sync.engine.witness import find_witness
 from sync.errors import BatchRejected, LeaseLost, RetryLater, UnexpectedResponse
 from sync.model import BATCH_SIZE, Change, ChangeKind, Sync
@@ -54,6 +55,7 @@ class Delivery:
         self._ready: list[Parcel] = []
         self._open: Counter[int] = Counter()  # parts of each batch that are not answered yet
         self._blocks: OrderedDict[int, tuple[Block, list[list[object] | None] | None]] = OrderedDict()
+        self._forms = fix_forms(lease, sync)
         self._is_checked = self._is_cleared = False  # the credentials; the account, when it was suspected
         self._confirmed, self._was_delivered = 0, lease.run.delivered
         planned = self._store.runs.get_run(self._run.id)
@@ -181,7 +183,7 @@ class Delivery:
         if not self._lease.is_safely_held():
             raise RetryLater("The lease ran out before the request was sent.")
         if parcel.changes:
-            body = build_payload(self._sync.attribute, parcel.changes, self._sync.mapping)
+            body = build_payload(self._sync.attribute, parcel.changes, self._sync.mapping, self._forms)
             self._webengage.send_batch(body, parcel.request_id, parcel.batch)
 
     def _gather(self) -> None:

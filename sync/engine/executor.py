@@ -282,7 +282,7 @@ class RunExecutor:
 
     def _take_over(self, sync: Sync) -> None:
         """Let the sync take over the request of its run, since the plan goes ahead; in steps, only with the last one."""
-        self._store.attributes.claim(sync.license_code, sync.id, sync.attribute, sync.mapping)
+        self._store.attributes.claim(sync.license_code, sync.id, sync.attribute, sync.mapping, sync.forms)
         if self._run.is_in_steps:
             return
         request = Request.parse(self._run.request)

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from sync.engine.block_writer import BlockWriter, Change, Planned
 from sync.engine.lease import RunLease
+from sync.engine.value_forms import ValueTally, list_forms
 from sync.engine.watchlist import Watchlist
 from sync.model import ChangeKind, Sync
 from sync.packing import (
@@ -41,6 +42,8 @@ class Plan:
     kinds: Counter[ChangeKind] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
     """People by the property whose value they lose, and why."""
+    data_types: dict[str, str] = field(default_factory=dict)
+    """WebEngage's data type of each mapped attribute that somebody has a value for."""
     never_exported: int = 0
     """How many of those in are on the never-export list, and so are not exported."""
     removed_by_list: int = 0
@@ -99,7 +102,8 @@ class Planner:
             self.plan.distinct = self.plan.unchanged + self.plan.never_exported
             return self.plan
         pending: dict[bytes, Change] = {}
-        writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, self._sync.mapping)
+        values = ValueTally(self._sync.mapping, list_forms(self._store, self._sync))
+        writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, values)
         for low, high in self._compared_ranges():
             for changes in self._compare(low, high):
                 pending |= changes
@@ -108,7 +112,8 @@ class Planner:
                     pending = {}
         self._write(pending, writer)
         self.plan.step_limits = writer.finish()
-        self.plan.kinds, self.plan.left_out = writer.kinds, writer.left_out
+        self.plan.kinds, self.plan.data_types = writer.kinds, values.decide()
+        self.plan.left_out = values.left_out
         return self.plan
 
     def _compared_ranges(self) -> list[tuple[int, int]]:

@@ -125,7 +125,7 @@ class Reader:
         self._lease, self._sync, self._mixpanel, self._salt, self._seal = lease, sync, mixpanel, salt, seal
         self._store, self._run = lease.store, lease.run
         self._properties = tuple(name for name, _ in sync.mapping)
-        self._content_salt = mapping_salt(salt, sync.mapping)
+        self._content_salt = mapping_salt(salt, sync.mapping + sync.forms)
         self._failures, self._furthest = self._run.failures, self._run.furthest
         self._again: dict[int, tuple[float, int]] = {}  # page: when to ask for it once more, tries so far
         self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full

@@ -23,6 +23,7 @@ from sync.service.members import MemberService
 from sync.service.overdue import find_overdue
 from sync.service.overview import OverviewService
 from sync.service.people import PeopleService
+from sync.service.properties import PropertyService
 from sync.service.receipts import ReceiptService
 from sync.service.runs import RunService
 from sync.service.safety import SafetyService
@@ -38,8 +39,9 @@ __all__ = ["Service"]
 class Service:
     """Everything pages and commands can do, by topic; opened for one click or command and closed after it.
 
-    ``connections``, ``cohorts``, ``members``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety``, ``people``,
-    ``receipts``, ``configuration``, ``alerts`` and ``admin`` hold the requests. Each of them names the access level it needs.
+    ``connections``, ``cohorts``, ``members``, ``properties``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety``,
+    ``people``, ``receipts``, ``configuration``, ``alerts`` and ``admin`` hold the requests. Each of them names the
+    access level it needs.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Service:
         self.connections = ConnectionService(state)
         self.cohorts = CohortService(state)
         self.members = MemberService(state, cohorts=self.cohorts)
+        self.properties = PropertyService(state, cohorts=self.cohorts)
         self.guards = GuardService(state)
         self.safety = SafetyService(state)
         self.people = PeopleService(state)

@@ -192,6 +192,7 @@ class CohortService(Topic):
                 interval_seconds=sync.interval_seconds or DEFAULT_INTERVAL,
                 license_code=sync.license_code,
                 mapping=sync.mapping,
+                forms=sync.forms,
             )
         license_code, problem = self._find_account(view)
         taken = self._store.attributes.taken(license_code) if license_code else frozenset()

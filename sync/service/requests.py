@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
 from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
@@ -18,6 +20,7 @@ from sync.model import (
     suggest_attribute,
 )
 from sync.model import find_attribute_problem as problem_of
+from sync.property_values import FIELD_TYPES, Forms, ValueForm, find_form_problem, parse_forms
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
@@ -28,7 +31,10 @@ from sync.views import CohortView
 def describe_terms(sync: Sync) -> str:
     """Return for the audit log what a sync sends, to whom and how often."""
     often = f"dynamic, every {sync.interval_seconds:.0f} s" if sync.interval_seconds else sync.mode.value
-    values = ", ".join(f"{source} as {target}" for source, target in sync.mapping)
+    forms = dict(sync.forms)
+    values = ", ".join(
+        f"{source} as {target}" + (f" ({forms[target]})" if target in forms else "") for source, target in sync.mapping
+    )
     sent = f"membership and {values}" if values else "membership only"
     guard = "on" if sync.guard_enabled else "off"
     if sync.limits != GuardLimits():
@@ -79,6 +85,7 @@ class ExportRequests(Topic):
         attribute: str | None,
         interval: float | None,
         mapping: tuple[tuple[str, str], ...] | None,
+        forms: Forms = (),
     ) -> ExportRequest:
         """Return the checked request; raise InvalidRequest, naming the field, for what cannot be exported."""
         self._check_pages(project_id, cohort)
@@ -113,6 +120,7 @@ class ExportRequests(Topic):
             mode=mode,
             interval_seconds=_choose_interval(mode, interval),
             mapping=mapping,
+            forms=self._resolve_forms(license_code, mapping or (), forms),
         )
 
     def _check_room(self, license_code: str) -> None:
@@ -123,6 +131,37 @@ class ExportRequests(Topic):
                 f"WebEngage account {license_code} already has {cohorts} cohort attributes, and WebEngage holds "
                 f"{MAX_ATTRIBUTES} of this type; the next would be dropped without a word. Use another account."
             )
+
+    def _resolve_forms(self, license_code: str, mapping: tuple[tuple[str, str], ...], forms: Forms) -> Forms:
+        """Return how mapped values are written: as asked, else as the register of attributes says.
+
+        Raise InvalidRequest for a type that WebEngage would drop, and for a country there is none of.
+        """
+        fixed, asked = self._store.attributes.data_types(license_code), dict(forms)
+        registered = self._store.attributes.forms(license_code)
+        resolved = tuple(
+            (target, text) for _, target in mapping if (text := asked.get(target) or registered.get(target))
+        )
+        parsed = parse_forms(resolved)
+        for target, form in parsed.items():
+            problem = find_form_problem(target, form, fixed.get(target))
+            if problem:
+                raise InvalidRequest(problem, "mapping")
+        new = [form for target, form in parsed.items() if target not in fixed and target not in FIELD_TYPES]
+        self._check_type_room(license_code, fixed, new)
+        return resolved
+
+    def _check_type_room(self, license_code: str, fixed: dict[str, str], new: list[ValueForm]) -> None:
+        """Raise InvalidRequest when a WebEngage account can hold no further attribute of a type."""
+        used = Counter([*fixed.values(), *(form.type.data_type for form in new)])
+        used["boolean"] += self._store.attributes.count(license_code)
+        for form in new:
+            if used[form.type.data_type] > MAX_ATTRIBUTES:
+                raise InvalidRequest(
+                    f"WebEngage account {license_code} already has {MAX_ATTRIBUTES} attributes of the type "
+                    f"{form.type.value}; WebEngage would drop the next without a word. Unmap one, or use another type.",
+                    "mapping",
+                )
 
     def _check_pages(self, project_id: int, cohort: CohortView) -> None:
         """Raise InvalidRequest, with what to do, for a cohort whose pages never fit Mixpanel's hourly limit."""

@@ -16,6 +16,7 @@ from sync.model import (
     SyncState,
 )
 from sync.permissions import AccessLevel, requires
+from sync.property_values import Forms
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
 from sync.service.overdue import find_overdue
@@ -52,6 +53,7 @@ class SyncService(Topic):
         previewed: int | None = None,
         steps: Steps | None = None,
         chosen: Iterable[str] = (),
+        forms: Forms = (),
     ) -> StartedExport:
         """Start Sync: create or change the cohort's sync and queue a run, in one transaction.
 
@@ -61,13 +63,14 @@ class SyncService(Topic):
         ``previewed`` is how many identified people the person was shown; None: those of the last preview, if it is
         still shown. A first export of over a fifth more is held.
         ``steps``: what is sent before the rest, the run being held after each step; ``chosen``: the user ids of those
-        the first step is for, given instead.
+        the first step is for, given instead. ``forms``: how the values of mapped attributes are written; of others as
+        before.
         """
         first_steps = self._make_steps(steps, chosen)
         project = self._state.get_project(project_id).view.id
         cohort = self._get_listed_cohort(project, cohort_id)
         with self._store.transaction():
-            export = self._requests.build_request(project, cohort, mode, attribute, interval, mapping)
+            export = self._requests.build_request(project, cohort, mode, attribute, interval, mapping, forms)
             if license_code not in (None, export.license_code):
                 raise InvalidRequest(
                     f"This cohort would be exported to WebEngage account {export.license_code} now; check it again."
@@ -75,7 +78,7 @@ class SyncService(Topic):
             if previewed is None:
                 known_preview = self._cohorts.get_known(project, cohort_id)
                 previewed = known_preview.identified if known_preview else None
-            request = Request(export.mode, export.interval_seconds, export.mapping, previewed)
+            request = Request(export.mode, export.interval_seconds, export.mapping, previewed, export.forms)
             known = self._store.syncs.get_sync_of_cohort(project, cohort_id)
             busy = self._store.runs.get_active(known.id) if known else None
             if known and busy:
@@ -134,7 +137,7 @@ class SyncService(Topic):
             raise InvalidRequest(describe_busy(busy))
         before = Request.parse(busy.request)
         serving = before.apply(known) if before else known
-        if request.mapping not in (None, serving.mapping):
+        if request.mapping is not None and (request.mapping, request.forms) != (serving.mapping, serving.forms):
             raise InvalidRequest(
                 f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
                 "mapping",
@@ -146,8 +149,8 @@ class SyncService(Topic):
         if busy.state is RunState.DELIVERING and not before:  # the plan went ahead already
             self._store.syncs.take_over(known.id, request, self._state.now())
         else:
-            kept = before.mapping if before else None
-            self._store.runs.set_request(busy.id, replace(request, mapping=kept).dump())
+            kept, forms = (before.mapping, before.forms) if before else (None, ())
+            self._store.runs.set_request(busy.id, replace(request, mapping=kept, forms=forms).dump())
         self._state.add_audit_line(
             "change", f"sync {known.id}", describe_terms(serving), describe_terms(request.apply(serving)), busy.id
         )

@@ -32,10 +32,18 @@ class Attributes(Table):
                 )
         return None
 
-    def claim(self, license_code: str, sync_id: int, attribute: str, mapping: Iterable[tuple[str, str]]) -> None:
+    def claim(
+        self,
+        license_code: str,
+        sync_id: int,
+        attribute: str,
+        mapping: Iterable[tuple[str, str]],
+        forms: Iterable[tuple[str, str]] = (),
+    ) -> None:
         """Make a sync the owner of its attributes; InvalidRequest with the owner's name when one is taken.
 
-        A mapped attribute stays its property's for good: the first value ever sent fixed its type.
+        A mapped attribute stays its property's for good: the first value ever sent fixed its type. ``forms``: how the
+        values of some of them are written from now on, by every sync.
         """
         mapping = tuple(mapping)
         with write_transaction(self._db):
@@ -52,6 +60,37 @@ class Attributes(Table):
                     *((license_code, target.casefold(), target, None, source) for source, target in mapping),
                 ],
             )
+            self._db.executemany(
+                "update attribute_owner set form = ? where license_code = ? and name = ? and property is not null",
+                [(form, license_code, target) for target, form in forms],
+            )
+
+    def forms(self, license_code: str) -> dict[str, str]:
+        """Return how the values of mapped attributes are written, for those of which a person said so."""
+        rows = self._fetch_all(
+            "select name, form from attribute_owner where license_code = ? and form is not null", (license_code,)
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def data_types(self, license_code: str) -> dict[str, str]:
+        """Return the data type in WebEngage of each mapped attribute that a value was sent to."""
+        rows = self._fetch_all(
+            "select name, data_type from attribute_owner where license_code = ? and data_type is not null",
+            (license_code,),
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def fix_data_types(self, license_code: str, run_id: int) -> None:
+        """Note the data types that a run's plan is about to send first; one that is fixed stays."""
+        self._execute(
+            """
+            update attribute_owner
+            set data_type = (select sent.value from run, json_each(run.data_types) as sent
+              where run.id = ?2 and sent.key = attribute_owner.name)
+            where license_code = ?1 and property is not null and data_type is null
+            """,
+            (license_code, run_id),
+        )
 
     def taken(self, license_code: str) -> frozenset[str]:
         """Return the attributes of an account that have an owner, in case-folded form."""

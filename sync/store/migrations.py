@@ -11,7 +11,7 @@ import sqlite3
 from sqlite_utils import Database, Migrations
 
 from sync.store.alert_migration import create_alert_tables
-from sync.store.engine_migration import bring_forward
+from sync.store.engine_migration import KNOWN_PAGES, bring_forward
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
 from sync.store.steps_migration import add_steps
@@ -346,32 +346,10 @@ def alerts(db: Database) -> None:
     create_alert_tables(db)
 
 
-_KNOWN_PAGES = (
-    # What is being read was packed in another form: those runs read from their first page again.
-    "delete from staged_page",
-    """
-    update run set reading = 1, furthest = 0, session_id = null, page_size = null, expected_total = null
-    where finished_at is null and not planned
-    """,
-    "alter table staged_page add column news blob not null default x'' check (length(news) % 24 = 0)",
-    "drop table known_page",
-    """
-    create table known_page (
-      id integer primary key,
-      sync_id integer not null references sync,
-      digest blob not null,
-      rows integer not null,
-      records blob not null check (length(records) % 24 = 0),
-      unique (sync_id, digest)
-    ) strict
-    """,
-)
-
-
 @migrations()
 def known_pages(db: Database) -> None:
     """Keep what pages without news hold, and ids of news only."""
-    for statement in _KNOWN_PAGES:
+    for statement in KNOWN_PAGES:
         db.execute(statement)
 
 
@@ -391,6 +369,19 @@ def behind_clocks(db: Database) -> None:
 def steps_and_undo(db: Database) -> None:
     """Let a run be sent in steps, and let a run take back another one."""
     add_steps(db)
+
+
+@migrations()
+def value_forms(db: Database) -> None:
+    """Keep how the values of a mapped attribute are written, and the data type its first value gave it in WebEngage."""
+    db.execute("alter table attribute_owner add column form text check (form is null or property is not null)")
+    db.execute(
+        """
+        alter table attribute_owner add column data_type text check (data_type is null
+          or (property is not null and data_type in ('string', 'number', 'boolean', 'date')))
+        """
+    )
+    db.execute("alter table run add column data_types text check (data_types is null or json_valid(data_types))")
 
 
 def apply(plain: sqlite3.Connection) -> None:

@@ -18,7 +18,11 @@ _COLUMNS = (
     "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, pause_reason, interval_seconds, "
     "schedule_anchor, "
     "next_run_at, last_run_id, guard_enabled, guard_add_share, guard_add_people, guard_remove_share, "
-    "guard_remove_people, mapping"
+    "guard_remove_people, mapping, "
+    # How the values of mapped attributes are written belongs to the attribute, whichever sync sends it.
+    "(select json_group_array(json_array(name, form)) from (select owner.name, owner.form "
+    "from json_each(sync.mapping) as pair join attribute_owner as owner on owner.name = pair.value ->> 1 "
+    "where owner.license_code = sync.license_code and owner.form is not null order by pair.key)) as forms"
 )
 
 
@@ -34,19 +38,22 @@ class ExportRequest:
     mode: Mode
     interval_seconds: float | None
     mapping: tuple[tuple[str, str], ...] | None = None
+    forms: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A change a person asked of a sync; it stays with its run until the plan goes ahead. ``mapping`` None: as it is.
 
-    ``previewed``: the identified people of the preview the person saw, None when there was none.
+    ``previewed``: the identified people of the preview the person saw, None when there was none. ``forms``: how the
+    values of the mapping are written.
     """
 
     mode: Mode
     interval_seconds: float | None
     mapping: tuple[tuple[str, str], ...] | None = None
     previewed: int | None = None
+    forms: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, text: str | None) -> Request | None:
@@ -60,6 +67,7 @@ class Request:
             values["interval_seconds"],
             None if mapping is None else tuple((a, b) for a, b in mapping),
             values.get("previewed"),
+            tuple((a, b) for a, b in values.get("forms", ())),
         )
 
     def dump(self) -> str:
@@ -70,7 +78,8 @@ class Request:
         """Return a sync as it will be once it took the request over."""
         mapping = sync.mapping if self.mapping is None else self.mapping
         active = replace(sync, state=SyncState.ACTIVE, pause_reason=None)
-        return replace(active, mode=self.mode, interval_seconds=self.interval_seconds, mapping=mapping)
+        forms = sync.forms if self.mapping is None else self.forms
+        return replace(active, mode=self.mode, interval_seconds=self.interval_seconds, mapping=mapping, forms=forms)
 
 
 def sync_from_row(row: Row) -> Sync:
@@ -82,7 +91,7 @@ def sync_from_row(row: Row) -> Sync:
         "guard_enabled": bool(values["guard_enabled"]),
         "limits": GuardLimits(**{name: values.pop(f"guard_{name}") for name in GuardLimits.__slots__}),
     }
-    values["mapping"] = tuple((str(a), str(b)) for a, b in json.loads(values["mapping"]))
+    values |= {name: tuple((str(a), str(b)) for a, b in json.loads(values[name])) for name in ("mapping", "forms")}
     return Sync(**values)
 
 

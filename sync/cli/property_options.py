@@ -1,0 +1,127 @@
+"""The options that name profile properties, their types and the country of national phone numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from sync.errors import InvalidRequest
+from sync.model import parse_mapping
+from sync.property_values import Forms, ValueForm, ValueType, parse_forms, split_type
+from sync.service import Service
+from sync.value_check import ValueCheck
+
+Mapping = tuple[tuple[str, str], ...]
+Named = tuple[tuple[tuple[str, str], ValueForm | None], ...]
+"""Pairs of property and attribute, each with the form that was named, if one was."""
+Options = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _parse_named(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> Named:
+    try:
+        return tuple((parse_mapping(rest), form) for rest, form in map(split_type, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+map_option: Options = click.option(
+    "--map",
+    "named",
+    multiple=True,
+    metavar="PROPERTY[=ATTRIBUTE][:TYPE]",
+    callback=_parse_named,
+    help="Export a profile property too, such as '$email', 'plan=Plan' or 'age=Age:number'; may be given several "
+    "times. Types: text, number, yes/no, date, phone, e-mail, list (joined as text).",
+)
+country_option: Options = click.option(
+    "--country", metavar="CODE", help="The country of phone numbers written without one, such as DE."
+)
+
+
+def resolve_mapping(
+    service: Service, project: int | None, cohort_id: int, named: Named, unmap: tuple[str, ...], country: str | None
+) -> tuple[Mapping | None, Forms]:
+    """Return the mapping that was asked for, None when it stays as it is, and the forms that were asked for.
+
+    Raise InvalidRequest for a property that is not mapped, and for a country without a phone number.
+    """
+    mapping: Mapping | None = tuple(pair for pair, _ in named) or None
+    before = service.cohorts.propose_export(project, cohort_id) if unmap or country else None
+    if mapping is None and before:
+        mapping = before.mapping
+    if unmap:
+        mapping = _without(mapping or (), unmap)
+    forms = {target: form for (_, target), form in named if form}
+    if country is not None:
+        known = (parse_forms(before.forms) if before else {}) | forms
+        forms |= _add_country(mapping or (), known, country.strip().upper())
+    return mapping, tuple((target, form.dump()) for target, form in forms.items())
+
+
+def _without(mapping: Mapping, unmap: tuple[str, ...]) -> Mapping:
+    """Return a mapping without these properties; InvalidRequest when one of them is not in it."""
+    unknown = [name for name in unmap if name not in [source for source, _ in mapping]]
+    if unknown:
+        raise InvalidRequest(f"“{unknown[0]}” is not exported, so there is nothing to unmap.")
+    return tuple(pair for pair in mapping if pair[0] not in unmap)
+
+
+def _add_country(mapping: Mapping, forms: dict[str, ValueForm], country: str) -> dict[str, ValueForm]:
+    """Return the forms of the phone numbers of a mapping, with this country."""
+    phone = ValueForm(ValueType.PHONE)
+    named = {target: forms.get(target, phone if target == "phone" else None) for _, target in mapping}
+    phones = {target: form for target, form in named.items() if form and form.type is ValueType.PHONE}
+    if not phones:
+        raise InvalidRequest(
+            "No mapped property is a phone number, so --country has nothing to do; "
+            "add a type, such as --map 'mobile=Mobile:phone'."
+        )
+    return {target: replace(form, country=country) for target, form in phones.items()}
+
+
+def check_values(
+    service: Service, project: int | None, cohort_id: int, named: Named, country: str | None
+) -> tuple[ValueCheck, ...]:
+    """Return what becomes of the values of these properties; one query, and none without any."""
+    if not named:
+        if country is not None:
+            raise click.UsageError("--country belongs to --map.")
+        return ()
+    mapping, forms = resolve_mapping(service, project, cohort_id, named, (), country)
+    sample = service.properties.read_sample(project, cohort_id, (source for source, _ in mapping or ()))
+    return service.properties.check(project, cohort_id, mapping or (), forms, sample)
+
+
+def list_check_lines(checks: Iterable[ValueCheck]) -> list[str]:
+    """Return a line for each property: how many values fit, are empty or would be dropped, and why."""
+    return [line for one in checks for line in _check_lines(one)]
+
+
+def _check_lines(one: ValueCheck) -> list[str]:
+    head = f"{one.source} → {one.target} ({one.form.dump()}): "
+    counts = f"{one.fits:,} fit, {one.empty:,} empty, {one.dropped:,} would be dropped."
+    reasons = [
+        f"  {reason.people:,} × {reason.reason}, for instance {'; '.join(reason.examples)}" for reason in one.left_out
+    ]
+    return [head + counts, *reasons]
+
+
+def check_json(one: ValueCheck) -> dict[str, object]:
+    """Return a check as scripts read it."""
+    return {
+        "property": one.source,
+        "attribute": one.target,
+        "type": one.form.type.value,
+        "joined": one.form.joined,
+        "country": one.form.country or None,
+        "fixed": one.fixed is not None,
+        "fits": one.fits,
+        "empty": one.empty,
+        "dropped": one.dropped,
+        "reasons": [
+            {"reason": each.reason, "people": each.people, "examples": list(each.examples)} for each in one.left_out
+        ],
+    }
