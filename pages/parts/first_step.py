@@ -45,13 +45,15 @@ class FirstStep:
 
 def choose_first_step(cohort_id: int) -> FirstStep:
     """Show whom an export begins with, and return it."""
-    beginning = Beginning(
-        st.selectbox("Begin with", [one.value for one in Beginning], key=f"export-beginning-{cohort_id}")
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        beginning = Beginning(
+            st.selectbox("Begin with", [one.value for one in Beginning], key=f"export-beginning-{cohort_id}", width=340)
+        )
+        first = _choose_number(cohort_id) if beginning is Beginning.FIRST else None
     if HELP[beginning]:
         st.caption(HELP[beginning])
-    if beginning is Beginning.FIRST:
-        return FirstStep(Steps(first=_choose_number(cohort_id)))
+    if first:
+        return FirstStep(Steps(first=first))
     if beginning is Beginning.CHOSEN:
         return _choose_people(cohort_id)
     return FirstStep(Steps(shares=SMALL_SHARES) if beginning is Beginning.SHARES else None)
@@ -70,6 +72,9 @@ def _choose_people(cohort_id: int) -> FirstStep:
     )
     st.session_state[TRIED_IDS] = text or ""
     chosen = tuple(parse_lines(text or ""))
+    problem = "" if chosen else "Type at least one user ID."
     if len(chosen) > MAX_TRIED:
-        return FirstStep(problem=f"A first step has at most {MAX_TRIED:,} people.")
-    return FirstStep(chosen=chosen, problem="" if chosen else "Type at least one user ID.")
+        problem = f"A first step has at most {MAX_TRIED:,} people."
+    if problem:
+        st.caption(f":material/error: {problem}")
+    return FirstStep(chosen=chosen, problem=problem)

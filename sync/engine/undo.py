@@ -118,10 +118,14 @@ def _people(count: int) -> str:
 def explain_undo(run: Run, sync: Sync, plan: Plan) -> str:
     """Return what a person decides about when they approve a take-back; what it cannot do comes first."""
     added, _, removed = plan.counts
+    counts = [
+        f"{value} for {_people(people)}" for value, people in (("to false", removed), ("to true", added)) if people
+    ]
     lines = [
         "A message that was sent cannot be unsent.",
-        f"Taking back run {run.undoes} would set “{sync.attribute}” to false for {_people(removed)} and to true for "
-        f"{_people(added)}.",
+        f"Taking back run {run.undoes} would set “{sync.attribute}” {' and '.join(counts)}."
+        if counts
+        else f"Taking back run {run.undoes} would change 0 people.",
         *plan.remarks,
     ]
     if sync.mode is Mode.DYNAMIC:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sync.engine import Clock, RetryPolicy
 from sync.guards import GuardLimits
@@ -57,6 +58,10 @@ class Acts:
     """Runs of which somebody was forgotten, so that their names are fewer than their numbers."""
     begun_before: int = 0
     """The last run of the life before everything is made right."""
+    tried: dict[int, int | frozenset[str] | None] = field(default_factory=dict)
+    """By run: to how many people, or to whom, it may be sent at first."""
+    undone: dict[int, Any] = field(default_factory=dict)
+    """By run that takes another one back: the inverse it has to do."""
     done: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

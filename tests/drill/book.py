@@ -49,6 +49,12 @@ class CohortBook:
         if run.purpose == "clear":
             self.read[run.id] = [{}]
             return
+        if run.undoes is not None:
+            self.read.setdefault(run.id, [])
+            if run.planned_at != self.planned_at.get(run.id):
+                self.listed[run.id] = set(never)
+                self.planned_at[run.id] = run.planned_at
+            return
         former, planned_before = self.read.setdefault(run.id, []), self.planned_at.get(run.id)
         if run.planned_at != planned_before:
             if planned_before is not None:  # a plan grown old: the cohort was read again

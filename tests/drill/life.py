@@ -15,6 +15,7 @@ from tests.drill import between, invariants
 from tests.drill.acts import ACTIONS, HOUR, Acts
 from tests.drill.book import CohortBook
 from tests.drill.invariants import Broken, hold
+from tests.drill.step_acts import STEP_ACTIONS, judge_steps, judge_undo
 from tests.sandbox.control import PROJECT
 
 ATTEMPTS = 12  # runs of a sync until one succeeds, once nothing is in its way
@@ -35,7 +36,7 @@ class Life(Acts):
 
     def _choose(self) -> Callable[[Acts], None]:
         """Choose any action; a little more often one that makes a held run or a paused sync go on."""
-        draw, action = self.random.random(), self.random.choice(ACTIONS)
+        draw, action = self.random.random(), self.random.choice((*ACTIONS, *STEP_ACTIONS))
         if draw < OBVIOUS and any(run.state is RunState.HELD for run in self._runs()):
             return Acts.approve
         if draw > 1.0 - OBVIOUS and any(sync.state is SyncState.PAUSED for sync in self._stored_syncs()):
@@ -76,6 +77,7 @@ class Life(Acts):
             for run in reversed(runs):
                 self.requests.note_run(run)
                 between.judge_run(run, self.now())
+                judge_steps(self, service, run)
             ended = [run for run in reversed(runs) if run.state.is_final and run.id not in self.judged]
             self.judged |= {run.id for run in ended}
             invariants.judge_numbers(service, [run for run in ended if run.id not in self.uncounted])
@@ -93,6 +95,9 @@ class Life(Acts):
         with closing(Store.open(self.folder / "data")) as store:
             snapshot = set(store.snapshot.iterate_members(sync.id))
             rejected = set(store.rejections.active(sync.id))
+        if run.undoes is not None:
+            self._judge_undo(sync, book, run, rejected)
+            return
         book.judge(run, self.sandbox.holding(sync.attribute, self.license)[0], snapshot, rejected)
         if sync.mapping and len(book.read[run.id]) == 1:
             unsure = (
@@ -107,6 +112,15 @@ class Life(Acts):
                 held = (profile or {}).get("attributes", {}).get("Plan")
                 hold(held == book.read[run.id][0][who], f"{who} has plan {held}, read was {book.read[run.id][0][who]}")
         self.tally["success judged"] += 1
+
+    def _judge_undo(self, sync: Sync, book: CohortBook, run: Run, rejected: set[str]) -> None:
+        excused = rejected | book.strangers | self.never | book.listed_since_plan | book.listed.get(run.id, set())
+        excused |= book.forgotten_during.get(run.id, set())
+        held_true = self.sandbox.holding(sync.attribute, self.license)[0]
+        if run.id in self.undone:  # not after a restore
+            with closing(self.service()) as service:
+                judge_undo(run, service, self.undone[run.id], held_true, excused)
+            self.tally["take-back judged"] += 1
 
     # The end -----------------------------------------------------------------------------------------------------------
 

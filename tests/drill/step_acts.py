@@ -1,0 +1,102 @@
+"""Try an export on a few, and take runs back: what a person may do in a random life, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+
+from sync.model import Mode, Run, RunState
+from sync.service import Service
+from sync.steps import SMALL_SHARES, Steps
+from tests.drill.acts import Acts
+from tests.drill.invariants import hold
+from tests.sandbox.control import PROJECT
+
+SENT = ("accepted", "unconfirmed", "membership only")  # outcomes of people who were, or may have been, changed
+TRIED = (*SENT, "rejected")
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """Whom a take-back has to set to false and to true, and whom besides it may set to false."""
+
+    to_false: frozenset[str]
+    to_true: frozenset[str]
+    maybe_false: frozenset[str]
+
+
+def try_on_a_few(acts: Acts) -> None:
+    """Export one of the cohorts, to a few people first."""
+    book = acts.random.choice(acts.cohorts)
+    kind = acts.random.choice(["first", "chosen", "shares"])
+    chosen = acts.random.sample(sorted(acts.plans), 4) if kind == "chosen" else []
+    first = acts.random.choice([1, 5, 30]) if kind == "first" else None
+    steps = Steps(first=first, shares=SMALL_SHARES if kind == "shares" else ()) if kind != "chosen" else None
+    with closing(acts.service()) as service:
+        started = service.syncs.start_export(
+            PROJECT, book.id, Mode.DYNAMIC, mapping=acts.random.choice([None, ()]), steps=steps, chosen=chosen
+        )
+    if started.started:
+        acts.tried[started.run_id] = first if first else frozenset(chosen) if chosen else None
+
+
+def take_back(acts: Acts) -> None:
+    """Take back one of the last runs."""
+    with closing(acts.service()) as service:
+        runs = service.runs.list(limit=12)
+        # Where the pages offer it; else any, to be refused.
+        runs = tuple(run for run in runs if (run.state.is_final and run.delivered) or run.steps_sent) or runs
+        run = acts.random.choice(runs) if runs else None
+        undo_id = service.runs.undo(run.id if run else 1).run_id
+        assert run is not None
+        later = [one.id for one in service.runs.list(run.sync_id, limit=1000) if run.id < one.id < undo_id]
+        acts.undone[undo_id] = invert(service, run.id, later)
+        book = next(one for one in acts.cohorts if one.id == service.syncs.get(run.sync_id).cohort_id)
+    book.read.setdefault(undo_id, [])
+
+
+def invert(service: Service, run_id: int, later: Iterable[int]) -> Inverse:
+    """Return the inverse of a run, by the files that people download of it and of those after it."""
+    changed_since = {
+        row.user_id
+        for one in later
+        for row in service.runs.iterate_export_rows(one)
+        if row.operation in ("add", "update", "remove") and row.outcome in SENT
+    }
+    rows = [row for row in service.runs.iterate_export_rows(run_id) if row.user_id not in changed_since]
+    added = {row.user_id: row.outcome for row in rows if row.operation == "add" and row.outcome in TRIED}
+    return Inverse(
+        to_false=frozenset(who for who, outcome in added.items() if outcome in SENT),
+        to_true=frozenset(row.user_id for row in rows if row.operation == "remove" and row.outcome in SENT),
+        maybe_false=frozenset(added),
+    )
+
+
+def judge_steps(acts: Acts, service: Service, run: Run) -> None:
+    """Check that nobody beyond the first step was sent before a person let the run go on."""
+    if run.id not in acts.tried or run.step > 1 or run.state is RunState.SUCCEEDED:
+        return
+    allowed = acts.tried[run.id]
+    sent = {row.user_id for row in service.runs.iterate_export_rows(run.id) if row.outcome in TRIED}
+    if isinstance(allowed, int):
+        hold(len(sent) <= allowed, f"run {run.id} was to be tried on {allowed} and was sent to {len(sent)}")
+    elif allowed is not None:
+        hold(sent <= allowed, f"run {run.id} was sent to others than were chosen: {sorted(sent - allowed)[:5]}")
+    acts.tally["step judged"] += bool(sent)
+
+
+def judge_undo(run: Run, service: Service, wanted: Inverse, held_true: set[str], excused: set[str]) -> None:
+    """Check that a take-back that succeeded did the inverse of its run, and nothing else."""
+    rows = list(service.runs.iterate_export_rows(run.id))
+    removed = {row.user_id for row in rows if row.operation == "remove"}
+    added = {row.user_id for row in rows if row.operation == "add"}
+    hold(removed <= wanted.maybe_false, f"run {run.id} took back more: {sorted(removed - wanted.maybe_false)[:5]}")
+    hold(added <= wanted.to_true, f"run {run.id} added others: {sorted(added - wanted.to_true)[:5]}")
+    left = wanted.to_false & held_true - excused
+    hold(not left, f"run {run.id} left people true whom the run it takes back added: {sorted(left)[:5]}")
+    lost = wanted.to_true - held_true - excused
+    hold(not lost, f"run {run.id} left people false whom the run it takes back removed: {sorted(lost)[:5]}")
+
+
+STEP_ACTIONS: tuple[Callable[[Acts], None], ...] = (try_on_a_few, try_on_a_few, try_on_a_few, take_back, take_back)
