@@ -8,7 +8,7 @@ from sync.engine.block_writer import BlockWriter, Change
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan
 from sync.model import ChangeKind, Mode, Run, Sync
-from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, split_records
+from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_records
 from sync.store import Store
 from sync.store.batches import LETTERS
 from sync.store.snapshot import FIRST_BYTES
@@ -75,13 +75,21 @@ class UndoPlanner:
             elif kind == ADDED and outcome in MAY_BE_TRUE and who in held_true:
                 changes[who] = Change(ChangeKind.REMOVE, UNCONFIRMED, user_id)
             elif kind == REMOVED and outcome in MAY_BE_SENT:
-                # What would be sent about them is not known any more, so the next run sends it again.
-                changes[who] = Change(ChangeKind.ADD, UNCONFIRMED, user_id)
+                changes[who] = Change(ChangeKind.ADD, self._content(user_id), user_id)
         self._changed_since += len(changes.keys() & changed_since)
         inverse = {who: change for who, change in changes.items() if who not in changed_since}
         barred = {who for who, one in inverse.items() if one.kind is ChangeKind.ADD and who in self._never_export}
         self._kept_out += len(barred)
         return {who: change for who, change in inverse.items() if who not in barred}
+
+    def _content(self, user_id: str) -> bytes:
+        """Return the content hash of somebody who is set to true; the values mapped for them are not known any more.
+
+        With a mapping the next run sends them again.
+        """
+        if self._sync.mapping:
+            return UNCONFIRMED
+        return records_of([user_id], [], self._salt, self._salt)[0][ID_SIZE:]
 
     def _logged(self, run_id: int, low: int, high: int) -> Iterator[tuple[bytes, tuple[str, str, str]]]:
         """Return who is in the log of a run, within a range of id hashes: id, kind and outcome by hash."""

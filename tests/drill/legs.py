@@ -34,6 +34,7 @@ DISASTERS = (
     *("_kill", "_kill", "_die", "_die", "_die", "_stop_and_go", "_two", "_term", "_cancel"),
     *("_listed_under_way", "_listed_under_way"),
     *("_lost_and_cancelled", "_disk", "_locked", "_clock_back", "_calm", "_gone", "_renamed", "_moving", "_unapproved"),
+    *("_in_steps", "_in_steps", "_taken_back"),
 )
 DEATH_WAIT = 2.5  # seconds a runner is given to reach the point where it dies
 ROOMY = {"queries_per_hour": 60, "bulk_per_minute": 1_000_000, "bulk_seconds": 60.0}

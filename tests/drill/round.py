@@ -11,13 +11,14 @@ from sync.model import Run, RunState
 from sync.store import Store, rate_limits
 from tests.drill import between, invariants
 from tests.drill.invariants import Broken
-from tests.drill.legs import Legs, finish_runner
+from tests.drill.legs import finish_runner
+from tests.drill.step_legs import StepLegs
 
 ATTEMPTS = 14  # runs tried until one succeeds once the faults are over
 
 
 @dataclass
-class Round(Legs):
+class Round(StepLegs):
     """A round from its cohort to the judge."""
 
     def play(self) -> None:
