@@ -317,12 +317,3 @@ class AuditLine:
     before: str
     after: str
     run_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class StepNumbers:
-    """People of a run in steps: in the steps that were sent, in the next one, and in all that are not sent."""
-
-    sent: int
-    next: int
-    left: int

@@ -51,6 +51,15 @@ class Steps:
         return not self.shares
 
 
+@dataclass(frozen=True, slots=True)
+class StepNumbers:
+    """People of a run in steps: in the steps that were sent, in the next one, and in all that are not sent."""
+
+    sent: int
+    next: int
+    left: int
+
+
 def list_limits(step_limits: str | None) -> tuple[int, ...]:
     """Return the numbers of the batches at which each step of a planned run ends; stored as text."""
     return tuple(json.loads(step_limits)) if step_limits else ()

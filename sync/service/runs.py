@@ -18,9 +18,10 @@ from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.run_people import OUTCOMES, PeopleFilter, read_people
+from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
 from sync.store.recording import record_outcome
-from sync.views import Event, ExportRow, RejectionView, RunPeople, StartedExport, StepNumbers
+from sync.views import Event, ExportRow, RejectionView, RunPeople, StartedExport
 
 MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 
