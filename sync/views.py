@@ -103,11 +103,10 @@ class Sample:
 class Preview:
     """The members an export would send, counted, and what sending them takes.
 
-    ``exact`` is False when page 0 is not the whole: then devices and invalid ids beyond it are
-    estimated by their share. ``to_add`` and ``to_remove`` compare with what was exported before, and are None
-    unless both sides are known exactly. ``properties`` names the profile properties seen, never a value.
-    ``never_exported`` of the identified are on the never-export list, so they do not go.
-    ``requests`` and ``seconds`` are what sending takes at WebEngage's limit.
+    ``exact`` is False when page 0 is not the whole: then devices and invalid ids beyond it are estimated by their
+    share. ``to_add`` and ``to_remove`` compare with what was exported before, and are None unless both sides are known
+    exactly. ``properties`` names the profile properties seen, never a value. ``never_exported`` of the identified are
+    on the never-export list. ``requests`` and ``seconds`` are what sending takes at WebEngage's limit.
     """
 
     cohort_id: int
@@ -201,7 +200,7 @@ class MemberList:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The terms a cohort would be exported on: the attribute, and whether it is already permanent."""
+    """The terms a cohort would be exported on; ``account_problem`` says why there is no account to export to."""
 
     attribute: str
     permanent: bool
@@ -211,7 +210,6 @@ class Proposal:
     mapping: tuple[tuple[str, str], ...] = ()
     forms: tuple[tuple[str, str], ...] = ()
     account_problem: str = ""
-    """Why there is no account to export to, in one sentence; empty when there is one."""
 
 
 @dataclass(frozen=True, slots=True)
