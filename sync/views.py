@@ -167,9 +167,8 @@ class MemberList:
     """Everybody read of a cohort, and those who would be removed; ``rows`` holds both.
 
     ``read`` counts the members read, ``total`` and ``profile_total`` are Mixpanel's own counts. ``withheld`` names the
-    columns of ``columns`` in which nobody has a value. ``is_contiguous``: they are
-    the first ones. ``problem`` says why all pages are not exactly everybody.
-    ``never_exported`` of the identified are on the never-export list.
+    columns of ``columns`` in which nobody has a value. ``is_contiguous``: they are the first ones. ``problem`` says why
+    all pages are not exactly everybody. ``never_exported`` of the identified are on the never-export list.
     """
 
     rows: tuple[MemberRow, ...]
