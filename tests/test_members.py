@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from sync.errors import CohortSyncError, InvalidRequest
-from sync.member_views import MemberChange, MemberList, MemberRow, MemberStatus
 from sync.permissions import AccessLevel, Actor, Forbidden
 from sync.service import Service
 from sync.service.member_reading import MemberReading
 from sync.service.members import mask_value
 from sync.store import Store
+from sync.views import MemberChange, MemberList, MemberRow, MemberStatus
 from tests.sandbox.control import PROJECT, Sandbox, anonymous, member, odd
 from tests.workspace import Workspace, read_everything_stored
 

@@ -14,6 +14,8 @@ from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState
 from sync.reports import Receipt
+from sync.service import Service
+from sync.steps import Steps
 from sync.store.snapshot import FIRST_BYTES, Bucket
 from tests.sandbox.control import LICENSE, PROJECT, anonymous, member
 from tests.workspace import ATTRIBUTE, Workspace, make_fans, page_text
@@ -112,7 +114,7 @@ def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> 
     fans.run_queued()
     found = read_receipt(fans)
     assert found.run.id == first.id
-    assert f"Run {held} is under way" in found.remarks[0]
+    assert f"Run {held} has not ended" in found.remarks[0]
     assert "Mixpanel has 40 identified members, the run read 30" in found.remarks[1]
     with fans.open() as service:
         service.runs.cancel(held)
@@ -121,6 +123,47 @@ def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> 
     found = read_receipt(fans)
     assert found.in_webengage == count_holding(fans) == 0
     assert "has set everybody to false since" in found.remarks[0]
+
+
+def test_receipt_when_an_export_goes_in_steps_waits_for_the_last_one(fans: Workspace) -> None:
+    """Until everybody is sent the refusal says how far it is; then the receipt names who let it go on."""
+    held = fans.export(steps=Steps(first=10))
+    with pytest.raises(InvalidRequest, match="Sent for 10 people so far; 20 wait for approval"):
+        read_receipt(fans)
+    with fans.open() as service:
+        known = fans.sandbox.holding(ATTRIBUTE)[0]
+        assert {one for one in fans.sandbox.exportable(fans.cohort) if is_true(service, one)} == known
+        service.runs.approve(held.id)
+    fans.run_queued()
+    found = read_receipt(fans)
+    assert found.accepted == count_holding(fans) == 30
+    assert found.approved and found.approved.run_id == held.id
+
+
+def is_true(service: Service, user_id: str) -> bool:
+    """Return whether the page of a person says that WebEngage holds true."""
+    return any(one.in_webengage for one in service.people.find(user_id).syncs)
+
+
+def test_receipt_when_a_run_was_taken_back_has_the_numbers_of_the_sandbox(fans: Workspace) -> None:
+    """It says that a run was taken back, and so does the history of who was in it."""
+    fans.export()
+    fans.sandbox.set_members(fans.cohort, make_fans(40))
+    run = fans.export()
+    with fans.open() as service:
+        undo = service.runs.undo(run.id).run_id
+    fans.run_queued()
+    with fans.open() as service:
+        service.runs.approve(undo)
+    fans.run_queued()
+    found = read_receipt(fans)
+    assert (found.accepted, found.rejected) == (count_holding(fans), 0) == (30, 0)
+    assert f"Run {undo} has taken back what an earlier run changed." in found.remarks
+    assert "The sync is paused" in found.remarks[1]
+    with fans.open() as service:
+        person = service.people.find("fan-35")
+        assert [(one.run_id, one.operation) for one in person.history] == [(undo, "remove"), (run.id, "add")]
+        assert not is_true(service, "fan-35") and is_true(service, "fan-5")
 
 
 def test_receipt_when_people_in_webengage_are_on_a_list_now_says_how_many(fans: Workspace) -> None:

@@ -14,9 +14,8 @@ from pages.parts.members_reading import BackgroundReading
 from pages.parts.navigation import clear_requests, open_page, page_script, requested_id, set_request
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
-from sync.member_views import MemberChange, MemberList, MemberStatus
 from sync.permissions import AccessLevel
-from sync.views import CohortView, ProjectView, SyncView
+from sync.views import CohortView, MemberChange, MemberList, MemberStatus, ProjectView, SyncView
 
 DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 

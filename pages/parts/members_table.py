@@ -13,10 +13,10 @@ import streamlit as st
 from pages.parts.formatting import escape_markdown, format_count, format_plural
 from pages.parts.members_reading import BackgroundReading, begin_reading
 from pages.parts.session import current_actor, is_allowed, open_service, recheck_access
-from sync.member_views import MemberChange, MemberList, MemberRow, MemberStatus
 from sync.permissions import AccessLevel, Actor
 from sync.service.member_reading import MemberReading
 from sync.spreadsheet import write_csv
+from sync.views import MemberChange, MemberList, MemberRow, MemberStatus
 
 PER_PAGE = 50
 LIST_SECONDS = 300.0  # a list is shown so long before it is compared again with what WebEngage holds

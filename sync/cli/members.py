@@ -9,9 +9,9 @@ import click
 from sync.cli.listings import list_member_lines
 from sync.cli.output import json_option, print_result, project_option
 from sync.errors import InvalidRequest
-from sync.member_views import MemberList, MemberRow, MemberStatus
 from sync.service import Service
 from sync.spreadsheet import write_csv
+from sync.views import MemberList, MemberRow, MemberStatus
 
 ONLY = (MemberStatus.IDENTIFIED, MemberStatus.ANONYMOUS, MemberStatus.INVALID)
 HEADER = ("user_id", "status", "reason")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 from sync.errors import CohortSyncError, RetryLater, SessionExpired
-from sync.member_views import MemberChange, MemberList, MemberRow, MemberStatus
 from sync.mixpanel.client import Mixpanel
 from sync.mixpanel.parsing import Profile
 from sync.model import Eligibility, Sync
@@ -22,7 +21,7 @@ from sync.service.cohorts import (
     read_with_properties,
 )
 from sync.service.member_reading import MemberReading, MixedPages, PropertyChoice
-from sync.views import Preview
+from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
 
 RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more, while a person waits
 SHOWN_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at names and addresses

@@ -99,10 +99,9 @@ class ReceiptService(Topic):
         number = self._store.receipts.find_last_reading(sync.id)
         run = self._store.runs.get_run(number) if number else None
         if run is None:
-            sent = f"; {sync.size:,} people were sent so far" if sync.size else ""
-            raise InvalidRequest(
-                f"No run of “{sync.cohort_name}” has succeeded yet, so there is no receipt{sent}. Look at its runs."
-            )
+            last = sync.last_run
+            why = f" Run {last.id}: {last.held_reason}" if last and last.held_reason else " Look at its runs."
+            raise InvalidRequest(f"No run of “{sync.cohort_name}” has succeeded yet, so there is no receipt.{why}")
         return run
 
     def _read_preview(self, project_id: int, cohort_id: int) -> tuple[Preview | None, str]:
@@ -161,12 +160,8 @@ class ReceiptService(Topic):
 def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: str) -> Iterator[str]:
     """Yield why the numbers may not be the last word, a sentence each."""
     last = sync.last_run
-    if last and last.id != run.id and last.purpose == "clear" and last.state is RunState.SUCCEEDED:
-        yield f"Run {last.id} has set everybody to false since."
-    elif last and last.id > run.id and not last.state.is_final:
-        yield f"Run {last.id} is under way and may change these numbers; look again when it has ended."
-    elif last and last.id > run.id:
-        yield f"Run {last.id}, which came later, {last.state.value}; look at it before you rely on these numbers."
+    if last and last.id > run.id:
+        yield f"Run {last.id} {_describe_later_run(last)}"
     if sync.state is SyncState.PAUSED:
         yield "The sync is paused, so the cohort of today may be another one."
     if preview and preview.exact and run.identified is not None and preview.identified != run.identified:
@@ -176,3 +171,15 @@ def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: st
         )
     if problem:
         yield f"The anonymous members could not be counted: {problem}"
+
+
+def _describe_later_run(last: Run) -> str:
+    """Return what a run that came after the one of the receipt means for its numbers."""
+    if not last.state.is_final:
+        return "has not ended: it may have sent a part already, and may change these numbers; look again when it has."
+    if last.state is RunState.SUCCEEDED and last.purpose == "clear":
+        return "has set everybody to false since."
+    if last.state is RunState.SUCCEEDED and last.purpose == "undo":
+        return "has taken back what an earlier run changed."
+    ended = "was cancelled" if last.state is RunState.CANCELLED else last.state.value
+    return f"came later and {ended}; look at it before you rely on these numbers."
