@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from sync.cadence import DailyTime
 from sync.guards import GuardLimits
 from sync.steps import list_limits
 from sync.text import count_units, cut_text, has_only_visible, show_text
@@ -195,6 +196,7 @@ class Change:
 class Sync:
     """A cohort that is exported to WebEngage, and on which terms.
 
+    Refreshed at ``daily`` when it is set, else at the interval; not after ``ends_at``; ``resume_at`` ends its pause.
     ``forms``: how the values of mapped attributes are written, as the register of attributes says.
     """
 
@@ -215,6 +217,17 @@ class Sync:
     limits: GuardLimits
     mapping: tuple[tuple[str, str], ...]
     forms: tuple[tuple[str, str], ...] = ()
+    daily: DailyTime | None = None
+    ends_at: float | None = None
+    resume_at: float | None = None
+
+    def find_next_run(self, now: float) -> float | None:
+        """Return the first time after now on the sync's schedule; None when it has none."""
+        if self.daily is not None:
+            return self.daily.find_next(now)
+        if self.interval_seconds is None:
+            return None
+        return next_scheduled_at(self.schedule_anchor, self.interval_seconds, now)
 
 
 @dataclass(frozen=True, slots=True)

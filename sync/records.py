@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sync.cadence import DailyTime
 from sync.model import Mode, Role, Run, RunState, SyncState
 
 RUNNER_SILENT_SECONDS = 30.0  # seconds without a heartbeat after which a runner counts as gone
@@ -99,6 +100,9 @@ class SyncView:
     next_run_at: float | None
     size: int
     last_run: Run | None
+    daily: DailyTime | None = None
+    ends_at: float | None = None
+    resume_at: float | None = None
 
     @property
     def clear_problem(self) -> str | None:

@@ -37,11 +37,12 @@ ARROWS: dict[str, set[str]] = {
     "sync/steps": set(),
     "sync/property_values": {"sync/text"},
     "sync/value_check": {"sync/property_values"},
-    "sync/model": {"sync/errors", "sync/text", "sync/guards", "sync/steps"},
-    "sync/records": {"sync/model"},
+    "sync/cadence": set(),
+    "sync/model": {"sync/cadence", "sync/errors", "sync/text", "sync/guards", "sync/steps"},
+    "sync/records": {"sync/cadence", "sync/model"},
     "sync/views": {"sync/records", "sync/guards", "sync/model", "sync/errors"},
     "sync/reports": {"sync/records", "sync/model"},
-    "sync/config_file": {"sync/guards", "sync/model", "sync/errors", "sync/text"},
+    "sync/config_file": {"sync/cadence", "sync/guards", "sync/model", "sync/errors", "sync/text"},
     "sync/wording": {"sync/model"},
     "sync/packing": set(),
     "sync/http_adapter": set(),
@@ -52,6 +53,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/process_identity": set(),
     "sync/ownership": set(),
     "sync/store": {
+        "sync/cadence",
         "sync/ownership",
         "sync/process_identity",
         "sync/packing",
@@ -61,6 +63,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/alerting": {
+        "sync/cadence",
         "sync/http_client",
         "sync/model",
         "sync/redaction",
@@ -83,6 +86,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/permissions": {"sync/settings", "sync/errors"},
     "sync/redaction": set(),
     "sync/service": {
+        "sync/cadence",
         "sync/config_file",
         "sync/steps",
         "sync/property_values",
@@ -119,6 +123,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/cli": {
+        "sync/cadence",
         "sync/config_file",
         "sync/steps",
         "sync/property_values",
@@ -139,6 +144,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/launcher": {"sync/errors"},
     "sync/__main__": {"sync/cli", "sync/runner"},
     "pages": {
+        "sync/cadence",
         "sync/steps",
         "sync/property_values",
         "sync/value_check",
@@ -169,6 +175,7 @@ HOMES: dict[str, set[str]] = {
     "starlette": {"pages"},
     "prometheus_client": {"pages"},
     "click": {"sync/cli"},
+    "cronsim": {"sync/cadence"},
     "yaml": {"sync/config_file"},
     "apprise": {"sync/alerting"},
     "phonenumbers": {"sync/property_values"},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from sync.cadence import DailyTime, find_end
 from sync.cli.commands import cli
 from sync.config_file.parsing import parse_configuration
 from sync.config_file.writing import write_configuration
@@ -37,6 +38,11 @@ MISTAKES = {
     f"version: 1{PLACE}}}\n- {{project: 42, cohort: 7, mode: one-time}}": "Line 4: this entry of syncs is there twice",
     f"version: 1{PLACE},\n  every: 2}}": "Line 4: “every” must be text",
     f"version: 1{PLACE},\n  every: often}}": "Line 4: “often” is not an interval",
+    f"version: 1{PLACE},\n  every: 2h, at: '07:30'}}": "Line 4: “every” and “at” do not go together",
+    f"version: 1{PLACE}, at: 7:30}}": "Line 3: “at” must be text; put it in quotes",
+    f"version: 1{PLACE}, at: '07:30', zone: Mars}}": "Line 3: “Mars” is not a time zone",
+    f"version: 1{PLACE}, until: soon}}": "Line 3: “soon” is not a time",
+    f"version: 1{PLACE}, days: mon}}": "Line 3: “days” belongs to “at”",
     f"version: 1{PLACE}, state: asleep}}": "Line 3: “state” must be active or paused or finished",
     f"version: 1{PLACE}, guard: {{add_share: -1}}}}": "Line 3: A share is a percentage",
     f"version: 1{PLACE}, guard: {{add_people: 1.5}}}}": "Line 3: “add_people” must be a whole number",
@@ -57,13 +63,15 @@ def test_a_file_when_it_has_a_mistake_is_refused_in_one_sentence_with_the_line(t
 def test_the_example_when_read_says_what_its_comments_promise(tmp_path: Path) -> None:
     """The documented example is a whole, valid file; written and read again it is the same."""
     found = parse_configuration(EXAMPLE.read_bytes())
-    first, second = found.syncs
+    first, daily, second = found.syncs
+    assert daily.daily == DailyTime("07:30", "Europe/Berlin", "mon,tue,wed,thu,fri")
+    assert daily.ends_at == find_end("2027-03-31", "Europe/Berlin")
     assert (first.interval, first.mapping) == (7200.0, (("$email", "email"), ("plan", "Plan")))
     assert (second.mode, second.interval) == (Mode.ONE_TIME, None)
     assert [one.file for one in (*found.never_export, *found.tripwires)] == ["never-export.csv", "tripwires.csv"]
     again = parse_configuration(write_configuration(found).encode())
-    assert [(one.cohort, one.interval, one.guard.limits) for one in again.syncs] == [
-        (one.cohort, one.interval, one.guard.limits) for one in found.syncs
+    assert [(one.cohort, one.interval, one.daily, one.ends_at) for one in again.syncs] == [
+        (one.cohort, one.interval, one.daily, one.ends_at) for one in found.syncs
     ]
 
 
@@ -137,6 +145,9 @@ def test_a_configuration_when_exported_has_no_secret_and_changes_nothing_when_ap
     for cohort, mode in zip(cohorts, (Mode.DYNAMIC, Mode.DYNAMIC, Mode.DYNAMIC, Mode.ONE_TIME), strict=True):
         connected.export(cohort, mode)
     with connected.open() as service:
+        service.syncs.change_interval(
+            1, 7200.0, DailyTime.parse("07:30", "Asia/Kolkata"), find_end("2099-03-31", "UTC")
+        )
         service.syncs.pause(2)
         service.syncs.stop(3)
         service.guards.lift(1)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 
-from sync.model import Run
+from sync.cadence import BusyHour
+from sync.model import Run, format_utc_time
 from sync.redaction import redact_text
 from sync.text import cut_text, show_text
 from sync.views import DISK_LOW_BYTES, Health, SyncView
@@ -19,7 +19,6 @@ RUNNER_KEY = "runner"
 REJECTED_SHARE, MIN_REJECTED = 0.05, 10  # of a sync's people; from so many on it is no matter of single people
 DISK_ENOUGH_BYTES = DISK_LOW_BYTES * 3 // 2  # bytes; an alert about the disk ends here, so that it does not flicker
 NAME_LENGTH = 60  # UTF-16 units of a cohort's name in a message
-HOUR_SECONDS = 3600.0
 MEGABYTE = 2**20  # bytes
 
 
@@ -36,11 +35,13 @@ class AlertState:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Hold what is compared with limits: people rejected by sync, the queries runs may make an hour, and whose pages count."""
+    """Hold what is compared with limits: people rejected by sync, the queries runs may make an hour, and the projects
+    that need more in an hour of the next day.
+    """
 
     rejected: dict[int, int]
     queries_an_hour: int
-    projects_whose_pages_count: frozenset[int]
+    unkept: dict[int, BusyHour]
 
 
 def find_states(
@@ -57,7 +58,7 @@ def find_states(
             text = f"Nothing was refreshed in {name} (sync {late.sync_id}) for at least two of its intervals."
             yield AlertState(f"overdue {late.sync_id}", "overdue", f"{name} is late", text, f"runs?sync={late.sync_id}")
     yield from _find_rejected(syncs, quotas)
-    yield from _find_unkept_quotas(syncs, quotas)
+    yield from _find_unkept_quotas(quotas)
     if health.disk_free < (DISK_ENOUGH_BYTES if is_disk_alert_open else DISK_LOW_BYTES):
         text = f"The disk of the data folder has {health.disk_free // MEGABYTE} MB left. Make room, or runs will stop."
         yield AlertState("disk", "disk", "The disk is nearly full", text, "runs")
@@ -113,26 +114,13 @@ def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[Aler
             yield AlertState(f"rejected {sync.id}", "rejected", f"Many people of {name} are rejected", text, page)
 
 
-def _find_unkept_quotas(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[AlertState]:
-    needed: dict[int, float] = {}
-    for sync in syncs:
-        if sync.state == "active" and sync.interval_seconds:
-            queries = count_queries(sync, pages_count=sync.project_id in quotas.projects_whose_pages_count)
-            needed[sync.project_id] = needed.get(sync.project_id, 0.0) + queries * HOUR_SECONDS / sync.interval_seconds
-    for project, queries_needed in needed.items():
-        if queries_needed > quotas.queries_an_hour:
-            text = (
-                f"The syncs of project {project} need {ceil(queries_needed)} Mixpanel queries an hour, and runs may make "
-                f"{quotas.queries_an_hour}. Refresh some of them less often."
-            )
-            yield AlertState(
-                f"quota {project}", "quota", "Mixpanel's hourly limit is too small", text, f"syncs?project={project}"
-            )
-
-
-def count_queries(sync: SyncView, *, pages_count: bool) -> int:
-    """Return how many queries one refresh takes; ``pages_count``: whether pages after the first count as queries."""
-    run = sync.last_run
-    if not pages_count or run is None or not run.expected_total or not run.page_size:
-        return 1
-    return max(1, ceil(run.expected_total / run.page_size))
+def _find_unkept_quotas(quotas: Quotas) -> Iterator[AlertState]:
+    for project, hour in quotas.unkept.items():
+        text = (
+            f"The syncs of project {project} need {hour.queries} Mixpanel queries an hour from "
+            f"{format_utc_time(hour.begins_at)} on, and runs may make {quotas.queries_an_hour}. Refresh some of them less "
+            "often, or at another time."
+        )
+        yield AlertState(
+            f"quota {project}", "quota", "Mixpanel's hourly limit is too small", text, f"syncs?project={project}"
+        )

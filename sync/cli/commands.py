@@ -11,6 +11,7 @@ import click
 from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.admin import COMMANDS
 from sync.cli.alerts import ALERT_COMMANDS
+from sync.cli.cadence import cadence_options, check_fit, pause, read_cadence
 from sync.cli.configuration import CONFIGURATION_COMMANDS
 from sync.cli.guards import GUARD_COMMANDS
 from sync.cli.listings import (
@@ -111,6 +112,7 @@ def _interval_option(_: click.Context, __: click.Parameter, value: str | None) -
 @click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
 @click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
 @click.option("--every", callback=_interval_option, help="How often a dynamic export is refreshed, such as 2h.")
+@cadence_options
 @map_option
 @country_option
 @click.option(
@@ -136,6 +138,10 @@ def export(
     mode: str,
     attribute: str | None,
     every: float | None,
+    at: str | None,
+    zone: str,
+    days: str,
+    until: str | None,
     named: Named,
     country: str | None,
     unmap: tuple[str, ...],
@@ -154,10 +160,10 @@ def export(
     if only_ids is not None and not chosen:
         raise InvalidRequest(f"{only_ids} has no user ids.")
     steps = Steps(first=first) if first else Steps(shares=SMALL_SHARES) if in_steps else None
-    if every is not None and Mode(mode) is not Mode.DYNAMIC:
-        raise click.UsageError("--every belongs to --mode dynamic; a one-time export is never refreshed.")
+    daily, ends_at = read_cadence(mode, every, at, zone, days, until)
     with Service.open() as service:
         mapping, forms = resolve_mapping(service, project, cohort_id, named, unmap, country)
+        fit = check_fit(service, project, cohort_id, every, daily) if Mode(mode) is Mode.DYNAMIC else ""
         started = service.syncs.start_export(
             project,
             cohort_id,
@@ -169,9 +175,11 @@ def export(
             steps=steps,
             chosen=chosen,
             forms=forms,
+            daily=daily,
+            ends_at=ends_at,
         )
         run = wait_for_run(service, started.run_id) if wait else None
-    print_result(as_json, started, [_format_started(started)])
+    print_result(as_json, started, [_format_started(started), fit])
     if run is not None:
         report_outcome(run, as_json)
 
@@ -250,7 +258,6 @@ def _add_number_command(name: str, about: str, act: Callable[[Service, int], obj
     cli.command(name, help=about)(wrapped)
 
 
-_add_number_command("pause", "Stop refreshing a sync until it is resumed.", lambda s, n: s.syncs.pause(n), "SYNC_ID")
 _add_number_command("resume", "Resume a paused sync.", lambda s, n: s.syncs.resume(n), "SYNC_ID")
 _add_number_command("sync-now", "Refresh a sync at once.", lambda s, n: s.syncs.refresh_now(n), "SYNC_ID")
 _add_number_command(
@@ -323,7 +330,8 @@ for command in (
     members,
 ):
     cli.add_command(command)
-cli.add_command(list_people)
+for command in (list_people, pause):
+    cli.add_command(command)
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sync.cadence import DailyTime
 from sync.model import Mode, SyncState
 
 VERSION = 1  # of the file's format
@@ -49,6 +50,8 @@ class SyncEntry:
     account: str | None = None
     attribute: str | None = None
     interval: float | None = None
+    daily: DailyTime | None = None
+    ends_at: float | None = None
     state: SyncState | None = None
     mapping: tuple[tuple[str, str], ...] | None = None
     guard: GuardEntry = field(default_factory=GuardEntry)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from sync.cadence import DailyTime, find_end
 from sync.config_file.entries import (
     VERSION,
     AccountEntry,
@@ -29,6 +30,7 @@ from sync.text import cut_text, show_text
 MAX_FILE_BYTES = 1_000_000  # bytes of a file; one with a thousand syncs has a third of that
 MAX_SHOWN = 40  # UTF-16 units of a wrong value that an error quotes
 _TEXT, _INT, _FLOAT, _BOOL = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool"))
+_DATE = "tag:yaml.org,2002:timestamp"
 
 Value = TypeVar("Value")
 Read = Callable[[yaml.Node, str], Value]
@@ -199,7 +201,22 @@ def _read_project(node: yaml.Node) -> ProjectEntry:
     )
 
 
-_SYNC_KEYS = ("project", "cohort", "mode", "name", "account", "attribute", "every", "state", "mapping", "guard")
+_SYNC_KEYS = (
+    "project",
+    "cohort",
+    "mode",
+    "name",
+    "account",
+    "attribute",
+    "every",
+    "at",
+    "zone",
+    "days",
+    "until",
+    "state",
+    "mapping",
+    "guard",
+)
 
 
 def _read_sync(node: yaml.Node) -> SyncEntry:
@@ -215,12 +232,48 @@ def _read_sync(node: yaml.Node) -> SyncEntry:
         state=fields.get("state", lambda value, name: SyncState(_read_choice(value, name, SyncState))),
         mapping=fields.get("mapping", _read_mapping),
         guard=fields.get("guard", _read_guard) or GuardEntry(),
+        daily=_read_daily(fields),
+        ends_at=_read_until(fields),
         line=fields.line,
     )
-    for name, value in (("every", entry.interval), ("state", entry.state)):
+    if entry.daily and entry.interval is not None:
+        raise _make_error(fields.node_of("at"), "“every” and “at” do not go together; keep one.")
+    for name, value in (
+        ("every", entry.interval),
+        ("state", entry.state),
+        ("at", entry.daily),
+        ("until", entry.ends_at),
+    ):
         if entry.mode is Mode.ONE_TIME and value is not None:
             raise _make_error(fields.node_of(name), f"a one-time export is never refreshed, so it has no “{name}”.")
     return entry
+
+
+def _read_daily(fields: _Fields) -> DailyTime | None:
+    """Return the time of day of a sync; raise for days or a zone without one."""
+    if (at := fields.get("at", _read_text)) is None:
+        if fields.get("days", _read_text):
+            raise _make_error(fields.node_of("days"), "“days” belongs to “at”.")
+        return None
+    try:
+        return DailyTime.parse(at, fields.get("zone", _read_text) or "UTC", fields.get("days", _read_text) or "")
+    except ValueError as problem:
+        raise _make_error(fields.node_of("at"), str(problem)) from None
+
+
+def _read_until(fields: _Fields) -> float | None:
+    """Return the end of the last day of a sync, in its time zone."""
+    if (until := fields.get("until", _read_day)) is None:
+        return None
+    try:
+        return find_end(until, fields.get("zone", _read_text) or "UTC")
+    except ValueError as problem:
+        raise _make_error(fields.node_of("until"), str(problem)) from None
+
+
+def _read_day(node: yaml.Node, name: str) -> str:
+    """Return a day as text, whether YAML takes it for a date or not."""
+    return str(node.value) if node.tag == _DATE else _read_text(node, name)
 
 
 def _read_mapping(node: yaml.Node, name: str) -> tuple[tuple[str, str], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import yaml
 
+from sync.cadence import EVERY_DAY, format_end, shorten_days
 from sync.config_file.entries import VERSION, Configuration, ProjectEntry, SyncEntry
 
 MAX_WIDTH = 10_000  # characters of a line; long values are not broken
@@ -52,12 +53,23 @@ def _write_sync(entry: SyncEntry) -> dict[str, object]:
         "account": entry.account,
         "attribute": entry.attribute,
         "mode": entry.mode.value,
-        "every": None if entry.interval is None else format_interval(entry.interval),
+        "every": None if entry.interval is None or entry.daily else format_interval(entry.interval),
+        **_write_daily(entry),
         "state": entry.state.value if entry.state else None,
         "mapping": [{"property": source, "attribute": target} for source, target in entry.mapping or ()],
         "guard": {"lifted": bool(entry.guard.lifted), **entry.guard.limits},
     }
     return _drop_unset(values)
+
+
+def _write_daily(entry: SyncEntry) -> dict[str, object]:
+    daily = entry.daily
+    zone = daily.zone if daily else "UTC"
+    until = None if entry.ends_at is None else format_end(entry.ends_at, zone)
+    if daily is None:
+        return {"until": until}
+    days = None if daily.days == EVERY_DAY else shorten_days(daily.days)
+    return {"at": daily.at, "zone": zone, "days": days, "until": until}
 
 
 def _drop_unset(values: dict[str, object]) -> dict[str, object]:

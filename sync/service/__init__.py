@@ -19,6 +19,7 @@ from sync.service.cohorts import CohortService
 from sync.service.configuration import ConfigurationService
 from sync.service.connections import ConnectionService
 from sync.service.guards import GuardService
+from sync.service.hourly_fit import HourlyFitService
 from sync.service.members import MemberService
 from sync.service.overdue import find_overdue
 from sync.service.overview import OverviewService
@@ -31,16 +32,24 @@ from sync.service.syncs import SyncService
 from sync.settings import Settings
 from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
 from sync.store.restore import replace_unusable
-from sync.views import Health, RunnerState
+from sync.views import Health, RunnerState, SyncView
 
 __all__ = ["Service"]
+
+
+PAUSE_LATE_SECONDS = 60.0  # seconds after its end from which a pause that has not ended needs a person
+
+
+def _ends_by_itself(sync: SyncView, now: float) -> bool:
+    """Return whether a pause ends at a time that lies ahead, or just came."""
+    return sync.resume_at is not None and now <= sync.resume_at + PAUSE_LATE_SECONDS
 
 
 class Service:
     """Everything pages and commands can do, by topic; opened for one click or command and closed after it.
 
     ``connections``, ``cohorts``, ``members``, ``properties``, ``runs``, ``syncs``, ``overview``, ``guards``, ``safety``,
-    ``people``, ``receipts``, ``configuration``, ``alerts`` and ``admin`` hold the requests. Each of them names the
+    ``people``, ``receipts``, ``configuration``, ``hourly_fit``, ``alerts`` and ``admin`` hold the requests. Each names the
     access level it needs.
     """
 
@@ -63,6 +72,7 @@ class Service:
         self.configuration = ConfigurationService(
             state, connections=self.connections, guards=self.guards, safety=self.safety, syncs=self.syncs
         )
+        self.hourly_fit = HourlyFitService(state)
         self.alerts = AlertService(state, check_health=self.check_health)
         self.admin = AdminService(state)
         self.overview = OverviewService(state)
@@ -120,7 +130,7 @@ class Service:
         state, seen, runners = self._state.read_runner_state(now)
         due, oldest, held = self._state.store.runs.count_waiting(now)
         syncs = self._state.store.syncs.list_views()
-        paused = tuple(one for one in syncs if one.state is SyncState.PAUSED)
+        paused = tuple(one for one in syncs if one.state is SyncState.PAUSED and not _ends_by_itself(one, now))
         with_failed_run = self._state.store.syncs.with_failed_run()
         failed = tuple(one for one in syncs if one.state is SyncState.ACTIVE and one.id in with_failed_run)
         queries = tuple(

@@ -18,6 +18,7 @@ from sync.alerting.webhooks import build_body, send_webhook
 from sync.errors import CohortSyncError
 from sync.process_identity import process_name
 from sync.service.base import ServiceState
+from sync.service.hourly_fit import find_unkept_limits
 from sync.store.alerts import SealedRecipient
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from sync.views import Health, Message, OpenAlert
@@ -67,11 +68,10 @@ class AlertDelivery:
         store = self._state.store
         opened = {one.key: one for one in store.alerts.list_open()}
         health, syncs, now = self._check_health(), store.syncs.list_views(), self._state.now()
-        projects = (one.view.id for one in store.connections.list_projects())
         quotas = Quotas(
             rejected=store.rejections.count_by_sync(),
             queries_an_hour=SYNC_QUERIES_AN_HOUR,
-            projects_whose_pages_count=frozenset(one for one in projects if store.rate_limits.pages_count(one, now)),
+            unkept=find_unkept_limits(store, syncs, now),
         )
         states = {one.key: one for one in find_states(health, syncs, quotas, is_disk_alert_open="disk" in opened)}
         begun = [one for key, one in states.items() if key not in opened]

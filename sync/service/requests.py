@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
 from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
 from sync.model import (
+    DAY,
     DEFAULT_INTERVAL,
     MAX_ATTRIBUTES,
     MAX_INTERVAL,
@@ -17,6 +19,7 @@ from sync.model import (
     RunState,
     Sync,
     find_mapping_problem,
+    format_utc_time,
     suggest_attribute,
 )
 from sync.model import find_attribute_problem as problem_of
@@ -31,6 +34,10 @@ from sync.views import CohortView
 def describe_terms(sync: Sync) -> str:
     """Return for the audit log what a sync sends, to whom and how often."""
     often = f"dynamic, every {sync.interval_seconds:.0f} s" if sync.interval_seconds else sync.mode.value
+    if sync.daily:
+        often = f"dynamic, {sync.daily.describe()}"
+    if sync.ends_at:
+        often += f", until {format_utc_time(sync.ends_at)}"
     forms = dict(sync.forms)
     values = ", ".join(
         f"{source} as {target}" + (f" ({forms[target]})" if target in forms else "") for source, target in sync.mapping
@@ -67,6 +74,18 @@ def _choose_interval(mode: Mode, interval: float | None) -> float | None:
     if interval is not None and not MIN_INTERVAL <= interval <= MAX_INTERVAL:
         raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
     return (interval or DEFAULT_INTERVAL) if mode is Mode.DYNAMIC else None
+
+
+def check_cadence(
+    mode: Mode, interval: float | None, daily: DailyTime | None, ends_at: float | None, now: float
+) -> None:
+    """Raise InvalidRequest for a time of day or an end that this sync cannot have."""
+    if mode is not Mode.DYNAMIC and (daily, ends_at) != (None, None):
+        raise InvalidRequest("A one-time export is never refreshed, so it has no time of day and no end.", "daily")
+    if daily is not None and interval not in (None, DAY):
+        raise InvalidRequest("A cohort is refreshed at a time of day or at an interval; choose one.", "daily")
+    if ends_at is not None and ends_at <= now:
+        raise InvalidRequest("The last day lies in the past; choose a later one.", "ends_at")
 
 
 class ExportRequests(Topic):

@@ -10,7 +10,7 @@ from sync.config_file.parsing import fail_at
 from sync.config_file.writing import format_interval
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
-from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState
+from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.syncs import SyncService
@@ -70,6 +70,8 @@ class SyncChanges(Topic):
             entry.interval,
             mapping=entry.mapping,
             license_code=entry.account,
+            daily=entry.daily,
+            ends_at=entry.ends_at,
         )
 
     def _plan_guard(self, entry: SyncEntry, enabled: bool, limits: GuardLimits) -> Iterator[Step]:
@@ -97,13 +99,7 @@ class SyncChanges(Topic):
 
     def _plan_terms(self, entry: SyncEntry, serving: Sync) -> Iterator[Step]:
         """Plan the state, mode, interval and mapping of a sync; what pauses or ends it starts nothing."""
-        wanted = replace(
-            entry,
-            interval=(entry.interval or serving.interval_seconds or DEFAULT_INTERVAL)
-            if entry.mode is Mode.DYNAMIC
-            else None,
-            mapping=serving.mapping if entry.mapping is None else entry.mapping,
-        )
+        wanted = _fill_in(entry, serving)
         name, now, then = f"sync {serving.id}", _describe_terms(describe_sync(serving)), _describe_terms(wanted)
         if entry.state is SyncState.FINISHED:
             if serving.state is not SyncState.FINISHED:
@@ -125,7 +121,7 @@ class SyncChanges(Topic):
             yield Step(
                 f"Refresh {name} {then} instead of {now}.",
                 entry.line,
-                lambda: self._syncs.change_interval(serving.id, seconds),
+                lambda: self._syncs.change_interval(serving.id, seconds, wanted.daily, wanted.ends_at),
             )
         else:
             yield Step(f"Change {name} from {now} to {then}, and export it.", entry.line, lambda: self._start(wanted))
@@ -142,6 +138,22 @@ class SyncChanges(Topic):
         return request.apply(sync) if request else sync
 
 
+def _fill_in(entry: SyncEntry, serving: Sync) -> SyncEntry:
+    """Return an entry with what the file does not say as it is; an end stays with the times it belongs to."""
+    mapping = serving.mapping if entry.mapping is None else entry.mapping
+    if entry.mode is not Mode.DYNAMIC:
+        return replace(entry, mapping=mapping)
+    if entry.interval is not None or entry.daily is not None:
+        return replace(entry, mapping=mapping)
+    return replace(
+        entry,
+        mapping=mapping,
+        daily=serving.daily,
+        interval=None if serving.daily else serving.interval_seconds or DEFAULT_INTERVAL,
+        ends_at=entry.ends_at or serving.ends_at,
+    )
+
+
 def describe_sync(sync: Sync) -> SyncEntry:
     """Return a sync as the file writes it; the state of a one-time export is its runs', so it has none."""
     is_dynamic = sync.mode is Mode.DYNAMIC
@@ -152,7 +164,9 @@ def describe_sync(sync: Sync) -> SyncEntry:
         name=sync.cohort_name,
         account=sync.license_code,
         attribute=sync.attribute,
-        interval=sync.interval_seconds if is_dynamic else None,
+        interval=sync.interval_seconds if is_dynamic and not sync.daily else None,
+        daily=sync.daily,
+        ends_at=sync.ends_at,
         state=sync.state if is_dynamic else None,
         mapping=sync.mapping,
         guard=GuardEntry(lifted=not sync.guard_enabled, limits=asdict(sync.limits)),
@@ -163,6 +177,10 @@ def _describe_terms(entry: SyncEntry) -> str:
     often = "once"
     if entry.mode is Mode.DYNAMIC:
         often = f"every {format_interval(entry.interval or DEFAULT_INTERVAL)}"
+    if entry.daily:
+        often = entry.daily.describe()
+    if entry.ends_at:
+        often += f" until {format_utc_time(entry.ends_at)}"
     values = ", ".join(f"{source} as {target}" for source, target in entry.mapping or ())
     return f"{often}, with {values}" if values else often
 

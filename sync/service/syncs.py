@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.model import (
+    DAY,
     MAX_INTERVAL,
     MIN_INTERVAL,
     Mode,
@@ -14,13 +16,14 @@ from sync.model import (
     RunState,
     Sync,
     SyncState,
+    format_utc_time,
 )
 from sync.permissions import AccessLevel, requires
 from sync.property_values import Forms
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
 from sync.service.overdue import find_overdue
-from sync.service.requests import ExportRequests, describe_busy, describe_state, describe_terms
+from sync.service.requests import ExportRequests, check_cadence, describe_busy, describe_state, describe_terms
 from sync.service.runs import RunService
 from sync.steps import Steps
 from sync.store.plan_history import join_people
@@ -54,6 +57,8 @@ class SyncService(Topic):
         steps: Steps | None = None,
         chosen: Iterable[str] = (),
         forms: Forms = (),
+        daily: DailyTime | None = None,
+        ends_at: float | None = None,
     ) -> StartedExport:
         """Start Sync: create or change the cohort's sync and queue a run, in one transaction.
 
@@ -64,8 +69,11 @@ class SyncService(Topic):
         still shown. A first export of over a fifth more is held.
         ``steps``: what is sent before the rest, the run being held after each step; ``chosen``: the user ids of those
         the first step is for, given instead. ``forms``: how the values of mapped attributes are written; of others as
-        before.
+        before. ``daily``: the time of day it is refreshed at, instead of an interval; ``ends_at``: when it is refreshed no
+        more, None for never.
         """
+        check_cadence(mode, interval, daily, ends_at, self._state.now())
+        interval = DAY if daily else interval
         first_steps = self._make_steps(steps, chosen)
         project = self._state.get_project(project_id).view.id
         cohort = self._get_listed_cohort(project, cohort_id)
@@ -78,7 +86,10 @@ class SyncService(Topic):
             if previewed is None:
                 known_preview = self._cohorts.get_known(project, cohort_id)
                 previewed = known_preview.identified if known_preview else None
-            request = Request(export.mode, export.interval_seconds, export.mapping, previewed, export.forms)
+            export = replace(export, daily=daily, ends_at=ends_at)
+            request = Request(
+                export.mode, export.interval_seconds, export.mapping, previewed, export.forms, daily, ends_at
+            )
             known = self._store.syncs.get_sync_of_cohort(project, cohort_id)
             busy = self._store.runs.get_active(known.id) if known else None
             if known and busy:
@@ -142,7 +153,7 @@ class SyncService(Topic):
                 f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
                 "mapping",
             )
-        if (request.mode, request.interval_seconds) == (serving.mode, serving.interval_seconds) and (
+        if request.terms == (serving.mode, serving.interval_seconds, serving.daily, serving.ends_at) and (
             before or known.state is SyncState.ACTIVE
         ):
             return
@@ -222,14 +233,20 @@ class SyncService(Topic):
             return self._start_run(sync_id, "resync")
 
     @requires(AccessLevel.MARKETER)
-    def pause(self, sync_id: int) -> None:
-        """Stop refreshing, and end a run under way after what is in flight."""
+    def pause(self, sync_id: int, until: float | None = None) -> None:
+        """Stop refreshing, for good or until a time, and end a run under way after what is in flight."""
+        reason = "Paused by a person." if until is None else f"Paused by a person until {format_utc_time(until)}."
         with self._store.transaction():
             before = self._state.get_sync(sync_id)
-            if not self._store.syncs.pause_sync(sync_id, "Paused by a person."):
+            if until is not None and (before.mode is not Mode.DYNAMIC or until <= self._state.now()):
+                raise InvalidRequest(
+                    "Only a dynamic sync can be paused until a time, and that must lie ahead.", "until"
+                )
+            if not self._store.syncs.pause_sync(sync_id, reason, until):
                 raise InvalidRequest("This sync is finished, so there is nothing to pause.")
-            self._state.add_event("Paused by a person.", sync_id)
-            self._state.add_audit_line("pause", f"sync {sync_id}", describe_state(before), "paused")
+            self._state.add_event(reason, sync_id)
+            after = describe_state(self._state.get_sync(sync_id)) if until else "paused"
+            self._state.add_audit_line("pause", f"sync {sync_id}", describe_state(before), after)
             active = self._store.runs.get_active(sync_id)
             if active:
                 self._runs.cancel(active.id)
@@ -241,11 +258,17 @@ class SyncService(Topic):
             sync = self._state.get_sync(sync_id)
             if sync.state is not SyncState.PAUSED:
                 raise InvalidRequest(f"This sync is {sync.state.value}, so there is nothing to resume.")
-            self._store.syncs.resume_sync(sync, self._state.now())
-            if self._store.runs.enqueue_run(sync_id, "refresh", self._state.now()) is None:
-                self._store.runs.withdraw_cancel(sync_id)  # the run the pause was to end has not ended yet: it goes on
-            self._state.add_event("Resumed by a person.", sync_id)
+            self._resume(sync, "Resumed by a person.")
             self._state.add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active")
+
+    def _resume(self, sync: Sync, event: str) -> bool:
+        """Resume a sync and refresh it now; return whether a run was queued for that."""
+        self._store.syncs.resume_sync(sync, self._state.now())
+        run_id = self._store.runs.enqueue_run(sync.id, "refresh", self._state.now())
+        if run_id is None:
+            self._store.runs.withdraw_cancel(sync.id)  # the run the pause was to end has not ended yet: it goes on
+        self._state.add_event(event, sync.id, run_id)
+        return run_id is not None
 
     @requires(AccessLevel.MARKETER)
     def stop(self, sync_id: int, clear: bool = False) -> StartedExport | None:
@@ -266,8 +289,12 @@ class SyncService(Topic):
         return StartedExport(sync_id, run_id, True) if run_id else None
 
     @requires(AccessLevel.MARKETER)
-    def change_interval(self, sync_id: int, seconds: float) -> None:
-        """Refresh a dynamic sync this often from now on."""
+    def change_interval(
+        self, sync_id: int, seconds: float, daily: DailyTime | None = None, ends_at: float | None = None
+    ) -> None:
+        """Refresh a dynamic sync this often from now on, or at a time of day, until ``ends_at`` or with None for ever."""
+        seconds = DAY if daily else seconds
+        check_cadence(Mode.DYNAMIC, seconds, daily, ends_at, self._state.now())
         if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
             raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
         if self._state.get_sync(sync_id).mode is not Mode.DYNAMIC:
@@ -276,7 +303,7 @@ class SyncService(Topic):
             before = self._state.get_sync(sync_id)
             if before.state is SyncState.FINISHED:
                 raise InvalidRequest("This sync is finished, so it has no interval; export the cohort again.", "every")
-            self._store.syncs.set_interval(sync_id, seconds, self._state.now())
+            self._store.syncs.set_cadence(sync_id, seconds, daily, ends_at, self._state.now())
             self._state.add_audit_line(
                 "change interval",
                 f"sync {sync_id}",
@@ -298,7 +325,10 @@ class SyncService(Topic):
 
     @requires(AccessLevel.ADMIN)
     def queue_due(self) -> int:
-        """Queue a run for every dynamic sync whose time has is_due; return the count. All or nothing."""
+        """Queue a run for every dynamic sync whose time has come, and end pauses and syncs whose time is over.
+
+        Return the number of runs. All or nothing.
+        """
         now = self._state.now()
         if not self._store.syncs.list_due(now):
             return 0
@@ -306,6 +336,14 @@ class SyncService(Topic):
             return sum(self._queue_sync(sync, now) for sync in self._store.syncs.list_due(now))
 
     def _queue_sync(self, sync: Sync, now: float) -> bool:
+        if sync.ends_at is not None and sync.ends_at <= now:
+            self._store.syncs.finish_sync(sync.id)
+            self._state.add_event(
+                f"Finished: its last refresh was due before {format_utc_time(sync.ends_at)}.", sync.id
+            )
+            return False
+        if sync.resume_at is not None and sync.resume_at <= now:
+            return self._resume(sync, "Resumed: its pause was to end now.")
         # A time farther away than the interval means that the clock was set back: only the schedule moves.
         is_due = sync.next_run_at is not None and sync.next_run_at <= now
         run_id = self._store.runs.enqueue_run(sync.id, "refresh", now) if is_due else None

@@ -11,6 +11,7 @@ import sqlite3
 from sqlite_utils import Database, Migrations
 
 from sync.store.alert_migration import create_alert_tables
+from sync.store.cadence_migration import add_cadence
 from sync.store.engine_migration import KNOWN_PAGES, bring_forward
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
@@ -382,6 +383,12 @@ def value_forms(db: Database) -> None:
         """
     )
     db.execute("alter table run add column data_types text check (data_types is null or json_valid(data_types))")
+
+
+@migrations()
+def cadence(db: Database) -> None:
+    """Let a sync be refreshed at a time of day and end on a day, and let a pause end by itself."""
+    add_cadence(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

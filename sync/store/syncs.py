@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
-from sync.model import Mode, Run, Sync, SyncState, next_scheduled_at
+from sync.model import Mode, Run, Sync, SyncState
 from sync.records import SyncView
 from sync.store.database import Row, Table, write_transaction
 from sync.store.runs import Runs
@@ -18,12 +19,14 @@ _COLUMNS = (
     "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, pause_reason, interval_seconds, "
     "schedule_anchor, "
     "next_run_at, last_run_id, guard_enabled, guard_add_share, guard_add_people, guard_remove_share, "
-    "guard_remove_people, mapping, "
+    "guard_remove_people, mapping, daily_at, daily_zone, daily_days, ends_at, resume_at, "
     # How the values of mapped attributes are written belongs to the attribute, whichever sync sends it.
     "(select json_group_array(json_array(name, form)) from (select owner.name, owner.form "
     "from json_each(sync.mapping) as pair join attribute_owner as owner on owner.name = pair.value ->> 1 "
     "where owner.license_code = sync.license_code and owner.form is not null order by pair.key)) as forms"
 )
+_DAILY_COLUMNS = ("daily_at", "daily_zone", "daily_days")
+MAX_DAYS_AHEAD = 8  # days; a sync of one day a week is due in seven, and an hour more in autumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class ExportRequest:
     interval_seconds: float | None
     mapping: tuple[tuple[str, str], ...] | None = None
     forms: tuple[tuple[str, str], ...] = ()
+    daily: DailyTime | None = None
+    ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Request:
     mapping: tuple[tuple[str, str], ...] | None = None
     previewed: int | None = None
     forms: tuple[tuple[str, str], ...] = ()
+    daily: DailyTime | None = None
+    ends_at: float | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> Request | None:
@@ -68,6 +75,8 @@ class Request:
             None if mapping is None else tuple((a, b) for a, b in mapping),
             values.get("previewed"),
             tuple((a, b) for a, b in values.get("forms", ())),
+            DailyTime(**values["daily"]) if values.get("daily") else None,
+            values.get("ends_at"),
         )
 
     def dump(self) -> str:
@@ -77,9 +86,14 @@ class Request:
     def apply(self, sync: Sync) -> Sync:
         """Return a sync as it will be once it took the request over."""
         mapping = sync.mapping if self.mapping is None else self.mapping
-        active = replace(sync, state=SyncState.ACTIVE, pause_reason=None)
-        forms = sync.forms if self.mapping is None else self.forms
-        return replace(active, mode=self.mode, interval_seconds=self.interval_seconds, mapping=mapping, forms=forms)
+        active = replace(sync, state=SyncState.ACTIVE, pause_reason=None, resume_at=None)
+        timed = replace(active, interval_seconds=self.interval_seconds, daily=self.daily, ends_at=self.ends_at)
+        return replace(timed, mode=self.mode, mapping=mapping, forms=sync.forms if self.mapping is None else self.forms)
+
+    @property
+    def terms(self) -> tuple[object, ...]:
+        """Return what may change while a run is under way."""
+        return self.mode, self.interval_seconds, self.daily, self.ends_at
 
 
 def sync_from_row(row: Row) -> Sync:
@@ -91,8 +105,29 @@ def sync_from_row(row: Row) -> Sync:
         "guard_enabled": bool(values["guard_enabled"]),
         "limits": GuardLimits(**{name: values.pop(f"guard_{name}") for name in GuardLimits.__slots__}),
     }
+    values["daily"] = _daily_from_row(row)
+    for name in _DAILY_COLUMNS:
+        del values[name]
     values |= {name: tuple((str(a), str(b)) for a, b in json.loads(values[name])) for name in ("mapping", "forms")}
     return Sync(**values)
+
+
+def _daily_values(daily: DailyTime | None) -> dict[str, str | None]:
+    return {
+        "daily_at": daily.at if daily else None,
+        "daily_zone": daily.zone if daily else None,
+        "daily_days": daily.days if daily else None,
+    }
+
+
+def _first_run_at(interval_seconds: float | None, daily: DailyTime | None, now: float) -> float | None:
+    if daily is not None:
+        return daily.find_next(now)
+    return None if interval_seconds is None else now + interval_seconds
+
+
+def _daily_from_row(row: Row) -> DailyTime | None:
+    return DailyTime(*(row[name] for name in _DAILY_COLUMNS)) if row["daily_at"] else None
 
 
 class Syncs(Table):
@@ -105,6 +140,7 @@ class Syncs(Table):
         account already has the attribute.
         """
         mode, interval_seconds = (request.mode, request.interval_seconds) if active else (Mode.ONE_TIME, None)
+        daily = request.daily if active else None
         values = {
             "project_id": request.project_id,
             "cohort_id": request.cohort_id,
@@ -115,7 +151,9 @@ class Syncs(Table):
             "state": "active" if active else "finished",
             "interval_seconds": interval_seconds,
             "schedule_anchor": now,
-            "next_run_at": now + interval_seconds if interval_seconds else None,
+            "next_run_at": _first_run_at(interval_seconds, daily, now),
+            "ends_at": request.ends_at if active else None,
+            **_daily_values(daily),
             "mapping": json.dumps(request.mapping or []) if active else "[]",
         }
         try:
@@ -123,9 +161,10 @@ class Syncs(Table):
                 row = self._fetch_one(
                     """
                     insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state,
-                      interval_seconds, schedule_anchor, next_run_at, mapping)
+                      interval_seconds, schedule_anchor, next_run_at, mapping, daily_at, daily_zone, daily_days, ends_at)
                     values (:project_id, :cohort_id, :cohort_name, :license_code, :attribute, :mode, :state,
-                      :interval_seconds, :schedule_anchor, :next_run_at, :mapping)
+                      :interval_seconds, :schedule_anchor, :next_run_at, :mapping,
+                      :daily_at, :daily_zone, :daily_days, :ends_at)
                     returning id
                     """,
                     values,
@@ -140,15 +179,32 @@ class Syncs(Table):
 
     def take_over(self, sync_id: int, request: Request, now: float) -> None:
         """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same."""
-        mapping = None if request.mapping is None else json.dumps(request.mapping)
+        values = {
+            "id": sync_id,
+            "mode": request.mode.value,
+            "interval": request.interval_seconds,
+            "now": now,
+            "next": _first_run_at(request.interval_seconds, request.daily, now),
+            "mapping": None if request.mapping is None else json.dumps(request.mapping),
+            "ends_at": request.ends_at,
+            **_daily_values(request.daily),
+        }
         self._execute(
             """
-            update sync set mode = ?1, state = 'active', pause_reason = null, mapping = coalesce(?4, mapping),
-            schedule_anchor = iif(interval_seconds is ?2 and next_run_at is not null, schedule_anchor, ?3),
-            next_run_at = iif(interval_seconds is ?2 and next_run_at is not null, next_run_at, ?3 + ?2),
-            interval_seconds = ?2 where id = ?5
+            update sync
+            set mode = :mode, state = 'active', pause_reason = null, resume_at = null,
+                mapping = coalesce(:mapping, mapping),
+                schedule_anchor = iif(interval_seconds is :interval and daily_at is :daily_at
+                  and daily_zone is :daily_zone and daily_days is :daily_days and next_run_at is not null,
+                  schedule_anchor, :now),
+                next_run_at = iif(interval_seconds is :interval and daily_at is :daily_at
+                  and daily_zone is :daily_zone and daily_days is :daily_days and next_run_at is not null,
+                  next_run_at, :next),
+                interval_seconds = :interval, daily_at = :daily_at, daily_zone = :daily_zone,
+                daily_days = :daily_days, ends_at = :ends_at
+            where id = :id
             """,
-            (request.mode.value, request.interval_seconds, now, mapping, sync_id),
+            values,
         )
 
     def get_sync(self, sync_id: int) -> Sync | None:
@@ -195,6 +251,9 @@ class Syncs(Table):
             row["next_run_at"],
             row["size"],
             last,
+            _daily_from_row(row),
+            row["ends_at"],
+            row["resume_at"],
         )
 
     def with_failed_run(self) -> frozenset[int]:
@@ -219,55 +278,71 @@ class Syncs(Table):
         return [row[0] for row in rows]
 
     def list_due(self, now: float) -> tuple[Sync, ...]:
-        """Dynamic syncs whose beat has come, or lies so far ahead that the clock was set back."""
+        """Dynamic syncs whose time has come, or lies so far ahead that the clock was set back; and ends of pauses and syncs."""
         rows = self._fetch_all(
             f"""
-            select {_COLUMNS} from sync where state = 'active' and mode = 'dynamic'
-            and (next_run_at <= ?1 or next_run_at > ?1 + interval_seconds)
+            select {_COLUMNS} from sync where mode = 'dynamic' and state <> 'finished'
+            and (ends_at <= ?1 or resume_at <= ?1 or (state = 'active' and
+              (next_run_at <= ?1 or next_run_at > ?1 + iif(daily_at is null, interval_seconds, {MAX_DAYS_AHEAD} * 86400))))
             """,
             (now,),
         )
         return tuple(sync_from_row(row) for row in rows)
 
     def advance_schedule(self, sync: Sync, now: float) -> None:
-        """Move a sync to its first beat after now; missed ones merge into the run just queued."""
-        if sync.interval_seconds:
+        """Move a sync to its first time after now; missed ones merge into the run just queued."""
+        next_run = sync.find_next_run(now)
+        if next_run is not None:
             self._execute(
-                "update sync set next_run_at = ? where id = ? and next_run_at is not null",
-                (next_scheduled_at(sync.schedule_anchor, sync.interval_seconds, now), sync.id),
+                "update sync set next_run_at = ? where id = ? and next_run_at is not null", (next_run, sync.id)
             )
 
-    def pause_sync(self, sync_id: int, reason: str) -> bool:
-        """Stop refreshing until a person resumes, with the reason; False when finished."""
+    def pause_sync(self, sync_id: int, reason: str, resume_at: float | None = None) -> bool:
+        """Stop refreshing until a person resumes, or until a time, with the reason; False when finished."""
         return bool(
             self._execute(
-                "update sync set state = 'paused', pause_reason = ? where id = ? and state <> 'finished'",
-                (reason, sync_id),
+                """
+                update sync set state = 'paused', pause_reason = ?, resume_at = ?
+                where id = ? and state <> 'finished'
+                """,
+                (reason, resume_at, sync_id),
             )
         )
 
     def resume_sync(self, sync: Sync, now: float) -> None:
-        """Go on refreshing, on the beats the sync always had."""
+        """Go on refreshing, at the times the sync always had."""
         with write_transaction(self._db):
             self._db.execute(
-                "update sync set state = 'active', pause_reason = null where id = ? and state = 'paused'", (sync.id,)
+                """
+                update sync set state = 'active', pause_reason = null, resume_at = null
+                where id = ? and state = 'paused'
+                """,
+                (sync.id,),
             )
             self.advance_schedule(sync, now)
 
     def finish_sync(self, sync_id: int) -> None:
         """Never refresh again."""
         self._execute(
-            "update sync set state = 'finished', pause_reason = null, next_run_at = null where id = ?", (sync_id,)
+            """
+            update sync set state = 'finished', pause_reason = null, resume_at = null, next_run_at = null where id = ?
+            """,
+            (sync_id,),
         )
 
-    def set_interval(self, sync_id: int, interval_seconds: float, now: float) -> None:
-        """Refresh a dynamic sync this often from now on."""
+    def set_cadence(
+        self, sync_id: int, interval_seconds: float, daily: DailyTime | None, ends_at: float | None, now: float
+    ) -> None:
+        """Refresh a dynamic sync at this time of day, or with None this often, from now on."""
+        values = {"id": sync_id, "interval": interval_seconds, "now": now, "ends_at": ends_at, **_daily_values(daily)}
         self._execute(
             """
-            update sync set interval_seconds = ?, schedule_anchor = ?, next_run_at = ? where id = ? and mode = 'dynamic'
-            and state <> 'finished'
+            update sync
+            set interval_seconds = :interval, schedule_anchor = :now, next_run_at = :next, ends_at = :ends_at,
+                daily_at = :daily_at, daily_zone = :daily_zone, daily_days = :daily_days
+            where id = :id and mode = 'dynamic' and state <> 'finished'
             """,
-            (interval_seconds, now, now + interval_seconds, sync_id),
+            values | {"next": _first_run_at(interval_seconds, daily, now)},
         )
 
     def set_guard(self, sync_id: int, on: bool) -> None:

@@ -1,0 +1,236 @@
+"""When syncs are refreshed: times of day over both clock changes, ends, pauses that end, and the hourly limit."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sync.cadence import DailyTime, Refreshes, find_busiest_hour, find_end, find_moment, format_end
+from sync.cli.commands import cli
+from sync.errors import InvalidRequest
+from sync.model import Mode, SyncState
+from sync.permissions import command_line_actor
+from sync.service import Service
+from sync.service.hourly_fit import find_unkept_limits
+from sync.store import Store
+from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
+from tests.sandbox.control import PROJECT, Sandbox
+from tests.workspace import Workspace
+
+BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
+HOUR, DAY = 3600.0, 86400.0
+CHANGES = [  # zone, time of day, a moment before, the next two moments
+    (BERLIN, "02:30", "2027-03-27 12:00", "2027-03-28 01:00", "2027-03-29 00:30"),  # 02:30 does not exist: 03:00
+    (BERLIN, "02:30", "2027-10-30 12:00", "2027-10-31 00:30", "2027-11-01 01:30"),  # 02:30 comes twice: the first
+    (BERLIN, "02:30", "2027-10-31 01:10", "2027-11-01 01:30", "2027-11-02 01:30"),  # between the two
+    (BERLIN, "07:30", "2027-03-27 12:00", "2027-03-28 05:30", "2027-03-29 05:30"),
+    (NEW_YORK, "02:30", "2027-03-13 12:00", "2027-03-14 07:00", "2027-03-15 06:30"),
+    (NEW_YORK, "01:30", "2027-11-06 12:00", "2027-11-07 05:30", "2027-11-08 06:30"),
+    (NEW_YORK, "01:30", "2027-11-07 06:10", "2027-11-08 06:30", "2027-11-09 06:30"),
+]
+
+
+def parse_utc(text: str) -> float:
+    """Return a moment in UTC in seconds since 1970."""
+    return find_moment(text, "UTC")
+
+
+@pytest.mark.parametrize(("zone", "at", "before", "first", "second"), CHANGES)
+def test_a_time_of_day_when_the_clock_changes_comes_once_a_day(
+    zone: str, at: str, before: str, first: str, second: str
+) -> None:
+    """A time that is skipped is the end of the gap, and one that comes twice is the first."""
+    daily = DailyTime.parse(at, zone)
+    found = daily.find_next(parse_utc(before))
+    assert (found, daily.find_next(found)) == (parse_utc(first), parse_utc(second))
+
+
+@pytest.mark.parametrize("zone", [BERLIN, NEW_YORK])
+@pytest.mark.parametrize("at", ["00:00", "01:30", "02:30", "23:59"])
+def test_a_time_of_day_when_followed_for_a_year_comes_on_each_day(zone: str, at: str) -> None:
+    """No day is left out, none has two, and each moment lies after the one before it."""
+    daily, moment, days = DailyTime.parse(at, zone), parse_utc("2027-01-01 12:00"), []
+    for _ in range(365):
+        found = daily.find_next(moment)
+        assert found > moment
+        moment = found
+        days.append(datetime.fromtimestamp(moment, ZoneInfo(zone)).date())
+    assert [later - day for day, later in pairwise(days)] == [timedelta(days=1)] * 364
+
+
+def test_days_when_written_as_ranges_are_kept_in_their_order() -> None:
+    """A range may go over the end of the week; what is no day, time, zone or date is refused with an example."""
+    assert DailyTime.parse("7:05", BERLIN, "fri-mon").days == "mon,fri,sat,sun"
+    assert DailyTime.parse("07:05", BERLIN, "Mon-Fri").describe() == "at 07:05 Europe/Berlin, mon-fri"
+    friday = DailyTime.parse("09:00", "UTC", "mon-fri").find_next(parse_utc("2027-01-01 10:00"))
+    assert friday == parse_utc("2027-01-04 09:00")
+    for wrong in (("24:00", BERLIN, ""), ("7", BERLIN, ""), ("07:00", "Mars", ""), ("07:00", BERLIN, "someday")):
+        with pytest.raises(ValueError, match="write"):
+            DailyTime.parse(*wrong)
+    for zone in (BERLIN, "UTC"):
+        for text in ("2027-03-27", "2027-10-30", "2027-10-31", "2027-03-31 22:00"):
+            assert format_end(find_end(text, zone), zone) == text
+    with pytest.raises(ValueError, match="is not a time"):
+        find_end("2027-02-30", BERLIN)
+
+
+def test_refreshes_when_counted_by_hour_are_each_in_one_hour() -> None:
+    """Intervals, times of day and ends are counted where they fall; the busiest hour is the first of several."""
+    now = parse_utc("2027-03-01 10:20")
+    often = Refreshes(queries=2, next_run_at=now + 60, interval_seconds=900.0)
+    assert find_busiest_hour([often], now, 24).queries == 8
+    daily = DailyTime.parse("07:30", BERLIN)
+    morning = Refreshes(queries=30, next_run_at=daily.find_next(now), interval_seconds=DAY, daily=daily)
+    found = find_busiest_hour([often, morning, morning], now, 168)
+    assert (found.begins_at, found.queries) == (parse_utc("2027-03-02 06:00"), 68)
+    ended = Refreshes(queries=5, next_run_at=now, interval_seconds=HOUR, ends_at=now - 1)
+    assert find_busiest_hour([ended], now, 24).queries == 0
+
+
+def open_at(workspace: Workspace, clock: list[float]) -> Service:
+    """Open the service with a clock that is set by hand."""
+    return Service(Store.open(workspace.data_dir), workspace.env, lambda: clock[0], command_line_actor())
+
+
+@pytest.mark.parametrize(("zone", "start"), [(BERLIN, "2027-03-26 12:00"), (BERLIN, "2027-10-29 12:00")])
+def test_a_sync_when_refreshed_at_a_time_of_day_keeps_it_over_the_clock_change(
+    connected: Workspace, sandbox: Sandbox, zone: str, start: str
+) -> None:
+    """Its next times are 07:30 there, whatever UTC says; missed days merge into one run; nothing is due twice."""
+    clock = [parse_utc(start)]
+    connected.add_cohort(3)
+    with open_at(connected, clock) as service:
+        service.syncs.start_export(PROJECT, connected.cohort, Mode.DYNAMIC, daily=DailyTime.parse("07:30", zone))
+        seen = []
+        for _ in range(4):
+            due = service.syncs.get(1).next_run_at or 0.0
+            seen.append(datetime.fromtimestamp(due, ZoneInfo(zone)))
+            clock[0] = due + 1
+            service.syncs.queue_due()
+            assert service.syncs.queue_due() == 0 and (service.syncs.get(1).next_run_at or 0.0) > clock[0]
+    assert {(one.hour, one.minute) for one in seen} == {(7, 30)}
+    assert len({one.date() for one in seen}) == 4
+
+
+def test_a_sync_when_its_end_has_come_is_finished_and_refreshed_no_more(connected: Workspace) -> None:
+    """The end applies to a paused sync too, is written in its history, and an end in the past is refused."""
+    connected.add_cohort(3)
+    connected.export(interval=300.0, ends_at=connected.now() + 1000.0)
+    connected.ahead = 400.0
+    with connected.open() as service:
+        assert service.syncs.queue_due() == 1
+        service.syncs.pause(1)
+    connected.ahead = 1001.0
+    with connected.open() as service:
+        assert service.syncs.queue_due() == 0
+        assert service.syncs.get(1).state is SyncState.FINISHED
+        with pytest.raises(InvalidRequest, match="past"):
+            connected.start_export(ends_at=connected.now() - 1)
+
+
+def test_a_pause_until_a_time_when_it_has_come_ends_by_itself(connected: Workspace) -> None:
+    """It needs nobody, unless it should have ended and has not; then the sync is refreshed at once."""
+    connected.add_cohort(3)
+    connected.export()
+    with connected.open() as service:
+        service.syncs.pause(1, until=connected.now() + HOUR)
+        assert service.check_health().paused == ()
+        assert "until 2" in (service.syncs.get(1).pause_reason or "")
+    connected.ahead = HOUR + 100
+    with connected.open() as service:
+        assert [one.id for one in service.check_health().paused] == [1]  # no runner ended it
+        assert service.syncs.queue_due() == 1
+        sync = service.syncs.get(1)
+        assert (sync.state, sync.resume_at, sync.pause_reason) == (SyncState.ACTIVE, None, None)
+        service.syncs.pause(1, until=connected.now() + HOUR)
+    with connected.open_store() as store:  # another reason takes its place, and no longer ends by itself
+        store.syncs.pause_sync(1, "WebEngage was disconnected.")
+        sync_now = store.syncs.get_sync(1)
+        assert sync_now and sync_now.resume_at is None
+
+
+def test_a_time_of_day_when_it_is_only_tried_becomes_the_syncs_with_the_approval(connected: Workspace) -> None:
+    """A dry run carries it; the schedule of a sync under way changes with the approval, not before."""
+    connected.add_cohort(3)
+    connected.export()
+    daily = DailyTime.parse("07:30", BERLIN, "mon-fri")
+    held = connected.export(daily=daily, dry_run=True)
+    with connected.open() as service:
+        assert service.syncs.get(1).daily is None
+        service.runs.approve(held.id)
+    connected.run_queued()
+    with connected.open() as service:
+        sync = service.syncs.get(1)
+        assert sync.daily == daily and sync.next_run_at == daily.find_next(connected.now())
+        service.syncs.change_interval(1, 7200.0)
+        assert (service.syncs.get(1).daily, service.syncs.get(1).interval_seconds) == (None, 7200.0)
+
+
+def test_a_stored_schedule_when_it_is_half_or_wrong_is_refused_by_the_database(connected: Workspace) -> None:
+    """A time without a zone, a time that is none, a pause's end without a pause."""
+    connected.add_cohort(3)
+    connected.export()
+    for change in (
+        "daily_at = '07:30'",
+        "daily_zone = 'UTC'",
+        "daily_at = '25:00', daily_zone = 'UTC', daily_days = 'mon'",
+        "resume_at = 1.0",
+    ):
+        with pytest.raises(sqlite3.IntegrityError), connected.open_database() as db:
+            db.execute(f"update sync set {change}")
+
+
+def run_command(workspace: Workspace, *arguments: str) -> Result:
+    """Run a command on a workspace."""
+    return CliRunner().invoke(cli, arguments, env=workspace.env)
+
+
+def test_a_schedule_when_given_by_command_is_kept_and_what_does_not_go_together_is_wrong_usage(
+    connected: Workspace,
+) -> None:
+    """--at with --zone, --days and --until; the answer says how all syncs fit the hour; pause takes --until."""
+    cohort = str(connected.add_cohort(3))
+    export = ("export", cohort, "--mode", "dynamic", "--at", "7:30", "--zone", BERLIN)
+    done = run_command(connected, *export, "--days", "mon-fri", "--until", "2099-03-31")
+    assert done.exit_code == 0 and "fit Mixpanel's limit: 1 of" in done.output, done.output
+    connected.run_queued()
+    with connected.open() as service:
+        sync = service.syncs.get(1)
+        assert sync.daily == DailyTime("07:30", BERLIN, "mon,tue,wed,thu,fri")
+        assert sync.ends_at == find_moment("2099-04-01", BERLIN)
+    for wrong in (
+        (*export, "--every", "2h"),
+        ("export", cohort, "--mode", "one-time", "--at", "07:30"),
+        ("export", cohort, "--mode", "dynamic", "--days", "mon"),
+        ("export", cohort, "--mode", "dynamic", "--at", "half past"),
+        ("pause", "1", "--until", "soon"),
+    ):
+        assert run_command(connected, *wrong).exit_code == 2, wrong
+    assert run_command(connected, "pause", "1", "--until", "2099-01-07 08:00", "--zone", BERLIN).exit_code == 0
+    with connected.open() as service:
+        assert service.syncs.get(1).resume_at == parse_utc("2099-01-07 07:00")
+
+
+def test_syncs_when_they_do_not_fit_the_hour_are_said_before_saving_and_alerted(connected: Workspace) -> None:
+    """More refreshes at one time than Mixpanel's queries allow: the command says which hour, and so does the alert."""
+    connected.add_cohort(3)
+    connected.export(interval=300.0)
+    with connected.open_database() as db:
+        columns = [row[1] for row in db.execute("pragma table_info(sync)") if row[1] != "id"]
+        for number in range(5):
+            values = {"cohort_id": 900_000 + number, "attribute": f"'Busy {number}'"}
+            chosen = ", ".join(str(values.get(name, name)) for name in columns)
+            db.execute(f"insert into sync ({', '.join(columns)}) select {chosen} from sync where id = 1")
+    with connected.open() as service:
+        fits, sentence = service.hourly_fit.check(PROJECT, connected.cohort, 300.0)
+        assert not fits and "need 72 Mixpanel queries in the hour from 20" in sentence
+        assert service.hourly_fit.check(PROJECT, connected.cohort, DAY)[0] is (SYNC_QUERIES_AN_HOUR >= 61)
+    with connected.open_store() as store:
+        assert find_unkept_limits(store, store.syncs.list_views(), connected.now())[PROJECT].queries == 72
+    warned = run_command(connected, "export", str(connected.cohort), "--mode", "dynamic", "--every", "5m")
+    assert warned.exit_code == 0 and "some will be late" in warned.stderr
