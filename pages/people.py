@@ -29,7 +29,7 @@ NEVER_EXPORT, FORGET = "never-export", "forget"
 HISTORY_SHOWN = 25  # newest lines; the command `person` lists all
 SYNC_COLUMNS = (("Cohort", 2.4), ("In WebEngage", 2.6), ("Since", 1.6), ("Why not", 3.4))
 HISTORY_COLUMNS = (("When", 1.6), ("Run", 0.9), ("Cohort", 2.4), ("Attribute", 1.5), ("Outcome", 1.6), ("Reason", 3))
-CHANGE_WORDS = {"add": "true", "update": "true, new values", "remove": "false", "none": "nothing"}
+CHANGE_WORDS = {"add": "= true", "update": "= true, new values", "remove": "= false", "none": "nothing"}
 PRESENCE_WORDS = {
     Presence.SENT_TRUE: "✓ {} = true",
     Presence.SENT_FALSE: "{} = false",
