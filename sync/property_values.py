@@ -170,7 +170,7 @@ def _explain(value: object, form: ValueForm) -> str:
     if form.type is ValueType.TEXT:
         return NO_FILTER if isinstance(value, list | dict) else LOOKS_LIKE_DATE
     if form.type is ValueType.PHONE and form.country:
-        return f"not a phone number, neither an international one nor one of {form.country}"
+        return f"neither an international phone number nor one of {form.country}"
     return ""
 
 

@@ -107,5 +107,5 @@ def _describe(value: object, mask: Callable[[str], str]) -> str:
     if isinstance(value, bool | int | float):
         return "yes or no" if isinstance(value, bool) else "a number"
     if isinstance(value, str):
-        return f"{mask(value)} ({len(value):,} characters)"
+        return f"“{mask(value)}” of {len(value):,} {'character' if len(value) == 1 else 'characters'}"
     return "an object"

@@ -233,3 +233,21 @@ def test_a_file_when_its_run_is_still_queued_has_nothing_more_to_change(
     with connected.open() as service:
         service.runs.cancel(2)
     assert len(apply_file(connected, file, "--yes")["changes"]) == 1
+
+
+def test_the_types_of_a_mapping_are_written_and_applied(connected: Workspace, tmp_path: Path) -> None:
+    """What export-config writes changes nothing when applied; another type is a change, and one that is none an error."""
+    connected.add_cohort(3)
+    connected.export(mapping=(("$phone", "phone"), ("plan", "Plan")), forms=(("phone", "phone,DE"),))
+    written = run_command(connected, "export-config").stdout
+    file = tmp_path / "all.yaml"
+    file.write_text(written, encoding="utf-8")
+    assert "type: phone,DE" in written and apply_file(connected, file)["changes"] == []
+    file.write_text(written.replace("attribute: Plan", "attribute: Plan\n    type: text,joined"), encoding="utf-8")
+    assert len(apply_file(connected, file, "--yes")["changes"]) == 1
+    connected.run_queued()
+    with connected.open() as service:
+        assert dict(service.cohorts.propose_export(PROJECT, connected.cohort).forms)["Plan"] == "text,joined"
+    assert apply_file(connected, file)["changes"] == []
+    file.write_text(written.replace("type: phone,DE", "type: colour"), encoding="utf-8")
+    assert "“type” is one of text, number" in str(run_command(connected, "apply", str(file)).exception)

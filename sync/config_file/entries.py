@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sync.cadence import DailyTime
 from sync.model import Mode, SyncState
+from sync.property_values import Forms
 
 VERSION = 1  # of the file's format
 
@@ -41,7 +42,10 @@ class GuardEntry:
 
 @dataclass(frozen=True, slots=True)
 class SyncEntry:
-    """A sync of the file. None: the file does not say, so it stays as it is; ``name`` is for those who read it."""
+    """A sync of the file. None: the file does not say, so it stays as it is; ``name`` is for those who read it.
+
+    ``forms``: how the values of some mapped attributes are written; those of the others stay as they are.
+    """
 
     project: int
     cohort: int
@@ -54,6 +58,7 @@ class SyncEntry:
     ends_at: float | None = None
     state: SyncState | None = None
     mapping: tuple[tuple[str, str], ...] | None = None
+    forms: Forms = ()
     guard: GuardEntry = field(default_factory=GuardEntry)
     line: int = 0
 

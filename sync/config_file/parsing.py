@@ -25,6 +25,7 @@ from sync.config_file.entries import (
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
 from sync.model import Mode, SyncState, parse_interval
+from sync.property_values import CHOICES, Forms, ValueForm
 from sync.text import cut_text, show_text
 
 MAX_FILE_BYTES = 1_000_000  # bytes of a file; one with a thousand syncs has a third of that
@@ -219,6 +220,9 @@ _SYNC_KEYS = (
 )
 
 
+_PAIR_KEYS = ("property", "attribute", "type")
+
+
 def _read_sync(node: yaml.Node) -> SyncEntry:
     fields = _Fields(node, "a sync", _SYNC_KEYS)
     entry = SyncEntry(
@@ -231,6 +235,7 @@ def _read_sync(node: yaml.Node) -> SyncEntry:
         interval=fields.get("every", _read_interval),
         state=fields.get("state", lambda value, name: SyncState(_read_choice(value, name, SyncState))),
         mapping=fields.get("mapping", _read_mapping),
+        forms=fields.get("mapping", _read_forms) or (),
         guard=fields.get("guard", _read_guard) or GuardEntry(),
         daily=_read_daily(fields),
         ends_at=_read_until(fields),
@@ -277,8 +282,24 @@ def _read_day(node: yaml.Node, name: str) -> str:
 
 
 def _read_mapping(node: yaml.Node, name: str) -> tuple[tuple[str, str], ...]:
-    pairs = (_Fields(one, f"an entry of {name}", ("property", "attribute")) for one in _read_list(node, name))
+    pairs = (_Fields(one, f"an entry of {name}", _PAIR_KEYS) for one in _read_list(node, name))
     return tuple((one.need("property", _read_text), one.need("attribute", _read_text)) for one in pairs)
+
+
+def _read_forms(node: yaml.Node, name: str) -> Forms:
+    """Return the types of those entries of a mapping that have one."""
+    pairs = (_Fields(one, f"an entry of {name}", _PAIR_KEYS) for one in _read_list(node, name))
+    typed = ((one.need("attribute", _read_text), one.get("type", _read_form)) for one in pairs)
+    return tuple((target, form) for target, form in typed if form)
+
+
+def _read_form(node: yaml.Node, name: str) -> str:
+    try:
+        return ValueForm.parse(_read_text(node, name)).dump()
+    except ValueError:
+        raise _make_error(
+            node, f"“{name}” is one of {', '.join(CHOICES)}, with joined for lists, or a country: phone,DE."
+        ) from None
 
 
 def _read_guard(node: yaml.Node, name: str) -> GuardEntry:

@@ -56,7 +56,10 @@ def _write_sync(entry: SyncEntry) -> dict[str, object]:
         "every": None if entry.interval is None or entry.daily else format_interval(entry.interval),
         **_write_daily(entry),
         "state": entry.state.value if entry.state else None,
-        "mapping": [{"property": source, "attribute": target} for source, target in entry.mapping or ()],
+        "mapping": [
+            _drop_unset({"property": source, "attribute": target, "type": dict(entry.forms).get(target)})
+            for source, target in entry.mapping or ()
+        ],
         "guard": {"lifted": bool(entry.guard.lifted), **entry.guard.limits},
     }
     return _drop_unset(values)

@@ -88,6 +88,19 @@ def check_cadence(
         raise InvalidRequest("The last day lies in the past; choose a later one.", "ends_at")
 
 
+def _check_spelling(mapping: tuple[tuple[str, str], ...], known: set[str]) -> None:
+    """Raise InvalidRequest for an attribute that is there in other letters: another attribute without its type."""
+    spelled = {name.casefold(): name for name in known}
+    for _, target in mapping:
+        name = spelled.get(target.casefold(), target)
+        if name != target:
+            raise InvalidRequest(
+                f"“{target}” is called “{name}” in this WebEngage account, and WebEngage tells the two apart; "
+                f"use “{name}”.",
+                "mapping",
+            )
+
+
 class ExportRequests(Topic):
     """The checks of an export."""
 
@@ -158,6 +171,7 @@ class ExportRequests(Topic):
         """
         fixed, asked = self._store.attributes.data_types(license_code), dict(forms)
         registered = self._store.attributes.forms(license_code)
+        _check_spelling(mapping, {*fixed, *registered})
         resolved = tuple(
             (target, text) for _, target in mapping if (text := asked.get(target) or registered.get(target))
         )

@@ -69,6 +69,7 @@ class SyncChanges(Topic):
             entry.attribute,
             entry.interval,
             mapping=entry.mapping,
+            forms=entry.forms,
             license_code=entry.account,
             daily=entry.daily,
             ends_at=entry.ends_at,
@@ -99,7 +100,8 @@ class SyncChanges(Topic):
 
     def _plan_terms(self, entry: SyncEntry, serving: Sync) -> Iterator[Step]:
         """Plan the state, mode, interval and mapping of a sync; what pauses or ends it starts nothing."""
-        wanted = _fill_in(entry, serving)
+        forms = tuple((dict(serving.forms) | dict(entry.forms)).items())
+        wanted = replace(_fill_in(entry, serving), forms=forms)
         name, now, then = f"sync {serving.id}", _describe_terms(describe_sync(serving)), _describe_terms(wanted)
         if entry.state is SyncState.FINISHED:
             if serving.state is not SyncState.FINISHED:
@@ -128,7 +130,8 @@ class SyncChanges(Topic):
 
     def _differs_in_interval_only(self, wanted: SyncEntry, serving: Sync) -> bool:
         """Return whether the interval alone changes, with no request under way that will replace it."""
-        is_same = (wanted.mode, wanted.mapping) == (serving.mode, serving.mapping) == (Mode.DYNAMIC, serving.mapping)
+        is_same = wanted.mode is serving.mode is Mode.DYNAMIC and wanted.mapping == serving.mapping
+        is_same = is_same and dict(wanted.forms) == dict(serving.forms)
         return is_same and serving.state is SyncState.ACTIVE and self._state.get_sync(serving.id) == serving
 
     def get_with_request(self, sync: Sync) -> Sync:
@@ -169,6 +172,7 @@ def describe_sync(sync: Sync) -> SyncEntry:
         ends_at=sync.ends_at,
         state=sync.state if is_dynamic else None,
         mapping=sync.mapping,
+        forms=sync.forms,
         guard=GuardEntry(lifted=not sync.guard_enabled, limits=asdict(sync.limits)),
     )
 
@@ -181,7 +185,11 @@ def _describe_terms(entry: SyncEntry) -> str:
         often = entry.daily.describe()
     if entry.ends_at:
         often += f" until {format_utc_time(entry.ends_at)}"
-    values = ", ".join(f"{source} as {target}" for source, target in entry.mapping or ())
+    forms = dict(entry.forms)
+    values = ", ".join(
+        f"{source} as {target}" + (f" ({forms[target]})" if target in forms else "")
+        for source, target in entry.mapping or ()
+    )
     return f"{often}, with {values}" if values else often
 
 

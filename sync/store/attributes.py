@@ -73,21 +73,27 @@ class Attributes(Table):
         return {row[0]: row[1] for row in rows}
 
     def data_types(self, license_code: str) -> dict[str, str]:
-        """Return the data type in WebEngage of each mapped attribute that a value was sent to."""
+        """Return the data type in WebEngage of each mapped attribute that a value was sent to, as far as it is known."""
         rows = self._fetch_all(
-            "select name, data_type from attribute_owner where license_code = ? and data_type is not null",
+            "select name, data_type from attribute_owner where license_code = ? and data_type <> 'unknown'",
             (license_code,),
         )
         return {row[0]: row[1] for row in rows}
 
     def fix_data_types(self, license_code: str, run_id: int) -> None:
-        """Note the data types that a run's plan is about to send first; one that is fixed stays."""
+        """Note the data types that a run's plan is about to send first; one that is fixed stays.
+
+        An attribute of an earlier version, whose type nobody noted, gets the one that a person chose for it.
+        """
         self._execute(
             """
             update attribute_owner
             set data_type = (select sent.value from run, json_each(run.data_types) as sent
               where run.id = ?2 and sent.key = attribute_owner.name)
-            where license_code = ?1 and property is not null and data_type is null
+            where license_code = ?1 and property is not null
+              and (data_type is null or (data_type = 'unknown' and form is not null
+                and exists (select 1 from run, json_each(run.data_types) as sent
+                  where run.id = ?2 and sent.key = attribute_owner.name)))
             """,
             (license_code, run_id),
         )

@@ -379,9 +379,11 @@ def value_forms(db: Database) -> None:
     db.execute(
         """
         alter table attribute_owner add column data_type text check (data_type is null
-          or (property is not null and data_type in ('string', 'number', 'boolean', 'date')))
+          or (property is not null and data_type in ('string', 'number', 'boolean', 'date', 'unknown')))
         """
     )
+    # What the first value of these was, nobody noted: the next values need not be of its type.
+    db.execute("update attribute_owner set data_type = 'unknown' where property is not null")
     db.execute("alter table run add column data_types text check (data_types is null or json_valid(data_types))")
 
 

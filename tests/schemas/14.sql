@@ -18,14 +18,14 @@ INSERT INTO "_sqlite_migrations" VALUES(10,'cohort-sync','known_pages','2026-11-
 INSERT INTO "_sqlite_migrations" VALUES(11,'cohort-sync','requested_runs','2026-11-28 12:13:36.101203+00:00');
 INSERT INTO "_sqlite_migrations" VALUES(12,'cohort-sync','behind_clocks','2026-11-28 12:23:05.964468+00:00');
 INSERT INTO "_sqlite_migrations" VALUES(13,'cohort-sync','steps_and_undo','2026-11-28 12:37:55.497962+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(14,'cohort-sync','value_forms','2026-11-28 12:51:15.751829+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(14,'cohort-sync','value_forms','2026-11-28 12:58:35.670910+00:00');
 CREATE TABLE attribute_owner (
       license_code text not null,
       folded text not null,
       name text not null,
       sync_id integer,
       property text, form text check (form is null or property is not null), data_type text check (data_type is null
-          or (property is not null and data_type in ('string', 'number', 'boolean', 'date'))),
+          or (property is not null and data_type in ('string', 'number', 'boolean', 'date', 'unknown'))),
       primary key (license_code, folded),
       check ((sync_id is null) <> (property is null))
     ) strict, without rowid
@@ -33,7 +33,7 @@ CREATE TABLE attribute_owner (
 INSERT INTO "attribute_owner" VALUES('sandbox1','mixpanel - half way','Mixpanel - Half way',3,NULL,NULL,NULL);
 INSERT INTO "attribute_owner" VALUES('sandbox1','mixpanel - stored by schema 2','Mixpanel - Stored by schema 2',1,NULL,NULL,NULL);
 INSERT INTO "attribute_owner" VALUES('sandbox1','mixpanel - unmapped','Mixpanel - Unmapped',2,NULL,NULL,NULL);
-INSERT INTO "attribute_owner" VALUES('sandbox1','plan','Plan',NULL,'plan',NULL,NULL);
+INSERT INTO "attribute_owner" VALUES('sandbox1','plan','Plan',NULL,'plan',NULL,'unknown');
 CREATE TABLE audit (
       id integer primary key,
       at real not null,
