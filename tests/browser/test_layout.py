@@ -22,8 +22,8 @@ def test_a_deep_link_on_a_fresh_server_meets_the_frame(
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/runs", "Runs")
         links = page.get_by_test_id("stSidebarNav").get_by_role("link")
-        pages = ("Overview", "Cohorts", "Integrations", "Syncs", "Runs", "Never export and tripwires", "Alerts")
-        names = (*pages, "Administration")
+        lists = ("Overview", "Cohorts", "Integrations", "Syncs", "Runs", "Never export and tripwires", "People")
+        names = (*lists, "Alerts", "Administration")
         expect(links).to_have_text([re.compile(f"{name}$") for name in names])
         expect(page.get_by_text("The runner is not running, so nothing is exported.")).to_be_visible()
         expect(page.get_by_text("python -m sync.runner")).to_be_visible()
