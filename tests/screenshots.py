@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -34,6 +35,9 @@ POWER, TRIAL, LAPSING, CRM, WEEKLY = (
     "Imported CRM Contacts",
     "Weekly Listeners",
 )
+SHOWN = "Cart Abandoners"
+MIXED = "24d"  # what is searched for on its page: six people identified and six anonymous have it in their ids
+TALL = 1240  # pixels that the page of a cohort needs to show its numbers and these twelve people
 PATIENCE = 240.0
 COLOURS = 255
 
@@ -62,8 +66,17 @@ def settle(here: Service, *sync_ids: int) -> None:
     raise SystemExit("The runner did not get done; its words are above.")
 
 
-def history(sandbox: Sandbox, here: Service) -> int:
-    """Fill the history: some exports, refreshes, rejections, a held run; the answer is the run to show."""
+@dataclass(frozen=True)
+class History:
+    """What there is to show: a sync, its last run, and a held run."""
+
+    sync_id: int
+    run_id: int
+    held_id: int
+
+
+def history(sandbox: Sandbox, here: Service) -> History:
+    """Fill the history: some exports, refreshes, rejections, a held run, people never to be exported."""
     numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
     here.cohorts.list()
     sandbox.poison(*sorted(sandbox.exportable(numbers[TRIAL]))[:3])
@@ -78,22 +91,27 @@ def history(sandbox: Sandbox, here: Service) -> int:
             here.syncs.refresh_now(syncs[name])
         settle(here, *syncs.values())
     sandbox.churn(numbers[LAPSING], 0.4, seed=1)
-    here.syncs.refresh_now(syncs[LAPSING])
+    held_id = here.syncs.refresh_now(syncs[LAPSING]).run_id
     settle(here, syncs[LAPSING])
+    here.safety.add_never_export(None, sorted(sandbox.exportable(numbers[WEEKLY]))[:4], "asked not to be contacted")
     here.syncs.start_export(None, numbers[WEEKLY], Mode.DYNAMIC, interval=3600.0)
     last = here.syncs.get(syncs[POWER]).last_run
-    return last.id if last else 0
+    return History(sync_id=syncs[POWER], run_id=last.id if last else 0, held_id=held_id)
 
 
-def shoot(browser: Browser, url: str, run_id: int, numbers: dict[str, int]) -> None:
+def shoot(browser: Browser, url: str, past: History, cohort_id: int) -> None:
     """Make every picture, in every way of looking."""
     addresses = {
         "overview": "/",
-        "export": f"/cohorts?export={numbers['Cart Abandoners']}",
+        "preview": f"/cohorts?cohort={cohort_id}",
+        "export": f"/cohorts?export={cohort_id}",
         "syncs": "/syncs",
-        "run": f"/runs?run={run_id}",
+        "sync": f"/syncs?sync={past.sync_id}",
+        "run": f"/runs?run={past.run_id}",
+        "held": f"/runs?run={past.held_id}",
         "runs": "/runs",
-        "preview": f"/cohorts?cohort={numbers['Cart Abandoners']}",
+        "safety": "/safety",
+        "alerts": "/alerts",
         "integrations": "/integrations",
         "connect": "/integrations?setup=webengage",
         "cohorts": "/cohorts?sort=Most+people",
@@ -104,8 +122,18 @@ def shoot(browser: Browser, url: str, run_id: int, numbers: dict[str, int]) -> N
         for name, address in addresses.items():
             page.goto(url + address)
             _drawn(page)
+            if name == "preview":
+                _find_mixed_people(page)
             keep(page.screenshot(), IMAGES / f"{name}-{way}.png")
+            page.set_viewport_size(options["viewport"])
         context.close()
+
+
+def _find_mixed_people(page: Page) -> None:
+    """Search people so that identified and anonymous ones stand together, on a page tall enough to show them."""
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": TALL})  # type: ignore[index]
+    page.get_by_role("searchbox", name="Search people").fill(MIXED)
+    _drawn(page)
 
 
 def keep(png: bytes, file: Path) -> None:
@@ -134,12 +162,12 @@ def main() -> None:
         running.enter_context(process("sync.runner", data=data))
         running.enter_context(process("streamlit", "run", "app.py", "--server.port", str(port), data=data))
         with service(data) as here:
-            run_id = history(sandbox, here)
+            past = history(sandbox, here)
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
         )
         numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
-        shoot(browser, f"http://127.0.0.1:{port}", run_id, numbers)
+        shoot(browser, f"http://127.0.0.1:{port}", past, numbers[SHOWN])
         browser.close()
 
 
