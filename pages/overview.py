@@ -19,7 +19,7 @@ from pages.parts.formatting import (
     shorten_error,
     to_local_datetime,
 )
-from pages.parts.navigation import open_page
+from pages.parts.navigation import open_page, show_page_link
 from pages.parts.session import is_allowed, open_service, recheck_access
 from sync.model import RunState
 from sync.permissions import AccessLevel
@@ -136,8 +136,7 @@ def _show_attention(attention: tuple[Attention, ...]) -> None:
             st.text(localize_times(shorten_error(one.reason)))
             with st.container(horizontal=True, gap="xsmall"):
                 _show_mending(one)
-                if st.button("Open sync", key=f"open-{one.sync.id}", icon=":material/open_in_full:", type="tertiary"):
-                    open_page("syncs", sync=one.sync.id)
+                show_page_link("Open sync", "open_in_full", "syncs", sync=one.sync.id)
     if len(attention) > ROWS_SHOWN:
         st.caption(f"{len(attention) - ROWS_SHOWN} more on the Syncs page.")
 
@@ -183,8 +182,7 @@ def _show_moving(moving: tuple[SyncView, ...]) -> None:
                 show_badges(badges.run_badge(run))
             with st.container(width="stretch"):
                 run_progress.show_progress(run)
-            if st.button("See progress", key=f"progress-{sync.id}", icon=":material/open_in_full:", type="tertiary"):
-                open_page("runs", run=run.id)
+            show_page_link("See progress", "open_in_full", "runs", run=run.id)
     if len(moving) > ROWS_SHOWN:
         st.caption(f"{len(moving) - ROWS_SHOWN} more on the Runs page.")
 

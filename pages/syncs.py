@@ -16,7 +16,7 @@ from sync.views import SyncView
 from sync.wording import describe_run_changes
 
 PER_PAGE = 25
-COLUMNS = (("Cohort", 3.0), ("State", 2.6), ("Next", 1.5), ("Last result", 3.6), ("People", 1.6))
+COLUMNS = (("Cohort", 2.7), ("State", 2.6), ("Next", 1.5), ("Last result", 4.0), ("People", 1.6))
 
 
 def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:

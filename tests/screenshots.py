@@ -68,7 +68,7 @@ def settle(here: Service, *sync_ids: int) -> None:
 
 @dataclass(frozen=True)
 class History:
-    """What there is to show: a sync, its last run, and a held run."""
+    """Hold what there is to show: a sync, its last run, and a held run."""
 
     sync_id: int
     run_id: int

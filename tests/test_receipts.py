@@ -277,7 +277,7 @@ def test_receipt_page_shows_the_sentence_numbers_and_shared_people(fans: Workspa
     run = fans.export()
     fans.export(fans.sandbox.add_cohort("Others", make_fans(5)))
     app = fans.page("syncs", sync=str(run.sync_id))
-    assert "Receipt" in {button.label for button in app.button}
+    assert "Receipt" in {link.proto.label for link in app.get("page_link")}
     app = fans.page("receipt", cohort=str(fans.cohort))
     text = page_text(app)
     assert app.title[0].value == "Receipt: Fans"

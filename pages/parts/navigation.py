@@ -33,6 +33,20 @@ def clear_requests(*names: str) -> None:
             del st.query_params[name]
 
 
+def show_page_link(label: str, icon: str, page: str, **requests: int) -> None:
+    """Show a link to another page, with requests in its address.
+
+    What only leads somewhere is a link: a button that switches pages leaves a second entry in the browser's history,
+    with the new requests on the old page, and the way back goes through it.
+    """
+    st.page_link(
+        page_script(page),
+        label=label,
+        icon=f":material/{icon}:",
+        query_params={name: str(value) for name, value in requests.items()},
+    )
+
+
 def open_page(page: str, **requests: int) -> NoReturn:
     """Open another page with requests in its address."""
     st.switch_page(page_script(page), query_params={name: str(value) for name, value in requests.items()})

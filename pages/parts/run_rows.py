@@ -14,7 +14,7 @@ from pages.parts.navigation import open_page
 from pages.parts.session import open_service
 from sync.model import Run
 
-COLUMNS = (("Run", 1.1), ("Cohort", 2.6), ("State", 2.4), ("Result", 3.6), ("Requested", 1.8), ("Took", 1.0))
+COLUMNS = (("Run", 1.1), ("Cohort", 2.6), ("State", 2.8), ("Result", 3.6), ("Requested", 1.5), ("Took", 1.0))
 
 
 def show_run_rows(runs: tuple[Run, ...], names: Mapping[int, str]) -> None:
@@ -52,4 +52,4 @@ def _describe_took(run: Run) -> str:
     if run.finished_at is None or run.started_at is None:
         return ""
     took = run.finished_at - run.started_at
-    return format_duration_short(took) if took >= 1 else "under 1 s"
+    return format_duration_short(took) if took >= 1 else "< 1 s"

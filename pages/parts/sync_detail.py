@@ -19,7 +19,7 @@ from pages.parts.formatting import (
     format_time,
     localize_times,
 )
-from pages.parts.navigation import clear_requests, open_page, set_request
+from pages.parts.navigation import clear_requests, open_page, set_request, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.model import Mode, Run, RunState, SyncState
@@ -158,14 +158,10 @@ def _show_buttons(sync: SyncView) -> None:
             _show_sync_buttons(sync, under_way)
         if under_way:
             _show_run_buttons(sync, under_way)
-        if st.button("See members", key=f"members-{sync.id}", icon=":material/groups:", type="tertiary"):
-            open_page("cohorts", cohort=sync.cohort_id)
-        if st.button("See runs", key=f"runs-{sync.id}", icon=":material/history:", type="tertiary"):
-            open_page("runs", sync=sync.id)
-        if sync.size and st.button(
-            "Receipt", key=f"receipt-{sync.id}", icon=":material/receipt_long:", type="tertiary"
-        ):
-            open_page("receipt", cohort=sync.cohort_id)
+        show_page_link("See members", "groups", "cohorts", cohort=sync.cohort_id)
+        show_page_link("See runs", "history", "runs", sync=sync.id)
+        if sync.size:
+            show_page_link("Receipt", "receipt_long", "receipt", cohort=sync.cohort_id)
 
 
 def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:

@@ -27,7 +27,7 @@ RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more,
 SHOWN_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at names and addresses
 REASONS = {
     Eligibility.IDENTIFIED: "Has a profile and a user ID",
-    Eligibility.NO_PROFILE: "No profile in Mixpanel: nobody knows who this is",
+    Eligibility.NO_PROFILE: "No profile in Mixpanel",
     Eligibility.DEVICE_ONLY: "A device that never signed in",
     Eligibility.EMPTY_ID: "The user ID is empty",
     Eligibility.LONG_ID: "The user ID has over 100 characters, more than WebEngage takes",
