@@ -24,6 +24,7 @@ def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
     for request, open_dialog in (
         ("stop", sync_dialogs.show_stop_dialog),
         ("interval", sync_dialogs.show_interval_dialog),
+        ("pause", sync_dialogs.show_pause_dialog),
     ):
         found = next((sync for sync in syncs if sync.id == requested_id(request)), None)
         if found:

@@ -1,13 +1,11 @@
-"""Answers of the service to pages and the command line: frozen values without secrets.
-
-Rows of the store are defined in ``sync.records`` and can be imported from here, too. Times are seconds since 1970, UTC.
-"""
+"""Answers of the service to pages and commands, and the rows of ``sync.records``: without secrets, times in UTC."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sync.cadence import DailyTime
 from sync.guards import GuardLimits
 from sync.model import Eligibility, Mode, RunState, SyncState
 from sync.records import (
@@ -210,6 +208,8 @@ class Proposal:
     mapping: tuple[tuple[str, str], ...] = ()
     forms: tuple[tuple[str, str], ...] = ()
     account_problem: str = ""
+    daily: DailyTime | None = None
+    ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

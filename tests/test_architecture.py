@@ -40,7 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/cadence": set(),
     "sync/model": {"sync/cadence", "sync/errors", "sync/text", "sync/guards", "sync/steps"},
     "sync/records": {"sync/cadence", "sync/model"},
-    "sync/views": {"sync/records", "sync/guards", "sync/model", "sync/errors"},
+    "sync/views": {"sync/cadence", "sync/records", "sync/guards", "sync/model", "sync/errors"},
     "sync/reports": {"sync/records", "sync/model"},
     "sync/config_file": {
         "sync/cadence",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import time
+
 import pytest
 
+from pages.parts.cadence_fields import AT_TIME_OF_DAY
+from sync.cadence import DailyTime
 from sync.model import DEFAULT_INTERVAL, INTERVAL_CHOICES, Mode
 from sync.property_values import ValueType
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox, member
@@ -15,7 +19,7 @@ def test_the_interval_is_chosen_where_dynamic_is(fans: Workspace) -> None:
     first, other = fans.cohort, fans.add_cohort(3, "Once")
     app = fans.page("cohorts", export=str(first))
     interval = app.selectbox(key=f"export-interval-{first}")
-    assert interval.value == DEFAULT_INTERVAL and len(interval.options) == len(INTERVAL_CHOICES) == 6
+    assert interval.value == DEFAULT_INTERVAL and len(interval.options) == len(INTERVAL_CHOICES) + 1 == 7
     assert interval.options[0] == "Every 30 minutes" and interval.options[4] == "Every 12 hours"
     interval.set_value(43200.0)
     click_button(app, "Start Sync")
@@ -122,3 +126,33 @@ def test_values_that_cannot_be_read_leave_the_types_open(fans: Workspace, sandbo
     assert [one.value for one in app.warning if "Mixpanel" in one.value]
     assert not [box for box in app.selectbox if (box.key or "").startswith("export-type-")]
     assert not next(button for button in app.button if button.label == "Start Sync").disabled
+
+
+def test_a_time_of_day_when_chosen_in_the_dialog_is_the_syncs_and_is_offered_again(fans: Workspace) -> None:
+    """The dialog says whether all syncs fit the hour; opened again it keeps the time, and Start Sync does not lose it."""
+    cohort = fans.cohort
+    app = fans.page("cohorts", export=str(cohort))
+    assert "fit Mixpanel's limit" in page_text(app)
+    app.selectbox(key=f"export-interval-{cohort}").set_value(AT_TIME_OF_DAY).run()
+    app.time_input(key=f"export-{cohort}-at").set_value(time(6, 45))
+    app.selectbox(key=f"export-{cohort}-zone").set_value("Europe/Berlin")
+    click_button(app, "Start Sync")
+    daily = DailyTime.parse("06:45", "Europe/Berlin")
+    fans.run_queued()
+    app = fans.page("cohorts", export=str(cohort))
+    assert app.selectbox(key=f"export-interval-{cohort}").value == AT_TIME_OF_DAY
+    click_button(app, "Start Sync")
+    fans.run_queued()
+    with fans.open() as service:
+        assert service.syncs.list()[0].daily == daily
+    assert "at 06:45 Europe/Berlin" in page_text(fans.page("syncs", sync="1"))
+
+
+def test_a_pause_until_a_time_when_asked_for_on_the_page_is_shown_with_its_end(fans: Workspace) -> None:
+    """The dialog proposes tomorrow at eight; the sync's page says when it resumes."""
+    fans.export()
+    click_button(fans.page("syncs", pause="1"), "Pause")
+    with fans.open() as service:
+        resume_at = service.syncs.get(1).resume_at
+    assert resume_at and resume_at > fans.now()
+    assert "Resumes " in page_text(fans.page("syncs", sync="1"))

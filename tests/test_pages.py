@@ -204,6 +204,7 @@ BUTTONS = {
             "Run 1",
             "Sync now",
             "Pause",
+            "Pause until",
             "Interval",
             "Stop",
             "Save limits",

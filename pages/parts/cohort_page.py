@@ -117,6 +117,8 @@ def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:
             terms.attribute,
             terms.interval_seconds if terms.mode.value == "dynamic" else None,
             dry_run=True,
+            daily=terms.daily,
+            ends_at=terms.ends_at,
         )
     if started:
         open_page("runs", run=started.run_id)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import first_step, notices, preview, property_mapping, value_types
+from pages.parts import cadence_fields, first_step, notices, preview, property_mapping, value_types
 from pages.parts.badges import show_name
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
 from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
+from sync.cadence import DailyTime
 from sync.errors import CohortSyncError
 from sync.guards import PREVIEW_GROWTH, WHOLE
 from sync.model import ATTRIBUTE_MAX, INTERVAL_CHOICES, Mode
@@ -29,6 +30,8 @@ FIRST_HELD = "Held for your approval if more than {limit} would be sent."
 LATER_HELD = "Held for your approval if more than {added} would be added or more than {removed} removed."
 DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 
+Cadence = tuple[Mode, float | None, DailyTime | None, float | None]  # mode, interval in seconds, time of day, end
+
 
 @dataclass(frozen=True, slots=True)
 class ExportForm:
@@ -37,6 +40,8 @@ class ExportForm:
     mode: Mode
     attribute: str
     interval_seconds: float | None
+    daily: DailyTime | None
+    ends_at: float | None
     mapping: property_mapping.Mapping
     forms: Forms
     dry_run: bool
@@ -68,7 +73,9 @@ def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
 
 def _show_form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
     account = _account_field(cohort, proposal)
-    mode, interval = _mode_fields(cohort.id, proposal)
+    mode, interval, daily, ends_at = _mode_fields(cohort.id, proposal)
+    if mode == Mode.DYNAMIC:
+        cadence_fields.show_fit(service, project.id, cohort.id, interval, daily)
     attribute, problem = _attribute_field(service, project, cohort, proposal)
     seen = _show_numbers(service, project, cohort)
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, seen.properties if seen else ())
@@ -81,6 +88,8 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
             mode=mode,
             attribute=attribute,
             interval_seconds=interval,
+            daily=daily,
+            ends_at=ends_at,
             mapping=mapping,
             forms=forms,
             dry_run=dry_run,
@@ -120,9 +129,9 @@ def _account_field(cohort: CohortView, proposal: Proposal) -> str:
     return str(kept[1])
 
 
-def _mode_fields(cohort_id: int, proposal: Proposal) -> tuple[Mode, float | None]:
-    """Show how often the cohort is exported; return the mode, and the interval in seconds of a dynamic one."""
-    choices, interval = list(MODE_WORDS), None
+def _mode_fields(cohort_id: int, proposal: Proposal) -> Cadence:
+    """Show how often the cohort is exported; return the mode, and of a dynamic one interval or time of day, and end."""
+    choices, interval, daily, ends_at = list(MODE_WORDS), None, None, None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         mode = (
             st.radio(
@@ -137,20 +146,28 @@ def _mode_fields(cohort_id: int, proposal: Proposal) -> tuple[Mode, float | None
             or proposal.mode
         )
         if mode == Mode.DYNAMIC:
-            interval = _interval_field(cohort_id, proposal.interval_seconds)
+            interval = _interval_field(cohort_id, proposal)
+    if interval == cadence_fields.AT_TIME_OF_DAY:
+        interval, daily = None, cadence_fields.choose_time_of_day(f"export-{cohort_id}", proposal.daily)
+    if mode == Mode.DYNAMIC:
+        ends_at = cadence_fields.choose_end(f"export-{cohort_id}", proposal.ends_at, daily)
     st.caption(MODE_MEANINGS[mode])
-    return mode, interval
+    return mode, interval, daily, ends_at
 
 
-def _interval_field(cohort_id: int, proposed: float) -> float:
-    """Show the intervals to choose from, with the one of the sync when it is another; return it in seconds."""
-    choices = sorted({*INTERVAL_CHOICES, proposed})
+def _interval_field(cohort_id: int, proposal: Proposal) -> float:
+    """Show the intervals and a time of day to choose from; return the seconds, or AT_TIME_OF_DAY."""
+    at_time = cadence_fields.AT_TIME_OF_DAY
+    proposed = at_time if proposal.daily else proposal.interval_seconds
+    choices = [*sorted({*INTERVAL_CHOICES, proposed} - {at_time}), at_time]
     return st.selectbox(
         "Refreshed",
         choices,
         index=choices.index(proposed),
         key=f"export-interval-{cohort_id}",
-        format_func=lambda seconds: format_interval(seconds).capitalize(),
+        format_func=lambda seconds: (
+            cadence_fields.TIME_OF_DAY_LABEL if seconds == at_time else format_interval(seconds).capitalize()
+        ),
         width=240,
     )
 
@@ -229,6 +246,8 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
             wanted.previewed,
             steps=wanted.first_step.steps,
             chosen=wanted.first_step.chosen,
+            daily=wanted.daily,
+            ends_at=wanted.ends_at,
             forms=wanted.forms,
         )
     except CohortSyncError:

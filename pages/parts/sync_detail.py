@@ -121,12 +121,19 @@ def _describe_schedule(sync: SyncView) -> list[str]:
     scheduled = sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED
     return [
         _describe_next(sync),
-        *([f"Refreshed {format_interval(sync.interval_seconds)}"] if scheduled else []),
+        *([f"Refreshed {_describe_cadence(sync)}"] if scheduled else []),
+        *([f"Last refresh before {format_time(sync.ends_at)}"] if scheduled and sync.ends_at else []),
         f"Attribute: {sync.attribute}",
     ]
 
 
+def _describe_cadence(sync: SyncView) -> str:
+    return sync.daily.describe() if sync.daily else format_interval(sync.interval_seconds)
+
+
 def _describe_next(sync: SyncView) -> str:
+    if sync.resume_at:
+        return f"Resumes {format_time(sync.resume_at)}"
     if sync.state == SyncState.ACTIVE and sync.next_run_at:
         left = sync.next_run_at - time.time()
         return f"Next refresh {format_time(sync.next_run_at)}, " + (
@@ -173,6 +180,7 @@ def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
         _show_action_button(
             sync, "Pause", ":material/pause:", "is paused.", lambda service: service.syncs.pause(sync.id)
         )
+        _show_dialog_button(sync, "Pause until", ":material/snooze:", "pause")
     if sync.state == SyncState.PAUSED:
         _show_action_button(
             sync, "Resume", ":material/play_arrow:", "is resumed.", lambda service: service.syncs.resume(sync.id)

@@ -1,18 +1,19 @@
-"""The dialogs of the Syncs page: stop a sync, change its interval."""
+"""The dialogs of the Syncs page: stop a sync, change its interval, pause it until a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, time, timedelta
 
 import streamlit as st
 
-from pages.parts import notices
+from pages.parts import cadence_fields, notices
 from pages.parts.badges import show_name
-from pages.parts.formatting import format_error, format_interval, format_people
+from pages.parts.formatting import format_error, format_interval, format_people, format_time, viewer_zone
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
-from sync.model import INTERVAL_CHOICES, parse_interval
+from sync.model import DAY, INTERVAL_CHOICES, parse_interval
 from sync.service import Service
 from sync.views import SyncView
 
@@ -21,7 +22,7 @@ OTHER_INTERVAL = 0.0
 
 
 def _close_dialog() -> None:
-    clear_requests("stop", "interval")
+    clear_requests("stop", "interval", "pause")
 
 
 @st.dialog("Stop this sync?", on_dismiss=_close_dialog)
@@ -50,20 +51,52 @@ def show_stop_dialog(sync: SyncView) -> None:
 def show_interval_dialog(sync: SyncView) -> None:
     """Ask how often a dynamic sync is refreshed, and change it."""
     show_name(sync.cohort_name, "interval")
-    choices = (*INTERVAL_CHOICES, OTHER_INTERVAL)
+    choices = (*INTERVAL_CHOICES, OTHER_INTERVAL, cadence_fields.AT_TIME_OF_DAY)
     known = sync.interval_seconds if sync.interval_seconds in INTERVAL_CHOICES else OTHER_INTERVAL
+    if sync.daily:
+        known = cadence_fields.AT_TIME_OF_DAY
     chosen = st.radio(
         "Refresh",
         choices,
         index=choices.index(known),
         key="interval-choice",
-        format_func=lambda seconds: format_interval(seconds).capitalize() if seconds else "Another interval",
+        format_func=_describe_choice,
     )
-    text = ""
+    text, daily = "", None
     if not chosen:
         text = st.text_input("Interval", placeholder="45m, 3h or 1d", key="interval-own") or ""
-    if _confirm_action("Save", lambda service: service.syncs.change_interval(sync.id, chosen or _parse_seconds(text))):
+    if chosen == cadence_fields.AT_TIME_OF_DAY:
+        daily, chosen = cadence_fields.choose_time_of_day("interval", sync.daily), DAY
+    ends_at = cadence_fields.choose_end("interval", sync.ends_at, daily)
+    if chosen:
+        with open_service() as service:
+            cadence_fields.show_fit(service, sync.project_id, sync.cohort_id, chosen, daily)
+    if _confirm_action(
+        "Save", lambda service: service.syncs.change_interval(sync.id, chosen or _parse_seconds(text), daily, ends_at)
+    ):
         notices.flash_success(f"The interval of {sync.cohort_name} is changed.")
+        st.rerun()
+
+
+def _describe_choice(seconds: float) -> str:
+    if seconds == cadence_fields.AT_TIME_OF_DAY:
+        return cadence_fields.TIME_OF_DAY_LABEL
+    return format_interval(seconds).capitalize() if seconds else "Another interval"
+
+
+@st.dialog("Pause until", on_dismiss=_close_dialog)
+def show_pause_dialog(sync: SyncView) -> None:
+    """Ask until when a dynamic sync is not refreshed, and pause it."""
+    show_name(sync.cohort_name, "pause")
+    zone = viewer_zone()
+    tomorrow = datetime.now(zone).date() + timedelta(days=1)
+    with st.container(horizontal=True):
+        day = st.date_input("Day", tomorrow, key="pause-day", format="YYYY-MM-DD", width=180) or tomorrow
+        at = st.time_input("Time", time(8), key="pause-time", width=120) or time(8)
+    st.caption(f"Time zone: {zone.key}. It is refreshed then, and goes on as before.")
+    until = datetime.combine(day, at, zone).timestamp()
+    if _confirm_action("Pause", lambda service: service.syncs.pause(sync.id, until)):
+        notices.flash_success(f"{sync.cohort_name} is paused until {format_time(until)}.")
         st.rerun()
 
 

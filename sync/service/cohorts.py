@@ -192,6 +192,8 @@ class CohortService(Topic):
                 interval_seconds=sync.interval_seconds or DEFAULT_INTERVAL,
                 license_code=sync.license_code,
                 mapping=sync.mapping,
+                daily=sync.daily,
+                ends_at=sync.ends_at,
                 forms=sync.forms,
             )
         license_code, problem = self._find_account(view)
