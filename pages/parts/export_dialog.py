@@ -132,7 +132,8 @@ def _account_field(cohort: CohortView, proposal: Proposal) -> str:
 def _mode_fields(cohort_id: int, proposal: Proposal) -> Cadence:
     """Show how often the cohort is exported; return the mode, and of a dynamic one interval or time of day, and end."""
     choices, interval, daily, ends_at = list(MODE_WORDS), None, None, None
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    with row:
         mode = (
             st.radio(
                 "How often",
@@ -150,7 +151,8 @@ def _mode_fields(cohort_id: int, proposal: Proposal) -> Cadence:
     if interval == cadence_fields.AT_TIME_OF_DAY:
         interval, daily = None, cadence_fields.choose_time_of_day(f"export-{cohort_id}", proposal.daily)
     if mode == Mode.DYNAMIC:
-        ends_at = cadence_fields.choose_end(f"export-{cohort_id}", proposal.ends_at, daily)
+        with row:
+            ends_at = cadence_fields.choose_end(f"export-{cohort_id}", proposal.ends_at, daily)
     st.caption(MODE_MEANINGS[mode])
     return mode, interval, daily, ends_at
 
