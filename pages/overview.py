@@ -134,7 +134,7 @@ def _show_attention(attention: tuple[Attention, ...]) -> None:
                 show_name(one.sync.cohort_name, f"attention-{one.sync.id}", width="content")
                 show_badges(ATTENTION_BADGES[one.kind])
             st.text(localize_times(shorten_error(one.reason)))
-            with st.container(horizontal=True, gap="xsmall"):
+            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
                 _show_mending(one)
                 show_page_link("Open sync", "open_in_full", "syncs", sync=one.sync.id)
     if len(attention) > ROWS_SHOWN:

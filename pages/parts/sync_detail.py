@@ -160,7 +160,7 @@ def _show_last_run(sync: SyncView) -> None:
 def _show_buttons(sync: SyncView) -> None:
     run = sync.last_run
     under_way = run if run and not run.state.is_final else None
-    with st.container(horizontal=True, gap="xsmall"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         if is_allowed(AccessLevel.MARKETER):
             _show_sync_buttons(sync, under_way)
         if under_way:
