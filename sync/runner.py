@@ -153,7 +153,7 @@ class Runner:
             logger.info("runner %s works on %s", self._name, self._folder)
             while not self._stopping:
                 self.scheduler.run_pending()
-                self._run_guarded(self._claim_runs, store, workers)
+                self._run_guarded(self.claim_runs, store, workers)
                 time.sleep(POLL_SECONDS)
             workers.shutdown(wait=True)
             self._sign_off(store)
@@ -178,7 +178,7 @@ class Runner:
     def _until_done(self, store: Store, workers: ThreadPoolExecutor, only: int | None) -> None:
         while not self._stopping:
             self.scheduler.run_pending()
-            self._claim_runs(store, workers, only)
+            self.claim_runs(store, workers, only)
             if not self._running and not self._is_worth_waiting(store, only):
                 return
             if self._running:
@@ -225,7 +225,7 @@ class Runner:
         store.runners.record_heartbeat(self._name, self.clock.now())
         Service(store, self._env, self.clock.now).syncs.queue_due()
 
-    def _claim_runs(self, store: Store, workers: ThreadPoolExecutor, only: int | None = None) -> None:
+    def claim_runs(self, store: Store, workers: ThreadPoolExecutor, only: int | None = None) -> None:
         """Claim runs while workers are free, as long as the file is the one that was opened."""
         store.require_same_file()
         self._running = {future: run for future, run in self._running.items() if not future.done()}

@@ -32,13 +32,13 @@ def test_someone_listed_twice_with_two_values_stands_once(workspace: EngineWorks
     """Whoever changed between two pages is one person all the same: never told false while they are in."""
     sandbox.settings(page_size=3)
     for plan, again in (("a", "b"), ("a", "b"), ("b", ""), ("c", "a"), ("a", "")):
-        workspace.members(*(on_plan(f"fan-{number}", plan) for number in range(5)))
+        workspace.set_members(*(on_plan(f"fan-{number}", plan) for number in range(5)))
         if again:
             sandbox.fault("wrong_total", page=0, by=2)
             sandbox.fault("duplicate_ids", page=1, by=2, body={"plan": again})
-        assert workspace.export(MAPPED).state is RunState.SUCCEEDED
-        assert workspace.told() == sandbox.exportable(workspace.cohort)
-        with Store.open(workspace.folder) as store:
+        assert workspace.export(mapping=MAPPED).state is RunState.SUCCEEDED
+        assert workspace.holders() == sandbox.exportable(workspace.cohort)
+        with Store.open(workspace.data_dir) as store:
             assert sorted(store.snapshot.iterate_members(1)) == [f"fan-{number}" for number in range(5)]
 
 
@@ -46,12 +46,12 @@ def test_someone_listed_in_anothers_place_makes_nobody_leave(workspace: EngineWo
     """As many rows as announced, but one person twice: read again before the missing one is told to have left."""
     sandbox.settings(page_size=3)
     people = [member(f"fan-{number}") for number in range(5)]
-    workspace.members(*people)
+    workspace.set_members(*people)
     workspace.export()
     sandbox.fault("displaced", page=1, by=1)
     run = workspace.export()
     assert (run.state, run.exited, run.unchanged) == (RunState.SUCCEEDED, 0, 5)
-    workspace.members(*people[:4])
+    workspace.set_members(*people[:4])
     assert workspace.export().exited == 1
 
 
@@ -62,20 +62,20 @@ def test_somebody_not_exported_listed_in_anothers_place_makes_nobody_leave(
     """Who is not exported counts once too: as many rows as announced are no proof when one of those stands there twice."""
     sandbox.settings(page_size=3)
     people = [member("fan-0"), member("fan-1"), other, member("fan-3"), member("fan-4")]
-    workspace.members(*people)
+    workspace.set_members(*people)
     workspace.export()
     sandbox.fault("displaced", page=1, by=1)
-    assert (workspace.export().exited, workspace.told()) == (0, sandbox.exportable(workspace.cohort))
-    workspace.members(*people[:4])
+    assert (workspace.export().exited, workspace.holders()) == (0, sandbox.exportable(workspace.cohort))
+    workspace.set_members(*people[:4])
     assert workspace.export().exited == 1
 
 
 def test_a_value_nobody_could_read_later_makes_its_page_garbled(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """The quick reading skips over values; a number out of range is found before the page is kept, and asked for again."""
-    workspace.members(on_plan("fan-1", "gold"))
+    workspace.set_members(on_plan("fan-1", "gold"))
     body = '{"status": "ok", "page": 0, "total": 1, "results": [{"$distinct_id": "fan-1", "$properties": {"plan": 1e999}}]}'
     sandbox.fault("status", api="mixpanel", path="/engage", code=200, body=body)
-    assert workspace.export(MAPPED).state is RunState.SUCCEEDED
+    assert workspace.export(mapping=MAPPED).state is RunState.SUCCEEDED
     profile = sandbox.profile("fan-1")
     assert profile is not None and profile["attributes"]["Plan"] == "gold"
 
@@ -94,22 +94,22 @@ def full_while_an_answer_is_written(store: Store) -> Iterator[None]:
 
 def test_half_a_batch_is_never_the_whole_of_it(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """When the answer for one half of a batch could not be written, the run goes on with both halves."""
-    workspace.members(*(member(f"fan-{number}") for number in range(20)))
+    workspace.set_members(*(member(f"fan-{number}") for number in range(20)))
     sandbox.poison("fan-3")
     with workspace.open() as service:
         run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
-    with Store.open(workspace.folder) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
+    with Store.open(workspace.data_dir) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
         claimed = store.runs.claim_run("me", time.time())
         assert claimed is not None
         RunExecutor(store, claimed, "me", workspace.context()).execute()
-    assert "database" in (workspace.run(run_id).wait_reason or "") and "disk" in (
-        workspace.run(run_id).wait_reason or ""
+    assert "database" in (workspace.get_run(run_id).wait_reason or "") and "disk" in (
+        workspace.get_run(run_id).wait_reason or ""
     )
     workspace.ahead = 100.0
-    workspace.work()
-    run = workspace.run(run_id)
+    workspace.run_queued()
+    run = workspace.get_run(run_id)
     assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 19, 1)
-    assert workspace.told() == sandbox.exportable(workspace.cohort) - {"fan-3"}
+    assert workspace.holders() == sandbox.exportable(workspace.cohort) - {"fan-3"}
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def halved(workspace: EngineWorkspace, sandbox: Sandbox) -> int:
 
     Both batches, then halves of the first: 12 13, 6 6, 3 3, the first alone; the tenth has the other two of that three.
     """
-    workspace.members(*(member(f"fan-{number:02}") for number in range(50)))
-    run = workspace.export(dry=True)
+    workspace.set_members(*(member(f"fan-{number:02}") for number in range(50)))
+    run = workspace.export(dry_run=True)
     with workspace.open() as service:
         sandbox.poison(next(iter(service.runs.iterate_export_rows(run.id))).user_id)
         service.runs.approve(run.id)
@@ -131,8 +131,8 @@ def test_the_numbers_of_a_run_that_failed_half_way_add_up(
 ) -> None:
     """Someone rejected out of a batch that never settled takes nobody else's place among the delivered."""
     sandbox.fault("status", path="bulk-users", code=401, after=9)
-    workspace.work()
-    run = workspace.run(halved)
+    workspace.run_queued()
+    run = workspace.get_run(halved)
     with workspace.open() as service:
         rows = Counter(row.outcome for row in service.runs.iterate_export_rows(halved))
     assert (run.state, run.entered, run.delivered, run.rejected) == (RunState.FAILED, 50, 25, 1)
@@ -142,37 +142,37 @@ def test_the_numbers_of_a_run_that_failed_half_way_add_up(
 def test_someone_rejected_and_then_taken_is_taken(workspace: EngineWorkspace, sandbox: Sandbox, halved: int) -> None:
     """Within one run the last answer counts, so that whoever leaves later is told false."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
-    workspace.work()
+    workspace.run_queued()
     sandbox.clear_faults()
     with workspace.open() as service:
         assert len(service.runs.list_rejections(halved)) == 1
         with pytest.raises(InvalidRequest, match=f"Run {halved} .* under way"):
             service.syncs.retry_rejected(1)
     workspace.ahead = 400.0
-    workspace.work()
-    run = workspace.run(halved)
+    workspace.run_queued()
+    run = workspace.get_run(halved)
     with workspace.open() as service:
         assert (run.delivered, run.rejected, service.runs.list_rejections(halved)) == (50, 0, ())
-    workspace.members()
+    workspace.set_members()
     workspace.export_and_approve()
-    assert workspace.told() == set()
+    assert workspace.holders() == set()
 
 
 def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: EngineWorkspace) -> None:
     """The run fails, the person reads what to do, and after connecting again one click goes on."""
-    workspace.members(member("fan-1"))
+    workspace.set_members(member("fan-1"))
     with workspace.open() as service:
         run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
-    (workspace.folder / "secret.key").unlink()
-    workspace.work()
+    (workspace.data_dir / "secret.key").unlink()
+    workspace.run_queued()
     with workspace.open() as service:
         run, paused = service.runs.get(run_id), service.syncs.get(1)
     assert run.state is RunState.FAILED and paused.pause_reason and "connect again" in paused.pause_reason
     workspace.connect()
     with workspace.open() as service:
         service.syncs.resume(1)
-    workspace.work()
-    assert workspace.told() == {"fan-1"}
+    workspace.run_queued()
+    assert workspace.holders() == {"fan-1"}
 
 
 def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(
@@ -195,21 +195,25 @@ def test_a_busy_list_of_cohorts_puts_an_empty_run_off(workspace: EngineWorkspace
     with workspace.open() as service:
         run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
     sandbox.fault("status", path="cohorts/list", code=503, retry_after=300)
-    workspace.work()
-    assert workspace.run(run_id).state is RunState.QUEUED and "503" in (workspace.run(run_id).wait_reason or "")
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.QUEUED and "503" in (workspace.get_run(run_id).wait_reason or "")
     workspace.ahead = 400.0
-    workspace.work()
-    assert workspace.run(run_id).state is RunState.SUCCEEDED
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED
 
 
 def test_a_busy_check_of_the_account_puts_a_run_off(workspace: EngineWorkspace, sandbox: Sandbox, halved: int) -> None:
     """A refused batch, and WebEngage too busy to say whether the account is right: the run waits and then goes on."""
     sandbox.fault("status", path="/users", code=503, retry_after=300)
-    workspace.work()
-    assert workspace.run(halved).state is RunState.QUEUED
+    workspace.run_queued()
+    assert workspace.get_run(halved).state is RunState.QUEUED
     workspace.ahead = 400.0
-    workspace.work()
-    assert (workspace.run(halved).state, workspace.run(halved).delivered, workspace.run(halved).rejected) == (
+    workspace.run_queued()
+    assert (
+        workspace.get_run(halved).state,
+        workspace.get_run(halved).delivered,
+        workspace.get_run(halved).rejected,
+    ) == (
         RunState.SUCCEEDED,
         49,
         1,
@@ -221,7 +225,7 @@ def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
 ) -> None:
     """Paused and resumed before the runner noticed: the run is not cancelled after all, and no export gets lost."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
-    workspace.work()
+    workspace.run_queued()
     with workspace.open() as service:
         service.syncs.pause(1)
         assert service.runs.get(halved).cancel_requested
@@ -229,19 +233,19 @@ def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
             service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
         service.syncs.resume(1)
     workspace.ahead = 400.0
-    workspace.work()
-    assert (workspace.run(halved).state, workspace.run(halved).delivered) == (RunState.SUCCEEDED, 49)
+    workspace.run_queued()
+    assert (workspace.get_run(halved).state, workspace.get_run(halved).delivered) == (RunState.SUCCEEDED, 49)
 
 
 def test_another_request_for_a_run_under_way_is_kept_or_refused(workspace: EngineWorkspace) -> None:
     """The mode changes with the plan; other properties, and a cohort being cleared, are refused with the reason."""
-    workspace.members(on_plan("fan-1", "a"))
+    workspace.set_members(on_plan("fan-1", "a"))
     with workspace.open() as service:
         first = service.syncs.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, mapping=MAPPED)
         assert service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0).started is False
         with pytest.raises(InvalidRequest, match="other properties"):
             service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
-    workspace.work()
+    workspace.run_queued()
     with workspace.open() as service:
         assert service.runs.get(first.run_id).delivered == 1 and service.syncs.get(1).state.value == "active"
         assert (service.syncs.get(1).mode, service.syncs.get(1).interval_seconds) == (Mode.DYNAMIC, 900.0)
@@ -256,17 +260,17 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
 ) -> None:
     """Whom a run of the copy was telling is told anew, in or out; used limits and the audit stay as they are."""
     everybody = [member(f"fan-{number:02}") for number in range(60)]
-    workspace.members(*everybody)
+    workspace.set_members(*everybody)
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=2)
     run = workspace.export()
     with workspace.open() as service:
         service.admin.write_backup(tmp_path / "copy.db")
         service.syncs.change_interval(1, 900.0)
     workspace.ahead = 400.0
-    workspace.work()
-    assert len(workspace.told()) == 60
+    workspace.run_queued()
+    assert len(workspace.holders()) == 60
     if afterwards:
-        workspace.members()
+        workspace.set_members()
         workspace.export_and_approve()
     with workspace.open() as service:
         left = service.check_health().queries
@@ -274,13 +278,13 @@ def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
         assert service.check_health().queries == left and "change interval" in [
             line.action for line in service.admin.list_audit()
         ]
-    with contextlib.closing(sqlite3.connect(workspace.folder / "app.db")) as db:
+    with contextlib.closing(sqlite3.connect(workspace.data_dir / "app.db")) as db:
         assert db.execute("pragma journal_mode").fetchone() == ("wal",)
-    workspace.members(*everybody[:afterwards])
-    workspace.work()
-    assert workspace.run(run.id).state is RunState.CANCELLED
+    workspace.set_members(*everybody[:afterwards])
+    workspace.run_queued()
+    assert workspace.get_run(run.id).state is RunState.CANCELLED
     workspace.export_and_approve()
-    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(
 ) -> None:
     """One bare 429 on a later page does not make a large cohort wait for an hour every sixty pages from then on."""
     sandbox.settings(page_size=10)
-    workspace.members(*(member(f"fan-{number}") for number in range(30)))
+    workspace.set_members(*(member(f"fan-{number}") for number in range(30)))
     sandbox.fault("status", path="engage", page=2, code=429, retry_after=300, body={"error": said})
     workspace.export()
     with workspace.open() as service:
@@ -302,24 +306,24 @@ def test_only_a_refusal_that_names_the_hour_teaches_that_pages_count(
 def test_pages_of_a_run_that_sent_nobody_are_not_taken_for_known(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """A first export that failed while it read leaves nothing behind that a later one could mistake for sent."""
     sandbox.settings(page_size=10)
-    workspace.members(*(member(f"fan-{number}") for number in range(25)))
+    workspace.set_members(*(member(f"fan-{number}") for number in range(25)))
     sandbox.fault("status", path="engage", page=2, code=418)
     assert workspace.export().state is RunState.FAILED
     sandbox.clear_faults()
     assert workspace.export().state is RunState.SUCCEEDED
-    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 def test_someone_forgotten_while_a_run_is_under_way_comes_back_with_the_next(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """Their plan is blanked and not sent; the pages that list them are not known afterwards."""
-    workspace.members(*(member(f"fan-{number}") for number in range(30)))
-    run = workspace.export(dry=True)
+    workspace.set_members(*(member(f"fan-{number}") for number in range(30)))
+    run = workspace.export(dry_run=True)
     with workspace.open() as service:
         assert service.admin.forget_person("fan-3").places >= 1
         service.runs.approve(run.id)
-    workspace.work()
-    assert workspace.told() == sandbox.exportable(workspace.cohort) - {"fan-3"}
+    workspace.run_queued()
+    assert workspace.holders() == sandbox.exportable(workspace.cohort) - {"fan-3"}
     assert workspace.export().entered == 1
-    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)

@@ -34,10 +34,10 @@ def events(workspace: EngineWorkspace) -> list[str]:
 def sent(workspace: EngineWorkspace, values: list[object], target: str) -> list[object]:
     """Export people with these values of one property; return what WebEngage holds of each at ``target``."""
     people = [member(f"fan-{at}", value=value) for at, value in enumerate(values)]
-    workspace.members(*people)
-    run = workspace.export((("value", target),))
+    workspace.set_members(*people)
+    run = workspace.export(mapping=(("value", target),))
     assert (run.state, run.rejected) == (RunState.SUCCEEDED, 0)
-    assert len(workspace.told()) == len(values)
+    assert len(workspace.holders()) == len(values)
     found = []
     for at in range(len(values)):
         profile: dict[str, Any] = workspace.sandbox.profile(f"fan-{at}") or {}
@@ -64,7 +64,7 @@ def test_an_odd_row_in_the_list_of_cohorts_leaves_the_others_listed(
     assert len(listed.cohorts) == 1 + usable
     assert all(one.name.isprintable() and one.name for one in listed.cohorts)
     assert (listed.left_out == "") is usable and listed == again and listed.problem is None
-    said = cli(workspace.folder, "cohorts", "--json")
+    said = cli(workspace.data_dir, "cohorts", "--json")
     assert said.returncode == 0 and ("1 row" in said.stderr) is not usable
 
 
@@ -94,14 +94,14 @@ def test_lists_and_objects_are_left_out_and_counted(workspace: EngineWorkspace, 
     assert sent(workspace, ["gold", ["a", "b"], {"a": 1}, []], "Plan") == ["gold", None, None, None]
     line = "value was left out for 3 people: a list or an object, by which WebEngage cannot filter."
     assert line in events(workspace)
-    assert line in cli(workspace.folder, "run", str(last(workspace).id), "--json").stdout
+    assert line in cli(workspace.data_dir, "run", str(last(workspace).id), "--json").stdout
 
 
 def test_values_that_are_sent_or_missing_are_not_called_left_out(workspace: EngineWorkspace) -> None:
     """Nothing is said of people who have no value, and nothing of those who leave."""
     sent(workspace, ["gold", None, "", "<null>"], "Plan")
-    workspace.members(*fans(0))
-    workspace.export((("value", "Plan"),))
+    workspace.set_members(*fans(0))
+    workspace.export(mapping=(("value", "Plan"),))
     assert not any("left out" in line for line in events(workspace))
 
 
@@ -142,8 +142,8 @@ def test_a_long_value_is_cut_between_characters(workspace: EngineWorkspace) -> N
 
 def test_a_dry_run_says_what_would_be_left_out_before_it_is_approved(workspace: EngineWorkspace) -> None:
     """The lines stand in the history of the held run."""
-    workspace.members(member("fan-1", phone="12"))
-    assert workspace.export((("phone", "phone"),), dry=True).state is RunState.HELD
+    workspace.set_members(member("fan-1", phone="12"))
+    assert workspace.export(mapping=(("phone", "phone"),), dry_run=True).state is RunState.HELD
     assert any(line.startswith("phone was left out for 1 person:") for line in events(workspace))
 
 
@@ -196,7 +196,7 @@ def test_a_cohort_with_an_odd_name_is_exported(workspace: EngineWorkspace, sandb
         attribute = service.cohorts.propose_export(PROJECT, cohort).attribute
         assert attribute == f"Mixpanel - Family {FAMILY}"
         service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, attribute=attribute)
-    workspace.work()
+    workspace.run_queued()
     assert sandbox.holding(attribute)[0] == {"fan-1"}
 
 
@@ -215,7 +215,7 @@ def test_a_reply_too_large_for_a_preview_is_asked_again_with_fewer_properties(
     """People with 20 KB each: the counts are shown all the same, and the names of properties from their own list."""
     monkeypatch.setattr(http_client, "MAX_BODY_BYTES", 2**18)
     sandbox.settings(page_size=1000)
-    workspace.members(*(member(f"fan-{at}", notes="x" * 20_000, plan="gold") for at in range(40)))
+    workspace.set_members(*(member(f"fan-{at}", notes="x" * 20_000, plan="gold") for at in range(40)))
     with workspace.open() as service:
         preview = service.cohorts.preview(PROJECT, workspace.cohort)
     assert (preview.total, preview.identified, preview.exact) == (40, 40, True)
@@ -232,29 +232,29 @@ def test_a_gap_in_a_first_reading_without_a_total_is_noticed(
     workspace: EngineWorkspace, sandbox: Sandbox, shape: str, untold: str, page: int
 ) -> None:
     """Nothing says how many there are, so a first export is read twice and nobody is missing."""
-    workspace.members(*fans(*range(48)))
+    workspace.set_members(*fans(*range(48)))
     sandbox.settings(untold=untold)
     sandbox.fault(shape, page=page)
     assert workspace.export().state is RunState.SUCCEEDED
-    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 @pytest.mark.parametrize("second", [1, 3])
 def test_a_gap_in_the_second_reading_loses_nobody(workspace: EngineWorkspace, sandbox: Sandbox, second: int) -> None:
     """Who is listed in either reading is in, as long as nothing says how many there are."""
-    workspace.members(*fans(*range(48)))
+    workspace.set_members(*fans(*range(48)))
     sandbox.settings(untold="total")
     sandbox.fault("empty_page", page=2)
     sandbox.fault("empty_page", page=second)
     workspace.export()
-    assert workspace.told() >= {f"fan-{number}" for number in range(20)}
+    assert workspace.holders() >= {f"fan-{number}" for number in range(20)}
     workspace.export()
-    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 def test_one_page_without_a_total_is_read_once(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """A page that is not full says itself that it is the last one."""
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     sandbox.settings(untold="total")
     workspace.export()
     assert sandbox.meter().requests["/api/query/engage"] == 1

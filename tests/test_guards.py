@@ -70,85 +70,85 @@ def test_a_refresh_that_adds_far_more_people_is_held_and_approved_with_a_higher_
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """Nobody is added before a person approves; the raised limit then lets as many pass, and would have held none."""
-    workspace.members(*fans(*range(20)))
+    workspace.set_members(*fans(*range(20)))
     workspace.export()
-    workspace.members(*fans(*range(140)))
+    workspace.set_members(*fans(*range(140)))
     run = workspace.export()
     assert run.state is RunState.HELD
     assert run.held_reason == (
         "120 people would be added to the 20 exported before. "
         "That is 600.0 %; this sync is held above 50 % and 100 people."
     )
-    assert len(workspace.told()) == 20
+    assert len(workspace.holders()) == 20
     with workspace.open() as service:
         assert service.guards.get(1).trial == GuardTrial(held=1, runs=2)
         limits = service.guards.suggest_limits(run)
         assert limits == GuardLimits(add_people=120)
         assert service.guards.try_limits(1, limits) == GuardTrial(held=0, runs=2)
         service.runs.approve(run.id, limits=limits)
-    workspace.work()
-    assert workspace.told() == sandbox.exportable(workspace.cohort) and len(workspace.told()) == 140
-    workspace.members(*fans(*range(260)))
+    workspace.run_queued()
+    assert workspace.holders() == sandbox.exportable(workspace.cohort) and len(workspace.holders()) == 140
+    workspace.set_members(*fans(*range(260)))
     assert workspace.export().state is RunState.SUCCEEDED
-    workspace.members(*fans(*range(600)))
+    workspace.set_members(*fans(*range(600)))
     assert workspace.export().state is RunState.HELD
 
 
 def test_an_export_is_held_when_the_cohort_grew_since_its_preview(workspace: EngineWorkspace) -> None:
     """The number a person was shown goes with the request, whichever way it was started."""
-    workspace.members(*fans(*range(10)))
+    workspace.set_members(*fans(*range(10)))
     with workspace.open() as service:
         assert service.cohorts.preview(PROJECT, workspace.cohort).identified == 10
-    workspace.members(*fans(*range(13)))
+    workspace.set_members(*fans(*range(13)))
     run = workspace.export()
     assert run.state is RunState.HELD and "the preview this was started from showed 10" in str(run.held_reason)
-    assert workspace.told() == set()
+    assert workspace.holders() == set()
 
 
 def test_a_failed_first_export_that_goes_on_is_no_refresh(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """The rest of a first export is not held for adding many people to the few that were sent."""
-    workspace.members(*fans(*range(300)))
+    workspace.set_members(*fans(*range(300)))
     sandbox.fault("status", path="bulk-users", code=401, times=1)
     assert workspace.export().state is RunState.FAILED
     with workspace.open() as service:
         service.syncs.resume(1)
-    workspace.work()
-    assert workspace.run(2).state is RunState.SUCCEEDED
-    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    workspace.run_queued()
+    assert workspace.get_run(2).state is RunState.SUCCEEDED
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 def test_a_reading_in_which_ids_were_lost_is_held(workspace: EngineWorkspace) -> None:
     """Half of the people are devices now, as after a broken sign-in: the share of identified members fell by half."""
-    workspace.members(*fans(*range(10)))
+    workspace.set_members(*fans(*range(10)))
     workspace.export()
-    workspace.members(*fans(*range(5)), *(member(f"$device:{number}") for number in range(5)))
+    workspace.set_members(*fans(*range(5)), *(member(f"$device:{number}") for number in range(5)))
     run = workspace.export()
     assert run.state is RunState.HELD and "Only 5 of 10 members are identified" in str(run.held_reason)
-    assert len(workspace.told()) == 10
+    assert len(workspace.holders()) == 10
 
 
 def test_a_lifted_guard_lets_many_pass_and_never_an_empty_reading(workspace: EngineWorkspace) -> None:
     """Lifting is about limits; nobody at all is always asked about. A lifted guard can be put back."""
-    workspace.members(*fans(*range(15)))
+    workspace.set_members(*fans(*range(15)))
     workspace.export()
     with workspace.open() as service:
         service.guards.lift(1)
-    workspace.members(*fans(*range(150)))
+    workspace.set_members(*fans(*range(150)))
     assert workspace.export().state is RunState.SUCCEEDED
-    workspace.members()
+    workspace.set_members()
     run = workspace.export()
     assert run.state is RunState.HELD and "returned nobody" in str(run.held_reason)
     with workspace.open() as service:
         service.runs.cancel(run.id)
         service.guards.put_back(1)
         assert service.guards.get(1).enabled
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     assert workspace.export().state is RunState.HELD
 
 
 def test_limits_nobody_can_mean_are_refused(workspace: EngineWorkspace) -> None:
     """A negative number or an endless share changes nothing."""
-    workspace.members(*fans(1))
+    workspace.set_members(*fans(1))
     workspace.export()
     with workspace.open() as service:
         for limits in (GuardLimits(add_share=-1), GuardLimits(remove_share=1e9), GuardLimits(add_people=-1)):

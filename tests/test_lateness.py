@@ -232,13 +232,14 @@ def test_health_when_a_clear_was_cancelled_shows_it_and_needs_nobody(watched: Wo
 
 
 def test_pages_when_a_sync_is_overdue_or_not_cleared_show_it(watched: Workspace, sandbox: Sandbox) -> None:
-    """The card has the sentence, the row and the card the badge, and the side bar counts them wherever one is."""
+    """The opened sync has the sentence, the rows the badge, and the side bar counts them wherever one is."""
     run_id = watched.start_export()
     with watched.open_store() as store:
         long_ago = time.time() - 20 * HOUR
         store.events.add_wait("Mixpanel answered 503", long_ago, long_ago + 600, 1, run_id)
         store.events.add_wait("Mixpanel answered 503", long_ago + 600, time.time() + 600, 1, run_id)
-    words = page_text(watched.page("syncs"))
+    assert "Overdue" in page_text(watched.page("syncs"))
+    words = page_text(watched.page("syncs", sync="1"))
     assert "Overdue since" in words and "run 1 waits: Mixpanel answered 503 (2 times)." in words
     assert "Late, or not cleared in WebEngage: 1 sync." in words
     assert "2 times; continues at" in page_text(watched.page("runs", run=str(run_id)))
@@ -246,7 +247,7 @@ def test_pages_when_a_sync_is_overdue_or_not_cleared_show_it(watched: Workspace,
     assert "Late, or not cleared" not in page_text(watched.page("cohorts"))
     sandbox.fault("status", path="bulk-users", code=403, times=100)
     stop_and_clear(watched)
-    for name in ("syncs", "cohorts"):
-        words = page_text(watched.page(name))
+    for name, opened in (("syncs", {"sync": "1"}), ("cohorts", {})):
+        words = page_text(watched.page(name, **opened))
         assert "50 people still true in WebEngage; clearing failed" in words and "Not cleared" in words
         assert "Late, or not cleared in WebEngage: 1 sync." in words

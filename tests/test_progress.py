@@ -26,6 +26,7 @@ from tests.engine_workspace import (
     patient_workspace,
 )
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
+from tests.workspace import Workspace
 
 SLOW = 60  # batches a minute: eight exports of a thousand people take five minutes
 HUNG_SECONDS = 30.0  # far longer than anything waited for here takes
@@ -44,17 +45,17 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
 @pytest.mark.parametrize("code", [500, 503])
 def test_one_person_who_always_fails_stands_alone(workspace: EngineWorkspace, sandbox: Sandbox, code: int) -> None:
     """30 newcomers, 20 leavers, one answered 500: everybody else is sent, and the one is rejected with the reason."""
-    workspace.members(*fans(*range(100, 220)))
+    workspace.set_members(*fans(*range(100, 220)))
     workspace.export()
     sandbox.person_fails("fan-3", code=code)
-    workspace.members(*fans(*range(30)), *fans(*range(120, 220)))
+    workspace.set_members(*fans(*range(30)), *fans(*range(120, 220)))
     workspace.export()
     for _ in range(5):
         if not last(workspace).state.is_final:
             later(workspace, 700)
     run = last(workspace)
     assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 1, 49)
-    assert workspace.told() - {"fan-3"} == sandbox.exportable(workspace.cohort) - {"fan-3"}
+    assert workspace.holders() - {"fan-3"} == sandbox.exportable(workspace.cohort) - {"fan-3"}
     with workspace.open() as service:
         assert str(code) in service.runs.list_rejections(run.id)[0].reason
 
@@ -64,7 +65,7 @@ def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(
     workspace: EngineWorkspace, sandbox: Sandbox, side: str
 ) -> None:
     """Growing pauses, few queries, and after two intervals the run fails with the reason; status says so."""
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     sandbox.fault("status", api=side, path="engage" if side == "mixpanel" else "bulk-users", code=500, times=0)
     workspace.export()
     for _ in range(9):
@@ -81,7 +82,7 @@ def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
     workspace: EngineWorkspace, sandbox: Sandbox, people: int
 ) -> None:
     """The account is at fault, not the people: few requests, the reason, a paused sync, and nobody stands rejected."""
-    workspace.members(*fans(*range(people)))
+    workspace.set_members(*fans(*range(people)))
     sandbox.refuse_everybody("attribute limit reached")
     run = workspace.export()
     assert run.state is RunState.FAILED and "attribute limit reached" in str(run.error)
@@ -91,13 +92,13 @@ def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
     sandbox.clear_faults()
     with workspace.open() as service:
         service.syncs.resume(1)
-    workspace.work()
-    assert workspace.told() == sandbox.exportable(workspace.cohort)
+    workspace.run_queued()
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 def test_a_run_that_failed_in_its_second_reading_names_nobody(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """The plan of a reading that proved nothing is dropped: nobody stands in the list of a run with no changes."""
-    workspace.members(*fans(0, 1, 2))
+    workspace.set_members(*fans(0, 1, 2))
     sandbox.fault("wrong_total", page=0, by=2)
     sandbox.fault("status", api="mixpanel", path="/query/engage", code=401)
     run = workspace.export()
@@ -108,13 +109,13 @@ def test_a_run_that_failed_in_its_second_reading_names_nobody(workspace: EngineW
 
 def test_retrying_nobody_but_bad_people_is_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Six who were refused when others were taken are refused once more: the retry succeeds, and they stand rejected."""
-    workspace.members(*fans(*range(40)))
+    workspace.set_members(*fans(*range(40)))
     sandbox.poison(*(f"fan-{number}" for number in range(6)))
     assert workspace.export().rejected == 6
     with workspace.open() as service:
         run_id = service.syncs.retry_rejected(1).run_id
-    workspace.work()
-    run = workspace.run(run_id)
+    workspace.run_queued()
+    run = workspace.get_run(run_id)
     assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 6, 0)
 
 
@@ -122,23 +123,23 @@ def test_nobody_but_new_people_refused_are_at_fault_when_the_account_takes_other
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """A member taken before is taken again, so the twelve new ones stand rejected, and the sync goes on."""
-    workspace.members(*fans(*range(20)))
+    workspace.set_members(*fans(*range(20)))
     workspace.export()
-    workspace.members(*fans(*range(32)))
+    workspace.set_members(*fans(*range(32)))
     sandbox.poison(*(f"fan-{number}" for number in range(20, 32)))
     later(workspace, 7300)
     run = last(workspace)
     assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 12, 0)
-    assert workspace.told() == {f"fan-{number}" for number in range(20)}
+    assert workspace.holders() == {f"fan-{number}" for number in range(20)}
 
 
 def test_new_people_refused_are_not_at_fault_when_the_account_takes_nobody(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """A member taken before is refused too: the run fails with the reason, and nobody stands rejected."""
-    workspace.members(*fans(*range(20)))
+    workspace.set_members(*fans(*range(20)))
     workspace.export()
-    workspace.members(*fans(*range(32)))
+    workspace.set_members(*fans(*range(32)))
     sandbox.refuse_everybody("attribute limit reached")
     later(workspace, 7300)
     run = last(workspace)
@@ -149,16 +150,16 @@ def test_new_people_refused_are_not_at_fault_when_the_account_takes_nobody(
 
 def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """One in every batch, all refused for the same reason: they stand rejected, everybody else is sent."""
-    workspace.members(*fans(*range(100)))
-    run = workspace.export(dry=True)
+    workspace.set_members(*fans(*range(100)))
+    run = workspace.export(dry_run=True)
     with workspace.open() as service:
         order = [row.user_id for row in service.runs.iterate_export_rows(run.id)]
         bad = order[3::25]
         sandbox.poison(*bad)
         service.runs.approve(run.id)
-    workspace.work()
-    assert (workspace.run(run.id).state, workspace.run(run.id).rejected) == (RunState.SUCCEEDED, 4)
-    assert workspace.told() == sandbox.exportable(workspace.cohort) - set(bad)
+    workspace.run_queued()
+    assert (workspace.get_run(run.id).state, workspace.get_run(run.id).rejected) == (RunState.SUCCEEDED, 4)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort) - set(bad)
 
 
 def test_an_error_of_our_own_fails_the_run_at_the_third_time(
@@ -169,12 +170,12 @@ def test_an_error_of_our_own_fails_the_run_at_the_third_time(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     monkeypatch.setattr(reading, "records_of", broken)
     workspace.export()
     for _ in range(4):
         later(workspace, 300)
-    run = workspace.run(1)
+    run = workspace.get_run(1)
     assert run.state is RunState.FAILED and "ZeroDivisionError" in str(run.error)
     assert sandbox.meter().requests["/api/query/engage"] <= 3
 
@@ -184,25 +185,25 @@ def test_an_error_of_our_own_fails_the_run_at_the_third_time(
 
 def test_a_broken_sync_leaves_queries_to_the_others_and_to_people(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """One page 0 that always fails, hour after hour: the healthy sync refreshes, and a preview is never refused."""
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     sandbox.fault("status", path="engage", code=500, times=0)
     workspace.export()
     for _ in range(12):
         later(workspace, 300)
     assert sandbox.meter().requests["/api/query/engage"] <= 25
-    with workspace.open() as service:
-        left = service._state.store.rate_limits.queries_left(PROJECT, workspace.now())
+    with workspace.open_store() as store:
+        left = store.rate_limits.queries_left(PROJECT, workspace.now())
     assert left >= 10
 
 
 def test_ten_queries_an_hour_are_reserved_for_people(workspace: EngineWorkspace) -> None:
     """Runs stop at fifty, divided among those that read; people at the pages go on to sixty."""
-    workspace.members(*fans(1))
+    workspace.set_members(*fans(1))
     other = workspace.sandbox.add_cohort("Others", fans(2))
-    with workspace.open() as service:
+    with workspace.open() as service, workspace.open_store() as store:
         for cohort in (workspace.cohort, other):
             service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
-        meters, now = service._state.store.rate_limits, workspace.now() + 2 * HOUR
+        meters, now = store.rate_limits, workspace.now() + 2 * HOUR
         taken = [0, 0]
         for turn in range(80):
             taken[turn % 2] += (
@@ -217,22 +218,22 @@ def test_ten_queries_an_hour_are_reserved_for_people(workspace: EngineWorkspace)
 
 def test_what_a_refusal_taught_expires_after_a_day(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """One refusal of a later page that names the hour: pages count for a day, and no longer."""
-    workspace.members(*fans(*range(30)))
+    workspace.set_members(*fans(*range(30)))
     said = {"error": "1/5 queries running concurrently and 61/60 queries running in the last hour"}
     sandbox.fault("status", path="engage", page=2, code=429, retry_after=300, body=said)
     workspace.export()
-    with workspace.open() as service:
-        assert service._state.store.rate_limits.pages_count(PROJECT, workspace.now())
-        assert not service._state.store.rate_limits.pages_count(PROJECT, workspace.now() + DAY + 1)
+    with workspace.open_store() as store:
+        assert store.rate_limits.pages_count(PROJECT, workspace.now())
+        assert not store.rate_limits.pages_count(PROJECT, workspace.now() + DAY + 1)
 
 
 def test_one_accounts_exports_leave_lanes_to_the_others(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Eight due runs of one account take half of the lanes; another account's run is claimed at once."""
-    with workspace.open() as service:
+    with workspace.open() as service, workspace.open_store() as store:
         for number in range(9):
             cohort = sandbox.add_cohort(f"Cohort {number}", fans(number))
             service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
-        runs = service._state.store.runs
+        runs = store.runs
         assert runs.has_claimable(workspace.now()) and not runs.has_claimable(workspace.now(), full_accounts=(LICENSE,))
         assert runs.claim_run("x", workspace.now(), full_accounts=(LICENSE,)) is None
 
@@ -272,24 +273,24 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """A runner that looks for work beside a held and a postponed run begins no write, however often it looks."""
-    workspace.members(*fans(1))
-    workspace.export(dry=True)
+    workspace.set_members(*fans(1))
+    workspace.export(dry_run=True)
     other = sandbox.add_cohort("Others", fans(2))
     with workspace.open() as service:
         service.syncs.start_export(PROJECT, other, Mode.DYNAMIC)
     sandbox.fault("status", path="engage", code=503, times=0, retry_after=600)
-    workspace.work()
+    workspace.run_queued()
     runner = Runner(workspace.env, Clock(workspace.now, time.sleep), PATIENT)
-    with Store.open(workspace.folder) as store, ThreadPoolExecutor(1) as lanes:
+    with Store.open(workspace.data_dir) as store, ThreadPoolExecutor(1) as lanes:
         states = {run.state: run.wait_reason for run in store.runs.list_runs(None, None, 5, 0, None)}
         assert set(states) == {RunState.HELD, RunState.QUEUED} and states[RunState.QUEUED]
         begun: list[str] = []
         store.runs._db.set_trace_callback(begun.append)
         for _ in range(20):
-            runner._claim_runs(store, lanes)
+            runner.claim_runs(store, lanes)
         assert begun and not [one for one in begun if not one.strip().lower().startswith(("select", "pragma"))]
         workspace.ahead = HOUR  # it is due now, and the same look takes it
-        runner._claim_runs(store, lanes)
+        runner.claim_runs(store, lanes)
         assert "begin immediate" in begun
 
 
@@ -298,7 +299,6 @@ def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: Engi
 
 def test_a_former_snapshot_is_brought_forward_without_sending_anything(tmp_path: Path, sandbox: Sandbox) -> None:
     """Mapped or not, and with somebody rejected: a refresh finds everybody unchanged."""
-    env = {"COHORT_SYNC_DATA": str(tmp_path)}
     with closing(sqlite3.connect(tmp_path / "app.db")) as db:
         db.executescript(SCHEMA_5.read_text())
     sandbox.add_cohort(
@@ -306,20 +306,14 @@ def test_a_former_snapshot_is_brought_forward_without_sending_anything(tmp_path:
     )
     sandbox.add_cohort("Unmapped", [member(f"reader-{n}") for n in range(60)], id=8)
     sandbox.add_cohort("Half way", [member(f"guest-{n}") for n in range(60)], id=9)
-    workspace = EngineWorkspace.__new__(EngineWorkspace)
-    workspace.folder, workspace.sandbox, workspace.env, workspace.ahead, workspace.policy = (
-        tmp_path,
-        sandbox,
-        env,
-        0.0,
-        PATIENT,
-    )
-    workspace.connect()
+    workspace = Workspace(tmp_path)
+    workspace.policy = PATIENT
+    workspace.connect(sandbox)
     with workspace.open() as service:
         assert [one.size for one in service.syncs.list()] == [60, 60, 29]
         service.syncs.refresh_now(1)
         service.syncs.refresh_now(2)
-    workspace.work()
+    workspace.run_queued()
     with workspace.open() as service:
         runs = {run.sync_id: run for run in service.runs.list(limit=4)[::-1]}
         assert [(runs[one].unchanged, runs[one].change_count) for one in (1, 2)] == [(29, 0), (60, 0)]

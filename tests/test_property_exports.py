@@ -38,7 +38,7 @@ def workspace(data_dir: Path, sandbox: Any) -> EngineWorkspace:
 def held(workspace: EngineWorkspace, name: str) -> list[object]:
     """Return what WebEngage holds at an attribute or field of fan-0, fan-1, and so on."""
     found = []
-    for at in range(len(workspace.told())):
+    for at in range(len(workspace.holders())):
         profile = workspace.sandbox.profile(f"fan-{at}") or {}
         found.append(profile.get(name, profile.get("attributes", {}).get(name)))
     return found
@@ -46,7 +46,7 @@ def held(workspace: EngineWorkspace, name: str) -> list[object]:
 
 def have(workspace: EngineWorkspace, source: str, *values: object) -> None:
     """Give fan-0, fan-1, and so on these values of a property."""
-    workspace.members(*(member(f"fan-{at}", **{source: value}) for at, value in enumerate(values)))
+    workspace.set_members(*(member(f"fan-{at}", **{source: value}) for at, value in enumerate(values)))
 
 
 def events(workspace: EngineWorkspace) -> list[str]:
@@ -72,11 +72,11 @@ def test_webengage_holds_values_of_the_chosen_type_only(
 ) -> None:
     """Even when the first value is one that does not fit: it would have fixed another type."""
     have(workspace, "value", *values)
-    run = workspace.export((("value", "Custom"),), forms=(("Custom", form.dump()),))
+    run = workspace.export(mapping=(("value", "Custom"),), forms=(("Custom", form.dump()),))
     assert (run.state, run.rejected) == (RunState.SUCCEEDED, 0)
     assert held(workspace, "Custom") == sent
     assert workspace.sandbox.attributes()["Custom"] == kind
-    with Store.open(workspace.folder) as store:
+    with Store.open(workspace.data_dir) as store:
         assert store.attributes.data_types(LICENSE) == {"Custom": kind}
     assert workspace.export().change_count == 0
 
@@ -84,7 +84,7 @@ def test_webengage_holds_values_of_the_chosen_type_only(
 def test_values_of_several_types_are_sent_as_text_when_nobody_chose_a_type(workspace: EngineWorkspace) -> None:
     """The first value fixes the type in WebEngage, so one of the others would be lost: as text none is."""
     have(workspace, "age", "five", True, "2024-01-01T00:00:00+0000", *range(9))
-    workspace.export(AGE)
+    workspace.export(mapping=AGE)
     assert held(workspace, "Age") == ["five", "true", None, *map(str, range(9))]
     assert f"age was left out for 1 person: {LOOKS_LIKE_DATE}." in events(workspace)
     assert workspace.export().change_count == 0
@@ -93,7 +93,7 @@ def test_values_of_several_types_are_sent_as_text_when_nobody_chose_a_type(works
 def test_an_attribute_keeps_the_type_of_its_first_export(workspace: EngineWorkspace) -> None:
     """A value of another type that comes later is left out and counted; a written number still is one."""
     have(workspace, "age", 5, 6)
-    workspace.export(AGE)
+    workspace.export(mapping=AGE)
     have(workspace, "age", "seven", "7")
     workspace.export()
     assert held(workspace, "Age") == [5, 7]
@@ -105,25 +105,25 @@ def test_an_attribute_keeps_the_type_of_its_first_export(workspace: EngineWorksp
 def test_a_type_is_fixed_by_what_was_sent_and_not_by_what_was_asked(workspace: EngineWorkspace) -> None:
     """A dry run that is cancelled, and an export in which nobody has a value, leave the type open."""
     have(workspace, "age", 5)
-    run = workspace.export(AGE, dry=True, forms=(("Age", "number"),))
+    run = workspace.export(mapping=AGE, dry_run=True, forms=(("Age", "number"),))
     with workspace.open() as service:
         service.runs.cancel(run.id)
-    workspace.work()
+    workspace.run_queued()
     have(workspace, "age", None)
-    workspace.export(AGE, forms=(("Age", "date"),))
+    workspace.export(mapping=AGE, forms=(("Age", "date"),))
     have(workspace, "age", "five")
-    workspace.export(AGE, forms=(("Age", "text"),))
+    workspace.export(mapping=AGE, forms=(("Age", "text"),))
     assert held(workspace, "Age") == ["five"]
 
 
 def test_a_held_plan_without_a_chosen_type_is_sent_in_the_type_it_was_planned_in(workspace: EngineWorkspace) -> None:
     """The types of a plan stay with its run until somebody approves it."""
     have(workspace, "age", 5, "five")
-    run = workspace.export(AGE, dry=True)
+    run = workspace.export(mapping=AGE, dry_run=True)
     assert run.state is RunState.HELD
     with workspace.open() as service:
         service.runs.approve(run.id)
-    workspace.work()
+    workspace.run_queued()
     assert held(workspace, "Age") == ["5", "five"]
 
 
@@ -131,28 +131,28 @@ def test_a_country_chosen_later_sends_the_numbers_that_were_left_out(workspace: 
     """Another form is other content of everybody, and a request that is not approved changes nothing."""
     have(workspace, "$phone", "030 1234567", "+14155552671")
     phone = (("$phone", "phone"),)
-    workspace.export(phone)
+    workspace.export(mapping=phone)
     assert held(workspace, "phone") == [None, "+14155552671"]
-    assert workspace.export(phone, dry=True, forms=(("phone", "phone,DE"),)).state is RunState.HELD
+    assert workspace.export(mapping=phone, dry_run=True, forms=(("phone", "phone,DE"),)).state is RunState.HELD
     with workspace.open() as service:
         assert service.cohorts.propose_export(PROJECT, workspace.cohort).forms == ()
         service.runs.approve(last(workspace).id)
-    workspace.work()
+    workspace.run_queued()
     assert held(workspace, "phone") == ["+49301234567", "+14155552671"]
     with workspace.open() as service:
         assert service.cohorts.propose_export(PROJECT, workspace.cohort).forms == (("phone", "phone,DE"),)
-    assert workspace.export(phone).change_count == 0  # said once, it stays
+    assert workspace.export(mapping=phone).change_count == 0  # said once, it stays
 
 
 def test_two_cohorts_write_an_attribute_in_one_form(workspace: EngineWorkspace) -> None:
     """The form belongs to the attribute: a second cohort that sends it does not undo what the first one chose."""
     have(workspace, "mobile", "030 1234567")
     mapping = (("mobile", "Mobile"),)
-    workspace.export(mapping, forms=(("Mobile", "phone,DE"),))
+    workspace.export(mapping=mapping, forms=(("Mobile", "phone,DE"),))
     other = workspace.sandbox.add_cohort("Others", [member("fan-0", mobile="030 1234567")])
     with workspace.open() as service:
         service.syncs.start_export(PROJECT, other, Mode.DYNAMIC, mapping=mapping)
-    workspace.work()
+    workspace.run_queued()
     assert held(workspace, "Mobile") == ["+49301234567"]
 
 
@@ -161,17 +161,17 @@ def test_an_attribute_of_an_earlier_version_is_sent_as_before_until_somebody_cho
 ) -> None:
     """Nobody noted its type, and one odd value must not decide it: all others would be dropped from then on."""
     have(workspace, "age", 5, 6)
-    workspace.export(AGE)
-    with open_database(workspace.folder) as db:
+    workspace.export(mapping=AGE)
+    with open_database(workspace.data_dir) as db:
         db.execute("update attribute_owner set data_type = 'unknown', form = null where property is not null")
     have(workspace, "age", "five", 7)
     workspace.export()
     assert held(workspace, "Age") == [5, 7]
-    with Store.open(workspace.folder) as store:
+    with Store.open(workspace.data_dir) as store:
         assert store.attributes.data_types(LICENSE) == {}
-    workspace.export(AGE, forms=(("Age", "number"),))
+    workspace.export(mapping=AGE, forms=(("Age", "number"),))
     assert "age was left out for 1 person: not a number." in events(workspace)
-    with Store.open(workspace.folder) as store:
+    with Store.open(workspace.data_dir) as store:
         assert store.attributes.data_types(LICENSE) == {"Age": "number"}
 
 
@@ -202,7 +202,7 @@ def test_a_form_that_cannot_be_is_refused(workspace: EngineWorkspace, target: st
 def test_an_attribute_in_other_letters_is_refused(workspace: EngineWorkspace) -> None:
     """WebEngage would make it another attribute, whose type nobody noted."""
     have(workspace, "age", 5)
-    workspace.export(AGE)
+    workspace.export(mapping=AGE)
     with workspace.open() as service, pytest.raises(InvalidRequest, match="“AGE” is called “Age”"):
         service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("age", "AGE"),))
 
@@ -223,22 +223,22 @@ def test_the_check_names_numbers_and_masked_examples(workspace: EngineWorkspace,
     values = ["030 1234567", "+14155552671", None, "unlisted", 5]
     have(workspace, "mobile", *values)
     command = ["preview", str(workspace.cohort), "--map", "mobile=Mobile:phone"]
-    done = cli(workspace.folder, *command, "--json")
+    done = cli(workspace.data_dir, *command, "--json")
     [found] = json.loads(done.stdout)["values"]
     assert (found["fits"], found["empty"], found["dropped"], found["type"]) == (1, 1, 3, "phone")
     assert "unlisted" not in done.stdout and "“u…” of 8 characters" in done.stdout
-    national = cli(workspace.folder, *command, "--country", "de")
+    national = cli(workspace.data_dir, *command, "--country", "de")
     assert "2 fit, 1 empty, 2 would be dropped." in national.stdout
-    assert b"unlisted" not in b"".join(path.read_bytes() for path in workspace.folder.iterdir() if path.is_file())
+    assert b"unlisted" not in b"".join(path.read_bytes() for path in workspace.data_dir.iterdir() if path.is_file())
 
 
 def test_types_and_a_country_are_options_of_export(workspace: EngineWorkspace, cli: Cli) -> None:
     """A plain --map goes on as it did; a country without a phone number is an error."""
-    workspace.members(member("fan-0", **{"$phone": "030 1234567", "age": "5", "tags": ["a", "b"], "plan": "gold"}))
+    workspace.set_members(member("fan-0", **{"$phone": "030 1234567", "age": "5", "tags": ["a", "b"], "plan": "gold"}))
     options = ["--map", "$phone", "--map", "age=Age:number", "--map", "tags=Tags:list", "--map", "plan=Plan"]
     command = ["export", str(workspace.cohort), "--mode", "dynamic"]
-    assert cli(workspace.folder, *command, "--map", "plan", "--country", "DE").returncode == 1
-    done = cli(workspace.folder, *command, *options, "--country", "DE", "--wait")
+    assert cli(workspace.data_dir, *command, "--map", "plan", "--country", "DE").returncode == 1
+    done = cli(workspace.data_dir, *command, *options, "--country", "DE", "--wait")
     assert done.returncode == 0, done.stderr
     profile = workspace.sandbox.profile("fan-0") or {}
     assert profile["phone"] == "+49301234567"

@@ -33,7 +33,7 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
 
 def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Membership of another sync, another property, another cohort's name: refused, and the owner is named."""
-    workspace.members(on_plan("fan-1", "gold"))
+    workspace.set_members(on_plan("fan-1", "gold"))
     other = sandbox.add_cohort("Others", [on_plan("fan-2", "x")])
     with workspace.open() as service:
         service.syncs.start_export(
@@ -61,21 +61,21 @@ def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace
 @pytest.mark.parametrize("ended", ["cancelled", "failed"])
 def test_a_dry_run_nobody_approved_changes_nothing(workspace: EngineWorkspace, sandbox: Sandbox, ended: str) -> None:
     """Not the mode, not the mapping, not the schedule, however it ended; the next refresh is what it was."""
-    workspace.members(on_plan("fan-1", "gold"))
+    workspace.set_members(on_plan("fan-1", "gold"))
     workspace.export()
-    with workspace.open() as service:
-        before = service._state.store.syncs.get_sync(1)
+    with workspace.open_store() as store:
+        before = store.syncs.get_sync(1)
     if ended == "failed":
         sandbox.fault("status", path="engage", code=418)
     with workspace.open() as service:
         run_id = service.syncs.start_export(
             PROJECT, workspace.cohort, Mode.ONE_TIME, dry_run=True, mapping=MAPPED
         ).run_id
-    workspace.work()
-    with workspace.open() as service:
+    workspace.run_queued()
+    with workspace.open() as service, workspace.open_store() as store:
         if ended == "cancelled":
             service.runs.cancel(run_id)
-        after = service._state.store.syncs.get_sync(1)
+        after = store.syncs.get_sync(1)
         assert (
             before
             and after
@@ -92,33 +92,33 @@ def test_a_dry_run_nobody_approved_changes_nothing(workspace: EngineWorkspace, s
 
 def test_an_approved_dry_run_is_taken_over(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """What was held becomes the sync's mode, interval and mapping with the approval, and not before."""
-    workspace.members(on_plan("fan-1", "gold"))
+    workspace.set_members(on_plan("fan-1", "gold"))
     with workspace.open() as service:
         run_id = service.syncs.start_export(
             PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0, dry_run=True, mapping=MAPPED
         ).run_id
-    workspace.work()
+    workspace.run_queued()
     with workspace.open() as service:
         assert (service.syncs.get(1).mode, service.syncs.get(1).state.value) == (Mode.ONE_TIME, "finished")
         service.runs.approve(run_id)
-    workspace.work()
+    workspace.run_queued()
     with workspace.open() as service:
         sync = service.syncs.get(1)
     assert (sync.mode, sync.interval_seconds, sync.state.value) == (
         Mode.DYNAMIC,
         900.0,
         "active",
-    ) and workspace.told() == {"fan-1"}
+    ) and workspace.holders() == {"fan-1"}
     profile = sandbox.profile("fan-1")
     assert profile is not None and profile["attributes"]["Plan"] == "gold"
 
 
 def test_a_mapping_can_be_taken_back(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """An empty mapping sends the membership alone from then on."""
-    workspace.members(on_plan("fan-1", "gold"))
-    workspace.export(MAPPED)
-    workspace.export(())
-    workspace.members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
+    workspace.set_members(on_plan("fan-1", "gold"))
+    workspace.export(mapping=MAPPED)
+    workspace.export(mapping=())
+    workspace.set_members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
     workspace.export()
     profile = sandbox.profile("fan-2")
     assert profile is not None and "Plan" not in profile["attributes"]
@@ -126,48 +126,48 @@ def test_a_mapping_can_be_taken_back(workspace: EngineWorkspace, sandbox: Sandbo
 
 def test_an_approved_plan_that_is_old_is_made_again(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """The same people: it goes ahead; people it did not name: it is held again with both sets of numbers."""
-    workspace.members(*fans(*range(20)))
+    workspace.set_members(*fans(*range(20)))
     for strangers in (False, True):
-        run = workspace.export(dry=True)
+        run = workspace.export(dry_run=True)
         if strangers:
-            workspace.members(*fans(*range(5, 25)))
+            workspace.set_members(*fans(*range(5, 25)))
         workspace.ahead += 9 * DAY
         sandbox.advance(9 * DAY)
         with workspace.open() as service:
             service.runs.approve(run.id)
-        workspace.work()
-        run = workspace.run(run.id)
+        workspace.run_queued()
+        run = workspace.get_run(run.id)
         if strangers:
             assert run.state is RunState.HELD and "Approved: no changes" in str(run.held_reason)
             assert "10 people were not in the approved plan" in str(run.held_reason)
             with workspace.open() as service:
                 service.runs.approve(run.id)
-            workspace.work()
-        assert workspace.run(run.id).state is RunState.SUCCEEDED
-        assert workspace.told() == sandbox.exportable(workspace.cohort)
+            workspace.run_queued()
+        assert workspace.get_run(run.id).state is RunState.SUCCEEDED
+        assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 def test_a_stopped_sync_that_is_exported_again_is_active(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Even while a manual refresh is under way, which would have left it finished."""
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     workspace.export()
     with workspace.open() as service:
         service.syncs.stop(1)
         service.syncs.refresh_now(1)
         assert service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).started is False
-    workspace.work()
+    workspace.run_queued()
     with workspace.open() as service:
         assert service.syncs.get(1).state.value == "active"
 
 
 def test_a_leaver_whose_exit_was_rejected_is_in_no_list(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """They stand rejected, and are not among the unchanged of the next run."""
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     workspace.export()
     sandbox.poison("fan-4")
-    workspace.members(*fans(*range(4)), *fans(7))
+    workspace.set_members(*fans(*range(4)), *fans(7))
     workspace.export()
-    workspace.members(*fans(*range(4)), *fans(7, 8))
+    workspace.set_members(*fans(*range(4)), *fans(7, 8))
     run = workspace.export()
     with workspace.open() as service:
         assert "fan-4" not in {row.user_id for row in service.runs.iterate_export_rows(run.id)}
@@ -175,21 +175,21 @@ def test_a_leaver_whose_exit_was_rejected_is_in_no_list(workspace: EngineWorkspa
 
 def test_a_failed_resync_is_resumed_as_a_resync(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Everybody is sent again, although the first try failed before its plan."""
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     workspace.export()
     sandbox.fault("status", path="engage", code=403)
     with workspace.open() as service:
         service.syncs.resync(1)
-    workspace.work()
+    workspace.run_queued()
     with workspace.open() as service:
         service.syncs.resume(1)
-    workspace.work()
+    workspace.run_queued()
     assert (last(workspace).purpose, last(workspace).updated) == ("resync", 5)
 
 
 def test_someone_taken_unheard_and_then_rejected_is_remembered(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """WebEngage took them without our hearing it: when they leave, they are sent false."""
-    workspace.members(*fans(1, 2))
+    workspace.set_members(*fans(1, 2))
     sandbox.fault("vanish", path="bulk-users")
     sandbox.fault("status", path="bulk-users", code=503, times=50, retry_after=300)
     workspace.export()
@@ -198,18 +198,18 @@ def test_someone_taken_unheard_and_then_rejected_is_remembered(workspace: Engine
     later(workspace, 400)
     sandbox.clear_faults()
     assert last(workspace).rejected == 1
-    workspace.members(*fans(2))
+    workspace.set_members(*fans(2))
     workspace.export()
-    assert workspace.told() == {"fan-2"}
+    assert workspace.holders() == {"fan-2"}
 
 
 def test_a_refused_value_costs_nobody_the_membership(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """A lone rejection is tried once more with the membership alone, and that is said."""
-    workspace.members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
+    workspace.set_members(on_plan("fan-1", "gold"), on_plan("fan-2", "gold"))
     sandbox.fault("status", path="bulk-users", code=400, times=2)  # the batch of both, and fan-1 alone
-    run = workspace.export(MAPPED)
+    run = workspace.export(mapping=MAPPED)
     assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 2, 0)
-    assert workspace.told() == {"fan-1", "fan-2"}
+    assert workspace.holders() == {"fan-1", "fan-2"}
     with workspace.open() as service:
         assert [one.outcome for one in service.runs.list_rejections(run.id)] == ["membership only"]
 
@@ -218,16 +218,16 @@ def test_a_property_is_unmapped_and_a_guard_put_back_by_command(
     workspace: EngineWorkspace, sandbox: Sandbox, cli: Cli
 ) -> None:
     """`export --unmap` leaves one property out and keeps the others; `guard --reset` holds again."""
-    workspace.members(member("fan-1", plan="gold", tier="a"))
-    workspace.export((("plan", "Plan"), ("tier", "Tier")))
+    workspace.set_members(member("fan-1", plan="gold", tier="a"))
+    workspace.export(mapping=(("plan", "Plan"), ("tier", "Tier")))
     arguments = ("export", str(workspace.cohort), "--mode", "dynamic", "--unmap")
-    assert cli(workspace.folder, *arguments, "nothing").returncode == 1
-    assert cli(workspace.folder, *arguments, "plan", "--wait").returncode == 0
-    with workspace.open() as service:
+    assert cli(workspace.data_dir, *arguments, "nothing").returncode == 1
+    assert cli(workspace.data_dir, *arguments, "plan", "--wait").returncode == 0
+    with workspace.open() as service, workspace.open_store() as store:
         assert service.cohorts.propose_export(PROJECT, workspace.cohort).mapping == (("tier", "Tier"),)
-        service._state.store.syncs.set_guard(1, False)
-    assert "lifted" in cli(workspace.folder, "guard", "1").stdout
-    assert '"enabled": true' in cli(workspace.folder, "guard", "1", "--reset", "--json").stdout
+        store.syncs.set_guard(1, False)
+    assert "lifted" in cli(workspace.data_dir, "guard", "1").stdout
+    assert '"enabled": true' in cli(workspace.data_dir, "guard", "1", "--reset", "--json").stdout
 
 
 def test_a_cohort_whose_pages_never_fit_the_hour_is_refused_before_the_export(
@@ -236,9 +236,9 @@ def test_a_cohort_whose_pages_never_fit_the_hour_is_refused_before_the_export(
     """While pages are known to count as queries, 60 pages cannot be read; the refusal says what to do."""
     sandbox.settings(page_size=1000)
     cohort = sandbox.generate("Large", 60_000)
-    with workspace.open() as service:
+    with workspace.open() as service, workspace.open_store() as store:
         service.cohorts.list(PROJECT, fresh=True)
-        service._state.store.rate_limits.block_until(PROJECT, 0.0, pages_count=True, now=workspace.now())
+        store.rate_limits.block_until(PROJECT, 0.0, pages_count=True, now=workspace.now())
         with pytest.raises(InvalidRequest, match="COHORT_SYNC_PAGE_SIZE"):
             service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
         workspace.ahead = DAY + 1

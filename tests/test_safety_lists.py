@@ -38,14 +38,14 @@ def refresh(workspace: EngineWorkspace) -> int:
     """Refresh the sync; return the number of the run."""
     with workspace.open() as service:
         run_id = service.syncs.refresh_now(1).run_id
-    workspace.work()
+    workspace.run_queued()
     return run_id
 
 
 def test_people_on_the_list_are_never_sent_and_counted(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Preview and run count them; WebEngage never hears of them, and a run without news still knows them."""
     keep_out(workspace, "fan-1", "fan-3", "somebody else")
-    workspace.members(*fans(*range(5)), member("$device:1"))
+    workspace.set_members(*fans(*range(5)), member("$device:1"))
     with workspace.open() as service:
         seen = service.cohorts.preview(PROJECT, workspace.cohort)
         assert (seen.identified, seen.never_exported) == (5, 2)
@@ -55,9 +55,9 @@ def test_people_on_the_list_are_never_sent_and_counted(workspace: EngineWorkspac
         }
     run = workspace.export()
     assert (run.state, run.entered, run.identified, run.never_exported) == (RunState.SUCCEEDED, 3, 5, 2)
-    assert workspace.told() == {"fan-0", "fan-2", "fan-4"}
+    assert workspace.holders() == {"fan-0", "fan-2", "fan-4"}
     assert sandbox.profile("fan-1") is None
-    again = workspace.run(refresh(workspace))
+    again = workspace.get_run(refresh(workspace))
     assert (again.change_count, again.never_exported, again.identified) == (0, 2, 5)
 
 
@@ -65,62 +65,62 @@ def test_people_put_on_the_list_later_are_set_to_false_and_come_back_when_taken_
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """Also when Mixpanel's pages say nothing new, and when far more than a fifth leaves: the list is a person's deed."""
-    workspace.members(*fans(*range(150)))
+    workspace.set_members(*fans(*range(150)))
     workspace.export()
-    assert workspace.run(refresh(workspace)).change_count == 0  # the pages are known now
+    assert workspace.get_run(refresh(workspace)).change_count == 0  # the pages are known now
     listed = [f"fan-{number}" for number in range(120)]
     keep_out(workspace, *listed)
-    run = workspace.run(refresh(workspace))
+    run = workspace.get_run(refresh(workspace))
     assert (run.state, run.exited, run.removed_by_list, run.never_exported) == (RunState.SUCCEEDED, 120, 120, 120)
-    assert workspace.told() == {f"fan-{number}" for number in range(120, 150)}
+    assert workspace.holders() == {f"fan-{number}" for number in range(120, 150)}
     assert sandbox.holding(ATTRIBUTE)[1] == set(listed)
-    assert workspace.run(refresh(workspace)).change_count == 0
+    assert workspace.get_run(refresh(workspace)).change_count == 0
     let_in(workspace, "fan-7")
-    assert workspace.run(refresh(workspace)).entered == 1
-    assert "fan-7" in workspace.told()
+    assert workspace.get_run(refresh(workspace)).entered == 1
+    assert "fan-7" in workspace.holders()
 
 
 def test_people_put_on_the_list_after_a_plan_was_made_are_not_sent_by_its_approval(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """The list wins over an approval, at once and when the plan has grown old; the numbers say what was sent."""
-    workspace.members(*fans(*range(60)))
-    run = workspace.export(dry=True)
+    workspace.set_members(*fans(*range(60)))
+    run = workspace.export(dry_run=True)
     keep_out(workspace, "fan-1", "fan-2")
     with workspace.open() as service:
         service.runs.approve(run.id)
-    workspace.work()
-    run = workspace.run(run.id)
+    workspace.run_queued()
+    run = workspace.get_run(run.id)
     assert (run.state, run.entered, run.delivered, run.never_exported) == (RunState.SUCCEEDED, 58, 58, 2)
-    assert workspace.told() == sandbox.exportable(workspace.cohort) - {"fan-1", "fan-2"}
+    assert workspace.holders() == sandbox.exportable(workspace.cohort) - {"fan-1", "fan-2"}
     assert sandbox.profile("fan-1") is None
     with workspace.open() as service:
         assert len(list(service.runs.iterate_export_rows(run.id))) == 58
-    assert workspace.run(refresh(workspace)).change_count == 0
+    assert workspace.get_run(refresh(workspace)).change_count == 0
 
 
 def test_an_old_approval_goes_ahead_when_only_the_list_changed(workspace: EngineWorkspace) -> None:
     """Planned again, those put on the list leave without another approval, though the approved plan did not name them."""
-    workspace.members(*fans(*range(10)))
+    workspace.set_members(*fans(*range(10)))
     workspace.export()
-    workspace.members(*fans(*range(12)))
-    run = workspace.export(dry=True)
+    workspace.set_members(*fans(*range(12)))
+    run = workspace.export(dry_run=True)
     with workspace.open() as service:
         service.runs.approve(run.id)
     keep_out(workspace, "fan-1", "fan-11")
     workspace.ahead = DAY
     workspace.sandbox.advance(DAY)
-    workspace.work()
-    run = workspace.run(run.id)
+    workspace.run_queued()
+    run = workspace.get_run(run.id)
     assert (run.state, run.entered, run.exited, run.removed_by_list) == (RunState.SUCCEEDED, 1, 1, 1)
-    assert workspace.told() == {f"fan-{number}" for number in (0, *range(2, 11))}
+    assert workspace.holders() == {f"fan-{number}" for number in (0, *range(2, 11))}
 
 
 def test_people_put_on_the_list_while_a_run_sends_are_not_sent(
     workspace: EngineWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that is about to leave is made again without them."""
-    workspace.members(*fans(*range(50)))
+    workspace.set_members(*fans(*range(50)))
     find_slot, asked = RateLimits.next_slot, []
 
     def put_on_the_list_first(self: RateLimits, license_code: str, now: float) -> float:
@@ -132,20 +132,20 @@ def test_people_put_on_the_list_while_a_run_sends_are_not_sent(
     monkeypatch.setattr(RateLimits, "next_slot", put_on_the_list_first)  # asked just before a request is marked
     run = workspace.export()
     assert asked and (run.state, run.entered, run.delivered) == (RunState.SUCCEEDED, 49, 49)
-    assert workspace.told() == {f"fan-{number}" for number in range(50)} - {"fan-1"}
+    assert workspace.holders() == {f"fan-{number}" for number in range(50)} - {"fan-1"}
 
 
 def test_a_tripwire_in_the_reading_holds_the_run_and_names_only_a_label(workspace: EngineWorkspace) -> None:
     """In its own cohort or in any; not in another one, and also when nothing else changed."""
-    workspace.members(*fans(*range(5)))
+    workspace.set_members(*fans(*range(5)))
     workspace.export()
     with workspace.open() as service:
         service.safety.add_tripwires(None, workspace.cohort + 1, ["fan-3"])
-    assert workspace.run(refresh(workspace)).state is RunState.SUCCEEDED
+    assert workspace.get_run(refresh(workspace)).state is RunState.SUCCEEDED
     with workspace.open() as service:
         service.safety.add_tripwires(None, workspace.cohort, ["fan-3"])
         service.safety.add_tripwires(None, None, ["fan-4", "not here"])
-    run = workspace.run(refresh(workspace))
+    run = workspace.get_run(refresh(workspace))
     assert run.state is RunState.HELD
     assert str(run.held_reason) == (
         "Tripwire: 2 people who must never be in this cohort are in it (f•••3, f•••4). Check the cohort's rule in Mixpanel."
@@ -155,8 +155,8 @@ def test_a_tripwire_in_the_reading_holds_the_run_and_names_only_a_label(workspac
         service.runs.approve(run.id)
     workspace.ahead = DAY
     workspace.sandbox.advance(DAY)
-    workspace.work()  # an old plan, made again: the same tripwires were approved
-    assert workspace.run(run.id).state is RunState.SUCCEEDED
+    workspace.run_queued()  # an old plan, made again: the same tripwires were approved
+    assert workspace.get_run(run.id).state is RunState.SUCCEEDED
     with workspace.open() as service:
         assert service.safety.remove_tripwires(None, workspace.cohort, ["fan-3"]) == 1
         service.safety.delete_tripwires([one.id for one in service.safety.list_tripwires() if one.cohort_id is None])
@@ -167,14 +167,14 @@ def test_a_tripwire_on_the_never_export_list_holds_and_is_not_sent(workspace: En
     keep_out(workspace, "fan-1")
     with workspace.open() as service:
         service.safety.add_tripwires(None, None, ["fan-1"])
-    workspace.members(*fans(*range(4)))
+    workspace.set_members(*fans(*range(4)))
     run = workspace.export()
     assert run.state is RunState.HELD and "Tripwire: 1 person" in str(run.held_reason)
     with workspace.open() as service:
         service.runs.approve(run.id)
-    workspace.work()
-    assert workspace.run(run.id).state is RunState.SUCCEEDED
-    assert workspace.told() == {"fan-0", "fan-2", "fan-3"}
+    workspace.run_queued()
+    assert workspace.get_run(run.id).state is RunState.SUCCEEDED
+    assert workspace.holders() == {"fan-0", "fan-2", "fan-3"}
 
 
 def test_the_lists_leak_nobody_and_outlast_forgetting_and_restoring(workspace: EngineWorkspace, tmp_path: Path) -> None:
@@ -193,10 +193,10 @@ def test_the_lists_leak_nobody_and_outlast_forgetting_and_restoring(workspace: E
         found = service.admin.forget_person("secret-person-2")
         assert found.kept_on_lists == 1
         assert {one.label for one in service.safety.list_never_export()} == {"se•••1", "(forgotten)"}
-    workspace.members(member("secret-person-2"), member("fan-1"))
+    workspace.set_members(member("secret-person-2"), member("fan-1"))
     assert workspace.export().state is RunState.SUCCEEDED
-    assert workspace.told() == {"fan-1"}
-    stored = read_everything_stored(workspace.folder)
+    assert workspace.holders() == {"fan-1"}
+    stored = read_everything_stored(workspace.data_dir)
     assert b"secret-person" not in stored
 
 
@@ -206,7 +206,7 @@ def test_a_backup_of_another_database_is_refused_while_people_are_on_the_lists(
     """Hashes of one database mean nothing in another, so the restore would let these people be exported."""
     (tmp_path / "other").mkdir()
     other = EngineWorkspace(tmp_path / "other", sandbox)
-    other.members(member("a"))
+    other.set_members(member("a"))
     other.export()
     with other.open() as service:
         service.admin.write_backup(tmp_path / "backup")

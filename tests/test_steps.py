@@ -22,7 +22,7 @@ TEN = Steps(first=10)
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """Connect a data folder to a cohort of sixty."""
     found = EngineWorkspace(data_dir, sandbox)
-    found.members(*fans(*range(60)))
+    found.set_members(*fans(*range(60)))
     return found
 
 
@@ -33,22 +33,22 @@ def start(workspace: EngineWorkspace, steps: Steps | None = None, *chosen: str, 
         mode = asked.pop("mode")
         assert isinstance(mode, Mode)
         started = service.syncs.start_export(PROJECT, workspace.cohort, mode, steps=steps, chosen=chosen, **asked)
-    workspace.work()
-    return workspace.run(started.run_id)
+    workspace.run_queued()
+    return workspace.get_run(started.run_id)
 
 
 def approve(workspace: EngineWorkspace, run: Run) -> Run:
     """Approve a held run, and the runner works."""
     with workspace.open() as service:
         service.runs.approve(run.id)
-    workspace.work()
-    return workspace.run(run.id)
+    workspace.run_queued()
+    return workspace.get_run(run.id)
 
 
 def test_an_export_to_the_first_ten_when_approved_goes_on_to_everybody(workspace: EngineWorkspace) -> None:
     """Ten people are sent and nobody else, the run says what to look at, and the rest follows one approval."""
     run = start(workspace, TEN)
-    assert run.state is RunState.HELD and len(workspace.told()) == 10
+    assert run.state is RunState.HELD and len(workspace.holders()) == 10
     assert run.held_reason == (
         "Sent for 10 people so far; 50 wait for approval. Look at them in WebEngage: attribute “Mixpanel - Fans”."
     )
@@ -56,7 +56,7 @@ def test_an_export_to_the_first_ten_when_approved_goes_on_to_everybody(workspace
         assert service.syncs.get(1).state is SyncState.FINISHED and service.syncs.get(1).mode is Mode.ONE_TIME
     run = approve(workspace, run)
     assert run.state is RunState.SUCCEEDED and run.delivered == 60
-    assert workspace.told() == workspace.sandbox.exportable(workspace.cohort)
+    assert workspace.holders() == workspace.sandbox.exportable(workspace.cohort)
     with workspace.open() as service:
         assert service.syncs.get(1).state is SyncState.ACTIVE and service.syncs.get(1).size == 60
     assert workspace.export().change_count == 0  # the snapshot says the same, although ten were not sent in order
@@ -65,35 +65,35 @@ def test_an_export_to_the_first_ten_when_approved_goes_on_to_everybody(workspace
 def test_an_export_to_certain_people_sends_to_those_of_them_who_are_in_the_cohort(workspace: EngineWorkspace) -> None:
     """Ids are compared letter by letter; who is not in the cohort is not sent."""
     run = start(workspace, None, "fan-3", "fan-59", "FAN-4", "nobody")
-    assert run.state is RunState.HELD and workspace.told() == {"fan-3", "fan-59"}
-    assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.told()) == 60
+    assert run.state is RunState.HELD and workspace.holders() == {"fan-3", "fan-59"}
+    assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
 
 
 def test_a_first_step_for_nobody_in_the_cohort_sends_nothing_and_is_held(workspace: EngineWorkspace) -> None:
     """A mistyped id never turns a try into an export to everybody."""
     run = start(workspace, None, "fan-nobody")
-    assert run.state is RunState.HELD and workspace.told() == set()
+    assert run.state is RunState.HELD and workspace.holders() == set()
     assert str(run.held_reason).startswith("None of the people of the first step is in this plan")
-    assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.told()) == 60
+    assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
 
 
 def test_an_export_step_by_step_sends_each_share_and_everybody_before_it(workspace: EngineWorkspace) -> None:
     """About 1 %, then 10 %, then all: by the hash of each id, at least one person, held after each."""
-    workspace.members(*fans(*range(700)))
+    workspace.set_members(*fans(*range(700)))
     run = start(workspace, Steps(shares=SMALL_SHARES))
-    with Store.open(workspace.folder) as store:
+    with Store.open(workspace.data_dir) as store:
         salt = store.connections.get_salt()
     with workspace.open() as service:
         assert service.runs.count_steps(run.id).next > service.runs.count_steps(run.id).sent
     told = []
     for share in SMALL_SHARES:
         assert run.state is RunState.HELD
-        told.append(workspace.told())
+        told.append(workspace.holders())
         expected = {one for one in workspace.sandbox.exportable(workspace.cohort) if is_within(one, salt, share)}
         assert told[-1] == expected
         run = approve(workspace, run)
     assert told[0] < told[1] and 1 <= len(told[0]) < 30 and 40 < len(told[1]) < 110
-    assert run.state is RunState.SUCCEEDED and len(workspace.told()) == 700
+    assert run.state is RunState.SUCCEEDED and len(workspace.holders()) == 700
 
 
 def is_within(user_id: str, salt: int, share: float) -> bool:
@@ -104,8 +104,8 @@ def is_within(user_id: str, salt: int, share: float) -> bool:
 @pytest.mark.parametrize("size", [1, 10])
 def test_a_first_step_that_has_everybody_is_an_export(workspace: EngineWorkspace, size: int) -> None:
     """When nothing is held back there is nothing to approve."""
-    workspace.members(*fans(*range(size)))
-    assert start(workspace, TEN).state is RunState.SUCCEEDED and len(workspace.told()) == size
+    workspace.set_members(*fans(*range(size)))
+    assert start(workspace, TEN).state is RunState.SUCCEEDED and len(workspace.holders()) == size
 
 
 def test_cancelling_after_a_step_keeps_what_was_sent_and_sends_nobody_else(workspace: EngineWorkspace) -> None:
@@ -117,9 +117,9 @@ def test_cancelling_after_a_step_keeps_what_was_sent_and_sends_nobody_else(works
         assert service.syncs.get(1).size == 10
         assert sum(row.outcome == "accepted" for row in service.runs.iterate_export_rows(run.id)) == 10
     later(workspace, 5 * HOUR)
-    assert len(workspace.told()) == 10 and last(workspace).id == run.id
+    assert len(workspace.holders()) == 10 and last(workspace).id == run.id
     workspace.export_and_approve()
-    assert len(workspace.told()) == 60 and last(workspace).delivered == 50
+    assert len(workspace.holders()) == 60 and last(workspace).delivered == 50
 
 
 def test_a_step_that_is_sent_when_the_runner_dies_never_sends_more(
@@ -129,16 +129,16 @@ def test_a_step_that_is_sent_when_the_runner_dies_never_sends_more(
     monkeypatch.setattr(RunExecutor, "_hold_after_step", die)
     with workspace.open() as service:
         run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=TEN).run_id
-    with Store.open(workspace.folder) as store:
+    with Store.open(workspace.data_dir) as store:
         claimed = store.runs.claim_run("gone", workspace.now())
         assert claimed is not None
         with pytest.raises(Killed):
             RunExecutor(store, claimed, "gone", workspace.context()).execute()
-    assert len(workspace.told()) == 10
+    assert len(workspace.holders()) == 10
     monkeypatch.undo()
     workspace.ahead += 600.0
-    workspace.work()
-    assert workspace.run(run_id).state is RunState.HELD and len(workspace.told()) == 10
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.HELD and len(workspace.holders()) == 10
 
 
 class Killed(BaseException):
@@ -152,23 +152,23 @@ def die(*_: object) -> None:
 
 def test_a_guard_comes_before_the_first_step(workspace: EngineWorkspace) -> None:
     """Approving a guard lets only the first step go ahead."""
-    workspace.members(*fans(*range(10)))
+    workspace.set_members(*fans(*range(10)))
     workspace.export()
-    workspace.members(*fans(*range(200)))
+    workspace.set_members(*fans(*range(200)))
     run = start(workspace, Steps(first=5))
-    assert run.state is RunState.HELD and "would be added" in str(run.held_reason) and len(workspace.told()) == 10
+    assert run.state is RunState.HELD and "would be added" in str(run.held_reason) and len(workspace.holders()) == 10
     run = approve(workspace, run)
-    assert run.state is RunState.HELD and "Sent for 5 people" in str(run.held_reason) and len(workspace.told()) == 15
-    assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.told()) == 200
+    assert run.state is RunState.HELD and "Sent for 5 people" in str(run.held_reason) and len(workspace.holders()) == 15
+    assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.holders()) == 200
 
 
 def test_a_dry_run_in_steps_sends_the_first_step_only_when_approved(workspace: EngineWorkspace) -> None:
     """First nothing, then ten, then everybody."""
     run = start(workspace, TEN, dry_run=True)
-    assert run.state is RunState.HELD and workspace.told() == set()
+    assert run.state is RunState.HELD and workspace.holders() == set()
     run = approve(workspace, run)
-    assert run.state is RunState.HELD and len(workspace.told()) == 10
-    assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.told()) == 60
+    assert run.state is RunState.HELD and len(workspace.holders()) == 10
+    assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
 
 
 def test_a_person_put_on_the_never_export_list_between_steps_is_not_sent(workspace: EngineWorkspace) -> None:
@@ -177,21 +177,21 @@ def test_a_person_put_on_the_never_export_list_between_steps_is_not_sent(workspa
     with workspace.open() as service:
         service.safety.add_never_export(LICENSE, ["fan-1", "fan-2"])
     run = approve(workspace, run)
-    assert run.state is RunState.SUCCEEDED and "fan-2" not in workspace.told() and len(workspace.told()) == 59
-    assert workspace.export().exited == 1 and len(workspace.told()) == 58
+    assert run.state is RunState.SUCCEEDED and "fan-2" not in workspace.holders() and len(workspace.holders()) == 59
+    assert workspace.export().exited == 1 and len(workspace.holders()) == 58
 
 
 def test_a_rest_that_is_too_old_is_read_again_and_shown_before_it_is_sent(workspace: EngineWorkspace) -> None:
     """What a person approved the next day is not what was planned: a new run shows the plan of now."""
     run = start(workspace, TEN, mapping=MAPPED)
-    workspace.members(*(on_plan(f"fan-{number}", "gold") for number in range(40, 90)))
+    workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(40, 90)))
     workspace.ahead += 5 * HOUR
     workspace.sandbox.advance(5 * HOUR)
-    assert approve(workspace, run).state is RunState.CANCELLED and len(workspace.told()) == 10
+    assert approve(workspace, run).state is RunState.CANCELLED and len(workspace.holders()) == 10
     new = last(workspace)
-    assert new.id != run.id and new.state is RunState.HELD and len(workspace.told()) == 10
+    assert new.id != run.id and new.state is RunState.HELD and len(workspace.holders()) == 10
     assert approve(workspace, new).state is RunState.SUCCEEDED
-    assert workspace.told() == workspace.sandbox.exportable(workspace.cohort)
+    assert workspace.holders() == workspace.sandbox.exportable(workspace.cohort)
     with workspace.open() as service:
         assert service.syncs.get(1).mode is Mode.DYNAMIC
 
@@ -201,14 +201,14 @@ def test_a_run_that_failed_before_its_plan_leaves_its_steps_to_the_next(
 ) -> None:
     """A refresh that goes on with a failed export never sends more than its first step either."""
     workspace.export()
-    workspace.members(*fans(*range(90)))
+    workspace.set_members(*fans(*range(90)))
     sandbox.fault("status", api="mixpanel", path="engage", code=401, times=1)
     run = start(workspace, TEN)
     assert run.state is RunState.FAILED
     with workspace.open() as service:
         service.syncs.resume(1)
-    workspace.work()
-    assert last(workspace).state is RunState.HELD and len(workspace.told()) == 70
+    workspace.run_queued()
+    assert last(workspace).state is RunState.HELD and len(workspace.holders()) == 70
 
 
 def test_pressing_start_again_with_other_steps_is_refused(workspace: EngineWorkspace) -> None:
@@ -252,9 +252,9 @@ def test_a_large_export_when_two_people_are_needed_is_approved_by_the_other_one(
     workspace = second_person
     with workspace.open_as("ann@example.com") as ann:
         run_id = ann.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
-    workspace.work()
-    run = workspace.run(run_id)
-    assert run.state is RunState.HELD and workspace.told() == set()
+    workspace.run_queued()
+    run = workspace.get_run(run_id)
+    assert run.state is RunState.HELD and workspace.holders() == set()
     assert run.held_reason == (
         "Exports to more than 20 people need the approval of another person than the one who asked."
     )
@@ -262,9 +262,9 @@ def test_a_large_export_when_two_people_are_needed_is_approved_by_the_other_one(
         ann.runs.approve(run_id)
     with workspace.open_as("bob@example.com") as bob:
         bob.runs.approve(run_id)
-    workspace.work()
-    assert workspace.run(run_id).state is RunState.SUCCEEDED and len(workspace.told()) == 60
-    workspace.members(*fans(*range(70)))
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
+    workspace.set_members(*fans(*range(70)))
     assert workspace.export().state is RunState.SUCCEEDED
 
 
@@ -273,14 +273,14 @@ def test_a_first_step_below_the_limit_needs_no_second_person_and_the_rest_does(s
     workspace = second_person
     with workspace.open_as("ann@example.com") as ann:
         run_id = ann.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=TEN).run_id
-    workspace.work()
-    assert len(workspace.told()) == 10
+    workspace.run_queued()
+    assert len(workspace.holders()) == 10
     with workspace.open_as("ann@example.com") as ann, pytest.raises(InvalidRequest, match="somebody else decides"):
         ann.runs.approve(run_id)
     with workspace.open_as("bob@example.com") as bob:
         bob.runs.approve(run_id)
-    workspace.work()
-    assert len(workspace.told()) == 60
+    workspace.run_queued()
+    assert len(workspace.holders()) == 60
 
 
 def test_only_an_admin_sets_from_when_on_two_people_are_needed(workspace: EngineWorkspace) -> None:
@@ -297,7 +297,7 @@ def test_only_an_admin_sets_from_when_on_two_people_are_needed(workspace: Engine
 
 def test_mapped_values_are_sent_with_the_first_step_too(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """What a person looks at in WebEngage is what everybody will have."""
-    workspace.members(*(on_plan(f"fan-{number}", "gold") for number in range(30)), member("fan-none"))
+    workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(30)), member("fan-none"))
     run = start(workspace, None, "fan-3", mapping=MAPPED)
     assert plan_of(sandbox, "fan-3") == "gold"
     assert approve(workspace, run).state is RunState.SUCCEEDED

@@ -18,7 +18,7 @@ from tests.sandbox.control import LICENSE, PROJECT, Sandbox
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """Connect a data folder to a cohort of thirty, exported once."""
     found = EngineWorkspace(data_dir, sandbox)
-    found.members(*fans(*range(30)))
+    found.set_members(*fans(*range(30)))
     assert found.export().state is RunState.SUCCEEDED
     return found
 
@@ -27,15 +27,15 @@ def take_back(workspace: EngineWorkspace, run: Run, *, approved: bool = True) ->
     """Take a run back, and the runner works; then approve."""
     with workspace.open() as service:
         undo_id = service.runs.undo(run.id).run_id
-    workspace.work()
-    undo = workspace.run(undo_id)
+    workspace.run_queued()
+    undo = workspace.get_run(undo_id)
     assert undo.state is RunState.HELD
     if not approved:
         return undo
     with workspace.open() as service:
         service.runs.approve(undo_id)
-    workspace.work()
-    return workspace.run(undo_id)
+    workspace.run_queued()
+    return workspace.get_run(undo_id)
 
 
 def names(*numbers: int) -> set[str]:
@@ -45,7 +45,7 @@ def names(*numbers: int) -> set[str]:
 
 def test_taking_back_a_refresh_sets_everybody_it_changed_to_what_they_were(workspace: EngineWorkspace) -> None:
     """Those added become false, those removed true, nobody else is sent; the plan is shown first."""
-    workspace.members(*fans(*range(5, 40)))
+    workspace.set_members(*fans(*range(5, 40)))
     run = workspace.export()
     assert (run.entered, run.exited) == (10, 5)
     undo = take_back(workspace, run, approved=False)
@@ -53,13 +53,13 @@ def test_taking_back_a_refresh_sets_everybody_it_changed_to_what_they_were(works
         "A message that was sent cannot be unsent. Taking back run 2 would set “Mixpanel - Fans” to false for 10 people "
         "and to true for 5 people. The sync is paused then, or its next refresh would send the same again."
     )
-    assert workspace.told() == names(*range(5, 40))
+    assert workspace.holders() == names(*range(5, 40))
     with workspace.open() as service:
         service.runs.approve(undo.id)
-    workspace.work()
-    undo = workspace.run(undo.id)
+    workspace.run_queued()
+    undo = workspace.get_run(undo.id)
     assert undo.state is RunState.SUCCEEDED and (undo.entered, undo.updated, undo.exited) == (5, 0, 10)
-    assert workspace.told() == names(*range(30))
+    assert workspace.holders() == names(*range(30))
     with workspace.open() as service:
         view = service.syncs.get(1)
         assert view.size == 30 and view.state is SyncState.PAUSED
@@ -68,27 +68,27 @@ def test_taking_back_a_refresh_sets_everybody_it_changed_to_what_they_were(works
 
 def test_a_sync_whose_run_was_taken_back_sends_nothing_until_a_person_resumes_it(workspace: EngineWorkspace) -> None:
     """Then the cohort of now counts, and everything is in step again."""
-    workspace.members(*fans(*range(5, 40)))
+    workspace.set_members(*fans(*range(5, 40)))
     take_back(workspace, workspace.export())
     later(workspace, 9 * HOUR)
-    assert workspace.told() == names(*range(30))
+    assert workspace.holders() == names(*range(30))
     with workspace.open() as service:
         service.syncs.resume(1)
-    workspace.work()
-    assert last(workspace).state is RunState.SUCCEEDED and workspace.told() == names(*range(5, 40))
+    workspace.run_queued()
+    assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == names(*range(5, 40))
 
 
 def test_people_changed_by_a_later_run_stay_as_they_are(workspace: EngineWorkspace) -> None:
     """Whoever a later run added, removed or updated again is that run's business."""
-    workspace.members(*fans(*range(40)))
+    workspace.set_members(*fans(*range(40)))
     run = workspace.export()  # adds 30 to 39
-    workspace.members(*fans(*range(35)))
+    workspace.set_members(*fans(*range(35)))
     workspace.export()  # removes 35 to 39
-    workspace.members(*fans(*range(36)))
+    workspace.set_members(*fans(*range(36)))
     workspace.export()  # adds 35 again
     undo = take_back(workspace, run)
     assert "Changed by a later run, so left as they are: 1 person." in str(undo.held_reason)
-    assert workspace.told() == names(*range(30), 35)
+    assert workspace.holders() == names(*range(30), 35)
 
 
 def test_taking_back_any_run_of_a_random_history_inverts_it_but_for_later_changes(workspace: EngineWorkspace) -> None:
@@ -97,27 +97,27 @@ def test_taking_back_any_run_of_a_random_history_inverts_it_but_for_later_change
     changed: list[tuple[set[str], set[str]]] = [(before[0], set())]
     for _ in range(4):
         now = set(chance.sample(range(60), chance.randrange(20, 40)))
-        workspace.members(*fans(*now))
+        workspace.set_members(*fans(*now))
         assert workspace.export().state is RunState.SUCCEEDED
         changed.append((names(*now) - before[-1], before[-1] - names(*now)))
         before.append(names(*now))
     number = 3
     later_on = set().union(*(added | removed for added, removed in changed[number:]))
     added, removed = (people - later_on for people in changed[number - 1])
-    undo = take_back(workspace, workspace.run(number))
-    assert workspace.told() == (before[-1] - added) | removed
+    undo = take_back(workspace, workspace.get_run(number))
+    assert workspace.holders() == (before[-1] - added) | removed
     assert (undo.exited, undo.entered) == (len(added & before[-1]), len(removed))
 
 
 def test_taking_back_a_take_back_sends_the_run_again(workspace: EngineWorkspace) -> None:
     """A mistake in taking back can be taken back, too."""
-    workspace.members(*fans(*range(5, 40)))
+    workspace.set_members(*fans(*range(5, 40)))
     undo = take_back(workspace, workspace.export())
     take_back(workspace, undo)
-    assert workspace.told() == names(*range(5, 40))
+    assert workspace.holders() == names(*range(5, 40))
     with workspace.open() as service:
         service.syncs.resume(1)
-    workspace.work()
+    workspace.run_queued()
     assert last(workspace).change_count == 0  # without mapped values it is known what was sent
 
 
@@ -125,12 +125,12 @@ def test_taking_back_a_run_with_mapped_values_says_that_they_stay(workspace: Eng
     """Former values are not stored, so the plan says so; membership is inverted all the same."""
     with workspace.open() as service:
         service.syncs.stop(1)
-    workspace.members(*(on_plan(f"fan-{number}", "gold") for number in range(32)))
-    run = workspace.export(MAPPED)
+    workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(32)))
+    run = workspace.export(mapping=MAPPED)
     assert (run.entered, run.updated) == (2, 30)
     undo = take_back(workspace, run)
     assert "since the former ones are not stored: 30 people." in str(undo.held_reason)
-    assert workspace.told() == names(*range(30))
+    assert workspace.holders() == names(*range(30))
     assert (sandbox.profile("fan-3") or {})["attributes"]["Plan"] == "gold"
 
 
@@ -138,7 +138,7 @@ def test_somebody_on_the_never_export_list_stays_out_when_their_removal_is_taken
     workspace: EngineWorkspace,
 ) -> None:
     """Also when they were put on it after the plan was shown."""
-    workspace.members(*fans(*range(20)))
+    workspace.set_members(*fans(*range(20)))
     run = workspace.export()
     with workspace.open() as service:
         service.safety.add_never_export(LICENSE, ["fan-25"])
@@ -147,21 +147,21 @@ def test_somebody_on_the_never_export_list_stays_out_when_their_removal_is_taken
     with workspace.open() as service:
         service.safety.add_never_export(LICENSE, ["fan-26"])
         service.runs.approve(undo.id)
-    workspace.work()
-    assert workspace.told() == names(*range(30)) - names(25, 26)
+    workspace.run_queued()
+    assert workspace.holders() == names(*range(30)) - names(25, 26)
 
 
 def test_taking_back_a_first_step_cancels_the_rest_at_once(data_dir: Path, sandbox: Sandbox) -> None:
     """Tried on ten, looked, taken back: nobody is left with the attribute, and no runner was needed to cancel."""
     workspace = EngineWorkspace(data_dir, sandbox)
-    workspace.members(*fans(*range(60)))
+    workspace.set_members(*fans(*range(60)))
     with workspace.open() as service:
         run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=Steps(first=10)).run_id
-    workspace.work()
-    assert len(workspace.told()) == 10
-    undo = take_back(workspace, workspace.run(run_id))
-    assert workspace.run(run_id).state is RunState.CANCELLED and workspace.run(run_id).delivered == 10
-    assert undo.exited == 10 and workspace.told() == set() and len(sandbox.holding("Mixpanel - Fans")[1]) == 10
+    workspace.run_queued()
+    assert len(workspace.holders()) == 10
+    undo = take_back(workspace, workspace.get_run(run_id))
+    assert workspace.get_run(run_id).state is RunState.CANCELLED and workspace.get_run(run_id).delivered == 10
+    assert undo.exited == 10 and workspace.holders() == set() and len(sandbox.holding("Mixpanel - Fans")[1]) == 10
     with workspace.open() as service:
         assert service.syncs.get(1).size == 0 and service.syncs.get(1).state is SyncState.FINISHED
 
@@ -170,43 +170,43 @@ def test_taking_back_what_was_cleared_sets_everybody_to_true_again(workspace: En
     """Stop and clear was a mistake: the finished sync has its people back, and is not refreshed."""
     with workspace.open() as service:
         service.syncs.stop(1, clear=True)
-    workspace.work()
-    assert workspace.told() == set()
+    workspace.run_queued()
+    assert workspace.holders() == set()
     take_back(workspace, last(workspace))
-    assert workspace.told() == names(*range(30))
+    assert workspace.holders() == names(*range(30))
 
 
 def test_a_take_back_that_is_cancelled_changes_nothing(workspace: EngineWorkspace) -> None:
     """Neither WebEngage nor the sync."""
-    undo = take_back(workspace, workspace.run(1), approved=False)
+    undo = take_back(workspace, workspace.get_run(1), approved=False)
     with workspace.open() as service:
         service.runs.cancel(undo.id)
         assert service.syncs.get(1).state is SyncState.ACTIVE
-    assert workspace.told() == names(*range(30)) and workspace.run(undo.id).state is RunState.CANCELLED
+    assert workspace.holders() == names(*range(30)) and workspace.get_run(undo.id).state is RunState.CANCELLED
 
 
 def test_a_take_back_approved_days_later_is_sent_as_it_was_shown(workspace: EngineWorkspace) -> None:
     """No cohort is read for it, so it does not get old."""
-    workspace.members(*fans(*range(40)))
+    workspace.set_members(*fans(*range(40)))
     undo = take_back(workspace, workspace.export(), approved=False)
     workspace.ahead += 50 * HOUR
     workspace.sandbox.advance(50 * HOUR)
     with workspace.open() as service:
         service.runs.approve(undo.id)
-    workspace.work()
-    assert workspace.run(undo.id).state is RunState.SUCCEEDED and workspace.told() == names(*range(30))
+    workspace.run_queued()
+    assert workspace.get_run(undo.id).state is RunState.SUCCEEDED and workspace.holders() == names(*range(30))
 
 
 def test_what_cannot_be_taken_back_is_refused(workspace: EngineWorkspace) -> None:
     """A run under way, one that sent nothing, one there is not; and a second one while the first is held."""
     quiet = workspace.export()
-    workspace.members(*fans(*range(31)))
+    workspace.set_members(*fans(*range(31)))
     with workspace.open() as service:
         busy = service.syncs.refresh_now(1).run_id
         for run_id, words in ((quiet.id, "sent nothing"), (busy, "still under way"), (99, "There is no run 99")):
             with pytest.raises(InvalidRequest, match=words):
                 service.runs.undo(run_id)
         service.runs.cancel(busy)
-    take_back(workspace, workspace.run(1), approved=False)
+    take_back(workspace, workspace.get_run(1), approved=False)
     with workspace.open() as service, pytest.raises(InvalidRequest, match="is under way"):
         service.runs.undo(1)
