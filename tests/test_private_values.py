@@ -91,7 +91,8 @@ def test_a_reason_when_webengage_quotes_the_batch_holds_no_value(
     if code == 400:
         assert len(service.runs.list_rejections(run_id)) == len(PEOPLE)
     stored = read_everything_stored(data_dir).decode("utf-8", "replace").casefold()
-    assert not [part for part in ("quandt", "98765", "platinum") if part in stored]
+    # Whole phones only: five digits in a row are among those of stored times now and then.
+    assert not [part for part in ("quandt", "9876543210", "98765 43210", "platinum") if part in stored]
 
 
 @pytest.mark.parametrize(
