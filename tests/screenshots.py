@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.service import Service
 from tests.browser import at_rest, connect, free_port, service
@@ -81,9 +82,10 @@ def history(sandbox: Sandbox, here: Service) -> History:
     here.cohorts.list()
     sandbox.poison(*sorted(sandbox.exportable(numbers[TRIAL]))[:3])
     syncs = {
-        name: here.syncs.start_export(None, numbers[name], Mode.DYNAMIC).sync_id for name in (TRIAL, LAPSING, POWER)
+        name: here.syncs.start_export(None, numbers[name], ExportTerms(mode=Mode.DYNAMIC)).sync_id
+        for name in (TRIAL, LAPSING, POWER)
     }
-    syncs[CRM] = here.syncs.start_export(None, numbers[CRM], Mode.ONE_TIME).sync_id
+    syncs[CRM] = here.syncs.start_export(None, numbers[CRM], ExportTerms(mode=Mode.ONE_TIME)).sync_id
     settle(here, *syncs.values())
     for turn in range(7):
         for name in (POWER, TRIAL):
@@ -94,7 +96,7 @@ def history(sandbox: Sandbox, here: Service) -> History:
     held_id = here.syncs.refresh_now(syncs[LAPSING]).run_id
     settle(here, syncs[LAPSING])
     here.safety.add_never_export(None, sorted(sandbox.exportable(numbers[WEEKLY]))[:4], "asked not to be contacted")
-    here.syncs.start_export(None, numbers[WEEKLY], Mode.DYNAMIC, interval=3600.0)
+    here.syncs.start_export(None, numbers[WEEKLY], ExportTerms(mode=Mode.DYNAMIC, interval=3600.0))
     last = here.syncs.get(syncs[POWER]).last_run
     return History(sync_id=syncs[POWER], run_id=last.id if last else 0, held_id=held_id)
 

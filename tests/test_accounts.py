@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.permissions import AccessLevel, Actor
 from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, member
@@ -38,7 +39,7 @@ def test_new_exports_when_another_account_is_connected_or_checked_again_stay(
     with two.open() as here:
         here.connections.check_webengage(code)
         assert here.cohorts.propose_export(PROJECT, cohort).license_code == LICENSE
-        here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
     two.run_queued()
     assert sandbox.holding(ATTRIBUTE, LICENSE)[0] == {"a"}
     assert sandbox.holding(ATTRIBUTE, LICENSE_2)[0] == set()
@@ -48,9 +49,9 @@ def test_new_exports_when_a_person_chooses_go_there_and_existing_syncs_stay(two:
     """The choice is for cohorts exported from then on, and the audit has who chose, before and after."""
     old, new = sandbox.add_cohort("Old", [member("a")]), sandbox.add_cohort("New", [member("b")])
     with two.open() as here:
-        here.syncs.start_export(PROJECT, old, Mode.DYNAMIC)
+        here.syncs.start_export(PROJECT, old, ExportTerms(mode=Mode.DYNAMIC))
         here.connections.use_account(PROJECT, LICENSE_2)
-        here.syncs.start_export(PROJECT, new, Mode.DYNAMIC)
+        here.syncs.start_export(PROJECT, new, ExportTerms(mode=Mode.DYNAMIC))
         assert [one.license_code for one in here.syncs.list()] == [LICENSE_2, LICENSE]
         line = next(one for one in here.admin.list_audit() if one.action == "use account")
     assert (line.target, line.before, line.after) == (f"project {PROJECT}", LICENSE, LICENSE_2)
@@ -65,9 +66,9 @@ def test_an_export_when_its_account_was_disconnected_is_refused_until_a_person_c
         here.connections.disconnect_webengage(LICENSE)
         assert used(two) == LICENSE
         with pytest.raises(InvalidRequest, match=f"{LICENSE}, which project {PROJECT} exports to, is not connected"):
-            here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+            here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
         here.connections.use_account(PROJECT, LICENSE_2)
-        assert here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+        assert here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).started
 
 
 def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_chooses(
@@ -79,7 +80,7 @@ def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_cho
     with two.open() as here:
         assert here.connections.connect_mixpanel(77, USERNAME, SECRET, sandbox.url).license_code is None
         with pytest.raises(InvalidRequest, match="No WebEngage account is chosen yet for project 77"):
-            here.syncs.start_export(77, cohort, Mode.DYNAMIC)
+            here.syncs.start_export(77, cohort, ExportTerms(mode=Mode.DYNAMIC))
 
 
 def test_start_sync_when_the_account_changed_since_the_dialog_opened_is_refused(

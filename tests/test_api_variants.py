@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import RetryLater
+from sync.export_terms import ExportTerms
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Mode, Project, Role
 from sync.runner import Runner
@@ -42,7 +43,7 @@ def test_a_cohort_is_read_whole_whatever_its_pages_leave_out(
     cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(25)])
     sandbox.settings(page_size=10, untold=untold)
     Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once(
-        service.syncs.start_export(PROJECT, cohort, Mode.ONE_TIME).run_id
+        service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.ONE_TIME)).run_id
     )
     assert sandbox.holding("Mixpanel - Fans")[0] == sandbox.exportable(cohort)
 
@@ -86,7 +87,7 @@ def test_a_cohort_answered_with_400_pauses_its_sync(service: Service, data_dir: 
     """One of the ways a deleted cohort may be answered; nobody is told they left, and a person is asked."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     Runner({"COHORT_SYNC_DATA": str(data_dir)}).run_once(
-        service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id
+        service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
     )
     service.syncs.refresh_now(1)
     sandbox.settings(unknown_cohort=400)

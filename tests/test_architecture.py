@@ -37,6 +37,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/steps": set(),
     "sync/property_values": {"sync/text"},
     "sync/value_check": {"sync/property_values"},
+    "sync/export_terms": {"sync/cadence", "sync/model", "sync/property_values", "sync/steps"},
     "sync/cadence": set(),
     "sync/model": {"sync/cadence", "sync/errors", "sync/text", "sync/guards", "sync/steps"},
     "sync/records": {"sync/cadence", "sync/model"},
@@ -93,6 +94,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/permissions": {"sync/settings", "sync/errors"},
     "sync/redaction": set(),
     "sync/service": {
+        "sync/export_terms",
         "sync/cadence",
         "sync/config_file",
         "sync/steps",
@@ -130,6 +132,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/cli": {
+        "sync/export_terms",
         "sync/cadence",
         "sync/config_file",
         "sync/steps",
@@ -151,6 +154,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/launcher": {"sync/errors"},
     "sync/__main__": {"sync/cli", "sync/runner"},
     "pages": {
+        "sync/export_terms",
         "sync/cadence",
         "sync/steps",
         "sync/property_values",

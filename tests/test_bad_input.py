@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from tests.conftest import Cli, RunnerProcess
 from tests.sandbox.control import (
@@ -222,10 +223,10 @@ def test_an_export_when_25_attributes_exist_is_refused(connected: Workspace, san
     cohorts = [sandbox.add_cohort(f"Cohort {number}", [member("a")]) for number in range(26)]
     with connected.open() as service:
         for cohort in cohorts[:25]:
-            service.syncs.start_export(PROJECT, cohort, Mode.ONE_TIME)
+            service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.ONE_TIME))
         with pytest.raises(InvalidRequest, match="25 of this type"):
-            service.syncs.start_export(PROJECT, cohorts[25], Mode.ONE_TIME)
-        assert service.syncs.start_export(PROJECT, cohorts[0], Mode.DYNAMIC).started is False
+            service.syncs.start_export(PROJECT, cohorts[25], ExportTerms(mode=Mode.ONE_TIME))
+        assert service.syncs.start_export(PROJECT, cohorts[0], ExportTerms(mode=Mode.DYNAMIC)).started is False
         assert len(service.syncs.list()) == 25
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.service import Service
 from tests.sandbox.control import PROJECT, Sandbox
@@ -72,17 +73,20 @@ def test_an_export_while_a_run_is_held_is_refused(fans: Workspace, dry: bool) ->
     """Neither "is on its way" nor "already under way" would be true."""
     run_id = hold_run(fans)
     with fans.open() as service, pytest.raises(InvalidRequest, match=f"Run {run_id} .* held"):
-        service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=dry)
+        service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=dry))
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["dry first", "dry second"])
 def test_an_export_when_a_dry_run_waits_is_not_taken_for_it(fans: Workspace, first: bool) -> None:
     """A dry run asked for while an export waits would send; an export while a dry run waits would not."""
     with fans.open() as service:
-        run_id = service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=first).run_id
-        assert service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=first).run_id == run_id
+        run_id = service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=first)).run_id
+        assert (
+            service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=first)).run_id
+            == run_id
+        )
         with pytest.raises(InvalidRequest, match=f"Run {run_id} .* under way; nothing was changed"):
-            service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=not first)
+            service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=not first))
 
 
 def test_an_interval_for_a_sync_that_is_finished_is_refused(fans: Workspace) -> None:
@@ -106,7 +110,7 @@ def test_an_approval_of_a_run_that_is_being_cancelled_is_refused(fans: Workspace
 def test_a_one_time_export_with_an_interval_is_refused_by_the_service_too(fans: Workspace) -> None:
     """No caller gets round it; an interval that is ignored is a promise not kept."""
     with fans.open() as service, pytest.raises(InvalidRequest, match="never refreshed"):
-        service.syncs.start_export(PROJECT, fans.cohort, Mode.ONE_TIME, interval=7200.0)
+        service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.ONE_TIME, interval=7200.0))
 
 
 def changes(service: Service) -> list[tuple[str, str, str]]:
@@ -120,12 +124,14 @@ def test_the_audit_when_a_sync_is_changed_has_its_settings_before_and_after(fans
     two_hours, hour = "dynamic, every 7200 s; ", "dynamic, every 3600 s; "
     only, more = "membership only; ", "membership and $email as email, $phone as phone; "
     with fans.open() as service:
-        service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC)
-        service.syncs.start_export(PROJECT, fans.cohort, Mode.ONE_TIME)  # changes the mode of the run that waits
+        service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC))
+        service.syncs.start_export(
+            PROJECT, fans.cohort, ExportTerms(mode=Mode.ONE_TIME)
+        )  # changes the mode of the run that waits
     fans.run_queued()
     with fans.open() as service:
         service.syncs.start_export(
-            PROJECT, fans.cohort, Mode.DYNAMIC, mapping=(("$email", "email"), ("$phone", "phone"))
+            PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=(("$email", "email"), ("$phone", "phone")))
         )
     fans.run_queued()
     with fans.open() as service:
@@ -163,6 +169,6 @@ def test_the_audit_when_an_account_is_connected_again_has_the_former_data_center
         service.connections.check_webengage("sandbox1")
         line = next(one for one in service.admin.list_audit() if one.action == "connect WebEngage")
         assert line.before == fans.sandbox.url
-        service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC)
+        service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC))
         service.connections.disconnect_webengage("sandbox1")
         assert service.admin.list_audit()[0].after == "1 syncs paused: 1"

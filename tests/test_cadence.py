@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from sync.cadence import DailyTime, Refreshes, find_busiest_hour, find_end, find_moment, format_end
 from sync.cli.commands import cli
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode, SyncState
 from sync.permissions import command_line_actor
 from sync.service import Service
@@ -105,7 +106,9 @@ def test_a_sync_when_refreshed_at_a_time_of_day_keeps_it_over_the_clock_change(
     clock = [parse_utc(start)]
     connected.add_cohort(3)
     with open_at(connected, clock) as service:
-        service.syncs.start_export(PROJECT, connected.cohort, Mode.DYNAMIC, daily=DailyTime.parse("07:30", zone))
+        service.syncs.start_export(
+            PROJECT, connected.cohort, ExportTerms(mode=Mode.DYNAMIC, daily=DailyTime.parse("07:30", zone))
+        )
         seen = []
         for _ in range(4):
             due = service.syncs.get(1).next_run_at or 0.0

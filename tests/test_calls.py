@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from sync.engine import RetryPolicy
 from sync.errors import NoAnswer, RetryLater
+from sync.export_terms import ExportTerms
 from sync.http_client import CONNECT_SECONDS, HttpClient, parse_retry_after
 from sync.model import Mode
 from sync.runner import Runner
@@ -283,7 +284,7 @@ def test_run_when_the_certificates_are_missing_waits_with_that_reason(
         service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         service.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
         cohort = sandbox.add_cohort("Fans", [member("a")])
-        run_id = service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
         with closing(sqlite3.connect(data_dir / "app.db")) as plain, plain:
             plain.execute("update mixpanel_project set region = ?", (sandbox.url.replace("http:", "https:"),))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(data_dir / "none.pem"))

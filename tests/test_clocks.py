@@ -13,6 +13,7 @@ import pytest
 
 from sync.engine import Clock
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.process_identity import is_process_gone, process_name
 from sync.runner import HEARTBEAT_SECONDS, Runner
@@ -100,7 +101,7 @@ def test_the_runner_when_the_clock_moves_keeps_its_heartbeat_and_takes_work(
         with pytest.raises(InvalidRequest, match="stop it, then restore"):
             service.admin.restore(clocked.data_dir / "none.db")
         [cohort] = service.cohorts.list(PROJECT).cohorts
-        run_id = service.syncs.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, cohort.id, ExportTerms(mode=Mode.DYNAMIC)).run_id
     with clocked.open_database() as db:
         db.execute("update sync set next_run_at = ?", (clocked.now() + 1.0,))
     wait_until(lambda: clocked.get_run(run_id).state.is_final)
@@ -121,7 +122,7 @@ def test_a_runner_when_suspended_in_the_middle_of_a_run_finishes_it_once(
     with clocked.open() as service:
         [cohort] = service.cohorts.list(PROJECT).cohorts
         sandbox.settings(latency=100)
-        run_id = service.syncs.start_export(PROJECT, cohort.id, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, cohort.id, ExportTerms(mode=Mode.DYNAMIC)).run_id
     wait_until(lambda: clocked.get_run(run_id).state in (RunState.PULLING, RunState.DELIVERING))
     assert runner.process and runner.process.stdin and runner.process.stdout
     runner.process.send_signal(signal.SIGSTOP)

@@ -16,6 +16,7 @@ import pytest
 
 from sync.engine import RunExecutor
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.store import Store
 from tests.engine_workspace import MAPPED, EngineWorkspace, on_plan
@@ -97,7 +98,7 @@ def test_half_a_batch_is_never_the_whole_of_it(workspace: EngineWorkspace, sandb
     workspace.set_members(*(member(f"fan-{number}") for number in range(20)))
     sandbox.poison("fan-3")
     with workspace.open() as service:
-        run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
     with Store.open(workspace.data_dir) as store, contextlib.contextmanager(full_while_an_answer_is_written)(store):
         claimed = store.runs.claim_run("me", time.time())
         assert claimed is not None
@@ -162,7 +163,7 @@ def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: EngineWorkspace) 
     """The run fails, the person reads what to do, and after connecting again one click goes on."""
     workspace.set_members(member("fan-1"))
     with workspace.open() as service:
-        run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
     (workspace.data_dir / "secret.key").unlink()
     workspace.run_queued()
     with workspace.open() as service:
@@ -193,7 +194,7 @@ def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(
 def test_a_busy_list_of_cohorts_puts_an_empty_run_off(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Nobody was read, and whether the cohort still exists cannot be asked now: the run waits instead of failing."""
     with workspace.open() as service:
-        run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
     sandbox.fault("status", path="cohorts/list", code=503, retry_after=300)
     workspace.run_queued()
     assert workspace.get_run(run_id).state is RunState.QUEUED and "503" in (workspace.get_run(run_id).wait_reason or "")
@@ -230,7 +231,7 @@ def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
         service.syncs.pause(1)
         assert service.runs.get(halved).cancel_requested
         with pytest.raises(InvalidRequest, match="still being cancelled"):
-            service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+            service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC))
         service.syncs.resume(1)
     workspace.ahead = 400.0
     workspace.run_queued()
@@ -241,17 +242,24 @@ def test_another_request_for_a_run_under_way_is_kept_or_refused(workspace: Engin
     """The mode changes with the plan; other properties, and a cohort being cleared, are refused with the reason."""
     workspace.set_members(on_plan("fan-1", "a"))
     with workspace.open() as service:
-        first = service.syncs.start_export(PROJECT, workspace.cohort, Mode.ONE_TIME, mapping=MAPPED)
-        assert service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0).started is False
+        first = service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.ONE_TIME, mapping=MAPPED))
+        assert (
+            service.syncs.start_export(
+                PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, interval=900.0)
+            ).started
+            is False
+        )
         with pytest.raises(InvalidRequest, match="other properties"):
-            service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("plan", "Other"),))
+            service.syncs.start_export(
+                PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=(("plan", "Other"),))
+            )
     workspace.run_queued()
     with workspace.open() as service:
         assert service.runs.get(first.run_id).delivered == 1 and service.syncs.get(1).state.value == "active"
         assert (service.syncs.get(1).mode, service.syncs.get(1).interval_seconds) == (Mode.DYNAMIC, 900.0)
         service.syncs.stop(1, clear=True)
         with pytest.raises(InvalidRequest, match="is clearing this cohort"):
-            service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+            service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC))
 
 
 @pytest.mark.parametrize("afterwards", [0, 60])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sync import http_client
+from sync.export_terms import ExportTerms
 from sync.model import ATTRIBUTE_MAX, Mode, RunState, find_attribute_problem, suggest_attribute
 from tests.conftest import Cli
 from tests.engine_workspace import EngineWorkspace, fans, last, patient_workspace
@@ -195,7 +196,7 @@ def test_a_cohort_with_an_odd_name_is_exported(workspace: EngineWorkspace, sandb
     with workspace.open() as service:
         attribute = service.cohorts.propose_export(PROJECT, cohort).attribute
         assert attribute == f"Mixpanel - Family {FAMILY}"
-        service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, attribute=attribute)
+        service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, attribute=attribute))
     workspace.run_queued()
     assert sandbox.holding(attribute)[0] == {"fan-1"}
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from sync.engine import RetryPolicy
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.process_identity import process_name
 from sync.store.events import MAX_WAIT_LINES
@@ -162,7 +163,7 @@ def test_health_when_a_long_run_makes_progress_is_not_overdue(watched: Workspace
 def test_health_when_a_run_is_held_is_overdue_only_after_its_approval(watched: Workspace) -> None:
     """Days without an approval do not count; an approved run that no runner takes is watched."""
     with watched.open() as service:
-        service.syncs.start_export(PROJECT, watched.cohort, Mode.DYNAMIC, dry_run=True)
+        service.syncs.start_export(PROJECT, watched.cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=True))
     watched.run_queued()
     watched.ahead = 48 * HOUR
     health = check_health(watched, runner=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest, KeyUnavailable
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.packing import pack
 from sync.process_identity import process_name
@@ -200,7 +201,7 @@ def test_rotation_when_a_run_is_under_way_pauses_nothing(fans: Workspace, runner
     """A run that read the keys before the rotation reads them again when it meets a secret sealed with the new one."""
     fans.sandbox.settings(latency=1500)
     with fans.open() as service:
-        run_id = service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
     process = runner_process(fans.data_dir, "--once")
     wait_until(lambda: fans.get_run(run_id).state is RunState.PULLING)
     for _ in range(200):  # until the request to Mixpanel is on its way, which needs the former key

@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.parts import formatting, polling, run_progress
+from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState
 from sync.permissions import AccessLevel, Actor
 from tests.browser import carry, connect, service
@@ -35,12 +36,12 @@ def test_a_run_under_way_failed_and_held(workspace: Workspace, sandbox: Sandbox)
     )
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        hold = here.syncs.start_export(None, held, Mode.DYNAMIC, dry_run=True).run_id
+        hold = here.syncs.start_export(None, held, ExportTerms(mode=Mode.DYNAMIC, dry_run=True)).run_id
         carry(workspace.data_dir)
         sandbox.fault("status", api="mixpanel", path="/engage", code=403)
-        fail = here.syncs.start_export(None, failing, Mode.DYNAMIC).run_id
+        fail = here.syncs.start_export(None, failing, ExportTerms(mode=Mode.DYNAMIC)).run_id
         carry(workspace.data_dir)
-        wait = here.syncs.start_export(None, queued, Mode.DYNAMIC).run_id
+        wait = here.syncs.start_export(None, queued, ExportTerms(mode=Mode.DYNAMIC)).run_id
     story = workspace.page("runs", run=str(hold))
     assert "Dry run: nothing is sent until a person approves." in page_text(story)
     assert [button.label for button in story.button if "Approve" in button.label or "Cancel" in button.label] == [
@@ -69,7 +70,7 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(workspace: Workspace, 
     sandbox.poison("u1", "u2")
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
+        run_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).run_id
     carry(workspace.data_dir)
     app = workspace.page("runs", run=str(run_id))
     reasons = [expander.label.replace("\\", "") for expander in app.expander]
@@ -92,7 +93,7 @@ def test_nobody_is_called_synced_before_anything_went(workspace: Workspace, sand
     number = sandbox.add_cohort("First", [member("a"), member("b")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        started = here.syncs.start_export(None, number, Mode.DYNAMIC)
+        started = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
         assert shown(workspace, "syncs") == ["Nothing exported yet", "Dynamic", "Queued"]
         here.runs.cancel(started.run_id)
         assert shown(workspace, "cohorts") == ["Nothing exported yet"]
@@ -116,14 +117,14 @@ def test_a_run_says_planned_until_it_is_done(workspace: Workspace, sandbox: Sand
     number = sandbox.add_cohort("Planned", [member("a"), member("b")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        started = here.syncs.start_export(None, number, Mode.ONE_TIME, dry_run=True)
+        started = here.syncs.start_export(None, number, ExportTerms(mode=Mode.ONE_TIME, dry_run=True))
         carry(workspace.data_dir)
         here.runs.cancel(started.run_id)
         carry(workspace.data_dir)
         story = page_text(workspace.page("runs", run=str(started.run_id)))
         assert "To add" in story and "Added" not in story
         assert "Cancelled before anything was sent" in story
-        done = here.syncs.start_export(None, number, Mode.ONE_TIME).run_id
+        done = here.syncs.start_export(None, number, ExportTerms(mode=Mode.ONE_TIME)).run_id
         carry(workspace.data_dir)
     assert "Added" in page_text(workspace.page("runs", run=str(done)))
 
@@ -136,7 +137,7 @@ def test_names_in_select_boxes_are_shown_as_they_are(workspace: Workspace, sandb
     with service(workspace.data_dir) as here:
         here.connections.connect_mixpanel(43, USERNAME, SECRET, sandbox.url)
         here.connections.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
-        here.syncs.start_export(PROJECT, sandbox.add_cohort(name, [member("a")]), Mode.DYNAMIC)
+        here.syncs.start_export(PROJECT, sandbox.add_cohort(name, [member("a")]), ExportTerms(mode=Mode.DYNAMIC))
     offered = [
         option
         for page in PAGES
@@ -153,7 +154,7 @@ def test_a_reason_is_said_once_and_in_a_list_shortly(workspace: Workspace, sandb
     connect(workspace.data_dir, sandbox)
     sandbox.fault("status", api="mixpanel", path="/engage", code=403)
     with service(workspace.data_dir) as here:
-        run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
+        run_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).run_id
     carry(workspace.data_dir)
     assert page_text(workspace.page("syncs", sync="1")).count("answered 403") == 1
     for name in ("cohorts", "runs", "syncs"):
@@ -170,7 +171,7 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     assert "Nobody here can be sent now; 1 of the" in page_text(workspace.page("cohorts", export=str(nobody)))
     assert "3 requests, about 1 second" in page_text(workspace.page("cohorts", export=str(number)))
     with service(workspace.data_dir) as here:
-        here.syncs.start_export(None, number, Mode.DYNAMIC)
+        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
         carry(workspace.data_dir)
         here.cohorts.preview(None, number, fresh=True)
         assert "Nobody needs to be sent now, so no request" in page_text(workspace.page("cohorts", export=str(number)))
@@ -235,7 +236,7 @@ def test_people_are_offered_what_their_grade_allows(
     number = sandbox.add_cohort("Power Users", [member("a")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        here.syncs.start_export(None, number, Mode.DYNAMIC)
+        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
     carry(workspace.data_dir)
     monkeypatch.setattr(
         "pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel[grade.upper()])
@@ -264,7 +265,7 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspac
     number = sandbox.add_cohort("Shrinking", [member(f"u{n}") for n in range(200)])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
+        sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
         carry(workspace.data_dir)
         sandbox.set_members(number, [member("u1")])
         run_id = here.syncs.refresh_now(sync_id).run_id
@@ -283,7 +284,7 @@ def test_an_interval_nobody_can_mean_is_refused_in_the_dialog(workspace: Workspa
     number = sandbox.add_cohort("Paced", [member("a")])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
+        sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
     app = workspace.page("syncs", interval=str(sync_id))
     app.radio(key="interval-choice").set_value(0.0).run()
     for text, answer in (("soon", "is not an interval"), ("1m", "between 5 minutes and 30 days")):

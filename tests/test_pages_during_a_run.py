@@ -7,6 +7,7 @@ import time
 
 from streamlit.testing.v1 import AppTest
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.process_identity import process_name
 from sync.store import Store
@@ -22,7 +23,7 @@ def under_way(workspace: Workspace, sandbox: Sandbox) -> int:
     number = sandbox.add_cohort("Moving", [member(f"u{n}") for n in range(PEOPLE)])
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
-        run_id = here.syncs.start_export(None, number, Mode.DYNAMIC).run_id
+        run_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).run_id
     with Store.open(workspace.data_dir) as store:
         assert store.runs.claim_run("runner-1", time.time())
     return run_id

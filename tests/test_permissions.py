@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import CohortSyncError
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.permissions import AccessLevel, Actor, Forbidden, actor_from_claims
 from sync.service import Service
@@ -188,7 +189,7 @@ def test_the_service_when_a_viewer_asks_for_a_change_refuses_it(data_dir: Path, 
     with Service.open(env, Actor("vic@example.com", AccessLevel.VIEWER)) as viewer:
         assert viewer.cohorts.preview(PROJECT, cohort).identified == 1
         with pytest.raises(Forbidden, match=r"vic@example.com is a viewer .* needs a marketer"):
-            viewer.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+            viewer.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
         assert viewer.runs.list() == ()
     with Service.open(env, Actor("nora@example.com", AccessLevel.NOBODY)) as nobody, pytest.raises(Forbidden):
         nobody.cohorts.list(PROJECT)
@@ -201,7 +202,7 @@ def test_the_audit_names_who_did_what_and_never_a_secret(data_dir: Path, sandbox
         ann.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
         ann.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
         ann.cohorts.preview(PROJECT, cohort)
-        run = ann.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id
+        run = ann.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
         ann.runs.cancel(run)
         list(ann.runs.iterate_export_rows(run))
         lines = ann.admin.list_audit()

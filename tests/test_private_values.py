@@ -12,6 +12,7 @@ import pytest
 
 from sync.engine.retry import RetryPolicy
 from sync.errors import ApiError
+from sync.export_terms import ExportTerms
 from sync.http_client import Reply, describe_problem
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Change, ChangeKind, Mode, Project
@@ -76,7 +77,7 @@ def test_a_reason_when_webengage_quotes_the_batch_holds_no_value(
         times=0,
         body={"response": {"message": f"Rejected: {quoted}", "status": "error"}},
     )
-    run_id = service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=MAPPING).run_id
+    run_id = service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=MAPPING)).run_id
     Runner({"COHORT_SYNC_DATA": str(data_dir)}, policy=POSTPONE_AT_ONCE).run_once(run_id)
     run = service.runs.get(run_id)
     reasons = [one.reason for one in service.runs.list_rejections(run_id)] + [str(run.error), str(run.wait_reason)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sync.engine import Clock, reading
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.runner import Runner
 from sync.store import Store
@@ -202,7 +203,7 @@ def test_ten_queries_an_hour_are_reserved_for_people(workspace: EngineWorkspace)
     other = workspace.sandbox.add_cohort("Others", fans(2))
     with workspace.open() as service, workspace.open_store() as store:
         for cohort in (workspace.cohort, other):
-            service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+            service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
         meters, now = store.rate_limits, workspace.now() + 2 * HOUR
         taken = [0, 0]
         for turn in range(80):
@@ -232,7 +233,7 @@ def test_one_accounts_exports_leave_lanes_to_the_others(workspace: EngineWorkspa
     with workspace.open() as service, workspace.open_store() as store:
         for number in range(9):
             cohort = sandbox.add_cohort(f"Cohort {number}", fans(number))
-            service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+            service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
         runs = store.runs
         assert runs.has_claimable(workspace.now()) and not runs.has_claimable(workspace.now(), full_accounts=(LICENSE,))
         assert runs.claim_run("x", workspace.now(), full_accounts=(LICENSE,)) is None
@@ -248,13 +249,13 @@ def test_eight_large_exports_to_one_account_do_not_hold_another_accounts_three_p
     small = sandbox.add_cohort("Small", fans(1, 2, 3))
     runner = Runner(workspace.env, policy=PATIENT, a_minute=SLOW)
     with workspace.open() as service, ThreadPoolExecutor(1) as pool:
-        first = [service.syncs.start_export(PROJECT, one, Mode.DYNAMIC).run_id for one in large]
+        first = [service.syncs.start_export(PROJECT, one, ExportTerms(mode=Mode.DYNAMIC)).run_id for one in large]
         service.connections.connect_webengage("second", "key-of-second", sandbox.url)
         service.connections.use_account(PROJECT, "second")
         working = pool.submit(runner.run_forever)
         try:
             wait_until(lambda: sum(service.runs.get(one).state is RunState.DELIVERING for one in first) >= 4)
-            run_id = service.syncs.start_export(PROJECT, small, Mode.DYNAMIC).run_id
+            run_id = service.syncs.start_export(PROJECT, small, ExportTerms(mode=Mode.DYNAMIC)).run_id
             wait_until(lambda: service.runs.get(run_id).state is RunState.SUCCEEDED)
             assert not any(service.runs.get(one).state.is_final for one in first)
         finally:
@@ -277,7 +278,7 @@ def test_held_and_postponed_runs_make_nobody_take_the_write_lock(workspace: Engi
     workspace.export(dry_run=True)
     other = sandbox.add_cohort("Others", fans(2))
     with workspace.open() as service:
-        service.syncs.start_export(PROJECT, other, Mode.DYNAMIC)
+        service.syncs.start_export(PROJECT, other, ExportTerms(mode=Mode.DYNAMIC))
     sandbox.fault("status", path="engage", code=503, times=0, retry_after=600)
     workspace.run_queued()
     runner = Runner(workspace.env, Clock(workspace.now, time.sleep), PATIENT)

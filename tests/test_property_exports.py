@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import MAX_ATTRIBUTES, Mode, RunState
 from sync.property_values import (
     LOOKS_LIKE_DATE,
@@ -99,7 +100,9 @@ def test_an_attribute_keeps_the_type_of_its_first_export(workspace: EngineWorksp
     assert held(workspace, "Age") == [5, 7]
     assert "age was left out for 1 person: not a number." in events(workspace)
     with workspace.open() as service, pytest.raises(InvalidRequest, match="“Age” is of type number in WebEngage"):
-        service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=AGE, forms=(("Age", "text"),))
+        service.syncs.start_export(
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=AGE, forms=(("Age", "text"),))
+        )
 
 
 def test_a_type_is_fixed_by_what_was_sent_and_not_by_what_was_asked(workspace: EngineWorkspace) -> None:
@@ -151,7 +154,7 @@ def test_two_cohorts_write_an_attribute_in_one_form(workspace: EngineWorkspace) 
     workspace.export(mapping=mapping, forms=(("Mobile", "phone,DE"),))
     other = workspace.sandbox.add_cohort("Others", [member("fan-0", mobile="030 1234567")])
     with workspace.open() as service:
-        service.syncs.start_export(PROJECT, other, Mode.DYNAMIC, mapping=mapping)
+        service.syncs.start_export(PROJECT, other, ExportTerms(mode=Mode.DYNAMIC, mapping=mapping))
     workspace.run_queued()
     assert held(workspace, "Mobile") == ["+49301234567"]
 
@@ -195,7 +198,7 @@ def test_a_form_that_cannot_be_is_refused(workspace: EngineWorkspace, target: st
     """Fields of WebEngage have their own type, and a country is one of two letters."""
     with workspace.open() as service, pytest.raises(InvalidRequest, match=words):
         service.syncs.start_export(
-            PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("x", target),), forms=((target, form),)
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=(("x", target),), forms=((target, form),))
         )
 
 
@@ -204,7 +207,7 @@ def test_an_attribute_in_other_letters_is_refused(workspace: EngineWorkspace) ->
     have(workspace, "age", 5)
     workspace.export(mapping=AGE)
     with workspace.open() as service, pytest.raises(InvalidRequest, match="“AGE” is called “Age”"):
-        service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=(("age", "AGE"),))
+        service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=(("age", "AGE"),)))
 
 
 def test_more_attributes_of_a_type_than_webengage_holds_are_refused(workspace: EngineWorkspace) -> None:
@@ -212,10 +215,14 @@ def test_more_attributes_of_a_type_than_webengage_holds_are_refused(workspace: E
     pairs = tuple((f"p{at}", f"P{at}") for at in range(MAX_ATTRIBUTES + 1))
     texts = tuple((target, "text") for _, target in pairs)
     with workspace.open() as service, pytest.raises(InvalidRequest, match="already has 25 attributes of the type text"):
-        service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=pairs, forms=texts)
+        service.syncs.start_export(
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=pairs, forms=texts)
+        )
     mixed = (*texts[:-1], (texts[-1][0], "number"))
     with workspace.open() as service:
-        service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, mapping=pairs, forms=mixed)
+        service.syncs.start_export(
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=pairs, forms=mixed)
+        )
 
 
 def test_the_check_names_numbers_and_masked_examples(workspace: EngineWorkspace, cli: Cli) -> None:

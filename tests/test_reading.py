@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState
 from tests.engine_workspace import (
     HOUR,
@@ -242,7 +243,7 @@ def test_a_page_of_more_people_than_two_bytes_count_is_read(workspace: EngineWor
     sandbox.settings(page_size=70_000)
     cohort = sandbox.generate("Large", 70_000)
     with workspace.open() as service:
-        run_id = service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, dry_run=True).run_id
+        run_id = service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=True)).run_id
     workspace.run_queued()
     assert (
         workspace.get_run(run_id).entered

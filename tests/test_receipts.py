@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from pages.parts.formatting import format_full_time
 from sync.cli.commands import cli
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.reports import Receipt
 from sync.service import Service
@@ -110,7 +111,7 @@ def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> 
     fans.sandbox.set_members(fans.cohort, make_fans(40))
     with fans.open() as service:
         service.cohorts.preview(PROJECT, fans.cohort, fresh=True)
-        held = service.syncs.start_export(PROJECT, fans.cohort, Mode.DYNAMIC, dry_run=True).run_id
+        held = service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=True)).run_id
     fans.run_queued()
     found = read_receipt(fans)
     assert found.run.id == first.id

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.redaction import RedactingFormatter, hide_secret, redact_logs, redact_text
 from sync.service import Service
@@ -37,7 +38,7 @@ def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
         service.connections.connect_mixpanel(PROJECT, "marked.mp-service-account", SECRET, sandbox.url)
         service.connections.connect_webengage("marked", KEY, sandbox.url)
         service.cohorts.preview(PROJECT, cohort)
-        service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=(("$email", "email"),))
+        service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=(("$email", "email"),)))
         yield service
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from tests.conftest import Cli
 from tests.engine_workspace import (
@@ -37,7 +38,7 @@ def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace
     other = sandbox.add_cohort("Others", [on_plan("fan-2", "x")])
     with workspace.open() as service:
         service.syncs.start_export(
-            PROJECT, workspace.cohort, Mode.DYNAMIC, attribute="VIP", mapping=(("plan", "Plan"),)
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, attribute="VIP", mapping=(("plan", "Plan"),))
         )
         for wanted, named in (
             ({"mapping": (("churned", "vip"),)}, "Fans"),
@@ -49,9 +50,9 @@ def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace
             ({"mapping": (("x", "A"), ("x", "B"))}, "two attributes"),
         ):
             with pytest.raises(InvalidRequest, match=named):
-                service.syncs.start_export(PROJECT, other, Mode.DYNAMIC, **wanted)  # type: ignore[arg-type]
+                service.syncs.start_export(PROJECT, other, ExportTerms(mode=Mode.DYNAMIC, **wanted))  # type: ignore[arg-type]
         assert service.syncs.start_export(
-            PROJECT, other, Mode.DYNAMIC, attribute="Other", mapping=(("plan", "Plan"),)
+            PROJECT, other, ExportTerms(mode=Mode.DYNAMIC, attribute="Other", mapping=(("plan", "Plan"),))
         ).started
 
 
@@ -69,7 +70,7 @@ def test_a_dry_run_nobody_approved_changes_nothing(workspace: EngineWorkspace, s
         sandbox.fault("status", path="engage", code=418)
     with workspace.open() as service:
         run_id = service.syncs.start_export(
-            PROJECT, workspace.cohort, Mode.ONE_TIME, dry_run=True, mapping=MAPPED
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.ONE_TIME, dry_run=True, mapping=MAPPED)
         ).run_id
     workspace.run_queued()
     with workspace.open() as service, workspace.open_store() as store:
@@ -95,7 +96,7 @@ def test_an_approved_dry_run_is_taken_over(workspace: EngineWorkspace, sandbox: 
     workspace.set_members(on_plan("fan-1", "gold"))
     with workspace.open() as service:
         run_id = service.syncs.start_export(
-            PROJECT, workspace.cohort, Mode.DYNAMIC, interval=900.0, dry_run=True, mapping=MAPPED
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, interval=900.0, dry_run=True, mapping=MAPPED)
         ).run_id
     workspace.run_queued()
     with workspace.open() as service:
@@ -154,7 +155,7 @@ def test_a_stopped_sync_that_is_exported_again_is_active(workspace: EngineWorksp
     with workspace.open() as service:
         service.syncs.stop(1)
         service.syncs.refresh_now(1)
-        assert service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).started is False
+        assert service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC)).started is False
     workspace.run_queued()
     with workspace.open() as service:
         assert service.syncs.get(1).state.value == "active"
@@ -240,6 +241,6 @@ def test_a_cohort_whose_pages_never_fit_the_hour_is_refused_before_the_export(
         service.cohorts.list(PROJECT, fresh=True)
         store.rate_limits.block_until(PROJECT, 0.0, pages_count=True, now=workspace.now())
         with pytest.raises(InvalidRequest, match="COHORT_SYNC_PAGE_SIZE"):
-            service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+            service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
         workspace.ahead = DAY + 1
-        assert service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+        assert service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).started

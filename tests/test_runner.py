@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from tests.conftest import RunnerProcess
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
@@ -109,7 +110,7 @@ def test_four_clicks_are_one_run(workspace: Workspace) -> None:
 
     def press(_: int) -> tuple[int, bool]:
         with workspace.open() as service:
-            started = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+            started = service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC))
             return started.run_id, started.started
 
     with ThreadPoolExecutor(4) as pool:

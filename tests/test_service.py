@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.permissions import AccessLevel, Actor, Forbidden
 from sync.service import Service
@@ -32,7 +33,7 @@ def test_restore_when_it_reopens_the_store_every_topic_uses_the_new_one(
     with service:
         topics = service.connections, service.cohorts, service.syncs, service.runs, service.admin
         service.admin.write_backup(tmp_path / "copy.db")
-        run_id = service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).run_id
+        run_id = service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
         service.runs.cancel(run_id)
         service.admin.restore(tmp_path / "copy.db")
         connections, cohorts, syncs, runs, admin = topics
@@ -41,7 +42,9 @@ def test_restore_when_it_reopens_the_store_every_topic_uses_the_new_one(
         assert admin.list_audit()[0].action == "restore"
         assert service.check_health().due == 0
         assert [one.id for one in cohorts.list(PROJECT).cohorts] == [cohort]
-        started = syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)  # with its requests, cohorts and runs
+        started = syncs.start_export(
+            PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)
+        )  # with its requests, cohorts and runs
         assert runs.get(started.run_id).sync_id == started.sync_id
 
 
@@ -49,7 +52,7 @@ def test_pause_when_a_run_is_queued_cancels_it_through_the_runs(service: Service
     """Topics that need each other work in one transaction, with one line each in the audit log."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     with service:
-        started = service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        started = service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
         service.syncs.pause(started.sync_id)
         assert service.runs.get(started.run_id).state.is_final
         actions = [line.action for line in service.admin.list_audit()]

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from sync.errors import ApiError, InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from tests.browser import connect, service
 from tests.sandbox.control import PROJECT, Sandbox, member
@@ -64,7 +65,7 @@ def test_start_sync_when_mixpanel_is_in_trouble_starts_with_the_last_list_after_
     sandbox.fault(path=LIST, times=0, **trouble)  # type: ignore[arg-type]
     before, began = queries(workspace), time.monotonic()
     with service(workspace.data_dir) as here:
-        assert here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+        assert here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).started
         assert here.cohorts.list().problem
     assert time.monotonic() - began < BEFORE_A_SECOND_TRY
     assert queries(workspace) - before == 1
@@ -79,7 +80,7 @@ def test_the_click_when_mixpanel_is_slow_waits_once_and_asks_once(
     with service(workspace.data_dir) as here:
         proposal = here.cohorts.propose_export(PROJECT, cohort)
         assert here.cohorts.check_attribute(PROJECT, cohort, proposal.attribute) is None
-        here.syncs.start_export(PROJECT, cohort, proposal.mode, license_code=proposal.license_code)
+        here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=proposal.mode, license_code=proposal.license_code))
         assert [one.name for one in here.cohorts.list(PROJECT).cohorts] == ["Fans"]
     assert time.monotonic() - began < BEFORE_A_SECOND_TRY
     assert queries(workspace) - before == 1
@@ -118,7 +119,7 @@ def test_a_cohort_that_is_nowhere_costs_one_query(workspace: Workspace, sandbox:
     before = queries(workspace)
     with service(workspace.data_dir) as here:
         with pytest.raises(InvalidRequest, match="does not list a cohort 999"):
-            here.syncs.start_export(PROJECT, 999, Mode.DYNAMIC)
+            here.syncs.start_export(PROJECT, 999, ExportTerms(mode=Mode.DYNAMIC))
         age_the_list(workspace)
         with pytest.raises(InvalidRequest, match="does not list a cohort 999"):
             here.cohorts.preview(PROJECT, 999)
@@ -167,7 +168,7 @@ def test_start_sync_when_the_answer_drips_ends_its_wait_all_the_same(
         with closing(sqlite3.connect(workspace.data_dir / "app.db")) as db, db:
             db.execute("update mixpanel_project set region = ?", (url,))
         began = time.monotonic()
-        assert here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC).started
+        assert here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).started
         assert time.monotonic() - began < BEFORE_A_SECOND_TRY
         assert "did not answer" in str(here.cohorts.list().problem)
 
@@ -198,5 +199,5 @@ def test_the_first_list_when_it_cannot_be_read_is_an_error_at_once(
     sandbox.fault("slow", path=LIST, ms=6_000, times=0)
     began = time.monotonic()
     with service(workspace.data_dir) as here, pytest.raises(ApiError, match=r"answer|timed out"):
-        here.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
     assert time.monotonic() - began < BEFORE_A_SECOND_TRY

@@ -8,6 +8,7 @@ import pytest
 
 from sync.engine.executor import RunExecutor
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState, SyncState
 from sync.packing import hash_id
 from sync.steps import SMALL_SHARES, Steps
@@ -32,7 +33,9 @@ def start(workspace: EngineWorkspace, steps: Steps | None = None, *chosen: str, 
         asked = {"mode": Mode.DYNAMIC} | options
         mode = asked.pop("mode")
         assert isinstance(mode, Mode)
-        started = service.syncs.start_export(PROJECT, workspace.cohort, mode, steps=steps, chosen=chosen, **asked)
+        started = service.syncs.start_export(
+            PROJECT, workspace.cohort, ExportTerms(mode=mode, steps=steps, chosen=chosen, **asked)
+        )
     workspace.run_queued()
     return workspace.get_run(started.run_id)
 
@@ -128,7 +131,7 @@ def test_a_step_that_is_sent_when_the_runner_dies_never_sends_more(
     """Killed after the answers and before the hold: the next claim holds the run, and sends nothing twice or beyond."""
     monkeypatch.setattr(RunExecutor, "_hold_after_step", die)
     with workspace.open() as service:
-        run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=TEN).run_id
+        run_id = service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=TEN)).run_id
     with Store.open(workspace.data_dir) as store:
         claimed = store.runs.claim_run("gone", workspace.now())
         assert claimed is not None
@@ -214,10 +217,12 @@ def test_a_run_that_failed_before_its_plan_leaves_its_steps_to_the_next(
 def test_pressing_start_again_with_other_steps_is_refused(workspace: EngineWorkspace) -> None:
     """An export to everybody never joins a run in steps unnoticed, nor the other way round."""
     with workspace.open() as service:
-        first = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=TEN)
-        assert not service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=TEN).started
+        first = service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=TEN))
+        assert not service.syncs.start_export(
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=TEN)
+        ).started
         with pytest.raises(InvalidRequest, match=f"Run {first.run_id}"):
-            service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC)
+            service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +240,7 @@ def test_steps_nobody_can_mean_are_refused(workspace: EngineWorkspace, steps: St
     """Nothing is stored then."""
     with workspace.open() as service:
         with pytest.raises(InvalidRequest):
-            service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=steps)
+            service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=steps))
         assert service.syncs.list() == ()
 
 
@@ -251,7 +256,7 @@ def test_a_large_export_when_two_people_are_needed_is_approved_by_the_other_one(
     """Who asked cannot approve it; the other one can. A small one needs nobody."""
     workspace = second_person
     with workspace.open_as("ann@example.com") as ann:
-        run_id = ann.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC).run_id
+        run_id = ann.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
     workspace.run_queued()
     run = workspace.get_run(run_id)
     assert run.state is RunState.HELD and workspace.holders() == set()
@@ -272,7 +277,7 @@ def test_a_first_step_below_the_limit_needs_no_second_person_and_the_rest_does(s
     """One may try on ten alone; everybody is the other's decision."""
     workspace = second_person
     with workspace.open_as("ann@example.com") as ann:
-        run_id = ann.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=TEN).run_id
+        run_id = ann.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=TEN)).run_id
     workspace.run_queued()
     assert len(workspace.holders()) == 10
     with workspace.open_as("ann@example.com") as ann, pytest.raises(InvalidRequest, match="somebody else decides"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState, SyncState
 from sync.steps import Steps
 from tests.engine_workspace import HOUR, MAPPED, EngineWorkspace, fans, last, later, on_plan
@@ -156,7 +157,9 @@ def test_taking_back_a_first_step_cancels_the_rest_at_once(data_dir: Path, sandb
     workspace = EngineWorkspace(data_dir, sandbox)
     workspace.set_members(*fans(*range(60)))
     with workspace.open() as service:
-        run_id = service.syncs.start_export(PROJECT, workspace.cohort, Mode.DYNAMIC, steps=Steps(first=10)).run_id
+        run_id = service.syncs.start_export(
+            PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=Steps(first=10))
+        ).run_id
     workspace.run_queued()
     assert len(workspace.holders()) == 10
     undo = take_back(workspace, workspace.get_run(run_id))

@@ -20,6 +20,7 @@ import zstandard
 from streamlit.testing.v1 import AppTest
 
 from sync.engine import Clock, RetryPolicy
+from sync.export_terms import ExportTerms
 from sync.model import Mode, Run
 from sync.permissions import ACCESS_SETTINGS, command_line_actor
 from sync.runner import Runner
@@ -84,7 +85,7 @@ class Workspace:
     def start_export(self, cohort: int | None = None, mode: Mode = Mode.DYNAMIC, **options: Any) -> int:
         """Press Start Sync; return the number of the run."""
         with self.open() as service:
-            return service.syncs.start_export(PROJECT, cohort or self.cohort, mode, **options).run_id
+            return service.syncs.start_export(PROJECT, cohort or self.cohort, ExportTerms(mode=mode, **options)).run_id
 
     def run_queued(self) -> None:
         """Let a runner in this process do what can be done now."""

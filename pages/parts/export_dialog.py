@@ -13,6 +13,7 @@ from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
 from sync.cadence import DailyTime
 from sync.errors import CohortSyncError
+from sync.export_terms import ExportTerms
 from sync.guards import PREVIEW_GROWTH, WHOLE
 from sync.model import ATTRIBUTE_MAX, INTERVAL_CHOICES, Mode
 from sync.property_values import Forms
@@ -239,18 +240,20 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
         started = service.syncs.start_export(
             project.id,
             cohort.id,
-            wanted.mode,
-            wanted.attribute,
-            wanted.interval_seconds,
-            wanted.dry_run,
-            wanted.mapping,
-            wanted.account,
-            wanted.previewed,
-            steps=wanted.first_step.steps,
-            chosen=wanted.first_step.chosen,
-            daily=wanted.daily,
-            ends_at=wanted.ends_at,
-            forms=wanted.forms,
+            ExportTerms(
+                mode=wanted.mode,
+                attribute=wanted.attribute,
+                interval=wanted.interval_seconds,
+                dry_run=wanted.dry_run,
+                mapping=wanted.mapping,
+                license_code=wanted.account,
+                previewed=wanted.previewed,
+                steps=wanted.first_step.steps,
+                chosen=wanted.first_step.chosen,
+                daily=wanted.daily,
+                ends_at=wanted.ends_at,
+                forms=wanted.forms,
+            ),
         )
     except CohortSyncError:
         st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now

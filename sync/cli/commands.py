@@ -46,6 +46,7 @@ from sync.cli.run_output import report_outcome, run_json, sync_json, wait_for_ru
 from sync.cli.safety import SAFETY_COMMANDS, read_ids
 from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import Mode, parse_interval
 from sync.service import Service
 from sync.steps import MAX_TRIED, SMALL_SHARES, Steps
@@ -167,16 +168,18 @@ def export(
         started = service.syncs.start_export(
             project,
             cohort_id,
-            Mode(mode),
-            attribute,
-            every,
-            dry_run,
-            mapping,
-            steps=steps,
-            chosen=chosen,
-            forms=forms,
-            daily=daily,
-            ends_at=ends_at,
+            ExportTerms(
+                mode=Mode(mode),
+                attribute=attribute,
+                interval=every,
+                dry_run=dry_run,
+                mapping=mapping,
+                steps=steps,
+                chosen=chosen,
+                forms=forms,
+                daily=daily,
+                ends_at=ends_at,
+            ),
         )
         run = wait_for_run(service, started.run_id) if wait else None
     print_result(as_json, started, [_format_started(started), fit])

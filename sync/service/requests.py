@@ -6,6 +6,7 @@ from collections import Counter
 
 from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
 from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
 from sync.model import (
@@ -109,16 +110,7 @@ class ExportRequests(Topic):
         super().__init__(state)
         self._cohorts = cohorts
 
-    def build_request(
-        self,
-        project_id: int,
-        cohort: CohortView,
-        mode: Mode,
-        attribute: str | None,
-        interval: float | None,
-        mapping: tuple[tuple[str, str], ...] | None,
-        forms: Forms = (),
-    ) -> ExportRequest:
+    def build_request(self, project_id: int, cohort: CohortView, terms: ExportTerms) -> ExportRequest:
         """Return the checked request; raise InvalidRequest, naming the field, for what cannot be exported."""
         self._check_pages(project_id, cohort)
         known = self._store.syncs.get_sync_of_cohort(project_id, cohort.id)
@@ -128,12 +120,10 @@ class ExportRequests(Topic):
                 f"WebEngage account {license_code}, where this cohort goes, is not connected; "
                 "connect it under Integrations."
             )
-        taken = self._store.attributes.taken(license_code)
-        name = (
-            attribute
-            if attribute is not None
-            else (known.attribute if known else suggest_attribute(cohort.name, taken))
-        )
+        mapping, name = terms.mapping, terms.attribute
+        if name is None:
+            taken = self._store.attributes.taken(license_code)
+            name = known.attribute if known else suggest_attribute(cohort.name, taken)
         problem = self._cohorts.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
         if problem:
             raise InvalidRequest(problem, "attribute")
@@ -149,10 +139,12 @@ class ExportRequests(Topic):
             cohort_name=cohort.name,
             license_code=license_code,
             attribute=name,
-            mode=mode,
-            interval_seconds=_choose_interval(mode, interval),
+            mode=terms.mode,
+            interval_seconds=_choose_interval(terms.mode, DAY if terms.daily else terms.interval),
             mapping=mapping,
-            forms=self._resolve_forms(license_code, mapping or (), forms),
+            forms=self._resolve_forms(license_code, mapping or (), terms.forms),
+            daily=terms.daily,
+            ends_at=terms.ends_at,
         )
 
     def _check_room(self, license_code: str) -> None:

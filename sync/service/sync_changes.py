@@ -9,6 +9,7 @@ from sync.config_file.entries import GuardEntry, SyncEntry
 from sync.config_file.parsing import fail_at
 from sync.config_file.writing import format_interval
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
 from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time
 from sync.service.base import ServiceState, Topic
@@ -65,14 +66,16 @@ class SyncChanges(Topic):
         self._syncs.start_export(
             entry.project,
             entry.cohort,
-            entry.mode,
-            entry.attribute,
-            entry.interval,
-            mapping=entry.mapping,
-            forms=entry.forms,
-            license_code=entry.account,
-            daily=entry.daily,
-            ends_at=entry.ends_at,
+            ExportTerms(
+                mode=entry.mode,
+                attribute=entry.attribute,
+                interval=entry.interval,
+                mapping=entry.mapping,
+                forms=entry.forms,
+                license_code=entry.account,
+                daily=entry.daily,
+                ends_at=entry.ends_at,
+            ),
         )
 
     def _plan_guard(self, entry: SyncEntry, enabled: bool, limits: GuardLimits) -> Iterator[Step]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
 from sync.model import (
     DAY,
     MAX_INTERVAL,
@@ -19,7 +20,6 @@ from sync.model import (
     format_utc_time,
 )
 from sync.permissions import AccessLevel, requires
-from sync.property_values import Forms
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
 from sync.service.overdue import find_overdue
@@ -43,76 +43,62 @@ class SyncService(Topic):
         self._requests = ExportRequests(state, cohorts=cohorts)
 
     @requires(AccessLevel.MARKETER)
-    def start_export(
-        self,
-        project_id: int | None,
-        cohort_id: int,
-        mode: Mode,
-        attribute: str | None = None,
-        interval: float | None = None,
-        dry_run: bool = False,
-        mapping: tuple[tuple[str, str], ...] | None = None,
-        license_code: str | None = None,
-        previewed: int | None = None,
-        steps: Steps | None = None,
-        chosen: Iterable[str] = (),
-        forms: Forms = (),
-        daily: DailyTime | None = None,
-        ends_at: float | None = None,
-    ) -> StartedExport:
+    def start_export(self, project_id: int | None, cohort_id: int, terms: ExportTerms) -> StartedExport:
         """Start Sync: create or change the cohort's sync and queue a run, in one transaction.
 
-        Pressed twice, in two tabs, by two people: one run; ``started`` is true for the first.
-        ``mapping`` pairs profile properties with WebEngage attributes; None keeps what was chosen before.
-        ``license_code`` is the account the person was shown; raise InvalidRequest when it is another one now.
-        ``previewed`` is how many identified people the person was shown; None: those of the last preview, if it is
-        still shown. A first export of over a fifth more is held.
-        ``steps``: what is sent before the rest, the run being held after each step; ``chosen``: the user ids of those
-        the first step is for, given instead. ``forms``: how the values of mapped attributes are written; of others as
-        before. ``daily``: the time of day it is refreshed at, instead of an interval; ``ends_at``: when it is refreshed no
-        more, None for never.
+        Pressed twice, in two tabs, by two people: one run; ``started`` is true for the first. Raise InvalidRequest for
+        terms that cannot be, and when the cohort goes to another account than the person was shown. A first export of
+        over a fifth more people than were previewed is held.
         """
-        check_cadence(mode, interval, daily, ends_at, self._state.now())
-        interval = DAY if daily else interval
-        first_steps = self._make_steps(steps, chosen)
+        check_cadence(terms.mode, terms.interval, terms.daily, terms.ends_at, self._state.now())
+        first_steps = self._make_steps(terms.steps, terms.chosen)
         project = self._state.get_project(project_id).view.id
         cohort = self._get_listed_cohort(project, cohort_id)
         with self._store.transaction():
-            export = self._requests.build_request(project, cohort, mode, attribute, interval, mapping, forms)
-            if license_code not in (None, export.license_code):
-                raise InvalidRequest(
-                    f"This cohort would be exported to WebEngage account {export.license_code} now; check it again."
-                )
-            if previewed is None:
-                known_preview = self._cohorts.get_known(project, cohort_id)
-                previewed = known_preview.identified if known_preview else None
-            export = replace(export, daily=daily, ends_at=ends_at)
-            request = Request(
-                export.mode, export.interval_seconds, export.mapping, previewed, export.forms, daily, ends_at
-            )
+            export = self._requests.build_request(project, cohort, terms)
+            request = self._describe_request(export, terms)
             known = self._store.syncs.get_sync_of_cohort(project, cohort_id)
             busy = self._store.runs.get_active(known.id) if known else None
             if known and busy:
-                self._adjust_running_export(known, busy, request, dry_run, first_steps)
+                self._adjust_running_export(known, busy, request, terms.dry_run, first_steps)
                 return StartedExport(busy.sync_id, busy.id, False)
-            sync_id = known.id if known else self._create(export, is_tried=dry_run or first_steps is not None)
+            sync_id = known.id if known else self._create(export, is_tried=terms.dry_run or first_steps is not None)
             run_id = self._store.runs.enqueue_run(
                 sync_id,
                 "export",
                 self._state.now(),
-                dry_run=dry_run,
+                dry_run=terms.dry_run,
                 request=request.dump(),
                 first_steps=first_steps,
             )
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
                 raise InvalidRequest("Another run of this cohort has just begun; look at its progress.")
-            self._state.add_event(f"Export asked for: {mode.value}, attribute “{export.attribute}”.", sync_id, run_id)
-            before, after = (
-                describe_terms(known) if known else "",
-                describe_terms(request.apply(self._state.get_sync(sync_id))),
-            )
-            self._state.add_audit_line("dry run" if dry_run else "export", f"cohort {cohort_id}", before, after, run_id)
+            self._note_export(export, known, request.apply(self._state.get_sync(sync_id)), run_id, terms.dry_run)
         return StartedExport(sync_id, run_id, True)
+
+    def _describe_request(self, export: ExportRequest, terms: ExportTerms) -> Request:
+        """Return the request its run holds; raise InvalidRequest when the account is another one than was shown."""
+        if terms.license_code not in (None, export.license_code):
+            raise InvalidRequest(
+                f"This cohort would be exported to WebEngage account {export.license_code} now; check it again."
+            )
+        seen = self._cohorts.get_known(export.project_id, export.cohort_id) if terms.previewed is None else None
+        return Request(
+            mode=export.mode,
+            interval_seconds=export.interval_seconds,
+            mapping=export.mapping,
+            previewed=seen.identified if seen else terms.previewed,
+            forms=export.forms,
+            daily=export.daily,
+            ends_at=export.ends_at,
+        )
+
+    def _note_export(self, export: ExportRequest, before: Sync | None, after: Sync, run_id: int, dry_run: bool) -> None:
+        """Write the request into the history and the audit log."""
+        mode, attribute = export.mode.value, export.attribute
+        self._state.add_event(f"Export asked for: {mode}, attribute “{attribute}”.", after.id, run_id)
+        terms = describe_terms(before) if before else "", describe_terms(after)
+        self._state.add_audit_line("dry run" if dry_run else "export", f"cohort {export.cohort_id}", *terms, run_id)
 
     def _make_steps(self, steps: Steps | None, chosen: Iterable[str]) -> FirstSteps | None:
         """Return the first steps as a run holds them; raise InvalidRequest for steps nobody can mean."""

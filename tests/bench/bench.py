@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import psutil
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.service import Service
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox
@@ -83,7 +84,7 @@ class BenchWorkspace:
     def export(self, cohort: int, mapping: tuple[tuple[str, str], ...] | None = None) -> int:
         """Queue an export and return its run."""
         with self.service() as service:
-            return service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC, mapping=mapping).run_id
+            return service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=mapping)).run_id
 
     @contextmanager
     def runners(self, number: int = 1) -> Iterator[list[psutil.Popen]]:

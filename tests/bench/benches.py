@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from tests.bench.bench import CHURN, PACED, PLENTY, BenchWorkspace, Cost, Row, measured
 from tests.sandbox.control import LICENSE, PROJECT, SECRET, USERNAME, Meter
@@ -58,7 +59,7 @@ def _first_export(workspace: BenchWorkspace, cohort: int) -> tuple[Cost, Cost]:
     """Read and plan, held as a dry run; then deliver what was approved."""
     with workspace.service() as service:
         run_id = service.syncs.start_export(
-            PROJECT, cohort, Mode.DYNAMIC, dry_run=True, mapping=(("$email", "email"),)
+            PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=True, mapping=(("$email", "email"),))
         ).run_id
     read = workspace.carry(str(PLENTY))
     with workspace.service() as service:

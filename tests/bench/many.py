@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 
+from sync.export_terms import ExportTerms
 from sync.model import DEFAULT_INTERVAL, MAX_ATTRIBUTES, Mode, RunState
 from tests.bench.bench import CHURN, PACED, PLENTY, BenchWorkspace, Cost, Row, cpu_of
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Meter
@@ -45,7 +46,7 @@ def _customer(workspace: BenchWorkspace, one: int, people: int) -> str:
     with workspace.service() as service:
         service.connections.connect_mixpanel(project, USERNAME, SECRET, workspace.sandbox.url)
         service.connections.connect_webengage(license_code, "key-of-many", workspace.sandbox.url)
-        service.syncs.start_export(project, cohort, Mode.ONE_TIME)
+        service.syncs.start_export(project, cohort, ExportTerms(mode=Mode.ONE_TIME))
     return f"/v1/accounts/{license_code}/bulk-users"
 
 
@@ -93,5 +94,5 @@ def _dynamic(workspace: BenchWorkspace, one: int, people: int) -> int:
         if one % MAX_ATTRIBUTES == 0:
             workspace.sandbox.add_account(f"sixty{one}", "key-of-sixty")
             service.connections.connect_webengage(f"sixty{one}", "key-of-sixty", workspace.sandbox.url)
-        service.syncs.start_export(PROJECT, cohort, Mode.DYNAMIC)
+        service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
     return cohort

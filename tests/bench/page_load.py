@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import psutil
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from tests.bench.bench import BenchWorkspace, Row, cpu_of
 from tests.browser import at_rest, badge, choose_action, free_port, press, serving, visit
@@ -118,7 +119,9 @@ def _starting(browser: Browser, url: str, repeats: int) -> Row:
 def _polling(workspace: BenchWorkspace, browser: Browser, url: str, tabs: int, seconds: float) -> Iterator[Row]:
     """Let tabs look at the list of syncs while a run is under way; every message they send is one look."""
     with workspace.service() as service:
-        service.syncs.start_export(None, workspace.sandbox.generate("Under way", 100_000, seed=9), Mode.DYNAMIC)
+        service.syncs.start_export(
+            None, workspace.sandbox.generate("Under way", 100_000, seed=9), ExportTerms(mode=Mode.DYNAMIC)
+        )
     sent: list[int] = []
     context = browser.new_context()  # one browser, many tabs: its files are fetched once
     for _ in range(tabs):

@@ -13,6 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
 from tests.workspace import ROOT as ROOT
@@ -35,7 +36,7 @@ def export_fans(data_dir: Path, sandbox: Sandbox, people: int = 20) -> int:
     cohort = sandbox.add_cohort("Fans", make_fans(people))
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.syncs.start_export(None, cohort, Mode.DYNAMIC)
+        here.syncs.start_export(None, cohort, ExportTerms(mode=Mode.DYNAMIC))
     carry(data_dir)
     return cohort
 
@@ -191,15 +192,15 @@ def furnish(data_dir: Path, sandbox: Sandbox, name: str) -> Furnished:
     sandbox.poison("user-3", "user-4")
     made: dict[str, int] = {}
     with service(data_dir) as here:
-        made["done"] = here.syncs.start_export(None, done, Mode.DYNAMIC).run_id
-        made["held"] = here.syncs.start_export(None, held, Mode.DYNAMIC, dry_run=True).run_id
+        made["done"] = here.syncs.start_export(None, done, ExportTerms(mode=Mode.DYNAMIC)).run_id
+        made["held"] = here.syncs.start_export(None, held, ExportTerms(mode=Mode.DYNAMIC, dry_run=True)).run_id
         carry(data_dir)
         for turn in range(3):
             sandbox.set_members(done, people[turn + 1 :])
             made["done"] = here.syncs.refresh_now(here.runs.get(made["done"]).sync_id).run_id
             carry(data_dir)
         sandbox.fault("status", api="mixpanel", path="/engage", code=403, times=1)
-        made["failed"] = here.syncs.start_export(None, failed, Mode.DYNAMIC).run_id
+        made["failed"] = here.syncs.start_export(None, failed, ExportTerms(mode=Mode.DYNAMIC)).run_id
         carry(data_dir)
-        made["queued"] = here.syncs.start_export(None, queued, Mode.ONE_TIME).run_id
+        made["queued"] = here.syncs.start_export(None, queued, ExportTerms(mode=Mode.ONE_TIME)).run_id
     return Furnished(data_dir, done, fresh, made)

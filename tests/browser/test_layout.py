@@ -8,6 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from tests.browser import PHONE, carry, choose, connect, press, service, tab, visit
 from tests.browser.long_history import COHORTS, RUNS, fill_history
@@ -164,7 +165,7 @@ def test_overview_on_a_phone_follows_what_happens_elsewhere(
         visit(page, streamlit_server(data_dir), "Overview")
         expect(page.get_by_text("Nothing is exported yet.")).to_be_visible()
         with service(data_dir) as here:
-            here.syncs.start_export(None, number, Mode.DYNAMIC, dry_run=True)
+            here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC, dry_run=True))
         carry(data_dir)
         expect(page.get_by_text("No runner is working, so nothing is sent to WebEngage. 1 sync needs")).to_be_visible()
         page.get_by_role("button", name="Decide").press("Enter")

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Browser, Page, expect
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState
 from sync.store import Store
 from tests.browser import (
@@ -53,7 +54,7 @@ def test_every_tab_follows_a_run_through_a_restart(
             visit(sync_tab, f"{url}/syncs", "Syncs")
             expect(sync_tab.get_by_text("Nothing is exported yet.")).to_be_visible()
             with service(data_dir) as here:
-                sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
+                sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
             expect(badge(sync_tab, "Sending to WebEngage")).to_be_visible()
             visit(sync_tab, f"{url}/syncs?interval={sync_id}", "Change interval")
             expect(list_tab.get_by_text(MOVING)).to_be_visible()
@@ -79,7 +80,7 @@ def test_waiting_is_explained_with_its_time(
     number = sandbox.add_cohort("Limited", [member("a"), member("b")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.syncs.start_export(None, number, Mode.DYNAMIC)
+        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
     sandbox.settings(queries_per_hour=1, retry_after=1800)
     carry(data_dir)
     assert runs(data_dir)[0].wait_reason
@@ -139,7 +140,7 @@ def test_the_history_is_pictured_and_its_file_is_complete(
     number = sandbox.add_cohort("Drawn", [member("=a"), member("b")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
+        sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
         carry(data_dir)
         for people in (("=a", "b", "c"), ("=a", "c", "d", "e")):
             sandbox.set_members(number, [member(one) for one in people])
@@ -177,7 +178,7 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
     number = sandbox.add_cohort("Kept", [member("a"), member("b")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        sync_id = here.syncs.start_export(None, number, Mode.DYNAMIC).sync_id
+        sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
     carry(data_dir)
     with tab(browser) as page, service(data_dir) as here:
         visit(page, f"{streamlit_server(data_dir)}/syncs", "Syncs")
@@ -219,7 +220,7 @@ def test_disconnect_says_what_it_pauses(
     number = sandbox.add_cohort("Kept", [member("a")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.syncs.start_export(None, number, Mode.DYNAMIC)
+        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
     carry(data_dir)
     with tab(browser) as page:
         url = streamlit_server(data_dir)
@@ -240,7 +241,7 @@ def test_the_menu_of_a_cohort_counts_and_tells(
     number = sandbox.add_cohort("Small", [member("a")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.syncs.start_export(None, number, Mode.ONE_TIME)
+        here.syncs.start_export(None, number, ExportTerms(mode=Mode.ONE_TIME))
     carry(data_dir)
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/cohorts", "Cohorts")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode
 from tests.browser import (
     PHONE,
@@ -186,7 +187,7 @@ def test_a_wrong_attribute_is_said_while_typing(
     number, other = cohort(sandbox), sandbox.add_cohort("Other", [member("a")])
     connect(data_dir, sandbox)
     with service(data_dir) as here:
-        here.syncs.start_export(None, other, Mode.ONE_TIME, attribute="Taken")
+        here.syncs.start_export(None, other, ExportTerms(mode=Mode.ONE_TIME, attribute="Taken"))
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/cohorts?export={number}", "Export to WebEngage")
         dialog = page.get_by_role("dialog")

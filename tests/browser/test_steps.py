@@ -6,6 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from tests.browser import at_rest, badge, carry, choose, connect, ended, press, runs, service, tab, visit, wait_for
 from tests.conftest import RunnerProcess, StreamlitServer
@@ -48,7 +49,7 @@ def test_a_refresh_is_taken_back(
     for people in (20, 30):
         sandbox.set_members(cohort, make_fans(people))
         with service(data_dir) as here:
-            here.syncs.start_export(None, cohort, Mode.DYNAMIC)
+            here.syncs.start_export(None, cohort, ExportTerms(mode=Mode.DYNAMIC))
         carry(data_dir)
     url = streamlit_server(data_dir)
     runner_process(data_dir)

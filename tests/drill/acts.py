@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sync.engine import Clock, RetryPolicy
+from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
 from sync.model import Mode, Run, RunState, Sync
 from sync.runner import Runner
@@ -129,7 +130,9 @@ class Acts:
         with closing(self.service()) as service:
             busy = [run for run in service.runs.list(limit=1000) if not run.state.is_final]
             started = service.syncs.start_export(
-                PROJECT, book.id, mode, interval=interval, dry_run=dry, mapping=self.random.choice(MAPPINGS)
+                PROJECT,
+                book.id,
+                ExportTerms(mode=mode, interval=interval, dry_run=dry, mapping=self.random.choice(MAPPINGS)),
             )
         if any(run.id == started.run_id and run.state is RunState.DELIVERING and not run.request for run in busy):
             self._take_terms(started.sync_id)  # its plan went ahead already, so the sync is changed at once

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync.errors import CohortSyncError
+from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState, Sync
 from sync.service import Service
 from sync.store import Store, rate_limits
@@ -97,7 +98,7 @@ class Legs:
         with closing(self.service()) as service:
             service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, self.sandbox.url)
             service.connections.connect_webengage(self.license, self.key, self.sandbox.url)
-            self.sync = service.syncs.start_export(PROJECT, self.cohort, Mode.DYNAMIC).sync_id
+            self.sync = service.syncs.start_export(PROJECT, self.cohort, ExportTerms(mode=Mode.DYNAMIC)).sync_id
             self.attribute = service.syncs.get(self.sync).attribute
 
     def _newborn(self) -> Member:
@@ -324,7 +325,7 @@ class Legs:
         with closing(self.service()) as service:
             try:
                 run = service.syncs.start_export(
-                    PROJECT, self.cohort, Mode.ONE_TIME, dry_run=True, mapping=mapping
+                    PROJECT, self.cohort, ExportTerms(mode=Mode.ONE_TIME, dry_run=True, mapping=mapping)
                 ).run_id
             except CohortSyncError:
                 self.tally["dry run refused"] += 1

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from sync.errors import CohortSyncError
+from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState, Sync, SyncState
 from sync.service import Service
 from sync.store import Store
@@ -172,7 +173,7 @@ class Life(Acts):
                     service.runs.cancel(mine[0].id)
                 return None
             if not found or found[0].state is SyncState.FINISHED:
-                return service.syncs.start_export(PROJECT, book.id, Mode.DYNAMIC).run_id
+                return service.syncs.start_export(PROJECT, book.id, ExportTerms(mode=Mode.DYNAMIC)).run_id
             if found[0].state is SyncState.PAUSED:
                 service.syncs.resume(found[0].id)
                 return None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState
 from sync.service import Service
 from sync.steps import SMALL_SHARES, Steps
@@ -35,7 +36,9 @@ def try_on_a_few(acts: Acts) -> None:
     steps = Steps(first=first, shares=SMALL_SHARES if kind == "shares" else ()) if kind != "chosen" else None
     with closing(acts.service()) as service:
         started = service.syncs.start_export(
-            PROJECT, book.id, Mode.DYNAMIC, mapping=acts.random.choice([None, ()]), steps=steps, chosen=chosen
+            PROJECT,
+            book.id,
+            ExportTerms(mode=Mode.DYNAMIC, mapping=acts.random.choice([None, ()]), steps=steps, chosen=chosen),
         )
     if started.started:
         acts.tried[started.run_id] = first if first else frozenset(chosen) if chosen else None

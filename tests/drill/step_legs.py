@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from sync.errors import CohortSyncError
+from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState
 from sync.steps import Steps
 from tests.drill.invariants import hold
@@ -27,7 +28,9 @@ class StepLegs(Legs):
         before, first = self._held_true(), self.random.choice(FIRST)
         with closing(self.service()) as service:
             try:
-                run_id = service.syncs.start_export(PROJECT, self.cohort, Mode.DYNAMIC, steps=Steps(first=first)).run_id
+                run_id = service.syncs.start_export(
+                    PROJECT, self.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=Steps(first=first))
+                ).run_id
             except CohortSyncError:
                 self.tally["steps refused"] += 1
                 return
