@@ -23,7 +23,7 @@ def test_a_marketer_gives_national_numbers_a_country_and_sees_who_keeps_one(
         visit(page, f"{streamlit_server(data_dir)}/cohorts?export={cohort}", "Cohorts")
         dialog = page.get_by_role("dialog")
         choose(page, "Also send these profile properties", "mobile → mobile")
-        page.keyboard.press("Escape")
+        page.keyboard.press("Tab")
         expect(dialog.get_by_text("3 fit · 1 empty")).to_be_visible()
         choose(page, "Type of mobile", "Phone")
         expect(dialog.get_by_text("2 would be dropped")).to_be_visible()
