@@ -169,7 +169,7 @@ def test_a_lost_key_pauses_the_sync_with_the_reason(workspace: EngineWorkspace) 
     with workspace.open() as service:
         run, paused = service.runs.get(run_id), service.syncs.get(1)
     assert run.state is RunState.FAILED and paused.pause_reason and "connect again" in paused.pause_reason
-    workspace.connect()
+    workspace.connect(workspace.sandbox)
     with workspace.open() as service:
         service.syncs.resume(1)
     workspace.run_queued()
