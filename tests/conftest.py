@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
+from pages.parts.sign_in import sign_in_was_configured
 from sync.permissions import ACCESS_SETTINGS
 from tests.sandbox.control import Sandbox
 from tests.sandbox.factory import SandboxFactory
@@ -93,6 +94,7 @@ def local_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     AppTest makes no request, so Streamlit has no headers to give, and the pages refuse that.
     """
     monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([("Host", "127.0.0.1:8501")]))
+    sign_in_was_configured.clear()  # a process that once saw sign-in requires it: an earlier test may have been that one
     for name in ACCESS_SETTINGS:
         monkeypatch.delenv(name, raising=False)
 
