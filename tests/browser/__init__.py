@@ -100,6 +100,12 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
+def is_offered(field: Locator, typed: str, option: Locator) -> bool:
+    """Type, and return whether the list offers it: a redraw of the dialog just then empties the field."""
+    field.fill(typed)
+    return option.count() > 0
+
+
 def type_place(page: Page, label: str, url: str) -> None:
     """Type an address where a region can be chosen."""
     page.get_by_role("combobox", name=label).fill(url)

@@ -19,6 +19,7 @@ from tests.browser import (
     connect,
     fill_mixpanel,
     fill_webengage,
+    is_offered,
     press,
     runs,
     service,
@@ -254,12 +255,6 @@ def add_property(page: Page, field: Locator, typed: str, offered: str) -> None:
     option.click()
     page.keyboard.press("Tab")
     expect(page.get_by_role("option")).to_have_count(0)
-
-
-def is_offered(field: Locator, typed: str, option: Locator) -> bool:
-    """Type, and return whether the list offers it: a redraw of the dialog just then empties the field."""
-    field.fill(typed)
-    return option.count() > 0
 
 
 def assert_no_traceback(page: Page) -> None:
