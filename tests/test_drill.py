@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,8 +18,10 @@ from sync.store import Store
 from sync.store.syncs import ExportRequest
 from tests.drill import between
 from tests.drill.__main__ import play
+from tests.drill.drill_runner import STATEMENTS
 from tests.drill.invariants import Broken
 from tests.sandbox.readings import READINGS
+from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_environment
 
 
 @pytest.mark.drill
@@ -26,8 +31,27 @@ def test_the_drill_when_it_kills_and_falsifies_answers_finds_every_promise_kept(
     tally: Counter[str] = Counter()
     assert play(8, 1, tally) == []
     assert tally["SIGKILL"] and tally["cohort changed"] and tally["round with small limits"] == 2
-    # Whether a kill hits one of the chosen statements depends on the time a round takes, so it is not asserted here.
+    assert any(tally[f"SIGKILL {point}"] for point in STATEMENTS)
     assert any(tally[f"reading: {name}"] for name in READINGS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", STATEMENTS)
+def test_a_runner_when_killed_at_a_chosen_statement_leaves_a_run_that_the_next_one_ends(
+    fans: Workspace, point: str
+) -> None:
+    """The runner of the drill really dies there, and afterwards WebEngage holds exactly the cohort."""
+    run_id = fans.start_export()
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.drill.drill_runner", "--once"],
+        cwd=ROOT,
+        env=make_environment(fans.data_dir, DRILL_DIE=f"{point}:1"),
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    fans.run_queued()
+    assert fans.get_run(run_id).state is RunState.SUCCEEDED
+    assert fans.sandbox.holding(ATTRIBUTE) == (fans.sandbox.exportable(fans.cohort), set())
 
 
 def test_somebody_false_who_never_left_breaks_a_round() -> None:

@@ -51,7 +51,7 @@ class Mortal(sqlite3.Connection):
 
     def watch(self, statement: str) -> None:
         """Count the statements of our kind; die at the last one, or remember it for the commit."""
-        if not statement.startswith(STATEMENTS[Mortal.point]):
+        if not " ".join(statement.split()).startswith(STATEMENTS[Mortal.point]):
             return
         Mortal.left -= 1
         self.due = Mortal.left <= 0
