@@ -14,10 +14,8 @@ from enum import StrEnum
 from sync.cadence import DailyTime
 from sync.guards import GuardLimits
 from sync.steps import list_limits
-from sync.text import count_units, cut_text, has_only_visible, show_text
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
-ATTRIBUTE_MAX = 49  # UTF-16 units; "under 50 characters" (WebEngage docs, custom attributes), counted the longest way
 MAX_ATTRIBUTES = 25  # Boolean attributes an account may have; WebEngage docs, custom attributes
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
 DEVICE_PREFIX = "$device:"  # begins an id Mixpanel gave to a device that never signed in; Mixpanel docs
@@ -30,8 +28,6 @@ DAY = 86400.0  # seconds without progress after which a run that nothing repeats
 SHORTEST_DEADLINE = 7200.0  # seconds; Mixpanel's window is an hour, so a shorter deadline would not outlast one wait
 DEADLINE_INTERVALS = 2  # a dynamic sync's run is given up when two refreshes could have replaced it
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # units of an interval
-# Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
-STANDARD_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
 
 
 class Mode(StrEnum):
@@ -314,60 +310,6 @@ def classify_member(user_id: str, has_profile: bool) -> Eligibility:
     if not has_profile:
         return Eligibility.NO_PROFILE
     return Eligibility.LONG_ID if len(user_id) > USER_ID_MAX else Eligibility.IDENTIFIED
-
-
-def suggest_attribute(cohort_name: str, taken: frozenset[str]) -> str:
-    """Propose the attribute of a cohort: ``Mixpanel - <name>``, cut to 49 characters, unique whatever its case.
-
-    Whatever the cohort is called, the proposal passes ``find_attribute_problem``.
-    """
-    plain = cut_text(f"Mixpanel - {show_text(cohort_name)}", ATTRIBUTE_MAX).rstrip()
-    name, number, folded = plain, 2, {one.casefold() for one in taken}
-    while name.casefold() in folded:
-        tail = f" {number}"
-        name, number = cut_text(plain, ATTRIBUTE_MAX - len(tail)).rstrip() + tail, number + 1
-    return name
-
-
-def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
-    """Return what is wrong with an attribute's name, or None; the rules are WebEngage's (docs, custom attributes)."""
-    if not name.strip() or name != name.strip():
-        return "The attribute needs a name without spaces at its ends."
-    if count_units(name) > ATTRIBUTE_MAX:
-        quoted = f"“{name[:MAX_QUOTED]}” has {count_units(name)} characters"
-        return f"{quoted}; WebEngage takes at most {ATTRIBUTE_MAX}, so shorten it."
-    if name.lower().startswith("we_"):
-        return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
-    if not has_only_visible(name):
-        return "The attribute's name has a character that cannot be shown; type it again."
-    if name.casefold() in {one.casefold() for one in taken}:
-        return f"“{name}” already belongs to another cohort of this WebEngage account; choose another name."
-    return None
-
-
-def default_attribute_for(source: str) -> str:
-    """Return the attribute a profile property goes to unless another is named."""
-    return dict(STANDARD_MAPPING).get(source, source.removeprefix("$"))
-
-
-def parse_mapping(text: str) -> tuple[str, str]:
-    """Parse ``plan=Plan`` into a profile property and its attribute; raise ValueError when one is missing.
-
-    A property alone goes to the attribute that means the same: ``$email`` to ``email``, ``plan`` to ``plan``.
-    """
-    source, sign, target = (part.strip() for part in text.rpartition("="))
-    if not sign:
-        source, target = target, default_attribute_for(target)
-    if not source or not target:
-        raise ValueError(f"“{text[:MAX_QUOTED]}” does not name a property and its attribute, such as $email=email.")
-    return source, target
-
-
-def find_mapping_problem(target: str) -> str | None:
-    """Return why a property cannot be exported to this attribute, or None."""
-    if target.endswith("OptIn"):
-        return f"“{target}” is an opt-in; Cohort Sync never sends opt-ins."
-    return find_attribute_problem(target, frozenset())
 
 
 def next_scheduled_at(anchor: float, interval_seconds: float, now: float) -> float:

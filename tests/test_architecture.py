@@ -39,7 +39,8 @@ ARROWS: dict[str, set[str]] = {
     "sync/value_check": {"sync/property_values"},
     "sync/export_terms": {"sync/cadence", "sync/model", "sync/property_values", "sync/steps"},
     "sync/cadence": set(),
-    "sync/model": {"sync/cadence", "sync/errors", "sync/text", "sync/guards", "sync/steps"},
+    "sync/model": {"sync/cadence", "sync/errors", "sync/guards", "sync/steps"},
+    "sync/attribute_names": {"sync/model", "sync/text"},
     "sync/records": {"sync/cadence", "sync/model"},
     "sync/views": {"sync/cadence", "sync/records", "sync/guards", "sync/model", "sync/errors"},
     "sync/reports": {"sync/records", "sync/model"},
@@ -94,6 +95,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/permissions": {"sync/settings", "sync/errors"},
     "sync/redaction": set(),
     "sync/service": {
+        "sync/attribute_names",
         "sync/export_terms",
         "sync/cadence",
         "sync/config_file",
@@ -132,6 +134,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/cli": {
+        "sync/attribute_names",
         "sync/export_terms",
         "sync/cadence",
         "sync/config_file",
@@ -154,6 +157,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/launcher": {"sync/errors"},
     "sync/__main__": {"sync/cli", "sync/runner"},
     "pages": {
+        "sync/attribute_names",
         "sync/export_terms",
         "sync/cadence",
         "sync/steps",

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from sync import http_client
+from sync.attribute_names import ATTRIBUTE_MAX, find_attribute_problem, suggest_attribute
 from sync.export_terms import ExportTerms
-from sync.model import ATTRIBUTE_MAX, Mode, RunState, find_attribute_problem, suggest_attribute
+from sync.model import Mode, RunState
 from tests.conftest import Cli
 from tests.engine_workspace import EngineWorkspace, fans, last, patient_workspace
 from tests.sandbox.control import PROJECT, Sandbox, member

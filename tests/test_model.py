@@ -10,21 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync.attribute_names import ATTRIBUTE_MAX, find_attribute_problem, parse_mapping, suggest_attribute
 from sync.errors import ApiError
 from sync.http_client import Reply, clean_text, is_loopback, parse_retry_after
 from sync.mixpanel.parsing import parse_columns, parse_page
-from sync.model import (
-    ATTRIBUTE_MAX,
-    Change,
-    ChangeKind,
-    Eligibility,
-    classify_member,
-    find_attribute_problem,
-    next_scheduled_at,
-    parse_interval,
-    parse_mapping,
-    suggest_attribute,
-)
+from sync.model import Change, ChangeKind, Eligibility, classify_member, next_scheduled_at, parse_interval
 from sync.packing import (
     ID_SIZE,
     RECORD_SIZE,

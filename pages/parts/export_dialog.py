@@ -11,11 +11,12 @@ from pages.parts.badges import show_name
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
 from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
+from sync.attribute_names import ATTRIBUTE_MAX
 from sync.cadence import DailyTime
 from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
 from sync.guards import PREVIEW_GROWTH, WHOLE
-from sync.model import ATTRIBUTE_MAX, INTERVAL_CHOICES, Mode
+from sync.model import INTERVAL_CHOICES, Mode
 from sync.property_values import Forms
 from sync.service import Service
 from sync.views import CohortView, Preview, ProjectView, Proposal, StartedExport

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 from pages.parts.formatting import escape_markdown
-from sync.model import STANDARD_MAPPING, default_attribute_for, find_mapping_problem, parse_mapping
+from sync.attribute_names import STANDARD_MAPPING, default_attribute_for, find_mapping_problem, parse_mapping
 
 Mapping = tuple[tuple[str, str], ...]
 MAPPING_LABEL = "Also send these profile properties"

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from sync.attribute_names import parse_mapping
 from sync.errors import InvalidRequest
-from sync.model import parse_mapping
 from sync.property_values import Forms, ValueForm, ValueType, parse_forms, split_type
 from sync.service import Service
 from sync.value_check import ValueCheck

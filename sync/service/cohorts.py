@@ -6,18 +6,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 
+from sync.attribute_names import find_attribute_problem, suggest_attribute
 from sync.errors import ApiError, InvalidRequest, ReplyTooLarge
 from sync.mixpanel.client import Mixpanel
-from sync.model import (
-    BATCH_SIZE,
-    DEFAULT_INTERVAL,
-    Eligibility,
-    Member,
-    Mode,
-    Page,
-    find_attribute_problem,
-    suggest_attribute,
-)
+from sync.model import BATCH_SIZE, DEFAULT_INTERVAL, Eligibility, Member, Mode, Page
 from sync.permissions import AccessLevel, requires
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.store.connections import SealedProject

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from sync.attribute_names import find_attribute_problem as problem_of
+from sync.attribute_names import find_mapping_problem, suggest_attribute
 from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
@@ -19,11 +21,8 @@ from sync.model import (
     Run,
     RunState,
     Sync,
-    find_mapping_problem,
     format_utc_time,
-    suggest_attribute,
 )
-from sync.model import find_attribute_problem as problem_of
 from sync.property_values import FIELD_TYPES, Forms, ValueForm, find_form_problem, parse_forms
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
