@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import click
@@ -65,8 +66,8 @@ def add_webhook(url: str | None, name: str, as_json: bool) -> None:
     )
 
 
-def _add_common_commands(group: click.Group, kind: str, noun: str) -> None:
-    """Add the commands that addresses and webhooks share."""
+def _add_recipient_commands(group: click.Group, kind: str, noun: str) -> None:
+    """Add the commands about one address or webhook, or all of them."""
 
     def remove(number: int, as_json: bool) -> None:
         with Service.open() as service:
@@ -83,6 +84,15 @@ def _add_common_commands(group: click.Group, kind: str, noun: str) -> None:
             service.alerts.send_test(number, kind)
         print_result(as_json, {"done": True, "id": number}, [f"Done: {noun} {number} took the test."])
 
+    _add_command(group, "remove", f"Remove the {noun} ID and its messages.", number_argument(remove))
+    _add_command(group, "list", f"List every {noun}; addresses are masked.", show_list)
+    about = f"Send a test to the {noun} ID at once; exit 1 when it does not go through."
+    _add_command(group, "test", about, number_argument(send_test))
+
+
+def _add_message_commands(group: click.Group, kind: str) -> None:
+    """Add the commands about the messages that were, or were not, delivered."""
+
     def show_messages(limit: int, as_json: bool) -> None:
         with Service.open() as service:
             found = service.alerts.list_messages(kind, limit)
@@ -98,27 +108,21 @@ def _add_common_commands(group: click.Group, kind: str, noun: str) -> None:
             service.alerts.discard(number)
         print_result(as_json, {"done": True, "id": number}, [f"Done: message {number} is deleted."])
 
-    for name, about, command in (
-        ("remove", f"Remove the {noun} ID and its messages.", number_argument(remove)),
-        ("list", f"List every {noun}; addresses are masked.", show_list),
-        (
-            "test",
-            f"Send a test to the {noun} ID at once; exit 1 when it does not go through.",
-            number_argument(send_test),
-        ),
-        ("messages", "List the newest messages and what became of them.", limit_option(show_messages)),
-        ("replay", "Send a message again, also one that was delivered.", message_argument(replay)),
-        (
-            "discard",
-            "Delete a message, so that it is neither sent nor counted as needing a person.",
-            message_argument(discard),
-        ),
-    ):
-        group.command(name, help=about)(any_project_option(json_option(command)))
+    about = "List the newest messages and what became of them."
+    _add_command(group, "messages", about, limit_option(show_messages))
+    _add_command(group, "replay", "Send a message again, also one that was delivered.", message_argument(replay))
+    about = "Delete a message, so that it is neither sent nor counted as needing a person."
+    _add_command(group, "discard", about, message_argument(discard))
 
 
-_add_common_commands(alerts, "alerts", "alert address")
-_add_common_commands(webhooks, "webhook", "webhook")
+def _add_command(group: click.Group, name: str, about: str, command: Callable[..., None]) -> None:
+    group.command(name, help=about)(any_project_option(json_option(command)))
+
+
+_add_recipient_commands(alerts, "alerts", "alert address")
+_add_recipient_commands(webhooks, "webhook", "webhook")
+_add_message_commands(alerts, "alerts")
+_add_message_commands(webhooks, "webhook")
 
 
 @alerts.command("times")

@@ -2,53 +2,84 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from sync.cadence import DailyTime, find_end, find_moment
 from sync.cli.output import any_project_option, json_option, print_result
-from sync.model import DAY, DEFAULT_INTERVAL, Mode
+from sync.export_terms import ExportTerms
+from sync.model import DAY, DEFAULT_INTERVAL, Mode, parse_interval
 from sync.service import Service
 
 UTC = "UTC"
 Command = Callable[..., Any]
-Cadence = tuple[DailyTime | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CadenceOptions:
+    """Hold when a cohort is to be refreshed, as it was typed; ``every`` in seconds."""
+
+    every: float | None
+    at: str | None
+    zone: str
+    days: str
+    until: str | None
+
+    def read(self, mode: Mode) -> tuple[DailyTime | None, float | None]:
+        """Return the time of day and the end that were asked for; raise UsageError for what does not go together."""
+        self._check(mode)
+        zone = self.zone or UTC
+        try:
+            daily = DailyTime.parse(self.at, zone, self.days) if self.at else None
+            return daily, find_end(self.until, zone) if self.until else None
+        except ValueError as problem:
+            raise click.UsageError(str(problem)) from None
+
+    def _check(self, mode: Mode) -> None:
+        if mode is not Mode.DYNAMIC and (self.every is not None or self.at or self.until):
+            name = "--every" if self.every is not None else "--at" if self.at else "--until"
+            raise click.UsageError(f"{name} belongs to --mode dynamic; a one-time export is never refreshed.")
+        if self.at and self.every is not None:
+            raise click.UsageError("Choose one of --every and --at.")
+        if not self.at and (self.days or (self.zone and not self.until)):
+            raise click.UsageError("--days and --zone belong to --at.")
+
+
+def _parse_interval(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else parse_interval(value)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from problem
 
 
 def cadence_options(command: Command) -> Command:
-    """Give a command the options of a time of day and of an end."""
-    for option in (
-        click.option("--until", metavar="DATE", help="The last day it is refreshed, such as 2027-03-31."),
-        click.option("--days", default="", help="On these days only, such as mon-fri; belongs to --at."),
-        click.option("--zone", default="", help="The time zone of --at and --until, such as Europe/Berlin; else UTC."),
-        click.option("--at", metavar="TIME", help="Refresh it at a time of day, such as 07:30, instead of --every."),
-    ):
-        command = option(command)
-    return command
+    """Give a command the options of an interval, a time of day and an end, as one argument ``cadence``."""
+
+    @click.option("--every", callback=_parse_interval, help="How often a dynamic export is refreshed, such as 2h.")
+    @click.option("--at", metavar="TIME", help="Refresh it at a time of day, such as 07:30, instead of --every.")
+    @click.option("--zone", default="", help="The time zone of --at and --until, such as Europe/Berlin; else UTC.")
+    @click.option("--days", default="", help="On these days only, such as mon-fri; belongs to --at.")
+    @click.option("--until", metavar="DATE", help="The last day it is refreshed, such as 2027-03-31.")
+    @functools.wraps(command)
+    def gathered(*, every: float | None, at: str | None, zone: str, days: str, until: str | None, **others: Any) -> Any:
+        return command(cadence=CadenceOptions(every=every, at=at, zone=zone, days=days, until=until), **others)
+
+    return gathered
 
 
-def read_cadence(mode: str, every: float | None, at: str | None, zone: str, days: str, until: str | None) -> Cadence:
-    """Return the time of day and the end that were asked for; raise UsageError for what does not go together."""
-    if Mode(mode) is not Mode.DYNAMIC and (every is not None or at or until):
-        name = "--every" if every is not None else "--at" if at else "--until"
-        raise click.UsageError(f"{name} belongs to --mode dynamic; a one-time export is never refreshed.")
-    if at and every is not None:
-        raise click.UsageError("Choose one of --every and --at.")
-    if not at and (days or (zone and not until)):
-        raise click.UsageError("--days and --zone belong to --at.")
-    try:
-        daily = DailyTime.parse(at, zone or UTC, days) if at else None
-        return daily, find_end(until, zone or UTC) if until else None
-    except ValueError as problem:
-        raise click.UsageError(str(problem)) from None
+def check_fit(service: Service, project: int | None, cohort: int, terms: ExportTerms) -> str:
+    """Return how all syncs together fit Mixpanel's limit; on stderr instead when they do not fit.
 
-
-def check_fit(service: Service, project: int | None, cohort: int, every: float | None, daily: DailyTime | None) -> str:
-    """Return how all syncs together fit Mixpanel's limit; on stderr instead when they do not fit."""
-    interval = DAY if daily else every or DEFAULT_INTERVAL
-    fits, sentence = service.hourly_fit.check(project, cohort, interval, daily)
+    Empty for a one-time export, which is never refreshed.
+    """
+    if terms.mode is not Mode.DYNAMIC:
+        return ""
+    interval = DAY if terms.daily else terms.interval or DEFAULT_INTERVAL
+    fits, sentence = service.hourly_fit.check(project, cohort, interval, terms.daily)
     if not fits:
         click.echo(sentence, err=True)
     return sentence if fits else ""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
 from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.admin import COMMANDS
 from sync.cli.alerts import ALERT_COMMANDS
-from sync.cli.cadence import cadence_options, check_fit, pause, read_cadence
+from sync.cli.cadence import pause
 from sync.cli.configuration import CONFIGURATION_COMMANDS
+from sync.cli.export import export, format_started
 from sync.cli.guards import GUARD_COMMANDS
 from sync.cli.listings import (
     list_cohort_lines,
@@ -32,24 +32,13 @@ from sync.cli.output import (
     to_contract,
 )
 from sync.cli.people import list_people
-from sync.cli.property_options import (
-    Named,
-    check_json,
-    check_values,
-    country_option,
-    list_check_lines,
-    map_option,
-    resolve_mapping,
-)
+from sync.cli.property_options import PropertyOptions, check_json, check_values, list_check_lines, property_options
 from sync.cli.reports import REPORT_COMMANDS
-from sync.cli.run_output import report_outcome, run_json, sync_json, wait_for_run
-from sync.cli.safety import SAFETY_COMMANDS, read_ids
+from sync.cli.run_output import run_json, sync_json
+from sync.cli.safety import SAFETY_COMMANDS
 from sync.cli.status import status_lines
-from sync.errors import CohortSyncError, InvalidRequest
-from sync.export_terms import ExportTerms
-from sync.model import Mode, parse_interval
+from sync.errors import CohortSyncError
 from sync.service import Service
-from sync.steps import MAX_TRIED, SMALL_SHARES, Steps
 from sync.views import StartedExport
 
 
@@ -79,15 +68,14 @@ def cohorts(project: int | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("cohort_id", type=int)
 @click.option("--fresh", is_flag=True, help="Ask Mixpanel again, even when there is a recent answer.")
-@map_option
-@country_option
+@property_options
 @project_option
 @json_option
-def preview(cohort_id: int, fresh: bool, named: Named, country: str | None, project: int | None, as_json: bool) -> None:
+def preview(cohort_id: int, fresh: bool, properties: PropertyOptions, project: int | None, as_json: bool) -> None:
     """Show how many people of a cohort would be sent to WebEngage, and with --map what becomes of their values."""
     with Service.open() as service:
         found = service.cohorts.preview(project, cohort_id, fresh)
-        checks = check_values(service, project, cohort_id, named, country)
+        checks = check_values(service, project, cohort_id, properties)
     about = "" if found.exact else "about "
     print_result(
         as_json,
@@ -99,92 +87,6 @@ def preview(cohort_id: int, fresh: bool, named: Named, country: str | None, proj
             *list_check_lines(checks),
         ],
     )
-
-
-def _interval_option(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    try:
-        return None if value is None else parse_interval(value)
-    except ValueError as problem:
-        raise click.BadParameter(str(problem)) from problem
-
-
-@cli.command()
-@click.argument("cohort_id", type=int)
-@click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
-@click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
-@click.option("--every", callback=_interval_option, help="How often a dynamic export is refreshed, such as 2h.")
-@cadence_options
-@map_option
-@country_option
-@click.option(
-    "--unmap",
-    multiple=True,
-    metavar="PROPERTY",
-    help="Export a profile property no longer; may be given several times.",
-)
-@click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
-@click.option("--first", type=click.IntRange(1, MAX_TRIED), help="Send to so many people, then hold until approved.")
-@click.option(
-    "--only-ids",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Send to the people whose user ids are in this file, one a line or a CSV; then hold until approved.",
-)
-@click.option("--in-steps", is_flag=True, help="Send to about 1 %, then 10 %, then all; held after each step.")
-@click.option("--wait", is_flag=True, help="Wait until the run has ended; execute it here when no runner is working.")
-@project_option
-@json_option
-def export(
-    cohort_id: int,
-    mode: str,
-    attribute: str | None,
-    every: float | None,
-    at: str | None,
-    zone: str,
-    days: str,
-    until: str | None,
-    named: Named,
-    country: str | None,
-    unmap: tuple[str, ...],
-    dry_run: bool,
-    first: int | None,
-    only_ids: Path | None,
-    in_steps: bool,
-    wait: bool,
-    project: int | None,
-    as_json: bool,
-) -> None:
-    """Export a cohort to WebEngage."""
-    if (first is not None) + (only_ids is not None) + in_steps > 1:
-        raise click.UsageError("Choose one of --first, --only-ids and --in-steps.")
-    chosen = read_ids((), only_ids)
-    if only_ids is not None and not chosen:
-        raise InvalidRequest(f"{only_ids} has no user ids.")
-    steps = Steps(first=first) if first else Steps(shares=SMALL_SHARES) if in_steps else None
-    daily, ends_at = read_cadence(mode, every, at, zone, days, until)
-    with Service.open() as service:
-        mapping, forms = resolve_mapping(service, project, cohort_id, named, unmap, country)
-        fit = check_fit(service, project, cohort_id, every, daily) if Mode(mode) is Mode.DYNAMIC else ""
-        started = service.syncs.start_export(
-            project,
-            cohort_id,
-            ExportTerms(
-                mode=Mode(mode),
-                attribute=attribute,
-                interval=every,
-                dry_run=dry_run,
-                mapping=mapping,
-                steps=steps,
-                chosen=chosen,
-                forms=forms,
-                daily=daily,
-                ends_at=ends_at,
-            ),
-        )
-        run = wait_for_run(service, started.run_id) if wait else None
-    print_result(as_json, started, [_format_started(started), fit])
-    if run is not None:
-        report_outcome(run, as_json)
 
 
 @cli.command()
@@ -238,11 +140,6 @@ def run(run_id: int, as_json: bool) -> None:
     )
 
 
-def _format_started(answer: StartedExport) -> str:
-    state = "started" if answer.started else "was already under way; no second run was started"
-    return f"Run {answer.run_id} of sync {answer.sync_id} {state}."
-
-
 def _add_number_command(name: str, about: str, act: Callable[[Service, int], object], argument: str) -> None:
     """Add a command with one argument, the number of a sync or run, that calls ``act``."""
 
@@ -251,9 +148,7 @@ def _add_number_command(name: str, about: str, act: Callable[[Service, int], obj
             answer = act(service, number)
         done: dict[str, object] = {"done": True, argument.lower(): number}
         if isinstance(answer, StartedExport):
-            print_result(
-                as_json, done | {"run_id": answer.run_id, "started": answer.started}, [_format_started(answer)]
-            )
+            print_result(as_json, done | {"run_id": answer.run_id, "started": answer.started}, [format_started(answer)])
         else:
             print_result(as_json, done, [f"Done: {name} {number}."])
 
@@ -333,7 +228,7 @@ for command in (
     members,
 ):
     cli.add_command(command)
-for command in (list_people, pause):
+for command in (export, list_people, pause):
     cli.add_command(command)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from sync.value_check import ValueCheck
 Mapping = tuple[tuple[str, str], ...]
 Named = tuple[tuple[tuple[str, str], ValueForm | None], ...]
 """Pairs of property and attribute, each with the form that was named, if one was."""
-Options = Callable[[Callable[..., Any]], Callable[..., Any]]
+Command = Callable[..., Any]
 
 
 def _parse_named(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> Named:
@@ -27,34 +28,57 @@ def _parse_named(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) 
         raise click.BadParameter(str(error)) from None
 
 
-map_option: Options = click.option(
-    "--map",
-    "named",
+@dataclass(frozen=True, slots=True)
+class PropertyOptions:
+    """Hold the profile properties that a command names, and the country of phone numbers written without one."""
+
+    named: Named
+    country: str | None
+
+
+def property_options(command: Command) -> Command:
+    """Give a command the options that name profile properties, as one argument ``properties``."""
+
+    @click.option(
+        "--map",
+        "named",
+        multiple=True,
+        metavar="PROPERTY[=ATTRIBUTE][:TYPE]",
+        callback=_parse_named,
+        help="Export a profile property too, such as '$email', 'plan=Plan' or 'age=Age:number'; may be given several "
+        "times. Types: text, number, yes/no, date, phone, e-mail, list (joined as text).",
+    )
+    @click.option("--country", metavar="CODE", help="The country of phone numbers written without one, such as DE.")
+    @functools.wraps(command)
+    def gathered(*, named: Named, country: str | None, **others: Any) -> Any:
+        return command(properties=PropertyOptions(named=named, country=country), **others)
+
+    return gathered
+
+
+unmap_option = click.option(
+    "--unmap",
     multiple=True,
-    metavar="PROPERTY[=ATTRIBUTE][:TYPE]",
-    callback=_parse_named,
-    help="Export a profile property too, such as '$email', 'plan=Plan' or 'age=Age:number'; may be given several "
-    "times. Types: text, number, yes/no, date, phone, e-mail, list (joined as text).",
-)
-country_option: Options = click.option(
-    "--country", metavar="CODE", help="The country of phone numbers written without one, such as DE."
+    metavar="PROPERTY",
+    help="Export a profile property no longer; may be given several times.",
 )
 
 
 def resolve_mapping(
-    service: Service, project: int | None, cohort_id: int, named: Named, unmap: tuple[str, ...], country: str | None
+    service: Service, project: int | None, cohort_id: int, options: PropertyOptions, unmap: tuple[str, ...] = ()
 ) -> tuple[Mapping | None, Forms]:
     """Return the mapping that was asked for, None when it stays as it is, and the forms that were asked for.
 
     Raise InvalidRequest for a property that is not mapped, and for a country without a phone number.
     """
-    mapping: Mapping | None = tuple(pair for pair, _ in named) or None
+    country = options.country
+    mapping: Mapping | None = tuple(pair for pair, _ in options.named) or None
     before = service.cohorts.propose_export(project, cohort_id) if unmap or country else None
     if mapping is None and before:
         mapping = before.mapping
     if unmap:
         mapping = _without(mapping or (), unmap)
-    forms = {target: form for (_, target), form in named if form}
+    forms = {target: form for (_, target), form in options.named if form}
     if country is not None:
         known = (parse_forms(before.forms) if before else {}) | forms
         forms |= _add_country(mapping or (), known, country.strip().upper())
@@ -83,14 +107,14 @@ def _add_country(mapping: Mapping, forms: dict[str, ValueForm], country: str) ->
 
 
 def check_values(
-    service: Service, project: int | None, cohort_id: int, named: Named, country: str | None
+    service: Service, project: int | None, cohort_id: int, options: PropertyOptions
 ) -> tuple[ValueCheck, ...]:
     """Return what becomes of the values of these properties; one query, and none without any."""
-    if not named:
-        if country is not None:
+    if not options.named:
+        if options.country is not None:
             raise click.UsageError("--country belongs to --map.")
         return ()
-    mapping, forms = resolve_mapping(service, project, cohort_id, named, (), country)
+    mapping, forms = resolve_mapping(service, project, cohort_id, options)
     sample = service.properties.read_sample(project, cohort_id, (source for source, _ in mapping or ()))
     return service.properties.check(project, cohort_id, mapping or (), forms, sample)
 
