@@ -105,6 +105,11 @@ class SyncView:
     resume_at: float | None = None
 
     @property
+    def is_held(self) -> bool:
+        """Return whether its latest run waits for a person's approval."""
+        return self.last_run is not None and self.last_run.state is RunState.HELD
+
+    @property
     def clear_problem(self) -> str | None:
         """Return who is still true in WebEngage after a clear that did not succeed, why, and what to do; else None."""
         run = self.last_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync.model import Mode, Run, RunState, SyncState
+from sync.records import SyncView
 
 RUN_STATE_WORDS = {
     RunState.QUEUED: "Queued",
@@ -35,6 +36,11 @@ OUTCOME_SIGNS = {
 }
 OPERATION_SIGNS = {"add": "+", "remove": "−", "update": "↻", "none": "✗"}
 NOT_SENT_YET = "Not sent yet"
+
+
+def name_sync_state(sync: SyncView) -> str:
+    """Return the state of a sync; one whose latest run is held needs approval before anything else."""
+    return RUN_STATE_WORDS[RunState.HELD] if sync.is_held else SYNC_STATE_WORDS[sync.state]
 
 
 def describe_changes(added: int, removed: int, updated: int, verb: str = "") -> str:

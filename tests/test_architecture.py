@@ -52,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
         "sync/text",
     },
-    "sync/wording": {"sync/model"},
+    "sync/wording": {"sync/model", "sync/records"},
     "sync/packing": set(),
     "sync/http_adapter": set(),
     "sync/http_client": {"sync/http_adapter", "sync/model", "sync/errors", "sync/redaction"},

@@ -49,7 +49,7 @@ def test_listings_have_headings_and_the_names_of_cohorts(exported: Workspace, co
     for name in ("cohorts", "syncs", "runs", "run 1"):
         assert NAME in shown[name][2], name
         assert set(shown[name][1]) == {"-", " "}, name
-    assert shown["runs"][0].split() == ["Run", "Cohort", "State", "People", "Asked", "for", "Problem"]
+    assert shown["runs"][0].split() == ["Run", "Cohort", "State", "People", "Requested", "Problem"]
     assert "Succeeded" in shown["runs"][2] and "30 added" in shown["runs"][2]
     assert "Active" in shown["syncs"][2] and "Dynamic" in shown["syncs"][2]
     assert command("audit").splitlines()[0].split() == ["When", "Who", "Action", "Target", "Before", "After"]

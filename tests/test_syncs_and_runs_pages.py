@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from sync.model import RunState
 from tests.workspace import Workspace, click_button, page_text
 
 
@@ -30,3 +31,26 @@ def test_page_of_a_sync_is_opened_by_its_name_and_lists_its_runs(fans: Workspace
     assert app.title[0].value == "Fans"
     assert {"Sync now", f"Run {run.id}"} <= {button.label for button in app.button}
     assert "There is no sync 77" in fans.page("syncs", sync="77").warning[0].value
+
+
+def test_a_sync_whose_latest_run_is_held_says_everywhere_that_it_needs_approval(fans: Workspace) -> None:
+    """The lists, the overview, the pages of sync and cohort and the tables of the commands; nowhere that it is in step."""
+    fans.export()
+    run = fans.export(dry_run=True)
+    assert run.state is RunState.HELD
+    for name, parameters in (
+        ("cohorts", {}),
+        ("cohorts", {"cohort": str(fans.cohort)}),
+        ("syncs", {}),
+        ("syncs", {"sync": "1"}),
+        ("overview", {}),
+    ):
+        text = page_text(fans.page(name, **parameters))
+        assert "Needs approval]" in text and "Synced]" not in text, (name, parameters)
+    for command in ("cohorts", "syncs", "runs"):
+        assert "Needs approval" in fans.run_cli(command).stdout, command
+    assert fans.read_json("syncs")[0]["state"] == "active"
+    with fans.open() as service:
+        service.runs.cancel(run.id)
+    assert "Synced]" in page_text(fans.page("syncs"))
+    assert "Active" in fans.run_cli("cohorts").stdout

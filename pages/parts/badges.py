@@ -52,9 +52,11 @@ def show_badges(*badges: Badge, after: str = "") -> None:
 
 
 def sync_badge(sync: SyncView | None) -> Badge:
-    """Return the badge of a cohort; it is "Synced" only once something was exported."""
+    """Return the badge of a cohort; it is "Synced" only once something was exported, and while nothing waits for approval."""
     if sync is None:
         return NOT_SYNCED
+    if sync.is_held:
+        return RUN_BADGES[RunState.HELD]
     if sync.state == SyncState.PAUSED:
         return PAUSED
     if sync.clear_problem:

@@ -54,6 +54,7 @@ def cohorts(project: int | None, as_json: bool) -> None:
     """List the project's cohorts."""
     with Service.open() as service:
         listed = service.cohorts.list(project)
+        syncs = service.syncs.list(project)
     if listed.problem:
         click.echo(f"Shown as last read: {listed.problem}", err=True)
     if listed.left_out:
@@ -61,7 +62,7 @@ def cohorts(project: int | None, as_json: bool) -> None:
     print_result(
         as_json,
         listed.cohorts,
-        list_cohort_lines(listed.cohorts),
+        list_cohort_lines(listed.cohorts, syncs),
     )
 
 

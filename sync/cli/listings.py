@@ -19,17 +19,25 @@ from sync.views import (
     SyncView,
     Tripwire,
 )
-from sync.wording import MODE_WORDS, RUN_STATE_WORDS, SYNC_STATE_WORDS, describe_run_changes
+from sync.wording import MODE_WORDS, RUN_STATE_WORDS, describe_run_changes, name_sync_state
 
 DAY_LENGTH = len("2026-01-31")
 
 
-def list_cohort_lines(cohorts: Iterable[CohortView]) -> Iterable[str]:
-    """Return the table of cohorts; a count that Mixpanel did not send is empty."""
+def list_cohort_lines(cohorts: Iterable[CohortView], syncs: Iterable[SyncView]) -> Iterable[str]:
+    """Return the table of cohorts, each with its sync and that one's state; a count that Mixpanel did not send is empty."""
+    states = {one.id: name_sync_state(one) for one in syncs}
     return format_table(
-        ("ID", "Name", "Members", "Created", "Sync"),
+        ("ID", "Name", "Members", "Created", "Sync", "State"),
         (
-            (str(one.id), one.name, one.count, one.created[:DAY_LENGTH], one.sync_id and str(one.sync_id))
+            (
+                str(one.id),
+                one.name,
+                one.count,
+                one.created[:DAY_LENGTH],
+                one.sync_id and str(one.sync_id),
+                states.get(one.sync_id or 0, ""),
+            )
             for one in cohorts
         ),
         "Mixpanel lists no cohort in this project yet.",
@@ -44,12 +52,12 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
             (
                 str(one.id),
                 one.cohort_name,
-                SYNC_STATE_WORDS[one.state],
+                name_sync_state(one),
                 MODE_WORDS[one.mode],
                 one.size,
                 format_utc_time(one.next_run_at) if one.next_run_at and one.mode is Mode.DYNAMIC else "",
                 one.attribute,
-                one.pause_reason or one.clear_problem or "",
+                _describe_problem(one),
             )
             for one in syncs
         ),
@@ -57,10 +65,15 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
     )
 
 
+def _describe_problem(sync: SyncView) -> str:
+    held = sync.last_run.held_reason if sync.is_held and sync.last_run else ""
+    return held or sync.pause_reason or sync.clear_problem or ""
+
+
 def list_run_lines(runs: Iterable[Run], names: Mapping[int, str]) -> Iterable[str]:
     """Return the table of runs; ``names`` are the cohorts' names by the number of their sync."""
     return format_table(
-        ("Run", "Cohort", "State", "People", "Asked for", "Problem"),
+        ("Run", "Cohort", "State", "People", "Requested", "Problem"),
         (
             (
                 str(one.id),
