@@ -94,7 +94,7 @@ def _show_facts(found: Receipt) -> None:
         ("As of", format_full_time(found.as_of)),
         ("Run", f"{found.run.id}, finished {format_full_time(found.run.finished_at or found.as_of)}"),
         ("Mode", MODE_WORDS[found.mode]),
-        ("Asked for by", _describe_decision(found.requested, "not known; older than the audit log")),
+        ("Requested by", _describe_decision(found.requested, "not known; older than the audit log")),
         ("Approved by", _describe_decision(found.approved, "nobody; no run needed an approval")),
     )
     with st.container(key="rows-facts"):

@@ -108,7 +108,7 @@ def test_health_when_mixpanel_is_out_for_twelve_hours_needs_a_person_and_adds_on
     with watched.open() as service:
         lines = [event.message for event in service.runs.list_events(run_id)]
         assert [line.partition(":")[0] for line in lines] == [
-            "Export asked for",
+            "Export requested",
             "Reading the cohort from Mixpanel.",
             "Waiting",
         ]
@@ -136,7 +136,7 @@ def test_health_when_a_run_is_past_its_deadline_needs_a_person_whatever_was_logg
     watched.run_queued()
     watched.ahead = 3.95 * HOUR
     with watched.open_store() as store:
-        store.events.add_event("Cancel asked for.", watched.now(), 1, run_id)
+        store.events.add_event("Cancel requested.", watched.now(), 1, run_id)
     watched.run_queued()
     watched.ahead = 3.98 * HOUR
     assert not check_health(watched, runner=True).needs_attention

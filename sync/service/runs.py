@@ -80,7 +80,7 @@ class RunService(Topic):
 
     def _cancel_run(self, run: Run) -> None:
         self._state.add_audit_line("cancel", f"run {run.id}", run.state.value, run_id=run.id)
-        self._state.add_event("Cancel asked for.", run.sync_id, run.id)
+        self._state.add_event("Cancel requested.", run.sync_id, run.id)
         if self._store.runs.cancel_if_unsent(run.id, self._state.now()):
             self._store.batches.delete_batches(run.id)
             self._store.staged.delete_pages(run.id)
@@ -125,7 +125,7 @@ class RunService(Topic):
         sent = run.entered + run.updated if is_last else self._store.batches.count_people(run.id, 0, end)
         if sent > limit and self.actor.name in self._store.approvals.list_askers(run.id):
             raise InvalidRequest(
-                f"{explain_second_person(limit)} You asked for run {run.id}, so somebody else decides."
+                f"{explain_second_person(limit)} You requested run {run.id}, so somebody else decides."
             )
 
     def _pause_after_undo(self, run: Run) -> None:
@@ -158,7 +158,7 @@ class RunService(Topic):
             undo_id = self._store.runs.enqueue_run(run.sync_id, "undo", self._state.now(), undoes=run_id)
             if undo_id is None:
                 raise InvalidRequest("Another run of this cohort is under way; cancel it, or wait for its end.")
-            self._state.add_event(f"Taking back run {run_id} was asked for.", run.sync_id, undo_id)
+            self._state.add_event(f"Taking back run {run_id} requested.", run.sync_id, undo_id)
             self._state.add_audit_line("undo", f"run {run_id}", run_id=undo_id)
         return StartedExport(run.sync_id, undo_id, True)
 

@@ -96,7 +96,7 @@ class SyncService(Topic):
     def _note_export(self, export: ExportRequest, before: Sync | None, after: Sync, run_id: int, dry_run: bool) -> None:
         """Write the request into the history and the audit log."""
         mode, attribute = export.mode.value, export.attribute
-        self._state.add_event(f"Export asked for: {mode}, attribute “{attribute}”.", after.id, run_id)
+        self._state.add_event(f"Export requested: {mode}, attribute “{attribute}”.", after.id, run_id)
         terms = describe_terms(before) if before else "", describe_terms(after)
         self._state.add_audit_line("dry run" if dry_run else "export", f"cohort {export.cohort_id}", *terms, run_id)
 
@@ -198,7 +198,7 @@ class SyncService(Topic):
             raise InvalidRequest(
                 describe_busy(busy) if busy else "Another run of this sync has just begun; look at its progress."
             )
-        self._state.add_event("Refresh asked for.", sync_id, run_id)
+        self._state.add_event("Refresh requested.", sync_id, run_id)
         self._state.add_audit_line(purpose, f"sync {sync_id}", run_id=run_id)
         return StartedExport(sync_id, run_id, True)
 
