@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import time
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from pages.parts.cadence_fields import AT_TIME_OF_DAY
+from pages.parts.export_draft import RESTORED
 from sync.cadence import DailyTime
 from sync.model import DEFAULT_INTERVAL, INTERVAL_CHOICES, Mode
 from sync.property_values import ValueType
@@ -156,3 +158,55 @@ def test_a_pause_until_a_time_when_asked_for_on_the_page_is_shown_with_its_end(f
         resume_at = service.syncs.get(1).resume_at
     assert resume_at and resume_at > fans.now()
     assert "Resumes " in page_text(fans.page("syncs", sync="1"))
+
+
+def test_the_dialog_when_closed_without_a_start_opens_again_as_it_was_left(fans: Workspace) -> None:
+    """A look at everybody loses nothing that was filled in; Cancel discards it, and so does a start."""
+    cohort = fans.cohort
+    app = fans.page("cohorts", export=str(cohort))
+    assert RESTORED not in page_text(app)
+    app.text_input(key=f"export-attribute-{cohort}").set_value("Fans of ours").run()
+    app.multiselect(key=f"export-properties-{cohort}").set_value(["$email=email", "plan=Plan"]).run()
+    app.selectbox(key=f"export-interval-{cohort}").set_value(AT_TIME_OF_DAY).run()
+    app.time_input(key=f"export-{cohort}-at").set_value(time(6, 45)).run()
+    app.button(key="export-see-everybody").click().run()
+    assert "export" not in app.query_params
+    reopen(app, cohort)
+    assert RESTORED in page_text(app)
+    assert app.text_input(key=f"export-attribute-{cohort}").value == "Fans of ours"
+    assert {f"export-type-{cohort}-{name}" for name in ("email", "Plan")} <= {box.key for box in app.selectbox}
+    assert app.time_input(key=f"export-{cohort}-at").value == time(6, 45)
+    app.button(key="export-see-everybody").click().run()
+    reopen(app, cohort)
+    assert RESTORED in page_text(app)
+    click_button(app, "Cancel")
+    reopen(app, cohort)
+    assert app.text_input(key=f"export-attribute-{cohort}").value == ATTRIBUTE and RESTORED not in page_text(app)
+
+
+def test_a_dialog_left_unchanged_or_whose_terms_changed_since_opens_with_what_is_proposed(fans: Workspace) -> None:
+    """Only what a person filled in is kept, and not beyond another person's export of the cohort."""
+    cohort = fans.cohort
+    app = fans.page("cohorts", export=str(cohort))
+    app.button(key="export-see-everybody").click().run()
+    reopen(app, cohort)
+    assert RESTORED not in page_text(app)
+    app.selectbox(key=f"export-interval-{cohort}").set_value(1800.0).run()
+    app.button(key="export-see-everybody").click().run()
+    fans.export(interval=3600.0)
+    reopen(app, cohort)
+    assert app.selectbox(key=f"export-interval-{cohort}").value == 3600.0 and RESTORED not in page_text(app)
+
+
+def reopen(app: AppTest, cohort: int) -> None:
+    """Open the export dialog of a cohort again, in the same browser session."""
+    app.query_params["export"] = str(cohort)
+    app.run()
+    assert not app.exception
+
+
+def test_a_property_of_which_no_value_came_may_be_withheld(fans: Workspace) -> None:
+    """Mixpanel leaves classified properties out without a word, so the dialog does not say that nobody has one."""
+    app = fans.page("cohorts", export=str(fans.cohort))
+    app.multiselect(key=f"export-properties-{fans.cohort}").set_value(["mobile=mobile"]).run()
+    assert "nobody has one, or Mixpanel withholds it as classified" in page_text(app)

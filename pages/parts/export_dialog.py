@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import cadence_fields, first_step, notices, preview, property_mapping, value_types
+from pages.parts import cadence_fields, export_draft, first_step, notices, preview, property_mapping, value_types
 from pages.parts.badges import show_name
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
 from pages.parts.navigation import clear_requests, open_page, set_request
@@ -62,7 +62,13 @@ def _close_dialog() -> None:
     st.session_state.pop(ACCOUNT, None)
 
 
-@st.dialog("Export to WebEngage", width="medium", on_dismiss=_close_dialog)
+def _dismiss_dialog() -> None:
+    """Close the dialog by Esc, its cross or a click beside it, which may be a slip: what was filled in is kept."""
+    export_draft.keep_draft()
+    _close_dialog()
+
+
+@st.dialog("Export to WebEngage", width="medium", on_dismiss=_dismiss_dialog)
 def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
     """Ask how a cohort is to be exported and start it."""
     try:
@@ -74,7 +80,10 @@ def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
 
 
 def _show_form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
+    restored = export_draft.restore_draft(cohort.id, proposal)
     account = _account_field(cohort, proposal)
+    if restored:
+        st.caption(f":material/edit_note: {export_draft.RESTORED}")
     mode, interval, daily, ends_at = _mode_fields(cohort.id, proposal)
     if mode == Mode.DYNAMIC:
         cadence_fields.show_fit(service, project.id, cohort.id, interval, daily)
@@ -84,6 +93,7 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
     names = seen.properties if seen else ()
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names)
     first = first_step.choose_first_step(cohort.id)
+    export_draft.note_opened(cohort.id, proposal, restored=restored)
     dry_run, start = _show_buttons(blocked=bool(problem or wrong or first.problem) or not account)
     if start or dry_run:
         form = ExportForm(
@@ -109,6 +119,7 @@ def _show_buttons(*, blocked: bool) -> tuple[bool, bool]:
         dry_run = st.button("Dry run", key="export-dry", disabled=blocked, help=DRY_RUN_HELP)
         start = st.button("Start Sync", key="export-start", type="primary", disabled=blocked)
     if cancel:
+        export_draft.forget_draft()
         _close_dialog()
         st.rerun()
     return dry_run, start
@@ -219,7 +230,7 @@ def _show_numbers(service: Service, project: ProjectView, cohort: CohortView) ->
 
 
 def _open_cohort(cohort_id: int) -> None:
-    _close_dialog()
+    _dismiss_dialog()
     set_request("cohort", cohort_id)
 
 
@@ -259,6 +270,7 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
     except CohortSyncError:
         st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now
         raise
+    export_draft.forget_draft()
     _close_dialog()
     if wanted.dry_run or wanted.first_step != first_step.FirstStep():
         open_page("runs", run=started.run_id)

@@ -18,6 +18,7 @@ MAPPING_HELP = (
 OPT_IN_WARNING = (
     "WebEngage opts a **new** profile in to email or SMS when it comes with an email address or a phone number."
 )
+ARROW = " → "
 CONTACT_FIELDS = ("email", "phone")
 
 
@@ -53,7 +54,7 @@ def list_options(before: Mapping, seen: Iterable[str]) -> list[str]:
 
 
 def _format_option(option: str) -> str:
-    return " → ".join(option.rpartition("=")[::2]) if "=" in option else option
+    return ARROW.join(option.rpartition("=")[::2]) if "=" in option else option
 
 
 def parse_choices(chosen: Iterable[str]) -> tuple[Mapping, str]:
@@ -61,7 +62,7 @@ def parse_choices(chosen: Iterable[str]) -> tuple[Mapping, str]:
     mapping: list[tuple[str, str]] = []
     for text in chosen:
         try:
-            pair = parse_mapping(text)
+            pair = parse_mapping(text.replace(ARROW, "="))  # what was typed comes back by its label in a kept draft
         except ValueError as error:
             return tuple(mapping), str(error)
         problem = find_mapping_problem(pair[1])

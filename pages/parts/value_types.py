@@ -36,6 +36,7 @@ TYPE_HELP = "Fixed by the first export: WebEngage then drops values of another t
 FIXED_HELP = "Fixed in WebEngage."
 COUNTRY_LABEL = "Phone numbers without a country code are from"
 NO_COUNTRY = ""
+NONE_SENT = "nobody has one, or Mixpanel withholds it as classified"
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -141,6 +142,8 @@ def _describe_check(one: ValueCheck, sample: ValueSample) -> str:
         parts.append(
             f"**{format_count(one.dropped)} would be dropped** ({'; '.join(map(_describe_reason, one.left_out))})"
         )
+    if not one.fits and not one.dropped:
+        parts.append(NONE_SENT)
     return of + " · ".join(parts)
 
 
