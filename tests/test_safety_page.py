@@ -93,3 +93,21 @@ def test_a_held_run_is_approved_with_the_limit_it_needs(fans: Workspace) -> None
     assert fans.get_run(run.id).state is RunState.SUCCEEDED
     with fans.open() as service:
         assert service.guards.get(1).limits == GuardLimits(add_people=130)
+
+
+def test_a_guard_lifted_on_the_syncs_page_holds_nothing_until_it_is_put_back_there(fans: Workspace) -> None:
+    """A second click confirms it, below what it means; both are in the audit log."""
+    app = fans.page("syncs", sync="1")
+    assert "Put the guard back" not in [button.label for button in app.button]
+    assert "A mistake in the cohort's rule then reaches WebEngage at once." in page_text(app)
+    click_button(app, "Lift it")
+    assert "lifted the guard" in page_text(app) and "Lift it" not in [button.label for button in app.button]
+    fans.sandbox.set_members(fans.cohort, make_fans(400))
+    assert fans.export().state is RunState.SUCCEEDED
+    app = fans.page("syncs", sync="1")
+    click_button(app, "Put the guard back")
+    assert "lifted the guard" not in page_text(app) and "Lift it" in [button.label for button in app.button]
+    fans.sandbox.set_members(fans.cohort, make_fans(1))
+    assert fans.export().state is RunState.HELD
+    with fans.open() as service:
+        assert [line.action for line in service.admin.list_audit(20)].count("guard") == 2

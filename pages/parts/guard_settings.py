@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices
 from pages.parts.formatting import format_error, format_plural
@@ -11,6 +14,7 @@ from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.permissions import AccessLevel
+from sync.service.guards import GuardService
 from sync.views import GuardTrial, GuardView
 
 INTRODUCTION = "A run is held, before anything is sent, until a person approves it, when it …"
@@ -19,6 +23,11 @@ ALWAYS = (
     "… finds **half the share** of identified members, or less, that the last successful run found.",
     "… is the first export and has **over a fifth more** people than its preview showed.",
     "… finds a **tripwire** in the cohort. People on the never-export list are left out without holding the run.",
+)
+LIFT = "Lift the guard"
+LIFT_MEANING = (
+    "From the next run on, no number of people added or removed holds a run of this sync, until somebody puts the guard "
+    "back here. A mistake in the cohort's rule then reaches WebEngage at once."
 )
 LIFTED = "A person lifted the guard of this sync, so the limits below hold nothing until it is put back."
 
@@ -107,18 +116,28 @@ def describe_trial(trial: GuardTrial) -> str:
 def _show_buttons(view: GuardView, limits: GuardLimits) -> None:
     problem = st.empty()
     with st.container(horizontal=True, horizontal_alignment="right"):
-        put_back = not view.enabled and st.button("Put the guard back", key="guard-back")
-        save = st.button("Save limits", key="guard-save", type="primary", disabled=limits == view.limits)
-    if not (put_back or save):
-        return
+        if view.enabled:
+            _show_lift_button(view.sync_id, problem)
+        elif st.button("Put the guard back", key="guard-back", icon=":material/gpp_good:"):
+            _change_guard("The guard is back.", lambda guards: guards.put_back(view.sync_id), problem)
+        if st.button("Save limits", key="guard-save", type="primary", disabled=limits == view.limits):
+            _change_guard("The limits are saved.", lambda guards: guards.set_limits(view.sync_id, limits), problem)
+
+
+def _show_lift_button(sync_id: int, problem: DeltaGenerator) -> None:
+    """Offer to lift the guard, at a second click below what that means."""
+    with st.popover(LIFT, icon=":material/gpp_maybe:", key="guard-lift"):
+        st.write(LIFT_MEANING)
+        if st.button("Lift it", key="guard-lift-sure"):
+            _change_guard("The guard is lifted.", lambda guards: guards.lift(sync_id), problem)
+
+
+def _change_guard(done: str, change: Callable[[GuardService], None], problem: DeltaGenerator) -> None:
     try:
         with open_service() as service:
-            if put_back:
-                service.guards.put_back(view.sync_id)
-            else:
-                service.guards.set_limits(view.sync_id, limits)
+            change(service.guards)
     except CohortSyncError as error:
         problem.error(format_error(error))
         return
-    notices.flash_success("The guard is back." if put_back else "The limits are saved.")
+    notices.flash_success(done)
     st.rerun()
