@@ -164,7 +164,7 @@ class MemberRow:
 class MemberList:
     """Everybody read of a cohort, and those who would be removed; ``rows`` holds both.
 
-    ``read`` counts the members read, ``total`` and ``profile_total`` are Mixpanel's own counts. ``withheld`` names the
+    ``read`` counts the members read, ``total`` and ``profile_total`` are Mixpanel's own counts. ``empty_columns`` names the
     columns of ``columns`` in which nobody has a value. ``is_contiguous``: they are
     the first ones. ``problem`` says why all pages are not exactly everybody.
     ``never_exported`` of the identified are on the never-export list.
@@ -172,7 +172,7 @@ class MemberList:
 
     rows: tuple[MemberRow, ...]
     columns: tuple[str, ...]
-    withheld: tuple[str, ...]
+    empty_columns: tuple[str, ...]
     read: int
     total: int | None
     profile_total: int | None

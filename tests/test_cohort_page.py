@@ -8,11 +8,24 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from sync.model import Mode, RunState
 from sync.permissions import AccessLevel, Actor
-from tests.sandbox.control import PROJECT, anonymous, member
+from tests.sandbox.control import (
+    BLIND_SECRET,
+    BLIND_USERNAME,
+    CUSTOM_SECRET,
+    CUSTOM_USERNAME,
+    PROJECT,
+    SECRET,
+    USERNAME,
+    Sandbox,
+    anonymous,
+    member,
+)
 from tests.workspace import Workspace, click_button, page_text, wait_until
 
 LABELS = ("Identified", "Anonymous", "Invalid", "All members", "Would be added", "Would be removed")
+ACCOUNTS = f"/api/app/projects/{PROJECT}/service-accounts"
 NUMBER = re.compile(r"[\d,]+")
 PEOPLE = [
     member("a-1", **{"$name": "Ann Lee", "$email": "ann@example.com", "plan": "gold"}),
@@ -211,3 +224,52 @@ def test_the_export_dialog_after_everybody_was_read_has_the_same_exact_numbers(c
     assert "35" in shown and "about 35" not in shown and "About" not in shown
     app.button(key="export-see-everybody").click().run()
     assert app.query_params["cohort"] == str(connected.cohort) and "export" not in app.query_params
+
+
+def test_a_dry_run_of_an_exported_cohort_keeps_its_terms(mixed: Workspace) -> None:
+    """The button plans the next export as the last one was: mode, interval and properties."""
+    mixed.export(interval=3600.0, mapping=(("plan", "Plan"),))
+    app = open_cohort(mixed)
+    app.button(key="cohort-dry").click().run()
+    assert not app.exception
+    mixed.run_queued()
+    with mixed.open() as service:
+        sync = service.syncs.list()[0]
+        assert sync.last_run and sync.last_run.dry_run and sync.last_run.state is RunState.HELD
+        service.runs.approve(sync.last_run.id)
+        mixed.run_queued()
+        after = service.cohorts.propose_export(PROJECT, mixed.cohort)
+    assert (after.mode, after.interval_seconds, after.mapping) == (Mode.DYNAMIC, 3600.0, (("plan", "Plan"),))
+
+
+@pytest.mark.parametrize(
+    ("username", "secret", "said"),
+    [
+        (USERNAME, SECRET, "Nobody has a value for E-mail in Mixpanel. It is not withheld"),
+        (CUSTOM_USERNAME, CUSTOM_SECRET, "It may be withheld: the service account may not see classified data."),
+        (BLIND_USERNAME, BLIND_SECRET, "Either nobody has one, or it is classified in Mixpanel and withheld"),
+    ],
+)
+def test_a_column_nobody_has_a_value_in_says_only_what_is_known(
+    username: str, secret: str, said: str, workspace: Workspace, sandbox: Sandbox
+) -> None:
+    """Whether a value is missing or withheld, Mixpanel does not say; whether the account may see such data it may."""
+    people = [member("a-1", **{"$name": "Ann Lee", "$email": "ann@example.com"}), member("b-2", **{"$name": "Bob Ray"})]
+    hidden = username != USERNAME
+    sandbox.settings(classified="$email")
+    workspace.cohort = sandbox.add_cohort("People", people if hidden else people[1:])
+    with workspace.open() as service:
+        service.connections.connect_mixpanel(PROJECT, username, secret, sandbox.url)
+    app = open_cohort(workspace)
+    assert said in page_text(app) and [row[4] for row in cells(app)] == [""] * (1 + hidden)
+    asked = sandbox.meter().requests.get(ACCOUNTS, 0)
+    click_button(app, "Read again")
+    wait_until(lambda: not is_reading(app))
+    assert sandbox.meter().requests.get(ACCOUNTS, 0) == asked, "asked once a session"
+
+
+def test_a_column_in_which_somebody_has_a_value_says_nothing(mixed: Workspace) -> None:
+    """Nothing is asked either."""
+    before = mixed.sandbox.meter().requests.get(ACCOUNTS, 0)
+    assert "withheld" not in page_text(open_cohort(mixed))
+    assert mixed.sandbox.meter().requests.get(ACCOUNTS, 0) == before

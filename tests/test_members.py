@@ -229,7 +229,7 @@ def test_values_are_masked_and_shown_to_a_marketer_only(connected: Workspace) ->
 def test_a_column_when_nobody_has_a_value_is_named(connected: Workspace) -> None:
     """Mixpanel leaves classified properties out without a word; the page must not look as if people had none."""
     cohort = connected.sandbox.add_cohort("People", [member("a", **{"$name": "Ann"})])
-    assert list_all(connected, cohort).withheld == ("E-mail",)
+    assert list_all(connected, cohort).empty_columns == ("E-mail",)
 
 
 @pytest.mark.parametrize(("value", "masked"), [("", ""), ("ann@example.com", "a…@e…"), ("Ann", "A…"), ("@", "…@…")])

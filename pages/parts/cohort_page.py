@@ -14,6 +14,8 @@ from pages.parts.members_reading import BackgroundReading
 from pages.parts.navigation import clear_requests, open_page, page_script, requested_id, set_request
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
+from sync.export_terms import ExportTerms
+from sync.model import Mode
 from sync.permissions import AccessLevel
 from sync.views import CohortView, MemberChange, MemberList, MemberStatus, ProjectView, SyncView
 
@@ -113,12 +115,13 @@ def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:
             service.syncs.start_export,
             project.id,
             cohort.id,
-            terms.mode,
-            terms.attribute,
-            terms.interval_seconds if terms.mode.value == "dynamic" else None,
-            dry_run=True,
-            daily=terms.daily,
-            ends_at=terms.ends_at,
+            ExportTerms(
+                mode=terms.mode,
+                interval=terms.interval_seconds if terms.mode is Mode.DYNAMIC and not terms.daily else None,
+                daily=terms.daily,
+                ends_at=terms.ends_at,
+                dry_run=True,
+            ),
         )
     if started:
         open_page("runs", run=started.run_id)

@@ -158,7 +158,10 @@ def _show_row(project: ProjectView, cohort: CohortView) -> DeltaGenerator | None
         about, members, created, state, actions = st.columns(WIDTHS, vertical_alignment="center", gap="small")
         with about:
             _show_name(cohort)
-        members.text(format_count(cohort.count))
+        if cohort.count is None:
+            members.caption("—")  # a phone, which writes "members" after a number, leaves it out
+        else:
+            members.text(format_count(cohort.count))
         created.text(format_day(cohort.created) or "—")
         if cohort.group:
             state.caption(GROUP_REASON)

@@ -16,10 +16,12 @@ from pages.parts.formatting import format_count, format_error, format_plural
 from pages.parts.session import current_actor, open_service, recheck_access
 from sync.errors import CohortSyncError
 from sync.permissions import Actor
+from sync.service import Service
 from sync.service.member_reading import MemberReading
 from sync.views import CohortView, Preview
 
 READING_KEY = "_member_reading"
+ACCESS_KEY = "_classified_access"  # by project, whether Mixpanel lets its service account see classified data
 PAGES_AT_ONCE = 10  # pages, 1,000 members each, read without asking first
 PAGE_SIZE = 1000  # members Mixpanel sends a page
 MAX_HELD = 50_000  # members one browser session may hold, some 30 MB; the command `members` lists more
@@ -32,9 +34,9 @@ BROKEN = "The reading ended unexpectedly; the log of the pages says why."
 class BackgroundReading:
     """One browser session's reading of one cohort, and the thread that works on it."""
 
-    def __init__(self, reading: MemberReading, actor: Actor) -> None:
-        """Read for this person."""
-        self.reading, self._actor = reading, actor
+    def __init__(self, reading: MemberReading, actor: Actor, access: dict[int, bool | None]) -> None:
+        """Read for this person; ``access`` is what this session knows of the right to see classified data."""
+        self.reading, self._actor, self._access = reading, actor, access
         self.problem = ""
         self._pages = PAGES_AT_ONCE
         self._cancelled = threading.Event()
@@ -78,12 +80,24 @@ class BackgroundReading:
                 pass
             with open_service(self._actor) as service:
                 service.members.save_numbers(self.reading)
+                self._learn_access(service)
             problem = ""
         except CohortSyncError as error:
             problem = str(error)
         finally:
             self.problem = problem
             self._ended.set()
+
+    @property
+    def sees_classified_data(self) -> bool | None:
+        """Return whether the service account may see classified data; None when that is not known."""
+        return self._access.get(self.reading.project_id)
+
+    def _learn_access(self, service: Service) -> None:
+        """Ask, once a session, whether an empty column may be one that Mixpanel withholds."""
+        project_id = self.reading.project_id
+        if project_id not in self._access and self.reading.is_complete and self.reading.find_empty_columns():
+            self._access[project_id] = service.members.sees_classified_data(project_id)
 
     def _read_page(self) -> bool:
         """Read one page; return whether another one follows."""
@@ -113,7 +127,9 @@ def begin_reading(project_id: int, cohort_id: int, properties: tuple[str, ...] =
     forget_reading()
     with open_service() as service:
         reading = service.members.begin(project_id, cohort_id, properties)
-    made = st.session_state[READING_KEY] = BackgroundReading(reading, current_actor())
+    made = st.session_state[READING_KEY] = BackgroundReading(
+        reading, current_actor(), st.session_state.setdefault(ACCESS_KEY, {})
+    )
     made.start()
     made.look(PATIENCE_SECONDS)
     return made

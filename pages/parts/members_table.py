@@ -36,10 +36,18 @@ CHANGES = {
     MemberChange.UNCHANGED: "Unchanged",
     MemberChange.NONE: "Not exported",
 }
-WITHHELD = (
-    "Mixpanel sent no {} for anybody. If your people have one, the property is classified there and Mixpanel withholds "
-    "it from this service account: ask a project admin to give the account access to classified data."
-)
+GRANT_ACCESS = "A project admin can give the account access to classified data."
+EMPTY_COLUMN = {
+    True: "Nobody has a value for {} in Mixpanel. It is not withheld: the service account may see classified data.",
+    False: (
+        "Mixpanel sent no {} for anybody. It may be withheld: the service account may not see classified data. "
+        + GRANT_ACCESS
+    ),
+    None: (
+        "Mixpanel sent no {} for anybody. Either nobody has one, or it is classified in Mixpanel and withheld from the "
+        "service account. " + GRANT_ACCESS
+    ),
+}
 SHOW_VALUES = "Show names and e-mail addresses"
 HEADINGS = ("User ID", "Status", "Why", "In WebEngage", "Next export")
 LISTED, BY_ID, BY_NAME = "As listed", "User ID", "Name"
@@ -52,12 +60,13 @@ def show_people(kept: BackgroundReading) -> None:
 
     def redraw() -> None:
         recheck_access()
-        _show_table(kept.reading, lists)
+        _show_table(kept, lists)
 
     st.fragment(redraw)()
 
 
-def _show_table(reading: MemberReading, lists: dict[bool, tuple[float, MemberList]]) -> None:
+def _show_table(kept: BackgroundReading, lists: dict[bool, tuple[float, MemberList]]) -> None:
+    reading = kept.reading
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.header("People", anchor=False)
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
@@ -68,8 +77,9 @@ def _show_table(reading: MemberReading, lists: dict[bool, tuple[float, MemberLis
     text, order = _choose_search(revealed)
     rows = _sort_rows([row for row in listed.rows if _passes(row, chosen) and _matches(row, text, revealed)], order)
     _show_rows(listed, rows, revealed)
-    for column in listed.withheld if listed.is_complete else ():
-        st.caption(f":material/visibility_off: {escape_markdown(WITHHELD.format(column))}")
+    if listed.is_complete and listed.empty_columns:
+        empty = EMPTY_COLUMN[kept.sees_classified_data].format(" or ".join(listed.empty_columns))
+        st.caption(f":material/visibility_off: {escape_markdown(empty)}")
     if is_allowed(AccessLevel.MARKETER):
         _show_download(reading, listed, rows, _describe_choice(chosen, text, revealed))
 

@@ -193,17 +193,32 @@ class Mixpanel:
                 f"not {self._project.region}; choose {right}."
             )
 
-    def _check_by_list(self) -> CredentialsCheck:
-        """Find our role among the project's service accounts, when /me cannot be read."""
+    def sees_classified_data(self) -> bool | None:
+        """Return whether Mixpanel says that the service account may see classified data; None when it does not say.
+
+        Mixpanel leaves classified properties out without a word for an account that may not. No query.
+        """
+        own = next((row for row in self._list_accounts() or () if row.get("username") == self._project.username), {})
+        answer = own.get("hasSensitiveAccess")
+        return answer if isinstance(answer, bool) else None
+
+    def _list_accounts(self) -> list[Mapping[str, Any]] | None:
+        """Return the project's service accounts; None when this one may not see them."""
         path = f"/api/app/projects/{self._project.id}/service-accounts"
         reply = self._send("GET", path, {}, None, min(self._timeout, APP_TIMEOUT_SECONDS))
         if reply.status in CLOSED_STATUSES:
+            return None
+        self._raise_for_status(reply, "the project's service accounts", 0)
+        rows = _as_dict(_parse_reply(reply, "the project's service accounts")).get("results")
+        return [_as_dict(row) for row in rows] if isinstance(rows, list) else []
+
+    def _check_by_list(self) -> CredentialsCheck:
+        """Find our role among the project's service accounts, when /me cannot be read."""
+        accounts = self._list_accounts()
+        if accounts is None:
             return CredentialsCheck(
                 "", Role.UNVERIFIED, "Mixpanel does not let this service account read its role: not verified.", False
             )
-        self._raise_for_status(reply, "the project's service accounts", 0)
-        rows = _as_dict(_parse_reply(reply, "the project's service accounts")).get("results")
-        accounts = [_as_dict(row) for row in rows] if isinstance(rows, list) else []
         roles = tuple(
             _read_role_name(row.get("role")) for row in accounts if row.get("username") == self._project.username
         )

@@ -252,6 +252,13 @@ class MemberReading:
             is_nobody = _is_unclear(one) and not all_own_theirs and one.user_id not in owners
             yield replace(one, eligibility=Eligibility.NO_PROFILE) if is_nobody else one
 
+    def find_empty_columns(self) -> tuple[str, ...]:
+        """Return the headings under which no identified member has a value; none while nobody is identified."""
+        people = [one for one in self.iterate_members() if one.eligibility is Eligibility.IDENTIFIED]
+        return tuple(
+            label for at, label in enumerate(self.choice.labels) if people and not any(one.values[at] for one in people)
+        )
+
     def _iterate_raw(self) -> Iterator[Profile]:
         yield from list(self._members.values())  # a copy: the page may draw while another page is added
         yield from list(self._nameless)

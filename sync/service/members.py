@@ -24,6 +24,7 @@ from sync.service.member_reading import MemberReading, MixedPages, PropertyChoic
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
 
 RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more, while a person waits
+ACCESS_PATIENCE_SECONDS = 30.0  # the App API takes two to five
 SHOWN_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at names and addresses
 REASONS = {
     Eligibility.IDENTIFIED: "Has a profile and a user ID",
@@ -109,6 +110,18 @@ class MemberService(Topic):
             reading.accept_profiles(page)
 
     @requires(AccessLevel.VIEWER)
+    def sees_classified_data(self, project_id: int) -> bool | None:
+        """Return whether Mixpanel says that the project's service account may see classified data; None: not known.
+
+        One request that is no query, answered within half a minute.
+        """
+        try:
+            sealed = self._state.get_project(project_id)
+            return self._state.open_mixpanel(sealed, ACCESS_PATIENCE_SECONDS).sees_classified_data()
+        except CohortSyncError:
+            return None  # what may be withheld then stays an open question, and is said to be one
+
+    @requires(AccessLevel.VIEWER)
     def count_queries_left(self, project_id: int) -> int:
         """Return how many of the hour's queries are left."""
         return self._store.rate_limits.queries_left(project_id, self._state.now())
@@ -129,14 +142,10 @@ class MemberService(Topic):
             row if reveal else replace(row, values=tuple(mask_value(one) for one in row.values))
             for row in self._compare(reading, sync)
         ]
-        labels = reading.choice.labels
-        people = [row for row in rows if row.status is MemberStatus.IDENTIFIED]
         return MemberList(
             rows=tuple(rows),
-            columns=labels,
-            withheld=tuple(
-                label for at, label in enumerate(labels) if people and not any(one.values[at] for one in people)
-            ),
+            columns=reading.choice.labels,
+            empty_columns=reading.find_empty_columns(),
             read=reading.member_count,
             total=reading.everyone.total,
             profile_total=reading.profile_total,
@@ -144,7 +153,10 @@ class MemberService(Topic):
             is_contiguous=reading.everyone.is_contiguous,
             problem=reading.problem if reading.is_complete else "",
             read_at=reading.read_at,
-            never_exported=sum(one.reason == REASONS[Eligibility.NEVER_EXPORT] for one in people),
+            never_exported=sum(
+                row.status is MemberStatus.IDENTIFIED and row.reason == REASONS[Eligibility.NEVER_EXPORT]
+                for row in rows
+            ),
         )
 
     def _compare(self, reading: MemberReading, sync: Sync | None) -> Iterator[MemberRow]:

@@ -14,7 +14,7 @@ from . import mixpanel_app
 from .faults import Fault
 from .http_protocol import Reply, Request, answer, retry_after
 from .odd import LISTED, OddRow
-from .people import has_profile, only_properties, page_bytes, with_integer_id, without_properties
+from .people import has_profile, hide_properties, only_properties, page_bytes, with_integer_id, without_properties
 from .world import Cohort, Project, ServiceAccount, Session, World
 
 PAGE = Callable[[World, Project, Request, "Fault | None"], Reply]
@@ -168,6 +168,7 @@ def _page(world: World, request: Request, session_id: str, session: Session, fau
     size = settings.page_size + (fault.by if fault and kind == "another_page_size" else 0)
     start = page * size
     chunk = _spoiled(session.members[start : start + size], session.members[:start], fault)
+    chunk = _without_classified(world, request, chunk)
     results = _results(world, request, chunk, start)
     ended = kind == "null_session" or (settings.null_session_at_end and len(chunk) < size)
     head = {"page": page, "page_size": size, "session_id": None if ended else session_id, "status": "ok"}
@@ -192,6 +193,14 @@ def _spoiled(chunk: list[bytes], before: list[bytes], fault: Fault | None) -> li
     if fault.kind == "integer_ids":
         return [m if isinstance(m, OddRow) else with_integer_id(m) for m in chunk]
     return chunk
+
+
+def _without_classified(world: World, request: Request, chunk: list[bytes]) -> list[bytes]:
+    """Leave classified properties out for an account that may not see them (Mixpanel docs: silently absent)."""
+    classified = world.settings.classified.split()
+    if not classified or caller(world, request).sees_classified:
+        return chunk
+    return [m if isinstance(m, OddRow) else hide_properties(m, classified) for m in chunk]
 
 
 def _revalued(member: bytes, properties: object) -> bytes:

@@ -81,7 +81,7 @@ def _service_accounts(world: World, account: ServiceAccount, project_text: str) 
             "id": 100 + n,
             "username": a.username,
             "role": a.roles[project_id],
-            "hasSensitiveAccess": n == 0,
+            "hasSensitiveAccess": a.sees_classified,
             "expires": None,
         }
         for n, a in enumerate(members)

@@ -144,6 +144,15 @@ def without_properties(member: bytes) -> bytes:
     return head + key + b"{}}" if has_profile(member) else member
 
 
+def hide_properties(member: bytes, names: Sequence[str]) -> bytes:
+    """Leave the named properties of a profile out, without a word about it."""
+    if not has_profile(member):
+        return member
+    found = orjson.loads(member)
+    found[PROPERTIES_KEY] = {name: value for name, value in found[PROPERTIES_KEY].items() if name not in names}
+    return orjson.dumps(found)
+
+
 def with_integer_id(member: bytes) -> bytes:
     """Write a member's id as an integer where it is all digits."""
     return NUMERIC_ID.sub(rb'{"$distinct_id":\1', member)

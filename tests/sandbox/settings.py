@@ -61,6 +61,8 @@ class Settings:
     """Whether every member of a session of several pages is listed once; or one not at all and another twice."""
     odd_cohorts: str = ""
     """Odd rows at the head of the list of cohorts: names of ``odd.LISTED`` with spaces between."""
+    classified: str = ""
+    """Profile properties, with spaces between, whose values only some service accounts are sent."""
     refusals: str = "plain"
     """Whether WebEngage's refusal of a person quotes the values sent about them."""
     empty_projection: str = "none"

@@ -34,6 +34,8 @@ class ServiceAccount:
     roles: dict[int, str]
     sees_users: bool = True
     """Whether it has the user_details scope, without which /api/app/me is 403."""
+    sees_classified: bool = True
+    """Whether it is sent the values of classified properties."""
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,13 @@ class World:
 def default_service_accounts() -> list[ServiceAccount]:
     """Return the four service accounts of the default project."""
 
-    def one(username: str, secret: str, role: str, sees_users: bool = True) -> ServiceAccount:
-        return ServiceAccount(username, secret, {names.PROJECT: role}, sees_users)
+    def one(
+        username: str, secret: str, role: str, *, sees_users: bool = True, sees_classified: bool = False
+    ) -> ServiceAccount:
+        return ServiceAccount(username, secret, {names.PROJECT: role}, sees_users, sees_classified)
 
     return [
-        one(names.USERNAME, names.SECRET, "admin"),
+        one(names.USERNAME, names.SECRET, "admin", sees_classified=True),
         one(names.ANALYST_USERNAME, names.ANALYST_SECRET, "analyst"),
         one(names.CUSTOM_USERNAME, names.CUSTOM_SECRET, "Cohort Keeper"),
         one(names.BLIND_USERNAME, names.BLIND_SECRET, "admin", sees_users=False),
