@@ -81,10 +81,14 @@ def shorten_days(days: str) -> str:
 
 
 def find_moment(text: str, zone: str) -> float:
-    """Return a day, or a day and a time (``2027-01-07 08:00``), in a time zone; raise ValueError when it is none."""
+    """Return a day, or a day and a time (``2027-01-07 08:00``), in a time zone; raise ValueError when it is none.
+
+    A moment with an offset (``2027-01-07 08:00+01:00``) is that moment, whatever the zone.
+    """
     where = find_zone(zone)
     try:
-        return datetime.fromisoformat(text.strip()).replace(tzinfo=where).timestamp()
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=where)).timestamp()
     except (ValueError, OverflowError):
         shown = text[:MAX_SHOWN]
         raise ValueError(f"“{shown}” is not a time; write it like 2027-01-07 or 2027-01-07 08:00.") from None
@@ -105,7 +109,14 @@ def format_end(ends_at: float, zone: str) -> str:
     local = datetime.fromtimestamp(ends_at, find_zone(zone))
     if local.time() == time():
         return (local.date() - timedelta(days=1)).isoformat()
-    return local.strftime("%Y-%m-%d %H:%M")
+    return format_moment(ends_at, zone)
+
+
+def format_moment(at: float, zone: str) -> str:
+    """Return a moment as `find_moment` reads it: whole seconds, with the offset when the time comes twice that day."""
+    local = datetime.fromtimestamp(at // 1, find_zone(zone))
+    text = local.isoformat(sep=" ", timespec="seconds" if local.second else "minutes")
+    return text if local.fold else text[: text.rindex("+" if "+" in text else "-")]
 
 
 @dataclass(frozen=True, slots=True)

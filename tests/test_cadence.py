@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from click.testing import CliRunner, Result
 
-from sync.cadence import DailyTime, Refreshes, find_busiest_hour, find_end, find_moment, format_end
+from sync.cadence import DailyTime, Refreshes, find_busiest_hour, find_end, find_moment, format_end, format_moment
 from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
@@ -78,6 +78,15 @@ def test_days_when_written_as_ranges_are_kept_in_their_order() -> None:
             assert format_end(find_end(text, zone), zone) == text
     with pytest.raises(ValueError, match="is not a time"):
         find_end("2027-02-30", BERLIN)
+
+
+@pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, "UTC", "Asia/Kolkata"])
+def test_a_moment_when_written_is_read_as_the_same_moment_also_when_its_time_comes_twice(zone: str) -> None:
+    """Every quarter of an hour around both clock changes comes back, whatever the zone's offset."""
+    for begin in ("2027-03-13 22:00", "2027-03-27 22:00", "2027-10-30 22:00", "2027-11-07 03:00"):
+        for quarter in range(48):
+            moment = parse_utc(begin) + quarter * 900.0 + 7
+            assert find_moment(format_moment(moment, zone), zone) == moment
 
 
 def test_refreshes_when_counted_by_hour_are_each_in_one_hour() -> None:

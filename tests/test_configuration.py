@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import CliRunner, Result
 
-from sync.cadence import DailyTime, find_end
+from sync.cadence import DailyTime, find_end, find_moment
 from sync.cli.commands import cli
 from sync.config_file.parsing import parse_configuration
 from sync.config_file.writing import write_configuration
-from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
-from sync.model import Mode
+from sync.model import Mode, SyncState
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox
 from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_fans
 
 EXAMPLE = ROOT / "docs" / "example.yaml"
-PLACE = "\nsyncs:\n- {project: 42, cohort: 7, mode: dynamic"
-MISTAKES = {
-    "": "empty",
-    "version: 1\nsyncs: [": "Line 2: this is not YAML",
-    "- 1": "Line 1: the file must consist of names and values",
-    "version: 2": "Line 1: this is version 2",
-    "accounts: []": "Line 1: the file has no “version”",
-    "version: 1\nsync: []": "Line 2: “sync” is not known in the file",
-    "version: 1\nversion: 1": "Line 2: “version” is there twice",
-    "version: 1\nsyncs: {}": "Line 2: “syncs” must be a list",
-    "version: one": "Line 1: “version” must be a whole number",
-    "version: true": "Line 1: “version” must be a whole number",
-    "version: !!int x": "Line 1: “version” must be a whole number",
-    "version: !!python/object:os.system {}": "Line 1: “version” must be a whole number",
-    "version: 1\naccounts:\n- {license_code: 123, data_center: in}": "Line 3: “license_code” must be text; put it in quotes",
-    f"version: 1{PLACE}}}\n- {{project: 42, cohort: 7, mode: one-time}}": "Line 4: this entry of syncs is there twice",
-    f"version: 1{PLACE},\n  every: 2}}": "Line 4: “every” must be text",
-    f"version: 1{PLACE},\n  every: often}}": "Line 4: “often” is not an interval",
-    f"version: 1{PLACE},\n  every: 2h, at: '07:30'}}": "Line 4: “every” and “at” do not go together",
-    f"version: 1{PLACE}, at: 7:30}}": "Line 3: “at” must be text; put it in quotes",
-    f"version: 1{PLACE}, at: '07:30', zone: Mars}}": "Line 3: “Mars” is not a time zone",
-    f"version: 1{PLACE}, until: soon}}": "Line 3: “soon” is not a time",
-    f"version: 1{PLACE}, days: mon}}": "Line 3: “days” belongs to “at”",
-    f"version: 1{PLACE}, state: asleep}}": "Line 3: “state” must be active or paused or finished",
-    f"version: 1{PLACE}, guard: {{add_share: -1}}}}": "Line 3: A share is a percentage",
-    f"version: 1{PLACE}, guard: {{add_people: 1.5}}}}": "Line 3: “add_people” must be a whole number",
-    "version: 1\nsyncs:\n- {project: 1, cohort: 2, mode: one-time,\n   every: 2h}": "Line 4: a one-time export",
-    "version: 1\nsyncs: " + "[" * 5000: "not YAML",
-    "version: 1\nname: \x00": "not YAML",
-}
-
-
-@pytest.mark.parametrize("text", MISTAKES)
-def test_a_file_when_it_has_a_mistake_is_refused_in_one_sentence_with_the_line(text: str) -> None:
-    """Unknown names, wrong types, duplicates and damaged YAML each name the line, in one line of text."""
-    with pytest.raises(InvalidRequest) as caught:
-        parse_configuration(text.encode())
-    assert MISTAKES[text] in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_example_when_read_says_what_its_comments_promise(tmp_path: Path) -> None:
@@ -66,12 +27,13 @@ def test_the_example_when_read_says_what_its_comments_promise(tmp_path: Path) ->
     first, daily, second = found.syncs
     assert daily.daily == DailyTime("07:30", "Europe/Berlin", "mon,tue,wed,thu,fri")
     assert daily.ends_at == find_end("2027-03-31", "Europe/Berlin")
+    assert daily.resume_at == find_moment("2027-01-07 07:00", "UTC")
     assert (first.interval, first.mapping) == (7200.0, (("$email", "email"), ("plan", "Plan")))
     assert (second.mode, second.interval) == (Mode.ONE_TIME, None)
     assert [one.file for one in (*found.never_export, *found.tripwires)] == ["never-export.csv", "tripwires.csv"]
     again = parse_configuration(write_configuration(found).encode())
-    assert [(one.cohort, one.interval, one.daily, one.ends_at) for one in again.syncs] == [
-        (one.cohort, one.interval, one.daily, one.ends_at) for one in found.syncs
+    assert [(one.cohort, one.interval, one.daily, one.ends_at, one.resume_at) for one in again.syncs] == [
+        (one.cohort, one.interval, one.daily, one.ends_at, one.resume_at) for one in found.syncs
     ]
 
 
@@ -184,6 +146,37 @@ def test_a_changed_file_when_applied_changes_what_it_names(
             assert (service.syncs.get(2).state.value, len(service.runs.list())) == (state, runs)
         connected.run_queued()
     assert apply_file(connected, file)["changes"] == []
+
+
+def test_a_pause_when_the_file_ends_it_is_written_applied_once_and_over_after_its_time(
+    connected: Workspace, tmp_path: Path
+) -> None:
+    """The end of a pause can be set and moved, comes back from export-config, and once past the sync is active."""
+    connected.add_cohort(3)
+    connected.export()
+    file, now = tmp_path / "all.yaml", connected.now()
+    active = run_command(connected, "export-config").output
+    for hours in (1, 2):
+        moment = datetime.fromtimestamp(now + hours * 3600.0, UTC).isoformat(" ", "seconds")
+        file.write_text(active.replace("state: active", f"state: paused\n  paused_until: {moment}"), encoding="utf-8")
+        (change,) = apply_file(connected, file, "--yes")["changes"]
+        assert change["text"].startswith("Pause sync 1 until 20")
+        assert apply_file(connected, file)["changes"] == []
+        with connected.open() as service:
+            assert service.syncs.get(1).resume_at == int(now + hours * 3600.0)
+    written = run_command(connected, "export-config").output
+    assert "paused_until" in written
+    file.write_text(written, encoding="utf-8")
+    assert apply_file(connected, file)["changes"] == []
+    file.write_text(active.replace("state: active", "state: paused"), encoding="utf-8")  # says nothing about its end
+    assert apply_file(connected, file)["changes"] == []
+    connected.ahead = 3 * 3600.0
+    with connected.open() as service:
+        service.syncs.queue_due()
+    with connected.open() as service:
+        wanted = parse_configuration(written.encode())
+        assert service.syncs.get(1).state is SyncState.ACTIVE
+        assert service.configuration.plan(wanted, lambda _: []).changes == ()
 
 
 def test_a_file_when_it_asks_for_what_cannot_be_is_refused_before_anything_changes(

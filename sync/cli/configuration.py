@@ -10,7 +10,7 @@ import click
 from sync.cli.output import any_project_option, json_option, print_result
 from sync.cli.safety import read_ids
 from sync.config_file.entries import ConfigPlan
-from sync.config_file.parsing import parse_configuration
+from sync.config_file.parsing import MAX_FILE_BYTES, parse_configuration
 from sync.config_file.writing import write_configuration
 from sync.errors import InvalidRequest
 from sync.service import Service
@@ -35,7 +35,8 @@ def export_config(as_json: bool) -> None:
 def apply_config(file: Path, yes: bool, as_json: bool) -> None:
     """Show what FILE would change here, and with --yes change it; what it does not name is left as it is."""
     try:
-        wanted = parse_configuration(file.read_bytes())
+        with file.open("rb") as opened:
+            wanted = parse_configuration(opened.read(MAX_FILE_BYTES + 1))
     except OSError as problem:
         raise InvalidRequest(f"{file} cannot be read ({problem.strerror}).") from None
 

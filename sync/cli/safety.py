@@ -13,6 +13,7 @@ from sync.cli.output import json_option, print_result, project_option
 from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.service.safety import parse_csv
+from sync.text import cut_text, show_text
 from sync.views import AddedPeople
 
 Command = Callable[..., Any]
@@ -35,14 +36,18 @@ _cohort_option = click.option(
 _note_option = click.option("--note", default="", help="The reason, for those who look at the list later.")
 
 
+MAX_SHOWN = 200  # UTF-16 units of a file's name in an error
+
+
 def read_ids(ids: tuple[str, ...], file: Path | None) -> list[str]:
     """Return these user ids and those of a file; raise InvalidRequest when it cannot be read."""
     if file is None:
         return list(ids)
     try:
         return [*ids, *parse_csv(file.read_bytes())]
-    except OSError as problem:
-        raise InvalidRequest(f"{file} cannot be read ({problem.strerror}).") from None
+    except (OSError, ValueError) as problem:  # ValueError: no file can have this name
+        reason = problem.strerror if isinstance(problem, OSError) else "it is no name of a file"
+        raise InvalidRequest(f"{cut_text(show_text(str(file)), MAX_SHOWN)} cannot be read ({reason}).") from None
 
 
 @click.group("never-export")

@@ -44,6 +44,8 @@ class GuardEntry:
 class SyncEntry:
     """A sync of the file. None: the file does not say, so it stays as it is; ``name`` is for those who read it.
 
+    ``resume_at`` is the end of its pause, so ``state`` is paused.
+
     ``forms``: how the values of some mapped attributes are written; those of the others stay as they are.
     """
 
@@ -56,6 +58,7 @@ class SyncEntry:
     interval: float | None = None
     daily: DailyTime | None = None
     ends_at: float | None = None
+    resume_at: float | None = None
     state: SyncState | None = None
     mapping: tuple[tuple[str, str], ...] | None = None
     forms: Forms = ()

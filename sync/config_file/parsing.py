@@ -6,12 +6,13 @@ no tag of YAML can make anything but text, numbers and yes or no.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import yaml
 
-from sync.cadence import DailyTime, find_end
+from sync.cadence import DailyTime, find_end, find_moment
 from sync.config_file.entries import (
     VERSION,
     AccountEntry,
@@ -29,6 +30,8 @@ from sync.property_values import CHOICES, Forms, ValueForm
 from sync.text import cut_text, show_text
 
 MAX_FILE_BYTES = 1_000_000  # bytes of a file; one with a thousand syncs has a third of that
+MAX_VALUES = 200_000  # values of a file, with what its anchors repeat
+MAX_NUMBER = 2**53  # whole numbers beyond are no project, cohort or count, and JSON could not hold them
 MAX_SHOWN = 40  # UTF-16 units of a wrong value that an error quotes
 _TEXT, _INT, _FLOAT, _BOOL = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool"))
 _DATE = "tag:yaml.org,2002:timestamp"
@@ -69,7 +72,7 @@ def _quote(text: object) -> str:
 
 def _compose(content: bytes) -> yaml.Node:
     if len(content) > MAX_FILE_BYTES:
-        raise InvalidRequest(f"The file has {len(content):,} bytes; at most {MAX_FILE_BYTES:,} are read.")
+        raise InvalidRequest(f"The file is too large: at most {MAX_FILE_BYTES:,} bytes are read.")
     try:
         node = yaml.compose(content.decode("utf-8-sig"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError:
@@ -77,13 +80,27 @@ def _compose(content: bytes) -> yaml.Node:
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         raise fail_at(mark.line + 1 if mark else 1, f"this is not YAML: {problem.problem}.") from None
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise InvalidRequest(
             "The file is not YAML: it has characters or a depth that YAML files do not have."
         ) from None
     if node is None:
         raise InvalidRequest(f"The file is empty; it begins with “version: {VERSION}”.")
+    if _count_values(node, {}) > MAX_VALUES:
+        raise InvalidRequest(
+            f"The file has more than {MAX_VALUES:,} values once its anchors (& and *) are written out."
+        )
     return node
+
+
+def _count_values(node: yaml.Node, counted: dict[int, float]) -> float:
+    """Return how many values a node has when each alias is written out; a node within itself never ends."""
+    if id(node) not in counted:
+        counted[id(node)] = math.inf  # until it is counted
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+        counted[id(node)] = 1 + sum(_count_values(part, counted) for part in parts)
+    return counted[id(node)]
 
 
 class _Fields:
@@ -154,7 +171,10 @@ def _read_text(node: yaml.Node, name: str) -> str:
 
 
 def _read_whole(node: yaml.Node, name: str) -> int:
-    return int(_read_scalar(node, name, (_INT,), "a whole number"))
+    number = int(_read_scalar(node, name, (_INT,), "a whole number"))
+    if abs(number) > MAX_NUMBER:
+        raise _make_error(node, f"“{name}” is too large.")
+    return number
 
 
 def _read_share(node: yaml.Node, name: str) -> float:
@@ -215,6 +235,7 @@ _SYNC_KEYS = (
     "days",
     "until",
     "state",
+    "paused_until",
     "mapping",
     "guard",
 )
@@ -238,7 +259,8 @@ def _read_sync(node: yaml.Node) -> SyncEntry:
         forms=fields.get("mapping", _read_forms) or (),
         guard=fields.get("guard", _read_guard) or GuardEntry(),
         daily=_read_daily(fields),
-        ends_at=_read_until(fields),
+        ends_at=_read_moment(fields, "until", find_end),
+        resume_at=_read_moment(fields, "paused_until", find_moment),
         line=fields.line,
     )
     if entry.daily and entry.interval is not None:
@@ -248,9 +270,12 @@ def _read_sync(node: yaml.Node) -> SyncEntry:
         ("state", entry.state),
         ("at", entry.daily),
         ("until", entry.ends_at),
+        ("paused_until", entry.resume_at),
     ):
         if entry.mode is Mode.ONE_TIME and value is not None:
             raise _make_error(fields.node_of(name), f"a one-time export is never refreshed, so it has no “{name}”.")
+    if entry.resume_at is not None and entry.state is not SyncState.PAUSED:
+        raise _make_error(fields.node_of("paused_until"), "“paused_until” belongs to “state: paused”.")
     return entry
 
 
@@ -266,14 +291,14 @@ def _read_daily(fields: _Fields) -> DailyTime | None:
         raise _make_error(fields.node_of("at"), str(problem)) from None
 
 
-def _read_until(fields: _Fields) -> float | None:
-    """Return the end of the last day of a sync, in its time zone."""
-    if (until := fields.get("until", _read_day)) is None:
+def _read_moment(fields: _Fields, name: str, find: Callable[[str, str], float]) -> float | None:
+    """Return a day or a moment in the time zone of a sync, as ``find`` reads it."""
+    if (text := fields.get(name, _read_day)) is None:
         return None
     try:
-        return find_end(until, fields.get("zone", _read_text) or "UTC")
+        return find(text, fields.get("zone", _read_text) or "UTC")
     except ValueError as problem:
-        raise _make_error(fields.node_of("until"), str(problem)) from None
+        raise _make_error(fields.node_of(name), str(problem)) from None
 
 
 def _read_day(node: yaml.Node, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from sync.cadence import EVERY_DAY, format_end, shorten_days
+from sync.cadence import EVERY_DAY, format_end, format_moment, shorten_days
 from sync.config_file.entries import VERSION, Configuration, ProjectEntry, SyncEntry
 
 MAX_WIDTH = 10_000  # characters of a line; long values are not broken
@@ -56,6 +56,7 @@ def _write_sync(entry: SyncEntry) -> dict[str, object]:
         "every": None if entry.interval is None or entry.daily else format_interval(entry.interval),
         **_write_daily(entry),
         "state": entry.state.value if entry.state else None,
+        "paused_until": None if entry.resume_at is None else format_moment(entry.resume_at, _find_zone(entry)),
         "mapping": [
             _drop_unset({"property": source, "attribute": target, "type": dict(entry.forms).get(target)})
             for source, target in entry.mapping or ()
@@ -66,13 +67,17 @@ def _write_sync(entry: SyncEntry) -> dict[str, object]:
 
 
 def _write_daily(entry: SyncEntry) -> dict[str, object]:
-    daily = entry.daily
-    zone = daily.zone if daily else "UTC"
+    daily, zone = entry.daily, _find_zone(entry)
     until = None if entry.ends_at is None else format_end(entry.ends_at, zone)
     if daily is None:
         return {"until": until}
     days = None if daily.days == EVERY_DAY else shorten_days(daily.days)
     return {"at": daily.at, "zone": zone, "days": days, "until": until}
+
+
+def _find_zone(entry: SyncEntry) -> str:
+    """Return the zone in which the times of a sync are read."""
+    return entry.daily.zone if entry.daily else "UTC"
 
 
 def _drop_unset(values: dict[str, object]) -> dict[str, object]:

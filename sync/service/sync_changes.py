@@ -43,7 +43,7 @@ class SyncChanges(Topic):
             if entry.state not in (SyncState.PAUSED, SyncState.FINISHED):
                 yield from self._plan_new_sync(entry)
             return
-        serving = self.get_with_request(known)
+        entry, serving = _end_past_pause(entry, self._state.now()), self.get_with_request(known)
         for name, permanent in (("account", known.license_code), ("attribute", known.attribute)):
             if getattr(entry, name) not in (None, permanent):
                 raise fail_at(
@@ -110,8 +110,9 @@ class SyncChanges(Topic):
             if serving.state is not SyncState.FINISHED:
                 yield Step(f"Stop {name}, now {serving.state.value}.", entry.line, lambda: self._syncs.stop(serving.id))
             return
-        if entry.state is SyncState.PAUSED and serving.state is SyncState.ACTIVE:
-            yield Step(f"Pause {name}.", entry.line, lambda: self._syncs.pause(serving.id))
+        if entry.state is SyncState.PAUSED and _needs_pause(entry, serving):
+            until = f" until {format_utc_time(entry.resume_at)}" if entry.resume_at else ""
+            yield Step(f"Pause {name}{until}.", entry.line, lambda: self._syncs.pause(serving.id, entry.resume_at))
         is_restart = entry.state is SyncState.ACTIVE and serving.state is SyncState.FINISHED
         if now == then and not is_restart:
             if entry.state is SyncState.ACTIVE and serving.state is SyncState.PAUSED:
@@ -144,6 +145,19 @@ class SyncChanges(Topic):
         return request.apply(sync) if request else sync
 
 
+def _end_past_pause(entry: SyncEntry, now: float) -> SyncEntry:
+    """Return an entry whose pause has ended as one that is active, as the sync it describes is by now."""
+    is_over = entry.resume_at is not None and entry.resume_at <= now
+    return replace(entry, state=SyncState.ACTIVE, resume_at=None) if is_over else entry
+
+
+def _needs_pause(entry: SyncEntry, serving: Sync) -> bool:
+    """Return whether a sync has to be paused, or its pause has to end at another time; no time means any."""
+    if serving.state is not SyncState.PAUSED or entry.resume_at is None:
+        return serving.state is SyncState.ACTIVE
+    return serving.resume_at is None or int(serving.resume_at) != int(entry.resume_at)
+
+
 def _fill_in(entry: SyncEntry, serving: Sync) -> SyncEntry:
     """Return an entry with what the file does not say as it is; an end stays with the times it belongs to."""
     mapping = serving.mapping if entry.mapping is None else entry.mapping
@@ -173,6 +187,7 @@ def describe_sync(sync: Sync) -> SyncEntry:
         interval=sync.interval_seconds if is_dynamic and not sync.daily else None,
         daily=sync.daily,
         ends_at=sync.ends_at,
+        resume_at=sync.resume_at,
         state=sync.state if is_dynamic else None,
         mapping=sync.mapping,
         forms=sync.forms,
