@@ -102,12 +102,14 @@ class HttpClient:
         form: Mapping[str, str] | None = None,
         json_bytes: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        read_at_most: int | None = None,
     ) -> Reply:
         """Send a request once, and return or raise within ``timeout`` seconds, whatever the server does.
 
         Raise NoAnswer when the request was sent and no whole answer came in time, RetryLater when it could
-        not be sent or the answer broke off, UnexpectedResponse when the answer is too large. Nothing is sent
-        after the deadline. Redirects are not followed: credentials go to the configured host only.
+        not be sent or the answer broke off, UnexpectedResponse when the answer is too large, unless only
+        ``read_at_most`` bytes of it are of interest. Nothing is sent after the deadline. Redirects are not
+        followed: credentials go to the configured host only.
         """
         exchange = Exchange(time.monotonic() + timeout)
         try:
@@ -115,17 +117,17 @@ class HttpClient:
             _add_body(request, form, json_bytes)
             request.headers.update(headers or {})
             with exchange:
-                return self._send_prepared(request, timeout)
+                return self._send_prepared(request, timeout, read_at_most)
         except CALL_ERRORS as problem:
             raise self._build_error(problem, exchange) from None
 
-    def _send_prepared(self, request: requests.PreparedRequest, timeout: float) -> Reply:
+    def _send_prepared(self, request: requests.PreparedRequest, timeout: float, read_at_most: int | None) -> Reply:
         # These timeouts are for one read each; the exchange ends the whole call at its deadline.
         limits = (min(CONNECT_SECONDS, timeout), timeout)
         with self._adapter.send(
             request, stream=True, timeout=limits, verify=self._verify, proxies=self._proxies
         ) as response:
-            return Reply(response.status_code, _read_body(response), response.headers)
+            return Reply(response.status_code, _read_body(response, read_at_most), response.headers)
 
     def _build_error(self, problem: Exception, exchange: Exchange) -> RetryLater:
         """Return the error that explains in one sentence why there is no reply."""
@@ -162,12 +164,14 @@ def _add_body(request: requests.PreparedRequest, form: Mapping[str, str] | None,
     request.headers["Content-Length"] = str(len(request.body))
 
 
-def _read_body(response: requests.Response) -> bytes:
-    """Return the whole body; raise UnexpectedResponse above 64 MB. A body cut short is an error of requests."""
+def _read_body(response: requests.Response, read_at_most: int | None) -> bytes:
+    """Return the whole body, or its beginning; raise UnexpectedResponse above 64 MB. One cut short is an error of requests."""
     pieces, size = [], 0
-    for piece in response.iter_content(CHUNK_BYTES):
+    for piece in response.iter_content(min(CHUNK_BYTES, read_at_most or CHUNK_BYTES)):
         pieces.append(piece)
         size += len(piece)
+        if read_at_most is not None and size >= read_at_most:
+            break
         if size > MAX_BODY_BYTES:
             raise ReplyTooLarge(
                 f"{_host_of(response.url)} sent more than {MAX_BODY_BYTES // MEGABYTE} MB in one answer, so it was not read."

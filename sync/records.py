@@ -306,13 +306,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class OpenAlert:
-    """A state that somebody should know of, from its beginning to its end; one for each ``key``."""
+    """A state that somebody should know of, from its beginning to its end; one for each ``key``.
+
+    ``is_restless``: it had ended shortly before; ``calm_since`` is since when such a state is not there.
+    """
 
     key: str
     kind: str
     title: str
     body: str
     began_at: float
+    is_restless: bool = False
+    calm_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -127,6 +128,7 @@ class Runner:
         self.scheduler = SteadyScheduler(self.clock.monotonic)
         self._problems: dict[str, str] = {}  # what keeps each kind of look from being done now
         self._running: dict[Future[None], int] = {}
+        self._alert_worker: threading.Thread | None = None
 
     def request_stop(self, *_: object) -> None:
         """Ask to stop: what is in flight is settled, runs go on with the next runner.
@@ -149,7 +151,8 @@ class Runner:
             self.scheduler.every().hour.do(self._run_guarded, self._purge_expired, store)
             self._check_database(store)
             self._run_guarded(self._heartbeat, store)
-            start_alert_worker(self._env, self.clock.now, self._is_stopping)
+            self._keep_alert_worker()
+            self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._run_guarded, self._keep_alert_worker)
             logger.info("runner %s works on %s", self._name, self._folder)
             while not self._stopping:
                 self.scheduler.run_pending()
@@ -208,6 +211,13 @@ class Runner:
         """Remove what is past its days."""
         store.rate_limits.delete_old_queries(self.clock.now())
         Service(store, self._env, self.clock.now).admin.purge_expired()
+
+    def _keep_alert_worker(self) -> None:
+        """Start the thread of alerts, again when something ended it: nobody else would notice that."""
+        if self._alert_worker is None or not self._alert_worker.is_alive():
+            if self._alert_worker is not None:
+                logger.error("the thread of alerts ended; it is started again")
+            self._alert_worker = start_alert_worker(self._env, self.clock.now, self._is_stopping)
 
     def _send_alerts(self, store: Store) -> None:
         """Send what a runner that does not stay found out; what fails is sent by the next one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -15,6 +15,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.workspace import free_port
+
+PIECE_BYTES = 2**20  # bytes of a large answer that are written at a time
 
 
 @dataclass
@@ -63,11 +65,16 @@ def serve_mail(port: int | None = None) -> Iterator[Mailbox]:
 
 @dataclass
 class Hook:
-    """The requests an HTTP server got: headers and body; ``answers`` are the statuses it gives first, then 200."""
+    """The requests an HTTP server got: headers and body; ``answers`` are the statuses it gives first, then 200.
+
+    Its answers have so many bytes as body, and lead to ``location``.
+    """
 
     port: int = 0
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    body_bytes: int = 0
+    location: str = ""
 
     @property
     def url(self) -> str:
@@ -85,7 +92,13 @@ def serve_hook(port: int = 0) -> Iterator[Hook]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             hook.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
             self.send_response(hook.answers.pop(0) if hook.answers else 200)
+            if hook.location:
+                self.send_header("Location", hook.location)
+            self.send_header("Content-Length", str(hook.body_bytes))
             self.end_headers()
+            with suppress(OSError):  # who asked does not read all of it
+                for _ in range(0, hook.body_bytes, PIECE_BYTES):
+                    self.wfile.write(b"x" * PIECE_BYTES)
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Log nothing."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import socket
-import threading
 from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -14,11 +11,10 @@ import pytest
 from sync.alerting.addresses import DeliveryFailed
 from sync.alerting.quiet_hours import Schedule
 from sync.errors import InvalidRequest
-from sync.service.alert_worker import SILENCE_SECONDS, RunnerWatch, start_runner_watch
+from sync.service.alert_worker import SILENCE_SECONDS, RunnerWatch
 from tests.alert_receivers import Mailbox, serve_mail
-from tests.conftest import RunnerProcess
 from tests.sandbox.control import member
-from tests.workspace import Workspace, free_port, read_everything_stored, wait_until
+from tests.workspace import Workspace, free_port, read_everything_stored
 
 HOUR = 3600.0
 BERLIN = "Europe/Berlin"
@@ -68,7 +64,7 @@ def test_a_message_when_the_public_address_is_set_links_to_the_page(fans: Worksp
     with fans.open() as service:
         service.syncs.pause(1)
     look(fans)
-    assert "https://sync.example.com/syncs?project=" in mailbox.texts[0]
+    assert "https://sync.example.com/syncs?sync=1" in mailbox.texts[0]
 
 
 def test_messages_when_people_have_recognisable_data_hold_none_of_it(connected: Workspace, mailbox: Mailbox) -> None:
@@ -172,21 +168,6 @@ def test_an_alert_when_the_process_dies_while_beginning_it_is_stored_whole_or_no
     assert len(mailbox.mails) == 1
 
 
-def test_a_receiver_when_it_stalls_holds_up_nobody_for_long(
-    fans: Workspace, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever takes the connection and says nothing is given up on, and the next address gets its message."""
-    monkeypatch.setattr("sync.alerting.addresses.SEND_SECONDS", 0.5)
-    fans.export()
-    with socket.create_server(("127.0.0.1", 0)) as stalled:
-        add_address(fans, f"json://127.0.0.1:{stalled.getsockname()[1]}/x")
-        add_address(fans, mailbox.url)
-        with fans.open() as service:
-            service.syncs.pause(1)
-        look(fans)
-    assert len(mailbox.mails) == 1
-
-
 def test_addresses_when_stored_are_sealed_masked_and_rotated(fans: Workspace, mailbox: Mailbox) -> None:
     """The URL is in no file and no listing; after a key rotation it still works."""
     url = mailbox.url.replace("team@", "recognisable-team@")
@@ -280,6 +261,19 @@ def test_the_digest_when_two_runners_look_is_sent_once(fans: Workspace, mailbox:
     assert mailbox.subjects == ["Cohort Sync: all is well"]
 
 
+def test_the_digest_when_days_pass_is_one_each_morning(fans: Workspace, mailbox: Mailbox) -> None:
+    """However often the runner looks on a day."""
+    add_address(fans, mailbox.url)
+    now = datetime.fromtimestamp(fans.now(), ZoneInfo("UTC"))
+    with fans.open() as service:
+        service.alerts.set_schedule(Schedule(digest=f"{now.hour:02}:{now.minute:02}"))
+    for day in range(3):
+        for later in (0.0, 60.0, HOUR):
+            fans.ahead = day * 24 * HOUR + later
+            look(fans)
+    assert mailbox.subjects == ["Cohort Sync: all is well"] * 3
+
+
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -318,31 +312,6 @@ def test_a_runner_when_it_died_is_noticed_by_the_watch_and_over_with_the_next(
     assert mailbox.subjects == ["Cohort Sync: The runner is silent"]
     look(fans)
     assert mailbox.subjects[1:] == ["Cohort Sync: over: The runner is silent"]
-
-
-def test_a_runner_process_when_a_sync_pauses_sends_the_alert_and_stops_at_sigterm(
-    fans: Workspace, mailbox: Mailbox, runner_process: RunnerProcess
-) -> None:
-    """The real process sends, and a stalled address does not keep it from stopping."""
-    fans.export()
-    with socket.create_server(("127.0.0.1", 0)) as stalled:
-        add_address(fans, mailbox.url)
-        add_address(fans, f"json://127.0.0.1:{stalled.getsockname()[1]}/x")
-        with fans.open() as service:
-            service.syncs.pause(1)
-        process = runner_process(fans.data_dir)
-        wait_until(lambda: bool(mailbox.mails))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
-    assert mailbox.subjects == ["Cohort Sync: “Fans” is paused"]
-
-
-def test_the_watch_when_started_twice_in_a_process_is_one_thread(workspace: Workspace) -> None:
-    """Every way into the pages may start it, and it makes no database where there is none."""
-    for _ in range(2):
-        start_runner_watch(workspace.env)
-    assert [one.name for one in threading.enumerate()].count(f"watch {workspace.data_dir}") == 1
-    assert not (workspace.data_dir / "app.db").exists()
 
 
 def test_messages_when_delivered_are_deleted_after_their_days(fans: Workspace, mailbox: Mailbox) -> None:

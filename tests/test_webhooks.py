@@ -8,15 +8,18 @@ import hashlib
 import hmac
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from tests.alert_receivers import Hook, serve_hook
 from tests.workspace import Workspace, free_port, read_everything_stored
 
+HOUR, DAY = 3600.0, 86400.0
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "webhooks.md"
 
 
@@ -68,6 +71,25 @@ def test_changes_of_a_run_and_its_sync_when_made_arrive_signed_and_in_order(fans
         assert headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
         assert b"fan-" not in body and b"@" not in body and b"Fans" not in body
     assert json.loads(hook.requests[4][1])["data"]["entered"] == 30
+
+
+def test_a_sync_when_only_its_times_change_is_reported_once_for_each_change(fans: Workspace, hook: Hook) -> None:
+    """Time of day, zone, days, end, and the end of a pause; what is set again as it is, is no change."""
+    fans.export()
+    add_webhook(fans, hook.url)
+    berlin, kolkata = (DailyTime.parse("07:30", zone) for zone in ("Europe/Berlin", "Asia/Kolkata"))
+    end, morning = (float(int(fans.now())) + days * DAY for days in (30, 1))
+    with fans.open() as service:
+        for daily, ends_at in ((berlin, None), (kolkata, None), (kolkata, end), (kolkata, end)):
+            service.syncs.change_interval(1, DAY, daily, ends_at)
+        service.syncs.pause(1)
+        service.syncs.pause(1, until=morning)
+    deliver(fans)
+    assert read_types(hook) == ["sync.changed"] * 3 + ["sync.paused", "sync.changed"]
+    data = [json.loads(body)["data"] for _, body in hook.requests]
+    assert [one["daily_zone"] for one in data[:2]] == ["Europe/Berlin", "Asia/Kolkata"]
+    assert (data[2]["daily_at"], data[2]["ends_at"], data[2]["resume_at"]) == ("07:30", end, None)
+    assert data[4]["resume_at"] == morning
 
 
 def test_the_document_when_read_shows_what_arrives(fans: Workspace, hook: Hook) -> None:
@@ -139,6 +161,58 @@ def test_a_message_when_refused_for_good_holds_up_no_other_and_is_replayed_by_ha
     assert hook.requests[-1][0]["webhook-id"] == hook.requests[0][0]["webhook-id"]
     with fans.open() as service:
         assert not service.check_health().not_notified
+
+
+def test_a_receiver_when_it_redirects_is_refused_for_good_and_nothing_goes_elsewhere(
+    fans: Workspace, hook: Hook
+) -> None:
+    """What is signed for one address is sent to no other."""
+    with serve_hook() as elsewhere:
+        hook.answers[:], hook.location = [302, 308], elsewhere.url
+        add_webhook(fans, hook.url)
+        fans.export()
+        deliver(fans)
+        assert elsewhere.requests == [] and len(hook.requests) == 5
+    with fans.open() as service:
+        refused = [one.problem for one in service.alerts.list_messages("webhook") if one.failed_at]
+    assert [str(problem)[:25] for problem in refused] == ["The receiver answered 308", "The receiver answered 302"]
+
+
+def test_an_answer_when_it_is_huge_is_not_read_and_its_status_counts(fans: Workspace, hook: Hook) -> None:
+    """A gigabyte after 200 is a message taken; after 500 it is one reason of a line, and the next try."""
+    hook.body_bytes, hook.answers[:] = 2**30, [500]
+    add_webhook(fans, hook.url)
+    fans.export()
+    deliver(fans)
+    with fans.open() as service:
+        (recipient,) = service.alerts.list("webhook")
+        assert recipient.problem and "500" in recipient.problem and len(recipient.problem) < 300
+    fans.ahead = 60.0
+    deliver(fans)
+    with fans.open() as service:
+        assert all(one.delivered_at for one in service.alerts.list_messages("webhook"))
+
+
+def test_a_receiver_when_it_never_answers_is_tried_for_a_day_and_then_all_that_waited_as_long_is_given_up(
+    fans: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One try at a time, `status` says so after a quarter of an hour, and what waits does not only become more."""
+    monkeypatch.setattr("sync.alerting.webhooks.SEND_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        add_webhook(fans, f"http://127.0.0.1:{silent.getsockname()[1]}/x")
+        fans.export()
+        fans.ahead = 1000.0
+        deliver(fans)
+        with fans.open() as service:
+            assert sum(one.attempts for one in service.alerts.list_messages("webhook")) == 2
+            (unreachable,) = service.check_health().not_notified
+            assert unreachable.problem and "did not answer" in unreachable.problem
+        fans.ahead = 25 * HOUR
+        deliver(fans)
+    with fans.open() as service:
+        messages = service.alerts.list_messages("webhook")
+        assert len(messages) == 5 and all(one.failed_at for one in messages)
+        assert [one.undelivered for one in service.check_health().not_notified] == [5]
 
 
 def test_secrets_and_addresses_when_stored_are_sealed(fans: Workspace, hook: Hook) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.http_client import clean_text
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS = 10.0, 20.0  # seconds of one connection and of one read
 SEND_SECONDS = 60.0  # seconds of a whole message: one address may name several people or rooms
 SHOWN_CHARACTERS, MIN_URL_TO_SHOW = 4, 20  # characters at the end of an address that are shown; of a short one none
+MIN_TOKEN_LENGTH = 12  # characters of a part of an address that is no ordinary word, such as “services”
 # These act on the machine of the runner, where nobody sits.
 LOCAL_SCHEMAS = frozenset(
     {"blink1", "dbus", "gio", "glib", "gnome", "kde", "macosx", "qt", "rsyslog", "syslog", "windows"}
@@ -28,6 +30,7 @@ NOT_AN_ADDRESS = (
     "This is not an address apprise knows, or a part of it is missing. Write it as https://appriseit.com/services "
     "shows, for instance mailtos://USER:PASSWORD@smtp.example.com?to=TEAM@example.com"
 )
+TAKEN, NO_REASON = "", "no explanation"
 NOT_LOCAL = "“{}” would alert only somebody who sits at the server; choose an address that reaches people."
 
 
@@ -57,18 +60,19 @@ def send_alert(url: str, title: str, body: str) -> None:
     The sending thread is left to itself after the minute, and ends with the process: a receiver that stalls
     holds nobody up. The message may then arrive all the same, and again with the next try.
     """
-    said: list[str] = []
-    sender = threading.Thread(target=_notify, args=(_open_address(url), title, body, said), daemon=True, name="apprise")
+    problems: list[str] = []
+    arguments = (_open_address(url), title, body, problems)
+    sender = threading.Thread(target=_notify, args=arguments, daemon=True, name="apprise")
     sender.start()
     sender.join(SEND_SECONDS)
     if sender.is_alive():
         raise DeliveryFailed(f"The address did not take the message within {SEND_SECONDS:.0f} seconds.")
-    if said:
-        raise DeliveryFailed(f"The address did not take the message: {said[0]}")
+    if problems != [TAKEN]:  # nothing at all: the thread died
+        raise DeliveryFailed(f"The address did not take the message: {(problems or [NO_REASON])[0]}")
 
 
-def _notify(plugin: NotifyBase, title: str, body: str, said: list[str]) -> None:
-    """Send, and say in ``said`` why it failed; apprise reports that in its log only."""
+def _notify(plugin: NotifyBase, title: str, body: str, problems: list[str]) -> None:
+    """Send, and note in ``problems`` that it was taken or why not; apprise reports that in its log only."""
     from apprise import LogCapture, NotifyFormat
 
     try:
@@ -77,15 +81,28 @@ def _notify(plugin: NotifyBase, title: str, body: str, said: list[str]) -> None:
             reason = log.getvalue()  # closed with the capture
     except Exception as problem:  # a plugin of apprise may raise anything, and the thread must say so
         sent, reason = False, type(problem).__name__
-    if not sent:
-        said.append(clean_text(" ".join(reason.split())) or "no explanation")
+    problems.append(TAKEN if sent else clean_text(" ".join(reason.split())) or NO_REASON)
+
+
+def _hide_parts(url: str) -> None:
+    """Mask an address in every text, and the parts of it that a plugin may put into its own messages."""
+    hide_secret(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return  # no address at all
+    tokens = (*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query)))
+    long = (one for one in tokens if len(one) >= MIN_TOKEN_LENGTH)
+    for secret in (parts.password or "", *long):
+        hide_secret(secret)
+        hide_secret(unquote(secret))
 
 
 def _open_address(url: str) -> NotifyBase:
     """Return apprise's plugin of an address, with our time limits; raise InvalidRequest when there is none."""
     from apprise import Apprise
 
-    hide_secret(url)
+    _hide_parts(url)
     logging.getLogger("apprise").setLevel(logging.ERROR)  # its warnings are returned as the reason
     plugin = Apprise.instantiate(url, suppress_exceptions=True)
     if plugin is None:

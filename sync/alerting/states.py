@@ -16,6 +16,7 @@ from sync.text import cut_text, show_text
 from sync.views import DISK_LOW_BYTES, Health, SyncView
 
 RUNNER_KEY = "runner"
+OVERVIEW = ""  # the address of the pages is that of the overview
 REJECTED_SHARE, MIN_REJECTED = 0.05, 10  # of a sync's people; from so many on it is no matter of single people
 DISK_ENOUGH_BYTES = DISK_LOW_BYTES * 3 // 2  # bytes; an alert about the disk ends here, so that it does not flicker
 NAME_LENGTH = 60  # UTF-16 units of a cohort's name in a message
@@ -24,7 +25,10 @@ MEGABYTE = 2**20  # bytes
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """A state that somebody should know of; ``key`` names the thing it is about, ``page`` where it is mended."""
+    """A state that somebody should know of; ``key`` names the thing it is about, ``page`` where it is mended.
+
+    A page names the sync, not only its project: who opens it may have chosen another project.
+    """
 
     key: str
     kind: str
@@ -35,11 +39,11 @@ class AlertState:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Hold what is compared with limits: people rejected by sync, the queries runs may make an hour, and the projects
-    that need more in an hour of the next day.
+    """Hold what is compared with limits: people rejected by sync, and the last run with some of them; the queries runs
+    may make an hour, and the projects that need more in an hour of the next day.
     """
 
-    rejected: dict[int, int]
+    rejected: dict[int, tuple[int, int]]
     queries_an_hour: int
     unkept: dict[int, BusyHour]
 
@@ -56,18 +60,20 @@ def find_states(
         if late.needs_person and health.is_runner_alive:  # else one alert says why all of them are late
             name = quote_name(late.cohort_name)
             text = f"Nothing was refreshed in {name} (sync {late.sync_id}) for at least two of its intervals."
-            yield AlertState(f"overdue {late.sync_id}", "overdue", f"{name} is late", text, f"runs?sync={late.sync_id}")
+            yield AlertState(
+                f"overdue {late.sync_id}", "overdue", f"{name} is late", text, f"syncs?sync={late.sync_id}"
+            )
     yield from _find_rejected(syncs, quotas)
     yield from _find_unkept_quotas(quotas)
     if health.disk_free < (DISK_ENOUGH_BYTES if is_disk_alert_open else DISK_LOW_BYTES):
         text = f"The disk of the data folder has {health.disk_free // MEGABYTE} MB left. Make room, or runs will stop."
-        yield AlertState("disk", "disk", "The disk is nearly full", text, "runs")
+        yield AlertState("disk", "disk", "The disk is nearly full", text, OVERVIEW)
 
 
 def describe_silent_runner() -> AlertState:
     """Return the state that no runner works."""
     text = "The runner gives no sign of life, so nothing is exported. Check its log and whether the disk is full, then start it."
-    return AlertState(RUNNER_KEY, "runner", "The runner is silent", text, "syncs")
+    return AlertState(RUNNER_KEY, "runner", "The runner is silent", text, OVERVIEW)
 
 
 def quote_name(name: str) -> str:
@@ -78,14 +84,14 @@ def quote_name(name: str) -> str:
 def _describe_failed(sync: SyncView) -> AlertState:
     name = quote_name(sync.cohort_name)
     text = f"The last run of {name} (sync {sync.id}) failed. Its page says why and what to do."
-    page = f"runs?sync={sync.id}"
+    page = f"syncs?sync={sync.id}"
     return AlertState(f"failed {sync.id}", "failed", f"A run of {name} failed", text, page)
 
 
 def _describe_paused(sync: SyncView) -> AlertState:
     name = quote_name(sync.cohort_name)
     text = f"The sync of {name} (sync {sync.id}) is paused and waits for a person. Its page says why."
-    return AlertState(f"paused {sync.id}", "paused", f"{name} is paused", text, f"syncs?project={sync.project_id}")
+    return AlertState(f"paused {sync.id}", "paused", f"{name} is paused", text, f"syncs?sync={sync.id}")
 
 
 def _describe_held(sync: SyncView, run: Run) -> AlertState:
@@ -98,20 +104,21 @@ def _describe_held(sync: SyncView, run: Run) -> AlertState:
 def _describe_uncleared(sync: SyncView) -> AlertState:
     name = quote_name(sync.cohort_name)
     text = f"Clearing {name} (sync {sync.id}) failed; {sync.size:,} people are still true in WebEngage. Clear it again."
-    return AlertState(f"clear {sync.id}", "clear", f"{name} was not cleared", text, f"syncs?project={sync.project_id}")
+    return AlertState(f"clear {sync.id}", "clear", f"{name} was not cleared", text, f"syncs?sync={sync.id}")
 
 
 def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[AlertState]:
     for sync in syncs:
-        rejected, name = quotas.rejected.get(sync.id, 0), quote_name(sync.cohort_name)
+        rejected, run_id = quotas.rejected.get(sync.id, (0, 0))
+        name = quote_name(sync.cohort_name)
         everybody = rejected + sync.size
         if rejected >= MIN_REJECTED and rejected >= REJECTED_SHARE * everybody:
             text = (
-                f"{rejected:,} of {everybody:,} people in {name} (sync {sync.id}) were rejected or are invalid. "
+                f"{rejected:,} of {everybody:,} people in {name} (sync {sync.id}) were rejected. "
                 "The run's page groups them by reason."
             )
-            page = f"runs?run={sync.last_run.id}" if sync.last_run else "runs"
-            yield AlertState(f"rejected {sync.id}", "rejected", f"Many people of {name} are rejected", text, page)
+            title = f"Many people of {name} are rejected"
+            yield AlertState(f"rejected {sync.id}", "rejected", title, text, f"runs?run={run_id}")
 
 
 def _find_unkept_quotas(quotas: Quotas) -> Iterator[AlertState]:

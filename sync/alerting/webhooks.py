@@ -18,6 +18,7 @@ from sync.redaction import hide_secret
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  # nosec B105  # begins every secret (Standard Webhooks, "Signature scheme")
 SECRET_BYTES = 32  # bytes; the specification asks for 24 to 64
+READ_BYTES = 2**14  # bytes of an answer that are read, for its reason; that it is 2xx is all that counts
 SEND_SECONDS = 20.0  # seconds a receiver has to answer (Standard Webhooks: 15 to 30)
 # Answers after which the same message may be taken later (RFC 9110); any other 3xx or 4xx is final.
 RETRIED_STATUSES = frozenset({408, 425, 429})
@@ -67,7 +68,9 @@ def send_webhook(url: str, secret: str, key: str, body: bytes, now: Callable[[],
     }
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
-        reply = HttpClient(base).send_request("POST", path, timeout=SEND_SECONDS, json_bytes=body, headers=headers)
+        reply = HttpClient(base).send_request(
+            "POST", path, timeout=SEND_SECONDS, json_bytes=body, headers=headers, read_at_most=READ_BYTES
+        )
     except ApiError as problem:
         raise DeliveryFailed(str(problem)) from None
     _require_success(reply, now())

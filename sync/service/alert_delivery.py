@@ -13,19 +13,20 @@ from collections.abc import Callable
 
 from sync.alerting.addresses import DeliveryFailed, send_alert
 from sync.alerting.quiet_hours import Schedule
-from sync.alerting.states import AlertState, Quotas, describe_silent_runner, find_states
+from sync.alerting.states import RUNNER_KEY, AlertState, Quotas, describe_silent_runner, find_states
 from sync.alerting.webhooks import build_body, send_webhook
 from sync.errors import CohortSyncError
 from sync.process_identity import process_name
 from sync.service.base import ServiceState
 from sync.service.hourly_fit import find_unkept_limits
-from sync.store.alerts import SealedRecipient
+from sync.store.alerts import RESTLESS_SECONDS, SealedRecipient
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from sync.views import Health, Message, OpenAlert
 
 FIRST_PAUSE_SECONDS, PAUSE_FACTOR, MAX_PAUSE_SECONDS = 10.0, 3.0, 3600.0  # between two tries at a recipient
 DEADLINE_SECONDS = 86400.0  # seconds after its first try until which a message is tried again
 KINDS = ("alerts", "webhook")
+RESTLESS_TEXT = " It comes and goes: that it is over is said once it has been for an hour."
 DAY_SECONDS = 86400.0
 
 
@@ -50,21 +51,27 @@ class AlertDelivery:
             return
         if any(self._compare()):
             with self._state.store.transaction():
-                begun, ended = self._compare()
+                begun, returned, gone = self._compare()
                 for one in begun:
                     self._begin(one)
-                for alert in ended:
-                    self._end(alert)
+                for key in returned:
+                    self._state.store.alerts.note_calm(key, None)
+                for alert in gone:
+                    self._leave(alert)
         self._add_digest()
 
     def begin_silence(self) -> None:
         """Begin the alert that no runner works."""
         with self._state.store.transaction():
             if self._state.store.alerts.has_recipients("alerts"):
+                self._state.store.alerts.note_calm(RUNNER_KEY, None)
                 self._begin(describe_silent_runner())
 
-    def _compare(self) -> tuple[list[AlertState], list[OpenAlert]]:
-        """Return the states that have no open alert, and the open alerts that have no state any more."""
+    def _compare(self) -> tuple[list[AlertState], list[str], list[OpenAlert]]:
+        """Return the states that have no open alert, the restless alerts whose state is back, and those without one.
+
+        A restless alert whose state is gone is among these once when that begins and once when it has lasted.
+        """
         store = self._state.store
         opened = {one.key: one for one in store.alerts.list_open()}
         health, syncs, now = self._check_health(), store.syncs.list_views(), self._state.now()
@@ -75,19 +82,33 @@ class AlertDelivery:
         )
         states = {one.key: one for one in find_states(health, syncs, quotas, is_disk_alert_open="disk" in opened)}
         begun = [one for key, one in states.items() if key not in opened]
-        return begun, [one for key, one in opened.items() if key not in states]
+        returned = [key for key, one in opened.items() if key in states and one.calm_since is not None]
+        gone = [one for key, one in opened.items() if key not in states and not _is_calming(one, now)]
+        return begun, returned, gone
 
     def _begin(self, state: AlertState) -> None:
         now, alerts = self._state.now(), self._state.store.alerts
-        body = f"{state.text}\n\nSince {self.read_schedule().format_moment(now)}.{self._link(state.page)}"
-        alert = OpenAlert(key=state.key, kind=state.kind, title=state.title, body=body, began_at=now)
+        is_restless = alerts.has_just_ended(state.key, now)
+        since = f"Since {self.read_schedule().format_moment(now)}.{RESTLESS_TEXT if is_restless else ''}"
+        body = f"{state.text}\n\n{since}{self._link(state.page)}"
+        alert = OpenAlert(
+            key=state.key, kind=state.kind, title=state.title, body=body, began_at=now, is_restless=is_restless
+        )
         if alerts.begin_alert(alert):
             alerts.add_message(uuid.uuid4().hex, "alert.begun", f"Cohort Sync: {state.title}", body, now)
 
+    def _leave(self, alert: OpenAlert) -> None:
+        """End an alert whose state is gone; one that comes and goes only after it was gone for a while."""
+        if alert.is_restless and alert.calm_since is None:
+            self._state.store.alerts.note_calm(alert.key, self._state.now())
+        else:
+            self._end(alert)
+
     def _end(self, alert: OpenAlert) -> None:
         now, moment = self._state.now(), self.read_schedule().format_moment
-        if self._state.store.alerts.end_alert(alert.key):
-            body = f"This is over: {alert.title}.\n\nIt began {moment(alert.began_at)} and ended {moment(now)}."
+        if self._state.store.alerts.end_alert(alert.key, now):
+            ended = moment(alert.calm_since or now)
+            body = f"This is over: {alert.title}.\n\nIt began {moment(alert.began_at)} and ended {ended}."
             self._state.store.alerts.add_message(
                 uuid.uuid4().hex, "alert.ended", f"Cohort Sync: over: {alert.title}", body, now
             )
@@ -168,3 +189,10 @@ class AlertDelivery:
         # A message that was refused for good holds no other one up.
         next_try_at = now if refused else now + max(pause, asked or 0.0)
         self._state.store.alerts.note_failure(message, now, str(problem), next_try_at, given_up=refused or late)
+        if late:  # or each one waiting would get a day of its own, and they would only become more
+            self._state.store.alerts.give_up_older(message.recipient_id, now, str(problem), begun - DEADLINE_SECONDS)
+
+
+def _is_calming(alert: OpenAlert, now: float) -> bool:
+    """Return whether a restless alert is not over yet: its state may come back. A clock that was set back ends it."""
+    return alert.calm_since is not None and 0 <= now - alert.calm_since < RESTLESS_SECONDS

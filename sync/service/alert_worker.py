@@ -26,15 +26,19 @@ _watches: dict[str, threading.Thread] = {}
 _watches_lock = threading.Lock()
 
 
-def start_alert_worker(env: Mapping[str, str], now: Callable[[], float], is_stopping: Callable[[], bool]) -> None:
-    """Start the thread of a runner: it updates alerts and sends messages until the runner stops."""
+def start_alert_worker(
+    env: Mapping[str, str], now: Callable[[], float], is_stopping: Callable[[], bool]
+) -> threading.Thread:
+    """Start the thread of a runner and return it: it updates alerts and sends messages until the runner stops."""
 
     def look(service: Service) -> None:
         deadline = time.monotonic() + SENDING_SECONDS
         service.alerts.update()
         service.alerts.deliver(lambda: is_stopping() or time.monotonic() > deadline)
 
-    threading.Thread(target=_look_forever, args=(env, now, is_stopping, look), name="alerts", daemon=True).start()
+    thread = threading.Thread(target=_look_forever, args=(env, now, is_stopping, look), name="alerts", daemon=True)
+    thread.start()
+    return thread
 
 
 def start_runner_watch(env: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
@@ -76,7 +80,8 @@ class RunnerWatch:
             self._silent_since = self._monotonic()
         if self._monotonic() - self._silent_since >= SILENCE_SECONDS:
             service.alerts.begin_silence()
-            service.alerts.deliver()
+            deadline = self._monotonic() + SENDING_SECONDS
+            service.alerts.deliver(lambda: self._monotonic() > deadline)
 
 
 def is_runner_missing(health: Health, has_died: bool) -> bool:

@@ -86,6 +86,9 @@ _SYNC_PAYLOAD = """json_object(
         'sync_id', new.id, 'project_id', new.project_id, 'cohort_id', new.cohort_id,
         'license_code', new.license_code, 'mode', new.mode, 'state', new.state,
         'interval_seconds', new.interval_seconds, 'next_run_at', new.next_run_at)"""
+# Since cadence: when it is refreshed, until when, and when its pause ends.
+_TIMED_SYNC_PAYLOAD = f"""{_SYNC_PAYLOAD[:-1]}, 'daily_at', new.daily_at,
+        'daily_zone', new.daily_zone, 'daily_days', new.daily_days, 'ends_at', new.ends_at, 'resume_at', new.resume_at)"""
 _OF_SYNC = " join sync on sync.id = new.sync_id"
 
 _TRIGGERS = (
@@ -121,8 +124,49 @@ _TRIGGERS = (
     """,
 )
 
+_TIMED_SYNC_TRIGGERS = (
+    "drop trigger sync_created",
+    "drop trigger sync_changed",
+    f"""
+    create trigger sync_created after insert on sync
+    begin
+      {_write_message("'sync.created'", _TIMED_SYNC_PAYLOAD)}
+    end
+    """,
+    f"""
+    create trigger sync_changed after update of state, mode, interval_seconds, mapping, daily_at, daily_zone, daily_days,
+      ends_at, resume_at on sync
+    when new.state <> old.state or new.mode <> old.mode or new.mapping <> old.mapping
+      or new.interval_seconds is not old.interval_seconds or new.daily_at is not old.daily_at
+      or new.daily_zone is not old.daily_zone or new.daily_days is not old.daily_days
+      or new.ends_at is not old.ends_at or new.resume_at is not old.resume_at
+    begin
+      {_write_message("iif(new.state = old.state, 'sync.changed', 'sync.' || new.state)", _TIMED_SYNC_PAYLOAD)}
+    end
+    """,
+)
+
 
 def create_alert_tables(db: Database) -> None:
     """Create the tables of recipients, messages and open alerts, and the triggers on runs and syncs."""
     for statement in (*_TABLES, *_TRIGGERS):
+        db.execute(statement)
+
+
+def report_sync_times(db: Database) -> None:
+    """Let webhooks report a change of a sync's time of day, its end, or the end of its pause."""
+    for statement in _TIMED_SYNC_TRIGGERS:
+        db.execute(statement)
+
+
+_ENDED_ALERTS = (
+    "alter table open_alert add column is_restless integer not null default 0 check (is_restless in (0, 1))",
+    "alter table open_alert add column calm_since real check (calm_since is null or is_restless = 1)",
+    "alter table open_alert add column ended_at real",
+)
+
+
+def keep_ended_alerts(db: Database) -> None:
+    """Keep an alert for a while after its end, so that a state that comes and goes is known."""
+    for statement in _ENDED_ALERTS:
         db.execute(statement)

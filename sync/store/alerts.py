@@ -1,19 +1,21 @@
 """Recipients of alerts and webhooks, the messages to them, and the alerts that are open.
 
 A message is delivered at least once: it is marked after it was sent, so a process that dies in between leaves it to be
-sent again. That an alert begins once and ends once is decided here, by the rows of ``open_alert``.
+sent again. That an alert begins once and ends once is decided here, by the rows of ``open_alert``; an ended one stays
+for a while, so that a state that comes and goes is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sync.records import Message, OpenAlert, Recipient
 from sync.store.database import Row, Table, write_transaction
 
 LEASE_SECONDS = 150.0  # seconds a recipient belongs to who sends to it; longer than any send may take
 CLOCK_SLACK_SECONDS = 7200.0  # seconds; a lease or a next try farther ahead comes from a clock that was set back
+RESTLESS_SECONDS = 3600.0  # seconds after its end in which an alert that begins again comes and goes
 FAILING_SECONDS = 900.0  # seconds without success after which a person should look at a recipient
 _MESSAGE_COLUMNS = ", ".join(Message.__slots__)
 _PENDING = "delivered_at is null and failed_at is null"
@@ -107,22 +109,46 @@ class Alerts(Table):
         return bool(
             self._execute(
                 """
-                insert into open_alert (key, kind, title, body, began_at)
-                values (?, ?, ?, ?, ?)
-                on conflict do nothing
+                insert into open_alert (key, kind, title, body, began_at, is_restless)
+                values (:key, :kind, :title, :body, :began_at, :is_restless)
+                on conflict (key) do update
+                set kind = excluded.kind, title = excluded.title, body = excluded.body, began_at = excluded.began_at,
+                    is_restless = excluded.is_restless, ended_at = null
+                where ended_at is not null
                 """,
-                (alert.key, alert.kind, alert.title, alert.body, alert.began_at),
+                asdict(alert),
             )
         )
 
-    def end_alert(self, key: str) -> bool:
-        """Close an alert; return False when it is not open."""
-        return bool(self._execute("delete from open_alert where key = ?", (key,)))
+    def has_just_ended(self, key: str, now: float) -> bool:
+        """Return whether an alert ended so shortly before that its state comes and goes."""
+        ended_at = self._fetch_value("select max(ended_at) from open_alert where key = ?", (key,))
+        return ended_at is not None and now - ended_at < RESTLESS_SECONDS
+
+    def note_calm(self, key: str, calm_since: float | None) -> None:
+        """Note since when the state of a restless alert is not there, or with None that it is."""
+        self._execute("update open_alert set calm_since = ? where key = ? and is_restless", (calm_since, key))
+
+    def end_alert(self, key: str, now: float) -> bool:
+        """Close an alert; return False when it is not open. What ended long ago is deleted."""
+        self._execute("delete from open_alert where ended_at <= ?", (now - RESTLESS_SECONDS,))
+        return bool(
+            self._execute(
+                "update open_alert set ended_at = ?, calm_since = null where key = ? and ended_at is null", (now, key)
+            )
+        )
 
     def list_open(self) -> tuple[OpenAlert, ...]:
         """Return the alerts that are open, the oldest first."""
-        rows = self._fetch_all("select key, kind, title, body, began_at from open_alert order by began_at, key")
-        return tuple(OpenAlert(**dict(row)) for row in rows)
+        rows = self._fetch_all(
+            """
+            select key, kind, title, body, began_at, is_restless, calm_since
+            from open_alert
+            where ended_at is null
+            order by began_at, key
+            """
+        )
+        return tuple(OpenAlert(**{**dict(row), "is_restless": bool(row["is_restless"])}) for row in rows)
 
     def claim_recipient(self, owner: str, now: float, kinds: str) -> SealedRecipient | None:
         """Take a recipient something is to be sent to, with a lease; ``kinds`` are JSON. None when there is nothing."""
@@ -211,6 +237,17 @@ class Alerts(Table):
             )
             if given_up:
                 self._execute("update message set failed_at = ?, problem = ? where id = ?", (now, problem, message.id))
+
+    def give_up_older(self, recipient_id: int, now: float, problem: str, before: float) -> None:
+        """Give up the messages to a recipient that wait since then or longer and were never tried."""
+        self._execute(
+            f"""
+            update message
+            set failed_at = ?, problem = ?
+            where recipient_id = ? and created_at <= ? and attempts = 0 and {_PENDING}
+            """,
+            (now, problem, recipient_id, before),
+        )
 
     def list_messages(self, kind: str, limit: int) -> tuple[Message, ...]:
         """Return the newest messages to recipients of a kind, newest first."""

@@ -10,8 +10,9 @@ import sqlite3
 
 from sqlite_utils import Database, Migrations
 
-from sync.store.alert_migration import create_alert_tables
+from sync.store.alert_migration import create_alert_tables, keep_ended_alerts, report_sync_times
 from sync.store.cadence_migration import add_cadence
+from sync.store.early_migrations import PROJECT_ACCOUNT, REPEATED_WAITS
 from sync.store.engine_migration import KNOWN_PAGES, bring_forward
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
@@ -276,43 +277,17 @@ def audit_trail(db: Database) -> None:
         db.execute(statement)
 
 
-_REPEATED_WAITS = (
-    # When a run was put off: a time still to come means that the clock was set back since.
-    "alter table run add column put_off_at real",
-    "alter table event add column times integer not null default 1 check (times > 0)",
-    "alter table event add column until real",
-    "drop trigger event_is_append_only",
-    # A line about waiting may be counted up and nothing else; every other line stays as it was written.
-    """
-    create trigger event_is_append_only before update on event
-    when old.until is null or new.until is null or new.times <= old.times or new.id is not old.id
-      or new.at is not old.at or new.sync_id is not old.sync_id or new.run_id is not old.run_id
-      or new.what is not old.what
-    begin select raise(abort, 'history is append only'); end
-    """,
-)
-
-_PROJECT_ACCOUNT = (
-    "alter table project add column license_code text references webengage",
-    # With several accounts nobody can know which one is meant: a person chooses.
-    "update project set license_code = (select license_code from webengage where sealed_key is not null) "
-    "where (select count(*) from webengage where sealed_key is not null) = 1",
-    "alter table project add column list_failed_at real",
-    "alter table project add column list_problem text",
-)
-
-
 @migrations()
 def repeated_waits(db: Database) -> None:
     """Count a repeated wait on one line of history, and keep when a run was put off."""
-    for statement in _REPEATED_WAITS:
+    for statement in REPEATED_WAITS:
         db.execute(statement)
 
 
 @migrations()
 def project_account(db: Database) -> None:
     """Add the account a project exports to, and when and why its list of cohorts could not be read."""
-    for statement in _PROJECT_ACCOUNT:
+    for statement in PROJECT_ACCOUNT:
         db.execute(statement)
 
 
@@ -391,6 +366,13 @@ def value_forms(db: Database) -> None:
 def cadence(db: Database) -> None:
     """Let a sync be refreshed at a time of day and end on a day, and let a pause end by itself."""
     add_cadence(db)
+
+
+@migrations()
+def sync_times(db: Database) -> None:
+    """Report changes of a sync's times to webhooks, and know alerts that come and go."""
+    report_sync_times(db)
+    keep_ended_alerts(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

@@ -118,17 +118,17 @@ class Rejections(Table):
         )
         return tuple(RejectionView(*row) for row in rows)
 
-    def count_by_sync(self) -> dict[int, int]:
-        """Return how many people stand rejected or invalid in each sync that has some."""
+    def count_by_sync(self) -> dict[int, tuple[int, int]]:
+        """Return how many people stand rejected in each sync that has some, and the last run that rejected some of them."""
         rows = self._fetch_all(
             """
-            select sync_id, count(*)
+            select sync_id, count(*), max(run_id)
             from rejection
             where active = 1
             group by sync_id
             """
         )
-        return {row[0]: row[1] for row in rows}
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     def active_count(self) -> int:
         """Return how many people stand rejected in all syncs."""
