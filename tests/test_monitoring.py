@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import urllib.error
 import urllib.request
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -71,6 +73,31 @@ def test_health_when_the_database_cannot_be_opened_is_503_with_the_reason(worksp
     for path in ("/healthz", "/metrics"):
         status, text = ask(path)
         assert status == 503 and "app.db" in text and text.count("\n") == 1
+
+
+@pytest.mark.timeout(25)  # less than a command waits for a lock
+def test_health_when_the_database_is_locked_is_503_with_the_reason_within_seconds(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Monitoring gives up after ten seconds, so the answer comes before."""
+    monkeypatch.setattr("pages.parts.monitoring.WAIT_SECONDS", 0.2)
+    workspace.open().close()
+    with closing(sqlite3.connect(workspace.data_dir / "app.db", isolation_level=None)) as other:
+        other.execute("pragma locking_mode = exclusive")
+        other.execute("begin exclusive")
+        for path in ("/healthz", "/metrics"):
+            status, text = ask(path)
+            assert status == 503 and "locked" in text and text.count("\n") == 1
+
+
+def test_health_when_the_database_was_moved_away_is_503_and_makes_no_new_one(workspace: Workspace) -> None:
+    """An empty database would look healthy."""
+    workspace.open().close()
+    (workspace.data_dir / "app.db").rename(workspace.data_dir / "moved.db")
+    for path in ("/healthz", "/metrics"):
+        status, text = ask(path)
+        assert status == 503 and "app.db" in text
+    assert not (workspace.data_dir / "app.db").exists()
 
 
 def test_metrics_when_read_by_prometheus_are_the_numbers_of_status(fans: Workspace) -> None:

@@ -27,6 +27,7 @@ from sync.views import Health
 
 HEALTH_PATH, METRICS_PATH = "/healthz", "/metrics"
 OK, NOT_FOUND, UNAVAILABLE = 200, 404, 503  # status codes of HTTP
+WAIT_SECONDS = 4.0  # seconds for a locked database; Prometheus and health checks give up after ten
 MONITORING_ACTOR = Actor("monitoring", AccessLevel.VIEWER)
 SCRAPER_HEADER = "x-prometheus-scrape-timeout-seconds"  # Prometheus sends it itself; it shows no proxy
 NOT_HERE = "Not found.\n"  # the answer to strangers: they learn no more than from any other wrong address
@@ -72,7 +73,7 @@ def _may_ask(request: Request) -> bool:
 
 
 def _check_health() -> Health:
-    with Service.open(os.environ, MONITORING_ACTOR) as service:
+    with Service.open(os.environ, MONITORING_ACTOR, WAIT_SECONDS) as service:
         return service.check_health()
 
 

@@ -30,7 +30,7 @@ from sync.service.runs import RunService
 from sync.service.safety import SafetyService
 from sync.service.syncs import SyncService
 from sync.settings import Settings
-from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
+from sync.store import BUSY_SECONDS, StorageError, Store, explain_error, is_about_the_file, is_damage
 from sync.store.restore import replace_unusable
 from sync.views import Health, RunnerState, SyncView
 
@@ -83,13 +83,19 @@ class Service:
         return self._state.actor
 
     @classmethod
-    def open(cls, env: Mapping[str, str] | None = None, actor: Actor | None = None) -> Service:
+    def open(
+        cls,
+        env: Mapping[str, str] | None = None,
+        actor: Actor | None = None,
+        wait_seconds: float = BUSY_SECONDS,
+    ) -> Service:
         """Open the data folder of ``env`` (default: this process) for an actor (default: the command line's).
 
-        Raise InvalidRequest when the folder or its database cannot be used.
+        What is read waits so long for a lock of another process. Raise InvalidRequest when the folder or its
+        database cannot be used.
         """
         env = os.environ if env is None else env
-        store = Store.open(Settings.from_env(env).data_folder)
+        store = Store.open(Settings.from_env(env).data_folder, wait_seconds)
         return cls(store, env, actor=actor or command_line_actor())
 
     @classmethod

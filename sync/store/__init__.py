@@ -12,7 +12,7 @@ from sync.store.approvals import Approvals
 from sync.store.attributes import Attributes
 from sync.store.batches import Batches
 from sync.store.connections import Connections
-from sync.store.database import open_database, read_transaction, write_transaction
+from sync.store.database import BUSY_SECONDS, open_database, read_transaction, write_transaction
 from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
 from sync.store.maintenance import Maintenance
@@ -39,6 +39,7 @@ from sync.store.staged import StagedPages
 from sync.store.syncs import Syncs
 
 __all__ = [
+    "BUSY_SECONDS",
     "DAMAGED_MESSAGE",
     "StorageError",
     "StorageUnavailable",
@@ -77,9 +78,12 @@ class Store:
         self.maintenance = Maintenance(db)
 
     @classmethod
-    def open(cls, folder: Path) -> Store:
-        """Open the data folder's database, created and migrated when needed; raise InvalidRequest if impossible."""
-        return cls(open_database(folder), folder)
+    def open(cls, folder: Path, wait_seconds: float = BUSY_SECONDS) -> Store:
+        """Open the data folder's database, created and migrated when needed; raise InvalidRequest if impossible.
+
+        A statement waits so long for a lock of another process, a transaction of this one as long as ever.
+        """
+        return cls(open_database(folder, wait_seconds), folder)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Return a context for writes that are stored together or not at all; it holds the write lock from the start."""

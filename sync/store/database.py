@@ -28,8 +28,10 @@ PRIMARY_CODE = 0xFF  # the low byte of an extended result code (SQLite, rescode.
 Row = sqlite3.Row
 
 
-def open_database(folder: Path) -> sqlite3.Connection:
+def open_database(folder: Path, wait_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Open (or create) the database of a data folder, at the newest schema, in WAL mode.
+
+    A statement waits so long for a lock of another process.
 
     Raise InvalidRequest when the folder cannot be written or the file cannot be used; DatabaseUnusable when
     it is damaged, missing, of a newer version or cannot be opened, so that a restore would help;
@@ -40,7 +42,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
     try:
         require_not_missing(folder)
         _ensure_private_file(folder, path)
-        return _open_file(path)
+        return _open_file(path, wait_seconds)
     except OSError as problem:
         raise InvalidRequest(
             f"The data folder {folder} cannot be written ({problem.strerror}); "
@@ -65,11 +67,11 @@ def _ensure_private_file(folder: Path, path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _open_file(path: Path) -> sqlite3.Connection:
+def _open_file(path: Path, wait_seconds: float) -> sqlite3.Connection:
     """Connect to the existing file, bring it to the newest schema, and remember which database it is."""
     # mode=rw: a file that is deleted at this moment is not created again.
     address = f"{path.absolute().as_uri()}?mode=rw"
-    db = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
+    db = sqlite3.connect(address, timeout=wait_seconds, isolation_level=None, uri=True)
     try:
         _make_ready(db)
         leave_marker(path.parent)
