@@ -26,6 +26,8 @@ class ExportTerms:
     """When it is refreshed no more, seconds since 1970; None: never."""
     mapping: tuple[tuple[str, str], ...] | None = None
     """Pairs of a profile property and a WebEngage attribute; None: as chosen before."""
+    id_property: str | None = None
+    """The profile property that is the User ID, empty for the distinct_id; None: as chosen before."""
     forms: Forms = ()
     """How the values of mapped attributes are written; of others as before."""
     license_code: str | None = None

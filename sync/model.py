@@ -79,6 +79,7 @@ class Eligibility(StrEnum):
     EMPTY_ID = "empty id"
     LONG_ID = "id over 100 characters"
     ODD_ID = "id that is no text and no whole number"
+    NO_ID_VALUE = "no value in the User ID property"
     NEVER_EXPORT = "on the never-export list"
 
     @property
@@ -89,7 +90,7 @@ class Eligibility(StrEnum):
     @property
     def is_invalid(self) -> bool:
         """Return whether WebEngage could not accept this id; such a member is counted, never altered."""
-        return self in (Eligibility.EMPTY_ID, Eligibility.LONG_ID, Eligibility.ODD_ID)
+        return self in (Eligibility.EMPTY_ID, Eligibility.LONG_ID, Eligibility.ODD_ID, Eligibility.NO_ID_VALUE)
 
 
 class Role(StrEnum):
@@ -136,11 +137,15 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a page: the id as text, its eligibility, the values of the mapped properties in their order."""
+    """One member of a page: the id as text, its eligibility, the values of the mapped properties in their order.
+
+    ``id`` is empty when the property chosen for it gives none, ``distinct_id`` when the row has no readable one.
+    """
 
     id: str
     eligibility: Eligibility
     values: tuple[object, ...] = ()
+    distinct_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,8 @@ class Columns:
     """A page of members side by side, for runs: one list of ids, one of values, everyone else apart.
 
     ``size`` is what the page names as its size, if it does. ``values`` holds each one's mapped values as a JSON
-    array, or is empty when nothing is mapped. A page that ``is_known`` was not split: it has no ids.
+    array, or is empty when nothing is mapped. A page that ``is_known`` was not split: it has no ids. When a profile
+    property is the User ID, ``distinct_ids`` says whose member each id is: two members may have one.
     """
 
     number: int
@@ -172,6 +178,7 @@ class Columns:
     values: list[bytes]
     others: list[Member]
     is_known: bool = False
+    distinct_ids: list[str] = field(default_factory=list)
 
     @property
     def is_full(self) -> bool:
@@ -193,7 +200,8 @@ class Sync:
     """A cohort that is exported to WebEngage, and on which terms.
 
     Refreshed at ``daily`` when it is set, else at the interval; not after ``ends_at``; ``resume_at`` ends its pause.
-    ``forms``: how the values of mapped attributes are written, as the register of attributes says.
+    ``forms``: how the values of mapped attributes are written, as the register of attributes says. ``id_property``: the
+    profile property that is the User ID, empty for the distinct_id.
     """
 
     id: int
@@ -216,6 +224,7 @@ class Sync:
     daily: DailyTime | None = None
     ends_at: float | None = None
     resume_at: float | None = None
+    id_property: str = ""
 
     def find_next_run(self, now: float) -> float | None:
         """Return the first time after now on the sync's schedule; None when it has none."""
@@ -233,7 +242,8 @@ class Run:
     As planned: ``size_before`` people were exported before, ``identified`` different people of ``members_read``
     members are identified, ``never_exported`` of these are on the never-export list, and ``removed_by_list`` of
     ``exited`` leave because they are on it. ``undoes``: the run it takes back. In steps: ``step`` may be sent, counted
-    from 1, and ``steps_sent`` were.
+    from 1, and ``steps_sent`` were. ``id_property`` was the User ID in its plan, ``id_property_before`` the one that this
+    plan changes, None when it changes none; ``doubles``: so many more members than different User IDs.
     """
 
     id: int
@@ -284,6 +294,9 @@ class Run:
     step_limits: str | None = None
     step: int = 1
     steps_sent: int = 0
+    id_property: str = ""
+    id_property_before: str | None = None
+    doubles: int = 0
 
     @property
     def limits(self) -> tuple[int, ...]:

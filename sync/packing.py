@@ -19,11 +19,14 @@ import zstandard
 
 ID_SIZE, CONTENT_SIZE = 16, 8  # bytes; 128 bits, so that two people of one cohort never share an id hash by chance
 RECORD_SIZE = ID_SIZE + CONTENT_SIZE
+MEMBER_SIZE = 8  # bytes of the hash of a distinct_id; a chance repeat among a million members: 1 in 30 million
+ENTRY_SIZE = RECORD_SIZE + MEMBER_SIZE
 UNCONFIRMED = b"\0" * CONTENT_SIZE  # may have been sent, but no answer was heard
 FORGOTTEN = "(forgotten)"  # stands in for an id that was removed, so that counts and places stay; it is never sent
 # One struct for all lengths: a format for each length would be compiled, and kept, each time.
 _RECORD, _CONTENT = struct.Struct(f"{RECORD_SIZE}s"), struct.Struct(f"{CONTENT_SIZE}s")
 _RECORD_ID = struct.Struct(f"{ID_SIZE}s{CONTENT_SIZE}x")
+_ENTRY = struct.Struct(f"{ID_SIZE}s{MEMBER_SIZE}s{CONTENT_SIZE}s")
 _RECORD_CONTENT = struct.Struct(f"{ID_SIZE}x{CONTENT_SIZE}s")
 _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
 
@@ -47,6 +50,12 @@ def records_of(ids: Sequence[str], values: Sequence[bytes], salt: int, content_s
         return [one + one[:CONTENT_SIZE] for one in hashes]
     contents = map(b"\0".join, zip(plain, values, strict=True))
     return [one + digest(said, content_salt)[:CONTENT_SIZE] for one, said in zip(hashes, contents, strict=True)]
+
+
+def entries_of(records: Sequence[bytes], distinct_ids: Sequence[str], salt: int) -> list[bytes]:
+    """Return for each member who (16 bytes), whose member (8) and what would be sent (8)."""
+    members = (hash_id(one, salt)[:MEMBER_SIZE] for one in distinct_ids)
+    return [one[:ID_SIZE] + member + one[ID_SIZE:] for one, member in zip(records, members, strict=True)]
 
 
 def digest_page(results: bytes, content_salt: int) -> bytes:
@@ -99,10 +108,15 @@ def split_contents(blob: bytes) -> tuple[bytes, ...]:
     return tuple(chain.from_iterable(_CONTENT.iter_unpack(blob)))
 
 
-def cut_records(blob: bytes, bounds: Sequence[int]) -> list[int]:
+def split_entries(blob: bytes | bytearray) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Return who, whose member and what would be sent of each entry of a run of them."""
+    return _ENTRY.iter_unpack(blob)
+
+
+def cut_records(blob: bytes, bounds: Sequence[int], size: int = RECORD_SIZE) -> list[int]:
     """Return where in ascending records, in bytes, the first one with such a first byte or a higher one stands."""
-    first_bytes = blob[::RECORD_SIZE]
-    return [bisect_left(first_bytes, bound) * RECORD_SIZE for bound in bounds]
+    first_bytes = blob[::size]
+    return [bisect_left(first_bytes, bound) * size for bound in bounds]
 
 
 def pack(value: object) -> bytes:

@@ -103,6 +103,8 @@ class SyncView:
     daily: DailyTime | None = None
     ends_at: float | None = None
     resume_at: float | None = None
+    id_property: str = ""
+    """The profile property that is the User ID; empty: the distinct_id."""
 
     @property
     def is_held(self) -> bool:

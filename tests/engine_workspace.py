@@ -15,6 +15,7 @@ from tests.sandbox.control import Member, Sandbox, member
 from tests.workspace import ATTRIBUTE, Workspace
 
 MAPPED = (("plan", "Plan"),)
+CUSTOMER = "customer"  # a property that is the User ID
 SOON = RetryPolicy(delays=(0.01, 0.02), max_delay=1.0, postponements=(0.2,))
 PATIENT = RetryPolicy(delays=(0.01, 0.02), max_delay=1.0, postponements=(300.0, 1200.0, 3000.0))
 HOUR, DAY = 3600.0, 86_400.0
@@ -89,3 +90,43 @@ def last(workspace: EngineWorkspace) -> Run:
     """Return the newest run."""
     with workspace.open() as service:
         return service.runs.list()[0]
+
+
+def customer(number: int, value: object = None, **more: object) -> Member:
+    """Return the member fan-N with the property, c-N unless another value is given."""
+    return member(f"fan-{number}", **{CUSTOMER: f"c-{number}" if value is None else value}, **more)
+
+
+def customers(*numbers: int) -> list[Member]:
+    """Return fan-0, fan-1, … who have the property."""
+    return [customer(number) for number in numbers]
+
+
+def customer_ids(*numbers: int) -> set[str]:
+    """Return User IDs of the property."""
+    return {f"c-{number}" for number in numbers}
+
+
+def fan_ids(*numbers: int) -> set[str]:
+    """Return distinct_ids."""
+    return {f"fan-{number}" for number in numbers}
+
+
+def approve(workspace: EngineWorkspace, run: Run) -> Run:
+    """Approve a held run, and let a runner work."""
+    assert run.state is RunState.HELD
+    with workspace.open() as service:
+        service.runs.approve(run.id)
+    workspace.run_queued()
+    return workspace.get_run(run.id)
+
+
+def refresh_when_due(workspace: EngineWorkspace) -> Run:
+    """Let the next refresh be due, and return its run."""
+    later(workspace, 7300)
+    return last(workspace)
+
+
+def count_sent(sandbox: Sandbox) -> int:
+    """Return how many people WebEngage was sent so far."""
+    return sandbox.meter().users_delivered

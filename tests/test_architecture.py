@@ -26,6 +26,17 @@ LINES, MEDIAN, P90 = 400, 8, 25
 SAMPLE = 10  # fewer functions have no percentiles worth a rule
 BAD_NAMES = {"utils", "helpers", "common", "misc", "http", "schedule"}
 
+# What an export is asked for in, which the service and whoever asks it share.
+EXPORT_TERMS = {
+    "sync/attribute_names",
+    "sync/cadence",
+    "sync/export_terms",
+    "sync/id_property",
+    "sync/property_values",
+    "sync/steps",
+    "sync/value_check",
+}
+
 # An area is a file or folder; after it, the areas it may import besides itself.
 ARROWS: dict[str, set[str]] = {
     "sync/__init__": set(),
@@ -40,11 +51,13 @@ ARROWS: dict[str, set[str]] = {
     "sync/export_terms": {"sync/cadence", "sync/model", "sync/property_values", "sync/steps"},
     "sync/cadence": set(),
     "sync/model": {"sync/cadence", "sync/errors", "sync/guards", "sync/steps"},
+    "sync/id_property": {"sync/text"},
     "sync/attribute_names": {"sync/model", "sync/text"},
     "sync/records": {"sync/cadence", "sync/model"},
     "sync/views": {"sync/cadence", "sync/records", "sync/guards", "sync/model", "sync/errors"},
     "sync/reports": {"sync/records", "sync/model"},
     "sync/config_file": {
+        "sync/id_property",
         "sync/cadence",
         "sync/guards",
         "sync/model",
@@ -81,6 +94,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/engine": {
+        "sync/id_property",
         "sync/steps",
         "sync/property_values",
         "sync/mixpanel",
@@ -95,13 +109,8 @@ ARROWS: dict[str, set[str]] = {
     "sync/permissions": {"sync/settings", "sync/errors"},
     "sync/redaction": set(),
     "sync/service": {
-        "sync/attribute_names",
-        "sync/export_terms",
-        "sync/cadence",
+        *EXPORT_TERMS,
         "sync/config_file",
-        "sync/steps",
-        "sync/property_values",
-        "sync/value_check",
         "sync/settings",
         "sync/process_identity",
         "sync/alerting",
@@ -134,13 +143,8 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
     },
     "sync/cli": {
-        "sync/attribute_names",
-        "sync/export_terms",
-        "sync/cadence",
+        *EXPORT_TERMS,
         "sync/config_file",
-        "sync/steps",
-        "sync/property_values",
-        "sync/value_check",
         "sync/settings",
         "sync/spreadsheet",
         "sync/runner",
@@ -157,12 +161,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/launcher": {"sync/errors"},
     "sync/__main__": {"sync/cli", "sync/runner"},
     "pages": {
-        "sync/attribute_names",
-        "sync/export_terms",
-        "sync/cadence",
-        "sync/steps",
-        "sync/property_values",
-        "sync/value_check",
+        *EXPORT_TERMS,
         "sync/permissions",
         "sync/settings",
         "sync/redaction",

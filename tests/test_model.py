@@ -257,25 +257,38 @@ ROWS = st.lists(
         optional={
             "$distinct_id": st.one_of(TEXT, st.integers(0, 2**53), st.none(), st.just("$device:7"), st.just("x" * 101)),
             "$properties": st.one_of(
-                st.none(), st.just({}), st.fixed_dictionaries({"plan": st.one_of(TEXT, st.just("<null>"))})
+                st.none(),
+                st.just({}),
+                st.fixed_dictionaries(
+                    {"plan": st.one_of(TEXT, st.just("<null>"))},
+                    optional={"customer": st.one_of(TEXT, st.integers(), st.booleans(), st.just("x" * 101))},
+                ),
             ),
         },
     )
 )
 
 
+@pytest.mark.parametrize("id_property", ["", "customer", "plan"])
 @given(ROWS)
-def test_a_page_when_parsed_quickly_or_row_by_row_gives_the_same_members(rows: list[dict[str, object]]) -> None:
-    """The quick reading for runs and the one by one for previews name the same people with the same eligibility and values."""
+def test_a_page_when_parsed_quickly_or_row_by_row_gives_the_same_members(
+    id_property: str, rows: list[dict[str, object]]
+) -> None:
+    """The quick reading for runs and the one by one for previews name the same people with the same eligibility and values.
+
+    Whichever property is the User ID, mapped or not.
+    """
     reply = Reply(200, orjson.dumps({"results": rows, "status": "ok", "page": 0, "total": len(rows)}), {})
-    quick = parse_columns(reply, "a page", 0, ("plan",))
-    slow = parse_page(reply, "a page", 0, ("plan",), bare_counts=True)
+    quick = parse_columns(reply, "a page", 0, ("plan",), id_property=id_property)
+    slow = parse_page(reply, "a page", 0, ("plan",), bare_counts=True, id_property=id_property)
     parsed = list(zip(quick.ids, (tuple(orjson.loads(one)) for one in quick.values), strict=True))
     assert parsed == [(one.id, one.values) for one in slow.members if one.eligibility is Eligibility.IDENTIFIED]
     assert [(one.id, one.eligibility) for one in quick.others] == [
         (one.id, one.eligibility) for one in slow.members if one.eligibility is not Eligibility.IDENTIFIED
     ]
     assert quick.rows == len(rows)
+    going = [one.distinct_id for one in slow.members if one.eligibility is Eligibility.IDENTIFIED]
+    assert quick.distinct_ids == (going if id_property else [])
 
 
 @given(

@@ -10,6 +10,7 @@ from sync.engine.planning import Plan
 from sync.engine.undo import explain_undo
 from sync.engine.value_forms import dump_data_types
 from sync.guards import PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
+from sync.id_property import describe_doubles, explain_change, explain_nobody
 from sync.model import ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
 from sync.store import Store
@@ -41,17 +42,47 @@ def hold_reason(
         reasons = [outgrown or "", *_tripwire_reason(plan, new_tripwires), *unproven]
     else:
         dry = ["Dry run: nothing is sent until a person approves."] if run.dry_run else []
-        guards = _guard_reasons(store, run, sync, plan, size=size, read=read)
-        reasons = [*dry, *unproven, *_tripwire_reason(plan, plan.tripped), *guards]
+        changed = _id_property_reasons(find_former_property(store, run, sync, size), sync, plan, read)
+        guards = _guard_reasons(store, run, sync, plan, size=size, read=read, is_expected=bool(changed))
+        reasons = [*dry, *changed, *unproven, *_tripwire_reason(plan, plan.tripped), *guards]
     return " ".join(reason for reason in reasons if reason) or None
 
 
-def _guard_reasons(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, read: int) -> list[str]:
-    """Return what the guards say. That nobody was read is held also when the guard of the sync is lifted."""
+def find_former_property(store: Store, run: Run, sync: Sync, size: int) -> str | None:
+    """Return the User ID property that a plan puts another one in place of, None when it does not.
+
+    While nobody is true in WebEngage, another property changes nothing there.
+    """
+    undone = store.runs.get_run(run.undoes) if run.undoes is not None else None
+    if undone is not None:
+        return sync.id_property if undone.id_property_before not in (None, sync.id_property) else None
+    known = store.syncs.get_sync(sync.id)
+    return known.id_property if known and size and known.id_property != sync.id_property else None
+
+
+def _id_property_reasons(before: str | None, sync: Sync, plan: Plan, read: int) -> list[str]:
+    """Return why the User ID property holds a plan, whatever the guards say: it changes, or nobody has a value in it."""
+    reasons = []
+    if before is not None:
+        added, updated, removed = plan.counts
+        kept = plan.unchanged + updated
+        reasons.append(explain_change(before, sync.id_property, removed=removed, added=added, kept=kept))
+    if sync.id_property and read and not plan.distinct:
+        reasons.append(explain_nobody(sync.id_property, read))
+    return reasons
+
+
+def _guard_reasons(
+    store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, read: int, is_expected: bool
+) -> list[str]:
+    """Return what the guards say. That nobody was read is held also when the guard of the sync is lifted.
+
+    ``is_expected``: so many people are added and removed because the User ID property is another one.
+    """
     request = Request.parse(run.request)
     numbers = PlanNumbers(
-        added=plan.kinds[ChangeKind.ADD],
-        removed=plan.leaving,
+        added=0 if is_expected else plan.kinds[ChangeKind.ADD],
+        removed=0 if is_expected else plan.leaving,
         size=size,
         reading=Reading(plan.distinct, read),
         former=store.plan_history.former_reading(sync.id),
@@ -79,10 +110,15 @@ def _tripwire_reason(plan: Plan, who: Iterable[bytes]) -> list[str]:
     ]
 
 
-def plan_columns(plan: Plan, *, size: int, members: int) -> dict[str, object]:
+def plan_columns(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, members: int) -> dict[str, object]:
     """Return what a run notes about its plan; ``size``: people exported before, ``members``: rows read."""
     entered, updated, exited = plan.counts
+    before = find_former_property(store, run, sync, size)
+    undone = store.runs.get_run(run.undoes) if run.undoes is not None and before is not None else None
     return {
+        "id_property": undone.id_property_before if undone else sync.id_property,
+        "id_property_before": before,
+        "doubles": plan.doubles,
         "entered": entered,
         "updated": updated,
         "exited": exited,
@@ -132,6 +168,8 @@ def describe_plan(plan: Plan) -> Iterator[str]:
             f"On the never-export list: {plan.never_exported:,} of the members, not exported; "
             f"{plan.removed_by_list:,} exported before are removed."
         )
+    if plan.doubles:
+        yield describe_doubles(plan.doubles)
     yield from describe_left_out(plan.left_out)
     yield from plan.remarks
 

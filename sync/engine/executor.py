@@ -228,7 +228,7 @@ class RunExecutor:
         """
         tally = self._tally()
         plan = self._plan(sync, salt)
-        problem = reading_problem(tally, plan.distinct, repeated or 0)
+        problem = reading_problem(tally, plan.members, repeated or 0)
         unproven = problem or ("Mixpanel did not say how many members there are" if tally.says_nothing else None)
         if unproven is None and repeated is None and tally.others:
             unproven = "it is not known whether somebody who is not exported was listed twice"
@@ -264,7 +264,7 @@ class RunExecutor:
                 planned_at=self._lease.now(),
                 state="delivering",
                 approved=int(self._run.approved and reason is None),
-                **plan_columns(plan, size=size, members=tally.rows),
+                **plan_columns(self._store, self._run, sync, plan, size=size, members=tally.rows),
             )
             self._run = replace(self._run, step_limits=dump_limits(plan))
             self._store.batches.drop_aside(self._run.id)
@@ -329,7 +329,7 @@ class RunExecutor:
 
     def _count_exportable(self, run: Run) -> int | None:
         """Return how many people a run's one reading listed to be exported; None when that is not what counts now."""
-        was_read_once = run.undoes is None and run.reading == 1
+        was_read_once = run.undoes is None and run.reading == 1 and not run.id_property
         if not was_read_once or run.list_version != self._store.safety_lists.get_version() or run.identified is None:
             return None
         return run.identified - run.never_exported

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from sync.engine.block_writer import BlockWriter, Change, Planned
+from sync.engine.doubles import count_members, pick_records
 from sync.engine.lease import RunLease
 from sync.engine.value_forms import ValueTally, list_forms
 from sync.engine.watchlist import Watchlist
 from sync.model import ChangeKind, Sync
 from sync.packing import (
+    ENTRY_SIZE,
     ID_SIZE,
     RECORD_SIZE,
     UNCONFIRMED,
@@ -38,6 +40,8 @@ class Plan:
     """The result of a comparison: how many different people are in, and how many of each kind of change."""
 
     distinct: int = 0
+    members: int = 0
+    """How many different members those in are; more than there are people when some share a User ID."""
     unchanged: int = 0
     kinds: Counter[ChangeKind] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -61,6 +65,11 @@ class Plan:
     def counts(self) -> tuple[int, int, int]:
         """The numbers of people added, updated and removed."""
         return self.kinds[ChangeKind.ADD], self.kinds[ChangeKind.UPDATE], self.kinds[ChangeKind.REMOVE]
+
+    @property
+    def doubles(self) -> int:
+        """Return how many more members there are than different User IDs."""
+        return max(0, self.members - self.distinct)
 
     @property
     def leaving(self) -> int:
@@ -96,11 +105,17 @@ class Planner:
             self._store.batches.delete_batches(self._run_id, keep_approved=True)
         self.watchlist.search(self._run_id)
         self.plan.tripped = self.watchlist.tripped
+        self._plan_changes()
+        self.plan.members = self._count_members() if self._sync.id_property else self.plan.distinct
+        return self.plan
+
+    def _plan_changes(self) -> None:
+        """Compare, count and write what is to be sent."""
         if self._store.staged.are_the_known_ones(self._run_id, self._sync.id):
             self.plan.unchanged = self._store.snapshot.count_members(self._sync.id)
             self.plan.never_exported = len(self.watchlist.listed)
             self.plan.distinct = self.plan.unchanged + self.plan.never_exported
-            return self.plan
+            return
         pending: dict[bytes, Change] = {}
         values = ValueTally(self._sync.mapping, list_forms(self._store, self._sync))
         writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, values)
@@ -114,7 +129,13 @@ class Planner:
         self.plan.step_limits = writer.finish()
         self.plan.kinds, self.plan.data_types = writer.kinds, values.decide()
         self.plan.left_out = values.left_out
-        return self.plan
+
+    def _count_members(self) -> int:
+        """Return how many different members are listed in what says who is in."""
+        run, staged = self._lease.run, self._store.staged
+        wanted = (run.reading,) if self._believe_last else (1, 2)
+        rows = sum(staged.sum_pages(run.id, reading).rows for reading in wanted)
+        return count_members(lambda: (blob for one, blob in staged.members(run.id) if one in wanted), rows)
 
     def _compared_ranges(self) -> list[tuple[int, int]]:
         """Cut the hashes so that the staged records of a range fit the memory set aside, compared a bucket at a time."""
@@ -134,21 +155,28 @@ class Planner:
         ]
         listed = {reading: [bytearray() for _ in ranges] for reading in (1, 2)}
         bounds = [start for start, _, _, _ in ranges] + [high]
-        for reading, records in self._store.staged.pages(self._run_id):
-            cuts = cut_records(records, bounds)
+        by_member, staged = bool(self._sync.id_property), self._store.staged
+        for reading, page in staged.members(self._run_id) if by_member else staged.pages(self._run_id):
+            cuts = cut_records(page, bounds, ENTRY_SIZE if by_member else RECORD_SIZE)
             for blob, first, last in zip(listed[reading], cuts, cuts[1:], strict=False):
-                blob += records[first:last]
+                blob += page[first:last]
         for at, (start, end, a, b) in enumerate(ranges):
             theirs = self._store.snapshot.records(self._sync.id, a, b)
             first, last = cut_records(theirs, (start, end))
-            changes = self._compare_bucket(listed[1][at], listed[2][at], theirs[first:last])
+            changes = self._compare_bucket(
+                self._list_records(listed[1][at]), self._list_records(listed[2][at]), theirs[first:last]
+            )
             self._name_leavers(changes, a, b)
             yield changes
 
-    def _compare_bucket(self, first: bytearray, last: bytearray, before: bytes) -> dict[bytes, Change]:
+    def _list_records(self, page: bytearray) -> set[bytes]:
+        """Return the different records of what was read; one for each person when members may share a User ID."""
+        return pick_records(page) if self._sync.id_property else set(split_records(page))
+
+    def _compare_bucket(self, first: set[bytes], last: set[bytes], before: bytes) -> dict[bytes, Change]:
         """Compare one bucket: sets of records first, single people only where they differ."""
         plan, sent = self.plan, set(split_records(before))
-        mine, kept = self._believed(set(split_records(first)), set(split_records(last)))
+        mine, kept = self._believed(first, last)
         mine, listed = self.watchlist.leave_out(mine)
         kept -= self.watchlist.never_export
         plan.never_exported += listed

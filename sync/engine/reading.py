@@ -15,8 +15,8 @@ from sync.engine.lease import RunLease
 from sync.engine.retry import Postpone
 from sync.errors import ConfigurationError, NoAnswer, ReplyTooLarge, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
-from sync.model import Columns, Eligibility, Run, Sync
-from sync.packing import RecordSet, digest_page, hash_id, mapping_salt, pack, pack_values, records_of
+from sync.model import Columns, Run, Sync
+from sync.packing import RecordSet, digest_page, entries_of, hash_id, mapping_salt, pack, pack_values, records_of
 from sync.store.rate_limits import QuerySlot
 from sync.store.rejections import INVALID, Rejection
 from sync.store.staged import StagedPage, Tally
@@ -30,7 +30,6 @@ SHARE_SECONDS = 0.03  # a page that came waits for its neighbours, to share a du
 RENEW_QUERIES_SECONDS = 30.0  # between two extensions of the places of slow queries
 CROWDED_SECONDS = 20.0  # a run waits for a place among the concurrent queries, and is then put off as long
 OTHERS_KEPT = 50_000  # people not exported whose hashes are held, some 6 MB; beyond that a reading is made twice
-WITHOUT_ID = (Eligibility.EMPTY_ID, Eligibility.ODD_ID)
 LANDING_SECONDS = 10.0  # given to queries on their way when a run stops reading
 
 
@@ -91,14 +90,21 @@ class PagePacker:
             total=page.total,
             digest=self._digest,
             is_known=page.is_known,
+            members=self._list_entries(page),
         )
         named = [
-            Rejection(one.id[:ID_SHOWN], INVALID, one.eligibility.value, INVALID) for one in invalid[:INVALID_NAMED]
+            Rejection((one.id or one.distinct_id)[:ID_SHOWN], INVALID, one.eligibility.value, INVALID)
+            for one in invalid[:INVALID_NAMED]
         ]
-        others = [
-            hash_id(one.id, self._salt) for one in page.others if one.eligibility not in WITHOUT_ID
-        ]  # rows without a readable id cannot be distinguished, so each counts as another person
+        # Rows without a readable distinct_id cannot be distinguished, so each counts as another person.
+        others = [hash_id(one.distinct_id, self._salt) for one in page.others if one.distinct_id]
         return Packed(self._add_people(staged, page, seal), named, others, page.size, page.session_id)
+
+    def _list_entries(self, page: Columns) -> bytes:
+        """Return the entries of a page whose User IDs are a property's values; nothing when they are the distinct_ids."""
+        if not page.distinct_ids:
+            return b""
+        return b"".join(sorted(entries_of(self._records, page.distinct_ids, self._salt)))
 
     def _add_people(self, staged: StagedPage, page: Columns, seal: Callable[[bytes], bytes]) -> StagedPage:
         places = {self._records[at]: at for at in self._news}  # someone listed twice stands once
@@ -129,7 +135,8 @@ class Reader:
         self._failures, self._furthest = self._run.failures, self._run.furthest
         self._again: dict[int, tuple[float, int]] = {}  # page: when to ask for it once more, tries so far
         self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
-        self._known = self._store.staged.count_known(sync.id)
+        # Without a property, a page's bytes say who is on it; with one, whose members they are is counted each time.
+        self._known = {} if sync.id_property else self._store.staged.count_known(sync.id)
         self._sent: RecordSet | None = None  # loaded with the first page that is not known
         self._contiguous = 0  # pages here without a gap
         self._others: set[bytes] = set()  # those not exported, by hash
@@ -314,7 +321,9 @@ class Reader:
     def _read_page(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
         packer = PagePacker(self._known, self._sent, self._salt, self._content_salt)
-        page = self._mixpanel.read_columns(self._sync.cohort_id, number, session_id, self._properties, packer)
+        page = self._mixpanel.read_columns(
+            self._sync.cohort_id, number, session_id, self._properties, packer, self._sync.id_property
+        )
         return packer.pack(page, self._run.reading, self._seal)
 
     def _mixed(self, page: Packed) -> str | None:
@@ -358,13 +367,13 @@ class Reader:
             self._others, self.repeated_others = set(), None
 
 
-def reading_problem(tally: Tally, exported: int, repeated: int) -> str | None:
+def reading_problem(tally: Tally, members: int, repeated: int) -> str | None:
     """Return why a reading is not known to be the whole cohort, or None.
 
-    ``exported``: how many different people who are exported were listed; ``repeated``: how many rows list somebody
+    ``members``: how many different members who are exported were listed; ``repeated``: how many rows list somebody
     who is not exported once more.
     """
-    distinct = exported + tally.others - repeated
+    distinct = members + tally.others - repeated
     total = None if tally.says_nothing else tally.total
     if tally.last_full:
         return f"Mixpanel gave no session to read on in after {tally.rows:,} members"

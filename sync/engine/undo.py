@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sync.engine.block_writer import BlockWriter, Change
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan
+from sync.id_property import show_id_property
 from sync.model import ChangeKind, Mode, Run, Sync
 from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_records
 from sync.store import Store
@@ -111,6 +112,9 @@ class UndoPlanner:
 
     def _remarks(self) -> Iterator[str]:
         """Return what this take-back leaves as it is, and why; never an id or a value."""
+        undone = self._store.runs.get_run(self._undone)
+        if undone and undone.id_property_before not in (None, self._sync.id_property):
+            yield f"The User ID property is {show_id_property(undone.id_property_before or '')} again then."
         if self._changed_since:
             yield f"Changed by a later run, so left as they are: {_people(self._changed_since)}."
         if self._updated:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sync.errors import RetryLater, UnexpectedResponse
 from sync.http_client import Reply, describe_problem
-from sync.mixpanel.parsing import ODD_SHOWN, parse_leniently
+from sync.mixpanel.identity import ODD_SHOWN
+from sync.mixpanel.parsing import parse_leniently
 from sync.model import Cohort
 
 

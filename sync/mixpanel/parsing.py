@@ -19,14 +19,13 @@ import orjson
 
 from sync.errors import RetryLater, UnexpectedResponse
 from sync.http_client import Reply, clean_text
-from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Eligibility, Member, Page, classify_member
+from sync.mixpanel.identity import Identity, identify, is_text
+from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Eligibility, Member, Page
 from sync.model import MISSING_VALUES as MISSING
 
 DEFAULT_PAGE_SIZE = 1000  # the documented size, for an empty reply that does not name its own
-WHOLE_MAX = 2**53  # beyond it programs disagree which whole number is meant
 # A raw control character is no JSON: where one stands, half a character stands for it, so that its text is odd.
 _CONTROLS = {one: chr(0xDC00 + one) for one in range(0x20) if chr(one) not in "\t\n\r"}
-ODD_SHOWN = 60  # characters of an id that is no text
 SUCCESS_STATUSES = (None, "ok", "success")  # what a reply may say of itself
 
 
@@ -62,20 +61,16 @@ _HEAD = msgspec.json.Decoder(_Head)
 class PageDecoders:
     """A decoder for pages of plain members only, checked while parsing.
 
-    It keeps the named properties as raw JSON and skips everything else.
+    It keeps the named properties as raw JSON, and the one that is the User ID as text; it skips everything else.
     """
 
-    def __init__(self, properties: tuple[str, ...]) -> None:
-        """Read these properties."""
+    def __init__(self, properties: tuple[str, ...], id_property: str) -> None:
+        """Read these properties; without ``id_property`` the distinct_id is the User ID."""
         null = msgspec.Raw(b"null")
-        profile = msgspec.defstruct(
-            "_Profile",
-            gc=False,
-            fields=[
-                (f"p{at}", msgspec.Raw, msgspec.field(name=name, default=null)) for at, name in enumerate(properties)
-            ],
-        )
         plain_id = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_MAX)]
+        chosen = [("chosen", plain_id, msgspec.field(name=id_property))] if id_property else []
+        raw = [(f"p{at}", msgspec.Raw, msgspec.field(name=name, default=null)) for at, name in enumerate(properties)]
+        profile = msgspec.defstruct("_Profile", gc=False, fields=[*chosen, *raw])
         self.plain = _page_decoder(
             (plain_id, msgspec.field(name="$distinct_id")), (profile, msgspec.field(name="$properties"))
         )
@@ -116,35 +111,39 @@ class PageFilter(Protocol):
 
 
 def parse_columns(
-    reply: Reply, what: str, number: int, properties: tuple[str, ...], known: PageFilter | None = None
+    reply: Reply,
+    what: str,
+    number: int,
+    properties: tuple[str, ...],
+    known: PageFilter | None = None,
+    id_property: str = "",
 ) -> Columns:
     """Split a page: those who go, and the others with their fate. Most pages are plain throughout.
 
     A page with an odd value anywhere is read once more, leniently: one odd row is one invalid member.
     """
-    page = _parse_known(reply, what, number, known) if known else None
-    page = page or _parse_plain(reply, what, number, properties, known)
+    page = _parse_known(reply, what, number, known) if known and not id_property else None
+    page = page or _parse_plain(reply, what, number, properties, known, id_property)
     if page is not None:
         return page
     answer = _decode_page(reply, what, number)
-    going: list[_Row] = []
+    going: list[tuple[_Row, Identity]] = []
     others: list[Member] = []
     for row in answer.results:
-        user_id, eligibility = _identity(row.id, row.properties is not None)
-        if eligibility is Eligibility.IDENTIFIED:
-            row.id = user_id
-            going.append(row)
+        who = identify(row.id, row.properties, row.properties is not None, id_property)
+        if who.eligibility is Eligibility.IDENTIFIED:
+            going.append((row, who))
         else:
-            others.append(Member(user_id, eligibility))
+            others.append(Member(who.user_id, who.eligibility, distinct_id=who.distinct_id))
     values = [
         orjson.dumps([_clean_value((row.properties or {}).get(name)) for name in properties])
-        for row in going
+        for row, _ in going
         if properties
     ]
-    ids = [str(row.id) for row in going]
+    ids = [who.user_id for _, who in going]
     if known:
         known.find_news(ids, values)
-    return _columns(answer, number, ids, values, others)
+    return _columns(answer, number, ids, values, others, [who.distinct_id for _, who in going if id_property])
 
 
 def _parse_known(reply: Reply, what: str, number: int, known: PageFilter) -> Columns | None:
@@ -159,32 +158,59 @@ def _parse_known(reply: Reply, what: str, number: int, known: PageFilter) -> Col
         return None
     if start + len(answer.results) > len(reply.body):
         return None  # the results began before: the name was spelled in another way
-    return Columns(number, answer.page_size, _session_id(answer), answer.total, rows, [], [], [], is_known=True)
+    return Columns(
+        number=number,
+        size=answer.page_size,
+        session_id=_session_id(answer),
+        total=answer.total,
+        rows=rows,
+        ids=[],
+        values=[],
+        others=[],
+        is_known=True,
+    )
 
 
 def _parse_plain(
-    reply: Reply, what: str, number: int, properties: tuple[str, ...], known: PageFilter | None
+    reply: Reply, what: str, number: int, properties: tuple[str, ...], known: PageFilter | None, id_property: str
 ) -> Columns | None:
     """Return a page on which everybody is exported and every value is plain; None when it is another one."""
-    decoders = _decoders_for(properties)
+    if id_property in properties:
+        return None  # a decoder reads a property once
+    decoders = _decoders_for(properties, id_property)
     try:
         answer = _check_reply(decoders.plain.decode(reply.body), what, number)
-        ids = [row.id for row in answer.results]
-        if not _are_plain_ids(ids):
+        distinct_ids = [row.id for row in answer.results]
+        ids = [row.properties.chosen for row in answer.results] if id_property else distinct_ids
+        if not _are_plain_ids(ids) or not (ids is distinct_ids or _are_plain_ids(distinct_ids)):
             return None
-        values = _raw_values(answer.results, decoders.names, b'"<' in reply.body)
+        has_missing = b'"<' in reply.body
+        if id_property and has_missing:
+            return None
+        values = _raw_values(answer.results, decoders.names, has_missing)
         news = known.find_news(ids, values) if known else range(len(ids))
         if values and news:
             # Raw values were skipped over: this is where one is found to be none. Known ones were looked at before.
             orjson.loads(b"[%b]" % b",".join([values[at] for at in news]))
     except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
-    return _columns(answer, number, ids, values, [])
+    return _columns(answer, number, ids, values, [], distinct_ids if id_property else [])
 
 
-def _columns(answer: _ReplyHead, number: int, ids: list[str], values: list[bytes], others: list[Member]) -> Columns:
-    rows = len(answer.results)
-    return Columns(number, answer.page_size, _session_id(answer), answer.total, rows, ids, values, others)
+def _columns(
+    answer: _ReplyHead, number: int, ids: list[str], values: list[bytes], others: list[Member], distinct_ids: list[str]
+) -> Columns:
+    return Columns(
+        number=number,
+        size=answer.page_size,
+        session_id=_session_id(answer),
+        total=answer.total,
+        rows=len(answer.results),
+        ids=ids,
+        values=values,
+        others=others,
+        distinct_ids=distinct_ids,
+    )
 
 
 def _are_plain_ids(ids: list[str]) -> bool:
@@ -265,33 +291,10 @@ def _session_id(answer: _ReplyHead) -> str | None:
     return None if answer.session_id is None else str(answer.session_id)
 
 
-def _identity(given: object, has_profile: bool) -> tuple[str, Eligibility]:
-    """Return an id as text, exactly as given, and the eligibility of its owner; what is no text and no whole number is invalid.
-
-    Mixpanel's schema has whole numbers, life has text. A larger number or a fraction may be another one than was meant.
-    """
-    if isinstance(given, int) and not isinstance(given, bool) and abs(given) <= WHOLE_MAX:
-        return str(given), classify_member(str(given), has_profile)
-    if given is None:
-        return "", Eligibility.EMPTY_ID
-    if isinstance(given, str) and _is_text(given):
-        return given, classify_member(given, has_profile)
-    return ascii(given)[:ODD_SHOWN], Eligibility.ODD_ID
-
-
-def _is_text(value: str) -> bool:
-    """Return whether a text can be sent: half a character, or bytes that were none, cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _clean_value(value: object) -> object:
     """Return a property's value, or None when it is missing or cannot be sent."""
     if isinstance(value, str):
-        return value if value not in MISSING and _is_text(value) else None
+        return value if value not in MISSING and is_text(value) else None
     try:
         orjson.dumps(value)
     except (TypeError, orjson.JSONEncodeError):
@@ -299,27 +302,31 @@ def _clean_value(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def parse_page(reply: Reply, what: str, number: int, properties: tuple[str, ...], *, bare_counts: bool) -> Page:
+def parse_page(
+    reply: Reply, what: str, number: int, properties: tuple[str, ...], *, bare_counts: bool, id_property: str = ""
+) -> Page:
     """Read a page member by member; ``bare_counts``: an empty profile is one."""
     answer = _decode_page(reply, what, number)
-    members = tuple(_parse_member(row, properties, bare_counts) for row in answer.results)
-    seen = Counter(name for row in answer.results for name in row.properties or () if _is_text(name))
+    members = tuple(_parse_member(row, properties, bare_counts, id_property) for row in answer.results)
+    seen = Counter(name for row in answer.results for name in row.properties or () if is_text(name))
     size = answer.page_size if answer.page_size is not None else len(members) or DEFAULT_PAGE_SIZE
     return Page(number, size, _session_id(answer), answer.total, members, tuple(name for name, _ in seen.most_common()))
 
 
-def _parse_member(row: _Row, properties: tuple[str, ...], bare_counts: bool) -> Member:
-    user_id, eligibility = _identity(row.id, bool(row.properties) or (bare_counts and row.properties is not None))
-    if not properties or eligibility is not Eligibility.IDENTIFIED:
-        return Member(user_id, eligibility)
-    given = row.properties or {}
-    return Member(user_id, eligibility, tuple(_clean_value(given.get(name)) for name in properties))
+def _parse_member(row: _Row, properties: tuple[str, ...], bare_counts: bool, id_property: str) -> Member:
+    has_profile = bool(row.properties) or (bare_counts and row.properties is not None)
+    who = identify(row.id, row.properties, has_profile, id_property)
+    values: tuple[object, ...] = ()
+    if properties and who.eligibility is Eligibility.IDENTIFIED:
+        values = tuple(_clean_value((row.properties or {}).get(name)) for name in properties)
+    return Member(who.user_id, who.eligibility, values, who.distinct_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One row of a page that lists everybody: who, and the named properties as text, empty where missing.
 
+    ``user_id`` is empty when the property chosen for it gives none; ``distinct_id`` when the row has no readable one.
     ``has_profile`` is None when Mixpanel sent an empty one: that is a person without any of the named properties,
     or nobody known; ``eligibility`` then supposes a profile.
     """
@@ -328,6 +335,7 @@ class Profile:
     eligibility: Eligibility
     has_profile: bool | None
     values: tuple[str, ...]
+    distinct_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,18 +349,21 @@ class ProfilePage:
     rows: tuple[Profile, ...]
 
 
-def parse_profiles(reply: Reply, what: str, number: int, properties: tuple[str, ...]) -> ProfilePage:
+def parse_profiles(
+    reply: Reply, what: str, number: int, properties: tuple[str, ...], id_property: str = ""
+) -> ProfilePage:
     """Read a page of everybody, with or without a profile, row by row; an odd row is one invalid member."""
     answer = _decode_page(reply, what, number)
-    rows = tuple(_parse_profile(row, properties) for row in answer.results)
+    rows = tuple(_parse_profile(row, properties, id_property) for row in answer.results)
     return ProfilePage(number, answer.page_size, _session_id(answer), answer.total, rows)
 
 
-def _parse_profile(row: _Row, properties: tuple[str, ...]) -> Profile:
+def _parse_profile(row: _Row, properties: tuple[str, ...], id_property: str) -> Profile:
     has_profile = False if row.properties is None else True if row.properties else None
-    user_id, eligibility = _identity(row.id, has_profile is not False)
     given = row.properties or {}
-    return Profile(user_id, eligibility, has_profile, tuple(_write_value(given.get(name)) for name in properties))
+    who = identify(row.id, given, has_profile is not False, id_property)
+    values = tuple(_write_value(given.get(name)) for name in properties)
+    return Profile(who.user_id, who.eligibility, has_profile, values, who.distinct_id)
 
 
 def _write_value(given: object) -> str:

@@ -10,6 +10,7 @@ from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
+from sync.id_property import find_id_property_problem, show_id_property
 from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
 from sync.model import (
     DAY,
@@ -43,6 +44,8 @@ def describe_terms(sync: Sync) -> str:
         f"{source} as {target}" + (f" ({forms[target]})" if target in forms else "") for source, target in sync.mapping
     )
     sent = f"membership and {values}" if values else "membership only"
+    if sync.id_property:
+        sent += f"; User ID {show_id_property(sync.id_property)}"
     guard = "on" if sync.guard_enabled else "off"
     if sync.limits != GuardLimits():
         limits = sync.limits
@@ -129,6 +132,9 @@ class ExportRequests(Topic):
         if not known:
             self._check_room(license_code)
         self._check_mapping(mapping or ())
+        wrong = find_id_property_problem(terms.id_property or "")
+        if wrong:
+            raise InvalidRequest(wrong, "id_property")
         found = self._store.attributes.problem(license_code, known.id if known else None, name, mapping or ())
         if found:
             raise InvalidRequest(found[1], found[0])
@@ -144,6 +150,7 @@ class ExportRequests(Topic):
             forms=self._resolve_forms(license_code, mapping or (), terms.forms),
             daily=terms.daily,
             ends_at=terms.ends_at,
+            id_property=terms.id_property,
         )
 
     def _check_room(self, license_code: str) -> None:

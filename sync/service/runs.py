@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits, explain_second_person
+from sync.id_property import show_id_property
 from sync.model import (
     ChangeKind,
     Mode,
@@ -113,6 +114,7 @@ class RunService(Topic):
             more = ", now and always" if always else ", with higher limits from now on" if limits else ""
             self._state.add_event(f"Approved by a person{more}.", run.sync_id, run_id)
             if run.undoes is not None:
+                self._restore_id_property(run)
                 self._pause_after_undo(run)
 
     def _require_second_person(self, run: Run) -> None:
@@ -126,6 +128,14 @@ class RunService(Topic):
         if sent > limit and self.actor.name in self._store.approvals.list_askers(run.id):
             raise InvalidRequest(
                 f"{explain_second_person(limit)} You requested run {run.id}, so somebody else decides."
+            )
+
+    def _restore_id_property(self, run: Run) -> None:
+        """Give a sync its former User ID property again, when the run that changed it is taken back."""
+        if run.id_property_before is not None:
+            self._store.syncs.set_id_property(run.sync_id, run.id_property)
+            self._state.add_event(
+                f"The User ID property is {show_id_property(run.id_property)} again.", run.sync_id, run.id
             )
 
     def _pause_after_undo(self, run: Run) -> None:
@@ -151,6 +161,7 @@ class RunService(Topic):
                 self._cancel_run(run)
             elif not run.state.is_final:
                 raise InvalidRequest(f"Run {run_id} is still under way; cancel it first, then take it back.")
+            self._require_id_property_of(run)
             if not any(
                 "c" in block.outcomes or "f" in block.outcomes for block in self._store.batches.people_blocks(run_id)
             ):
@@ -161,6 +172,16 @@ class RunService(Topic):
             self._state.add_event(f"Taking back run {run_id} requested.", run.sync_id, undo_id)
             self._state.add_audit_line("undo", f"run {run_id}", run_id=undo_id)
         return StartedExport(run.sync_id, undo_id, True)
+
+    def _require_id_property_of(self, run: Run) -> None:
+        """Raise InvalidRequest when a run was sent by another User ID property than the sync has: nobody uses those ids."""
+        now = self._state.get_sync(run.sync_id).id_property
+        if now in (run.id_property, run.id_property_before):
+            return
+        raise InvalidRequest(
+            f"Run {run.id} sent User IDs of the property {show_id_property(run.id_property)}, and this sync has "
+            f"{show_id_property(now)} since; taking it back would change people by User IDs it does not use any more."
+        )
 
     def _end_between_steps(self, run: Run) -> None:
         """End a run that is held after a step; nothing of it is on its way, so no runner is needed."""

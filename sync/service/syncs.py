@@ -91,6 +91,7 @@ class SyncService(Topic):
             forms=export.forms,
             daily=export.daily,
             ends_at=export.ends_at,
+            id_property=export.id_property,
         )
 
     def _note_export(self, export: ExportRequest, before: Sync | None, after: Sync, run_id: int, dry_run: bool) -> None:
@@ -139,6 +140,11 @@ class SyncService(Topic):
                 f"Run {busy.id} of this cohort is under way with other properties; cancel it, or wait for its end.",
                 "mapping",
             )
+        if request.id_property not in (None, serving.id_property):
+            raise InvalidRequest(
+                f"Run {busy.id} of this cohort is under way with another User ID property; cancel it, or wait for its end.",
+                "id_property",
+            )
         if request.terms == (serving.mode, serving.interval_seconds, serving.daily, serving.ends_at) and (
             before or known.state is SyncState.ACTIVE
         ):
@@ -146,8 +152,9 @@ class SyncService(Topic):
         if busy.state is RunState.DELIVERING and not before:  # the plan went ahead already
             self._store.syncs.take_over(known.id, request, self._state.now())
         else:
-            kept, forms = (before.mapping, before.forms) if before else (None, ())
-            self._store.runs.set_request(busy.id, replace(request, mapping=kept, forms=forms).dump())
+            kept = before or Request(mode=request.mode, interval_seconds=request.interval_seconds)
+            changed = replace(request, mapping=kept.mapping, forms=kept.forms, id_property=kept.id_property)
+            self._store.runs.set_request(busy.id, changed.dump())
         self._state.add_audit_line(
             "change", f"sync {known.id}", describe_terms(serving), describe_terms(request.apply(serving)), busy.id
         )

@@ -14,9 +14,11 @@ from sync.store.alert_migration import create_alert_tables, keep_ended_alerts, r
 from sync.store.cadence_migration import add_cadence
 from sync.store.early_migrations import PROJECT_ACCOUNT, REPEATED_WAITS
 from sync.store.engine_migration import KNOWN_PAGES, bring_forward
+from sync.store.id_property_migration import add_id_property
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
 from sync.store.steps_migration import add_steps
+from sync.store.value_form_migration import add_value_forms
 
 migrations = Migrations("cohort-sync")
 
@@ -350,16 +352,7 @@ def steps_and_undo(db: Database) -> None:
 @migrations()
 def value_forms(db: Database) -> None:
     """Keep how the values of a mapped attribute are written, and the data type its first value gave it in WebEngage."""
-    db.execute("alter table attribute_owner add column form text check (form is null or property is not null)")
-    db.execute(
-        """
-        alter table attribute_owner add column data_type text check (data_type is null
-          or (property is not null and data_type in ('string', 'number', 'boolean', 'date', 'unknown')))
-        """
-    )
-    # What the first value of these was, nobody noted: the next values need not be of its type.
-    db.execute("update attribute_owner set data_type = 'unknown' where property is not null")
-    db.execute("alter table run add column data_types text check (data_types is null or json_valid(data_types))")
+    add_value_forms(db)
 
 
 @migrations()
@@ -373,6 +366,12 @@ def sync_times(db: Database) -> None:
     """Report changes of a sync's times to webhooks, and know alerts that come and go."""
     report_sync_times(db)
     keep_ended_alerts(db)
+
+
+@migrations()
+def id_property(db: Database) -> None:
+    """Let a profile property be the User ID of a sync."""
+    add_id_property(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

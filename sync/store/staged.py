@@ -15,6 +15,7 @@ class StagedPage:
 
     ``records``, ascending, are of people who are in the snapshot with the same content; ``news`` of everybody else,
     with ids and sealed values in the same order. A page that ``is_known`` brings neither: it was here before.
+    ``members``, ascending, are the entries of all of them when a profile property is the User ID.
     """
 
     reading: int
@@ -28,6 +29,7 @@ class StagedPage:
     is_known: bool
     records: bytes = b""
     news: bytes = b""
+    members: bytes = b""
     ids: bytes = b""
     sealed_values: bytes | None = None
 
@@ -75,9 +77,9 @@ class StagedPages(Table):
         self._execute(
             """
             insert or replace into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, total,
-              digest, is_known, records, news, ids, sealed_values)
+              digest, is_known, records, news, members, ids, sealed_values)
             values (:run_id, :reading, :number, :rows, :anonymous, :invalid, :is_full, :total,
-              :digest, :is_known, :records, :news, :ids, :sealed_values)
+              :digest, :is_known, :records, :news, :members, :ids, :sealed_values)
             """,
             {"run_id": run_id} | {name: getattr(page, name) for name in StagedPage.__slots__},
         )
@@ -141,6 +143,14 @@ class StagedPages(Table):
                 raise PagesOutdated
             yield from ((reading, records) for records in found if records)
 
+    def members(self, run_id: int) -> Iterator[tuple[int, bytes]]:
+        """Return reading and ascending entries of every page of a run whose User ID is a profile property."""
+        pages = self._fetch_all("select rowid, reading from staged_page where run_id = ?", (run_id,))
+        for rowid, reading in pages:
+            row = self._fetch_one("select members from staged_page where rowid = ?", (rowid,))
+            if row and row[0]:
+                yield reading, row[0]
+
     def news(self, run_id: int) -> Iterator[News]:
         """Return the news of each page, the later reading first."""
         pages = self._fetch_all(
@@ -172,7 +182,7 @@ class StagedPages(Table):
     def strip(self, run_id: int) -> None:
         """Forget what the pages of a planned run hold."""
         self._execute(
-            "update staged_page set records = x'', news = x'', ids = x'', sealed_values = null where run_id = ?",
+            "update staged_page set records = x'', news = x'', members = x'', ids = x'', sealed_values = null where run_id = ?",
             (run_id,),
         )
 

@@ -19,7 +19,7 @@ _COLUMNS = (
     "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, pause_reason, interval_seconds, "
     "schedule_anchor, "
     "next_run_at, last_run_id, guard_enabled, guard_add_share, guard_add_people, guard_remove_share, "
-    "guard_remove_people, mapping, daily_at, daily_zone, daily_days, ends_at, resume_at, "
+    "guard_remove_people, mapping, daily_at, daily_zone, daily_days, ends_at, resume_at, id_property, "
     # How the values of mapped attributes are written belongs to the attribute, whichever sync sends it.
     "(select json_group_array(json_array(name, form)) from (select owner.name, owner.form "
     "from json_each(sync.mapping) as pair join attribute_owner as owner on owner.name = pair.value ->> 1 "
@@ -44,11 +44,14 @@ class ExportRequest:
     forms: tuple[tuple[str, str], ...] = ()
     daily: DailyTime | None = None
     ends_at: float | None = None
+    id_property: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A change a person asked of a sync; it stays with its run until the plan goes ahead. ``mapping`` None: as it is.
+    """A change a person asked of a sync; it stays with its run until the plan goes ahead.
+
+    ``mapping`` and ``id_property`` None: as it is; ``id_property`` empty: the distinct_id is the User ID.
 
     ``previewed``: the identified people of the preview the person saw, None when there was none. ``forms``: how the
     values of the mapping are written.
@@ -61,6 +64,7 @@ class Request:
     forms: tuple[tuple[str, str], ...] = ()
     daily: DailyTime | None = None
     ends_at: float | None = None
+    id_property: str | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> Request | None:
@@ -77,6 +81,7 @@ class Request:
             tuple((a, b) for a, b in values.get("forms", ())),
             DailyTime(**values["daily"]) if values.get("daily") else None,
             values.get("ends_at"),
+            values.get("id_property"),
         )
 
     def dump(self) -> str:
@@ -88,6 +93,8 @@ class Request:
         mapping = sync.mapping if self.mapping is None else self.mapping
         active = replace(sync, state=SyncState.ACTIVE, pause_reason=None, resume_at=None)
         timed = replace(active, interval_seconds=self.interval_seconds, daily=self.daily, ends_at=self.ends_at)
+        if self.id_property is not None:
+            timed = replace(timed, id_property=self.id_property)
         return replace(timed, mode=self.mode, mapping=mapping, forms=sync.forms if self.mapping is None else self.forms)
 
     @property
@@ -155,16 +162,18 @@ class Syncs(Table):
             "ends_at": request.ends_at if active else None,
             **_daily_values(daily),
             "mapping": json.dumps(request.mapping or []) if active else "[]",
+            "id_property": (request.id_property or "") if active else "",
         }
         try:
             with write_transaction(self._db):
                 row = self._fetch_one(
                     """
                     insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state,
-                      interval_seconds, schedule_anchor, next_run_at, mapping, daily_at, daily_zone, daily_days, ends_at)
+                      interval_seconds, schedule_anchor, next_run_at, mapping, daily_at, daily_zone, daily_days, ends_at,
+                      id_property)
                     values (:project_id, :cohort_id, :cohort_name, :license_code, :attribute, :mode, :state,
                       :interval_seconds, :schedule_anchor, :next_run_at, :mapping,
-                      :daily_at, :daily_zone, :daily_days, :ends_at)
+                      :daily_at, :daily_zone, :daily_days, :ends_at, :id_property)
                     returning id
                     """,
                     values,
@@ -187,13 +196,14 @@ class Syncs(Table):
             "next": _first_run_at(request.interval_seconds, request.daily, now),
             "mapping": None if request.mapping is None else json.dumps(request.mapping),
             "ends_at": request.ends_at,
+            "id_property": request.id_property,
             **_daily_values(request.daily),
         }
         self._execute(
             """
             update sync
             set mode = :mode, state = 'active', pause_reason = null, resume_at = null,
-                mapping = coalesce(:mapping, mapping),
+                mapping = coalesce(:mapping, mapping), id_property = coalesce(:id_property, id_property),
                 schedule_anchor = iif(interval_seconds is :interval and daily_at is :daily_at
                   and daily_zone is :daily_zone and daily_days is :daily_days and next_run_at is not null,
                   schedule_anchor, :now),
@@ -254,6 +264,7 @@ class Syncs(Table):
             _daily_from_row(row),
             row["ends_at"],
             row["resume_at"],
+            row["id_property"],
         )
 
     def with_failed_run(self) -> frozenset[int]:
@@ -344,6 +355,10 @@ class Syncs(Table):
             """,
             values | {"next": _first_run_at(interval_seconds, daily, now)},
         )
+
+    def set_id_property(self, sync_id: int, id_property: str) -> None:
+        """Make a profile property the User ID from now on; empty: the distinct_id."""
+        self._execute("update sync set id_property = ? where id = ?", (id_property, sync_id))
 
     def set_guard(self, sync_id: int, on: bool) -> None:
         """Hold this sync when a run exceeds its limits, or never; nobody read at all is always held."""

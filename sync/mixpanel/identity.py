@@ -1,0 +1,72 @@
+"""Find the WebEngage User ID of a row: its distinct_id, or the value of the profile property a person chose.
+
+An id is taken exactly as given, with its case and blanks. Text is an id, and so is a whole number; a fraction, yes/no,
+a list or half a character is none, since it may be another id than was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sync.model import MISSING_VALUES, Eligibility, classify_member
+
+WHOLE_MAX = 2**53  # beyond it programs disagree which whole number is meant
+ODD_SHOWN = 60  # characters of an id that is no text
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The User ID of a row, empty when a chosen property gives none, and whether its member is exported.
+
+    ``distinct_id`` is Mixpanel's own name of the row, empty when the row has no readable one.
+    """
+
+    user_id: str
+    eligibility: Eligibility
+    distinct_id: str
+
+
+def identify(given: object, properties: Mapping[str, Any] | None, has_profile: bool, id_property: str) -> Identity:
+    """Return who a row is; ``given`` is its distinct_id, ``id_property`` the profile property of the User ID, or empty."""
+    user_id, eligibility = _judge(given, has_profile)
+    distinct_id = "" if eligibility in (Eligibility.EMPTY_ID, Eligibility.ODD_ID) else user_id
+    if not id_property:
+        return Identity(user_id, eligibility, distinct_id)
+    if not distinct_id or not has_profile:
+        return Identity("", eligibility, distinct_id)
+    value = (properties or {}).get(id_property)
+    if _is_missing(value):
+        # A device without the property stays what it is: nobody who ever signed in.
+        is_device = eligibility is Eligibility.DEVICE_ONLY
+        return Identity("", eligibility if is_device else Eligibility.NO_ID_VALUE, distinct_id)
+    chosen, found = _judge(value, has_profile)
+    return Identity(chosen if found is Eligibility.IDENTIFIED else "", found, distinct_id)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, str) and (value in MISSING_VALUES or not value.strip()))
+
+
+def _judge(given: object, has_profile: bool) -> tuple[str, Eligibility]:
+    """Return an id as text, exactly as given, and the eligibility of its owner.
+
+    Mixpanel's schema has whole numbers, life has text.
+    """
+    if isinstance(given, int) and not isinstance(given, bool) and abs(given) <= WHOLE_MAX:
+        return str(given), classify_member(str(given), has_profile)
+    if given is None:
+        return "", Eligibility.EMPTY_ID
+    if isinstance(given, str) and is_text(given):
+        return given, classify_member(given, has_profile)
+    return ascii(given)[:ODD_SHOWN], Eligibility.ODD_ID
+
+
+def is_text(value: str) -> bool:
+    """Return whether a text can be sent: half a character, or bytes that were none, cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
