@@ -23,8 +23,9 @@ from pages.parts.navigation import open_page, show_page_link
 from pages.parts.session import is_allowed, open_service, recheck_access
 from sync.model import RunState
 from sync.permissions import AccessLevel
+from sync.reports import Attention, AttentionKind, Overview
 from sync.service import Service
-from sync.views import DISK_LOW_BYTES, Attention, AttentionKind, Overview, RunnerState, SyncView
+from sync.views import DISK_LOW_BYTES, RunnerState, SyncView
 
 ROWS_SHOWN = 5  # of each list; the pages Syncs and Runs have them all
 CHART_SECONDS = 600.0  # between two polls of the chart, whose points are days

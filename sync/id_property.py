@@ -8,6 +8,7 @@ from __future__ import annotations
 from sync.text import has_only_visible
 
 DISTINCT_ID = "$distinct_id"  # how people name the default
+WHOLE = 100.0  # percent
 MAX_NAME = 255  # characters; longer than any property name Mixpanel keeps (its docs: 255)
 
 
@@ -46,6 +47,20 @@ def explain_nobody(id_property: str, members: int) -> str:
         f"None of the {members:,} members has a value in the User ID property {id_property}. Check its spelling, and "
         "that the service account may read it."
     )
+
+
+def describe_coverage(id_property: str, *, having: int, lacking: int, doubles: int, exact: bool) -> str:
+    """Return how many members with a profile have a User ID, and how many of these share it with another one.
+
+    Not ``exact``: ``having`` and ``lacking`` are estimates, and only some of the members were compared.
+    """
+    about, members = "" if exact else "about ", having + lacking
+    share = f" ({having * WHOLE / members:.0f} %)" if members else ""
+    has = f"User ID {show_id_property(id_property)}: {about}{having:,} of {members:,} members with a profile have one{share}"
+    among = "" if exact else " among those read"
+    twice = f"{doubles:,} {'double' if doubles == 1 else 'doubles'}{among}"
+    meaning = ", members whose User ID another one has: one person in WebEngage" if doubles else ""
+    return f"{has}; {twice}{meaning}."
 
 
 def describe_doubles(doubles: int) -> str:

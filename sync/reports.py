@@ -1,4 +1,4 @@
-"""Reports of the service about one person and about one cohort: frozen values without secrets.
+"""Reports of the service about one person, one cohort, and everything at once: frozen values without secrets.
 
 Times are seconds since 1970, UTC.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sync.model import Mode, Run, format_utc_time
-from sync.records import Decision, PersonEntry, PersonOnList
+from sync.model import Mode, Run, RunState, SyncState, format_utc_time
+from sync.records import Decision, HourCount, PersonEntry, PersonOnList, RunnerState, SyncView
 
 __all__ = [
+    "Attention",
+    "AttentionKind",
     "Decision",
     "Overlap",
+    "Overview",
     "Person",
     "PersonEntry",
     "PersonListing",
@@ -167,3 +170,77 @@ class Receipt:
                 + (f"; {word} by {decision.actor} (run {decision.run_id})." if decision else "."),
             )
         )
+
+
+class AttentionKind(StrEnum):
+    """Why a sync needs a person; of several reasons the first one here is shown."""
+
+    HELD = "held"
+    NOT_CLEARED = "not cleared"
+    PAUSED = "paused"
+    FAILED = "failed"
+    OVERDUE = "overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """A sync that needs a person, and why, in a sentence."""
+
+    kind: AttentionKind
+    sync: SyncView
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The state of everything of a project at one moment; ``syncs`` are all of its syncs, newest first.
+
+    ``hours`` are the last 24, oldest first. ``queries_needed`` estimates what the refreshes of the next hour ask of
+    Mixpanel; ``queries_for_syncs`` is how many of the limit syncs may use. ``attributes_used`` counts the account's
+    attributes that cohorts own here.
+    """
+
+    now: float
+    is_connected: bool
+    runner_state: RunnerState
+    disk_free: int
+    syncs: tuple[SyncView, ...]
+    attention: tuple[Attention, ...]
+    hours: tuple[HourCount, ...]
+    queries_used: int
+    queries_needed: int
+    queries_limit: int
+    queries_for_syncs: int
+    license_code: str | None
+    attributes_used: int
+    attributes_limit: int
+
+    @property
+    def standing(self) -> tuple[SyncView, ...]:
+        """Return the syncs that are kept in step, so no one-time export and none that was stopped."""
+        return tuple(one for one in self.syncs if one.mode is Mode.DYNAMIC and one.state is not SyncState.FINISHED)
+
+    @property
+    def starting(self) -> tuple[SyncView, ...]:
+        """Return the standing syncs that have not exported anybody yet, and whose first run goes on by itself."""
+        concerned = {one.sync.id for one in self.attention}
+        return tuple(
+            one
+            for one in self.standing
+            if one.id not in concerned and not one.size and not (one.last_run and one.last_run.state.is_final)
+        )
+
+    @property
+    def moving(self) -> tuple[SyncView, ...]:
+        """Return the syncs whose run is under way: neither ended nor held."""
+        return tuple(
+            one
+            for one in self.syncs
+            if one.last_run and not one.last_run.state.is_final and one.last_run.state is not RunState.HELD
+        )
+
+    @property
+    def upcoming(self) -> tuple[SyncView, ...]:
+        """Return the syncs that are refreshed next, the first one first."""
+        due = (one for one in self.syncs if one.state is SyncState.ACTIVE and one.next_run_at is not None)
+        return tuple(sorted(due, key=lambda one: one.next_run_at or 0.0))

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sync.cadence import DailyTime
 from sync.guards import GuardLimits
-from sync.model import Eligibility, Mode, RunState, SyncState
+from sync.model import Eligibility, Mode
 from sync.records import (
     RUNNER_SILENT_SECONDS,
     AccountView,
@@ -36,8 +36,6 @@ __all__ = [
     "RUNNER_SILENT_SECONDS",
     "AccountView",
     "AddedPeople",
-    "Attention",
-    "AttentionKind",
     "AuditLine",
     "CohortList",
     "CohortView",
@@ -57,7 +55,6 @@ __all__ = [
     "Message",
     "OpenAlert",
     "Overdue",
-    "Overview",
     "PeopleCount",
     "Preview",
     "ProjectView",
@@ -104,7 +101,9 @@ class Preview:
     ``exact`` is False when page 0 is not the whole: then devices and invalid ids beyond it are estimated by their
     share. ``to_add`` and ``to_remove`` compare with what was exported before, and are None unless both sides are known
     exactly. ``properties`` names the profile properties seen, never a value. ``never_exported`` of the identified are
-    on the never-export list. ``requests`` and ``seconds`` are what sending takes at WebEngage's limit.
+    on the never-export list. ``requests`` and ``seconds`` are what sending takes at WebEngage's limit. ``id_property``
+    is the User ID, empty for the distinct_id; ``invalid`` then counts who has no usable value in it, and ``doubles`` how
+    many more of those read are identified than have different ones.
     """
 
     cohort_id: int
@@ -124,6 +123,13 @@ class Preview:
     to_add: int | None = None
     to_remove: int | None = None
     properties: tuple[str, ...] = ()
+    id_property: str = ""
+    doubles: int = 0
+
+    @property
+    def people(self) -> int:
+        """Return how many different people would be sent."""
+        return max(0, self.identified - self.never_exported - self.doubles)
 
 
 class MemberStatus(StrEnum):
@@ -149,7 +155,7 @@ class MemberRow:
     """One person of a cohort's page: what they are and why, and what an export would do.
 
     ``in_webengage`` is None when they were never sent, as far as is known. ``values`` are profile values, masked
-    unless they were asked for.
+    unless they were asked for. ``user_id`` is empty when the property that is the User ID gives none.
     """
 
     user_id: str
@@ -158,6 +164,7 @@ class MemberRow:
     in_webengage: bool | None
     change: MemberChange
     values: tuple[str, ...]
+    distinct_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,13 @@ class MemberList:
     problem: str
     read_at: float
     never_exported: int
+    id_property: str = ""
+
+    @property
+    def doubles(self) -> int:
+        """Return how many more members are identified than have different User IDs."""
+        going = [row.user_id for row in self.rows if row.status is MemberStatus.IDENTIFIED]
+        return len(going) - len(set(going))
 
     @property
     def is_exact(self) -> bool:
@@ -192,8 +206,8 @@ class MemberList:
         return sum(1 for row in self.rows if row.status is status)
 
     def count_change(self, change: MemberChange) -> int:
-        """Return to how many people an export would do this."""
-        return sum(1 for row in self.rows if row.change is change)
+        """Return to how many people an export would do this; two members with one User ID are one."""
+        return len({row.user_id for row in self.rows if row.change is change})
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +224,7 @@ class Proposal:
     account_problem: str = ""
     daily: DailyTime | None = None
     ends_at: float | None = None
+    id_property: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,77 +337,3 @@ class Health:
             or self.not_notified
             or self.disk_free < DISK_LOW_BYTES
         )
-
-
-class AttentionKind(StrEnum):
-    """Why a sync needs a person; of several reasons the first one here is shown."""
-
-    HELD = "held"
-    NOT_CLEARED = "not cleared"
-    PAUSED = "paused"
-    FAILED = "failed"
-    OVERDUE = "overdue"
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """A sync that needs a person, and why, in a sentence."""
-
-    kind: AttentionKind
-    sync: SyncView
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The state of everything of a project at one moment; ``syncs`` are all of its syncs, newest first.
-
-    ``hours`` are the last 24, oldest first. ``queries_needed`` estimates what the refreshes of the next hour ask of
-    Mixpanel; ``queries_for_syncs`` is how many of the limit syncs may use. ``attributes_used`` counts the account's
-    attributes that cohorts own here.
-    """
-
-    now: float
-    is_connected: bool
-    runner_state: RunnerState
-    disk_free: int
-    syncs: tuple[SyncView, ...]
-    attention: tuple[Attention, ...]
-    hours: tuple[HourCount, ...]
-    queries_used: int
-    queries_needed: int
-    queries_limit: int
-    queries_for_syncs: int
-    license_code: str | None
-    attributes_used: int
-    attributes_limit: int
-
-    @property
-    def standing(self) -> tuple[SyncView, ...]:
-        """Return the syncs that are kept in step, so no one-time export and none that was stopped."""
-        return tuple(one for one in self.syncs if one.mode is Mode.DYNAMIC and one.state is not SyncState.FINISHED)
-
-    @property
-    def starting(self) -> tuple[SyncView, ...]:
-        """Return the standing syncs that have not exported anybody yet, and whose first run goes on by itself."""
-        concerned = {one.sync.id for one in self.attention}
-        return tuple(
-            one
-            for one in self.standing
-            if one.id not in concerned and not one.size and not (one.last_run and one.last_run.state.is_final)
-        )
-
-    @property
-    def moving(self) -> tuple[SyncView, ...]:
-        """Return the syncs whose run is under way: neither ended nor held."""
-        return tuple(
-            one
-            for one in self.syncs
-            if one.last_run and not one.last_run.state.is_final and one.last_run.state is not RunState.HELD
-        )
-
-    @property
-    def upcoming(self) -> tuple[SyncView, ...]:
-        """Return the syncs that are refreshed next, the first one first."""
-        due = (one for one in self.syncs if one.state is SyncState.ACTIVE and one.next_run_at is not None)
-        return tuple(sorted(due, key=lambda one: one.next_run_at or 0.0))

@@ -9,7 +9,8 @@ import pytest
 from pages.overview import summarize
 from sync.model import Mode, RunState
 from sync.permissions import AccessLevel, Actor
-from sync.views import AttentionKind, HourCount, Overview
+from sync.reports import AttentionKind, Overview
+from sync.views import HourCount
 from tests.sandbox.control import PROJECT, Sandbox, member
 from tests.workspace import Workspace, click_button, page_text
 

@@ -32,14 +32,22 @@ from sync.cli.output import (
     to_contract,
 )
 from sync.cli.people import list_people
-from sync.cli.property_options import PropertyOptions, check_json, check_values, list_check_lines, property_options
+from sync.cli.property_options import (
+    PropertyOptions,
+    check_json,
+    check_values,
+    id_property_option,
+    list_check_lines,
+    property_options,
+)
 from sync.cli.reports import REPORT_COMMANDS
 from sync.cli.run_output import run_json, sync_json
 from sync.cli.safety import SAFETY_COMMANDS
 from sync.cli.status import status_lines
 from sync.errors import CohortSyncError
+from sync.id_property import describe_coverage
 from sync.service import Service
-from sync.views import StartedExport
+from sync.views import Preview, StartedExport
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,13 +77,21 @@ def cohorts(project: int | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("cohort_id", type=int)
 @click.option("--fresh", is_flag=True, help="Ask Mixpanel again, even when there is a recent answer.")
+@id_property_option
 @property_options
 @project_option
 @json_option
-def preview(cohort_id: int, fresh: bool, properties: PropertyOptions, project: int | None, as_json: bool) -> None:
+def preview(
+    cohort_id: int,
+    fresh: bool,
+    id_property: str | None,
+    properties: PropertyOptions,
+    project: int | None,
+    as_json: bool,
+) -> None:
     """Show how many people of a cohort would be sent to WebEngage, and with --map what becomes of their values."""
     with Service.open() as service:
-        found = service.cohorts.preview(project, cohort_id, fresh)
+        found = service.cohorts.preview(project, cohort_id, fresh, id_property)
         checks = check_values(service, project, cohort_id, properties)
     about = "" if found.exact else "about "
     print_result(
@@ -84,9 +100,22 @@ def preview(cohort_id: int, fresh: bool, properties: PropertyOptions, project: i
         [
             f"{found.cohort_name}: {found.total:,} members, {about}{found.identified:,} identified (sent), "
             f"{found.anonymous:,} anonymous (not sent), {found.invalid:,} invalid (not sent).",
+            _describe_ids(found),
             f"{found.requests:,} requests, about {found.seconds:.0f} seconds at WebEngage's limit.",
             *list_check_lines(checks),
         ],
+    )
+
+
+def _describe_ids(found: Preview) -> str:
+    if not found.id_property:
+        return ""
+    return describe_coverage(
+        found.id_property,
+        having=found.identified,
+        lacking=found.invalid,
+        doubles=found.doubles,
+        exact=found.exact,
     )
 
 

@@ -12,7 +12,13 @@ import click
 
 from sync.cli.cadence import CadenceOptions, cadence_options, check_fit
 from sync.cli.output import json_option, print_result, project_option
-from sync.cli.property_options import PropertyOptions, property_options, resolve_mapping, unmap_option
+from sync.cli.property_options import (
+    PropertyOptions,
+    id_property_option,
+    property_options,
+    resolve_mapping,
+    unmap_option,
+)
 from sync.cli.run_output import report_outcome, wait_for_run
 from sync.cli.safety import read_ids
 from sync.errors import InvalidRequest
@@ -69,6 +75,7 @@ def _read_first_step(first: int | None, only_ids: Path | None, in_steps: bool) -
 @click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
 @click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
 @cadence_options
+@id_property_option
 @property_options
 @unmap_option
 @click.option("--dry-run", is_flag=True, help="Plan, then hold until approved.")
@@ -81,6 +88,7 @@ def export(
     mode: str,
     attribute: str | None,
     cadence: CadenceOptions,
+    id_property: str | None,
     properties: PropertyOptions,
     unmap: tuple[str, ...],
     dry_run: bool,
@@ -99,6 +107,7 @@ def export(
             interval=cadence.every,
             daily=daily,
             ends_at=ends_at,
+            id_property=id_property,
             mapping=mapping,
             forms=forms,
             dry_run=dry_run,

@@ -110,9 +110,12 @@ def list_people_lines(people: Iterable[ExportRow]) -> Iterable[str]:
     )
 
 
-def list_member_lines(members: Iterable[tuple[str, str, str]]) -> Iterable[str]:
-    """Return the table of the members of a cohort: user id, status and reason."""
-    return format_table(("User ID", "Status", "Reason"), members, "Nobody.")
+MEMBER_HEADINGS = {"user_id": "User ID", "status": "Status", "reason": "Reason"}
+
+
+def list_member_lines(header: Iterable[str], members: Iterable[tuple[str, ...]]) -> Iterable[str]:
+    """Return the table of the members of a cohort, with a column for each name of ``header``."""
+    return format_table(tuple(MEMBER_HEADINGS.get(one, one) for one in header), members, "Nobody.")
 
 
 def list_never_export_lines(people: Iterable[ListedPerson]) -> Iterable[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from sync.id_property import show_id_property
 from sync.model import Run
 from sync.views import AccountView, AuditLine, Event, Preview, ProjectView, Proposal, RejectionView, Sample, SyncView
 
@@ -41,6 +42,7 @@ _CONTRACT_KEYS: dict[type, dict[str, str]] = {
     Event: {"what": "message"},
     AuditLine: {"who": "actor", "what": "action", "subject": "target"},
 }
+ID_PROPERTY_KEYS = {"id_property": "user_id_property", "id_property_before": "user_id_property_before"}
 # Signs of our sentences, for a terminal that has no such character; a letter of a name becomes its number instead.
 _PLAIN_SIGNS = str.maketrans({"“": '"', "”": '"', "’": "'", "–": "-", "−": "-", "…": "...", "→": "->", "⋯": "..."})
 _CONTRACT_KINDS = {"add": "enter", "remove": "exit"}
@@ -50,6 +52,9 @@ def to_contract(value: Any) -> dict[str, Any]:
     """Return a dataclass as a dict with the keys that scripts rely on."""
     keys = {field: key for key, field in _CONTRACT_KEYS.get(type(value), {}).items()}
     found = {keys.get(one.name, one.name): _to_json_value(getattr(value, one.name)) for one in fields(value)}
+    for name in (one for one in ID_PROPERTY_KEYS if one in found):
+        given = found.pop(name)
+        found[ID_PROPERTY_KEYS[name]] = None if given is None else show_id_property(given)
     if isinstance(value, RejectionView):
         found["kind"] = _CONTRACT_KINDS.get(value.kind, value.kind)
     return found

@@ -11,6 +11,7 @@ import click
 
 from sync.attribute_names import parse_mapping
 from sync.errors import InvalidRequest
+from sync.id_property import parse_id_property
 from sync.property_values import Forms, ValueForm, ValueType, parse_forms, split_type
 from sync.service import Service
 from sync.value_check import ValueCheck
@@ -56,6 +57,17 @@ def property_options(command: Command) -> Command:
     return gathered
 
 
+def _parse_id_property(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    return None if name is None else parse_id_property(name)
+
+
+id_property_option = click.option(
+    "--user-id-property",
+    "id_property",
+    metavar="PROPERTY",
+    callback=_parse_id_property,
+    help="The profile property that is the WebEngage User ID; '$distinct_id' is the default. As before if not named.",
+)
 unmap_option = click.option(
     "--unmap",
     multiple=True,

@@ -62,6 +62,7 @@ class SyncEntry:
     state: SyncState | None = None
     mapping: tuple[tuple[str, str], ...] | None = None
     forms: Forms = ()
+    id_property: str | None = None
     guard: GuardEntry = field(default_factory=GuardEntry)
     line: int = 0
 

@@ -25,6 +25,7 @@ from sync.config_file.entries import (
 )
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
+from sync.id_property import find_id_property_problem, parse_id_property
 from sync.model import Mode, SyncState, parse_interval
 from sync.property_values import CHOICES, Forms, ValueForm
 from sync.text import cut_text, show_text
@@ -236,6 +237,7 @@ _SYNC_KEYS = (
     "until",
     "state",
     "paused_until",
+    "user_id_property",
     "mapping",
     "guard",
 )
@@ -255,6 +257,7 @@ def _read_sync(node: yaml.Node) -> SyncEntry:
         attribute=fields.get("attribute", _read_text),
         interval=fields.get("every", _read_interval),
         state=fields.get("state", lambda value, name: SyncState(_read_choice(value, name, SyncState))),
+        id_property=fields.get("user_id_property", _read_id_property),
         mapping=fields.get("mapping", _read_mapping),
         forms=fields.get("mapping", _read_forms) or (),
         guard=fields.get("guard", _read_guard) or GuardEntry(),
@@ -277,6 +280,15 @@ def _read_sync(node: yaml.Node) -> SyncEntry:
     if entry.resume_at is not None and entry.state is not SyncState.PAUSED:
         raise _make_error(fields.node_of("paused_until"), "“paused_until” belongs to “state: paused”.")
     return entry
+
+
+def _read_id_property(node: yaml.Node, name: str) -> str:
+    """Return a User ID property, empty for the distinct_id."""
+    id_property = parse_id_property(_read_text(node, name))
+    problem = find_id_property_problem(id_property)
+    if problem:
+        raise _make_error(node, problem)
+    return id_property
 
 
 def _read_daily(fields: _Fields) -> DailyTime | None:

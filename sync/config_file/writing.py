@@ -6,6 +6,7 @@ import yaml
 
 from sync.cadence import EVERY_DAY, format_end, format_moment, shorten_days
 from sync.config_file.entries import VERSION, Configuration, ProjectEntry, SyncEntry
+from sync.id_property import show_id_property
 
 MAX_WIDTH = 10_000  # characters of a line; long values are not broken
 HEADER = """# What Cohort Sync exports, as code: `python -m sync apply FILE` shows what would change, `--yes` changes it.
@@ -57,6 +58,7 @@ def _write_sync(entry: SyncEntry) -> dict[str, object]:
         **_write_daily(entry),
         "state": entry.state.value if entry.state else None,
         "paused_until": None if entry.resume_at is None else format_moment(entry.resume_at, _find_zone(entry)),
+        "user_id_property": None if entry.id_property is None else show_id_property(entry.id_property),
         "mapping": [
             _drop_unset({"property": source, "attribute": target, "type": dict(entry.forms).get(target)})
             for source, target in entry.mapping or ()

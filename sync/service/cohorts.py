@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 
 from sync.attribute_names import find_attribute_problem, suggest_attribute
 from sync.errors import ApiError, InvalidRequest, ReplyTooLarge
+from sync.id_property import find_id_property_problem
 from sync.mixpanel.client import Mixpanel
 from sync.model import BATCH_SIZE, DEFAULT_INTERVAL, Eligibility, Member, Mode, Page
-from sync.permissions import AccessLevel, requires
+from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.store.connections import SealedProject
 from sync.store.rate_limits import BATCHES_A_MINUTE
@@ -97,31 +98,59 @@ class CohortService(Topic):
         return self.preview(project_id, cohort_id, fresh=True).total
 
     @requires(AccessLevel.VIEWER)
-    def preview(self, project_id: int | None, cohort_id: int, fresh: bool = False) -> Preview:
-        """Return who would be sent to WebEngage; two queries, or none within ten minutes of the last preview."""
+    def preview(
+        self, project_id: int | None, cohort_id: int, fresh: bool = False, id_property: str | None = None
+    ) -> Preview:
+        """Return who would be sent to WebEngage; two queries, or none within ten minutes of the last preview.
+
+        ``id_property`` is the profile property that would be the User ID, None for the one the cohort has. Another one
+        shows its values, so a marketer may ask for it.
+        """
         project = self._state.get_project(project_id).view.id
+        wanted = self.choose_id_property(project, cohort_id, id_property)
         cohort = self.get_exportable(project, cohort_id)
-        kept = None if fresh else self.get_known(project, cohort_id)
-        return kept or self._read_preview(project, cohort)
+        kept = None if fresh else self.get_known(project, cohort_id, wanted)
+        return kept or self._read_preview(project, cohort, wanted)
 
     @requires(AccessLevel.VIEWER)
-    def get_known(self, project_id: int | None, cohort_id: int) -> Preview | None:
-        """Return the last preview when it is not older than ten minutes, else None; asks nobody."""
-        project = self._state.get_project(project_id).view.id
-        kept = self._store.connections.get_preview(project, cohort_id)
-        found = load_preview(kept) if kept else None
-        if found and 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS:
-            return self._add_current_limits(project, found)
-        return None
+    def choose_id_property(self, project_id: int, cohort_id: int, asked: str | None) -> str:
+        """Return the User ID property asked for, or the cohort's own; raise for another one that is not allowed."""
+        sync = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
+        own = sync.id_property if sync else ""
+        if asked in (None, own):
+            return own
+        check_level(self.actor, AccessLevel.MARKETER)
+        problem = find_id_property_problem(asked or "")
+        if problem:
+            raise InvalidRequest(problem, "id_property")
+        return asked or ""
 
-    def _read_preview(self, project_id: int, cohort: CohortView) -> Preview:
+    @requires(AccessLevel.VIEWER)
+    def get_known(self, project_id: int | None, cohort_id: int, id_property: str | None = None) -> Preview | None:
+        """Return the last preview by a User ID property when it is not older than ten minutes, else None; asks nobody."""
+        project = self._state.get_project(project_id).view.id
+        return self.find_fresh(project, cohort_id, self.choose_id_property(project, cohort_id, id_property))
+
+    @requires(AccessLevel.VIEWER)
+    def find_fresh(self, project_id: int, cohort_id: int, id_property: str) -> Preview | None:
+        """Return the stored preview when it is by this User ID property and not older than ten minutes."""
+        kept = self._store.connections.get_preview(project_id, cohort_id)
+        found = load_preview(kept) if kept else None
+        is_fresh = found is not None and 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS
+        return (
+            self._add_current_limits(project_id, found)
+            if found and is_fresh and found.id_property == id_property
+            else None
+        )
+
+    def _read_preview(self, project_id: int, cohort: CohortView, id_property: str) -> Preview:
         client = self._state.open_mixpanel(self._state.get_project(project_id))
         self._state.add_audit_line("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH_SECONDS)
         with self._state.mixpanel_query(project_id):
-            known = client.read_page(cohort.id, 0, None, all_users=False, properties=())
+            known = client.read_page(cohort.id, 0, None, all_users=False, properties=(), id_property=id_property)
         everyone = read_with_properties(self._state, client, cohort, all_users=True)
         known = self._mark_never_exported(project_id, cohort.id, known)
-        found = _build_preview(cohort, known, everyone, self._state.now())
+        found = replace(_build_preview(cohort, known, everyone, self._state.now()), id_property=id_property)
         found = self._add_changes(project_id, found, known)
         self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
         return self._add_current_limits(project_id, found)
@@ -135,10 +164,11 @@ class CohortService(Topic):
 
     def _mark_never_exported(self, project_id: int, cohort_id: int, known: Page) -> Page:
         """Return a page on which those on the never-export list of the cohort's account are known as such."""
-        listed = self.find_never_exported(project_id, cohort_id, (one.id for one in known.members))
+        ids = {name for one in known.members for name in (one.id, one.distinct_id)}
+        listed = self.find_never_exported(project_id, cohort_id, ids)
         members = tuple(
             replace(one, eligibility=Eligibility.NEVER_EXPORT)
-            if one.id in listed and one.eligibility is Eligibility.IDENTIFIED
+            if listed & {one.id, one.distinct_id} and one.eligibility is Eligibility.IDENTIFIED
             else one
             for one in known.members
         )
@@ -187,6 +217,7 @@ class CohortService(Topic):
                 daily=sync.daily,
                 ends_at=sync.ends_at,
                 forms=sync.forms,
+                id_property=sync.id_property,
             )
         license_code, problem = self._find_account(view)
         taken = self._store.attributes.taken(license_code) if license_code else frozenset()
@@ -286,6 +317,7 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
     identified = max(0, with_profile - unknown - invalid)
     never_exported = round(share * sum(1 for one in known.members if one.eligibility is Eligibility.NEVER_EXPORT))
     whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
+    going = [one.id for one in known.members if one.eligibility is Eligibility.IDENTIFIED]
     found = Preview(
         cohort_id=cohort.id,
         cohort_name=cohort.name,
@@ -302,8 +334,9 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
         queries_left=0,
         never_exported=never_exported,
         properties=everyone.properties,
+        doubles=len(going) - len(set(going)),
     )
-    return add_cost(found, max(0, identified - never_exported))
+    return add_cost(found, found.people)
 
 
 def add_cost(found: Preview, people: int) -> Preview:
@@ -314,12 +347,15 @@ def add_cost(found: Preview, people: int) -> Preview:
 
 def _pick_samples(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sample, ...]:
     """Return a few members of each kind, their ids only."""
-    seen = {one.id for one in known}
+    seen = {one.distinct_id for one in known}
     sent = [one for one in known if one.eligibility is Eligibility.IDENTIFIED]
     not_sent = [one for one in known if one.eligibility is not Eligibility.IDENTIFIED]
-    not_sent += [one for one in everyone if one.eligibility is not Eligibility.IDENTIFIED and one.id not in seen]
+    not_sent += [
+        one for one in everyone if one.eligibility is not Eligibility.IDENTIFIED and one.distinct_id not in seen
+    ]
     return tuple(
-        Sample(one.id[:SAMPLE_ID_LENGTH], one.eligibility) for one in sent[:SAMPLE_SIZE] + not_sent[:SAMPLE_SIZE]
+        Sample((one.id or one.distinct_id)[:SAMPLE_ID_LENGTH], one.eligibility)
+        for one in sent[:SAMPLE_SIZE] + not_sent[:SAMPLE_SIZE]
     )
 
 

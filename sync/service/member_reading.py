@@ -13,8 +13,11 @@ from sync.mixpanel.parsing import Profile, ProfilePage
 from sync.model import Eligibility, Page
 
 MAX_RESTARTS = 3  # readings begun again before a person is asked to
-NEEDS_PROFILE = (Eligibility.IDENTIFIED, Eligibility.LONG_ID)  # what an id is only if its owner has a profile
-WITHOUT_ID = (Eligibility.EMPTY_ID, Eligibility.ODD_ID)  # nothing distinguishes such rows: each is a member
+NEEDS_PROFILE = (
+    Eligibility.IDENTIFIED,
+    Eligibility.LONG_ID,
+    Eligibility.NO_ID_VALUE,
+)  # what an id is only if its owner has a profile
 
 
 class MixedPages(Exception):
@@ -134,8 +137,11 @@ class PropertyChoice:
 class MemberReading:
     """The members of one cohort as far as they were read; never stored, and forgotten with its owner."""
 
-    def __init__(self, project_id: int, cohort_id: int, cohort_name: str, choice: PropertyChoice) -> None:
-        """Begin before the first request."""
+    def __init__(
+        self, project_id: int, cohort_id: int, cohort_name: str, choice: PropertyChoice, id_property: str = ""
+    ) -> None:
+        """Begin before the first request; ``id_property`` is the User ID, empty for the distinct_id."""
+        self.id_property = id_property
         self.project_id, self.cohort_id, self.cohort_name, self.choice = project_id, cohort_id, cohort_name, choice
         self.properties: tuple[str, ...] = ()
         """The names of the profile properties seen, the most frequent first."""
@@ -165,26 +171,26 @@ class MemberReading:
         counts_itself = page.total == len(page.members) >= page.size  # or so many have a profile by chance
         self.has_head, self.properties = True, page.properties
         self.profile_total = None if counts_itself else page.total
-        self._head_ids = frozenset(one.id for one in page.members)
+        self._head_ids = frozenset(one.distinct_id for one in page.members)
 
     def accept_page(self, page: ProfilePage) -> None:
         """Add a page of everybody; raise MixedPages when it belongs to another session."""
         self.everyone.accept(page)
         for row in page.rows:
             kept = replace(row, values=self.choice.arrange(row.values))
-            if row.eligibility in WITHOUT_ID:
-                self._nameless.append(kept)
+            if row.distinct_id:
+                self._members.setdefault(row.distinct_id, kept)
             else:
-                self._members.setdefault(row.user_id, kept)
+                self._nameless.append(kept)  # nothing distinguishes such rows: each is a member
             self.anonymous_found += row.eligibility.is_anonymous or (
-                _is_unclear(row) and row.user_id not in self._head_ids
+                _is_unclear(row) and row.distinct_id not in self._head_ids
             )
         self.version += 1
 
     def accept_profiles(self, page: ProfilePage) -> None:
         """Add a page of those with a profile, which settles whose empty profile is one."""
         self.profiles.accept(page)
-        self._profile_ids.update(row.user_id for row in page.rows)
+        self._profile_ids.update(row.distinct_id for row in page.rows)
         self.version += 1
 
     @property
@@ -249,7 +255,7 @@ class MemberReading:
         )
         owners = self._profile_ids if self._has_all_profiles else self._head_ids
         for one in self._iterate_raw():
-            is_nobody = _is_unclear(one) and not all_own_theirs and one.user_id not in owners
+            is_nobody = _is_unclear(one) and not all_own_theirs and one.distinct_id not in owners
             yield replace(one, eligibility=Eligibility.NO_PROFILE) if is_nobody else one
 
     def find_empty_columns(self) -> tuple[str, ...]:

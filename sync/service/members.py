@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
@@ -33,10 +34,14 @@ REASONS = {
     Eligibility.EMPTY_ID: "The user ID is empty",
     Eligibility.LONG_ID: "The user ID has over 100 characters, more than WebEngage takes",
     Eligibility.ODD_ID: "The user ID is neither text nor a whole number",
+    Eligibility.NO_ID_VALUE: "No value in the property that is the user ID",
     Eligibility.NEVER_EXPORT: "On the never-export list, so not sent",
 }
+SHARED = "Another member has this user ID, too: one person in WebEngage"
 LEFT = "No longer in the cohort"
+OLD_ID = "A user ID of another property"
 REJECTED = "Rejected by WebEngage before"
+UNREMARKABLE = (REASONS[Eligibility.IDENTIFIED], REJECTED)  # reasons that a shared user ID takes the place of
 
 
 class MemberService(Topic):
@@ -48,12 +53,22 @@ class MemberService(Topic):
         self._cohorts = cohorts
 
     @requires(AccessLevel.VIEWER)
-    def begin(self, project_id: int | None, cohort_id: int, properties: tuple[str, ...] = ()) -> MemberReading:
-        """Return a reading of a cohort that is still empty; raise InvalidRequest when there is no such cohort of people."""
+    def begin(
+        self,
+        project_id: int | None,
+        cohort_id: int,
+        properties: tuple[str, ...] = (),
+        id_property: str | None = None,
+    ) -> MemberReading:
+        """Return a reading of a cohort that is still empty; raise InvalidRequest when there is no such cohort of people.
+
+        ``id_property`` is the profile property that is the User ID, None for the one the cohort has.
+        """
         project = self._state.get_project(project_id).view.id
         cohort = self._cohorts.get_exportable(project, cohort_id)
         self._state.add_audit_line("view members", f"cohort {cohort_id}", once_in=PREVIEW_FRESH_SECONDS)
-        return MemberReading(project, cohort_id, cohort.name, PropertyChoice(properties))
+        wanted = self._cohorts.choose_id_property(project, cohort_id, id_property)
+        return MemberReading(project, cohort_id, cohort.name, PropertyChoice(properties), wanted)
 
     @requires(AccessLevel.VIEWER)
     def read_next(
@@ -103,6 +118,7 @@ class MemberService(Topic):
                 series.session_id,
                 reading.choice.asked,
                 all_users=series is reading.everyone,
+                id_property=reading.id_property,
             )
         if series is reading.everyone:
             reading.accept_page(page)
@@ -153,6 +169,7 @@ class MemberService(Topic):
             is_contiguous=reading.everyone.is_contiguous,
             problem=reading.problem if reading.is_complete else "",
             read_at=reading.read_at,
+            id_property=reading.id_property,
             never_exported=sum(
                 row.status is MemberStatus.IDENTIFIED and row.reason == REASONS[Eligibility.NEVER_EXPORT]
                 for row in rows
@@ -164,25 +181,26 @@ class MemberService(Topic):
         held = dict.fromkeys(self._store.snapshot.iterate_members(sync.id)) if sync else {}
         removed = frozenset(self._store.batches.iterate_removed(sync.id)) if sync else frozenset()
         rejected = self._store.rejections.active(sync.id) if sync else {}
-        listed = self._cohorts.find_never_exported(
-            reading.project_id, reading.cohort_id, (one.user_id for one in reading.iterate_members())
-        )
+        ids = {name for one in reading.iterate_members() for name in (one.user_id, one.distinct_id)}
+        listed = self._cohorts.find_never_exported(reading.project_id, reading.cohort_id, ids)
         nothing = ("",) * len(reading.choice.labels)
-        members = set()
+        members = Counter(one.user_id for one in reading.iterate_members() if one.eligibility is Eligibility.IDENTIFIED)
         for one in reading.iterate_members():
-            members.add(one.user_id)
             holds = True if one.user_id in held else False if one.user_id in removed else None
-            yield _describe_member(one, holds, one.user_id in rejected, one.user_id in listed)
+            row = _describe_member(one, holds, one.user_id in rejected, bool(listed & {one.user_id, one.distinct_id}))
+            yield replace(row, reason=SHARED) if members[one.user_id] > 1 and row.reason in UNREMARKABLE else row
         if reading.is_complete and not reading.problem:  # nobody leaves unproven
+            listed_ids = {one.user_id for one in reading.iterate_members()}
+            why = LEFT if sync and reading.id_property == sync.id_property else OLD_ID
             for user_id in held:
-                if user_id not in members:
-                    yield MemberRow(user_id, MemberStatus.LEFT, LEFT, True, MemberChange.REMOVE, nothing)
+                if user_id not in listed_ids:
+                    yield MemberRow(user_id, MemberStatus.LEFT, why, True, MemberChange.REMOVE, nothing)
 
     @requires(AccessLevel.VIEWER)
     def summarize(self, reading: MemberReading) -> Preview:
         """Return the numbers of a reading as a preview; exact once everybody was read. Asks nobody."""
         listed = self.list(reading)
-        known = self._cohorts.get_known(reading.project_id, reading.cohort_id)
+        known = self._cohorts.find_fresh(reading.project_id, reading.cohort_id, reading.id_property)
         sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
         exported = self._store.snapshot.count_members(sync.id) if sync else 0
         return _build_preview(reading, listed, known, exported)
@@ -194,7 +212,7 @@ class MemberService(Topic):
         Exact numbers replace estimates; a reading that is not complete replaces nothing that is exact and fresh.
         """
         found = self.summarize(reading)
-        known = self._cohorts.get_known(reading.project_id, reading.cohort_id)
+        known = self._cohorts.find_fresh(reading.project_id, reading.cohort_id, reading.id_property)
         if found.exact or not (known and known.exact):
             self._store.connections.save_preview(
                 reading.project_id, reading.cohort_id, json.dumps(asdict(found)), found.total
@@ -227,7 +245,7 @@ def _describe_member(one: Profile, holds: bool | None, is_rejected: bool, is_lis
         reason = REJECTED
     else:
         change = MemberChange.ADD
-    return MemberRow(one.user_id, status, reason, holds, change, one.values)
+    return MemberRow(one.user_id, status, reason, holds, change, one.values, one.distinct_id)
 
 
 def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | None, exported: int) -> Preview:
@@ -257,5 +275,7 @@ def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | 
         to_remove=listed.count_change(MemberChange.REMOVE) if compares else None,
         never_exported=listed.never_exported,
         properties=reading.properties,
+        id_property=reading.id_property,
+        doubles=listed.doubles,
     )
-    return add_cost(found, max(0, identified - listed.never_exported))
+    return add_cost(found, found.people)

@@ -75,6 +75,7 @@ class SyncChanges(Topic):
                 license_code=entry.account,
                 daily=entry.daily,
                 ends_at=entry.ends_at,
+                id_property=entry.id_property,
             ),
         )
 
@@ -135,7 +136,7 @@ class SyncChanges(Topic):
     def _differs_in_interval_only(self, wanted: SyncEntry, serving: Sync) -> bool:
         """Return whether the interval alone changes, with no request under way that will replace it."""
         is_same = wanted.mode is serving.mode is Mode.DYNAMIC and wanted.mapping == serving.mapping
-        is_same = is_same and dict(wanted.forms) == dict(serving.forms)
+        is_same = is_same and dict(wanted.forms) == dict(serving.forms) and wanted.id_property == serving.id_property
         return is_same and serving.state is SyncState.ACTIVE and self._state.get_sync(serving.id) == serving
 
     def get_with_request(self, sync: Sync) -> Sync:
@@ -160,14 +161,15 @@ def _needs_pause(entry: SyncEntry, serving: Sync) -> bool:
 
 def _fill_in(entry: SyncEntry, serving: Sync) -> SyncEntry:
     """Return an entry with what the file does not say as it is; an end stays with the times it belongs to."""
-    mapping = serving.mapping if entry.mapping is None else entry.mapping
-    if entry.mode is not Mode.DYNAMIC:
-        return replace(entry, mapping=mapping)
-    if entry.interval is not None or entry.daily is not None:
-        return replace(entry, mapping=mapping)
+    entry = replace(
+        entry,
+        mapping=serving.mapping if entry.mapping is None else entry.mapping,
+        id_property=serving.id_property if entry.id_property is None else entry.id_property,
+    )
+    if entry.mode is not Mode.DYNAMIC or entry.interval is not None or entry.daily is not None:
+        return entry
     return replace(
         entry,
-        mapping=mapping,
         daily=serving.daily,
         interval=None if serving.daily else serving.interval_seconds or DEFAULT_INTERVAL,
         ends_at=entry.ends_at or serving.ends_at,
@@ -191,6 +193,7 @@ def describe_sync(sync: Sync) -> SyncEntry:
         state=sync.state if is_dynamic else None,
         mapping=sync.mapping,
         forms=sync.forms,
+        id_property=sync.id_property,
         guard=GuardEntry(lifted=not sync.guard_enabled, limits=asdict(sync.limits)),
     )
 
@@ -208,7 +211,8 @@ def _describe_terms(entry: SyncEntry) -> str:
         f"{source} as {target}" + (f" ({forms[target]})" if target in forms else "")
         for source, target in entry.mapping or ()
     )
-    return f"{often}, with {values}" if values else often
+    who = f", User ID {entry.id_property}" if entry.id_property else ""
+    return f"{often}{who}, with {values}" if values else often + who
 
 
 def _describe_limits(limits: GuardLimits) -> str:
