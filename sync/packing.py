@@ -98,6 +98,11 @@ def split_hashes(blob: bytes) -> Iterator[bytes]:
     return chain.from_iterable(_RECORD_ID.iter_unpack(blob))
 
 
+def cut_hashes(blob: bytes) -> Iterator[bytes]:
+    """Return the id hashes that stand one after the other, without contents."""
+    return (blob[at : at + ID_SIZE] for at in range(0, len(blob), ID_SIZE))
+
+
 def count_unconfirmed(blob: bytes) -> int:
     """Return how many records of a run are unconfirmed."""
     return array("Q", blob)[2::3].count(0)

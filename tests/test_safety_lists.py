@@ -135,6 +135,49 @@ def test_people_put_on_the_list_while_a_run_sends_are_not_sent(
     assert workspace.holders() == {f"fan-{number}" for number in range(50)} - {"fan-1"}
 
 
+def test_people_put_on_the_list_while_their_request_fails_are_not_sent_again_with_it(
+    workspace: EngineWorkspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their request is on its way when they are listed, WebEngage does not take it, and the next try is without them."""
+    workspace.set_members(*fans(*range(400)))
+    run_id = workspace.export(dry_run=True).id
+    with workspace.open() as service:
+        first = next(iter(service.runs.iterate_export_rows(run_id))).user_id
+        service.runs.approve(run_id)
+    sandbox.fault("stall", path="bulk-users", seconds=1.0, times=1)
+    find_slot, asked = RateLimits.next_slot, []
+
+    def put_on_the_list_after_the_first_requests(self: RateLimits, license_code: str, now: float) -> float:
+        asked.append(now)
+        if len(asked) == 3:  # the second time it is asked while the requests are marked
+            keep_out(workspace, first)
+        return find_slot(self, license_code, now)
+
+    monkeypatch.setattr(RateLimits, "next_slot", put_on_the_list_after_the_first_requests)
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED and len(workspace.holders()) == 399
+    assert sandbox.profile(first) is None
+
+
+def test_people_put_on_the_list_after_a_kill_are_not_sent_again_with_its_requests(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """However late in the plan the request stands that a killed runner left on its way."""
+    workspace.set_members(*fans(*range(1_700)))
+    workspace.batches_a_minute = 60_000
+    run_id = workspace.export(dry_run=True).id
+    with workspace.open() as service:
+        last = list(service.runs.iterate_export_rows(run_id))[-1].user_id
+    with workspace.open_store() as store:
+        store.batches.mark_in_flight(run_id, [1_700 // 25 - 1])
+    keep_out(workspace, last)
+    with workspace.open() as service:
+        service.runs.approve(run_id)
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED and len(workspace.holders()) == 1_699
+    assert sandbox.profile(last) is None
+
+
 def test_a_tripwire_in_the_reading_holds_the_run_and_names_only_a_label(workspace: EngineWorkspace) -> None:
     """In its own cohort or in any; not in another one, and also when nothing else changed."""
     workspace.set_members(*fans(*range(5)))

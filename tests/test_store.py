@@ -94,8 +94,18 @@ def run_row(state: str = "queued", **more: object) -> str:
         [run_row(), "insert into batch values (1, 0, 'pending', 0)"],
         [run_row(), "insert into batch values (1, 0, 'lost', 1)"],
         ["insert into batch values (99, 0, 'pending', 1)"],
-        [run_row(), "insert into staged_page values (1, 3, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'', x'')"],
-        [run_row(), "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'', x'00')"],
+        [
+            run_row(),
+            "insert into staged_page values (1, 3, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'', x'', x'')",
+        ],
+        [
+            run_row(),
+            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'', x'00', x'')",
+        ],
+        [
+            run_row(),
+            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'', x'', x'00')",
+        ],
         [run_row(), "update run set id_property_before = ''"],
         [run_row(), "update run set doubles = -1"],
         [run_row(), "insert into batch_block values (1, 0, 'aa', x'00', x'00', null)"],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import merge
 
 from sync.engine.planning import Plan
 from sync.engine.undo import explain_undo
 from sync.engine.value_forms import dump_data_types
+from sync.engine.watchlist import explain_tripwires
 from sync.guards import PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
 from sync.id_property import describe_doubles, explain_change, explain_nobody
 from sync.model import ChangeKind, Run, Sync
@@ -18,8 +19,17 @@ from sync.store.batches import KINDS, Block
 from sync.store.plan_history import join_hashes
 from sync.store.syncs import Request
 
-LABELS_SHOWN = 5  # people named by their masked labels in a reason
+STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older
 GROWTH = 1.1  # a plan that is made again may touch so many times the people of the approved one
+
+
+def is_stale(store: Store, run: Run, sync: Sync, now: float) -> bool:
+    """Return whether a plan is too old to be sent as it is, and nothing of it, or of its next step, was sent."""
+    if run.purpose == "undo":
+        return False  # no cohort is read: what it takes back stays the same
+    age = now - (run.planned_at or 0.0)
+    sent = run.limits[run.steps_sent - 1] if run.steps_sent else 0
+    return age > (sync.interval_seconds or STALE_SECONDS) and not store.batches.any_sent(run.id, sent)
 
 
 def hold_reason(
@@ -95,19 +105,8 @@ def _guard_reasons(
 
 
 def _tripwire_reason(plan: Plan, who: Iterable[bytes]) -> list[str]:
-    """Return why tripwires hold a plan, with the labels of a few of these people."""
-    labels = sorted(plan.tripped[one] for one in who)
-    if not labels:
-        return []
-    more = f" and {len(labels) - LABELS_SHOWN:,} more" if len(labels) > LABELS_SHOWN else ""
-    people = (
-        "1 person who must never be in this cohort is"
-        if len(labels) == 1
-        else (f"{len(labels):,} people who must never be in this cohort are")
-    )
-    return [
-        f"Tripwire: {people} in it ({', '.join(labels[:LABELS_SHOWN])}{more}). Check the cohort's rule in Mixpanel."
-    ]
+    labels = [plan.tripped[one] for one in who]
+    return [explain_tripwires(labels)] if labels else []
 
 
 def plan_columns(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, members: int) -> dict[str, object]:
@@ -152,6 +151,15 @@ def explain_step(sync: Sync, *, sent: int, left: int) -> str:
     return (
         f"Sent for {sent:,} {'person' if sent == 1 else 'people'} so far; {left:,} wait for approval. Look at them in "
         f"WebEngage: attribute “{sync.attribute}”."
+    )
+
+
+def explain_late_tripwires(run: Run, labels: Collection[str]) -> str:
+    """Return why a run is held that was being sent when, or after which, these tripwires were set."""
+    left = run.change_count - run.delivered - run.rejected
+    return (
+        f"{explain_tripwires(labels)} This was found after the plan was made: {run.delivered:,} "
+        f"{'person is' if run.delivered == 1 else 'people are'} sent, {left:,} wait for approval."
     )
 
 

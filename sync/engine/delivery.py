@@ -18,8 +18,9 @@ from functools import cached_property
 
 from sync.engine.lease import RunLease
 from sync.engine.parcel import Parcel
-from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
+from sync.engine.retry import AccountAtFault, CancelRequested, Postpone, TripwireFound
 from sync.engine.value_forms import fix_forms
+from sync.engine.watchlist import find_new_tripwires, load_listed
 from sync.engine.witness import find_witness
 from sync.errors import BatchRejected, LeaseLost, RetryLater, UnexpectedResponse
 from sync.model import BATCH_SIZE, Change, ChangeKind, Sync
@@ -59,7 +60,8 @@ class Delivery:
         self._is_checked = self._is_cleared = False  # the credentials; the account, when it was suspected
         self._confirmed, self._was_delivered = 0, lease.run.delivered
         planned = self._store.runs.get_run(self._run.id)
-        self._list_version = planned.list_version if planned else None  # of the never-export list
+        self._list_version = planned.list_version if planned else None  # of the lists the plan was made with
+        self._listed, self._salt = frozenset[bytes](), self._store.connections.get_salt()  # put on a list since
         self._refused: Counter[str] = Counter()  # parts of batches by reason
         self._refusals = 0
 
@@ -69,7 +71,7 @@ class Delivery:
             try:
                 while self._refill() or self._flying:
                     self._lease.renew_when_due()
-                    self._withhold_listed()
+                    self._follow_lists()
                     self._dispatch(pool)
                     self._gather()
             except LeaseLost:
@@ -102,29 +104,42 @@ class Delivery:
                 self._ready.append(self._parcel(batch))
         return bool(self._ready)
 
-    def _withhold_listed(self) -> None:
-        """Send nobody as a member who was put on the never-export list since the plan was made.
+    def _follow_lists(self) -> None:
+        """Look at the lists again when one was changed since the plan was made, as long as somebody is to be sent.
 
-        Who is in WebEngage already, or in a request on its way, is removed by the next run.
+        Nobody is sent as a member who is on the never-export list by now. Who is in WebEngage already, or in a request
+        on its way, is removed by the next run. Raise TripwireFound when a tripwire is in the cohort.
         """
         version = self._store.safety_lists.get_version()
-        if version == self._list_version:
+        if version == self._list_version or not self._ready:
             return
-        listed, salt = (
-            self._store.safety_lists.load_never_export(self._sync.license_code),
-            self._store.connections.get_salt(),
-        )
+        self._listed = load_listed(self._store, self._run.id, self._sync)
+        self._withhold_listed()
+        self._ready = [self._leave_out_listed(parcel) for parcel in self._ready]
+        tripped = find_new_tripwires(self._lease, self._sync)
+        if tripped:
+            raise TripwireFound(tripped)
+        self._list_version = version
+
+    def _withhold_listed(self) -> None:
+        """Take those who are listed out of the batches that wait; a tripwire finds them in the cohort all the same."""
         with self._store.transaction():
             self._lease.renew()
-            found = self._store.batches.withhold(self._run.id, listed, salt)
+            found = self._store.batches.withhold(self._run.id, self._listed, self._salt)
             if found:
-                people = found.total()
-                self._lease.count(entered=-found["a"], updated=-found["u"], never_exported=people)
+                people, kinds = len(found), Counter(found.values())
+                self._store.staged.add_others(self._run.id, found)
+                self._lease.count(entered=-kinds["a"], updated=-kinds["u"], never_exported=people)
                 line = f"Put on the never-export list after the plan was made, so not sent: {people:,}."
                 self._store.events.add_event(line, self._lease.now(), self._sync.id, self._run.id)
         self._blocks.clear()
-        self._ready = [parcel.leave_out(listed, salt) for parcel in self._ready]
-        self._list_version = version
+
+    def _leave_out_listed(self, parcel: Parcel) -> Parcel:
+        return parcel.leave_out(self._listed, self._salt) if self._listed else parcel
+
+    def _send_again(self, parcel: Parcel) -> None:
+        """Put back a request that was refused or not answered; who was listed meanwhile is not sent once more."""
+        self._ready.append(self._leave_out_listed(parcel))
 
     def _parcel(self, batch: Batch) -> Parcel:
         block, values = self._block(batch.number // BATCHES_A_BLOCK)
@@ -135,7 +150,8 @@ class Delivery:
         )
         contents = tuple(block.contents[at] for at in places)
         unheard = batch.state == "in_flight"
-        return Parcel(batch.number, changes, contents, uuid.uuid4().hex, changes, unheard=unheard)
+        parcel = Parcel(batch.number, changes, contents, uuid.uuid4().hex, changes, unheard=unheard)
+        return self._leave_out_listed(parcel) if unheard else parcel
 
     def _block(self, number: int) -> tuple[Block, list[list[object] | None] | None]:
         """Return a block and its mapped values, opened once."""
@@ -168,7 +184,7 @@ class Delivery:
         """Write batches, lease and slots in one transaction; only then may the requests leave."""
         with self._store.transaction():
             if self._store.safety_lists.get_version() != self._list_version:
-                return []  # nobody put on the list by now may leave
+                return []  # nobody put on a list by now may leave
             slots = self._store.rate_limits.reserve_slots(
                 self._sync.license_code, now, AHEAD_SECONDS, len(due), self._batches_a_minute
             )
@@ -253,7 +269,7 @@ class Delivery:
         elif any(value is not None for value in parcel.changes[0].values) and not parcel.reason:
             # The values may be at fault: the membership must not be lost with them.
             alone = replace(parcel.changes[0], values=())
-            self._ready.append(replace(parcel, changes=(alone,), request_id=uuid.uuid4().hex, tries=0, reason=reason))
+            self._send_again(replace(parcel, changes=(alone,), request_id=uuid.uuid4().hex, tries=0, reason=reason))
         else:
             self._reject(parcel, parcel.reason or reason)
 
@@ -306,7 +322,8 @@ class Delivery:
         return True
 
     def _halve(self, parcel: Parcel) -> None:
-        self._ready += parcel.halve()
+        for half in parcel.halve():
+            self._send_again(half)
         self._open[parcel.number] += 1
 
     def _reject(self, parcel: Parcel, reason: str) -> None:
@@ -343,7 +360,7 @@ class Delivery:
             self._store.rate_limits.delay_account_until(self._sync.license_code, now + pause)
             if parcel.limited >= LIMIT_TRIES or pause > self._lease.policy.max_delay:
                 raise Postpone(pause, str(problem), failed=False)
-            self._ready.append(replace(parcel, limited=parcel.limited + 1, ready_at=now + pause))
+            self._send_again(replace(parcel, limited=parcel.limited + 1, ready_at=now + pause))
             return
         before = self._confirmed if parcel.confirmed_before is None else parcel.confirmed_before
         parcel = replace(parcel, tries=parcel.tries + 1, unheard=True, confirmed_before=before)
@@ -352,7 +369,7 @@ class Delivery:
         except Postpone:
             self._single_out(parcel, problem)
         else:
-            self._ready.append(replace(parcel, ready_at=now + pause))
+            self._send_again(replace(parcel, ready_at=now + pause))
 
     def _single_out(self, parcel: Parcel, problem: RetryLater) -> None:
         """Blame the people of a parcel when others passed meanwhile; else WebEngage is at fault: Postpone."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
-from sync.engine.approval import describe_plan, dump_limits, explain_step, hold_reason, plan_columns
+from sync.engine.approval import (
+    describe_plan,
+    dump_limits,
+    explain_late_tripwires,
+    explain_step,
+    hold_reason,
+    is_stale,
+    plan_columns,
+)
 from sync.engine.clients import check_still_listed, open_mixpanel, open_webengage
+from sync.engine.context import RunContext
 from sync.engine.delivery import Delivery
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan, Planner
@@ -16,16 +24,15 @@ from sync.engine.reading import Reader, reading_problem
 from sync.engine.retry import (
     AccountAtFault,
     CancelRequested,
-    Clock,
     Postpone,
-    RetryPolicy,
     ShutdownRequested,
+    TripwireFound,
 )
 from sync.engine.undo import UndoPlanner
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, RetryLater
 from sync.model import Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
-from sync.store.rate_limits import BATCHES_A_MINUTE
+from sync.store.plan_history import join_hashes
 from sync.store.recording import record_outcome
 from sync.store.staged import PagesOutdated, Tally
 from sync.store.syncs import Request
@@ -36,23 +43,10 @@ MAX_CLAIMS = 20  # without any progress, after which a run is given up: each pro
 MAX_OWN_ERRORS = 3  # claims without progress after which an error of our own fails the run
 STORAGE_PAUSE_SECONDS = 60.0  # a full disk or a locked file is looked at again then
 SHRINK_FROM = 20_000  # members; after smaller readings the freed space is not worth the copying
-STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older
 
 
 class ReadAgain(Exception):
     """The first reading does not prove who is in the cohort; the plan it made is dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """Everything that executing a run needs besides the store."""
-
-    open_vault: Callable[[], Vault]
-    clock: Clock
-    policy: RetryPolicy
-    is_stopping: Callable[[], bool]
-    batches_a_minute: int = BATCHES_A_MINUTE
-    page_size: int | None = None
 
 
 class RunExecutor:
@@ -108,14 +102,18 @@ class RunExecutor:
             raise CohortSyncError(why)
         self._lease.renew()
         sync = self._sync()
-        if self._run.state is RunState.DELIVERING and self._is_stale(sync):
+        if self._run.state is RunState.DELIVERING and is_stale(self._store, self._run, sync, self._lease.now()):
             if self._run.steps_sent:
                 self._replace_by_new_run(sync)
                 return
             self._begin_again()
         if self._run.state is RunState.PULLING and not self._read_and_plan(sync):
             return
-        self._deliver(sync)
+        try:
+            self._deliver(sync)
+        except TripwireFound as found:
+            self._hold_for_tripwires(found)
+            return
         if self._run.is_in_steps:
             self._hold_after_step(sync)
         else:
@@ -128,14 +126,6 @@ class RunExecutor:
             raise InvalidRequest(f"Sync {self._run.sync_id} no longer exists.")
         request = Request.parse(self._run.request)
         return request.apply(found) if request else found
-
-    def _is_stale(self, sync: Sync) -> bool:
-        """Return whether the plan is too old to be sent as it is, and nothing of it, or of the next step, was sent."""
-        if self._run.purpose == "undo":
-            return False  # no cohort is read: what it takes back stays the same
-        age = self._lease.now() - (self._run.planned_at or 0.0)
-        sent = self._run.limits[self._run.steps_sent - 1] if self._run.steps_sent else 0
-        return age > (sync.interval_seconds or STALE_SECONDS) and not self._store.batches.any_sent(self._run.id, sent)
 
     def _replace_by_new_run(self, sync: Sync) -> None:
         """End a run whose next step is too old to be sent; a new one reads again and is held, since its plan is new."""
@@ -163,8 +153,20 @@ class RunExecutor:
                 sent=self._store.batches.count_people(self._run.id, 0, limit),
                 left=self._store.batches.count_people(self._run.id, limit),
             )
-            self._store.runs.hold_for_approval(self._run.id, self._owner, reason)
-            self._add_event(f"Held: {reason}")
+            self._hold(reason)
+
+    def _hold_for_tripwires(self, found: TripwireFound) -> None:
+        """Hold a run that has more to send; approved, it goes on with these people in the cohort."""
+        with self._store.transaction():
+            self._lease.renew()
+            known = self._store.plan_history.tripped(self._run.id)
+            self._lease.write(tripped=join_hashes(known | found.labels.keys()))
+            current = self._store.runs.get_run(self._run.id) or self._run
+            self._hold(explain_late_tripwires(current, found.labels.values()))
+
+    def _hold(self, reason: str) -> None:
+        self._store.runs.hold_for_approval(self._run.id, self._owner, reason)
+        self._add_event(f"Held: {reason}")
 
     def _begin_again(self) -> None:
         """Read and plan again; the plan that a person approved stays aside, to be compared with the new one."""
@@ -270,12 +272,12 @@ class RunExecutor:
             self._store.batches.drop_aside(self._run.id)
             if sum(plan.counts):
                 self._store.staged.strip(self._run.id)
+                self._store.staged.add_others(self._run.id, plan.kept_out)
             self._lease.note_progress()
             for line in describe_plan(plan):
                 self._add_event(line)
             if reason:
-                self._store.runs.hold_for_approval(self._run.id, self._owner, reason)
-                self._add_event(f"Held: {reason}")
+                self._hold(reason)
             else:
                 self._take_over(sync)
         return reason is None

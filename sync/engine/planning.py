@@ -54,6 +54,8 @@ class Plan:
     """How many are removed because they are on it."""
     tripped: dict[bytes, str] = field(default_factory=dict)
     """The labels of those in who must not be, by id hash."""
+    kept_out: set[bytes] = field(default_factory=set)
+    """The id hashes of those in who are neither sent nor were sent before: listed, or rejected."""
     list_version: int = 0
     """Which never-export list it was made with."""
     step_limits: tuple[int, ...] = ()
@@ -104,7 +106,7 @@ class Planner:
             self._lease.renew()
             self._store.batches.delete_batches(self._run_id, keep_approved=True)
         self.watchlist.search(self._run_id)
-        self.plan.tripped = self.watchlist.tripped
+        self.plan.tripped, self.plan.kept_out = self.watchlist.tripped, set(self.watchlist.listed)
         self._plan_changes()
         self.plan.members = self._count_members() if self._sync.id_property else self.plan.distinct
         return self.plan
@@ -197,7 +199,9 @@ class Planner:
             for who, content in entered.items()
         }
         changes |= {who: Change(ChangeKind.REMOVE, UNCONFIRMED) for who in gone.keys() - entered.keys() - kept}
-        changes = {who: change for who, change in changes.items() if not self._is_rejected(who, change)}
+        rejected = {who for who, change in changes.items() if self._is_rejected(who, change)}
+        plan.kept_out |= {who for who in rejected if changes[who].kind is ChangeKind.ADD}
+        changes = {who: change for who, change in changes.items() if who not in rejected}
         leavers = {who for who, change in changes.items() if change.kind is ChangeKind.REMOVE}
         plan.removed_by_list += len(leavers & self.watchlist.never_export)
         return changes

@@ -98,6 +98,7 @@ class PagePacker:
         ]
         # Rows without a readable distinct_id cannot be distinguished, so each counts as another person.
         others = [hash_id(one.distinct_id, self._salt) for one in page.others if one.distinct_id]
+        staged = replace(staged, others=b"".join(others))
         return Packed(self._add_people(staged, page, seal), named, others, page.size, page.session_id)
 
     def _list_entries(self, page: Columns) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sync.errors import CohortSyncError, RetryLater
@@ -28,6 +28,15 @@ class Postpone(Exception):
         """Keep how long and why."""
         super().__init__(reason)
         self.seconds, self.reason, self.failed = seconds, reason, failed
+
+
+class TripwireFound(Exception):
+    """Somebody who must not be in the cohort is in it, and people are still to be sent; ``labels`` by id hash."""
+
+    def __init__(self, labels: Mapping[bytes, str]) -> None:
+        """Keep who."""
+        super().__init__(f"{len(labels)} tripwires")
+        self.labels = labels
 
 
 class AccountAtFault(CohortSyncError):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sync.engine.block_writer import BlockWriter, Change
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan
+from sync.engine.watchlist import explain_tripwires
 from sync.id_property import show_id_property
 from sync.model import ChangeKind, Mode, Run, Sync
 from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_records
@@ -32,6 +33,8 @@ class UndoPlanner:
         self._store: Store = lease.store
         self._version = self._store.safety_lists.get_version()
         self._never_export = self._store.safety_lists.load_never_export(sync.license_code)
+        self._tripwires = self._store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id)
+        self._tripped: dict[bytes, str] = {}
         self._changed_since = self._updated = self._kept_out = 0
 
     def write(self) -> Plan:
@@ -50,6 +53,7 @@ class UndoPlanner:
             unchanged=unchanged,
             kinds=writer.kinds,
             never_exported=self._kept_out,
+            tripped=self._tripped,
             list_version=self._version,
             step_limits=writer.finish(),
             remarks=tuple(self._remarks()),
@@ -81,7 +85,10 @@ class UndoPlanner:
         inverse = {who: change for who, change in changes.items() if who not in changed_since}
         barred = {who for who, one in inverse.items() if one.kind is ChangeKind.ADD and who in self._never_export}
         self._kept_out += len(barred)
-        return {who: change for who, change in inverse.items() if who not in barred}
+        planned = {who: change for who, change in inverse.items() if who not in barred}
+        entering = {who for who, one in planned.items() if one.kind is ChangeKind.ADD}
+        self._tripped |= {who: self._tripwires[who] for who in entering & self._tripwires.keys()}
+        return planned
 
     def _content(self, user_id: str) -> bytes:
         """Return the content hash of somebody who is set to true; the values mapped for them are not known any more.
@@ -139,6 +146,7 @@ def explain_undo(run: Run, sync: Sync, plan: Plan) -> str:
         if counts
         else f"Taking back run {run.undoes} would change 0 people.",
         *plan.remarks,
+        *([explain_tripwires(plan.tripped.values(), "to be set to true")] if plan.tripped else []),
     ]
     if sync.mode is Mode.DYNAMIC:
         lines.append("The sync is paused then, or its next refresh would send the same again.")

@@ -13,6 +13,7 @@ from sync.service.base import Topic
 from sync.views import AddedPeople, ListedPerson, Tripwire
 
 MAX_NOTE = 200  # characters of a note
+MAX_WATCHED_ID = 1000  # characters of an id that a tripwire is set for: WebEngage takes fewer, Mixpanel has longer ones
 ID_HEADERS = ("user id", "userid", "user_id", "id", "distinct_id", "$distinct_id", "user")
 SEPARATORS = ",;\t"
 
@@ -100,8 +101,12 @@ class SafetyService(Topic):
     def add_tripwires(
         self, project_id: int | None, cohort_id: int | None, user_ids: Iterable[str], note: str = ""
     ) -> AddedPeople:
-        """Hold every run that finds one of these people in the cohort, or with None in any cohort of the project."""
-        project, people = self._state.get_project(project_id).view.id, _check_ids(user_ids)
+        """Hold every run that finds one of these people in the cohort, or with None in any cohort of the project.
+
+        Runs that were planned before look again before they send more. An id may be one that is never exported: of a
+        device, or too long for WebEngage.
+        """
+        project, people = self._state.get_project(project_id).view.id, _check_ids(user_ids, MAX_WATCHED_ID)
         with self._store.transaction():
             added = self._store.safety_lists.add_tripwires(
                 project, cohort_id, people, _check_note(note), self.actor.name, self._state.now()
@@ -133,15 +138,15 @@ class SafetyService(Topic):
         return tuple(one for one in found if cohort_id is None or one.cohort_id in (None, cohort_id))
 
 
-def _check_ids(user_ids: Iterable[str]) -> list[str]:
+def _check_ids(user_ids: Iterable[str], longest: int = USER_ID_MAX) -> list[str]:
     """Return different user ids in their order; raise InvalidRequest, and quote none, when one cannot be a user id."""
     found = list(dict.fromkeys(user_ids))
     if not found:
         raise InvalidRequest("No user id was given; type one a line, or choose a CSV file.")
-    wrong = [at for at, one in enumerate(found, 1) if not one.strip() or len(one) > USER_ID_MAX]
+    wrong = [at for at, one in enumerate(found, 1) if not one.strip() or len(one) > longest]
     if wrong:
         raise InvalidRequest(
-            f"Entry {wrong[0]:,} cannot be a user id: it is empty or has over {USER_ID_MAX} characters. Nobody was added."
+            f"Entry {wrong[0]:,} cannot be a user id: it is empty or has over {longest} characters. Nobody was added."
         )
     return found
 

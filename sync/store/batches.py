@@ -6,7 +6,6 @@ of forty batches, in the order of their id hashes: ids, kinds, content hashes an
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -223,24 +222,24 @@ class Batches(Table):
         """Write that WebEngage's answers settle nothing about anybody of a run."""
         self._execute("update batch set state = 'in_flight' where run_id = ? and state = 'confirmed'", (run_id,))
 
-    def withhold(self, run_id: int, id_hashes: frozenset[bytes], salt: int) -> Counter[str]:
-        """Take additions and updates of these people out of batches that are still pending; return how many, by kind.
+    def withhold(self, run_id: int, id_hashes: frozenset[bytes], salt: int) -> dict[bytes, str]:
+        """Take additions and updates of these people out of batches that are still pending; return them, with the kind.
 
         Their places stay, blank, so that batches keep their numbers.
         """
-        found: Counter[str] = Counter()
+        found: dict[bytes, str] = {}
         with write_transaction(self._db):
             for block in self.blocks(run_id) if id_hashes else ():
                 states = self.states(run_id, block.number)
-                places = [
-                    at
+                places = {
+                    at: who
                     for at, (user_id, kind) in enumerate(zip(block.ids, block.kinds, strict=True))
                     if states[at // BATCH_SIZE] == "p"
                     and KINDS.get(kind) in (ChangeKind.ADD, ChangeKind.UPDATE)
-                    and hash_id(user_id, salt) in id_hashes
-                ]
+                    and (who := hash_id(user_id, salt)) in id_hashes
+                }
                 if places:
-                    found.update(block.kinds[at] for at in places)
+                    found |= {who: block.kinds[at] for at, who in places.items()}
                     self._blank(run_id, block, set(places))
         return found
 

@@ -374,6 +374,12 @@ def id_property(db: Database) -> None:
     add_id_property(db)
 
 
+@migrations()
+def staged_others(db: Database) -> None:
+    """Keep which members a run read are not exported: a tripwire among them holds it."""
+    db.execute("alter table staged_page add column others blob not null default x'' check (length(others) % 16 = 0)")
+
+
 def apply(plain: sqlite3.Connection) -> None:
     """Bring a database to the newest schema, inside the caller's transaction."""
     migrations.apply(Database(plain, execute_plugins=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sync.guards import PlanNumbers, Reading
-from sync.packing import ID_SIZE, hash_id
+from sync.packing import cut_hashes, hash_id
 from sync.store.database import Table
 
 # An earlier success makes a run a refresh, unless everything was cleared and a person exports again.
@@ -70,11 +70,11 @@ class PlanHistory(Table):
 
     def tripped(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of the tripwires that a run's plan found."""
-        return _split_hashes(self._fetch_value("select tripped from run where id = ?", (run_id,)))
+        return frozenset(cut_hashes(self._fetch_value("select tripped from run where id = ?", (run_id,)) or b""))
 
     def chosen(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of those whom a person chose for the first step of a run."""
-        return _split_hashes(self._fetch_value("select step_hashes from run where id = ?", (run_id,)))
+        return frozenset(cut_hashes(self._fetch_value("select step_hashes from run where id = ?", (run_id,)) or b""))
 
     def first_steps(self, run_id: int) -> tuple[str, bytes | None] | None:
         """Return the first steps of a run as they are stored, with the id hashes of those chosen; None without any."""
@@ -94,11 +94,6 @@ class PlanHistory(Table):
             (run_id,),
         )
         return tuple(row[0] for row in rows)
-
-
-def _split_hashes(found: bytes | None) -> frozenset[bytes]:
-    stored = found or b""
-    return frozenset(stored[at : at + ID_SIZE] for at in range(0, len(stored), ID_SIZE))
 
 
 def join_people(user_ids: Iterable[str], salt: int) -> tuple[int, bytes | None]:

@@ -28,7 +28,7 @@ class SafetyLists(Table):
     """Keep who is never exported, and who must never be in a cohort."""
 
     def get_version(self) -> int:
-        """Return a number that grows with every change of a never-export list."""
+        """Return a number that grows with every change of a never-export list, and with every tripwire that is set."""
         return int(self._fetch_value("select value from setting where name = 'list_version'") or 0)
 
     def load_never_export(self, license_code: str) -> frozenset[bytes]:
@@ -95,8 +95,8 @@ class SafetyLists(Table):
         """Return how many people are never exported to an account."""
         return int(self._fetch_value("select count(*) from never_export where license_code = ?", (license_code,)))
 
-    def _note_change(self, license_code: str) -> None:
-        """Let plans made before look again, count no page as known to be wholly sent, and show no earlier preview."""
+    def _let_plans_look_again(self) -> None:
+        """Let runs that were planned before look at the lists again before they send more."""
         self._db.execute(
             """
             insert into setting (name, value)
@@ -104,6 +104,10 @@ class SafetyLists(Table):
             on conflict (name) do update set value = cast(value as integer) + 1
             """
         )
+
+    def _note_change(self, license_code: str) -> None:
+        """Let plans made before look again, count no page as known to be wholly sent, and show no earlier preview."""
+        self._let_plans_look_again()
         self._db.execute(
             """
             delete from known_page
@@ -143,6 +147,7 @@ class SafetyLists(Table):
                     for one, id_hash in ((one, self.hash_ids([one])[0]) for one in user_ids)
                 ),
             )
+            self._let_plans_look_again()
             return self._count_tripwires() - before
 
     def remove_tripwires(self, project_id: int, cohort_id: int | None, user_ids: Iterable[str]) -> int:

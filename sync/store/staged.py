@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.packing import FORGOTTEN, pack, split_records, unpack_ids
+from sync.packing import FORGOTTEN, cut_hashes, pack, split_records, unpack_ids
 from sync.store.database import Table, write_transaction
 
 
@@ -15,7 +15,8 @@ class StagedPage:
 
     ``records``, ascending, are of people who are in the snapshot with the same content; ``news`` of everybody else,
     with ids and sealed values in the same order. A page that ``is_known`` brings neither: it was here before.
-    ``members``, ascending, are the entries of all of them when a profile property is the User ID.
+    ``members``, ascending, are the entries of all of them when a profile property is the User ID. ``others``: the id
+    hashes of members who are not exported, of all whose id can be read.
     """
 
     reading: int
@@ -32,6 +33,7 @@ class StagedPage:
     members: bytes = b""
     ids: bytes = b""
     sealed_values: bytes | None = None
+    others: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ class StagedPages(Table):
         self._execute(
             """
             insert or replace into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, total,
-              digest, is_known, records, news, members, ids, sealed_values)
+              digest, is_known, records, news, members, ids, sealed_values, others)
             values (:run_id, :reading, :number, :rows, :anonymous, :invalid, :is_full, :total,
-              :digest, :is_known, :records, :news, :members, :ids, :sealed_values)
+              :digest, :is_known, :records, :news, :members, :ids, :sealed_values, :others)
             """,
             {"run_id": run_id} | {name: getattr(page, name) for name in StagedPage.__slots__},
         )
@@ -180,11 +182,27 @@ class StagedPages(Table):
         )
 
     def strip(self, run_id: int) -> None:
-        """Forget what the pages of a planned run hold."""
+        """Forget what the pages of a planned run hold, but for hashes by which the lists can be looked at again."""
         self._execute(
-            "update staged_page set records = x'', news = x'', members = x'', ids = x'', sealed_values = null where run_id = ?",
+            "update staged_page set records = x'', news = x'', ids = x'', sealed_values = null where run_id = ?",
             (run_id,),
         )
+
+    def add_others(self, run_id: int, id_hashes: Iterable[bytes]) -> None:
+        """Note more members who are not exported, beside those of the run's first page; none without any page."""
+        self._execute(
+            """
+            update staged_page
+            set others = cast(others || ?1 as blob)
+            where rowid = (select min(rowid) from staged_page where run_id = ?2)
+            """,
+            (b"".join(id_hashes), run_id),
+        )
+
+    def list_others(self, run_id: int) -> frozenset[bytes]:
+        """Return the id hashes of the members who are not exported, as long as the run is under way."""
+        found = self._fetch_all("select others from staged_page where run_id = ? and others <> x''", (run_id,))
+        return frozenset(one for row in found for one in cut_hashes(row[0]))
 
     def become_known(self, run_id: int, sync_id: int, *, everybody: bool) -> None:
         """Let the pages of a run that had nothing to send about ``everybody`` be the known ones; else none are."""
