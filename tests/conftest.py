@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
 from pages.parts.sign_in import sign_in_was_configured
 from sync.permissions import ACCESS_SETTINGS
+from sync.store import Store
+from sync.store.file_identity import DATABASE_FILE, forget_database
 from tests.sandbox.control import Sandbox
 from tests.sandbox.factory import SandboxFactory
 from tests.workspace import (
@@ -80,11 +83,28 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """Make an empty data folder, away from the project's own."""
+def empty_dir(tmp_path: Path) -> Path:
+    """Make an empty data folder, away from the project's own, for tests of what a first start does."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     return folder
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder as a first start leaves it, but for the database's id, which the next open draws."""
+    folder = tmp_path_factory.mktemp("new")
+    Store.open(folder).close()
+    forget_database(folder / DATABASE_FILE)
+    with contextlib.closing(sqlite3.connect(folder / DATABASE_FILE)) as db, db:
+        db.execute("delete from setting where name = 'database_id'")
+    return folder
+
+
+@pytest.fixture
+def data_dir(empty_dir: Path, new_database: Path) -> Path:
+    """Make a data folder as after a first start; copied, since the migrations are half the time of a short test."""
+    return Path(shutil.copytree(new_database, empty_dir, dirs_exist_ok=True))
 
 
 @pytest.fixture
@@ -101,7 +121,7 @@ def local_browser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def workspace(data_dir: Path, monkeypatch: pytest.MonkeyPatch, local_browser: None) -> Workspace:
-    """Make a workspace on an empty data folder, whose pages run in this process too."""
+    """Make a workspace on a new database, whose pages run in this process too."""
     monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))
     monkeypatch.delenv("COHORT_SYNC_KEY", raising=False)
     return Workspace(data_dir)

@@ -28,15 +28,16 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can give files
 
 
 @as_root
-def test_files_when_root_creates_them_belong_to_the_owner_of_the_folder(workspace: Workspace, tmp_path: Path) -> None:
+def test_files_when_root_creates_them_belong_to_the_owner_of_the_folder(empty_dir: Path, tmp_path: Path) -> None:
     """A first command, rotate-key and restore typed as root leave nothing that the service's user cannot open."""
-    os.chown(workspace.data_dir, SERVICE_USER, SERVICE_USER)
+    workspace = Workspace(empty_dir)
+    os.chown(empty_dir, SERVICE_USER, SERVICE_USER)
     with workspace.open() as service:
-        add_key(workspace.data_dir)
+        add_key(empty_dir)
         service.admin.rotate_key()
         service.admin.write_backup(tmp_path / "copy.db")
         service.admin.restore(tmp_path / "copy.db")
-        found = {path.name: path.stat().st_uid for path in workspace.data_dir.iterdir()}
+        found = {path.name: path.stat().st_uid for path in empty_dir.iterdir()}
     assert {"app.db", "app.db-wal", "app.db-shm", "database.marker", "secret.key"} <= set(found)
     assert set(found.values()) == {SERVICE_USER}
 

@@ -8,15 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from .control import ROOT, Sandbox
 from .server import serve
 from .settings import Settings
 from .world import World
 
-START = "start"
+START, FAILED = "start", "failed"
 GONE_SECONDS, POLL_SECONDS = 60.0, 0.005
 
 
@@ -84,9 +85,18 @@ def _serve_forks() -> None:
     for _ in sys.stdin:
         if os.fork() == 0:
             os.close(0)
-            print(os.getpid(), flush=True)
-            serve(World(Settings()), "127.0.0.1", 0, os.getppid())
-            os._exit(0)
+            _serve_one()
+
+
+def _serve_one() -> NoReturn:
+    """Be a sandbox until told to end; one that cannot start says so, since whoever asked for it waits for its answer."""
+    print(os.getpid(), flush=True)
+    try:
+        serve(World(Settings()), "127.0.0.1", 0, os.getppid())
+    except BaseException:
+        traceback.print_exc()
+        print(FAILED, flush=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":
