@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -161,9 +162,9 @@ def test_a_runner_process_when_a_sync_pauses_sends_the_alert_and_stops_at_sigter
     assert mailbox.subjects == ["Cohort Sync: “Fans” is paused"]
 
 
-def test_the_watch_when_started_twice_in_a_process_is_one_thread(workspace: Workspace) -> None:
+def test_the_watch_when_started_twice_in_a_process_is_one_thread(empty_dir: Path) -> None:
     """Every way into the pages may start it, and it makes no database where there is none."""
     for _ in range(2):
-        start_runner_watch(workspace.env)
-    assert [one.name for one in threading.enumerate()].count(f"watch {workspace.data_dir}") == 1
-    assert not (workspace.data_dir / "app.db").exists()
+        start_runner_watch({"COHORT_SYNC_DATA": str(empty_dir)})
+    assert [one.name for one in threading.enumerate()].count(f"watch {empty_dir}") == 1
+    assert not (empty_dir / "app.db").exists()
