@@ -42,6 +42,7 @@ def test_files_when_root_creates_them_belong_to_the_owner_of_the_folder(empty_di
     assert set(found.values()) == {SERVICE_USER}
 
 
+@pytest.mark.slow
 @as_root
 def test_files_when_root_replaces_an_unusable_database_belong_to_the_owner(
     workspace: Workspace, tmp_path: Path
@@ -198,6 +199,7 @@ def run_make(folder: Path) -> str:
     return subprocess.run(asked, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_make_when_the_folder_was_renamed_or_python_replaced_works_again(tmp_path: Path) -> None:
     """A folder with another name, spaces and signs goes on; a Python without its packages is set up again."""
     folder = make_folder(tmp_path / "first").rename(tmp_path / "the second, Größe ✓")

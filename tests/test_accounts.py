@@ -83,6 +83,7 @@ def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_cho
             here.syncs.start_export(77, cohort, ExportTerms(mode=Mode.DYNAMIC))
 
 
+@pytest.mark.slow
 def test_start_sync_when_the_account_changed_since_the_dialog_opened_is_refused(
     two: Workspace, sandbox: Sandbox
 ) -> None:
@@ -101,6 +102,7 @@ def test_start_sync_when_the_account_changed_since_the_dialog_opened_is_refused(
         assert [one.license_code for one in here.syncs.list()] == [LICENSE_2]
 
 
+@pytest.mark.slow
 def test_the_integrations_page_with_two_accounts_shows_both_and_lets_an_admin_choose(two: Workspace) -> None:
     """Each account has its card; the choice takes a click of its own."""
     page = two.page("integrations")

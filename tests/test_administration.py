@@ -22,6 +22,7 @@ def opened(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return app
 
 
+@pytest.mark.slow
 def test_retention_when_changed_is_saved_and_in_the_audit(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Changing how long things are kept takes effect and appears in the audit with before and after."""
     page = opened(data_dir, monkeypatch)
@@ -38,6 +39,7 @@ def test_retention_when_changed_is_saved_and_in_the_audit(data_dir: Path, monkey
     assert "retention" in again.dataframe[0].value.to_string()
 
 
+@pytest.mark.slow
 def test_forgetting_when_the_id_is_unknown_says_so(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An id nobody knows is removed in 0 places, and the audit keeps a fingerprint, not the id."""
     page = opened(data_dir, monkeypatch)
@@ -48,6 +50,7 @@ def test_forgetting_when_the_id_is_unknown_says_so(data_dir: Path, monkeypatch: 
         assert "stranger" not in str(service.admin.list_audit())
 
 
+@pytest.mark.slow
 def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

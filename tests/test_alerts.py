@@ -40,6 +40,7 @@ def look(workspace: Workspace) -> None:
         service.alerts.deliver()
 
 
+@pytest.mark.slow
 def test_a_state_when_it_begins_and_ends_is_one_message_each(fans: Workspace, mailbox: Mailbox) -> None:
     """However often the runner looks, people read once that a sync is paused, and once that it is over."""
     add_address(fans, mailbox.url)
@@ -56,6 +57,7 @@ def test_a_state_when_it_begins_and_ends_is_one_message_each(fans: Workspace, ma
     assert mailbox.subjects[1:] == ["Cohort Sync: over: “Fans” is paused"]
 
 
+@pytest.mark.slow
 def test_a_message_when_the_public_address_is_set_links_to_the_page(fans: Workspace, mailbox: Mailbox) -> None:
     """The link opens the page that mends it; without the setting there is none."""
     fans.env["COHORT_SYNC_URL"] = "https://sync.example.com/"
@@ -67,6 +69,7 @@ def test_a_message_when_the_public_address_is_set_links_to_the_page(fans: Worksp
     assert "https://sync.example.com/syncs?sync=1" in mailbox.texts[0]
 
 
+@pytest.mark.slow
 def test_messages_when_people_have_recognisable_data_hold_none_of_it(connected: Workspace, mailbox: Mailbox) -> None:
     """Neither ids nor addresses nor values are in what is sent or stored for sending, also when a vendor quotes them."""
     people = [member(f"Zanzibar-{n}", **{"$email": f"zanzibar{n}@example.com", "plan": "Krakatoa"}) for n in range(100)]
@@ -85,6 +88,7 @@ def test_messages_when_people_have_recognisable_data_hold_none_of_it(connected: 
     assert "zanzibar" not in stored.lower()
 
 
+@pytest.mark.slow
 def test_a_message_when_the_receiver_is_down_waits_and_is_delivered(fans: Workspace) -> None:
     """It is tried again with pauses, `status` shows the failure after a quarter of an hour, and success ends it."""
     port = free_port()

@@ -10,6 +10,7 @@ from tests.alert_receivers import serve_hook, serve_mail
 from tests.workspace import Workspace, click_button, page_text
 
 
+@pytest.mark.slow
 def test_an_address_when_added_is_tested_masked_and_removed(workspace: Workspace) -> None:
     """A person adds an address, sends a test that arrives, and removes it; the address itself is never shown."""
     with serve_mail() as mailbox:
@@ -24,6 +25,7 @@ def test_an_address_when_added_is_tested_masked_and_removed(workspace: Workspace
         assert "Nobody gets alerts yet" in page_text(page)
 
 
+@pytest.mark.slow
 def test_a_test_when_nobody_answers_says_why(workspace: Workspace) -> None:
     """The reason is on the page, without a traceback."""
     with workspace.open() as service:
@@ -33,6 +35,7 @@ def test_a_test_when_nobody_answers_says_why(workspace: Workspace) -> None:
     assert "did not take the message" in page_text(page)
 
 
+@pytest.mark.slow
 def test_a_webhook_when_added_shows_its_secret_once(workspace: Workspace) -> None:
     """The signing secret is on the page until the next click."""
     page = workspace.page("alerts")
@@ -42,6 +45,7 @@ def test_a_webhook_when_added_shows_its_secret_once(workspace: Workspace) -> Non
     assert "whsec_" not in page_text(page.run())
 
 
+@pytest.mark.slow
 def test_times_when_saved_are_kept_and_wrong_ones_refused(workspace: Workspace) -> None:
     """Quiet hours and digest are stored with their zone; a wrong time is one sentence."""
     page = workspace.page("alerts")
@@ -56,6 +60,7 @@ def test_times_when_saved_are_kept_and_wrong_ones_refused(workspace: Workspace) 
         assert service.alerts.get_schedule() == Schedule(zone="Europe/Berlin", quiet_from="22:00", quiet_to="07:00")
 
 
+@pytest.mark.slow
 def test_a_message_when_given_up_is_sent_again_or_discarded_by_a_person(fans: Workspace) -> None:
     """What was refused for good stands on the page with its reason and two buttons."""
     with serve_hook() as hook:
@@ -73,6 +78,7 @@ def test_a_message_when_given_up_is_sent_again_or_discarded_by_a_person(fans: Wo
         assert "Not delivered to" not in page_text(page.run())
 
 
+@pytest.mark.slow
 def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,6 +218,7 @@ def test_a_command_when_the_disk_is_full_prints_one_sentence(connected: Workspac
     assert connected.read_json("syncs") == []
 
 
+@pytest.mark.slow
 def test_an_export_when_25_attributes_exist_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
     """WebEngage would drop its values without a word, so the export is refused before anything is written."""
     cohorts = [sandbox.add_cohort(f"Cohort {number}", [member("a")]) for number in range(26)]
@@ -301,6 +302,7 @@ def test_an_argument_when_not_utf8_is_wrong_usage(cli: Cli, data_dir: Path) -> N
         assert done.returncode == 2 and "UTF-8" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_command_when_stdout_cannot_be_written_prints_one_sentence(data_dir: Path) -> None:
     """A full disk behind stdout is one sentence; a reader that left early is none."""
     command = f"{sys.executable} -m sync status --json"

@@ -140,6 +140,7 @@ def test_call_when_the_handshake_is_slow_ends_at_its_deadline(silent: bool) -> N
         assert slow.left.wait(PATIENCE)
 
 
+@pytest.mark.slow
 def test_call_over_tls_when_the_body_drips_ends_at_its_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +226,7 @@ def test_call_when_the_name_look_up_hangs_ends_at_its_deadline_and_sends_nothing
         assert late.left.wait(PATIENCE) and received == [b""]
 
 
+@pytest.mark.slow
 def test_call_with_a_short_deadline_when_another_has_a_long_one_ends_first() -> None:
     """The deadlines of calls under way at the same time do not wait for each other."""
     ended: list[str] = []

@@ -221,6 +221,7 @@ def test_a_busy_check_of_the_account_puts_a_run_off(workspace: EngineWorkspace, 
     )
 
 
+@pytest.mark.slow
 def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
     workspace: EngineWorkspace, sandbox: Sandbox, halved: int
 ) -> None:

@@ -35,6 +35,7 @@ def test_the_interval_is_chosen_where_dynamic_is(fans: Workspace) -> None:
         assert service.syncs.list()[0].interval_seconds is None
 
 
+@pytest.mark.slow
 def test_an_interval_chosen_elsewhere_is_kept(fans: Workspace) -> None:
     """An interval that is none of the six stands among them."""
     fans.export(interval=2700.0)
@@ -45,6 +46,7 @@ def test_an_interval_chosen_elsewhere_is_kept(fans: Workspace) -> None:
         assert service.syncs.list()[0].interval_seconds == 2700.0
 
 
+@pytest.mark.slow
 def test_a_property_sent_before_can_be_taken_back(fans: Workspace) -> None:
     """What was mapped is chosen in the field; without it, the next export sends membership only."""
     fans.export(mapping=(("$email", "email"),))
@@ -58,6 +60,7 @@ def test_a_property_sent_before_can_be_taken_back(fans: Workspace) -> None:
         assert service.cohorts.propose_export(PROJECT, fans.cohort).mapping == ()
 
 
+@pytest.mark.slow
 def test_the_dialog_says_when_a_run_would_be_held(fans: Workspace, sandbox: Sandbox) -> None:
     """A first export is held a fifth above its preview, later ones by the limits of the sync."""
     assert "Held for your approval if more than 36 people would be sent." in page_text(
@@ -75,6 +78,7 @@ def test_the_dialog_says_when_a_run_would_be_held(fans: Workspace, sandbox: Sand
     assert "1 person would be added and 10 removed." in page_text(fans.page("cohorts", export=str(many)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "said"), [("we_power", "WebEngage reserves"), ("", "needs a name")])
 def test_an_attribute_is_checked_as_typed(name: str, said: str, fans: Workspace) -> None:
     """A name that WebEngage would not take is said, and nothing can be started."""
@@ -84,6 +88,7 @@ def test_an_attribute_is_checked_as_typed(name: str, said: str, fans: Workspace)
     assert all(button.disabled for button in app.button if button.label in ("Start Sync", "Dry run"))
 
 
+@pytest.mark.slow
 def test_without_an_account_the_dialog_says_so_and_starts_nothing(workspace: Workspace, sandbox: Sandbox) -> None:
     """Where nothing can be exported to, the dialog says why, and its buttons are off."""
     cohort = sandbox.add_cohort("Fans", make_fans(3))
@@ -94,6 +99,7 @@ def test_without_an_account_the_dialog_says_so_and_starts_nothing(workspace: Wor
     assert all(button.disabled for button in app.button if button.label in ("Start Sync", "Dry run"))
 
 
+@pytest.mark.slow
 def test_the_dialog_proposes_a_type_and_counts_what_would_be_dropped(fans: Workspace, sandbox: Sandbox) -> None:
     """One query for all properties; another type or a country counts anew, and what was chosen is what is sent."""
     people = [member("fan-0", mobile="030 1234567", age=5), member("fan-1", mobile="+14155552671", age=6)]
@@ -130,6 +136,7 @@ def test_values_that_cannot_be_read_leave_the_types_open(fans: Workspace, sandbo
     assert not next(button for button in app.button if button.label == "Start Sync").disabled
 
 
+@pytest.mark.slow
 def test_a_time_of_day_when_chosen_in_the_dialog_is_the_syncs_and_is_offered_again(fans: Workspace) -> None:
     """The dialog says whether all syncs fit the hour; opened again it keeps the time, and Start Sync does not lose it."""
     cohort = fans.cohort
@@ -150,6 +157,7 @@ def test_a_time_of_day_when_chosen_in_the_dialog_is_the_syncs_and_is_offered_aga
     assert "at 06:45 Europe/Berlin" in page_text(fans.page("syncs", sync="1"))
 
 
+@pytest.mark.slow
 def test_a_pause_until_a_time_when_asked_for_on_the_page_is_shown_with_its_end(fans: Workspace) -> None:
     """The dialog proposes tomorrow at eight; the sync's page says when it resumes."""
     fans.export()

@@ -54,6 +54,7 @@ def kept_days(cli: Cli, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["sync.cli.commands", "sync.runner"])
 def test_a_locked_database_is_called_locked_and_not_damaged(filled: Path, program: str) -> None:
     """Command line and runner say who is to blame, and do not advise to restore a backup."""
@@ -65,6 +66,7 @@ def test_a_locked_database_is_called_locked_and_not_damaged(filled: Path, progra
     assert run_python(IMPATIENT.format(program), filled, *arguments).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_page_when_the_database_is_locked_says_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages say the same sentence as the command line."""
     workspace.page("syncs")
@@ -83,6 +85,7 @@ def test_the_integrity_check_when_the_file_is_locked_finds_no_damage(filled: Pat
             Maintenance(db).check_integrity()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["sync.cli.commands", "sync.runner"])
 def test_a_damaged_database_names_the_command_that_mends_it(filled: Path, program: str) -> None:
     """Nothing of the damaged file is changed, and the advice is the same everywhere."""
@@ -92,6 +95,7 @@ def test_a_damaged_database_names_the_command_that_mends_it(filled: Path, progra
     assert (filled / "app.db").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_runner_that_meets_damage_stops_with_the_sentence(filled: Path) -> None:
     """A table gone bad is not looked at every two seconds for ever: one sentence, exit 1."""
     with closing(sqlite3.connect(filled / "app.db")) as db:
@@ -248,6 +252,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_a_restore_of_a_large_backup_stays_small(filled: Path, tmp_path: Path) -> None:
     """120 MB are copied page by page: hardly more memory than any other command needs."""
     large = large_backup(filled, tmp_path, megabytes=120)
@@ -277,6 +282,7 @@ def test_a_runner_stops_when_its_database_is_gone(
         assert not (filled / "app.db").exists()
 
 
+@pytest.mark.slow
 def test_the_runner_when_it_must_stop_gives_the_reason_in_one_sentence(filled: Path) -> None:
     """The sentence names the file and what to do, without a traceback."""
     process = subprocess.Popen(
@@ -342,6 +348,7 @@ def test_a_process_notices_that_another_database_took_the_place(filled: Path, tm
         Store.open(filled)
 
 
+@pytest.mark.slow
 def test_a_page_when_the_database_is_gone_says_so(workspace: Workspace) -> None:
     """One sentence on the page, also when the whole folder was emptied under the running server."""
     workspace.page("syncs")

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from sync.model import RunState
 from tests.workspace import ROOT, Workspace, make_environment, wait_until
 
@@ -64,6 +66,7 @@ def running(folder: Path) -> Iterator[LoggedRunner]:
         runner.process.wait()
 
 
+@pytest.mark.slow
 def test_the_runner_when_the_disk_fills_up_and_empties_logs_one_line_each(fans: Workspace) -> None:
     """However many polls fail there is no traceback; with space again the runner executes what was queued meanwhile."""
     with running(fans.data_dir) as runner:
@@ -82,6 +85,7 @@ def test_the_runner_when_the_disk_fills_up_and_empties_logs_one_line_each(fans: 
     assert not runner.logged("Traceback") and len(runner.logged("ERROR")) == 1, runner.lines
 
 
+@pytest.mark.slow
 def test_the_runner_when_terminated_on_a_full_disk_is_exit_0(workspace: Workspace) -> None:
     """A supervisor sees an orderly end, and the runner that is gone does not count as alive."""
     with running(workspace.data_dir) as runner:

@@ -84,6 +84,7 @@ def test_health_when_a_runner_was_killed_during_a_run_needs_attention(watched: W
     assert health.needs_attention and overdue.reason == f"run {run_id} is pulling, and no runner is working; start it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(Mode))
 def test_health_when_mixpanel_is_out_for_twelve_hours_needs_a_person_and_adds_one_line(
     watched: Workspace, sandbox: Sandbox, mode: Mode
@@ -232,6 +233,7 @@ def test_health_when_a_clear_was_cancelled_shows_it_and_needs_nobody(watched: Wo
     assert not check_health(watched, runner=True).needs_attention
 
 
+@pytest.mark.slow
 def test_pages_when_a_sync_is_overdue_or_not_cleared_show_it(watched: Workspace, sandbox: Sandbox) -> None:
     """The opened sync has the sentence, the rows the badge, and the side bar counts them wherever one is."""
     run_id = watched.start_export()

@@ -309,6 +309,7 @@ with Service.open() as service:
 """
 
 
+@pytest.mark.slow
 def test_forgetting_when_the_log_is_large_needs_little_memory(fans: Workspace) -> None:
     """200 lists of 4,096 ids (some 20 MB packed) are opened one after the other."""
     many_lists(fans, count=2, size=20, person="everywhere")

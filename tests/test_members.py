@@ -61,6 +61,7 @@ def ids_of(listed: MemberList, status: MemberStatus) -> set[str]:
     return {row.user_id for row in rows_of(listed, status)}
 
 
+@pytest.mark.slow
 def test_every_demo_cohort_is_listed_as_mixpanel_has_it(workspace: Workspace, seeded: Sandbox) -> None:
     """Each identified, anonymous and invalid member of each cohort of people, counted and named exactly."""
     workspace.connect(seeded)

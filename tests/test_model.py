@@ -291,6 +291,7 @@ def test_a_page_when_parsed_quickly_or_row_by_row_gives_the_same_members(
     assert quick.distinct_ids == (going if id_property else [])
 
 
+@pytest.mark.slow
 @given(
     st.one_of(
         st.binary(),

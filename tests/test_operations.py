@@ -33,6 +33,7 @@ def run_command(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return main()
 
 
+@pytest.mark.slow
 def test_commands_when_typed_as_documented_work_in_that_order(
     workspace: Workspace, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

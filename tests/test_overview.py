@@ -177,6 +177,7 @@ def test_next_is_the_refresh_that_comes_first(fans: Workspace) -> None:
     assert fans.get_run(run.id).state is RunState.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_phone_without_a_runner_is_told_on_every_page(fans: Workspace) -> None:
     """Beside the side bar, which a phone hides, each page has the sentence in its main part."""
     for name in ("overview", "cohorts", "syncs", "runs", "integrations"):

@@ -28,6 +28,7 @@ def test_every_page_alone_says_what_to_do_when_there_is_nothing(name: str, works
     assert "The runner is not running" in page_text(app)
 
 
+@pytest.mark.slow
 def test_a_run_under_way_failed_and_held(workspace: Workspace, sandbox: Sandbox) -> None:
     """The Syncs page and the run's own page tell the three apart, with the reason and what can be done."""
     queued, held, failing = (
@@ -62,6 +63,7 @@ def test_a_run_under_way_failed_and_held(workspace: Workspace, sandbox: Sandbox)
     assert len(workspace.page("runs").get("button")) >= 3
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_tells_who_was_not_taken_and_why(workspace: Workspace, sandbox: Sandbox) -> None:
     """Rejected and invalid people are grouped by reason, each with advice; the recipe names the attribute."""
     number = sandbox.add_cohort(
@@ -88,6 +90,7 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(workspace: Workspace, 
         assert (retry.purpose, retry.rejected) == ("retry", 2)
 
 
+@pytest.mark.slow
 def test_nobody_is_called_synced_before_anything_went(workspace: Workspace, sandbox: Sandbox) -> None:
     """Queued, held or cancelled before the first batch: the cohort is not shown as synced; after a success it is."""
     number = sandbox.add_cohort("First", [member("a"), member("b")])
@@ -129,6 +132,7 @@ def test_a_run_says_planned_until_it_is_done(workspace: Workspace, sandbox: Sand
     assert "Added" in page_text(workspace.page("runs", run=str(done)))
 
 
+@pytest.mark.slow
 def test_names_in_select_boxes_are_shown_as_they_are(workspace: Workspace, sandbox: Sandbox) -> None:
     """Options of a select box are no Markdown: nothing is escaped in them, on any page that has one."""
     name = "Power users (US) - trial_ended!"
@@ -148,6 +152,7 @@ def test_names_in_select_boxes_are_shown_as_they_are(workspace: Workspace, sandb
     assert not [option for option in offered if "\\" in option]
 
 
+@pytest.mark.slow
 def test_a_reason_is_said_once_and_in_a_list_shortly(workspace: Workspace, sandbox: Sandbox) -> None:
     """The page of a sync has the whole reason once; the lists say what to do, the run's page what was answered."""
     number = sandbox.add_cohort("Failing", [member("a")])
@@ -163,6 +168,7 @@ def test_a_reason_is_said_once_and_in_a_list_shortly(workspace: Workspace, sandb
     assert "answered 403" in page_text(workspace.page("runs", run=str(run_id)))
 
 
+@pytest.mark.slow
 def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: Sandbox) -> None:
     """Before the first export everybody is counted, afterwards only the difference, and nobody when there is none."""
     people = [member(f"u{n}") for n in range(60)]
@@ -228,6 +234,7 @@ BUTTONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grade", list(BUTTONS))
 def test_people_are_offered_what_their_grade_allows(
     grade: str, workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
@@ -260,6 +267,7 @@ def test_a_viewer_who_follows_a_link_to_an_export_is_told(
     assert "Start Sync" not in [button.label for button in app.button]
 
 
+@pytest.mark.slow
 def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspace, sandbox: Sandbox) -> None:
     """A run that would tell most people they left waits with the numbers; Always lifts the guard of its sync."""
     number = sandbox.add_cohort("Shrinking", [member(f"u{n}") for n in range(200)])
@@ -279,6 +287,7 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspac
     assert sandbox.holding("Mixpanel - Shrinking")[0] == {"u1"}
 
 
+@pytest.mark.slow
 def test_an_interval_nobody_can_mean_is_refused_in_the_dialog(workspace: Workspace, sandbox: Sandbox) -> None:
     """Another interval may be typed; what is no interval, or too short, is one sentence and changes nothing."""
     number = sandbox.add_cohort("Paced", [member("a")])
@@ -297,6 +306,7 @@ def test_an_interval_nobody_can_mean_is_refused_in_the_dialog(workspace: Workspa
         assert here.syncs.get(sync_id).interval_seconds == 2700.0
 
 
+@pytest.mark.slow
 def test_a_lost_key_is_one_sentence(workspace: Workspace, sandbox: Sandbox) -> None:
     """Without the key that opens the secrets the pages stand and say what to do."""
     sandbox.add_cohort("Only", [member("a")])
@@ -338,6 +348,7 @@ def test_a_run_just_asked_for_is_looked_at_at_once() -> None:
     assert polling.choose_interval([None, *resting], 101.0) == polling.IDLE_SECONDS
 
 
+@pytest.mark.slow
 def test_wishes_for_what_is_not_there_are_answered(workspace: Workspace, sandbox: Sandbox) -> None:
     """A shared link to a run, cohort or sync that does not exist is one sentence, and the page stands."""
     sandbox.add_cohort("Only", [member("a")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from sync.export_terms import ExportTerms
@@ -34,6 +35,7 @@ def bars(app: AppTest) -> list[tuple[int, str]]:
     return [(bar.proto.value, bar.proto.text.replace("\\", "")) for bar in app.get("progress")]
 
 
+@pytest.mark.slow
 def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, sandbox: Sandbox) -> None:
     """While it reads and while it sends, the row, the card, the history and the run's page say done of total."""
     run_id = under_way(workspace, sandbox)
@@ -61,6 +63,7 @@ def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, s
     assert "Cancel run" not in [button.label for button in app.button]
 
 
+@pytest.mark.slow
 def test_pages_when_a_run_was_cancelled_show_how_far_it_came(workspace: Workspace, sandbox: Sandbox) -> None:
     """Ended half-way, the run's page and the card say how many were told, and who tells the rest."""
     run_id = under_way(workspace, sandbox)

@@ -206,6 +206,7 @@ def ask_page(workspace: Workspace, user_id: str) -> AppTest:
     return app
 
 
+@pytest.mark.slow
 def test_people_page_when_asked_shows_cohorts_history_and_lists(fans: Workspace) -> None:
     """Words for a marketer; the id stays out of the address."""
     fans.sandbox.poison("fan-3")
@@ -222,6 +223,7 @@ def test_people_page_when_asked_shows_cohorts_history_and_lists(fans: Workspace)
     assert "Type the user ID" in page_text(ask_page(fans, " "))
 
 
+@pytest.mark.slow
 def test_people_page_when_a_person_is_put_on_the_list_and_forgotten_says_so(fans: Workspace) -> None:
     """Each in a dialog that says what it does; the next run sets the attribute to false."""
     fans.export()

@@ -43,6 +43,7 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
 # Nothing waits for ever ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [500, 503])
 def test_one_person_who_always_fails_stands_alone(workspace: EngineWorkspace, sandbox: Sandbox, code: int) -> None:
     """30 newcomers, 20 leavers, one answered 500: everybody else is sent, and the one is rejected with the reason."""
@@ -61,6 +62,7 @@ def test_one_person_who_always_fails_stands_alone(workspace: EngineWorkspace, sa
         assert str(code) in service.runs.list_rejections(run.id)[0].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["mixpanel", "webengage"])
 def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(
     workspace: EngineWorkspace, sandbox: Sandbox, side: str
@@ -78,6 +80,7 @@ def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(
     assert sandbox.meter().requests.get("/api/query/engage", 0) < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("people", [26, 30, 500])  # of 26 one is a batch of their own, and refused at once
 def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
     workspace: EngineWorkspace, sandbox: Sandbox, people: int
@@ -108,6 +111,7 @@ def test_a_run_that_failed_in_its_second_reading_names_nobody(workspace: EngineW
         assert list(service.runs.iterate_export_rows(run.id)) == []
 
 
+@pytest.mark.slow
 def test_retrying_nobody_but_bad_people_is_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Six who were refused when others were taken are refused once more: the retry succeeds, and they stand rejected."""
     workspace.set_members(*fans(*range(40)))
@@ -120,6 +124,7 @@ def test_retrying_nobody_but_bad_people_is_not_the_accounts_fault(workspace: Eng
     assert (run.state, run.rejected, run.delivered) == (RunState.SUCCEEDED, 6, 0)
 
 
+@pytest.mark.slow
 def test_nobody_but_new_people_refused_are_at_fault_when_the_account_takes_others(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
@@ -149,6 +154,7 @@ def test_new_people_refused_are_not_at_fault_when_the_account_takes_nobody(
         assert not service.runs.list_rejections(run.id)
 
 
+@pytest.mark.slow
 def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """One in every batch, all refused for the same reason: they stand rejected, everybody else is sent."""
     workspace.set_members(*fans(*range(100)))

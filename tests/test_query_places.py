@@ -140,6 +140,7 @@ def test_places_of_a_killed_process_are_free_soon_where_mixpanel_answers_fast(st
     assert [take(store, NOW + 37).id is not None for _ in range(AT_ONCE)] == [True] * (AT_ONCE - 1) + [False]
 
 
+@pytest.mark.slow
 def test_twelve_lists_given_up_are_never_more_than_five_queries_at_mixpanel(data_dir: Path, sandbox: Sandbox) -> None:
     """Twelve impatient people, one after the other: five queries run on at Mixpanel, the others are refused."""
     with closing(Service(Store.open(data_dir), {"COHORT_SYNC_DATA": str(data_dir)})) as service:
@@ -168,6 +169,7 @@ def test_a_list_that_was_answered_with_an_error_frees_its_place(data_dir: Path, 
         assert service.cohorts.list(PROJECT, fresh=True).problem is None
 
 
+@pytest.mark.slow
 def test_a_preview_when_ended_early_keeps_its_place(data_dir: Path, sandbox: Sandbox) -> None:
     """Whatever ends the waiting, be it Ctrl-C, Mixpanel goes on working: the place stays taken."""
     with Store.open(data_dir) as store, closing(sqlite3.connect(data_dir / "app.db")) as plain:

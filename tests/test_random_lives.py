@@ -17,6 +17,7 @@ from tests.drill.invariants import Broken
 from tests.drill.lives import live
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_random_lives_when_anything_is_asked_in_any_order_keep_every_promise() -> None:
     """Whatever a person asks for in whatever order, each success leaves WebEngage and the snapshot as the cohort was."""

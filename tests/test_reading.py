@@ -89,6 +89,7 @@ def test_the_same_empty_page_in_both_readings_without_a_total_holds_the_run(
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
+@pytest.mark.slow
 def test_somebody_forgotten_while_a_cohort_is_read_is_not_left_out(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
@@ -135,6 +136,7 @@ def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
+@pytest.mark.slow
 def test_gaps_that_move_between_readings_make_nobody_leave(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Unstable paging hides one member in the first reading and another in the second; neither leaves."""
     workspace.set_members(*fans(*range(35)))
@@ -163,6 +165,7 @@ def test_a_page_of_another_reading_starts_the_reading_over(
     assert sandbox.meter().requests["/api/query/engage"] - before > 4
 
 
+@pytest.mark.slow
 def test_pages_of_other_readings_for_ever_fail_the_run_in_time(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Reading the same pages again and again is no progress: it ends at the deadline, and status says so."""
     workspace.set_members(*fans(*range(35)))
@@ -238,6 +241,7 @@ def test_one_odd_row_is_one_member_and_everybody_else_goes(
     assert sandbox.meter().requests["/api/query/engage"] == 1
 
 
+@pytest.mark.slow
 def test_a_page_of_more_people_than_two_bytes_count_is_read(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """70,000 members on one page."""
     sandbox.settings(page_size=70_000)

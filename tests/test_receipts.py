@@ -33,6 +33,7 @@ def count_holding(workspace: Workspace) -> int:
     return len(workspace.sandbox.holding(ATTRIBUTE)[0])
 
 
+@pytest.mark.slow
 def test_receipt_when_exported_has_the_numbers_of_the_sandbox(fans: Workspace) -> None:
     """Accepted, rejected, anonymous, invalid and on the list: each member is counted once."""
     others = [*(anonymous(f"device-{number}") for number in range(4)), member("x" * 300), member("y" * 300)]
@@ -52,6 +53,7 @@ def test_receipt_when_exported_has_the_numbers_of_the_sandbox(fans: Workspace) -
     assert "3 rejected by WebEngage, 1 on the never-export list, 4 anonymous, 2 with an invalid" in found.sentence
 
 
+@pytest.mark.slow
 def test_receipt_when_rejected_people_left_or_were_forgotten_counts_them_no_more(fans: Workspace) -> None:
     """A rejection of somebody who is gone says nothing about the cohort of now."""
     fans.sandbox.poison("fan-1", "fan-2", "fan-3")
@@ -197,6 +199,7 @@ def test_receipt_when_the_cohort_was_never_exported_is_refused(fans: Workspace) 
         read_receipt(fans)
 
 
+@pytest.mark.slow
 def test_overlap_when_cohorts_share_people_is_the_number_of_both(fans: Workspace) -> None:
     """Whatever their sizes, and so however their snapshots are cut into buckets."""
     others = {
@@ -273,6 +276,7 @@ def test_receipt_command_answers_numbers_and_a_sentence(fans: Workspace) -> None
     assert answer["sentence"] in text and "Others" in text
 
 
+@pytest.mark.slow
 def test_receipt_page_shows_the_sentence_numbers_and_shared_people(fans: Workspace) -> None:
     """It opens from the page of the sync; whom to compare with is chosen, the largest first."""
     run = fans.export()

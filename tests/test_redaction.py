@@ -42,6 +42,7 @@ def planted(sandbox: Sandbox, data_dir: Path) -> Iterator[Service]:
         yield service
 
 
+@pytest.mark.slow
 def test_markers_are_in_no_log_and_no_table(planted: Service, sandbox: Sandbox, data_dir: Path, tmp_path: Path) -> None:
     """With debug logging and faults that quote people back at us, log and database stay clean, also half-way."""
     sandbox.fault(

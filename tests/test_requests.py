@@ -125,6 +125,7 @@ def test_a_mapping_can_be_taken_back(workspace: EngineWorkspace, sandbox: Sandbo
     assert profile is not None and "Plan" not in profile["attributes"]
 
 
+@pytest.mark.slow
 def test_an_approved_plan_that_is_old_is_made_again(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """The same people: it goes ahead; people it did not name: it is held again with both sets of numbers."""
     workspace.set_members(*fans(*range(20)))
@@ -161,6 +162,7 @@ def test_a_stopped_sync_that_is_exported_again_is_active(workspace: EngineWorksp
         assert service.syncs.get(1).state.value == "active"
 
 
+@pytest.mark.slow
 def test_a_leaver_whose_exit_was_rejected_is_in_no_list(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """They stand rejected, and are not among the unchanged of the next run."""
     workspace.set_members(*fans(*range(5)))

@@ -61,6 +61,7 @@ def test_people_on_the_list_are_never_sent_and_counted(workspace: EngineWorkspac
     assert (again.change_count, again.never_exported, again.identified) == (0, 2, 5)
 
 
+@pytest.mark.slow
 def test_people_put_on_the_list_later_are_set_to_false_and_come_back_when_taken_off(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:

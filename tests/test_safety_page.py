@@ -20,6 +20,7 @@ def fans(workspace: Workspace, sandbox: Sandbox) -> Workspace:
     return workspace
 
 
+@pytest.mark.slow
 def test_people_typed_into_the_page_are_on_the_list_and_can_be_taken_off(fans: Workspace) -> None:
     """The page shows labels, who added them and why; whoever is true becomes false with the next run."""
     app = fans.page("safety")
@@ -40,6 +41,7 @@ def test_people_typed_into_the_page_are_on_the_list_and_can_be_taken_off(fans: W
     assert "No user id was given" in page_text(app)
 
 
+@pytest.mark.slow
 def test_a_tripwire_set_on_the_page_holds_the_run(fans: Workspace) -> None:
     """The cohort is chosen by its name; the run's page says whom it found, by a label."""
     app = fans.page("safety")
@@ -52,6 +54,7 @@ def test_a_tripwire_set_on_the_page_holds_the_run(fans: Workspace) -> None:
     assert "1 person who must never be in this cohort is in it (f•••1)" in page_text(fans.page("runs", run=str(run.id)))
 
 
+@pytest.mark.slow
 def test_viewers_see_the_lists_and_guards_and_change_nothing(fans: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """No form, no button."""
     monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.VIEWER))
@@ -62,6 +65,7 @@ def test_viewers_see_the_lists_and_guards_and_change_nothing(fans: Workspace, mo
     assert all(field.disabled for field in app.number_input)
 
 
+@pytest.mark.slow
 def test_all_guards_of_a_sync_are_shown_and_its_limits_tried_before_they_are_saved(fans: Workspace) -> None:
     """Before saving, the dialog says how many of the last runs the limits would have held."""
     fans.sandbox.set_members(fans.cohort, make_fans(80))

@@ -140,6 +140,7 @@ def test_the_log_when_requests_came_has_them_without_secrets(sandbox: Sandbox) -
     assert control.SECRET not in str(sandbox.log()) and control.API_KEY not in str(sandbox.log())
 
 
+@pytest.mark.slow
 def test_the_seeded_project_is_believable_and_always_the_same(sandbox: Sandbox) -> None:
     """About a dozen cohorts from nobody to 20,000, one shared population."""
     sandbox.reset(empty=False)

@@ -81,6 +81,7 @@ def test_file_when_it_is_missing_is_empty_but_a_dangling_link_is_not(tmp_path: P
         read_secrets_file(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["COHORT_SYNC_ADMINS", "COHORT_SYNC_MARKETERS", "COHORT_SYNC_VIEWERS", "COHORT_SYNC_TRUSTED_ISSUERS"]
 )

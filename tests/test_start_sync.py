@@ -86,6 +86,7 @@ def test_the_click_when_mixpanel_is_slow_waits_once_and_asks_once(
     assert queries(workspace) - before == 1
 
 
+@pytest.mark.slow
 def test_the_page_when_the_list_is_old_and_mixpanel_slow_shows_the_last_one(
     workspace: Workspace, sandbox: Sandbox, cohort: int
 ) -> None:

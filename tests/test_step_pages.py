@@ -33,6 +33,7 @@ def open_dialog(workspace: Workspace) -> AppTest:
     return workspace.page("cohorts", project=str(PROJECT), export=str(workspace.cohort))
 
 
+@pytest.mark.slow
 def test_trying_on_certain_people_in_the_dialog_sends_to_them_and_opens_the_run(fans: Workspace) -> None:
     """Without an id nothing can be started; the run then names what to look at, and offers both ways on."""
     app = open_dialog(fans)
@@ -53,6 +54,7 @@ def test_trying_on_certain_people_in_the_dialog_sends_to_them_and_opens_the_run(
     assert fans.get_run(1).state is RunState.SUCCEEDED and len(told(fans)) == 30
 
 
+@pytest.mark.slow
 def test_taking_back_a_first_step_shows_the_plan_and_then_empties_webengage(fans: Workspace) -> None:
     """What cannot be undone is said first."""
     fans.start_export(steps=Steps(first=10))
@@ -69,6 +71,7 @@ def test_taking_back_a_first_step_shows_the_plan_and_then_empties_webengage(fans
     assert "Cancelled after a first step: 10 people sent to WebEngage" in page_text(fans.page("runs", run="1"))
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_is_taken_back_from_its_page(fans: Workspace) -> None:
     """The sync is paused with its reason; a run that sent nothing offers no such button."""
     fans.export()

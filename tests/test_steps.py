@@ -80,6 +80,7 @@ def test_a_first_step_for_nobody_in_the_cohort_sends_nothing_and_is_held(workspa
     assert approve(workspace, run).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
 
 
+@pytest.mark.slow
 def test_an_export_step_by_step_sends_each_share_and_everybody_before_it(workspace: EngineWorkspace) -> None:
     """About 1 %, then 10 %, then all: by the hash of each id, at least one person, held after each."""
     workspace.set_members(*fans(*range(700)))
@@ -153,6 +154,7 @@ def die(*_: object) -> None:
     raise Killed
 
 
+@pytest.mark.slow
 def test_a_guard_comes_before_the_first_step(workspace: EngineWorkspace) -> None:
     """Approving a guard lets only the first step go ahead."""
     workspace.set_members(*fans(*range(10)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from sync.model import RunState
 from tests.workspace import Workspace, click_button, page_text
 
 
+@pytest.mark.slow
 def test_runs_of_a_day_are_those_requested_then(fans: Workspace) -> None:
     """The filter of the address leaves the runs of that day in the viewer's time zone, and says when there are none."""
     run = fans.export()
@@ -20,6 +23,7 @@ def test_runs_of_a_day_are_those_requested_then(fans: Workspace) -> None:
     assert "No run matches these filters." in page_text(fans.page("runs", day="2026-09-20"))
 
 
+@pytest.mark.slow
 def test_page_of_a_sync_is_opened_by_its_name_and_lists_its_runs(fans: Workspace) -> None:
     """A row has the state, the next and the last result; its name opens the page with the buttons and the last runs."""
     run = fans.export()

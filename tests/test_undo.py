@@ -79,6 +79,7 @@ def test_a_sync_whose_run_was_taken_back_sends_nothing_until_a_person_resumes_it
     assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == names(*range(5, 40))
 
 
+@pytest.mark.slow
 def test_people_changed_by_a_later_run_stay_as_they_are(workspace: EngineWorkspace) -> None:
     """Whoever a later run added, removed or updated again is that run's business."""
     workspace.set_members(*fans(*range(40)))
@@ -92,6 +93,7 @@ def test_people_changed_by_a_later_run_stay_as_they_are(workspace: EngineWorkspa
     assert workspace.holders() == names(*range(30), 35)
 
 
+@pytest.mark.slow
 def test_taking_back_any_run_of_a_random_history_inverts_it_but_for_later_changes(workspace: EngineWorkspace) -> None:
     """Against a record of who every run changed, kept beside it."""
     chance, before = random.Random(5), [names(*range(30))]
@@ -110,6 +112,7 @@ def test_taking_back_any_run_of_a_random_history_inverts_it_but_for_later_change
     assert (undo.exited, undo.entered) == (len(added & before[-1]), len(removed))
 
 
+@pytest.mark.slow
 def test_taking_back_a_take_back_sends_the_run_again(workspace: EngineWorkspace) -> None:
     """A mistake in taking back can be taken back, too."""
     workspace.set_members(*fans(*range(5, 40)))
@@ -152,6 +155,7 @@ def test_somebody_on_the_never_export_list_stays_out_when_their_removal_is_taken
     assert workspace.holders() == names(*range(30)) - names(25, 26)
 
 
+@pytest.mark.slow
 def test_taking_back_a_first_step_cancels_the_rest_at_once(data_dir: Path, sandbox: Sandbox) -> None:
     """Tried on ten, looked, taken back: nobody is left with the attribute, and no runner was needed to cancel."""
     workspace = EngineWorkspace(data_dir, sandbox)
