@@ -10,6 +10,7 @@ from pages.parts.formatting import escape_markdown, format_count, format_error, 
 from pages.parts.navigation import open_page, page_script, requested_id
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
+from sync.id_property import show_id_property
 from sync.reports import Decision, Receipt
 from sync.views import SyncView
 from sync.wording import MODE_WORDS
@@ -91,6 +92,7 @@ def _show_facts(found: Receipt) -> None:
     facts = (
         ("Attribute", f"{found.attribute} = true"),
         ("WebEngage account", found.license_code),
+        ("User ID", _describe_user_id(found)),
         ("As of", format_full_time(found.as_of)),
         ("Run", f"{found.run.id}, finished {format_full_time(found.run.finished_at or found.as_of)}"),
         ("Mode", MODE_WORDS[found.mode]),
@@ -107,6 +109,11 @@ def _show_facts(found: Receipt) -> None:
     with st.container(key="screen-run"):
         if st.button(f"See run {found.run.id}", icon=":material/history:", type="tertiary", key="receipt-run"):
             open_page("runs", run=found.run.id)
+
+
+def _describe_user_id(found: Receipt) -> str:
+    name, doubles = show_id_property(found.run.id_property), found.run.doubles
+    return f"{name}; {format_count(doubles)} more members share one" if doubles else name
 
 
 def _describe_decision(decision: Decision | None, otherwise: str) -> str:

@@ -54,13 +54,14 @@ def describe_coverage(id_property: str, *, having: int, lacking: int, doubles: i
 
     Not ``exact``: ``having`` and ``lacking`` are estimates, and only some of the members were compared.
     """
-    about, members = "" if exact else "about ", having + lacking
+    members = having + lacking
     share = f" ({having * WHOLE / members:.0f} %)" if members else ""
-    has = f"User ID {show_id_property(id_property)}: {about}{having:,} of {members:,} members with a profile have one{share}"
-    among = "" if exact else " among those read"
-    twice = f"{doubles:,} {'double' if doubles == 1 else 'doubles'}{among}"
-    meaning = ", members whose User ID another one has: one person in WebEngage" if doubles else ""
-    return f"{has}; {twice}{meaning}."
+    has = f"{having:,} of {members:,} members with a profile have a User ID in {show_id_property(id_property)}{share}."
+    among = "" if exact else "Of those read, "
+    twice = f"{doubles:,} {'is a double' if doubles == 1 else 'are doubles'}: another member has the same User ID, and "
+    no_two = "no two have the same User ID." if among else "No two have the same User ID."
+    found = f"{twice}WebEngage knows them as one person." if doubles else no_two
+    return f"{has if exact else f'About {has}'} {among}{found}"
 
 
 def describe_doubles(doubles: int) -> str:

@@ -126,6 +126,18 @@ class SyncView:
         )
 
     @property
+    def id_change_problem(self) -> str | None:
+        """Return that the last run did not finish changing the User ID property, and what to do; else None."""
+        run = self.last_run
+        ended = run is not None and run.state in (RunState.FAILED, RunState.CANCELLED)
+        if run is None or not ended or run.id_property_before is None or run.id_property != self.id_property:
+            return None
+        return (
+            f"Run {run.id} changed the User ID property and did not end: people may still be true under their old User "
+            "ID. The next run sets them to false."
+        )
+
+    @property
     def clear_failed(self) -> bool:
         """Return whether a clear ended in a failure and people are still true; a cancelled clear was a decision."""
         return self.clear_problem is not None and self.last_run is not None and self.last_run.state is RunState.FAILED

@@ -136,7 +136,7 @@ def test_the_commands_name_a_property_and_say_what_it_means(workspace: EngineWor
     found = read_json(workspace, "preview", cohort, "--user-id-property", CUSTOMER)
     assert (found["user_id_property"], found["identified"], found["doubles"]) == (CUSTOMER, 6, 1)
     text = run_command(workspace, "preview", cohort, "--user-id-property", CUSTOMER).output
-    assert "User ID customer: 6 of 9 members with a profile have one (67 %); 1 double, members whose" in text
+    assert "6 of 9 members with a profile have a User ID in customer (67 %). 1 is a double: another member has" in text
     rows = read_json(workspace, "members", cohort, "--user-id-property", CUSTOMER)
     assert {(row["user_id"], row["distinct_id"]) for row in rows if row["status"] == "invalid"} == {
         ("", "fan-6"),

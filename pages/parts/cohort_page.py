@@ -158,6 +158,7 @@ def _show_numbers(listed: MemberList) -> None:
     numbers = [
         ("Identified", identified, "identified"),
         *([("Of them never exported", listed.never_exported, "never")] if listed.never_exported else []),
+        *([("Of them doubles", listed.doubles, "doubles")] if listed.doubles else []),
         ("Anonymous", anonymous, "anonymous"),
         ("Invalid", invalid, "invalid"),
         ("All members", listed.total if listed.total is not None else listed.read, "members"),
@@ -169,6 +170,8 @@ def _show_numbers(listed: MemberList) -> None:
         ]
     if not listed.is_complete:
         st.caption(f":material/info: {_describe_part(listed)}")
+    if listed.id_property:
+        st.caption(f":material/badge: User ID: the profile property {escape_markdown(listed.id_property)}")
     with st.container(horizontal=True, key="numbers-cohort"):
         for label, number, key in numbers:
             show_number(label, format_count(number), f"cohort-{key}")

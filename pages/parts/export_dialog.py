@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import cadence_fields, export_draft, first_step, notices, preview, property_mapping, value_types
+from pages.parts import (
+    cadence_fields,
+    export_draft,
+    first_step,
+    notices,
+    preview,
+    property_mapping,
+    user_id_field,
+    value_types,
+)
 from pages.parts.badges import show_name
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
 from pages.parts.navigation import clear_requests, open_page, set_request
@@ -44,6 +53,7 @@ class ExportForm:
     interval_seconds: float | None
     daily: DailyTime | None
     ends_at: float | None
+    id_property: str
     mapping: property_mapping.Mapping
     forms: Forms
     dry_run: bool
@@ -88,13 +98,20 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
     if mode == Mode.DYNAMIC:
         cadence_fields.show_fit(service, project.id, cohort.id, interval, daily)
     attribute, problem = _attribute_field(service, project, cohort, proposal)
-    seen = _show_numbers(service, project, cohort)
+    known = _read_numbers(project, cohort, None)
+    id_property, no_name = user_id_field.choose_id_property(
+        cohort.id, proposal.id_property, known.properties if known else ()
+    )
+    is_other = id_property != proposal.id_property
+    seen = _read_numbers(project, cohort, id_property) if is_other and not no_name else known
+    if seen:
+        _show_numbers(service, cohort, seen, is_change=is_other and bool(seen.exported_before))
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, seen.properties if seen else ())
     names = seen.properties if seen else ()
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names)
     first = first_step.choose_first_step(cohort.id)
     export_draft.note_opened(cohort.id, proposal, restored=restored)
-    dry_run, start = _show_buttons(blocked=bool(problem or wrong or first.problem) or not account)
+    dry_run, start = _show_buttons(blocked=bool(problem or wrong or no_name or first.problem) or not account)
     if start or dry_run:
         form = ExportForm(
             mode=mode,
@@ -102,6 +119,7 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
             interval_seconds=interval,
             daily=daily,
             ends_at=ends_at,
+            id_property=id_property,
             mapping=mapping,
             forms=forms,
             dry_run=dry_run,
@@ -207,16 +225,26 @@ def _attribute_field(service: Service, project: ProjectView, cohort: CohortView,
     return name or "", problem
 
 
-def _show_numbers(service: Service, project: ProjectView, cohort: CohortView) -> Preview | None:
+def _read_numbers(project: ProjectView, cohort: CohortView, id_property: str | None) -> Preview | None:
+    """Return the preview by a User ID property, or by the cohort's own; None, and say why, when it cannot be read."""
     try:
-        seen = preview.read_preview(project.id, cohort.id)
+        return preview.read_preview(project.id, cohort.id, id_property=id_property)
     except CohortSyncError as error:
         st.warning(format_error(error))
         return None
+
+
+def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_change: bool) -> None:
+    """Show who would be sent, what it costs and what holds it; ``is_change``: under another User ID than before."""
+    if seen.id_property:
+        user_id_field.show_coverage(seen)
+    if is_change:
+        user_id_field.show_change()
     preview.show_numbers(seen)
     with st.container(gap=None):
         preview.show_cost(seen)
-        st.caption(f":material/front_hand: {_describe_guard(service, cohort, seen)}")
+        if not is_change:
+            st.caption(f":material/front_hand: {_describe_guard(service, cohort, seen)}")
         st.caption(f":material/person_add: {NEW_PROFILES}")
         st.button(
             "See everybody, and why somebody does not go",
@@ -226,7 +254,6 @@ def _show_numbers(service: Service, project: ProjectView, cohort: CohortView) ->
             on_click=_open_cohort,
             args=(cohort.id,),
         )
-    return seen
 
 
 def _open_cohort(cohort_id: int) -> None:
@@ -265,6 +292,7 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
                 daily=wanted.daily,
                 ends_at=wanted.ends_at,
                 forms=wanted.forms,
+                id_property=wanted.id_property,
             ),
         )
     except CohortSyncError:

@@ -49,6 +49,7 @@ EMPTY_COLUMN = {
     ),
 }
 SHOW_VALUES = "Show names and e-mail addresses"
+DISTINCT_ID = "distinct_id"
 HEADINGS = ("User ID", "Status", "Why", "In WebEngage", "Next export")
 LISTED, BY_ID, BY_NAME = "As listed", "User ID", "Name"
 Choice = Mapping[str, str]
@@ -163,7 +164,8 @@ def _passes(row: MemberRow, chosen: Choice) -> bool:
 
 
 def _matches(row: MemberRow, text: str, revealed: bool) -> bool:
-    return text in row.user_id.casefold() or (revealed and any(text in value.casefold() for value in row.values[:2]))
+    shown = (row.user_id, row.distinct_id, *(row.values[:2] if revealed else ()))
+    return any(text in one.casefold() for one in shown)
 
 
 def _sort_rows(rows: list[MemberRow], order: str) -> list[MemberRow]:
@@ -180,12 +182,13 @@ def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> Non
     pages = -(-len(rows) // PER_PAGE)
     page = min(st.session_state.get("member-page", 1), pages)
     shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
-    headings = (*HEADINGS[:3], *listed.columns, *HEADINGS[3:])
+    columns = _list_columns(listed)
+    headings = (*HEADINGS[:3], *columns, *HEADINGS[3:])
     st.dataframe(
-        pd.DataFrame([[cell[:MAX_SHOWN] for cell in _cells(row)] for row in shown], columns=_unique(headings)),
+        pd.DataFrame([[cell[:MAX_SHOWN] for cell in _cells(row, listed)] for row in shown], columns=_unique(headings)),
         hide_index=True,
         height="content",
-        column_config=_set_widths(listed.columns, revealed),
+        column_config=_set_widths(columns, revealed),
         alt=f"{len(shown)} of {format_plural(len(rows), 'person', 'people')}, with {', '.join(headings)}",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -198,6 +201,7 @@ def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> Non
 def _set_widths(columns: Sequence[str], revealed: bool) -> dict[str, Any]:
     """Return the widths of the columns in pixels, since those of masked values would cut names."""
     widths = {"User ID": 165, "Status": 110, "Why": 200} | dict.fromkeys(columns, 170 if revealed else 80)
+    widths |= {DISTINCT_ID: 165} if DISTINCT_ID in columns else {}
     return {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
 
 
@@ -206,9 +210,19 @@ def _unique(headings: Sequence[str]) -> list[str]:
     return [one if one not in headings[:at] else f"{one} (property)" for at, one in enumerate(headings)]
 
 
-def _cells(row: MemberRow) -> list[str]:
+def _list_columns(listed: MemberList) -> tuple[str, ...]:
+    """Return the columns between ours: the distinct_id when it is not the user ID, and the properties."""
+    return (*((DISTINCT_ID,) if listed.id_property else ()), *listed.columns)
+
+
+def _list_values(row: MemberRow, listed: MemberList) -> tuple[str, ...]:
+    """Return a person's values of these columns."""
+    return (*((row.distinct_id,) if listed.id_property else ()), *row.values)
+
+
+def _cells(row: MemberRow, listed: MemberList) -> list[str]:
     export = (HELD[row.in_webengage], CHANGES[row.change])
-    return [row.user_id or "(empty)", STATUSES[row.status], row.reason, *row.values, *export]
+    return [row.user_id or "(empty)", STATUSES[row.status], row.reason, *_list_values(row, listed), *export]
 
 
 def _describe_choice(chosen: Choice, text: str, revealed: bool) -> str:
@@ -236,9 +250,12 @@ def _write_file(reading: MemberReading, listed: MemberList, rows: list[MemberRow
     """Return the list as filtered; the download is in the audit log before the file is there."""
     with open_service(actor) as service:
         service.members.note_download(reading, f"{format_plural(len(rows), 'person', 'people')}: {what}")
-    cells = ((row.user_id, row.status.value, row.reason, *row.values, *_cells(row)[-2:]) for row in rows)
-    texts = range(3, 3 + len(listed.columns))
-    return write_csv((*HEADINGS[:3], *listed.columns, *HEADINGS[3:]), cells, ids=(0, *texts))
+    cells = (
+        (row.user_id, row.status.value, row.reason, *_list_values(row, listed), *_cells(row, listed)[-2:])
+        for row in rows
+    )
+    columns = _list_columns(listed)
+    return write_csv((*HEADINGS[:3], *columns, *HEADINGS[3:]), cells, ids=(0, *range(3, 3 + len(columns))))
 
 
 def _show_columns(reading: MemberReading) -> None:

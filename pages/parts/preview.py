@@ -19,28 +19,30 @@ ESTIMATE_HELP = (
 )
 
 
-def read_preview(project_id: int, cohort_id: int, fresh: bool = False) -> Preview:
+def read_preview(project_id: int, cohort_id: int, fresh: bool = False, id_property: str | None = None) -> Preview:
     """Read the preview once for an open dialog: every reading may cost Mixpanel queries.
 
-    A failure is kept too: a click in the dialog, Start Sync included, does not wait for Mixpanel again.
+    ``id_property`` is the User ID, None for the one the cohort has. A failure is kept too: a click in the dialog, Start
+    Sync included, does not wait for Mixpanel again.
     """
-    kept = st.session_state.get(PREVIEW_KEY)
-    if fresh or not kept or kept[0] != (project_id, cohort_id):
-        kept = (project_id, cohort_id), _read_or_explain(project_id, cohort_id, fresh)
-        st.session_state[PREVIEW_KEY] = kept
-    if isinstance(kept[1], str):
-        raise CohortSyncError(kept[1])
-    return kept[1]
+    kept = st.session_state.setdefault(PREVIEW_KEY, {})
+    key = project_id, cohort_id, id_property
+    if fresh or key not in kept:
+        kept[key] = _read_or_explain(project_id, cohort_id, fresh, id_property)
+    if isinstance(kept[key], str):
+        raise CohortSyncError(kept[key])
+    found: Preview = kept[key]
+    return found
 
 
-def _read_or_explain(project_id: int, cohort_id: int, fresh: bool) -> Preview | str:
+def _read_or_explain(project_id: int, cohort_id: int, fresh: bool, id_property: str | None) -> Preview | str:
     """Return what this session knows already, else a preview, or the sentence that says why there is none."""
     try:
-        known = None if fresh else get_known_numbers(project_id, cohort_id)
+        known = None if fresh or id_property is not None else get_known_numbers(project_id, cohort_id)
         if known:
             return known
         with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:
-            return service.cohorts.preview(project_id, cohort_id, fresh=fresh)
+            return service.cohorts.preview(project_id, cohort_id, fresh, id_property)
     except CohortSyncError as problem:
         return str(problem)
 
@@ -54,8 +56,9 @@ def show_numbers(preview: Preview) -> None:
     """Show how many go and how many do not, as numbers and as one bar."""
     about = "" if preview.exact else "about "
     with st.container(horizontal=True, key="numbers-preview"):
-        going = max(0, preview.identified - preview.never_exported)
-        badges.show_number("Identified · will go", f"{about}{format_count(going)}", "identified")
+        badges.show_number("Identified · will go", f"{about}{format_count(preview.people)}", "identified")
+        if preview.doubles:
+            badges.show_number("Doubles · go as one", format_count(preview.doubles), "doubles")
         if preview.never_exported:
             badges.show_number("Never export · will not", f"{about}{format_count(preview.never_exported)}", "never")
         badges.show_number("Anonymous · will not", f"{about}{format_count(preview.anonymous)}", "anonymous")
@@ -80,7 +83,7 @@ def show_numbers(preview: Preview) -> None:
 
 def show_cost(preview: Preview) -> None:
     """Show what the export uses of both vendors' limits, or that there is nobody to send."""
-    pages = max(1, -(-preview.identified // MEMBERS_PER_PAGE))
+    pages = max(1, -(-(preview.identified + preview.invalid) // MEMBERS_PER_PAGE))
     left = format_plural(preview.queries_left, "Mixpanel query", "Mixpanel queries")
     queries = f"{'' if pages == 1 else 'up to '}{pages} of the {left} left this hour"
     st.caption(f":material/timer: {_describe_requests(preview)}; {queries}")

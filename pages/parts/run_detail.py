@@ -22,7 +22,7 @@ from pages.parts.navigation import page_script
 from pages.parts.session import is_allowed, open_service
 from sync import wording
 from sync.guards import GuardLimits
-from sync.model import USER_ID_MAX, Run, RunState
+from sync.model import USER_ID_MAX, Eligibility, Run, RunState
 from sync.permissions import AccessLevel
 from sync.views import Event, RejectionView, SyncView
 
@@ -47,6 +47,11 @@ HELD_HELP_FOR_VIEWERS = "A marketer can approve or cancel this run here."
 MEMBERS_SHOWN = 20
 
 EMPTY_ID_ADVICE = "Give these profiles a user id in Mixpanel ($distinct_id); WebEngage cannot match an empty one."
+
+NO_ID_VALUE_ADVICE = (
+    "Give these profiles a value in the property that is the User ID, or choose another one when you export the cohort. "
+    "They are listed by distinct_id."
+)
 
 LONG_ID_ADVICE = f"Shorten these user ids to {USER_ID_MAX} characters in Mixpanel, and in your app."
 
@@ -281,6 +286,8 @@ def group_by_reason(rejections: tuple[RejectionView, ...]) -> dict[str, list[Rej
 
 def choose_advice(one: RejectionView) -> str:
     """Return what a person can do about a rejected or invalid member."""
+    if one.reason == Eligibility.NO_ID_VALUE:
+        return NO_ID_VALUE_ADVICE
     if not one.user_id.strip():
         return EMPTY_ID_ADVICE
-    return LONG_ID_ADVICE if len(one.user_id) > USER_ID_MAX else REJECTED_ADVICE
+    return LONG_ID_ADVICE if one.reason == Eligibility.LONG_ID else REJECTED_ADVICE

@@ -115,6 +115,8 @@ def _show_problems(detail: SyncDetail) -> None:
         st.warning(escape_markdown(text), icon=":material/alarm:")
     if detail.sync.clear_problem:
         st.error(escape_markdown(localize_times(detail.sync.clear_problem)), icon=":material/error:")
+    if detail.sync.id_change_problem:
+        st.warning(escape_markdown(detail.sync.id_change_problem), icon=":material/badge:")
 
 
 def _describe_schedule(sync: SyncView) -> list[str]:
@@ -124,6 +126,7 @@ def _describe_schedule(sync: SyncView) -> list[str]:
         *([f"Refreshed {_describe_cadence(sync)}"] if scheduled else []),
         *([f"Last refresh before {format_time(sync.ends_at)}"] if scheduled and sync.ends_at else []),
         f"Attribute: {sync.attribute}",
+        *([f"User ID: {sync.id_property}"] if sync.id_property else []),
     ]
 
 

@@ -67,7 +67,7 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
 
 def _describe_problem(sync: SyncView) -> str:
     held = sync.last_run.held_reason if sync.is_held and sync.last_run else ""
-    return held or sync.pause_reason or sync.clear_problem or ""
+    return held or sync.pause_reason or sync.clear_problem or sync.id_change_problem or ""
 
 
 def list_run_lines(runs: Iterable[Run], names: Mapping[int, str]) -> Iterable[str]:

@@ -164,9 +164,10 @@ def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: st
         yield f"Run {last.id} {_describe_later_run(last)}"
     if sync.state is SyncState.PAUSED:
         yield "The sync is paused, so the cohort of today may be another one."
-    if preview and preview.exact and run.identified is not None and preview.identified != run.identified:
+    now = preview.identified - preview.doubles if preview and preview.exact else None
+    if preview and now is not None and run.identified is not None and now != run.identified:
         yield (
-            f"At {format_utc_time(preview.read_at)} Mixpanel has {preview.identified:,} identified members, the run read "
+            f"At {format_utc_time(preview.read_at)} Mixpanel has {now:,} identified members, the run read "
             f"{run.identified:,}; sync once more if the campaign needs the newest."
         )
     if problem:
