@@ -16,6 +16,7 @@ from sync.views import SyncView
 from sync.wording import describe_run_changes
 
 PER_PAGE = 25
+AFTER_APPROVAL = "Once approved"
 COLUMNS = (("Cohort", 2.7), ("State", 2.6), ("Next", 1.5), ("Last result", 4.0), ("People", 1.6))
 
 
@@ -95,6 +96,8 @@ def _show_row(late: bool, sync: SyncView) -> None:
 
 
 def _describe_next(sync: SyncView) -> str:
+    if sync.is_held:
+        return AFTER_APPROVAL
     if sync.state != SyncState.ACTIVE or sync.next_run_at is None:
         return "No refresh"
     left = sync.next_run_at - time.time()
@@ -107,6 +110,8 @@ def _show_result(sync: SyncView) -> None:
         st.caption("Not run yet")
     elif run.state == RunState.SUCCEEDED:
         badges.show_badges(badges.run_badge(run), after=describe_run_changes(run))
+    elif sync.is_held:  # its state says that it needs approval
+        run_progress.show_progress(run)
     elif sync.clear_problem:
         badges.show_badges(badges.run_badge(run), after=f"{format_people(sync.size)} still true in WebEngage")
     elif run.state.is_final:

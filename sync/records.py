@@ -112,6 +112,11 @@ class SyncView:
         return self.last_run is not None and self.last_run.state is RunState.HELD
 
     @property
+    def is_due_again(self) -> bool:
+        """Return whether it is refreshed at its next time by itself; not while a run of it is held."""
+        return self.state is SyncState.ACTIVE and self.next_run_at is not None and not self.is_held
+
+    @property
     def clear_problem(self) -> str | None:
         """Return who is still true in WebEngage after a clear that did not succeed, why, and what to do; else None."""
         run = self.last_run

@@ -160,7 +160,7 @@ class Receipt:
         unconfirmed = f", {self.unconfirmed:,} of them not confirmed" if self.unconfirmed else ""
         missed = ", ".join(f"{number:,} {reason}" for number, reason in self.not_reached)
         decision = self.approved or self.requested
-        word = "approved" if self.approved else "asked for"
+        word = "approved" if self.approved else "requested"
         return " ".join(
             (
                 f"As of {format_utc_time(self.as_of)}, {people} “{self.cohort_name}” {holds} the attribute "
@@ -241,6 +241,5 @@ class Overview:
 
     @property
     def upcoming(self) -> tuple[SyncView, ...]:
-        """Return the syncs that are refreshed next, the first one first."""
-        due = (one for one in self.syncs if one.state is SyncState.ACTIVE and one.next_run_at is not None)
-        return tuple(sorted(due, key=lambda one: one.next_run_at or 0.0))
+        """Return the syncs that are refreshed next, the first one first; one whose run is held waits."""
+        return tuple(sorted((one for one in self.syncs if one.is_due_again), key=lambda one: one.next_run_at or 0.0))

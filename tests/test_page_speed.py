@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import tomllib
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -13,8 +15,8 @@ from sync.model import RunState
 from sync.service import Service
 from sync.store import Store
 from sync.store.database import open_database as connect_to_file
-from tests.sandbox.control import LICENSE, PROJECT
-from tests.workspace import open_database
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox
+from tests.workspace import Workspace, open_database
 
 FEW, MANY = 200, 5_000
 PAGE_REQUESTS: dict[str, Callable[[Service], object]] = {
@@ -98,3 +100,34 @@ def test_streamlit_after_a_page_run_collects_no_garbage() -> None:
         (Path(__file__).resolve().parents[1] / ".streamlit" / "config.toml").read_text(encoding="utf-8")
     )
     assert settings["runner"]["postScriptGC"] is False
+
+
+def test_a_row_of_cohorts_costs_no_column_and_no_look_at_sign_in(connected: Workspace, sandbox: Sandbox) -> None:
+    """Twenty rows ask as often who is signed in as two do; a browser draws a column around each cell slowly."""
+    looks = []
+    for size in (2, 18):
+        for number in range(size):
+            sandbox.add_cohort(f"Cohort {size}-{number}", [])
+        with connected.open() as service:
+            service.cohorts.list(fresh=True)
+        with counted_calls("read_sign_in") as calls:
+            app = connected.page("cohorts")
+        assert len([button for button in app.button if button.label == "Export"]) == size + 2 * (size > 2)
+        assert not app.columns
+        looks.append(calls[0])
+    assert looks[0] == looks[1] > 0
+
+
+@contextmanager
+def counted_calls(name: str) -> Iterator[list[int]]:
+    """Count the calls of a function by its name, in every thread begun meanwhile: a page is drawn in one."""
+    calls = [0]
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        calls[0] += event == "call" and frame.f_code.co_name == name
+
+    threading.setprofile(note)
+    try:
+        yield calls
+    finally:
+        threading.setprofile(None)

@@ -158,3 +158,11 @@ def test_people_of_a_run_that_clears_are_all_removed(fans: Workspace) -> None:
         assert started
         fans.run_queued()
         assert count(service.runs.list_people(started.run_id)) == {("remove", "accepted"): 30}
+
+
+def test_a_run_that_failed_before_its_plan_does_not_say_that_nobody_was_concerned(fans: Workspace) -> None:
+    """Nothing is known of whom it would have changed, so there is no file either."""
+    fans.sandbox.fault("status", path="/engage", code=403, times=1)
+    run = fans.export()
+    app = fans.page("runs", run=str(run.id))
+    assert "ended before it was known whom to add" in page_text(app) and not app.get("download_button")

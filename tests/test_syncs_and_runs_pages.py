@@ -51,6 +51,10 @@ def test_a_sync_whose_latest_run_is_held_says_everywhere_that_it_needs_approval(
     ):
         text = page_text(fans.page(name, **parameters))
         assert "Needs approval]" in text and "Synced]" not in text, (name, parameters)
+    assert "Once approved" in page_text(fans.page("syncs")) and "No refresh until" in page_text(
+        fans.page("syncs", sync="1")
+    )
+    assert "No refresh is planned." in page_text(fans.page("overview"))
     for command in ("cohorts", "syncs", "runs"):
         assert "Needs approval" in fans.run_cli(command).stdout, command
     assert fans.read_json("syncs")[0]["state"] == "active"

@@ -41,7 +41,6 @@ HEADINGS = {  # each with the order its first click asks for, and its second one
     "Members": ("Most people", "Fewest people"),
     "Created": ("Newest", "Oldest"),
 }
-WIDTHS = (3.6, 1.05, 1.35, 4.4, 1.9)  # name, members, created, sync, actions
 SORT = "sort"  # session key and parameter of the address: the chosen order
 MEMBERS = "cohort"  # parameter of the address: the cohort whose members are shown
 SHARE_HINT = (
@@ -63,12 +62,13 @@ def show_cohort_rows(project: ProjectView, cohorts: Sequence[CohortView]) -> Non
     shown = _page_of(found)  # the page numbers stand below the table
     with table:
         _show_headings()
-        rows = {cohort.id: _show_row(project, cohort) for cohort in shown}
+        may_export = is_allowed(AccessLevel.MARKETER)  # once for all rows: it reads how sign-in is configured
+        rows = {cohort.id: _show_row(project, cohort, may_export=may_export) for cohort in shown}
     slots = {cohort_id: slot for cohort_id, slot in rows.items() if slot}
     polling.poll(
         lambda: _read_syncs(project.id),
         lambda syncs: (sync.last_run for sync in syncs),
-        lambda syncs: _show_states(syncs, slots),
+        lambda syncs: _show_states(syncs, slots, may_decide=may_export),
     )
 
 
@@ -126,12 +126,10 @@ def _page_of(found: list[CohortView]) -> list[CohortView]:
 def _show_headings() -> None:
     """Show the names of the columns; a click on one sorts by it, a second click the other way round."""
     chosen = st.session_state.get(SORT) or next(iter(ORDERS))
-    with st.container(key="headings-cohorts"):
-        columns = st.columns(WIDTHS, vertical_alignment="center", gap="small")
-        for column, (heading, orders) in zip(columns, HEADINGS.items(), strict=False):
-            with column:
-                _show_heading(heading, orders, chosen)
-        columns[len(HEADINGS)].caption("Sync and last result")
+    with st.container(key="headings-cohorts", horizontal=True):
+        for heading, orders in HEADINGS.items():
+            _show_heading(heading, orders, chosen)
+        st.caption("Sync and last result")
 
 
 def _show_heading(heading: str, orders: tuple[str, str], chosen: str) -> None:
@@ -152,59 +150,56 @@ def _sort_by(order: str) -> None:
     st.session_state[SORT] = order
 
 
-def _show_row(project: ProjectView, cohort: CohortView) -> DeltaGenerator | None:
-    """Show one cohort; the answer is the place where its state is written, None when it cannot have one."""
-    with st.container(key=f"row-{cohort.id}"):
-        about, members, created, state, actions = st.columns(WIDTHS, vertical_alignment="center", gap="small")
-        with about:
-            _show_name(cohort)
+def _show_row(project: ProjectView, cohort: CohortView, *, may_export: bool) -> DeltaGenerator | None:
+    """Show one cohort; the answer is the place where its state is written, None when it cannot have one.
+
+    The style sheet places these cells by their order, without a column around each: a browser draws 25 rows in half
+    the time.
+    """
+    with st.container(key=f"row-{cohort.id}", horizontal=True):
+        _show_name(cohort)
         if cohort.count is None:
-            members.caption("—")  # a phone, which writes "members" after a number, leaves it out
+            st.caption("—")  # a phone, which writes "members" after a number, leaves it out
         else:
-            members.text(format_count(cohort.count))
-        created.text(format_day(cohort.created) or "—")
+            st.text(format_count(cohort.count))
+        st.text(format_day(cohort.created) or "—")
         if cohort.group:
-            state.caption(GROUP_REASON)
+            st.caption(GROUP_REASON)
             return None
-        slot = state.empty()
-        with actions:
-            _show_actions(project, cohort)
+        slot = st.empty()
+        _show_actions(project, cohort, may_export=may_export)
     return slot
 
 
 def _show_name(cohort: CohortView) -> None:
     """Show the name as the way to the cohort's members, and the description; groups have no members to show."""
-    with st.container(gap=None):
-        if cohort.group:
-            show_name(cohort.name, f"cohort-{cohort.id}")
-        else:
-            st.page_link(
-                page_script("cohorts"), label=escape_markdown(cohort.name), query_params={MEMBERS: str(cohort.id)}
-            )
-        st.text(cohort.description or "No description")
+    if cohort.group:
+        show_name(cohort.name, f"cohort-{cohort.id}")
+    else:
+        st.page_link(page_script("cohorts"), label=escape_markdown(cohort.name), query_params={MEMBERS: str(cohort.id)})
+    st.text(cohort.description or "No description")
 
 
-def _show_actions(project: ProjectView, cohort: CohortView) -> None:
+def _show_actions(project: ProjectView, cohort: CohortView, *, may_export: bool) -> None:
     name, number = escape_markdown(cohort.name), cohort.id
-    with st.container(horizontal=True, horizontal_alignment="right", gap="xsmall", wrap=False):
-        if is_allowed(AccessLevel.MARKETER):
-            st.button(
-                "Export", key=f"export-{number}", icon=":material/send:", on_click=set_request, args=("export", number)
-            )
-        choice = st.menu_button(
-            f"Actions for {name}",
-            menu_choices(),
-            key=f"quiet-menu-{number}",
-            icon=":material/more_horiz:",
-            type="tertiary",
+    if may_export:
+        st.button(
+            "Export", key=f"export-{number}", icon=":material/send:", on_click=set_request, args=("export", number)
         )
+    choice = st.menu_button(
+        f"Actions for {name}",
+        menu_choices(may_export=may_export),
+        key=f"quiet-menu-{number}",
+        icon=":material/more_horiz:",
+        type="tertiary",
+    )
     if choice:
         _act_on_choice(project, cohort, choice)
 
 
-def menu_choices() -> list[str]:
-    """Return what a cohort's menu offers the person who is signed in."""
-    return [VIEW, EXPORT, REFRESH, RUNS] if is_allowed(AccessLevel.MARKETER) else [VIEW, REFRESH, RUNS]
+def menu_choices(*, may_export: bool) -> list[str]:
+    """Return what a cohort's menu offers."""
+    return [VIEW, EXPORT, REFRESH, RUNS] if may_export else [VIEW, REFRESH, RUNS]
 
 
 def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> None:
@@ -232,24 +227,26 @@ def see_runs(cohort: CohortView) -> None:
     notices.flash_success(f"{cohort.name} was never exported, so it has no runs yet.")
 
 
-def _show_states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator]) -> None:
+def _show_states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator], *, may_decide: bool) -> None:
     """Write the state of every row again: one short look, nothing is done."""
     known = {sync.cohort_id: sync for sync in syncs}
     for cohort_id, slot in slots.items():
-        with slot.container(gap="xsmall"):
-            _show_state(known.get(cohort_id))
+        sync = known.get(cohort_id)
+        run = sync.last_run if sync else None
+        if run and not run.state.is_final:
+            with slot.container(gap="xsmall"):
+                _show_run(run, may_decide=may_decide)
+        else:
+            with slot:
+                show_badges(sync_badge(sync), after=_describe_state(sync, run))
 
 
-def _show_state(sync: SyncView | None) -> None:
-    run = sync.last_run if sync else None
-    if not run or run.state.is_final:
-        show_badges(sync_badge(sync), after=_describe_state(sync, run))
-        return
+def _show_run(run: Run, *, may_decide: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         show_badges(run_badge(run))
         st.page_link(
             page_script("runs"),
-            label=_run_link_label(run),
+            label="See progress" if run.state != RunState.HELD else "Decide" if may_decide else "See run",
             icon=":material/open_in_full:",
             query_params={"run": str(run.id)},
         )
@@ -263,12 +260,6 @@ def _describe_state(sync: SyncView | None, run: Run | None) -> str:
     if sync and sync.clear_problem:
         return localize_times(sync.clear_problem)
     return _last_export(sync, run) if sync and run else ""
-
-
-def _run_link_label(run: Run) -> str:
-    if run.state != RunState.HELD:
-        return "See progress"
-    return "Decide" if is_allowed(AccessLevel.MARKETER) else "See run"
 
 
 def _last_export(sync: SyncView, run: Run) -> str:

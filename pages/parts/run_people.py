@@ -12,7 +12,7 @@ from pages.parts.formatting import format_people, format_plural
 from pages.parts.run_progress import is_moving
 from pages.parts.session import is_allowed, open_service, recheck_access
 from sync import wording
-from sync.model import Run
+from sync.model import Run, RunState
 from sync.permissions import AccessLevel
 from sync.service.run_people import NO_OPERATION, PeopleFilter
 from sync.views import ExportRow, RunPeople, SyncView
@@ -20,6 +20,7 @@ from sync.views import ExportRow, RunPeople, SyncView
 PER_PAGE = 50
 EVERYBODY = "all"
 TABLE_HEIGHT = 388  # pixels; ten rows, so that the page below stays in reach
+ENDED_UNPLANNED = "The run ended before it was known whom to add, update or remove. Nothing was sent."
 OPERATION_ORDER = ("add", "remove", "update", NO_OPERATION)
 
 
@@ -31,7 +32,7 @@ def show_people(run: Run, sync: SyncView) -> None:
     """
     st.header("People", anchor=False)
     st.fragment(run_every=polling.PAGE_SECONDS if is_moving(run) else None)(_show_table)(run)
-    if not is_moving(run) and is_allowed(AccessLevel.MARKETER):
+    if (run.planned or run.invalid) and not is_moving(run) and is_allowed(AccessLevel.MARKETER):
         downloads.show_downloads(run, sync)
 
 
@@ -79,7 +80,9 @@ def make_table(run: Run, rows: tuple[ExportRow, ...]) -> pd.DataFrame:
 def _explain_nobody(run: Run) -> str:
     if run.change_count and run.state.is_final:
         return "Who they were is no longer stored here; Administration says how long it is kept."
-    return "Nobody to add, update or remove." if run.planned or run.state.is_final else "Known once Mixpanel is read."
+    if run.planned or run.state == RunState.SUCCEEDED:
+        return "Nobody to add, update or remove."
+    return ENDED_UNPLANNED if run.state.is_final else "Known once Mixpanel is read."
 
 
 def _show_filters(run: Run, found: RunPeople) -> None:

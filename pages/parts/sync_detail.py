@@ -135,6 +135,8 @@ def _describe_cadence(sync: SyncView) -> str:
 
 
 def _describe_next(sync: SyncView) -> str:
+    if sync.is_held:
+        return "No refresh until the run below is approved or cancelled"
     if sync.resume_at:
         return f"Resumes {format_time(sync.resume_at)}"
     if sync.state == SyncState.ACTIVE and sync.next_run_at:

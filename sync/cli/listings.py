@@ -55,7 +55,7 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
                 name_sync_state(one),
                 MODE_WORDS[one.mode],
                 one.size,
-                format_utc_time(one.next_run_at) if one.next_run_at and one.mode is Mode.DYNAMIC else "",
+                _describe_next(one),
                 one.attribute,
                 _describe_problem(one),
             )
@@ -63,6 +63,11 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
         ),
         "Nothing is exported yet.",
     )
+
+
+def _describe_next(sync: SyncView) -> str:
+    is_due = sync.next_run_at and sync.mode is Mode.DYNAMIC and not sync.is_held
+    return format_utc_time(sync.next_run_at or 0.0) if is_due else ""
 
 
 def _describe_problem(sync: SyncView) -> str:
