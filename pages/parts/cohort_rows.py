@@ -153,8 +153,7 @@ def _sort_by(order: str) -> None:
 def _show_row(project: ProjectView, cohort: CohortView, *, may_export: bool) -> DeltaGenerator | None:
     """Show one cohort; the answer is the place where its state is written, None when it cannot have one.
 
-    The style sheet places these cells by their order, without a column around each: a browser draws 25 rows in half
-    the time.
+    The style sheet places these cells by their order, without a column around each, which browsers draw slowly.
     """
     with st.container(key=f"row-{cohort.id}", horizontal=True):
         _show_name(cohort)
