@@ -48,6 +48,7 @@ class Actor:
     refusal: str = ""
 
 
+COMMAND_LINE = " at the command line"  # the end of the names of all who run commands
 RUNNER_ACTOR = Actor("runner", AccessLevel.ADMIN)
 LOCAL_ACTOR = Actor("someone at this machine", AccessLevel.ADMIN)  # pages without sign-in answer this machine only
 
@@ -55,9 +56,9 @@ LOCAL_ACTOR = Actor("someone at this machine", AccessLevel.ADMIN)  # pages witho
 def command_line_actor() -> Actor:
     """Return the actor of a command: an admin, since who runs commands here can read the database file anyway."""
     try:
-        return Actor(f"{getpass.getuser()} at the command line", AccessLevel.ADMIN)
+        return Actor(f"{getpass.getuser()}{COMMAND_LINE}", AccessLevel.ADMIN)
     except (OSError, KeyError):  # a container's user without a name
-        return Actor("someone at the command line", AccessLevel.ADMIN)
+        return Actor(f"someone{COMMAND_LINE}", AccessLevel.ADMIN)
 
 
 def actor_from_claims(claims: Mapping[str, object], env: Mapping[str, str]) -> Actor:

@@ -133,7 +133,9 @@ def test_taking_back_a_run_with_mapped_values_says_that_they_stay(workspace: Eng
     run = workspace.export(mapping=MAPPED)
     assert (run.entered, run.updated) == (2, 30)
     undo = take_back(workspace, run)
-    assert "since the former ones are not stored: 30 people." in str(undo.held_reason)
+    assert (
+        "Updated, and left with the values they have, since former values are personal data and are not kept: 30 people."
+    ) in str(undo.held_reason)
     assert workspace.holders() == names(*range(30))
     assert (sandbox.profile("fan-3") or {})["attributes"]["Plan"] == "gold"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -15,6 +16,7 @@ from sync.service import Service
 from sync.service.run_people import PeopleFilter
 from sync.views import SyncView
 
+SHOWN_REASON = "_shown-reason-{}"  # session key, by run
 LOOKED_AT = 10  # people named to look at in WebEngage
 STEP_HELP = "Cancelling keeps what was sent, and sends nobody else. Taking it back also sets these people to false."
 UNDO_HELP = (
@@ -24,7 +26,7 @@ UNDO_HELP = (
 RETRY_HELP = "Reads the cohort again and sends everyone WebEngage rejected in this sync once more."
 TAKE_BACK_HELP = (
     "Plans the exact inverse of this run and shows it before anything is sent. It cannot unsend a message that "
-    "somebody already got."
+    "somebody already got. Values of properties that it changed stay: former values are personal data and are not kept."
 )
 
 
@@ -50,20 +52,29 @@ def show_what_to_look_at(run: Run, sync: SyncView) -> None:
             st.caption(f"and {format_count(people.matching - len(people.rows))} more, listed below")
 
 
-def show_step_buttons(run: Run) -> None:
-    """Show the decisions after a step: send to the others, or take it back."""
+def note_shown_reason(run: Run) -> None:
+    """Remember for which reason the person is shown that a run is held; call it after the buttons."""
+    st.session_state[SHOWN_REASON.format(run.id)] = run.held_reason
+
+
+def approve_run(run: Run, done: str, **options: Any) -> None:
+    """Approve a held run for what the person was shown: another browser may have let it go on to something else."""
+    shown = st.session_state.get(SHOWN_REASON.format(run.id), run.held_reason)
+    act_on_run(done, lambda service: service.runs.approve(run.id, seen=shown, **options))
+
+
+def show_step_buttons(run: Run, *, may_approve: bool) -> None:
+    """Show the decisions after a step: send to the others, which may need somebody else, or take it back."""
     with open_service() as service:
         numbers = service.runs.count_steps(run.id)
     others = format_count(numbers.next)
     goes_on = "" if numbers.next == numbers.left else f", of {format_count(numbers.left)} left"
-    if st.button(
+    if may_approve and st.button(
         f"Send to the other {others}{goes_on}" if not goes_on else f"Send to the next {others}{goes_on}",
         key=f"approve-{run.id}",
         type="primary",
     ):
-        act_on_run(
-            f"Approved. {format_people(numbers.next)} are being sent.", lambda service: service.runs.approve(run.id)
-        )
+        approve_run(run, f"Approved. {format_people(numbers.next)} are being sent.")
     if numbers.sent:
         show_take_back_button(run, "Take it back")
 
@@ -71,7 +82,7 @@ def show_step_buttons(run: Run) -> None:
 def show_undo_button(run: Run) -> None:
     """Show the decision about a take-back that is planned."""
     if st.button(f"Take back run {run.undoes}", key=f"approve-{run.id}", type="primary"):
-        act_on_run(f"Run {run.undoes} is being taken back.", lambda service: service.runs.approve(run.id))
+        approve_run(run, f"Run {run.undoes} is being taken back.")
 
 
 def can_be_taken_back(run: Run) -> bool:

@@ -184,22 +184,35 @@ def _show_buttons(run: Run) -> None:
         if run_actions.can_be_taken_back(run):
             run_actions.show_take_back_button(run)
         return
+    refusal = _show_refusal(run)
     with st.container(horizontal=True):
         if run.state == RunState.HELD:
-            _show_approve_buttons(run)
+            _show_approve_buttons(run, may_approve=not refusal)
+            run_actions.note_shown_reason(run)
         if st.button("Cancel run", key=f"cancel-{run.id}"):
             run_actions.act_on_run("The run is being cancelled.", lambda service: service.runs.cancel(run.id))
 
 
-def _show_approve_buttons(run: Run) -> None:
+def _show_refusal(run: Run) -> str:
+    """Show and return why this person may not approve a held run, and who may; empty when they may."""
+    with open_service() as service:
+        refusal = service.runs.explain_refusal(run.id)
+    if refusal:
+        st.info(escape_markdown(refusal), icon=":material/group:")
+    return refusal
+
+
+def _show_approve_buttons(run: Run, *, may_approve: bool) -> None:
     if run.undoes is not None:
         run_actions.show_undo_button(run)
         return
     if run.steps_sent:
-        run_actions.show_step_buttons(run)
+        run_actions.show_step_buttons(run, may_approve=may_approve)
+        return
+    if not may_approve:
         return
     if st.button("Approve", key=f"approve-{run.id}", type="primary"):
-        run_actions.act_on_run("Approved. The run is being sent.", lambda service: service.runs.approve(run.id))
+        run_actions.approve_run(run, "Approved. The run is being sent.")
     with open_service() as service:
         limits = service.guards.suggest_limits(run)
     if limits and not run.dry_run:
@@ -210,15 +223,17 @@ def _show_limit_buttons(run: Run, limits: GuardLimits) -> None:
     """Offer to let as many people pass from now on, or any number: the limits of the sync are what holds the run."""
     people = format_count(max(run.entered, run.exited - run.removed_by_list))
     if st.button(f"Approve and raise the limit to {people}", key=f"approve-raise-{run.id}"):
-        run_actions.act_on_run(
+        run_actions.approve_run(
+            run,
             f"Approved. From now on a run of this sync may add {limits.add_people:,} and remove "
             f"{limits.remove_people:,} people.",
-            lambda service: service.runs.approve(run.id, limits=limits),
+            limits=limits,
         )
     if st.button("Always approve for this sync", key=f"approve-always-{run.id}"):
-        run_actions.act_on_run(
+        run_actions.approve_run(
+            run,
             "Approved. The guard of this sync is lifted, until somebody puts it back on the page of the sync.",
-            lambda service: service.runs.approve(run.id, always=True),
+            always=True,
         )
 
 

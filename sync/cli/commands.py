@@ -155,6 +155,7 @@ def run(run_id: int, as_json: bool) -> None:
     with Service.open() as service:
         found, events = service.runs.get(run_id), service.runs.list_events(run_id)
         rejections, sync = service.runs.list_rejections(run_id), service.syncs.get(found.sync_id)
+        refusal = service.runs.explain_refusal(run_id)
     answer = run_json(found) | {
         "events": [to_contract(one) for one in events],
         "refusals": [to_contract(one) for one in rejections],
@@ -166,6 +167,7 @@ def run(run_id: int, as_json: bool) -> None:
             *list_run_lines([found], {sync.id: sync.cohort_name}),
             *list_event_lines(events),
             *list_rejection_lines(rejections),
+            refusal,
         ],
     )
 

@@ -125,7 +125,10 @@ class UndoPlanner:
         if self._changed_since:
             yield f"Changed by a later run, so left as they are: {_people(self._changed_since)}."
         if self._updated:
-            yield f"Updated, and left with their values, since the former ones are not stored: {_people(self._updated)}."
+            yield (
+                f"Updated, and left with the values they have, since former values are personal data and are not kept: "
+                f"{_people(self._updated)}."
+            )
         if self._kept_out:
             yield f"On the never-export list, so kept out: {_people(self._kept_out)}."
 

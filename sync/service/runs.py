@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync.errors import InvalidRequest
-from sync.guards import GuardLimits, explain_second_person
+from sync.guards import GuardLimits
 from sync.id_property import show_id_property
 from sync.model import (
     ChangeKind,
@@ -19,6 +19,7 @@ from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.run_people import OUTCOMES, PeopleFilter, read_people
+from sync.service.second_person import explain_refusal
 from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
 from sync.store.recording import record_outcome
@@ -71,13 +72,24 @@ class RunService(Topic):
     def cancel(self, run_id: int) -> None:
         """Cancel a run: at once when nothing was sent, otherwise after what is in flight.
 
-        Raise InvalidRequest when it has ended.
+        A sync whose first export is refused so is finished, or its schedule would ask for the same again. Raise
+        InvalidRequest when the run has ended.
         """
         with self._store.transaction():
             run = self.get(run_id)
             if run.state.is_final:
                 raise InvalidRequest(f"Run {run_id} has already {run.state.value}.")
             self._cancel_run(run)
+            if run.state is RunState.HELD and run.request and not run.dry_run:
+                self._finish_refused(run)
+
+    def _finish_refused(self, run: Run) -> None:
+        """Finish a sync of which nothing ever went ahead, unless it is paused: then a person resumes it."""
+        sync = self._state.get_sync(run.sync_id)
+        if sync.state is SyncState.ACTIVE and not self._store.open_requests.has_gone_ahead(sync.id):
+            self._store.syncs.finish_sync(sync.id)
+            self._state.add_event("Finished: its first export was not approved.", sync.id, run.id)
+            self._state.add_audit_line("stop", f"sync {sync.id}", sync.state.value, "finished", run.id)
 
     def _cancel_run(self, run: Run) -> None:
         self._state.add_audit_line("cancel", f"run {run.id}", run.state.value, run_id=run.id)
@@ -92,16 +104,25 @@ class RunService(Topic):
             self._store.runs.request_cancel(run.id)
 
     @requires(AccessLevel.MARKETER)
-    def approve(self, run_id: int, always: bool = False, limits: GuardLimits | None = None) -> None:
+    def approve(
+        self, run_id: int, always: bool = False, limits: GuardLimits | None = None, seen: str | None = None
+    ) -> None:
         """Approve a held run; ``always`` also lifts the guard of its sync until it is put back.
 
-        ``limits``: those the sync has from now on. Raise InvalidRequest when the run is not held or is being cancelled.
+        ``limits``: those the sync has from now on. ``seen``: the reason the person was shown. Raise InvalidRequest when
+        the run is not held, is held for another reason by now, is being cancelled, or needs somebody else's approval.
         """
         with self._store.transaction():
             run = self.get(run_id)
             if run.cancel_requested:
                 raise InvalidRequest(f"Run {run_id} is being cancelled, so there is nothing to approve.")
-            self._require_second_person(run)
+            if run.state is RunState.HELD and seen not in (None, run.held_reason):
+                raise InvalidRequest(
+                    f"Run {run_id} is held for something else now than you were shown; look at it again."
+                )
+            refusal = explain_refusal(self._store, run, self.actor.name)
+            if refusal:
+                raise InvalidRequest(refusal)
             if not self._store.runs.approve_run(run_id, self._state.now()):
                 raise InvalidRequest(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
             if always:
@@ -117,18 +138,11 @@ class RunService(Topic):
                 self._restore_id_property(run)
                 self._pause_after_undo(run)
 
-    def _require_second_person(self, run: Run) -> None:
-        """Raise InvalidRequest when so large an export needs another person than the one who asked for it."""
-        limit = self._store.approvals.get_limit()
-        if limit is None or not (run.purpose == "export" or run.request):
-            return
-        is_last = run.steps_sent >= len(run.limits)
-        end = 0 if is_last else run.limits[run.steps_sent]
-        sent = run.entered + run.updated if is_last else self._store.batches.count_people(run.id, 0, end)
-        if sent > limit and self.actor.name in self._store.approvals.list_askers(run.id):
-            raise InvalidRequest(
-                f"{explain_second_person(limit)} You requested run {run.id}, so somebody else decides."
-            )
+    @requires(AccessLevel.VIEWER)
+    def explain_refusal(self, run_id: int) -> str:
+        """Return why the person may not approve a held run, and who may; empty when nothing speaks against it."""
+        run = self.get(run_id)
+        return explain_refusal(self._store, run, self.actor.name) if run.state is RunState.HELD else ""
 
     def _restore_id_property(self, run: Run) -> None:
         """Give a sync its former User ID property again, when the run that changed it is taken back."""

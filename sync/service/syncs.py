@@ -271,9 +271,9 @@ class SyncService(Topic):
             active = self._store.runs.get_active(sync_id)
             if active and clear:
                 raise InvalidRequest("A run is under way; cancel it first, then stop and clear.")
+            self._store.syncs.finish_sync(sync.id)
             if active:
                 self._runs.cancel(active.id)
-            self._store.syncs.finish_sync(sync.id)
             self._state.add_event("Stopped by a person" + (", clearing WebEngage." if clear else "."), sync_id)
             run_id = self._store.runs.enqueue_run(sync_id, "clear", self._state.now()) if clear else None
             self._state.add_audit_line(
@@ -297,6 +297,7 @@ class SyncService(Topic):
             if before.state is SyncState.FINISHED:
                 raise InvalidRequest("This sync is finished, so it has no interval; export the cohort again.", "every")
             self._store.syncs.set_cadence(sync_id, seconds, daily, ends_at, self._state.now())
+            self._store.open_requests.set_cadence(sync_id, seconds, daily, ends_at)
             self._state.add_audit_line(
                 "change interval",
                 f"sync {sync_id}",

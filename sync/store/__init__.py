@@ -16,6 +16,7 @@ from sync.store.database import BUSY_SECONDS, open_database, read_transaction, w
 from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
 from sync.store.maintenance import Maintenance
+from sync.store.open_requests import OpenRequests
 from sync.store.people import People
 from sync.store.plan_history import PlanHistory
 from sync.store.rate_limits import RateLimits
@@ -67,6 +68,7 @@ class Store:
         self.rejections = Rejections(db)
         self.attributes = Attributes(db)
         self.plan_history = PlanHistory(db)
+        self.open_requests = OpenRequests(db)
         self.approvals = Approvals(db)
         self.people = People(db)
         self.receipts = Receipts(db)

@@ -12,6 +12,7 @@ from sync.errors import LeaseLost
 from sync.model import Run, RunState
 from sync.process_identity import is_process_gone
 from sync.store.database import Row, Table, write_transaction
+from sync.store.open_requests import LEFT_OPEN
 
 WAIT_FARTHEST = 86400.0  # seconds; nobody is put off for longer, so a later time comes from a moved clock
 CLOCK_SLACK = 5.0  # seconds; processes read the clock at slightly different moments
@@ -82,12 +83,12 @@ class Runs(Table):
     ) -> int | None:
         """Queue a run, unless one of this sync is under way (then None); the database decides.
 
-        A run that failed before its plan leaves its request, purpose, dryness and steps to the next one.
+        A run may leave its request, purpose, dryness and steps to the next one: see LEFT_OPEN.
         """
         steps, chosen = first_steps or (None, None)
         with write_transaction(self._db):
             row = self._fetch_one(
-                """
+                f"""
                 insert into run
                     (sync_id, purpose, dry_run, request, queued_at, not_before, steps, step_hashes, undoes)
                 select ?1, iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run, 0),
@@ -95,10 +96,8 @@ class Runs(Table):
                 from (select 1)
                 left join (
                     select purpose, dry_run, request, steps, step_hashes
-                    from sync
-                    join run on run.id = last_run_id
-                    where sync.id = ?1 and run.state = 'failed' and not planned
-                        and run.purpose not in ('clear', 'undo') and ?2 not in ('export', 'clear', 'undo')
+                    from run
+                    where id = {LEFT_OPEN} and ?2 not in ('export', 'clear', 'undo')
                 ) f
                 where true
                 on conflict do nothing

@@ -1,0 +1,54 @@
+"""Requests for exports that no plan went ahead with yet; they stay with their runs, also with those that ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from sync.cadence import DailyTime
+from sync.store.database import Table
+
+# A request is taken off its run when its plan goes ahead, in steps with the last one.
+_GONE_AHEAD = """
+    exists (
+        select 1
+        from run
+        where sync_id = ?1 and planned and request is null and purpose not in ('clear', 'undo')
+    )
+"""
+# The run whose request, purpose, dryness and steps the next one goes on with: the last one, if it failed before its
+# plan. While nothing of a cohort ever went ahead, the last one that was asked for: whatever sends this cohort then is
+# that export, with all that holds it.
+LEFT_OPEN = f"""
+    iif(
+        {_GONE_AHEAD},
+        (
+            select run.id
+            from sync
+            join run on run.id = last_run_id
+            where sync.id = ?1 and run.state = 'failed' and not planned and run.purpose not in ('clear', 'undo')
+        ),
+        (select max(id) from run where sync_id = ?1 and request is not null)
+    )
+"""
+
+
+class OpenRequests(Table):
+    """The requests that wait for their plan to go ahead."""
+
+    def has_gone_ahead(self, sync_id: int) -> bool:
+        """Return whether any plan of a sync went ahead, for everybody in it."""
+        return bool(self._fetch_value(f"select {_GONE_AHEAD}", (sync_id,)))
+
+    def set_cadence(
+        self, sync_id: int, interval_seconds: float, daily: DailyTime | None, ends_at: float | None
+    ) -> None:
+        """Change when a sync is refreshed in the request that its next run goes on with, if there is one."""
+        self._execute(
+            f"""
+            update run
+            set request = json_set(request, '$.interval_seconds', ?2, '$.daily', json(?3), '$.ends_at', ?4)
+            where id = {LEFT_OPEN} and request is not null
+            """,
+            (sync_id, interval_seconds, json.dumps(asdict(daily) if daily else None), ends_at),
+        )
