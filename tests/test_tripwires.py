@@ -100,15 +100,7 @@ def test_a_tripwire_set_while_people_are_being_sent_stops_the_rest(
 ) -> None:
     """The requests on their way are heard and recorded; nobody else is sent before a person says so."""
     workspace.set_members(*fans(*range(600)))
-    find_slot, asked = RateLimits.next_slot, []
-
-    def watch_after_the_first_requests(self: RateLimits, license_code: str, now: float) -> float:
-        asked.append(now)
-        if len(asked) == 3:  # the second time it is asked while the requests are marked
-            watch(workspace, "fan-5")
-        return find_slot(self, license_code, now)
-
-    monkeypatch.setattr(RateLimits, "next_slot", watch_after_the_first_requests)
+    watch_while_sending(monkeypatch, workspace, "fan-5")
     run = workspace.export()
     sent = len(workspace.holders())
     assert run.state is RunState.HELD and 0 < sent < 600 and run.delivered == sent
@@ -123,21 +115,47 @@ def test_a_tripwire_set_while_people_are_being_sent_stops_the_rest(
         assert service.runs.get(run.id).state is RunState.CANCELLED and service.syncs.get(1).size == sent
 
 
+def test_a_rest_that_is_approved_too_late_is_read_again(
+    workspace: EngineWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held while it was being sent and approved the next day: who left the cohort meanwhile never becomes true."""
+    workspace.set_members(*fans(*range(600)))
+    watch_while_sending(monkeypatch, workspace, "fan-5")
+    run = workspace.export()
+    monkeypatch.undo()
+    sent = workspace.holders()
+    assert run.state is RunState.HELD and 0 < len(sent) < 600
+    workspace.set_members(*fans(*range(550)))
+    workspace.ahead += 20 * HOUR
+    workspace.sandbox.advance(20 * HOUR)
+    assert approve(workspace, run).state is RunState.CANCELLED and workspace.holders() == sent
+    new = last(workspace)
+    assert new.id != run.id and new.state is RunState.HELD and workspace.holders() == sent
+    assert approve(workspace, new).state is RunState.SUCCEEDED
+    assert workspace.holders() == workspace.sandbox.exportable(workspace.cohort)
+
+
+def watch_while_sending(monkeypatch: pytest.MonkeyPatch, workspace: EngineWorkspace, who: str) -> list[float]:
+    """Set a tripwire when the first requests have left and others wait for their slots; return the times of the slots."""
+    find_slot, asked = RateLimits.next_slot, []
+
+    def watch_after_the_first_requests(self: RateLimits, license_code: str, now: float) -> float:
+        asked.append(now)
+        if len(asked) == 3:  # the second time it is asked while the requests are marked
+            watch(workspace, who)
+        return find_slot(self, license_code, now)
+
+    monkeypatch.setattr(RateLimits, "next_slot", watch_after_the_first_requests)
+    return asked
+
+
 def test_a_tripwire_set_when_everybody_was_sent_waits_for_the_next_run(
     workspace: EngineWorkspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only an answer is waited for, so there is nothing to approve."""
     workspace.set_members(*fans(*range(20)))
     sandbox.fault("slow", path="bulk-users", ms=600.0)
-    find_slot, asked = RateLimits.next_slot, []
-
-    def watch_after_the_last_request(self: RateLimits, license_code: str, now: float) -> float:
-        asked.append(now)
-        if len(asked) == 3:  # the second time it is asked while the request is marked
-            watch(workspace, "fan-5")
-        return find_slot(self, license_code, now)
-
-    monkeypatch.setattr(RateLimits, "next_slot", watch_after_the_last_request)
+    asked = watch_while_sending(monkeypatch, workspace, "fan-5")
     assert workspace.export().state is RunState.SUCCEEDED and len(asked) >= 3
     assert workspace.export().state is RunState.HELD
 

@@ -24,12 +24,18 @@ GROWTH = 1.1  # a plan that is made again may touch so many times the people of 
 
 
 def is_stale(store: Store, run: Run, sync: Sync, now: float) -> bool:
-    """Return whether a plan is too old to be sent as it is, and nothing of it, or of its next step, was sent."""
+    """Return whether a plan is too old to be sent as it is.
+
+    One that is being sent goes on, however long that takes, unless it was held meanwhile and approved when too old.
+    """
     if run.purpose == "undo":
         return False  # no cohort is read: what it takes back stays the same
-    age = now - (run.planned_at or 0.0)
+    old_from = (run.planned_at or 0.0) + (sync.interval_seconds or STALE_SECONDS)
+    if now <= old_from:
+        return False
     sent = run.limits[run.steps_sent - 1] if run.steps_sent else 0
-    return age > (sync.interval_seconds or STALE_SECONDS) and not store.batches.any_sent(run.id, sent)
+    approved_at = store.approvals.find_last_time(run.id)
+    return not store.batches.any_sent(run.id, sent) or (approved_at is not None and approved_at > old_from)
 
 
 def hold_reason(

@@ -103,7 +103,7 @@ class RunExecutor:
         self._lease.renew()
         sync = self._sync()
         if self._run.state is RunState.DELIVERING and is_stale(self._store, self._run, sync, self._lease.now()):
-            if self._run.steps_sent:
+            if self._run.steps_sent or self._store.batches.any_sent(self._run.id):
                 self._replace_by_new_run(sync)
                 return
             self._begin_again()
@@ -128,7 +128,7 @@ class RunExecutor:
         return request.apply(found) if request else found
 
     def _replace_by_new_run(self, sync: Sync) -> None:
-        """End a run whose next step is too old to be sent; a new one reads again and is held, since its plan is new."""
+        """End a run whose rest is too old to be sent; a new one reads again and is held, since its plan is new."""
         with self._store.transaction():
             self._lease.renew()
             self._end(RunState.CANCELLED, "The rest of the plan is too old to be sent as it is.")

@@ -47,6 +47,11 @@ class Approvals(Table):
         )
         return frozenset(row[0] for row in rows)
 
+    def find_last_time(self, run_id: int) -> float | None:
+        """Return when somebody approved a run last, None when nobody did."""
+        found = self._fetch_value("select max(at) from audit where action = 'approve' and run_id = ?", (run_id,))
+        return None if found is None else float(found)
+
     def has_second_person(self, run_id: int) -> bool:
         """Return whether somebody approved a run who did not ask for it."""
         rows = self._fetch_all("select distinct actor from audit where action = 'approve' and run_id = ?", (run_id,))
