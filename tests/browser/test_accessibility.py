@@ -52,6 +52,7 @@ def addresses(made: Furnished) -> dict[str, str]:
         "/syncs?sync=1": "Last runs",
         "/syncs?stop=1": "Stop this sync?",
         "/syncs?interval=1": "Change interval",
+        "/syncs?pause=1": "Pause until",
     }
     stories = {f"/runs?run={run_id}": "What happened" for run_id in made.runs.values()}
     return {"/": "Overview"} | {f"/{page}": title for page, title in LABELS.items()} | dialogs | stories

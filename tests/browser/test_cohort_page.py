@@ -104,3 +104,38 @@ def test_the_page_fits_a_phone_and_every_reader(
             press(page, "Export to WebEngage")
             expect(page.get_by_role("dialog").get_by_role("button", name="Start Sync")).to_be_visible()
             wait_for(page, lambda page=page: page.get_by_test_id("stException").count() == 0)
+
+
+def test_an_export_dialog_closed_by_a_slip_opens_again_as_it_was(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """A click beside the dialog and Esc keep what was typed, chosen and added; Cancel discards it."""
+    number = sandbox.add_cohort("Fans", [member("ann", plan="gold")])
+    connect(data_dir, sandbox)
+    with tab(browser) as page:
+        visit(page, f"{streamlit_server(data_dir)}/cohorts?cohort={number}", "People")
+        dialog, name = page.get_by_role("dialog"), page.get_by_role("textbox", name="Attribute in WebEngage")
+        open_export(page)
+        name.fill("Fans of ours")
+        dialog.get_by_text("One-time", exact=True).click()
+        expect(dialog.get_by_text("Sends the people who are in the cohort now, once.")).to_be_visible()
+        at_rest(page)
+        for close in (lambda: page.mouse.click(3, 3), lambda: page.keyboard.press("Escape")):
+            close()
+            expect(dialog).to_have_count(0)
+            open_export(page)
+            expect(name).to_have_value("Fans of ours")
+            expect(dialog.get_by_text("As you left it; Cancel discards it.")).to_be_visible()
+            expect(dialog.get_by_role("radio", name="One-time")).to_be_checked()
+        press(page, "Cancel")
+        expect(dialog).to_have_count(0)
+        open_export(page)
+        expect(name).to_have_value("Mixpanel - Fans")
+
+
+def open_export(page: Page) -> None:
+    """Open the export dialog from the page of a cohort, and wait until it is drawn."""
+    at_rest(page)
+    press(page, "Export to WebEngage")
+    expect(page.get_by_role("dialog").get_by_role("button", name="Start Sync")).to_be_enabled()
+    at_rest(page)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
 
 from sync.guards import GuardLimits
 from sync.model import RunState
-from tests.browser import box, carry, ended, export_fans, press, runs, service, tab, visit, wait_for
+from tests.browser import at_rest, box, carry, ended, export_fans, press, runs, service, tab, visit, wait_for
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE, make_fans
@@ -63,3 +64,32 @@ def test_ids_pasted_and_from_a_file_are_kept_out(
         wait_for(page, ended(data_dir, run_id))
     assert sandbox.holding(ATTRIBUTE)[0] == sandbox.exportable(cohort) - {"fan-3", "fan-4", "fan-5"}
     assert sandbox.holding(ATTRIBUTE)[1] == {"fan-3", "fan-4", "fan-5"}
+
+
+def test_a_guard_is_lifted_and_put_back_by_keyboard_and_axe_finds_nothing(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """The guards unfold, the second click stands below what it means, and both states are right for every reader."""
+    export_fans(data_dir, sandbox)
+    for theme in ("light", "dark"):
+        with tab(browser, color_scheme=theme) as page:
+            visit(page, f"{streamlit_server(data_dir)}/syncs?sync=1", "Fans")
+            for button, outcome in (
+                ("Lift the guard", "The guard is lifted."),
+                ("Put the guard back", "The guard is back."),
+            ):
+                page.locator("summary", has_text="Guards:").press("Enter")
+                page.get_by_role("button", name=button).press("Enter")
+                if button == "Lift the guard":
+                    expect(page.get_by_text("From the next run on")).to_be_visible()
+                    assert wrong_for_readers(page) == []
+                    page.get_by_role("button", name="Lift it").press("Enter")
+                expect(page.get_by_text(outcome)).to_be_visible()
+                at_rest(page)
+            page.locator("summary", has_text="Guards:").press("Enter")
+            assert wrong_for_readers(page) == []
+
+
+def wrong_for_readers(page: Page) -> list[str]:
+    """Return what axe finds on the page as it is."""
+    return [f"{one['id']}: {one['nodes'][0]['html'][:160]}" for one in Axe().run(page).response["violations"]]
