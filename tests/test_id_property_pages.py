@@ -66,7 +66,7 @@ def test_the_pages_of_a_cohort_its_sync_its_run_and_its_receipt_name_the_propert
     assert (rows["fan-5"], rows["fan-7"]) == ("c-4", "(empty)")
     assert "User ID: customer" in page_text(workspace.page("syncs", sync="1"))
     assert "Give these profiles a value in the property" in page_text(workspace.page("runs", run=str(run.id)))
-    assert "customer; 1 more members share one" in page_text(workspace.page("receipt", cohort=str(workspace.cohort)))
+    assert "customer, with 1 double" in page_text(workspace.page("receipt", cohort=str(workspace.cohort)))
 
 
 def test_a_change_that_ended_half_way_is_shown_on_its_sync(workspace: EngineWorkspace, sandbox: Sandbox) -> None:

@@ -19,6 +19,7 @@ from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
 from tests.drill.book import CohortBook, RequestBook, terms_of
+from tests.drill.user_ids import CUSTOMER, DRAWN, both_ids, user_id_of
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox, member
 
 FAST = 30_000  # batches a minute; the sandbox's own limit is raised too
@@ -67,6 +68,7 @@ class Acts:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        self.ids = random.Random(f"ids {self.seed}")  # apart: lives from before are lived again
         self.license, self.env = f"life{self.seed}", {"COHORT_SYNC_DATA": str(self.folder / "data")}
         (self.folder / "data").mkdir(mode=0o700)
 
@@ -98,11 +100,11 @@ class Acts:
 
     def _write(self, book: CohortBook) -> None:
         if not book.is_deleted:
-            self.sandbox.set_members(
-                book.id, [member(who, plan=plan, **{"$email": f"{who}@x.org"}) for who, plan in book.members.items()]
-            )
+            people = ((who, {"plan": plan, CUSTOMER: user_id_of(who, CUSTOMER)}) for who, plan in book.members.items())
+            self.sandbox.set_members(book.id, [member(who, **{"$email": f"{who}@x.org"}, **own) for who, own in people])
 
-    def _stored_syncs(self) -> list[Sync]:
+    def list_syncs(self) -> list[Sync]:
+        """Return every sync as the database has it."""
         with closing(Store.open(self.folder / "data")) as store:
             found = [store.syncs.get_sync(view.id) for view in store.syncs.list_views(None)]
         return [one for one in found if one]
@@ -127,24 +129,25 @@ class Acts:
     def _ask(self, book: CohortBook, *, dry: bool) -> None:
         mode = self.random.choice([Mode.DYNAMIC, Mode.DYNAMIC, Mode.ONE_TIME])
         interval = self.random.choice(INTERVALS) if mode is Mode.DYNAMIC else None
+        mapping, id_property = self.random.choice(MAPPINGS), self.ids.choice(DRAWN)
         with closing(self.service()) as service:
             busy = [run for run in service.runs.list(limit=1000) if not run.state.is_final]
             started = service.syncs.start_export(
                 PROJECT,
                 book.id,
-                ExportTerms(mode=mode, interval=interval, dry_run=dry, mapping=self.random.choice(MAPPINGS)),
+                ExportTerms(mode=mode, interval=interval, dry_run=dry, mapping=mapping, id_property=id_property),
             )
         if any(run.id == started.run_id and run.state is RunState.DELIVERING and not run.request for run in busy):
             self._take_terms(started.sync_id)  # its plan went ahead already, so the sync is changed at once
 
     def _take_terms(self, sync_id: int) -> None:
-        self.requests.terms |= {sync.id: terms_of(sync) for sync in self._stored_syncs() if sync.id == sync_id}
+        self.requests.terms |= {sync.id: terms_of(sync) for sync in self.list_syncs() if sync.id == sync_id}
 
     def work(self) -> None:
         """Let a runner do what can be done now."""
         before = {run.id for run in self._runs() if run.state.is_final}
         Runner(self.env, Clock(self.now, time.sleep), SOON, FAST).run_once()
-        syncs = {sync.id: sync for sync in self._stored_syncs()}
+        syncs = {sync.id: sync for sync in self.list_syncs()}
         for run in self._runs():
             if run.id not in before and run.sync_id in syncs:
                 self._book(syncs[run.sync_id]).note_reading(run, self.never)
@@ -198,6 +201,9 @@ class Acts:
             book = self._book_of_run(service, run_id)
         self.requests.approved.add(run_id)
         book.may_be_false |= {row.user_id for row in rows if row.operation == "remove"}
+        if held and held[0].undoes is not None and held[0].id_property_before is not None:
+            self.requests.restore_id_property(held[0])
+            book.may_be_false |= self._held_true(book)  # whoever is true by the other property
 
     def _book_of_run(self, service: Service, run_id: int) -> CohortBook:
         sync_id = service.runs.get(run_id).sync_id
@@ -267,7 +273,7 @@ class Acts:
         with closing(self.service()) as service:
             service.admin.forget_person(who)
             self.uncounted |= {run.id for run in service.runs.list(limit=1000)}
-        for sync in self._stored_syncs():
+        for sync in self.list_syncs():
             if who in self.sandbox.holding(sync.attribute, self.license)[0]:
                 self._book(sync).strangers.add(who)
         for book in self.cohorts:
@@ -301,7 +307,7 @@ class Acts:
         self.judged = {run.id for run in self._runs() if run.state.is_final}
 
     def _held_true(self, book: CohortBook) -> set[str]:
-        found = [sync for sync in self._stored_syncs() if sync.cohort_id == book.id]
+        found = [sync for sync in self.list_syncs() if sync.cohort_id == book.id]
         attribute = found[0].attribute if found else f"Mixpanel - {book.name}"
         return self.sandbox.holding(attribute, self.license)[0]
 
@@ -315,8 +321,8 @@ class Acts:
     def _note_listed(self, people: set[str]) -> None:
         self.never |= people
         for book in self.cohorts:
-            book.may_be_false |= people
-            book.listed_since_plan |= people
+            book.may_be_false |= both_ids(people)
+            book.listed_since_plan |= both_ids(people)
 
     def let_in(self) -> None:
         """Take some people off the never-export list."""
@@ -351,9 +357,8 @@ class Acts:
 
     def trouble(self) -> None:
         """Bring an API into trouble, for a request or two, or add somebody nobody takes."""
-        short = (
-            [] if self.is_total_silent else list(SHORT)
-        )  # nobody can find out: fewer people, and no total that says so
+        # Nobody can find out: fewer people, and no total that says so.
+        short = [] if self.is_total_silent else list(SHORT)
         kind = self.random.choice(["vanish", "status", "reset", "says_error", "poison", *short])
         if kind == "poison":
             who = self.random.choice(sorted(self.plans))

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from sync.model import Mode, Run, RunState, Sync
 from sync.store.syncs import Request
 from tests.drill.invariants import hold
+from tests.drill.user_ids import both_ids, user_ids
 
-Terms = tuple[Mode, float | None, tuple[tuple[str, str], ...]]
+Terms = tuple[Mode, float | None, tuple[tuple[str, str], ...], str]
 
 
 def terms_of(sync: Sync) -> Terms:
     """Return what a request may ask of a sync."""
-    return sync.mode, sync.interval_seconds, sync.mapping
+    return sync.mode, sync.interval_seconds, sync.mapping, sync.id_property
 
 
 @dataclass
@@ -66,18 +67,20 @@ class CohortBook:
             former.append(dict(self.members))
         self.planned_at[run.id] = run.planned_at
 
-    def certain(self, run_id: int) -> set[str]:
-        """Return who was in whichever cohort the run read."""
-        return set.intersection(*(set(one) for one in self.read[run_id]))
+    def certain(self, run: Run) -> set[str]:
+        """Return the User IDs of who was in whichever cohort the run read."""
+        return set.intersection(*(user_ids(one, run.id_property) for one in self.read[run.id]))
 
-    def possible(self, run_id: int) -> set[str]:
-        """Return who was in one of them."""
-        return set.union(*(set(one) for one in self.read[run_id]))
+    def possible(self, run: Run) -> set[str]:
+        """Return the User IDs of who was in one of them."""
+        return set.union(*(user_ids(one, run.id_property) for one in self.read[run.id]))
 
     def judge(self, run: Run, held_true: set[str], snapshot: set[str], rejected: set[str]) -> None:
         """After a success WebEngage and the snapshot hold who was read, less those rejected with a reason."""
-        listed = self.listed.get(run.id, set())
-        excused = rejected | self.forgotten_during.get(run.id, set()) | listed | self.listed_since_plan
+        barred = self.listed.get(run.id, set())
+        excused = rejected | self.forgotten_during.get(run.id, set()) | both_ids(barred) | self.listed_since_plan
+        # By the distinct_id the list finds those who were read: nobody knows whose value a stranger on it has.
+        listed = barred | user_ids(barred.intersection(*map(set, self.read[run.id])), run.id_property)
         mailed = (listed & held_true) - rejected - self.strangers
         hold(
             not mailed,
@@ -87,13 +90,13 @@ class CohortBook:
         hold(
             not stored, f"run {run.id} of {self.name}: in the snapshot, on the never-export list: {sorted(stored)[:5]}"
         )
-        missing = self.certain(run.id) - held_true - excused
+        missing = self.certain(run) - held_true - excused
         hold(not missing, f"run {run.id} of {self.name}: not true in WebEngage: {sorted(missing)[:5]}")
-        wrong = held_true - self.possible(run.id) - rejected - self.strangers
+        wrong = held_true - self.possible(run) - rejected - self.strangers
         hold(not wrong, f"run {run.id} of {self.name}: true in WebEngage, not in the cohort: {sorted(wrong)[:5]}")
-        lost = self.certain(run.id) - snapshot - excused
+        lost = self.certain(run) - snapshot - excused
         hold(not lost, f"run {run.id} of {self.name}: not in the snapshot: {sorted(lost)[:5]}")
-        kept = snapshot - self.possible(run.id) - rejected
+        kept = snapshot - self.possible(run) - rejected
         hold(not kept, f"run {run.id} of {self.name}: still in the snapshot: {sorted(kept)[:5]}")
         self.strangers -= snapshot
 
@@ -122,8 +125,15 @@ class RequestBook:
         allowed = run.id in self.approved or run.id not in self.needs_approval
         hold(allowed, f"run {run.id} took its request over though nobody approved it")
         if run.sync_id in self.terms:
-            mapping = self.terms[run.sync_id][2] if request.mapping is None else request.mapping
-            self.terms[run.sync_id] = (request.mode, request.interval_seconds, mapping)
+            _, _, mapping, id_property = self.terms[run.sync_id]
+            mapping = mapping if request.mapping is None else request.mapping
+            id_property = id_property if request.id_property is None else request.id_property
+            self.terms[run.sync_id] = (request.mode, request.interval_seconds, mapping, id_property)
+
+    def restore_id_property(self, run: Run) -> None:
+        """Follow a take-back of a change of the User ID property that was approved."""
+        if run.sync_id in self.terms:
+            self.terms[run.sync_id] = (*self.terms[run.sync_id][:3], run.id_property)
 
     def judge(self, sync: Sync) -> None:
         """Check that the sync is as what went ahead asked, and as nothing else."""

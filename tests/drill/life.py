@@ -16,11 +16,13 @@ from tests.drill import between, invariants
 from tests.drill.acts import ACTIONS, HOUR, Acts
 from tests.drill.book import CohortBook
 from tests.drill.invariants import Broken, hold
-from tests.drill.step_acts import STEP_ACTIONS, judge_steps, judge_undo
+from tests.drill.step_acts import STEP_ACTIONS, change_user_id, judge_steps, judge_undo
+from tests.drill.user_ids import both_ids, is_double, user_id_of
 from tests.sandbox.control import PROJECT
 
 ATTEMPTS = 12  # runs of a sync until one succeeds, once nothing is in its way
 
+ANOTHER_USER_ID = 0.05  # how often a person changes the User ID property instead of doing something else
 OBVIOUS = 0.3  # how often a person does what the pages ask for
 
 
@@ -40,9 +42,9 @@ class Life(Acts):
         draw, action = self.random.random(), self.random.choice((*ACTIONS, *STEP_ACTIONS))
         if draw < OBVIOUS and any(run.state is RunState.HELD for run in self._runs()):
             return Acts.approve
-        if draw > 1.0 - OBVIOUS and any(sync.state is SyncState.PAUSED for sync in self._stored_syncs()):
+        if draw > 1.0 - OBVIOUS and any(sync.state is SyncState.PAUSED for sync in self.list_syncs()):
             return Acts.resume
-        return action
+        return change_user_id if self.ids.random() < ANOTHER_USER_ID else action
 
     def story(self) -> str:
         """Return what was done last, and the last runs."""
@@ -69,7 +71,7 @@ class Life(Acts):
         self._look()
 
     def _syncs(self) -> dict[int, tuple[object, ...]]:
-        return {sync.id: between.standing_request(sync) for sync in self._stored_syncs()}
+        return {sync.id: between.standing_request(sync) for sync in self.list_syncs()}
 
     def _look(self) -> None:
         """Judge what holds whatever is under way, and every run that ended since the last look."""
@@ -82,11 +84,11 @@ class Life(Acts):
             ended = [run for run in reversed(runs) if run.state.is_final and run.id not in self.judged]
             self.judged |= {run.id for run in ended}
             invariants.judge_numbers(service, [run for run in ended if run.id not in self.uncounted])
-        for sync in self._stored_syncs():
+        for sync in self.list_syncs():
             self.requests.judge(sync)
             book = self._book(sync)
             held_false = self.sandbox.holding(sync.attribute, self.license)[1]
-            between.judge_nobody_left_unproven(held_false, book.ever_left | book.may_be_false)
+            between.judge_nobody_left_unproven(held_false, both_ids(book.ever_left) | book.may_be_false)
             mine = [run for run in ended if run.sync_id == sync.id and run.state is RunState.SUCCEEDED]
             if mine:
                 self._judge_success(sync, book, mine[-1])
@@ -107,15 +109,19 @@ class Life(Acts):
                 | book.listed.get(run.id, set())
                 | book.listed_since_plan
             )
-            sample = sorted(set(book.read[run.id][0]) - unsure)[:3]
-            for who in sample:
-                profile = self.sandbox.profile(who, self.license)
+            ids = {who: user_id_of(who, run.id_property) for who in book.read[run.id][0]}
+            known = [who for who, user_id in ids.items() if not {who, user_id} & unsure]
+            for who in sorted(who for who in known if not (run.id_property and is_double(who)))[:3]:
+                profile = self.sandbox.profile(ids[who], self.license)
                 held = (profile or {}).get("attributes", {}).get("Plan")
                 hold(held == book.read[run.id][0][who], f"{who} has plan {held}, read was {book.read[run.id][0][who]}")
         self.tally["success judged"] += 1
+        self.tally["success by property judged"] += bool(run.id_property)
+        self.tally["change of User ID judged"] += run.id_property_before is not None
 
     def _judge_undo(self, sync: Sync, book: CohortBook, run: Run, rejected: set[str]) -> None:
-        excused = rejected | book.strangers | self.never | book.listed_since_plan | book.listed.get(run.id, set())
+        excused = rejected | book.strangers | book.listed_since_plan
+        excused |= both_ids(self.never | book.listed.get(run.id, set()))
         excused |= book.forgotten_during.get(run.id, set())
         held_true = self.sandbox.holding(sync.attribute, self.license)[0]
         if run.id in self.undone:  # not after a restore
@@ -157,7 +163,7 @@ class Life(Acts):
 
     def _ask_until_it_runs(self, book: CohortBook, ask: Callable[[Service, int], StartedExport]) -> int | None:
         """Do the next thing a person would do to have this cohort exported; return a run begun from now on."""
-        found = [sync for sync in self._stored_syncs() if sync.cohort_id == book.id]
+        found = [sync for sync in self.list_syncs() if sync.cohort_id == book.id]
         with closing(self.service()) as service:
             active = [run for run in service.runs.list(limit=1000) if not run.state.is_final]
             mine = [run for run in active if found and run.sync_id == found[0].id]

@@ -12,6 +12,7 @@ from sync.service import Service
 from sync.steps import SMALL_SHARES, Steps
 from tests.drill.acts import Acts
 from tests.drill.invariants import hold
+from tests.drill.user_ids import CUSTOMER
 from tests.sandbox.control import PROJECT
 
 SENT = ("accepted", "unconfirmed", "membership only")  # outcomes of people who were, or may have been, changed
@@ -42,6 +43,15 @@ def try_on_a_few(acts: Acts) -> None:
         )
     if started.started:
         acts.tried[started.run_id] = first if first else frozenset(chosen) if chosen else None
+
+
+def change_user_id(acts: Acts) -> None:
+    """Export a cohort that is exported already, by the other User ID property."""
+    syncs = acts.list_syncs()
+    sync = acts.ids.choice(syncs) if syncs else None
+    with closing(acts.service()) as service:
+        terms = ExportTerms(mode=Mode.DYNAMIC, id_property="" if sync and sync.id_property else CUSTOMER)
+        service.syncs.start_export(PROJECT, sync.cohort_id if sync else acts.cohorts[0].id, terms)
 
 
 def take_back(acts: Acts) -> None:
