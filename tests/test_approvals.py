@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,8 @@ def test_a_first_export_that_was_held_when_asked_for_in_another_way_is_held_agai
             getattr(service.syncs, act)(1)
     workspace.run_queued()
     run = last(workspace)
-    assert run.id == 2 and (run.state, run.held_reason) == (RunState.HELD, reason) and workspace.holders() == set()
+    assert run.id == 2 and run.state is RunState.HELD and workspace.holders() == set()
+    assert run.held_reason == f"Dry run: nothing is sent until a person approves. {reason}"
 
 
 def test_a_dry_run_that_was_cancelled_when_the_cohort_is_synced_now_is_a_dry_run_again(
@@ -112,19 +114,34 @@ def test_a_dry_run_that_was_cancelled_when_the_cohort_is_synced_now_is_a_dry_run
         assert (service.syncs.get(1).mode, service.syncs.get(1).state) == (Mode.DYNAMIC, SyncState.ACTIVE)
 
 
-def test_a_first_step_that_failed_half_way_is_the_first_step_again(
+def test_a_first_step_that_failed_half_way_is_shown_again_before_anybody_else_is_sent(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
-    """Not an export to everybody, whoever asks for it next."""
+    """Not an export to everybody, nor to other ten, whoever asks for it next; approved, it is the first step."""
     sandbox.fault("status", path="bulk-users", code=401, times=1)
     assert workspace.export(steps=TEN).state is RunState.FAILED
     with workspace.open() as service:
         service.syncs.refresh_now(1)
     workspace.run_queued()
-    assert last(workspace).state is RunState.HELD and len(workspace.holders()) == 10
+    assert last(workspace).state is RunState.HELD and workspace.holders() == set()
+    assert approve(workspace, last(workspace)).steps_sent == 1 and len(workspace.holders()) == 10
 
 
-def test_a_first_step_that_was_taken_back_is_the_first_step_again(workspace: EngineWorkspace) -> None:
+@pytest.mark.parametrize("steps", [None, TEN])
+def test_a_first_export_that_failed_while_it_was_read_goes_on_as_it_was_asked_for(
+    workspace: EngineWorkspace, sandbox: Sandbox, steps: Steps | None
+) -> None:
+    """No plan was there to approve: it needs no other approval than it would have."""
+    sandbox.fault("status", api="mixpanel", path="engage", code=401, times=1)
+    assert workspace.export(steps=steps).state is RunState.FAILED
+    with workspace.open() as service:
+        service.syncs.refresh_now(1) if steps else service.syncs.resume(1)
+    workspace.run_queued()
+    assert last(workspace).state is (RunState.HELD if steps else RunState.SUCCEEDED)
+    assert len(workspace.holders()) == (10 if steps else 60)
+
+
+def test_a_first_step_that_was_taken_back_is_shown_again(workspace: EngineWorkspace) -> None:
     """The take-back is the last run then, and has no request of its own."""
     run = workspace.export(steps=TEN)
     with workspace.open() as service:
@@ -135,7 +152,7 @@ def test_a_first_step_that_was_taken_back_is_the_first_step_again(workspace: Eng
     with workspace.open() as service:
         service.syncs.refresh_now(1)
     workspace.run_queued()
-    assert last(workspace).state is RunState.HELD and len(workspace.holders()) == 10
+    assert last(workspace).state is RunState.HELD and workspace.holders() == set()
 
 
 def test_a_first_export_that_went_ahead_and_failed_goes_on_by_itself(
@@ -287,3 +304,66 @@ def test_a_page_that_shows_an_earlier_reason_approves_nothing(with_pages: Engine
     click_button(app, "Approve")
     workspace.run_queued()
     assert workspace.get_run(run.id).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
+
+
+def ask_as_ann(workspace: EngineWorkspace, size: int, **options: Any) -> int:
+    """Let Ann export so many people, where two people are needed above twenty; return the number of the run."""
+    need_two_people(workspace)
+    workspace.set_members(*fans(*range(size)))
+    with workspace.open_as(ANN) as ann:
+        run_id = ann.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, **options)).run_id
+    workspace.run_queued()
+    return run_id
+
+
+def may_approve(workspace: EngineWorkspace, run_id: int) -> bool:
+    """Return whether Ann may approve a run; try it."""
+    with workspace.open_as(ANN) as ann:
+        if ann.runs.explain_refusal(run_id):
+            with pytest.raises(InvalidRequest, match="somebody else decides"):
+                ann.runs.approve(run_id)
+            return False
+        ann.runs.approve(run_id)
+    return True
+
+
+def test_an_export_to_as_many_people_as_the_limit_needs_one_person(workspace: EngineWorkspace) -> None:
+    """Above means above: twenty go by themselves, and who asked may approve a dry run of twenty."""
+    run_id = ask_as_ann(workspace, 20)
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED
+    workspace.set_members(*fans(*range(20, 40)))
+    with workspace.open_as(ANN) as ann:
+        held = ann.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=True)).run_id
+    workspace.run_queued()
+    assert may_approve(workspace, held)
+
+
+def test_a_dry_run_of_many_people_when_its_asker_approves_is_refused(workspace: EngineWorkspace) -> None:
+    """A dry run asks for an export as well."""
+    assert not may_approve(workspace, ask_as_ann(workspace, 21, dry_run=True))
+
+
+def test_a_plan_that_grew_beyond_the_limit_after_its_asker_approved_it_needs_the_other_person(
+    workspace: EngineWorkspace,
+) -> None:
+    """An approval by one person is none for two, however the plan was made again."""
+    run_id = ask_as_ann(workspace, 15, dry_run=True)
+    assert may_approve(workspace, run_id)
+    workspace.set_members(*fans(*range(60)))
+    workspace.ahead += 5 * HOUR
+    workspace.sandbox.advance(5 * HOUR)
+    workspace.run_queued()
+    run = workspace.get_run(run_id)
+    assert run.state is RunState.HELD and "another person than the one who asked" in str(run.held_reason)
+    assert not may_approve(workspace, run_id) and workspace.holders() == set()
+
+
+def test_each_step_counts_by_itself_where_two_people_are_needed(workspace: EngineWorkspace) -> None:
+    """Who asked may try on a few, also after a dry run; a step above the limit is the other person's, as is the rest."""
+    run_id = ask_as_ann(workspace, 700, steps=Steps(shares=SMALL_SHARES), dry_run=True)
+    assert may_approve(workspace, run_id)
+    workspace.run_queued()
+    assert 0 < len(workspace.holders()) <= 20
+    with workspace.open() as service:
+        assert service.runs.count_steps(run_id).next > 20
+    assert not may_approve(workspace, run_id)

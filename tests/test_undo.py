@@ -219,3 +219,22 @@ def test_what_cannot_be_taken_back_is_refused(workspace: EngineWorkspace) -> Non
     take_back(workspace, workspace.get_run(1), approved=False)
     with workspace.open() as service, pytest.raises(InvalidRequest, match="is under way"):
         service.runs.undo(1)
+
+
+def test_a_take_back_that_fails_half_way_says_so_where_the_sync_is_resumed(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Who mends the key and resumes would send everybody again; taken back again, everybody is false."""
+    run = workspace.get_run(1)
+    undo = take_back(workspace, run, approved=False)
+    sandbox.fault("status", path="bulk-users", code=401, times=1)
+    with workspace.open() as service:
+        service.runs.approve(undo.id)
+    workspace.run_queued()
+    assert workspace.get_run(undo.id).state is RunState.FAILED and workspace.holders()
+    with workspace.open() as service:
+        reason = str(service.syncs.get(1).pause_reason)
+        assert service.syncs.get(1).state is SyncState.PAUSED
+    assert reason.startswith("Taking back run 1 failed half-way: WebEngage") and "Take it back again" in reason
+    take_back(workspace, run)
+    assert workspace.holders() == set()

@@ -28,7 +28,7 @@ from sync.engine.retry import (
     ShutdownRequested,
     TripwireFound,
 )
-from sync.engine.undo import UndoPlanner
+from sync.engine.undo import UndoPlanner, explain_pause
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, RetryLater
 from sync.model import Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
@@ -350,7 +350,8 @@ class RunExecutor:
                 self._store.rejections.drop(self._run.id)
                 self._store.batches.unconfirm(self._run.id)  # nobody was taken: answered batches were refused ones
             self._end(RunState.FAILED, f"Failed: {why}", why)
-            if pause and self._store.syncs.pause_sync(self._run.sync_id, why):
+            reason = explain_pause(self._run, why)
+            if (pause or reason != why) and self._store.syncs.pause_sync(self._run.sync_id, reason):
                 self._add_event("The sync is paused until a person mends this and resumes it.")
 
     def _postpone(self, later: Postpone) -> None:

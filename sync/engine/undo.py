@@ -18,7 +18,8 @@ from sync.store.snapshot import FIRST_BYTES
 PEOPLE_AT_ONCE = 131_072  # people of the run that is taken back, held in memory at a time: some 40 MB
 ADDED, UPDATED, REMOVED = (LETTERS[kind] for kind in (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.REMOVE))
 MAY_BE_TRUE = "cfr"  # outcomes of an addition after which the snapshot says whether it may have arrived
-MAY_BE_SENT = "cf"  # outcomes after which somebody was, or may have been, changed
+UNHEARD = "f"  # the outcome of a change that may have been sent, without an answer
+MAY_BE_SENT = f"c{UNHEARD}"  # outcomes after which somebody was, or may have been, changed
 
 
 class UndoPlanner:
@@ -68,10 +69,7 @@ class UndoPlanner:
     def _invert(self, low: int, high: int) -> dict[bytes, Change]:
         """Return the inverse changes of those whose id hash begins with a byte of this range."""
         done = dict(self._logged(self._undone, low, high))
-        changed_since: set[bytes] = set()
-        for run_id in self._store.plan_history.list_later(self._undone):
-            found = (who for who, (_, _, outcome) in self._logged(run_id, low, high) if outcome in MAY_BE_SENT)
-            changed_since |= done.keys() & set(found)
+        changed_since = set(self._find_changed_since(done, low, high))
         held_true = self._held_true(low, high)
         changes: dict[bytes, Change] = {}
         for who, (user_id, kind, outcome) in done.items():
@@ -89,6 +87,18 @@ class UndoPlanner:
         entering = {who for who, one in planned.items() if one.kind is ChangeKind.ADD}
         self._tripped |= {who: self._tripwires[who] for who in entering & self._tripwires.keys()}
         return planned
+
+    def _find_changed_since(self, done: dict[bytes, tuple[str, str, str]], low: int, high: int) -> Iterator[bytes]:
+        """Yield whom a later run changed last, but for those whom it may have changed back, without an answer."""
+        last: dict[bytes, tuple[str, str]] = {}
+        for run_id in self._store.plan_history.list_later(self._undone):
+            for who, (_, kind, outcome) in self._logged(run_id, low, high):
+                if who in done and outcome in MAY_BE_SENT:
+                    last[who] = kind, outcome
+        for who, (kind, outcome) in last.items():
+            if outcome == UNHEARD and {kind, done[who][1]} == {ADDED, REMOVED}:
+                continue
+            yield who
 
     def _content(self, user_id: str) -> bytes:
         """Return the content hash of somebody who is set to true; the values mapped for them are not known any more.
@@ -135,6 +145,16 @@ class UndoPlanner:
 
 def _people(count: int) -> str:
     return f"{count:,} {'person' if count == 1 else 'people'}"
+
+
+def explain_pause(run: Run, why: str) -> str:
+    """Return why a run that failed pauses its sync; after a take-back that began, resuming would send the same again."""
+    if run.undoes is None or not run.approved:
+        return why
+    return (
+        f"Taking back run {run.undoes} failed half-way: {why} Take it back again before you resume: a refresh sends what "
+        "the cohort says."
+    )
 
 
 def explain_undo(run: Run, sync: Sync, plan: Plan) -> str:

@@ -18,7 +18,7 @@ _GONE_AHEAD = """
 """
 # The run whose request, purpose, dryness and steps the next one goes on with: the last one, if it failed before its
 # plan. While nothing of a cohort ever went ahead, the last one that was asked for: whatever sends this cohort then is
-# that export, with all that holds it.
+# that export, with all that holds it; and a dry run, if a plan was there that nobody approved for everybody.
 LEFT_OPEN = f"""
     iif(
         {_GONE_AHEAD},

@@ -91,11 +91,11 @@ class Runs(Table):
                 f"""
                 insert into run
                     (sync_id, purpose, dry_run, request, queued_at, not_before, steps, step_hashes, undoes)
-                select ?1, iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run, 0),
+                select ?1, iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run or f.planned, 0),
                     ifnull(?4, f.request), ?5, ?5, ifnull(?6, f.steps), iif(?6 is null, f.step_hashes, ?7), ?8
                 from (select 1)
                 left join (
-                    select purpose, dry_run, request, steps, step_hashes
+                    select purpose, dry_run, planned, request, steps, step_hashes
                     from run
                     where id = {LEFT_OPEN} and ?2 not in ('export', 'clear', 'undo')
                 ) f

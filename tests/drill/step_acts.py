@@ -71,13 +71,19 @@ def take_back(acts: Acts) -> None:
 
 def invert(service: Service, run_id: int, later: Iterable[int]) -> Inverse:
     """Return the inverse of a run, by the files that people download of it and of those after it."""
-    changed_since = {
-        row.user_id
-        for one in later
+    last = {
+        row.user_id: (row.operation, row.outcome)
+        for one in sorted(later)
         for row in service.runs.iterate_export_rows(one)
         if row.operation in ("add", "update", "remove") and row.outcome in SENT
     }
-    rows = [row for row in service.runs.iterate_export_rows(run_id) if row.user_id not in changed_since]
+    # What may have been changed back, without an answer, is changed back once more.
+    rows = [
+        row
+        for row in service.runs.iterate_export_rows(run_id)
+        if row.user_id not in last
+        or (last[row.user_id][1] == "unconfirmed" and {row.operation, last[row.user_id][0]} == {"add", "remove"})
+    ]
     added = {row.user_id: row.outcome for row in rows if row.operation == "add" and row.outcome in TRIED}
     return Inverse(
         to_false=frozenset(who for who, outcome in added.items() if outcome in SENT),
