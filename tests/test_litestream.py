@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,9 +20,10 @@ STOP_SECONDS = 60.0
 
 @pytest.fixture
 def litestream() -> str:
-    """Return the path of Litestream; a test without it is skipped, as it is in no distribution."""
-    found = shutil.which(os.environ.get("LITESTREAM", "litestream"))
-    return found or pytest.skip("No Litestream on this machine; install it or set LITESTREAM to its path.")
+    """Return the path of Litestream, which is installed with what the tests need."""
+    beside = Path(sys.executable).with_name("litestream")
+    found = shutil.which(os.environ.get("LITESTREAM", str(beside)))
+    return found or pytest.fail(f"No Litestream at {beside}; install tests/requirements.lock.")
 
 
 def write_configuration(workspace: Workspace, replica: Path) -> Path:
