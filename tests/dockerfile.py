@@ -1,7 +1,9 @@
 """Do the steps of the Dockerfile in a clean folder without Docker, start what compose.yaml starts, and check its health.
 
 `python -m tests.dockerfile` uses a fresh virtual environment in the place of the image's Python, and a folder in
-the place of its root. The user of the image is used when this is run as root and that user can run Python.
+the place of its root. As root, services run as compose.yaml has them: as the image's user without capabilities or new
+privileges, and with everything read-only but /data and /tmp. Otherwise, or when that user cannot reach this machine's
+Python, they run as whoever started this, and say so.
 """
 
 from __future__ import annotations
@@ -26,6 +28,17 @@ from tests.workspace import ROOT, free_port
 DOCKERFILE, COMPOSE = ROOT / "Dockerfile", ROOT / "compose.yaml"
 HEALTHY_SECONDS = 120.0
 POLL_SECONDS = 1.0
+# Arguments: a folder to write to, a folder of its own in memory, the user, the command. The user cannot mount.
+CONFINE = """
+mount --make-rprivate / && mount --bind "$1" "$1" && mount -t tmpfs -o mode=1777 tmpfs "$2"
+findmnt --noheadings --raw --output TARGET | while read -r place; do
+  case $(printf '%b' "$place") in "$1" | "$2" | /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) ;;
+  *) mount -o remount,bind,ro "$(printf '%b' "$place")" || exit 1 ;; esac
+done || exit 1
+touch "$0" 2>/dev/null && exit 1
+user=$3; shift 3
+exec setpriv --reuid "$user" --regid "$user" --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
+"""
 
 
 def read_steps(text: str) -> Iterator[tuple[str, str]]:
@@ -60,7 +73,9 @@ class Image:
             subprocess.run(["/bin/sh", "-ec", command], cwd=self._place, env=self.environment, check=True)
         elif word == "ENV":
             pairs = dict(pair.split("=", 1) for pair in shlex.split(rest))
-            self.environment |= pairs | {"COHORT_SYNC_DATA": str(self.locate(pairs["COHORT_SYNC_DATA"]))}
+            self.environment |= pairs | {name: str(self.locate(pairs[name])) for name in ("COHORT_SYNC_DATA", "HOME")}
+            self.environment["TMPDIR"] = self.environment["HOME"]
+            self.locate(pairs["HOME"]).mkdir()
         elif word == "USER":
             self._user = rest.partition(":")[0]
         elif word == "CMD":
@@ -81,24 +96,24 @@ class Image:
             shutil.copy(found, place)
 
     def start(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
-        """Start a command of the image, as its user where that is possible."""
-        user: dict[str, Any] = {}
+        """Start a command of the image, confined as compose.yaml has it where that is possible."""
+        if os.geteuid() == 0 and self._user and not self._can_run_python():
+            os.chown(self.locate("/data"), os.geteuid(), os.getegid())
+            print(f"The user {self._user} cannot be confined, or cannot reach Python; run as root instead.", flush=True)
+            self._user = ""
         if os.geteuid() == 0 and self._user:
-            number = int(self._user)
-            if self._can_run_python(number):
-                user = {"user": number, "group": number, "extra_groups": []}
-            else:
-                os.chown(self.locate("/data"), os.geteuid(), os.getegid())
-                print(f"The user {number} cannot reach this machine's Python; run as root instead.", flush=True)
-                self._user = ""
-        return subprocess.Popen(command, cwd=self._place, env=self.environment, text=True, **user, **options)
+            command = self._confine(command)
+        return subprocess.Popen(command, cwd=self._place, env=self.environment, text=True, **options)
 
-    def _can_run_python(self, number: int) -> bool:
-        command = [f"{self._root}/python/bin/python", "-c", ""]
-        try:
-            return subprocess.run(command, user=number, group=number, extra_groups=[], check=False).returncode == 0
-        except PermissionError:
-            return False
+    def _confine(self, command: list[str]) -> list[str]:
+        """Return the command that runs another one as the image's user, on a file system it cannot write to."""
+        marker = str(self.locate("/written"))
+        places = [str(self.locate(place)) for place in ("/data", "/tmp")]  # noqa: S108  # a folder of the image
+        return ["unshare", "--mount", "sh", "-c", CONFINE, marker, *places, self._user, *command]
+
+    def _can_run_python(self) -> bool:
+        command = self._confine([f"{self._root}/python/bin/python", "-c", ""])
+        return subprocess.run(command, cwd=self._place, env=self.environment, check=False).returncode == 0
 
 
 def wait_until_healthy(image: Image, name: str, check: list[str]) -> None:
