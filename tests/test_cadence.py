@@ -14,7 +14,7 @@ from sync.cadence import DailyTime, Refreshes, find_busiest_hour, find_end, find
 from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
-from sync.model import Mode, SyncState
+from sync.model import Mode, RunState, SyncState
 from sync.permissions import command_line_actor
 from sync.service import Service
 from sync.service.hourly_fit import find_unkept_limits
@@ -143,6 +143,18 @@ def test_a_sync_when_its_end_has_come_is_finished_and_refreshed_no_more(connecte
         assert service.syncs.get(1).state is SyncState.FINISHED
         with pytest.raises(InvalidRequest, match="past"):
             connected.start_export(ends_at=connected.now() - 1)
+
+
+def test_a_sync_when_its_end_comes_while_its_first_export_waits_is_finished_with_it(connected: Workspace) -> None:
+    """The people are sent, as somebody asked for that; no refresh follows, and nothing is active again."""
+    connected.add_cohort(3)
+    run_id = connected.start_export(interval=300.0, ends_at=connected.now() + 1000.0)
+    connected.ahead = 1001.0
+    connected.run_queued()
+    with connected.open() as service:
+        assert service.runs.get(run_id).state is RunState.SUCCEEDED
+        assert (service.syncs.get(1).state, service.syncs.get(1).next_run_at) == (SyncState.FINISHED, None)
+        assert service.syncs.queue_due() == 0
 
 
 def test_a_pause_until_a_time_when_it_has_come_ends_by_itself(connected: Workspace) -> None:

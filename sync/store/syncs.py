@@ -187,7 +187,10 @@ class Syncs(Table):
         return int(row["id"])
 
     def take_over(self, sync_id: int, request: Request, now: float) -> None:
-        """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same."""
+        """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same.
+
+        One whose end came meanwhile is finished.
+        """
         values = {
             "id": sync_id,
             "mode": request.mode.value,
@@ -202,14 +205,14 @@ class Syncs(Table):
         self._execute(
             """
             update sync
-            set mode = :mode, state = 'active', pause_reason = null, resume_at = null,
+            set mode = :mode, state = iif(:ends_at <= :now, 'finished', 'active'), pause_reason = null, resume_at = null,
                 mapping = coalesce(:mapping, mapping), id_property = coalesce(:id_property, id_property),
                 schedule_anchor = iif(interval_seconds is :interval and daily_at is :daily_at
                   and daily_zone is :daily_zone and daily_days is :daily_days and next_run_at is not null,
                   schedule_anchor, :now),
-                next_run_at = iif(interval_seconds is :interval and daily_at is :daily_at
+                next_run_at = iif(:ends_at <= :now, null, iif(interval_seconds is :interval and daily_at is :daily_at
                   and daily_zone is :daily_zone and daily_days is :daily_days and next_run_at is not null,
-                  next_run_at, :next),
+                  next_run_at, :next)),
                 interval_seconds = :interval, daily_at = :daily_at, daily_zone = :daily_zone,
                 daily_days = :daily_days, ends_at = :ends_at
             where id = :id
