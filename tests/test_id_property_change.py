@@ -255,3 +255,20 @@ def test_an_old_request_without_a_property_is_still_read(workspace: EngineWorksp
         db.execute("update run set request = ? where id = ?", (json.dumps(text), run_id))
     workspace.run_queued()
     assert workspace.get_run(run_id).state is RunState.SUCCEEDED and workspace.holders() == fan_ids(0, 1)
+
+
+def test_taking_back_sets_nobody_to_true_who_is_on_the_list_by_the_distinct_id(workspace: EngineWorkspace) -> None:
+    """No cohort is read then, so the last plan says whose member they are."""
+    workspace.set_members(*customers(*range(5)))
+    workspace.export(id_property=CUSTOMER)
+    with workspace.open() as service:
+        service.safety.add_never_export(None, ["fan-3"], "")
+    run = refresh_when_due(workspace)
+    assert run.exited == 1
+    with workspace.open() as service:
+        undo = service.runs.undo(run.id)
+    workspace.run_queued()
+    held = workspace.get_run(undo.run_id)
+    assert "On the never-export list, so kept out: 1 person." in str(held.held_reason)
+    approve(workspace, held)
+    assert workspace.holders() == customer_ids(0, 1, 2, 4)

@@ -92,6 +92,19 @@ def test_a_sync_when_only_its_times_change_is_reported_once_for_each_change(fans
     assert data[4]["resume_at"] == morning
 
 
+def test_a_sync_when_its_user_id_property_changes_is_reported(fans: Workspace, hook: Hook) -> None:
+    """With Mixpanel's name of the default; another property by its own."""
+    fans.export()
+    add_webhook(fans, hook.url)
+    with fans.open_store() as store:
+        store.syncs.set_id_property(1, "customer")
+        store.syncs.set_id_property(1, "customer")
+        store.syncs.set_id_property(1, "")
+    deliver(fans)
+    assert read_types(hook) == ["sync.changed"] * 2
+    assert [json.loads(body)["data"]["user_id_property"] for _, body in hook.requests] == ["customer", "$distinct_id"]
+
+
 def test_the_document_when_read_shows_what_arrives(fans: Workspace, hook: Hook) -> None:
     """Each example of docs/webhooks.md has exactly the keys of a real message, and its check accepts one."""
     secret = add_webhook(fans, hook.url)

@@ -135,6 +135,7 @@ def plan_columns(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, m
         "removed_by_list": plan.removed_by_list,
         "list_version": plan.list_version,
         "tripped": join_hashes(plan.tripped),
+        "listed": join_hashes(plan.listed_members),
         "data_types": dump_data_types(plan.data_types),
         "step_limits": dump_limits(plan),
     }

@@ -56,6 +56,8 @@ class Plan:
     """The labels of those in who must not be, by id hash."""
     kept_out: set[bytes] = field(default_factory=set)
     """The id hashes of those in who are neither sent nor were sent before: listed, or rejected."""
+    listed_members: frozenset[bytes] = frozenset()
+    """Who is on the never-export list by the distinct_id, by the hash of the User ID."""
     list_version: int = 0
     """Which never-export list it was made with."""
     step_limits: tuple[int, ...] = ()
@@ -107,6 +109,7 @@ class Planner:
             self._store.batches.delete_batches(self._run_id, keep_approved=True)
         self.watchlist.search(self._run_id)
         self.plan.tripped, self.plan.kept_out = self.watchlist.tripped, set(self.watchlist.listed)
+        self.plan.listed_members = self.watchlist.listed if self._sync.id_property else frozenset()
         self._plan_changes()
         self.plan.members = self._count_members() if self._sync.id_property else self.plan.distinct
         return self.plan

@@ -34,6 +34,7 @@ class UndoPlanner:
         self._store: Store = lease.store
         self._version = self._store.safety_lists.get_version()
         self._never_export = self._store.safety_lists.load_never_export(sync.license_code)
+        self._never_export |= self._store.plan_history.listed(sync.id)
         self._tripwires = self._store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id)
         self._tripped: dict[bytes, str] = {}
         self._changed_since = self._updated = self._kept_out = 0

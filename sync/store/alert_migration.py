@@ -147,9 +147,29 @@ _TIMED_SYNC_TRIGGERS = (
 )
 
 
+# Since the User ID may be a profile property: empty stands for the distinct_id, which has Mixpanel's name here.
+_IDENTIFIED_SYNC_PAYLOAD = f"""{_TIMED_SYNC_PAYLOAD[:-1]},
+        'user_id_property', coalesce(nullif(new.id_property, ''), '$distinct_id'))"""
+_IDENTIFIED_SYNC_TRIGGERS = tuple(
+    statement.replace(_TIMED_SYNC_PAYLOAD, _IDENTIFIED_SYNC_PAYLOAD)
+    .replace("ends_at, resume_at on sync", "ends_at, resume_at, id_property on sync")
+    .replace(
+        "or new.resume_at is not old.resume_at",
+        "or new.resume_at is not old.resume_at or new.id_property <> old.id_property",
+    )
+    for statement in _TIMED_SYNC_TRIGGERS
+)
+
+
 def create_alert_tables(db: Database) -> None:
     """Create the tables of recipients, messages and open alerts, and the triggers on runs and syncs."""
     for statement in (*_TABLES, *_TRIGGERS):
+        db.execute(statement)
+
+
+def report_id_property(db: Database) -> None:
+    """Let webhooks name the User ID property of a sync, and report its change."""
+    for statement in _IDENTIFIED_SYNC_TRIGGERS:
         db.execute(statement)
 
 

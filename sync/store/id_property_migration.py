@@ -16,6 +16,15 @@ _STATEMENTS = (
 )
 
 
+# Who was left out of a run's plan because the never-export list has the distinct_id: by the hash of the User ID.
+_LISTED = "alter table run add column listed blob check (length(listed) % 16 = 0)"
+
+
+def add_listed(db: Database) -> None:
+    """Keep whom a run left out for the distinct_id, since a take-back reads no cohort."""
+    db.execute(_LISTED)
+
+
 def add_id_property(db: Database) -> None:
     """Let a profile property be the User ID of a sync."""
     for statement in _STATEMENTS:

@@ -10,11 +10,11 @@ import sqlite3
 
 from sqlite_utils import Database, Migrations
 
-from sync.store.alert_migration import create_alert_tables, keep_ended_alerts, report_sync_times
+from sync.store.alert_migration import create_alert_tables, keep_ended_alerts, report_id_property, report_sync_times
 from sync.store.cadence_migration import add_cadence
 from sync.store.early_migrations import PROJECT_ACCOUNT, REPEATED_WAITS
 from sync.store.engine_migration import KNOWN_PAGES, bring_forward
-from sync.store.id_property_migration import add_id_property
+from sync.store.id_property_migration import add_id_property, add_listed
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
 from sync.store.steps_migration import add_steps
@@ -378,6 +378,13 @@ def id_property(db: Database) -> None:
 def staged_others(db: Database) -> None:
     """Keep which members a run read are not exported: a tripwire among them holds it."""
     db.execute("alter table staged_page add column others blob not null default x'' check (length(others) % 16 = 0)")
+
+
+@migrations()
+def listed_members(db: Database) -> None:
+    """Keep whom a run left out for the distinct_id, and let webhooks name the User ID property."""
+    add_listed(db)
+    report_id_property(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

@@ -72,6 +72,20 @@ class PlanHistory(Table):
         """Return the id hashes of the tripwires that a run's plan found."""
         return frozenset(cut_hashes(self._fetch_value("select tripped from run where id = ?", (run_id,)) or b""))
 
+    def listed(self, sync_id: int) -> frozenset[bytes]:
+        """Return who was left out of the last plan of a sync because the never-export list has their distinct_id."""
+        found = self._fetch_value(
+            """
+            select listed
+            from run
+            where sync_id = ? and planned and purpose not in ('clear', 'undo')
+            order by id desc
+            limit 1
+            """,
+            (sync_id,),
+        )
+        return frozenset(cut_hashes(found or b""))
+
     def chosen(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of those whom a person chose for the first step of a run."""
         return frozenset(cut_hashes(self._fetch_value("select step_hashes from run where id = ?", (run_id,)) or b""))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState
+from sync.packing import FORGOTTEN
 from sync.service import Service
 from sync.steps import SMALL_SHARES, Steps
 from tests.drill.acts import Acts
@@ -108,8 +109,8 @@ def judge_steps(acts: Acts, service: Service, run: Run) -> None:
 def judge_undo(run: Run, service: Service, wanted: Inverse, held_true: set[str], excused: set[str]) -> None:
     """Check that a take-back that succeeded did the inverse of its run, and nothing else."""
     rows = list(service.runs.iterate_export_rows(run.id))
-    removed = {row.user_id for row in rows if row.operation == "remove"}
-    added = {row.user_id for row in rows if row.operation == "add"}
+    removed = {row.user_id for row in rows if row.operation == "remove"} - {FORGOTTEN}
+    added = {row.user_id for row in rows if row.operation == "add"} - {FORGOTTEN}
     hold(removed <= wanted.maybe_false, f"run {run.id} took back more: {sorted(removed - wanted.maybe_false)[:5]}")
     hold(added <= wanted.to_true, f"run {run.id} added others: {sorted(added - wanted.to_true)[:5]}")
     left = wanted.to_false & held_true - excused
