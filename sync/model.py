@@ -165,8 +165,8 @@ class Columns:
     """A page of members side by side, for runs: one list of ids, one of values, everyone else apart.
 
     ``size`` is what the page names as its size, if it does. ``values`` holds each one's mapped values as a JSON
-    array, or is empty when nothing is mapped. A page that ``is_known`` was not split: it has no ids. When a profile
-    property is the User ID, ``distinct_ids`` says whose member each id is: two members may have one.
+    array, or is empty when nothing is mapped. Of a page that ``is_cut`` they are of its unknown chunks only, in order.
+    When a profile property is the User ID, ``distinct_ids`` says whose member each id is: two members may have one.
     """
 
     number: int
@@ -177,7 +177,7 @@ class Columns:
     ids: list[str]
     values: list[bytes]
     others: list[Member]
-    is_known: bool = False
+    is_cut: bool = False
     distinct_ids: list[str] = field(default_factory=list)
 
     @property

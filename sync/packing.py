@@ -6,11 +6,13 @@ them. Equal records: unchanged. Same id, other content: update. Content 0: uncon
 
 from __future__ import annotations
 
+import re
 import struct
+import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain, pairwise
 from operator import contains
 
 import orjson
@@ -21,13 +23,17 @@ ID_SIZE, CONTENT_SIZE = 16, 8  # bytes; 128 bits, so that two people of one coho
 RECORD_SIZE = ID_SIZE + CONTENT_SIZE
 MEMBER_SIZE = 8  # bytes of the hash of a distinct_id; a chance repeat among a million members: 1 in 30 million
 ENTRY_SIZE = RECORD_SIZE + MEMBER_SIZE
+DIGEST_SIZE = 16  # bytes of the digest of a chunk
 UNCONFIRMED = b"\0" * CONTENT_SIZE  # may have been sent, but no answer was heard
 FORGOTTEN = "(forgotten)"  # stands in for an id that was removed, so that counts and places stay; it is never sent
 # One struct for all lengths: a format for each length would be compiled, and kept, each time.
 _RECORD, _CONTENT = struct.Struct(f"{RECORD_SIZE}s"), struct.Struct(f"{CONTENT_SIZE}s")
+_DIGEST = struct.Struct(f"{DIGEST_SIZE}s")
 _RECORD_ID = struct.Struct(f"{ID_SIZE}s{CONTENT_SIZE}x")
 _ENTRY = struct.Struct(f"{ID_SIZE}s{MEMBER_SIZE}s{CONTENT_SIZE}s")
 _RECORD_CONTENT = struct.Struct(f"{ID_SIZE}x{CONTENT_SIZE}s")
+# Chunks of sixteen rows: of fewer there are more to look up, of more each change spoils more.
+_CHUNK_START = re.compile(rb"[\x00-\x0f]")
 _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
 
 
@@ -58,9 +64,16 @@ def entries_of(records: Sequence[bytes], distinct_ids: Sequence[str], salt: int)
     return [one[:ID_SIZE] + member + one[ID_SIZE:] for one, member in zip(records, members, strict=True)]
 
 
-def digest_page(results: bytes, content_salt: int) -> bytes:
-    """Return the digest of a page's results as they came."""
-    return xxhash.xxh3_128_digest(results, content_salt)
+def find_chunk_starts(rows: Sequence[bytes]) -> list[int]:
+    """Return at which rows chunks start: the first one, and by its own bytes about one in sixteen."""
+    marks = b"".join(map(xxhash.xxh3_64_digest, rows))[:: xxhash.xxh3_64().digest_size]
+    return [0, *(found.start() for found in _CHUNK_START.finditer(marks, 1))]
+
+
+def digest_chunks(chunks: Iterable[bytes], content_salt: int) -> list[bytes]:
+    """Return the digest of each chunk of a page as it came: 16 bytes, so that no two chunks share one by chance."""
+    digest = xxhash.xxh3_128_digest
+    return [digest(chunk, content_salt) for chunk in chunks]
 
 
 class RecordSet:
@@ -74,16 +87,21 @@ class RecordSet:
         self._contents = [b""] * 2**16
 
     def add(self, records: bytes) -> None:
-        """Add ascending records; all with the same first two bytes at once."""
-        contents, at = array("Q", records)[2::3].tobytes(), 0
-        for prefix, same in groupby(array("H", records)[:: RECORD_SIZE // 2]):
-            end = at + CONTENT_SIZE * len(list(same))
-            self._contents[prefix], at = contents[at:end], end
+        """Add ascending records; all with the same first byte at once."""
+        contents, first_bytes = array("Q", records)[2::3].tobytes(), records[::RECORD_SIZE]
+        for first in set(first_bytes):
+            low, high = bisect_left(first_bytes, first), bisect_left(first_bytes, first + 1)
+            second_bytes = records[low * RECORD_SIZE + 1 : high * RECORD_SIZE : RECORD_SIZE]
+            cuts = [(low + bisect_left(second_bytes, second)) * CONTENT_SIZE for second in range(257)]
+            self._contents[first::256] = [contents[at:end] for at, end in pairwise(cuts)]
 
     def find_missing(self, records: Sequence[bytes]) -> list[int]:
         """Return the places of records that are not in the set."""
         blob = b"".join(records)
-        runs = map(self._contents.__getitem__, array("H", blob)[:: RECORD_SIZE // 2])
+        prefixes = array("H", blob)[:: RECORD_SIZE // 2]
+        if sys.byteorder == "big":
+            prefixes.byteswap()
+        runs = map(self._contents.__getitem__, prefixes)
         found = map(contains, runs, chain.from_iterable(_RECORD_CONTENT.iter_unpack(blob)))
         return [at for at, is_found in enumerate(found) if not is_found]
 
@@ -91,6 +109,16 @@ class RecordSet:
 def split_records(blob: bytes | bytearray) -> Iterator[bytes]:
     """Return the records of a run of them."""
     return chain.from_iterable(_RECORD.iter_unpack(blob))
+
+
+def sort_records(blob: bytes | bytearray) -> bytes:
+    """Return the records of a run of them in ascending order."""
+    return b"".join(sorted(split_records(blob)))
+
+
+def split_digests(blob: bytes) -> Iterator[bytes]:
+    """Return the digests of a run of them."""
+    return chain.from_iterable(_DIGEST.iter_unpack(blob))
 
 
 def split_hashes(blob: bytes) -> Iterator[bytes]:

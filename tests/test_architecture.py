@@ -70,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/http_adapter": set(),
     "sync/http_client": {"sync/http_adapter", "sync/model", "sync/errors", "sync/redaction"},
     "sync/vault": {"sync/ownership", "sync/settings", "sync/errors", "sync/redaction"},
-    "sync/mixpanel": {"sync/http_client", "sync/model", "sync/errors", "sync/text"},
+    "sync/mixpanel": {"sync/http_client", "sync/model", "sync/errors", "sync/packing", "sync/text"},
     "sync/webengage": {"sync/http_client", "sync/model", "sync/property_values", "sync/errors", "sync/text"},
     "sync/process_identity": set(),
     "sync/ownership": set(),

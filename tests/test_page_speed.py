@@ -94,6 +94,22 @@ def test_an_accepted_batch_after_years_of_history_costs_the_same(data_dir: Path)
     assert taken[1] <= 1.2 * taken[0]
 
 
+def test_a_query_behind_thousands_of_others_costs_the_same(data_dir: Path) -> None:
+    """A cohort of a million asks for a thousand pages an hour; no page searches through the ones before."""
+    lengthen(data_dir, 1, FEW)
+    taken = []
+    for first, last in ((0, 40), (40, 1000)):
+        with closing(connect_to_file(data_dir)) as db, db:
+            db.executemany(
+                "insert into mixpanel_query (project_id, at, is_later_page, in_flight_until, owner) values (?, ?, 1, -1, 'x')",
+                ((PROJECT, float(n)) for n in range(first, last)),
+            )
+        taken.append(
+            count_steps(data_dir, lambda _, store: store.rate_limits.acquire_query(PROJECT, 2000.0, later_page=True))
+        )
+    assert taken[1] <= 1.2 * taken[0]
+
+
 def test_streamlit_after_a_page_run_collects_no_garbage() -> None:
     """A collection goes through every object of the process and costs more than the page itself."""
     settings = tomllib.loads(

@@ -96,15 +96,15 @@ def run_row(state: str = "queued", **more: object) -> str:
         ["insert into batch values (99, 0, 'pending', 1)"],
         [
             run_row(),
-            "insert into staged_page values (1, 3, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'', x'', x'')",
+            "insert into staged_page values (1, 3, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'', x'', x'', null)",
         ],
         [
             run_row(),
-            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'', x'00', x'')",
+            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'00', x'', x'', null)",
         ],
         [
             run_row(),
-            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', 0, x'', x'', null, x'', x'', x'00')",
+            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'', x'00', x'', null)",
         ],
         [run_row(), "update run set id_property_before = ''"],
         [run_row(), "update run set doubles = -1"],
@@ -350,7 +350,7 @@ def test_a_reading_of_an_earlier_schema_begins_again(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         run = store.runs.get_run(3)
         assert run is not None and (run.reading, run.session_id, run.expected_total) == (1, None, None)
-        assert not store.staged.list_numbers(3, 1) and not store.staged.count_known(1)
+        assert not store.staged.list_numbers(3, 1) and not store.known_chunks.list_digests(1)
 
 
 def test_space_is_given_back(store: Store, data_dir: Path) -> None:
@@ -359,8 +359,8 @@ def test_space_is_given_back(store: Store, data_dir: Path) -> None:
     plain = sqlite3.connect(data_dir / "app.db")
     with closing(plain), plain:
         plain.executemany(
-            "insert into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, digest, is_known, records, "
-            "ids) values (1, 1, ?, 1, 0, 0, 1, x'', 0, randomblob(20000), x'00')",
+            "insert into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, ids) "
+            "values (1, 1, ?, 1, 0, 0, 1, randomblob(20000))",
             [(number,) for number in range(200)],
         )
     store.shrink_file()

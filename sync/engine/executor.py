@@ -33,7 +33,7 @@ from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, Lea
 from sync.model import Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.plan_history import join_hashes
-from sync.store.recording import record_outcome
+from sync.store.recording import find_left_out, record_outcome
 from sync.store.staged import PagesOutdated, Tally
 from sync.store.syncs import Request
 from sync.vault import Vault
@@ -315,7 +315,7 @@ class RunExecutor:
                 current.sync_id,
                 current.id,
                 self._store.connections.get_salt(),
-                read=self._count_exportable(current) if state is RunState.SUCCEEDED else None,
+                left_out=find_left_out(self._store, current) if state is RunState.SUCCEEDED else None,
             )
             self._lease.write(delivered=outcome.delivered, rejected=outcome.rejected)
             self._store.runs.finish_run(self._run.id, self._owner, state, self._lease.now(), error)
@@ -328,13 +328,6 @@ class RunExecutor:
                 and sync.state is SyncState.ACTIVE
             ):
                 self._store.syncs.finish_sync(sync.id)
-
-    def _count_exportable(self, run: Run) -> int | None:
-        """Return how many people a run's one reading listed to be exported; None when that is not what counts now."""
-        was_read_once = run.undoes is None and run.reading == 1 and not run.id_property
-        if not was_read_once or run.list_version != self._store.safety_lists.get_version() or run.identified is None:
-            return None
-        return run.identified - run.never_exported
 
     def _cancel(self) -> None:
         """End the run, unless the person went back on the cancel in the meantime."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from sync.engine.block_writer import BlockWriter, Change, Planned
 from sync.engine.doubles import count_members, pick_records
 from sync.engine.lease import RunLease
+from sync.engine.seen_chunks import SENT, SeenChunks
+from sync.engine.sent_bucket import SentBucket
 from sync.engine.value_forms import ValueTally, list_forms
 from sync.engine.watchlist import Watchlist
 from sync.model import ChangeKind, Sync
@@ -27,11 +29,11 @@ from sync.packing import (
     split_records,
     unpack_values,
 )
-from sync.store.snapshot import FIRST_BYTES, Bucket, bucket_width
+from sync.store.snapshot import FIRST_BYTES, bucket_width
 from sync.store.staged import PagesOutdated
 from sync.vault import Vault
 
-COMPARED_AT_ONCE = 4 * 2**20  # bytes of staged records held at a time
+COMPARED_AT_ONCE = 8 * 2**20  # bytes of staged records held at a time
 CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
 
 
@@ -96,6 +98,8 @@ class Planner:
         self._believe_last = believe_last
         self.watchlist = Watchlist(self._store, sync)
         self.plan = Plan(list_version=self.watchlist.version)
+        self._members = self._store.snapshot.count_members(sync.id)
+        self._chunks = SeenChunks.find(self._store, lease.run)
         self._width = FIRST_BYTES  # first bytes compared together
         # With the same content nobody rejected is tried again.
         self._rejected = {
@@ -107,7 +111,7 @@ class Planner:
         with self._store.transaction():
             self._lease.renew()
             self._store.batches.delete_batches(self._run_id, keep_approved=True)
-        self.watchlist.search(self._run_id)
+        self.watchlist.search(self._run_id, self._chunks)
         self.plan.tripped, self.plan.kept_out = self.watchlist.tripped, set(self.watchlist.listed)
         self.plan.listed_members = self.watchlist.listed if self._sync.id_property else frozenset()
         self._plan_changes()
@@ -116,11 +120,8 @@ class Planner:
 
     def _plan_changes(self) -> None:
         """Compare, count and write what is to be sent."""
-        if self._store.staged.are_the_known_ones(self._run_id, self._sync.id):
-            self.plan.unchanged = self._store.snapshot.count_members(self._sync.id)
-            self.plan.never_exported = len(self.watchlist.listed)
-            self.plan.distinct = self.plan.unchanged + self.plan.never_exported
-            return
+        if self._chunks.in_all:  # everybody of the snapshot until they are found to be in none of these chunks
+            self.plan.distinct = self.plan.unchanged = self._members
         pending: dict[bytes, Change] = {}
         values = ValueTally(self._sync.mapping, list_forms(self._store, self._sync))
         writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, values)
@@ -144,7 +145,7 @@ class Planner:
 
     def _compared_ranges(self) -> list[tuple[int, int]]:
         """Cut the hashes so that the staged records of a range fit the memory set aside, compared a bucket at a time."""
-        rows = sum(self._store.staged.sum_pages(self._run_id, reading).rows for reading in (1, 2))
+        rows = self._store.staged.count_records(self._run_id) + self._chunks.count_compared(self._members)
         self._width = bucket_width(rows)
         pieces = min(FIRST_BYTES, rows * RECORD_SIZE // COMPARED_AT_ONCE + 1)
         cuts = [piece * FIRST_BYTES // pieces for piece in range(pieces + 1)]
@@ -158,44 +159,48 @@ class Planner:
             for a, b in self._store.snapshot.ranges(self._sync.id)
             for start in range(max(a, low), min(b, high), self._width)
         ]
-        listed = {reading: [bytearray() for _ in ranges] for reading in (1, 2)}
+        listed = {reading: [bytearray() for _ in ranges] for reading in (SENT, 1, 2)}
         bounds = [start for start, _, _, _ in ranges] + [high]
         by_member, staged = bool(self._sync.id_property), self._store.staged
-        for reading, page in staged.members(self._run_id) if by_member else staged.pages(self._run_id):
+        pages = staged.members(self._run_id) if by_member else staged.pages(self._run_id)
+        for reading, page in chain(pages, self._chunks.list_compared(self._store, self._sync.id)):
             cuts = cut_records(page, bounds, ENTRY_SIZE if by_member else RECORD_SIZE)
             for blob, first, last in zip(listed[reading], cuts, cuts[1:], strict=False):
                 blob += page[first:last]
         for at, (start, end, a, b) in enumerate(ranges):
-            theirs = self._store.snapshot.records(self._sync.id, a, b)
-            first, last = cut_records(theirs, (start, end))
-            changes = self._compare_bucket(
-                self._list_records(listed[1][at]), self._list_records(listed[2][at]), theirs[first:last]
-            )
-            self._name_leavers(changes, a, b)
+            bucket = SentBucket(self._store, self._sync.id, a, b)
+            sent = set(split_records(listed[SENT][at] if self._chunks.in_all else bucket.cut(start, end)))
+            readings = (self._list_records(listed[1][at]), self._list_records(listed[2][at]))
+            changes = self._compare_bucket(*readings, sent, bucket)
+            self._name_leavers(changes, bucket)
             yield changes
 
     def _list_records(self, page: bytearray) -> set[bytes]:
         """Return the different records of what was read; one for each person when members may share a User ID."""
         return pick_records(page) if self._sync.id_property else set(split_records(page))
 
-    def _compare_bucket(self, first: set[bytes], last: set[bytes], before: bytes) -> dict[bytes, Change]:
-        """Compare one bucket: sets of records first, single people only where they differ."""
-        plan, sent = self.plan, set(split_records(before))
+    def _compare_bucket(
+        self, first: set[bytes], last: set[bytes], sent: set[bytes], bucket: SentBucket
+    ) -> dict[bytes, Change]:
+        """Compare one bucket: sets of records first, single people only where they differ.
+
+        ``sent`` are the records WebEngage was sent of those who may have changed; ``bucket`` has everybody.
+        """
+        plan = self.plan
         mine, kept = self._believed(first, last)
         mine, listed = self.watchlist.leave_out(mine)
         kept -= self.watchlist.never_export
         plan.never_exported += listed
         came, gone = mine - sent, {record[:ID_SIZE]: record[ID_SIZE:] for record in sent - mine}
-        unchanged = len(mine) - len(came)
+        unchanged = len(mine) - len(came) - (len(sent) if self._chunks.in_all else 0)
         plan.unchanged += unchanged
         plan.distinct += listed + unchanged
         if not came and not gone:
             return {}
-        ordered = Bucket(sorted(sent), [])
-        # Listed twice with two values, one of them as sent before: one person, unchanged.
-        entered = {
-            who: record[ID_SIZE:] for record in came if (who := record[:ID_SIZE]) in gone or not ordered.find(who)[1]
-        }
+        entered = {record[:ID_SIZE]: record[ID_SIZE:] for record in came}
+        # Listed twice, once as sent before: one person, unchanged.
+        for who in bucket.find_sent(entered.keys() - gone.keys()):
+            del entered[who]
         plan.distinct += len(entered)
         changes = {
             who: Change(ChangeKind.UPDATE if who in gone else ChangeKind.ADD, content)
@@ -228,12 +233,11 @@ class Planner:
             return False
         return change.kind is ChangeKind.REMOVE or content == change.content
 
-    def _name_leavers(self, changes: dict[bytes, Change], a: int, b: int) -> None:
+    def _name_leavers(self, changes: dict[bytes, Change], bucket: SentBucket) -> None:
         """Give those who leave their ids, from the snapshot's bucket."""
         leaving = [who for who, change in changes.items() if change.kind is ChangeKind.REMOVE]
-        people = self._store.snapshot.bucket(self._sync.id, a, b) if leaving else Bucket([], [])
-        for who in leaving:
-            changes[who] = replace(changes[who], user_id=people.ids[people.find(who)[0]])
+        for who, user_id in bucket.name(leaving):
+            changes[who] = replace(changes[who], user_id=user_id)
 
     def _write(self, changes: dict[bytes, Change], writer: BlockWriter) -> None:
         """Find the ids and values of those who are in, page by page, and write everything in the order of hashes."""

@@ -7,24 +7,22 @@ While a page is full the next one is asked for, whatever the total says.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from sync.engine.lease import RunLease
+from sync.engine.page_packer import Known, Packed, PagePacker
 from sync.engine.retry import Postpone
 from sync.errors import ConfigurationError, NoAnswer, ReplyTooLarge, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
-from sync.model import Columns, Run, Sync
-from sync.packing import RecordSet, digest_page, entries_of, hash_id, mapping_salt, pack, pack_values, records_of
+from sync.model import Run, Sync
+from sync.packing import RecordSet, mapping_salt
 from sync.store.rate_limits import QuerySlot
-from sync.store.rejections import INVALID, Rejection
-from sync.store.staged import StagedPage, Tally
+from sync.store.staged import Tally
 
 PAGES_AT_ONCE = 4  # Mixpanel allows 5 at once (Mixpanel docs); one is left for the pages people look at
 RESTARTS_AT_ONCE = 4  # readings begun again before the run is put off
-INVALID_NAMED = 1000  # invalid people kept by name a page; all are counted
-ID_SHOWN = 200  # characters of an invalid id that are kept
 TICK_SECONDS = 0.25  # between looks at the lease while a page is on its way
 SHARE_SECONDS = 0.03  # a page that came waits for its neighbours, to share a durable write with them
 RENEW_QUERIES_SECONDS = 30.0  # between two extensions of the places of slow queries
@@ -46,82 +44,6 @@ class Asked:
     ticket: QuerySlot
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A page ready to be written, with what it says about the whole."""
-
-    staged: StagedPage
-    invalid: list[Rejection]
-    others: list[bytes]
-    size: int | None
-    session_id: str | None
-
-
-class PagePacker:
-    """Packs one page: of people who are in the snapshot with the same content hashes only, of the others everything."""
-
-    def __init__(self, known: Mapping[bytes, int], sent: RecordSet | None, salt: int, content_salt: int) -> None:
-        """Compare with these pages and these records; without records everybody is news."""
-        self._known, self._sent = known, sent or RecordSet()
-        self._salt, self._content_salt = salt, content_salt
-        self._digest, self._records, self._news = b"", list[bytes](), list[int]()
-
-    def count_known(self, results: bytes) -> int | None:
-        """Return how many rows these results have when they were read before."""
-        self._digest = digest_page(results, self._content_salt)
-        return self._known.get(self._digest)
-
-    def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
-        """Return the places of people who are not in the snapshot with the same content."""
-        self._records = records_of(ids, values, self._salt, self._content_salt)
-        self._news = self._sent.find_missing(self._records)
-        return self._news
-
-    def pack(self, page: Columns, reading: int, seal: Callable[[bytes], bytes]) -> Packed:
-        """Return the page ready to be written."""
-        invalid = [one for one in page.others if one.eligibility.is_invalid]
-        staged = StagedPage(
-            reading=reading,
-            number=page.number,
-            rows=page.rows,
-            anonymous=len(page.others) - len(invalid),
-            invalid=len(invalid),
-            is_full=page.is_full,
-            total=page.total,
-            digest=self._digest,
-            is_known=page.is_known,
-            members=self._list_entries(page),
-        )
-        named = [
-            Rejection((one.id or one.distinct_id)[:ID_SHOWN], INVALID, one.eligibility.value, INVALID)
-            for one in invalid[:INVALID_NAMED]
-        ]
-        # Rows without a readable distinct_id cannot be distinguished, so each counts as another person.
-        others = [hash_id(one.distinct_id, self._salt) for one in page.others if one.distinct_id]
-        staged = replace(staged, others=b"".join(others))
-        return Packed(self._add_people(staged, page, seal), named, others, page.size, page.session_id)
-
-    def _list_entries(self, page: Columns) -> bytes:
-        """Return the entries of a page whose User IDs are a property's values; nothing when they are the distinct_ids."""
-        if not page.distinct_ids:
-            return b""
-        return b"".join(sorted(entries_of(self._records, page.distinct_ids, self._salt)))
-
-    def _add_people(self, staged: StagedPage, page: Columns, seal: Callable[[bytes], bytes]) -> StagedPage:
-        places = {self._records[at]: at for at in self._news}  # someone listed twice stands once
-        if not places:
-            return replace(staged, records=b"".join(sorted(self._records)))
-        news = sorted(places)
-        order = [places[one] for one in news]
-        return replace(
-            staged,
-            records=b"".join(sorted(set(self._records).difference(news))),
-            news=b"".join(news),
-            ids=pack([page.ids[at] for at in order]),
-            sealed_values=seal(pack_values([page.values[at] for at in order])) if page.values else None,
-        )
-
-
 class Reader:
     """One complete reading of a cohort into staged pages."""
 
@@ -137,8 +59,10 @@ class Reader:
         self._again: dict[int, tuple[float, int]] = {}  # page: when to ask for it once more, tries so far
         self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
         # Without a property, a page's bytes say who is on it; with one, whose members they are is counted each time.
-        self._known = {} if sync.id_property else self._store.staged.count_known(sync.id)
-        self._sent: RecordSet | None = None  # loaded with the first page that is not known
+        self._chunks = set() if sync.id_property else self._store.known_chunks.list_digests(sync.id)
+        # Of a first export nothing is kept: the first refresh reads the same pages, and knows them then.
+        self._keeps_chunks = not sync.id_property and self._store.snapshot.count_members(sync.id) > 0
+        self._sent: RecordSet | None = None  # loaded with the first page that is not known throughout
         self._contiguous = 0  # pages here without a gap
         self._others: set[bytes] = set()  # those not exported, by hash
         self.repeated_others: int | None = 0
@@ -177,7 +101,7 @@ class Reader:
                 self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
         self._others, self.repeated_others = set(), None if self._here else 0
-        if self._sent is None and not self._known:
+        if self._sent is None and not self._chunks:
             self._sent = self._store.snapshot.load_records(self._sync.id)
         pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
         in_flight: dict[Future[Packed], Asked] = {}
@@ -236,14 +160,13 @@ class Reader:
             for asked, future in done:
                 self._release_query(asked.ticket, future)
             if not mixed:
-                for page in pages:
-                    self._keep(page)
-                if self._sent is None and not all(page.staged.is_known for page in pages):
-                    self._sent = self._store.snapshot.load_records(self._sync.id)
+                self._keep_all(pages)
             if not mixed and len(pages) == len(done):
                 asks, refused = self._acquire({asked.number for asked in in_flight.values()})
         if mixed:
             raise MixedReading(mixed)
+        if self._sent is None and any(page.staged.news for page in pages):
+            self._sent = self._store.snapshot.load_records(self._sync.id)
         for asked, future in done:
             self._handle_failure(asked, future)
         self._wait_for(None if asks or in_flight else refused)
@@ -321,7 +244,8 @@ class Reader:
 
     def _read_page(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
-        packer = PagePacker(self._known, self._sent, self._salt, self._content_salt)
+        known = Known(chunks=self._chunks, sent=self._sent, keeps_chunks=self._keeps_chunks)
+        packer = PagePacker(known, self._salt, self._content_salt)
         page = self._mixpanel.read_columns(
             self._sync.cohort_id, number, session_id, self._properties, packer, self._sync.id_property
         )
@@ -341,8 +265,23 @@ class Reader:
             return f"page {staged.number} names another total"
         return None
 
+    def _keep_all(self, pages: list[Packed]) -> None:
+        """Write pages and count them; part of the caller's transaction."""
+        for page in pages:
+            self._keep(page)
+        if pages:
+            staged = [page.staged for page in pages]
+            self._lease.count(
+                staged=sum(page.rows for page in staged),
+                anonymous=sum(page.anonymous for page in staged),
+                invalid=sum(page.invalid for page in staged),
+            )
+            self._lease.note_progress(len(self._here))
+        if len(self._here) > self._furthest:
+            self._failures, self._furthest = 0, len(self._here)
+
     def _keep(self, page: Packed) -> None:
-        """Write a page and, with page 0, what it says about the whole; part of the caller's transaction."""
+        """Write a page and, with page 0, what it says about the whole."""
         staged = page.staged
         if staged.number == 0:
             head = {"session_id": page.session_id, "page_size": page.size, "expected_total": staged.total}
@@ -350,12 +289,8 @@ class Reader:
             self._lease.write(**head, staged=0, anonymous=0, invalid=0)
         self._store.staged.add_page(self._run.id, staged)
         self._store.rejections.add(self._run.id, self._sync.id, page.invalid, self._lease.now())
-        self._lease.count(staged=staged.rows, anonymous=staged.anonymous, invalid=staged.invalid)
         self._count_others(page.others)
         self._here[staged.number] = (staged.rows, staged.is_full)
-        self._lease.note_progress(len(self._here))
-        if len(self._here) > self._furthest:
-            self._failures, self._furthest = 0, len(self._here)
 
     def _count_others(self, others: list[bytes]) -> None:
         """Count who is listed once more without being exported, as long as they fit the memory set aside for them."""

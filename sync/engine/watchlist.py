@@ -7,10 +7,12 @@ sent because another property was chosen since.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import chain
 
 from sync.engine.lease import RunLease
+from sync.engine.seen_chunks import SeenChunks
 from sync.model import ChangeKind, Sync
-from sync.packing import FORGOTTEN, ID_SIZE, MEMBER_SIZE, RECORD_SIZE, hash_id, split_entries
+from sync.packing import FORGOTTEN, ID_SIZE, MEMBER_SIZE, hash_id, split_entries, split_hashes
 from sync.store import Store
 from sync.store.batches import KINDS
 
@@ -22,7 +24,7 @@ class Watchlist:
 
     def __init__(self, store: Store, sync: Sync) -> None:
         """Load the lists of this sync's account and cohort."""
-        self._store, self._by_member = store, bool(sync.id_property)
+        self._store, self._sync_id, self._by_member = store, sync.id, bool(sync.id_property)
         # First the version: a change in between is noticed then.
         self.version = store.safety_lists.get_version()
         self.never_export = store.safety_lists.load_never_export(sync.license_code)
@@ -30,25 +32,30 @@ class Watchlist:
         self.listed: frozenset[bytes] = frozenset()
         self.tripped: dict[bytes, str] = {}
 
-    def search(self, run_id: int) -> None:
-        """Search a run's staged pages: ``listed`` are those never exported, ``tripped`` the labels of tripwires.
+    def search(self, run_id: int, chunks: SeenChunks) -> None:
+        """Search a run's readings: ``listed`` are those never exported, ``tripped`` the labels of tripwires.
 
         Anonymous and invalid members are never exported anyway, and trip all the same.
         """
         watched = self.never_export | self._tripwires.keys()
         if not watched:
             return
-        found = find_members(self._store, run_id, watched) if self._by_member else self._find_people(run_id, watched)
+        by_member = self._by_member
+        found = find_members(self._store, run_id, watched) if by_member else self._find_people(run_id, watched, chunks)
         self.listed = frozenset(who for who, entry in found if entry in self.never_export)
         self.never_export |= self.listed
         entries = {entry for _, entry in found} | self._store.staged.list_others(run_id)
         self.tripped = {entry: self._tripwires[entry] for entry in entries & self._tripwires.keys()}
 
-    def _find_people(self, run_id: int, watched: frozenset[bytes]) -> set[tuple[bytes, bytes]]:
-        """Return who is watched, each as found and as on the list, which is the same."""
+    def _find_people(self, run_id: int, watched: frozenset[bytes], chunks: SeenChunks) -> set[tuple[bytes, bytes]]:
+        """Return who is watched, each as found and as on the list, which is the same.
+
+        Known chunks are searched for tripwires only: a never-export list that changed since leaves none known.
+        """
         found = set[bytes]()
-        for _, records in self._store.staged.pages(run_id):
-            found |= watched & {records[at : at + ID_SIZE] for at in range(0, len(records), RECORD_SIZE)}
+        known = chunks.list_records(self._store, self._sync_id) if self._tripwires else ()
+        for records in chain((page for _, page in self._store.staged.pages(run_id)), known):
+            found |= watched.intersection(split_hashes(records))
         return {(who, who) for who in found}
 
     def leave_out(self, records: set[bytes]) -> tuple[set[bytes], int]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter
 from typing import Annotated, Any, Protocol
 
@@ -19,6 +20,7 @@ import orjson
 
 from sync.errors import RetryLater, UnexpectedResponse
 from sync.http_client import Reply, clean_text
+from sync.mixpanel.chunks import STAND_IN, CutPage, cut_page
 from sync.mixpanel.identity import Identity, identify, is_text
 from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Eligibility, Member, Page
 from sync.model import MISSING_VALUES as MISSING
@@ -71,16 +73,16 @@ class PageDecoders:
         chosen = [("chosen", plain_id, msgspec.field(name=id_property))] if id_property else []
         raw = [(f"p{at}", msgspec.Raw, msgspec.field(name=name, default=null)) for at, name in enumerate(properties)]
         profile = msgspec.defstruct("_Profile", gc=False, fields=[*chosen, *raw])
-        self.plain = _page_decoder(
-            (plain_id, msgspec.field(name="$distinct_id")), (profile, msgspec.field(name="$properties"))
-        )
+        fields = [
+            ("id", plain_id, msgspec.field(name="$distinct_id")),
+            ("properties", profile, msgspec.field(name="$properties")),
+        ]
+        row = msgspec.defstruct("_NarrowRow", fields, gc=False)
+        results = [("results", list[row] | None, None)]  # type: ignore[valid-type]
+        page = msgspec.defstruct("_NarrowAnswer", results, bases=(_ReplyHead,), gc=False)
+        self.plain: msgspec.json.Decoder[_ReplyHead] = msgspec.json.Decoder(page)
+        self.rows: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
         self.names = [f"p{at}" for at in range(len(properties))]
-
-
-def _page_decoder(user_id: tuple[Any, Any], properties: tuple[Any, Any]) -> msgspec.json.Decoder[_ReplyHead]:
-    row = msgspec.defstruct("_NarrowRow", [("id", *user_id), ("properties", *properties)], gc=False)
-    results = [("results", list[row] | None, None)]  # type: ignore[valid-type]
-    return msgspec.json.Decoder(msgspec.defstruct("_NarrowAnswer", results, bases=(_ReplyHead,), gc=False))
 
 
 CACHED_DECODERS = 16  # one for each mapping in use
@@ -103,8 +105,12 @@ def build_query_form(
 class PageFilter(Protocol):
     """Says what is known of a page's people already."""
 
-    def count_known(self, results: bytes) -> int | None:
-        """Return how many rows these results have, exactly so read before; None when they were not."""
+    @property
+    def keeps_chunks(self) -> bool:
+        """Return whether chunks were read before, or may be known later."""
+
+    def find_unknown(self, cut: CutPage) -> list[int]:
+        """Return the places of the chunks that were not read before, exactly so."""
 
     def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
         """Return the places of people who were not read before with the same values."""
@@ -122,7 +128,7 @@ def parse_columns(
 
     A page with an odd value anywhere is read once more, leniently: one odd row is one invalid member.
     """
-    page = _parse_known(reply, what, number, known) if known and not id_property else None
+    page = _parse_chunks(reply, what, number, properties, known) if known and known.keeps_chunks else None
     page = page or _parse_plain(reply, what, number, properties, known, id_property)
     if page is not None:
         return page
@@ -146,29 +152,23 @@ def parse_columns(
     return _columns(answer, number, ids, values, others, [who.distinct_id for _, who in going if id_property])
 
 
-def _parse_known(reply: Reply, what: str, number: int, known: PageFilter) -> Columns | None:
-    """Return a page that was read before, by its results as a whole; None when it was not."""
-    start = reply.body.find(b'"results"')
-    rows = known.count_known(reply.body[start:]) if start >= 0 else None
-    if rows is None:
+def _parse_chunks(
+    reply: Reply, what: str, number: int, properties: tuple[str, ...], known: PageFilter
+) -> Columns | None:
+    """Return a plain page of which only chunks that were not read before are parsed; None when it is another one."""
+    cut, decoders = cut_page(reply.body), _decoders_for(properties, "")
+    if cut is None:
         return None
     try:
-        answer = _check_reply(_HEAD.decode(reply.body), what, number)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        answer, unknown = _HEAD.decode(cut.head), known.find_unknown(cut)
+        chunks = [decoders.rows.decode(b"[%b]" % cut.chunks[at]) for at in unknown]
+        if bytes(answer.results) != STAND_IN or [len(rows) for rows in chunks] != [cut.rows[at] for at in unknown]:
+            return None
+        people = _split_plain(list(chain.from_iterable(chunks)), decoders, b'"<' in reply.body, known)
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
-    if start + len(answer.results) > len(reply.body):
-        return None  # the results began before: the name was spelled in another way
-    return Columns(
-        number=number,
-        size=answer.page_size,
-        session_id=_session_id(answer),
-        total=answer.total,
-        rows=rows,
-        ids=[],
-        values=[],
-        others=[],
-        is_known=True,
-    )
+    page = _columns(_check_reply(answer, what, number), number, *people, others=[]) if people else None
+    return replace(page, rows=sum(cut.rows), is_cut=True) if page else None
 
 
 def _parse_plain(
@@ -180,25 +180,40 @@ def _parse_plain(
     decoders = _decoders_for(properties, id_property)
     try:
         answer = _check_reply(decoders.plain.decode(reply.body), what, number)
-        distinct_ids = [row.id for row in answer.results]
-        ids = [row.properties.chosen for row in answer.results] if id_property else distinct_ids
-        if not _are_plain_ids(ids) or not (ids is distinct_ids or _are_plain_ids(distinct_ids)):
-            return None
-        has_missing = b'"<' in reply.body
-        if id_property and has_missing:
-            return None
-        values = _raw_values(answer.results, decoders.names, has_missing)
-        news = known.find_news(ids, values) if known else range(len(ids))
-        if values and news:
-            # Raw values were skipped over: this is where one is found to be none. Known ones were looked at before.
-            orjson.loads(b"[%b]" % b",".join([values[at] for at in news]))
+        people = _split_plain(answer.results, decoders, b'"<' in reply.body, known, id_property)
     except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
-    return _columns(answer, number, ids, values, [], distinct_ids if id_property else [])
+    if people is None:
+        return None
+    distinct_ids = [row.id for row in answer.results] if id_property else []
+    return _columns(answer, number, *people, others=[], distinct_ids=distinct_ids)
+
+
+def _split_plain(
+    rows: list[Any], decoders: PageDecoders, has_missing: bool, known: PageFilter | None, id_property: str = ""
+) -> tuple[list[str], list[bytes]] | None:
+    """Return ids and values of rows; None when one is not exported. Raise JSONDecodeError when a value is not plain."""
+    distinct_ids = [row.id for row in rows]
+    ids = [row.properties.chosen for row in rows] if id_property else distinct_ids
+    if not _are_plain_ids(ids) or not (ids is distinct_ids or _are_plain_ids(distinct_ids)):
+        return None
+    if id_property and has_missing:
+        return None
+    values = _raw_values(rows, decoders.names, has_missing)
+    news = known.find_news(ids, values) if known else range(len(ids))
+    if values and news:
+        # Raw values were skipped over: this is where one is found to be none. Known ones were looked at before.
+        orjson.loads(b"[%b]" % b",".join([values[at] for at in news]))
+    return ids, values
 
 
 def _columns(
-    answer: _ReplyHead, number: int, ids: list[str], values: list[bytes], others: list[Member], distinct_ids: list[str]
+    answer: _ReplyHead,
+    number: int,
+    ids: list[str],
+    values: list[bytes],
+    others: list[Member],
+    distinct_ids: Sequence[str] = (),
 ) -> Columns:
     return Columns(
         number=number,
@@ -209,7 +224,7 @@ def _columns(
         ids=ids,
         values=values,
         others=others,
-        distinct_ids=distinct_ids,
+        distinct_ids=list(distinct_ids),
     )
 
 

@@ -200,7 +200,7 @@ class RunService(Topic):
     def _end_between_steps(self, run: Run) -> None:
         """End a run that is held after a step; nothing of it is on its way, so no runner is needed."""
         salt = self._store.connections.get_salt()
-        outcome = record_outcome(self._store, run.sync_id, run.id, salt, read=None)
+        outcome = record_outcome(self._store, run.sync_id, run.id, salt, left_out=None)
         self._store.runs.end_held_run(run.id, self._state.now(), outcome.delivered, outcome.rejected)
         self._state.add_event("Cancelled after a step; what was sent stays recorded.", run.sync_id, run.id)
 

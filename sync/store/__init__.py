@@ -15,6 +15,7 @@ from sync.store.connections import Connections
 from sync.store.database import BUSY_SECONDS, open_database, read_transaction, write_transaction
 from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
+from sync.store.known_chunks import KnownChunks
 from sync.store.maintenance import Maintenance
 from sync.store.open_requests import OpenRequests
 from sync.store.people import People
@@ -64,6 +65,7 @@ class Store:
         self.run_history = RunHistory(db)
         self.staged = StagedPages(db)
         self.snapshot = Snapshot(db)
+        self.known_chunks = KnownChunks(db)
         self.batches = Batches(db)
         self.rejections = Rejections(db)
         self.attributes = Attributes(db)

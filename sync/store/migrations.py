@@ -15,6 +15,7 @@ from sync.store.cadence_migration import add_cadence
 from sync.store.early_migrations import PROJECT_ACCOUNT, REPEATED_WAITS
 from sync.store.engine_migration import KNOWN_PAGES, bring_forward
 from sync.store.id_property_migration import add_id_property, add_listed
+from sync.store.known_chunks_migration import know_chunks
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
 from sync.store.steps_migration import add_steps
@@ -385,6 +386,12 @@ def listed_members(db: Database) -> None:
     """Keep whom a run left out for the distinct_id, and let webhooks name the User ID property."""
     add_listed(db)
     report_id_property(db)
+
+
+@migrations()
+def known_chunks(db: Database) -> None:
+    """Know chunks of pages, and find queries that a clock dated wrongly without a search."""
+    know_chunks(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

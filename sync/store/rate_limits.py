@@ -121,9 +121,13 @@ class RateLimits(Table):
         return float(
             self._fetch_value(
                 """
-                select coalesce(max(max(at, coalesce(behind_until, at))), 0)
-                from mixpanel_query
-                where project_id = ?
+                select max(
+                  ifnull((select max(at) from mixpanel_query where project_id = ?1), 0),
+                  ifnull((
+                    select max(behind_until)
+                    from mixpanel_query
+                    where project_id = ?1 and behind_until is not null
+                  ), 0))
                 """,
                 (project_id,),
             )

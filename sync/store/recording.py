@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import TYPE_CHECKING
 
-from sync.model import BATCH_SIZE, ChangeKind
+from sync.model import BATCH_SIZE, ChangeKind, Run
 from sync.packing import FORGOTTEN, UNCONFIRMED, hash_id
 from sync.store.batches import KINDS, WITHHELD, Block
 from sync.store.snapshot import bucket_width
@@ -18,22 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Outcome:
-    """The numbers of people of a run that WebEngage accepted and rejected."""
+    """The numbers of people of a run that WebEngage accepted and rejected.
+
+    ``is_settled``: everybody it planned a change of was accepted or rejected, and nobody was taken out since.
+    """
 
     delivered: int = 0
     rejected: int = 0
+    is_settled: bool = True
 
 
 Effect = tuple[bytes, str, bytes | None]
 """Id hash, user id, and the content hash the snapshot has from now on; None: no longer in it."""
 
 
-def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: int | None) -> Outcome:
+def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, left_out: frozenset[bytes] | None) -> Outcome:
     """Move a run's batches into the snapshot and the log; pages and batches are gone then. In the caller's transaction.
 
     Confirmed changes stand as sent, those in flight as unconfirmed; what was rejected or never sent changes nothing.
-    ``read``: how many people the run's one reading listed, None when it was planned otherwise; when they are those of
-    the snapshot, and nothing was to be sent about them, its pages are known.
+    ``left_out``: who of the run's one reading was not to be exported, None when it proves nothing about the snapshot.
+    When all that was planned was confirmed or rejected, the chunks of the reading are known from now on.
     Streams of blocks are in the order of id hashes, so every bucket is rewritten once.
     """
     outcome = Outcome()
@@ -44,6 +48,7 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: 
         key=lambda effect: effect[0],
     )
     effect = next(effects, None)
+    is_changed = effect is not None
     for low, high in store.snapshot.ranges(sync_id):
         if effect is None or effect[0][0] >= high:
             continue
@@ -55,12 +60,25 @@ def record_outcome(store: Store, sync_id: int, run_id: int, salt: int, *, read: 
                 people.put(*effect)
                 effect = next(effects, None)
             store.snapshot.write(sync_id, start, end, people)
-    is_whole = store.snapshot.count_members(sync_id) == read and not store.rejections.active(sync_id)
-    store.staged.become_known(run_id, sync_id, everybody=is_whole and not store.batches.planned_count(run_id))
+    if left_out is not None and outcome.is_settled:
+        rejected_ids = {hash_id(user_id, salt) for user_id in store.rejections.active(sync_id)}
+        store.known_chunks.learn(run_id, sync_id, left_out | rejected_ids)
+    elif is_changed:
+        store.known_chunks.forget(sync_id)
     store.batches.delete_batches(run_id)
     store.staged.delete_pages(run_id)
     store.snapshot.note_size(sync_id)
     return outcome
+
+
+def find_left_out(store: Store, run: Run) -> frozenset[bytes] | None:
+    """Return who was never to be exported; None unless one reading of now, with nobody twice, was the plan's."""
+    tally, sync = store.staged.sum_pages(run.id, run.reading), store.syncs.get_sync(run.sync_id)
+    was_read_once = run.undoes is None and run.reading == 1 and not run.id_property
+    is_of_now = run.list_version == store.safety_lists.get_version()
+    if not (sync and was_read_once and is_of_now and run.identified == tally.rows - tally.others):
+        return None
+    return store.safety_lists.load_never_export(sync.license_code)
 
 
 def _effects(
@@ -71,6 +89,7 @@ def _effects(
         letters = _outcomes(block, store.batches.states(run_id, block.number), rejected)
         outcome.delivered += letters.count("c")
         outcome.rejected += letters.count("r")
+        outcome.is_settled &= set(letters) <= {"c", "r"} and FORGOTTEN not in block.ids
         for letter, kind, user_id, content in zip(letters, block.kinds, block.ids, block.contents, strict=True):
             if letter == "p" or user_id == FORGOTTEN or (letter == "r" and not rejected[user_id]):
                 continue

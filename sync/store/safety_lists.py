@@ -106,11 +106,11 @@ class SafetyLists(Table):
         )
 
     def _note_change(self, license_code: str) -> None:
-        """Let plans made before look again, count no page as known to be wholly sent, and show no earlier preview."""
+        """Let plans made before look again, know no chunk of a page any more, and show no earlier preview."""
         self._let_plans_look_again()
         self._db.execute(
             """
-            delete from known_page
+            delete from chunk_group
             where sync_id in (select id from sync where license_code = ?)
             """,
             (license_code,),

@@ -123,7 +123,7 @@ class Snapshot(Table):
             if self.find(sync_id, id_hash) is None:
                 return False
             low, high = self._range_of(sync_id, id_hash)
-            self._db.execute("delete from known_page where sync_id = ?", (sync_id,))
+            self._db.execute("delete from chunk_group where sync_id = ?", (sync_id,))
             people = self.bucket(sync_id, low, high)
             people.put(id_hash, "", None)
             self.write(sync_id, low, high, people)
@@ -136,7 +136,7 @@ class Snapshot(Table):
     def unconfirm(self, sync_id: int | None = None) -> None:
         """Make everybody unconfirmed, of one sync or of all, so that they are sent again."""
         with write_transaction(self._db):
-            self._db.execute("delete from known_page where ?1 is null or sync_id = ?1", (sync_id,))
+            self._db.execute("delete from chunk_group where ?1 is null or sync_id = ?1", (sync_id,))
             for row in self._fetch_all(
                 "select rowid from snapshot_bucket where ?1 is null or sync_id = ?1", (sync_id,)
             ):

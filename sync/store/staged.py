@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.packing import FORGOTTEN, cut_hashes, pack, split_records, unpack_ids
-from sync.store.database import Table, write_transaction
+from sync.packing import FORGOTTEN, RECORD_SIZE, cut_hashes, pack, split_digests, split_records, unpack_ids
+from sync.store.database import Table
 
 
 @dataclass(frozen=True, slots=True)
 class StagedPage:
-    """A packed page; ``total`` as this page names it, ``digest`` of its results as they came.
+    """A packed page; ``total`` as this page names it, ``seen`` the digests of its known chunks, which bring nothing else.
 
     ``records``, ascending, are of people who are in the snapshot with the same content; ``news`` of everybody else,
-    with ids and sealed values in the same order. A page that ``is_known`` brings neither: it was here before.
+    with ids and sealed values in the same order. ``chunks`` are the digests of the chunks these people are in,
+    ``places`` which of them for each of ``records`` and then of ``news``; both are empty when nothing will be known.
     ``members``, ascending, are the entries of all of them when a profile property is the User ID. ``others``: the id
     hashes of members who are not exported, of all whose id can be read.
     """
@@ -26,8 +27,9 @@ class StagedPage:
     invalid: int
     is_full: bool
     total: int | None
-    digest: bytes
-    is_known: bool
+    seen: bytes = b""
+    chunks: bytes = b""
+    places: bytes = b""
     records: bytes = b""
     news: bytes = b""
     members: bytes = b""
@@ -79,9 +81,9 @@ class StagedPages(Table):
         self._execute(
             """
             insert or replace into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, total,
-              digest, is_known, records, news, members, ids, sealed_values, others)
+              seen, chunks, places, records, news, members, others, ids, sealed_values)
             values (:run_id, :reading, :number, :rows, :anonymous, :invalid, :is_full, :total,
-              :digest, :is_known, :records, :news, :members, :ids, :sealed_values, :others)
+              :seen, :chunks, :places, :records, :news, :members, :others, :ids, :sealed_values)
             """,
             {"run_id": run_id} | {name: getattr(page, name) for name in StagedPage.__slots__},
         )
@@ -124,26 +126,39 @@ class StagedPages(Table):
     def pages(self, run_id: int) -> Iterator[tuple[int, bytes]]:
         """Return reading and ascending records of every page, those who are news apart from those who are not.
 
-        One statement a page: a reader that stayed open would keep this connection from writing meanwhile. Raise
-        PagesOutdated when what a known page held was forgotten since.
+        People of known chunks are not among them. One statement a page: a reader that stayed open would keep this
+        connection from writing meanwhile.
         """
         pages = self._fetch_all(
             """
-            select p.rowid, p.reading, p.is_known, known_page.id
-            from staged_page p join run on run.id = p.run_id
-            left join known_page on p.is_known and known_page.sync_id = run.sync_id and known_page.digest = p.digest
-            where p.run_id = ?
+            select rowid, reading
+            from staged_page
+            where run_id = ? and (records <> x'' or news <> x'')
             """,
             (run_id,),
         )
-        for rowid, reading, is_known, known_id in pages:
-            if is_known:
-                found = self._fetch_one("select records from known_page where id = ?", (known_id,))
-            else:
-                found = self._fetch_one("select records, news from staged_page where rowid = ?", (rowid,))
-            if found is None:
-                raise PagesOutdated
-            yield from ((reading, records) for records in found if records)
+        for rowid, reading in pages:
+            row = self._fetch_one("select records, news from staged_page where rowid = ?", (rowid,))
+            assert row is not None  # only pages that were just listed are asked for
+            yield from ((reading, records) for records in row if records)
+
+    def count_records(self, run_id: int) -> int:
+        """Return how many records the pages of a run hold."""
+        return int(
+            self._fetch_value(
+                f"""
+                select ifnull(sum(length(records) + length(news)), 0) / {RECORD_SIZE}
+                from staged_page
+                where run_id = ?
+                """,
+                (run_id,),
+            )
+        )
+
+    def list_seen(self, run_id: int, reading: int) -> set[bytes]:
+        """Return the digests of the known chunks that a reading has."""
+        rows = self._fetch_all("select seen from staged_page where run_id = ? and reading = ?", (run_id, reading))
+        return {digest for row in rows for digest in split_digests(row[0])}
 
     def members(self, run_id: int) -> Iterator[tuple[int, bytes]]:
         """Return reading and ascending entries of every page of a run whose User ID is a profile property."""
@@ -163,28 +178,18 @@ class StagedPages(Table):
             assert row is not None  # only pages that were just listed are asked for
             yield News(list(split_records(row[0])), unpack_ids(row[1]), row[2])
 
-    def are_the_known_ones(self, run_id: int, sync_id: int) -> bool:
-        """Return whether the pages are the known ones, each once: then nothing changed since they were."""
-        row = self._fetch_one(
-            """
-            select count(*), count(distinct digest), coalesce(sum(is_known), 0), coalesce(max(reading), 0),
-              (select count(*) from known_page where sync_id = ?2)
-            from staged_page where run_id = ?1
-            """,
-            (run_id, sync_id),
-        )
-        return row is not None and row[3] == 1 and row[0] == row[1] == row[2] == row[4]
-
-    def count_known(self, sync_id: int) -> dict[bytes, int]:
-        """Return how many rows each page has of which everybody is in the snapshot with the same content, by digest."""
-        return dict(
-            tuple(row) for row in self._fetch_all("select digest, rows from known_page where sync_id = ?", (sync_id,))
-        )
-
     def strip(self, run_id: int) -> None:
-        """Forget what the pages of a planned run hold, but for hashes by which the lists can be looked at again."""
+        """Forget what the pages of a planned run hold, but for hashes.
+
+        By these the lists can be looked at again, and chunks be known when the run ends.
+        """
         self._execute(
-            "update staged_page set records = x'', news = x'', ids = x'', sealed_values = null where run_id = ?",
+            """
+            update staged_page
+            set records = iif(chunks = x'', x'', records), news = iif(chunks = x'', x'', news),
+              ids = x'', sealed_values = null
+            where run_id = ?
+            """,
             (run_id,),
         )
 
@@ -204,31 +209,10 @@ class StagedPages(Table):
         found = self._fetch_all("select others from staged_page where run_id = ? and others <> x''", (run_id,))
         return frozenset(one for row in found for one in cut_hashes(row[0]))
 
-    def become_known(self, run_id: int, sync_id: int, *, everybody: bool) -> None:
-        """Let the pages of a run that had nothing to send about ``everybody`` be the known ones; else none are."""
-        with write_transaction(self._db):
-            self._db.execute(
-                """
-                delete from known_page
-                where sync_id = ?1 and not (?2
-                  and digest in (select digest from staged_page where run_id = ?3 and is_known))
-                """,
-                (sync_id, everybody, run_id),
-            )
-            if everybody:
-                self._db.execute(
-                    """
-                    insert or ignore into known_page (sync_id, digest, rows, records)
-                    select ?, digest, rows, records from staged_page
-                    where run_id = ? and not is_known and news = x'' and anonymous + invalid = 0
-                    """,
-                    (sync_id, run_id),
-                )
-
     def forget(self, user_id: str, id_hash: bytes) -> int:
         """Blank a person in the pages of runs under way; return in how many."""
         found = 0
-        for (rowid,) in self._fetch_all("select rowid from staged_page where news <> x''"):
+        for (rowid,) in self._fetch_all("select rowid from staged_page where ids <> x''"):
             row = self._fetch_one("select news, ids from staged_page where rowid = ?", (rowid,))
             if row and id_hash in row["news"]:
                 ids = unpack_ids(row["ids"])

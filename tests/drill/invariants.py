@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync.model import Run, RunState
+from sync.packing import split_records
 from sync.service import Service
 from sync.store import Store
 from tests.sandbox.control import Meter
@@ -47,6 +48,24 @@ def judge_people(truth: Truth, snapshot: Iterable[str]) -> None:
         sorted(held) == sorted(truth.expected),
         f"snapshot differs: {sorted(set(held) ^ truth.expected)[:5]}, {len(held)} rows for {len(truth.expected)}",
     )
+
+
+def judge_known_chunks(store: Store, sync_id: int) -> None:
+    """Check that the known chunks of a sync have nobody, or exactly the people of its snapshot as they were sent."""
+    known = [one for page in _known_records(store, sync_id) for one in split_records(page)]
+    sent = [
+        one
+        for low, high in store.snapshot.ranges(sync_id)
+        for one in split_records(store.snapshot.records(sync_id, low, high))
+    ]
+    hold(
+        not known or sorted(known) == sent,
+        f"known are {len(known)}, of {len(sent)} sent; {len({*known} - {*sent})} others",
+    )
+
+
+def _known_records(store: Store, sync_id: int) -> Iterable[bytes]:
+    return store.known_chunks.records(sync_id, store.known_chunks.list_digests(sync_id))
 
 
 def judge_file(store: Store) -> None:

@@ -86,6 +86,8 @@ class Life(Acts):
             invariants.judge_numbers(service, [run for run in ended if run.id not in self.uncounted])
         for sync in self.list_syncs():
             self.requests.judge(sync)
+            with closing(Store.open(self.folder / "data")) as store:
+                invariants.judge_known_chunks(store, sync.id)
             book = self._book(sync)
             held_false = self.sandbox.holding(sync.attribute, self.license)[1]
             between.judge_nobody_left_unproven(held_false, both_ids(book.ever_left) | book.may_be_false)

@@ -1,0 +1,124 @@
+"""Pack a page of members: hashes of everybody who is news or may be, ids and sealed values of the news only."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Set
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from sync.mixpanel.chunks import CutPage
+from sync.model import Columns
+from sync.packing import DIGEST_SIZE, RecordSet, digest_chunks, entries_of, hash_id, pack, pack_values, records_of
+from sync.store.rejections import INVALID, Rejection
+from sync.store.staged import StagedPage
+
+INVALID_NAMED = 1000  # invalid people kept by name a page; all are counted
+ID_SHOWN = 200  # characters of an invalid id that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A page ready to be written, with what it says about the whole."""
+
+    staged: StagedPage
+    invalid: list[Rejection]
+    others: list[bytes]
+    size: int | None
+    session_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Hold what pages are compared with: digests of known chunks, and records; without records everybody is news.
+
+    ``keeps_chunks``: whether a page's chunks may be known later.
+    """
+
+    chunks: Set[bytes]
+    sent: RecordSet | None
+    keeps_chunks: bool
+
+
+class PagePacker:
+    """Packs one page: of people who are in the snapshot with the same content hashes only, of the others everything."""
+
+    def __init__(self, known: Known, salt: int, content_salt: int) -> None:
+        """Compare with what is known."""
+        self._known, self._sent = known, known.sent or RecordSet()
+        self._salt, self._content_salt = salt, content_salt
+        self._seen, self._chunks, self._sizes = list[bytes](), list[bytes](), list[int]()
+        self._records, self._news = list[bytes](), list[int]()
+
+    @property
+    def keeps_chunks(self) -> bool:
+        """Return whether a page's chunks are looked up, and may be known later."""
+        return self._known.keeps_chunks
+
+    def find_unknown(self, cut: CutPage) -> list[int]:
+        """Return the places of the chunks that were not read before, exactly so."""
+        digests = digest_chunks(cut.chunks, self._content_salt)
+        unknown = [at for at, one in enumerate(digests) if one not in self._known.chunks]
+        self._chunks, self._sizes = [digests[at] for at in unknown], [cut.rows[at] for at in unknown]
+        self._seen = [one for one in digests if one in self._known.chunks]
+        return unknown
+
+    def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
+        """Return the places of people who are not in the snapshot with the same content."""
+        self._records = records_of(ids, values, self._salt, self._content_salt)
+        self._news = self._sent.find_missing(self._records)
+        return self._news
+
+    def pack(self, page: Columns, reading: int, seal: Callable[[bytes], bytes]) -> Packed:
+        """Return the page ready to be written."""
+        invalid = [one for one in page.others if one.eligibility.is_invalid]
+        staged = StagedPage(
+            reading=reading,
+            number=page.number,
+            rows=page.rows,
+            anonymous=len(page.others) - len(invalid),
+            invalid=len(invalid),
+            is_full=page.is_full,
+            total=page.total,
+            seen=b"".join(self._seen) if page.is_cut else b"",
+            members=self._list_entries(page),
+        )
+        named = [
+            Rejection((one.id or one.distinct_id)[:ID_SHOWN], INVALID, one.eligibility.value, INVALID)
+            for one in invalid[:INVALID_NAMED]
+        ]
+        # Rows without a readable distinct_id cannot be distinguished, so each counts as another person.
+        others = [hash_id(one.distinct_id, self._salt) for one in page.others if one.distinct_id]
+        staged = replace(staged, others=b"".join(others))
+        if not page.is_cut:  # it has to be looked at each time, so its chunk gets a name that is not found again
+            self._chunks, self._sizes = [os.urandom(DIGEST_SIZE)], [len(page.ids)]
+        return Packed(self._add_people(staged, page, seal), named, others, page.size, page.session_id)
+
+    def _list_entries(self, page: Columns) -> bytes:
+        """Return the entries of a page whose User IDs are a property's values; nothing when they are the distinct_ids."""
+        if not page.distinct_ids:
+            return b""
+        return b"".join(sorted(entries_of(self._records, page.distinct_ids, self._salt)))
+
+    def _add_people(self, staged: StagedPage, page: Columns, seal: Callable[[bytes], bytes]) -> StagedPage:
+        places = {one: at for at, one in enumerate(self._records)}  # someone listed twice stands once
+        news = sorted({self._records[at] for at in self._news})
+        records = sorted(places.keys() - news)
+        if self._known.keeps_chunks:
+            chunk_of = [at for at, size in enumerate(self._sizes) for _ in range(size)]
+            staged = replace(
+                staged,
+                chunks=b"".join(self._chunks),
+                places=array("I", [chunk_of[places[one]] for one in chain(records, news)]).tobytes(),
+            )
+        staged = replace(staged, records=b"".join(records))
+        if not news:
+            return staged
+        order = [places[one] for one in news]
+        return replace(
+            staged,
+            news=b"".join(news),
+            ids=pack([page.ids[at] for at in order]),
+            sealed_values=seal(pack_values([page.values[at] for at in order])) if page.values else None,
+        )

@@ -1,0 +1,135 @@
+"""Keep what a sync knows of its pages: chunks whose bytes it read before, and who is in them.
+
+Together the known chunks of a sync hold exactly the people of its snapshot, each once and with the same content; or
+there are none. Whatever else changes the snapshot forgets them, in the same transaction. A row is a group of chunks:
+their digests, how many people each has, and the records of these one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Set
+from itertools import accumulate, pairwise
+
+from sync.packing import DIGEST_SIZE, ID_SIZE, RECORD_SIZE, sort_records, split_digests, split_records
+from sync.store.database import Table, write_transaction
+from sync.store.staged import PagesOutdated, StagedPages
+
+GROUP_SIZE = 2**15  # bytes of records of a group: some 1,300 people
+
+Chunk = tuple[bytes, bytes]
+"""The digest of a chunk, and the records of its people."""
+
+
+class KnownChunks(Table):
+    """The known chunks of all syncs."""
+
+    def list_digests(self, sync_id: int) -> set[bytes]:
+        """Return the digests of a sync's known chunks."""
+        rows = self._fetch_all("select digests from chunk_group where sync_id = ?", (sync_id,))
+        return {digest for row in rows for digest in split_digests(row[0])}
+
+    def records(self, sync_id: int, digests: Set[bytes]) -> Iterator[bytes]:
+        """Return the records of these chunks in several runs, each ascending; raise PagesOutdated when one is gone."""
+        found = 0
+        for group_id in self._list_groups(sync_id) if digests else ():
+            chunks = [records for digest, records in self._open_group(group_id) if digest in digests]
+            found += len(chunks)
+            yield sort_records(b"".join(chunks))
+        if found < len(digests):
+            raise PagesOutdated
+
+    def forget(self, sync_id: int) -> None:
+        """Know no chunk of a sync any more."""
+        self._execute("delete from chunk_group where sync_id = ?", (sync_id,))
+
+    def learn(self, run_id: int, sync_id: int, left_out: Set[bytes]) -> None:
+        """Know the chunks of a run from now on, and no others. In the caller's transaction.
+
+        The run's one reading listed nobody twice, and only people who are in the snapshot now, or are ``left_out``.
+        When there are others in the snapshot, no chunk is known.
+        """
+        if self._are_the_same(run_id, sync_id):
+            return
+        seen, before = StagedPages(self._db).list_seen(run_id, 1), self._list_groups(sync_id)
+        with write_transaction(self._db):
+            people = self._write(
+                sync_id, (one for group in before for one in self._open_group(group) if one[0] in seen)
+            )
+            people += self._write(sync_id, self._new_chunks(run_id, left_out))
+            self._db.executemany("delete from chunk_group where id = ?", ((group,) for group in before))
+            if people != self._count_sent(sync_id):
+                self.forget(sync_id)
+
+    def _list_groups(self, sync_id: int) -> list[int]:
+        return [row[0] for row in self._fetch_all("select id from chunk_group where sync_id = ?", (sync_id,))]
+
+    def _open_group(self, group_id: int) -> Iterator[Chunk]:
+        row = self._fetch_one("select digests, sizes, records from chunk_group where id = ?", (group_id,))
+        if row is None:
+            raise PagesOutdated
+        records, bounds = row["records"], accumulate(array("I", row["sizes"]), initial=0)
+        places = (records[start * RECORD_SIZE : end * RECORD_SIZE] for start, end in pairwise(bounds))
+        return zip(split_digests(row["digests"]), places, strict=True)
+
+    def _write(self, sync_id: int, chunks: Iterable[Chunk]) -> int:
+        """Write chunks in groups; return how many people they have."""
+        people, group, size = 0, list[Chunk](), 0
+        for chunk in chunks:
+            group.append(chunk)
+            size += len(chunk[1])
+            if size > GROUP_SIZE:
+                people += self._write_group(sync_id, group)
+                group, size = [], 0
+        return people + (self._write_group(sync_id, group) if group else 0)
+
+    def _write_group(self, sync_id: int, group: list[Chunk]) -> int:
+        sizes = array("I", [len(records) // RECORD_SIZE for _, records in group])
+        self._db.execute(
+            "insert into chunk_group (sync_id, digests, sizes, records) values (?, ?, ?, ?)",
+            (
+                sync_id,
+                b"".join([digest for digest, _ in group]),
+                sizes.tobytes(),
+                b"".join([records for _, records in group]),
+            ),
+        )
+        return sum(sizes)
+
+    def _are_the_same(self, run_id: int, sync_id: int) -> bool:
+        """Return whether a reading that has each chunk once has exactly the known ones."""
+        return bool(
+            self._fetch_value(
+                """
+                select not exists (select 1 from staged_page where run_id = ?1 and chunks <> x'')
+                  and (select ifnull(sum(length(seen)), 0) from staged_page where run_id = ?1)
+                  = (select ifnull(sum(length(digests)), 0) from chunk_group where sync_id = ?2)
+                """,
+                (run_id, sync_id),
+            )
+        )
+
+    def _new_chunks(self, run_id: int, left_out: Set[bytes]) -> Iterator[Chunk]:
+        """Return the chunks of a run that were not known."""
+        pages = self._fetch_all("select rowid from staged_page where run_id = ? and chunks <> x''", (run_id,))
+        for (rowid,) in pages:
+            row = self._fetch_one("select chunks, places, records, news from staged_page where rowid = ?", (rowid,))
+            assert row is not None  # only pages that were just listed are asked for
+            digests, places = list(split_digests(row["chunks"])), array("I", row["places"])
+            people = [bytearray() for _ in digests]
+            for place, record in zip(places, split_records(row["records"] + row["news"]), strict=True):
+                if record[:ID_SIZE] in left_out:
+                    digests[place] = os.urandom(DIGEST_SIZE)  # never known: its people have to be looked at each time
+                else:
+                    people[place] += record
+            yield from zip(digests, map(bytes, people), strict=True)
+
+    def _count_sent(self, sync_id: int) -> int:
+        """Return how many people are in the snapshot."""
+        return int(
+            self._fetch_value(
+                f"select ifnull(sum(length(records)), 0) / {RECORD_SIZE} from snapshot_bucket where sync_id = ?",
+                (sync_id,),
+            )
+        )
