@@ -65,6 +65,16 @@ def test_an_export_to_the_first_ten_when_approved_goes_on_to_everybody(workspace
     assert workspace.export().change_count == 0  # the snapshot says the same, although ten were not sent in order
 
 
+def test_a_first_step_of_so_many_people_sets_nobody_to_false(workspace: EngineWorkspace) -> None:
+    """The first are those who are added or updated; who leaves, leaves with the rest."""
+    workspace.export()
+    workspace.set_members(*fans(*range(30, 90)))
+    run = start(workspace, Steps(first=5))
+    assert run.state is RunState.HELD and len(workspace.holders()) == 65
+    assert approve(workspace, run).state is RunState.SUCCEEDED
+    assert workspace.holders() == workspace.sandbox.exportable(workspace.cohort)
+
+
 def test_an_export_to_certain_people_sends_to_those_of_them_who_are_in_the_cohort(workspace: EngineWorkspace) -> None:
     """Ids are compared letter by letter; who is not in the cohort is not sent."""
     run = start(workspace, None, "fan-3", "fan-59", "FAN-4", "nobody")

@@ -11,7 +11,7 @@ from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState, SyncState
 from sync.steps import Steps
-from tests.engine_workspace import HOUR, MAPPED, EngineWorkspace, fans, last, later, on_plan
+from tests.engine_workspace import HOUR, MAPPED, PATIENT, EngineWorkspace, fans, last, later, on_plan
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox
 
 
@@ -181,8 +181,21 @@ def test_taking_back_what_was_cleared_sets_everybody_to_true_again(workspace: En
         service.syncs.stop(1, clear=True)
     workspace.run_queued()
     assert workspace.holders() == set()
-    take_back(workspace, last(workspace))
+    undo = take_back(workspace, last(workspace))
     assert workspace.holders() == names(*range(30))
+    with workspace.open() as service:
+        assert service.syncs.get(1).state is SyncState.FINISHED
+        assert not [one for one in service.runs.list_events(undo.id) if one.message.startswith("Paused")]
+
+
+def test_somebody_who_was_forgotten_since_is_not_taken_back(workspace: EngineWorkspace) -> None:
+    """Their id is known no more; everybody else is set to what they were."""
+    workspace.set_members(*fans(*range(20)))
+    run = workspace.export()
+    with workspace.open() as service:
+        service.admin.forget_person("fan-25")
+    undo = take_back(workspace, run)
+    assert undo.entered == 9 and workspace.holders() == names(*range(30)) - names(25)
 
 
 def test_a_take_back_that_is_cancelled_changes_nothing(workspace: EngineWorkspace) -> None:
@@ -238,3 +251,28 @@ def test_a_take_back_that_fails_half_way_says_so_where_the_sync_is_resumed(
     assert reason.startswith("Taking back run 1 failed half-way: WebEngage") and "Take it back again" in reason
     take_back(workspace, run)
     assert workspace.holders() == set()
+
+
+def test_taking_back_what_may_have_arrived_without_an_answer_changes_it_back(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """WebEngage took the request and its answer was lost: nobody knows, so everybody in it is set to what they were."""
+    workspace.set_members(*fans(*range(5, 40)))
+    workspace.policy = PATIENT
+    sandbox.fault("vanish", path="bulk-users", times=0)
+    run = workspace.export()
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    workspace.run_queued()
+    sandbox.clear_faults()
+    assert workspace.get_run(run.id).state is RunState.CANCELLED and workspace.holders() == names(*range(5, 40))
+    take_back(workspace, run)
+    assert workspace.holders() == names(*range(30))
+
+
+def test_a_run_that_waits_for_its_first_approval_is_not_taken_back(workspace: EngineWorkspace) -> None:
+    """Nothing of it was sent: it is cancelled by whoever means that, and stays as it is otherwise."""
+    run = workspace.export(dry_run=True)
+    with workspace.open() as service, pytest.raises(InvalidRequest, match="still under way"):
+        service.runs.undo(run.id)
+    assert workspace.get_run(run.id).state is RunState.HELD
