@@ -159,6 +159,15 @@ def test_the_commands_name_a_property_and_say_what_it_means(workspace: EngineWor
     assert (run["state"], run["user_id_property_before"]) == ("held", CUSTOMER)
 
 
+def test_values_are_counted_of_those_who_have_a_user_id(workspace: EngineWorkspace) -> None:
+    """The type of a mapped property is proposed from the members who would be sent."""
+    workspace.set_members(customer(0, plan="gold"), customer(1, " ", plan="silver"), member("fan-2", plan="free"))
+    command = ("preview", str(workspace.cohort), "--map", "plan=Plan")
+    (by_distinct_id,) = read_json(workspace, *command)["values"]
+    (by_customer,) = read_json(workspace, *command, "--user-id-property", CUSTOMER)["values"]
+    assert (by_distinct_id["fits"], by_customer["fits"]) == (3, 1)
+
+
 def write_file(folder: Path, cohort: int, more: str) -> str:
     """Write a configuration file with one sync."""
     file = folder / "sync.yaml"

@@ -108,7 +108,7 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
         _show_numbers(service, cohort, seen, is_change=is_other and bool(seen.exported_before))
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, seen.properties if seen else ())
     names = seen.properties if seen else ()
-    forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names)
+    forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names, id_property)
     first = first_step.choose_first_step(cohort.id)
     export_draft.note_opened(cohort.id, proposal, restored=restored)
     dry_run, start = _show_buttons(blocked=bool(problem or wrong or no_name or first.problem) or not account)

@@ -45,11 +45,16 @@ def forget_sample() -> None:
     st.session_state.pop(SAMPLE_KEY, None)
 
 
-def choose_types(service: Service, project_id: int, cohort_id: int, mapping: Pairs, seen: Iterable[str]) -> Forms:
-    """Show the type of each mapped property beside what becomes of its values; return the chosen forms."""
+def choose_types(
+    service: Service, project_id: int, cohort_id: int, mapping: Pairs, seen: Iterable[str], id_property: str
+) -> Forms:
+    """Show the type of each mapped property beside what becomes of its values; return the chosen forms.
+
+    ``id_property`` is the User ID: the values are those of the members who have one.
+    """
     if not mapping:
         return ()
-    sample = _read_sample(service, project_id, cohort_id, mapping, seen)
+    sample = _read_sample(service, project_id, cohort_id, mapping, seen, id_property)
     if sample is None:
         return ()  # what nothing is known about stays as it was, or is decided by what is sent first
     proposed = service.properties.check(project_id, cohort_id, mapping, (), sample)
@@ -66,21 +71,21 @@ def choose_types(service: Service, project_id: int, cohort_id: int, mapping: Pai
 
 
 def _read_sample(
-    service: Service, project_id: int, cohort_id: int, mapping: Pairs, seen: Iterable[str]
+    service: Service, project_id: int, cohort_id: int, mapping: Pairs, seen: Iterable[str], id_property: str
 ) -> ValueSample | None:
     """Return the values read before when they are of these properties, else read them; None when that failed."""
     wanted = [source for source, _ in mapping]
     asked, sample, problem = st.session_state.get(SAMPLE_KEY) or (None, None, "")
-    known = asked is not None and asked[0] == cohort_id and set(wanted) <= set(asked[1])
+    known = asked is not None and asked[0] == (cohort_id, id_property) and set(wanted) <= set(asked[1])
     if not known:
         sources = tuple(dict.fromkeys([*wanted, *list(seen)[:READ_AT_ONCE]]))
         sample, problem = None, ""
         try:
             with st.spinner("Reading their values…"):
-                sample = service.properties.read_sample(project_id, cohort_id, sources)
+                sample = service.properties.read_sample(project_id, cohort_id, sources, id_property)
         except CohortSyncError as error:
             problem = format_error(error)
-        st.session_state[SAMPLE_KEY] = (cohort_id, sources), sample, problem
+        st.session_state[SAMPLE_KEY] = ((cohort_id, id_property), sources), sample, problem
     if problem:
         st.warning(problem)
     return sample

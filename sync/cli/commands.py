@@ -92,7 +92,7 @@ def preview(
     """Show how many people of a cohort would be sent to WebEngage, and with --map what becomes of their values."""
     with Service.open() as service:
         found = service.cohorts.preview(project, cohort_id, fresh, id_property)
-        checks = check_values(service, project, cohort_id, properties)
+        checks = check_values(service, project, cohort_id, properties, id_property)
     about = "" if found.exact else "about "
     print_result(
         as_json,

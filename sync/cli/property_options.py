@@ -119,7 +119,7 @@ def _add_country(mapping: Mapping, forms: dict[str, ValueForm], country: str) ->
 
 
 def check_values(
-    service: Service, project: int | None, cohort_id: int, options: PropertyOptions
+    service: Service, project: int | None, cohort_id: int, options: PropertyOptions, id_property: str | None
 ) -> tuple[ValueCheck, ...]:
     """Return what becomes of the values of these properties; one query, and none without any."""
     if not options.named:
@@ -127,7 +127,7 @@ def check_values(
             raise click.UsageError("--country belongs to --map.")
         return ()
     mapping, forms = resolve_mapping(service, project, cohort_id, options)
-    sample = service.properties.read_sample(project, cohort_id, (source for source, _ in mapping or ()))
+    sample = service.properties.read_sample(project, cohort_id, (source for source, _ in mapping or ()), id_property)
     return service.properties.check(project, cohort_id, mapping or (), forms, sample)
 
 

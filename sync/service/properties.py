@@ -21,18 +21,21 @@ class PropertyService(Topic):
         self._cohorts = cohorts
 
     @requires(AccessLevel.MARKETER)
-    def read_sample(self, project_id: int | None, cohort_id: int, sources: Iterable[str]) -> ValueSample:
+    def read_sample(
+        self, project_id: int | None, cohort_id: int, sources: Iterable[str], id_property: str | None = None
+    ) -> ValueSample:
         """Return the values of these properties on the first page of a cohort's identified members; one query.
 
-        They are nowhere stored.
+        They are nowhere stored. ``id_property`` is the User ID, None for the one the cohort has.
         """
         project = self._state.get_project(project_id)
         cohort = self._cohorts.get_exportable(project.view.id, cohort_id)
         names = tuple(dict.fromkeys(sources))
+        wanted = self._cohorts.choose_id_property(project.view.id, cohort_id, id_property)
         self._state.add_audit_line("check values", f"cohort {cohort_id}", once_in=PREVIEW_FRESH_SECONDS)
         client = self._state.open_mixpanel(project)
         with self._state.mixpanel_query(project.view.id, patience=QUERY_PATIENCE_SECONDS):
-            page = client.read_page(cohort.id, 0, None, all_users=False, properties=names)
+            page = client.read_page(cohort.id, 0, None, all_users=False, properties=names, id_property=wanted)
         rows = tuple(one.values for one in page.members if one.values)
         total = page.total if page.total is not None else len(page.members)
         return ValueSample(names, rows, is_complete=len(page.members) >= total)
