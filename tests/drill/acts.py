@@ -46,13 +46,10 @@ class Acts:
     cohorts: list[CohortBook] = field(default_factory=list)
     plans: dict[str, str] = field(default_factory=dict)
     poisoned: set[str] = field(default_factory=set)
-    is_short: bool = False
-    """Whether a page may lack people."""
-    is_total_silent: bool = False
-    """Whether no total shows that people are lacking."""
+    is_short: bool = False  # a page may lack people
+    is_total_silent: bool = False  # no total shows that people are lacking
     backups: int = 0
-    never: set[str] = field(default_factory=set)
-    """Who is on the never-export list."""
+    never: set[str] = field(default_factory=set)  # who is on the never-export list
     never_in: dict[int, set[str]] = field(default_factory=dict)
     """The same, by backup."""
     judged: set[int] = field(default_factory=set)
@@ -112,7 +109,8 @@ class Acts:
     def _book(self, sync: Sync) -> CohortBook:
         return next(book for book in self.cohorts if book.id == sync.cohort_id)
 
-    def _any_sync(self, service: Service) -> int:
+    def choose_sync(self, service: Service) -> int:
+        """Return the number of one of the syncs; there may be none."""
         views = service.syncs.list()
         return self.random.choice(sorted(view.id for view in views)) if views else 1
 
@@ -138,9 +136,10 @@ class Acts:
                 ExportTerms(mode=mode, interval=interval, dry_run=dry, mapping=mapping, id_property=id_property),
             )
         if any(run.id == started.run_id and run.state is RunState.DELIVERING and not run.request for run in busy):
-            self._take_terms(started.sync_id)  # its plan went ahead already, so the sync is changed at once
+            self.take_terms(started.sync_id)  # its plan went ahead already, so the sync is changed at once
 
-    def _take_terms(self, sync_id: int) -> None:
+    def take_terms(self, sync_id: int) -> None:
+        """Note the terms that a person just gave a sync."""
         self.requests.terms |= {sync.id: terms_of(sync) for sync in self.list_syncs() if sync.id == sync_id}
 
     def work(self) -> None:
@@ -218,37 +217,37 @@ class Acts:
     def sync_now(self) -> None:
         """Refresh one of the syncs at once."""
         with closing(self.service()) as service:
-            service.syncs.refresh_now(self._any_sync(service))
+            service.syncs.refresh_now(self.choose_sync(service))
 
     def retry(self) -> None:
         """Send the rejected people of one sync once more."""
         with closing(self.service()) as service:
-            service.syncs.retry_rejected(self._any_sync(service))
+            service.syncs.retry_rejected(self.choose_sync(service))
 
     def resync(self) -> None:
         """Send every member of one sync again."""
         with closing(self.service()) as service:
-            service.syncs.resync(self._any_sync(service))
+            service.syncs.resync(self.choose_sync(service))
 
     def pause(self) -> None:
         """Pause one of the syncs."""
         with closing(self.service()) as service:
-            service.syncs.pause(self._any_sync(service))
+            service.syncs.pause(self.choose_sync(service))
 
     def resume(self) -> None:
         """Resume one of the syncs."""
         with closing(self.service()) as service:
-            service.syncs.resume(self._any_sync(service))
+            service.syncs.resume(self.choose_sync(service))
 
     def stop(self) -> None:
         """Stop one of the syncs."""
         with closing(self.service()) as service:
-            service.syncs.stop(self._any_sync(service))
+            service.syncs.stop(self.choose_sync(service))
 
     def clear(self) -> None:
         """Stop one of the syncs and clear its attribute."""
         with closing(self.service()) as service:
-            sync_id = self._any_sync(service)
+            sync_id = self.choose_sync(service)
             service.syncs.stop(sync_id, clear=True)
             cohort_id = service.syncs.get(sync_id).cohort_id
         with closing(Store.open(self.folder / "data")) as store:
@@ -258,14 +257,14 @@ class Acts:
     def change_interval(self) -> None:
         """Change the interval of one sync."""
         with closing(self.service()) as service:
-            sync_id = self._any_sync(service)
+            sync_id = self.choose_sync(service)
             service.syncs.change_interval(sync_id, self.random.choice([300.0, 7200.0]))
-        self._take_terms(sync_id)
+        self.take_terms(sync_id)
 
     def put_guard_back(self) -> None:
         """Put the guard of one sync back."""
         with closing(self.service()) as service:
-            service.guards.put_back(self._any_sync(service))
+            service.guards.put_back(self.choose_sync(service))
 
     def forget(self) -> None:
         """Forget one of the people."""
@@ -345,13 +344,14 @@ class Acts:
         """Set the limits of one sync's guard."""
         add, remove = (self.random.choice([0, 10, 100, 10_000]) for _ in range(2))
         with closing(self.service()) as service:
-            service.guards.set_limits(self._any_sync(service), GuardLimits(add_people=add, remove_people=remove))
+            service.guards.set_limits(self.choose_sync(service), GuardLimits(add_people=add, remove_people=remove))
 
     def let_time_pass(self) -> None:
         """Let time pass, here and at both APIs."""
-        self._pass(self.random.choice([60.0, 400.0, HOUR, 3 * HOUR, 30 * HOUR]))
+        self.pass_time(self.random.choice([60.0, 400.0, HOUR, 3 * HOUR, 30 * HOUR]))
 
-    def _pass(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
+        """Let so much time pass, here and at both APIs."""
         self.offset += seconds
         self.sandbox.advance(seconds)
 

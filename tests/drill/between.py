@@ -36,8 +36,9 @@ def judge_run(run: Run, now: float) -> None:
 
 def standing_request(sync: Sync) -> tuple[object, ...]:
     """Return what a request asks of a sync, which a request nobody approved must not change."""
-    terms = (sync.mode, sync.state, sync.interval_seconds, sync.schedule_anchor)
-    return (*terms, sync.mapping, sync.attribute, sync.license_code, sync.guard_enabled, sync.id_property)
+    terms = (sync.mode, sync.state, sync.interval_seconds, sync.schedule_anchor, sync.mapping, sync.attribute)
+    times = (sync.daily, sync.ends_at, sync.resume_at)
+    return (*terms, *times, sync.license_code, sync.guard_enabled, sync.id_property)
 
 
 def judge_unapproved(before: Sync, after: Sync) -> None:

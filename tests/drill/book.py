@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from sync.cadence import DailyTime
 from sync.model import Mode, Run, RunState, Sync
 from sync.store.syncs import Request
 from tests.drill.invariants import hold
 from tests.drill.user_ids import both_ids, user_ids
 
-Terms = tuple[Mode, float | None, tuple[tuple[str, str], ...], str]
+Terms = tuple[Mode, float | None, DailyTime | None, float | None, tuple[tuple[str, str], ...], str]
 
 
 def terms_of(sync: Sync) -> Terms:
     """Return what a request may ask of a sync."""
-    return sync.mode, sync.interval_seconds, sync.mapping, sync.id_property
+    return sync.mode, sync.interval_seconds, sync.daily, sync.ends_at, sync.mapping, sync.id_property
 
 
 @dataclass
@@ -125,15 +126,15 @@ class RequestBook:
         allowed = run.id in self.approved or run.id not in self.needs_approval
         hold(allowed, f"run {run.id} took its request over though nobody approved it")
         if run.sync_id in self.terms:
-            _, _, mapping, id_property = self.terms[run.sync_id]
+            *_, mapping, id_property = self.terms[run.sync_id]
             mapping = mapping if request.mapping is None else request.mapping
             id_property = id_property if request.id_property is None else request.id_property
-            self.terms[run.sync_id] = (request.mode, request.interval_seconds, mapping, id_property)
+            self.terms[run.sync_id] = (*request.terms, mapping, id_property)
 
     def restore_id_property(self, run: Run) -> None:
         """Follow a take-back of a change of the User ID property that was approved."""
         if run.sync_id in self.terms:
-            self.terms[run.sync_id] = (*self.terms[run.sync_id][:3], run.id_property)
+            self.terms[run.sync_id] = (*self.terms[run.sync_id][:-1], run.id_property)
 
     def judge(self, sync: Sync) -> None:
         """Check that the sync is as what went ahead asked, and as nothing else."""

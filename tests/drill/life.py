@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
@@ -16,13 +17,16 @@ from tests.drill import between, invariants
 from tests.drill.acts import ACTIONS, HOUR, Acts
 from tests.drill.book import CohortBook
 from tests.drill.invariants import Broken, hold
+from tests.drill.schedule_book import BIRTH, ScheduleBook, Work, list_busy
 from tests.drill.step_acts import STEP_ACTIONS, change_user_id, judge_steps, judge_undo
+from tests.drill.time_acts import TIME_ACTIONS, let_days_pass
 from tests.drill.user_ids import both_ids, is_double, user_id_of
 from tests.sandbox.control import PROJECT
 
 ATTEMPTS = 12  # runs of a sync until one succeeds, once nothing is in its way
 
-ANOTHER_USER_ID = 0.05  # how often a person changes the User ID property instead of doing something else
+ANOTHER_USER_ID = 0.12  # how often a person changes the User ID property instead of doing something else
+DAYS = 4  # days that pass in a row
 OBVIOUS = 0.3  # how often a person does what the pages ask for
 
 
@@ -30,8 +34,11 @@ OBVIOUS = 0.3  # how often a person does what the pages ask for
 class Life(Acts):
     """A life from its first cohort to its last success, and the judge."""
 
+    schedules: ScheduleBook = field(default_factory=ScheduleBook)
+
     def live(self, steps: int) -> None:
         """Live so many steps, then see that everything can still be made right; Broken when a promise does not hold."""
+        self.pass_time(BIRTH - time.time())
         self._prepare()
         for _ in range(steps):
             self._step(self._choose())
@@ -39,10 +46,11 @@ class Life(Acts):
 
     def _choose(self) -> Callable[[Acts], None]:
         """Choose any action; a little more often one that makes a held run or a paused sync go on."""
-        draw, action = self.random.random(), self.random.choice((*ACTIONS, *STEP_ACTIONS))
+        draw, action = self.random.random(), self.random.choice((*ACTIONS, *STEP_ACTIONS, *TIME_ACTIONS))
         if draw < OBVIOUS and any(run.state is RunState.HELD for run in self._runs()):
             return Acts.approve
-        if draw > 1.0 - OBVIOUS and any(sync.state is SyncState.PAUSED for sync in self.list_syncs()):
+        waiting = any(sync.state is SyncState.PAUSED and sync.resume_at is None for sync in self.list_syncs())
+        if draw > 1.0 - OBVIOUS and waiting:
             return Acts.resume
         return change_user_id if self.ids.random() < ANOTHER_USER_ID else action
 
@@ -62,13 +70,45 @@ class Life(Acts):
         before = self._syncs()
         self.done.append(name)
         try:
-            action(self)
+            self._do(action)
         except CohortSyncError as problem:
             self.done[-1] += f" (refused: {str(problem)[:90]})"
             name += ", refused"
             hold(before == self._syncs(), f"“{name}” was refused and changed a sync all the same: {problem}")
         self.tally[name] += 1
         self._look()
+
+    def _do(self, action: Callable[[Acts], None]) -> None:
+        """Do one thing; days pass with a runner, and after a restore what was due before it may be due once more."""
+        if action is Acts.work:
+            self._work_and_judge()
+            return
+        if action is let_days_pass:
+            for _ in range(DAYS):
+                action(self)
+                self._work_and_judge()
+                self._look()
+            return
+        action(self)
+        if action is Acts.restore:
+            self.schedules = ScheduleBook()
+
+    def _work_and_judge(self) -> None:
+        """Let a runner do what can be done now, and compare what it refreshed with the schedules."""
+        syncs, runs, began = self.list_syncs(), self._runs(), self.now()
+        self.work()
+        known = {run.id for run in runs}
+        self.schedules.judge_work(
+            Work(
+                before=syncs,
+                after={sync.id: sync for sync in self.list_syncs()},
+                busy=list_busy(runs),
+                queued=[run for run in self._runs() if run.id not in known],
+                began=began,
+                ended=self.now(),
+            ),
+            self.tally,
+        )
 
     def _syncs(self) -> dict[int, tuple[object, ...]]:
         return {sync.id: between.standing_request(sync) for sync in self.list_syncs()}
@@ -149,7 +189,7 @@ class Life(Acts):
 
     def _bring_to_success(self, book: CohortBook, ask: Callable[[Service, int], StartedExport]) -> Run:
         for _ in range(ATTEMPTS):
-            self._pass(2 * HOUR)
+            self.pass_time(2 * HOUR)
             latest = self._ask_until_it_runs(book, ask)
             self._look()
             self._step(Acts.work)
