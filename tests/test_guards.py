@@ -56,6 +56,19 @@ def test_a_guard_when_the_share_of_identified_members_falls_by_half_holds(identi
     assert bool(find_guard_reasons(plan, GuardLimits())) is held
 
 
+def test_a_guard_when_nobody_was_read_gives_that_reason_alone() -> None:
+    """That everybody would be removed says nothing more."""
+    assert find_guard_reasons(numbers(0, 300, 300), GuardLimits()) == [
+        "Mixpanel returned nobody, but 300 people were exported before."
+    ]
+
+
+def test_a_guard_when_nobody_was_identified_before_either_says_nothing_of_their_share() -> None:
+    """A cohort of devices has no share that could fall."""
+    plan = PlanNumbers(added=0, removed=0, size=0, reading=Reading(0, 10), former=Reading(0, 10))
+    assert not find_guard_reasons(plan, GuardLimits())
+
+
 @pytest.mark.parametrize(("identified", "held"), [(120, False), (121, True)])
 def test_a_guard_when_a_first_export_outgrows_its_preview_holds(identified: int, held: bool) -> None:
     """More than a fifth more than the 100 people of the preview; without a preview a first export is not held."""
