@@ -1,4 +1,7 @@
-"""`python -m tests.screenshots`: pictures of every page into docs/images, from the sandbox and a real runner."""
+"""`python -m tests.screenshots [NAME…]`: pictures of every page, or of those named, into docs/images.
+
+They show the sandbox and what a real runner did.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,8 +104,8 @@ def history(sandbox: Sandbox, here: Service) -> History:
     return History(sync_id=syncs[POWER], run_id=last.id if last else 0, held_id=held_id)
 
 
-def shoot(browser: Browser, url: str, past: History, cohort_id: int) -> None:
-    """Make every picture, in every way of looking."""
+def shoot(browser: Browser, url: str, past: History, cohort_id: int, names: Collection[str]) -> None:
+    """Make every picture, or those that are named, in every way of looking."""
     addresses = {
         "overview": "/",
         "preview": f"/cohorts?cohort={cohort_id}",
@@ -121,7 +124,7 @@ def shoot(browser: Browser, url: str, past: History, cohort_id: int) -> None:
     for way, options in WAYS.items():
         context = browser.new_context(**options, timezone_id="Europe/Berlin", locale="en-GB")
         page = context.new_page()
-        for name, address in addresses.items():
+        for name, address in ((one, addresses[one]) for one in addresses if not names or one in names):
             page.goto(url + address)
             _drawn(page)
             if name == "preview":
@@ -169,7 +172,7 @@ def main() -> None:
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
         )
         numbers = {cohort["name"]: int(cohort["id"]) for cohort in sandbox.cohorts()}
-        shoot(browser, f"http://127.0.0.1:{port}", past, numbers[SHOWN])
+        shoot(browser, f"http://127.0.0.1:{port}", past, numbers[SHOWN], sys.argv[1:])
         browser.close()
 
 
