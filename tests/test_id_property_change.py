@@ -272,3 +272,19 @@ def test_taking_back_sets_nobody_to_true_who_is_on_the_list_by_the_distinct_id(w
     assert "On the never-export list, so kept out: 1 person." in str(held.held_reason)
     approve(workspace, held)
     assert workspace.holders() == customer_ids(0, 1, 2, 4)
+
+
+def test_there_and_back_again_leaves_exactly_the_cohort_true(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """What was known of Mixpanel's pages before a change is not taken for what WebEngage holds after it."""
+    workspace.set_members(*customers(*range(25)))
+    workspace.export()
+    for _ in range(2):
+        assert refresh_when_due(workspace).change_count == 0
+    for id_property, people in ((CUSTOMER, customer_ids(*range(25))), ("", fan_ids(*range(25)))):
+        approve(workspace, workspace.export(id_property=id_property))
+        sent = count_sent(sandbox)
+        for _ in range(2):
+            assert refresh_when_due(workspace).change_count == 0
+        assert workspace.holders() == people and count_sent(sandbox) == sent
+    workspace.set_members(*customers(*range(1, 25)))
+    assert refresh_when_due(workspace).exited == 1 and workspace.holders() == fan_ids(*range(1, 25))
