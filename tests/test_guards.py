@@ -130,6 +130,17 @@ def test_a_failed_first_export_that_goes_on_is_no_refresh(workspace: EngineWorks
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
+def test_an_export_after_everything_was_cleared_is_a_first_export_again(workspace: EngineWorkspace) -> None:
+    """A person exports the cohort anew, so that it adds everybody is no reason to hold it."""
+    workspace.set_members(*fans(*range(150)))
+    workspace.export()
+    with workspace.open() as service:
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    assert workspace.holders() == set()
+    assert workspace.export().state is RunState.SUCCEEDED and len(workspace.holders()) == 150
+
+
 def test_a_reading_in_which_ids_were_lost_is_held(workspace: EngineWorkspace) -> None:
     """Half of the people are devices now, as after a broken sign-in: the share of identified members fell by half."""
     workspace.set_members(*fans(*range(10)))
