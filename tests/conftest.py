@@ -59,7 +59,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs Chromium and what is slow; with several workers run the slow tests first, so that none ends late."""
+    """Mark what needs Chromium and what is slow; with several workers order the tests so that all stay busy."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "chromium" in fixtures:
@@ -68,12 +68,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if fixtures & STARTS_PROCESSES or names & RUNS_COMMANDS or item.get_closest_marker("drill"):
             item.add_marker("slow")
     if hasattr(config, "workerinput"):
-        items.sort(key=_order)
+        items[:] = _spread(items)
 
 
-def _order(item: pytest.Item) -> int:
-    """Return 0 for the drill, 1 for other slow tests, 2 for the rest; the order within each stays."""
-    return 0 if item.get_closest_marker("drill") else 1 if item.get_closest_marker("slow") else 2
+def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the drill first, since it takes longest, then slow and fast tests mixed evenly.
+
+    Several browsers at once would make each other too slow for what their tests wait for.
+    """
+    drill = [item for item in items if item.get_closest_marker("drill")]
+    slow = [item for item in items if item.get_closest_marker("slow") and item not in drill]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    places = [(place / len(kind), item) for kind in (slow, fast) for place, item in enumerate(kind)]
+    return [*drill, *(item for _, item in sorted(places, key=lambda placed: placed[0]))]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -26,7 +26,7 @@ from tests.workspace import run_queued as carry
 from tests.workspace import service as service
 
 STOP_SECONDS = 30.0
-PATIENCE = 60_000.0  # milliseconds an awaited element may take with several tests at once; never asserted
+PATIENCE = 120_000.0  # milliseconds an awaited element may take with several tests at once; never asserted
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE)
 
