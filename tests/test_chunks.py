@@ -12,12 +12,12 @@ import orjson
 import pytest
 
 from sync.http_client import Reply
-from sync.mixpanel.chunks import STAND_IN, CutPage, cut_page
+from sync.mixpanel.chunks import STAND_IN, CutPage, PageText
 from sync.mixpanel.parsing import parse_columns
 from sync.model import RunState
 from tests.drill.invariants import judge_known_chunks
 from tests.engine_workspace import MAPPED, EngineWorkspace, last, on_plan, patient_workspace
-from tests.sandbox.control import Member, Sandbox
+from tests.sandbox.control import PROJECT, Member, Sandbox
 
 PEOPLE = 1000
 TEXTS = ("", "gold", "é", '"', "\\", '},{"$distinct_id":"', '}, {"$distinct_id": "', "]", "}", '"results":[{', "<null>")
@@ -50,6 +50,9 @@ class Remembered:
         self.chunks: set[bytes] = set()
         self.cut: list[bytes] = []
 
+    def count_known(self, results: bytes) -> int | None:
+        """Return nothing, so that each page is cut."""
+
     def find_unknown(self, cut: CutPage) -> list[int]:
         """Return the places of chunks that were not read before."""
         self.cut = cut.chunks
@@ -73,8 +76,9 @@ def test_chunks_of_a_page_are_its_rows_in_order(writer: str) -> None:
     for seed in range(40):
         rows, head = make_rows(random.Random(seed)), {"page": 0, "status": "ok", "session_id": "ab"}
         page = {**head, "results": rows} if seed % 2 else {"results": rows, **head}
-        cut = cut_page(WRITERS[writer](page))
-        assert cut is not None and orjson.loads(cut.head) == {**page, "results": orjson.loads(STAND_IN)}
+        text = PageText.find(WRITERS[writer](page))
+        assert text is not None and orjson.loads(text.head) == {**page, "results": orjson.loads(STAND_IN)}
+        cut = text.cut()
         with suppress(orjson.JSONDecodeError):  # cut inside a row: such a page is parsed as a whole
             parts = [orjson.loads(b"[%b]" % chunk) for chunk in cut.chunks]
             assert [len(part) for part in parts] != cut.rows or [row for part in parts for row in part] == rows
@@ -141,6 +145,18 @@ def count_known(workspace: EngineWorkspace) -> int:
     with workspace.open_store() as store:
         judge_known_chunks(store, 1)
         return len(store.known_chunks.list_digests(1))
+
+
+def test_a_refresh_without_changes_looks_at_nobody(workspace: EngineWorkspace) -> None:
+    """Each page is known as a whole; with a tripwire in one of them the run is held all the same."""
+    run = workspace.export(mapping=MAPPED)
+    assert (run.state, run.unchanged, run.identified) == (RunState.SUCCEEDED, PEOPLE, PEOPLE)
+    with workspace.open() as service:
+        service.safety.add_tripwires(PROJECT, None, ["fan-0500"])
+    run = workspace.export(mapping=MAPPED)
+    with workspace.open_store() as store:
+        assert run.state is RunState.HELD and store.staged.count_records(run.id) == 0
+        assert store.known_chunks.are_all_seen(run.id, 1)
 
 
 def test_a_refresh_with_few_changes_looks_at_few_people(workspace: EngineWorkspace, sandbox: Sandbox) -> None:

@@ -96,15 +96,15 @@ def run_row(state: str = "queued", **more: object) -> str:
         ["insert into batch values (99, 0, 'pending', 1)"],
         [
             run_row(),
-            "insert into staged_page values (1, 3, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'', x'', x'', null)",
+            "insert into staged_page values (1, 3, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'', x'', x'', x'', null)",
         ],
         [
             run_row(),
-            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'00', x'', x'', null)",
+            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'', x'00', x'', x'', null)",
         ],
         [
             run_row(),
-            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'', x'00', x'', null)",
+            "insert into staged_page values (1, 1, 0, 1, 0, 0, 1, null, x'', x'', x'', x'', x'', x'', x'', x'00', x'', null)",
         ],
         [run_row(), "update run set id_property_before = ''"],
         [run_row(), "update run set doubles = -1"],

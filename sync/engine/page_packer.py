@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from sync.mixpanel.chunks import CutPage
 from sync.model import Columns
 from sync.packing import DIGEST_SIZE, RecordSet, digest_chunks, entries_of, hash_id, pack, pack_values, records_of
+from sync.store.known_chunks import KnownPage
 from sync.store.rejections import INVALID, Rejection
 from sync.store.staged import StagedPage
 
@@ -31,11 +32,12 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Hold what pages are compared with: digests of known chunks, and records; without records everybody is news.
+    """Hold what pages are compared with: known pages and chunks by their digests, and records.
 
-    ``keeps_chunks``: whether a page's chunks may be known later.
+    Without records everybody is news. ``keeps_chunks``: whether a page's chunks may be known later.
     """
 
+    pages: Mapping[bytes, KnownPage]
     chunks: Set[bytes]
     sent: RecordSet | None
     keeps_chunks: bool
@@ -48,13 +50,20 @@ class PagePacker:
         """Compare with what is known."""
         self._known, self._sent = known, known.sent or RecordSet()
         self._salt, self._content_salt = salt, content_salt
-        self._seen, self._chunks, self._sizes = list[bytes](), list[bytes](), list[int]()
+        self._digest, self._seen, self._chunks, self._sizes = b"", list[bytes](), list[bytes](), list[int]()
         self._records, self._news = list[bytes](), list[int]()
 
     @property
     def keeps_chunks(self) -> bool:
         """Return whether a page's chunks are looked up, and may be known later."""
         return self._known.keeps_chunks
+
+    def count_known(self, results: bytes) -> int | None:
+        """Return how many rows these results have, exactly so read before; None when they were not."""
+        (self._digest,) = digest_chunks([results], self._content_salt)
+        page = self._known.pages.get(self._digest)
+        self._seen = [page.chunks] if page else []
+        return page.rows if page else None
 
     def find_unknown(self, cut: CutPage) -> list[int]:
         """Return the places of the chunks that were not read before, exactly so."""
@@ -81,6 +90,7 @@ class PagePacker:
             invalid=len(invalid),
             is_full=page.is_full,
             total=page.total,
+            digest=self._digest if page.is_cut else b"",
             seen=b"".join(self._seen) if page.is_cut else b"",
             members=self._list_entries(page),
         )
@@ -92,7 +102,8 @@ class PagePacker:
         others = [hash_id(one.distinct_id, self._salt) for one in page.others if one.distinct_id]
         staged = replace(staged, others=b"".join(others))
         if not page.is_cut:  # it has to be looked at each time, so its chunk gets a name that is not found again
-            self._chunks, self._sizes = [os.urandom(DIGEST_SIZE)], [len(page.ids)]
+            self._chunks = [os.urandom(DIGEST_SIZE)] if page.ids else []
+            self._sizes = [len(page.ids)] if page.ids else []
         return Packed(self._add_people(staged, page, seal), named, others, page.size, page.session_id)
 
     def _list_entries(self, page: Columns) -> bytes:

@@ -120,8 +120,12 @@ class Planner:
 
     def _plan_changes(self) -> None:
         """Compare, count and write what is to be sent."""
-        if self._chunks.in_all:  # everybody of the snapshot until they are found to be in none of these chunks
+        if (
+            self._chunks.in_all or self._chunks.are_all
+        ):  # everybody of the snapshot until they are found to be in none of these chunks
             self.plan.distinct = self.plan.unchanged = self._members
+        if self._chunks.are_all:
+            return
         pending: dict[bytes, Change] = {}
         values = ValueTally(self._sync.mapping, list_forms(self._store, self._sync))
         writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, values)

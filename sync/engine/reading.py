@@ -59,10 +59,11 @@ class Reader:
         self._again: dict[int, tuple[float, int]] = {}  # page: when to ask for it once more, tries so far
         self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
         # Without a property, a page's bytes say who is on it; with one, whose members they are is counted each time.
-        self._chunks = set() if sync.id_property else self._store.known_chunks.list_digests(sync.id)
+        self._pages = {} if sync.id_property else self._store.known_chunks.list_pages(sync.id)
+        self._chunks = set[bytes]()  # loaded, as those sent are, with the first page that is not known as a whole
         # Of a first export nothing is kept: the first refresh reads the same pages, and knows them then.
         self._keeps_chunks = not sync.id_property and self._store.snapshot.count_members(sync.id) > 0
-        self._sent: RecordSet | None = None  # loaded with the first page that is not known throughout
+        self._sent: RecordSet | None = None
         self._contiguous = 0  # pages here without a gap
         self._others: set[bytes] = set()  # those not exported, by hash
         self.repeated_others: int | None = 0
@@ -101,8 +102,8 @@ class Reader:
                 self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
         self._others, self.repeated_others = set(), None if self._here else 0
-        if self._sent is None and not self._chunks:
-            self._sent = self._store.snapshot.load_records(self._sync.id)
+        if self._sent is None and not self._pages:
+            self._load_sent()
         pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
         in_flight: dict[Future[Packed], Asked] = {}
         try:
@@ -112,6 +113,11 @@ class Reader:
             # A page may take Mixpanel 8 minutes; nobody needs it any more.
             pool.shutdown(wait=False, cancel_futures=True)
         return self._run
+
+    def _load_sent(self) -> None:
+        """Load what pages are compared with that are not known."""
+        self._chunks = self._store.known_chunks.list_digests(self._sync.id) if self._keeps_chunks else set()
+        self._sent = self._store.snapshot.load_records(self._sync.id)
 
     def _read_pages(self, pool: ThreadPoolExecutor, in_flight: dict[Future[Packed], Asked]) -> None:
         while True:
@@ -166,7 +172,7 @@ class Reader:
         if mixed:
             raise MixedReading(mixed)
         if self._sent is None and any(page.staged.news for page in pages):
-            self._sent = self._store.snapshot.load_records(self._sync.id)
+            self._load_sent()
         for asked, future in done:
             self._handle_failure(asked, future)
         self._wait_for(None if asks or in_flight else refused)
@@ -244,7 +250,7 @@ class Reader:
 
     def _read_page(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
-        known = Known(chunks=self._chunks, sent=self._sent, keeps_chunks=self._keeps_chunks)
+        known = Known(pages=self._pages, chunks=self._chunks, sent=self._sent, keeps_chunks=self._keeps_chunks)
         packer = PagePacker(known, self._salt, self._content_salt)
         page = self._mixpanel.read_columns(
             self._sync.cohort_id, number, session_id, self._properties, packer, self._sync.id_property

@@ -17,16 +17,20 @@ SENT = 0  # stands for what WebEngage was sent, where a reading is named
 class SeenChunks:
     """Known chunks ``in_all`` readings of a run, those in one reading only, by its number, and all others, ``missing``.
 
-    When none is ``in_all``, none is ``missing`` either: then the whole snapshot is compared.
+    When none is ``in_all``, none is ``missing`` either: then the whole snapshot is compared. ``are_all``: one reading
+    has exactly the known pages, so that nothing is compared; the chunks are not loaded then.
     """
 
     in_all: Set[bytes]
     in_one: Mapping[int, Set[bytes]]
     missing: Set[bytes]
+    are_all: bool = False
 
     @classmethod
     def find(cls, store: Store, run: Run) -> Self:
         """Return the chunks of a run's staged pages; raise PagesOutdated when one of them is no longer known."""
+        if store.known_chunks.are_all_seen(run.id, run.sync_id):
+            return cls(set(), {}, set(), are_all=True)
         first, last = (store.staged.list_seen(run.id, reading) for reading in (1, 2))
         known = store.known_chunks.list_digests(run.sync_id) if first or last else set()
         if not first | last <= known:
@@ -41,7 +45,8 @@ class SeenChunks:
 
     def list_records(self, store: Store, sync_id: int) -> Iterator[bytes]:
         """Return the records of everybody in a known chunk of any reading."""
-        for digests in (self.in_all, *self.in_one.values()):
+        everybody = store.known_chunks.list_digests(sync_id) if self.are_all else self.in_all
+        for digests in (everybody, *self.in_one.values()):
             yield from store.known_chunks.records(sync_id, digests)
 
     def count_compared(self, members: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 from sync.packing import find_chunk_starts
 
@@ -18,31 +19,43 @@ _FIRST_ROW = re.compile(rb'"results"\s*:\s*(\[\s*)(\{\s*"[^"\\]*"\s*:)')
 
 @dataclass(frozen=True, slots=True)
 class CutPage:
-    """A reply with STAND_IN in the place of its results, the chunks of these, and how many rows each seems to have.
+    """The chunks of a page's results, and how many rows each seems to have."""
+
+    chunks: list[bytes]
+    rows: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class PageText:
+    """A reply with STAND_IN in the place of its results, and the text of these.
 
     The whole is what it seems to be when the head parses with the stand-in as its results and each chunk, in brackets,
     parses as so many rows: all that was cut away are brackets around and commas between.
     """
 
     head: bytes
-    chunks: list[bytes]
-    rows: list[int]
+    results: bytes
+    opening: bytes
 
+    @classmethod
+    def find(cls, body: bytes) -> Self | None:
+        """Return the parts of a reply, which is not parsed; None when it is not laid out as one that can be cut."""
+        first, end = _FIRST_ROW.search(body), body.rfind(b"]")
+        if first is None or end < first.end():
+            return None
+        results = body[first.start(2) : end].rstrip()
+        if not results.endswith(b"}"):
+            return None
+        return cls(body[: first.start(1)] + STAND_IN + body[end + 1 :], results, first[2])
 
-def cut_page(body: bytes) -> CutPage | None:
-    """Cut a reply, which is not parsed; None when it is not laid out as one that can be cut."""
-    first, end = _FIRST_ROW.search(body), body.rfind(b"]")
-    if first is None or end < first.end():
-        return None
-    opening, text = first[2], body[first.end() : end].rstrip()
-    if not text.endswith(b"}"):
-        return None
-    joint = re.search(rb"\}\s*,\s*" + re.escape(opening), text)
-    rows = text[:-1].split(joint[0]) if joint else [text[:-1]]
-    bounds = list(pairwise([*find_chunk_starts(rows), len(rows)]))
-    between = joint[0] if joint else b""
-    return CutPage(
-        head=body[: first.start(1)] + STAND_IN + body[end + 1 :],
-        chunks=[opening + between.join(rows[start:stop]) + b"}" for start, stop in bounds],
-        rows=[stop - start for start, stop in bounds],
-    )
+    def cut(self) -> CutPage:
+        """Return the chunks of the results."""
+        text = self.results[len(self.opening) : -1]
+        joint = re.search(rb"\}\s*,\s*" + re.escape(self.opening), text)
+        between = joint[0] if joint else b""
+        rows = text.split(between) if joint else [text]
+        bounds = list(pairwise([*find_chunk_starts(rows), len(rows)]))
+        return CutPage(
+            chunks=[self.opening + between.join(rows[start:stop]) + b"}" for start, stop in bounds],
+            rows=[stop - start for start, stop in bounds],
+        )

@@ -20,7 +20,7 @@ import orjson
 
 from sync.errors import RetryLater, UnexpectedResponse
 from sync.http_client import Reply, clean_text
-from sync.mixpanel.chunks import STAND_IN, CutPage, cut_page
+from sync.mixpanel.chunks import STAND_IN, CutPage, PageText
 from sync.mixpanel.identity import Identity, identify, is_text
 from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Eligibility, Member, Page
 from sync.model import MISSING_VALUES as MISSING
@@ -109,6 +109,9 @@ class PageFilter(Protocol):
     def keeps_chunks(self) -> bool:
         """Return whether chunks were read before, or may be known later."""
 
+    def count_known(self, results: bytes) -> int | None:
+        """Return how many rows these results have, exactly so read before; None when they were not."""
+
     def find_unknown(self, cut: CutPage) -> list[int]:
         """Return the places of the chunks that were not read before, exactly so."""
 
@@ -156,19 +159,33 @@ def _parse_chunks(
     reply: Reply, what: str, number: int, properties: tuple[str, ...], known: PageFilter
 ) -> Columns | None:
     """Return a plain page of which only chunks that were not read before are parsed; None when it is another one."""
-    cut, decoders = cut_page(reply.body), _decoders_for(properties, "")
-    if cut is None:
+    text = PageText.find(reply.body)
+    if text is None:
         return None
     try:
-        answer, unknown = _HEAD.decode(cut.head), known.find_unknown(cut)
-        chunks = [decoders.rows.decode(b"[%b]" % cut.chunks[at]) for at in unknown]
-        if bytes(answer.results) != STAND_IN or [len(rows) for rows in chunks] != [cut.rows[at] for at in unknown]:
+        answer, rows = _HEAD.decode(text.head), known.count_known(text.results)
+        if bytes(answer.results) != STAND_IN:
             return None
-        people = _split_plain(list(chain.from_iterable(chunks)), decoders, b'"<' in reply.body, known)
+        if rows is not None:
+            people: tuple[list[str], list[bytes]] | None = ([], [])
+        else:
+            cut = text.cut()
+            rows, people = sum(cut.rows), _split_chunks(cut, _decoders_for(properties, ""), b'"<' in reply.body, known)
     except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
     page = _columns(_check_reply(answer, what, number), number, *people, others=[]) if people else None
-    return replace(page, rows=sum(cut.rows), is_cut=True) if page else None
+    return replace(page, rows=rows, is_cut=True) if page else None
+
+
+def _split_chunks(
+    cut: CutPage, decoders: PageDecoders, has_missing: bool, known: PageFilter
+) -> tuple[list[str], list[bytes]] | None:
+    """Return ids and values of the rows in unknown chunks; None when one is not plain, or no list of so many rows."""
+    unknown = known.find_unknown(cut)
+    chunks = [decoders.rows.decode(b"[%b]" % cut.chunks[at]) for at in unknown]
+    if [len(rows) for rows in chunks] != [cut.rows[at] for at in unknown]:
+        return None
+    return _split_plain(list(chain.from_iterable(chunks)), decoders, has_missing, known)
 
 
 def _parse_plain(

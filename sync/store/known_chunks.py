@@ -2,7 +2,8 @@
 
 Together the known chunks of a sync hold exactly the people of its snapshot, each once and with the same content; or
 there are none. Whatever else changes the snapshot forgets them, in the same transaction. A row is a group of chunks:
-their digests, how many people each has, and the records of these one after the other.
+their digests, how many people each has, and the records of these one after the other. A known page is one of which
+all chunks are known, by the digest of the whole; without known chunks it counts for nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from sync.packing import DIGEST_SIZE, ID_SIZE, RECORD_SIZE, sort_records, split_digests, split_records
@@ -22,6 +24,14 @@ Chunk = tuple[bytes, bytes]
 """The digest of a chunk, and the records of its people."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownPage:
+    """How many rows a page has that was read before, and the digests of its chunks."""
+
+    rows: int
+    chunks: bytes
+
+
 class KnownChunks(Table):
     """The known chunks of all syncs."""
 
@@ -29,6 +39,39 @@ class KnownChunks(Table):
         """Return the digests of a sync's known chunks."""
         rows = self._fetch_all("select digests from chunk_group where sync_id = ?", (sync_id,))
         return {digest for row in rows for digest in split_digests(row[0])}
+
+    def list_pages(self, sync_id: int) -> dict[bytes, KnownPage]:
+        """Return the pages of which all chunks are known, by digest."""
+        rows = self._fetch_all(
+            """
+            select digest, rows, chunks
+            from known_page
+            where sync_id = ?1 and exists (select 1 from chunk_group where sync_id = ?1)
+            """,
+            (sync_id,),
+        )
+        return {row["digest"]: KnownPage(row["rows"], row["chunks"]) for row in rows}
+
+    def are_all_seen(self, run_id: int, sync_id: int) -> bool:
+        """Return whether the pages of a run are the known ones, each once, and these have all known chunks."""
+        return bool(
+            self._fetch_value(
+                """
+                select ifnull(max(reading) = 1 and count(distinct digest) = count(*)
+                  and count(*) = (select count(*) from known_page where sync_id = ?2)
+                  and not exists (
+                    select 1
+                    from staged_page
+                    where run_id = ?1 and rows > 0 and digest not in (select digest from known_page where sync_id = ?2)
+                  )
+                  and (select sum(length(chunks)) from known_page where sync_id = ?2)
+                    = (select sum(length(digests)) from chunk_group where sync_id = ?2), 0)
+                from staged_page
+                where run_id = ?1 and rows > 0
+                """,
+                (run_id, sync_id),
+            )
+        )
 
     def records(self, sync_id: int, digests: Set[bytes]) -> Iterator[bytes]:
         """Return the records of these chunks in several runs, each ascending; raise PagesOutdated when one is gone."""
@@ -59,8 +102,20 @@ class KnownChunks(Table):
             )
             people += self._write(sync_id, self._new_chunks(run_id, left_out))
             self._db.executemany("delete from chunk_group where id = ?", ((group,) for group in before))
-            if people != self._count_sent(sync_id):
+            if people == self._count_sent(sync_id):
+                self._learn_pages(run_id, sync_id)
+            else:
                 self.forget(sync_id)
+
+    def _learn_pages(self, run_id: int, sync_id: int) -> None:
+        known = self.list_digests(sync_id)
+        rows = self._fetch_all("select digest, rows, seen, chunks from staged_page where run_id = ?", (run_id,))
+        pages = [(row["digest"], row["rows"], row["seen"] + row["chunks"]) for row in rows if row["digest"]]
+        self._db.execute("delete from known_page where sync_id = ?", (sync_id,))
+        self._db.executemany(
+            "insert or ignore into known_page (sync_id, digest, rows, chunks) values (?, ?, ?, ?)",
+            ((sync_id, *page) for page in pages if known.issuperset(split_digests(page[2]))),
+        )
 
     def _list_groups(self, sync_id: int) -> list[int]:
         return [row[0] for row in self._fetch_all("select id from chunk_group where sync_id = ?", (sync_id,))]

@@ -16,6 +16,15 @@ _KNOWN_CHUNKS = (
     ) strict
     """,
     "create index chunk_group_of_sync on chunk_group (sync_id)",
+    """
+    create table known_page (
+      sync_id integer not null references sync,
+      digest blob not null check (length(digest) = 16),
+      rows integer not null check (rows > 0),
+      chunks blob not null check (length(chunks) % 16 = 0),
+      primary key (sync_id, digest)
+    ) strict
+    """,
     # What is being read was packed in another form: those runs read from their first page again.
     "delete from staged_page where run_id in (select id from run where not planned)",
     """
@@ -32,6 +41,7 @@ _KNOWN_CHUNKS = (
       invalid integer not null,
       is_full integer not null check (is_full in (0, 1)),
       total integer,
+      digest blob not null default x'',
       seen blob not null default x'' check (length(seen) % 16 = 0),
       chunks blob not null default x'' check (length(chunks) % 16 = 0),
       places blob not null default x'' check (length(places) % 4 = 0),

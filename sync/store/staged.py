@@ -13,6 +13,8 @@ from sync.store.database import Table
 class StagedPage:
     """A packed page; ``total`` as this page names it, ``seen`` the digests of its known chunks, which bring nothing else.
 
+    ``digest`` is of its results as a whole, empty when they cannot be cut.
+
     ``records``, ascending, are of people who are in the snapshot with the same content; ``news`` of everybody else,
     with ids and sealed values in the same order. ``chunks`` are the digests of the chunks these people are in,
     ``places`` which of them for each of ``records`` and then of ``news``; both are empty when nothing will be known.
@@ -27,6 +29,7 @@ class StagedPage:
     invalid: int
     is_full: bool
     total: int | None
+    digest: bytes = b""
     seen: bytes = b""
     chunks: bytes = b""
     places: bytes = b""
@@ -81,9 +84,9 @@ class StagedPages(Table):
         self._execute(
             """
             insert or replace into staged_page (run_id, reading, page, rows, anonymous, invalid, is_full, total,
-              seen, chunks, places, records, news, members, others, ids, sealed_values)
+              digest, seen, chunks, places, records, news, members, others, ids, sealed_values)
             values (:run_id, :reading, :number, :rows, :anonymous, :invalid, :is_full, :total,
-              :seen, :chunks, :places, :records, :news, :members, :others, :ids, :sealed_values)
+              :digest, :seen, :chunks, :places, :records, :news, :members, :others, :ids, :sealed_values)
             """,
             {"run_id": run_id} | {name: getattr(page, name) for name in StagedPage.__slots__},
         )
