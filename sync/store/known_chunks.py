@@ -26,7 +26,7 @@ Chunk = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class KnownPage:
-    """How many rows a page has that was read before, and the digests of its chunks."""
+    """Hold how many rows a page has that was read before, and the digests of its chunks."""
 
     rows: int
     chunks: bytes
