@@ -18,8 +18,7 @@ from sync.errors import (
 )
 from sync.http_client import HttpClient
 from sync.mixpanel import client as mixpanel
-from sync.mixpanel.client import Mixpanel
-from sync.mixpanel.parsing import build_query_form
+from sync.mixpanel.client import Mixpanel, build_query_form
 from sync.model import Account, Change, ChangeKind, Eligibility, Project, Role
 from sync.webengage import WebEngage, build_payload
 from tests.sandbox.control import (

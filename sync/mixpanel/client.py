@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from sync.errors import ConfigurationError, InvalidRequest, RetryLater, SessionExpired, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
 from sync.mixpanel.cohort_list import parse_cohorts
 from sync.mixpanel.parsing import (
     PageFilter,
     ProfilePage,
-    build_query_form,
     parse_columns,
     parse_page,
     parse_profiles,
@@ -268,6 +269,19 @@ class Mixpanel:
         if reply.status >= 500 or reply.status == 408:
             raise RetryLater(asked + ".", parse_retry_after(reply.headers, time.time()))
         raise UnexpectedResponse(asked + ", which is not documented; nothing was changed.")
+
+
+def build_query_form(
+    cohort_id: int, number: int, session_id: str | None, all_users: bool, wanted: tuple[str, ...] | None
+) -> dict[str, str]:
+    """Return the form of a query; the same on every page of a session (Mixpanel docs), ``include_all_users`` explicit."""
+    form = {
+        "filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
+        "include_all_users": "true" if all_users else "false",
+    }
+    if wanted is not None:
+        form["output_properties"] = orjson.dumps(list(wanted)).decode()
+    return form | {"page": str(number), "session_id": session_id or ""} if number else form
 
 
 def _name_properties(properties: tuple[str, ...], id_property: str) -> tuple[str, ...]:

@@ -89,19 +89,6 @@ CACHED_DECODERS = 16  # one for each mapping in use
 _decoders_for = lru_cache(maxsize=CACHED_DECODERS)(PageDecoders)
 
 
-def build_query_form(
-    cohort_id: int, number: int, session_id: str | None, all_users: bool, wanted: tuple[str, ...] | None
-) -> dict[str, str]:
-    """Return the form of a query; the same on every page of a session (Mixpanel docs), ``include_all_users`` explicit."""
-    form = {
-        "filter_by_cohort": orjson.dumps({"id": cohort_id}).decode(),
-        "include_all_users": "true" if all_users else "false",
-    }
-    if wanted is not None:
-        form["output_properties"] = orjson.dumps(list(wanted)).decode()
-    return form | {"page": str(number), "session_id": session_id or ""} if number else form
-
-
 class PageFilter(Protocol):
     """Says what is known of a page's people already."""
 
