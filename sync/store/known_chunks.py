@@ -166,11 +166,12 @@ class KnownChunks(Table):
         )
 
     def _new_chunks(self, run_id: int, left_out: Set[bytes]) -> Iterator[Chunk]:
-        """Return the chunks of a run that were not known."""
+        """Return the chunks of a run that were not known; what is taken from a page makes room for them in the file."""
         pages = self._fetch_all("select rowid from staged_page where run_id = ? and chunks <> x''", (run_id,))
         for (rowid,) in pages:
             row = self._fetch_one("select chunks, places, records, news from staged_page where rowid = ?", (rowid,))
             assert row is not None  # only pages that were just listed are asked for
+            self._db.execute("update staged_page set places = x'', records = x'', news = x'' where rowid = ?", (rowid,))
             digests, places = list(split_digests(row["chunks"])), array("I", row["places"])
             people = [bytearray() for _ in digests]
             for place, record in zip(places, split_records(row["records"] + row["news"]), strict=True):
