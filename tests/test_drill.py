@@ -25,7 +25,6 @@ from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_environment
 
 
 @pytest.mark.drill
-@pytest.mark.timeout(300)
 def test_the_drill_when_it_kills_and_falsifies_answers_finds_every_promise_kept() -> None:
     """After every round WebEngage holds exactly the exportable members, the snapshot too, and a second run sends nobody."""
     tally: Counter[str] = Counter()

@@ -21,7 +21,6 @@ from tests.drill.schedule_book import ScheduleBook, Work
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_random_lives_when_anything_is_asked_in_any_order_keep_every_promise() -> None:
     """Whatever a person asks for in whatever order, each success leaves WebEngage and the snapshot as the cohort was."""
     done: Counter[str] = Counter()
