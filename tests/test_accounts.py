@@ -11,9 +11,17 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel
 from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, member
-from tests.workspace import ATTRIBUTE, Workspace, assert_refused, click_button, page_text, service
+from tests.workspace import (
+    ATTRIBUTE,
+    Workspace,
+    assert_refused,
+    click_button,
+    page_text,
+    service,
+    sign_in_as,
+)
 
 
 @pytest.fixture
@@ -120,7 +128,7 @@ def test_the_integrations_page_when_the_account_is_gone_says_so(
     """A marketer reads why, and is offered nothing that would be refused."""
     with two.open() as here:
         here.connections.disconnect_webengage(LICENSE)
-    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.MARKETER))
+    sign_in_as(monkeypatch, "pat@example.com", AccessLevel.MARKETER)
     page = two.page("integrations")
     assert f"Account {LICENSE}, which this project exports to, is not connected" in page_text(page)
     assert "Use this account" not in [button.label for button in page.button]

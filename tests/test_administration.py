@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel
 from sync.service import Service
+from tests.workspace import sign_in_as
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("local_browser")
@@ -55,6 +56,6 @@ def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person who is no admin sees the reason and no line of the audit."""
-    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("mo@example.com", AccessLevel.MARKETER))
+    sign_in_as(monkeypatch, "mo@example.com", AccessLevel.MARKETER)
     page = opened(data_dir, monkeypatch)
     assert "needs an admin" in page.error[0].value.replace("\\", "") and not page.dataframe

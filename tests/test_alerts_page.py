@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sync.alerting.quiet_hours import Schedule
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel
 from tests.alert_receivers import serve_hook, serve_mail
-from tests.workspace import Workspace, click_button, page_text
+from tests.workspace import Workspace, click_button, page_text, sign_in_as
 
 
 @pytest.mark.slow
@@ -83,6 +83,6 @@ def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person who is no admin sees the reason and no form."""
-    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("mo@example.com", AccessLevel.MARKETER))
+    sign_in_as(monkeypatch, "mo@example.com", AccessLevel.MARKETER)
     page = workspace.page("alerts")
     assert "needs an admin" in page_text(page) and not page.text_input

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sync.model import Mode, RunState
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel
 from tests.sandbox.control import (
     BLIND_SECRET,
     BLIND_USERNAME,
@@ -22,7 +22,7 @@ from tests.sandbox.control import (
     anonymous,
     member,
 )
-from tests.workspace import Workspace, click_button, page_text, wait_until
+from tests.workspace import Workspace, click_button, page_text, sign_in_as, wait_until
 
 LABELS = ("Identified", "Anonymous", "Invalid", "All members", "Would be added", "Would be removed")
 ACCOUNTS = f"/api/app/projects/{PROJECT}/service-accounts"
@@ -97,7 +97,7 @@ def test_names_and_addresses_are_masked_until_a_marketer_asks(mixed: Workspace) 
 
 def test_a_viewer_sees_no_switch_and_no_file(mixed: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who may not see names is not offered to."""
-    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.VIEWER))
+    sign_in_as(monkeypatch, "pat@example.com", AccessLevel.VIEWER)
     app = open_cohort(mixed)
     assert len(cells(app)) == 5 and not app.toggle and not app.get("download_button")
     assert "Export to WebEngage" not in [button.label for button in app.button]

@@ -107,10 +107,10 @@ def test_a_runner_that_meets_damage_stops_with_the_sentence(filled: Path) -> Non
     refused(run_python(IMPATIENT.format("sync.runner"), filled), "damaged", "python -m sync restore")
 
 
-def test_a_file_that_cannot_be_opened_is_not_called_damaged(data_dir: Path, cli: Cli) -> None:
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(empty_dir: Path, cli: Cli) -> None:
     """A folder in the place of the database is said to be one that cannot be opened."""
-    (data_dir / "app.db").mkdir()
-    done = cli(data_dir, "syncs")
+    (empty_dir / "app.db").mkdir()
+    done = cli(empty_dir, "syncs")
     refused(done, "app.db", "cannot be opened")
     assert "damaged" not in done.stderr
 
@@ -311,11 +311,11 @@ def test_an_empty_database_never_replaces_one_that_was_there(filled: Path, cli: 
     assert "11 days" in kept_days(cli, filled)
 
 
-def test_a_log_without_its_database_is_left_alone(data_dir: Path, cli: Cli) -> None:
+def test_a_log_without_its_database_is_left_alone(empty_dir: Path, cli: Cli) -> None:
     """A log may hold what the moved file does not; an empty database beside it would delete it."""
-    (data_dir / "app.db-wal").write_bytes(b"what was written last")
-    refused(cli(data_dir, "syncs"), "app.db", "bring it back")
-    assert (data_dir / "app.db-wal").read_bytes() == b"what was written last"
+    (empty_dir / "app.db-wal").write_bytes(b"what was written last")
+    refused(cli(empty_dir, "syncs"), "app.db", "bring it back")
+    assert (empty_dir / "app.db-wal").read_bytes() == b"what was written last"
 
 
 def test_an_emptied_folder_is_a_fresh_start(filled: Path, cli: Cli) -> None:

@@ -261,7 +261,9 @@ ROWS = st.lists(
                 st.just({}),
                 st.fixed_dictionaries(
                     {"plan": st.one_of(TEXT, st.just("<null>"))},
-                    optional={"customer": st.one_of(TEXT, st.integers(), st.booleans(), st.just("x" * 101))},
+                    optional={
+                        "customer": st.one_of(TEXT, st.integers(-(2**63), 2**63), st.booleans(), st.just("x" * 101))
+                    },
                 ),
             ),
         },

@@ -8,11 +8,11 @@ import pytest
 
 from pages.overview import summarize
 from sync.model import Mode, RunState
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel
 from sync.reports import AttentionKind, Overview
 from sync.views import HourCount
 from tests.sandbox.control import PROJECT, Sandbox, member
-from tests.workspace import Workspace, click_button, page_text
+from tests.workspace import Workspace, click_button, page_text, sign_in_as
 
 DAY, HOUR = 86400.0, 3600.0
 
@@ -118,7 +118,7 @@ def test_overview_for_a_viewer_shows_what_is_wrong_without_the_buttons(
 ) -> None:
     """A person who may not decide sees why the sync is held and may open it."""
     fans.export(dry_run=True)
-    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.VIEWER))
+    sign_in_as(monkeypatch, "pat@example.com", AccessLevel.VIEWER)
     app = fans.page("overview")
     assert "Open sync" in {link.proto.label for link in app.get("page_link")}
     assert "Decide" not in {button.label for button in app.button}

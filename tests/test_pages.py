@@ -11,10 +11,10 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import formatting, polling, run_progress
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel
 from tests.browser import carry, connect, service
 from tests.sandbox.control import API_KEY_2, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
-from tests.workspace import ROOT, Workspace, click_button, page_text
+from tests.workspace import ROOT, Workspace, click_button, page_text, sign_in_as
 
 PAGES = ("overview", "cohorts", "integrations", "syncs", "runs")
 
@@ -215,6 +215,7 @@ BUTTONS = {
             "Interval",
             "Stop",
             "Save limits",
+            "Lift it",
         },
         "people": {"Look up"},
         "safety": {"Add to the list", "Take off the list"},
@@ -245,9 +246,7 @@ def test_people_are_offered_what_their_grade_allows(
     with service(workspace.data_dir) as here:
         here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
     carry(workspace.data_dir)
-    monkeypatch.setattr(
-        "pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel[grade.upper()])
-    )
+    sign_in_as(monkeypatch, "pat@example.com", AccessLevel[grade.upper()])
     for name, wanted in BUTTONS[grade].items():
         app = workspace.page(name, **PARAMETERS.get(name, {}))
         assert {button.label for button in app.button} - {"Refresh list", "Sign out"} == wanted, name
@@ -261,7 +260,7 @@ def test_a_viewer_who_follows_a_link_to_an_export_is_told(
     """The dialog stays shut, and the page says who may export."""
     number = sandbox.add_cohort("Power Users", [member("a")])
     connect(workspace.data_dir, sandbox)
-    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.VIEWER))
+    sign_in_as(monkeypatch, "pat@example.com", AccessLevel.VIEWER)
     app = workspace.page("cohorts", export=str(number))
     assert "exporting needs a marketer" in page_text(app)
     assert "Start Sync" not in [button.label for button in app.button]

@@ -12,10 +12,10 @@ from streamlit.testing.v1 import AppTest
 from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.model import RunState
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel
 from sync.reports import Person, Presence
 from tests.sandbox.control import LICENSE, PROJECT, member
-from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text
+from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text, sign_in_as
 
 LONG_ID = "x" * 300
 
@@ -256,6 +256,6 @@ def test_people_page_shows_the_buttons_of_the_access_level(
     fans: Workspace, monkeypatch: pytest.MonkeyPatch, level: AccessLevel, buttons: set[str]
 ) -> None:
     """A viewer may look, a marketer may keep out, an admin may forget."""
-    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", level))
+    sign_in_as(monkeypatch, "pat@example.com", level)
     shown = {button.label for button in ask_page(fans, "fan-1").button}
     assert shown & {"Never export", "Forget"} == buttons

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.engine import Clock, reading
+from sync.engine import Clock, page_packer
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.runner import Runner
@@ -178,7 +178,7 @@ def test_an_error_of_our_own_fails_the_run_at_the_third_time(
         raise ZeroDivisionError
 
     workspace.set_members(*fans(*range(5)))
-    monkeypatch.setattr(reading, "records_of", broken)
+    monkeypatch.setattr(page_packer, "records_of", broken)
     workspace.export()
     for _ in range(4):
         later(workspace, 300)

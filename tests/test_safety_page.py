@@ -6,9 +6,9 @@ import pytest
 
 from sync.guards import GuardLimits
 from sync.model import RunState
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel
 from tests.sandbox.control import Sandbox
-from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text
+from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text, sign_in_as
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_tripwire_set_on_the_page_holds_the_run(fans: Workspace) -> None:
 @pytest.mark.slow
 def test_viewers_see_the_lists_and_guards_and_change_nothing(fans: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """No form, no button."""
-    monkeypatch.setattr("pages.parts.session.current_actor", lambda: Actor("pat@example.com", AccessLevel.VIEWER))
+    sign_in_as(monkeypatch, "pat@example.com", AccessLevel.VIEWER)
     app = fans.page("safety")
     assert not app.text_area and "Nobody is on the list." in page_text(app)
     app = fans.page("syncs", sync="1")

@@ -14,15 +14,18 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import zstandard
 from streamlit.testing.v1 import AppTest
 
+from pages.parts.sign_in import SignIn
 from sync.engine import Clock, RetryPolicy
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run
-from sync.permissions import ACCESS_SETTINGS, command_line_actor
+from sync.permissions import ACCESS_SETTINGS, AccessLevel, command_line_actor
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
@@ -136,6 +139,17 @@ class Workspace:
         started = self.read_json("export", str(cohort), "--mode", mode, "--wait")
         run: dict[str, Any] = self.read_json("run", str(started["run_id"]))
         return run
+
+
+def sign_in_as(monkeypatch: pytest.MonkeyPatch, name: str, level: AccessLevel) -> None:
+    """Let the pages that run in this process see somebody signed in with this address and access level.
+
+    Everything that asks who it is looks it up at that moment, so nothing of it is left for the next test.
+    """
+    claims = {"is_logged_in": True, "email": name, "email_verified": True}
+    monkeypatch.setattr("pages.parts.session.read_sign_in", lambda _: SignIn(required=True))
+    monkeypatch.setattr("streamlit.user", SimpleNamespace(to_dict=lambda: claims))
+    monkeypatch.setenv(f"COHORT_SYNC_{level.name}S", name)
 
 
 def make_fans(count: int) -> list[Member]:

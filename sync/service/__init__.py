@@ -30,7 +30,7 @@ from sync.service.runs import RunService
 from sync.service.safety import SafetyService
 from sync.service.syncs import SyncService
 from sync.settings import Settings
-from sync.store import BUSY_SECONDS, StorageError, Store, explain_error, is_about_the_file, is_damage
+from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
 from sync.store.restore import replace_unusable
 from sync.views import Health, RunnerState, SyncView
 
@@ -87,7 +87,7 @@ class Service:
         cls,
         env: Mapping[str, str] | None = None,
         actor: Actor | None = None,
-        wait_seconds: float = BUSY_SECONDS,
+        wait_seconds: float | None = None,
     ) -> Service:
         """Open the data folder of ``env`` (default: this process) for an actor (default: the command line's).
 

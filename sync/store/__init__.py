@@ -12,7 +12,7 @@ from sync.store.approvals import Approvals
 from sync.store.attributes import Attributes
 from sync.store.batches import Batches
 from sync.store.connections import Connections
-from sync.store.database import BUSY_SECONDS, open_database, read_transaction, write_transaction
+from sync.store.database import open_database, read_transaction, write_transaction
 from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
 from sync.store.known_chunks import KnownChunks
@@ -41,7 +41,6 @@ from sync.store.staged import StagedPages
 from sync.store.syncs import Syncs
 
 __all__ = [
-    "BUSY_SECONDS",
     "DAMAGED_MESSAGE",
     "StorageError",
     "StorageUnavailable",
@@ -82,7 +81,7 @@ class Store:
         self.maintenance = Maintenance(db)
 
     @classmethod
-    def open(cls, folder: Path, wait_seconds: float = BUSY_SECONDS) -> Store:
+    def open(cls, folder: Path, wait_seconds: float | None = None) -> Store:
         """Open the data folder's database, created and migrated when needed; raise InvalidRequest if impossible.
 
         A statement waits so long for a lock of another process, a transaction of this one as long as ever.

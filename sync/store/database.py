@@ -28,7 +28,7 @@ PRIMARY_CODE = 0xFF  # the low byte of an extended result code (SQLite, rescode.
 Row = sqlite3.Row
 
 
-def open_database(folder: Path, wait_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+def open_database(folder: Path, wait_seconds: float | None = None) -> sqlite3.Connection:
     """Open (or create) the database of a data folder, at the newest schema, in WAL mode.
 
     A statement waits so long for a lock of another process.
@@ -42,7 +42,7 @@ def open_database(folder: Path, wait_seconds: float = BUSY_SECONDS) -> sqlite3.C
     try:
         require_not_missing(folder)
         _ensure_private_file(folder, path)
-        return _open_file(path, wait_seconds)
+        return _open_file(path, BUSY_SECONDS if wait_seconds is None else wait_seconds)
     except OSError as problem:
         raise InvalidRequest(
             f"The data folder {folder} cannot be written ({problem.strerror}); "
