@@ -6,12 +6,12 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
@@ -27,6 +27,7 @@ from tests.workspace import service as service
 
 STOP_SECONDS = 30.0
 PATIENCE = 120_000.0  # milliseconds an awaited element may take with several tests at once; never asserted
+PRESSES, CLOSING = 4, 30_000.0  # tries, and milliseconds a dialog may take to close
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE)
 
@@ -146,6 +147,21 @@ def badge(where: Page | Locator, word: str) -> Locator:
 def press(where: Page | Locator, name: str) -> None:
     """Click a button by its exact name."""
     where.get_by_role("button", name=name, exact=True).click()
+
+
+def press_to_start(page: Page, name: str) -> None:
+    """Press a button of the export dialog until the dialog closes, as a person would; starting twice is starting once.
+
+    A press is lost when the dialog is redrawn between mouse down and mouse up, which takes long on a busy machine.
+    """
+    dialog = page.get_by_role("dialog")
+    for _ in range(PRESSES):
+        with suppress(TimeoutError, AssertionError):
+            dialog.get_by_role("button", name=name, exact=True).click(timeout=CLOSING)
+            expect(dialog).to_have_count(0, timeout=CLOSING)
+        if not dialog.count():
+            return
+    raise AssertionError(f"The dialog stayed open after {name!r} was pressed {PRESSES} times.")
 
 
 def choose_action(page: Page, cohort: str, action: str) -> None:

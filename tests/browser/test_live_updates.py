@@ -21,6 +21,7 @@ from tests.browser import (
     connect,
     free_port,
     press,
+    press_to_start,
     runs,
     service,
     serving,
@@ -111,7 +112,7 @@ def test_a_held_run_waits_for_a_yes(
     connect(data_dir, sandbox)
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/cohorts?export={number}", "Export to WebEngage")
-        press(page, "Dry run")
+        press_to_start(page, "Dry run")
         expect(badge(page, "Queued")).to_be_visible()
         carry(data_dir)
         expect(badge(page, "Needs approval")).to_be_visible()

@@ -21,6 +21,7 @@ from tests.browser import (
     fill_webengage,
     is_offered,
     press,
+    press_to_start,
     runs,
     service,
     storage,
@@ -100,7 +101,7 @@ def export(page: Page) -> None:
         expect(shown).to_have_text(f"{label}{number}")
     expect(dialog.get_by_text("2 requests, about 1 second at WebEngage's limit")).to_be_visible()
     expect(dialog.get_by_text("becomes a new profile there")).to_be_visible()
-    press(dialog, "Start Sync")
+    press_to_start(page, "Start Sync")
     expect(page.get_by_text("Power Users is on its way to WebEngage.")).to_be_visible()
     expect(dialog).to_have_count(0)
 
@@ -241,7 +242,7 @@ def test_properties_travel_only_when_somebody_chooses_them(
         add_property(page, field, "plan=Plan", "Add: plan=Plan")
         add_property(page, field, "email", "$email → email")
         expect(dialog.get_by_text("opts a new profile in")).to_be_visible()
-        press(dialog, "Start Sync")
+        press_to_start(page, "Start Sync")
         expect(dialog).to_have_count(0)
     carry(data_dir)
     profile = sandbox.profile("ann")

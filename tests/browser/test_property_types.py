@@ -7,7 +7,17 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.browser import at_rest, carry, choose, connect, is_offered, press, tab, visit, wait_for
+from tests.browser import (
+    at_rest,
+    carry,
+    choose,
+    connect,
+    is_offered,
+    press_to_start,
+    tab,
+    visit,
+    wait_for,
+)
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import Sandbox, member
 
@@ -42,7 +52,7 @@ def test_a_marketer_gives_national_numbers_a_country_and_sees_who_keeps_one(
             page.wait_for_timeout(1500)
             page.screenshot(path=f"{shots}/phone.png")
             page.set_viewport_size({"width": 1280, "height": 800})
-        press(dialog, "Start Sync")
+        press_to_start(page, "Start Sync")
         expect(dialog).to_have_count(0)
     carry(data_dir)
     held = [(sandbox.profile(f"fan-{at}") or {})["attributes"].get("mobile") for at in range(4)]

@@ -8,7 +8,21 @@ from playwright.sync_api import Browser, expect
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
-from tests.browser import at_rest, badge, carry, choose, connect, ended, press, runs, service, tab, visit, wait_for
+from tests.browser import (
+    at_rest,
+    badge,
+    carry,
+    choose,
+    connect,
+    ended,
+    press,
+    press_to_start,
+    runs,
+    service,
+    tab,
+    visit,
+    wait_for,
+)
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE, make_fans
@@ -27,7 +41,7 @@ def test_an_export_is_tried_on_ten_looked_at_and_sent_to_the_rest(
         choose(page, "Begin with", "The first people, then ask me")
         expect(page.get_by_label("People", exact=True)).to_have_value("10")
         at_rest(page)
-        press(page, "Start Sync")
+        press_to_start(page, "Start Sync")
         expect(page.get_by_text("Sent for 10 people so far; 40 wait for approval.").first).to_be_visible()
         told = sandbox.holding(ATTRIBUTE)[0]
         assert len(told) == 10

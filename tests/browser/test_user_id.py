@@ -7,7 +7,17 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import PHONE, at_rest, carry, choose, connect, press, tab, visit
+from tests.browser import (
+    PHONE,
+    at_rest,
+    carry,
+    choose,
+    connect,
+    press,
+    press_to_start,
+    tab,
+    visit,
+)
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import Sandbox, member
 from tests.workspace import ATTRIBUTE
@@ -44,7 +54,7 @@ def test_a_marketer_exports_by_a_property_and_approves_its_change(
             dialog.get_by_text("5 of 6 members with a profile have a User ID in customer (83 %). 1 is a double")
         ).to_be_visible()
         take_picture(page, "first")
-        press(dialog, "Start Sync")
+        press_to_start(page, "Start Sync")
         expect(dialog).to_have_count(0)
         carry(data_dir)
         assert sandbox.holding(ATTRIBUTE)[0] == {"c-0", "c-1", "c-2", "c-3"}
@@ -52,7 +62,7 @@ def test_a_marketer_exports_by_a_property_and_approves_its_change(
         choose(page, "WebEngage User ID", "distinct_id (Mixpanel's own)")
         expect(dialog.get_by_text("This export is held for your approval")).to_be_visible()
         take_picture(page, "change")
-        press(dialog, "Start Sync")
+        press_to_start(page, "Start Sync")
         expect(dialog).to_have_count(0)
         carry(data_dir)
         visit(page, f"{address}/runs?run=2", "Fans")
