@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
+from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
@@ -152,12 +152,13 @@ def press(where: Page | Locator, name: str) -> None:
 def press_to_start(page: Page, name: str) -> None:
     """Press a button of the export dialog until the dialog closes, as a person would; starting twice is starting once.
 
-    A press is lost when the dialog is redrawn between mouse down and mouse up, which takes long on a busy machine.
+    A press is lost when the dialog is redrawn between mouse down and mouse up, which takes long on a busy machine. While it is
+    redrawn the former button is there, too, before the new one.
     """
     dialog = page.get_by_role("dialog")
     for _ in range(PRESSES):
-        with suppress(TimeoutError, AssertionError):
-            dialog.get_by_role("button", name=name, exact=True).click(timeout=CLOSING)
+        with suppress(Error, AssertionError):
+            dialog.get_by_role("button", name=name, exact=True).last.click(timeout=CLOSING)
             expect(dialog).to_have_count(0, timeout=CLOSING)
         if not dialog.count():
             return
