@@ -31,7 +31,7 @@ from tests.workspace import ATTRIBUTE, make_fans
 def test_an_export_is_tried_on_ten_looked_at_and_sent_to_the_rest(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, runner_process: RunnerProcess, browser: Browser
 ) -> None:
-    """Ten are sent and named; one click sends to the other forty."""
+    """Ten are sent; one click sends to the other forty."""
     cohort = sandbox.add_cohort("Fans", make_fans(50))
     connect(data_dir, sandbox)
     url = streamlit_server(data_dir)
@@ -45,8 +45,6 @@ def test_an_export_is_tried_on_ten_looked_at_and_sent_to_the_rest(
         expect(page.get_by_text("Sent for 10 people so far; 40 wait for approval.").first).to_be_visible()
         told = sandbox.holding(ATTRIBUTE)[0]
         assert len(told) == 10
-        for who in told:
-            expect(page.get_by_text(who).first).to_be_visible()
         press(page, "Send to the other 40")
         wait_for(page, ended(data_dir, 1))
         expect(badge(page, "Succeeded")).to_be_visible()
