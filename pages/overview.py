@@ -52,7 +52,7 @@ def show_page() -> None:
             return service.overview.read(project_id)
 
     polling.poll(read, lambda seen: (sync.last_run for sync in seen.syncs), show_overview)
-    st.fragment(run_every=CHART_SECONDS)(_show_people)(project_id)
+    polling.start_fragment(lambda: _show_people(project_id), CHART_SECONDS)
 
 
 def show_overview(seen: Overview) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from sync.alerting.addresses import DeliveryFailed
 from sync.model import RunState
+from sync.redaction import RedactingFormatter
 from sync.runner import Runner
 from sync.service.alert_worker import start_runner_watch
 from sync.service.alerts import AlertService
@@ -73,10 +74,11 @@ def test_a_receiver_when_it_stalls_holds_up_nobody_for_long(
 
 @pytest.mark.parametrize("receiver", ["refuses", "is not there"])
 def test_an_address_when_it_fails_shows_no_part_of_its_secrets(
-    fans: Workspace, receiver: str, caplog: pytest.LogCaptureFixture
+    fans: Workspace, receiver: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the password nor a token of the URL is in the reason, a listing or the log."""
+    """Neither the password nor a token of the URL is in the reason, a listing or the log, redacted as in each process."""
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(caplog.handler, "formatter", RedactingFormatter(logging.Formatter()))
     with serve_hook() as hook:
         hook.answers[:] = [401] * 9
         port = hook.port if receiver == "refuses" else free_port()

@@ -80,6 +80,17 @@ def find_borrowed_helpers(files: Files) -> list[str]:
     ]
 
 
+def find_pollers(files: Files) -> list[str]:
+    """Return where a fragment gets an interval outside polling.py."""
+    return [
+        f"{path}:{node.value.lineno}"
+        for path, text in files.items()
+        if path != "pages/parts/polling.py"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.keyword) and node.arg == "run_every"
+    ]
+
+
 def test_words_of_the_first_edition_when_published_are_none() -> None:
     """Application, README and CHANGELOG use the words of the trade."""
     check_rule(find_old_words, read_published_files(), broken_by={"sync/model.py": '"""A Standing Wish."""'})
@@ -104,3 +115,8 @@ def test_tests_when_they_share_helpers_import_none_from_a_test_module() -> None:
     """A fixture or helper of two modules has a module of its own."""
     check_rule(find_borrowed_helpers, all_files(), broken_by={"tests/test_x.py": "from tests.test_y import made"})
     assert not find_borrowed_helpers({"tests/test_x.py": "from tests.workspace import Workspace"})
+
+
+def test_only_one_function_makes_fragments_that_poll() -> None:
+    """It puts the page into the fragment's name, without which a late poll turns the next page white."""
+    check_rule(find_pollers, application_files(), broken_by={"pages/runs.py": "st.fragment(run_every=2)(draw)()"})

@@ -8,7 +8,7 @@ from typing import Literal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import badges, notices, run_progress, session
+from pages.parts import badges, notices, polling, run_progress, session
 from pages.parts.formatting import format_duration_short, format_error, format_plural
 from pages.parts.navigation import page_script
 from pages.parts.session import open_service
@@ -141,7 +141,7 @@ def _show_health(narrow: DeltaGenerator) -> None:
             unknown = health.runner_state == RunnerState.UNKNOWN
             narrow.caption(f":material/power_off: **{RUNNER_UNKNOWN if unknown else NO_RUNNER}**")
 
-    st.fragment(run_every=HEALTH_SECONDS)(refresh)()
+    polling.start_fragment(refresh, HEALTH_SECONDS)
 
 
 def _show_runner(health: Health) -> None:

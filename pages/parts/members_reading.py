@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from pages.parts import polling
 from pages.parts.formatting import format_count, format_error, format_plural
 from pages.parts.session import current_actor, open_service, recheck_access
 from sync.errors import CohortSyncError
@@ -194,7 +195,7 @@ def show_progress(kept: BackgroundReading, draw: Callable[[], None], *, polls: b
         draw()
 
     if polls:
-        st.fragment(run_every=POLL_SECONDS)(refresh)()
+        polling.start_fragment(refresh, POLL_SECONDS)
     else:
         refresh()
 

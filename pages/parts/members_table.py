@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.parts import polling
 from pages.parts.formatting import escape_markdown, format_count, format_plural
 from pages.parts.members_reading import BackgroundReading, begin_reading
 from pages.parts.session import current_actor, is_allowed, open_service, recheck_access
@@ -63,7 +64,7 @@ def show_people(kept: BackgroundReading) -> None:
         recheck_access()
         _show_table(kept, lists)
 
-    st.fragment(redraw)()
+    polling.start_fragment(redraw, None)
 
 
 def _show_table(kept: BackgroundReading, lists: dict[bool, tuple[float, MemberList]]) -> None:

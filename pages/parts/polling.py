@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.parts.run_progress import is_moving
 from pages.parts.session import recheck_access
@@ -38,7 +39,18 @@ def poll_slowly(draw: Callable[[], None]) -> None:
         recheck_access()
         draw()
 
-    st.fragment(run_every=PAGE_SECONDS)(refresh)()
+    start_fragment(refresh, PAGE_SECONDS)
+
+
+def start_fragment(draw: Callable[[], None], seconds: float | None) -> None:
+    """Draw in a fragment, and redraw after so many seconds each, or only for its own widgets when that is None.
+
+    Streamlit knows a fragment by the name of its function and its place. This adds the page to the name: else a late
+    poll of the page that was left would be taken for one of this page, and be answered with the page that was left.
+    """
+    context = get_script_run_ctx()
+    draw.__qualname__ = f"{draw.__qualname__} of page {context.page_script_hash if context else ''}"
+    st.fragment(run_every=seconds)(draw)()
 
 
 def poll_item(
@@ -52,7 +64,7 @@ def poll_item(
         recheck_access()
         draw(first.pop() if first else read())
 
-    st.fragment(run_every=interval)(refresh)()
+    start_fragment(refresh, interval)
 
 
 def choose_interval(runs: Iterable[Run | None], now: float) -> float:

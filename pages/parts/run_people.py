@@ -31,7 +31,7 @@ def show_people(run: Run, sync: SyncView) -> None:
     addresses would change under the pointer.
     """
     st.header("People", anchor=False)
-    st.fragment(run_every=polling.PAGE_SECONDS if is_moving(run) else None)(_show_table)(run)
+    polling.start_fragment(lambda: _show_table(run), polling.PAGE_SECONDS if is_moving(run) else None)
     if (run.planned or run.invalid) and not is_moving(run) and is_allowed(AccessLevel.MARKETER):
         downloads.show_downloads(run, sync)
 

@@ -28,6 +28,10 @@ from tests.workspace import service as service
 STOP_SECONDS = 30.0
 PATIENCE = 120_000.0  # milliseconds an awaited element may take with several tests at once; never asserted
 PRESSES, CLOSING = 4, 30_000.0  # tries, and milliseconds a dialog may take to close
+SCROLL_TO_THE_MIDDLE = """field => new Promise(done => {
+    field.scrollIntoView({block: "center", behavior: "instant"});
+    requestAnimationFrame(() => requestAnimationFrame(done));
+})"""
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE)
 
@@ -63,15 +67,18 @@ def succeeded(data_dir: Path) -> Callable[[], bool]:
 
 @contextmanager
 def tab(browser: Browser, **options: Any) -> Iterator[Page]:
-    """Open a page in a context of its own, in Berlin; it may speak to this machine only, and show no exception."""
+    """Open a page in a context of its own, in Berlin; it may speak to this machine only, and neither show nor raise an error."""
     context = browser.new_context(**{"viewport": DESK, "timezone_id": "Europe/Berlin", "locale": "en-GB"} | options)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     abroad: list[str] = []
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(error.message))
     page.on("request", lambda request: abroad.append(request.url) if _abroad(request.url) else None)
     try:
         yield page
         assert not abroad
+        assert not errors
         assert not page.get_by_test_id("stException").count()
     finally:
         context.close()
@@ -96,8 +103,10 @@ def visit(page: Page, url: str, title: str) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    """Choose in a select box."""
-    page.get_by_role("combobox", name=label).click()
+    """Choose in a select box. A list closes when something scrolls, so scroll first, as a person has before clicking."""
+    field = page.get_by_role("combobox", name=label)
+    field.evaluate(SCROLL_TO_THE_MIDDLE)
+    field.click()
     page.get_by_role("option", name=option, exact=True).click()
 
 

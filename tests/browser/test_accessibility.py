@@ -25,6 +25,8 @@ LABELS = {
 }
 # Streamlit gives its drop zone for files a role that its own label and focus contradict.
 OURS = {"exclude": [["[data-testid='stFileUploaderDropzone']"]]}
+# A poll fades what it is about to redraw when that takes long, and a faded text has too little contrast for a moment.
+AT_REST = "[data-stale='true'] { opacity: 1 !important; transition: none !important; }"
 Furniture = tuple[Furnished, str]
 
 
@@ -66,6 +68,7 @@ def test_axe_finds_nothing_on_any_page(theme: str, furnished: Furniture, browser
     with tab(browser, color_scheme=theme) as page:
         for address, title in addresses(made).items():
             visit(page, url + address, title)
+            page.add_style_tag(content=AT_REST)
             found = Axe().run(page, context=OURS).response["violations"]
             wrong += [f"{address}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found]
     assert wrong == []

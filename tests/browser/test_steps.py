@@ -45,6 +45,8 @@ def test_an_export_is_tried_on_ten_looked_at_and_sent_to_the_rest(
         expect(page.get_by_text("Sent for 10 people so far; 40 wait for approval.").first).to_be_visible()
         told = sandbox.holding(ATTRIBUTE)[0]
         assert len(told) == 10
+        for who in told:
+            expect(page.get_by_text(who).first).to_be_visible()
         press(page, "Send to the other 40")
         wait_for(page, ended(data_dir, 1))
         expect(badge(page, "Succeeded")).to_be_visible()

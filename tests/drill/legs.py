@@ -37,7 +37,7 @@ DISASTERS = (
     *("_lost_and_cancelled", "_disk", "_locked", "_clock_back", "_calm", "_gone", "_renamed", "_moving", "_unapproved"),
     *("_in_steps", "_in_steps", "_taken_back"),
 )
-DEATH_WAIT = 2.5  # seconds a runner is given to reach the point where it dies
+DEATH_WAIT = 15.0  # seconds a runner is given to reach the point where it dies, or to end; a slow machine needs several
 ROOMY = {"queries_per_hour": 60, "bulk_per_minute": 1_000_000, "bulk_seconds": 60.0}
 TIGHT = {"queries_per_hour": 3, "bulk_per_minute": 30, "bulk_seconds": 1.0}
 TIGHT_PACE = 900  # batches a minute, half of what the sandbox allows: what is late by 0.5 s still fits its second
@@ -211,10 +211,10 @@ class Legs:
                 time.sleep(0.003)
         time.sleep(self.random.choice([0, 0, 0.005, 0.02, 0.08, 0.3]))
 
-    def _die(self) -> None:
-        """Let the runner die at a point it chooses itself, which a signal from outside would hardly ever hit."""
-        point = self.random.choice(list(STATEMENTS))
-        process = self._carrier("--once", DRILL_DIE=f"{point}:{self.random.choice([1, 1, 1, 2, 5])}")
+    def _die(self, point: str = "", times: int = 0) -> None:
+        """Let the runner die at a point it reaches by itself, any by default; a signal would hardly ever hit it."""
+        point = point or self.random.choice(list(STATEMENTS))
+        process = self._carrier("--once", DRILL_DIE=f"{point}:{times or self.random.choice([1, 1, 1, 2, 5])}")
         with suppress(subprocess.TimeoutExpired):
             process.wait(DEATH_WAIT)
         self.tally[f"SIGKILL {point}" if process.poll() == -signal.SIGKILL else "SIGKILL where nothing was to do"] += 1
