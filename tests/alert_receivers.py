@@ -14,7 +14,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.workspace import free_port
+from tests.workspace import Workspace, free_port
 
 PIECE_BYTES = 2**20  # bytes of a large answer that are written at a time
 
@@ -111,3 +111,16 @@ def serve_hook(port: int = 0) -> Iterator[Hook]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def add_address(workspace: Workspace, url: str) -> int:
+    """Send alerts to an address; return its number."""
+    with workspace.open() as service:
+        return service.alerts.add(url).id
+
+
+def look(workspace: Workspace) -> None:
+    """Do what the runner does every few seconds."""
+    with workspace.open() as service:
+        service.alerts.update()
+        service.alerts.deliver()

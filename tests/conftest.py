@@ -20,6 +20,7 @@ from pages.parts.sign_in import sign_in_was_configured
 from sync.permissions import ACCESS_SETTINGS
 from sync.store import Store
 from sync.store.file_identity import DATABASE_FILE, forget_database
+from tests.alert_receivers import Mailbox, serve_mail
 from tests.sandbox.control import Sandbox
 from tests.sandbox.factory import SandboxFactory
 from tests.workspace import (
@@ -159,6 +160,20 @@ def sandbox_factory() -> Iterator[SandboxFactory]:
 def sandbox(sandbox_factory: SandboxFactory) -> Iterator[Sandbox]:
     """Start both APIs, without cohorts."""
     with sandbox_factory.make_sandbox() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def module_sandbox() -> Iterator[Sandbox]:
+    """Run one sandbox for a whole file, whose tests reset it."""
+    with Sandbox.start(empty=True) as running:
+        yield running
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """Run an SMTP server."""
+    with serve_mail() as running:
         yield running
 
 

@@ -19,29 +19,9 @@ from sync.redaction import RedactingFormatter
 from sync.runner import Runner
 from sync.service.alert_worker import start_runner_watch
 from sync.service.alerts import AlertService
-from tests.alert_receivers import Mailbox, serve_hook, serve_mail
+from tests.alert_receivers import Mailbox, add_address, look, serve_hook
 from tests.conftest import RunnerProcess
 from tests.workspace import Workspace, free_port, wait_until
-
-
-@pytest.fixture
-def mailbox() -> Iterator[Mailbox]:
-    """Run an SMTP server."""
-    with serve_mail() as running:
-        yield running
-
-
-def add_address(workspace: Workspace, url: str) -> int:
-    """Send alerts to an address."""
-    with workspace.open() as service:
-        return service.alerts.add(url).id
-
-
-def look(workspace: Workspace) -> None:
-    """Do what the runner does every few seconds."""
-    with workspace.open() as service:
-        service.alerts.update()
-        service.alerts.deliver()
 
 
 @contextmanager

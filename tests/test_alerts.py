@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -12,32 +11,12 @@ from sync.alerting.addresses import DeliveryFailed
 from sync.alerting.quiet_hours import Schedule
 from sync.errors import InvalidRequest
 from sync.service.alert_worker import SILENCE_SECONDS, RunnerWatch
-from tests.alert_receivers import Mailbox, serve_mail
+from tests.alert_receivers import Mailbox, add_address, look, serve_mail
 from tests.sandbox.control import member
 from tests.workspace import Workspace, free_port, read_everything_stored
 
 HOUR = 3600.0
 BERLIN = "Europe/Berlin"
-
-
-@pytest.fixture
-def mailbox() -> Iterator[Mailbox]:
-    """Run an SMTP server."""
-    with serve_mail() as running:
-        yield running
-
-
-def add_address(workspace: Workspace, url: str) -> int:
-    """Send alerts to an address."""
-    with workspace.open() as service:
-        return service.alerts.add(url).id
-
-
-def look(workspace: Workspace) -> None:
-    """Do what the runner does every few seconds."""
-    with workspace.open() as service:
-        service.alerts.update()
-        service.alerts.deliver()
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,18 +16,11 @@ from tests.sandbox.control import Sandbox, anonymous, member
 LIMIT_TEXT = r"Query rate limit exceeded for project_id: 42\. (\d+)/5 queries running concurrently and (\d+)/60 queries"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    """One process for the whole file."""
-    with Sandbox.start(empty=True) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(running: Sandbox) -> Sandbox:
+def sandbox(module_sandbox: Sandbox) -> Sandbox:
     """Reset the process, so that it is empty."""
-    running.reset(empty=True)
-    return running
+    module_sandbox.reset(empty=True)
+    return module_sandbox
 
 
 # Mixpanel ------------------------------------------------------------------------------------------------------------

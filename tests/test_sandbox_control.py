@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 
@@ -16,18 +15,11 @@ from tests.sandbox.authentication import ADMIN, bulk, engage, ids, mixpanel, web
 from tests.sandbox.control import Sandbox, member
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    """One process for the whole file."""
-    with Sandbox.start(empty=True) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(running: Sandbox) -> Sandbox:
+def sandbox(module_sandbox: Sandbox) -> Sandbox:
     """Reset the process, so that it is empty."""
-    running.reset(empty=True)
-    return running
+    module_sandbox.reset(empty=True)
+    return module_sandbox
 
 
 def test_a_status_comes_as_often_as_asked_and_then_no_more(sandbox: Sandbox) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -21,19 +20,12 @@ SESSIONS = 6  # read one after the other where an order must differ between them
 PEOPLE = 7
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    """One process for the whole file."""
-    with Sandbox.start(empty=True) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(running: Sandbox) -> Sandbox:
+def sandbox(module_sandbox: Sandbox) -> Sandbox:
     """Reset the process, so that it is empty, with pages of three."""
-    running.reset(empty=True)
-    running.settings(page_size=3)
-    return running
+    module_sandbox.reset(empty=True)
+    module_sandbox.settings(page_size=3)
+    return module_sandbox
 
 
 def people(count: int = PEOPLE) -> list[Member]:
