@@ -51,17 +51,18 @@ def hold_reason(
     if run.purpose == "undo":
         return None if run.approved else explain_undo(run, sync, plan)
     unproven = [f"{problem}."] if problem else []
-    unproven += _second_person_reason(store, run, plan)
+    second_person = _second_person_reason(store, run, plan)
     if run.approved:
-        outgrown = _outgrown_reason(store, run, sync, plan)
+        # A plan that says no more than the approved one was approved, also when the readings do not prove it.
+        outgrown = _outgrown_reasons(store, run, sync, plan)
         new_tripwires = plan.tripped.keys() - store.plan_history.tripped(run.id)
-        reasons = [outgrown or "", *_tripwire_reason(plan, new_tripwires), *unproven]
+        reasons = [*outgrown, *_tripwire_reason(plan, new_tripwires), *(unproven if outgrown else []), *second_person]
     else:
         dry = ["Dry run: nothing is sent until a person approves."] if run.dry_run else []
         changed = _id_property_reasons(find_former_property(store, run, sync, size), sync, plan, read)
         guards = _guard_reasons(store, run, sync, plan, size=size, read=read, is_expected=bool(changed))
-        reasons = [*dry, *changed, *unproven, *_tripwire_reason(plan, plan.tripped), *guards]
-    return " ".join(reason for reason in reasons if reason) or None
+        reasons = [*dry, *changed, *unproven, *second_person, *_tripwire_reason(plan, plan.tripped), *guards]
+    return " ".join(reasons) or None
 
 
 def find_former_property(store: Store, run: Run, sync: Sync, size: int) -> str | None:
@@ -201,7 +202,7 @@ def describe_left_out(left_out: Mapping[tuple[str, str], int]) -> Iterator[str]:
         yield f"{source} was left out for {people:,} {'person' if people == 1 else 'people'}: {reason}."
 
 
-def _outgrown_reason(store: Store, run: Run, sync: Sync, plan: Plan) -> str | None:
+def _outgrown_reasons(store: Store, run: Run, sync: Sync, plan: Plan) -> list[str]:
     """Compare a plan that was made again with the approved one: many more people, or people it did not name.
 
     Those who leave because they were put on the never-export list meanwhile need nobody's approval.
@@ -210,12 +211,12 @@ def _outgrown_reason(store: Store, run: Run, sync: Sync, plan: Plan) -> str | No
     strangers = count_strangers(store, run.id, store.connections.get_salt(), listed)
     grown = plan.counts[0] + plan.counts[1] + plan.leaving
     if grown <= GROWTH * (run.change_count - run.removed_by_list) and not strangers:
-        return None
-    return (
+        return []
+    return [
         f"The cohort changed since this was approved. Approved: "
         f"{describe_counts((run.entered, run.updated, run.exited))}. Now: {describe_counts(plan.counts)}; "
         f"{strangers:,} people were not in the approved plan."
-    )
+    ]
 
 
 def count_strangers(store: Store, run_id: int, salt: int, listed: frozenset[bytes] = frozenset()) -> int:

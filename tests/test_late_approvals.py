@@ -1,0 +1,65 @@
+"""Approve a held plan when it is older than its interval: it is made again, and goes ahead unless it says more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.model import Run, RunState
+from tests.engine_workspace import DAY, EngineWorkspace, approve, fan_ids, fans, patient_workspace
+from tests.sandbox.control import Sandbox
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Export 35 people, in pages of ten."""
+    found = patient_workspace(data_dir, sandbox)
+    found.set_members(*fans(*range(35)))
+    found.export()
+    return found
+
+
+def hide_one(workspace: EngineWorkspace) -> None:
+    """Let the next two readings list somebody twice and lack fan-30, whom so nothing proves to have left."""
+    workspace.sandbox.fault("displaced", page=3, by=1, times=2)
+
+
+def hold(workspace: EngineWorkspace) -> Run:
+    """Return a run that is held, since two readings never added up."""
+    hide_one(workspace)
+    run = workspace.export()
+    assert run.state is RunState.HELD and "twice; 1 would be removed" in str(run.held_reason)
+    return run
+
+
+def approve_late(workspace: EngineWorkspace, run: Run) -> Run:
+    """Approve a run nine days later."""
+    workspace.ahead += 9 * DAY
+    workspace.sandbox.advance(9 * DAY)
+    return approve(workspace, run)
+
+
+def test_a_late_approval_of_readings_that_never_add_up_when_they_say_the_same_goes_ahead(
+    workspace: EngineWorkspace,
+) -> None:
+    """The person approved that these people leave although the numbers disagree; asked again, they would say the same."""
+    run = hold(workspace)
+    hide_one(workspace)
+    run = approve_late(workspace, run)
+    assert run.state is RunState.SUCCEEDED and run.exited == 1
+    assert workspace.holders() == fan_ids(*range(35)) - {"fan-30"}
+
+
+def test_a_late_approval_of_readings_that_never_add_up_when_somebody_else_would_leave_is_held_again(
+    workspace: EngineWorkspace,
+) -> None:
+    """Who would leave now was not in the approved plan, and the readings do not prove that they left."""
+    run = hold(workspace)
+    workspace.set_members(*fans(*range(1, 36)))
+    hide_one(workspace)
+    run = approve_late(workspace, run)
+    assert run.state is RunState.HELD and not run.approved
+    assert "people were not in the approved plan" in str(run.held_reason)
+    assert "different people, twice" in str(run.held_reason)
+    assert workspace.holders() == fan_ids(*range(35))
