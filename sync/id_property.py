@@ -37,7 +37,8 @@ def explain_change(before: str, after: str, *, removed: int, added: int, kept: i
         f"The User ID property changes from {show_id_property(before)} to {show_id_property(after)}. "
         f"{_count(removed)} with an old User ID would be set to false and {_count(added)} with a new one to true; "
         f"{kept:,} stay the same. A new User ID that WebEngage does not know becomes a new profile there, and what the "
-        "old profile has is not moved."
+        "old profile has is not moved. While this is sent, somebody may be true under both User IDs, or under neither: "
+        "start no campaign to this cohort before the run has ended."
     )
 
 

@@ -57,7 +57,8 @@ def test_another_property_is_held_then_sets_old_ids_to_false_and_new_ones_to_tru
     assert run.held_reason == (
         "The User ID property changes from $distinct_id to customer. 7 people with an old User ID would be set to false "
         "and 6 people with a new one to true; 1 stay the same. A new User ID that WebEngage does not know becomes a new "
-        "profile there, and what the old profile has is not moved."
+        "profile there, and what the old profile has is not moved. While this is sent, somebody may be true under both "
+        "User IDs, or under neither: start no campaign to this cohort before the run has ended."
     )
     assert workspace.holders() == fan_ids(*range(6), 9) | {"c-20"}
     run = approve(workspace, run)
