@@ -9,8 +9,9 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits, PlanNumbers, Reading, find_guard_reasons
 from sync.model import RunState
+from sync.steps import Steps
 from sync.views import GuardTrial
-from tests.engine_workspace import EngineWorkspace, fans
+from tests.engine_workspace import CUSTOMER, EngineWorkspace, approve, customers, fans
 from tests.sandbox.control import PROJECT, Sandbox, member
 
 
@@ -179,3 +180,35 @@ def test_limits_nobody_can_mean_are_refused(workspace: EngineWorkspace) -> None:
             with pytest.raises(InvalidRequest):
                 service.guards.set_limits(1, limits)
         assert service.guards.get(1).limits == GuardLimits()
+
+
+def test_limits_are_not_suggested_for_a_run_that_something_else_holds(workspace: EngineWorkspace) -> None:
+    """Another User ID and a take-back change everybody; raising a limit for that would switch off the guard for later."""
+    workspace.set_members(*customers(*range(120)))
+    workspace.export()
+    run = workspace.export(id_property=CUSTOMER)
+    with workspace.open() as service:
+        assert run.entered == run.exited == 120 and service.guards.suggest_limits(run) is None
+    assert approve(workspace, run).state is RunState.SUCCEEDED
+    with workspace.open() as service:
+        assert service.guards.get(1).trial == GuardTrial(held=0, runs=2)
+        back = service.runs.undo(run.id).run_id
+    workspace.run_queued()
+    with workspace.open() as service:
+        run = service.runs.get(back)
+        assert run.entered == run.exited == 120 and service.guards.suggest_limits(run) is None
+
+
+def test_limits_are_not_suggested_when_they_held_nothing(workspace: EngineWorkspace) -> None:
+    """A lifted guard holds nothing, and an approved first step has passed it."""
+    workspace.set_members(*fans(*range(10)))
+    workspace.export()
+    workspace.set_members(*fans(*range(160)))
+    held = workspace.export(steps=Steps(first=5))
+    with workspace.open() as service:
+        assert service.guards.suggest_limits(held) == GuardLimits(add_people=150)
+    run = approve(workspace, held)
+    with workspace.open() as service:
+        assert run.steps_sent == 1 and service.guards.suggest_limits(run) is None
+        service.guards.lift(1)
+        assert service.guards.suggest_limits(held) is None

@@ -80,7 +80,10 @@ class GuardService(Topic):
 
         None when the limits are not what holds it.
         """
-        limits, size = self._state.get_sync(run.sync_id).limits, run.size_before or 0
+        sync, size = self._state.get_sync(run.sync_id), run.size_before or 0
+        if not self._is_judged_by_limits(run, sync):
+            return None
+        limits = sync.limits
         removed = run.exited - run.removed_by_list
         is_first = self._store.plan_history.is_first(run.id, size)
         too_many_added = not is_first and limits.has_too_many_added(run.entered, size)
@@ -93,3 +96,8 @@ class GuardService(Topic):
             remove_share=limits.remove_share,
             remove_people=removed if too_many_removed else limits.remove_people,
         )
+
+    def _is_judged_by_limits(self, run: Run, sync: Sync) -> bool:
+        """Return whether limits can be what holds a run: not for a take-back, another User ID, or after an approval."""
+        is_of_cohort = run.undoes is None and run.id_property_before is None
+        return sync.guard_enabled and is_of_cohort and self._store.approvals.find_last_time(run.id) is None

@@ -45,11 +45,15 @@ class PlanHistory(Table):
         return Reading(row[0], row[1]) if row and row[1] is not None else None
 
     def list_numbers(self, sync_id: int, limit: int) -> tuple[PlanNumbers, ...]:
-        """Return the numbers of the last runs of a sync that were planned, newest first."""
+        """Return the numbers of the last runs of a sync that were planned, newest first.
+
+        Another User ID property adds and removes everybody; as for the guard, that is nobody added and nobody removed.
+        """
         rows = self._fetch_all(
             f"""
-            select entered, exited - removed_by_list as removed, size_before, identified, members_read,
-                {_IS_FIRST} as is_first
+            select iif(id_property_before is null, entered, 0) as entered,
+                iif(id_property_before is null, exited - removed_by_list, 0) as removed,
+                size_before, identified, members_read, {_IS_FIRST} as is_first
             from run
             where sync_id = ? and size_before is not null and purpose not in ('clear', 'undo')
             order by id desc
