@@ -1,5 +1,7 @@
 """Do the steps of the Dockerfile in a clean folder without Docker, start what compose.yaml starts, and check its health.
 
+Then the commands of docs/operations.md for a container (`docker compose exec`) run there, beside the services.
+
 `python -m tests.dockerfile` uses a fresh virtual environment in the place of the image's Python, and a folder in
 the place of its root. As root, services run as compose.yaml has them: as the image's user without capabilities or new
 privileges, and with everything read-only but /data and /tmp. Otherwise, or when that user cannot reach this machine's
@@ -23,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from tests.documented_lines import read_container_commands
 from tests.workspace import ROOT, free_port
 
 DOCKERFILE, COMPOSE = ROOT / "Dockerfile", ROOT / "compose.yaml"
@@ -144,6 +147,10 @@ def main() -> None:
                 wait_until_healthy(
                     image, name, [word.replace(":8501", f":{port}") for word in one["healthcheck"]["test"]]
                 )
+            for service, command in read_container_commands():
+                print(f"In {service}:", shlex.join(command), flush=True)
+                if service not in services or image.start(command).wait():
+                    sys.exit(f"The command for {service} failed.")
         finally:
             for process in started.values():
                 process.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sync.service import Service
+from tests.documented_lines import localise, read_lines
 from tests.sandbox.control import member
 from tests.workspace import ATTRIBUTE, ROOT, Workspace, wait_until
 
@@ -39,19 +41,24 @@ def write_configuration(workspace: Workspace, replica: Path) -> Path:
 def test_restore_when_the_disk_is_lost_comes_back_from_the_replica(
     fans: Workspace, litestream: str, tmp_path: Path
 ) -> None:
-    """The copy has what was exported; `restore` takes it, and the next export makes WebEngage right again."""
+    """By the lines of docs/operations.md: the copy has what was exported, and the next export makes WebEngage right."""
     configuration, copy = write_configuration(fans, tmp_path / "replica"), tmp_path / "copy.db"
+    here = {
+        "litestream ": f"{litestream} ",
+        "/var/lib/cohort-sync": fans.data_dir,
+        "/etc/litestream.yml": configuration,
+    }
+    here["/var/backups/cohort-sync/copy.db"] = copy
     fans.export()
-    command = [litestream, "replicate", "-config", str(configuration)]
-    with subprocess.Popen(command) as process:
+    replicate, restore = (shlex.split(localise(line, here)) for line in read_lines("litestream "))
+    with subprocess.Popen(replicate) as process:
         wait_until(lambda: any((tmp_path / "replica").rglob("*.ltx")))
         fans.sandbox.set_members(fans.cohort, [member(f"fan-{number}") for number in range(20)])
         fans.export()
         time.sleep(3)  # Litestream copies once a second
         process.terminate()
         process.wait(STOP_SECONDS)
-    back = [litestream, "restore", "-config", str(configuration), "-o", str(copy), str(fans.data_dir / "app.db")]
-    subprocess.run(back, check=True)
+    subprocess.run(restore, check=True)
     machine = Workspace(tmp_path / "other machine", fans.sandbox)
     machine.data_dir.mkdir(mode=0o700)
     shutil.copy(fans.data_dir / "secret.key", machine.data_dir)  # the key is in no copy
