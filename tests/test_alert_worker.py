@@ -41,7 +41,7 @@ def test_a_receiver_when_it_stalls_holds_up_nobody_for_long(
     fans: Workspace, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever takes the connection and says nothing is given up on, and the next address gets its message."""
-    monkeypatch.setattr("sync.alerting.addresses.SEND_SECONDS", 0.5)
+    monkeypatch.setattr("sync.alerting.addresses.SEND_SECONDS", 4.0)
     fans.export()
     with socket.create_server(("127.0.0.1", 0)) as stalled:
         add_address(fans, f"json://127.0.0.1:{stalled.getsockname()[1]}/x")
