@@ -270,6 +270,22 @@ def test_the_page_of_a_whole_export_offers_no_approval_to_the_person_who_asked(w
     assert "so somebody else decides" in page_text(app)
 
 
+def test_the_page_of_a_take_back_offers_no_approval_to_the_person_who_asked_for_it(with_pages: EngineWorkspace) -> None:
+    """When it would set many people to true; cancelling stays."""
+    workspace = with_pages
+    workspace.export()
+    for name in ("bob at the command line", LOCAL_ACTOR.name):
+        with workspace.open_as(name) as service:
+            back = service.runs.undo(last(workspace).id).run_id
+        workspace.run_queued()
+        if name != LOCAL_ACTOR.name:
+            approve(workspace, workspace.get_run(back))
+    need_two_people(workspace)
+    app = workspace.page("runs", run=str(back))
+    assert [button.label for button in app.button if "run" in button.label] == ["Cancel run"]
+    assert "so somebody else decides" in page_text(app)
+
+
 def test_an_approval_counts_only_for_the_reason_that_was_shown(workspace: EngineWorkspace) -> None:
     """Of two people who press at once, one approves the step both saw, and nobody the step after it."""
     workspace.set_members(*fans(*range(700)))

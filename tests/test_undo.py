@@ -276,3 +276,28 @@ def test_a_run_that_waits_for_its_first_approval_is_not_taken_back(workspace: En
     with workspace.open() as service, pytest.raises(InvalidRequest, match="still under way"):
         service.runs.undo(run.id)
     assert workspace.get_run(run.id).state is RunState.HELD
+
+
+def test_a_take_back_that_sets_many_people_to_true_needs_the_other_person(workspace: EngineWorkspace) -> None:
+    """Bob takes back at once what Ann exported; Ann alone cannot take that back, or she would have sent it by herself."""
+    with workspace.open() as service:
+        service.admin.set_approval_limit(20)
+    with workspace.open_as("bob@example.com") as bob:
+        back = bob.runs.undo(1).run_id
+    workspace.run_queued()
+    with workspace.open_as("bob@example.com") as bob:
+        assert bob.runs.explain_refusal(back) == ""
+        bob.runs.approve(back)
+    workspace.run_queued()
+    assert workspace.holders() == set()
+    with workspace.open_as("ann@example.com") as ann:
+        again = ann.runs.undo(back).run_id
+    workspace.run_queued()
+    with workspace.open_as("ann@example.com") as ann:
+        assert "somebody else decides" in ann.runs.explain_refusal(again)
+        with pytest.raises(InvalidRequest, match="another person"):
+            ann.runs.approve(again)
+    with workspace.open_as("bob@example.com") as bob:
+        bob.runs.approve(again)
+    workspace.run_queued()
+    assert len(workspace.holders()) == 30

@@ -203,13 +203,13 @@ def _show_refusal(run: Run) -> str:
 
 
 def _show_approve_buttons(run: Run, *, may_approve: bool) -> None:
-    if run.undoes is not None:
-        run_actions.show_undo_button(run)
-        return
     if run.steps_sent:
         run_actions.show_step_buttons(run, may_approve=may_approve)
         return
     if not may_approve:
+        return
+    if run.undoes is not None:
+        run_actions.show_undo_button(run)
         return
     if st.button("Approve", key=f"approve-{run.id}", type="primary"):
         run_actions.approve_run(run, "Approved. The run is being sent.")

@@ -11,7 +11,8 @@ from sync.store import Store
 def explain_refusal(store: Store, run: Run, name: str) -> str:
     """Return why this person may not approve a held run, and who may; empty when nothing speaks against it."""
     limit = store.approvals.get_limit()
-    if limit is None or not (run.purpose == "export" or run.request) or _count_sent(store, run) <= limit:
+    is_asked_for = run.purpose in ("export", "undo") or run.request
+    if limit is None or not is_asked_for or _count_sent(store, run) <= limit:
         return ""
     askers = store.approvals.list_askers(run.id)
     if name not in askers:

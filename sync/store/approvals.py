@@ -30,7 +30,10 @@ class Approvals(Table):
         )
 
     def list_askers(self, run_id: int) -> frozenset[str]:
-        """Return who asked for what a run sends; of a run that goes on with an earlier request, who asked for that."""
+        """Return who asked for what a run sends; of a run that goes on with an earlier request, who asked for that.
+
+        A take-back was asked for by itself.
+        """
         rows = self._fetch_all(
             f"""
             select distinct actor
@@ -40,8 +43,8 @@ class Approvals(Table):
                 from audit as asked
                 join run as other on other.id = asked.run_id
                 join run on run.sync_id = other.sync_id
-                where run.id = ? and asked.run_id <= run.id and asked.action in {_ASKED}
-            )
+                where run.id = ?1 and run.undoes is null and asked.run_id <= run.id and asked.action in {_ASKED}
+            ) or action = 'undo' and run_id = ?1
             """,
             (run_id,),
         )
