@@ -19,7 +19,7 @@ from sync.permissions import AccessLevel
 from sync.reports import Person, PersonEntry, PersonListing, PersonSync, Presence
 from sync.service.safety import MAX_NOTE
 from sync.views import ForgetResult
-from sync.wording import NOT_SENT_YET, OUTCOME_SIGNS, OUTCOMES, explain_unknown_person
+from sync.wording import NOT_SENT_YET, OUTCOME_SIGNS, OUTCOMES, explain_staying, explain_unknown_person
 
 ASKED_KEY = (
     "_person"  # session key: the user id that was looked up; not in the address, which browsers and proxies keep
@@ -189,16 +189,19 @@ def _show_never_export(found: Person) -> None:
     )
     note = st.text_input("Note", key="person-note", max_chars=MAX_NOTE, placeholder="Why they are on the list")
     if st.button("Put on the list", type="primary", key="person-never-confirm"):
-        with open_service() as service:
-            notices.try_action(
-                "On the never-export list from now on.",
-                service.safety.add_never_export,
-                str(account),
-                [found.user_id],
-                note or "",
-            )
+        _put_on_list(str(account), found.user_id, note or "")
         _close_dialog()
         st.rerun()
+
+
+def _put_on_list(account: str, user_id: str, note: str) -> None:
+    try:
+        with open_service() as service:
+            added = service.safety.add_never_export(account, [user_id], note)
+    except CohortSyncError as problem:
+        notices.flash_error(str(problem))
+    else:
+        notices.flash_success(f"On the never-export list from now on. {explain_staying(added.stay_true)}".strip())
 
 
 @st.dialog("Forget this person?", on_dismiss=_close_dialog)

@@ -14,7 +14,8 @@ from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.service.safety import MAX_NOTE, parse_csv, parse_lines
-from sync.views import AddedPeople, ListedPerson, ProjectView, Tripwire
+from sync.views import AddedPeople, ListedPerson, NeverExported, ProjectView, Tripwire
+from sync.wording import explain_staying
 
 ANY_COHORT = 0  # stands for every cohort; no cohort has this number
 ROWS_SHOWN = 1000  # newest people of a list; the rest is counted
@@ -138,7 +139,8 @@ def _show_form(
 
 def _describe_added(found: AddedPeople) -> str:
     already = f" {format_people(found.already_there)} were on the list already." if found.already_there else ""
-    return f"{format_people(found.added)} added.{already}"
+    staying = f" {explain_staying(found.stay_true)}" if isinstance(found, NeverExported) and found.stay_true else ""
+    return f"{format_people(found.added)} added.{already}{staying}"
 
 
 def _describe_gone(people: int) -> str:

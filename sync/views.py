@@ -53,6 +53,7 @@ __all__ = [
     "MemberRow",
     "MemberStatus",
     "Message",
+    "NeverExported",
     "OpenAlert",
     "Overdue",
     "PeopleCount",
@@ -253,6 +254,13 @@ class AddedPeople:
 
     added: int
     already_there: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeverExported(AddedPeople):
+    """People put on a never-export list; ``stay_true``: cohorts that no refresh takes them out of by itself."""
+
+    stay_true: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sync.model import Mode, Run, RunState, SyncState
 from sync.records import SyncView
 
@@ -36,6 +38,17 @@ OUTCOME_SIGNS = {
 }
 OPERATION_SIGNS = {"add": "+", "remove": "−", "update": "↻", "none": "✗"}
 NOT_SENT_YET = "Not sent yet"
+
+
+def explain_staying(cohorts: Sequence[str]) -> str:
+    """Return where people who were put on the never-export list stay true, and what to do; empty when nowhere."""
+    if not cohorts:
+        return ""
+    names = " and ".join(f"“{name}”" for name in cohorts)
+    return (
+        f"Still true in WebEngage for {names}, and not refreshed by itself now: sync it, resume it or decide about its "
+        "held run, or its campaigns still reach them."
+    )
 
 
 def name_sync_state(sync: SyncView) -> str:

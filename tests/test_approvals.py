@@ -282,7 +282,7 @@ def test_the_page_of_a_take_back_offers_no_approval_to_the_person_who_asked_for_
             approve(workspace, workspace.get_run(back))
     need_two_people(workspace)
     app = workspace.page("runs", run=str(back))
-    assert [button.label for button in app.button if "run" in button.label] == ["Cancel run"]
+    assert [button.label for button in app.button if " run" in button.label] == ["All runs", "Cancel run"]
     assert "so somebody else decides" in page_text(app)
 
 

@@ -41,7 +41,7 @@ def test_a_file_of_ids_keeps_people_out_and_lets_them_in_by_command(fans: Worksp
     file = tmp_path / "people.csv"
     file.write_text("name;user_id\nZoe;fan-1\nBo;fan-2\n", encoding="utf-8")
     added = read_answer(fans, "never-export", "add", "fan-3", "--file", str(file), "--note", "complained")
-    assert added == {"added": 3, "already_there": 0}
+    assert added == {"added": 3, "already_there": 0, "stay_true": []}
     assert read_answer(fans, "never-export", "add", "fan-3", "--project", str(PROJECT))["already_there"] == 1
     listed = read_answer(fans, "never-export", "list", "--account", LICENSE)
     assert {one["label"] for one in listed} == {"f•••1", "f•••2", "f•••3"}
@@ -57,6 +57,14 @@ def test_a_file_of_ids_keeps_people_out_and_lets_them_in_by_command(fans: Worksp
     with fans.open() as service:
         audit = json.dumps([line.after + line.before + line.target for line in service.admin.list_audit(50)])
     assert "fan-" not in audit and "3 people" in audit
+
+
+def test_a_command_says_where_a_listed_person_stays_true(fans: Workspace) -> None:
+    """A paused sync sets nobody to false before it is resumed."""
+    assert "Still true" not in run_command(fans, "never-export", "add", "fan-1").output
+    with fans.open() as service:
+        service.syncs.pause(1)
+    assert "Still true in WebEngage for “Fans”" in run_command(fans, "never-export", "add", "fan-2").output
 
 
 def test_a_tripwire_holds_a_run_by_command(fans: Workspace) -> None:

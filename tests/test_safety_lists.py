@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
-from sync.model import RunState
+from sync.model import Mode, RunState
 from sync.service.safety import parse_csv, parse_lines
 from sync.store.rate_limits import RateLimits
 from sync.store.safety_lists import mask_id
-from tests.engine_workspace import ATTRIBUTE, DAY, EngineWorkspace, fans
+from tests.engine_workspace import ATTRIBUTE, DAY, EngineWorkspace, fans, later
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
 from tests.workspace import read_everything_stored
 
@@ -288,3 +288,31 @@ def test_ids_that_cannot_be_are_refused_without_being_quoted(workspace: EngineWo
         with pytest.raises(InvalidRequest, match="not connected"):
             service.safety.add_never_export("other", ["a"])
         assert service.safety.list_never_export() == ()
+
+
+@pytest.mark.parametrize("state", ["one-time", "paused", "stopped", "held"])
+def test_who_stays_true_because_no_refresh_comes_is_said_when_listed(workspace: EngineWorkspace, state: str) -> None:
+    """Put on the list they would be mailed all the same, by the attribute that nothing sets to false."""
+    workspace.set_members(*fans(*range(30)))
+    workspace.export(mode=Mode.ONE_TIME if state == "one-time" else Mode.DYNAMIC)
+    if state == "held":
+        workspace.export(dry_run=True)
+    with workspace.open() as service:
+        if state == "paused":
+            service.syncs.pause(1)
+        if state == "stopped":
+            service.syncs.stop(1)
+        assert service.safety.add_never_export(LICENSE, ["fan-3", "stranger"]).stay_true == ("Fans",)
+        assert service.safety.add_never_export(LICENSE, ["fan-3"]).stay_true == ("Fans",)
+        assert service.safety.add_never_export(LICENSE, ["fan-99"]).stay_true == ()
+
+
+def test_who_leaves_with_the_next_refresh_is_said_to_stay_nowhere(workspace: EngineWorkspace) -> None:
+    """An active sync sets them to false by itself."""
+    workspace.set_members(*fans(*range(30)))
+    workspace.export()
+    with workspace.open() as service:
+        assert service.safety.add_never_export(LICENSE, ["fan-3"]).stay_true == ()
+    assert "fan-3" in workspace.holders()
+    later(workspace, 7300)
+    assert "fan-3" not in workspace.holders()

@@ -42,6 +42,22 @@ def test_people_typed_into_the_page_are_on_the_list_and_can_be_taken_off(fans: W
 
 
 @pytest.mark.slow
+def test_both_pages_say_where_a_listed_person_stays_true(fans: Workspace) -> None:
+    """A paused sync sets nobody to false before it is resumed."""
+    with fans.open() as service:
+        service.syncs.pause(1)
+    app = fans.page("safety")
+    app.text_area(key="never-ids").set_value("fan-1")
+    click_button(app, "Add to the list")
+    assert "1 person added. Still true in WebEngage for “Fans”" in page_text(app)
+    app = fans.page("people")
+    app.text_input(key="person-id").set_value("fan-2")
+    for label in ("Look up", "Never export", "Put on the list"):
+        click_button(app, label)
+    assert "On the never-export list from now on. Still true in WebEngage for “Fans”" in page_text(app)
+
+
+@pytest.mark.slow
 def test_a_tripwire_set_on_the_page_holds_the_run(fans: Workspace) -> None:
     """The cohort is chosen by its name; the run's page says whom it found, by a label."""
     app = fans.page("safety")

@@ -15,6 +15,7 @@ from sync.service import Service
 from sync.service.safety import parse_csv
 from sync.text import cut_text, show_text
 from sync.views import AddedPeople
+from sync.wording import explain_staying
 
 Command = Callable[..., Any]
 
@@ -69,7 +70,7 @@ def add_never_export(
         found = service.safety.add_never_export(
             service.safety.choose_account(account, project), read_ids(ids, file), note
         )
-    print_result(as_json, found, [_describe_added(found)])
+    print_result(as_json, found, [_describe_added(found), *filter(None, [explain_staying(found.stay_true)])])
 
 
 def _describe_added(found: AddedPeople) -> str:

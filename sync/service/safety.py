@@ -10,7 +10,7 @@ from sync.errors import InvalidRequest
 from sync.model import USER_ID_MAX
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
-from sync.views import AddedPeople, ListedPerson, Tripwire
+from sync.views import AddedPeople, ListedPerson, NeverExported, Tripwire
 
 MAX_NOTE = 200  # characters of a note
 MAX_WATCHED_ID = 1000  # characters of an id that a tripwire is set for: WebEngage takes fewer, Mixpanel has longer ones
@@ -67,15 +67,27 @@ class SafetyService(Topic):
         return known[0]
 
     @requires(AccessLevel.MARKETER)
-    def add_never_export(self, license_code: str | None, user_ids: Iterable[str], note: str = "") -> AddedPeople:
-        """Put people on an account's never-export list; they are not sent from now on, and leave with the next runs."""
+    def add_never_export(self, license_code: str | None, user_ids: Iterable[str], note: str = "") -> NeverExported:
+        """Put people on an account's never-export list; they are not sent from now on, and leave with the next runs.
+
+        The answer names the cohorts in which they stay true, since no refresh comes by itself.
+        """
         account, people = self.choose_account(license_code), _check_ids(user_ids)
         with self._store.transaction():
             added = self._store.safety_lists.add_never_export(
                 account, people, _check_note(note), self.actor.name, self._state.now()
             )
             self._state.add_audit_line("never-export add", f"account {account}", after=_count_people(added))
-        return AddedPeople(added=added, already_there=len(people) - added)
+            stay_true = self._find_staying(account, people)
+        return NeverExported(added=added, already_there=len(people) - added, stay_true=stay_true)
+
+    def _find_staying(self, license_code: str, user_ids: Iterable[str]) -> tuple[str, ...]:
+        """Return the cohorts in which WebEngage may hold one of these people as true, and which are not refreshed now."""
+        watched = frozenset(self._store.safety_lists.hash_ids(user_ids))
+        waiting = (
+            one for one in self._store.syncs.list_views() if one.license_code == license_code and not one.is_due_again
+        )
+        return tuple(one.cohort_name for one in waiting if self._store.snapshot.has_any(one.id, watched))
 
     @requires(AccessLevel.MARKETER)
     def remove_never_export(

@@ -112,6 +112,15 @@ class Snapshot(Table):
         at, is_there = Bucket(records, []).find(id_hash)
         return records[at][ID_SIZE:] if is_there else None
 
+    def has_any(self, sync_id: int, id_hashes: frozenset[bytes]) -> bool:
+        """Return whether any of these people is in the snapshot; only buckets that could hold one are opened."""
+        firsts = {who[0] for who in id_hashes}
+        return any(
+            not id_hashes.isdisjoint(split_hashes(self.records(sync_id, low, high)))
+            for low, high in self.ranges(sync_id)
+            if not firsts.isdisjoint(range(low, high))
+        )
+
     def is_confirmed(self, sync_id: int, id_hash: bytes) -> bool | None:
         """Return whether WebEngage accepted what the snapshot has about a person, None when they are not in it."""
         content = self.find(sync_id, id_hash)
