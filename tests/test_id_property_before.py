@@ -15,7 +15,18 @@ from sync.permissions import AccessLevel, Actor, Forbidden
 from sync.service import Service
 from sync.store import Store
 from sync.views import MemberChange, MemberList, MemberStatus
-from tests.engine_workspace import CUSTOMER, EngineWorkspace, approve, customer, customer_ids, customers, fan_ids, last
+from tests.engine_workspace import (
+    CUSTOMER,
+    MAPPED,
+    EngineWorkspace,
+    approve,
+    customer,
+    customer_ids,
+    customers,
+    fan_ids,
+    last,
+    refresh_when_due,
+)
 from tests.sandbox.control import PROJECT, Sandbox, anonymous, member
 
 
@@ -107,6 +118,37 @@ def test_members_by_a_property_show_its_values_and_who_shares_one(workspace: Eng
         ("c-0", ""): (MemberStatus.LEFT, MemberChange.REMOVE, "No longer in the cohort"),
     }
     assert listed.count_change(MemberChange.UNCHANGED) == 4
+
+
+def test_members_with_one_user_id_say_whose_values_are_sent(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Once properties are mapped, the table names the member whose values WebEngage got, whatever the order."""
+    first, second = customer(1, "c-1", plan="gold"), customer(2, "c-1", plan="silver")
+    workspace.set_members(first, customer(3, plan="free"), second)
+    workspace.export(id_property=CUSTOMER, mapping=MAPPED)
+    for people in ((first, second), (second, first)):
+        workspace.set_members(*people, customer(3, plan="free"))
+        reasons = {row.reason: row.distinct_id for row in list_members(workspace).rows if row.user_id == "c-1"}
+        sender = reasons.pop("Values sent; another member has this user ID, too")
+        assert list(reasons) == ["Values not sent; those of another member with this user ID are"]
+        sent = sandbox.profile("c-1")["attributes"]["Plan"]  # type: ignore[index]
+        assert {"fan-1": "gold", "fan-2": "silver"}[sender] == sent
+
+
+def test_a_member_listed_by_the_distinct_id_keeps_out_whoever_shares_the_user_id(workspace: EngineWorkspace) -> None:
+    """The run removes the one person both are, and preview, members and receipt count it so before and after."""
+    run = workspace.export(id_property=CUSTOMER)
+    with workspace.open() as service:
+        service.safety.add_never_export(None, ["fan-5"], "")
+        seen = service.cohorts.preview(PROJECT, workspace.cohort, fresh=True)
+        receipt = service.receipts.read(PROJECT, workspace.cohort, ())
+    assert (run.identified, seen.identified, seen.never_exported, seen.doubles, seen.people) == (5, 6, 1, 1, 4)
+    assert not any("identified members" in one for one in receipt.remarks)
+    listed = list_members(workspace)
+    twins = {(row.reason, row.change) for row in listed.rows if row.user_id == "c-4"}
+    assert twins == {("On the never-export list, so not sent", MemberChange.REMOVE)}
+    assert (listed.never_exported, listed.doubles, listed.count_change(MemberChange.REMOVE)) == (1, 1, 1)
+    refreshed = refresh_when_due(workspace)
+    assert (refreshed.exited, refreshed.never_exported, workspace.holders()) == (1, 1, customer_ids(*range(4)))
 
 
 def test_somebody_without_a_profile_is_anonymous_and_not_without_a_value(

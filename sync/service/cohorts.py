@@ -163,12 +163,18 @@ class CohortService(Topic):
         return self._store.safety_lists.find_never_exported(account or "", user_ids)
 
     def _mark_never_exported(self, project_id: int, cohort_id: int, known: Page) -> Page:
-        """Return a page on which those on the never-export list of the cohort's account are known as such."""
-        ids = {name for one in known.members for name in (one.id, one.distinct_id)}
-        listed = self.find_never_exported(project_id, cohort_id, ids)
+        """Return a page on which those on the never-export list of the cohort's account are known as such.
+
+        Who has the User ID of somebody listed by the distinct_id is the same person in WebEngage, and not sent either.
+        """
+        people = [one for one in known.members if one.eligibility is Eligibility.IDENTIFIED]
+        listed = self.find_never_exported(
+            project_id, cohort_id, {name for one in people for name in (one.id, one.distinct_id)}
+        )
+        ids = {one.id for one in people if listed & {one.id, one.distinct_id}}
         members = tuple(
             replace(one, eligibility=Eligibility.NEVER_EXPORT)
-            if listed & {one.id, one.distinct_id} and one.eligibility is Eligibility.IDENTIFIED
+            if one.id in ids and one.eligibility is Eligibility.IDENTIFIED
             else one
             for one in known.members
         )
@@ -315,7 +321,7 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
     invalid = round(share * sum(1 for one in known.members if one.eligibility.is_invalid))
     unknown = round(share * sum(1 for one in known.members if one.eligibility.is_anonymous))
     identified = max(0, with_profile - unknown - invalid)
-    never_exported = round(share * sum(1 for one in known.members if one.eligibility is Eligibility.NEVER_EXPORT))
+    listed = [one.id for one in known.members if one.eligibility is Eligibility.NEVER_EXPORT]
     whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
     going = [one.id for one in known.members if one.eligibility is Eligibility.IDENTIFIED]
     found = Preview(
@@ -332,9 +338,9 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
         requests=0,
         seconds=0.0,
         queries_left=0,
-        never_exported=never_exported,
+        never_exported=round(share * len(set(listed))),
         properties=everyone.properties,
-        doubles=len(going) - len(set(going)),
+        doubles=len(going) + len(listed) - len({*going, *listed}),
     )
     return add_cost(found, found.people)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
@@ -38,6 +38,8 @@ REASONS = {
     Eligibility.NEVER_EXPORT: "On the never-export list, so not sent",
 }
 SHARED = "Another member has this user ID, too: one person in WebEngage"
+VALUES_SENT = "Values sent; another member has this user ID, too"
+VALUES_NOT_SENT = "Values not sent; those of another member with this user ID are"
 LEFT = "No longer in the cohort"
 OLD_ID = "A user ID of another property"
 REJECTED = "Rejected by WebEngage before"
@@ -170,10 +172,7 @@ class MemberService(Topic):
             problem=reading.problem if reading.is_complete else "",
             read_at=reading.read_at,
             id_property=reading.id_property,
-            never_exported=sum(
-                row.status is MemberStatus.IDENTIFIED and row.reason == REASONS[Eligibility.NEVER_EXPORT]
-                for row in rows
-            ),
+            never_exported=len({row.user_id for row in rows if row.reason == REASONS[Eligibility.NEVER_EXPORT]}),
         )
 
     def _compare(self, reading: MemberReading, sync: Sync | None) -> Iterator[MemberRow]:
@@ -181,20 +180,43 @@ class MemberService(Topic):
         held = dict.fromkeys(self._store.snapshot.iterate_members(sync.id)) if sync else {}
         removed = frozenset(self._store.batches.iterate_removed(sync.id)) if sync else frozenset()
         rejected = self._store.rejections.active(sync.id) if sync else {}
-        ids = {name for one in reading.iterate_members() for name in (one.user_id, one.distinct_id)}
-        listed = self._cohorts.find_never_exported(reading.project_id, reading.cohort_id, ids)
+        listed = self._find_listed(reading)
         nothing = ("",) * len(reading.choice.labels)
-        members = Counter(one.user_id for one in reading.iterate_members() if one.eligibility is Eligibility.IDENTIFIED)
+        shared = self._find_shared(reading) if reading.id_property else {}
         for one in reading.iterate_members():
             holds = True if one.user_id in held else False if one.user_id in removed else None
-            row = _describe_member(one, holds, one.user_id in rejected, bool(listed & {one.user_id, one.distinct_id}))
-            yield replace(row, reason=SHARED) if members[one.user_id] > 1 and row.reason in UNREMARKABLE else row
+            row = _describe_member(one, holds, one.user_id in rejected, one.user_id in listed)
+            if one.user_id in shared and row.reason in UNREMARKABLE:
+                is_sender = shared[one.user_id] == one.distinct_id
+                row = replace(row, reason=_explain_shared(is_sender, sends_values=bool(sync and sync.mapping)))
+            yield row
         if reading.is_complete and not reading.problem:  # nobody leaves unproven
             listed_ids = {one.user_id for one in reading.iterate_members()}
             why = LEFT if sync and reading.id_property == sync.id_property else OLD_ID
             for user_id in held:
                 if user_id not in listed_ids:
                     yield MemberRow(user_id, MemberStatus.LEFT, why, True, MemberChange.REMOVE, nothing)
+
+    def _find_listed(self, reading: MemberReading) -> frozenset[str]:
+        """Return the User IDs never exported: those of members who are listed by it or by the distinct_id."""
+        people = [one for one in reading.iterate_members() if one.eligibility is Eligibility.IDENTIFIED]
+        names = {name for one in people for name in (one.user_id, one.distinct_id)}
+        listed = self._cohorts.find_never_exported(reading.project_id, reading.cohort_id, names)
+        return frozenset(one.user_id for one in people if listed & {one.user_id, one.distinct_id})
+
+    def _find_shared(self, reading: MemberReading) -> dict[str, str]:
+        """Return the User IDs of several identified members, each with the distinct_id of whose values are sent.
+
+        That is the one whose hash is the lowest, as in a run.
+        """
+        members = defaultdict[str, list[str]](list)
+        for one in reading.iterate_members():
+            if one.eligibility is Eligibility.IDENTIFIED:
+                members[one.user_id].append(one.distinct_id)
+        shared = {user_id: names for user_id, names in members.items() if len(names) > 1}
+        names = [name for group in shared.values() for name in group]
+        hashes = dict(zip(names, self._store.safety_lists.hash_ids(names), strict=True))
+        return {user_id: min(group, key=hashes.__getitem__) for user_id, group in shared.items()}
 
     @requires(AccessLevel.VIEWER)
     def summarize(self, reading: MemberReading) -> Preview:
@@ -228,6 +250,13 @@ def mask_value(value: str) -> str:
     """Return a profile value so that nobody can tell it: its first letter, of an address also the domain's."""
     name, sign, domain = value.partition("@")
     return f"{name[:1]}…@{domain[:1]}…" if sign else f"{value[:1]}…" if value else ""
+
+
+def _explain_shared(is_sender: bool, *, sends_values: bool) -> str:
+    """Return that another member has this one's User ID, and whose values are sent if any are."""
+    if not sends_values:
+        return SHARED
+    return VALUES_SENT if is_sender else VALUES_NOT_SENT
 
 
 def _describe_member(one: Profile, holds: bool | None, is_rejected: bool, is_listed: bool) -> MemberRow:
