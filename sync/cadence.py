@@ -18,6 +18,7 @@ from cronsim import CronSim
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 EVERY_DAY = ",".join(DAYS)
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86400.0
+INTERVAL_UNITS = ((DAY_SECONDS, "day"), (HOUR_SECONDS, "hour"), (60.0, "minute"), (1.0, "second"))
 MAX_SHOWN = 40  # characters of a wrong input that an error quotes
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
@@ -51,6 +52,15 @@ class DailyTime:
     def describe(self) -> str:
         """Return this for people, such as “at 07:30 Europe/Berlin, mon-fri”."""
         return f"at {self.at} {self.zone}" + ("" if self.days == EVERY_DAY else f", {shorten_days(self.days)}")
+
+
+def format_interval(seconds: float | None) -> str:
+    """Return an interval in seconds for people, such as “every 2 hours”; None means once."""
+    if seconds is None:
+        return "once"
+    size, noun = next((unit for unit in INTERVAL_UNITS if seconds % unit[0] == 0), INTERVAL_UNITS[-1])
+    number = round(seconds / size)
+    return f"every {noun}" if number == 1 else f"every {number:,} {noun}s"
 
 
 def find_zone(name: str) -> ZoneInfo:

@@ -121,7 +121,7 @@ def changes(service: Service) -> list[tuple[str, str, str]]:
 def test_the_audit_when_a_sync_is_changed_has_its_settings_before_and_after(fans: Workspace) -> None:
     """Properties, mode, interval, account, attribute, guard and state of each change, and who asked."""
     base = "account sandbox1; attribute Mixpanel - Fans; "
-    two_hours, hour = "dynamic, every 7200 s; ", "dynamic, every 3600 s; "
+    two_hours, hour = "dynamic, every 2 hours; ", "dynamic, every hour; "
     only, more = "membership only; ", "membership and $email as email, $phone as phone; "
     with fans.open() as service:
         service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC))

@@ -10,7 +10,16 @@ from zoneinfo import ZoneInfo
 import pytest
 from click.testing import CliRunner, Result
 
-from sync.cadence import DailyTime, Refreshes, find_busiest_hour, find_end, find_moment, format_end, format_moment
+from sync.cadence import (
+    DailyTime,
+    Refreshes,
+    find_busiest_hour,
+    find_end,
+    find_moment,
+    format_end,
+    format_interval,
+    format_moment,
+)
 from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
@@ -87,6 +96,13 @@ def test_a_moment_when_written_is_read_as_the_same_moment_also_when_its_time_com
         for quarter in range(48):
             moment = parse_utc(begin) + quarter * 900.0 + 7
             assert find_moment(format_moment(moment, zone), zone) == moment
+
+
+def test_an_interval_when_shown_is_in_the_largest_unit_that_fits() -> None:
+    """Pages and the audit log say intervals as people do."""
+    shown = [format_interval(seconds) for seconds in (None, 300.0, 2700.0, 3600.0, 7200.0, 86_400.0, 301.0)]
+    hours = ["once", "every 5 minutes", "every 45 minutes", "every hour", "every 2 hours"]
+    assert shown == [*hours, "every day", "every 301 seconds"]
 
 
 def test_refreshes_when_counted_by_hour_are_each_in_one_hour() -> None:

@@ -227,7 +227,7 @@ def test_the_export_dialog_after_everybody_was_read_has_the_same_exact_numbers(c
 
 
 def test_a_dry_run_of_an_exported_cohort_keeps_its_terms(mixed: Workspace) -> None:
-    """The button plans the next export as the last one was: mode, interval and properties."""
+    """The button plans the next export as the last one was, mode, interval and properties; it waits for a decision."""
     mixed.export(interval=3600.0, mapping=(("plan", "Plan"),))
     app = open_cohort(mixed)
     app.button(key="cohort-dry").click().run()
@@ -236,6 +236,7 @@ def test_a_dry_run_of_an_exported_cohort_keeps_its_terms(mixed: Workspace) -> No
     with mixed.open() as service:
         sync = service.syncs.list()[0]
         assert sync.last_run and sync.last_run.dry_run and sync.last_run.state is RunState.HELD
+        assert "Decide" in {link.proto.label for link in open_cohort(mixed).get("page_link")}
         service.runs.approve(sync.last_run.id)
         mixed.run_queued()
         after = service.cohorts.propose_export(PROJECT, mixed.cohort)

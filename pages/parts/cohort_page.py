@@ -144,7 +144,10 @@ def _show_state(sync: SyncView | None) -> None:
         show_badges(run_badge(run))
         run_progress.show_progress(run)
         st.page_link(
-            page_script("runs"), label="See progress", icon=":material/open_in_full:", query_params={"run": str(run.id)}
+            page_script("runs"),
+            label=run_progress.label_link(run, may_decide=is_allowed(AccessLevel.MARKETER)),
+            icon=":material/open_in_full:",
+            query_params={"run": str(run.id)},
         )
     else:
         show_badges(sync_badge(sync), after=sync.attribute if sync else "")

@@ -245,7 +245,7 @@ def _show_run(run: Run, *, may_decide: bool) -> None:
         show_badges(run_badge(run))
         st.page_link(
             page_script("runs"),
-            label="See progress" if run.state != RunState.HELD else "Decide" if may_decide else "See run",
+            label=run_progress.label_link(run, may_decide=may_decide),
             icon=":material/open_in_full:",
             query_params={"run": str(run.id)},
         )

@@ -17,11 +17,11 @@ from pages.parts import (
     value_types,
 )
 from pages.parts.badges import show_name
-from pages.parts.formatting import escape_markdown, format_count, format_error, format_interval, format_people
+from pages.parts.formatting import escape_markdown, format_count, format_error, format_people
 from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
 from sync.attribute_names import ATTRIBUTE_MAX
-from sync.cadence import DailyTime
+from sync.cadence import DailyTime, format_interval
 from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
 from sync.guards import PREVIEW_GROWTH, WHOLE

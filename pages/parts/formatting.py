@@ -49,17 +49,6 @@ def format_duration(seconds: float) -> str:
     return "1 second"
 
 
-def format_interval(seconds: float | None) -> str:
-    """Format an interval in seconds, such as "every 2 hours"; None means once."""
-    if seconds is None:
-        return "once"
-    for size, noun in TIME_UNITS:
-        if seconds % size == 0 and seconds >= size:
-            number = int(seconds // size)
-            return f"every {noun}" if number == 1 else f"every {number} {noun}s"
-    return f"every {format_duration(seconds)}"
-
-
 def format_age(at: float, now: float) -> str:
     """Format how long ago a time was; both times are seconds since 1970."""
     return "just now" if now - at < 1 else f"{format_duration_short(now - at)} ago"

@@ -19,6 +19,7 @@ from sync.wording import describe_run_changes
 
 HOURLY_LIMIT_TEXT = "Mixpanel's hourly query limit is used up"
 MINUTE_LIMIT_TEXT = "WebEngage's request limit is reached"
+DECIDE = "Decide"  # the link to a held run, for who may
 LATE_SECONDS = 15.0  # after which a queued run should have started
 
 
@@ -41,6 +42,11 @@ def phase_progress(run: Run) -> PhaseProgress:
     if run.state in (RunState.QUEUED, RunState.PULLING):
         return PhaseProgress(run.staged, run.expected_total or 0, "read from Mixpanel")
     return PhaseProgress(run.delivered + run.rejected, run.change_count, "sent to WebEngage")
+
+
+def label_link(run: Run, *, may_decide: bool) -> str:
+    """Return what the link to a run under way is called: a held one waits for a decision."""
+    return "See progress" if run.state != RunState.HELD else DECIDE if may_decide else "See run"
 
 
 def measure_rate(run: Run, done: int, now: float) -> float | None:

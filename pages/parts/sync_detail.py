@@ -14,13 +14,13 @@ from pages.parts.formatting import (
     escape_markdown,
     format_duration_short,
     format_error,
-    format_interval,
     format_people,
     format_time,
     localize_times,
 )
 from pages.parts.navigation import clear_requests, open_page, set_request, show_page_link
 from pages.parts.session import is_allowed, open_service
+from sync.cadence import format_interval
 from sync.errors import CohortSyncError
 from sync.model import Mode, Run, RunState, SyncState
 from sync.permissions import AccessLevel
@@ -197,9 +197,13 @@ def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
 
 
 def _show_run_buttons(sync: SyncView, run: Run) -> None:
-    can_decide = run.state == RunState.HELD and is_allowed(AccessLevel.MARKETER)
-    label, button_type = ("Decide", "primary") if can_decide else ("See progress", "tertiary")
-    if st.button(label, key=f"run-{sync.id}", icon=":material/open_in_full:", type=button_type):  # type: ignore[arg-type]
+    label = run_progress.label_link(run, may_decide=is_allowed(AccessLevel.MARKETER))
+    if st.button(
+        label,
+        key=f"run-{sync.id}",
+        icon=":material/open_in_full:",
+        type="primary" if label == run_progress.DECIDE else "tertiary",
+    ):
         open_page("runs", run=run.id)
     if run.cancel_requested or not is_allowed(AccessLevel.MARKETER):
         return

@@ -9,9 +9,10 @@ import streamlit as st
 
 from pages.parts import cadence_fields, notices
 from pages.parts.badges import show_name
-from pages.parts.formatting import format_error, format_interval, format_people, format_time, viewer_zone
+from pages.parts.formatting import format_error, format_people, format_time, viewer_zone
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
+from sync.cadence import format_interval
 from sync.errors import CohortSyncError
 from sync.model import DAY, INTERVAL_CHOICES, parse_interval
 from sync.service import Service

@@ -6,7 +6,7 @@ from collections import Counter
 
 from sync.attribute_names import find_attribute_problem as problem_of
 from sync.attribute_names import find_mapping_problem, suggest_attribute
-from sync.cadence import DailyTime
+from sync.cadence import DailyTime, format_interval
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
@@ -34,7 +34,7 @@ from sync.views import CohortView
 
 def describe_terms(sync: Sync) -> str:
     """Return for the audit log what a sync sends, to whom and how often."""
-    often = f"dynamic, every {sync.interval_seconds:.0f} s" if sync.interval_seconds else sync.mode.value
+    often = f"dynamic, {format_interval(sync.interval_seconds)}" if sync.interval_seconds else sync.mode.value
     if sync.daily:
         often = f"dynamic, {sync.daily.describe()}"
     if sync.ends_at:
