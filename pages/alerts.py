@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import layout, notices
+from pages.parts.badges import show_small_text
 from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError, InvalidRequest
@@ -86,7 +87,7 @@ def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
             with st.container(key=f"name-recipient-{one.id}"):
                 st.text(one.name or one.masked_url)
             if one.name:
-                st.caption(escape_markdown(one.masked_url))
+                show_small_text(one.masked_url, f"recipient-{one.id}")  # as Markdown a part of it would be a link
             if one.problem:
                 since = format_time(one.failing_since or 0.0)
                 st.warning(escape_markdown(f"Not reached since {since}. {one.problem}"), icon=":material/warning:")

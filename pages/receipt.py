@@ -149,7 +149,7 @@ def _choose_others(others: dict[int, SyncView]) -> list[int]:
             "Cohorts to compare with",
             list(others),
             default=list(others)[:COMPARED],
-            format_func=lambda number: escape_markdown(others[number].cohort_name),
+            format_func=lambda number: others[number].cohort_name,
             key="receipt-compared",
         )
 

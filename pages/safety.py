@@ -80,7 +80,7 @@ def _show_tripwires(project: ProjectView) -> None:
         cohort = st.selectbox(
             "In which cohort must they never be?",
             [ANY_COHORT, *names],
-            format_func=lambda number: escape_markdown(names[number]) if number else "Any cohort",
+            format_func=lambda number: names[number] if number else "Any cohort",
             key="trip-cohort",
         )
         _show_form(

@@ -70,6 +70,18 @@ def private_names(node: ast.AST) -> list[str]:
     return []
 
 
+def find_escaped_options(files: Files) -> list[str]:
+    """Return the lists of options whose texts are escaped for Markdown."""
+    return [
+        f"{path}:{call.lineno} escapes options"
+        for path, text in files.items()
+        for call in ast.walk(ast.parse(text))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith((".selectbox", ".multiselect"))
+        for part in call.keywords
+        if part.arg == "format_func" and "escape_markdown" in ast.unparse(part.value)
+    ]
+
+
 def find_borrowed_helpers(files: Files) -> list[str]:
     """Return imports from modules of tests; what several share is in tests/workspace.py, conftest or a module of its own."""
     return [
@@ -115,6 +127,13 @@ def test_tests_when_they_share_helpers_import_none_from_a_test_module() -> None:
     """A fixture or helper of two modules has a module of its own."""
     check_rule(find_borrowed_helpers, all_files(), broken_by={"tests/test_x.py": "from tests.test_y import made"})
     assert not find_borrowed_helpers({"tests/test_x.py": "from tests.workspace import Workspace"})
+
+
+def test_options_when_they_are_chosen_from_a_list_are_not_escaped() -> None:
+    """A select box shows its options as they are, so the backslashes of Markdown would be read by people."""
+    broken = 'st.multiselect("Cohorts", ids, format_func=lambda one: escape_markdown(names[one]))'
+    check_rule(find_escaped_options, application_files(), broken_by={"pages/x.py": broken})
+    assert not find_escaped_options({"pages/x.py": 'st.radio("Cohort", ids, format_func=escape_markdown)'})
 
 
 def test_only_one_function_makes_fragments_that_poll() -> None:

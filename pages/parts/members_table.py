@@ -114,7 +114,7 @@ def _label_options(labels: Mapping[Any, str], counts: Counter[str]) -> dict[str,
 
 
 def _select(label: str, options: Sequence[str], **more: object) -> str:
-    return st.selectbox(label, options, width=210, **more)  # type: ignore[call-overload, no-any-return]
+    return st.selectbox(label, options, width=195, **more)  # type: ignore[call-overload, no-any-return]
 
 
 def _choose(
@@ -201,7 +201,7 @@ def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> Non
 
 def _set_widths(columns: Sequence[str], revealed: bool) -> dict[str, Any]:
     """Return the widths of the columns in pixels, since those of masked values would cut names."""
-    widths = {"User ID": 165, "Status": 110, "Why": 200} | dict.fromkeys(columns, 170 if revealed else 80)
+    widths = {"User ID": 165, "Status": 110, "Why": 220} | dict.fromkeys(columns, 170 if revealed else 80)
     widths |= {DISTINCT_ID: 165} if DISTINCT_ID in columns else {}
     return {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
 
@@ -270,7 +270,6 @@ def _show_columns(reading: MemberReading) -> None:
             accept_new_options=True,
             max_selections=5,
             key=f"columns-{reading.cohort_id}-{'-'.join(reading.choice.others)}",
-            format_func=escape_markdown,
         )
         requests = format_plural(min(reading.everyone.page_count, 10) + 1, "request")
         if st.button(f"Read again with these ({requests})", disabled=tuple(chosen) == reading.choice.others):

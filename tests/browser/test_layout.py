@@ -133,6 +133,22 @@ def test_ten_cohorts_are_in_sight_on_a_laptop(
         expect(page).to_have_url(re.compile("=1028"))
 
 
+def test_all_days_of_a_schedule_are_in_sight_on_a_phone(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """The export dialog shows every day to choose, none beyond the edge, and its buttons without scrolling."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    connect(data_dir, sandbox)
+    with tab(browser, viewport=PHONE) as page:
+        visit(page, f"{streamlit_server(data_dir)}/cohorts?export={cohort}", "Cohorts")
+        choose(page, "Refreshed", "At a time of day")
+        days = page.get_by_role("toolbar", name="Days").get_by_role("button")
+        expect(days).to_have_text(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
+        boxes = [day.bounding_box() for day in days.all()]
+        assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] for box in boxes)
+        expect(page.get_by_role("button", name="Start Sync", exact=True)).to_be_in_viewport(ratio=1)
+
+
 def test_ten_thousand_runs_still_open(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
