@@ -38,7 +38,7 @@ CHUNK_BYTES = 2**18  # bytes read at a time
 MAX_RETRY_AFTER_SECONDS = 3600.0  # seconds; Mixpanel's longest limit is an hour, so no longer delay is accepted
 MAX_MESSAGE_READ = 20_000  # characters of an API's error message that are examined
 MAX_PROBLEM_LENGTH = 200  # characters of an API's error message that are shown or stored
-PREPARED_REQUESTS = 8  # different requests a client keeps prepared
+ROUTES_KEPT = 8  # different routes a client keeps prepared
 USER_AGENT = "cohort-sync"
 CA_BUNDLE = "REQUESTS_CA_BUNDLE"  # environment variable: a file or folder of certificates to trust instead of certifi's
 # All that requests, urllib3, http.client, ssl and the socket module raise when a call cannot be made.
@@ -46,6 +46,10 @@ CALL_ERRORS = (OSError, ValueError, http.client.HTTPException, urllib3.exception
 POOL_CONNECTIONS = 24  # connections kept open; as many as requests in flight at most
 
 _TAGS = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+class _BrokenOff(OSError):
+    """An answer that began and did not come to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,37 @@ class Reply:
         return 200 <= self.status < 300
 
 
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What is the same for all requests with a method, a path and parameters."""
+
+    pool: urllib3.HTTPConnectionPool
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+    def call(self, body: bytes | None, headers: Mapping[str, str], timeout: float, read_at_most: int | None) -> Reply:
+        """Send a request once and return the reply."""
+        # These timeouts are for one read each; the exchange ends the whole call at its deadline.
+        response = self.pool.urlopen(
+            self.method,
+            self.target,
+            body,
+            {**self.headers, **headers},
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout),
+            preload_content=False,
+        )
+        try:
+            return Reply(response.status, _read_body(response, read_at_most), response.headers)
+        except urllib3.exceptions.ProtocolError as problem:
+            raise _BrokenOff from problem
+        finally:
+            response.close()  # a whole answer gave its connection back before
+
+
 class HttpClient:
     """One API host with its credentials; usable from several threads at once."""
 
@@ -70,17 +105,18 @@ class HttpClient:
     ) -> None:
         """Send to ``base``; netrc and cookies are ignored; the environment's proxy is used, except for loopback."""
         self._base, self._auth, self._headers = base, auth, {"User-Agent": USER_AGENT, **(headers or {})}
-        # The adapter instead of a session of requests: no netrc, no cookies, no redirects, half the time for a call.
+        # The adapter of requests knows certificates and proxies. It is asked once for each route, and the connections
+        # it gives are used directly: no netrc, no cookies, no redirects, and less work for a call.
         self._adapter = Adapter(pool_connections=1, pool_maxsize=POOL_CONNECTIONS)
         self._verify: bool | str = os.environ.get(CA_BUNDLE) or True
-        self._prepared = lru_cache(maxsize=PREPARED_REQUESTS)(self._prepare_request)
+        self._find_route = lru_cache(maxsize=ROUTES_KEPT)(self._prepare_route)
 
     @cached_property
     def _proxies(self) -> dict[str, str]:
         return {} if is_loopback(self._base) else dict(get_environ_proxies(self._base))
 
-    def _prepare_request(self, method: str, path: str, params: tuple[tuple[str, str], ...]) -> requests.PreparedRequest:
-        """Return the parts of a request that stay the same, prepared once."""
+    def _prepare_route(self, method: str, path: str, params: tuple[tuple[str, str], ...]) -> _Route:
+        """Return the parts of a request that stay the same."""
         request = requests.PreparedRequest()
         request.prepare(
             method,
@@ -90,7 +126,9 @@ class HttpClient:
             auth=self._auth,
             hooks=default_hooks(),
         )
-        return request
+        pool: Any = self._adapter.get_connection_with_tls_context(request, self._verify, self._proxies)
+        self._adapter.cert_verify(pool, request.url, self._verify, None)  # type: ignore[no-untyped-call]
+        return _Route(pool, method, self._adapter.request_url(request, self._proxies), dict(request.headers))
 
     def send_request(
         self,
@@ -113,26 +151,17 @@ class HttpClient:
         """
         exchange = Exchange(time.monotonic() + timeout)
         try:
-            request = self._prepared(method, path, tuple((params or {}).items())).copy()
-            _add_body(request, form, json_bytes)
-            request.headers.update(headers or {})
+            route = self._find_route(method, path, tuple((params or {}).items()))
+            body, kind = _build_body(form, json_bytes)
             with exchange:
-                return self._send_prepared(request, timeout, read_at_most)
+                return route.call(body, {**kind, **(headers or {})}, timeout, read_at_most)
         except CALL_ERRORS as problem:
             raise self._build_error(problem, exchange) from None
-
-    def _send_prepared(self, request: requests.PreparedRequest, timeout: float, read_at_most: int | None) -> Reply:
-        # These timeouts are for one read each; the exchange ends the whole call at its deadline.
-        limits = (min(CONNECT_SECONDS, timeout), timeout)
-        with self._adapter.send(
-            request, stream=True, timeout=limits, verify=self._verify, proxies=self._proxies
-        ) as response:
-            return Reply(response.status_code, _read_body(response, read_at_most), response.headers)
 
     def _build_error(self, problem: Exception, exchange: Exchange) -> RetryLater:
         """Return the error that explains in one sentence why there is no reply."""
         cut_off = exchange.abandoned or exchange.deadline <= time.monotonic()
-        late = cut_off or isinstance(problem, TimeoutError | requests.Timeout)
+        late = cut_off or _is_timeout(problem)
         kind = "timed out" if cut_off else self._describe_failure(problem)
         said = f"{clean_text(_host_of(self._base))} could not be reached or did not answer ({kind})."
         return NoAnswer(said) if late and exchange.sent else RetryLater(said)
@@ -144,39 +173,49 @@ class HttpClient:
                 f"{CA_BUNDLE} names “{clean_text(self._verify)}”, which contains no certificates: correct or remove it"
             )
         kinds = (
-            (requests.exceptions.SSLError, "its certificate was not accepted"),
-            ((TimeoutError, requests.Timeout), "timed out"),
-            (requests.exceptions.ChunkedEncodingError, "the answer broke off"),
-            (requests.exceptions.ProxyError, "the proxy did not let it through"),
+            (urllib3.exceptions.SSLError, "its certificate was not accepted"),
+            (_BrokenOff, "the answer broke off"),
+            (urllib3.exceptions.ProxyError, "the proxy did not let it through"),
         )
         named = next((said for kind, said in kinds if isinstance(problem, kind)), "")
+        if not named and _is_timeout(problem):
+            return "timed out"
         if not named and isinstance(problem, ValueError):
             return "the proxy set in the environment is not valid" if self._proxies else "its address is not valid"
         return named or "no connection"
 
 
-def _add_body(request: requests.PreparedRequest, form: Mapping[str, str] | None, json_bytes: bytes | None) -> None:
-    """Set the body as it is sent; ``prepare_body`` looks at every kind of body first, a tenth of a whole call."""
+def _build_body(form: Mapping[str, str] | None, json_bytes: bytes | None) -> tuple[bytes | None, Mapping[str, str]]:
+    """Return a body as it is sent, with the headers that describe it; None without one."""
     if json_bytes is None and not form:
-        return
-    request.body = urlencode(form or {}).encode() if json_bytes is None else json_bytes
-    request.headers["Content-Type"] = "application/x-www-form-urlencoded" if json_bytes is None else "application/json"
-    request.headers["Content-Length"] = str(len(request.body))
+        return None, {}
+    body = urlencode(form or {}).encode() if json_bytes is None else json_bytes
+    kind = "application/x-www-form-urlencoded" if json_bytes is None else "application/json"
+    return body, {"Content-Type": kind, "Content-Length": str(len(body))}
 
 
-def _read_body(response: requests.Response, read_at_most: int | None) -> bytes:
-    """Return the whole body, or its beginning; raise UnexpectedResponse above 64 MB. One cut short is an error of requests."""
+def _read_body(response: urllib3.BaseHTTPResponse, read_at_most: int | None) -> bytes:
+    """Return the whole body, or its beginning; raise ReplyTooLarge above 64 MB. One cut short is a ProtocolError."""
+    length = response.length_remaining
+    if read_at_most is None and length and length <= MAX_BODY_BYTES and "Content-Encoding" not in response.headers:
+        return response.read()
     pieces, size = [], 0
-    for piece in response.iter_content(min(CHUNK_BYTES, read_at_most or CHUNK_BYTES)):
+    for piece in response.stream(min(CHUNK_BYTES, read_at_most or CHUNK_BYTES)):
         pieces.append(piece)
         size += len(piece)
         if read_at_most is not None and size >= read_at_most:
             break
         if size > MAX_BODY_BYTES:
-            raise ReplyTooLarge(
-                f"{_host_of(response.url)} sent more than {MAX_BODY_BYTES // MEGABYTE} MB in one answer, so it was not read."
-            )
+            raise ReplyTooLarge(f"More than {MAX_BODY_BYTES // MEGABYTE} MB came in one answer, so it was not read.")
+    else:
+        response.release_conn()
     return b"".join(pieces)
+
+
+def _is_timeout(problem: Exception) -> bool:
+    """Return whether time ran out; for urllib3 a connection that was refused is one, too."""
+    timeouts = TimeoutError | urllib3.exceptions.TimeoutError
+    return isinstance(problem, timeouts) and not isinstance(problem, urllib3.exceptions.NewConnectionError)
 
 
 def _host_of(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gzip
 import ipaddress
 import socket
 import sqlite3
@@ -202,6 +203,30 @@ def test_call_when_the_last_one_was_given_up_uses_a_connection_of_its_own() -> N
 
         threading.Thread(target=answer, daemon=True).start()
         assert [client.send_request("GET", "/", timeout=PATIENCE).body for _ in range(3)] == [b"ok"] * 3
+
+
+PACKED = gzip.compress(b"ok")
+WHOLE_ANSWERS = {
+    "sized": (b"Content-Length: 2\r\n\r\nok", b"ok"),
+    "chunked": (b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b"ok"),
+    "empty": (b"Content-Length: 0\r\n\r\n", b""),
+    "packed": (b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(PACKED), PACKED), b"ok"),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE_ANSWERS)
+def test_call_when_a_whole_answer_came_before_uses_its_connection_again(kind: str) -> None:
+    """However an answer says where it ends, the next call needs no connection of its own."""
+    sent, body = WHOLE_ANSWERS[kind]
+
+    def behave(connection: socket.socket) -> None:
+        for _ in range(3):
+            connection.recv(65536)
+            connection.sendall(GREETING + sent)
+
+    with peer(behave) as one:  # which accepts one connection only
+        client = HttpClient(f"http://127.0.0.1:{one.port}")
+        assert [client.send_request("POST", "/", timeout=5.0).body for _ in range(3)] == [body] * 3
 
 
 def test_call_when_the_name_look_up_hangs_ends_at_its_deadline_and_sends_nothing_later(
