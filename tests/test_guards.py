@@ -80,6 +80,40 @@ def test_a_guard_when_a_first_export_outgrows_its_preview_holds(identified: int,
     assert not find_guard_reasons(without, GuardLimits())
 
 
+def test_a_guard_when_nobody_was_read_or_exported_says_nothing_of_a_share() -> None:
+    """An empty cohort that was empty before: nobody of nobody is no share."""
+    plan = PlanNumbers(added=0, removed=0, size=0, reading=Reading(0, 0), former=Reading(90, 100))
+    assert not find_guard_reasons(plan, GuardLimits())
+
+
+def test_a_guard_when_members_were_read_and_none_is_identified_names_the_removal() -> None:
+    """Mixpanel returned somebody, so it is not said that it returned nobody."""
+    plan = PlanNumbers(added=0, removed=200, size=200, reading=Reading(0, 200))
+    assert [reason.split(".")[0] for reason in find_guard_reasons(plan, GuardLimits())] == [
+        "200 of 200 people exported before would be removed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_refused"),
+    [
+        (GuardLimits(add_share=0, add_people=0, remove_share=0, remove_people=0), False),
+        (GuardLimits(10_000, 1_000_000_000, 10_000, 1_000_000_000), False),
+        (GuardLimits(add_share=10_000.1), True),
+        (GuardLimits(remove_share=10_000.1), True),
+        (GuardLimits(add_people=1_000_000_001), True),
+        (GuardLimits(remove_people=1_000_000_001), True),
+        (GuardLimits(add_share=-0.1), True),
+        (GuardLimits(remove_share=-0.1), True),
+        (GuardLimits(add_people=-1), True),
+        (GuardLimits(remove_people=-1), True),
+    ],
+)
+def test_limits_at_their_borders_are_taken_and_beyond_them_refused(limits: GuardLimits, is_refused: bool) -> None:
+    """The schema has the same borders: what is not refused here must not fail there."""
+    assert bool(limits.find_problem()) is is_refused
+
+
 def test_a_refresh_that_adds_far_more_people_is_held_and_approved_with_a_higher_limit(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
@@ -212,3 +246,21 @@ def test_limits_are_not_suggested_when_they_held_nothing(workspace: EngineWorksp
         assert run.steps_sent == 1 and service.guards.suggest_limits(run) is None
         service.guards.lift(1)
         assert service.guards.suggest_limits(held) is None
+
+
+def test_a_trial_judges_additions_and_removals_of_the_last_forty_runs(workspace: EngineWorkspace) -> None:
+    """Of 200 people: an addition of 150 is too long ago, 101 removed exceed the limit, 101 with one by a list do not."""
+    workspace.set_members(*fans(*range(3)))
+    workspace.export()
+    with workspace.open_database() as db:
+        db.executemany(
+            """
+            insert into run
+                (sync_id, state, purpose, queued_at, finished_at, not_before, size_before, entered, exited, removed_by_list)
+            values (1, 'succeeded', 'refresh', 1, 1, 1, 200, ?, ?, ?)
+            """,
+            [(150, 0, 0), (0, 101, 0), (0, 101, 1), *[(1, 1, 0)] * 38],
+        )
+    with workspace.open() as service:
+        assert service.guards.get(1).trial == GuardTrial(held=1, runs=40)
+        assert service.guards.try_limits(1, GuardLimits(remove_people=101)) == GuardTrial(held=0, runs=40)
