@@ -187,12 +187,13 @@ def test_another_interval_that_was_chosen_before_the_export_went_ahead_stays(
     sandbox.fault("status", api="mixpanel", path="engage", code=401, times=1)
     assert workspace.export(interval=2 * HOUR).state is RunState.FAILED
     with workspace.open() as service:
-        service.syncs.change_interval(1, 0, DailyTime("07:30", "Europe/Berlin"))
+        service.syncs.change_interval(1, 0, DailyTime("07:30", "Europe/Berlin"), 2088968462.602746)
         service.syncs.resume(1)
     workspace.run_queued()
     assert last(workspace).state is RunState.SUCCEEDED
     with workspace.open() as service:
-        assert service.syncs.get(1).daily == DailyTime("07:30", "Europe/Berlin")
+        sync = service.syncs.get(1)
+        assert (sync.daily, sync.ends_at) == (DailyTime("07:30", "Europe/Berlin"), 2088968462.602746)
 
 
 def test_the_other_person_is_needed_after_a_change_of_who_asked_too(workspace: EngineWorkspace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -264,3 +266,28 @@ def test_a_trial_judges_additions_and_removals_of_the_last_forty_runs(workspace:
     with workspace.open() as service:
         assert service.guards.get(1).trial == GuardTrial(held=1, runs=40)
         assert service.guards.try_limits(1, GuardLimits(remove_people=101)) == GuardTrial(held=0, runs=40)
+
+
+@pytest.mark.parametrize(
+    ("planned", "suggested"),
+    [
+        ({"entered": 150}, GuardLimits(add_people=150)),
+        ({"entered": 99, "exited": 120, "removed_by_list": 10}, GuardLimits(remove_people=110)),
+        ({"entered": 150, "exited": 120}, GuardLimits(add_people=150, remove_people=120)),
+        ({"entered": 100, "exited": 110, "removed_by_list": 10}, None),
+        ({"entered": 150, "exited": 120, "undoes": 1}, None),
+        ({"entered": 150, "exited": 120, "id_property_before": ""}, None),
+        ({"id": 1, "size_before": 0, "entered": 150}, None),
+    ],
+)
+def test_limits_are_suggested_for_what_exceeds_them_alone(
+    workspace: EngineWorkspace, planned: dict[str, Any], suggested: GuardLimits | None
+) -> None:
+    """Of 200 people: each direction by itself, as a first export and what is no news of the cohort by none."""
+    workspace.set_members(*fans(*range(3)))
+    workspace.export()
+    run = replace(workspace.export(dry_run=True), **{"size_before": 200} | planned)
+    with workspace.open() as service:
+        assert service.guards.suggest_limits(run) == suggested
+        service.guards.lift(1)
+        assert service.guards.suggest_limits(run) is None

@@ -11,7 +11,7 @@ from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState, SyncState
 from sync.steps import Steps
-from tests.engine_workspace import HOUR, MAPPED, PATIENT, EngineWorkspace, fans, last, later, on_plan
+from tests.engine_workspace import HOUR, MAPPED, PATIENT, EngineWorkspace, approve, fans, last, later, on_plan
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox
 
 
@@ -68,7 +68,7 @@ def test_taking_back_a_refresh_sets_everybody_it_changed_to_what_they_were(works
 
 
 def test_a_sync_whose_run_was_taken_back_sends_nothing_until_a_person_resumes_it(workspace: EngineWorkspace) -> None:
-    """Then the cohort of now counts, and everything is in step again."""
+    """Then the cohort of now counts, once a person approves whom it adds, and everything is in step again."""
     workspace.set_members(*fans(*range(5, 40)))
     take_back(workspace, workspace.export())
     later(workspace, 9 * HOUR)
@@ -76,7 +76,8 @@ def test_a_sync_whose_run_was_taken_back_sends_nothing_until_a_person_resumes_it
     with workspace.open() as service:
         service.syncs.resume(1)
     workspace.run_queued()
-    assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == names(*range(5, 40))
+    assert approve(workspace, last(workspace)).state is RunState.SUCCEEDED
+    assert workspace.holders() == names(*range(5, 40))
 
 
 @pytest.mark.slow
@@ -301,3 +302,52 @@ def test_a_take_back_that_sets_many_people_to_true_needs_the_other_person(worksp
         bob.runs.approve(again)
     workspace.run_queued()
     assert len(workspace.holders()) == 30
+
+
+def test_a_refresh_after_a_take_back_that_would_add_people_is_held(workspace: EngineWorkspace) -> None:
+    """However small, however often it is cancelled, and also by the clock: whoever was taken back is not sent unseen."""
+    take_back(workspace, workspace.get_run(1))
+    with workspace.open() as service:
+        service.syncs.resume(1)
+    workspace.run_queued()
+    run = last(workspace)
+    assert run.state is RunState.HELD and run.held_reason == (
+        "Run 1 was taken back, and nothing was sent since: 30 people would be added. Check the cohort before you approve."
+    )
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    later(workspace, 3 * HOUR)
+    run = last(workspace)
+    assert run.state is RunState.HELD and "was taken back" in str(run.held_reason) and workspace.holders() == set()
+    with workspace.open() as service:
+        service.runs.approve(run.id)
+    workspace.run_queued()
+    assert len(workspace.holders()) == 30
+    workspace.set_members(*fans(*range(35)))
+    later(workspace, 3 * HOUR)
+    assert last(workspace).state is RunState.SUCCEEDED and len(workspace.holders()) == 35
+
+
+def test_a_refresh_after_a_take_back_needs_the_other_person_where_the_export_did(workspace: EngineWorkspace) -> None:
+    """Who asked for the export cannot send it alone by resuming what somebody else took back."""
+    workspace.set_members(*fans(*range(60)))
+    with workspace.open() as service:
+        service.admin.set_approval_limit(20)
+    with workspace.open_as("ann@example.com") as ann:
+        run_id = ann.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
+    workspace.run_queued()
+    with workspace.open_as("bob@example.com") as bob:
+        bob.runs.approve(run_id)
+    workspace.run_queued()
+    take_back(workspace, workspace.get_run(run_id))
+    with workspace.open_as("ann@example.com") as ann:
+        ann.syncs.resume(1)
+    workspace.run_queued()
+    run = last(workspace)
+    assert run.state is RunState.HELD and "another person than the one who asked" in str(run.held_reason)
+    with workspace.open_as("ann@example.com") as ann, pytest.raises(InvalidRequest, match="somebody else decides"):
+        ann.runs.approve(run.id)
+    with workspace.open_as("bob@example.com") as bob:
+        bob.runs.approve(run.id)
+    workspace.run_queued()
+    assert len(workspace.holders()) == 60

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import merge
 
 from sync.engine.planning import Plan
-from sync.engine.undo import explain_undo
+from sync.engine.undo import explain_refresh_after_undo, explain_undo
 from sync.engine.value_forms import dump_data_types
 from sync.engine.watchlist import explain_tripwires
 from sync.guards import PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
@@ -61,8 +61,16 @@ def hold_reason(
         dry = ["Dry run: nothing is sent until a person approves."] if run.dry_run else []
         changed = _id_property_reasons(find_former_property(store, run, sync, size), sync, plan, read)
         guards = _guard_reasons(store, run, sync, plan, size=size, read=read, is_expected=bool(changed))
-        reasons = [*dry, *changed, *unproven, *second_person, *_tripwire_reason(plan, plan.tripped), *guards]
+        undone = _undone_reasons(store, run, plan)
+        reasons = [*dry, *undone, *changed, *unproven, *second_person, *_tripwire_reason(plan, plan.tripped), *guards]
     return " ".join(reasons) or None
+
+
+def _undone_reasons(store: Store, run: Run, plan: Plan) -> list[str]:
+    """Return why a refresh that adds people again after a take-back is held; who exports again asked for it."""
+    undone = store.plan_history.find_undone(run.id) if run.purpose != "export" else None
+    added = plan.kinds[ChangeKind.ADD]
+    return [explain_refresh_after_undo(undone, added)] if undone is not None and added else []
 
 
 def find_former_property(store: Store, run: Run, sync: Sync, size: int) -> str | None:
@@ -147,7 +155,7 @@ def _second_person_reason(store: Store, run: Run, plan: Plan) -> list[str]:
     limit = store.approvals.get_limit()
     added, updated, _ = plan.counts
     sent = store.batches.count_people(run.id, 0, plan.step_limits[0]) if plan.step_limits else added + updated
-    if limit is None or sent <= limit or not (run.purpose == "export" or run.request):
+    if limit is None or sent <= limit or not store.approvals.is_asked_for(run):
         return []
     return [] if store.approvals.has_second_person(run.id) else [explain_second_person(limit)]
 

@@ -158,6 +158,14 @@ def explain_pause(run: Run, why: str) -> str:
     )
 
 
+def explain_refresh_after_undo(undone: int, added: int) -> str:
+    """Return why the first refresh after a take-back is held."""
+    return (
+        f"Run {undone} was taken back, and nothing was sent since: {_people(added)} would be added. Check the cohort "
+        "before you approve."
+    )
+
+
 def explain_undo(run: Run, sync: Sync, plan: Plan) -> str:
     """Return what a person decides about when they approve a take-back; what it cannot do comes first."""
     added, _, removed = plan.counts

@@ -11,8 +11,7 @@ from sync.store import Store
 def explain_refusal(store: Store, run: Run, name: str) -> str:
     """Return why this person may not approve a held run, and who may; empty when nothing speaks against it."""
     limit = store.approvals.get_limit()
-    is_asked_for = run.purpose in ("export", "undo") or run.request
-    if limit is None or not is_asked_for or _count_sent(store, run) <= limit:
+    if limit is None or not store.approvals.is_asked_for(run) or _count_sent(store, run) <= limit:
         return ""
     askers = store.approvals.list_askers(run.id)
     if name not in askers:

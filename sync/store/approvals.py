@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sync.model import Run
 from sync.store.database import Table
+from sync.store.plan_history import PlanHistory
 
 _ASKED = "('export', 'dry run', 'change')"  # actions of the audit log by which somebody asks for an export
 
@@ -28,6 +30,12 @@ class Approvals(Table):
             """,
             (str(people),),
         )
+
+    def is_asked_for(self, run: Run) -> bool:
+        """Return whether somebody asked for what a run sends; nobody did for a refresh, but for one after a take-back."""
+        if run.purpose in ("export", "undo") or run.request:
+            return True
+        return PlanHistory(self._db).find_undone(run.id) is not None
 
     def list_askers(self, run_id: int) -> frozenset[str]:
         """Return who asked for what a run sends; of a run that goes on with an earlier request, who asked for that.

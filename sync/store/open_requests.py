@@ -47,8 +47,8 @@ class OpenRequests(Table):
         self._execute(
             f"""
             update run
-            set request = json_set(request, '$.interval_seconds', ?2, '$.daily', json(?3), '$.ends_at', ?4)
+            set request = json_set(request, '$.interval_seconds', ?2, '$.daily', json(?3), '$.ends_at', json(?4))
             where id = {LEFT_OPEN} and request is not null
             """,
-            (sync_id, interval_seconds, json.dumps(asdict(daily) if daily else None), ends_at),
+            (sync_id, interval_seconds, json.dumps(asdict(daily) if daily else None), json.dumps(ends_at)),
         )

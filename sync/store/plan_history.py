@@ -99,6 +99,26 @@ class PlanHistory(Table):
         row = self._fetch_one("select steps, step_hashes from run where id = ? and steps is not null", (run_id,))
         return (row[0], row[1]) if row else None
 
+    def find_undone(self, run_id: int) -> int | None:
+        """Return the run that was taken back before this one, while no later run of the sync succeeded; else None."""
+        found = self._fetch_value(
+            """
+            select undo.undoes
+            from run
+            join run as undo on undo.sync_id = run.sync_id and undo.id < run.id
+            where run.id = ? and undo.undoes is not null and undo.delivered > 0 and not exists (
+                select 1
+                from run as later
+                where later.sync_id = run.sync_id and later.id > undo.id and later.state = 'succeeded'
+                    and later.undoes is null
+            )
+            order by undo.id desc
+            limit 1
+            """,
+            (run_id,),
+        )
+        return None if found is None else int(found)
+
     def list_later(self, run_id: int) -> tuple[int, ...]:
         """Return the runs of the same sync that came after this one."""
         rows = self._fetch_all(
