@@ -129,6 +129,7 @@ def _show_attention(attention: tuple[Attention, ...]) -> None:
     if not attention:
         return
     st.header("Needs you", anchor=False)
+    may_mend = is_allowed(AccessLevel.MARKETER)  # asked once: each answer reads the sign-in settings again
     for one in attention[:ROWS_SHOWN]:
         with st.container(border=True, key=f"attention-{one.sync.id}", gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -136,17 +137,16 @@ def _show_attention(attention: tuple[Attention, ...]) -> None:
                 show_badges(ATTENTION_BADGES[one.kind])
             st.text(localize_times(shorten_error(one.reason)))
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                _show_mending(one)
+                if may_mend:
+                    _show_mending(one)
                 show_page_link("Open sync", "open_in_full", "syncs", sync=one.sync.id)
     if len(attention) > ROWS_SHOWN:
         st.caption(f"{len(attention) - ROWS_SHOWN} more on the Syncs page.")
 
 
 def _show_mending(one: Attention) -> None:
-    """Show the button that mends what a sync needs a person for; a viewer has none."""
+    """Show the button that mends what a sync needs a person for."""
     sync, run = one.sync, one.sync.last_run
-    if not is_allowed(AccessLevel.MARKETER):
-        return
     if one.kind == AttentionKind.PAUSED:
         _show_action(sync, "Resume", ":material/play_arrow:", "is resumed.", lambda here: here.syncs.resume(sync.id))
     elif one.kind == AttentionKind.FAILED:
