@@ -289,3 +289,48 @@ def test_there_and_back_again_leaves_exactly_the_cohort_true(workspace: EngineWo
         assert workspace.holders() == people and count_sent(sandbox) == sent
     workspace.set_members(*customers(*range(1, 25)))
     assert refresh_when_due(workspace).exited == 1 and workspace.holders() == fan_ids(*range(1, 25))
+
+
+@pytest.mark.parametrize("is_read_again", [False, True])
+def test_taking_back_sets_nobody_to_true_who_may_be_listed_since_they_were_read(
+    workspace: EngineWorkspace, is_read_again: bool
+) -> None:
+    """Whose distinct_id is on the list now nobody knows of people whom no reading has named since; others become false."""
+    workspace.set_members(*customers(*range(6)))
+    workspace.export(id_property=CUSTOMER)
+    workspace.set_members(*customers(0, 1, 2, 7))
+    run = refresh_when_due(workspace)
+    with workspace.open() as service:
+        service.safety.add_never_export(None, ["fan-3"], "")
+    if is_read_again:
+        refresh_when_due(workspace)
+    with workspace.open() as service:
+        undo = service.runs.undo(run.id)
+    workspace.run_queued()
+    held = workspace.get_run(undo.run_id)
+    assert (held.entered, held.exited) == (0, 1)
+    assert (
+        "Not set to true: 3 people. Somebody was put on the never-export list after they were read, and by customer it is "
+        "not known whom that means; the next refresh adds who is in the cohort." in str(held.held_reason)
+    )
+    approve(workspace, held)
+    assert workspace.holders() == customer_ids(0, 1, 2)
+
+
+def test_taking_back_a_change_sets_nobody_to_true_who_was_listed_before_it(workspace: EngineWorkspace) -> None:
+    """The change read by distinct_ids only: who of the former User IDs is listed, the next refresh finds out."""
+    workspace.set_members(*customers(*range(4)))
+    workspace.export(id_property=CUSTOMER)
+    with workspace.open() as service:
+        service.safety.add_never_export(None, ["fan-3"], "")
+    run = approve(workspace, workspace.export(id_property=""))
+    with workspace.open() as service:
+        undo = service.runs.undo(run.id)
+    workspace.run_queued()
+    approve(workspace, workspace.get_run(undo.run_id))
+    assert workspace.holders() == set()
+    with workspace.open() as service:
+        service.syncs.resume(1)
+    workspace.run_queued()
+    assert approve(workspace, last(workspace)).state is RunState.SUCCEEDED
+    assert workspace.holders() == customer_ids(0, 1, 2)

@@ -37,7 +37,11 @@ class UndoPlanner:
         self._never_export |= self._store.plan_history.listed(sync.id)
         self._tripwires = self._store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id)
         self._tripped: dict[bytes, str] = {}
-        self._changed_since = self._updated = self._kept_out = 0
+        self._property = _find_property(self._store, undone)
+        self._is_listed_since = bool(self._property) and self._store.plan_history.is_listed_since_read(
+            undone, self._property, sync.license_code
+        )
+        self._changed_since = self._updated = self._kept_out = self._left_out = 0
 
     def write(self) -> Plan:
         """Write the batches; they count once the run is said to be planned."""
@@ -85,6 +89,10 @@ class UndoPlanner:
         barred = {who for who, one in inverse.items() if one.kind is ChangeKind.ADD and who in self._never_export}
         self._kept_out += len(barred)
         planned = {who: change for who, change in inverse.items() if who not in barred}
+        if self._is_listed_since:
+            removed = {who: change for who, change in planned.items() if change.kind is ChangeKind.REMOVE}
+            self._left_out += len(planned) - len(removed)
+            planned = removed
         entering = {who for who, one in planned.items() if one.kind is ChangeKind.ADD}
         self._tripped |= {who: self._tripwires[who] for who in entering & self._tripwires.keys()}
         return planned
@@ -142,6 +150,19 @@ class UndoPlanner:
             )
         if self._kept_out:
             yield f"On the never-export list, so kept out: {_people(self._kept_out)}."
+        if self._left_out:
+            yield (
+                f"Not set to true: {_people(self._left_out)}. Somebody was put on the never-export list after they were "
+                f"read, and by {self._property} it is not known whom that means; the next refresh adds who is in the cohort."
+            )
+
+
+def _find_property(store: Store, undone: int) -> str:
+    """Return the User ID property of those whom a run removed; empty: the distinct_id."""
+    run = store.runs.get_run(undone)
+    if run is None:
+        return ""
+    return run.id_property if run.id_property_before is None else run.id_property_before
 
 
 def _people(count: int) -> str:

@@ -90,6 +90,27 @@ class PlanHistory(Table):
         )
         return frozenset(cut_hashes(found or b""))
 
+    def is_listed_since_read(self, run_id: int, id_property: str, license_code: str) -> bool:
+        """Return whether anybody was put on a never-export list after the last reading by this property before a run."""
+        return bool(
+            self._fetch_value(
+                """
+                select exists (
+                    select 1
+                    from never_export
+                    where license_code = ?3 and added_at > ifnull((
+                        select max(earlier.started_at)
+                        from run
+                        join run as earlier on earlier.sync_id = run.sync_id and earlier.id < run.id
+                        where run.id = ?1 and earlier.planned and earlier.id_property = ?2
+                            and earlier.purpose not in ('clear', 'undo')
+                    ), 0)
+                )
+                """,
+                (run_id, id_property, license_code),
+            )
+        )
+
     def chosen(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of those whom a person chose for the first step of a run."""
         return frozenset(cut_hashes(self._fetch_value("select step_hashes from run where id = ?", (run_id,)) or b""))
