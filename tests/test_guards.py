@@ -225,6 +225,7 @@ def test_limits_are_not_suggested_for_a_run_that_something_else_holds(workspace:
     run = workspace.export(id_property=CUSTOMER)
     with workspace.open() as service:
         assert run.entered == run.exited == 120 and service.guards.suggest_limits(run) is None
+    assert "held above" not in str(run.held_reason)
     assert approve(workspace, run).state is RunState.SUCCEEDED
     with workspace.open() as service:
         assert service.guards.get(1).trial == GuardTrial(held=0, runs=2)
@@ -291,3 +292,22 @@ def test_limits_are_suggested_for_what_exceeds_them_alone(
         assert service.guards.suggest_limits(run) == suggested
         service.guards.lift(1)
         assert service.guards.suggest_limits(run) is None
+
+
+def test_people_who_leave_because_they_are_listed_hold_no_run(workspace: EngineWorkspace) -> None:
+    """However many: a person decided that they leave."""
+    workspace.set_members(*fans(*range(120)))
+    workspace.export()
+    with workspace.open() as service:
+        service.safety.add_never_export(None, [f"fan-{number}" for number in range(110)])
+    run = workspace.export()
+    assert (run.state, run.exited, run.removed_by_list) == (RunState.SUCCEEDED, 110, 110)
+
+
+def test_a_guard_lifted_with_an_approval_names_its_run_in_the_audit_log(workspace: EngineWorkspace) -> None:
+    """Later somebody asks why nothing was held."""
+    workspace.set_members(*fans(*range(3)))
+    run = workspace.export(dry_run=True)
+    with workspace.open() as service:
+        service.runs.approve(run.id, always=True)
+        assert [one.run_id for one in service.admin.list_audit(10) if one.action == "guard"] == [run.id]
