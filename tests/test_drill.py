@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
-from sync.model import Mode, RunState
+from sync.model import Mode, RunState, SyncState
 from sync.store import Store
 from sync.store.syncs import ExportRequest
 from tests.drill import between
 from tests.drill.__main__ import play
 from tests.drill.drill_runner import STATEMENTS
 from tests.drill.invariants import Broken
+from tests.drill.schedule_book import Work
+from tests.drill.time_legs import is_asleep
 from tests.sandbox.readings import READINGS
 from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_environment
 
@@ -30,6 +32,7 @@ def test_the_drill_when_it_kills_and_falsifies_answers_finds_every_promise_kept(
     tally: Counter[str] = Counter()
     assert play(8, 1, tally) == []
     assert tally["SIGKILL"] and tally["cohort changed"] and tally["round with small limits"] == 2
+    assert tally["times of day"] + tally["pause until a time"]
     assert any(tally[f"SIGKILL {point}"] for point in STATEMENTS)
     assert any(tally[f"reading: {name}"] for name in READINGS)
 
@@ -58,6 +61,29 @@ def test_somebody_false_who_never_left_breaks_a_round() -> None:
     between.judge_nobody_left_unproven({"left", "approved"}, {"left", "approved"})
     with pytest.raises(Broken, match="never left"):
         between.judge_nobody_left_unproven({"left", "stayed"}, {"left"})
+
+
+@pytest.mark.parametrize(
+    ("change", "asleep"),
+    [
+        ({}, False),
+        ({"state": SyncState.PAUSED}, True),
+        ({"state": SyncState.PAUSED, "resume_at": 21.0}, True),
+        ({"state": SyncState.PAUSED, "resume_at": 20.0}, False),
+        ({"ends_at": 10.0}, True),
+        ({"ends_at": 10.1}, False),
+    ],
+)
+def test_a_sync_that_is_paused_or_over_while_a_runner_works_may_send_nothing(
+    data_dir: Path, change: dict[str, Any], asleep: bool
+) -> None:
+    """From the first moment to the last; a pause that ends meanwhile, or an end that comes then, allows a refresh."""
+    request = ExportRequest(1, 1, "Fans", "license", "Fans", Mode.DYNAMIC, 7200.0, None)
+    with Store.open(data_dir) as store, store.transaction():
+        sync = store.syncs.get_sync(store.syncs.create(request, 1.0, active=True))
+    assert sync
+    work = Work(before=[], after={}, busy=set(), queued=[], began=10.0, ended=20.0)
+    assert is_asleep(replace(sync, **change), work) is asleep
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,24 @@ def test_a_refresh_that_was_not_due_or_is_missing_breaks_a_life(
         stored = store.syncs.get_sync(1)
     assert stored
     before = replace(stored, daily=BERLIN, next_run_at=find_moment("2027-03-28 01:00", "UTC"), **change)
-    after = replace(before, state=SyncState.ACTIVE, next_run_at=find_moment(next_run_at, "UTC"))
+    after = replace(before, state=SyncState.ACTIVE, resume_at=None, next_run_at=find_moment(next_run_at, "UTC"))
     moment = find_moment(now, "UTC")
     queued = [replace(finished, id=number, purpose="refresh") for number in range(refreshes)]
     work = Work(before=[before], after={1: after}, busy=set(), queued=queued, began=moment, ended=moment)
     with pytest.raises(Broken, match=broken) if broken else nullcontext():
         ScheduleBook().judge_work(work, Counter())
+
+
+def test_a_pause_that_goes_on_after_its_time_breaks_a_life(data_dir: Path, finished: Run) -> None:
+    """A runner that worked after that time has ended it."""
+    with Store.open(data_dir) as store:
+        sync = store.syncs.get_sync(1)
+    assert sync
+    paused = replace(sync, state=SyncState.PAUSED, resume_at=10.0)
+    work = Work(before=[paused], after={1: paused}, busy=set(), queued=[], began=10.0, ended=11.0)
+    with pytest.raises(Broken, match="goes on"):
+        ScheduleBook().judge_work(work, Counter())
+    ScheduleBook().judge_work(replace(work, began=9.0, ended=9.5), Counter())
 
 
 def test_a_second_refresh_for_the_same_time_breaks_a_life(finished: Run, data_dir: Path) -> None:

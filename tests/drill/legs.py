@@ -35,7 +35,7 @@ DISASTERS = (
     *("_kill", "_kill", "_die", "_die", "_die", "_stop_and_go", "_two", "_term", "_cancel"),
     *("_listed_under_way", "_listed_under_way"),
     *("_lost_and_cancelled", "_disk", "_locked", "_clock_back", "_calm", "_gone", "_renamed", "_moving", "_unapproved"),
-    *("_in_steps", "_in_steps", "_taken_back"),
+    *("_in_steps", "_in_steps", "_taken_back", "_at_a_time", "_paused_for_a_while"),
 )
 DEATH_WAIT = 15.0  # seconds a runner is given to reach the point where it dies, or to end; a slow machine needs several
 ROOMY = {"queries_per_hour": 60, "bulk_per_minute": 1_000_000, "bulk_seconds": 60.0}
@@ -120,7 +120,8 @@ class Legs:
         self.sandbox.set_members(self.cohort, self.people)
         self.tally["cohort changed"] += 1
 
-    def _leg(self) -> None:
+    def _leg(self, disaster: str) -> None:
+        """Change the cohort and bring the APIs into trouble, then let one of the disasters happen."""
         if self.tight:
             self._pass(self.random.choice([0.0, 0.0, 2000.0]))  # a part of the hour
         if self.random.random() < 0.6:
@@ -134,7 +135,7 @@ class Legs:
         if self.random.random() < 0.8 and not self.readings.hides_lack():
             arm(self.sandbox, self.random, self.tally)
         self._ask_for_a_run()
-        getattr(self, self.random.choice(DISASTERS))()
+        getattr(self, disaster)()
         if self.random.random() < 0.5:
             self._end_trouble()
 
@@ -211,8 +212,11 @@ class Legs:
                 time.sleep(0.003)
         time.sleep(self.random.choice([0, 0, 0.005, 0.02, 0.08, 0.3]))
 
-    def _die(self, point: str = "", times: int = 0) -> None:
-        """Let the runner die at a point it reaches by itself, any by default; a signal would hardly ever hit it."""
+    def _die(self, point: str = "", times: int = 0, passing: float = LEASE_OVER) -> None:
+        """Let the runner die at a point it reaches by itself, any by default; a signal would hardly ever hit it.
+
+        Then so many seconds pass.
+        """
         point = point or self.random.choice(list(STATEMENTS))
         process = self._carrier("--once", DRILL_DIE=f"{point}:{times or self.random.choice([1, 1, 1, 2, 5])}")
         with suppress(subprocess.TimeoutExpired):
@@ -221,7 +225,7 @@ class Legs:
         process.kill()
         process.wait()
         self.crashes += 1
-        self._pass(LEASE_OVER)
+        self._pass(passing)
 
     def _kill(self) -> None:
         process = self._carrier()

@@ -38,7 +38,7 @@ class ScheduleBook:
     def judge_work(self, work: Work, tally: Counter[str]) -> None:
         """Check every sync after a runner worked."""
         for sync in work.before:
-            mine = [run for run in work.queued if run.sync_id == sync.id and run.purpose == "refresh"]
+            mine = [run for run in work.queued if run.sync_id == sync.id]
             self._judge_refresh(sync, mine, work)
             judge_next(work.after[sync.id], work)
             if mine and sync.state is SyncState.ACTIVE:
@@ -54,6 +54,8 @@ class ScheduleBook:
         is_due = sync.state is SyncState.ACTIVE and may_refresh(sync, work) and (sync.next_run_at or 0) <= work.began
         hold(not is_due or bool(mine) or sync.id in work.busy, f"sync {sync.id} was due and not refreshed: {sync}")
         after = work.after[sync.id]
+        is_over = sync.resume_at is not None and sync.resume_at <= work.began
+        hold(not is_over or after.resume_at is None, f"the pause of sync {sync.id} is over and goes on: {after}")
         if has_ended(sync, work.began) and sync.mode is Mode.DYNAMIC and after.ends_at == sync.ends_at:
             hold(after.state is SyncState.FINISHED, f"sync {sync.id} has ended and is not finished")
 
