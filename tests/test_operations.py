@@ -102,7 +102,7 @@ def test_lines_for_services_when_typed_as_documented_install_watch_stop_and_star
         find_program("curl"),
         read_lines("mkdir ", "cp ", "systemctl ", "curl ", f"{COMMAND}backup", f"{COMMAND}restore"),
     )
-    restarted = [found for found in re.findall(r"`(systemctl restart [^`]+)`", TEXT)]
+    restarted = re.findall(r"`(systemctl restart [^`]+)`", TEXT)
     stop = next(number for number, line in enumerate(lines) if line.startswith("systemctl stop"))
     lines = [*lines[:stop], *restarted, *lines[stop:]]
     assert lines[0].startswith("cp ") and len(restarted) == 1
