@@ -48,7 +48,7 @@ class PagePacker:
 
     def __init__(self, known: Known, salt: int, content_salt: int) -> None:
         """Compare with what is known."""
-        self._known, self._sent = known, known.sent or RecordSet()
+        self._known = known
         self._salt, self._content_salt = salt, content_salt
         self._digest, self._seen, self._chunks, self._sizes = b"", list[bytes](), list[bytes](), list[int]()
         self._records, self._news = list[bytes](), list[int]()
@@ -76,12 +76,15 @@ class PagePacker:
     def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
         """Return the places of people who are not in the snapshot with the same content."""
         self._records = records_of(ids, values, self._salt, self._content_salt)
-        self._news = self._sent.find_missing(self._records)
+        sent = self._known.sent
+        self._news = list(range(len(self._records))) if sent is None else sent.find_missing(self._records)
         return self._news
 
     def pack(self, page: Columns, reading: int, seal: Callable[[bytes], bytes]) -> Packed:
         """Return the page ready to be written."""
         invalid = [one for one in page.others if one.eligibility.is_invalid]
+        # Rows without a readable distinct_id cannot be distinguished, so each counts as another person.
+        others = [hash_id(one.distinct_id, self._salt) for one in page.others if one.distinct_id]
         staged = StagedPage(
             reading=reading,
             number=page.number,
@@ -93,14 +96,12 @@ class PagePacker:
             digest=self._digest if page.is_cut else b"",
             seen=b"".join(self._seen) if page.is_cut else b"",
             members=self._list_entries(page),
+            others=b"".join(others),
         )
         named = [
             Rejection((one.id or one.distinct_id)[:ID_SHOWN], INVALID, one.eligibility.value, INVALID)
             for one in invalid[:INVALID_NAMED]
         ]
-        # Rows without a readable distinct_id cannot be distinguished, so each counts as another person.
-        others = [hash_id(one.distinct_id, self._salt) for one in page.others if one.distinct_id]
-        staged = replace(staged, others=b"".join(others))
         if not page.is_cut:  # it has to be looked at each time, so its chunk gets a name that is not found again
             self._chunks = [os.urandom(DIGEST_SIZE)] if page.ids else []
             self._sizes = [len(page.ids)] if page.ids else []
@@ -113,6 +114,8 @@ class PagePacker:
         return b"".join(sorted(entries_of(self._records, page.distinct_ids, self._salt)))
 
     def _add_people(self, staged: StagedPage, page: Columns, seal: Callable[[bytes], bytes]) -> StagedPage:
+        if not self._records:
+            return staged
         places = {one: at for at, one in enumerate(self._records)}  # someone listed twice stands once
         news = sorted({self._records[at] for at in self._news})
         records = sorted(places.keys() - news)
