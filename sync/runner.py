@@ -167,7 +167,7 @@ class Runner:
             Store.open(self._folder) as store,
             ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="worker") as workers,
         ):
-            self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._heartbeat, store)
+            self.scheduler.every(HEARTBEAT_SECONDS).seconds.do(self._run_guarded, self._heartbeat, store)
             self._heartbeat(store)
             try:
                 self._until_done(store, workers, only)
@@ -181,7 +181,10 @@ class Runner:
     def _until_done(self, store: Store, workers: ThreadPoolExecutor, only: int | None) -> None:
         while not self._stopping:
             self.scheduler.run_pending()
-            self.claim_runs(store, workers, only)
+            if self._running:  # a look that fails is tried again: what is under way goes on
+                self._run_guarded(self.claim_runs, store, workers, only)
+            else:
+                self.claim_runs(store, workers, only)
             if not self._running and not self._is_worth_waiting(store, only):
                 return
             if self._running:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
+from sync.runner import HEARTBEAT_SECONDS
+from sync.store.runs import LEASE_SECONDS
 from tests.conftest import RunnerProcess
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
 from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_environment, wait_until
@@ -103,6 +107,30 @@ def test_two_runners_carry_one_run_once(workspace: Workspace, sandbox: Sandbox, 
     both = [runner_process(workspace.data_dir, "--once") for _ in range(2)]
     assert [process.wait(PATIENCE) for process in both] == [0, 0]
     assert is_complete(workspace) and sandbox.meter().users_delivered == 150
+
+
+def test_a_runner_that_runs_once_when_the_database_is_locked_for_a_moment_ends_its_runs(
+    workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be written is written later: the heartbeat, and the run once its lease is over."""
+    monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.2)
+    sandbox.fault("slow", api="mixpanel", path="engage", ms=5000.0)
+    run_id = workspace.start_export()
+
+    def lock() -> None:
+        wait_until(lambda: bool(sandbox.meter().requests.get("/api/query/engage")))
+        with closing(sqlite3.connect(workspace.data_dir / "app.db", isolation_level=None)) as db:
+            db.execute("begin immediate")
+            time.sleep(2 * HEARTBEAT_SECONDS)
+            db.execute("rollback")
+        workspace.ahead += LEASE_SECONDS
+
+    with ThreadPoolExecutor(1) as pool:
+        locked = pool.submit(lock)
+        workspace.run_queued()
+        locked.result()
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED
+    assert is_complete(workspace)
 
 
 def test_four_clicks_are_one_run(workspace: Workspace) -> None:
