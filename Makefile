@@ -23,7 +23,7 @@ run: $(READY)  ## the pages and the runner, for real accounts
 	@exec $(BIN)/python -m sync.launcher Procfile "$${STREAMLIT_SERVER_PORT:-8501}"
 
 test: $(READY)  ## every test, several at once; the browser tests skip without Chromium
-	@$(PYTEST) -n auto -rs -q $(ARGS); code=$$?; \
+	@$(PYTEST) -n auto -rfEs -q $(ARGS); code=$$?; \
 	echo "Skipped tests are listed above with their reason; the browser tests need Chromium (apt-get install chromium, or CHROMIUM=/path/to/it)."; \
 	exit $$code
 
