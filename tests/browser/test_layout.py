@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode
-from tests.browser import PHONE, carry, choose, connect, press, service, tab, visit
+from tests.browser import PHONE, at_rest, carry, choose, connect, press, service, tab, visit
 from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
@@ -146,6 +146,7 @@ def test_all_days_of_a_schedule_are_in_sight_on_a_phone(
         expect(days).to_have_text(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
         boxes = [day.bounding_box() for day in days.all()]
         assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] for box in boxes)
+        at_rest(page)
         expect(page.get_by_role("button", name="Start Sync", exact=True)).to_be_in_viewport(ratio=1)
 
 

@@ -13,6 +13,7 @@ from sync.model import Mode, Run, Sync, SyncState
 from tests.drill.invariants import hold
 
 MINUTE, GAP_HOURS = 60.0, 3
+REFRESHES = ("refresh", "resync")  # what a schedule queues; an approved export that grew old is queued again as one
 BIRTH = find_moment("2036-01-07 12:00", "UTC")  # each life begins then, so that its seed alone decides what is due when
 
 
@@ -38,7 +39,7 @@ class ScheduleBook:
     def judge_work(self, work: Work, tally: Counter[str]) -> None:
         """Check every sync after a runner worked."""
         for sync in work.before:
-            mine = [run for run in work.queued if run.sync_id == sync.id]
+            mine = [run for run in work.queued if run.sync_id == sync.id and run.purpose in REFRESHES]
             self._judge_refresh(sync, mine, work)
             judge_next(work.after[sync.id], work)
             if mine and sync.state is SyncState.ACTIVE:
