@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from pages.parts import polling
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,12 +50,6 @@ def show_page_link(label: str, icon: str, page: str, **requests: int) -> None:
 
 
 def open_page(page: str, **requests: int) -> NoReturn:
-    """Open another page with requests in its address.
-
-    A poll of this page that the browser sends before it hears of the other page (a slow line, a busy computer) must
-    find nothing to draw: Streamlit would answer it with this page, and the other one would go white. So this page's
-    fragments are forgotten here, and those of each page have names of their own (``polling.start_fragment``).
-    """
-    if context := get_script_run_ctx():
-        context.fragment_storage.clear()
+    """Open another page with requests in its address."""
+    polling.forget_fragments()
     st.switch_page(page_script(page), query_params={name: str(value) for name, value in requests.items()})

@@ -53,6 +53,16 @@ def start_fragment(draw: Callable[[], None], seconds: float | None) -> None:
     st.fragment(run_every=seconds)(draw)()
 
 
+def forget_fragments() -> None:
+    """Forget the fragments of this page; call it before another page is opened.
+
+    A poll that the browser sends before it hears of the other page (a slow line, a busy computer) must find nothing to
+    draw: Streamlit would answer it with this page, and the other one would go white.
+    """
+    if context := get_script_run_ctx():
+        context.fragment_storage.clear()
+
+
 def poll_item(
     data: Data, runs: Callable[[Data], Iterable[Run | None]], read: Callable[[], Data], draw: Callable[[Data], None]
 ) -> None:
