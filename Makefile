@@ -1,7 +1,8 @@
 # Everything happens in .venv at this folder; `make help` lists what there is.
 SHELL := /bin/bash
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+# Compiled modules are kept: each worker, server and command of the tests would compile all of them again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 VENV := .venv/.made
 READY := .venv/.ready
 LOCKS := requirements.lock tests/requirements.lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
 from pages.parts.sign_in import sign_in_was_configured
@@ -88,6 +90,15 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` starts: two for each core, as most tests wait more than they compute."""
     return min(WORKERS_A_CORE * (os.cpu_count() or 1), MOST_WORKERS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scan_packages_once() -> Iterator[None]:
+    """Keep what Streamlit finds in the installed packages, as its server does: each AppTest would read all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        scan = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
 
 
 @pytest.fixture
