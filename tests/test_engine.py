@@ -264,10 +264,10 @@ def test_another_request_for_a_run_under_way_is_kept_or_refused(workspace: Engin
 
 
 @pytest.mark.parametrize("afterwards", [0, 60])
-def test_a_restore_takes_back_no_limit_no_audit_and_no_doubt(
+def test_a_restore_takes_back_no_limit_no_audit_and_nobody_unconfirmed(
     workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, afterwards: int
 ) -> None:
-    """Whom a run of the copy was telling is told anew, in or out; used limits and the audit stay as they are."""
+    """Whom a run of the copy was sending is sent again, in or out; used limits and the audit stay as they are."""
     everybody = [member(f"fan-{number:02}") for number in range(60)]
     workspace.set_members(*everybody)
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=2)

@@ -368,3 +368,26 @@ def test_space_is_given_back(store: Store, data_dir: Path) -> None:
     store.staged.delete_pages(1)
     store.shrink_file()
     assert (data_dir / "app.db").stat().st_size < large / 10
+
+
+def test_shrinking_while_somebody_reads_keeps_no_writer_out(
+    store: Store, data_dir: Path, plain: sqlite3.Connection
+) -> None:
+    """A checkpoint that waited for the reader would hold the write lock until it gave up."""
+    plain.execute("begin")
+    plain.execute("select count(*) from sync").fetchall()
+    plain_writer = sqlite3.connect(data_dir / "app.db", isolation_level=None, timeout=2.0)
+    with ThreadPoolExecutor() as threads, closing(plain_writer) as writer:
+        writer.execute("update sync set size = 1")
+        shrinking = threads.submit(_shrink, data_dir)
+        while not shrinking.done():
+            writer.execute("update sync set size = size + 1")
+        shrinking.result()
+    plain.execute("rollback")
+    store.shrink_file()
+    assert (data_dir / "app.db-wal").stat().st_size == 0
+
+
+def _shrink(data_dir: Path) -> None:
+    with Store.open(data_dir) as store:
+        store.shrink_file()

@@ -15,7 +15,7 @@ from sync.id_property import describe_doubles, explain_change, explain_nobody
 from sync.model import ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
 from sync.store import Store
-from sync.store.batches import KINDS, Block
+from sync.store.batches import KINDS
 from sync.store.plan_history import join_hashes
 from sync.store.syncs import Request
 
@@ -243,11 +243,12 @@ def count_strangers(store: Store, run_id: int, salt: int, listed: frozenset[byte
 
 def _said(store: Store, run_id: int, salt: int, *, aside: bool) -> Iterator[tuple[bytes, bool]]:
     """Return who is to be in or out by a plan, in the order of id hashes."""
-    return merge(*(_said_by(blocks, salt) for blocks in store.batches.streams(run_id, aside=aside)))
+    return merge(*(_said_by(store, run_id, numbers, salt) for numbers in store.batches.streams(run_id, aside=aside)))
 
 
-def _said_by(blocks: Iterable[Block], salt: int) -> Iterator[tuple[bytes, bool]]:
-    for block in blocks:
+def _said_by(store: Store, run_id: int, numbers: list[int], salt: int) -> Iterator[tuple[bytes, bool]]:
+    for number in numbers:
+        block = store.batches.block(run_id, number)
         for kind, user_id in zip(block.kinds, block.ids, strict=True):
             if user_id != FORGOTTEN:
                 yield hash_id(user_id, salt), KINDS[kind] is not ChangeKind.REMOVE

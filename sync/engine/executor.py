@@ -33,7 +33,7 @@ from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, Lea
 from sync.model import Run, RunState, Sync, SyncState, deadline_of, format_utc_time
 from sync.store import StorageUnavailable, Store, explain_error
 from sync.store.plan_history import join_hashes
-from sync.store.recording import find_left_out, record_outcome
+from sync.store.recording import Recording, find_left_out
 from sync.store.staged import PagesOutdated, Tally
 from sync.store.syncs import Request
 from sync.vault import Vault
@@ -117,7 +117,7 @@ class RunExecutor:
         if self._run.is_in_steps:
             self._hold_after_step(sync)
         else:
-            self._end(RunState.SUCCEEDED, "Succeeded.")
+            self._end(self._record_sent(), RunState.SUCCEEDED, "Succeeded.")
 
     def _sync(self) -> Sync:
         """Return the sync as this run is to serve it: with the request that it carries."""
@@ -129,9 +129,10 @@ class RunExecutor:
 
     def _replace_by_new_run(self, sync: Sync) -> None:
         """End a run whose rest is too old to be sent; a new one reads again and is held, since its plan is new."""
+        recording = self._record_sent()
         with self._store.transaction():
             self._lease.renew()
-            self._end(RunState.CANCELLED, "The rest of the plan is too old to be sent as it is.")
+            self._end(recording, RunState.CANCELLED, "The rest of the plan is too old to be sent as it is.")
             run_id = self._store.runs.enqueue_run(
                 sync.id, "export", self._lease.now(), dry_run=True, request=self._run.request
             )
@@ -303,20 +304,20 @@ class RunExecutor:
             webengage = open_webengage(self._store, lambda: self._vault, sync)
             Delivery(self._lease, sync, webengage, lambda: self._vault, self._context.batches_a_minute).send_all()
 
-    def _end(self, state: RunState, event: str, error: str | None = None) -> None:
-        """End the run and record what it sent in the snapshot, in one transaction."""
+    def _record_sent(self) -> Recording:
+        """Record in the snapshot what the run sent, before it ends; killed in between, the next claim does it again."""
+        current = self._store.runs.get_run(self._run.id) or self._run
+        recording = Recording(self._store, current.sync_id, current.id, self._store.connections.get_salt())
+        if current.planned:  # what a plan that was dropped, or not completed, wrote is no plan
+            recording.record(lambda: self._store.runs.renew_lease(self._run.id, self._owner, self._lease.now()))
+        return recording
+
+    def _end(self, recording: Recording, state: RunState, event: str, error: str | None = None) -> None:
         with self._store.transaction():
             current = self._store.runs.get_run(self._run.id) or self._run
-            if not current.planned:  # what a plan that was dropped, or not completed, wrote is no plan
-                self._store.batches.delete_batches(current.id)
+            if not current.planned:
                 self._lease.write(entered=0, updated=0, exited=0)
-            outcome = record_outcome(
-                self._store,
-                current.sync_id,
-                current.id,
-                self._store.connections.get_salt(),
-                left_out=find_left_out(self._store, current) if state is RunState.SUCCEEDED else None,
-            )
+            outcome = recording.finish(find_left_out(self._store, current) if state is RunState.SUCCEEDED else None)
             self._lease.write(delivered=outcome.delivered, rejected=outcome.rejected)
             self._store.runs.finish_run(self._run.id, self._owner, state, self._lease.now(), error)
             self._add_event(event)
@@ -331,18 +332,21 @@ class RunExecutor:
 
     def _cancel(self) -> None:
         """End the run, unless the person went back on the cancel in the meantime."""
+        recording = self._record_sent()
         with self._store.transaction():
             if self._store.runs.renew_lease(self._run.id, self._owner, self._lease.now()):
-                self._end(RunState.CANCELLED, "Cancelled.")
+                self._end(recording, RunState.CANCELLED, "Cancelled.")
             else:
                 self._store.runs.release_lease(self._run.id, self._owner)
 
     def _fail(self, why: str, *, pause: bool, blame_account: bool = False) -> None:
-        with self._store.transaction():
-            if blame_account:
+        if blame_account:
+            with self._store.transaction():
                 self._store.rejections.drop(self._run.id)
                 self._store.batches.unconfirm(self._run.id)  # nobody was taken: answered batches were refused ones
-            self._end(RunState.FAILED, f"Failed: {why}", why)
+        recording = self._record_sent()
+        with self._store.transaction():
+            self._end(recording, RunState.FAILED, f"Failed: {why}", why)
             reason = explain_pause(self._run, why)
             if (pause or reason != why) and self._store.syncs.pause_sync(self._run.sync_id, reason):
                 self._add_event("The sync is paused until a person mends this and resumes it.")

@@ -22,7 +22,7 @@ from sync.service.run_people import OUTCOMES, PeopleFilter, read_people
 from sync.service.second_person import explain_refusal
 from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
-from sync.store.recording import record_outcome
+from sync.store.recording import Recording
 from sync.views import Event, ExportRow, RejectionView, RunPeople, StartedExport
 
 MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
@@ -200,7 +200,9 @@ class RunService(Topic):
     def _end_between_steps(self, run: Run) -> None:
         """End a run that is held after a step; nothing of it is on its way, so no runner is needed."""
         salt = self._store.connections.get_salt()
-        outcome = record_outcome(self._store, run.sync_id, run.id, salt, left_out=None)
+        recording = Recording(self._store, run.sync_id, run.id, salt)
+        recording.record(lambda: None)
+        outcome = recording.finish(left_out=None)
         self._store.runs.end_held_run(run.id, self._state.now(), outcome.delivered, outcome.rejected)
         self._state.add_event("Cancelled after a step; what was sent stays recorded.", run.sync_id, run.id)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from sync.model import BATCH_SIZE, ChangeKind
 from sync.packing import FORGOTTEN, find_places, hash_id, pack, split_contents, unpack_ids
@@ -113,18 +112,22 @@ class Batches(Table):
         """Forget the plan that was set aside."""
         self._execute("delete from batch_block where run_id = ? and block < 0", (run_id,))
 
-    def blocks(self, run_id: int, *, aside: bool = False, skip: int = 0) -> Iterator[Block]:
-        """Return the blocks of a run in order but for the first few; ``aside``: of the plan that was set aside."""
-        numbers = self._fetch_all(
+    def blocks(self, run_id: int) -> Iterator[Block]:
+        """Return the blocks of a run in order."""
+        return (self.block(run_id, number) for number in self._list_numbers(run_id, aside=False))
+
+    def _list_numbers(self, run_id: int, *, aside: bool) -> list[int]:
+        rows = self._fetch_all(
             "select block from batch_block where run_id = ? and (block < 0) = ? order by abs(block + 0.5)",
             (run_id, aside),
         )
-        return (self.block(run_id, row[0]) for row in numbers[skip:])
+        return [row[0] for row in rows]
 
-    def streams(self, run_id: int, *, aside: bool = False) -> list[Iterator[Block]]:
-        """Return the blocks of a run in streams, each in the order of id hashes.
+    def streams(self, run_id: int, *, aside: bool = False) -> list[list[int]]:
+        """Return the numbers of a run's blocks in streams, each in the order of id hashes.
 
         There are two when the people of a first step stand before all others, whatever their id hashes.
+        ``aside``: of the plan that was set aside.
         """
         has_front = self._fetch_value(
             """
@@ -134,8 +137,8 @@ class Batches(Table):
             """,
             (run_id,),
         )
-        blocks = self.blocks(run_id, aside=aside)
-        return [islice(blocks, 1), self.blocks(run_id, aside=aside, skip=1)] if has_front else [blocks]
+        numbers = self._list_numbers(run_id, aside=aside)
+        return [numbers[:1], numbers[1:]] if has_front else [numbers]
 
     def block(self, run_id: int, number: int) -> Block:
         """Return one block."""
@@ -267,7 +270,16 @@ class Batches(Table):
 
     def people_blocks(self, run_id: int) -> Iterator[PeopleBlock]:
         """Return everybody a run has or had something to send about, in blocks; ids stay packed until they are needed."""
-        logged = self._fetch_all("select block from delivery_log where run_id = ? order by block", (run_id,))
+        logged = self._fetch_all(
+            """
+            select block
+            from delivery_log
+            join run on run.id = delivery_log.run_id
+            where run.id = ? and finished_at is not null
+            order by block
+            """,
+            (run_id,),
+        )
         for (number,) in logged:
             row = self._fetch_one(
                 "select kinds, outcomes, ids from delivery_log where run_id = ? and block = ?", (run_id, number)
@@ -302,7 +314,7 @@ class Batches(Table):
             select kinds, outcomes, ids
             from delivery_log
             join run on run.id = delivery_log.run_id
-            where run.sync_id = ? and instr(kinds, 'r')
+            where run.sync_id = ? and finished_at is not null and instr(kinds, 'r')
             """,
             (sync_id,),
         )

@@ -19,6 +19,7 @@ from sync.store.sqlite_errors import explain_error, is_cannot_open, is_damage
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
 MIGRATION_COUNT = 20  # how many there are; a test holds it against sync/store/migrations.py
 BUSY_POLL_SECONDS = 0.003  # seconds between two looks whether the file is free to write
+EMPTY_LOG_SECONDS, EMPTY_LOG_POLL_SECONDS = 5.0, 0.05  # how long readers are waited for, and between two looks
 MAX_OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; other processes may try at the same time
 OPEN_RETRY_SECONDS = 0.05  # seconds, times the number of the try, between two tries
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes: for this user only
@@ -135,10 +136,29 @@ def _take_write_lock(db: sqlite3.Connection) -> None:
     deliveries at once some stood still for seconds. Polling at the same pace is fair.
     """
     deadline = time.monotonic() + BUSY_SECONDS
-    db.execute("pragma busy_timeout = 0")
-    try:
+    with _without_waiting(db):
         while not _try_begin(db, last=time.monotonic() > deadline):
             time.sleep(BUSY_POLL_SECONDS)
+
+
+def empty_log(db: sqlite3.Connection) -> None:
+    """Empty the write-ahead log as soon as nobody reads from it; after a while that is left to the next time.
+
+    Each try ends at once: a checkpoint that waits for readers keeps out all writers meanwhile
+    (https://sqlite.org/c3ref/wal_checkpoint_v2.html), and a reader may stay for long.
+    """
+    deadline = time.monotonic() + EMPTY_LOG_SECONDS
+    with _without_waiting(db):
+        while db.execute("pragma wal_checkpoint(truncate)").fetchone()[0] and time.monotonic() < deadline:
+            time.sleep(EMPTY_LOG_POLL_SECONDS)
+
+
+@contextmanager
+def _without_waiting(db: sqlite3.Connection) -> Iterator[None]:
+    """Let SQLite answer at once, within, that somebody else is at work."""
+    db.execute("pragma busy_timeout = 0")
+    try:
+        yield
     finally:
         db.execute(f"pragma busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 

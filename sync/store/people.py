@@ -64,12 +64,13 @@ class People(Table):
                 yield self._entry_of_change(row, place)
 
     def _iterate_rows(self) -> Iterator[Row]:
-        """Yield the blocks of the log, then the planned blocks of runs that have not ended."""
+        """Yield the blocks of the log of ended runs, then the planned blocks of the others."""
         yield from self._db.execute(
             """
             select run_id, sync_id, finished_at, planned_at, queued_at, block, kinds, outcomes, ids
             from delivery_log
             join run on run.id = delivery_log.run_id
+            where finished_at is not null
             """
         )
         yield from self._db.execute(

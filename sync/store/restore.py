@@ -43,7 +43,7 @@ def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> No
     with _open_draft(folder, backup) as (_, copy):
         _keep_live_rows(live, copy)
         _copy_pages(copy, live)
-    live.execute("pragma wal_checkpoint(truncate)").fetchall()
+    database.empty_log(live)
 
 
 def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:

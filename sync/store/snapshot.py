@@ -105,6 +105,16 @@ class Snapshot(Table):
                     (sync_id, low, b"".join(people.records), pack(people.ids)),
                 )
 
+    def cut_wide_buckets(self, sync_id: int, width: int) -> None:
+        """Cut every bucket that has people of more first bytes than ``width``."""
+        with write_transaction(self._db):
+            for low, high in self.ranges(sync_id):
+                people = self.bucket(sync_id, low, high) if high - low > width else Bucket([], [])
+                if people.cut(low + width, high).ids:
+                    for start in range(low, high, width):
+                        end = min(start + width, high)
+                        self.write(sync_id, start, end, people.cut(start, end))
+
     def find(self, sync_id: int, id_hash: bytes) -> bytes | None:
         """Return the content hash of a person, or None when they are not in the snapshot."""
         low, high = self._range_of(sync_id, id_hash)

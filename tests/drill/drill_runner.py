@@ -29,14 +29,15 @@ FAST = 30_000  # batches a minute where a round is not about the limit; the sand
 STATEMENTS = {
     "pulling": "insert or replace into staged_page",
     "planning": "insert into batch",
-    "doubting": "update batch set state = 'in_flight'",
+    "marking in flight": "update batch set state = 'in_flight'",
     "before sending": "update batch set state = 'in_flight'",
     "after sending": "update batch set state = 'confirmed'",
     "inside a commit": "update batch set state",
+    "recording": "insert into snapshot_bucket",
     "ending": "delete from staged_page",
 }
 """Where a runner may die, and the statement that tells where it is."""
-COMMITS = ("before sending", "inside a commit")
+COMMITS = ("before sending", "inside a commit", "recording")
 
 
 class Mortal(sqlite3.Connection):
@@ -59,7 +60,7 @@ class Mortal(sqlite3.Connection):
             die()
 
     def commit(self) -> None:
-        """Commit; die when the doubt is on the disk and nothing was sent, or while the disk is being written."""
+        """Commit; die afterwards, or while the disk is being written."""
         if self.due and Mortal.point == "inside a commit":
             threading.Timer(random.uniform(0.0, 0.002), die).start()
         super().commit()
