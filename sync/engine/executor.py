@@ -236,16 +236,15 @@ class RunExecutor:
         if unproven is None and repeated is None and tally.others:
             unproven = "it is not known whether somebody who is not exported was listed twice"
         if self._run.reading == 1:
-            # A page that is empty or short by mistake ends a reading that nothing else says the end of.
-            may_lack_people = tally.says_nothing and tally.pages > 1 and sum(plan.counts) > 0
+            may_lack_people = tally.says_nothing and tally.full_then_empty and sum(plan.counts) > 0
             if problem or may_lack_people or (unproven and plan.leaving):
                 raise ReadAgain(unproven)
             return plan, None
         if problem is None and not unproven:
             return plan, None
         plan = self._plan(sync, salt, believe_last=False)
-        if problem is None and tally.says_nothing and tally.last_empty and plan.leaving:
-            # Some 1 in 1,000 cohorts ends so; so does one of which a page is empty by mistake each time.
+        if problem is None and tally.says_nothing and tally.full_then_empty and plan.leaving:
+            # Some 1 in 1,000 cohorts ends so; so does one that is cut off by mistake each time.
             problem = f"Mixpanel said no total and ended with an empty page after {tally.rows:,} members"
         if problem is None:
             return plan, None

@@ -58,15 +58,17 @@ class PagesOutdated(Exception):
 class Tally:
     """The sums over the pages of one reading.
 
-    ``last_full``: whether the page with the highest number was full, ``last_empty``: whether it was empty, and not the
-    only one. ``page_totals``: whether each page's total counts only that page, which says nothing about the whole.
+    ``last_full``: whether the page with the highest number was full. ``full_then_empty``: whether it was empty, and the
+    last one with members full. ``has_gap``: whether a page had fewer members than another, although members
+    came after it. ``page_totals``: whether each page's total counts only that page, which says nothing about the whole.
     """
 
     pages: int
     rows: int
     others: int
     last_full: bool
-    last_empty: bool
+    full_then_empty: bool
+    has_gap: bool
     total: int | None
     page_totals: bool
 
@@ -108,10 +110,14 @@ class StagedPages(Table):
             """
             select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous + invalid), 0),
               max(page) filter (where is_full) is max(page) and count(*) > 0 as last_full,
-              max(page) filter (where rows = 0) is max(page) and count(*) > 1 as last_empty,
+              max(page) filter (where rows = 0) is max(page)
+                and max(page) filter (where rows > 0) = max(page) filter (where is_full) as full_then_empty,
+              ifnull(min(page) filter (where rows < largest) < max(page) filter (where rows > 0), 0) as has_gap,
               max(total) filter (where page = 0),
               count(*) > 1 and count(total) = count(*) and total(total <> rows) = 0
-            from staged_page where run_id = ? and reading = ?
+            from staged_page
+            join (select max(rows) as largest from staged_page where run_id = ?1 and reading = ?2)
+            where run_id = ?1 and reading = ?2
             """,
             (run_id, reading),
         )
@@ -121,9 +127,10 @@ class StagedPages(Table):
             rows=row[1],
             others=row[2],
             last_full=bool(row["last_full"]),
-            last_empty=bool(row["last_empty"]),
-            total=row[5],
-            page_totals=bool(row[6]),
+            full_then_empty=bool(row["full_then_empty"]),
+            has_gap=bool(row["has_gap"]),
+            total=row[6],
+            page_totals=bool(row[7]),
         )
 
     def pages(self, run_id: int) -> Iterator[tuple[int, bytes]]:

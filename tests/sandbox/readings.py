@@ -68,9 +68,12 @@ def _odd_member(luck: random.Random, ids: Sequence[str]) -> Reading:
     return Reading("odd_member", members=(odd(luck.choice(kinds), f"odd-{luck.randrange(10**6)}", place),))
 
 
-def _empty_page_without_total(luck: random.Random, ids: Sequence[str]) -> Reading:
-    fault = {"kind": "empty_page", "page": luck.choice([1, 2]), "times": luck.choice([1, 2])}
-    return Reading("empty_page_without_total", {"page_size": luck.choice(SMALL), "untold": "total"}, (fault,))
+def _odd_page_without_total(kind: str) -> Draw:
+    def draw(luck: random.Random, ids: Sequence[str]) -> Reading:
+        fault = {"kind": kind, "page": luck.choice([1, 2]), "times": luck.choice([1, 2])}
+        return Reading(f"{kind}_without_total", {"page_size": luck.choice(SMALL), "untold": "total"}, (fault,))
+
+    return draw
 
 
 def _person_fails(luck: random.Random, ids: Sequence[str]) -> Reading:
@@ -114,7 +117,8 @@ READINGS: dict[str, Draw] = {
         {"page_size": luck.choice(SMALL)},
         ({"kind": "null_session", "page": luck.choice([0, 1]), "times": luck.choice([0, 1])},),
     ),
-    "empty_page_without_total": _empty_page_without_total,
+    "empty_page_without_total": _odd_page_without_total("empty_page"),
+    "short_page_without_total": _odd_page_without_total("short_page"),
     "gone_cohort_as_an_empty_one": lambda luck, ids: Reading(
         "gone_cohort_as_an_empty_one", {"unknown_cohort": 200}, deleted=True
     ),
