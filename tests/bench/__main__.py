@@ -24,7 +24,7 @@ NOTES = ROOT / "docs" / "benchmarks.notes.md"
 
 
 def options() -> argparse.Namespace:
-    """Run the benches that were named, or all."""
+    """Return what was asked for, with the usual sizes where nothing was said."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--members", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -39,11 +39,10 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Run what was asked for."""
-    asked = options()
+def list_benches(asked: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
+    """Return every bench by the name that ``--only`` knows it by; none of them has begun."""
     latencies = [int(one) for one in asked.latencies.split(",")]
-    benches: dict[str, Callable[[], Iterator[Row]]] = {
+    return {
         "refresh": lambda: refresh(asked.members, asked.repeats),
         "ahead": lambda: ahead(asked.pages, 500),
         "fairness": lambda: fairness(200),
@@ -56,8 +55,18 @@ def main() -> int:
         "looking": lambda: page_load(asked.tabs, 5, min(asked.seconds, 30.0)),
         "ceiling": lambda: ceiling(latencies, asked.seconds),
     }
+
+
+def main() -> int:
+    """Run what was asked for and write the report; return 2, and run nothing, when a name is not one of a bench."""
+    asked = options()
+    benches, names = list_benches(asked), asked.only.split(",")
+    unknown = [name for name in names if name not in benches]
+    if unknown:
+        print(f"There is no bench {', '.join(unknown)}; there are {', '.join(benches)}.", file=sys.stderr)
+        return 2
     rows = []
-    for name in asked.only.split(","):
+    for name in names:
         for row in benches[name]():
             rows.append(row)
             print(" | ".join(row), flush=True)
