@@ -62,6 +62,41 @@ def test_one_person_who_always_fails_stands_alone(workspace: EngineWorkspace, sa
         assert str(code) in service.runs.list_rejections(run.id)[0].reason
 
 
+@pytest.mark.parametrize("refused", [(), ("fan-50", "fan-51")], ids=["nobody refused", "two refused"])
+@pytest.mark.parametrize("failing", [("fan-40",), ("fan-40", "fan-41", "fan-42")], ids=["one fails", "three fail"])
+def test_newcomers_who_always_fail_when_nobody_else_is_left_to_be_sent_are_rejected(
+    workspace: EngineWorkspace, sandbox: Sandbox, failing: tuple[str, ...], refused: tuple[str, ...]
+) -> None:
+    """A member whom WebEngage took before is taken once more, so it is not WebEngage that is out of order."""
+    workspace.set_members(*fans(*range(30)))
+    workspace.export()
+    sandbox.person_fails(*failing, code=500)
+    sandbox.poison(*refused)
+    workspace.set_members(*fans(*range(30)), *(member(one) for one in (*failing, *refused)))
+    later(workspace, 7300)
+    run = last(workspace)
+    assert (run.state, run.delivered) == (RunState.SUCCEEDED, 0)
+    with workspace.open() as service:
+        reasons = {one.user_id: one.reason for one in service.runs.list_rejections(run.id)}
+    assert set(reasons) == {*failing, *refused} and all("500" in reasons[one] for one in failing)
+
+
+def test_a_newcomer_when_webengage_fails_for_everybody_is_not_rejected(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The member taken before fails as well: nobody is to blame, and the newcomer is sent when it works again."""
+    workspace.set_members(*fans(*range(30)))
+    workspace.export()
+    sandbox.fault("status", api="webengage", path="bulk-users", code=500, times=0)
+    workspace.set_members(*fans(*range(31)))
+    later(workspace, 7300)
+    assert not last(workspace).state.is_final
+    sandbox.clear_faults()
+    later(workspace, 700)
+    assert (last(workspace).state, last(workspace).rejected) == (RunState.SUCCEEDED, 0)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["mixpanel", "webengage"])
 def test_a_side_that_never_recovers_fails_the_run_at_its_deadline(

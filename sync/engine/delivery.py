@@ -298,7 +298,7 @@ class Delivery:
             )
 
     def _does_account_take_others(self) -> bool:
-        """Send a member whom WebEngage took before once more: if it does again, the refused people are at fault."""
+        """Send a member whom WebEngage took before once more: if it does again, those it does not take are at fault."""
         witness = find_witness(self._store, self._sync, self._run.id)
         if witness is None:
             return False
@@ -319,6 +319,8 @@ class Delivery:
             self._webengage.send_batch(build_payload(self._sync.attribute, [member], ()), uuid.uuid4().hex, [member])
         except BatchRejected:
             return False
+        except UnexpectedResponse as problem:
+            raise RetryLater(str(problem)) from None
         return True
 
     def _halve(self, parcel: Parcel) -> None:
@@ -372,10 +374,11 @@ class Delivery:
             self._send_again(replace(parcel, ready_at=now + pause))
 
     def _single_out(self, parcel: Parcel, problem: RetryLater) -> None:
-        """Blame the people of a parcel when others passed meanwhile; else WebEngage is at fault: Postpone."""
+        """Blame the people of a parcel when others pass; else WebEngage is at fault: Postpone."""
         is_last = not self._flying and not self._ready and len(parcel.changes) > 1
         asked_to_wait = (problem.seconds or 0.0) > self._lease.policy.max_delay
-        if asked_to_wait or (self._confirmed == parcel.confirmed_before and not is_last):
+        others_passed = self._confirmed > (parcel.confirmed_before or 0)
+        if asked_to_wait or not (others_passed or is_last or self._does_account_take_others()):
             raise Postpone(problem.seconds, str(problem))
         if len(parcel.changes) > 1:
             self._halve(parcel)
