@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode
@@ -109,6 +109,25 @@ def test_search_filter_order_and_page_are_in_the_address(
         expect(page.locator(rows).last).to_contain_text("Cohort 299")
         page.get_by_role("searchbox", name="Search cohorts").press_sequentially("cohort 2")
         expect(page.get_by_text("1 to 25 of 100 cohorts")).to_be_visible()
+
+
+def test_what_stands_in_for_rows_while_their_code_is_loaded_does_not_move(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """The menus' code is kept back: places for them are there, nothing in them is animated, and the rows come after it."""
+    for number in range(3):
+        sandbox.add_cohort(f"Cohort {number}", [])
+    connect(data_dir, sandbox)
+    kept: list[Route] = []
+    with tab(browser) as page:
+        page.route("**/MenuButton*.js", lambda route: kept.append(route))
+        page.goto(f"{streamlit_server(data_dir)}/cohorts")
+        places = page.locator('[class*="st-key-row-"]').get_by_test_id("stSkeleton")
+        expect(places).to_have_count(3)
+        assert not places.evaluate_all("all => all.flatMap(one => one.getAnimations({subtree: true})).length")
+        for route in kept:
+            route.continue_()
+        expect(page.get_by_role("button", name="Actions for Cohort 2")).to_be_visible()
 
 
 def test_ten_cohorts_are_in_sight_on_a_laptop(
