@@ -20,7 +20,7 @@ from pages.parts.formatting import (
     to_local_datetime,
 )
 from pages.parts.navigation import open_page, show_page_link
-from pages.parts.session import is_allowed, open_service, recheck_access
+from pages.parts.session import is_allowed, open_service
 from sync.model import RunState
 from sync.permissions import AccessLevel
 from sync.reports import Attention, AttentionKind, Overview
@@ -250,7 +250,6 @@ def _show_attributes(seen: Overview) -> None:
 
 def _show_people(project_id: int | None) -> None:
     """Show how many people were in WebEngage over the last days, once anybody was."""
-    recheck_access()
     with open_service() as service:
         sizes = service.overview.list_daily_sizes(project_id)
     if not any(sizes):

@@ -128,7 +128,6 @@ def _show_health(narrow: DeltaGenerator) -> None:
     """
 
     def refresh() -> None:
-        session.recheck_access()
         with open_service() as service:
             health = service.check_health()
         with st.container(key="health", gap="xsmall"):

@@ -14,7 +14,7 @@ import streamlit as st
 
 from pages.parts import polling
 from pages.parts.formatting import format_count, format_error, format_plural
-from pages.parts.session import current_actor, open_service, recheck_access
+from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import Actor
 from sync.service import Service
@@ -187,7 +187,6 @@ def show_progress(kept: BackgroundReading, draw: Callable[[], None], *, polls: b
     """
 
     def refresh() -> None:
-        recheck_access()
         kept.look()
         if polls and not kept.is_running:
             st.rerun()

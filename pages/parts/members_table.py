@@ -13,7 +13,7 @@ import streamlit as st
 from pages.parts import polling
 from pages.parts.formatting import escape_markdown, format_count, format_plural
 from pages.parts.members_reading import BackgroundReading, begin_reading
-from pages.parts.session import current_actor, is_allowed, open_service, recheck_access
+from pages.parts.session import current_actor, is_allowed, open_service
 from sync.permissions import AccessLevel, Actor
 from sync.service.member_reading import MemberReading
 from sync.spreadsheet import write_csv
@@ -59,12 +59,7 @@ Choice = Mapping[str, str]
 def show_people(kept: BackgroundReading) -> None:
     """Show everybody read; a filter, a letter of the search or a page redraws this table only."""
     lists: dict[bool, tuple[float, MemberList]] = {}
-
-    def redraw() -> None:
-        recheck_access()
-        _show_table(kept, lists)
-
-    polling.start_fragment(redraw, None)
+    polling.start_fragment(lambda: _show_table(kept, lists), None)
 
 
 def _show_table(kept: BackgroundReading, lists: dict[bool, tuple[float, MemberList]]) -> None:

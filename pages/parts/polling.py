@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.parts.run_progress import is_moving
-from pages.parts.session import recheck_access
+from pages.parts.session import checked_access
 from sync.model import Run, RunState
 
 STARTING_SECONDS = 0.25  # between two polls of a run that was just requested
@@ -34,23 +34,24 @@ def poll(read: Callable[[], Data], runs: Callable[[Data], Iterable[Run | None]],
 
 def poll_slowly(draw: Callable[[], None]) -> None:
     """Draw, and redraw every five seconds."""
-
-    def refresh() -> None:
-        recheck_access()
-        draw()
-
-    start_fragment(refresh, PAGE_SECONDS)
+    start_fragment(draw, PAGE_SECONDS)
 
 
 def start_fragment(draw: Callable[[], None], seconds: float | None) -> None:
     """Draw in a fragment, and redraw after so many seconds each, or only for its own widgets when that is None.
 
+    Each drawing checks access, once for all inside it, and reruns the whole page when it was lost.
     Streamlit knows a fragment by the name of its function and its place. This adds the page to the name: else a late
     poll of the page that was left would be taken for one of this page, and be answered with the page that was left.
     """
     context = get_script_run_ctx()
-    draw.__qualname__ = f"{draw.__qualname__} of page {context.page_script_hash if context else ''}"
-    st.fragment(run_every=seconds)(draw)()
+
+    def refresh() -> None:
+        with checked_access():
+            draw()
+
+    refresh.__qualname__ = f"{draw.__qualname__} of page {context.page_script_hash if context else ''}"
+    st.fragment(run_every=seconds)(refresh)()
 
 
 def forget_fragments() -> None:
@@ -70,11 +71,7 @@ def poll_item(
     first = [data]  # for the first drawing only; each later one reads again
     interval = choose_interval(runs(data), time.time())
 
-    def refresh() -> None:
-        recheck_access()
-        draw(first.pop() if first else read())
-
-    start_fragment(refresh, interval)
+    start_fragment(lambda: draw(first.pop() if first else read()), interval)
 
 
 def choose_interval(runs: Iterable[Run | None], now: float) -> float:

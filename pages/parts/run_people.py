@@ -10,7 +10,7 @@ import streamlit as st
 from pages.parts import downloads, polling
 from pages.parts.formatting import format_people, format_plural
 from pages.parts.run_progress import is_moving
-from pages.parts.session import is_allowed, open_service, recheck_access
+from pages.parts.session import is_allowed, open_service
 from sync import wording
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
@@ -37,7 +37,6 @@ def show_people(run: Run, sync: SyncView) -> None:
 
 
 def _show_table(run: Run) -> None:
-    recheck_access()
     wanted = PeopleFilter(operation=_chosen(run, "operation"), outcome=_chosen(run, "outcome"), text=_chosen_text(run))
     with open_service() as service:
         run = service.runs.get(run.id)

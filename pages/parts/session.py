@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import streamlit as st
 
@@ -30,10 +33,16 @@ NOT_LOCAL = (
 )
 SIGN_IN_BROKEN = "Sign-in is not set up correctly, so nobody can sign in. {problem}"
 SIGNED_OUT = Actor(UNKNOWN_NAME, AccessLevel.NOBODY, "Sign in to use Cohort Sync.")
+_poll = threading.local()  # its ``actor`` is whom the poll that this thread draws was checked for
 
 
 def current_actor() -> Actor:
     """Return the signed-in person, or the local actor when sign-in is not configured and the browser is on this machine."""
+    checked: Actor | None = getattr(_poll, "actor", None)
+    return checked or _identify_actor()
+
+
+def _identify_actor() -> Actor:
     sign_in = read_sign_in(os.environ)
     if sign_in.problem:
         return Actor(UNKNOWN_NAME, AccessLevel.NOBODY, SIGN_IN_BROKEN.format(problem=sign_in.problem))
@@ -48,13 +57,23 @@ def has_access() -> bool:
     return current_actor().level > AccessLevel.NOBODY
 
 
-def recheck_access() -> None:
-    """Rerun the whole page, which then shows the sign-in, when the person lost access since it was drawn.
+@contextmanager
+def checked_access() -> Iterator[None]:
+    """Check access once for all that one poll draws; rerun the whole page when it was lost, which shows the sign-in.
 
-    Call this in fragments that refresh by themselves. The rerun also closes an open dialog.
+    Each check reads the sign-in settings again, and a poll is over in milliseconds. The rerun also closes an open dialog.
     """
-    if not has_access():
+    if getattr(_poll, "actor", None):  # a fragment inside another one, drawn by the same poll
+        yield
+        return
+    actor = _identify_actor()
+    if actor.level is AccessLevel.NOBODY:
         st.rerun()
+    _poll.actor = actor
+    try:
+        yield
+    finally:
+        _poll.actor = None
 
 
 def show_sign_in() -> None:

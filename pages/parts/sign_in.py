@@ -110,27 +110,30 @@ def find_auth_problem(secrets: Mapping[str, object]) -> str:
 
 def read_secrets_file(path: Path) -> Mapping[str, object]:
     """Return the content of a TOML file, empty when there is none. Raise SecretsUnreadable when it cannot be read."""
-    name = _shorten_path(str(path))
     try:
         text = path.read_text(encoding="utf-8")
         if text.startswith(BYTE_ORDER_MARK):
             raise SecretsUnreadable(
-                f"{name} begins with an invisible mark. Save it as UTF-8 without a byte order mark."
+                f"{_shorten_path(path)} begins with an invisible mark. Save it as UTF-8 without a byte order mark."
             )
         return tomllib.loads(text)
     except FileNotFoundError:
         if path.is_symlink():
-            raise SecretsUnreadable(f"{name} is a link to a file that is not there. Put the file back.") from None
+            raise SecretsUnreadable(
+                f"{_shorten_path(path)} is a link to a file that is not there. Put the file back."
+            ) from None
         return {}
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SecretsUnreadable(
-            f"{name} cannot be opened ({reason}). Let the user who runs the pages read it."
+            f"{_shorten_path(path)} cannot be opened ({reason}). Let the user who runs the pages read it."
         ) from None
     except UnicodeDecodeError:
-        raise SecretsUnreadable(f"{name} is not UTF-8 text. Save it as UTF-8.") from None
+        raise SecretsUnreadable(f"{_shorten_path(path)} is not UTF-8 text. Save it as UTF-8.") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SecretsUnreadable(f"{name} cannot be read as TOML: {error}. Correct the file and save it.") from None
+        raise SecretsUnreadable(
+            f"{_shorten_path(path)} cannot be read as TOML: {error}. Correct the file and save it."
+        ) from None
 
 
 def _read_files(paths: Iterable[str]) -> dict[str, object]:
@@ -171,7 +174,7 @@ def _join_words(names: list[str], word: str = "and") -> str:
     return f" {word} ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
-def _shorten_path(path: str) -> str:
+def _shorten_path(path: str | Path) -> str:
     """Return a path relative to the project or the home folder, else only its name."""
     bases = [(Path.cwd(), "")]
     with suppress(RuntimeError):  # a container's user without a name has no home
