@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,15 +22,15 @@ from sync.permissions import ACCESS_SETTINGS
 from sync.store import Store
 from sync.store.file_identity import DATABASE_FILE, forget_database
 from tests.alert_receivers import Mailbox, serve_mail
+from tests.process_factory import Process, start_module
 from tests.sandbox.control import Sandbox
 from tests.sandbox.factory import SandboxFactory
 from tests.workspace import (
-    ROOT,
     Workspace,
     free_port,
     make_environment,
-    make_pages_command,
     run_cli,
+    start_pages,
     wait_until_healthy,
 )
 
@@ -40,6 +39,24 @@ WORKERS_A_CORE, MOST_WORKERS = 2, 8
 STARTS_PROCESSES = {"chromium", "cli", "runner_process", "streamlit_server"}  # the fixtures that make a test slow
 RUNS_COMMANDS = {"run_cli", "read_json", "export_by_command"}  # and so do these methods of the workspace
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# Chromium takes the last such list only: first what of Playwright's own matters on this machine, then what costs time
+# and shows nobody anything, two pages behind the address bar of each window and a process kept for the next page.
+CHROMIUM_FEATURES_OFF = [
+    "DestroyProfileOnBrowserClose",
+    "HttpsUpgrades",
+    "HttpsFirstBalancedModeAutoEnable",
+    "LensOverlay",
+    "MediaRouter",
+    "PaintHolding",
+    "ThirdPartyStoragePartitioning",
+    "OptimizationHints",
+    "NetworkTimeServiceQuerying",
+    "AimEnabled",
+    "PreconnectToSearch",
+    "WebUIOmniboxPopup",
+    "WebUIOmniboxAimPopup",
+    "SpareRendererForSitePerProcess",
+]
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -48,11 +65,12 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--disable-features={','.join(CHROMIUM_FEATURES_OFF)}",
 ]
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 StreamlitServer = Callable[..., str]
-RunnerProcess = Callable[..., subprocess.Popen[bytes]]
+RunnerProcess = Callable[..., Process]
 
 
 def pytest_configure() -> None:
@@ -199,12 +217,8 @@ def runner_process() -> Iterator[RunnerProcess]:
     """Start `python -m sync.runner` on a data folder, for tests that watch, stop or kill it."""
     with contextlib.ExitStack() as running:
 
-        def start(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "sync.runner", *arguments],
-                cwd=ROOT,
-                env=make_environment(data_dir, **environment),
-            )
+        def start(data_dir: Path, *arguments: str, **environment: str) -> Process:
+            process = start_module("sync.runner", *arguments, env=make_environment(data_dir, **environment))
             running.callback(_stop, process)
             return process
 
@@ -219,13 +233,7 @@ def streamlit_server(tmp_path: Path) -> Iterator[StreamlitServer]:
         def start(data_dir: Path, *, port: int = 0, **environment: str) -> str:
             port = port or free_port()
             log = running.enter_context((tmp_path / f"streamlit-{port}.log").open("w+b"))
-            process = subprocess.Popen(
-                make_pages_command(port),
-                cwd=ROOT,
-                env=make_environment(data_dir, **environment),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            process = start_pages(port, make_environment(data_dir, **environment), log)
             running.callback(_print_log, Path(log.name))
             running.callback(_stop, process)
             base_path = environment.get("STREAMLIT_SERVER_BASE_URL_PATH", "")
@@ -255,7 +263,7 @@ def browser(chromium: str) -> Iterator[Browser]:
         launched.close()
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: Process) -> None:
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

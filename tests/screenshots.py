@@ -23,8 +23,9 @@ from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.service import Service
 from tests.browser import at_rest, connect, free_port, service
-from tests.conftest import CHROMIUM_FLAGS, ROOT
+from tests.conftest import CHROMIUM_FLAGS
 from tests.sandbox.control import Sandbox
+from tests.workspace import ROOT
 
 IMAGES = ROOT / "docs" / "images"
 WAYS = {

@@ -8,14 +8,14 @@ import os
 import socket
 import sqlite3
 import subprocess
-import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import zstandard
@@ -29,6 +29,7 @@ from sync.permissions import ACCESS_SETTINGS, AccessLevel, command_line_actor
 from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
+from tests.process_factory import Process, start_module
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Member, Sandbox, member
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -215,16 +216,16 @@ def make_environment(data_dir: Path, **more: str) -> dict[str, str]:
 
 def run_cli(data_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m sync …` on a data folder; keywords are environment variables, secrets for instance."""
-    return subprocess.run(
-        [sys.executable, "-m", "sync", *arguments],
-        cwd=ROOT,
-        text=True,
-        check=False,
-        env=make_environment(data_dir, **environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=CLI_SECONDS,
-    )
+    env = make_environment(data_dir, **environment)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = start_module("sync", *arguments, env=env, stdout=out, stderr=err)
+        try:
+            code = process.wait(CLI_SECONDS)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(process.args, code, out.read(), err.read())
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -250,13 +251,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_pages_command(port: int) -> list[str]:
-    """Return the command that serves the pages on a port."""
-    options = ["--server.headless", "true", "--server.port", str(port)]
-    return [sys.executable, "-m", "streamlit", "run", "app.py", *options]
+def start_pages(port: int, env: dict[str, str], log: IO[bytes]) -> Process:
+    """Start the process that serves the pages on a port."""
+    return start_module("streamlit", *make_pages_options(port), env=env, stdout=log, stderr=log)
 
 
-def wait_until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
+def make_pages_options(port: int) -> list[str]:
+    """Return the arguments with which Streamlit serves the pages on a port."""
+    return ["run", "app.py", "--server.headless", "true", "--server.port", str(port)]
+
+
+def wait_until_healthy(process: Process | subprocess.Popen[bytes], url: str) -> None:
     """Wait until the pages answer."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_SECONDS

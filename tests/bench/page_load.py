@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import psutil
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -93,6 +94,10 @@ def cohort_page(members: int, repeats: int) -> Iterator[Row]:
         yield f"a search among {members:,} members is answered", f"{statistics.median(found):.2f} s", ""
 
 
+def _listens(connection: Any, url: str) -> bool:
+    return connection.status == psutil.CONN_LISTEN and str(connection.laddr.port) == url.rpartition(":")[2]
+
+
 def _opened(page: Page, url: str, title: str) -> float:
     began = time.monotonic()
     visit(page, url, title)
@@ -129,9 +134,7 @@ def _polling(workspace: BenchWorkspace, browser: Browser, url: str, tabs: int, s
         page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(1)))
         page.goto(f"{url}/syncs", timeout=LOADING)
         expect(page.get_by_role("heading", name="Syncs")).to_be_visible(timeout=LOADING)
-    server = next(
-        one for one in psutil.process_iter(["cmdline"]) if str(url.rpartition(":")[2]) in (one.info["cmdline"] or [])
-    )
+    server = next(psutil.Process(one.pid) for one in psutil.net_connections() if one.pid and _listens(one, url))
     before, spent, began = len(sent), cpu_of(server), time.monotonic()
     while time.monotonic() - began < seconds:
         page.wait_for_timeout(1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from tests.workspace import connect as connect
 from tests.workspace import free_port as free_port
 from tests.workspace import list_runs as runs
 from tests.workspace import make_environment as environment
-from tests.workspace import make_fans, make_pages_command, wait_until_healthy
+from tests.workspace import make_fans, start_pages, wait_until_healthy
 from tests.workspace import run_queued as carry
 from tests.workspace import service as service
 
@@ -67,8 +66,12 @@ def succeeded(data_dir: Path) -> Callable[[], bool]:
 
 @contextmanager
 def tab(browser: Browser, **options: Any) -> Iterator[Page]:
-    """Open a page in a context of its own, in Berlin; it may speak to this machine only, and neither show nor raise an error."""
-    context = browser.new_context(**{"viewport": DESK, "timezone_id": "Europe/Berlin", "locale": "en-GB"} | options)
+    """Open a page in a context of its own, in Berlin; it may speak to this machine only, and neither show nor raise an error.
+
+    It asks for little motion: to draw what moves, without a graphics card, is a quarter of what a browser costs.
+    """
+    person = {"timezone_id": "Europe/Berlin", "locale": "en-GB", "reduced_motion": "reduce"}
+    context = browser.new_context(**{"viewport": DESK} | person | options)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     abroad: list[str] = []
@@ -191,9 +194,7 @@ def storage(page: Page) -> str:
 def serving(data_dir: Path, port: int) -> Iterator[str]:
     """Serve the pages on a port of the test's choice, so that they can be stopped and begun again there."""
     with (data_dir.parent / f"pages-{port}.log").open("ab") as log:
-        process = subprocess.Popen(
-            make_pages_command(port), cwd=ROOT, env=environment(data_dir), stdout=log, stderr=subprocess.STDOUT
-        )
+        process = start_pages(port, environment(data_dir), log)
         try:
             wait_until_healthy(process, f"http://127.0.0.1:{port}")
             yield f"http://127.0.0.1:{port}"
