@@ -31,8 +31,12 @@ def process_name() -> str:
 
     The start time (clock ticks since boot) distinguishes it from a later process with the same number.
     """
-    number = str(os.getpid())
-    started = _read_stat(number)[1]
+    return _name_process(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _name_process(number: int) -> str:
+    started = _read_stat(str(number))[1]
     name = f"{_machine_name()}:{number}"
     return f"{name}@{started}" if started else name
 

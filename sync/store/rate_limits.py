@@ -88,8 +88,9 @@ class RateLimits(Table):
         in the ledger, but only held back once Mixpanel's own refusal showed that it counts.
         """
         with write_transaction(self._db):
-            self._correct_past(project_id, now)
-            self._correct_future(project_id, now, MAX_SLOT_AHEAD_SECONDS)
+            if self._has_odd_times(project_id, now):
+                self._correct_past(project_id, now)
+                self._correct_future(project_id, now, MAX_SLOT_AHEAD_SECONDS)
             waits = self._must_wait(project_id, now, later_page, sync_id)
             if waits and self._correct_future(project_id, now, 0.0):
                 waits = self._must_wait(project_id, now, later_page, sync_id)
@@ -130,6 +131,19 @@ class RateLimits(Table):
                   ), 0))
                 """,
                 (project_id,),
+            )
+        )
+
+    def _has_odd_times(self, project_id: int, now: float) -> bool:
+        """Return whether a clock was changed, by the times of a project's queries."""
+        return bool(
+            self._fetch_value(
+                """
+                select exists (select 1 from mixpanel_query where project_id = ?1 and behind_until <= ?2)
+                  or exists (select 1 from mixpanel_query where project_id = ?1 and at > ?2 + ?3)
+                  or exists (select 1 from mixpanel_query where project_id = ?1 and in_flight_until > ?2 + ?4)
+                """,
+                (project_id, now, MAX_SLOT_AHEAD_SECONDS, SERVER_DEADLINE),
             )
         )
 
