@@ -146,7 +146,7 @@ def split_entries(blob: bytes | bytearray) -> Iterator[tuple[bytes, bytes, bytes
     return _ENTRY.iter_unpack(blob)
 
 
-def cut_records(blob: bytes, bounds: Sequence[int], size: int = RECORD_SIZE) -> list[int]:
+def cut_records(blob: bytes | bytearray, bounds: Sequence[int], size: int = RECORD_SIZE) -> list[int]:
     """Return where in ascending records, in bytes, the first one with such a first byte or a higher one stands."""
     first_bytes = blob[::size]
     return [bisect_left(first_bytes, bound) * size for bound in bounds]
@@ -160,6 +160,19 @@ def pack(value: object) -> bytes:
 def decompress(blob: bytes) -> bytes:
     """Return what was compressed."""
     return zstandard.decompress(blob)
+def prefix_of(id_hash: bytes) -> int:
+    """Return the first half of an id hash as a number, ordered as hashes are."""
+    return int.from_bytes(id_hash[: ID_SIZE // 2])
+
+
+def list_prefixes(records: bytes | bytearray) -> array[int]:
+    """Return the first half of each id hash of a run of records, as numbers."""
+    prefixes = array("Q", records)[::3]
+    if sys.byteorder == "little":
+        prefixes.byteswap()
+    return prefixes
+
+
 
 
 def unpack_ids(blob: bytes) -> list[str]:

@@ -239,8 +239,9 @@ def test_overlap_when_buckets_are_cut_at_any_bytes_is_exact(fans: Workspace) -> 
         fans.export(fans.cohort if name == "Fans" else fans.sandbox.add_cohort(name, [member("one")]))
     with fans.open_store() as store:
         for number, bounds in cuts.items():
-            everybody = Bucket([one + b"\1" * 8 for one in chosen[number]], [one.hex() for one in chosen[number]])
-            store.snapshot.write(number, 0, FIRST_BYTES, Bucket([], []))
+            records = bytearray(b"".join(one + b"\1" * 8 for one in chosen[number]))
+            everybody = Bucket(records, [one.hex() for one in chosen[number]])
+            store.snapshot.write(number, 0, FIRST_BYTES, Bucket(bytearray(), []))
             for low, high in pairwise(bounds):
                 store.snapshot.write(number, low, high, everybody.cut(low, high))
         for one in cuts:

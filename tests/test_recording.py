@@ -68,7 +68,7 @@ def confirm_blocks(store: Store, numbers: Iterable[int]) -> None:
 
 def fill_snapshot(store: Store, ids: list[str]) -> None:
     """Let these people have been sent before."""
-    people = Bucket([], [])
+    people = Bucket(bytearray(), [])
     for user_id in ids:
         people.put(hash_id(user_id, SALT), user_id, SENT_BEFORE)
     store.snapshot.write(SYNC, 0, 256, people)
@@ -198,3 +198,18 @@ def test_recording_when_people_are_forgotten_between_parts_brings_nobody_back(
     with closing(sqlite3.connect(data_dir / "app.db")) as db:
         logged = {one for (packed,) in db.execute("select ids from delivery_log") for one in unpack_ids(packed)}
     assert logged - {FORGOTTEN} == set(ordered) - forgotten
+
+
+def test_people_put_into_a_bucket_whose_hashes_begin_alike_are_kept_apart() -> None:
+    """Whoever is put in, replaced or taken out, a bucket has everybody once, in the order of whole hashes."""
+    draw, expected, bucket = random.Random(1), dict[bytes, bytes](), Bucket(bytearray(), [])
+    hashes = [bytes([draw.randrange(3)]) * 15 + bytes([draw.randrange(20)]) for _ in range(300)]
+    for id_hash in [*hashes, *map(draw.randbytes, [16] * 50), *hashes[::2]]:
+        content = draw.choice((None, draw.randbytes(8)))
+        bucket.put(id_hash, id_hash.hex(), content)
+        expected.pop(id_hash, None)
+        expected |= {id_hash: content} if content else {}
+        assert bucket.find(id_hash)[1] == (content is not None)
+    people = sorted(expected.items())
+    assert (bytes(bucket.records), bucket.ids) == (b"".join(map(b"".join, people)), [who.hex() for who, _ in people])
+    assert bucket.cut(1, 2).ids == [who.hex() for who, _ in people if who[0] == 1]

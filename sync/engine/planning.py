@@ -1,4 +1,4 @@
-"""Compare what Mixpanel says with what WebEngage was sent, bucket by bucket, and write what is to be sent.
+"""Compare what Mixpanel says with what WebEngage was sent, range by range of id hashes, and write what is to be sent.
 
 Memory does not grow with the cohort: records are compared a range of id hashes at a time, and changes are written
 in the order of their hashes, at most ``CHANGES_AT_ONCE`` in memory.
@@ -15,7 +15,7 @@ from sync.engine.block_writer import BlockWriter, Change, Planned
 from sync.engine.doubles import count_members, pick_records
 from sync.engine.lease import RunLease
 from sync.engine.seen_chunks import SENT, SeenChunks
-from sync.engine.sent_bucket import SentBucket
+from sync.engine.sent_range import SentRange
 from sync.engine.value_forms import ValueTally, list_forms
 from sync.engine.watchlist import Watchlist
 from sync.model import ChangeKind, Sync
@@ -150,45 +150,42 @@ class Planner:
     def _compared_ranges(self) -> list[tuple[int, int]]:
         """Cut the hashes so that the staged records of a range fit the memory set aside, compared a bucket at a time."""
         rows = self._store.staged.count_records(self._run_id) + self._chunks.count_compared(self._members)
-        self._width = bucket_width(rows)
+        # Known chunks have those who were sent and are compared; otherwise everybody of the range is.
+        self._width = bucket_width(rows if self._chunks.in_all else max(rows, self._members))
         pieces = min(FIRST_BYTES, rows * RECORD_SIZE // COMPARED_AT_ONCE + 1)
         cuts = [piece * FIRST_BYTES // pieces for piece in range(pieces + 1)]
         return list(pairwise(cuts))
 
     def _compare(self, low: int, high: int) -> Iterator[dict[bytes, Change]]:
-        """Compare a range of hashes; return the changes of each bucket."""
+        """Compare a range of hashes; return the changes of each part of it."""
         self._lease.renew_when_due()
-        ranges = [
-            (start, min(start + self._width, b, high), a, b)
-            for a, b in self._store.snapshot.ranges(self._sync.id)
-            for start in range(max(a, low), min(b, high), self._width)
-        ]
-        listed = {reading: [bytearray() for _ in ranges] for reading in (SENT, 1, 2)}
-        bounds = [start for start, _, _, _ in ranges] + [high]
+        bounds = [*range(low, high, self._width), high]
+        listed = {reading: [bytearray() for _ in bounds[1:]] for reading in (SENT, 1, 2)}
         by_member, staged = bool(self._sync.id_property), self._store.staged
         pages = staged.members(self._run_id) if by_member else staged.pages(self._run_id)
         for reading, page in chain(pages, self._chunks.list_compared(self._store, self._sync.id)):
             cuts = cut_records(page, bounds, ENTRY_SIZE if by_member else RECORD_SIZE)
             for blob, first, last in zip(listed[reading], cuts, cuts[1:], strict=False):
                 blob += page[first:last]
-        for at, (start, end, a, b) in enumerate(ranges):
-            bucket = SentBucket(self._store, self._sync.id, a, b)
-            sent = set(split_records(listed[SENT][at] if self._chunks.in_all else bucket.cut(start, end)))
+        for at, (start, end) in enumerate(pairwise(bounds)):
+            everybody = SentRange(self._store, self._sync.id, start, end)
+            compared = [listed[SENT][at]] if self._chunks.in_all else everybody.records()
+            sent = set(chain.from_iterable(map(split_records, compared)))
             readings = (self._list_records(listed[1][at]), self._list_records(listed[2][at]))
-            changes = self._compare_bucket(*readings, sent, bucket)
-            self._name_leavers(changes, bucket)
+            changes = self._compare_range(*readings, sent, everybody)
+            self._name_leavers(changes, everybody)
             yield changes
 
     def _list_records(self, page: bytearray) -> set[bytes]:
         """Return the different records of what was read; one for each person when members may share a User ID."""
         return pick_records(page) if self._sync.id_property else set(split_records(page))
 
-    def _compare_bucket(
-        self, first: set[bytes], last: set[bytes], sent: set[bytes], bucket: SentBucket
+    def _compare_range(
+        self, first: set[bytes], last: set[bytes], sent: set[bytes], everybody: SentRange
     ) -> dict[bytes, Change]:
-        """Compare one bucket: sets of records first, single people only where they differ.
+        """Compare people of one range: sets of records first, single people only where they differ.
 
-        ``sent`` are the records WebEngage was sent of those who may have changed; ``bucket`` has everybody.
+        ``sent`` are the records WebEngage was sent of those who may have changed; ``everybody`` has all of them.
         """
         plan = self.plan
         mine, kept = self._believed(first, last)
@@ -203,7 +200,7 @@ class Planner:
             return {}
         entered = {record[:ID_SIZE]: record[ID_SIZE:] for record in came}
         # Listed twice, once as sent before: one person, unchanged.
-        for who in bucket.find_sent(entered.keys() - gone.keys()):
+        for who in everybody.find_sent(entered.keys() - gone.keys()):
             del entered[who]
         plan.distinct += len(entered)
         changes = {
@@ -237,10 +234,10 @@ class Planner:
             return False
         return change.kind is ChangeKind.REMOVE or content == change.content
 
-    def _name_leavers(self, changes: dict[bytes, Change], bucket: SentBucket) -> None:
-        """Give those who leave their ids, from the snapshot's bucket."""
+    def _name_leavers(self, changes: dict[bytes, Change], everybody: SentRange) -> None:
+        """Give those who leave their ids, from the snapshot."""
         leaving = [who for who, change in changes.items() if change.kind is ChangeKind.REMOVE]
-        for who, user_id in bucket.name(leaving):
+        for who, user_id in everybody.name(leaving):
             changes[who] = replace(changes[who], user_id=user_id)
 
     def _write(self, changes: dict[bytes, Change], writer: BlockWriter) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync.model import Sync
-from sync.packing import ID_SIZE, UNCONFIRMED
+from sync.packing import ID_SIZE, UNCONFIRMED, split_records
 from sync.store import Store
 
 BUCKETS_SEARCHED = 4  # of the snapshot; some 16,000 people
@@ -18,7 +18,7 @@ def find_witness(store: Store, sync: Sync, run_id: int) -> str | None:
         people = store.snapshot.bucket(sync.id, low, high)
         confirmed = {
             user_id
-            for record, user_id in zip(people.records, people.ids, strict=True)
+            for record, user_id in zip(split_records(people.records), people.ids, strict=True)
             if record[ID_SIZE:] != UNCONFIRMED
         }
         confirmed -= store.safety_lists.find_never_exported(sync.license_code, confirmed)

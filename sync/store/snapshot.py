@@ -6,9 +6,10 @@ ascending, ids in the same order. Few buckets for a small cohort, up to 256. Fin
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sync.packing import (
@@ -17,7 +18,10 @@ from sync.packing import (
     UNCONFIRMED,
     RecordSet,
     count_unconfirmed,
+    cut_records,
+    list_prefixes,
     pack,
+    prefix_of,
     split_hashes,
     split_records,
     unpack_ids,
@@ -30,30 +34,41 @@ FIRST_BYTES = 256  # buckets are cut by the first byte of the id hash
 LOADED_MOST = 2_000_000  # people whose records a run holds in memory, some 20 MB; beyond that they count as new
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bucket:
-    """People with their records ascending, and their ids in the same order."""
+    """People with their records ascending, one after the other, and their ids in the same order."""
 
-    records: list[bytes]
+    records: bytearray
     ids: list[str]
+    _prefixes: array[int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Prepare to find people: by the first half of their id hash, so that no object is made for each record."""
+        self._prefixes = list_prefixes(self.records)
 
     def find(self, id_hash: bytes) -> tuple[int, bool]:
         """Return the place of a person, and whether they are there; else where they would stand."""
-        at = bisect_left(self.records, id_hash)
-        return at, at < len(self.records) and self.records[at].startswith(id_hash)
+        at = bisect_left(self._prefixes, prefix_of(id_hash))
+        while (found := self._hash_at(at)) and found < id_hash:
+            at += 1
+        return at, found == id_hash
+
+    def _hash_at(self, at: int) -> bytearray:
+        """Return an id hash; nothing behind the last one."""
+        return self.records[at * RECORD_SIZE : at * RECORD_SIZE + ID_SIZE]
 
     def put(self, id_hash: bytes, user_id: str, content: bytes | None) -> None:
         """Put a person in with this content hash, in the place of what was there; None takes them out."""
         at, is_there = self.find(id_hash)
-        here = slice(at, at + is_there)
-        self.records[here], self.ids[here] = ([id_hash + content], [user_id]) if content is not None else ([], [])
+        records, ids = (id_hash + content, [user_id]) if content is not None else (b"", [])
+        self.records[at * RECORD_SIZE : (at + is_there) * RECORD_SIZE] = records
+        self._prefixes[at : at + is_there] = list_prefixes(records)
+        self.ids[at : at + is_there] = ids
 
     def cut(self, low: int, high: int) -> Bucket:
         """Return those whose id hash begins with a byte of this range."""
-        first, last = (
-            bisect_left(self.records, bytes([one])) if one < FIRST_BYTES else len(self.records) for one in (low, high)
-        )
-        return Bucket(self.records[first:last], self.ids[first:last])
+        first, last = cut_records(self.records, (low, high))
+        return Bucket(self.records[first:last], self.ids[first // RECORD_SIZE : last // RECORD_SIZE])
 
 
 class Snapshot(Table):
@@ -79,7 +94,7 @@ class Snapshot(Table):
             "select records, ids from snapshot_bucket where sync_id = ? and first_byte >= ? and first_byte < ?",
             (sync_id, low, high),
         )
-        return Bucket(list(split_records(row[0])), unpack_ids(row[1])) if row else Bucket([], [])
+        return Bucket(bytearray(row[0]), unpack_ids(row[1])) if row else Bucket(bytearray(), [])
 
     def load_records(self, sync_id: int) -> RecordSet:
         """Return the records of everybody, or of the first two million people, to compare pages with."""
@@ -102,14 +117,14 @@ class Snapshot(Table):
             if people.ids:
                 self._db.execute(
                     "insert into snapshot_bucket (sync_id, first_byte, records, ids) values (?, ?, ?, ?)",
-                    (sync_id, low, b"".join(people.records), pack(people.ids)),
+                    (sync_id, low, people.records, pack(people.ids)),
                 )
 
     def cut_wide_buckets(self, sync_id: int, width: int) -> None:
         """Cut every bucket that has people of more first bytes than ``width``."""
         with write_transaction(self._db):
             for low, high in self.ranges(sync_id):
-                people = self.bucket(sync_id, low, high) if high - low > width else Bucket([], [])
+                people = self.bucket(sync_id, low, high) if high - low > width else Bucket(bytearray(), [])
                 if people.cut(low + width, high).ids:
                     for start in range(low, high, width):
                         end = min(start + width, high)
@@ -118,9 +133,9 @@ class Snapshot(Table):
     def find(self, sync_id: int, id_hash: bytes) -> bytes | None:
         """Return the content hash of a person, or None when they are not in the snapshot."""
         low, high = self._range_of(sync_id, id_hash)
-        records = list(split_records(self.records(sync_id, low, high)))
-        at, is_there = Bucket(records, []).find(id_hash)
-        return records[at][ID_SIZE:] if is_there else None
+        records = self.records(sync_id, low, high)
+        at, is_there = Bucket(bytearray(records), []).find(id_hash)
+        return records[at * RECORD_SIZE + ID_SIZE : (at + 1) * RECORD_SIZE] if is_there else None
 
     def has_any(self, sync_id: int, id_hashes: frozenset[bytes]) -> bool:
         """Return whether any of these people is in the snapshot; only buckets that could hold one are opened."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from sync.model import Mode
-from sync.packing import hash_id, records_of
+from sync.packing import hash_id, records_of, split_records
 from sync.service import Service
 from sync.store import Store
 from sync.store.batches import BLOCK_SIZE, Block
@@ -90,7 +91,8 @@ def _forget(service: Service, user_id: str) -> int:
 def _everybody(people: int, salt: int, first: int = 0) -> Everybody:
     ids = [f"person-{number}" for number in range(first, first + people)]
     ordered = sorted(zip(records_of(ids, (), salt, salt), ids, strict=True))
-    return Everybody(Bucket([record for record, _ in ordered], [one for _, one in ordered]), bucket_width(people))
+    records = bytearray(b"".join(record for record, _ in ordered))
+    return Everybody(Bucket(records, [one for _, one in ordered]), bucket_width(people))
 
 
 def _create(store: Store, number: int) -> int:
@@ -111,7 +113,8 @@ def _fill(store: Store, number: int, everybody: Everybody) -> None:
             store.snapshot.write(sync_id, low, high, everybody.people.cut(low, high))
         for at, start in enumerate(range(0, len(everybody.people.ids), BLOCK_SIZE)):
             chosen = slice(start, start + BLOCK_SIZE)
-            ids, contents = everybody.people.ids[chosen], tuple(one[16:] for one in everybody.people.records[chosen])
+            records = islice(split_records(everybody.people.records), start, start + BLOCK_SIZE)
+            ids, contents = everybody.people.ids[chosen], tuple(one[16:] for one in records)
             store.batches.add_batches(run_id, Block(at, "a" * len(ids), ids, contents))
             store.batches.log(run_id, at, "c" * len(ids))
         store.batches.delete_batches(run_id)
