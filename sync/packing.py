@@ -12,7 +12,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from operator import contains
 
 import orjson
@@ -64,16 +64,24 @@ def entries_of(records: Sequence[bytes], distinct_ids: Sequence[str], salt: int)
     return [one[:ID_SIZE] + member + one[ID_SIZE:] for one, member in zip(records, members, strict=True)]
 
 
-def find_chunk_starts(rows: Sequence[bytes]) -> list[int]:
-    """Return at which rows chunks start: the first one, and by its own bytes about one in sixteen."""
-    marks = b"".join(map(xxhash.xxh3_64_digest, rows))[:: xxhash.xxh3_64().digest_size]
-    return [0, *(found.start() for found in _CHUNK_START.finditer(marks, 1))]
+def digest_text(text: bytes, content_salt: int) -> bytes:
+    """Return the digest of a text: 16 bytes, so that no two texts share one by chance."""
+    return xxhash.xxh3_128_digest(text, content_salt)
 
 
-def digest_chunks(chunks: Iterable[bytes], content_salt: int) -> list[bytes]:
-    """Return the digest of each chunk of a page as it came: 16 bytes, so that no two chunks share one by chance."""
-    digest = xxhash.xxh3_128_digest
-    return [digest(chunk, content_salt) for chunk in chunks]
+def digest_chunks(rows: Sequence[bytes], between: bytes, content_salt: int) -> list[tuple[bytes, int, int]]:
+    """Return the chunks of a page's rows: the digest of each, from which row and up to which it reaches.
+
+    The first row begins a chunk, and by its own bytes about one in sixteen. The digest is of the digests of the rows
+    and of what stands ``between`` them, so no text has to be put together of which nothing else is asked.
+    """
+    digest, size = xxhash.xxh3_128_digest, DIGEST_SIZE
+    whole = b"".join(map(digest, rows, repeat(content_salt)))
+    starts = [0, *(found.start() for found in _CHUNK_START.finditer(whole[::size], 1)), len(rows)]
+    return [
+        (digest(between + whole[start * size : stop * size], content_salt), start, stop)
+        for start, stop in pairwise(starts)
+    ]
 
 
 class RecordSet:
@@ -152,14 +160,6 @@ def cut_records(blob: bytes | bytearray, bounds: Sequence[int], size: int = RECO
     return [bisect_left(first_bytes, bound) * size for bound in bounds]
 
 
-def pack(value: object) -> bytes:
-    """Compress a list of plain values for the database."""
-    return zstandard.compress(orjson.dumps(value), _LEVEL)
-
-
-def decompress(blob: bytes) -> bytes:
-    """Return what was compressed."""
-    return zstandard.decompress(blob)
 def prefix_of(id_hash: bytes) -> int:
     """Return the first half of an id hash as a number, ordered as hashes are."""
     return int.from_bytes(id_hash[: ID_SIZE // 2])
@@ -173,6 +173,14 @@ def list_prefixes(records: bytes | bytearray) -> array[int]:
     return prefixes
 
 
+def pack(value: object) -> bytes:
+    """Compress a list of plain values for the database."""
+    return zstandard.compress(orjson.dumps(value), _LEVEL)
+
+
+def decompress(blob: bytes) -> bytes:
+    """Return what was compressed."""
+    return zstandard.decompress(blob)
 
 
 def unpack_ids(blob: bytes) -> list[str]:

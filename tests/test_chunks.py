@@ -15,6 +15,7 @@ from sync.http_client import Reply
 from sync.mixpanel.chunks import STAND_IN, CutPage, PageText
 from sync.mixpanel.parsing import parse_columns
 from sync.model import RunState
+from sync.packing import digest_chunks
 from tests.drill.invariants import judge_known_chunks
 from tests.engine_workspace import MAPPED, EngineWorkspace, last, on_plan, patient_workspace
 from tests.sandbox.control import PROJECT, Member, Sandbox
@@ -48,15 +49,16 @@ class Remembered:
 
     def __init__(self) -> None:
         self.chunks: set[bytes] = set()
-        self.cut: list[bytes] = []
+        self.cut: dict[bytes, bytes] = {}
 
     def count_known(self, results: bytes) -> int | None:
         """Return nothing, so that each page is cut."""
 
-    def find_unknown(self, cut: CutPage) -> list[int]:
-        """Return the places of chunks that were not read before."""
-        self.cut = cut.chunks
-        return [at for at, chunk in enumerate(cut.chunks) if chunk not in self.chunks]
+    def find_unknown(self, cut: CutPage) -> list[tuple[int, int]]:
+        """Return where chunks are that were not read before."""
+        chunks = digest_chunks(cut.rows, cut.opening + cut.between, 0)
+        self.cut = {digest: cut.join(start, stop) for digest, start, stop in chunks}
+        return [(start, stop) for digest, start, stop in chunks if digest not in self.chunks]
 
     def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
         """Return everybody."""
@@ -64,9 +66,9 @@ class Remembered:
 
     def list_seen(self) -> list[str]:
         """Return the ids in known chunks of the last page, and know all its chunks from now on."""
-        seen = [row["$distinct_id"] for one in self.cut if one in self.chunks for row in orjson.loads(b"[%b]" % one)]
+        seen = [b"[%b]" % chunk for digest, chunk in self.cut.items() if digest in self.chunks]
         self.chunks.update(self.cut)
-        return seen
+        return [row["$distinct_id"] for chunk in seen for row in orjson.loads(chunk)]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -80,8 +82,10 @@ def test_chunks_of_a_page_are_its_rows_in_order(writer: str) -> None:
         assert text is not None and orjson.loads(text.head) == {**page, "results": orjson.loads(STAND_IN)}
         cut = text.cut()
         with suppress(orjson.JSONDecodeError):  # cut inside a row: such a page is parsed as a whole
-            parts = [orjson.loads(b"[%b]" % chunk) for chunk in cut.chunks]
-            assert [len(part) for part in parts] != cut.rows or [row for part in parts for row in part] == rows
+            bounds = [(start, stop) for _, start, stop in digest_chunks(cut.rows, cut.between, 0)]
+            parts = [orjson.loads(b"[%b]" % cut.join(*chunk)) for chunk in bounds]
+            are_whole = [len(part) for part in parts] == [stop - start for start, stop in bounds]
+            assert not are_whole or [row for part in parts for row in part] == rows
             cut_into.append(len(parts))
     assert max(cut_into) > 2
 

@@ -10,7 +10,17 @@ from itertools import chain
 
 from sync.mixpanel.chunks import CutPage
 from sync.model import Columns
-from sync.packing import DIGEST_SIZE, RecordSet, digest_chunks, entries_of, hash_id, pack, pack_values, records_of
+from sync.packing import (
+    DIGEST_SIZE,
+    RecordSet,
+    digest_chunks,
+    digest_text,
+    entries_of,
+    hash_id,
+    pack,
+    pack_values,
+    records_of,
+)
 from sync.store.known_chunks import KnownPage
 from sync.store.rejections import INVALID, Rejection
 from sync.store.staged import StagedPage
@@ -60,18 +70,18 @@ class PagePacker:
 
     def count_known(self, results: bytes) -> int | None:
         """Return how many rows these results have, exactly so read before; None when they were not."""
-        (self._digest,) = digest_chunks([results], self._content_salt)
+        self._digest = digest_text(results, self._content_salt)
         page = self._known.pages.get(self._digest)
         self._seen = [page.chunks] if page else []
         return page.rows if page else None
 
-    def find_unknown(self, cut: CutPage) -> list[int]:
-        """Return the places of the chunks that were not read before, exactly so."""
-        digests = digest_chunks(cut.chunks, self._content_salt)
-        unknown = [at for at, one in enumerate(digests) if one not in self._known.chunks]
-        self._chunks, self._sizes = [digests[at] for at in unknown], [cut.rows[at] for at in unknown]
-        self._seen = [one for one in digests if one in self._known.chunks]
-        return unknown
+    def find_unknown(self, cut: CutPage) -> list[tuple[int, int]]:
+        """Return from which row up to which each chunk reaches that was not read before, exactly so."""
+        chunks = digest_chunks(cut.rows, cut.opening + cut.between, self._content_salt)
+        unknown = [chunk for chunk in chunks if chunk[0] not in self._known.chunks]
+        self._chunks, self._sizes = [digest for digest, _, _ in unknown], [stop - start for _, start, stop in unknown]
+        self._seen = [digest for digest, _, _ in chunks if digest in self._known.chunks]
+        return [(start, stop) for _, start, stop in unknown]
 
     def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
         """Return the places of people who are not in the snapshot with the same content."""

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Self
-
-from sync.packing import find_chunk_starts
 
 STAND_IN = b'["cut"]'
 _FIRST_ROW = re.compile(rb'"results"\s*:\s*(\[\s*)(\{\s*"[^"\\]*"\s*:)')
@@ -19,18 +16,23 @@ _FIRST_ROW = re.compile(rb'"results"\s*:\s*(\[\s*)(\{\s*"[^"\\]*"\s*:)')
 
 @dataclass(frozen=True, slots=True)
 class CutPage:
-    """The chunks of a page's results, and how many rows each seems to have."""
+    """Hold what seem to be the rows of a page, without what each begins with and what stands between two."""
 
-    chunks: list[bytes]
-    rows: list[int]
+    rows: list[bytes]
+    opening: bytes
+    between: bytes
+
+    def join(self, start: int, stop: int) -> bytes:
+        """Return the text of the rows from ``start`` up to ``stop``, as it was in the page."""
+        return self.opening + self.between.join(self.rows[start:stop]) + b"}"
 
 
 @dataclass(frozen=True, slots=True)
 class PageText:
     """A reply with STAND_IN in the place of its results, and the text of these.
 
-    The whole is what it seems to be when the head parses with the stand-in as its results and each chunk, in brackets,
-    parses as so many rows: all that was cut away are brackets around and commas between.
+    The whole is what it seems to be when the head parses with the stand-in as its results and each chunk of rows, in
+    brackets, parses as so many rows: all that was cut away are brackets around and commas between.
     """
 
     head: bytes
@@ -49,13 +51,8 @@ class PageText:
         return cls(body[: first.start(1)] + STAND_IN + body[end + 1 :], results, first[2])
 
     def cut(self) -> CutPage:
-        """Return the chunks of the results."""
+        """Return the rows of the results."""
         text = self.results[len(self.opening) : -1]
         joint = re.search(rb"\}\s*,\s*" + re.escape(self.opening), text)
         between = joint[0] if joint else b""
-        rows = text.split(between) if joint else [text]
-        bounds = list(pairwise([*find_chunk_starts(rows), len(rows)]))
-        return CutPage(
-            chunks=[self.opening + between.join(rows[start:stop]) + b"}" for start, stop in bounds],
-            rows=[stop - start for start, stop in bounds],
-        )
+        return CutPage(rows=text.split(between) if joint else [text], opening=self.opening, between=between)

@@ -99,8 +99,8 @@ class PageFilter(Protocol):
     def count_known(self, results: bytes) -> int | None:
         """Return how many rows these results have, exactly so read before; None when they were not."""
 
-    def find_unknown(self, cut: CutPage) -> list[int]:
-        """Return the places of the chunks that were not read before, exactly so."""
+    def find_unknown(self, cut: CutPage) -> list[tuple[int, int]]:
+        """Return from which row up to which each chunk reaches that was not read before, exactly so."""
 
     def find_news(self, ids: list[str], values: list[bytes]) -> list[int]:
         """Return the places of people who were not read before with the same values."""
@@ -157,7 +157,7 @@ def _parse_chunks(
             people: tuple[list[str], list[bytes]] | None = ([], [])
         else:
             cut = text.cut()
-            rows, people = sum(cut.rows), _split_chunks(cut, _decoders_for(properties, ""), b'"<' in reply.body, known)
+            rows, people = len(cut.rows), _split_chunks(cut, _decoders_for(properties, ""), b'"<' in reply.body, known)
     except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
     page = _columns(_check_reply(answer, what, number), number, *people, others=[]) if people else None
@@ -169,8 +169,8 @@ def _split_chunks(
 ) -> tuple[list[str], list[bytes]] | None:
     """Return ids and values of the rows in unknown chunks; None when one is not plain, or no list of so many rows."""
     unknown = known.find_unknown(cut)
-    chunks = [decoders.rows.decode(b"[%b]" % cut.chunks[at]) for at in unknown]
-    if [len(rows) for rows in chunks] != [cut.rows[at] for at in unknown]:
+    chunks = [decoders.rows.decode(b"[%b]" % cut.join(start, stop)) for start, stop in unknown]
+    if [len(rows) for rows in chunks] != [stop - start for start, stop in unknown]:
         return None
     return _split_plain(list(chain.from_iterable(chunks)), decoders, has_missing, known)
 
