@@ -8,9 +8,12 @@ reading of several pages ends only with an empty page after one that was not ful
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 
 from sync.engine.lease import RunLease
 from sync.engine.page_packer import Known, Packed, PagePacker
@@ -76,7 +79,8 @@ class Reader:
         """Read every page that is not here yet; return the run with what page 0 said. Postpone when it does not get on."""
         while True:
             try:
-                run, self._sent = self._read_all(), None
+                run = self._read_all()
+                self._chunks, self._sent = set(), None  # large, and the plan needs the room
                 return run
             except (SessionExpired, MixedReading) as problem:
                 self._forget()
@@ -122,17 +126,18 @@ class Reader:
         self._sent = self._store.snapshot.load_records(self._sync.id)
 
     def _read_pages(self, pool: ThreadPoolExecutor, in_flight: dict[Future[Packed], Asked]) -> None:
+        arrived, pages = SimpleQueue[Future[Packed]](), list[Future[Packed]]()
         while True:
             self._lease.renew_when_due()
             self._renew_queries(in_flight)
-            for asked in self._turn(in_flight):
-                in_flight[pool.submit(self._read_page, asked.number, self._run.session_id)] = asked
-            if in_flight:
-                wait(in_flight, TICK_SECONDS, FIRST_COMPLETED)
-                wait(in_flight, SHARE_SECONDS, ALL_COMPLETED)
-            elif not self._again and self._next_number(set()) is None:
-                return
-            else:
+            for asked in self._turn(pages, in_flight):
+                page = pool.submit(self._read_page, asked.number, self._run.session_id)
+                in_flight[page] = asked
+                page.add_done_callback(arrived.put)
+            pages = _await_pages(arrived, len(in_flight))
+            if not in_flight:
+                if not self._again and self._next_number(set()) is None:
+                    return
                 self._lease.sleep(TICK_SECONDS)
 
     def _next_number(self, away: set[int]) -> int | None:
@@ -168,9 +173,9 @@ class Reader:
             self._store.rate_limits.renew_queries((asked.ticket for asked in in_flight.values()), now)
             self._renewed_at = now
 
-    def _turn(self, in_flight: dict[Future[Packed], Asked]) -> list[Asked]:
+    def _turn(self, arrived: list[Future[Packed]], in_flight: dict[Future[Packed], Asked]) -> list[Asked]:
         """Keep what came and acquire the queries for what is asked next, in one transaction."""
-        done = [(in_flight.pop(one), one) for one in list(in_flight) if one.done()]
+        done = [(in_flight.pop(one), one) for one in arrived]
         pages = [future.result() for _, future in done if not future.exception()]
         mixed = next((problem for page in pages if (problem := self._mixed(page))), None)
         refused: QuerySlot | None = None
@@ -325,6 +330,18 @@ class Reader:
         self.repeated_others += before + len(others) - len(self._others)
         if len(self._others) > OTHERS_KEPT:
             self._others, self.repeated_others = set(), None
+
+
+def _await_pages(arrived: SimpleQueue[Future[Packed]], in_flight: int) -> list[Future[Packed]]:
+    """Return the first page that comes and those that come soon after it; none when none comes for a while."""
+    pages = list[Future[Packed]]()
+    with suppress(Empty):
+        if in_flight:
+            pages.append(arrived.get(timeout=TICK_SECONDS))
+        share_until = time.monotonic() + SHARE_SECONDS
+        while len(pages) < in_flight:
+            pages.append(arrived.get(timeout=max(0.0, share_until - time.monotonic())))
+    return pages
 
 
 def reading_problem(tally: Tally, members: int, repeated: int) -> str | None:
