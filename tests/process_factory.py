@@ -52,6 +52,7 @@ class ForkedProcess:
         """Read the number of the process, which comes first on its channel; its exit code follows when it has ended."""
         self.args = args
         self.returncode: int | None = None
+        self.stderr: IO[bytes] | None = None
         self._channel = channel
         self.pid = _read_number(channel)
 
@@ -137,6 +138,15 @@ def start_module(
         return get_factory().start(list(args), env, out, err)
     command = [sys.executable, "-m", *args]
     return subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+
+
+def start_module_heard(*args: str, env: Mapping[str, str]) -> Process:
+    """Start it, with a pipe from its standard error."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as end:
+        process = start_module(*args, env=env, stderr=end)
+    process.stderr = os.fdopen(reading, "rb")
+    return process
 
 
 def _read_number(channel: socket.socket) -> int:

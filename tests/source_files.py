@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,16 +17,29 @@ def application_files() -> Files:
     return {path: text for path, text in all_files().items() if not path.startswith("tests/")}
 
 
+@functools.cache
 def all_files() -> Files:
     """Return every Python file of the project."""
     found = [*ROOT.glob("*.py"), *(path for top in ("sync", "pages", "tests") for path in (ROOT / top).rglob("*.py"))]
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in found}
 
 
+@functools.cache
+def parse(text: str) -> ast.Module:
+    """Return the tree of a Python text, parsed once for all rules."""
+    return ast.parse(text)
+
+
+@functools.cache
+def list_nodes(text: str) -> list[ast.AST]:
+    """Return every node of a Python text, walked once for all rules."""
+    return list(ast.walk(parse(text)))
+
+
 def iterate_imports(path: str, text: str) -> Iterator[tuple[int, str]]:
     """Yield the line and full name of everything a file imports, also inside functions."""
     package = path.split("/")[:-1]
-    for node in ast.walk(ast.parse(text)):
+    for node in list_nodes(text):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -34,9 +48,17 @@ def iterate_imports(path: str, text: str) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
 
 
-def iterate_functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield every function and method."""
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+def iterate_functions(text: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield every function and method of a Python text."""
+    return (node for node in list_nodes(text) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def function_lengths(text: str) -> Iterator[int]:
+    """Yield the number of lines of each function, its docstring not counted."""
+    for function in iterate_functions(text):
+        first = function.body[0]
+        said = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(function) is not None else 0
+        yield (function.end_lineno or 0) - function.lineno + 1 - said
 
 
 def iterate_public(

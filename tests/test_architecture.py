@@ -10,16 +10,18 @@ import ast
 import re
 import statistics
 import sys
-from collections.abc import Iterator
 
 from tests.source_files import (
     Files,
     all_files,
     application_files,
     check_rule,
+    function_lengths,
     iterate_functions,
     iterate_imports,
     iterate_public,
+    list_nodes,
+    parse,
 )
 
 LINES, MEDIAN, P90 = 400, 8, 25
@@ -265,14 +267,6 @@ def long_files(files: Files) -> list[str]:
     return [path for path, text in files.items() if len(text.splitlines()) > LINES]
 
 
-def function_lengths(text: str) -> Iterator[int]:
-    """Yield the number of lines of each function, its docstring not counted."""
-    for function in iterate_functions(ast.parse(text)):
-        first = function.body[0]
-        said = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(function) is not None else 0
-        yield (function.end_lineno or 0) - function.lineno + 1 - said
-
-
 def long_functions(files: Files) -> list[str]:
     """Return the median and the 90th percentile, where they are over the limit."""
     found = sorted(length for text in files.values() for length in function_lengths(text))
@@ -287,7 +281,7 @@ def undocumented(files: Files) -> list[str]:
     """Return public modules, classes and functions of sync without a docstring."""
     bare = []
     for path, text in files.items():
-        tree = ast.parse(text)
+        tree = parse(text)
         if path.startswith("sync/"):
             bare += [f"{path}: {name}" for name, node in iterate_public(tree) if ast.get_docstring(node) is None]
     return bare
@@ -299,7 +293,7 @@ def undocumented_tests(files: Files) -> list[str]:
         f"{path}:{function.lineno} {function.name}"
         for path, text in files.items()
         if path.startswith("tests/")
-        for function in iterate_functions(ast.parse(text))
+        for function in iterate_functions(text)
         if function.name.startswith("test_") and ast.get_docstring(function) is None
     ]
 
@@ -310,7 +304,7 @@ def find_prints(files: Files) -> list[str]:
         f"{path}:{node.lineno}"
         for path, text in files.items()
         if path.startswith("sync/") and area_of(path) not in ("sync/cli",)
-        for node in ast.walk(ast.parse(text))
+        for node in list_nodes(text)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
 
@@ -321,7 +315,7 @@ def stray_sql(files: Files) -> list[str]:
         f"{path}:{node.lineno} {node.value[:40]!r}"
         for path, text in files.items()
         if area_of(path) not in ("sync/store",)
-        for node in ast.walk(ast.parse(text))
+        for node in list_nodes(text)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
     ]
 

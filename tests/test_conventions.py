@@ -8,7 +8,16 @@ from __future__ import annotations
 import ast
 import re
 
-from tests.source_files import ROOT, Files, all_files, application_files, check_rule, iterate_functions, iterate_imports
+from tests.source_files import (
+    ROOT,
+    Files,
+    all_files,
+    application_files,
+    check_rule,
+    iterate_functions,
+    iterate_imports,
+    list_nodes,
+)
 
 OLD_WORDS = re.compile(r"\b(wish|doubt|bury|hush|carry|told|anew|seldom|whoever)\w*\b", re.IGNORECASE)
 # Names of tables and states in the schemas of earlier versions, which migrations have to read.
@@ -41,7 +50,7 @@ def find_old_words(files: Files) -> list[str]:
 
 def find_vague_names(files: Files) -> list[str]:
     """Return the functions named by one word, when they are half of all or more."""
-    names = [function.name for text in files.values() for function in iterate_functions(ast.parse(text))]
+    names = [function.name for text in files.values() for function in iterate_functions(text)]
     counted = [name for name in names if not name.startswith("__")]
     vague = [name for name in counted if "_" not in name.strip("_")]
     return vague if len(vague) >= ONE_WORD_SHARE * len(counted) else []
@@ -53,7 +62,7 @@ def find_private_uses(files: Files) -> list[str]:
         f"{path}:{getattr(node, 'lineno', 0)} {name}"
         for path, text in files.items()
         if path.startswith("tests/") and path not in USE_THE_CONNECTION
-        for node in ast.walk(ast.parse(text))
+        for node in list_nodes(text)
         for name in private_names(node)
     ]
 
@@ -75,7 +84,7 @@ def find_escaped_options(files: Files) -> list[str]:
     return [
         f"{path}:{call.lineno} escapes options"
         for path, text in files.items()
-        for call in ast.walk(ast.parse(text))
+        for call in list_nodes(text)
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith((".selectbox", ".multiselect"))
         for part in call.keywords
         if part.arg == "format_func" and "escape_markdown" in ast.unparse(part.value)
@@ -98,7 +107,7 @@ def find_pollers(files: Files) -> list[str]:
         f"{path}:{node.value.lineno}"
         for path, text in files.items()
         if path != "pages/parts/polling.py"
-        for node in ast.walk(ast.parse(text))
+        for node in list_nodes(text)
         if isinstance(node, ast.keyword) and node.arg == "run_every"
     ]
 

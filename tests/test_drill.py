@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,8 +20,11 @@ from tests.drill.drill_runner import STATEMENTS
 from tests.drill.invariants import Broken
 from tests.drill.schedule_book import Work
 from tests.drill.time_legs import is_asleep
+from tests.process_factory import start_module
 from tests.sandbox.readings import READINGS
-from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_environment
+from tests.workspace import ATTRIBUTE, Workspace, make_environment
+
+PATIENCE = 120.0  # seconds; never asserted
 
 
 @pytest.mark.drill
@@ -44,13 +45,10 @@ def test_a_runner_when_killed_at_a_chosen_statement_leaves_a_run_that_the_next_o
 ) -> None:
     """The runner of the drill really dies there, and afterwards WebEngage holds exactly the cohort."""
     run_id = fans.start_export()
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.drill.drill_runner", "--once"],
-        cwd=ROOT,
-        env=make_environment(fans.data_dir, DRILL_DIE=f"{point}:1"),
-        check=False,
+    killed = start_module(
+        "tests.drill.drill_runner", "--once", env=make_environment(fans.data_dir, DRILL_DIE=f"{point}:1")
     )
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.wait(PATIENCE) == -signal.SIGKILL
     fans.run_queued()
     assert fans.get_run(run_id).state is RunState.SUCCEEDED
     assert fans.sandbox.holding(ATTRIBUTE) == (fans.sandbox.exportable(fans.cohort), set())

@@ -7,7 +7,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import closing, suppress
@@ -25,9 +24,10 @@ from tests.drill.drill_runner import STATEMENTS
 from tests.drill.invariants import Broken
 from tests.drill.readings import Readings
 from tests.drill.safety_book import SafetyBook
+from tests.process_factory import Process, start_module_heard
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Member, Sandbox, anonymous, member
+from tests.workspace import make_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 END_SECONDS = 130.0  # a runner with --once may wait a minute for a full disk, twice
 LEASE_OVER = 150.0  # seconds the clock moves on after a kill, more than a lease
 PHASES = ("pulling", "delivering")
@@ -194,11 +194,10 @@ class Legs:
         service.runs.approve(run.id)
         self.tally["held, approved"] += 1
 
-    def _carrier(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
-        env = {**os.environ, **self.env, "DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL", **more}
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.drill.drill_runner", *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE
-        )
+    def _carrier(self, *arguments: str, **more: str) -> Process:
+        more = self.env | {"DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL"} | more
+        env = make_environment(self.folder, **more)
+        return start_module_heard("tests.drill.drill_runner", *arguments, env=env)
 
     def _until(self, phase: str) -> None:
         """Wait until the run is in a phase, then a little longer."""
@@ -377,13 +376,13 @@ class Legs:
         self.tally["calm leg"] += 1
 
 
-def end_runner(process: subprocess.Popen[bytes]) -> None:
+def end_runner(process: Process) -> None:
     """Ask a runner to stop, and see that it does."""
     process.terminate()
     finish_runner(process)
 
 
-def finish_runner(process: subprocess.Popen[bytes]) -> None:
+def finish_runner(process: Process) -> None:
     """Wait until a runner ends; Broken, with the stacks of its threads, when it does not in time."""
     try:
         process.wait(END_SECONDS)
