@@ -17,7 +17,7 @@ from sync.wording import describe_run_changes
 
 PER_PAGE = 25
 AFTER_APPROVAL = "Once approved"
-COLUMNS = (("Cohort", 2.7), ("State", 2.6), ("Next", 1.5), ("Last result", 4.0), ("People", 1.6))
+COLUMNS = ("Cohort", "State", "Next", "Last result", "People")
 
 
 def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
@@ -70,7 +70,7 @@ def _show_rows(project_id: int | None, page: int) -> None:
             open_page("cohorts")
         return
     with st.container(key="rows-syncs"):
-        rows.show_header("syncs", COLUMNS)
+        rows.show_headings("syncs", COLUMNS)
         for sync in syncs:
             show = partial(_show_row, sync.id in late)
             polling.poll_item(sync, lambda read: (read.last_run,), partial(_read_sync, sync.id), show)
@@ -82,17 +82,14 @@ def _read_sync(sync_id: int) -> SyncView:
 
 
 def _show_row(late: bool, sync: SyncView) -> None:
-    cohort, state, next_run, result, people = rows.start_row(f"sync-{sync.id}", COLUMNS)
-    with cohort:
+    with rows.place_row(f"sync-{sync.id}"):
         if rows.show_opener(sync.cohort_name, f"open-{sync.id}"):
             open_page("syncs", sync=sync.id)
-    with state:
         marks = [badges.sync_badge(sync), *([badges.OVERDUE] if late else []), badges.MODE_BADGES[sync.mode]]
         badges.show_badges(*marks)
-    next_run.caption(_describe_next(sync))
-    with result:
+        st.caption(_describe_next(sync))
         _show_result(sync)
-    people.caption(format_people(sync.size))
+        st.caption(format_people(sync.size))
 
 
 def _describe_next(sync: SyncView) -> str:

@@ -134,14 +134,18 @@ def test_a_row_of_cohorts_costs_no_column_and_no_look_at_sign_in(connected: Work
     assert looks[0] == looks[1] > 0
 
 
-def test_a_poll_of_many_rows_asks_once_who_is_signed_in(connected: Workspace) -> None:
-    """A list of twenty runs, each kept up to date by itself, reads the sign-in settings as often as one of two runs."""
+def test_a_poll_of_many_rows_asks_once_who_is_signed_in_and_draws_no_column(connected: Workspace) -> None:
+    """A list of twenty runs, each kept up to date by itself, reads the sign-in settings as often as one of two runs.
+
+    A column around each cell is one more message of each poll, and there are six cells in a row.
+    """
     looks = []
     for first, last in ((1, 3), (3, 21)):
         lengthen(connected.data_dir, first, last)
         with counted_calls("read_sign_in") as calls:
             app = connected.page("runs")
         assert len([button for button in app.button if button.label.startswith("Run ")]) == last - 1
+        assert not app.columns and not connected.page("syncs").columns
         looks.append(calls[0])
     assert looks[0] == looks[1] > 0
 

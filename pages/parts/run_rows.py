@@ -14,13 +14,13 @@ from pages.parts.navigation import open_page
 from pages.parts.session import open_service
 from sync.model import Run
 
-COLUMNS = (("Run", 1.1), ("Cohort", 2.6), ("State", 2.8), ("Result", 3.6), ("Requested", 1.5), ("Took", 1.0))
+COLUMNS = ("Run", "Cohort", "State", "Result", "Requested", "Took")
 
 
 def show_run_rows(runs: tuple[Run, ...], names: Mapping[int, str]) -> None:
     """Show these runs, with the names of their cohorts by sync."""
     with st.container(key="rows-runs"):
-        rows.show_header("runs", COLUMNS)
+        rows.show_headings("runs", COLUMNS)
         for run in runs:
             name = names.get(run.sync_id, f"Sync {run.sync_id}")
             polling.poll_item(run, lambda read: (read,), partial(_read_run, run.id), partial(_show_row, name))
@@ -32,20 +32,17 @@ def _read_run(run_id: int) -> Run:
 
 
 def _show_row(name: str, run: Run) -> None:
-    number, cohort, state, result, requested, took = rows.start_row(f"run-{run.id}", COLUMNS)
-    with number:
+    with rows.place_row(f"run-{run.id}"):
         if rows.show_opener(f"Run {run.id}", f"open-{run.id}"):
             open_page("runs", run=run.id)
-    cohort.text(name)
-    with state:
+        st.text(name)
         show_badges(run_badge(run), *([DRY_RUN] if run.dry_run else []))
-    with result:
         if run.state.is_final:
             st.text(shorten_error(run_progress.describe_run(run)))
         else:
             run_progress.show_progress(run)
-    requested.caption(format_time(run.queued_at))
-    took.caption(_describe_took(run))
+        st.caption(format_time(run.queued_at))
+        st.caption(_describe_took(run))
 
 
 def _describe_took(run: Run) -> str:
