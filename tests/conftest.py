@@ -36,6 +36,7 @@ from tests.workspace import (
 
 STOP_SECONDS = 30.0  # never asserted: room for several tests at once
 WORKERS_A_CORE, MOST_WORKERS = 2, 8
+SLOW_BEGIN = 0.8  # the share of the fast tests beside which all slow ones have begun
 STARTS_PROCESSES = {"chromium", "cli", "runner_process", "streamlit_server"}  # the fixtures that make a test slow
 RUNS_COMMANDS = {"run_cli", "read_json", "export_by_command"}  # and so do these methods of the workspace
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -93,15 +94,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the drill first, since it takes longest, then slow and fast tests mixed evenly.
+    """Return the longest first, then slow and fast tests mixed, so that only fast ones are left at the end.
 
     Several browsers at once would make each other too slow for what their tests wait for.
     """
-    drill = [item for item in items if item.get_closest_marker("drill")]
-    slow = [item for item in items if item.get_closest_marker("slow") and item not in drill]
-    fast = [item for item in items if not item.get_closest_marker("slow")]
-    places = [(place / len(kind), item) for kind in (slow, fast) for place, item in enumerate(kind)]
-    return [*drill, *(item for _, item in sorted(places, key=lambda placed: placed[0]))]
+    first = [item for item in items if item.get_closest_marker("drill") or item.get_closest_marker("long")]
+    rest = [item for item in items if item not in first]
+    slow = [item for item in rest if item.get_closest_marker("slow")]
+    fast = [item for item in rest if not item.get_closest_marker("slow")]
+    places = [(place / len(slow) * SLOW_BEGIN, item) for place, item in enumerate(slow)]
+    places += [(place / len(fast), item) for place, item in enumerate(fast)]
+    return [*first, *(item for _, item in sorted(places, key=lambda placed: placed[0]))]
 
 
 @pytest.hookimpl(optionalhook=True)

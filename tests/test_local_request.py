@@ -47,7 +47,7 @@ FORWARDED_LINES = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def outside(browser: Browser, chromium: str) -> Iterator[Browser]:
     """Start a browser that reaches this machine under a foreign name."""
     rules = f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1"
@@ -58,7 +58,7 @@ def outside(browser: Browser, chromium: str) -> Iterator[Browser]:
 
 def expect_refused(browser: Browser, url: str, reason: str, places: tuple[str, ...] = ("/integrations",)) -> None:
     """Every place says why and how to configure sign-in, and nothing else."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     for place in places:
         page.goto(url + place)
         alert = page.get_by_test_id("stAlert")
@@ -88,7 +88,7 @@ def test_request_when_a_proxy_forwards_it_is_refused(
     for line in ("X-Forwarded-For: 192.0.2.7", "X-Real-Ip: 192.0.2.7", "Forwarded: for=192.0.2.7", "Via: 1.1 proxy"):
         with reverse_proxy(upstream, added=(line,)) as port:
             expect_refused(browser, f"http://127.0.0.1:{port}", f"“{line.partition(':')[0]}”", PLACES[:3])
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     page.goto(f"{url}/integrations")
     expect(page.get_by_role("heading", name="Integrations")).to_be_visible(timeout=PATIENCE)
     page.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -28,6 +29,8 @@ OURS = {"exclude": [["[data-testid='stFileUploaderDropzone']"]]}
 # A poll fades what it is about to redraw when that takes long, and a faded text has too little contrast for a moment.
 AT_REST = "[data-stale='true'] { opacity: 1 !important; transition: none !important; }"
 Furniture = tuple[Furnished, str]
+Theme = Literal["light", "dark"]
+BACKGROUNDS: dict[Theme, str] = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 19, 31)"}  # .streamlit/config.toml
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +63,36 @@ def addresses(made: Furnished) -> dict[str, str]:
     return {"/": "Overview"} | {f"/{page}": title for page, title in LABELS.items()} | dialogs | stories
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_on_any_page(theme: str, furnished: Furniture, browser: Browser) -> None:
-    """Names, roles, contrast and order are right on every page and in every dialog, in both themes."""
+@pytest.mark.long
+@pytest.mark.parametrize("half", [0, 1])
+def test_axe_finds_nothing_on_any_page(half: int, furnished: Furniture, browser: Browser) -> None:
+    """Names, roles, contrast and order are right on every page and in every dialog, in both themes.
+
+    Each page is loaded in one theme, by turns, and then changed to the other.
+    """
     made, url = furnished
     wrong = []
-    with tab(browser, color_scheme=theme) as page:
-        for address, title in addresses(made).items():
+    with tab(browser) as page:
+        for number, (address, title) in enumerate(list(addresses(made).items())[half::2]):
+            themes = list(BACKGROUNDS)[:: (-1) ** number]
+            page.emulate_media(color_scheme=themes[0])
             visit(page, url + address, title)
             page.add_style_tag(content=AT_REST)
-            found = Axe().run(page, context=OURS).response["violations"]
-            wrong += [f"{address}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found]
+            for theme in themes:
+                change_theme(page, theme)
+                found = Axe().run(page, context=OURS).response["violations"]
+                wrong += [f"{address} {theme}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found]
     assert wrong == []
 
 
+def change_theme(page: Page, theme: Theme) -> None:
+    """Let the browser prefer a theme, and wait until the page has it."""
+    page.emulate_media(color_scheme=theme)
+    expect(page.get_by_test_id("stApp")).to_have_css("background-color", BACKGROUNDS[theme])
+    at_rest(page)
+
+
+@pytest.mark.long
 def test_nothing_scrolls_sideways_on_a_phone(furnished: Furniture, browser: Browser) -> None:
     """At 390 pixels every page and dialog fits."""
     made, url = furnished

@@ -88,7 +88,7 @@ def sign_in(page: Page, url: str, who: str) -> None:
 
 def test_a_listed_person_comes_in_and_goes_out(guarded: str, browser: Browser) -> None:
     """Ann signs in, sees the pages under her name, and after signing out sees the door again."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     sign_in(page, guarded, "ann")
     expect(page.get_by_text("ann@example.com · admin")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Sign out").click()
@@ -99,7 +99,7 @@ def test_a_listed_person_comes_in_and_goes_out(guarded: str, browser: Browser) -
 
 def test_a_stranger_is_named_and_kept_out(guarded: str, browser: Browser) -> None:
     """Whoever is in no list sees why, and no page."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     sign_in(page, guarded, "eve")
     expect(page.get_by_text("nobody gave this address access")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("Integrations")).to_have_count(0)
@@ -110,7 +110,7 @@ def test_sign_in_when_the_provider_does_not_verify_the_address_gives_no_access(
     guarded_with: Pages, browser: Browser
 ) -> None:
     """Max's address is in the list of admins, but his provider does not say that it is his: the page says so."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     sign_in(page, guarded_with(COHORT_SYNC_ADMINS="max@example.com"), "max")
     expect(page.get_by_text("does not say that max@example.com is verified")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("Integrations")).to_have_count(0)
@@ -121,7 +121,7 @@ def test_sign_in_when_the_provider_is_trusted_needs_no_verified_claim(
     guarded_with: Pages, provider: str, browser: Browser
 ) -> None:
     """With the provider's issuer in COHORT_SYNC_TRUSTED_ISSUERS Max is an admin."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     url = guarded_with(
         COHORT_SYNC_ADMINS="max@example.com", COHORT_SYNC_TRUSTED_ISSUERS=f"https://x.example, {provider}"
     )
@@ -136,13 +136,13 @@ def test_pages_when_secrets_break_under_a_running_server_close_for_everybody(
     """A half-written file, and then none, shut Ann's open page, a reload and a stranger out; the mended file lets Ann in."""
     secrets = tmp_path / "secrets.toml"
     whole = secrets.read_text()
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     sign_in(page, guarded, "ann")
     expect(page.get_by_text("ann@example.com · admin")).to_be_visible(timeout=PATIENCE)
     secrets.write_text(whole[: whole.index("cookie_secret") + 20])
     expect(page.get_by_text("secrets.toml cannot be read as TOML")).to_be_visible(timeout=PATIENCE)
     _expect_closed(page, f"{guarded}/integrations", "secrets.toml cannot be read as TOML")
-    stranger = browser.new_context().new_page()
+    stranger = browser.new_page(reduced_motion="reduce")
     _expect_closed(stranger, f"{guarded}/runs", "secrets.toml cannot be read as TOML")
     secrets.unlink()
     _expect_closed(stranger, guarded, "has no [auth] section")
@@ -160,7 +160,7 @@ def test_pages_when_a_new_server_finds_broken_secrets_stay_closed(
     streamlit_server: StreamlitServer, tmp_path: Path, data_dir: Path, browser: Browser
 ) -> None:
     """From the first request on, whatever is wrong with the file, the door is closed and the page names what to mend."""
-    secrets, page = tmp_path / "secrets.toml", browser.new_page()
+    secrets, page = tmp_path / "secrets.toml", browser.new_page(reduced_motion="reduce")
     secrets.write_bytes(b"\xef\xbb\xbf[auth]\n")
     url = streamlit_server(data_dir, STREAMLIT_SECRETS_FILES=str(secrets))
     _expect_closed(page, f"{url}/runs", "without a byte order mark")
@@ -179,7 +179,7 @@ def test_pages_when_roles_are_listed_but_sign_in_is_not_configured_stay_closed(
     streamlit_server: StreamlitServer, tmp_path: Path, data_dir: Path, browser: Browser
 ) -> None:
     """Roles without sign-in mean that the secrets are missing, not that everybody is an admin."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     nothing = str(tmp_path / "secrets.toml")
     url = streamlit_server(data_dir, STREAMLIT_SECRETS_FILES=nothing, COHORT_SYNC_VIEWERS="@example.com")
     _expect_closed(page, f"{url}/integrations", "COHORT_SYNC_VIEWERS is set")
@@ -197,7 +197,7 @@ def _expect_closed(page: Page, url: str, sentence: str) -> None:
 @pytest.mark.parametrize("place", ["runs", "integrations", "cohorts?export=4711", "syncs"])
 def test_a_deep_link_on_a_fresh_server_meets_the_door(guarded: str, browser: Browser, place: str) -> None:
     """The first request of a new server, straight to a page and not signed in, shows the door and nothing else."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     page.goto(f"{guarded}/{place}")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("WebEngage")).to_have_count(0)
@@ -208,7 +208,7 @@ def test_without_sign_in_other_machines_are_kept_out(
     streamlit_server: StreamlitServer, data_dir: Path, browser: Browser
 ) -> None:
     """Pages that listen on every address without sign-in say what to do, and show nothing."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     page.goto(streamlit_server(data_dir, STREAMLIT_SERVER_ADDRESS="0.0.0.0"))  # noqa: S104 - that is what is refused
     expect(page.get_by_text("Sign-in is not configured")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("Connect")).to_have_count(0)
@@ -225,7 +225,10 @@ def test_pages_when_behind_nginx_with_a_base_path_work_as_documented(
     pages = guarded_with(
         public_url=public, COHORT_SYNC_ADMINS="ann@example.com", STREAMLIT_SERVER_BASE_URL_PATH=BASE_PATH
     )
-    with serve_behind_nginx(tmp_path, port, pages), browser.new_context(ignore_https_errors=True) as context:
+    with (
+        serve_behind_nginx(tmp_path, port, pages),
+        browser.new_context(ignore_https_errors=True, reduced_motion="reduce") as context,
+    ):
         page = context.new_page()
         sign_in(page, public, "ann")
         expect(page.get_by_text("ann@example.com · admin")).to_be_visible(timeout=PATIENCE)
