@@ -143,13 +143,14 @@ class Maintenance(Table):
         """Overwrite the content of deleted rows from now on, on this connection."""
         self._db.execute("pragma secure_delete = on")
 
-    def shrink_file(self) -> None:
+    def shrink_file(self, spare: float = 0.0) -> None:
         """Return free pages to the disk and empty the write-ahead log, which may still contain what was deleted.
 
-        Writers wait for a few pages at a time.
+        A file of which no larger share than ``spare`` is free keeps its size. Writers wait for a few pages at a time.
         """
         free = int(self._fetch_value("pragma freelist_count"))
-        for _ in range(0, free, VACUUM_PAGES):
+        is_loose = free > spare * self._fetch_value("pragma page_count")
+        for _ in range(0, free if is_loose else 0, VACUUM_PAGES):
             # executescript() runs the statement to its end; execute() would free a single page.
             self._db.executescript(f"pragma incremental_vacuum({VACUUM_PAGES})")
         empty_log(self._db)
