@@ -24,22 +24,15 @@ def all_files() -> Files:
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in found}
 
 
-@functools.cache
-def parse(text: str) -> ast.Module:
-    """Return the tree of a Python text, parsed once for all rules."""
-    return ast.parse(text)
-
-
-@functools.cache
-def list_nodes(text: str) -> list[ast.AST]:
-    """Return every node of a Python text, walked once for all rules."""
-    return list(ast.walk(parse(text)))
+def iterate_nodes(text: str) -> Iterator[ast.AST]:
+    """Yield every node of a Python text; none is kept, since all trees together would slow down the tests that follow."""
+    return ast.walk(ast.parse(text))
 
 
 def iterate_imports(path: str, text: str) -> Iterator[tuple[int, str]]:
     """Yield the line and full name of everything a file imports, also inside functions."""
     package = path.split("/")[:-1]
-    for node in list_nodes(text):
+    for node in iterate_nodes(text):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -50,7 +43,7 @@ def iterate_imports(path: str, text: str) -> Iterator[tuple[int, str]]:
 
 def iterate_functions(text: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield every function and method of a Python text."""
-    return (node for node in list_nodes(text) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in iterate_nodes(text) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def function_lengths(text: str) -> Iterator[int]:

@@ -19,9 +19,8 @@ from tests.source_files import (
     function_lengths,
     iterate_functions,
     iterate_imports,
+    iterate_nodes,
     iterate_public,
-    list_nodes,
-    parse,
 )
 
 LINES, MEDIAN, P90 = 400, 8, 25
@@ -281,7 +280,7 @@ def undocumented(files: Files) -> list[str]:
     """Return public modules, classes and functions of sync without a docstring."""
     bare = []
     for path, text in files.items():
-        tree = parse(text)
+        tree = ast.parse(text)
         if path.startswith("sync/"):
             bare += [f"{path}: {name}" for name, node in iterate_public(tree) if ast.get_docstring(node) is None]
     return bare
@@ -304,7 +303,7 @@ def find_prints(files: Files) -> list[str]:
         f"{path}:{node.lineno}"
         for path, text in files.items()
         if path.startswith("sync/") and area_of(path) not in ("sync/cli",)
-        for node in list_nodes(text)
+        for node in iterate_nodes(text)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
 
@@ -315,7 +314,7 @@ def stray_sql(files: Files) -> list[str]:
         f"{path}:{node.lineno} {node.value[:40]!r}"
         for path, text in files.items()
         if area_of(path) not in ("sync/store",)
-        for node in list_nodes(text)
+        for node in iterate_nodes(text)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
     ]
 

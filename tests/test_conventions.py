@@ -16,7 +16,7 @@ from tests.source_files import (
     check_rule,
     iterate_functions,
     iterate_imports,
-    list_nodes,
+    iterate_nodes,
 )
 
 OLD_WORDS = re.compile(r"\b(wish|doubt|bury|hush|carry|told|anew|seldom|whoever)\w*\b", re.IGNORECASE)
@@ -62,7 +62,7 @@ def find_private_uses(files: Files) -> list[str]:
         f"{path}:{getattr(node, 'lineno', 0)} {name}"
         for path, text in files.items()
         if path.startswith("tests/") and path not in USE_THE_CONNECTION
-        for node in list_nodes(text)
+        for node in iterate_nodes(text)
         for name in private_names(node)
     ]
 
@@ -84,7 +84,7 @@ def find_escaped_options(files: Files) -> list[str]:
     return [
         f"{path}:{call.lineno} escapes options"
         for path, text in files.items()
-        for call in list_nodes(text)
+        for call in iterate_nodes(text)
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith((".selectbox", ".multiselect"))
         for part in call.keywords
         if part.arg == "format_func" and "escape_markdown" in ast.unparse(part.value)
@@ -107,7 +107,7 @@ def find_pollers(files: Files) -> list[str]:
         f"{path}:{node.value.lineno}"
         for path, text in files.items()
         if path != "pages/parts/polling.py"
-        for node in list_nodes(text)
+        for node in iterate_nodes(text)
         if isinstance(node, ast.keyword) and node.arg == "run_every"
     ]
 
