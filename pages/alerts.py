@@ -17,7 +17,7 @@ from sync.views import Message, OpenAlert, Recipient
 
 SHOWN_MESSAGES = 50  # the newest of each kind
 SHOWN_FAILED = 5  # messages with buttons; the list below has the others
-SECRET_KEY = "_webhook_secret"  # noqa: S105  # nosec B105  # session key: the secret of the webhook just added, shown once
+SECRET_KEY = "_webhook_secret"  # session key: the webhook just added, shown once  # noqa: S105  # nosec B105
 ABOUT = {
     "alerts": "One message when something needs somebody, and one when that is over. Write an address as "
     "[apprise](https://appriseit.com/services) does: e-mail, Slack, Teams, Telegram and many more.",

@@ -81,7 +81,7 @@ class Launcher:
         self._stop_signal = self._stop_signal or number
 
     def _start(self, name: str, command: str) -> None:
-        process = subprocess.Popen(  # noqa: S602  # nosec B602  a Procfile's lines are commands of the shell
+        process = subprocess.Popen(  # a Procfile's lines are of the shell  # noqa: S602  # nosec B602
             command,
             shell=True,
             stdin=subprocess.DEVNULL,

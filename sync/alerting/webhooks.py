@@ -16,7 +16,7 @@ from sync.errors import ApiError, InvalidRequest
 from sync.http_client import HttpClient, Reply, describe_problem, parse_retry_after
 from sync.redaction import hide_secret
 
-SECRET_PREFIX = "whsec_"  # noqa: S105  # nosec B105  # begins every secret (Standard Webhooks, "Signature scheme")
+SECRET_PREFIX = "whsec_"  # begins every secret (Standard Webhooks, "Signature scheme")  # noqa: S105  # nosec B105
 SECRET_BYTES = 32  # bytes; the specification asks for 24 to 64
 READ_BYTES = 2**14  # bytes of an answer that are read, for its reason; that it is 2xx is all that counts
 SEND_SECONDS = 20.0  # seconds a receiver has to answer (Standard Webhooks: 15 to 30)
