@@ -34,11 +34,13 @@ LIFTED = "A person lifted the guard of this sync, so the limits below hold nothi
 
 @st.fragment
 def show_guard_settings(sync_id: int) -> None:
-    """Show what holds the runs of a sync, folded under its limits; a change redraws only this part."""
+    """Show what holds the runs of a sync, folded under its limits; a change redraws only this part, still unfolded."""
     with open_service() as service:
         view = service.guards.get(sync_id)
     with st.expander(
-        f"Guards: {_summarize(view)}", icon=":material/gpp_good:" if view.enabled else ":material/gpp_maybe:"
+        f"Guards: {_summarize(view)}",
+        key=f"guards-{sync_id}",  # so that it stays open when its label changes
+        icon=":material/gpp_good:" if view.enabled else ":material/gpp_maybe:",
     ):
         show_guards(view)
 
