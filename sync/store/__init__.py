@@ -50,8 +50,6 @@ __all__ = [
     "is_damage",
 ]
 
-SPARE_SHARE = 1 / 3  # of the file; after a refresh with 1 % of changes about a quarter is free
-
 
 class Store:
     """One connection to the database; used by one thread, opened in a tenth of a millisecond."""
@@ -111,8 +109,8 @@ class Store:
         return remove_stale_drafts(self._folder)
 
     def shrink_file(self) -> None:
-        """Return the space of deleted rows to the disk, when it is more than the next refresh will need again."""
-        self.maintenance.shrink_file(SPARE_SHARE)
+        """Return the space of deleted rows to the disk."""
+        self.maintenance.shrink_file()
 
     def close(self) -> None:
         """Close the connection."""

@@ -97,11 +97,8 @@ class KnownChunks(Table):
             return
         seen, before = StagedPages(self._db).list_seen(run_id, 1), self._list_groups(sync_id)
         with write_transaction(self._db):
-            people = self._write(
-                sync_id, (one for group in before for one in self._open_group(group) if one[0] in seen)
-            )
+            people = self._write(sync_id, (one for one in self._take_groups(before) if one[0] in seen))
             people += self._write(sync_id, self._new_chunks(run_id, left_out))
-            self._db.executemany("delete from chunk_group where id = ?", ((group,) for group in before))
             if people == self._count_sent(sync_id):
                 self._learn_pages(run_id, sync_id)
             else:
@@ -127,6 +124,13 @@ class KnownChunks(Table):
         records, bounds = row["records"], accumulate(array("I", row["sizes"]), initial=0)
         places = (records[start * RECORD_SIZE : end * RECORD_SIZE] for start, end in pairwise(bounds))
         return zip(split_digests(row["digests"]), places, strict=True)
+
+    def _take_groups(self, groups: Iterable[int]) -> Iterator[Chunk]:
+        """Return the chunks of these groups, each of which makes room in the file for what is written next."""
+        for group_id in groups:
+            chunks = list(self._open_group(group_id))
+            self._db.execute("delete from chunk_group where id = ?", (group_id,))
+            yield from chunks
 
     def _write(self, sync_id: int, chunks: Iterable[Chunk]) -> int:
         """Write chunks in groups; return how many people they have."""

@@ -143,14 +143,13 @@ class Maintenance(Table):
         """Overwrite the content of deleted rows from now on, on this connection."""
         self._db.execute("pragma secure_delete = on")
 
-    def shrink_file(self, spare: float = 0.0) -> None:
+    def shrink_file(self) -> None:
         """Return free pages to the disk and empty the write-ahead log, which may still contain what was deleted.
 
-        A file of which no larger share than ``spare`` is free keeps its size. Writers wait for a few pages at a time.
+        Writers wait for a few pages at a time.
         """
         free = int(self._fetch_value("pragma freelist_count"))
-        is_loose = free > spare * self._fetch_value("pragma page_count")
-        for _ in range(0, free if is_loose else 0, VACUUM_PAGES):
+        for _ in range(0, free, VACUUM_PAGES):
             # executescript() runs the statement to its end; execute() would free a single page.
             self._db.executescript(f"pragma incremental_vacuum({VACUUM_PAGES})")
         empty_log(self._db)
