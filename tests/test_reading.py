@@ -32,6 +32,22 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     return patient_workspace(data_dir, sandbox)
 
 
+@pytest.fixture
+def exported(workspace: EngineWorkspace) -> EngineWorkspace:
+    """Return a data folder with an exported cohort of 48, on five pages."""
+    workspace.set_members(*fans(*range(48)))
+    workspace.export()
+    return workspace
+
+
+def expect_held(workspace: EngineWorkspace, sandbox: Sandbox, why: str) -> None:
+    """Refresh, and expect the run to be held for this reason before anybody has left."""
+    later(workspace, 7300)
+    run = last(workspace)
+    assert run.state is RunState.HELD and why in str(run.held_reason)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
 # Who is in, and who leaves -------------------------------------------------------------------------------------------
 
 
@@ -76,18 +92,13 @@ def test_a_member_missing_from_one_reading_only_stays(
 
 
 def test_a_cohort_that_is_cut_off_in_both_readings_without_a_total_holds_the_run(
-    workspace: EngineWorkspace, sandbox: Sandbox
+    exported: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """Nothing says that more members follow the empty pages: a person decides, and nobody has left until then."""
-    workspace.set_members(*fans(*range(48)))
-    workspace.export()
     sandbox.settings(untold="total")
     sandbox.fault("empty_page", page=3, times=2)
     sandbox.fault("empty_page", page=4, times=2)
-    later(workspace, 7300)
-    run = last(workspace)
-    assert run.state is RunState.HELD and "ended with an empty page after 30 members, twice; 18" in str(run.held_reason)
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+    expect_held(exported, sandbox, "ended with an empty page after 30 members, twice; 18")
 
 
 @pytest.mark.parametrize(
@@ -97,34 +108,34 @@ def test_a_cohort_that_is_cut_off_in_both_readings_without_a_total_holds_the_run
     ("shape", "page", "listed"), [("short_page", 1, 43), ("short_page", 3, 43), ("empty_page", 2, 38)]
 )
 def test_the_same_odd_page_in_both_readings_without_a_total_holds_the_run(
-    workspace: EngineWorkspace, sandbox: Sandbox, settings: dict[str, str], shape: str, page: int, listed: int
+    exported: EngineWorkspace, sandbox: Sandbox, settings: dict[str, str], shape: str, page: int, listed: int
 ) -> None:
     """Members came after a page that was not full, so some are missing from it: nobody leaves without a person."""
-    workspace.set_members(*fans(*range(48)))
-    workspace.export()
     sandbox.settings(**settings)
     sandbox.fault(shape, page=page, times=2)
-    later(workspace, 7300)
-    run = last(workspace)
-    assert run.state is RunState.HELD
-    assert f"fewer members on a page than on one after it ({listed} in all), twice; {48 - listed}" in str(
-        run.held_reason
-    )
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+    expect_held(exported, sandbox, f"than on one after it ({listed} in all), twice; {48 - listed}")
 
 
 def test_a_first_page_that_is_short_without_a_total_makes_nobody_leave(
-    workspace: EngineWorkspace, sandbox: Sandbox
+    exported: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """It looks like the whole cohort; since 43 would leave, it is read again, and the page behind it is asked for."""
-    workspace.set_members(*fans(*range(48)))
-    workspace.export()
     sandbox.settings(untold="total")
     sandbox.fault("short_page", page=0, times=2)
-    later(workspace, 7300)
-    run = last(workspace)
-    assert run.state is RunState.HELD and "(43 in all), twice; 5 would be removed" in str(run.held_reason)
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+    expect_held(exported, sandbox, "(43 in all), twice; 5 would be removed")
+
+
+@pytest.mark.parametrize("page", [2, 4])
+def test_a_session_that_ends_behind_a_short_page_starts_the_reading_over(
+    exported: EngineWorkspace, sandbox: Sandbox, page: int
+) -> None:
+    """The total announces the page that is refused, so it exists: asking for it again in the same session is in vain."""
+    before = sandbox.meter().requests["/api/query/engage"]
+    sandbox.fault("short_page", page=page - 1)
+    sandbox.fault("expired_session", page=page)
+    run = exported.export()
+    assert (run.state, run.exited) == (RunState.SUCCEEDED, 0)
+    assert sandbox.meter().requests["/api/query/engage"] - before <= 10
 
 
 def test_a_page_behind_the_last_one_when_mixpanel_refuses_it_ends_the_reading(

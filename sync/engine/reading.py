@@ -108,6 +108,7 @@ class Reader:
                 self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
         self._others, self.repeated_others = set(), None if self._here else 0
+        self._no_such_page = None
         if self._sent is None and not self._pages:
             self._load_sent()
         pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
@@ -151,9 +152,13 @@ class Reader:
             return 0
         if 0 not in self._here or self._run.session_id is None:
             return None  # without a session a later page would be of another reading
-        announced = -(-(self._run.expected_total or 0) // max(1, self._run.page_size or self._here[0][0]))
         may_exist = number == self._contiguous and self._may_follow(number)
-        return number if number < announced or may_exist else None
+        return number if self._is_announced(number) or may_exist else None
+
+    def _is_announced(self, number: int) -> bool:
+        """Return whether a page exists by the total."""
+        size = max(1, self._run.page_size or self._here[0][0])
+        return number * size < (self._run.expected_total or 0)
 
     def _may_follow(self, number: int) -> bool:
         """Return whether members may be on this page, all before it being here."""
@@ -249,7 +254,8 @@ class Reader:
             future.result()
         except SessionExpired:
             # It is not documented how Mixpanel answers for a page behind the last one; 400 may mean that there is none.
-            if asked.number == 0 or self._here.get(asked.number - 1, (0, True))[1]:
+            is_last_before = not self._here.get(asked.number - 1, (0, True))[1]
+            if not is_last_before or self._is_announced(asked.number):
                 raise
             self._no_such_page = asked.number
         except ReplyTooLarge as problem:
