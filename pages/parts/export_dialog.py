@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -56,10 +56,10 @@ class ExportForm:
     id_property: str
     mapping: property_mapping.Mapping
     forms: Forms
-    dry_run: bool
     account: str
     previewed: int | None
     first_step: first_step.FirstStep
+    dry_run: bool = False
 
 
 ACCOUNT = "_export_account"
@@ -90,6 +90,25 @@ def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
 
 
 def _show_form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
+    """Show the fields and, in a place of their own, the buttons.
+
+    The place is taken first: where the buttons stood after the fields, one more field left the former buttons beside the
+    new ones until the dialog was drawn.
+    """
+    fields = st.container()
+    buttons = st.container(horizontal=True, horizontal_alignment="right", key="sticky-export")
+    with fields:
+        form, blocked = _show_fields(service, project, cohort, proposal)
+    with buttons:
+        dry_run, start = _show_buttons(blocked=blocked)
+    if start or dry_run:
+        _start_export(service, project, cohort, replace(form, dry_run=dry_run))
+
+
+def _show_fields(
+    service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal
+) -> tuple[ExportForm, bool]:
+    """Show the fields; return what they hold, and whether something in them keeps the export from being started."""
     restored = export_draft.restore_draft(cohort.id, proposal)
     account = _account_field(cohort, proposal)
     if restored:
@@ -111,31 +130,27 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names, id_property)
     first = first_step.choose_first_step(cohort.id)
     export_draft.note_opened(cohort.id, proposal, restored=restored)
-    dry_run, start = _show_buttons(blocked=bool(problem or wrong or no_name or first.problem) or not account)
-    if start or dry_run:
-        form = ExportForm(
-            mode=mode,
-            attribute=attribute,
-            interval_seconds=interval,
-            daily=daily,
-            ends_at=ends_at,
-            id_property=id_property,
-            mapping=mapping,
-            forms=forms,
-            dry_run=dry_run,
-            account=account,
-            previewed=seen.identified if seen else None,
-            first_step=first,
-        )
-        _start_export(service, project, cohort, form)
+    form = ExportForm(
+        mode=mode,
+        attribute=attribute,
+        interval_seconds=interval,
+        daily=daily,
+        ends_at=ends_at,
+        id_property=id_property,
+        mapping=mapping,
+        forms=forms,
+        account=account,
+        previewed=seen.identified if seen else None,
+        first_step=first,
+    )
+    return form, bool(problem or wrong or no_name or first.problem) or not account
 
 
 def _show_buttons(*, blocked: bool) -> tuple[bool, bool]:
-    """Show the buttons, always in sight; return whether Dry run and whether Start Sync was pressed."""
-    with st.container(horizontal=True, horizontal_alignment="right", key="sticky-export"):
-        cancel = st.button("Cancel", key="export-cancel")
-        dry_run = st.button("Dry run", key="export-dry", disabled=blocked, help=DRY_RUN_HELP)
-        start = st.button("Start Sync", key="export-start", type="primary", disabled=blocked)
+    """Show the buttons; return whether Dry run and whether Start Sync was pressed."""
+    cancel = st.button("Cancel", key="export-cancel")
+    dry_run = st.button("Dry run", key="export-dry", disabled=blocked, help=DRY_RUN_HELP)
+    start = st.button("Start Sync", key="export-start", type="primary", disabled=blocked)
     if cancel:
         export_draft.forget_draft()
         _close_dialog()

@@ -92,8 +92,9 @@ def _abroad(url: str) -> bool:
 
 
 def at_rest(page: Page) -> None:
-    """Wait until the page is drawn and its script does nothing."""
+    """Wait until the page is drawn, its script does nothing, and nothing of a former drawing is left."""
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.locator('[data-stale="true"]')).to_have_count(0)
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
 
 

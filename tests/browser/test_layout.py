@@ -130,6 +130,19 @@ def test_what_stands_in_for_rows_while_their_code_is_loaded_does_not_move(
         expect(page.get_by_role("button", name="Actions for Cohort 2")).to_be_visible()
 
 
+def test_a_page_that_works_says_so_and_offers_no_stop_of_its_own(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """While Mixpanel is slow the corner shows that something is under way; the only Stop there may be is a sync's."""
+    connect(data_dir, sandbox)
+    sandbox.fault("slow", api="mixpanel", path="/cohorts", ms=6_000)
+    with tab(browser) as page:
+        page.goto(f"{streamlit_server(data_dir)}/cohorts")
+        corner = page.get_by_test_id("stStatusWidget")
+        expect(corner.get_by_role("img", name="Running...")).to_be_visible()
+        assert not corner.get_by_text("Stop").is_visible()
+
+
 def test_ten_cohorts_are_in_sight_on_a_laptop(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
@@ -152,14 +165,34 @@ def test_ten_cohorts_are_in_sight_on_a_laptop(
         expect(page).to_have_url(re.compile("=1028"))
 
 
+SLOW_LINE = """() => {
+    const listen = WebSocket.prototype.addEventListener;
+    WebSocket.prototype.addEventListener = function (kind, hear, ...more) {
+        let before = Promise.resolve();
+        const late = event => {
+            before = before.then(() => new Promise(done => setTimeout(() => { hear(event); done(); }, 20)));
+        };
+        return listen.call(this, kind, kind === "message" ? late : hear, ...more);
+    };
+}"""
+COUNT_BUTTONS = """() => {
+    window.most = 0;
+    const count = () => [...document.querySelectorAll("button")].filter(one => one.innerText.trim() === "Start Sync").length;
+    const note = () => { window.most = Math.max(window.most, count()); };
+    new MutationObserver(note).observe(document.body, {childList: true, subtree: true});
+}"""
+
+
 def test_all_days_of_a_schedule_are_in_sight_on_a_phone(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
-    """The export dialog shows every day to choose, none beyond the edge, and its buttons without scrolling."""
+    """The dialog shows every day, none beyond the edge, and its buttons without scrolling, never twice while it grows."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     connect(data_dir, sandbox)
     with tab(browser, viewport=PHONE) as page:
+        page.add_init_script(f"({SLOW_LINE})()")
         visit(page, f"{streamlit_server(data_dir)}/cohorts?export={cohort}", "Cohorts")
+        page.evaluate(COUNT_BUTTONS)
         choose(page, "Refreshed", "At a time of day")
         days = page.get_by_role("toolbar", name="Days").get_by_role("button")
         expect(days).to_have_text(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
@@ -167,6 +200,7 @@ def test_all_days_of_a_schedule_are_in_sight_on_a_phone(
         assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] for box in boxes)
         at_rest(page)
         expect(page.get_by_role("button", name="Start Sync", exact=True)).to_be_in_viewport(ratio=1)
+        assert page.evaluate("window.most") == 1
 
 
 def test_ten_thousand_runs_still_open(
