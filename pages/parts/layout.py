@@ -18,13 +18,15 @@ from sync.views import Health, ProjectView, RunnerState
 
 PROJECT_KEY, INSIDE_KEY = "project", "_layout"
 HEALTH_SECONDS = 5.0  # between two polls of the runner's health
-NOT_RUNNING = "The runner is not running, so nothing is exported. Start it in the project's folder:"
+# The command stands in the text: a block of code has every page load what colours the words of all languages.
+NOT_RUNNING = (
+    "The runner is not running, so nothing is exported. Start it in its folder: `.venv/bin/python -m sync.runner`"
+)
 SILENT = "The runner is silent for {}, so nothing is exported. Check its log and whether the disk is full, then start it again."
 UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether the runner works."
 NO_RUNNER = "No runner is working, so nothing is sent to WebEngage."
 RUNNER_UNKNOWN = "It is not known whether a runner works, since a clock was changed."
 LATE = "Late, or not cleared in WebEngage: {}. The Syncs page shows why."
-START_COMMAND = ".venv/bin/python -m sync.runner"
 
 
 def run_app() -> None:
@@ -155,7 +157,6 @@ def _show_runner(health: Health) -> None:
         st.warning(SILENT.format(format_duration_short(age)), icon=":material/power_off:")
         return
     st.warning(NOT_RUNNING, icon=":material/power_off:")
-    st.code(START_COMMAND, language=None, wrap_lines=True)
 
 
 def _show_late(health: Health) -> None:

@@ -33,7 +33,7 @@ from sync.store.snapshot import FIRST_BYTES, bucket_width
 from sync.store.staged import PagesOutdated
 from sync.vault import Vault
 
-COMPARED_AT_ONCE = 8 * 2**20  # bytes of staged records held at a time
+COMPARED_AT_ONCE = 4 * 2**20  # bytes of staged records held at a time
 CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
 
 

@@ -83,8 +83,19 @@ def tab(browser: Browser, **options: Any) -> Iterator[Page]:
         assert not abroad
         assert not errors
         assert not page.get_by_test_id("stException").count()
+    except BaseException:
+        _print_page(page, errors)
+        raise
     finally:
         context.close()
+
+
+def _print_page(page: Page, errors: list[str]) -> None:
+    """Print what a page showed when its test failed, and the buttons by the names that a test finds them by."""
+    with suppress(Error):
+        shown = page.locator("body").inner_text(timeout=CLOSING)
+        buttons = [one.inner_text().strip() for one in page.get_by_role("button").all()]
+        print(f"{page.url} showed:\n{shown}\nButtons: {buttons}\nErrors: {errors}")
 
 
 def _abroad(url: str) -> bool:

@@ -135,10 +135,11 @@ def test_a_page_that_works_says_so_and_offers_no_stop_of_its_own(
 ) -> None:
     """While Mixpanel is slow the corner shows that something is under way; the only Stop there may be is a sync's."""
     connect(data_dir, sandbox)
-    sandbox.fault("slow", api="mixpanel", path="/cohorts", ms=6_000)
+    sandbox.fault("slow", api="mixpanel", path="/cohorts", ms=10_000)
     with tab(browser) as page:
         page.goto(f"{streamlit_server(data_dir)}/cohorts")
         corner = page.get_by_test_id("stStatusWidget")
+        expect(page.get_by_text("Reading the cohorts…")).to_be_visible()
         expect(corner.get_by_role("img", name="Running...")).to_be_visible()
         assert not corner.get_by_text("Stop").is_visible()
 

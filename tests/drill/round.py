@@ -15,6 +15,7 @@ from tests.drill.legs import DISASTERS, finish_runner
 from tests.drill.time_legs import TimeLegs
 
 ATTEMPTS = 14  # runs tried until one succeeds once the faults are over
+LOOKS = 12  # looks at a run under way: with small limits it is put off a few times, and held after each step
 
 
 FIRST_LEGS = {2: "_at_a_time", 6: "_paused_for_a_while"}
@@ -76,7 +77,7 @@ class Round(TimeLegs):
 
     def _one_more_run(self, *, forgive: bool) -> Run:
         """Carry what is under way, then one fresh run, to its end."""
-        for _ in range(4):
+        for _ in range(LOOKS):
             with closing(self.service()) as service:
                 if service.syncs.get(self.sync).state.value == "paused":
                     service.syncs.resume(self.sync)
