@@ -12,7 +12,7 @@ from sync.service import Service
 from sync.store import Store
 from sync.vault import Vault
 from tests.sandbox.control import Member, Sandbox, member
-from tests.workspace import ATTRIBUTE, Workspace
+from tests.workspace import ATTRIBUTE, FAST, Workspace
 
 MAPPED = (("plan", "Plan"),)
 CUSTOMER = "customer"  # a property that is the User ID
@@ -46,6 +46,7 @@ class EngineWorkspace(Workspace):
             Clock(self.now, time.sleep),
             SOON,
             lambda: False,
+            FAST,
         )
 
     def export_and_approve(self) -> None:

@@ -16,10 +16,9 @@ from sync.service.alert_worker import SILENCE_SECONDS, RunnerWatch
 from sync.views import DISK_LOW_BYTES
 from tests.alert_receivers import Mailbox, serve_mail
 from tests.sandbox.control import PROJECT, member
-from tests.workspace import Workspace, page_text
+from tests.workspace import FAST, Workspace, page_text
 
 HOUR = 3600.0
-FAST = 30_000  # batches a minute
 SOON = RetryPolicy(delays=(0.001,), max_delay=0.5, postponements=(1200.0,))
 URL = "https://sync.example.com"
 RUNNER = "elsewhere/1:2-x"
@@ -205,7 +204,7 @@ def scene(connected: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sce
     with serve_mail() as mailbox:
         made = Scene(connected, mailbox)
         connected.env["COHORT_SYNC_URL"] = URL
-        connected.policy, connected.batches_a_minute = SOON, FAST
+        connected.policy = SOON
         connected.sandbox.settings(bulk_per_minute=FAST)
         connected.cohort = connected.sandbox.add_cohort("Team zanzibar@example.com", PEOPLE)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=made.free))

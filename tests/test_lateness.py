@@ -20,7 +20,6 @@ from tests.workspace import Workspace, page_text
 HOUR = 3600.0
 PEOPLE = 50
 TURNS = 48  # quarters of an hour in twelve hours, and fewer queries than the sandbox allows in one real hour
-FAST = 30_000  # batches a minute; these tests are not about the limit
 AT_ONCE = RetryPolicy(delays=(), postponements=(900.0,))  # an outage puts a run off at once, for a quarter of an hour
 
 
@@ -28,7 +27,7 @@ AT_ONCE = RetryPolicy(delays=(), postponements=(900.0,))  # an outage puts a run
 def watched(connected: Workspace) -> Workspace:
     """Connect a workspace with a cohort of 50 people, whose runner postpones at once and has no pace."""
     connected.add_cohort(PEOPLE)
-    connected.policy, connected.batches_a_minute = AT_ONCE, FAST
+    connected.policy = AT_ONCE
     return connected
 
 

@@ -208,7 +208,6 @@ def test_overlap_when_cohorts_share_people_is_the_number_of_both(fans: Workspace
         "None": [member("other")],
     }
     fans.sandbox.settings(bulk_per_minute=100_000)
-    fans.batches_a_minute = 100_000
     fans.export()
     numbers = {name: fans.sandbox.add_cohort(name, members) for name, members in others.items()}
     for number in numbers.values():

@@ -165,7 +165,6 @@ def test_people_put_on_the_list_after_a_kill_are_not_sent_again_with_its_request
 ) -> None:
     """However late in the plan the request stands that a killed runner left on its way."""
     workspace.set_members(*fans(*range(1_700)))
-    workspace.batches_a_minute = 60_000
     run_id = workspace.export(dry_run=True).id
     with workspace.open() as service:
         last = list(service.runs.iterate_export_rows(run_id))[-1].user_id

@@ -138,6 +138,7 @@ def test_a_rest_that_is_approved_too_late_is_read_again(
 def watch_while_sending(monkeypatch: pytest.MonkeyPatch, workspace: EngineWorkspace, who: str) -> list[float]:
     """Set a tripwire when the first requests have left and others wait for their slots; return the times of the slots."""
     find_slot, asked = RateLimits.next_slot, []
+    workspace.batches_a_minute = None  # the usual pace, at which requests wait for their slots
 
     def watch_after_the_first_requests(self: RateLimits, license_code: str, now: float) -> float:
         asked.append(now)
