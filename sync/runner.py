@@ -198,7 +198,8 @@ class Runner:
             soonest = store.runs.next_due_at()
         else:
             run = store.runs.get_run(only)
-            soonest = run.not_before if run and not run.state.is_final and run.state.value != "held" else None
+            is_due = run is not None and not run.state.is_final and run.state.value != "held"
+            soonest = max(run.not_before, run.lease_until or 0.0) if run and is_due else None
         return soonest is not None and soonest <= self.clock.now() + MAX_ONCE_WAIT_SECONDS
 
     def _check_database(self, store: Store) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
+from sync.process_identity import process_name
 from sync.runner import HEARTBEAT_SECONDS
 from sync.store.runs import LEASE_SECONDS
 from tests.conftest import RunnerProcess
@@ -109,10 +110,19 @@ def test_two_runners_carry_one_run_once(workspace: Workspace, sandbox: Sandbox, 
     assert is_complete(workspace) and sandbox.meter().users_delivered == 150
 
 
+def test_a_runner_that_runs_once_when_another_one_has_the_run_leaves_it(workspace: Workspace) -> None:
+    """It would wait as long as the other one works, and for ever where each try meets a full disk; the next one goes on."""
+    run_id = workspace.start_export()
+    with workspace.open_store() as store:
+        assert store.runs.claim_run(f"{process_name()}-other", workspace.now())
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.PULLING
+
+
 def test_a_runner_that_runs_once_when_the_database_is_locked_for_a_moment_ends_its_runs(
     workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be written is written later: the heartbeat, and the run once its lease is over."""
+    """What cannot be written is written later: the heartbeat, and the run by the next runner."""
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.2)
     sandbox.fault("slow", api="mixpanel", path="engage", ms=5000.0)
     run_id = workspace.start_export()
@@ -129,6 +139,7 @@ def test_a_runner_that_runs_once_when_the_database_is_locked_for_a_moment_ends_i
         locked = pool.submit(lock)
         workspace.run_queued()
         locked.result()
+    workspace.run_queued()
     assert workspace.get_run(run_id).state is RunState.SUCCEEDED
     assert is_complete(workspace)
 

@@ -179,7 +179,9 @@ class Reader:
             self._renewed_at = now
 
     def _turn(self, arrived: list[Future[Packed]], in_flight: dict[Future[Packed], Asked]) -> list[Asked]:
-        """Keep what came and acquire the queries for what is asked next, in one transaction."""
+        """Keep what came and acquire the queries for what is asked next, in one transaction; none when there is neither."""
+        if not arrived and not self._may_ask({asked.number for asked in in_flight.values()}):
+            return []
         done = [(in_flight.pop(one), one) for one in arrived]
         pages = [future.result() for _, future in done if not future.exception()]
         mixed = next((problem for page in pages if (problem := self._mixed(page))), None)
@@ -225,6 +227,14 @@ class Reader:
             self._crowded_since = self._lease.now()
         elif self._lease.now() - self._crowded_since > CROWDED_SECONDS:
             raise Postpone(CROWDED_SECONDS, "all of Mixpanel's concurrent queries are in use", failed=False)
+
+    def _may_ask(self, in_flight: set[int]) -> bool:
+        """Return whether there is a page to ask for, and perhaps a place among the concurrent queries."""
+        now = self._lease.now()
+        is_due = any(at <= now for at, _ in self._again.values())
+        return len(in_flight) < PAGES_AT_ONCE and (
+            is_due or self._next_number(in_flight | set(self._again)) is not None
+        )
 
     def _acquire(self, in_flight: set[int]) -> tuple[list[Asked], QuerySlot | None]:
         """Acquire queries for the next pages, as far as there are any; else return which limit refused."""

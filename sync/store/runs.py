@@ -394,6 +394,7 @@ class Runs(Table):
         )
 
     def next_due_at(self) -> float | None:
-        """When the next queued run may be worked on, or None when there is none."""
-        found = self._fetch_value("select min(not_before) from run where finished_at is null and state <> 'held'")
-        return None if found is None else float(found)
+        """Return when the next run may be worked on, a leased one when its lease ends; None when there is none."""
+        return self._fetch_value(  # type: ignore[no-any-return]
+            "select min(max(not_before, ifnull(lease_until, 0))) from run where finished_at is null and state <> 'held'"
+        )

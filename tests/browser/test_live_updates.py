@@ -14,6 +14,7 @@ from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState
 from sync.store import Store
 from tests.browser import (
+    STOP_SECONDS,
     at_rest,
     badge,
     carry,
@@ -47,7 +48,7 @@ def test_every_tab_follows_a_run_through_a_restart(
     connect(data_dir, sandbox)
     with service(data_dir) as here:
         here.cohorts.list()
-    runner_process(data_dir, COHORT_SYNC_BATCHES_A_MINUTE="90")
+    slow = runner_process(data_dir, COHORT_SYNC_BATCHES_A_MINUTE="8")
     port = free_port()
     with tab(browser) as list_tab, tab(browser) as sync_tab:
         with serving(data_dir, port) as url:
@@ -67,6 +68,9 @@ def test_every_tab_follows_a_run_through_a_restart(
             expect(list_tab.get_by_text(MOVING)).to_be_visible()
             list_tab.reload()
             expect(list_tab.get_by_text(MOVING)).to_be_visible()
+            slow.terminate()
+            slow.wait(STOP_SECONDS)
+        runner_process(data_dir)
         with serving(data_dir, port):
             wait_for(list_tab, succeeded(data_dir))
             expect(list_tab.get_by_text("700 added")).to_be_visible()
