@@ -146,6 +146,7 @@ def test_people_put_on_the_list_while_their_request_fails_are_not_sent_again_wit
         first = next(iter(service.runs.iterate_export_rows(run_id))).user_id
         service.runs.approve(run_id)
     sandbox.fault("stall", path="bulk-users", seconds=1.0, times=1)
+    workspace.batches_a_minute = None  # the usual pace, at which requests wait for their slots
     find_slot, asked = RateLimits.next_slot, []
 
     def put_on_the_list_after_the_first_requests(self: RateLimits, license_code: str, now: float) -> float:
