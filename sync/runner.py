@@ -47,6 +47,7 @@ WORKER_THREADS = 8  # runs executed at once, so that a small cohort does not wai
 HEARTBEAT_SECONDS = 2  # seconds between looks at what is due, and between signs of life
 POLL_SECONDS = 0.25  # seconds between looks at the queue: Start Sync is picked up within a second
 MAX_ONCE_WAIT_SECONDS = 60.0  # seconds; with --once a run that waits longer is left queued
+MAX_ONCE_IDLE_SECONDS = 120.0  # seconds --once waits in all with nothing under way; a full disk may last for ever
 
 
 def runner_name(env: Mapping[str, str]) -> str:
@@ -179,27 +180,24 @@ class Runner:
                 self._sign_off(store)
 
     def _until_done(self, store: Store, workers: ThreadPoolExecutor, only: int | None) -> None:
+        idle = 0.0
         while not self._stopping:
             self.scheduler.run_pending()
             if self._running:  # a look that fails is tried again: what is under way goes on
                 self._run_guarded(self.claim_runs, store, workers, only)
             else:
                 self.claim_runs(store, workers, only)
-            if not self._running and not self._is_worth_waiting(store, only):
-                return
             if self._running:
                 wait(self._running, POLL_SECONDS, FIRST_COMPLETED)
+            elif idle < MAX_ONCE_IDLE_SECONDS and self._is_worth_waiting(store, only):
+                self.clock.sleep(POLL_SECONDS)
+                idle += POLL_SECONDS
             else:
-                time.sleep(POLL_SECONDS)
+                return
 
     def _is_worth_waiting(self, store: Store, only: int | None) -> bool:
         """Return whether a run can go on within the minute."""
-        if only is None:
-            soonest = store.runs.next_due_at()
-        else:
-            run = store.runs.get_run(only)
-            is_due = run is not None and not run.state.is_final and run.state.value != "held"
-            soonest = max(run.not_before, run.lease_until or 0.0) if run and is_due else None
+        soonest = store.runs.next_due_at(only)
         return soonest is not None and soonest <= self.clock.now() + MAX_ONCE_WAIT_SECONDS
 
     def _check_database(self, store: Store) -> None:

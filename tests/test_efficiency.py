@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import tracemalloc
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -59,6 +62,43 @@ def test_a_run_when_reading_pages_ahead_leaves_one_query_free(measured: Workspac
     sandbox.fault("slow", api="mixpanel", path="/engage", ms=150, times=0)
     measured.export(cohort)
     assert sandbox.meter().queries_at_once[str(PROJECT)] == 4
+
+
+class Watched(sqlite3.Connection):
+    """A connection that counts the transactions in which nothing was written."""
+
+    empty = 0
+    _wrote = True
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        """Execute, and remember whether this transaction wrote."""
+        self._wrote = (self._wrote or not sql.lstrip().startswith(("select", "pragma"))) and sql != "begin immediate"
+        return super().execute(sql, *values)
+
+    def executemany(self, sql: str, values: Any, /) -> sqlite3.Cursor:
+        """Execute for each; this writes."""
+        self._wrote = True
+        return super().executemany(sql, values)
+
+    def commit(self) -> None:
+        """Commit, and count it when nothing was written since the transaction began."""
+        Watched.empty += not self._wrote
+        self._wrote = True
+        super().commit()
+
+
+def test_a_run_when_it_awaits_a_slow_page_takes_no_write_lock_for_nothing(
+    measured: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every transaction keeps others from writing; there is one when a page came, or another can be asked for."""
+    cohort = sandbox.generate("Slow", PEOPLE)
+    run_id = measured.start_export(cohort)
+    sandbox.fault("slow", api="mixpanel", path="/engage", ms=2_000)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Watched))
+    monkeypatch.setattr(Watched, "empty", 0)
+    measured.run_queued()
+    assert measured.get_run(run_id).state is RunState.SUCCEEDED
+    assert Watched.empty == 0
 
 
 def test_a_run_when_webengage_answers_429_waits_and_misses_nobody(measured: Workspace, sandbox: Sandbox) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from sync.engine import Clock, RetryPolicy
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.process_identity import process_name
-from sync.runner import HEARTBEAT_SECONDS
+from sync.runner import HEARTBEAT_SECONDS, Runner
 from sync.store.runs import LEASE_SECONDS
 from tests.conftest import RunnerProcess
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
@@ -111,12 +112,28 @@ def test_two_runners_carry_one_run_once(workspace: Workspace, sandbox: Sandbox, 
 
 
 def test_a_runner_that_runs_once_when_another_one_has_the_run_leaves_it(workspace: Workspace) -> None:
-    """It would wait as long as the other one works, and for ever where each try meets a full disk; the next one goes on."""
+    """It would wait as long as the other one works, or for the lease of a run that a full disk stopped."""
     run_id = workspace.start_export()
     with workspace.open_store() as store:
         assert store.runs.claim_run(f"{process_name()}-other", workspace.now())
     workspace.run_queued()
     assert workspace.get_run(run_id).state is RunState.PULLING
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_runner_that_runs_once_when_a_run_waits_again_and_again_ends(workspace: Workspace, *, is_named: bool) -> None:
+    """After two minutes of nothing but waiting, as on a disk that stays full, the run is left with its reason."""
+    workspace.sandbox.fault("status", api="mixpanel", path="engage", code=503, times=0)
+    run_id = workspace.start_export()
+
+    def pass_time(seconds: float) -> None:
+        workspace.ahead += seconds
+
+    often = RetryPolicy(delays=(), postponements=(30.0,))
+    Runner(workspace.env, Clock(workspace.now, pass_time), often).run_once(run_id if is_named else None)
+    run = workspace.get_run(run_id)
+    assert run.state is RunState.QUEUED and run.wait_reason
+    assert 2 <= workspace.sandbox.meter().requests["/api/query/engage"] <= 6
 
 
 def test_a_runner_that_runs_once_when_the_database_is_locked_for_a_moment_ends_its_runs(

@@ -92,8 +92,8 @@ def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
 def _show_form(service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal) -> None:
     """Show the fields and, in a place of their own, the buttons.
 
-    The place is taken first: where the buttons stood after the fields, one more field left the former buttons beside the
-    new ones until the dialog was drawn.
+    The place is taken first: where the buttons stood after the fields, another number of fields left the former buttons
+    beside the new ones until the dialog was drawn.
     """
     fields = st.container()
     buttons = st.container(horizontal=True, horizontal_alignment="right", key="sticky-export")

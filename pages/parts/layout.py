@@ -19,9 +19,8 @@ from sync.views import Health, ProjectView, RunnerState
 PROJECT_KEY, INSIDE_KEY = "project", "_layout"
 HEALTH_SECONDS = 5.0  # between two polls of the runner's health
 # The command stands in the text: a block of code has every page load what colours the words of all languages.
-NOT_RUNNING = (
-    "The runner is not running, so nothing is exported. Start it in its folder: `.venv/bin/python -m sync.runner`"
-)
+NOT_RUNNING = "The runner is not running, so nothing is exported. Start it in Cohort Sync's folder: `{}`"
+START_COMMAND = ".venv/bin/python -m sync.runner"
 SILENT = "The runner is silent for {}, so nothing is exported. Check its log and whether the disk is full, then start it again."
 UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether the runner works."
 NO_RUNNER = "No runner is working, so nothing is sent to WebEngage."
@@ -156,7 +155,7 @@ def _show_runner(health: Health) -> None:
     if health.runner_state == RunnerState.SILENT:
         st.warning(SILENT.format(format_duration_short(age)), icon=":material/power_off:")
         return
-    st.warning(NOT_RUNNING, icon=":material/power_off:")
+    st.warning(NOT_RUNNING.format(START_COMMAND), icon=":material/power_off:")
 
 
 def _show_late(health: Health) -> None:

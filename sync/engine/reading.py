@@ -180,7 +180,8 @@ class Reader:
 
     def _turn(self, arrived: list[Future[Packed]], in_flight: dict[Future[Packed], Asked]) -> list[Asked]:
         """Keep what came and acquire the queries for what is asked next, in one transaction; none when there is neither."""
-        if not arrived and not self._may_ask({asked.number for asked in in_flight.values()}):
+        away = {asked.number for asked in in_flight.values()}
+        if not arrived and (len(away) >= PAGES_AT_ONCE or self._find_page(away) is None):
             return []
         done = [(in_flight.pop(one), one) for one in arrived]
         pages = [future.result() for _, future in done if not future.exception()]
@@ -228,13 +229,11 @@ class Reader:
         elif self._lease.now() - self._crowded_since > CROWDED_SECONDS:
             raise Postpone(CROWDED_SECONDS, "all of Mixpanel's concurrent queries are in use", failed=False)
 
-    def _may_ask(self, in_flight: set[int]) -> bool:
-        """Return whether there is a page to ask for, and perhaps a place among the concurrent queries."""
+    def _find_page(self, away: set[int]) -> int | None:
+        """Return the page to ask for next: one whose other try is due, else the lowest that is missing and not away."""
         now = self._lease.now()
-        is_due = any(at <= now for at, _ in self._again.values())
-        return len(in_flight) < PAGES_AT_ONCE and (
-            is_due or self._next_number(in_flight | set(self._again)) is not None
-        )
+        due = next((number for number, (at, _) in self._again.items() if at <= now), None)
+        return self._next_number(away | set(self._again)) if due is None else due
 
     def _acquire(self, in_flight: set[int]) -> tuple[list[Asked], QuerySlot | None]:
         """Acquire queries for the next pages, as far as there are any; else return which limit refused."""
@@ -242,10 +241,7 @@ class Reader:
         asks: list[Asked] = []
         readers = self._store.runs.count_reading(self._sync.project_id, now)
         while len(in_flight) + len(asks) < max(1, PAGES_AT_ONCE // max(1, readers)):
-            due = next((number for number, (at, _) in self._again.items() if at <= now), None)
-            number = (
-                self._next_number(in_flight | {one.number for one in asks} | set(self._again)) if due is None else due
-            )
+            number = self._find_page(in_flight | {one.number for one in asks})
             if number is None:
                 break
             slot = self._store.rate_limits.acquire_query(

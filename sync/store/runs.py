@@ -163,21 +163,16 @@ class Runs(Table):
 
     def write_run(self, run_id: int, owner: str, values: Mapping[str, object]) -> None:
         """Set columns of a run that is ours; LeaseLost when it is not."""
-        sets = ", ".join(f"{name} = :{name}" for name in values)
-        with write_transaction(self._db):
-            found = self._db.execute(
-                f"update run set {sets} where id = :run_id and lease_owner = :owner and finished_at is null",
-                {**values, "run_id": run_id, "owner": owner},
-            )
-        if not found.rowcount:
-            raise LeaseLost(f"Run {run_id} is held by another runner now.")
+        self._update(run_id, owner, ", ".join(f"{name} = :{name}" for name in values), values)
 
     def add_counts(self, run_id: int, owner: str, **more: int) -> None:
         """Add to a run's counters; LeaseLost when it is not ours."""
-        sets = ", ".join(f"{name} = {name} + :{name}" for name in more)
+        self._update(run_id, owner, ", ".join(f"{name} = {name} + :{name}" for name in more), more)
+
+    def _update(self, run_id: int, owner: str, sets: str, values: Mapping[str, object]) -> None:
         found = self._execute(
             f"update run set {sets} where id = :run_id and lease_owner = :owner and finished_at is null",
-            {**more, "run_id": run_id, "owner": owner},
+            {**values, "run_id": run_id, "owner": owner},
         )
         if not found:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
@@ -393,8 +388,13 @@ class Runs(Table):
             self._fetch_value("select count(*) from run where finished_at is null or finished_at >= ?", (moment,))
         )
 
-    def next_due_at(self) -> float | None:
-        """Return when the next run may be worked on, a leased one when its lease ends; None when there is none."""
+    def next_due_at(self, only: int | None = None) -> float | None:
+        """Return when the next run, or this one, may be worked on, at the end of its lease if it has one; None for never."""
         return self._fetch_value(  # type: ignore[no-any-return]
-            "select min(max(not_before, ifnull(lease_until, 0))) from run where finished_at is null and state <> 'held'"
+            """
+            select min(max(not_before, ifnull(lease_until, 0)))
+            from run
+            where finished_at is null and state <> 'held' and (?1 is null or id = ?1)
+            """,
+            (only,),
         )

@@ -19,8 +19,10 @@ from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, S
 def test_a_deep_link_on_a_fresh_server_meets_the_frame(
     data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
-    """The very first request asks for a page: it comes inside the frame, not as a bare script beside it."""
+    """The very first request asks for a page: inside the frame, with the runner's command, and without a highlighter."""
+    loaded: list[str] = []
     with tab(browser) as page:
+        page.on("request", lambda request: loaded.append(request.url))
         visit(page, f"{streamlit_server(data_dir)}/runs", "Runs")
         links = page.get_by_test_id("stSidebarNav").get_by_role("link")
         lists = ("Overview", "Cohorts", "Integrations", "Syncs", "Runs", "Never export and tripwires", "People")
@@ -30,6 +32,7 @@ def test_a_deep_link_on_a_fresh_server_meets_the_frame(
         expect(page.get_by_text("python -m sync.runner")).to_be_visible()
         expect(page.get_by_text("No run yet.")).to_be_visible()
         assert page.title() == "Cohort Sync"
+        assert loaded and not [url for url in loaded if "Highlighter" in url]
 
 
 def test_with_nothing_connected_the_first_page_leads(
