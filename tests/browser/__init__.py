@@ -168,6 +168,11 @@ def badge(where: Page | Locator, word: str) -> Locator:
     return where.locator(".stMarkdownBadge").filter(has_text=re.compile(rf"{re.escape(word)}$"))
 
 
+def success(page: Page, sentence: str) -> Locator:
+    """Return the message that says a click did it; the words may stand in the page's own text, too."""
+    return page.get_by_test_id("stAlertContentSuccess").get_by_text(sentence)
+
+
 def press(where: Page | Locator, name: str) -> None:
     """Click a button by its exact name."""
     where.get_by_role("button", name=name, exact=True).click()

@@ -27,6 +27,7 @@ from tests.browser import (
     service,
     serving,
     succeeded,
+    success,
     tab,
     visit,
     wait_for,
@@ -197,7 +198,7 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
         expect(page.get_by_text("Paused by a person.")).to_be_visible()
         at_rest(page)
         press(page, "Resume")
-        expect(page.get_by_text("Kept is resumed.")).to_be_visible()
+        expect(success(page, "Kept is resumed.")).to_be_visible()
         carry(data_dir)
         press(page, "Interval")
         page.get_by_text("Every 6 hours").click()
@@ -207,7 +208,7 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
         press(page, "Stop")
         page.get_by_text("Clear them").click()
         page.get_by_role("dialog").get_by_role("button", name="Stop").click()
-        expect(page.get_by_text("Kept is stopped. The people exported before are being cleared.")).to_be_visible()
+        expect(success(page, "Kept is stopped. The people exported before are being cleared.")).to_be_visible()
         carry(data_dir)
         expect(page.get_by_text("0 people in WebEngage", exact=True)).to_be_visible()
     assert sandbox.holding("Mixpanel - Kept") == (set(), {"a", "b"})
@@ -252,7 +253,7 @@ def test_the_menu_of_a_cohort_counts_and_tells(
         visit(page, f"{streamlit_server(data_dir)}/cohorts", "Cohorts")
         sandbox.set_members(number, [member("a"), member("b"), {"id": "$device:1", "properties": None}])
         choose_action(page, "Small", "Refresh count")
-        expect(page.get_by_text("Small has 3 members now.")).to_be_visible()
+        expect(success(page, "Small has 3 members now.")).to_be_visible()
         at_rest(page)
         choose_action(page, "Small", "View members")
         expect(page.get_by_text("○ Anonymous 1")).to_be_visible()

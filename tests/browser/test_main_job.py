@@ -26,6 +26,7 @@ from tests.browser import (
     service,
     storage,
     succeeded,
+    success,
     tab,
     visit,
     wait_for,
@@ -73,7 +74,7 @@ def test_a_cohort_goes_from_mixpanel_to_webengage(
         expect(page.get_by_text("Step 1 of 2.")).to_be_visible()
         press(page.locator(".st-key-card-mixpanel"), "Connect")
         fill_mixpanel(page, sandbox)
-        expect(page.get_by_text("Mixpanel is connected: Music Finder.")).to_be_visible()
+        expect(success(page, "Mixpanel is connected: Music Finder.")).to_be_visible()
         expect(page.get_by_text("Step 2 of 2.")).to_be_visible()
         press(page.locator(".st-key-card-webengage"), "Connect")
         expect(page.get_by_text("These settings apply to your current project Music Finder")).to_be_visible()
@@ -102,7 +103,7 @@ def export(page: Page) -> None:
     expect(dialog.get_by_text("2 requests, about 1 second at WebEngage's limit")).to_be_visible()
     expect(dialog.get_by_text("becomes a new profile there")).to_be_visible()
     press_to_start(page, "Start Sync")
-    expect(page.get_by_text("Power Users is on its way to WebEngage.")).to_be_visible()
+    expect(success(page, "Power Users is on its way to WebEngage.")).to_be_visible()
     expect(dialog).to_have_count(0)
 
 
@@ -120,7 +121,7 @@ def test_four_clicks_in_two_tabs_start_one_run(
             page.get_by_role("button", name="Start Sync").dblclick()
         for page in (first, second):
             expect(page.get_by_role("dialog")).to_have_count(0)
-            expect(page.get_by_text("on its way to WebEngage").first).to_be_visible()
+            expect(success(page, "on its way to WebEngage")).to_be_visible()
             at_rest(page)
         assert len(runs(data_dir)) == 1
 

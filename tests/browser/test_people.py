@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.browser import box, ended, export_fans, press, runs, service, tab, visit, wait_for
+from tests.browser import box, ended, export_fans, press, runs, service, success, tab, visit, wait_for
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE
@@ -29,7 +29,7 @@ def test_a_person_is_looked_up_and_kept_out_and_the_receipt_says_so_on_paper(
         dialog = page.get_by_role("dialog")
         box(dialog, "Note").fill("asked by phone")
         press(dialog, "Put on the list")
-        expect(page.get_by_text("On the never-export list from now on.")).to_be_visible()
+        expect(success(page, "On the never-export list from now on.")).to_be_visible()
         expect(page.get_by_text("Note: asked by phone")).to_be_visible()
         with service(data_dir) as here:
             run_id = here.syncs.refresh_now(1).run_id

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from sync.guards import GuardLimits
 from sync.model import RunState
-from tests.browser import at_rest, box, carry, ended, export_fans, press, runs, service, tab, visit, wait_for
+from tests.browser import at_rest, box, carry, ended, export_fans, press, runs, service, success, tab, visit, wait_for
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE, make_fans
@@ -29,7 +29,7 @@ def test_a_run_that_adds_too_many_is_approved_with_a_higher_limit(
         visit(page, f"{url}/runs?run={run_id}", "Fans")
         expect(page.get_by_text("130 people would be added to the 20 exported before.").first).to_be_visible()
         press(page, "Approve and raise the limit to 130")
-        expect(page.get_by_text("From now on a run of this sync may add 130 and remove 100 people.")).to_be_visible()
+        expect(success(page, "From now on a run of this sync may add 130 and remove 100 people.")).to_be_visible()
         runner_process(data_dir)
         wait_for(page, ended(data_dir, run_id))
         visit(page, f"{url}/syncs?sync=1", "Fans")
@@ -56,7 +56,7 @@ def test_ids_pasted_and_from_a_file_are_kept_out(
         expect(page.get_by_text("people.csv").first).to_be_visible()
         box(page, "Note").first.fill("asked not to be mailed")
         press(page, "Add to the list")
-        expect(page.get_by_text("3 people added.")).to_be_visible()
+        expect(success(page, "3 people added.")).to_be_visible()
         assert "fan-3" not in page.content() and "fan-5" not in page.content()
         with service(data_dir) as here:
             run_id = here.syncs.refresh_now(1).run_id
@@ -79,10 +79,10 @@ def test_a_guard_is_lifted_and_put_back_by_keyboard_and_axe_finds_nothing(
             expect(page.get_by_text("From the next run on")).to_be_visible()
             assert wrong_for_readers(page) == []
             page.get_by_role("button", name="Lift it").press("Enter")
-            expect(page.get_by_text("The guard is lifted.")).to_be_visible()
+            expect(success(page, "The guard is lifted.")).to_be_visible()
             expect(page.locator("summary", has_text="Guards: lifted")).to_be_visible()
             page.get_by_role("button", name="Put the guard back").press("Enter")
-            expect(page.get_by_text("The guard is back.")).to_be_visible()
+            expect(success(page, "The guard is back.")).to_be_visible()
             expect(page.locator("summary", has_text="Guards: held above")).to_be_visible()
             expect(page.get_by_role("button", name="Lift the guard")).to_be_visible()
             at_rest(page)
