@@ -30,7 +30,7 @@ from sync.service.hourly_fit import find_unkept_limits
 from sync.store import Store
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from tests.sandbox.control import PROJECT, Sandbox
-from tests.workspace import Workspace
+from tests.workspace import Workspace, make_fans
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 HOUR, DAY = 3600.0, 86400.0
@@ -171,6 +171,43 @@ def test_a_sync_when_its_end_comes_while_its_first_export_waits_is_finished_with
         assert service.runs.get(run_id).state is RunState.SUCCEEDED
         assert (service.syncs.get(1).state, service.syncs.get(1).next_run_at) == (SyncState.FINISHED, None)
         assert service.syncs.queue_due() == 0
+
+
+def test_a_refresh_when_it_is_held_until_the_end_of_its_sync_is_not_sent_any_more(connected: Workspace) -> None:
+    """Nobody can approve it after the end, runner or not; it is cancelled, and what a person asks for later can be sent."""
+    cohort = connected.add_cohort(3)
+    connected.export(interval=300.0, ends_at=connected.now() + 1000.0)
+    connected.sandbox.set_members(cohort, make_fans(400))
+    connected.ahead = 400.0
+    connected.run_queued()
+    held = connected.get_run(2)
+    connected.ahead = 1001.0
+    with connected.open() as service:
+        assert held.state is RunState.HELD and "The last refresh" in service.runs.explain_refusal(held.id)
+        with pytest.raises(InvalidRequest, match="The last refresh of this sync was due before .* export the cohort again"):
+            service.runs.approve(held.id)
+        service.syncs.queue_due()
+        assert (service.runs.get(held.id).state, service.syncs.get(1).state) == (RunState.CANCELLED, SyncState.FINISHED)
+        later = service.syncs.refresh_now(1).run_id
+    connected.run_queued()
+    with connected.open() as service:
+        service.runs.approve(later)
+    connected.run_queued()
+    assert connected.get_run(later).state is RunState.SUCCEEDED
+
+
+def test_an_export_when_it_is_held_until_the_end_of_its_sync_can_still_be_approved(connected: Workspace) -> None:
+    """Somebody asked for it, so somebody decides; the sync is finished with it."""
+    connected.add_cohort(3)
+    held = connected.export(interval=300.0, ends_at=connected.now() + 1000.0, dry_run=True)
+    connected.ahead = 1001.0
+    with connected.open() as service:
+        service.syncs.queue_due()
+        service.runs.approve(held.id)
+    connected.run_queued()
+    with connected.open() as service:
+        assert service.runs.get(held.id).state is RunState.SUCCEEDED
+        assert service.syncs.get(1).state is SyncState.FINISHED
 
 
 def test_a_pause_until_a_time_when_it_has_come_ends_by_itself(connected: Workspace) -> None:

@@ -223,21 +223,47 @@ def test_a_busy_check_of_the_account_puts_a_run_off(workspace: EngineWorkspace, 
 
 
 @pytest.mark.slow
-def test_resuming_a_run_that_has_not_ended_yet_lets_it_go_on(
+def test_a_sync_when_resumed_before_its_run_was_cancelled_is_refreshed_after_that(
     workspace: EngineWorkspace, sandbox: Sandbox, halved: int
 ) -> None:
-    """Paused and resumed before the runner noticed: the run is not cancelled after all, and no export gets lost."""
+    """What was cancelled stays so, also when a pause did it; no export gets lost, and the schedule stays."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)
     workspace.run_queued()
     with workspace.open() as service:
+        scheduled = service.syncs.get(1).next_run_at
         service.syncs.pause(1)
         assert service.runs.get(halved).cancel_requested
         with pytest.raises(InvalidRequest, match="still being cancelled"):
             service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC))
         service.syncs.resume(1)
+        assert service.syncs.queue_due() == 0
     workspace.ahead = 400.0
     workspace.run_queued()
-    assert (workspace.get_run(halved).state, workspace.get_run(halved).delivered) == (RunState.SUCCEEDED, 49)
+    assert workspace.get_run(halved).state is RunState.CANCELLED
+    workspace.run_queued()
+    again = workspace.get_run(halved + 1)
+    assert (again.purpose, again.state, len(workspace.holders())) == ("refresh", RunState.SUCCEEDED, 49)
+    with workspace.open() as service:
+        assert service.syncs.queue_due() == 0 and service.syncs.get(1).next_run_at == scheduled
+
+
+def test_a_one_time_export_when_it_is_still_being_cancelled_is_not_resumed(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It has no schedule that could bring the next run, so the sentence says when to press again."""
+    workspace.set_members(*(member(f"fan-{number:02}") for number in range(50)))
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=1)
+    run = workspace.export(mode=Mode.ONE_TIME)
+    with workspace.open() as service:
+        service.syncs.pause(1)
+        with pytest.raises(InvalidRequest, match=f"Run {run.id} of this cohort is still being cancelled"):
+            service.syncs.resume(1)
+    workspace.ahead = 400.0
+    workspace.run_queued()
+    with workspace.open() as service:
+        service.syncs.resume(1)
+    workspace.run_queued()
+    assert len(workspace.holders()) == 50
 
 
 def test_another_request_for_a_run_under_way_is_kept_or_refused(workspace: EngineWorkspace) -> None:

@@ -254,6 +254,26 @@ def test_a_take_back_that_fails_half_way_says_so_where_the_sync_is_resumed(
     assert workspace.holders() == set()
 
 
+def test_a_take_back_when_cancelled_stays_so_when_its_sync_is_resumed(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A take-back pauses its sync; resumed before the runner ended it, it sends nobody any more."""
+    undo = take_back(workspace, workspace.get_run(1), approved=False)
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=1)
+    with workspace.open() as service:
+        service.runs.approve(undo.id)
+    workspace.run_queued()
+    with workspace.open() as service:
+        service.runs.cancel(undo.id)
+        service.syncs.resume(1)
+    left = workspace.holders()
+    later(workspace, HOUR)
+    assert workspace.get_run(undo.id).state is RunState.CANCELLED
+    later(workspace, 0.0)
+    assert last(workspace).state is RunState.HELD and "taken back" in str(last(workspace).held_reason)
+    assert workspace.holders() == left and 0 < len(left) < 30
+
+
 def test_taking_back_what_may_have_arrived_without_an_answer_changes_it_back(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:

@@ -80,7 +80,7 @@ class RunExecutor:
         try:
             self._run_steps()
         except CancelRequested:
-            self._cancel()
+            self._end(self._record_sent(), RunState.CANCELLED, "Cancelled.")
         except Postpone as later:
             self._postpone(later)
         except RetryLater as busy:
@@ -328,15 +328,6 @@ class RunExecutor:
                 and sync.state is SyncState.ACTIVE
             ):
                 self._store.syncs.finish_sync(sync.id)
-
-    def _cancel(self) -> None:
-        """End the run, unless the person went back on the cancel in the meantime."""
-        recording = self._record_sent()
-        with self._store.transaction():
-            if self._store.runs.renew_lease(self._run.id, self._owner, self._lease.now()):
-                self._end(recording, RunState.CANCELLED, "Cancelled.")
-            else:
-                self._store.runs.release_lease(self._run.id, self._owner)
 
     def _fail(self, why: str, *, pause: bool, blame_account: bool = False) -> None:
         if blame_account:

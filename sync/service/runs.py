@@ -14,6 +14,7 @@ from sync.model import (
     RunState,
     Sync,
     SyncState,
+    format_utc_time,
 )
 from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
@@ -110,7 +111,8 @@ class RunService(Topic):
         """Approve a held run; ``always`` also lifts the guard of its sync until it is put back.
 
         ``limits``: those the sync has from now on. ``seen``: the reason the person was shown. Raise InvalidRequest when
-        the run is not held, is held for another reason by now, is being cancelled, or needs somebody else's approval.
+        the run is not held, is held for another reason by now, is being cancelled, needs somebody else's approval, or is
+        a refresh whose sync has ended since.
         """
         with self._store.transaction():
             run = self.get(run_id)
@@ -120,7 +122,7 @@ class RunService(Topic):
                 raise InvalidRequest(
                     f"Run {run_id} is held for something else now than you were shown; look at it again."
                 )
-            refusal = explain_refusal(self._store, run, self.actor.name)
+            refusal = self.explain_refusal(run_id)
             if refusal:
                 raise InvalidRequest(refusal)
             if not self._store.runs.approve_run(run_id, self._state.now()):
@@ -142,7 +144,10 @@ class RunService(Topic):
     def explain_refusal(self, run_id: int) -> str:
         """Return why the person may not approve a held run, and who may; empty when nothing speaks against it."""
         run = self.get(run_id)
-        return explain_refusal(self._store, run, self.actor.name) if run.state is RunState.HELD else ""
+        if run.state is not RunState.HELD:
+            return ""
+        too_late = _explain_end(run, self._state.get_sync(run.sync_id), self._state.now())
+        return too_late or explain_refusal(self._store, run, self.actor.name)
 
     def _restore_id_property(self, run: Run) -> None:
         """Give a sync its former User ID property again, when the run that changed it is taken back."""
@@ -263,6 +268,16 @@ class RunService(Topic):
             for user_id in self._store.snapshot.iterate_members(run.sync_id):
                 if user_id not in listed and user_id not in leaving:
                     yield ExportRow(user_id, "no-op", "unchanged", "")
+
+
+def _explain_end(run: Run, sync: Sync, now: float) -> str:
+    """Return that the end of its sync came while a refresh was held; empty for what a person asked for, or later."""
+    if run.purpose != "refresh" or sync.ends_at is None or not run.queued_at < sync.ends_at <= now:
+        return ""
+    return (
+        f"The last refresh of this sync was due before {format_utc_time(sync.ends_at)}, so this one is not sent any "
+        "more. To send it all the same, export the cohort again."
+    )
 
 
 def _is_between_steps(run: Run) -> bool:

@@ -246,7 +246,10 @@ class SyncService(Topic):
 
     @requires(AccessLevel.MARKETER)
     def resume(self, sync_id: int) -> None:
-        """Resume a paused sync: its schedule stays, and what a failure or pause left open runs now."""
+        """Resume a paused sync: its schedule stays, and what a failure or pause left open runs now.
+
+        Raise InvalidRequest when it is not paused, or is exported once and its run is still being cancelled.
+        """
         with self._store.transaction():
             sync = self._state.get_sync(sync_id)
             if sync.state is not SyncState.PAUSED:
@@ -255,11 +258,13 @@ class SyncService(Topic):
             self._state.add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active")
 
     def _resume(self, sync: Sync, event: str) -> bool:
-        """Resume a sync and refresh it now; return whether a run was queued for that."""
-        self._store.syncs.resume_sync(sync, self._state.now())
-        run_id = self._store.runs.enqueue_run(sync.id, "refresh", self._state.now())
-        if run_id is None:
-            self._store.runs.withdraw_cancel(sync.id)  # the run the pause was to end has not ended yet: it goes on
+        """Resume a sync and refresh it now, or when a run being cancelled has ended; return whether a run was queued."""
+        busy, now = self._store.runs.get_active(sync.id), self._state.now()
+        is_ending = busy is not None and busy.cancel_requested
+        if busy and is_ending and sync.mode is not Mode.DYNAMIC:
+            raise InvalidRequest(f"Run {busy.id} of this cohort is still being cancelled; resume when it has ended.")
+        self._store.syncs.resume_sync(sync, now, due_now=is_ending)
+        run_id = None if is_ending else self._store.runs.enqueue_run(sync.id, "refresh", now)
         self._state.add_event(event, sync.id, run_id)
         return run_id is not None
 
@@ -331,10 +336,7 @@ class SyncService(Topic):
 
     def _queue_sync(self, sync: Sync, now: float) -> bool:
         if sync.ends_at is not None and sync.ends_at <= now:
-            self._store.syncs.finish_sync(sync.id)
-            self._state.add_event(
-                f"Finished: its last refresh was due before {format_utc_time(sync.ends_at)}.", sync.id
-            )
+            self._end(sync, sync.ends_at)
             return False
         if sync.resume_at is not None and sync.resume_at <= now:
             return self._resume(sync, "Resumed: its pause was to end now.")
@@ -345,3 +347,11 @@ class SyncService(Topic):
         if run_id is not None:
             self._state.add_event("The refresh is due.", sync.id, run_id)
         return run_id is not None
+
+    def _end(self, sync: Sync, ends_at: float) -> None:
+        """Finish a sync whose end has come; a refresh that nobody approved until then is not sent any more."""
+        self._store.syncs.finish_sync(sync.id)
+        self._state.add_event(f"Finished: its last refresh was due before {format_utc_time(ends_at)}.", sync.id)
+        active = self._store.runs.get_active(sync.id)
+        if active and active.purpose == "refresh" and active.state is RunState.HELD:
+            self._runs.cancel(active.id)

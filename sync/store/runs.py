@@ -279,10 +279,6 @@ class Runs(Table):
             self._execute("update run set cancel_requested = 1 where id = ? and finished_at is null", (run_id,))
         )
 
-    def withdraw_cancel(self, sync_id: int) -> None:
-        """Withdraw a request to cancel a sync's run; its runner checks once more before ending it."""
-        self._execute("update run set cancel_requested = 0 where sync_id = ? and finished_at is null", (sync_id,))
-
     def cancel_if_unsent(self, run_id: int, now: float) -> bool:
         """End a run nobody works on and that has sent nothing; return False when a runner must end it.
 

@@ -292,12 +292,16 @@ class Syncs(Table):
         return [row[0] for row in rows]
 
     def list_due(self, now: float) -> tuple[Sync, ...]:
-        """Dynamic syncs whose time has come, or lies so far ahead that the clock was set back; and ends of pauses and syncs."""
+        """Dynamic syncs whose time has come, or lies so far ahead that the clock was set back; and ends of pauses and syncs.
+
+        A refresh waits until a run that is being cancelled has ended.
+        """
         rows = self._fetch_all(
             f"""
             select {_COLUMNS} from sync where mode = 'dynamic' and state <> 'finished'
             and (ends_at <= ?1 or resume_at <= ?1 or (state = 'active' and
-              (next_run_at <= ?1 or next_run_at > ?1 + iif(daily_at is null, interval_seconds, {MAX_DAYS_AHEAD} * 86400))))
+              (next_run_at <= ?1 or next_run_at > ?1 + iif(daily_at is null, interval_seconds, {MAX_DAYS_AHEAD} * 86400))
+              and not exists (select 1 from run where sync_id = sync.id and finished_at is null and cancel_requested)))
             """,
             (now,),
         )
@@ -323,8 +327,8 @@ class Syncs(Table):
             )
         )
 
-    def resume_sync(self, sync: Sync, now: float) -> None:
-        """Go on refreshing, at the times the sync always had."""
+    def resume_sync(self, sync: Sync, now: float, *, due_now: bool = False) -> None:
+        """Go on refreshing, at the times the sync always had; with ``due_now`` once more as soon as that can be."""
         with write_transaction(self._db):
             self._db.execute(
                 """
@@ -333,7 +337,10 @@ class Syncs(Table):
                 """,
                 (sync.id,),
             )
-            self.advance_schedule(sync, now)
+            if due_now:
+                self._db.execute("update sync set next_run_at = ? where id = ?", (now, sync.id))
+            else:
+                self.advance_schedule(sync, now)
 
     def finish_sync(self, sync_id: int) -> None:
         """Never refresh again."""
