@@ -184,7 +184,9 @@ def test_a_refresh_when_it_is_held_until_the_end_of_its_sync_is_not_sent_any_mor
     connected.ahead = 1001.0
     with connected.open() as service:
         assert held.state is RunState.HELD and "The last refresh" in service.runs.explain_refusal(held.id)
-        with pytest.raises(InvalidRequest, match="The last refresh of this sync was due before .* export the cohort again"):
+        with pytest.raises(
+            InvalidRequest, match="The last refresh of this sync was due before .* export the cohort again"
+        ):
             service.runs.approve(held.id)
         service.syncs.queue_due()
         assert (service.runs.get(held.id).state, service.syncs.get(1).state) == (RunState.CANCELLED, SyncState.FINISHED)
