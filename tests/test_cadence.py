@@ -185,7 +185,7 @@ def test_a_refresh_when_it_is_held_until_the_end_of_its_sync_is_not_sent_any_mor
     with connected.open() as service:
         assert held.state is RunState.HELD and "The last refresh" in service.runs.explain_refusal(held.id)
         with pytest.raises(
-            InvalidRequest, match="The last refresh of this sync was due before .* export the cohort again"
+            InvalidRequest, match=r"The last refresh of this sync was due before .* export the cohort again"
         ):
             service.runs.approve(held.id)
         service.syncs.queue_due()
