@@ -323,5 +323,5 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
 
 def _describe_start(cohort: CohortView, started: StartedExport) -> str:
     if started.started:
-        return f"{cohort.name} is on its way to WebEngage. Its row shows how far it is; Syncs and Runs show more."
+        return f"{cohort.name} is on its way to WebEngage. Its progress is shown here; Syncs and Runs show more."
     return f"{cohort.name} is already on its way to WebEngage; nothing was started twice."
