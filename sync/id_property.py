@@ -42,6 +42,11 @@ def explain_change(before: str, after: str, *, removed: int, added: int, kept: i
     )
 
 
+def explain_lost_listings(before: str) -> str:
+    """Return that nobody is found by values of this property any more who is on a list by them."""
+    return f"People on the never-export list or tripwires by {before} only are not found any more: list them by distinct_id."
+
+
 def explain_nobody(id_property: str, members: int) -> str:
     """Return that no member has a usable value in the User ID property."""
     return (

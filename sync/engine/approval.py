@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
 
 from sync.engine.planning import Plan
 from sync.engine.undo import explain_refresh_after_undo, explain_undo
 from sync.engine.value_forms import dump_data_types
-from sync.engine.watchlist import explain_tripwires
+from sync.engine.watchlist import explain_lost_listings, explain_tripwires
 from sync.guards import PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
 from sync.id_property import describe_doubles, explain_change, explain_nobody
 from sync.model import ChangeKind, Run, Sync
@@ -59,7 +59,7 @@ def hold_reason(
         reasons = [*outgrown, *_tripwire_reason(plan, new_tripwires), *(unproven if outgrown else []), *second_person]
     else:
         dry = ["Dry run: nothing is sent until a person approves."] if run.dry_run else []
-        changed = _id_property_reasons(find_former_property(store, run, sync, size), sync, plan, read)
+        changed = _id_property_reasons(store, find_former_property(store, run, sync, size), sync, plan, read)
         guards = _guard_reasons(store, run, sync, plan, size=size, read=read, is_expected=bool(changed))
         undone = _undone_reasons(store, run, plan)
         reasons = [*dry, *undone, *changed, *unproven, *second_person, *_tripwire_reason(plan, plan.tripped), *guards]
@@ -85,13 +85,14 @@ def find_former_property(store: Store, run: Run, sync: Sync, size: int) -> str |
     return known.id_property if known and size and known.id_property != sync.id_property else None
 
 
-def _id_property_reasons(before: str | None, sync: Sync, plan: Plan, read: int) -> list[str]:
+def _id_property_reasons(store: Store, before: str | None, sync: Sync, plan: Plan, read: int) -> list[str]:
     """Return why the User ID property holds a plan, whatever the guards say: it changes, or nobody has a value in it."""
     reasons = []
     if before is not None:
         added, updated, removed = plan.counts
         kept = plan.unchanged + updated
         reasons.append(explain_change(before, sync.id_property, removed=removed, added=added, kept=kept))
+        reasons += explain_lost_listings(store, sync, before)
     if sync.id_property and read and not plan.distinct:
         reasons.append(explain_nobody(sync.id_property, read))
     return reasons
@@ -143,7 +144,7 @@ def plan_columns(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, m
         "never_exported": plan.never_exported,
         "removed_by_list": plan.removed_by_list,
         "list_version": plan.list_version,
-        "tripped": join_hashes(plan.tripped),
+        "tripped": join_hashes({*plan.tripped, *plan.unknown_tripwires}),
         "listed": join_hashes(plan.listed_members),
         "data_types": dump_data_types(plan.data_types),
         "step_limits": dump_limits(plan),
@@ -170,11 +171,11 @@ def explain_step(sync: Sync, *, sent: int, left: int) -> str:
     )
 
 
-def explain_late_tripwires(run: Run, labels: Collection[str]) -> str:
-    """Return why a run is held that was being sent when, or after which, these tripwires were set."""
+def explain_late_tripwires(run: Run, reason: str) -> str:
+    """Return why a run is held that was being sent when, or after which, tripwires were set; ``reason``: which."""
     left = run.change_count - run.delivered - run.rejected
     return (
-        f"{explain_tripwires(labels)} This was found after the plan was made: {run.delivered:,} "
+        f"{reason} This was found after the plan was made: {run.delivered:,} "
         f"{'person is' if run.delivered == 1 else 'people are'} sent, {left:,} wait for approval."
     )
 

@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 
+from sync.engine.former_ids import describe_withheld
 from sync.engine.lease import RunLease
 from sync.engine.parcel import Parcel
-from sync.engine.retry import AccountAtFault, CancelRequested, Postpone, TripwireFound
+from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
 from sync.engine.value_forms import fix_forms
-from sync.engine.watchlist import find_new_tripwires, load_listed
+from sync.engine.watchlist import load_listed, require_no_new_tripwires
 from sync.engine.witness import find_witness
 from sync.errors import BatchRejected, LeaseLost, RetryLater, UnexpectedResponse
 from sync.model import BATCH_SIZE, Change, ChangeKind, Sync
@@ -113,12 +114,10 @@ class Delivery:
         version = self._store.safety_lists.get_version()
         if version == self._list_version or not self._ready:
             return
-        self._listed = load_listed(self._store, self._run.id, self._sync)
+        self._listed = load_listed(self._store, self._run, self._sync)
         self._withhold_listed()
         self._ready = [self._leave_out_listed(parcel) for parcel in self._ready]
-        tripped = find_new_tripwires(self._lease, self._sync)
-        if tripped:
-            raise TripwireFound(tripped)
+        require_no_new_tripwires(self._lease, self._sync)
         self._list_version = version
 
     def _withhold_listed(self) -> None:
@@ -130,7 +129,7 @@ class Delivery:
                 people, kinds = len(found), Counter(found.values())
                 self._store.staged.add_others(self._run.id, found)
                 self._lease.count(entered=-kinds["a"], updated=-kinds["u"], never_exported=people)
-                line = f"Put on the never-export list after the plan was made, so not sent: {people:,}."
+                line = describe_withheld(self._store, self._run, self._sync, people)
                 self._store.events.add_event(line, self._lease.now(), self._sync.id, self._run.id)
         self._blocks.clear()
 
@@ -299,7 +298,7 @@ class Delivery:
 
     def _does_account_take_others(self) -> bool:
         """Send a member whom WebEngage took before once more: if it does again, those it does not take are at fault."""
-        witness = find_witness(self._store, self._sync, self._run.id)
+        witness = find_witness(self._store, self._sync, self._run)
         if witness is None:
             return False
         with self._store.transaction():

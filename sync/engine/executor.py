@@ -163,7 +163,7 @@ class RunExecutor:
             known = self._store.plan_history.tripped(self._run.id)
             self._lease.write(tripped=join_hashes(known | found.labels.keys()))
             current = self._store.runs.get_run(self._run.id) or self._run
-            self._hold(explain_late_tripwires(current, found.labels.values()))
+            self._hold(explain_late_tripwires(current, found.reason))
 
     def _hold(self, reason: str) -> None:
         self._store.runs.hold_for_approval(self._run.id, self._owner, reason)

@@ -56,6 +56,8 @@ class Plan:
     """How many are removed because they are on it."""
     tripped: dict[bytes, str] = field(default_factory=dict)
     """The labels of those in who must not be, by id hash."""
+    unknown_tripwires: frozenset[bytes] = frozenset()
+    """The tripwires of which it is not known whether they are among those a take-back sets to true."""
     kept_out: set[bytes] = field(default_factory=set)
     """The id hashes of those in who are neither sent nor were sent before: listed, or rejected."""
     listed_members: frozenset[bytes] = frozenset()

@@ -31,12 +31,15 @@ class Postpone(Exception):
 
 
 class TripwireFound(Exception):
-    """Somebody who must not be in the cohort is in it, and people are still to be sent; ``labels`` by id hash."""
+    """Somebody who must not be in the cohort is in it, or may be, and people are still to be sent.
 
-    def __init__(self, labels: Mapping[bytes, str]) -> None:
-        """Keep who."""
+    ``labels`` by id hash; ``reason`` says it to people.
+    """
+
+    def __init__(self, labels: Mapping[bytes, str], reason: str) -> None:
+        """Keep who, and the sentence about them."""
         super().__init__(f"{len(labels)} tripwires")
-        self.labels = labels
+        self.labels, self.reason = labels, reason
 
 
 class AccountAtFault(CohortSyncError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync.engine.block_writer import BlockWriter, Change
+from sync.engine.former_ids import explain_unknown_tripwires, find_former_ids
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan
-from sync.engine.watchlist import explain_tripwires
+from sync.engine.watchlist import explain_lost_listings, explain_tripwires, show_labels
 from sync.id_property import show_id_property
 from sync.model import ChangeKind, Mode, Run, Sync
 from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_records
@@ -34,13 +35,13 @@ class UndoPlanner:
         self._store: Store = lease.store
         self._version = self._store.safety_lists.get_version()
         self._never_export = self._store.safety_lists.load_never_export(sync.license_code)
-        self._never_export |= self._store.plan_history.listed(sync.id)
+        self._former = find_former_ids(self._store, undone)
+        if self._never_export:
+            self._never_export |= self._former.left_out
         self._tripwires = self._store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id)
         self._tripped: dict[bytes, str] = {}
-        self._property = _find_property(self._store, undone)
-        self._is_listed_since = bool(self._property) and self._store.plan_history.is_listed_since_read(
-            undone, self._property, sync.license_code
-        )
+        self._is_listed_since = self._former.is_listed_since(self._store, sync)
+        self._unknown: dict[bytes, str] = {}
         self._changed_since = self._updated = self._kept_out = self._left_out = 0
 
     def write(self) -> Plan:
@@ -53,6 +54,9 @@ class UndoPlanner:
             changes = self._invert(low, high)
             for who in sorted(changes):
                 writer.add(who, (changes[who], changes[who].user_id, None))
+        if writer.kinds[ChangeKind.ADD]:
+            unknown = self._former.find_unknown_tripwires(self._store, self._sync)
+            self._unknown = {who: label for who, label in unknown.items() if who not in self._tripped}
         unchanged = self._store.snapshot.count_members(self._sync.id) - writer.kinds[ChangeKind.REMOVE]
         return Plan(
             distinct=unchanged + writer.kinds[ChangeKind.ADD],
@@ -60,6 +64,7 @@ class UndoPlanner:
             kinds=writer.kinds,
             never_exported=self._kept_out,
             tripped=self._tripped,
+            unknown_tripwires=frozenset(self._unknown),
             list_version=self._version,
             step_limits=writer.finish(),
             remarks=tuple(self._remarks()),
@@ -141,6 +146,10 @@ class UndoPlanner:
         undone = self._store.runs.get_run(self._undone)
         if undone and undone.id_property_before not in (None, self._sync.id_property):
             yield f"The User ID property is {show_id_property(undone.id_property_before or '')} again then."
+            yield from explain_lost_listings(self._store, self._sync, self._sync.id_property)
+        if self._unknown:
+            labels = self._unknown.values()
+            yield explain_unknown_tripwires(labels, show_labels(labels), self._former.name)
         if self._changed_since:
             yield f"Changed by a later run, so left as they are: {_people(self._changed_since)}."
         if self._updated:
@@ -153,16 +162,8 @@ class UndoPlanner:
         if self._left_out:
             yield (
                 f"Not set to true: {_people(self._left_out)}. Somebody was put on the never-export list after they were "
-                f"read, and by {self._property} it is not known whom that means; the next refresh adds who is in the cohort."
+                f"read, and by {self._former.name} it is not known whom that means; the next refresh adds who is in the cohort."
             )
-
-
-def _find_property(store: Store, undone: int) -> str:
-    """Return the User ID property of those whom a run removed; empty: the distinct_id."""
-    run = store.runs.get_run(undone)
-    if run is None:
-        return ""
-    return run.id_property if run.id_property_before is None else run.id_property_before
 
 
 def _people(count: int) -> str:

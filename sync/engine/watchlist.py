@@ -6,12 +6,15 @@ sent because another property was chosen since.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import chain
 
+from sync import id_property
+from sync.engine.former_ids import explain_unknown_tripwires, find_former_ids
 from sync.engine.lease import RunLease
+from sync.engine.retry import TripwireFound
 from sync.engine.seen_chunks import SeenChunks
-from sync.model import ChangeKind, Sync
+from sync.model import ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, ID_SIZE, MEMBER_SIZE, hash_id, split_entries, split_hashes
 from sync.store import Store
 from sync.store.batches import KINDS
@@ -82,13 +85,47 @@ def find_members(store: Store, run_id: int, watched: Collection[bytes]) -> set[t
     return found
 
 
-def load_listed(store: Store, run_id: int, sync: Sync) -> frozenset[bytes]:
-    """Return the id hashes of those whom a planned run must not send, by the never-export list of now."""
+def load_listed(store: Store, run: Run, sync: Sync) -> frozenset[bytes]:
+    """Return the id hashes of those whom a planned run must not send, by the never-export list of now.
+
+    A take-back that cannot know whether somebody listed since is among those it sets to true must send none of them.
+    """
     listed = store.safety_lists.load_never_export(sync.license_code)
-    return listed | {who for who, _ in find_members(store, run_id, listed)} if sync.id_property else listed
+    if run.undoes is not None:
+        former = find_former_ids(store, run.undoes)
+        return listed | (_list_entering(store, run.id) if former.is_listed_since(store, sync) else frozenset())
+    return listed | {who for who, _ in find_members(store, run.id, listed)} if sync.id_property else listed
 
 
-def find_new_tripwires(lease: RunLease, sync: Sync) -> dict[bytes, str]:
+def _list_entering(store: Store, run_id: int) -> frozenset[bytes]:
+    """Return the id hashes of those whom a plan sets to true."""
+    salt = store.connections.get_salt()
+    return frozenset(
+        hash_id(user_id, salt)
+        for block in store.batches.blocks(run_id)
+        for kind, user_id in zip(block.kinds, block.ids, strict=True)
+        if user_id != FORGOTTEN and KINDS.get(kind) is ChangeKind.ADD
+    )
+
+
+def require_no_new_tripwires(lease: RunLease, sync: Sync) -> None:
+    """Raise TripwireFound when a tripwire set since a run was planned is in the cohort, or may be set to true by it."""
+    run = lease.store.runs.get_run(lease.run.id) or lease.run
+    found = _find_new_tripwires(lease, sync)
+    what = "in it" if run.undoes is None else "to be set to true"
+    reasons, unknown, name = [explain_tripwires(found.values(), what)] if found else [], dict[bytes, str](), ""
+    if run.undoes is not None and run.entered:
+        former = find_former_ids(lease.store, run.undoes)
+        unknown, name = former.find_unknown_tripwires(lease.store, sync), former.name
+        known = lease.store.plan_history.tripped(run.id) | found.keys()
+        unknown = {who: label for who, label in unknown.items() if who not in known}
+    if unknown:
+        reasons.append(explain_unknown_tripwires(unknown.values(), show_labels(unknown.values()), name))
+    if reasons:
+        raise TripwireFound(found | unknown, " ".join(reasons))
+
+
+def _find_new_tripwires(lease: RunLease, sync: Sync) -> dict[bytes, str]:
     """Return the labels, by id hash, of tripwires set since a run was planned whose people it found in the cohort.
 
     A take-back and a clear read no cohort: with them, these are the people whom they set to true.
@@ -122,12 +159,25 @@ def _find_planned(lease: RunLease, watched: Collection[bytes]) -> dict[bytes, Ch
     return found
 
 
+def show_labels(labels: Collection[str]) -> str:
+    """Return the labels of a few people, and how many more there are."""
+    more = f" and {len(labels) - LABELS_SHOWN:,} more" if len(labels) > LABELS_SHOWN else ""
+    return f"{', '.join(sorted(labels)[:LABELS_SHOWN])}{more}"
+
+
+def explain_lost_listings(store: Store, sync: Sync, before: str) -> Iterator[str]:
+    """Yield that the lists find nobody by a User ID property that is given up, when it is one and somebody is listed."""
+    lists = store.safety_lists
+    if before and (
+        lists.count_never_export(sync.license_code) or lists.load_tripwires(sync.project_id, sync.cohort_id)
+    ):
+        yield id_property.explain_lost_listings(before)
+
+
 def explain_tripwires(labels: Collection[str], what: str = "in it") -> str:
     """Return why tripwires hold a plan, with the labels of a few of these people."""
-    shown = sorted(labels)[:LABELS_SHOWN]
-    more = f" and {len(labels) - LABELS_SHOWN:,} more" if len(labels) > LABELS_SHOWN else ""
     people, are = ("1 person", "is") if len(labels) == 1 else (f"{len(labels):,} people", "are")
     return (
-        f"Tripwire: {people} who must never be in this cohort {are} {what} ({', '.join(shown)}{more}). "
+        f"Tripwire: {people} who must never be in this cohort {are} {what} ({show_labels(labels)}). "
         "Check the cohort's rule in Mixpanel."
     )

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from sync.model import Sync
+from sync.engine.watchlist import load_listed
+from sync.model import Run, Sync
 from sync.packing import ID_SIZE, UNCONFIRMED, split_records
 from sync.store import Store
 
 BUCKETS_SEARCHED = 4  # of the snapshot; some 16,000 people
 
 
-def find_witness(store: Store, sync: Sync, run_id: int) -> str | None:
+def find_witness(store: Store, sync: Sync, run: Run) -> str | None:
     """Return the user id of a member WebEngage confirmed before, whom this run does not change; None without one.
 
     Sending them once more states what WebEngage holds already.
     """
+    listed = load_listed(store, run, sync)
     for low, high in store.snapshot.ranges(sync.id)[:BUCKETS_SEARCHED]:
         people = store.snapshot.bucket(sync.id, low, high)
         confirmed = {
             user_id
             for record, user_id in zip(split_records(people.records), people.ids, strict=True)
-            if record[ID_SIZE:] != UNCONFIRMED
+            if record[ID_SIZE:] != UNCONFIRMED and record[:ID_SIZE] not in listed
         }
-        confirmed -= store.safety_lists.find_never_exported(sync.license_code, confirmed)
         confirmed -= store.rejections.rejected_before(sync.id, 0)
-        for block in store.batches.blocks(run_id):
+        for block in store.batches.blocks(run.id):
             confirmed.difference_update(block.ids)
         if confirmed:
             return min(confirmed)

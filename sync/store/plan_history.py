@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sync.guards import PlanNumbers, Reading
 from sync.packing import cut_hashes, hash_id
@@ -17,6 +18,18 @@ _IS_FIRST = """
             and earlier.state = 'succeeded' and earlier.purpose not in ('clear', 'undo')
     ) or (run.size_before = 0 and run.purpose = 'export')
 """
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdBasis:
+    """By which property people are known, empty: the distinct_id; the last run that read them by it, and since when.
+
+    Zeros when none succeeded.
+    """
+
+    id_property: str
+    run_id: int
+    read_at: float
 
 
 class PlanHistory(Table):
@@ -76,40 +89,66 @@ class PlanHistory(Table):
         """Return the id hashes of the tripwires that a run's plan found."""
         return frozenset(cut_hashes(self._fetch_value("select tripped from run where id = ?", (run_id,)) or b""))
 
-    def listed(self, sync_id: int) -> frozenset[bytes]:
-        """Return who was left out of the last plan of a sync because the never-export list has their distinct_id."""
-        found = self._fetch_value(
+    def list_left_out(self, sync_id: int, first_run: int) -> frozenset[bytes]:
+        """Return who was left out of plans because the never-export list has their distinct_id, from this run on."""
+        found = self._fetch_all(
             """
             select listed
             from run
-            where sync_id = ? and planned and purpose not in ('clear', 'undo')
-            order by id desc
+            where sync_id = ? and id >= ? and planned and listed is not null and purpose not in ('clear', 'undo')
+            """,
+            (sync_id, first_run),
+        )
+        return frozenset(one for row in found for one in cut_hashes(row[0]))
+
+    def find_user_id(self, sync_id: int) -> UserIdBasis:
+        """Return by which property the people of a sync are known in WebEngage, and when they were last read by it.
+
+        A run that sent something and did not succeed counts, too: it may have sent some by another property.
+        """
+        row = self._fetch_one(
+            """
+            select run.id_property, read.id, read.started_at
+            from run
+            left join run as read on read.id = (
+                select max(id)
+                from run as earlier
+                where earlier.sync_id = ?1 and earlier.id_property = run.id_property and earlier.state = 'succeeded'
+                    and earlier.purpose not in ('clear', 'undo')
+            )
+            where run.sync_id = ?1 and run.planned and run.id_property <> '' and (
+                run.id = (select max(id) from run where sync_id = ?1 and state = 'succeeded' and purpose <> 'clear')
+                or run.requests > 0 and run.id > ifnull((
+                    select max(id)
+                    from run
+                    where sync_id = ?1 and state = 'succeeded' and purpose <> 'clear'
+                ), 0)
+            )
+            order by run.id desc
             limit 1
             """,
             (sync_id,),
         )
-        return frozenset(cut_hashes(found or b""))
+        return UserIdBasis(row[0], row[1] or 0, row[2] or 0.0) if row else UserIdBasis("", 0, 0.0)
 
-    def is_listed_since_read(self, run_id: int, id_property: str, license_code: str) -> bool:
-        """Return whether anybody was put on a never-export list after the last reading by this property before a run."""
-        return bool(
-            self._fetch_value(
-                """
-                select exists (
-                    select 1
-                    from never_export
-                    where license_code = ?3 and added_at > ifnull((
-                        select max(earlier.started_at)
-                        from run
-                        join run as earlier on earlier.sync_id = run.sync_id and earlier.id < run.id
-                        where run.id = ?1 and earlier.planned and earlier.id_property = ?2
-                            and earlier.purpose not in ('clear', 'undo')
-                    ), 0)
-                )
-                """,
-                (run_id, id_property, license_code),
-            )
+    def find_last_reading(self, run_id: int, id_property: str) -> tuple[int, float]:
+        """Return the last run before this one that read the cohort by this User ID property and succeeded, and since when.
+
+        Zeros without any. A plan that did not succeed proves nothing about people who were in WebEngage before it.
+        """
+        row = self._fetch_one(
+            """
+            select earlier.id, earlier.started_at
+            from run
+            join run as earlier on earlier.sync_id = run.sync_id and earlier.id < run.id
+            where run.id = ? and earlier.id_property = ? and earlier.state = 'succeeded'
+                and earlier.purpose not in ('clear', 'undo')
+            order by earlier.id desc
+            limit 1
+            """,
+            (run_id, id_property),
         )
+        return (row[0], row[1] or 0.0) if row else (0, 0.0)
 
     def chosen(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of those whom a person chose for the first step of a run."""

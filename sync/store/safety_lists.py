@@ -48,6 +48,27 @@ class SafetyLists(Table):
         )
         return {row[0]: row[1] for row in rows}
 
+    def list_never_export_since(self, license_code: str, since: float) -> frozenset[bytes]:
+        """Return the id hashes of those who were put on an account's never-export list after this time."""
+        rows = self._fetch_all(
+            "select id_hash from never_export where license_code = ? and added_at > ?", (license_code, since)
+        )
+        return frozenset(row[0] for row in rows)
+
+    def list_tripwires_since(self, project_id: int, cohort_id: int, since: float) -> frozenset[bytes]:
+        """Return the id hashes of the tripwires of a cohort that were set after this time, and not before as well."""
+        rows = self._fetch_all(
+            """
+            select id_hash
+            from tripwire
+            where project_id = ? and (cohort_id is null or cohort_id = ?)
+            group by id_hash
+            having min(added_at) > ?
+            """,
+            (project_id, cohort_id, since),
+        )
+        return frozenset(row[0] for row in rows)
+
     def find_never_exported(self, license_code: str, user_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these people are never exported to an account."""
         listed = self.load_never_export(license_code)
