@@ -19,7 +19,14 @@ from sync.permissions import AccessLevel
 from sync.reports import Person, PersonEntry, PersonListing, PersonSync, Presence
 from sync.service.safety import MAX_NOTE
 from sync.views import ForgetResult
-from sync.wording import NOT_SENT_YET, OUTCOME_SIGNS, OUTCOMES, explain_staying, explain_unknown_person
+from sync.wording import (
+    NOT_SENT_YET,
+    OUTCOME_SIGNS,
+    OUTCOMES,
+    explain_staying,
+    explain_two_ids,
+    explain_unknown_person,
+)
 
 ASKED_KEY = (
     "_person"  # session key: the user id that was looked up; not in the address, which browsers and proxies keep
@@ -75,6 +82,8 @@ def _ask() -> None:
 def _show_person(found: Person) -> None:
     show_name(found.user_id, "person")
     _show_buttons(found)
+    if found.known_by:
+        st.info(escape_markdown(explain_two_ids(found.known_by, "Look up")), icon=":material/badge:")
     if not found.is_known:
         st.info(escape_markdown(explain_unknown_person(found.detail_days)), icon=":material/person_off:")
         return
@@ -201,13 +210,16 @@ def _put_on_list(account: str, user_id: str, note: str) -> None:
     except CohortSyncError as problem:
         notices.flash_error(str(problem))
     else:
-        notices.flash_success(f"On the never-export list from now on. {explain_staying(added.stay_true)}".strip())
+        staying = explain_staying(added.stay_true, added.may_stay_true)
+        notices.flash_success(f"On the never-export list from now on. {staying}".strip())
 
 
 @st.dialog("Forget this person?", on_dismiss=_close_dialog)
 def _show_forget(found: Person) -> None:
     show_name(found.user_id, "forget-person")
     st.markdown(FORGET_TEXT)
+    if found.known_by:
+        st.markdown(escape_markdown(explain_two_ids(found.known_by, "Forget")))
     if not st.button("Forget this person", type="primary", key="person-forget-confirm", icon=":material/delete:"):
         return
     try:

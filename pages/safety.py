@@ -139,8 +139,8 @@ def _show_form(
 
 def _describe_added(found: AddedPeople) -> str:
     already = f" {format_people(found.already_there)} were on the list already." if found.already_there else ""
-    staying = f" {explain_staying(found.stay_true)}" if isinstance(found, NeverExported) and found.stay_true else ""
-    return f"{format_people(found.added)} added.{already}{staying}"
+    staying = explain_staying(found.stay_true, found.may_stay_true) if isinstance(found, NeverExported) else ""
+    return f"{format_people(found.added)} added.{already} {staying}".strip()
 
 
 def _describe_gone(people: int) -> str:

@@ -69,6 +69,15 @@ class Tripwire:
 
 
 @dataclass(frozen=True, slots=True)
+class PropertyCohort:
+    """A synced cohort whose people are known by a profile property, the User ID, and not by the distinct_id."""
+
+    sync_id: int
+    cohort_name: str
+    id_property: str
+
+
+@dataclass(frozen=True, slots=True)
 class CohortView:
     """A cohort in the list, with the state of its sync when it has one."""
 

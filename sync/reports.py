@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sync.model import Mode, Run, RunState, SyncState, format_utc_time
-from sync.records import Decision, HourCount, PersonEntry, PersonOnList, RunnerState, SyncView
+from sync.records import Decision, HourCount, PersonEntry, PersonOnList, PropertyCohort, RunnerState, SyncView
 
 __all__ = [
     "Attention",
@@ -84,6 +84,8 @@ class Person:
     lists: tuple[PersonListing, ...]
     detail_days: float
     """For how many days it is stored who was sent what."""
+    known_by: tuple[PropertyCohort, ...] = ()
+    """The cohorts that know people by a profile property, where another ID of the person may be stored."""
 
     @property
     def is_known(self) -> bool:
@@ -110,7 +112,8 @@ class Receipt:
     WebEngage rejected their removal. ``rejected``, ``never_exported``, ``anonymous`` and ``invalid`` are members it
     does not hold as true. A run reads profiles only, so ``anonymous`` is Mixpanel's number of now: None when Mixpanel
     cannot be asked, and not ``exact`` when it is an estimate. ``approved`` and ``requested``: the last decisions about
-    runs of this sync. ``remarks`` say why the numbers may not be the last word.
+    runs of this sync. ``remarks`` say why the numbers may not be the last word. ``listed_now`` of those in WebEngage are
+    on the never-export list of now; ``may_be_listed_now`` of the list may be in WebEngage by another ID.
     """
 
     sync_id: int
@@ -134,6 +137,8 @@ class Receipt:
     requested: Decision | None
     remarks: tuple[str, ...]
     overlaps: tuple[Overlap, ...]
+    listed_now: int = 0
+    may_be_listed_now: int = 0
 
     @property
     def in_webengage(self) -> int:

@@ -22,6 +22,7 @@ from sync.records import (
     OpenAlert,
     PeopleCount,
     ProjectView,
+    PropertyCohort,
     Recipient,
     RejectionView,
     RunnerState,
@@ -59,6 +60,7 @@ __all__ = [
     "PeopleCount",
     "Preview",
     "ProjectView",
+    "PropertyCohort",
     "Proposal",
     "Recipient",
     "RejectionView",
@@ -258,9 +260,13 @@ class AddedPeople:
 
 @dataclass(frozen=True, slots=True)
 class NeverExported(AddedPeople):
-    """People put on a never-export list; ``stay_true``: cohorts that no refresh takes them out of by itself."""
+    """People put on a never-export list; ``stay_true``: cohorts that no refresh takes them out of by itself.
+
+    ``may_stay_true``: such cohorts, known by a profile property, in which they may be by another ID.
+    """
 
     stay_true: tuple[str, ...] = ()
+    may_stay_true: tuple[PropertyCohort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +295,8 @@ class ForgetResult:
     runs_under_way: int
     kept_on_lists: int = 0
     """On how many never-export lists and tripwires the person stays, by the hash alone."""
+    known_by: tuple[PropertyCohort, ...] = ()
+    """The cohorts that know people by a profile property, where another ID of the person may be stored."""
 
 
 @dataclass(frozen=True, slots=True)

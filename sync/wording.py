@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sync.model import Mode, Run, RunState, SyncState
-from sync.records import SyncView
+from sync.records import PropertyCohort, SyncView
 
 RUN_STATE_WORDS = {
     RunState.QUEUED: "Queued",
@@ -38,16 +38,73 @@ OUTCOME_SIGNS = {
 }
 OPERATION_SIGNS = {"add": "+", "remove": "−", "update": "↻", "none": "✗"}
 NOT_SENT_YET = "Not sent yet"
+_NOT_BY_ITSELF = (
+    "and not refreshed by itself now: sync it, resume it or decide about its held run, or its campaigns still reach "
+    "them."
+)
 
 
-def explain_staying(cohorts: Sequence[str]) -> str:
-    """Return where people who were put on the never-export list stay true, and what to do; empty when nowhere."""
+def explain_staying(cohorts: Sequence[str], unsure: Sequence[PropertyCohort] = ()) -> str:
+    """Return where people who were put on the never-export list stay true, and what to do; empty when nowhere.
+
+    ``unsure``: where it is not known, since people are known there by a profile property and may be listed by another ID.
+    """
+    sentences = []
+    if cohorts:
+        names = " and ".join(f"“{name}”" for name in cohorts)
+        sentences.append(f"Still true in WebEngage for {names}, {_NOT_BY_ITSELF}")
+    if unsure:
+        names = " and ".join(f"“{one.cohort_name}” (User ID: {one.id_property})" for one in unsure)
+        where = "where another ID than that is found only when the cohort is read again,"
+        sentences.append(f"Perhaps still true in WebEngage for {names}, {where} {_NOT_BY_ITSELF}")
+    return " ".join(sentences)
+
+
+def explain_listed(cohort: PropertyCohort, known: int, unsure: int, *, is_due_again: bool) -> Iterator[str]:
+    """Yield how many people in WebEngage are on the never-export list of now, how many may be, and what becomes of it.
+
+    ``is_due_again``: the sync is refreshed by itself.
+    """
+    if known:
+        people, are = ("1 person", "is") if known == 1 else (f"{known:,} people", "are")
+        then = "; the next run sets them to false." if is_due_again else f". {explain_staying([cohort.cohort_name])}"
+        yield f"{people} in WebEngage {are} on the never-export list now{then}"
+    if unsure:
+        people = "1 person was" if unsure == 1 else f"{unsure:,} people were"
+        then = (
+            "; the next run finds out, and sets them to false."
+            if is_due_again
+            else f". {explain_staying([], [cohort])}"
+        )
+        yield (
+            f"{people} put on the never-export list after this cohort was last read, and may be in it by another ID than "
+            f"{cohort.id_property}{then}"
+        )
+
+
+def explain_tripped(cohort: PropertyCohort, known: int, unsure: int) -> Iterator[str]:
+    """Yield how many people in WebEngage are tripwires, and how many may be."""
+    if known:
+        people, are = ("1 person", "is a tripwire") if known == 1 else (f"{known:,} people", "are tripwires")
+        yield f"{people} in WebEngage {are}: they must not be in this cohort."
+    if unsure:
+        which = "1 tripwire is" if unsure == 1 else f"any of {unsure:,} tripwires is"
+        yield (
+            f"It is not known whether {which} in WebEngage: they may be listed by another ID than {cohort.id_property}."
+        )
+
+
+def explain_two_ids(cohorts: Sequence[PropertyCohort], what_to_do: str) -> str:
+    """Return where people are stored by another ID than the distinct_id; empty when nowhere.
+
+    ``what_to_do``: what is to be done with both IDs.
+    """
     if not cohorts:
         return ""
-    names = " and ".join(f"“{name}”" for name in cohorts)
+    names = " and ".join(f"“{one.cohort_name}” ({one.id_property})" for one in cohorts)
     return (
-        f"Still true in WebEngage for {names}, and not refreshed by itself now: sync it, resume it or decide about its "
-        "held run, or its campaigns still reach them."
+        f"{names} {'knows' if len(cohorts) == 1 else 'know'} people by a profile property: there they are found by its "
+        f"value, not by distinct_id, and on the lists by the ID that was listed. {what_to_do} both IDs."
     )
 
 

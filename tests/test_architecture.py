@@ -126,6 +126,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/model",
         "sync/reports",
         "sync/views",
+        "sync/wording",
         "sync/errors",
     },
     "sync/runner": {

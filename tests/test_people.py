@@ -190,6 +190,7 @@ def test_person_command_answers_what_the_contract_says(fans: Workspace) -> None:
         "syncs": [],
         "history": [],
         "lists": [],
+        "known_by": [],
     }
     assert read_answer(fans, "person", "fan-4", "--project", str(PROJECT))["known"] is True
     text = CliRunner().invoke(cli, ["person", "nobody"], env=fans.env)

@@ -10,6 +10,7 @@ from sync.cli.listings import list_audit_lines
 from sync.cli.output import LIMIT_RANGE, json_option, print_result
 from sync.guards import MAX_PEOPLE, explain_second_person
 from sync.service import Service
+from sync.wording import explain_two_ids
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -92,7 +93,8 @@ def forget(user_id: str, as_json: bool) -> None:
         found = service.admin.forget_person(user_id)
     lines = [
         f"Done: removed in {found.places} places. "
-        "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back."
+        "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back.",
+        explain_two_ids(found.known_by, "Forget"),
     ]
     if found.kept_on_lists:
         lines.append(

@@ -13,7 +13,7 @@ from sync.cli.tables import format_table
 from sync.model import format_utc_time
 from sync.reports import Person, PersonListing, Receipt
 from sync.service import Service
-from sync.wording import describe_presence, explain_unknown_person
+from sync.wording import describe_presence, explain_two_ids, explain_unknown_person
 
 
 @click.command()
@@ -34,10 +34,12 @@ def _person_json(found: Person) -> dict[str, Any]:
         "syncs": [to_contract(one) | {"in_webengage": one.in_webengage} for one in found.syncs],
         "history": [to_contract(one) for one in found.history],
         "lists": [to_contract(one) for one in found.lists],
+        "known_by": [to_contract(one) for one in found.known_by],
     }
 
 
 def _list_person_lines(found: Person) -> Iterator[str]:
+    yield explain_two_ids(found.known_by, "Look up")
     if not found.is_known:
         yield explain_unknown_person(found.detail_days)
         return

@@ -70,7 +70,9 @@ def add_never_export(
         found = service.safety.add_never_export(
             service.safety.choose_account(account, project), read_ids(ids, file), note
         )
-    print_result(as_json, found, [_describe_added(found), *filter(None, [explain_staying(found.stay_true)])])
+    print_result(
+        as_json, found, [_describe_added(found), *filter(None, [explain_staying(found.stay_true, found.may_stay_true)])]
+    )
 
 
 def _describe_added(found: AddedPeople) -> str:

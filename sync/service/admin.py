@@ -8,6 +8,7 @@ from sync.errors import InvalidRequest
 from sync.guards import MAX_PEOPLE
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
+from sync.service.listed_people import list_known_by
 from sync.vault import add_key, drop_former_keys, list_key_ids
 from sync.views import AuditLine, ForgetResult
 
@@ -127,7 +128,8 @@ class AdminService(Topic):
         kept = self._store.safety_lists.forget(self._store.safety_lists.hash_ids([user_id])[0])
         self._state.add_audit_line("forget a person", who, after=f"{places} places")
         self._store.maintenance.shrink_file()
-        return ForgetResult(places=places, runs_under_way=self._store.runs.unfinished_since(begun), kept_on_lists=kept)
+        known_by = list_known_by(self._store, self._store.syncs.list_views())
+        return ForgetResult(places, self._store.runs.unfinished_since(begun), kept, known_by)
 
     @requires(AccessLevel.ADMIN)
     def purge_expired(self) -> int:

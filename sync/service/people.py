@@ -9,6 +9,7 @@ from sync.model import ChangeKind
 from sync.permissions import AccessLevel, requires
 from sync.reports import Person, PersonEntry, PersonListing, PersonOnList, PersonSync, Presence
 from sync.service.base import Topic
+from sync.service.listed_people import list_known_by
 from sync.views import SyncView
 
 LOOKED_UP_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at the same person
@@ -43,6 +44,7 @@ class PeopleService(Topic):
                     if project_id is None or one.project_id in (None, project_id)
                 ),
                 detail_days=self._store.maintenance.get_retention_days("keep_detail_days"),
+                known_by=list_known_by(self._store, views.values()),
             )
 
     def _describe_syncs(

@@ -11,7 +11,9 @@ from sync.permissions import AccessLevel, requires
 from sync.reports import Overlap, Receipt
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
-from sync.views import Preview, SyncView
+from sync.service.listed_people import ListedPeople, find_listed, find_tripped, list_known_by
+from sync.views import Preview, PropertyCohort, SyncView
+from sync.wording import explain_listed, explain_tripped
 
 APPROVALS, REQUESTS = ("approve",), ("export", "dry run", "change")  # actions of the audit log
 
@@ -49,6 +51,7 @@ class ReceiptService(Topic):
             sync = self._find_sync(project, cohort_id)
             run = self._find_run(sync)
             numbers = self._count(sync, run)
+            listed = find_listed(self._store, sync, self._store.safety_lists.load_never_export(sync.license_code))
             others = [one for one in self._list_others(sync) if compared is None or one.id in compared]
             return Receipt(
                 sync_id=sync.id,
@@ -70,7 +73,9 @@ class ReceiptService(Topic):
                 exact=preview is not None and preview.exact,
                 approved=self._store.receipts.find_decision(sync.id, APPROVALS),
                 requested=self._store.receipts.find_decision(sync.id, REQUESTS),
-                remarks=(*self._list_listed(sync), *_list_remarks(sync, run, preview, problem)),
+                listed_now=listed.known,
+                may_be_listed_now=listed.unsure,
+                remarks=(*self._list_listed(sync, listed), *_list_remarks(sync, run, preview, problem)),
                 overlaps=tuple(self._compare(sync, one) for one in others),
             )
 
@@ -131,17 +136,12 @@ class ReceiptService(Topic):
             rejected=min(standing, missing),
         )
 
-    def _list_listed(self, sync: SyncView) -> Iterator[str]:
-        """Yield how many people of the snapshot are on the lists of now, a sentence for each list."""
-        lists, count = self._store.safety_lists, self._store.snapshot.count_among
-        listed = count(sync.id, lists.load_never_export(sync.license_code))
-        if listed:
-            people, are = ("1 person", "is") if listed == 1 else (f"{listed:,} people", "are")
-            yield f"{people} in WebEngage {are} on the never-export list now; the next run sets them to false."
-        tripped = count(sync.id, lists.load_tripwires(sync.project_id, sync.cohort_id))
-        if tripped:
-            people, are = ("1 person", "is a tripwire") if tripped == 1 else (f"{tripped:,} people", "are tripwires")
-            yield f"{people} in WebEngage {are}: they must not be in this cohort."
+    def _list_listed(self, sync: SyncView, listed: ListedPeople) -> Iterator[str]:
+        """Yield how many people in WebEngage are, or may be, on the lists of now."""
+        tripped, known_by = find_tripped(self._store, sync), list_known_by(self._store, [sync])
+        cohort = next(iter(known_by), PropertyCohort(sync.id, sync.cohort_name, ""))
+        yield from explain_listed(cohort, listed.known, listed.unsure, is_due_again=sync.is_due_again)
+        yield from explain_tripped(cohort, tripped.known, tripped.unsure)
 
     def _list_others(self, sync: SyncView) -> list[SyncView]:
         found = self._store.syncs.list_views(license_code=sync.license_code)

@@ -10,7 +10,8 @@ from sync.errors import InvalidRequest
 from sync.model import USER_ID_MAX
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
-from sync.views import AddedPeople, ListedPerson, NeverExported, Tripwire
+from sync.service.listed_people import find_listed, list_known_by
+from sync.views import AddedPeople, ListedPerson, NeverExported, PropertyCohort, Tripwire
 
 MAX_NOTE = 200  # characters of a note
 MAX_WATCHED_ID = 1000  # characters of an id that a tripwire is set for: WebEngage takes fewer, Mixpanel has longer ones
@@ -78,16 +79,25 @@ class SafetyService(Topic):
                 account, people, _check_note(note), self.actor.name, self._state.now()
             )
             self._state.add_audit_line("never-export add", f"account {account}", after=_count_people(added))
-            stay_true = self._find_staying(account, people)
-        return NeverExported(added=added, already_there=len(people) - added, stay_true=stay_true)
+        with self._store.reading():  # afterwards: searching a large run that is held must keep no other writer waiting
+            stay_true, may_stay_true = self._find_staying(account, people)
+        return NeverExported(added, len(people) - added, stay_true, may_stay_true)
 
-    def _find_staying(self, license_code: str, user_ids: Iterable[str]) -> tuple[str, ...]:
-        """Return the cohorts in which WebEngage may hold one of these people as true, and which are not refreshed now."""
+    def _find_staying(
+        self, license_code: str, user_ids: Iterable[str]
+    ) -> tuple[tuple[str, ...], tuple[PropertyCohort, ...]]:
+        """Return the cohorts that are not refreshed now in which WebEngage may hold one of these people as true.
+
+        The second ones know people by a profile property, so that it is not known whether one is there by another ID.
+        """
         watched = frozenset(self._store.safety_lists.hash_ids(user_ids))
-        waiting = (
-            one for one in self._store.syncs.list_views() if one.license_code == license_code and not one.is_due_again
-        )
-        return tuple(one.cohort_name for one in waiting if self._store.snapshot.has_any(one.id, watched))
+        found = [
+            (one, find_listed(self._store, one, watched))
+            for one in self._store.syncs.list_views()
+            if one.license_code == license_code and not one.is_due_again
+        ]
+        unsure = list_known_by(self._store, [sync for sync, people in found if people.unsure])
+        return tuple(sync.cohort_name for sync, people in found if people.known), unsure
 
     @requires(AccessLevel.MARKETER)
     def remove_never_export(

@@ -21,6 +21,7 @@ LETTERS = {kind: letter for letter, kind in KINDS.items()}
 WITHHELD = "n"  # the kind and the outcome of a change that was taken back before it was sent
 OUTCOMES = {"p": "pending", "f": "in_flight", "c": "confirmed", "r": "rejected"}
 OUTCOME_WORDS = {"pending": "not sent", "in_flight": "unconfirmed", "confirmed": "accepted", "rejected": "rejected"}
+SENT_LETTERS = "cf"  # outcomes after which somebody was sent, or may have been
 NO_OPERATION = "none"  # of a person of whom nothing was to be sent: an invalid id
 
 
@@ -224,6 +225,17 @@ class Batches(Table):
     def unconfirm(self, run_id: int) -> None:
         """Write that WebEngage's answers settle nothing about anybody of a run."""
         self._execute("update batch set state = 'in_flight' where run_id = ? and state = 'confirmed'", (run_id,))
+
+    def find_sent_true(self, run_id: int, id_hashes: frozenset[bytes], salt: int) -> frozenset[bytes]:
+        """Return which of these people a run under way has sent as true, or may have."""
+        return frozenset(
+            who
+            for block in self.people_blocks(run_id)
+            for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True)
+            if outcome in SENT_LETTERS
+            and KINDS.get(kind) in (ChangeKind.ADD, ChangeKind.UPDATE)
+            and (who := hash_id(user_id, salt)) in id_hashes
+        )
 
     def withhold(self, run_id: int, id_hashes: frozenset[bytes], salt: int) -> dict[bytes, str]:
         """Take additions and updates of these people out of batches that are still pending; return them, with the kind.

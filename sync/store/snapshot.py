@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -137,13 +137,14 @@ class Snapshot(Table):
         at, is_there = Bucket(bytearray(records), []).find(id_hash)
         return records[at * RECORD_SIZE + ID_SIZE : (at + 1) * RECORD_SIZE] if is_there else None
 
-    def has_any(self, sync_id: int, id_hashes: frozenset[bytes]) -> bool:
-        """Return whether any of these people is in the snapshot; only buckets that could hold one are opened."""
+    def find_among(self, sync_id: int, id_hashes: frozenset[bytes]) -> frozenset[bytes]:
+        """Return which of these people are in the snapshot; only buckets that could hold one are opened."""
         firsts = {who[0] for who in id_hashes}
-        return any(
-            not id_hashes.isdisjoint(split_hashes(self.records(sync_id, low, high)))
+        return frozenset(
+            who
             for low, high in self.ranges(sync_id)
             if not firsts.isdisjoint(range(low, high))
+            for who in id_hashes.intersection(split_hashes(self.records(sync_id, low, high)))
         )
 
     def is_confirmed(self, sync_id: int, id_hash: bytes) -> bool | None:
@@ -191,11 +192,6 @@ class Snapshot(Table):
         """Return how many people of a snapshot may have been sent without an answer that was heard."""
         rows = self._fetch_all("select first_byte from snapshot_bucket where sync_id = ?", (sync_id,))
         return sum(count_unconfirmed(self.records(sync_id, row[0], row[0] + 1)) for row in rows)
-
-    def count_among(self, sync_id: int, id_hashes: Collection[bytes]) -> int:
-        """Return how many of these people are in a snapshot."""
-        ranges, wanted = self.ranges(sync_id), frozenset(id_hashes)
-        return sum(len(wanted & self._read_hashes(sync_id, [one], *one)) for one in ranges) if wanted else 0
 
     def count_shared(self, sync_id: int, other_id: int) -> int:
         """Return how many people two snapshots share, comparing id hashes a bucket at a time.
