@@ -24,15 +24,18 @@ def all_files() -> Files:
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in found}
 
 
-def iterate_nodes(text: str) -> Iterator[ast.AST]:
-    """Yield every node of a Python text; none is kept, since all trees together would slow down the tests that follow."""
-    return ast.walk(ast.parse(text))
+def iterate_nodes(text: str, having: str = "") -> Iterator[ast.AST]:
+    """Yield every node of a Python text; a text without ``having`` is not parsed and has none.
+
+    None is kept, since all trees together would slow down the tests that follow.
+    """
+    return ast.walk(ast.parse(text)) if having in text else iter(())
 
 
-def iterate_imports(path: str, text: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and full name of everything a file imports, also inside functions."""
+def iterate_imports(path: str, text: str, having: str = "") -> Iterator[tuple[int, str]]:
+    """Yield the line and full name of everything a file imports, also inside functions; none of a text without ``having``."""
     package = path.split("/")[:-1]
-    for node in iterate_nodes(text):
+    for node in iterate_nodes(text, having):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

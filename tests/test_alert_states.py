@@ -230,6 +230,7 @@ def require_shown(workspace: Workspace, link: str) -> None:
         assert "Team zanzibar" in page_text(workspace.page(page, **{name: number}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_state_when_it_begins_and_ends_is_one_message_each_with_its_page_and_nobody_in_it(
     scene: Scene, case: Case

@@ -37,6 +37,7 @@ def working_runner(workspace: Workspace) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_receiver_when_it_stalls_holds_up_nobody_for_long(
     fans: Workspace, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_an_address_when_it_hangs_holds_up_no_refresh(fans: Workspace) -> None:
         assert (waiting.attempts, waiting.delivered_at, waiting.failed_at) == (1, None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_thread_of_alerts_when_it_ended_is_started_again(
     fans: Workspace, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

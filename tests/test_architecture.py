@@ -281,9 +281,9 @@ def undocumented(files: Files) -> list[str]:
     """Return public modules, classes and functions of sync without a docstring."""
     bare = []
     for path, text in files.items():
-        tree = ast.parse(text)
         if path.startswith("sync/"):
-            bare += [f"{path}: {name}" for name, node in iterate_public(tree) if ast.get_docstring(node) is None]
+            public = iterate_public(ast.parse(text))
+            bare += [f"{path}: {name}" for name, node in public if ast.get_docstring(node) is None]
     return bare
 
 
@@ -304,7 +304,7 @@ def find_prints(files: Files) -> list[str]:
         f"{path}:{node.lineno}"
         for path, text in files.items()
         if path.startswith("sync/") and area_of(path) not in ("sync/cli",)
-        for node in iterate_nodes(text)
+        for node in iterate_nodes(text, having="print")
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
 

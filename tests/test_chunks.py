@@ -213,6 +213,7 @@ def unsend_everybody(workspace: EngineWorkspace) -> None:
         service.syncs.resync(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "happens",
     [reject_one, list_one, forget_one, list_twice, miss_a_page, unsend_everybody],

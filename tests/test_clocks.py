@@ -81,6 +81,7 @@ def runner(clocked: Workspace) -> Iterator[MovedRunner]:
         made.process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("zone", "what", "value"),
     [
@@ -114,6 +115,7 @@ def test_the_runner_when_the_clock_moves_keeps_its_heartbeat_and_takes_work(
     wait_until(refreshed)
 
 
+@pytest.mark.slow
 def test_a_runner_when_suspended_in_the_middle_of_a_run_finishes_it_once(
     clocked: Workspace, runner: MovedRunner, sandbox: Sandbox
 ) -> None:

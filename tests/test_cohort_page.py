@@ -191,6 +191,7 @@ def test_what_webengage_holds_is_beside_each_person(mixed: Workspace) -> None:
     assert (numbers(app)["Would be added"], numbers(app)["Would be removed"]) == ("0", "1")
 
 
+@pytest.mark.slow
 def test_a_reading_when_cancelled_keeps_what_was_read(connected: Workspace) -> None:
     """The page on its way is the last one; the rest can be read later, and nothing is said to be exact."""
     connected.sandbox.settings(page_size=10, latency=400)

@@ -84,7 +84,7 @@ def find_escaped_options(files: Files) -> list[str]:
     return [
         f"{path}:{call.lineno} escapes options"
         for path, text in files.items()
-        for call in iterate_nodes(text)
+        for call in iterate_nodes(text, having="escape_markdown")
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith((".selectbox", ".multiselect"))
         for part in call.keywords
         if part.arg == "format_func" and "escape_markdown" in ast.unparse(part.value)
@@ -96,7 +96,7 @@ def find_borrowed_helpers(files: Files) -> list[str]:
     return [
         f"{path}:{line} imports {name}"
         for path, text in files.items()
-        for line, name in iterate_imports(path, text)
+        for line, name in iterate_imports(path, text, having=".test_")
         if name.startswith("tests.") and any(part.startswith("test_") for part in name.split(".")[:-1])
     ]
 
@@ -107,7 +107,7 @@ def find_pollers(files: Files) -> list[str]:
         f"{path}:{node.value.lineno}"
         for path, text in files.items()
         if path != "pages/parts/polling.py"
-        for node in iterate_nodes(text)
+        for node in iterate_nodes(text, having="run_every")
         if isinstance(node, ast.keyword) and node.arg == "run_every"
     ]
 

@@ -87,6 +87,7 @@ class Watched(sqlite3.Connection):
         super().commit()
 
 
+@pytest.mark.slow
 def test_a_run_when_it_awaits_a_slow_page_takes_no_write_lock_for_nothing(
     measured: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_run_when_it_awaits_a_slow_page_takes_no_write_lock_for_nothing(
     assert Watched.empty == 0
 
 
+@pytest.mark.slow
 def test_a_run_when_webengage_answers_429_waits_and_misses_nobody(measured: Workspace, sandbox: Sandbox) -> None:
     """Refusals for the limit are waited out as long as WebEngage asks, cost no attempt, and nobody is missed."""
     cohort = sandbox.generate("Crowded", PEOPLE)

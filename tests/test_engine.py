@@ -141,6 +141,7 @@ def test_the_numbers_of_a_run_that_failed_half_way_add_up(
     assert rows == {"accepted": 25, "rejected": 1, "unconfirmed": 24}
 
 
+@pytest.mark.slow
 def test_someone_rejected_and_then_taken_is_taken(workspace: EngineWorkspace, sandbox: Sandbox, halved: int) -> None:
     """Within one run the last answer counts, so that whoever leaves later is told false."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=9)

@@ -16,6 +16,7 @@ from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox, member
 from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text
 
 
+@pytest.mark.slow
 def test_the_interval_is_chosen_where_dynamic_is(fans: Workspace) -> None:
     """Two hours at first, six choices from half an hour to a day; a one-time export has no interval."""
     first, other = fans.cohort, fans.add_cohort(3, "Once")
@@ -168,6 +169,7 @@ def test_a_pause_until_a_time_when_asked_for_on_the_page_is_shown_with_its_end(f
     assert "Resumes " in page_text(fans.page("syncs", sync="1"))
 
 
+@pytest.mark.slow
 def test_the_dialog_when_closed_without_a_start_opens_again_as_it_was_left(fans: Workspace) -> None:
     """A look at everybody loses nothing that was filled in; Cancel discards it, and so does a start."""
     cohort = fans.cohort
@@ -192,6 +194,7 @@ def test_the_dialog_when_closed_without_a_start_opens_again_as_it_was_left(fans:
     assert app.text_input(key=f"export-attribute-{cohort}").value == ATTRIBUTE and RESTORED not in page_text(app)
 
 
+@pytest.mark.slow
 def test_a_dialog_left_unchanged_or_whose_terms_changed_since_opens_with_what_is_proposed(fans: Workspace) -> None:
     """Only what a person filled in is kept, and not beyond another person's export of the cohort."""
     cohort = fans.cohort

@@ -38,6 +38,7 @@ def write_configuration(workspace: Workspace, replica: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_restore_when_the_disk_is_lost_comes_back_from_the_replica(
     fans: Workspace, litestream: str, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_an_interval_when_valid_is_parsed() -> None:
     assert [parse_interval(text) for text in ("30m", "2h", "1d", "7200s")] == [1800, 7200, 86400, 7200]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(IDS, st.sampled_from(ChangeKind), VALUES), min_size=1, max_size=25))
 def test_a_payload_has_true_or_false_and_never_null(people: list[tuple[str, ChangeKind, object]]) -> None:
     """Everyone is there once, unaltered, with true or false, no null, no too long string, no value for who left."""

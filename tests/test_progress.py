@@ -62,6 +62,7 @@ def test_one_person_who_always_fails_stands_alone(workspace: EngineWorkspace, sa
         assert str(code) in service.runs.list_rejections(run.id)[0].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refused", [(), ("fan-50", "fan-51")], ids=["nobody refused", "two refused"])
 @pytest.mark.parametrize("failing", [("fan-40",), ("fan-40", "fan-41", "fan-42")], ids=["one fails", "three fail"])
 def test_newcomers_who_always_fail_when_nobody_else_is_left_to_be_sent_are_rejected(
@@ -280,6 +281,7 @@ def test_one_accounts_exports_leave_lanes_to_the_others(workspace: EngineWorkspa
         assert runs.claim_run("x", workspace.now(), full_accounts=(LICENSE,)) is None
 
 
+@pytest.mark.slow
 def test_eight_large_exports_to_one_account_do_not_hold_another_accounts_three_people(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_runner_that_runs_once_when_a_run_waits_again_and_again_ends(workspace
     assert 2 <= workspace.sandbox.meter().requests["/api/query/engage"] <= 6
 
 
+@pytest.mark.slow
 def test_a_runner_that_runs_once_when_the_database_is_locked_for_a_moment_ends_its_runs(
     workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def test_people_put_on_the_list_while_a_run_sends_are_not_sent(
     assert workspace.holders() == {f"fan-{number}" for number in range(50)} - {"fan-1"}
 
 
+@pytest.mark.slow
 def test_people_put_on_the_list_while_their_request_fails_are_not_sent_again_with_it(
     workspace: EngineWorkspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

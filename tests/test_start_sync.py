@@ -57,6 +57,7 @@ TROUBLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
 def test_start_sync_when_mixpanel_is_in_trouble_starts_with_the_last_list_after_one_query(
     workspace: Workspace, sandbox: Sandbox, cohort: int, trouble: dict[str, object]
@@ -71,6 +72,7 @@ def test_start_sync_when_mixpanel_is_in_trouble_starts_with_the_last_list_after_
     assert queries(workspace) - before == 1
 
 
+@pytest.mark.slow
 def test_the_click_when_mixpanel_is_slow_waits_once_and_asks_once(
     workspace: Workspace, sandbox: Sandbox, cohort: int
 ) -> None:
@@ -156,6 +158,7 @@ def dripping(answer: bytes) -> Iterator[str]:
             ended.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [b"HTTP/1.1 200 OK\r\nX-Wait: " + b"x" * 200, b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 200],
@@ -191,6 +194,7 @@ def test_a_list_that_failed_is_asked_for_again_when_a_person_asks(
         assert here.cohorts.list().problem is None
 
 
+@pytest.mark.slow
 def test_the_first_list_when_it_cannot_be_read_is_an_error_at_once(
     workspace: Workspace, sandbox: Sandbox, cohort: int
 ) -> None:

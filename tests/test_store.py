@@ -370,6 +370,7 @@ def test_space_is_given_back(store: Store, data_dir: Path) -> None:
     assert (data_dir / "app.db").stat().st_size < large / 10
 
 
+@pytest.mark.slow
 def test_shrinking_while_somebody_reads_keeps_no_writer_out(
     store: Store, data_dir: Path, plain: sqlite3.Connection
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_tripwire_set_while_people_are_being_sent_stops_the_rest(
         assert service.runs.get(run.id).state is RunState.CANCELLED and service.syncs.get(1).size == sent
 
 
+@pytest.mark.slow
 def test_a_rest_that_is_approved_too_late_is_read_again(
     workspace: EngineWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,7 @@ def test_a_receiver_when_it_redirects_is_refused_for_good_and_nothing_goes_elsew
     assert [str(problem)[:25] for problem in refused] == ["The receiver answered 308", "The receiver answered 302"]
 
 
+@pytest.mark.slow
 def test_an_answer_when_it_is_huge_is_not_read_and_its_status_counts(fans: Workspace, hook: Hook) -> None:
     """A gigabyte after 200 is a message taken; after 500 it is one reason of a line, and the next try."""
     hook.body_bytes, hook.answers[:] = 2**30, [500]
