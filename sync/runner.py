@@ -235,6 +235,7 @@ class Runner:
         store.runs.release_dead_leases()
         store.rate_limits.release_dead_queries(self.clock.now())
         store.runners.record_heartbeat(self._name, self.clock.now())
+        store.rate_limits.note_time(self.clock.now())
         Service(store, self._env, self.clock.now).syncs.queue_due()
 
     def claim_runs(self, store: Store, workers: ThreadPoolExecutor, only: int | None = None) -> None:

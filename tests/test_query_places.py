@@ -111,6 +111,47 @@ def test_the_hour_when_a_clock_was_behind_for_a_while_is_not_exceeded(store: Sto
     assert len(true_times) > QUERIES_AN_HOUR
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        [0, -3600, 0],
+        [0, -3600, -7200, -3600, 0],
+        [-3600, 0],
+        [-7200, -10_800, -9000, -3600, 0],
+        [0, -1800, 0, -3600, 0],
+        [-DAY, -DAY / 2, 0],
+    ],
+)
+@pytest.mark.parametrize("per_clock", [5, 90])
+def test_the_hour_when_a_clock_is_set_more_than_once_is_not_exceeded(
+    store: Store, offsets: list[float], per_clock: int
+) -> None:
+    """Also when only heartbeats had seen the true time before; and some time after the last change it goes on as usual."""
+    true_times: list[float] = []
+    store.rate_limits.note_time(NOW - 30)
+    for number in range(len(offsets) * per_clock + 300):
+        true_time = NOW + number * 30
+        now = true_time + offsets[min(number // per_clock, len(offsets) - 1)]
+        store.rate_limits.note_time(now)
+        slot = take(store, now)
+        if slot.id is not None:
+            store.rate_limits.release_query(slot, now)
+            true_times.append(true_time)
+    for at, first in enumerate(true_times):
+        assert sum(first <= one < first + HOUR_SECONDS for one in true_times[at:]) <= QUERIES_AN_HOUR
+    last_change = NOW + (len(offsets) - 1) * per_clock * 30
+    assert sum(one > last_change for one in true_times) > QUERIES_AN_HOUR
+
+
+def test_a_clock_when_it_was_years_ahead_for_a_moment_is_forgotten(store: Store) -> None:
+    """One wrong heartbeat leaves no query waiting for its date, whenever the next looks come."""
+    store.rate_limits.note_time(NOW + 365 * DAY)
+    for minutes in (0, 70, 140):
+        use_up_the_hour(store, NOW + minutes * 60)
+    assert take(store, NOW + 141 * 60).limit == "hourly"
+
+
 def kill_with_places(data_dir: Path, count: int) -> None:
     """Let another process take places and die with them."""
     code = (

@@ -26,6 +26,10 @@ MAX_BATCHES_A_MINUTE = 500  # WebEngage docs, bulk-users: 500 requests a minute
 BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
 MAX_SLOT_AHEAD_SECONDS = 3700.0  # seconds; a later next slot can only come from a clock that was set back
 BUSY_POLL_SECONDS = 0.1  # seconds until a place among the concurrent queries may be free
+CLOCK_STEP_SECONDS = 120.0  # a clock that shows so much more than when last looked at may have been set forward
+CLOCK_BELIEVED_SECONDS = (
+    90_000.0  # one that shows less by more than this, some 25 hours, was wrong before and is right now
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,31 @@ class RateLimits(Table):
             (license_code, at),
         )
 
+    def note_time(self, now: float) -> None:
+        """Remember the latest time that a clock showed, and what it shows now.
+
+        Queries asked while it was behind are dated as asked now when it may have been set forward since the last look:
+        their true time may be any until now.
+        """
+        with write_transaction(self._db):
+            known = self._fetch_all("select name, value from setting where name in ('clock_latest', 'clock_now')")
+            times = {row["name"]: float(row["value"]) for row in known}
+            latest, last = times.get("clock_latest", now), times.get("clock_now", now)
+            if now > last + CLOCK_STEP_SECONDS:
+                self._db.execute(
+                    "update mixpanel_query set at = ?1 where behind_until > ?1 and behind_until < ?1 + ?2",
+                    (now, CLOCK_BELIEVED_SECONDS),
+                )
+            latest = now if latest > now + CLOCK_BELIEVED_SECONDS else max(latest, now)
+            self._db.executemany(
+                """
+                insert into setting (name, value)
+                values (?, ?)
+                on conflict (name) do update set value = excluded.value
+                """,
+                (("clock_latest", repr(latest)), ("clock_now", repr(now))),
+            )
+
     def acquire_query(
         self,
         project_id: int,
@@ -88,6 +117,7 @@ class RateLimits(Table):
         in the ledger, but only held back once Mixpanel's own refusal showed that it counts.
         """
         with write_transaction(self._db):
+            self.note_time(now)
             if self._has_odd_times(project_id, now):
                 self._correct_past(project_id, now)
                 self._correct_future(project_id, now, MAX_SLOT_AHEAD_SECONDS)
@@ -118,11 +148,12 @@ class RateLimits(Table):
             return QuerySlot(found.lastrowid)
 
     def _latest_time_known(self, project_id: int) -> float:
-        """Return the latest time any query of a project was dated with; a clock that shows less was set back."""
+        """Return the latest time a clock showed, or dated a query of the project with; one that shows less was set back."""
         return float(
             self._fetch_value(
                 """
                 select max(
+                  ifnull((select cast(value as real) from setting where name = 'clock_latest'), 0),
                   ifnull((select max(at) from mixpanel_query where project_id = ?1), 0),
                   ifnull((
                     select max(behind_until)

@@ -24,7 +24,8 @@ from sync.runner import Runner, exit_immediately
 from sync.store import rate_limits
 
 OFFSET = float(os.environ.get("DRILL_CLOCK", "0"))
-PATIENCE = RetryPolicy(delays=(0.02, 0.05, 0.1, 0.2), max_delay=1.5, postponements=(0.3,))
+# Like the real ladder it ends with a pause that --once does not wait for, or what fails for ever would hold it up.
+PATIENCE = RetryPolicy(delays=(0.02, 0.05, 0.1, 0.2), max_delay=1.5, postponements=(0.3, 0.3, 0.3, 0.3, 0.3, 70.0))
 FAST = 30_000  # batches a minute where a round is not about the limit; the sandbox's is raised too
 STATEMENTS = {
     "pulling": "insert or replace into staged_page",
