@@ -198,6 +198,54 @@ def test_a_refresh_when_it_is_held_until_the_end_of_its_sync_is_not_sent_any_mor
     assert connected.get_run(later).state is RunState.SUCCEEDED
 
 
+@pytest.mark.parametrize("approved_before", [False, True])
+def test_a_refresh_when_it_is_held_only_after_the_end_of_its_sync_is_not_sent_any_more(
+    connected: Workspace, approved_before: bool
+) -> None:
+    """It was due, or even approved, before the end, and is held later: nobody is left with a run that cannot be approved."""
+    cohort = connected.add_cohort(3)
+    connected.export(interval=300.0, ends_at=connected.now() + 1000.0)
+    connected.sandbox.set_members(cohort, make_fans(400))
+    connected.ahead = 400.0
+    with connected.open() as service:
+        assert service.syncs.queue_due() == 1
+    if approved_before:
+        connected.run_queued()
+        connected.ahead = 990.0
+        with connected.open() as service:
+            service.runs.approve(2)
+        connected.sandbox.set_members(cohort, make_fans(900))
+    connected.ahead = 1001.0
+    connected.run_queued()
+    with connected.open() as service:
+        assert service.syncs.queue_due() == 0
+        assert (service.runs.get(2).state, service.syncs.get(1).state) == (RunState.CANCELLED, SyncState.FINISHED)
+        assert len(connected.sandbox.holding("Mixpanel - Fans")[0]) == 3
+        assert service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.ONE_TIME)).started
+
+
+def test_a_refresh_when_somebody_asked_for_a_later_end_meanwhile_is_theirs_and_stays(connected: Workspace) -> None:
+    """Their request is on the refresh under way, so the end of the former terms neither cancels it nor refuses an approval."""
+    cohort, start = connected.add_cohort(3), connected.now()
+    connected.export(interval=300.0, ends_at=start + 1000.0)
+    connected.sandbox.set_members(cohort, make_fans(400))
+    connected.ahead = 400.0
+    with connected.open() as service:
+        service.syncs.queue_due()
+    connected.start_export(interval=300.0, ends_at=start + 5000.0)
+    connected.run_queued()
+    connected.ahead = 1001.0
+    with connected.open() as service:
+        service.syncs.queue_due()
+        assert (service.runs.get(2).state, service.syncs.get(1).state) == (RunState.HELD, SyncState.FINISHED)
+        service.runs.approve(2)
+    connected.run_queued()
+    with connected.open() as service:
+        sync = service.syncs.get(1)
+        assert service.runs.get(2).state is RunState.SUCCEEDED
+        assert (sync.state, sync.ends_at) == (SyncState.ACTIVE, start + 5000.0)
+
+
 def test_an_export_when_it_is_held_until_the_end_of_its_sync_can_still_be_approved(connected: Workspace) -> None:
     """Somebody asked for it, so somebody decides; the sync is finished with it."""
     connected.add_cohort(3)

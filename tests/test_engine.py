@@ -21,6 +21,7 @@ from sync.model import Mode, RunState
 from sync.store import Store
 from tests.engine_workspace import MAPPED, EngineWorkspace, on_plan
 from tests.sandbox.control import PROJECT, Sandbox, member
+from tests.workspace import FAST
 
 
 @pytest.fixture
@@ -69,6 +70,21 @@ def test_somebody_not_exported_listed_in_anothers_place_makes_nobody_leave(
     assert (workspace.export().exited, workspace.holders()) == (0, sandbox.exportable(workspace.cohort))
     workspace.set_members(*people[:4])
     assert workspace.export().exited == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_member_listed_again_without_a_profile_makes_nobody_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox, known: bool
+) -> None:
+    """They count as exported and as anonymous, so the numbers add up although somebody is missing; on known pages too."""
+    sandbox.settings(page_size=3)
+    workspace.set_members(*(member(f"fan-{number}") for number in range(8)))
+    for _ in range(3 if known else 1):
+        workspace.export()
+    sandbox.fault("displaced", page=1, by=1, body="no profile")
+    run = workspace.export()
+    assert (run.state, run.exited, run.reading) == (RunState.SUCCEEDED, 0, 2)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 def test_a_value_nobody_could_read_later_makes_its_page_garbled(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
@@ -291,14 +307,15 @@ def test_another_request_for_a_run_under_way_is_kept_or_refused(workspace: Engin
             service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC))
 
 
-@pytest.mark.parametrize("afterwards", [0, 60])
+@pytest.mark.parametrize(("afterwards", "sent_before"), [(0, 2), (60, 2), (0, 1)])
 def test_a_restore_takes_back_no_limit_no_audit_and_nobody_unconfirmed(
-    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, afterwards: int
+    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, afterwards: int, sent_before: int
 ) -> None:
-    """Whom a run of the copy was sending is sent again, in or out; used limits and the audit stay as they are."""
+    """Whom a run of the copy was sending, or still to send, is sent again, in or out; limits and audit stay as they are."""
+    workspace.batches_a_minute = FAST if sent_before > 1 else 60  # slowly: the third batch has not left then
     everybody = [member(f"fan-{number:02}") for number in range(60)]
     workspace.set_members(*everybody)
-    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=2)
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=sent_before)
     run = workspace.export()
     with workspace.open() as service:
         service.admin.write_backup(tmp_path / "copy.db")

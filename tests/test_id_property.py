@@ -162,6 +162,19 @@ def test_a_member_listed_in_anothers_place_is_no_double(workspace: EngineWorkspa
     assert workspace.holders() == customer_ids(*range(25))
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_member_listed_again_without_the_property_makes_nobody_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox, times: int
+) -> None:
+    """Changed between two pages, the same member counts as exported and as invalid: somebody else is missing then."""
+    workspace.set_members(*customers(*range(25)))
+    workspace.export(id_property=CUSTOMER)
+    sandbox.fault("displaced", page=1, by=1, body={"plan": "gold"}, times=times)
+    run = refresh_when_due(workspace)
+    assert (run.state, run.reading) == (RunState.SUCCEEDED if times == 1 else RunState.HELD, 2)
+    assert workspace.holders() == customer_ids(*range(25))
+
+
 # Lists ----------------------------------------------------------------------------------------------------------------
 
 

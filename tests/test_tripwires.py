@@ -10,7 +10,18 @@ from sync.errors import InvalidRequest
 from sync.model import RunState, SyncState
 from sync.steps import SMALL_SHARES, Steps
 from sync.store.rate_limits import RateLimits
-from tests.engine_workspace import CUSTOMER, HOUR, EngineWorkspace, approve, customer_ids, customers, fans, last
+from tests.engine_workspace import (
+    CUSTOMER,
+    HOUR,
+    EngineWorkspace,
+    approve,
+    customer_ids,
+    customers,
+    fans,
+    last,
+    later,
+    patient_workspace,
+)
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
 
 TEN = Steps(first=10)
@@ -53,6 +64,30 @@ def test_a_tripwire_set_between_two_steps_holds_the_run_before_the_next_one(
     )
     run = approve(workspace, run)
     assert run.state is RunState.SUCCEEDED and len(workspace.holders()) == 60
+
+
+def test_a_run_that_was_held_while_it_did_not_get_on_has_its_whole_deadline_again(
+    data_dir: Path, sandbox: Sandbox
+) -> None:
+    """The hours a person took to decide are no hours without progress: one more outage puts it off and does not fail it."""
+    workspace = patient_workspace(data_dir, sandbox)
+    workspace.set_members(*fans(*range(30)))
+    workspace.export()
+    workspace.set_members(*fans(*range(10)))
+    removed = workspace.export()
+    with workspace.open() as service:
+        undo = service.runs.undo(removed.id).run_id
+    workspace.run_queued()
+    sandbox.fault("status", path="bulk-users", code=503, times=0)
+    run = approve(workspace, workspace.get_run(undo))
+    assert run.wait_reason and run.stalled_since
+    watch(workspace, "fan-15")
+    later(workspace, 400)
+    workspace.ahead += 5 * HOUR
+    run = approve(workspace, workspace.get_run(undo))
+    assert run.state is RunState.QUEUED and "503" in str(run.wait_reason)
+    with workspace.open() as service:
+        assert not any(one.needs_person for one in service.syncs.list_overdue())
 
 
 def test_a_tripwire_set_before_the_last_of_three_steps_holds_it(workspace: EngineWorkspace) -> None:

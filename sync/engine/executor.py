@@ -18,9 +18,10 @@ from sync.engine.approval import (
 from sync.engine.clients import check_still_listed, open_mixpanel, open_webengage
 from sync.engine.context import RunContext
 from sync.engine.delivery import Delivery
+from sync.engine.doubles import count_in_both
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan, Planner
-from sync.engine.reading import Reader, reading_problem
+from sync.engine.reading import OTHERS_KEPT, Reader, reading_problem
 from sync.engine.retry import (
     AccountAtFault,
     CancelRequested,
@@ -231,7 +232,10 @@ class RunExecutor:
         """
         tally = self._tally()
         plan = self._plan(sync, salt)
-        problem = reading_problem(tally, plan.members, repeated or 0)
+        in_both = 0
+        if 0 < tally.others <= OTHERS_KEPT and any(plan.counts):
+            in_both = count_in_both(self._store, self._run, sync)
+        problem = reading_problem(tally, plan.members, (repeated or 0) + in_both)
         unproven = problem or ("Mixpanel did not say how many members there are" if tally.says_nothing else None)
         if unproven is None and repeated is None and tally.others:
             unproven = "it is not known whether somebody who is not exported was listed twice"

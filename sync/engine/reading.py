@@ -359,8 +359,8 @@ def _await_pages(arrived: SimpleQueue[Future[Packed]], in_flight: int) -> list[F
 def reading_problem(tally: Tally, members: int, repeated: int) -> str | None:
     """Return why a reading is not known to be the whole cohort, or None.
 
-    ``members``: how many different members who are exported were listed; ``repeated``: how many rows list somebody
-    who is not exported once more.
+    ``members``: how many different members who are exported were listed; ``repeated``: how many rows of somebody who is
+    not exported list them once more, or list somebody who is exported, too.
     """
     distinct = members + tally.others - repeated
     total = None if tally.says_nothing else tally.total

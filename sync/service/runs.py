@@ -146,8 +146,25 @@ class RunService(Topic):
         run = self.get(run_id)
         if run.state is not RunState.HELD:
             return ""
-        too_late = _explain_end(run, self._state.get_sync(run.sync_id), self._state.now())
-        return too_late or explain_refusal(self._store, run, self.actor.name)
+        if run_id in self._store.approvals.list_too_late(self._state.now()):
+            return (
+                f"The last refresh of this sync was due before {self._describe_end(run)}, so this one is not sent any "
+                "more. To send it all the same, export the cohort again."
+            )
+        return explain_refusal(self._store, run, self.actor.name)
+
+    def _describe_end(self, run: Run) -> str:
+        return format_utc_time(self._state.get_sync(run.sync_id).ends_at or 0.0)
+
+    @requires(AccessLevel.ADMIN)
+    def cancel_too_late(self) -> None:
+        """Cancel the held refreshes of syncs whose end has come, whether they were held before it or after."""
+        for run_id in self._store.approvals.list_too_late(self._state.now()):
+            run = self.get(run_id)
+            self._state.add_event(
+                f"Not sent any more: its sync ended at {self._describe_end(run)}.", run.sync_id, run_id
+            )
+            self.cancel(run_id)
 
     def _restore_id_property(self, run: Run) -> None:
         """Give a sync its former User ID property again, when the run that changed it is taken back."""
@@ -268,16 +285,6 @@ class RunService(Topic):
             for user_id in self._store.snapshot.iterate_members(run.sync_id):
                 if user_id not in listed and user_id not in leaving:
                     yield ExportRow(user_id, "no-op", "unchanged", "")
-
-
-def _explain_end(run: Run, sync: Sync, now: float) -> str:
-    """Return that the end of its sync came while a refresh was held; empty for what a person asked for, or later."""
-    if run.purpose != "refresh" or sync.ends_at is None or not run.queued_at < sync.ends_at <= now:
-        return ""
-    return (
-        f"The last refresh of this sync was due before {format_utc_time(sync.ends_at)}, so this one is not sent any "
-        "more. To send it all the same, export the cohort again."
-    )
 
 
 def _is_between_steps(run: Run) -> bool:

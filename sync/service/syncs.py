@@ -326,17 +326,23 @@ class SyncService(Topic):
     def queue_due(self) -> int:
         """Queue a run for every dynamic sync whose time has come, and end pauses and syncs whose time is over.
 
-        Return the number of runs. All or nothing.
+        A refresh that nobody approved until the end of its sync, or that is held later, is cancelled. Return the number
+        of runs. All or nothing.
         """
         now = self._state.now()
-        if not self._store.syncs.list_due(now):
+        if not (self._store.syncs.list_due(now) or self._store.approvals.list_too_late(now)):
             return 0
         with self._store.transaction():  # read again inside: one may have been paused in between
-            return sum(self._queue_sync(sync, now) for sync in self._store.syncs.list_due(now))
+            queued = sum(self._queue_sync(sync, now) for sync in self._store.syncs.list_due(now))
+            self._runs.cancel_too_late()
+            return queued
 
     def _queue_sync(self, sync: Sync, now: float) -> bool:
         if sync.ends_at is not None and sync.ends_at <= now:
-            self._end(sync, sync.ends_at)
+            self._store.syncs.finish_sync(sync.id)
+            self._state.add_event(
+                f"Finished: its last refresh was due before {format_utc_time(sync.ends_at)}.", sync.id
+            )
             return False
         if sync.resume_at is not None and sync.resume_at <= now:
             return self._resume(sync, "Resumed: its pause was to end now.")
@@ -347,11 +353,3 @@ class SyncService(Topic):
         if run_id is not None:
             self._state.add_event("The refresh is due.", sync.id, run_id)
         return run_id is not None
-
-    def _end(self, sync: Sync, ends_at: float) -> None:
-        """Finish a sync whose end has come; a refresh that nobody approved until then is not sent any more."""
-        self._store.syncs.finish_sync(sync.id)
-        self._state.add_event(f"Finished: its last refresh was due before {format_utc_time(ends_at)}.", sync.id)
-        active = self._store.runs.get_active(sync.id)
-        if active and active.purpose == "refresh" and active.state is RunState.HELD:
-            self._runs.cancel(active.id)

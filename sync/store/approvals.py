@@ -1,4 +1,4 @@
-"""Second pair of eyes: from how many people on somebody else must approve, and who asked and approved so far."""
+"""Second pair of eyes: above how many people somebody else must approve, who asked and approved, and what came too late."""
 
 from __future__ import annotations
 
@@ -62,6 +62,20 @@ class Approvals(Table):
         """Return when somebody approved a run last, None when nobody did."""
         found = self._fetch_value("select max(at) from audit where action = 'approve' and run_id = ?", (run_id,))
         return None if found is None else float(found)
+
+    def list_too_late(self, now: float) -> frozenset[int]:
+        """Return the held refreshes that were due before the end of their sync, which has come; not what a person asked for."""
+        rows = self._fetch_all(
+            """
+            select run.id
+            from run
+            join sync on sync.id = run.sync_id
+            where finished_at is null and run.state = 'held' and purpose = 'refresh' and request is null
+                and not cancel_requested and queued_at < ends_at and ends_at <= ?
+            """,
+            (now,),
+        )
+        return frozenset(row[0] for row in rows)
 
     def has_second_person(self, run_id: int) -> bool:
         """Return whether somebody approved a run who did not ask for it."""

@@ -129,10 +129,24 @@ def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
 
 
 def _require_full_resend(copy: sqlite3.Connection) -> None:
-    """Make every sync send all its members again, and the next runner cancel the runs under way."""
+    """Make every sync send all its members again, and the next runner cancel the runs under way.
+
+    What these were to send may have been sent after the copy; of a run in steps, what its present step allows.
+    """
     database_id(copy)
     Snapshot(copy).unconfirm()
-    copy.execute("update batch set state = 'in_flight' where state = 'confirmed'")
+    copy.execute(
+        """
+        update batch
+        set state = 'in_flight'
+        where state = 'confirmed' or exists (
+            select 1
+            from run
+            where run.id = run_id and finished_at is null and planned and run.state <> 'held'
+                and number < ifnull(json_extract(step_limits, '$[' || (step - 1) || ']'), 1 << 62)
+        )
+        """
+    )
     copy.execute(
         "update run set cancel_requested = 1, lease_owner = null, lease_until = null where finished_at is null"
     )

@@ -261,12 +261,12 @@ class Runs(Table):
         self._execute("update run set request = ? where id = ? and finished_at is null", (request, run_id))
 
     def approve_run(self, run_id: int, now: float) -> bool:
-        """Let a held run go on, after a step with the next one; False when it is not held."""
+        """Let a held run go on, after a step with the next one, with its whole deadline; False when it is not held."""
         return bool(
             self._execute(
                 """
                 update run
-                set state = 'queued', approved = 1, not_before = ?, step = steps_sent + 1
+                set state = 'queued', approved = 1, not_before = ?, step = steps_sent + 1, failures = 0, stalled_since = null
                 where id = ? and state = 'held'
                 """,
                 (now, run_id),

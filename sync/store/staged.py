@@ -214,9 +214,12 @@ class StagedPages(Table):
             (b"".join(id_hashes), run_id),
         )
 
-    def list_others(self, run_id: int) -> frozenset[bytes]:
-        """Return the id hashes of the members who are not exported, as long as the run is under way."""
-        found = self._fetch_all("select others from staged_page where run_id = ? and others <> x''", (run_id,))
+    def list_others(self, run_id: int, reading: int = 0) -> frozenset[bytes]:
+        """Return the id hashes of the members who are not exported, of one reading or all, as long as the run is under way."""
+        found = self._fetch_all(
+            "select others from staged_page where run_id = ?1 and ?2 in (0, reading) and others <> x''",
+            (run_id, reading),
+        )
         return frozenset(one for row in found for one in cut_hashes(row[0]))
 
     def forget(self, user_id: str, id_hash: bytes) -> int:

@@ -16,6 +16,7 @@ WIRE_KINDS = frozenset({"status", "slow", "stall", "reset", "vanish", "html", "g
 POISON = "poison"
 PERSON_FAILS = "person_fails"
 PERSON_KINDS = frozenset({POISON, PERSON_FAILS})
+NO_PROFILE_ANY_MORE = "no profile"  # the body of duplicate_ids and displaced: who is repeated has none by then
 FAILS_WITH = 500  # the status of person_fails unless it names another
 KINDS = PAGE_KINDS | WIRE_KINDS | PERSON_KINDS
 
@@ -39,7 +40,7 @@ class Fault:
     """Only this engage page."""
     code: int | None = None
     body: Any = None
-    """Text as it is, or a value sent as JSON; for duplicate_ids, the properties of those who are repeated."""
+    """Text as it is, or a value sent as JSON; for duplicate_ids and displaced, the properties of those who are repeated."""
     content_type: str | None = None
     retry_after: float | str | None = None
     ms: float = 1000.0

@@ -11,10 +11,18 @@ from dataclasses import dataclass
 import orjson
 
 from . import mixpanel_app
-from .faults import Fault
+from .faults import NO_PROFILE_ANY_MORE, Fault
 from .http_protocol import Reply, Request, answer, retry_after
 from .odd import LISTED, OddRow
-from .people import has_profile, hide_properties, only_properties, page_bytes, with_integer_id, without_properties
+from .people import (
+    NO_PROFILE,
+    has_profile,
+    hide_properties,
+    only_properties,
+    page_bytes,
+    with_integer_id,
+    without_properties,
+)
 from .world import Cohort, Project, ServiceAccount, Session, World
 
 PAGE = Callable[[World, Project, Request, "Fault | None"], Reply]
@@ -189,7 +197,7 @@ def _spoiled(chunk: list[bytes], before: list[bytes], fault: Fault | None) -> li
     if fault.kind == "duplicate_ids":
         return [_revalued(m, fault.body) for m in before[-fault.by :]] + chunk
     if fault.kind == "displaced":
-        return before[-fault.by :] + chunk[fault.by :]
+        return [_revalued(m, fault.body) for m in before[-fault.by :]] + chunk[fault.by :]
     if fault.kind == "integer_ids":
         return [m if isinstance(m, OddRow) else with_integer_id(m) for m in chunk]
     return chunk
@@ -204,8 +212,12 @@ def _without_classified(world: World, request: Request, chunk: list[bytes]) -> l
 
 
 def _revalued(member: bytes, properties: object) -> bytes:
-    """Someone listed again, with other properties when the fault names some: changed between two pages."""
-    if not isinstance(properties, dict) or not has_profile(member) or isinstance(member, OddRow):
+    """Someone listed again, with other properties when the fault names some, or without a profile: changed between pages."""
+    if isinstance(member, OddRow) or not has_profile(member):
+        return member
+    if properties == NO_PROFILE_ANY_MORE:
+        return member.partition(b',"$properties":')[0] + NO_PROFILE
+    if not isinstance(properties, dict):
         return member
     return orjson.dumps(orjson.loads(member) | {"$properties": properties})
 
