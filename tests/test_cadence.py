@@ -260,6 +260,25 @@ def test_an_export_when_it_is_held_until_the_end_of_its_sync_can_still_be_approv
         assert service.syncs.get(1).state is SyncState.FINISHED
 
 
+def test_a_time_zone_that_is_not_known_any_more_pauses_its_sync_and_no_other(connected: Workspace) -> None:
+    """Another machine may have other zones: the sync says so, and the others are refreshed at their times."""
+    connected.add_cohort(3)
+    connected.export(daily=DailyTime.parse("07:30", BERLIN))
+    connected.export(connected.add_cohort(2, "Others"))
+    with connected.open_database() as db:
+        db.execute("update sync set daily_zone = 'Mars/Base' where id = 1")
+    connected.ahead = 2 * DAY
+    with connected.open() as service:
+        assert service.syncs.queue_due() == 1 and service.runs.list()[0].sync_id == 2
+        sync = service.syncs.get(1)
+        assert sync.state is SyncState.PAUSED and "“Mars/Base” is not a time zone" in str(sync.pause_reason)
+        assert service.syncs.queue_due() == 0
+        with pytest.raises(InvalidRequest, match="“Mars/Base” is not a time zone"):
+            service.syncs.resume(1)
+        assert service.syncs.get(1).state is SyncState.PAUSED
+        service.syncs.start_export(PROJECT, sync.cohort_id, ExportTerms(mode=Mode.DYNAMIC, interval=3600.0))
+
+
 def test_a_pause_until_a_time_when_it_has_come_ends_by_itself(connected: Workspace) -> None:
     """It needs nobody, unless it should have ended and has not; then the sync is refreshed at once."""
     connected.add_cohort(3)

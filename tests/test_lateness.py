@@ -15,7 +15,7 @@ from sync.process_identity import process_name
 from sync.store.events import MAX_WAIT_LINES
 from sync.views import Health
 from tests.sandbox.control import PROJECT, Sandbox
-from tests.workspace import Workspace, page_text
+from tests.workspace import Workspace, make_fans, page_text
 
 HOUR = 3600.0
 PEOPLE = 50
@@ -124,6 +124,28 @@ def test_health_when_mixpanel_is_out_for_twelve_hours_needs_a_person_and_adds_on
         lines = [event.message.partition(":")[0] for event in service.runs.list_events(run_id)]
     assert lines[3:] == ["Planned", "Sending to WebEngage.", "Succeeded."]
     assert not check_health(watched, runner=True).overdue
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_health_when_even_the_end_of_a_run_fails_says_so(watched: Workspace, *, cancelled: bool) -> None:
+    """What was sent cannot be recorded, so the run neither fails nor ends; it is late at once, and later needs a person."""
+    watched.export()
+    watched.sandbox.set_members(watched.cohort, make_fans(PEOPLE + 1))
+    with watched.open() as service:
+        run_id = service.syncs.refresh_now(1).run_id
+    with watched.open_database() as db:
+        db.execute("update snapshot_bucket set ids = x'00'")
+    watched.run_queued()
+    if cancelled:
+        with watched.open() as service:
+            service.runs.cancel(run_id)
+    for _ in range(6):
+        watched.ahead += HOUR
+        watched.run_queued()
+    health = check_health(watched, runner=True)
+    [overdue] = health.overdue
+    assert not watched.get_run(run_id).state.is_final and health.needs_attention and overdue.needs_person
+    assert overdue.reason == f"run {run_id} waits: its end could not be recorded (ZstdError); look at the runner's log"
 
 
 @pytest.mark.parametrize("claimed", [False, True])

@@ -73,6 +73,11 @@ class RunExecutor:
             self._store.runs.release_lease(self._run.id, self._owner)
         except StorageUnavailable as problem:
             self._handle_storage_error(problem)
+        except Exception as error:  # even the end failed: it is tried again when the lease ends, and is late until then
+            self._store.runs.note_failure(self._run.id, self._owner, self._lease.now(), True)
+            why = f"its end could not be recorded ({type(error).__name__}); look at the runner's log"
+            self._lease.write(wait_reason=why)
+            raise
         else:
             if (self._run.expected_total or 0) >= SHRINK_FROM:
                 self._store.shrink_file()

@@ -248,12 +248,16 @@ class SyncService(Topic):
     def resume(self, sync_id: int) -> None:
         """Resume a paused sync: its schedule stays, and what a failure or pause left open runs now.
 
-        Raise InvalidRequest when it is not paused, or is exported once and its run is still being cancelled.
+        Raise InvalidRequest when it is not paused, is exported once and its run is still being cancelled, or its time
+        zone is not known here.
         """
         with self._store.transaction():
             sync = self._state.get_sync(sync_id)
             if sync.state is not SyncState.PAUSED:
                 raise InvalidRequest(f"This sync is {sync.state.value}, so there is nothing to resume.")
+            problem = _find_zone_problem(sync, self._state.now())
+            if problem:
+                raise InvalidRequest(problem)
             self._resume(sync, "Resumed by a person.")
             self._state.add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active")
 
@@ -344,6 +348,11 @@ class SyncService(Topic):
                 f"Finished: its last refresh was due before {format_utc_time(sync.ends_at)}.", sync.id
             )
             return False
+        problem = _find_zone_problem(sync, now)
+        if problem:  # the other syncs are refreshed all the same
+            self._store.syncs.pause_sync(sync.id, problem)
+            self._state.add_event(f"Paused: {problem}", sync.id)
+            return False
         if sync.resume_at is not None and sync.resume_at <= now:
             return self._resume(sync, "Resumed: its pause was to end now.")
         # A time farther away than the interval means that the clock was set back: only the schedule moves.
@@ -353,3 +362,12 @@ class SyncService(Topic):
         if run_id is not None:
             self._state.add_event("The refresh is due.", sync.id, run_id)
         return run_id is not None
+
+
+def _find_zone_problem(sync: Sync, now: float) -> str:
+    """Return that this machine does not know the time zone of a sync; empty when it does, or when there is none."""
+    try:
+        sync.find_next_run(now)
+    except ValueError as problem:
+        return str(problem)
+    return ""
