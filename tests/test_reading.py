@@ -199,6 +199,30 @@ def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
+@pytest.mark.parametrize("total", [{}, {"total": 2}])
+def test_a_page_that_comes_again_and_again_ends_the_reading(
+    workspace: EngineWorkspace, sandbox: Sandbox, total: dict[str, int]
+) -> None:
+    """Full each time and always the same people: it would be read for ever, and fill the disk; the run is put off instead."""
+    workspace.set_members(*fans(0, 1))
+    people = [{"$distinct_id": f"fan-{number}", "$properties": {"$created": "2026"}} for number in range(2)]
+    body = {"page_size": 2, "session_id": "s", "status": "ok", "results": people} | total
+    sandbox.fault("status", path="/engage", code=200, body=body, times=200)
+    run = workspace.export()
+    assert "lists the same people as a page before it" in str(run.wait_reason)
+    assert sandbox.meter().requests["/api/query/engage"] < 50 and workspace.holders() == set()
+
+
+def test_a_session_without_a_name_is_none(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Later pages would be of another reading: the run is held with the numbers, and not read again and again."""
+    workspace.set_members(*fans(*range(4)))
+    people = [{"$distinct_id": f"fan-{number}", "$properties": {"$created": "2026"}} for number in range(2)]
+    body = {"page": 0, "page_size": 2, "session_id": "", "status": "ok", "total": 4, "results": people}
+    sandbox.fault("status", path="/engage", page=0, code=200, body=body, times=0)
+    run = workspace.export()
+    assert run.state is RunState.HELD and "no session to read on in after 2 members" in str(run.held_reason)
+
+
 @pytest.mark.slow
 def test_gaps_that_move_between_readings_make_nobody_leave(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Unstable paging hides one member in the first reading and another in the second; neither leaves."""

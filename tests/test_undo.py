@@ -176,6 +176,20 @@ def test_taking_back_a_first_step_cancels_the_rest_at_once(data_dir: Path, sandb
         assert service.syncs.get(1).size == 0 and service.syncs.get(1).state is SyncState.FINISHED
 
 
+def test_clearing_when_a_removal_was_rejected_before_tries_that_person_again(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Everybody is asked to become false; who is rejected again stands as such, and nobody is left true unasked."""
+    sandbox.poison("fan-29")
+    workspace.set_members(*fans(*range(29)))
+    assert workspace.export().rejected == 1 and "fan-29" in workspace.holders()
+    sandbox.clear_faults()
+    with workspace.open() as service:
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    assert (last(workspace).exited, workspace.holders()) == (30, set())
+
+
 def test_taking_back_what_was_cleared_sets_everybody_to_true_again(workspace: EngineWorkspace) -> None:
     """Stop and clear was a mistake: the finished sync has its people back, and is not refreshed."""
     with workspace.open() as service:

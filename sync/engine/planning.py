@@ -103,10 +103,9 @@ class Planner:
         self._members = self._store.snapshot.count_members(sync.id)
         self._chunks = SeenChunks.find(self._store, lease.run)
         self._width = FIRST_BYTES  # first bytes compared together
-        # With the same content nobody rejected is tried again.
-        self._rejected = {
-            hash_id(user_id, salt): one for user_id, one in self._store.rejections.active(sync.id).items()
-        }
+        # With the same content nobody rejected is tried again, but to clear: that is to leave nobody true.
+        rejected = {} if lease.run.purpose == "clear" else self._store.rejections.active(sync.id)
+        self._rejected = {hash_id(user_id, salt): one for user_id, one in rejected.items()}
 
     def write(self) -> Plan:
         """Write the batches; they count once the run is said to be planned."""

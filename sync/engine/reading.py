@@ -21,9 +21,9 @@ from sync.engine.retry import Postpone
 from sync.errors import ConfigurationError, NoAnswer, ReplyTooLarge, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
 from sync.model import Run, Sync
-from sync.packing import RecordSet, mapping_salt
+from sync.packing import RecordSet, digest_text, mapping_salt
 from sync.store.rate_limits import QuerySlot
-from sync.store.staged import Tally
+from sync.store.staged import StagedPage, Tally
 
 PAGES_AT_ONCE = 4  # Mixpanel allows 5 at once (Mixpanel docs); one is left for the pages people look at
 RESTARTS_AT_ONCE = 4  # readings begun again before the run is put off
@@ -70,6 +70,7 @@ class Reader:
         self._sent: RecordSet | None = None
         self._contiguous = 0  # pages here without a gap
         self._no_such_page: int | None = None  # the first page Mixpanel refused to look up behind one that was not full
+        self._people_seen = set[bytes]()  # digests of who is on each page
         self._others: set[bytes] = set()  # those not exported, by hash
         self.repeated_others: int | None = 0
         """How many rows list somebody who is not exported once more; None when that is not known."""
@@ -108,6 +109,7 @@ class Reader:
                 self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
         self._others, self.repeated_others = set(), None if self._here else 0
+        self._people_seen = set[bytes]()
         self._no_such_page = None
         if self._sent is None and not self._pages:
             self._load_sent()
@@ -295,8 +297,11 @@ class Reader:
     def _mixed(self, page: Packed) -> str | None:
         """Return why a page belongs to another reading, or None."""
         run, staged = self._run, page.staged
+        is_repeated = self._is_repeated(staged)
         if staged.number == 0:
             return None
+        if is_repeated and not self._is_announced(staged.number):
+            return f"page {staged.number} lists the same people as a page before it"
         if page.session_id not in (None, run.session_id):
             return f"page {staged.number} is of another session"
         if None not in (page.size, run.page_size) and page.size != run.page_size:
@@ -305,6 +310,13 @@ class Reader:
         if None not in (staged.total, run.expected_total) and staged.total != run.expected_total and not counts_itself:
             return f"page {staged.number} names another total"
         return None
+
+    def _is_repeated(self, page: StagedPage) -> bool:
+        """Return whether a page lists exactly the people of another one; pages that no total bounds could go on for ever."""
+        people = page.records + page.news + page.others + page.seen
+        digest, seen = digest_text(people, self._salt), len(self._people_seen)
+        self._people_seen.add(digest)
+        return bool(people) and len(self._people_seen) == seen
 
     def _keep_all(self, pages: list[Packed]) -> None:
         """Write pages and count them; part of the caller's transaction."""

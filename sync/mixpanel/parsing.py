@@ -307,7 +307,7 @@ def _find_oddity(answer: _ReplyHead, number: int) -> str | None:
 
 
 def _session_id(answer: _ReplyHead) -> str | None:
-    return None if answer.session_id is None else str(answer.session_id)
+    return None if answer.session_id in (None, "") else str(answer.session_id)
 
 
 def _clean_value(value: object) -> object:
