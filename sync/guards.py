@@ -67,7 +67,8 @@ class PlanNumbers:
 def find_empty_reading(numbers: PlanNumbers) -> str | None:
     """Return why a plan for which nobody was read is held, or None; no limit and no lifted guard changes this."""
     if numbers.size and not numbers.reading.members:
-        return f"Mixpanel returned nobody, but {numbers.size:,} people were exported before."
+        before = "1 person was" if numbers.size == 1 else f"{numbers.size:,} people were"
+        return f"Mixpanel returned nobody, but {before} exported before."
     return None
 
 

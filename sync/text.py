@@ -12,6 +12,11 @@ _MEANT = re.compile(
 )
 
 
+def count_noun(number: int, noun: str, several: str = "") -> str:
+    """Return a number with its noun; ``several`` is the plural when it is not the noun and an s."""
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+
+
 def count_units(text: str) -> int:
     """Return the length in UTF-16 units, the longest way in which a vendor may count characters."""
     return len(text) + sum(letter > "\uffff" for letter in text)

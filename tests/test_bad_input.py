@@ -237,6 +237,29 @@ def test_a_command_when_the_number_is_unknown_is_refused(connected: Workspace, c
     assert_refused(connected.run_cli(command, "9" * 30, "--json"))
 
 
+@pytest.mark.parametrize(
+    "arguments", [("syncs", "--project", "43"), ("runs", "--project", "43"), ("runs", "--sync", "9")]
+)
+def test_a_listing_when_the_project_or_sync_is_unknown_is_refused(
+    connected: Workspace, arguments: tuple[str, ...]
+) -> None:
+    """An empty list would say that there is such a project or sync, and nothing in it."""
+    assert_refused(connected.run_cli(*arguments), arguments[-1])
+
+
+def test_forget_when_the_id_is_empty_is_refused(connected: Workspace) -> None:
+    """Nobody has an empty id; it would be found in every stored preview."""
+    assert_refused(connected.run_cli("forget", " "), "user ID")
+
+
+def test_backup_when_the_folder_is_missing_gives_the_reason_without_the_draft(
+    connected: Workspace, tmp_path: Path
+) -> None:
+    """The sentence has no number of an error and no name of the unfinished copy."""
+    done = connected.run_cli("backup", str(tmp_path / "none" / "copy.db"))
+    assert_refused(done, "could not be written (No such file or directory).")
+
+
 def test_a_command_when_a_number_is_out_of_range_is_refused(cli: Cli, data_dir: Path) -> None:
     """An impossible project or length of a list is refused before any request is sent."""
     for project in (0, -1, 2**63):

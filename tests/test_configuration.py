@@ -116,7 +116,7 @@ def test_a_configuration_when_exported_has_no_secret_and_changes_nothing_when_ap
         service.safety.add_never_export(LICENSE, ["secret-person"])
     written = run_command(connected, "export-config").output
     assert SECRET not in written and API_KEY not in written and "secret-person" not in written
-    assert f"account {LICENSE}: 1 people on the never-export list" in written
+    assert f"account {LICENSE}: 1 person on the never-export list" in written
     file = tmp_path / "all.yaml"
     file.write_text(written, encoding="utf-8")
     assert apply_file(connected, file, "--yes") == {"changes": [], "notes": [], "applied": True}

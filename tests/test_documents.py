@@ -58,7 +58,9 @@ def test_commands_when_documented_are_those_of_the_command_line() -> None:
     assert set(usages) == set(real)
     for name, command in real.items():
         arguments = [
-            one.make_metavar(click.Context(command)) for one in command.params if one.param_type_name == "argument"
+            one.make_metavar(click.Context(command)).strip("[]")
+            for one in command.params
+            if one.param_type_name == "argument"
         ]
         assert [word for word in usages[name] if word.isupper()] == arguments, name
         options = {option for one in command.params for option in one.opts}

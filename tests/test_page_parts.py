@@ -18,11 +18,18 @@ from sync.views import ExportRow
         (":smile: at 16:25", ":\u2060smile: at 16:25"),
         ("two\nlines", "two lines"),
         ("$x$ [y](z)", "\\$x\\$ \\[y\\]\\(z\\)"),
+        ("https://a.bc, HTTP://d and www.e.fg", "https:\u2060\\/\\/a\\.bc, HTTP:\u2060\\/\\/d and www\u2060\\.e\\.fg"),
     ],
 )
 def test_text_of_others_is_escaped(text: str, shown: str) -> None:
-    """What Markdown would take for a sign is shown as the character it is; a time of day stays whole."""
+    """What Markdown would take for a sign is shown as the character it is; a time of day stays whole, an address is no link."""
     assert formatting.escape_markdown(text) == shown
+
+
+def test_a_number_has_its_noun_in_the_singular_or_plural() -> None:
+    """One is singular; none and many are plural."""
+    assert [formatting.format_plural(number, "run") for number in (0, 1, 2_000)] == ["0 runs", "1 run", "2,000 runs"]
+    assert formatting.format_plural(1, "person is", "people are") == "1 person is"
 
 
 def test_the_static_list_holds_who_is_there_exactly_as_written() -> None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from sync.text import count_noun
 from sync.views import CohortView
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
@@ -16,13 +17,15 @@ ICON_START = re.compile(
     r":(?=[\w+-])(?!(?<=\d\d:)\d\d(?!\d))"
 )  # a colon that may start ":name:", not one in a time of day
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
-WORD_JOINER = "\u2060"  # invisible; prevents Streamlit from turning ":name:" into an icon
+LINK_START = re.compile(r"(https?:)(?=//)|(www)(?=\.)", re.IGNORECASE)
+WORD_JOINER = "\u2060"  # invisible; prevents Streamlit from turning ":name:" into an icon, and an address into a link
 TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def escape_markdown(text: str) -> str:
     """Return text of an API or a person so that Streamlit's Markdown shows it unchanged, on one line."""
     flat = ICON_START.sub(":" + WORD_JOINER, " ".join(text.split()))
+    flat = LINK_START.sub(rf"\g<0>{WORD_JOINER}", flat)  # a link in a name of others could lead anywhere
     return MARKDOWN.sub(r"\\\1", flat)
 
 
@@ -38,7 +41,7 @@ def format_people(number: int) -> str:
 
 def format_plural(number: int, noun: str, several: str = "") -> str:
     """Format a number with its noun; ``several`` is the plural when it is not the noun and an s."""
-    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+    return count_noun(number, noun, several)
 
 
 def format_duration(seconds: float) -> str:

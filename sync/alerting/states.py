@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sync.cadence import BusyHour
 from sync.model import Run, format_utc_time
 from sync.redaction import redact_text
-from sync.text import cut_text, show_text
+from sync.text import count_noun, cut_text, show_text
 from sync.views import DISK_LOW_BYTES, Health, SyncView
 
 RUNNER_KEY = "runner"
@@ -103,7 +103,8 @@ def _describe_held(sync: SyncView, run: Run) -> AlertState:
 
 def _describe_uncleared(sync: SyncView) -> AlertState:
     name = quote_name(sync.cohort_name)
-    text = f"Clearing {name} (sync {sync.id}) failed; {sync.size:,} people are still true in WebEngage. Clear it again."
+    still = count_noun(sync.size, "person is", "people are")
+    text = f"Clearing {name} (sync {sync.id}) failed; {still} still true in WebEngage. Clear it again."
     return AlertState(f"clear {sync.id}", "clear", f"{name} was not cleared", text, f"syncs?sync={sync.id}")
 
 

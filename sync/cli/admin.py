@@ -10,6 +10,7 @@ from sync.cli.listings import list_audit_lines
 from sync.cli.output import LIMIT_RANGE, json_option, print_result
 from sync.guards import MAX_PEOPLE, explain_second_person
 from sync.service import Service
+from sync.text import count_noun
 from sync.wording import explain_two_ids
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -92,18 +93,18 @@ def forget(user_id: str, as_json: bool) -> None:
     with Service.open() as service:
         found = service.admin.forget_person(user_id)
     lines = [
-        f"Done: removed in {found.places} places. "
+        f"Done: deleted in {count_noun(found.places, 'place')}. "
         "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back.",
         explain_two_ids(found.known_by, "Forget"),
     ]
     if found.kept_on_lists:
         lines.append(
-            f"On {found.kept_on_lists} never-export lists or tripwires they stay, without a name, so that they are not "
-            "exported again; `never-export remove` and `tripwire remove` take them off."
+            f"Kept on {count_noun(found.kept_on_lists, 'never-export list or tripwire', 'never-export lists or tripwires')} "
+            "by a hash alone, so that nobody is exported again; `never-export remove` and `tripwire remove` take them off."
         )
     if found.runs_under_way:
         lines.append(
-            f"{found.runs_under_way} runs are under way and may still contain them; run this again when they have ended."
+            f"{count_noun(found.runs_under_way, 'unfinished run')} may still contain this user ID; run this again afterwards."
         )
     print_result(as_json, found, lines)
 
@@ -114,17 +115,19 @@ def purge(as_json: bool) -> None:
     """Delete rejected people and run details older than their retention; the runner does this every hour."""
     with Service.open() as service:
         gone = service.admin.purge_expired()
-    print_result(as_json, {"done": True, "rows": gone}, [f"Done: {gone} rows deleted."])
+    print_result(as_json, {"done": True, "rows": gone}, [f"Done: {count_noun(gone, 'row')} deleted."])
 
 
 @click.command()
-@click.option("--refusals", type=float, metavar="DAYS", help="How many days rejected people are listed (30).")
+@click.option(
+    "--rejections", "--refusals", type=float, metavar="DAYS", help="How many days rejected people are listed (30)."
+)
 @click.option("--detail", type=float, metavar="DAYS", help="How many days the details of runs are kept (14).")
 @json_option
-def retention(refusals: float | None, detail: float | None, as_json: bool) -> None:
+def retention(rejections: float | None, detail: float | None, as_json: bool) -> None:
     """Show or set how many days data is kept."""
     with Service.open() as service:
-        kept = service.admin.set_retention(refusals, detail)
+        kept = service.admin.set_retention(rejections, detail)
     print_result(
         as_json,
         {"refusals_days": kept[0], "detail_days": kept[1]},
@@ -133,7 +136,7 @@ def retention(refusals: float | None, detail: float | None, as_json: bool) -> No
 
 
 @click.command()
-@click.option("--limit", type=LIMIT_RANGE, default=1000)
+@click.option("--limit", type=LIMIT_RANGE, default=1000, help="At most so many lines, the newest (1000).")
 @json_option
 def audit(limit: int, as_json: bool) -> None:
     """Show the audit log, newest first."""

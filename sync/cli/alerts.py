@@ -20,7 +20,7 @@ NEVER = "off"  # written instead of a time: no quiet hours, no digest
 name_option = click.option("--name", default="", help="What people call it.")
 number_argument = click.argument("number", type=int, metavar="ID")
 message_argument = click.argument("number", type=int, metavar="MESSAGE_ID")
-limit_option = click.option("--limit", type=LIMIT_RANGE, default=100)
+limit_option = click.option("--limit", type=LIMIT_RANGE, default=100, help="At most so many, the newest (100).")
 
 
 @click.group()
@@ -38,7 +38,7 @@ def _read_url(given: str | None) -> str:
 
 
 @alerts.command("add")
-@click.argument("url", required=False, metavar="URL")
+@click.argument("url", required=False, metavar="[URL]")
 @name_option
 @any_project_option
 @json_option
@@ -52,7 +52,7 @@ def add_address(url: str | None, name: str, as_json: bool) -> None:
 
 
 @webhooks.command("add")
-@click.argument("url", required=False, metavar="URL")
+@click.argument("url", required=False, metavar="[URL]")
 @name_option
 @any_project_option
 @json_option

@@ -44,9 +44,10 @@ from sync.cli.reports import REPORT_COMMANDS
 from sync.cli.run_output import run_json, sync_json
 from sync.cli.safety import SAFETY_COMMANDS
 from sync.cli.status import status_lines
-from sync.errors import CohortSyncError
+from sync.errors import CohortSyncError, InvalidRequest
 from sync.id_property import describe_coverage
 from sync.service import Service
+from sync.text import count_noun
 from sync.views import Preview, StartedExport
 
 
@@ -98,10 +99,10 @@ def preview(
         as_json,
         to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}),
         [
-            f"{found.cohort_name}: {found.total:,} members, {about}{found.identified:,} identified (sent), "
+            f"{found.cohort_name}: {count_noun(found.total, 'member')}, {about}{found.identified:,} identified (sent), "
             f"{found.anonymous:,} anonymous (not sent), {found.invalid:,} invalid (not sent).",
             _describe_ids(found),
-            f"{found.requests:,} requests, about {found.seconds:.0f} seconds at WebEngage's limit.",
+            f"{count_noun(found.requests, 'request')}, about {found.seconds:.0f} seconds at WebEngage's limit.",
             *list_check_lines(checks),
         ],
     )
@@ -119,6 +120,12 @@ def _describe_ids(found: Preview) -> str:
     )
 
 
+def _check_project(service: Service, project: int | None) -> None:
+    """Raise InvalidRequest for a project that is not connected; of one that was, the syncs stay listed."""
+    if project is not None and project not in {one.id for one in service.connections.list_projects()}:
+        raise InvalidRequest(f"Mixpanel project {project} is not connected; connect it under Integrations.")
+
+
 @cli.command()
 @project_option
 @json_option
@@ -126,6 +133,8 @@ def syncs(project: int | None, as_json: bool) -> None:
     """List the syncs."""
     with Service.open() as service:
         found = service.syncs.list(project)
+        if not found:
+            _check_project(service, project)
     print_result(
         as_json,
         [sync_json(one) for one in found],
@@ -134,14 +143,18 @@ def syncs(project: int | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--sync", "sync_id", type=int)
-@click.option("--limit", type=LIMIT_RANGE, default=100)
+@click.option("--sync", "sync_id", type=int, metavar="SYNC_ID", help="Only the runs of this sync.")
+@click.option("--limit", type=LIMIT_RANGE, default=100, help="At most so many, the newest (100).")
 @project_option
 @json_option
 def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) -> None:
     """List the runs, newest first."""
     with Service.open() as service:
+        if sync_id is not None:
+            service.syncs.get(sync_id)  # raises for a number that no sync has
         found = service.runs.list(sync_id, None, limit, 0, project)
+        if not found:
+            _check_project(service, project)
         names = {one.id: one.cohort_name for one in service.syncs.list(project)}
     print_result(as_json, [run_json(one) for one in found], list_run_lines(found, names))
 

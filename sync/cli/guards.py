@@ -9,6 +9,7 @@ import click
 from sync.cli.output import any_project_option, json_option, print_result
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.service import Service
+from sync.text import count_noun
 from sync.views import GuardView
 
 _SHARE, _PEOPLE = click.FloatRange(0, MAX_SHARE), click.IntRange(0, MAX_PEOPLE)
@@ -87,7 +88,7 @@ def _describe_guard(view: GuardView) -> list[str]:
         f"The guard of sync {view.sync_id} is {'on' if view.enabled else 'lifted'}.",
         f"A run is held when it adds more than {limits.add_share:g} % and more than {limits.add_people:,} people,",
         f"or removes more than {limits.remove_share:g} % and more than {limits.remove_people:,}.",
-        f"These limits would have held {trial.held} of the last {trial.runs} runs.",
+        f"These limits would have held {trial.held} of the last {count_noun(trial.runs, 'run')}.",
         "Held also: the share of identified members fell by half. Held always: nobody was read.",
     ]
 

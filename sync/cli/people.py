@@ -16,10 +16,16 @@ MAX_PEOPLE = 1_000_000  # listed unless a limit is given
 
 @click.command("people")
 @click.argument("run_id", type=int, metavar="RUN_ID")
-@click.option("--operation", type=click.Choice(["add", "update", "remove", NO_OPERATION]))
-@click.option("--outcome", type=click.Choice([*OUTCOMES.values(), "invalid", "membership only"]))
+@click.option(
+    "--operation", type=click.Choice(["add", "update", "remove", NO_OPERATION]), help="Only people with this change."
+)
+@click.option(
+    "--outcome",
+    type=click.Choice([*OUTCOMES.values(), "invalid", "membership only"]),
+    help="Only people of whom this is known.",
+)
 @click.option("--search", default="", help="Part of the user id, in capital or small letters.")
-@click.option("--limit", type=LIMIT_RANGE, default=MAX_PEOPLE)
+@click.option("--limit", type=LIMIT_RANGE, default=MAX_PEOPLE, help="At most so many.")
 @click.option("--csv", "as_csv", is_flag=True, help="Answer with a CSV, safe to open in a spreadsheet.")
 @any_project_option
 @json_option

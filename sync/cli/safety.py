@@ -25,7 +25,7 @@ def _people_arguments(command: Command) -> Command:
     file = click.option(
         "--file", type=click.Path(dir_okay=False, path_type=Path), help="A CSV with a column of user ids."
     )
-    return file(click.argument("ids", nargs=-1, metavar="USER_ID…")(command))
+    return file(click.argument("ids", nargs=-1, metavar="[USER_ID…]")(command))
 
 
 _account_option = click.option(
@@ -139,7 +139,7 @@ def remove_tripwire(
 
 
 @tripwire.command("list")
-@_cohort_option
+@click.option("--cohort", type=int, metavar="COHORT_ID", help="Only those that hold this cohort; without it, all.")
 @project_option
 @json_option
 def list_tripwires(cohort: int | None, project: int | None, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync.model import format_utc_time
+from sync.text import count_noun
 from sync.views import Health, RunnerState
 
 
@@ -13,7 +14,8 @@ def status_lines(health: Health) -> Iterator[str]:
     yield f"The runner {_describe_runner(health)}."
     yield (
         f"{health.due} due, {health.held} held, {len(health.paused)} paused, {len(health.failed)} failed, "
-        f"{len(health.overdue)} overdue, {len(health.not_cleared)} not cleared, {health.rejected} people rejected."
+        f"{len(health.overdue)} overdue, {len(health.not_cleared)} not cleared, "
+        f"{count_noun(health.rejected, 'person', 'people')} rejected."
     )
     for late in health.overdue:
         yield f"Overdue: “{late.cohort_name}” (sync {late.sync_id}) since {format_utc_time(late.since)}: {late.reason}."

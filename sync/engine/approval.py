@@ -18,6 +18,7 @@ from sync.store import Store
 from sync.store.batches import KINDS
 from sync.store.plan_history import join_hashes
 from sync.store.syncs import Request
+from sync.text import count_noun
 
 STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older
 GROWTH = 1.1  # a plan that is made again may touch so many times the people of the approved one
@@ -224,7 +225,7 @@ def _outgrown_reasons(store: Store, run: Run, sync: Sync, plan: Plan) -> list[st
     return [
         f"The cohort changed since this was approved. Approved: "
         f"{describe_counts((run.entered, run.updated, run.exited))}. Now: {describe_counts(plan.counts)}; "
-        f"{strangers:,} people were not in the approved plan."
+        f"{count_noun(strangers, 'person was', 'people were')} not in the approved plan."
     ]
 
 

@@ -9,6 +9,7 @@ from sync.guards import MAX_PEOPLE
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by
+from sync.text import count_noun
 from sync.vault import add_key, drop_former_keys, list_key_ids
 from sync.views import AuditLine, ForgetResult
 
@@ -121,12 +122,15 @@ class AdminService(Topic):
         Each place is a short transaction, so that runs and pages continue meanwhile. Killed anywhere, what was
         deleted stays deleted, the audit log shows that it was begun, and repeating it deletes the rest. On a
         never-export list or tripwire the person stays, by the hash alone: being forgotten must not export them again.
+        Raise InvalidRequest for an empty id, which is nobody's and would empty every preview.
         """
+        if not user_id.strip():
+            raise InvalidRequest("Name the user ID of the person, exactly as Mixpanel has it.")
         begun, who = self._state.now(), self._state.compute_fingerprint(user_id)
         self._state.add_audit_line("forget a person", who, after="begun")
         places = self._store.maintenance.forget_person(user_id, self._store.connections.get_salt())
         kept = self._store.safety_lists.forget(self._store.safety_lists.hash_ids([user_id])[0])
-        self._state.add_audit_line("forget a person", who, after=f"{places} places")
+        self._state.add_audit_line("forget a person", who, after=count_noun(places, "place"))
         self._store.maintenance.shrink_file()
         known_by = list_known_by(self._store, self._store.syncs.list_views())
         return ForgetResult(places, self._store.runs.unfinished_since(begun), kept, known_by)
@@ -137,7 +141,7 @@ class AdminService(Topic):
         self._store.remove_stale_drafts()
         gone = self._store.maintenance.purge_expired(self._state.now())
         if gone:
-            self._state.add_audit_line("purge", after=f"{gone} rows")
+            self._state.add_audit_line("purge", after=count_noun(gone, "row"))
         return gone
 
     @requires(AccessLevel.ADMIN)

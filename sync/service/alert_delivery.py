@@ -21,6 +21,7 @@ from sync.service.base import ServiceState
 from sync.service.hourly_fit import find_unkept_limits
 from sync.store.alerts import RESTLESS_SECONDS, SealedRecipient
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
+from sync.text import count_noun
 from sync.views import Health, Message, OpenAlert
 
 FIRST_PAUSE_SECONDS, PAUSE_FACTOR, MAX_PAUSE_SECONDS = 10.0, 3.0, 3600.0  # between two tries at a recipient
@@ -125,15 +126,16 @@ class AlertDelivery:
             return
         ended = self._state.store.alerts.count_ended_runs(now - DAY_SECONDS)
         opened = self._state.store.alerts.list_open()
+        changes = count_noun(ended["people"], "change of a person was", "changes of people were")
         lines = [
-            f"In the last 24 hours {ended.get('succeeded', 0):,} runs succeeded, {ended.get('failed', 0):,} failed and "
-            f"{ended.get('cancelled', 0):,} were cancelled; {ended['people']:,} changes of people were sent to WebEngage.",
+            f"In the last 24 hours {count_noun(ended.get('succeeded', 0), 'run')} succeeded, {ended.get('failed', 0):,} "
+            f"failed and {ended.get('cancelled', 0):,} were cancelled; {changes} sent to WebEngage.",
             "",
             "These need a person:" if opened else "Nothing needs a person.",
             *(f"- {one.title}, since {schedule.format_moment(one.began_at)}" for one in opened),
         ]
         body = "\n".join(lines) + self._link("syncs")
-        title = f"Cohort Sync: {len(opened)} open alerts" if opened else "Cohort Sync: all is well"
+        title = f"Cohort Sync: {count_noun(len(opened), 'open alert')}" if opened else "Cohort Sync: all is well"
         self._state.store.alerts.add_message(f"digest-{day.isoformat()}", "digest", title, body, now)
 
     def deliver_due(self, is_stopping: Callable[[], bool] = lambda: False) -> int:

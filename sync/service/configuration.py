@@ -30,6 +30,7 @@ from sync.service.safety import SafetyService
 from sync.service.sync_changes import Step, SyncChanges, describe_sync
 from sync.service.syncs import SyncService
 from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE
+from sync.text import count_noun
 
 ReadIds = Callable[[str], list[str]]
 """Returns the user ids of a CSV file that the configuration names."""
@@ -87,10 +88,10 @@ class ConfigurationService(Topic):
         return (
             "The lists of people are kept as salted hashes, so they cannot be written here. They hold:",
             *(
-                f"account {code}: {lists.count_never_export(code):,} people on the never-export list"
+                f"account {code}: {count_noun(lists.count_never_export(code), 'person', 'people')} on the never-export list"
                 for code in accounts
             ),
-            *(f"project {number}: {len(lists.list_tripwires(number)):,} tripwires" for number in projects),
+            *(f"project {number}: {count_noun(len(lists.list_tripwires(number)), 'tripwire')}" for number in projects),
             "To add people of a CSV file, name it under never_export or tripwires (see docs/example.yaml).",
         )
 
@@ -222,8 +223,9 @@ class ConfigurationService(Topic):
         listed = self._store.safety_lists.load_never_export(entry.account)
         ids = self._find_missing(_read_list(entry, read_ids), listed)
         if ids:
+            people = count_noun(len(ids), "person", "people")
             yield Step(
-                text=f"Put {len(ids):,} people of {entry.file} on the never-export list of account {entry.account}.",
+                text=f"Put {people} of {entry.file} on the never-export list of account {entry.account}.",
                 line=entry.line,
                 apply=lambda: self._safety.add_never_export(entry.account, ids, entry.note),
             )
@@ -234,8 +236,9 @@ class ConfigurationService(Topic):
         ids = self._find_missing(_read_list(entry, read_ids), listed)
         if ids:
             place = "any cohort" if entry.cohort is None else f"cohort {entry.cohort}"
+            people = count_noun(len(ids), "person", "people")
             yield Step(
-                text=f"Set tripwires in {place} of project {entry.project} for {len(ids):,} people of {entry.file}.",
+                text=f"Set tripwires in {place} of project {entry.project} for {people} of {entry.file}.",
                 line=entry.line,
                 apply=lambda: self._safety.add_tripwires(entry.project, entry.cohort, ids, entry.note),
             )

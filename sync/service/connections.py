@@ -11,6 +11,7 @@ from sync.permissions import AccessLevel, requires
 from sync.redaction import hide_secret
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, Topic
 from sync.store.connections import SealedAccount, SealedProject
+from sync.text import count_noun
 from sync.views import AccountView, ProjectView, SyncView
 from sync.webengage import WebEngage
 
@@ -28,7 +29,7 @@ def _describe_paused(syncs: tuple[SyncView, ...]) -> str:
     """Return how many syncs a disconnect paused, and their numbers."""
     if not syncs:
         return "0 syncs paused"
-    return f"{len(syncs)} syncs paused: {', '.join(str(one.id) for one in syncs)}"
+    return f"{count_noun(len(syncs), 'sync')} paused: {', '.join(str(one.id) for one in syncs)}"
 
 
 def _check_service_account(project_id: int, username: str, secret: str) -> None:

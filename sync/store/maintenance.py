@@ -47,7 +47,8 @@ class Maintenance(Table):
             self._db.execute("vacuum into ?", (str(draft),))
             draft.rename(file)
         except (OSError, sqlite3.OperationalError) as problem:
-            raise InvalidRequest(f"The backup {file} could not be written ({problem}).") from problem
+            reason = problem.strerror if isinstance(problem, OSError) else problem
+            raise InvalidRequest(f"The backup {file} could not be written ({reason}).") from problem
         finally:
             draft.unlink(missing_ok=True)
 
