@@ -85,7 +85,7 @@ def _show_row(late: bool, sync: SyncView) -> None:
     with rows.place_row(f"sync-{sync.id}"):
         if rows.show_opener(sync.cohort_name, f"open-{sync.id}"):
             open_page("syncs", sync=sync.id)
-        marks = [badges.sync_badge(sync), *([badges.OVERDUE] if late else []), badges.MODE_BADGES[sync.mode]]
+        marks = [badges.sync_badge(sync), *([badges.OVERDUE] if late else []), badges.MODE_BADGES[sync.requested_mode]]
         badges.show_badges(*marks)
         st.caption(_describe_next(sync))
         _show_result(sync)

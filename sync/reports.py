@@ -163,18 +163,23 @@ class Receipt:
         people = "1 person of" if self.in_webengage == 1 else f"{self.in_webengage:,} people of"
         holds = "has" if self.in_webengage == 1 else "have"
         unconfirmed = f", {self.unconfirmed:,} of them not confirmed" if self.unconfirmed else ""
-        missed = ", ".join(f"{number:,} {reason}" for number, reason in self.not_reached)
         decision = self.approved or self.requested
         word = "approved" if self.approved else "requested"
         return " ".join(
             (
                 f"As of {format_utc_time(self.as_of)}, {people} “{self.cohort_name}” {holds} the attribute "
                 f"“{self.attribute}” in WebEngage account {self.license_code}{unconfirmed}.",
-                f"Not reached: {missed}." if missed else "No member is left out.",
+                self._describe_missed(),
                 f"Sent by run {self.run.id}"
                 + (f"; {word} by {decision.actor} (run {decision.run_id})." if decision else "."),
             )
         )
+
+    def _describe_missed(self) -> str:
+        missed = ", ".join(f"{number:,} {reason}" for number, reason in self.not_reached)
+        unknown = "How many members are anonymous is not known." if self.anonymous is None else ""
+        known = f"Not reached: {missed}." if missed else "" if unknown else "No member is left out."
+        return f"{known} {unknown}".strip()
 
 
 class AttentionKind(StrEnum):

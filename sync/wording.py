@@ -22,7 +22,7 @@ PLANNED_OPERATIONS = {"add": "To add", "remove": "To remove", "update": "To upda
 DONE_OPERATIONS = {"add": "Added", "remove": "Removed", "update": "Updated", "none": "Cannot be sent"}
 OUTCOMES = {
     "not sent": "Not sent",
-    "unconfirmed": "Sent, not answered",
+    "unconfirmed": "Sent, not confirmed",
     "accepted": "Sent to WebEngage",
     "rejected": "Rejected by WebEngage",
     "membership only": "Sent without properties",

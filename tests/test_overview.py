@@ -75,6 +75,18 @@ def test_overview_when_a_run_is_held_leads_to_the_decision(fans: Workspace) -> N
     assert f"Run {run.id}, an export" in page_text(app)
 
 
+def test_overview_when_a_pause_ends_by_itself_needs_nobody(fans: Workspace) -> None:
+    """As `status` has it: only a pause without an end, or one that should have ended, waits for a person."""
+    run = fans.export()
+    beat(fans)
+    with fans.open() as service:
+        service.syncs.pause(run.sync_id, fans.now() + 3600.0)
+        assert not service.check_health().paused
+    assert attention(fans) == []
+    fans.ahead = 3600.0 + 120.0
+    assert attention(fans) == [(AttentionKind.PAUSED, "Fans")]
+
+
 def test_overview_when_a_run_failed_resumes_the_sync_with_one_button(fans: Workspace, sandbox: Sandbox) -> None:
     """A failure pauses its sync; Resume on the overview starts it, and the overview is in step again."""
     sandbox.fault("status", api="mixpanel", path="/engage", code=403)

@@ -191,6 +191,7 @@ def test_receipt_when_mixpanel_cannot_be_asked_says_what_is_not_known(fans: Work
     found = read_receipt(fans)
     assert found.anonymous is None and found.accepted == 30
     assert "The anonymous members could not be counted" in found.remarks[0]
+    assert "How many members are anonymous is not known." in found.sentence and "left out" not in found.sentence
 
 
 def test_receipt_when_the_cohort_was_never_exported_is_refused(fans: Workspace) -> None:

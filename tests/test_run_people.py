@@ -114,6 +114,18 @@ def test_people_after_their_retention_are_not_listed(held: int, connected: Works
     assert "no longer stored" in page_text(connected.page("runs", run=str(held)))
 
 
+def test_page_of_a_run_cancelled_before_it_sent_offers_no_empty_file(connected: Workspace) -> None:
+    """Its people are not kept because nothing was sent, not because their days are over."""
+    connected.add_cohort(5)
+    run = connected.export(dry_run=True)
+    with connected.open() as service:
+        service.runs.cancel(run.id)
+    connected.run_queued()
+    app = connected.page("runs", run=str(run.id))
+    assert "Nothing was sent, so whom it would have changed is not kept." in page_text(app)
+    assert "no longer stored" not in page_text(app) and not app.get("download_button")
+
+
 def test_page_of_a_held_run_shows_whom_it_would_add_and_remove(held: int, connected: Workspace) -> None:
     """Before Approve is pressed the names of the table's rows are there, with the file, and no number that is zero."""
     app = connected.page("runs", run=str(held))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sync.model import RunState
+from sync.model import Mode, RunState
 from tests.workspace import Workspace, click_button, page_text
 
 
@@ -35,6 +35,49 @@ def test_page_of_a_sync_is_opened_by_its_name_and_lists_its_runs(fans: Workspace
     assert app.title[0].value == "Fans"
     assert {"Sync now", f"Run {run.id}"} <= {button.label for button in app.button}
     assert "There is no sync 77" in fans.page("syncs", sync="77").warning[0].value
+
+
+def test_a_first_export_that_nobody_approved_shows_the_mode_asked_for(fans: Workspace) -> None:
+    """Its sync takes the mode over with the approval; until then, and after a cancel, the pages show what was asked."""
+    run = fans.export(mode=Mode.DYNAMIC, dry_run=True)
+    shown = page_text(fans.page("syncs")), page_text(fans.page("syncs", sync=str(run.sync_id)))
+    assert all("Dynamic" in text and "One-time" not in text for text in shown)
+    with fans.open() as service:
+        service.runs.cancel(run.id)
+        assert service.syncs.get(run.sync_id).mode is Mode.ONE_TIME
+    fans.run_queued()
+    assert "Dynamic" in page_text(fans.page("syncs"))
+
+
+def test_a_run_that_mixpanel_limits_says_so_in_plain_words(fans: Workspace) -> None:
+    """The pages have a short sentence; what Mixpanel answered is in the run's history."""
+    fans.sandbox.fault("status", api="mixpanel", path="/engage", code=429, retry_after=3000, times=0)
+    run = fans.export()
+    app = fans.page("runs", run=str(run.id))
+    assert re.match(r"Mixpanel's query limit is reached; continues at .*\.$", app.info[0].value.replace("\\", ""))
+    assert "answered 429" in page_text(app)
+
+
+def test_page_of_a_sync_whose_last_day_is_over_says_so(fans: Workspace) -> None:
+    """It was not stopped by a person, and exporting it again does not offer the day that is over."""
+    fans.ahead = -86400.0
+    run = fans.export(interval=300.0, ends_at=fans.now() + 3600.0)
+    fans.ahead = 0.0
+    fans.run_queued()
+    assert "Its last day ended" in page_text(fans.page("syncs", sync=str(run.sync_id)))
+    app = fans.page("cohorts", export=str(fans.cohort))
+    assert [field.value for field in app.date_input] == [None]
+
+
+def test_a_sync_whose_refreshes_changed_nobody_says_so_instead_of_an_empty_chart(fans: Workspace) -> None:
+    """With no column to draw there is a sentence."""
+    run = fans.export()
+    for _ in range(2):
+        with fans.open() as service:
+            service.syncs.refresh_now(run.sync_id)
+        fans.run_queued()
+    text = page_text(fans.page("runs", run=str(run.id)))
+    assert "None of the last 2 changed anybody." in text and "the largest changed" not in text
 
 
 def test_a_sync_whose_latest_run_is_held_says_everywhere_that_it_needs_approval(fans: Workspace) -> None:

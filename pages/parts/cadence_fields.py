@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, time
+from time import time as now
 from zoneinfo import available_timezones
 
 import streamlit as st
@@ -40,7 +41,11 @@ def choose_time_of_day(key: str, known: DailyTime | None) -> DailyTime:
 
 
 def choose_end(key: str, known: float | None, daily: DailyTime | None) -> float | None:
-    """Show the field of the last day; return its end in the sync's zone, else in the viewer's, and None for no end."""
+    """Show the field of the last day; return its end in the sync's zone, else in the viewer's, and None for no end.
+
+    An end that is over is left out: a sync that is exported again would be refused for it.
+    """
+    known = known if known and known > now() else None
     zone = daily.zone if daily else viewer_zone().key
     day = datetime.fromtimestamp(known - 1, find_zone(zone)).date() if known else None
     last = st.date_input("Last day (optional)", day, key=f"{key}-until", format="YYYY-MM-DD", width=180)

@@ -87,6 +87,9 @@ def show_changes_chart(runs: Sequence[Run]) -> None:
     if len(shown) < 2:
         return
     st.header("Last refreshes of this cohort", anchor=False)
+    if not find_largest_change(shown):
+        st.caption(f"None of the last {len(shown)} changed anybody.")
+        return
     summary = "; ".join(
         f"run {run.id}: {run.entered:,} added, {run.updated:,} updated, {run.exited:,} removed" for run in shown
     )

@@ -21,6 +21,7 @@ PER_PAGE = 50
 EVERYBODY = "all"
 TABLE_HEIGHT = 388  # pixels; ten rows, so that the page below stays in reach
 ENDED_UNPLANNED = "The run ended before it was known whom to add, update or remove. Nothing was sent."
+CANCELLED_UNSENT = "Nothing was sent, so whom it would have changed is not kept."
 OPERATION_ORDER = ("add", "remove", "update", NO_OPERATION)
 
 
@@ -32,7 +33,8 @@ def show_people(run: Run, sync: SyncView) -> None:
     """
     st.header("People", anchor=False)
     polling.start_fragment(lambda: _show_table(run), polling.PAGE_SECONDS if is_moving(run) else None)
-    if (run.planned or run.invalid) and not is_moving(run) and is_allowed(AccessLevel.MARKETER):
+    has_people = bool(run.invalid or (run.planned and not _is_cancelled_unsent(run)))
+    if has_people and not is_moving(run) and is_allowed(AccessLevel.MARKETER):
         downloads.show_downloads(run, sync)
 
 
@@ -76,7 +78,13 @@ def make_table(run: Run, rows: tuple[ExportRow, ...]) -> pd.DataFrame:
     return table if any(row.reason for row in rows) else table.drop(columns="Reason")
 
 
+def _is_cancelled_unsent(run: Run) -> bool:
+    return run.state == RunState.CANCELLED and bool(run.change_count) and not run.delivered + run.rejected
+
+
 def _explain_nobody(run: Run) -> str:
+    if _is_cancelled_unsent(run):
+        return CANCELLED_UNSENT
     if run.change_count and run.state.is_final:
         return "Who they were is no longer stored here; Administration says how long it is kept."
     if run.planned or run.state == RunState.SUCCEEDED:

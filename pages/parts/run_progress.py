@@ -18,6 +18,7 @@ from sync.model import Run, RunState
 from sync.wording import describe_run_changes
 
 HOURLY_LIMIT_TEXT = "Mixpanel's hourly query limit is used up"
+QUERY_LIMIT_TEXT = "Mixpanel's query limit is reached"
 MINUTE_LIMIT_TEXT = "WebEngage's request limit is reached"
 DECIDE = "Decide"  # the link to a held run, for who may
 LATE_SECONDS = 15.0  # after which a queued run should have started
@@ -83,7 +84,7 @@ def _describe_moving(run: Run, now: float) -> str:
     if run.cancel_requested:
         return "Cancelling. Requests already on their way are finished first."
     if run.wait_reason:
-        continues = f": continues at {format_time(run.not_before)}" if run.not_before > now else ""
+        continues = f"; continues at {format_time(run.not_before)}" if run.not_before > now else ""
         return f"{_shorten_wait_reason(run.wait_reason)}{continues}."
     progress = phase_progress(run)
     if run.state == RunState.QUEUED and not progress.total:
@@ -95,11 +96,11 @@ def _describe_moving(run: Run, now: float) -> str:
 
 
 def _shorten_wait_reason(reason: str) -> str:
-    """Return a short text for the two usual limits; the run's history shows what the API answered."""
+    """Return a short text for the usual limits; the run's history shows what the API answered."""
     if "last hour" in reason or "hourly" in reason:
         return HOURLY_LIMIT_TEXT
-    if "WebEngage" in reason and "answered 429" in reason:
-        return MINUTE_LIMIT_TEXT
+    if "answered 429" in reason:
+        return MINUTE_LIMIT_TEXT if "WebEngage" in reason else QUERY_LIMIT_TEXT
     return localize_times(reason).rstrip(".")
 
 

@@ -102,7 +102,7 @@ def show_detail(detail: SyncDetail) -> None:
 def _show_head(sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(escape_markdown(sync.cohort_name), anchor=False, width="content")
-        badges.show_badges(badges.sync_badge(sync), badges.MODE_BADGES[sync.mode])
+        badges.show_badges(badges.sync_badge(sync), badges.MODE_BADGES[sync.requested_mode])
     if sync.pause_reason:
         st.warning(escape_markdown(localize_times(sync.pause_reason)), icon=":material/pause_circle:")
 
@@ -124,10 +124,19 @@ def _describe_schedule(sync: SyncView) -> list[str]:
     return [
         _describe_next(sync),
         *([f"Refreshed {_describe_cadence(sync)}"] if scheduled else []),
-        *([f"Last refresh before {format_time(sync.ends_at)}"] if scheduled and sync.ends_at else []),
+        *_describe_end(sync, scheduled=scheduled),
         f"Attribute: {sync.attribute}",
         *([f"User ID: {sync.id_property}"] if sync.id_property else []),
     ]
+
+
+def _describe_end(sync: SyncView, *, scheduled: bool) -> list[str]:
+    """Return until when a sync is refreshed; of a finished one only an end that has come."""
+    if sync.ends_at and scheduled:
+        return [f"Last refresh before {format_time(sync.ends_at)}"]
+    if sync.ends_at and sync.state == SyncState.FINISHED and sync.ends_at <= time.time():
+        return [f"Its last day ended {format_time(sync.ends_at)}"]
+    return []
 
 
 def _describe_cadence(sync: SyncView) -> str:

@@ -53,7 +53,7 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
                 str(one.id),
                 one.cohort_name,
                 name_sync_state(one),
-                MODE_WORDS[one.mode],
+                MODE_WORDS[one.requested_mode],
                 one.size,
                 _describe_next(one),
                 one.attribute,

@@ -292,8 +292,8 @@ class Delivery:
                 self._is_cleared = True
                 return
             raise AccountAtFault(
-                f"{reason.removesuffix('.')}. Everybody was refused for this, so nothing more is sent; "
-                "mend it in WebEngage, then resume."
+                f"{reason.removesuffix('.')}; everybody was rejected for this, so nothing more is sent. "
+                "Mend it in WebEngage, then resume."
             )
 
     def _does_account_take_others(self) -> bool:

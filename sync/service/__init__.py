@@ -21,7 +21,7 @@ from sync.service.connections import ConnectionService
 from sync.service.guards import GuardService
 from sync.service.hourly_fit import HourlyFitService
 from sync.service.members import MemberService
-from sync.service.overdue import find_overdue
+from sync.service.overdue import ends_by_itself, find_overdue
 from sync.service.overview import OverviewService
 from sync.service.people import PeopleService
 from sync.service.properties import PropertyService
@@ -32,17 +32,9 @@ from sync.service.syncs import SyncService
 from sync.settings import Settings
 from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
 from sync.store.restore import replace_unusable
-from sync.views import Health, RunnerState, SyncView
+from sync.views import Health, RunnerState
 
 __all__ = ["Service"]
-
-
-PAUSE_LATE_SECONDS = 60.0  # seconds after its end from which a pause that has not ended needs a person
-
-
-def _ends_by_itself(sync: SyncView, now: float) -> bool:
-    """Return whether a pause ends at a time that lies ahead, or just came."""
-    return sync.resume_at is not None and now <= sync.resume_at + PAUSE_LATE_SECONDS
 
 
 class Service:
@@ -136,7 +128,7 @@ class Service:
         state, seen, runners = self._state.read_runner_state(now)
         due, oldest, held = self._state.store.runs.count_waiting(now)
         syncs = self._state.store.syncs.list_views()
-        paused = tuple(one for one in syncs if one.state is SyncState.PAUSED and not _ends_by_itself(one, now))
+        paused = tuple(one for one in syncs if one.state is SyncState.PAUSED and not ends_by_itself(one, now))
         with_failed_run = self._state.store.syncs.with_failed_run()
         failed = tuple(one for one in syncs if one.state is SyncState.ACTIVE and one.id in with_failed_run)
         queries = tuple(

@@ -10,7 +10,13 @@ from sync.store.runs import is_leased
 from sync.views import Overdue, SyncView
 
 MAX_LATE_INTERVALS = 2  # a sync late by so many of its intervals needs a person
+PAUSE_LATE_SECONDS = 60.0  # seconds after its end from which a pause that has not ended needs a person
 LATE_SECONDS = 60.0  # seconds; the runner reads the schedule every two, and a busy machine may be slow
+
+
+def ends_by_itself(sync: SyncView, now: float) -> bool:
+    """Return whether a pause ends at a time that lies ahead, or just came: then it needs nobody."""
+    return sync.resume_at is not None and now <= sync.resume_at + PAUSE_LATE_SECONDS
 
 
 def find_overdue(store: Store, syncs: Iterable[SyncView], now: float, *, working: bool) -> Iterator[Overdue]:

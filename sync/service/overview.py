@@ -10,7 +10,7 @@ from sync.model import MAX_ATTRIBUTES, Run, RunState, SyncState
 from sync.permissions import AccessLevel, requires
 from sync.reports import Attention, AttentionKind, Overview
 from sync.service.base import Topic
-from sync.service.overdue import find_overdue
+from sync.service.overdue import ends_by_itself, find_overdue
 from sync.store.rate_limits import HOUR_SECONDS, QUERIES_AN_HOUR, SYNC_QUERIES_AN_HOUR
 from sync.views import HourCount, ProjectView, RunnerState, SyncView
 
@@ -66,7 +66,8 @@ class OverviewService(Topic):
             elif sync.clear_failed:
                 yield Attention(AttentionKind.NOT_CLEARED, sync, sync.clear_problem or "")
             elif sync.state is SyncState.PAUSED:
-                yield Attention(AttentionKind.PAUSED, sync, sync.pause_reason or "")
+                if not ends_by_itself(sync, now):
+                    yield Attention(AttentionKind.PAUSED, sync, sync.pause_reason or "")
             elif sync.state is SyncState.ACTIVE and sync.id in failed:
                 yield Attention(AttentionKind.FAILED, sync, sync.last_run.error or "" if sync.last_run else "")
             elif late and late.needs_person and working:  # without a runner every sync is late, for one reason

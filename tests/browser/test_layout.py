@@ -52,6 +52,20 @@ def test_with_nothing_connected_the_first_page_leads(
         expect(page.get_by_text("Nothing is exported yet.")).to_be_visible()
 
 
+def test_a_badge_where_its_column_is_narrow_shows_all_its_words(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """At the width of a tablet the words wrap; none ends in three dots."""
+    connect(data_dir, sandbox)
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    with service(data_dir) as here:
+        here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
+    with tab(browser, viewport={"width": 768, "height": 900}) as page:
+        visit(page, f"{streamlit_server(data_dir)}/syncs", "Syncs")
+        badge = page.locator(".stMarkdownBadge").filter(has_text="Nothing exported yet")
+        assert badge.evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
 def test_the_project_is_chosen_once_for_all_pages(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:

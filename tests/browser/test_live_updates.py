@@ -37,7 +37,7 @@ from tests.sandbox.control import PROJECT, Sandbox, member
 
 PEOPLE = 700
 MOVING = re.compile(r"[\d,]+ of 700 people sent to WebEngage")
-WAITS = re.compile(r"Mixpanel's hourly query limit is used up: continues at (tomorrow )?\d\d:\d\d\.")
+WAITS = re.compile(r"Mixpanel's hourly query limit is used up; continues at (tomorrow )?\d\d:\d\d\.")
 PACED = re.compile(r"people a second · .* left")
 
 
