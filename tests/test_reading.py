@@ -213,6 +213,19 @@ def test_a_page_that_comes_again_and_again_ends_the_reading(
     assert sandbox.meter().requests["/api/query/engage"] < 50 and workspace.holders() == set()
 
 
+def test_a_total_far_above_the_members_there_are_costs_a_few_pages(exported: EngineWorkspace, sandbox: Sandbox) -> None:
+    """It may count those without a profile, too: after some empty pages nobody else comes, and the run is held."""
+    sandbox.set_members(exported.cohort, fans(*range(47)))
+    before = sandbox.meter().requests["/api/query/engage"]
+    sandbox.fault("wrong_total", by=3000, times=0)
+    later(exported, 7300)
+    run = last(exported)
+    assert run.state is RunState.HELD and "announced 3,047 members and sent 47, twice; 1 would be" in str(
+        run.held_reason
+    )
+    assert sandbox.meter().requests["/api/query/engage"] - before < 40
+
+
 def test_a_session_without_a_name_is_none(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Later pages would be of another reading: the run is held with the numbers, and not read again and again."""
     workspace.set_members(*fans(*range(4)))

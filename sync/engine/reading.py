@@ -27,6 +27,7 @@ from sync.store.staged import StagedPage, Tally
 
 PAGES_AT_ONCE = 4  # Mixpanel allows 5 at once (Mixpanel docs); one is left for the pages people look at
 RESTARTS_AT_ONCE = 4  # readings begun again before the run is put off
+EMPTY_PAGES = 3  # one after the other, after which nobody else is expected: the total counts others, too
 TICK_SECONDS = 0.25  # between looks at the lease while a page is on its way
 SHARE_SECONDS = 0.03  # a page that came waits for its neighbours, to share a durable write with them
 RENEW_QUERIES_SECONDS = 30.0  # between two extensions of the places of slow queries
@@ -158,7 +159,10 @@ class Reader:
         return number if self._is_announced(number) or may_exist else None
 
     def _is_announced(self, number: int) -> bool:
-        """Return whether a page exists by the total."""
+        """Return whether a page exists by the total; nobody is behind some empty pages, whatever that says."""
+        behind = range(self._contiguous - EMPTY_PAGES, self._contiguous)
+        if all(self._here.get(page, (1, True))[0] == 0 for page in behind):
+            return False
         size = max(1, self._run.page_size or self._here[0][0])
         return number * size < (self._run.expected_total or 0)
 
