@@ -176,6 +176,40 @@ def test_a_leaver_whose_exit_was_rejected_is_in_no_list(workspace: EngineWorkspa
         assert "fan-4" not in {row.user_id for row in service.runs.iterate_export_rows(run.id)}
 
 
+def leave_rejected(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Let fan-4 leave, WebEngage reject that once, and later take everything again."""
+    workspace.set_members(*fans(*range(5)))
+    workspace.export()
+    sandbox.poison("fan-4")
+    workspace.set_members(*fans(*range(4)))
+    assert workspace.export().rejected == 1 and "fan-4" in workspace.holders()
+    sandbox.clear_faults()
+
+
+def test_who_comes_back_after_a_rejected_removal_is_removed_when_they_leave_again(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Leaving again is another change than the one that was rejected; while they are in, nothing stands rejected."""
+    leave_rejected(workspace, sandbox)
+    workspace.set_members(*fans(*range(5)))
+    workspace.export()
+    with workspace.open() as service:
+        assert service.check_health().rejected == 0
+    workspace.set_members(*fans(*range(4)))
+    assert (workspace.export().exited, "fan-4" in workspace.holders()) == (1, False)
+
+
+def test_who_is_put_on_the_never_export_list_is_removed_also_after_a_rejected_removal(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The list promises false with the next run, so it is tried once more, for these people only."""
+    leave_rejected(workspace, sandbox)
+    assert workspace.export().change_count == 0
+    with workspace.open() as service:
+        service.safety.add_never_export(None, ["fan-4"])
+    assert (workspace.export().exited, "fan-4" in workspace.holders()) == (1, False)
+
+
 def test_a_failed_resync_is_resumed_as_a_resync(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Everybody is sent again, although the first try failed before its plan."""
     workspace.set_members(*fans(*range(5)))

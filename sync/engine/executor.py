@@ -279,6 +279,7 @@ class RunExecutor:
             )
             self._run = replace(self._run, step_limits=dump_limits(plan))
             self._store.batches.drop_aside(self._run.id)
+            self._store.rejections.forgive_removals(plan.returned, sync_id=sync.id)
             if sum(plan.counts):
                 self._store.staged.strip(self._run.id)
                 self._store.staged.add_others(self._run.id, plan.kept_out)

@@ -60,6 +60,8 @@ class Plan:
     """The tripwires of which it is not known whether they are among those a take-back sets to true."""
     kept_out: set[bytes] = field(default_factory=set)
     """The id hashes of those in who are neither sent nor were sent before: listed, or rejected."""
+    returned: set[str] = field(default_factory=set)
+    """The User IDs of those who are in again after WebEngage rejected their removal."""
     listed_members: frozenset[bytes] = frozenset()
     """Who is on the never-export list by the distinct_id, by the hash of the User ID."""
     list_version: int = 0
@@ -106,6 +108,9 @@ class Planner:
         # With the same content nobody rejected is tried again, but to clear: that is to leave nobody true.
         rejected = {} if lease.run.purpose == "clear" else self._store.rejections.active(sync.id)
         self._rejected = {hash_id(user_id, salt): one for user_id, one in rejected.items()}
+        self._not_removed = {
+            hash_id(user_id, salt): user_id for user_id, one in rejected.items() if one[0] == ChangeKind.REMOVE
+        }
 
     def write(self) -> Plan:
         """Write the batches; they count once the run is said to be planned."""
@@ -192,6 +197,7 @@ class Planner:
         mine, kept = self._believed(first, last)
         mine, listed = self.watchlist.leave_out(mine)
         kept -= self.watchlist.never_export
+        self._note_returned(mine)
         plan.never_exported += listed
         came, gone = mine - sent, {record[:ID_SIZE]: record[ID_SIZE:] for record in sent - mine}
         unchanged = len(mine) - len(came) - (len(sent) if self._chunks.in_all else 0)
@@ -215,6 +221,12 @@ class Planner:
         leavers = {who for who, change in changes.items() if change.kind is ChangeKind.REMOVE}
         plan.removed_by_list += len(leavers & self.watchlist.never_export)
         return changes
+
+    def _note_returned(self, mine: set[bytes]) -> None:
+        """Note who is in again after their removal was rejected: when they leave once more, that is another change."""
+        if self._not_removed:
+            back = self._not_removed.keys() & {record[:ID_SIZE] for record in mine}
+            self.plan.returned.update(self._not_removed[who] for who in back)
 
     def _believed(self, first: set[bytes], last: set[bytes]) -> tuple[set[bytes], set[bytes]]:
         """Return the records of those who are in, and the id hashes of those who at least do not leave."""

@@ -78,6 +78,7 @@ class SafetyService(Topic):
             added = self._store.safety_lists.add_never_export(
                 account, people, _check_note(note), self.actor.name, self._state.now()
             )
+            self._store.rejections.forgive_removals(people, license_code=account)
             self._state.add_audit_line("never-export add", f"account {account}", after=_count_people(added))
         with self._store.reading():  # afterwards: searching a large run that is held must keep no other writer waiting
             stay_true, may_stay_true = self._find_staying(account, people)

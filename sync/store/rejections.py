@@ -110,6 +110,19 @@ class Rejections(Table):
         """Let the next run try everybody again; return how many there are."""
         return self._execute("update rejection set active = 0 where sync_id = ? and active = 1", (sync_id,))
 
+    def forgive_removals(self, user_ids: Iterable[str], *, sync_id: int | None = None, license_code: str = "") -> None:
+        """Let these people be removed although WebEngage rejected that before: from a sync, or from all of an account."""
+        with write_transaction(self._db):
+            self._db.executemany(
+                """
+                update rejection
+                set active = 0
+                where user_id = ?1 and kind = 'remove' and active = 1
+                    and sync_id in (select id from sync where id = ?2 or license_code = ?3)
+                """,
+                ((user_id, sync_id, license_code) for user_id in user_ids),
+            )
+
     def list(self, run_id: int, limit: int) -> tuple[RejectionView, ...]:
         """Return who was not taken in a run, with the reason."""
         rows = self._fetch_all(
