@@ -138,10 +138,11 @@ def _show_card_head(name: str, title: str, about: str, connected: bool) -> None:
     st.caption(about)
 
 
-def _show_facts(facts: dict[str, str]) -> None:
+def _show_facts(place: str, facts: dict[str, str]) -> None:
     with st.container(gap="xsmall"):
         for label, value in facts.items():
-            with st.container(horizontal=True, gap="small", vertical_alignment="center", wrap=False):
+            key = f"still-{place}-{label}"
+            with st.container(horizontal=True, gap="small", vertical_alignment="center", wrap=False, key=key):
                 st.caption(label, width=128)
                 st.text(value, width="stretch")
 
@@ -151,6 +152,7 @@ def _show_project(project: ProjectView) -> None:
         show_name(label_project(project), f"project-{project.id}")
         role = f"{project.role}" + (f" ({project.role_note})" if project.role_note else "")
         _show_facts(
+            f"project-{project.id}",
             {
                 "Project ID": str(project.id),
                 "Service account": project.username,
@@ -158,7 +160,7 @@ def _show_project(project: ProjectView) -> None:
                 "Data residency": REGION_NAMES.get(project.region, project.region),
                 "Role": role,
                 "Last checked": format_age(project.checked_at, time.time()),
-            }
+            },
         )
         _show_connection_buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
 
@@ -168,12 +170,13 @@ def _show_account(account: AccountView) -> None:
     with st.container(border=True, key=key):
         show_name(f"License code {account.license_code}", key)
         _show_facts(
+            key,
             {
                 "Data center": CENTER_NAMES.get(account.data_center, account.data_center),
                 "API key": _describe_secret(account.secret_last4),
                 "New exports of": ", ".join(f"project {one}" for one in account.projects) or "no project",
                 "Last checked": format_age(account.checked_at, time.time()),
-            }
+            },
         )
         _show_connection_buttons(key, "webengage", "Replace key", {"license_code": account.license_code})
 

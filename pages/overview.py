@@ -194,7 +194,7 @@ def _show_upcoming(seen: Overview) -> None:
     with st.container(gap="xsmall"):
         for sync in upcoming[:ROWS_SHOWN]:
             left = (sync.next_run_at or 0.0) - time.time()
-            with st.container(horizontal=True, gap="small", wrap=False):
+            with st.container(horizontal=True, gap="small", wrap=False, key=f"still-next-{sync.id}"):
                 st.caption(f"in {format_duration_short(left)}" if left > 0 else "due now", width=96)
                 st.text(sync.cohort_name, width="stretch")
     if not upcoming:

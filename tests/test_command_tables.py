@@ -89,6 +89,21 @@ def test_a_table_when_the_terminal_is_narrow_wraps_and_loses_nothing(monkeypatch
     assert sorted("".join(rows[2:]).split()) == sorted(" ".join(row).split())
 
 
+def test_sentences_about_a_cohort_show_no_control_characters(
+    connected: Workspace, sandbox: Sandbox, command: Command
+) -> None:
+    """A name that would clear the screen or turn the line around does neither in what is no table."""
+    cohort = sandbox.add_cohort("Fans\x1b[2J\u202eVIP", [member("a")])
+    connected.ahead = -86400.0
+    connected.export(cohort)
+    with connected.open() as service:
+        service.safety.add_tripwires(None, cohort, ["a"])
+    shown = [command(*words) for words in (("preview", str(cohort)), ("receipt", str(cohort)), ("person", "a"))]
+    shown.append(connected.run_cli("status").stdout)
+    assert all("VIP" in text for text in shown)
+    assert not [text for text in shown if "\x1b" in text or "\u202e" in text]
+
+
 def test_a_table_shows_no_control_characters() -> None:
     """A name that would clear the screen, or begin a new row, is text on one line."""
     [_, _, line] = tables.format_table(("Name",), [("\x1b[2Jred\n2  second",)], "")

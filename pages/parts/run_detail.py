@@ -283,8 +283,8 @@ def _show_timeline(events: tuple[Event, ...]) -> None:
     st.header("What happened", anchor=False)
     if len(events) > EVENTS_SHOWN:
         st.caption(f"The last {EVENTS_SHOWN} of {len(events):,} lines.")
-    for event in events[-EVENTS_SHOWN:]:
-        with st.container(horizontal=True, gap="small", wrap=False):
+    for place, event in enumerate(events[-EVENTS_SHOWN:]):
+        with st.container(horizontal=True, gap="small", wrap=False, key=f"still-event-{place}"):
             st.caption(format_timestamp(event.at), width=112)
             st.text(localize_times(event.message), width="stretch")
     if not events:

@@ -47,7 +47,7 @@ from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.id_property import describe_coverage
 from sync.service import Service
-from sync.text import count_noun
+from sync.text import count_noun, show_text
 from sync.views import Preview, StartedExport
 
 
@@ -99,7 +99,8 @@ def preview(
         as_json,
         to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}),
         [
-            f"{found.cohort_name}: {count_noun(found.total, 'member')}, {about}{found.identified:,} identified (sent), "
+            f"{show_text(found.cohort_name)}: {count_noun(found.total, 'member')}, "
+            f"{about}{found.identified:,} identified (sent), "
             f"{found.anonymous:,} anonymous (not sent), {found.invalid:,} invalid (not sent).",
             _describe_ids(found),
             f"{count_noun(found.requests, 'request')}, about {found.seconds:.0f} seconds at WebEngage's limit.",
@@ -253,7 +254,7 @@ def status(as_json: bool) -> None:
         "needs_person": health.needs_attention,
         "problems": health.problems,
     }
-    print_result(as_json, answer, status_lines(health))
+    print_result(as_json, answer, map(show_text, status_lines(health)))
     if health.needs_attention:
         raise CohortSyncError(
             "Something needs a person: check held runs, paused, failed or overdue syncs, clears that failed, "

@@ -13,6 +13,7 @@ from sync.cli.tables import format_table
 from sync.model import format_utc_time
 from sync.reports import Person, PersonListing, Receipt
 from sync.service import Service
+from sync.text import show_text
 from sync.wording import describe_presence, explain_two_ids, explain_unknown_person
 
 
@@ -73,7 +74,7 @@ def _describe_listing(one: PersonListing) -> str:
     where = f"account {one.license_code}" if one.license_code else one.cohort_name or "any cohort"
     name = "the never-export list of" if one.license_code else "the tripwires for"
     note = f": {one.note}" if one.note else ""
-    return f"{name} {where}, since {format_utc_time(one.added_at)}, by {one.added_by}{note}"
+    return show_text(f"{name} {where}, since {format_utc_time(one.added_at)}, by {one.added_by}{note}")
 
 
 @click.command()
@@ -101,7 +102,7 @@ def _receipt_json(found: Receipt) -> dict[str, Any]:
 
 
 def _list_receipt_lines(found: Receipt) -> Iterator[str]:
-    yield found.sentence
+    yield show_text(found.sentence)
     yield from found.remarks
     if found.left_behind:
         yield f"{found.left_behind:,} of them left the cohort, but WebEngage rejected setting them to false."

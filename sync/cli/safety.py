@@ -71,7 +71,7 @@ def add_never_export(
             service.safety.choose_account(account, project), read_ids(ids, file), note
         )
     print_result(
-        as_json, found, [_describe_added(found), *filter(None, [explain_staying(found.stay_true, found.may_stay_true)])]
+        as_json, found, [_describe_added(found), show_text(explain_staying(found.stay_true, found.may_stay_true))]
     )
 
 

@@ -16,6 +16,7 @@ from tests.browser import (
     Furnished,
     at_rest,
     box,
+    export_fans,
     free_port,
     furnish,
     serving,
@@ -180,6 +181,21 @@ def test_the_main_job_needs_no_mouse(
         key_to(page, "Run 1")
         expect(page.get_by_role("heading", name="Use it in WebEngage")).to_be_visible()
     assert sandbox.holding("Mixpanel - Power Users")[0] == sandbox.exportable(number)
+
+
+def test_tab_on_the_page_of_a_run_stops_only_where_something_can_be_done_and_shows_where(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """The lines of what happened are no stops, and a link that has the focus has a ring."""
+    export_fans(data_dir, sandbox)
+    with tab(browser) as page:
+        visit(page, f"{streamlit_server(data_dir)}/runs?run=1", "Fans")
+        expect(page.get_by_text("Succeeded.", exact=True)).to_be_visible()
+        tab_until(page, "Open sync")
+        assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        tab_until(page, "CSV of this run")
+        page.keyboard.press("Tab")
+        assert page.evaluate(FOCUSED)[1] != "DIV"
 
 
 def key_to(page: Page, name: str) -> None:
