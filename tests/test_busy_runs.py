@@ -171,4 +171,4 @@ def test_the_audit_when_an_account_is_connected_again_has_the_former_data_center
         assert line.before == fans.sandbox.url
         service.syncs.start_export(PROJECT, fans.cohort, ExportTerms(mode=Mode.DYNAMIC))
         service.connections.disconnect_webengage("sandbox1")
-        assert service.admin.list_audit()[0].after == "1 syncs paused: 1"
+        assert service.admin.list_audit()[0].after == "1 sync paused: 1"
