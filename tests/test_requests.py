@@ -59,15 +59,17 @@ def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace
 # Requests and approvals ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ended", ["cancelled", "failed"])
-def test_a_dry_run_nobody_approved_changes_nothing(workspace: EngineWorkspace, sandbox: Sandbox, ended: str) -> None:
-    """Not the mode, not the mapping, not the schedule, however it ended; the next refresh is what it was."""
+@pytest.mark.parametrize(("ended", "code"), [("cancelled", 0), ("failed", 418), ("failed", 404), ("failed", 401)])
+def test_a_dry_run_nobody_approved_changes_nothing(
+    workspace: EngineWorkspace, sandbox: Sandbox, ended: str, code: int
+) -> None:
+    """Not the mode, not the mapping, not the schedule, nor is it paused, however it ended; the next refresh is what it was."""
     workspace.set_members(on_plan("fan-1", "gold"))
     workspace.export()
     with workspace.open_store() as store:
         before = store.syncs.get_sync(1)
     if ended == "failed":
-        sandbox.fault("status", path="engage", code=418)
+        sandbox.fault("status", path="engage", code=code)
     with workspace.open() as service:
         run_id = service.syncs.start_export(
             PROJECT, workspace.cohort, ExportTerms(mode=Mode.ONE_TIME, dry_run=True, mapping=MAPPED)
@@ -80,9 +82,10 @@ def test_a_dry_run_nobody_approved_changes_nothing(workspace: EngineWorkspace, s
         assert (
             before
             and after
-            and (after.mode, after.interval_seconds, after.schedule_anchor, after.mapping)
+            and (after.mode, after.state, after.interval_seconds, after.schedule_anchor, after.mapping)
             == (
                 before.mode,
+                before.state,
                 before.interval_seconds,
                 before.schedule_anchor,
                 before.mapping,
