@@ -348,7 +348,7 @@ class RunExecutor:
         with self._store.transaction():
             self._end(recording, RunState.FAILED, f"Failed: {why}", why)
             reason = explain_pause(self._run, why)
-            pause = pause and (self._run.approved or not self._run.dry_run)  # unapproved, it changes nothing of its sync
+            pause = pause and (self._run.approved or not self._run.dry_run)  # otherwise the sync stays as it is
             if (pause or reason != why) and self._store.syncs.pause_sync(self._run.sync_id, reason):
                 self._add_event("The sync is paused until a person mends this and resumes it.")
 
