@@ -206,6 +206,23 @@ def test_a_few_bad_people_are_not_the_accounts_fault(workspace: EngineWorkspace,
     assert workspace.holders() == sandbox.exportable(workspace.cohort) - set(bad)
 
 
+@pytest.mark.parametrize("every", [2, 3, 8])
+def test_many_bad_people_in_a_first_export_are_not_the_accounts_fault(
+    workspace: EngineWorkspace, sandbox: Sandbox, every: int
+) -> None:
+    """One in a few, so that hardly a part of a batch is without one: the others are sent, whatever order answers come in."""
+    workspace.set_members(*fans(*range(100)))
+    run = workspace.export(dry_run=True)
+    with workspace.open() as service:
+        bad = [row.user_id for row in service.runs.iterate_export_rows(run.id)][::every]
+        sandbox.poison(*bad)
+        service.runs.approve(run.id)
+    workspace.run_queued()
+    run = workspace.get_run(run.id)
+    assert (run.state, run.error, run.rejected) == (RunState.SUCCEEDED, None, len(bad))
+    assert workspace.holders() == sandbox.exportable(workspace.cohort) - set(bad)
+
+
 def test_an_error_of_our_own_fails_the_run_at_the_third_time(
     workspace: EngineWorkspace, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
 ) -> None:

@@ -41,7 +41,7 @@ LIMIT_TRIES = 10  # refusals for the limit alone after which a run is put off
 MINUTE = 60.0  # seconds; WebEngage counts by the minute (WebEngage docs, rate limits)
 SUSPECTED_AFTER = 3  # refusals and nothing confirmed: from then on only small parts are tried, a few at a time
 SUSPECTED_AT_ONCE = 4
-REFUSED_ALIKE = 8  # parts of batches refused for one reason, and nothing confirmed: the account is at fault
+REFUSED_ALIKE, FEW = 8, 5  # lone people refused for one reason, and nothing confirmed: the account is at fault
 
 
 class Delivery:
@@ -63,7 +63,10 @@ class Delivery:
         planned = self._store.runs.get_run(self._run.id)
         self._list_version = planned.list_version if planned else None  # of the lists the plan was made with
         self._listed, self._salt = frozenset[bytes](), self._store.connections.get_salt()  # put on a list since
-        self._refused: Counter[str] = Counter()  # parts of batches by reason
+        self._refused: Counter[str] = Counter()  # lone people by reason
+        self._enough = max(
+            FEW, min(REFUSED_ALIKE, planned.change_count if planned else 0)
+        )  # of them, to blame the account
         self._refusals = 0
 
     def send_all(self) -> None:
@@ -281,13 +284,16 @@ class Delivery:
         return nobody_taken and self._refusals >= SUSPECTED_AFTER
 
     def _blame_account(self, parcel: Parcel, reason: str) -> None:
-        """Raise AccountAtFault when whatever is sent is refused for one reason and nothing was ever confirmed."""
+        """Raise AccountAtFault when everybody sent is refused for one reason and nothing was ever confirmed.
+
+        Only lone people count: where one in eight is bad, hardly a part of a batch is without one.
+        """
         if all(one.user_id in self._rejected_before for one in parcel.changes):
             return  # they were refused when others were taken: their refusal says nothing about the account
         kind = re.sub(r"\d+|“.*?”|'.*?'|\".*?\"", "…", reason)
         self._refusals += 1
-        self._refused[kind] += not parcel.is_whole
-        if self._is_account_suspected() and self._refused[kind] >= REFUSED_ALIKE:
+        self._refused[kind] += len(parcel.changes) == 1
+        if self._is_account_suspected() and self._refused[kind] >= self._enough:
             if self._does_account_take_others():
                 self._is_cleared = True
                 return

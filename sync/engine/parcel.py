@@ -24,7 +24,6 @@ class Parcel:
     contents: tuple[bytes, ...]
     request_id: str
     batch: tuple[Change, ...]
-    is_whole: bool = True
     unheard: bool = False
     tries: int = 0
     limited: int = 0
@@ -35,7 +34,7 @@ class Parcel:
     def halve(self) -> list[Parcel]:
         """Return its two halves, each a request of its own."""
         middle = len(self.changes) // 2
-        fresh = replace(self, is_whole=False, tries=0, ready_at=0.0)
+        fresh = replace(self, tries=0, ready_at=0.0)
         halves = range(middle), range(middle, len(self.changes))
         return [replace(fresh._keep(places), request_id=uuid.uuid4().hex) for places in halves]
 
