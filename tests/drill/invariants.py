@@ -73,14 +73,18 @@ def judge_file(store: Store) -> None:
     hold(store.maintenance.check_integrity() is None, "the file is damaged")
 
 
-def judge_meters(meter: Meter, crashes: int) -> None:
-    """Neither limit was exceeded as the sandbox counts, and no more was sent twice than crashes and lost answers explain."""
+def judge_meters(meter: Meter, crashes: int, halved: int) -> None:
+    """Neither limit was exceeded as the sandbox counts, and no more was sent twice than there are reasons for.
+
+    ``halved``: batches of which a part was taken when a run was left; they are sent again as a whole.
+    """
     hold(not meter.over_limit, f"refused by a limit no fault set: {meter.over_limit}")
     hold(max(meter.queries_at_once.values(), default=0) <= QUERIES_AT_ONCE, "more than 5 queries at once")
-    most = (crashes * IN_FLIGHT + meter.lost_answers) * BATCH
+    most = (crashes * IN_FLIGHT + meter.lost_answers + halved) * BATCH
     hold(
         meter.told_again <= most,
-        f"{meter.told_again} people sent twice; {crashes} crashes and {meter.lost_answers} lost answers explain {most}",
+        f"{meter.told_again} people sent twice; {crashes} crashes, {meter.lost_answers} lost answers and {halved} halved "
+        f"batches explain {most}",
     )
 
 
