@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -219,7 +220,9 @@ def test_a_preview_when_ended_early_keeps_its_place(data_dir: Path, sandbox: San
         cohort = sandbox.add_cohort("Fans", [])
         service.cohorts.list(PROJECT, fresh=True)
         sandbox.fault("stall", path="engage", seconds=PATIENCE)
-        interrupt = threading.Timer(0.5, lambda: __import__("_thread").interrupt_main())
+        main = threading.main_thread().ident
+        assert main
+        interrupt = threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT))
         interrupt.start()
         with contextlib.suppress(KeyboardInterrupt):
             service.cohorts.preview(PROJECT, cohort)
