@@ -9,15 +9,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Error, Page, expect
 
+from tests.browser import CLOSING, PRESSES, at_rest
 from tests.browser.nginx import BASE_PATH, find_nginx, serve_behind_nginx
 from tests.conftest import StreamlitServer, free_port
 
 PATIENCE = 60_000  # milliseconds; never asserted
+PROVIDER_FORM = "**/oauth2/authorize**"
 Pages = Callable[..., str]
 
 
@@ -78,10 +81,16 @@ def guarded(guarded_with: Pages) -> str:
 
 
 def sign_in(page: Page, url: str, who: str) -> None:
-    """Go through the provider's form and back."""
+    """Go through the provider's form and back; a press while the page is redrawn is lost, and pressed again as a person would."""
     page.goto(url)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/oauth2/authorize**", timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=PATIENCE)
+    at_rest(page)
+    for _ in range(PRESSES):
+        with suppress(Error):
+            page.get_by_role("button", name="Sign in").click(timeout=CLOSING)
+            page.wait_for_url(PROVIDER_FORM, timeout=CLOSING)
+            break
+    page.wait_for_url(PROVIDER_FORM, timeout=CLOSING)
     page.get_by_role("textbox").first.fill(who)
     page.get_by_role("button").first.click()
 
