@@ -11,7 +11,7 @@ from sync.permissions import AccessLevel, Actor
 from sync.service import Service
 from sync.store import Store
 from sync.vault import Vault
-from tests.sandbox.control import Member, Sandbox, member
+from tests.sandbox.control import PROJECT, Member, Sandbox, member
 from tests.workspace import ATTRIBUTE, FAST, Workspace
 
 MAPPED = (("plan", "Plan"),)
@@ -131,3 +131,15 @@ def refresh_when_due(workspace: EngineWorkspace) -> Run:
 def count_sent(sandbox: Sandbox) -> int:
     """Return how many people WebEngage was sent so far."""
     return sandbox.meter().users_delivered
+
+
+def watch(workspace: EngineWorkspace, *user_ids: str) -> None:
+    """Set tripwires for these people in any cohort."""
+    with workspace.open() as service:
+        service.safety.add_tripwires(PROJECT, None, user_ids)
+
+
+def keep_out(workspace: EngineWorkspace, *user_ids: str) -> None:
+    """Put people on the never-export list."""
+    with workspace.open() as service:
+        service.safety.add_never_export(None, user_ids)

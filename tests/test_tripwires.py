@@ -18,11 +18,13 @@ from tests.engine_workspace import (
     customer_ids,
     customers,
     fans,
+    keep_out,
     last,
     later,
     patient_workspace,
+    watch,
 )
-from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
+from tests.sandbox.control import PROJECT, Sandbox, member
 
 TEN = Steps(first=10)
 
@@ -33,18 +35,6 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     found = EngineWorkspace(data_dir, sandbox)
     found.set_members(*fans(*range(60)))
     return found
-
-
-def watch(workspace: EngineWorkspace, *user_ids: str) -> None:
-    """Set tripwires for these people in any cohort."""
-    with workspace.open() as service:
-        service.safety.add_tripwires(PROJECT, None, user_ids)
-
-
-def keep_out(workspace: EngineWorkspace, *user_ids: str) -> None:
-    """Put people on the never-export list."""
-    with workspace.open() as service:
-        service.safety.add_never_export(LICENSE, user_ids)
 
 
 @pytest.mark.parametrize("who", ["fan-59", "fan-0", "fan-30"])

@@ -15,10 +15,12 @@ from tests.engine_workspace import (
     customer_ids,
     customers,
     fan_ids,
+    keep_out,
     last,
     refresh_when_due,
+    watch,
 )
-from tests.sandbox.control import PROJECT, Sandbox
+from tests.sandbox.control import Sandbox
 
 UNKNOWN = (
     "Tripwire: it is not known whether 1 person who must never be in this cohort (f•••4) is to be set to true. A take-back "
@@ -33,18 +35,6 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     found = EngineWorkspace(data_dir, sandbox)
     found.set_members(*customers(*range(6)))
     return found
-
-
-def watch(workspace: EngineWorkspace, *user_ids: str) -> None:
-    """Set tripwires for these people in any cohort."""
-    with workspace.open() as service:
-        service.safety.add_tripwires(PROJECT, None, user_ids)
-
-
-def keep_out(workspace: EngineWorkspace, *user_ids: str) -> None:
-    """Put people on the never-export list."""
-    with workspace.open() as service:
-        service.safety.add_never_export(None, user_ids)
 
 
 def take_back(workspace: EngineWorkspace, run: Run) -> Run:
