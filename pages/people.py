@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.parts import layout, notices, rows
 from pages.parts.badges import show_name, show_small_text
+from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import (
     escape_markdown,
     format_error,
@@ -197,7 +198,7 @@ def _show_never_export(found: Person) -> None:
         "Where the attribute is true already, the next run sets it to false."
     )
     note = st.text_input("Note", key="person-note", max_chars=MAX_NOTE, placeholder="Why they are on the list")
-    if st.button("Put on the list", type="primary", key="person-never-confirm"):
+    if show_dialog_buttons("never", "Put on the list", _close_dialog):
         _put_on_list(str(account), found.user_id, note or "")
         _close_dialog()
         st.rerun()
@@ -220,7 +221,7 @@ def _show_forget(found: Person) -> None:
     st.markdown(FORGET_TEXT)
     if found.known_by:
         st.markdown(escape_markdown(explain_two_ids(found.known_by, "Forget")))
-    if not st.button("Forget this person", type="primary", key="person-forget-confirm", icon=":material/delete:"):
+    if not show_dialog_buttons("forget", "Forget this person", _close_dialog, ":material/delete:"):
         return
     try:
         with open_service() as service:

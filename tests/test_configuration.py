@@ -122,6 +122,18 @@ def test_a_configuration_when_exported_has_no_secret_and_changes_nothing_when_ap
     assert apply_file(connected, file, "--yes") == {"changes": [], "notes": [], "applied": True}
 
 
+def test_a_file_that_lists_people_who_stay_true_says_so(connected: Workspace, sandbox: Sandbox, tmp_path: Path) -> None:
+    """A one-time export is not refreshed, so the list alone takes nobody out of it."""
+    connected.export(connected.add_cohort(3, "Once"), Mode.ONE_TIME)
+    (tmp_path / "never.csv").write_text("fan-1\n", encoding="utf-8")
+    lists = f"never_export:\n  - {{account: {LICENSE}, file: never.csv}}\n"
+    file = tmp_path / "lists.yaml"
+    file.write_text("version: 1\n" + lists, encoding="utf-8")
+    done = apply_file(connected, file, "--yes")
+    assert done["notes"][0].startswith("Line 3: Still true in WebEngage for “Once”,")
+    assert not [note for note in apply_file(connected, file, "--yes")["notes"] if "Still true" in note]
+
+
 def test_a_changed_file_when_applied_changes_what_it_names(
     connected: Workspace, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -230,6 +230,9 @@ def test_people_page_when_a_person_is_put_on_the_list_and_forgotten_says_so(fans
     fans.export()
     app = ask_page(fans, "fan-1")
     click_button(app, "Never export")
+    click_button(app, "Cancel")
+    assert "Never sent to WebEngage account" not in page_text(app) and not look_up(fans, "fan-1").lists
+    click_button(app, "Never export")
     app.text_input(key="person-note").set_value("asked by phone")
     click_button(app, "Put on the list")
     text = page_text(app)
@@ -240,6 +243,9 @@ def test_people_page_when_a_person_is_put_on_the_list_and_forgotten_says_so(fans
     assert f"{ATTRIBUTE} = false" in page_text(app)
     click_button(app, "Forget")
     assert "This cannot be undone." in page_text(app)
+    click_button(app, "Cancel")
+    assert "This cannot be undone." not in page_text(app) and look_up(fans, "fan-1").history
+    click_button(app, "Forget")
     click_button(app, "Forget this person")
     assert "Kept on 1 list by a hash alone" in page_text(app)
     assert not look_up(fans, "fan-1").history

@@ -175,7 +175,7 @@ def test_receipt_when_people_in_webengage_are_on_a_list_now_says_how_many(fans: 
     with fans.open() as service:
         service.safety.add_never_export(None, ["fan-1", "fan-2", "stranger"])
         service.safety.add_tripwires(PROJECT, fans.cohort, ["fan-3"])
-        service.safety.add_tripwires(PROJECT, fans.cohort + 1, ["fan-4"])
+        service.safety.add_tripwires(PROJECT, fans.sandbox.add_cohort("Others"), ["fan-4"])
     found = read_receipt(fans)
     assert (found.accepted, found.never_exported) == (count_holding(fans), 0) == (30, 0)
     assert found.remarks == (

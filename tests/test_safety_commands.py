@@ -79,6 +79,18 @@ def test_a_tripwire_holds_a_run_by_command(fans: Workspace) -> None:
     assert read_answer(fans, "tripwire", "remove", "fan-7", "--cohort", cohort) == {"removed": 1}
 
 
+def test_a_tripwire_in_a_cohort_that_is_not_there_is_refused(fans: Workspace) -> None:
+    """It would hold nothing, and its owner would feel safe; one of a cohort that was deleted since still can be set."""
+    done = run_command(fans, "tripwire", "add", "fan-7", "--cohort", str(fans.cohort + 1))
+    assert f"does not list a cohort {fans.cohort + 1}" in str(done.exception)
+    assert read_answer(fans, "tripwire", "list") == []
+    new = fans.sandbox.add_cohort("Made since the list was read")
+    assert run_command(fans, "tripwire", "add", "fan-7", "--cohort", str(new)).exit_code == 0
+    fans.export()
+    fans.sandbox.delete_cohort(fans.cohort)
+    assert run_command(fans, "tripwire", "add", "fan-7", "--cohort", str(fans.cohort)).exit_code == 0
+
+
 def test_limits_are_tried_set_and_raised_by_command(fans: Workspace) -> None:
     """`guard` says what would have been held; `approve --raise-limit` lets the number of the held run pass."""
     assert read_answer(fans, "guard", "1") == {

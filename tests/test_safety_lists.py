@@ -185,7 +185,7 @@ def test_a_tripwire_in_the_reading_holds_the_run_and_names_only_a_label(workspac
     workspace.set_members(*fans(*range(5)))
     workspace.export()
     with workspace.open() as service:
-        service.safety.add_tripwires(None, workspace.cohort + 1, ["fan-3"])
+        service.safety.add_tripwires(None, workspace.sandbox.add_cohort("Others"), ["fan-3"])
     assert workspace.get_run(refresh(workspace)).state is RunState.SUCCEEDED
     with workspace.open() as service:
         service.safety.add_tripwires(None, workspace.cohort, ["fan-3"])

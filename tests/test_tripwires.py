@@ -107,7 +107,7 @@ def test_a_tripwire_for_somebody_who_is_not_in_the_cohort_lets_the_next_step_go(
     run = workspace.export(steps=TEN)
     watch(workspace, "fan-2", "a stranger")
     with workspace.open() as service:
-        service.safety.add_tripwires(PROJECT, workspace.cohort + 1, ["fan-5"])
+        service.safety.add_tripwires(PROJECT, workspace.sandbox.add_cohort("Others"), ["fan-5"])
     assert approve(workspace, run).state is RunState.SUCCEEDED
 
 

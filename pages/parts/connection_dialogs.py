@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices
+from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import escape_markdown, format_error, format_plural
 from pages.parts.layout import label_project
 from pages.parts.navigation import clear_requests
@@ -197,12 +198,8 @@ def _ask_disconnect() -> None:
     with open_service() as service:
         affected = service.connections.list_affected_syncs(**target)
     _show_consequences(affected)
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        cancel = st.button("Cancel", key="disconnect-cancel")
-        confirmed = st.button("Disconnect", key="disconnect-sure", type="primary")
-    if confirmed:
+    if show_dialog_buttons("disconnect", "Disconnect", _close_dialog):
         _disconnect_target(target)
-    if cancel or confirmed:
         _close_dialog()
         st.rerun()
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.parts import cadence_fields, notices
 from pages.parts.badges import show_name
+from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import format_error, format_people, format_time, viewer_zone
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
@@ -111,13 +112,7 @@ def _parse_seconds(text: str) -> float:
 def _confirm_action(label: str, action: Callable[[Service], object]) -> bool:
     """Show Cancel and a confirm button, and call the action when confirmed; return whether it succeeded."""
     problem = st.empty()
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        cancel = st.button("Cancel", key="sync-cancel")
-        confirmed = st.button(label, key="sync-sure", type="primary")
-    if cancel:
-        _close_dialog()
-        st.rerun()
-    if not confirmed:
+    if not show_dialog_buttons("sync", label, _close_dialog):
         return False
     try:
         with open_service() as service:

@@ -56,7 +56,7 @@ class Service:
         self.members = MemberService(state, cohorts=self.cohorts)
         self.properties = PropertyService(state, cohorts=self.cohorts)
         self.guards = GuardService(state)
-        self.safety = SafetyService(state)
+        self.safety = SafetyService(state, cohorts=self.cohorts)
         self.people = PeopleService(state)
         self.receipts = ReceiptService(state, cohorts=self.cohorts)
         self.runs = RunService(state, guards=self.guards)

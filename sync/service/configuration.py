@@ -31,6 +31,8 @@ from sync.service.sync_changes import Step, SyncChanges, describe_sync
 from sync.service.syncs import SyncService
 from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE
 from sync.text import count_noun
+from sync.views import NeverExported
+from sync.wording import explain_staying
 
 ReadIds = Callable[[str], list[str]]
 """Returns the user ids of a CSV file that the configuration names."""
@@ -107,15 +109,16 @@ class ConfigurationService(Topic):
 
     @requires(AccessLevel.ADMIN)
     def apply(self, wanted: Configuration, read_ids: ReadIds) -> ConfigPlan:
-        """Make the changes, each in its own transaction, and return them.
+        """Make the changes, each in its own transaction, and return them and who stays true in WebEngage.
 
         Raise InvalidRequest when one fails, with how many were made; applying the file again makes the others.
         """
         steps = self._list_steps(wanted, read_ids)
         self._check_secrets(steps)
+        staying = []
         for done, step in enumerate(steps):
             try:
-                step.apply()
+                answer = step.apply()
             except CohortSyncError as problem:
                 made = (
                     f"{done} of {len(steps)} changes were made, and apply goes on from there."
@@ -123,8 +126,10 @@ class ConfigurationService(Topic):
                     else "Nothing was changed."
                 )
                 raise fail_at(step.line, f"{problem} {made}") from problem
+            if isinstance(answer, NeverExported) and (answer.stay_true or answer.may_stay_true):
+                staying.append(f"Line {step.line}: {explain_staying(answer.stay_true, answer.may_stay_true)}")
         changes = tuple(ConfigChange(line=one.line, text=one.text) for one in steps)
-        return ConfigPlan(changes=changes, notes=tuple(self._list_notes(wanted)))
+        return ConfigPlan(changes=changes, notes=(*staying, *self._list_notes(wanted)))
 
     def _check_secrets(self, steps: list[Step]) -> None:
         """Raise InvalidRequest, before anything is changed, when a secret is missing or would be for two.

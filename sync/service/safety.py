@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from sync.errors import InvalidRequest
 from sync.model import USER_ID_MAX
 from sync.permissions import AccessLevel, requires
-from sync.service.base import Topic
+from sync.service.base import ServiceState, Topic
+from sync.service.cohorts import CohortService
 from sync.service.listed_people import find_listed, list_known_by
 from sync.views import AddedPeople, ListedPerson, NeverExported, PropertyCohort, Tripwire
 
@@ -44,6 +45,11 @@ def parse_csv(content: bytes) -> list[str]:
 
 class SafetyService(Topic):
     """The never-export list of each WebEngage account, and the tripwires of each project."""
+
+    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
+        """Use the shared state, and the topic that knows which cohorts there are."""
+        super().__init__(state)
+        self._cohorts = cohorts
 
     @requires(AccessLevel.VIEWER)
     def choose_account(self, license_code: str | None = None, project_id: int | None = None) -> str:
@@ -127,9 +133,12 @@ class SafetyService(Topic):
         """Hold every run that finds one of these people in the cohort, or with None in any cohort of the project.
 
         Runs that were planned before look again before they send more. An id may be one that is never exported: of a
-        device, or too long for WebEngage.
+        device, or too long for WebEngage. A cohort without a sync has to be in Mixpanel's list, which may be asked for
+        (one query): a tripwire in a mistyped cohort would hold nothing. Raise InvalidRequest when it is not.
         """
         project, people = self._state.get_project(project_id).view.id, _check_ids(user_ids, MAX_WATCHED_ID)
+        if cohort_id is not None and self._store.syncs.get_sync_of_cohort(project, cohort_id) is None:
+            self._cohorts.get(project, cohort_id)
         with self._store.transaction():
             added = self._store.safety_lists.add_tripwires(
                 project, cohort_id, people, _check_note(note), self.actor.name, self._state.now()
