@@ -70,7 +70,6 @@ class Reader:
         self._keeps_chunks = not sync.id_property and self._store.snapshot.count_members(sync.id) > 0
         self._sent: RecordSet | None = None
         self._contiguous = 0  # pages here without a gap
-        self._no_such_page: int | None = None  # the first page Mixpanel refused to look up behind one that was not full
         self._people_seen = set[bytes]()  # digests of who is on each page
         self._others: set[bytes] = set()  # those not exported, by hash
         self.repeated_others: int | None = 0
@@ -86,9 +85,8 @@ class Reader:
                 return run
             except (SessionExpired, MixedReading) as problem:
                 self._forget()
-                self._failures, _ = self._store.runs.note_failure(
-                    self._run.id, self._lease.owner, self._lease.now(), True
-                )
+                now = self._lease.now()
+                self._failures, _ = self._store.runs.note_failure(self._run.id, self._lease.owner, now, True)
                 if self._failures > RESTARTS_AT_ONCE:
                     raise Postpone(None, f"Mixpanel's pages did not stay together ({problem})") from None
 
@@ -99,11 +97,8 @@ class Reader:
         self._run = replace(self._run, session_id=None, page_size=None, expected_total=None)
 
     def _read_all(self) -> Run:
-        self._contiguous, self._again, self._here = (
-            0,
-            {},
-            self._store.staged.list_numbers(self._run.id, self._run.reading),
-        )
+        self._contiguous, self._again = 0, {}
+        self._here = self._store.staged.list_numbers(self._run.id, self._run.reading)
         if 0 not in self._here:
             with self._store.transaction():
                 self._lease.renew()
@@ -111,7 +106,6 @@ class Reader:
             self._here = {}
         self._others, self.repeated_others = set(), None if self._here else 0
         self._people_seen = set[bytes]()
-        self._no_such_page = None
         if self._sent is None and not self._pages:
             self._load_sent()
         pool = ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="page")
@@ -169,8 +163,8 @@ class Reader:
     def _may_follow(self, number: int) -> bool:
         """Return whether members may be on this page, all before it being here."""
         (rows, is_full), first_rows = self._here[number - 1], self._here[0][0]
-        if is_full or number == self._no_such_page:
-            return is_full
+        if is_full:
+            return True
         if number == 1:  # small cohorts are many: a second query only where somebody would leave
             return self._run.expected_total is None and self._run.reading > 1 and rows > 0
         counts_itself = self._run.expected_total == first_rows and self._here[1][0] > 0
@@ -266,10 +260,9 @@ class Reader:
             future.result()
         except SessionExpired:
             # It is not documented how Mixpanel answers for a page behind the last one; 400 may mean that there is none.
-            is_last_before = not self._here.get(asked.number - 1, (0, True))[1]
-            if not is_last_before or self._is_announced(asked.number):
+            if not self._may_be_behind_all(asked.number):
                 raise
-            self._no_such_page = asked.number
+            self._keep_refused(asked.number)
         except ReplyTooLarge as problem:
             # Fewer properties would be another content of everybody, so a person decides which.
             what = f"with {', '.join(self._properties)}" if self._properties else "although no property is mapped"
@@ -282,6 +275,22 @@ class Reader:
                 raise self._hour_used_up(asked, problem, now) from None
             pause = self._lease.policy.delay(asked.tries, problem, self._failures)
             self._again[asked.number] = (now + pause, asked.tries)
+
+    def _may_be_behind_all(self, number: int) -> bool:
+        """Return whether a refused page need not exist: the one before is not full, or everybody announced is here."""
+        if self._is_announced(number):
+            return False
+        rows = sum(rows for rows, _ in self._here.values())
+        return not self._here[number - 1][1] or rows == self._run.expected_total
+
+    def _keep_refused(self, number: int) -> None:
+        """Keep a page that does not exist as an empty one. Behind a single page it proves no more than that one's total."""
+        total = 0 if number == 1 and self._here[0][1] else None  # a total of each page, which may count only that page
+        page = StagedPage(self._run.reading, number, rows=0, anonymous=0, invalid=0, is_full=False, total=total)
+        with self._store.transaction():
+            self._lease.renew()
+            self._store.staged.add_page(self._run.id, page)
+        self._here[number] = (0, False)
 
     def _hour_used_up(self, asked: Asked, problem: RetryLater, now: float) -> Postpone:
         meters, project = self._store.rate_limits, self._sync.project_id
