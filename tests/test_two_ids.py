@@ -172,6 +172,26 @@ def test_a_plan_that_was_cancelled_proves_nothing_about_people_who_are_in_webeng
     assert again.entered == 0 and "Not set to true: 3 people." in str(again.held_reason)
 
 
+def test_who_is_listed_by_distinct_id_after_a_rejected_removal_is_removed_when_they_are_read_again(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The list promises false with the next run, so it is tried once more, and not again when it is rejected again."""
+    workspace.export(id_property=CUSTOMER)
+    sandbox.poison("c-3")
+    workspace.set_members(*customers(0, 1, 2, 4, 5))
+    assert refresh_when_due(workspace).rejected == 1
+    keep_out(workspace, "fan-3")
+    workspace.set_members(*customers(*range(6)))
+    assert refresh_when_due(workspace).rejected == 1
+    assert refresh_when_due(workspace).change_count == 0
+    with workspace.open() as service:
+        service.safety.remove_never_export(None, ["fan-3"])
+    keep_out(workspace, "fan-3")
+    sandbox.clear_faults()
+    run = refresh_when_due(workspace)
+    assert (run.removed_by_list, workspace.holders()) == (1, customer_ids(0, 1, 2, 4, 5))
+
+
 @pytest.mark.parametrize("is_planned", [False, True])
 def test_taking_back_a_change_sets_nobody_to_true_who_may_be_listed_by_the_new_user_id(
     workspace: EngineWorkspace, is_planned: bool

@@ -108,9 +108,8 @@ class Planner:
         # With the same content nobody rejected is tried again, but to clear: that is to leave nobody true.
         rejected = {} if lease.run.purpose == "clear" else self._store.rejections.active(sync.id)
         self._rejected = {hash_id(user_id, salt): one for user_id, one in rejected.items()}
-        self._not_removed = {
-            hash_id(user_id, salt): user_id for user_id, one in rejected.items() if one[0] == ChangeKind.REMOVE
-        }
+        removals = self._store.rejections.list_removals(sync.id) if rejected else {}
+        self._not_removed = {hash_id(user_id, salt): (user_id, at) for user_id, at in removals.items()}
 
     def write(self) -> Plan:
         """Write the batches; they count once the run is said to be planned."""
@@ -119,6 +118,9 @@ class Planner:
             self._store.batches.delete_batches(self._run_id, keep_approved=True)
         self.watchlist.search(self._run_id, self._chunks)
         self.plan.tripped, self.plan.kept_out = self.watchlist.tripped, set(self.watchlist.listed)
+        for who, (_, rejected_at) in self._not_removed.items():
+            if self.watchlist.is_listed_since(who, rejected_at):  # the list promises false with the next run
+                self._rejected.pop(who, None)
         self.plan.listed_members = self.watchlist.listed if self._sync.id_property else frozenset()
         self._plan_changes()
         self.plan.members = self._count_members() if self._sync.id_property else self.plan.distinct
@@ -226,7 +228,7 @@ class Planner:
         """Note who is in again after their removal was rejected: when they leave once more, that is another change."""
         if self._not_removed:
             back = self._not_removed.keys() & {record[:ID_SIZE] for record in mine}
-            self.plan.returned.update(self._not_removed[who] for who in back)
+            self.plan.returned.update(self._not_removed[who][0] for who in back)
 
     def _believed(self, first: set[bytes], last: set[bytes]) -> tuple[set[bytes], set[bytes]]:
         """Return the records of those who are in, and the id hashes of those who at least do not leave."""

@@ -91,6 +91,13 @@ class Rejections(Table):
         )
         return {row[0]: (row[1], row[2]) for row in rows}
 
+    def list_removals(self, sync_id: int) -> dict[str, float]:
+        """Return whose removal this sync does not try again, and since when."""
+        rows = self._fetch_all(
+            "select user_id, at from rejection where sync_id = ? and active = 1 and kind = 'remove'", (sync_id,)
+        )
+        return {row[0]: row[1] for row in rows}
+
     def rejected_before(self, sync_id: int, run_id: int) -> frozenset[str]:
         """Return whom WebEngage rejected in other runs of a sync, forgiven or not."""
         rows = self._fetch_all(
