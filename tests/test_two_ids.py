@@ -172,6 +172,37 @@ def test_a_plan_that_was_cancelled_proves_nothing_about_people_who_are_in_webeng
     assert again.entered == 0 and "Not set to true: 3 people." in str(again.held_reason)
 
 
+def test_a_take_back_sets_who_was_taken_off_the_list_since_to_true_again(workspace: EngineWorkspace) -> None:
+    """Who was left out of a plan for an entry that is gone is on no list, whoever else is."""
+    keep_out(workspace, "fan-4")
+    workspace.export(id_property=CUSTOMER)
+    keep_out(workspace, "fan-3")
+    run = refresh_when_due(workspace)
+    assert run.removed_by_list == 1
+    with workspace.open() as service:
+        service.safety.remove_never_export(None, ["fan-3"])
+    held = take_back(workspace, run)
+    assert held.entered == 1 and "never-export" not in str(held.held_reason)
+    approve(workspace, held)
+    assert workspace.holders() == customer_ids(0, 1, 2, 3, 5)
+
+
+def test_a_take_back_when_a_plan_of_an_earlier_version_left_somebody_out_keeps_them_out(
+    workspace: EngineWorkspace,
+) -> None:
+    """It stored the hash of the User ID alone, so whether its entry is still on the list nobody knows."""
+    keep_out(workspace, "fan-4")
+    workspace.export(id_property=CUSTOMER)
+    keep_out(workspace, "fan-3")
+    run = refresh_when_due(workspace)
+    with workspace.open() as service:
+        service.safety.remove_never_export(None, ["fan-3"])
+    with workspace.open_store() as store, workspace.open_database() as db:
+        old = b"".join(sorted(store.safety_lists.hash_ids(["c-3", "c-4"])))
+        db.execute("update run set listed = ? where id = ?", (old, run.id))
+    assert take_back(workspace, run).entered == 0
+
+
 def test_who_is_listed_by_distinct_id_after_a_rejected_removal_is_removed_when_they_are_read_again(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:

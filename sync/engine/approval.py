@@ -16,7 +16,7 @@ from sync.model import ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
 from sync.store import Store
 from sync.store.batches import KINDS
-from sync.store.plan_history import join_hashes
+from sync.store.plan_history import join_hashes, join_listed
 from sync.store.syncs import Request
 from sync.text import count_noun
 
@@ -146,7 +146,7 @@ def plan_columns(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, m
         "removed_by_list": plan.removed_by_list,
         "list_version": plan.list_version,
         "tripped": join_hashes({*plan.tripped, *plan.unknown_tripwires}),
-        "listed": join_hashes(plan.listed_members),
+        "listed": join_listed(plan.listed_members),
         "data_types": dump_data_types(plan.data_types),
         "step_limits": dump_limits(plan),
     }

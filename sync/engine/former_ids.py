@@ -20,7 +20,8 @@ class FormerIds:
     """The IDs of those whom a run removed.
 
     ``has_others``: they may be listed by another ID. ``read_at``: what was listed before was looked for among them.
-    ``tripped``: the tripwires that this reading found. ``left_out``: whom the plans from that reading on kept out.
+    ``tripped``: the tripwires that this reading found. ``left_out``: whom the plans from that reading on kept out, for
+    entries of the never-export list that are on it now.
     """
 
     id_property: str
@@ -63,8 +64,13 @@ def find_former_ids(store: Store, undone: int) -> FormerIds:
         has_others=changed or bool(id_property),
         read_at=read_at,
         tripped=store.plan_history.tripped(number),
-        left_out=store.plan_history.list_left_out(run.sync_id, number),
+        left_out=store.plan_history.list_left_out(run.sync_id, number, _load_never_export(store, run)),
     )
+
+
+def _load_never_export(store: Store, run: Run) -> frozenset[bytes]:
+    sync = store.syncs.get_sync(run.sync_id)
+    return store.safety_lists.load_never_export(sync.license_code) if sync else frozenset()
 
 
 def explain_unknown_tripwires(labels: Collection[str], shown: str, name: str) -> str:

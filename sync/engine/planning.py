@@ -62,8 +62,8 @@ class Plan:
     """The id hashes of those in who are neither sent nor were sent before: listed, or rejected."""
     returned: set[str] = field(default_factory=set)
     """The User IDs of those who are in again after WebEngage rejected their removal."""
-    listed_members: frozenset[bytes] = frozenset()
-    """Who is on the never-export list by the distinct_id, by the hash of the User ID."""
+    listed_members: frozenset[tuple[bytes, bytes]] = frozenset()
+    """Who is left out for the never-export list: the hashes of the User ID, and of what is on the list."""
     list_version: int = 0
     """Which never-export list it was made with."""
     step_limits: tuple[int, ...] = ()
@@ -121,7 +121,7 @@ class Planner:
         for who, (_, rejected_at) in self._not_removed.items():
             if self.watchlist.is_listed_since(who, rejected_at):  # the list promises false with the next run
                 self._rejected.pop(who, None)
-        self.plan.listed_members = self.watchlist.listed if self._sync.id_property else frozenset()
+        self.plan.listed_members = self.watchlist.entries if self._sync.id_property else frozenset()
         self._plan_changes()
         self.plan.members = self._count_members() if self._sync.id_property else self.plan.distinct
         return self.plan

@@ -35,10 +35,12 @@ class Watchlist:
         self._tripwires = store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id)
         self.listed: frozenset[bytes] = frozenset()
         self.tripped: dict[bytes, str] = {}
-        self._entries: set[tuple[bytes, bytes]] = set()  # who is listed, each as found and as on the list
+        self.entries: frozenset[tuple[bytes, bytes]] = frozenset()
 
     def search(self, run_id: int, chunks: SeenChunks) -> None:
         """Search a run's readings: ``listed`` are those never exported, ``tripped`` the labels of tripwires.
+
+        ``entries``: those listed, each as found and as on the list.
 
         Anonymous and invalid members are never exported anyway, and trip all the same.
         """
@@ -47,15 +49,15 @@ class Watchlist:
             return
         by_member = self._by_member
         found = find_members(self._store, run_id, watched) if by_member else self._find_people(run_id, watched, chunks)
-        self._entries = {(who, entry) for who, entry in found if entry in self.never_export}
-        self.listed = frozenset(who for who, _ in self._entries)
+        self.entries = frozenset((who, entry) for who, entry in found if entry in self.never_export)
+        self.listed = frozenset(who for who, _ in self.entries)
         self.never_export |= self.listed
         entries = {entry for _, entry in found} | self._store.staged.list_others(run_id)
         self.tripped = {entry: self._tripwires[entry] for entry in entries & self._tripwires.keys()}
 
     def is_listed_since(self, who: bytes, since: float) -> bool:
         """Return whether somebody of the readings was put on the never-export list after this time."""
-        entries = {entry for one, entry in self._entries if one == who}
+        entries = {entry for one, entry in self.entries if one == who}
         return not entries.isdisjoint(self._store.safety_lists.list_never_export_since(self._license_code, since))
 
     def _find_people(self, run_id: int, watched: frozenset[bytes], chunks: SeenChunks) -> set[tuple[bytes, bytes]]:

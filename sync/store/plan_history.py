@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
+from itertools import chain
 
 from sync.guards import PlanNumbers, Reading
-from sync.packing import cut_hashes, hash_id
+from sync.packing import ID_SIZE, cut_hashes, hash_id
 from sync.store.database import Table
 
 # An earlier success makes a run a refresh, unless everything was cleared and a person exports again.
@@ -18,6 +19,8 @@ _IS_FIRST = """
             and earlier.state = 'succeeded' and earlier.purpose not in ('clear', 'undo')
     ) or (run.size_before = 0 and run.purpose = 'export')
 """
+
+IN_PAIRS = bytes(ID_SIZE)  # stands before pairs of hashes: earlier versions stored only whom a plan left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,11 @@ class PlanHistory(Table):
         """Return the id hashes of the tripwires that a run's plan found."""
         return frozenset(cut_hashes(self._fetch_value("select tripped from run where id = ?", (run_id,)) or b""))
 
-    def list_left_out(self, sync_id: int, first_run: int) -> frozenset[bytes]:
-        """Return who was left out of plans because the never-export list has their distinct_id, from this run on."""
+    def list_left_out(self, sync_id: int, first_run: int, never_export: Set[bytes]) -> frozenset[bytes]:
+        """Return who was left out of plans, from this run on, for an entry that is on the never-export list now.
+
+        A plan of an earlier version does not say for which entry: then it counts as one of now.
+        """
         found = self._fetch_all(
             """
             select listed
@@ -99,7 +105,8 @@ class PlanHistory(Table):
             """,
             (sync_id, first_run),
         )
-        return frozenset(one for row in found for one in cut_hashes(row[0]))
+        pairs = (pair for row in found for pair in _cut_listed(row[0]))
+        return frozenset(who for who, entry in pairs if entry is None or entry in never_export)
 
     def find_user_id(self, sync_id: int) -> UserIdBasis:
         """Return by which property the people of a sync are known in WebEngage, and when they were last read by it.
@@ -198,6 +205,20 @@ def join_people(user_ids: Iterable[str], salt: int) -> tuple[int, bytes | None]:
     """Return how many different people these are, and their id hashes as a run stores them; None when there are none."""
     hashes = {hash_id(user_id, salt) for user_id in user_ids if user_id}
     return len(hashes), join_hashes(hashes)
+
+
+def join_listed(people: Collection[tuple[bytes, bytes]]) -> bytes | None:
+    """Return who was left out for which entry of the never-export list as a run stores it; None when nobody was."""
+    return b"".join(chain([IN_PAIRS], *sorted(people))) if people else None
+
+
+def _cut_listed(blob: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield whom a plan left out, and for which entry of the never-export list; None where that was not stored."""
+    hashes = list(cut_hashes(blob))
+    if hashes[0] != IN_PAIRS:
+        yield from ((who, None) for who in hashes)
+        return
+    yield from zip(hashes[1::2], hashes[2::2], strict=True)
 
 
 def join_hashes(id_hashes: Iterable[bytes]) -> bytes | None:
