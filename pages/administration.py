@@ -70,7 +70,7 @@ def _show_retention() -> None:
 
 
 def _show_second_person() -> None:
-    st.header("Second pair of eyes")
+    st.header("Approval by a second person")
     st.caption(
         "An export to more people than this is held, until somebody else than the person who requested it approves it. "
         "Everybody who uses the commands counts as one person."
@@ -78,7 +78,7 @@ def _show_second_person() -> None:
     with open_service() as service:
         limit = service.admin.get_approval_limit()
     with st.form("second-person", border=False):
-        is_on = st.checkbox("Another person approves large exports", value=limit is not None)
+        is_on = st.checkbox("A second person approves large exports", value=limit is not None)
         people = st.number_input(
             "Exports to more than this many people", 0, MAX_PEOPLE, 1000 if limit is None else limit
         )

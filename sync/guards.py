@@ -131,4 +131,4 @@ def _explain_share(numbers: PlanNumbers) -> str | None:
 
 def explain_second_person(limit: int) -> str:
     """Return that somebody else has to approve an export of so many people."""
-    return f"Exports to more than {limit:,} people need the approval of another person than the one who asked."
+    return f"Exports to more than {limit:,} people need the approval of a second person, not only of the one who asked."

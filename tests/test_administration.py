@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from sync.cli.commands import cli
 from sync.permissions import AccessLevel
 from sync.service import Service
 from tests.workspace import sign_in_as
 
 ROOT = Path(__file__).resolve().parents[1]
+NAMED_IN = ("README.md", "CHANGELOG.md", "docs/commands.md", "docs/operations.md", "pages/administration.py")
 pytestmark = pytest.mark.usefixtures("local_browser")
 
 
@@ -59,3 +61,15 @@ def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     sign_in_as(monkeypatch, "mo@example.com", AccessLevel.MARKETER)
     page = opened(data_dir, monkeypatch)
     assert "needs an admin" in page.error[0].value.replace("\\", "") and not page.dataframe
+
+
+@pytest.mark.slow
+def test_the_approval_of_a_second_person_has_one_name_on_the_page_and_in_the_commands(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who read about it on the page finds the command, and the line of the audit log, by the same words."""
+    page = opened(data_dir, monkeypatch)
+    assert "Approval by a second person" in [header.value for header in page.header]
+    assert "second person" in next(box.label for box in page.checkbox)
+    assert "second-person" in cli.commands and "second person" in str(cli.commands["second-person"].help)
+    assert not [file for file in NAMED_IN if "pair of eyes" in (ROOT / file).read_text()]

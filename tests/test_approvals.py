@@ -209,7 +209,7 @@ def test_the_other_person_is_needed_after_a_change_of_who_asked_too(workspace: E
     for name, other in ((ANN, BOB), (BOB, ANN)):
         with workspace.open_as(name) as service:
             expected = (
-                "Exports to more than 20 people need the approval of another person than the one who asked. "
+                "Exports to more than 20 people need the approval of a second person, not only of the one who asked. "
                 f"You requested run {run_id}, as did {other}, so somebody else decides: any other marketer or admin, on "
                 "the page of this run."
             )
@@ -371,7 +371,7 @@ def test_a_plan_that_grew_beyond_the_limit_after_its_asker_approved_it_needs_the
     workspace.sandbox.advance(5 * HOUR)
     workspace.run_queued()
     run = workspace.get_run(run_id)
-    assert run.state is RunState.HELD and "another person than the one who asked" in str(run.held_reason)
+    assert run.state is RunState.HELD and "the approval of a second person" in str(run.held_reason)
     assert not may_approve(workspace, run_id) and workspace.holders() == set()
 
 

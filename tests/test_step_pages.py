@@ -1,4 +1,4 @@
-"""The pages of exports in steps, of take-backs and of the second pair of eyes, as AppTest shows them."""
+"""The pages of exports in steps, of take-backs and of the approval by a second person, as AppTest shows them."""
 
 from __future__ import annotations
 

@@ -273,7 +273,7 @@ def test_a_large_export_when_two_people_are_needed_is_approved_by_the_other_one(
     run = workspace.get_run(run_id)
     assert run.state is RunState.HELD and workspace.holders() == set()
     assert run.held_reason == (
-        "Exports to more than 20 people need the approval of another person than the one who asked."
+        "Exports to more than 20 people need the approval of a second person, not only of the one who asked."
     )
     with workspace.open_as("ann@example.com") as ann, pytest.raises(InvalidRequest, match="somebody else decides"):
         ann.runs.approve(run_id)

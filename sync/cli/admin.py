@@ -31,11 +31,13 @@ def backup(file: Path, as_json: bool) -> None:
 
 
 @click.command("second-person")
-@click.option("--above", type=click.IntRange(0, MAX_PEOPLE), help="Exports to more people need another one's approval.")
-@click.option("--off", is_flag=True, help="Nobody needs another one's approval.")
+@click.option(
+    "--above", type=click.IntRange(0, MAX_PEOPLE), help="Exports to more people need the approval of a second person."
+)
+@click.option("--off", is_flag=True, help="No export needs the approval of a second person.")
 @json_option
 def second_person(above: int | None, off: bool, as_json: bool) -> None:
-    """Show or set above how many people an export needs the approval of another person than the one who asked."""
+    """Show or set above how many people an export needs the approval of a second person."""
     if off and above is not None:
         raise click.UsageError("Choose --above or --off.")
     with Service.open() as service:
@@ -45,7 +47,7 @@ def second_person(above: int | None, off: bool, as_json: bool) -> None:
     print_result(
         as_json,
         {"above": limit},
-        ["Off: nobody needs another one's approval." if limit is None else explain_second_person(limit)],
+        ["Off: no export needs the approval of a second person." if limit is None else explain_second_person(limit)],
     )
 
 

@@ -1,4 +1,4 @@
-"""Second pair of eyes: above how many people somebody else must approve, who asked and approved, and what came too late."""
+"""Approval by a second person: above how many people it is needed, who asked and approved, and what came too late."""
 
 from __future__ import annotations
 
