@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import layout
-from pages.parts.formatting import format_error, format_plural
+from pages.parts.forget_dialog import show_forget_dialog
+from pages.parts.formatting import format_error
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE
@@ -18,6 +19,7 @@ from sync.views import AuditLine
 
 SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000  # of the audit log, newest first
 MAX_DAYS = 3650
+FORGOTTEN_KEY = "_forgotten"  # session key: the user id that the dialog asks about
 HEADER = ("Time (UTC)", "Who", "Action", "Target", "Before", "After", "Run")
 WIDTHS = {
     name: st.column_config.TextColumn(width=pixels) for name, pixels in (("Before", 150), ("After", 190), ("Run", 50))
@@ -90,21 +92,17 @@ def _show_second_person() -> None:
 
 def _show_forget() -> None:
     st.header("Forget a person")
-    st.caption(
-        "Deletes a user id from everything stored here. This does not delete the person in Mixpanel or WebEngage; do "
-        "that there. While Mixpanel lists the person in a cohort, its next export stores them here again."
-    )
+    st.caption("Deletes a User ID from everything stored here. The page People shows first what is stored about it.")
     with st.form("forget", border=False, clear_on_submit=True):
         user_id = st.text_input("User ID, exactly as exported")
         if st.form_submit_button("Forget") and user_id:
-            with open_service() as service:
-                found = service.admin.forget_person(user_id)
-            unfinished = (
-                f" {format_plural(found.runs_under_way, 'unfinished run')} may still contain this user ID."
-                if found.runs_under_way
-                else ""
-            )
-            st.success(f"Deleted in {format_plural(found.places, 'place')}.{unfinished}")
+            st.session_state[FORGOTTEN_KEY] = user_id
+    if st.session_state.get(FORGOTTEN_KEY):
+        show_forget_dialog(st.session_state[FORGOTTEN_KEY], "", _close_forget, _close_forget)
+
+
+def _close_forget() -> None:
+    st.session_state.pop(FORGOTTEN_KEY, None)
 
 
 def show_page() -> None:

@@ -7,19 +7,14 @@ import streamlit as st
 from pages.parts import layout, notices, rows
 from pages.parts.badges import show_name, show_small_text
 from pages.parts.dialog_buttons import show_dialog_buttons
-from pages.parts.formatting import (
-    escape_markdown,
-    format_error,
-    format_plural,
-    format_time,
-)
+from pages.parts.forget_dialog import show_forget_dialog
+from pages.parts.formatting import escape_markdown, format_error, format_plural, format_time
 from pages.parts.navigation import open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.reports import Person, PersonEntry, PersonListing, PersonSync, Presence
 from sync.service.safety import MAX_NOTE
-from sync.views import ForgetResult
 from sync.wording import (
     NOT_SENT_YET,
     OUTCOME_SIGNS,
@@ -47,11 +42,6 @@ PRESENCE_WORDS = {
 INTRODUCTION = (
     "Type a User ID exactly as Mixpanel has it. This page knows what was sent to WebEngage and what is stored here; "
     "looking somebody up is noted in the audit log, without the ID."
-)
-FORGET_TEXT = (
-    "Deletes this user ID from everything stored here. It does not delete the person in Mixpanel or WebEngage; do that "
-    "there. While Mixpanel lists the person in a cohort, its next export stores them here again: put them on the "
-    "never-export list first if they are never to be sent again. This cannot be undone."
 )
 
 
@@ -168,7 +158,8 @@ def _show_buttons(found: Person) -> None:
     if open_dialog == NEVER_EXPORT and is_allowed(AccessLevel.MARKETER):
         _show_never_export(found)
     elif open_dialog == FORGET and is_allowed(AccessLevel.ADMIN):
-        _show_forget(found)
+        about = explain_two_ids(found.known_by, "Forget")
+        show_forget_dialog(found.user_id, about, _close_dialog, lambda: st.session_state.pop(ASKED_KEY))
 
 
 def _open_dialog(name: str) -> None:
@@ -213,37 +204,6 @@ def _put_on_list(account: str, user_id: str, note: str) -> None:
     else:
         staying = explain_staying(added.stay_true, added.may_stay_true)
         notices.flash_success(f"On the never-export list from now on. {staying}".strip())
-
-
-@st.dialog("Forget this person?", on_dismiss=_close_dialog)
-def _show_forget(found: Person) -> None:
-    show_name(found.user_id, "forget-person")
-    st.markdown(FORGET_TEXT)
-    if found.known_by:
-        st.markdown(escape_markdown(explain_two_ids(found.known_by, "Forget")))
-    if not show_dialog_buttons("forget", "Forget this person", _close_dialog, ":material/delete:"):
-        return
-    try:
-        with open_service() as service:
-            done = service.admin.forget_person(found.user_id)
-    except CohortSyncError as problem:
-        notices.flash_error(str(problem))
-    else:
-        del st.session_state[ASKED_KEY]
-        notices.flash_success(_describe_forgotten(done))
-    _close_dialog()
-    st.rerun()
-
-
-def _describe_forgotten(done: ForgetResult) -> str:
-    text = f"Deleted in {format_plural(done.places, 'place')}."
-    if done.runs_under_way:
-        text += f" {format_plural(done.runs_under_way, 'unfinished run')} may still contain this user ID."
-    if done.kept_on_lists:
-        text += (
-            f" Kept on {format_plural(done.kept_on_lists, 'list')} by a hash alone, so that nobody is exported again."
-        )
-    return text
 
 
 layout.run_in_layout(show_page)

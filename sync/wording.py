@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from sync.model import Mode, Run, RunState, SyncState
 from sync.records import PropertyCohort, SyncView
+from sync.text import count_noun
+from sync.views import ForgetResult
 
 RUN_STATE_WORDS = {
     RunState.QUEUED: "Queued",
@@ -106,6 +108,21 @@ def explain_two_ids(cohorts: Sequence[PropertyCohort], what_to_do: str) -> str:
         f"{names} {'knows' if len(cohorts) == 1 else 'know'} people by a profile property: there they are found by its "
         f"value, not by distinct_id, and on the lists by the ID that was listed. {what_to_do} both IDs."
     )
+
+
+def explain_forgotten(done: ForgetResult) -> Iterator[str]:
+    """Yield what forgetting a person did, what of them is kept, and what is still to be done."""
+    if done.places:
+        yield f"Deleted in {count_noun(done.places, 'place')}."
+    else:
+        yield "Nothing to delete was stored under this User ID. Check it letter by letter, capitals too."
+    if done.runs_under_way:
+        yield f"{count_noun(done.runs_under_way, 'unfinished run')} may still contain it: forget it again afterwards."
+    if done.kept_on_lists:
+        lists = count_noun(done.kept_on_lists, "never-export list or tripwire", "never-export lists or tripwires")
+        yield f"Kept on {lists} by a hash alone, so that nobody is exported again; they are taken off there."
+    if done.known_by:
+        yield explain_two_ids(done.known_by, "Forget")
 
 
 def name_sync_state(sync: SyncView) -> str:

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from sync.cli.commands import cli
 from sync.permissions import AccessLevel
 from sync.service import Service
-from tests.workspace import sign_in_as
+from tests.workspace import click_button, page_text, sign_in_as
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMED_IN = ("README.md", "CHANGELOG.md", "docs/commands.md", "docs/operations.md", "pages/administration.py")
@@ -43,12 +43,19 @@ def test_retention_when_changed_is_saved_and_in_the_audit(data_dir: Path, monkey
 
 
 @pytest.mark.slow
-def test_forgetting_when_the_id_is_unknown_says_so(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An id nobody knows is removed in 0 places, and the audit keeps a fingerprint, not the id."""
+def test_forgetting_asks_first_and_says_when_the_id_is_unknown(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is deleted before a person said so once more, and the audit keeps a fingerprint, not the id."""
     page = opened(data_dir, monkeypatch)
     page.text_input[0].set_value("stranger-7")
-    next(button for button in page.button if button.label == "Forget").click().run()
-    assert "0 places" in page.success[0].value
+    click_button(page, "Forget")
+    assert "This cannot be undone." in page_text(page)
+    click_button(page, "Cancel")
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        assert not service.admin.list_audit()
+    page.text_input[0].set_value("stranger-7")
+    click_button(page, "Forget")
+    click_button(page, "Forget this person")
+    assert "Nothing to delete was stored under this User ID" in page.success[0].value
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
         assert "stranger" not in str(service.admin.list_audit())
 

@@ -247,7 +247,7 @@ def test_people_page_when_a_person_is_put_on_the_list_and_forgotten_says_so(fans
     assert "This cannot be undone." not in page_text(app) and look_up(fans, "fan-1").history
     click_button(app, "Forget")
     click_button(app, "Forget this person")
-    assert "Kept on 1 list by a hash alone" in page_text(app)
+    assert "Kept on 1 never-export list or tripwire by a hash alone" in page_text(app)
     assert not look_up(fans, "fan-1").history
 
 

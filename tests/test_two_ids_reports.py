@@ -216,3 +216,8 @@ def test_forgetting_by_distinct_id_says_that_another_id_is_stored(workspace: Eng
     assert f"{BOTH} Forget both IDs." in run_command(workspace, "forget", "fan-3")
     answer = json.loads(run_command(workspace, "forget", "c-3", "--json"))
     assert answer["places"] > 0 and [one["cohort_name"] for one in answer["known_by"]] == ["Fans"]
+    app = workspace.page("administration")
+    next(field for field in app.text_input if field.label.startswith("User ID")).set_value("fan-3")
+    click_button(app, "Forget")
+    click_button(app, "Forget this person")
+    assert f"{BOTH} Forget both IDs." in page_text(app)

@@ -11,7 +11,7 @@ from sync.cli.output import LIMIT_RANGE, json_option, print_result
 from sync.guards import MAX_PEOPLE, explain_second_person
 from sync.service import Service
 from sync.text import count_noun
-from sync.wording import explain_two_ids
+from sync.wording import explain_forgotten
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -94,21 +94,11 @@ def forget(user_id: str, as_json: bool) -> None:
     """Remove a person from everything stored here, by USER_ID; Mixpanel and WebEngage keep what they have."""
     with Service.open() as service:
         found = service.admin.forget_person(user_id)
-    lines = [
-        f"Done: deleted in {count_noun(found.places, 'place')}. "
-        "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back.",
-        explain_two_ids(found.known_by, "Forget"),
-    ]
-    if found.kept_on_lists:
-        lines.append(
-            f"Kept on {count_noun(found.kept_on_lists, 'never-export list or tripwire', 'never-export lists or tripwires')} "
-            "by a hash alone, so that nobody is exported again; `never-export remove` and `tripwire remove` take them off."
-        )
-    if found.runs_under_way:
-        lines.append(
-            f"{count_noun(found.runs_under_way, 'unfinished run')} may still contain this user ID; run this again afterwards."
-        )
-    print_result(as_json, found, lines)
+    done, *more = explain_forgotten(found)
+    about = (
+        "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back."
+    )
+    print_result(as_json, found, [f"{done} {about}" if found.places else done, *more])
 
 
 @click.command()
