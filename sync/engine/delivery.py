@@ -22,8 +22,8 @@ from sync.engine.parcel import Parcel
 from sync.engine.retry import AccountAtFault, CancelRequested, Postpone
 from sync.engine.value_forms import fix_forms
 from sync.engine.watchlist import load_listed, require_no_new_tripwires
-from sync.engine.witness import find_witness
-from sync.errors import BatchRejected, LeaseLost, RetryLater, UnexpectedResponse
+from sync.engine.witness import is_witness_taken
+from sync.errors import BatchRejected, ConfigurationError, LeaseLost, RetryLater, UnexpectedResponse
 from sync.model import BATCH_SIZE, Change, ChangeKind, Sync
 from sync.packing import FORGOTTEN, unpack_values
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, Batch, Block
@@ -68,6 +68,7 @@ class Delivery:
             FEW, min(REFUSED_ALIKE, planned.change_count if planned else 0)
         )  # of them, to blame the account
         self._refusals = 0
+        self._maybe_taken = set[int]()  # batches of which WebEngage took somebody, or may have
 
     def send_all(self) -> None:
         """Send until nothing is left; what is in flight is always heard before leaving."""
@@ -81,12 +82,16 @@ class Delivery:
             except LeaseLost:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-            except BaseException:
-                self._hear_the_rest()
+            except BaseException as end:
+                self._hear_the_rest(is_refused=isinstance(end, ConfigurationError))
+                self._take_back_marks()
                 raise
 
-    def _hear_the_rest(self) -> None:
-        """Confirm what is in flight; more trouble there changes nothing, it stays in flight."""
+    def _hear_the_rest(self, *, is_refused: bool) -> None:
+        """Confirm what is in flight; more trouble there changes nothing, it stays in flight.
+
+        ``is_refused``: a setting is wrong, for which WebEngage may have rejected batches, too.
+        """
         while self._flying:
             try:
                 self._gather()
@@ -98,7 +103,21 @@ class Delivery:
             except Exception as problem:
                 logger.info("run %s: while ending, %s", self._run.id, type(problem).__name__)
                 # A full disk cannot confirm anything: what is answered stays in flight and is not looked at again.
-                self._flying = {future: parcel for future, parcel in self._flying.items() if not future.done()}
+                answered = [future for future in self._flying if future.done()]
+                for future, parcel in [(future, self._flying.pop(future)) for future in answered]:
+                    self._note_answer(parcel, future)
+                    if isinstance(future.exception(), BatchRejected) and not is_refused:
+                        self._maybe_taken.add(parcel.number)
+
+    def _take_back_marks(self) -> None:
+        """Let those be not sent whose every request was refused for a setting or a limit: they surely did not arrive."""
+        refused = self._open.keys() - self._maybe_taken - {parcel.number for parcel in self._flying.values()}
+        try:
+            with self._store.transaction():
+                self._store.runs.renew_lease(self._run.id, self._lease.owner, self._lease.now())
+                self._store.batches.mark_unsent(self._run.id, refused)
+        except Exception as problem:  # they stay in flight, which is true of less
+            logger.info("run %s: while ending, %s", self._run.id, type(problem).__name__)
 
     def _refill(self) -> bool:
         """Fetch more batches when few are waiting; False when there is nothing left to send."""
@@ -152,6 +171,8 @@ class Delivery:
         )
         contents = tuple(block.contents[at] for at in places)
         unheard = batch.state == "in_flight"
+        if unheard:
+            self._maybe_taken.add(batch.number)
         parcel = Parcel(batch.number, changes, contents, uuid.uuid4().hex, changes, unheard=unheard)
         return self._leave_out_listed(parcel) if unheard else parcel
 
@@ -219,6 +240,7 @@ class Delivery:
             self._handle_failure(self._flying.pop(future), future)
 
     def _handle_failure(self, parcel: Parcel, future: Future[None]) -> None:
+        self._note_answer(parcel, future)
         try:
             future.result()
         except BatchRejected as problem:
@@ -228,8 +250,16 @@ class Delivery:
         except UnexpectedResponse as problem:
             self._try_again(parcel, RetryLater(str(problem)))
 
+    def _note_answer(self, parcel: Parcel, future: Future[None]) -> None:
+        """Note that people of a request may be taken, unless the answer says surely not; see ``_handle_refusal``, too."""
+        problem = future.exception()
+        is_limit = isinstance(problem, RetryLater) and bool(problem.limit)
+        if not is_limit and not isinstance(problem, BatchRejected | ConfigurationError):
+            self._maybe_taken.add(parcel.number)
+
     def _confirm(self, parcels: list[Parcel]) -> None:
         """Write that WebEngage took these parcels; a batch is confirmed with its last part."""
+        self._maybe_taken.update(parcel.number for parcel in parcels)
         with self._closing():
             self._lease.count(delivered=sum(len(one.changes) for one in parcels))
             self._lease.note_progress()
@@ -265,6 +295,7 @@ class Delivery:
         if not self._is_checked:
             self._webengage.check_credentials()  # a wrong license may answer 400 too: then nobody here is to blame
             self._is_checked = True
+        self._maybe_taken.add(parcel.number)  # it is not documented whether the others of a refused batch are taken
         self._blame_account(parcel, reason)
         if len(parcel.changes) > 1:
             self._halve(parcel)
@@ -303,30 +334,7 @@ class Delivery:
             )
 
     def _does_account_take_others(self) -> bool:
-        """Send a member whom WebEngage took before once more: if it does again, those it does not take are at fault."""
-        witness = find_witness(self._store, self._sync, self._run)
-        if witness is None:
-            return False
-        with self._store.transaction():
-            self._lease.renew()
-            now = self._lease.now()
-            slots = self._store.rate_limits.reserve_slots(
-                self._sync.license_code, now, MINUTE, 1, self._batches_a_minute
-            )
-            self._lease.count(requests=len(slots))
-        if not slots:
-            raise Postpone(MINUTE, "WebEngage asked to wait", failed=False)
-        while (pause := slots[0] - self._lease.now()) > 0:
-            self._lease.sleep(pause)
-            self._lease.renew_when_due()
-        member = Change(witness, ChangeKind.ADD)
-        try:
-            self._webengage.send_batch(build_payload(self._sync.attribute, [member], ()), uuid.uuid4().hex, [member])
-        except BatchRejected:
-            return False
-        except UnexpectedResponse as problem:
-            raise RetryLater(str(problem)) from None
-        return True
+        return is_witness_taken(self._lease, self._sync, self._webengage, self._batches_a_minute)
 
     def _halve(self, parcel: Parcel) -> None:
         for half in parcel.halve():

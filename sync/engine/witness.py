@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+
+from sync.engine.lease import RunLease
+from sync.engine.retry import Postpone
 from sync.engine.watchlist import load_listed
-from sync.model import Run, Sync
+from sync.errors import BatchRejected, RetryLater, UnexpectedResponse
+from sync.model import Change, ChangeKind, Run, Sync
 from sync.packing import ID_SIZE, UNCONFIRMED, split_records
 from sync.store import Store
+from sync.webengage import WebEngage, build_payload
 
+MINUTE = 60.0  # seconds a free slot is waited for
 BUCKETS_SEARCHED = 4  # of the snapshot; some 16,000 people
 
 
@@ -29,3 +36,30 @@ def find_witness(store: Store, sync: Sync, run: Run) -> str | None:
         if confirmed:
             return min(confirmed)
     return None
+
+
+def is_witness_taken(lease: RunLease, sync: Sync, webengage: WebEngage, batches_a_minute: int) -> bool:
+    """Send a member whom WebEngage took before once more, at its pace: if it does again, others are at fault.
+
+    Return False without such a member. Raise RetryLater or Postpone when WebEngage does not say.
+    """
+    witness = find_witness(lease.store, sync, lease.run)
+    if witness is None:
+        return False
+    with lease.store.transaction():
+        lease.renew()
+        slots = lease.store.rate_limits.reserve_slots(sync.license_code, lease.now(), MINUTE, 1, batches_a_minute)
+        lease.count(requests=len(slots))
+    if not slots:
+        raise Postpone(MINUTE, "WebEngage asked to wait", failed=False)
+    while (pause := slots[0] - lease.now()) > 0:
+        lease.sleep(pause)
+        lease.renew_when_due()
+    member = Change(witness, ChangeKind.ADD)
+    try:
+        webengage.send_batch(build_payload(sync.attribute, [member], ()), uuid.uuid4().hex, [member])
+    except BatchRejected:
+        return False
+    except UnexpectedResponse as problem:
+        raise RetryLater(str(problem)) from None
+    return True

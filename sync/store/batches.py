@@ -218,6 +218,14 @@ class Batches(Table):
                 ((run_id, number) for number in numbers),
             )
 
+    def mark_unsent(self, run_id: int, numbers: Iterable[int]) -> None:
+        """Write that nobody of these batches can have arrived, since every request with them was refused."""
+        with write_transaction(self._db):
+            self._db.executemany(
+                "update batch set state = 'pending' where run_id = ? and number = ? and state = 'in_flight'",
+                ((run_id, number) for number in numbers),
+            )
+
     def confirm(self, run_id: int, number: int) -> None:
         """Write that WebEngage answered for everybody of a batch."""
         self._execute("update batch set state = 'confirmed' where run_id = ? and number = ?", (run_id, number))

@@ -1,0 +1,92 @@
+"""Requests that WebEngage refuses: what it took, what it may have taken, and what it surely did not take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sync.model import Run, RunState
+from tests.engine_workspace import EngineWorkspace, fans, last, later
+from tests.sandbox.control import Sandbox
+from tests.workspace import ATTRIBUTE
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Return a data folder connected to a cohort of sixty."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(60)))
+    return found
+
+
+def count_outcomes(workspace: EngineWorkspace, run: Run) -> Counter[str]:
+    """Return how many people of a run have each outcome."""
+    with workspace.open() as service:
+        return Counter(row.outcome for row in service.runs.iterate_export_rows(run.id))
+
+
+def count_in_webengage(workspace: EngineWorkspace) -> int:
+    """Return how many people WebEngage may hold as true, as the pages say it."""
+    with workspace.open() as service:
+        return service.syncs.list()[0].size
+
+
+@pytest.mark.parametrize(("code", "path"), [(401, "bulk-users"), (403, "bulk-users"), (404, "users"), (400, "users")])
+def test_people_of_requests_that_webengage_refused_for_a_setting_are_not_in_webengage(
+    workspace: EngineWorkspace, sandbox: Sandbox, code: int, path: str
+) -> None:
+    """A key or license code is wrong: nobody counts as sent, and whoever leaves meanwhile is not sent false."""
+    sandbox.fault("status", api="webengage", path=path, code=code, times=0)
+    run = workspace.export()
+    assert run.state is RunState.FAILED and count_in_webengage(workspace) == 0
+    assert count_outcomes(workspace, run) == {"not sent": 60}
+    sandbox.clear_faults()
+    workspace.set_members(*fans(*range(50)))
+    with workspace.open() as service:
+        service.syncs.resume(1)
+    workspace.run_queued()
+    assert sandbox.holding(ATTRIBUTE) == (sandbox.exportable(workspace.cohort), set())
+
+
+def test_people_of_requests_over_the_limit_are_not_in_webengage(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """A run that is put off by 429 and cancelled has sent nothing."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0)
+    run = workspace.export()
+    assert last(workspace).state is RunState.QUEUED
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    assert last(workspace).state is RunState.CANCELLED and count_in_webengage(workspace) == 0
+
+
+def test_people_of_a_request_that_was_not_answered_may_be_in_webengage_whatever_a_later_try_is_answered(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The first try was taken without an answer; that the key is refused from then on says nothing about it."""
+    workspace.set_members(*fans(*range(20)))
+    sandbox.fault("vanish", path="bulk-users")
+    sandbox.fault("status", path="bulk-users", code=401, times=0)
+    run = workspace.export()
+    assert run.state is RunState.FAILED and count_in_webengage(workspace) == 20
+    assert count_outcomes(workspace, run) == {"unconfirmed": 20}
+    sandbox.clear_faults()
+    workspace.set_members(*fans(*range(10)))
+    workspace.export_and_approve()
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_people_of_a_request_of_a_dead_runner_may_be_in_webengage_whatever_a_later_try_is_answered(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A batch that is in flight when its run is claimed may have arrived."""
+    workspace.set_members(*fans(*range(20)))
+    sandbox.fault("vanish", path="bulk-users")
+    sandbox.fault("status", path="bulk-users", code=503, retry_after=300, times=0)
+    run = workspace.export()
+    assert last(workspace).state is RunState.QUEUED
+    sandbox.clear_faults()
+    sandbox.fault("status", path="bulk-users", code=401, times=0)
+    later(workspace, 700)
+    assert last(workspace).state is RunState.FAILED
+    assert count_outcomes(workspace, run) == {"unconfirmed": 20}
