@@ -97,8 +97,16 @@ def _show_forget() -> None:
         user_id = st.text_input("User ID, exactly as exported")
         if st.form_submit_button("Forget") and user_id:
             st.session_state[FORGOTTEN_KEY] = user_id
-    if st.session_state.get(FORGOTTEN_KEY):
-        show_forget_dialog(st.session_state[FORGOTTEN_KEY], "", _close_forget, _close_forget)
+    asked = st.session_state.get(FORGOTTEN_KEY)
+    if not asked:
+        return
+    try:
+        with open_service() as service:
+            found = service.people.find(asked)
+    except CohortSyncError:
+        _close_forget()
+        raise
+    show_forget_dialog(found, _close_forget, _close_forget)
 
 
 def _close_forget() -> None:

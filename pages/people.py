@@ -16,6 +16,7 @@ from sync.permissions import AccessLevel
 from sync.reports import Person, PersonEntry, PersonListing, PersonSync, Presence
 from sync.service.safety import MAX_NOTE
 from sync.wording import (
+    FORGOTTEN_HERE,
     NOT_SENT_YET,
     OUTCOME_SIGNS,
     OUTCOMES,
@@ -78,6 +79,8 @@ def _show_person(found: Person) -> None:
     if not found.is_known:
         st.info(escape_markdown(explain_unknown_person(found.detail_days)), icon=":material/person_off:")
         return
+    if found.was_forgotten:
+        st.info(FORGOTTEN_HERE, icon=":material/person_off:")
     for one in found.lists:
         st.warning(_describe_listing(one), icon=":material/gpp_maybe:")
     _show_syncs(found.syncs)
@@ -158,8 +161,7 @@ def _show_buttons(found: Person) -> None:
     if open_dialog == NEVER_EXPORT and is_allowed(AccessLevel.MARKETER):
         _show_never_export(found)
     elif open_dialog == FORGET and is_allowed(AccessLevel.ADMIN):
-        about = explain_two_ids(found.known_by, "Forget")
-        show_forget_dialog(found.user_id, about, _close_dialog, lambda: st.session_state.pop(ASKED_KEY))
+        show_forget_dialog(found, _close_dialog, lambda: st.session_state.pop(ASKED_KEY))
 
 
 def _open_dialog(name: str) -> None:

@@ -249,6 +249,7 @@ class PersonOnList:
     note: str
     added_by: str
     added_at: float
+    forgotten: bool
 
 
 @dataclass(frozen=True, slots=True)

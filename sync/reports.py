@@ -72,6 +72,8 @@ class PersonListing:
     note: str
     added_by: str
     added_at: float
+    forgotten: bool = False
+    """Whether the person was forgotten here since: what they were sent before is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,11 @@ class Person:
     def is_known(self) -> bool:
         """Return whether anything at all is stored about the person."""
         return bool(self.syncs or self.history or self.lists)
+
+    @property
+    def was_forgotten(self) -> bool:
+        """Return whether a list still has the hash of the person, who was forgotten otherwise."""
+        return any(one.forgotten for one in self.lists)
 
 
 @dataclass(frozen=True, slots=True)

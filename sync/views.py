@@ -297,6 +297,8 @@ class ForgetResult:
     """On how many never-export lists and tripwires the person stays, by the hash alone."""
     known_by: tuple[PropertyCohort, ...] = ()
     """The cohorts that know people by a profile property, where another ID of the person may be stored."""
+    stay_true: tuple[str, ...] = ()
+    """The cohorts for which WebEngage held true, or may have: no run can set that to false any more."""
 
 
 @dataclass(frozen=True, slots=True)

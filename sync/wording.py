@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sync.model import Mode, Run, RunState, SyncState
 from sync.records import PropertyCohort, SyncView
+from sync.reports import Person, Presence
 from sync.text import count_noun
 from sync.views import ForgetResult
 
@@ -40,6 +41,10 @@ OUTCOME_SIGNS = {
 }
 OPERATION_SIGNS = {"add": "+", "remove": "−", "update": "↻", "none": "✗"}
 NOT_SENT_YET = "Not sent yet"
+FORGOTTEN_HERE = (
+    "This person was forgotten here. What was sent about them before is not known any more, and WebEngage may still "
+    "hold it."
+)
 _NOT_BY_ITSELF = (
     "and not refreshed by itself now: sync it, resume it or decide about its held run, or its campaigns still reach "
     "them."
@@ -53,13 +58,16 @@ def explain_staying(cohorts: Sequence[str], unsure: Sequence[PropertyCohort] = (
     """
     sentences = []
     if cohorts:
-        names = " and ".join(f"“{name}”" for name in cohorts)
-        sentences.append(f"Still true in WebEngage for {names}, {_NOT_BY_ITSELF}")
+        sentences.append(f"Still true in WebEngage for {_join_names(cohorts)}, {_NOT_BY_ITSELF}")
     if unsure:
         names = " and ".join(f"“{one.cohort_name}” (User ID: {one.id_property})" for one in unsure)
         where = "where another ID than that is found only when the cohort is read again,"
         sentences.append(f"Perhaps still true in WebEngage for {names}, {where} {_NOT_BY_ITSELF}")
     return " ".join(sentences)
+
+
+def _join_names(cohorts: Sequence[str]) -> str:
+    return " and ".join(f"“{name}”" for name in cohorts)
 
 
 def explain_listed(cohort: PropertyCohort, known: int, unsure: int, *, is_due_again: bool) -> Iterator[str]:
@@ -116,6 +124,11 @@ def explain_forgotten(done: ForgetResult) -> Iterator[str]:
         yield f"Deleted in {count_noun(done.places, 'place')}."
     else:
         yield "Nothing to delete was stored under this User ID. Check it letter by letter, capitals too."
+    if done.stay_true:
+        yield (
+            f"WebEngage still has them as true for {_join_names(done.stay_true)}, and nothing here can set that to false "
+            "any more: set it to false or delete the person there."
+        )
     if done.runs_under_way:
         yield f"{count_noun(done.runs_under_way, 'unfinished run')} may still contain it: forget it again afterwards."
     if done.kept_on_lists:
@@ -123,6 +136,19 @@ def explain_forgotten(done: ForgetResult) -> Iterator[str]:
         yield f"Kept on {lists} by a hash alone, so that nobody is exported again; they are taken off there."
     if done.known_by:
         yield explain_two_ids(done.known_by, "Forget")
+
+
+def explain_forgetting(found: Person) -> Iterator[str]:
+    """Yield what is to be known about a person before they are forgotten."""
+    held = (Presence.SENT_TRUE, Presence.UNCONFIRMED)
+    if staying := [one.cohort_name for one in found.syncs if one.presence in held]:
+        yield (
+            f"WebEngage has them as true for {_join_names(staying)}, and keeps that: once they are forgotten, nothing here "
+            "can set it to false. If it is to be false, put them on the never-export list, and forget them after the next "
+            "run has set it."
+        )
+    if found.known_by:
+        yield explain_two_ids(found.known_by, "Forget")
 
 
 def name_sync_state(sync: SyncView) -> str:

@@ -66,7 +66,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/errors",
         "sync/text",
     },
-    "sync/wording": {"sync/model", "sync/records", "sync/text", "sync/views"},
+    "sync/wording": {"sync/model", "sync/records", "sync/reports", "sync/text", "sync/views"},
     "sync/packing": set(),
     "sync/http_adapter": set(),
     "sync/http_client": {"sync/http_adapter", "sync/model", "sync/errors", "sync/redaction"},

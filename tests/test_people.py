@@ -251,6 +251,26 @@ def test_people_page_when_a_person_is_put_on_the_list_and_forgotten_says_so(fans
     assert not look_up(fans, "fan-1").history
 
 
+@pytest.mark.slow
+def test_forgetting_somebody_who_is_true_in_webengage_says_so_before_and_after(fans: Workspace) -> None:
+    """On the never-export list, and forgotten before the next run, they would stay true and nothing would say so."""
+    fans.export()
+    with fans.open() as service:
+        service.safety.add_never_export(None, ["fan-1", "fan-2"])
+    app = ask_page(fans, "fan-1")
+    click_button(app, "Forget")
+    assert "WebEngage has them as true for “Fans”, and keeps that" in page_text(app)
+    click_button(app, "Forget this person")
+    assert "WebEngage still has them as true for “Fans”, and nothing here can set that to false" in page_text(app)
+    answer = read_answer(fans, "forget", "fan-2")
+    assert answer["stay_true"] == ["Fans"]
+    fans.export()
+    assert fans.sandbox.holding(ATTRIBUTE)[0] >= {"fan-1", "fan-2"}  # as was said
+    assert "forgotten here" in page_text(ask_page(fans, "fan-1"))
+    assert read_answer(fans, "person", "fan-1")["lists"][0]["forgotten"] is True
+    assert read_answer(fans, "forget", "fan-1")["stay_true"] == []
+
+
 @pytest.mark.parametrize(
     ("level", "buttons"),
     [

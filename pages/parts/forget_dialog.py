@@ -12,26 +12,27 @@ from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import escape_markdown
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
-from sync.wording import explain_forgotten
+from sync.reports import Person
+from sync.wording import explain_forgetting, explain_forgotten
 
 CONSEQUENCES = (
     "Deletes this User ID from everything stored here. It does not delete the person in Mixpanel or WebEngage; do that "
-    "there. While Mixpanel lists the person in a cohort, its next export stores them here again: put them on the "
-    "never-export list first if they are never to be sent again. This cannot be undone."
+    "there. While Mixpanel lists the person in a cohort, its next export stores them here again, unless they are on the "
+    "never-export list. This cannot be undone."
 )
 
 
-def show_forget_dialog(user_id: str, about: str, close: Callable[[], None], forgotten: Callable[[], None]) -> None:
-    """Ask whether to forget a person, with more about them in ``about``; call ``forgotten`` once that was done."""
+def show_forget_dialog(found: Person, close: Callable[[], None], forgotten: Callable[[], None]) -> None:
+    """Ask whether to forget a person; call ``forgotten`` once that was done."""
 
     @st.dialog("Forget this person?", on_dismiss=close)
     def ask() -> None:
-        show_name(user_id, "forget-person")
+        show_name(found.user_id, "forget-person")
         st.markdown(CONSEQUENCES)
-        if about:
-            st.markdown(escape_markdown(about))
+        for sentence in explain_forgetting(found):
+            st.warning(escape_markdown(sentence))
         if show_dialog_buttons("forget", "Forget this person", close, ":material/delete:"):
-            if _forget(user_id):
+            if _forget(found.user_id):
                 forgotten()
             close()
             st.rerun()

@@ -14,7 +14,7 @@ from sync.model import format_utc_time
 from sync.reports import Person, PersonListing, Receipt
 from sync.service import Service
 from sync.text import show_text
-from sync.wording import describe_presence, explain_two_ids, explain_unknown_person
+from sync.wording import FORGOTTEN_HERE, describe_presence, explain_two_ids, explain_unknown_person
 
 
 @click.command()
@@ -44,8 +44,10 @@ def _list_person_lines(found: Person) -> Iterator[str]:
     if not found.is_known:
         yield explain_unknown_person(found.detail_days)
         return
+    if found.was_forgotten:
+        yield FORGOTTEN_HERE
     yield from format_table(
-        ("Cohort", "Attribute", "In WebEngage", "Since", "Not taken because"),
+        ("Cohort", "Attribute", "In WebEngage", "Since", "Why not"),
         (
             (
                 one.cohort_name,

@@ -8,7 +8,7 @@ from sync.errors import InvalidRequest
 from sync.guards import MAX_PEOPLE
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
-from sync.service.listed_people import list_known_by
+from sync.service.listed_people import list_known_by, list_true
 from sync.text import count_noun
 from sync.vault import add_key, drop_former_keys, list_key_ids
 from sync.views import AuditLine, ForgetResult
@@ -128,12 +128,19 @@ class AdminService(Topic):
             raise InvalidRequest("Name the user ID of the person, exactly as Mixpanel has it.")
         begun, who = self._state.now(), self._state.compute_fingerprint(user_id)
         self._state.add_audit_line("forget a person", who, after="begun")
+        id_hash, syncs = self._store.safety_lists.hash_ids([user_id])[0], self._store.syncs.list_views()
+        stay_true = list_true(self._store, syncs, id_hash)
         places = self._store.maintenance.forget_person(user_id, self._store.connections.get_salt())
-        kept = self._store.safety_lists.forget(self._store.safety_lists.hash_ids([user_id])[0])
+        kept = self._store.safety_lists.forget(id_hash)
         self._state.add_audit_line("forget a person", who, after=count_noun(places, "place"))
         self._store.maintenance.shrink_file()
-        known_by = list_known_by(self._store, self._store.syncs.list_views())
-        return ForgetResult(places, self._store.runs.unfinished_since(begun), kept, known_by)
+        return ForgetResult(
+            places=places,
+            runs_under_way=self._store.runs.unfinished_since(begun),
+            kept_on_lists=kept,
+            known_by=list_known_by(self._store, syncs),
+            stay_true=stay_true,
+        )
 
     @requires(AccessLevel.ADMIN)
     def purge_expired(self) -> int:

@@ -46,6 +46,11 @@ def list_known_by(store: Store, syncs: Iterable[SyncView]) -> tuple[PropertyCoho
     return tuple(PropertyCohort(one.id, one.cohort_name, name) for one, name in found if name)
 
 
+def list_true(store: Store, syncs: Iterable[SyncView], id_hash: bytes) -> tuple[str, ...]:
+    """Return the cohorts whose attribute is, or may be, true in WebEngage for one person."""
+    return tuple(one.cohort_name for one in syncs if _find_known(store, one, frozenset({id_hash})))
+
+
 def _may_hold_people(sync: SyncView) -> bool:
     return bool(sync.size or (sync.last_run and not sync.last_run.state.is_final and sync.last_run.requests))
 

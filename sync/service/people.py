@@ -81,6 +81,7 @@ class PeopleService(Topic):
             note=one.note,
             added_by=one.added_by,
             added_at=one.added_at,
+            forgotten=one.forgotten,
         )
 
 

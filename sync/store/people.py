@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sync.model import BATCH_SIZE
-from sync.packing import find_places
+from sync.packing import FORGOTTEN, find_places
 from sync.records import PersonEntry, PersonOnList
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, NO_OPERATION, OUTCOME_WORDS, OUTCOMES, WITHHELD
 from sync.store.database import Row, Table
@@ -46,17 +46,17 @@ class People(Table):
         """Return the never-export lists and tripwires a person is on."""
         rows = self._fetch_all(
             """
-            select license_code, null as project_id, null as cohort_id, note, added_by, added_at
+            select license_code, null as project_id, null as cohort_id, note, added_by, added_at, label = ?2 as forgotten
             from never_export
             where id_hash = ?1
             union all
-            select null, project_id, cohort_id, note, added_by, added_at
+            select null, project_id, cohort_id, note, added_by, added_at, label = ?2 as forgotten
             from tripwire
             where id_hash = ?1
             """,
-            (id_hash,),
+            (id_hash, FORGOTTEN),
         )
-        return tuple(PersonOnList(**dict(row)) for row in rows)
+        return tuple(PersonOnList(**dict(row) | {"forgotten": bool(row["forgotten"])}) for row in rows)
 
     def _iterate_changes(self, user_id: str) -> Iterator[PersonEntry]:
         for row in self._iterate_rows():
