@@ -138,57 +138,6 @@ def test_a_session_that_ends_behind_a_short_page_starts_the_reading_over(
     assert sandbox.meter().requests["/api/query/engage"] - before <= 10
 
 
-def test_a_page_behind_the_last_one_when_mixpanel_refuses_it_ends_the_reading(
-    workspace: EngineWorkspace, sandbox: Sandbox
-) -> None:
-    """It is not documented what Mixpanel answers there; 400 for a page behind one that was not full is an end, too."""
-    workspace.set_members(*fans(*range(25)))
-    workspace.export()
-    sandbox.settings(untold="total")
-    sandbox.fault("status", path="engage", page=3, code=400, times=0)
-    workspace.set_members(*fans(*range(1, 26)))
-    run = workspace.export()
-    assert (run.state, run.entered, run.exited) == (RunState.SUCCEEDED, 1, 1)
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
-
-
-def test_a_page_behind_full_ones_with_the_announced_total_when_refused_ends_the_reading(
-    workspace: EngineWorkspace, sandbox: Sandbox
-) -> None:
-    """One cohort in a thousand ends with a full page: where everybody announced is here, 400 says that nobody follows."""
-    sandbox.fault("status", path="engage", page=2, code=400, times=0)
-    workspace.set_members(*fans(*range(20)))
-    assert workspace.export().state is RunState.SUCCEEDED
-    workspace.set_members(*fans(*range(1, 21)))
-    before = sandbox.meter().requests["/api/query/engage"]
-    run = workspace.export()
-    assert (run.state, run.entered, run.exited) == (RunState.SUCCEEDED, 1, 1)
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
-    assert sandbox.meter().requests["/api/query/engage"] - before == 3
-
-
-@pytest.mark.parametrize("settings", [{"untold": "total"}, {"total": "page"}], ids=str)
-def test_a_page_behind_full_ones_without_a_total_when_refused_ends_nothing(
-    exported: EngineWorkspace, sandbox: Sandbox, settings: dict[str, str]
-) -> None:
-    """Nothing says that everybody is here: the session may be gone, so nobody is sent or leaves."""
-    sandbox.settings(**settings)
-    sandbox.fault("status", path="engage", page=2, code=400, times=0)
-    later(exported, 7300)
-    run = last(exported)
-    assert run.state is RunState.QUEUED and "did not stay together" in str(run.wait_reason)
-    assert exported.holders() == sandbox.exportable(exported.cohort)
-
-
-def test_a_refused_second_page_when_the_total_may_count_the_first_one_only_holds_the_run(
-    exported: EngineWorkspace, sandbox: Sandbox
-) -> None:
-    """A total that is as large as the one page there is proves nothing about others: a person decides who leaves."""
-    sandbox.settings(total="page")
-    sandbox.fault("status", path="engage", page=1, code=400, times=0)
-    expect_held(exported, sandbox, "after 10 members, twice; 38 would be removed")
-
-
 @pytest.mark.slow
 def test_somebody_forgotten_while_a_cohort_is_read_is_not_left_out(
     workspace: EngineWorkspace, sandbox: Sandbox
@@ -274,6 +223,23 @@ def test_a_session_without_a_name_is_none(workspace: EngineWorkspace, sandbox: S
 
 
 @pytest.mark.slow
+def test_a_row_without_a_readable_id_in_anothers_place_makes_nobody_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Whether two such rows are one that is listed twice nobody can say: it is read again, as somebody would leave."""
+    people = [*fans(*range(9)), odd("null"), *fans(*range(10, 25))]
+    workspace.set_members(*people)
+    workspace.export()
+    workspace.set_members(*people[1:])
+    assert (workspace.export().exited, last(workspace).reading) == (1, 1)
+    workspace.set_members(*people)
+    workspace.export()
+    sandbox.fault("displaced", page=1, by=1)
+    run = workspace.export()
+    assert (run.state, run.exited, run.reading) == (RunState.SUCCEEDED, 0, 2)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
 def test_gaps_that_move_between_readings_make_nobody_leave(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """Unstable paging hides one member in the first reading and another in the second; neither leaves."""
     workspace.set_members(*fans(*range(35)))

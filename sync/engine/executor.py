@@ -21,7 +21,8 @@ from sync.engine.delivery import Delivery
 from sync.engine.doubles import count_in_both
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan, Planner
-from sync.engine.reading import OTHERS_KEPT, Reader, reading_problem
+from sync.engine.proof import explain_unproven, find_reading_problem
+from sync.engine.reading import OTHERS_KEPT, Reader
 from sync.engine.retry import (
     AccountAtFault,
     CancelRequested,
@@ -240,10 +241,8 @@ class RunExecutor:
         in_both = 0
         if 0 < tally.others <= OTHERS_KEPT and any(plan.counts):
             in_both = count_in_both(self._store, self._run, sync)
-        problem = reading_problem(tally, plan.members, (repeated or 0) + in_both)
-        unproven = problem or ("Mixpanel did not say how many members there are" if tally.says_nothing else None)
-        if unproven is None and repeated is None and tally.others:
-            unproven = "it is not known whether somebody who is not exported was listed twice"
+        problem = find_reading_problem(tally, plan.members, (repeated or 0) + in_both)
+        unproven = explain_unproven(tally, problem, repeated)
         if self._run.reading == 1:
             may_lack_people = tally.says_nothing and tally.full_then_empty and sum(plan.counts) > 0
             if problem or may_lack_people or (unproven and plan.leaving):

@@ -23,7 +23,7 @@ from sync.mixpanel.client import Mixpanel
 from sync.model import Run, Sync
 from sync.packing import RecordSet, digest_text, mapping_salt
 from sync.store.rate_limits import QuerySlot
-from sync.store.staged import StagedPage, Tally
+from sync.store.staged import StagedPage
 
 PAGES_AT_ONCE = 4  # Mixpanel allows 5 at once (Mixpanel docs); one is left for the pages people look at
 RESTARTS_AT_ONCE = 4  # readings begun again before the run is put off
@@ -379,22 +379,3 @@ def _await_pages(arrived: SimpleQueue[Future[Packed]], in_flight: int) -> list[F
         while len(pages) < in_flight:
             pages.append(arrived.get(timeout=max(0.0, share_until - time.monotonic())))
     return pages
-
-
-def reading_problem(tally: Tally, members: int, repeated: int) -> str | None:
-    """Return why a reading is not known to be the whole cohort, or None.
-
-    ``members``: how many different members who are exported were listed; ``repeated``: how many rows of somebody who is
-    not exported list them once more, or list somebody who is exported, too.
-    """
-    distinct = members + tally.others - repeated
-    total = None if tally.says_nothing else tally.total
-    if tally.last_full:
-        return f"Mixpanel gave no session to read on in after {tally.rows:,} members"
-    if total is None and tally.has_gap:
-        return f"Mixpanel said no total, and sent fewer members on a page than on one after it ({tally.rows:,} in all)"
-    if total is not None and tally.rows != total:
-        return f"Mixpanel announced {total:,} members and sent {tally.rows:,}"
-    if total is not None and distinct != total:
-        return f"Mixpanel announced {total:,} members and listed {distinct:,} different people"
-    return None

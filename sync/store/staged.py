@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.packing import FORGOTTEN, RECORD_SIZE, cut_hashes, pack, split_digests, split_records, unpack_ids
+from sync.packing import FORGOTTEN, ID_SIZE, RECORD_SIZE, cut_hashes, pack, split_digests, split_records, unpack_ids
 from sync.store.database import Table
 
 
@@ -60,12 +60,14 @@ class Tally:
 
     ``last_full``: whether the page with the highest number was full. ``full_then_empty``: whether it was empty, and the
     last one with members full. ``has_gap``: whether a page had fewer members than another, although members
-    came after it. ``page_totals``: whether each page's total counts only that page, which says nothing about the whole.
+    came after it. ``unnamed``: rows of others without a readable id. ``page_totals``: whether each page's total counts
+    only that page, which says nothing about the whole.
     """
 
     pages: int
     rows: int
     others: int
+    unnamed: int
     last_full: bool
     full_then_empty: bool
     has_gap: bool
@@ -107,14 +109,15 @@ class StagedPages(Table):
     def sum_pages(self, run_id: int, reading: int) -> Tally:
         """Add up the pages of a reading."""
         row = self._fetch_one(
-            """
-            select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous + invalid), 0),
+            f"""
+            select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous + invalid), 0) as others,
+              coalesce(sum(anonymous + invalid - length(others) / {ID_SIZE}), 0) as unnamed,
               max(page) filter (where is_full) is max(page) and count(*) > 0 as last_full,
               max(page) filter (where rows = 0) is max(page)
                 and max(page) filter (where rows > 0) = max(page) filter (where is_full) as full_then_empty,
               ifnull(min(page) filter (where rows < largest) < max(page) filter (where rows > 0), 0) as has_gap,
-              max(total) filter (where page = 0),
-              count(*) > 1 and count(total) = count(*) and total(total <> rows) = 0
+              max(total) filter (where page = 0) as total,
+              count(*) > 1 and count(total) = count(*) and total(total <> rows) = 0 as page_totals
             from staged_page
             join (select max(rows) as largest from staged_page where run_id = ?1 and reading = ?2)
             where run_id = ?1 and reading = ?2
@@ -125,12 +128,13 @@ class StagedPages(Table):
         return Tally(
             pages=row[0],
             rows=row[1],
-            others=row[2],
+            others=row["others"],
+            unnamed=row["unnamed"],
             last_full=bool(row["last_full"]),
             full_then_empty=bool(row["full_then_empty"]),
             has_gap=bool(row["has_gap"]),
-            total=row[6],
-            page_totals=bool(row[7]),
+            total=row["total"],
+            page_totals=bool(row["page_totals"]),
         )
 
     def pages(self, run_id: int) -> Iterator[tuple[int, bytes]]:

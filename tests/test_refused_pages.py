@@ -1,0 +1,84 @@
+"""Pages that Mixpanel refuses with 400: one behind the last page ends a reading, one of a lost session proves nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.model import RunState
+from tests.engine_workspace import EngineWorkspace, fans, last, later, patient_workspace
+from tests.sandbox.control import Sandbox
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Return a connected data folder."""
+    return patient_workspace(data_dir, sandbox)
+
+
+@pytest.fixture
+def exported(workspace: EngineWorkspace) -> EngineWorkspace:
+    """Return a data folder with an exported cohort of 48, on five pages."""
+    workspace.set_members(*fans(*range(48)))
+    workspace.export()
+    return workspace
+
+
+def expect_held(workspace: EngineWorkspace, sandbox: Sandbox, why: str) -> None:
+    """Refresh, and expect the run to be held for this reason before anybody has left."""
+    later(workspace, 7300)
+    run = last(workspace)
+    assert run.state is RunState.HELD and why in str(run.held_reason)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_page_behind_the_last_one_when_mixpanel_refuses_it_ends_the_reading(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It is not documented what Mixpanel answers there; 400 for a page behind one that was not full is an end, too."""
+    workspace.set_members(*fans(*range(25)))
+    workspace.export()
+    sandbox.settings(untold="total")
+    sandbox.fault("status", path="engage", page=3, code=400, times=0)
+    workspace.set_members(*fans(*range(1, 26)))
+    run = workspace.export()
+    assert (run.state, run.entered, run.exited) == (RunState.SUCCEEDED, 1, 1)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_page_behind_full_ones_with_the_announced_total_when_refused_ends_the_reading(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """One cohort in a thousand ends with a full page: where everybody announced is here, 400 says that nobody follows."""
+    sandbox.fault("status", path="engage", page=2, code=400, times=0)
+    workspace.set_members(*fans(*range(20)))
+    assert workspace.export().state is RunState.SUCCEEDED
+    workspace.set_members(*fans(*range(1, 21)))
+    before = sandbox.meter().requests["/api/query/engage"]
+    run = workspace.export()
+    assert (run.state, run.entered, run.exited) == (RunState.SUCCEEDED, 1, 1)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+    assert sandbox.meter().requests["/api/query/engage"] - before == 3
+
+
+@pytest.mark.parametrize("settings", [{"untold": "total"}, {"total": "page"}], ids=str)
+def test_a_page_behind_full_ones_without_a_total_when_refused_ends_nothing(
+    exported: EngineWorkspace, sandbox: Sandbox, settings: dict[str, str]
+) -> None:
+    """Nothing says that everybody is here: the session may be gone, so nobody is sent or leaves."""
+    sandbox.settings(**settings)
+    sandbox.fault("status", path="engage", page=2, code=400, times=0)
+    later(exported, 7300)
+    run = last(exported)
+    assert run.state is RunState.QUEUED and "did not stay together" in str(run.wait_reason)
+    assert exported.holders() == sandbox.exportable(exported.cohort)
+
+
+def test_a_refused_second_page_when_the_total_may_count_the_first_one_only_holds_the_run(
+    exported: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A total that is as large as the one page there is proves nothing about others: a person decides who leaves."""
+    sandbox.settings(total="page")
+    sandbox.fault("status", path="engage", page=1, code=400, times=0)
+    expect_held(exported, sandbox, "after 10 members, twice; 38 would be removed")
