@@ -17,6 +17,7 @@ from pages.parts.formatting import (
     format_time,
     localize_times,
     shorten_error,
+    shorten_name,
     to_local_datetime,
 )
 from pages.parts.navigation import open_page, show_page_link
@@ -133,7 +134,7 @@ def _show_attention(attention: tuple[Attention, ...]) -> None:
     for one in attention[:ROWS_SHOWN]:
         with st.container(border=True, key=f"attention-{one.sync.id}", gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center"):
-                show_name(one.sync.cohort_name, f"attention-{one.sync.id}", width="content")
+                show_name(shorten_name(one.sync.cohort_name), f"attention-{one.sync.id}", width="content")
                 show_badges(ATTENTION_BADGES[one.kind])
             st.text(localize_times(shorten_error(one.reason)))
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
@@ -179,7 +180,7 @@ def _show_moving(moving: tuple[SyncView, ...]) -> None:
             continue
         with st.container(horizontal=True, vertical_alignment="center", key=f"moving-{sync.id}"):
             with st.container(width=280, gap=None):
-                show_name(sync.cohort_name, f"moving-{sync.id}")
+                show_name(shorten_name(sync.cohort_name), f"moving-{sync.id}")
                 show_badges(badges.run_badge(run))
             with st.container(width="stretch"):
                 run_progress.show_progress(run)
@@ -196,7 +197,7 @@ def _show_upcoming(seen: Overview) -> None:
             left = (sync.next_run_at or 0.0) - time.time()
             with st.container(horizontal=True, gap="small", wrap=False, key=f"still-next-{sync.id}"):
                 st.caption(f"in {format_duration_short(left)}" if left > 0 else "due now", width=96)
-                st.text(sync.cohort_name, width="stretch")
+                st.text(shorten_name(sync.cohort_name), width="stretch")
     if not upcoming:
         st.caption("No refresh is planned.")
     elif len(upcoming) > ROWS_SHOWN:

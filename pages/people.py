@@ -8,7 +8,7 @@ from pages.parts import layout, notices, rows
 from pages.parts.badges import show_name, show_small_text
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.forget_dialog import show_forget_dialog
-from pages.parts.formatting import escape_markdown, format_error, format_plural, format_time
+from pages.parts.formatting import escape_markdown, format_error, format_plural, format_time, shorten_name
 from pages.parts.navigation import open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
@@ -108,7 +108,7 @@ def _show_syncs(syncs: tuple[PersonSync, ...]) -> None:
         for one in syncs:
             cohort, held, since, why = rows.start_row(f"person-sync-{one.sync_id}", SYNC_COLUMNS)
             with cohort:
-                if rows.show_opener(one.cohort_name, f"person-sync-{one.sync_id}"):
+                if rows.show_opener(shorten_name(one.cohort_name), f"person-sync-{one.sync_id}"):
                     open_page("syncs", sync=one.sync_id)
             with held:
                 show_small_text(PRESENCE_WORDS[one.presence].format(one.attribute), f"held-{one.sync_id}")
@@ -140,7 +140,7 @@ def _show_entry(entry: PersonEntry, cohort_name: str, key: str) -> None:
             open_page("runs", run=entry.run_id)
     is_pending = entry.outcome == "not sent" and not entry.ended
     outcome_word = NOT_SENT_YET if is_pending else OUTCOMES[entry.outcome]
-    texts = (cohort_name, CHANGE_WORDS[entry.operation], f"{OUTCOME_SIGNS[entry.outcome]} {outcome_word}")
+    texts = (shorten_name(cohort_name), CHANGE_WORDS[entry.operation], f"{OUTCOME_SIGNS[entry.outcome]} {outcome_word}")
     for cell, text, name in zip((cohort, change, outcome), texts, ("cohort", "change", "outcome"), strict=True):
         with cell:
             show_small_text(text, f"entry-{name}-{key}")

@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 from pages.parts import badges, layout, polling, rows, run_progress, sync_detail, sync_dialogs
-from pages.parts.formatting import format_duration_short, format_people, format_plural, shorten_error
+from pages.parts.formatting import format_duration_short, format_people, format_plural, shorten_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, requested_id
 from pages.parts.session import open_service
 from sync.model import RunState, SyncState
@@ -83,7 +83,7 @@ def _read_sync(sync_id: int) -> SyncView:
 
 def _show_row(late: bool, sync: SyncView) -> None:
     with rows.place_row(f"sync-{sync.id}"):
-        if rows.show_opener(sync.cohort_name, f"open-{sync.id}"):
+        if rows.show_opener(shorten_name(sync.cohort_name), f"open-{sync.id}"):
             open_page("syncs", sync=sync.id)
         marks = [badges.sync_badge(sync), *([badges.OVERDUE] if late else []), badges.MODE_BADGES[sync.requested_mode]]
         badges.show_badges(*marks)

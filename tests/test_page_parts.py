@@ -26,6 +26,39 @@ def test_text_of_others_is_escaped(text: str, shown: str) -> None:
     assert formatting.escape_markdown(text) == shown
 
 
+def test_a_long_name_keeps_its_beginning_and_its_end_in_a_row() -> None:
+    """Two cohorts of one team differ at their end; a name of one word is cut, too, and a short one is left alone."""
+    names = [
+        f"Newsletter: bought twice in the last ninety days, no returns, {place}" for place in ("Austria", "Norway")
+    ]
+    assert [formatting.shorten_name(name) for name in names] == [
+        "Newsletter: bought twice in the la … s, no returns, Austria",
+        "Newsletter: bought twice in the la … ys, no returns, Norway",
+    ]
+    assert len(formatting.shorten_name("x" * 300)) < 60
+    assert formatting.shorten_name("Power Users,\n30 days") == "Power Users, 30 days"
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            "WebEngage was sent a batch of users and answered 401 “Un”; authorized”; check the API key under Integrations.",
+            "Check the API key under Integrations.",
+        ),
+        (
+            "Mixpanel was asked for page 0 and answered 404 “no”: it is gone; check the project.",
+            "It is gone; check the project.",
+        ),
+        ("Mixpanel was asked for page 0 and answered 500 “oops”.",) * 2,
+        ("“Fans” is held: “tripwire”: look at it.",) * 2,
+    ],
+)
+def test_an_error_in_a_row_says_what_to_do(error: str, shown: str) -> None:
+    """A row has two lines: without the vendor's words they hold the advice; what has no advice stays whole."""
+    assert formatting.shorten_error(error) == shown
+
+
 def test_a_number_has_its_noun_in_the_singular_or_plural() -> None:
     """One is singular; none and many are plural."""
     assert [formatting.format_plural(number, "run") for number in (0, 1, 2_000)] == ["0 runs", "1 run", "2,000 runs"]

@@ -19,6 +19,7 @@ from pages.parts.formatting import (
     localize_times,
     matches,
     shorten_error,
+    shorten_name,
 )
 from pages.parts.navigation import open_page, page_script, set_request
 from pages.parts.session import is_allowed, open_service
@@ -173,9 +174,10 @@ def _show_row(project: ProjectView, cohort: CohortView, *, may_export: bool) -> 
 def _show_name(cohort: CohortView) -> None:
     """Show the name as the way to the cohort's members, and the description; groups have no members to show."""
     if cohort.group:
-        show_name(cohort.name, f"cohort-{cohort.id}")
+        show_name(shorten_name(cohort.name), f"cohort-{cohort.id}")
     else:
-        st.page_link(page_script("cohorts"), label=escape_markdown(cohort.name), query_params={MEMBERS: str(cohort.id)})
+        label = escape_markdown(shorten_name(cohort.name))
+        st.page_link(page_script("cohorts"), label=label, query_params={MEMBERS: str(cohort.id)})
     st.text(cohort.description or "No description")
 
 

@@ -17,8 +17,10 @@ ICON_START = re.compile(
     r":(?=[\w+-])(?!(?<=\d\d:)\d\d(?!\d))"
 )  # a colon that may start ":name:", not one in a time of day
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+API_ANSWER = re.compile(r"^(?:Mixpanel|WebEngage) was [^“]* answered \d+ “.*”[:;] (?=\S)")
 LINK_START = re.compile(r"(https?:)(?=//)|(www)(?=\.)", re.IGNORECASE)
 WORD_JOINER = "\u2060"  # invisible; prevents Streamlit from turning ":name:" into an icon, and an address into a link
+NAME_BEGINNING, NAME_GAP, NAME_END = 34, " … ", 22  # characters of a long name that a row shows
 TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -27,6 +29,17 @@ def escape_markdown(text: str) -> str:
     flat = ICON_START.sub(":" + WORD_JOINER, " ".join(text.split()))
     flat = LINK_START.sub(rf"\g<0>{WORD_JOINER}", flat)  # a link in a name of others could lead anywhere
     return MARKDOWN.sub(r"\\\1", flat)
+
+
+def shorten_name(name: str) -> str:
+    """Return the name of a cohort for a row of a list: a long one without its middle.
+
+    Names that begin alike, as those of one team do, mostly differ at their end; the page that a row opens has all of it.
+    """
+    flat = " ".join(name.split())
+    if len(flat) <= NAME_BEGINNING + NAME_END + len(NAME_GAP):
+        return flat
+    return f"{flat[:NAME_BEGINNING].rstrip()}{NAME_GAP}{flat[-NAME_END:].lstrip()}"
 
 
 def format_count(number: int | None) -> str:
@@ -103,9 +116,9 @@ def format_full_time(at: float) -> str:
 
 
 def shorten_error(text: str) -> str:
-    """Return an error without what the API answered; the run's own page shows all of it."""
-    _, separator, advice = text.partition("”: ")
-    return advice[:1].upper() + advice[1:] if separator else text
+    """Return what to do about an error, without what the API answered; the run's own page shows all of it."""
+    advice = API_ANSWER.sub("", text)
+    return advice[:1].upper() + advice[1:]
 
 
 def localize_times(text: str, form: Callable[[float], str] = format_time) -> str:

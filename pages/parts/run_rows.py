@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.parts import polling, rows, run_progress
 from pages.parts.badges import DRY_RUN, run_badge, show_badges
-from pages.parts.formatting import format_duration_short, format_time, shorten_error
+from pages.parts.formatting import format_duration_short, format_time, shorten_error, shorten_name
 from pages.parts.navigation import open_page
 from pages.parts.session import open_service
 from sync.model import Run
@@ -35,7 +35,7 @@ def _show_row(name: str, run: Run) -> None:
     with rows.place_row(f"run-{run.id}"):
         if rows.show_opener(f"Run {run.id}", f"open-{run.id}"):
             open_page("runs", run=run.id)
-        st.text(name)
+        st.text(shorten_name(name))
         show_badges(run_badge(run), *([DRY_RUN] if run.dry_run else []))
         if run.state.is_final:
             st.text(shorten_error(run_progress.describe_run(run)))

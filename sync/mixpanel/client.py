@@ -180,8 +180,8 @@ class Mixpanel:
         reply = self._send("GET", "/api/app/me", {}, None, min(self._timeout, APP_TIMEOUT_SECONDS))
         if reply.status in CLOSED_STATUSES:
             return self._check_by_list()
-        self._raise_for_status(reply, "who the service account is", 0)
-        return self._read_me(_parse_reply(reply, "who the service account is"))
+        self._raise_for_status(reply, "the role of the service account", 0)
+        return self._read_me(_parse_reply(reply, "the role of the service account"))
 
     def _read_me(self, body: Any) -> CredentialsCheck:
         """Return the role /me answers: in the project, or in the organization when that is higher."""

@@ -6,14 +6,17 @@ import re
 import time
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode
-from tests.browser import PHONE, at_rest, carry, choose, connect, press, service, tab, visit
+from tests.browser import DESK, PHONE, at_rest, carry, choose, connect, press, service, tab, visit
 from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
+
+HIGHEST_ROW = 130  # pixels that a row of a list may be high
 
 
 def test_a_deep_link_on_a_fresh_server_meets_the_frame(
@@ -64,6 +67,29 @@ def test_a_badge_where_its_column_is_narrow_shows_all_its_words(
         visit(page, f"{streamlit_server(data_dir)}/syncs", "Syncs")
         badge = page.locator(".stMarkdownBadge").filter(has_text="Nothing exported yet")
         assert badge.evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE])
+def test_a_long_name_leaves_its_row_low_and_shows_its_end(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser, viewport: dict[str, int]
+) -> None:
+    """Two cohorts with names of over 200 characters that differ at the end do so in every list, too."""
+    long = "Customers who bought at least three products in ninety days, " * 4
+    cohorts = [sandbox.add_cohort(f"{long}{place}", [member("a")]) for place in ("Austria", "Norway")]
+    connect(data_dir, sandbox)
+    with service(data_dir) as here:
+        for cohort in cohorts:
+            here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
+    carry(data_dir)
+    with tab(browser, viewport=viewport) as page:
+        url = streamlit_server(data_dir)
+        for name, rows in (("runs", "line-run-"), ("syncs", "line-sync-"), ("cohorts", "row-"), ("", "still-next-")):
+            visit(page, f"{url}/{name}", (name or "overview").capitalize())
+            for place in ("Austria", "Norway"):
+                row = page.locator(f'[class*="st-key-{rows}"]').filter(has_text=place)
+                expect(row).to_have_count(1)
+                assert row.bounding_box()["height"] < HIGHEST_ROW, name  # type: ignore[index]
+        visit(page, f"{url}/syncs?sync=1", f"{long}Austria")
 
 
 def test_the_project_is_chosen_once_for_all_pages(
