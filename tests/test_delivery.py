@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.model import Run, RunState
-from tests.engine_workspace import EngineWorkspace, fans, last, later
+from tests.engine_workspace import DAY, EngineWorkspace, fans, last, later
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE
 
@@ -90,3 +90,20 @@ def test_people_of_a_request_of_a_dead_runner_may_be_in_webengage_whatever_a_lat
     later(workspace, 700)
     assert last(workspace).state is RunState.FAILED
     assert count_outcomes(workspace, run) == {"unconfirmed": 20}
+
+
+def test_who_was_rejected_in_a_step_stays_so_when_rejections_are_purged_before_the_run_ends(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A run may be held between two steps for longer than rejections are kept; who is to blame is known until its end."""
+    sandbox.poison("fan-3")
+    run = workspace.export(chosen=[f"fan-{number}" for number in range(6)])
+    assert (run.state, run.rejected) == (RunState.HELD, 1)
+    workspace.ahead += 2 * DAY
+    with workspace.open() as service:
+        service.admin.set_retention(rejections=1)
+        service.admin.purge_expired()
+        service.runs.cancel(run.id)
+        assert (service.runs.get(run.id).delivered, service.syncs.list()[0].size) == (5, 5)
+        service.admin.purge_expired()
+        assert service.runs.list_rejections(run.id) == ()

@@ -86,7 +86,14 @@ class Maintenance(Table):
         detail = now - self.get_retention_days("keep_detail_days") * DAY_SECONDS
         self.overwrite_deleted()
         with write_transaction(self._db):
-            gone = self._execute("delete from rejection where at < ?", (rejections,))
+            # A run under way is recorded by its rejections when it ends, however long it was held between two steps.
+            gone = self._execute(
+                """
+                delete from rejection
+                where at < ? and run_id not in (select id from run where finished_at is null)
+                """,
+                (rejections,),
+            )
             gone += self._execute(
                 """
                 delete from delivery_log
