@@ -168,6 +168,17 @@ def test_a_reading_when_pages_never_agree_ends_with_the_reason(small_pages: Work
         list_all(small_pages, small_pages.cohort)
 
 
+def test_everybody_is_read_when_mixpanel_refuses_the_page_behind_a_full_last_one(small_pages: Workspace) -> None:
+    """400 says that nobody follows where everybody announced is here; otherwise the session may be gone."""
+    cohort = small_pages.sandbox.add_cohort("Mixed", [*(member(f"fan-{n}") for n in range(19)), anonymous("ghost")])
+    small_pages.sandbox.fault("status", path="/engage", page=2, code=400, times=0)
+    listed = list_all(small_pages, cohort)
+    assert (listed.is_exact, len(ids_of(listed, IDENTIFIED)), ids_of(listed, ANONYMOUS)) == (True, 19, {"ghost"})
+    small_pages.sandbox.settings(untold="total")
+    with pytest.raises(CohortSyncError, match="did not stay together"):
+        list_all(small_pages, cohort)
+
+
 @pytest.mark.parametrize(
     "reading", [{"total": "page"}, {"untold": "total"}, {"untold": "page_size"}, {"null_session_at_end": True}]
 )

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 from sync.errors import CohortSyncError, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
-from sync.mixpanel.parsing import Profile
+from sync.mixpanel.parsing import Profile, ProfilePage
 from sync.model import Eligibility, Sync
 from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import ServiceState, Topic
@@ -21,7 +21,7 @@ from sync.service.cohorts import (
     add_cost,
     read_with_properties,
 )
-from sync.service.member_reading import MemberReading, MixedPages, PropertyChoice
+from sync.service.member_reading import MemberReading, MixedPages, PageSeries, PropertyChoice
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
 
 RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more, while a person waits
@@ -113,8 +113,20 @@ class MemberService(Topic):
         number = series.next_page(backwards=backwards)
         if number is None:
             return
+        try:
+            page = self._ask_for_page(client, reading, series, number)
+        except SessionExpired:
+            if not series.end_before(number):
+                raise
+            return
+        if series is reading.everyone:
+            reading.accept_page(page)
+        else:
+            reading.accept_profiles(page)
+
+    def _ask_for_page(self, client: Mixpanel, reading: MemberReading, series: PageSeries, number: int) -> ProfilePage:
         with self._state.mixpanel_query(reading.project_id, later_page=number > 0, patience=QUERY_PATIENCE_SECONDS):
-            page = client.read_profiles(
+            return client.read_profiles(
                 reading.cohort_id,
                 number,
                 series.session_id,
@@ -122,10 +134,6 @@ class MemberService(Topic):
                 all_users=series is reading.everyone,
                 id_property=reading.id_property,
             )
-        if series is reading.everyone:
-            reading.accept_page(page)
-        else:
-            reading.accept_profiles(page)
 
     @requires(AccessLevel.VIEWER)
     def sees_classified_data(self, project_id: int) -> bool | None:
