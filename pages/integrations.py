@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
 from pages.parts import connection_dialogs, layout, notices
 from pages.parts.badges import show_logo, show_name
 from pages.parts.connection_dialogs import CENTER_NAMES, REGION_NAMES, Target
-from pages.parts.formatting import escape_markdown, format_age
+from pages.parts.formatting import escape_markdown, format_age, format_error
 from pages.parts.layout import label_project
 from pages.parts.navigation import open_page
 from pages.parts.session import is_allowed, open_service
+from sync.errors import CohortSyncError, ConfigurationError
 from sync.permissions import AccessLevel
 from sync.service import Service
+from sync.service.connections import name_account, name_project
 from sync.views import AccountView, ProjectView
 
 MIXPANEL_ABOUT = "Read the cohorts of your Mixpanel project with a service account. Nothing in Mixpanel is changed."
@@ -24,6 +27,7 @@ WEBENGAGE_ABOUT = (
     "“Export to WebEngage” in the menu of a cohort."
 )
 
+REFUSED = "Refused"
 FOR_ADMINS = "Only an admin of Cohort Sync can connect and disconnect."
 
 
@@ -58,34 +62,39 @@ def show_page() -> None:
     """Show both sides and the next step, and open the requested dialog."""
     with open_service() as service:
         projects, accounts = service.connections.list_projects(), service.connections.list_accounts()
+        problems = service.connections.list_problems()
         project = layout.chosen_project(projects)
         st.title("Integrations", anchor=False)
         show_next_step(project, accounts)
         left, right = st.columns(2)
         with left:
-            show_mixpanel_card(projects)
+            show_mixpanel_card(projects, problems)
         with right:
-            show_webengage_card(accounts, project)
+            show_webengage_card(accounts, project, problems)
         open_requested_dialog(service, project)
 
 
-def show_mixpanel_card(projects: tuple[ProjectView, ...]) -> None:
+def show_mixpanel_card(projects: tuple[ProjectView, ...], problems: Mapping[str, str]) -> None:
     """Show the connected projects and the connect button."""
     with st.container(border=True, key="card-mixpanel", height="stretch"):
-        _show_card_head("mixpanel", "Mixpanel", MIXPANEL_ABOUT, bool(projects))
-        for project in projects:
-            _show_project(project)
+        refused = [problems.get(name_project(project.id), "") for project in projects]
+        _show_card_head("mixpanel", "Mixpanel", MIXPANEL_ABOUT, refused)
+        for project, problem in zip(projects, refused, strict=True):
+            _show_project(project, problem)
         _show_connect_button("mixpanel", "Add another project" if projects else "Connect", primary=not projects)
 
 
-def show_webengage_card(accounts: tuple[AccountView, ...], project: ProjectView | None) -> None:
+def show_webengage_card(
+    accounts: tuple[AccountView, ...], project: ProjectView | None, problems: Mapping[str, str]
+) -> None:
     """Show the connected accounts, which one the project uses, and the connect button once Mixpanel is connected."""
     with st.container(border=True, key="card-webengage", height="stretch"):
-        _show_card_head("webengage", "WebEngage", WEBENGAGE_ABOUT, bool(accounts))
+        refused = [problems.get(name_account(account.license_code), "") for account in accounts]
+        _show_card_head("webengage", "WebEngage", WEBENGAGE_ABOUT, refused)
         if project and accounts:
             _show_account_choice(project, accounts)
-        for account in accounts:
-            _show_account(account)
+        for account, problem in zip(accounts, refused, strict=True):
+            _show_account(account, problem)
         label = "Add another account" if accounts else "Connect"
         _show_connect_button("webengage", label, primary=bool(project) and not accounts, disabled=not project)
         if not project:
@@ -128,12 +137,17 @@ def _use_account(project: ProjectView, license_code: str) -> None:
     st.rerun()
 
 
-def _show_card_head(name: str, title: str, about: str, connected: bool) -> None:
+def _show_card_head(name: str, title: str, about: str, refused: Sequence[str]) -> None:
+    """Show the name of a service and whether it works; ``refused``: why not, for each connection."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             show_logo(name)
             st.header(title, anchor=False)
-        if connected:
+        if any(refused):
+            number = sum(map(bool, refused))
+            label = REFUSED if len(refused) == 1 else f"{number} of {len(refused)} refused"
+            st.badge(label, icon=":material/error:", color="red")
+        elif refused:
             st.badge("Connected", icon=":material/check_circle:", color="green")
     st.caption(about)
 
@@ -147,9 +161,10 @@ def _show_facts(place: str, facts: dict[str, str]) -> None:
                 st.text(value, width="stretch")
 
 
-def _show_project(project: ProjectView) -> None:
+def _show_project(project: ProjectView, problem: str) -> None:
     with st.container(border=True, key=f"project-{project.id}"):
         show_name(label_project(project), f"project-{project.id}")
+        _show_problem(problem)
         role = f"{project.role}" + (f" ({project.role_note})" if project.role_note else "")
         _show_facts(
             f"project-{project.id}",
@@ -159,26 +174,32 @@ def _show_project(project: ProjectView) -> None:
                 "Secret": _describe_secret(project.secret_last4),
                 "Data residency": REGION_NAMES.get(project.region, project.region),
                 "Role": role,
-                "Last checked": format_age(project.checked_at, time.time()),
+                "Last accepted" if problem else "Last checked": format_age(project.checked_at, time.time()),
             },
         )
         _show_connection_buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
 
 
-def _show_account(account: AccountView) -> None:
+def _show_account(account: AccountView, problem: str) -> None:
     key = f"account-{account.license_code}"
     with st.container(border=True, key=key):
         show_name(f"License code {account.license_code}", key)
+        _show_problem(problem)
         _show_facts(
             key,
             {
                 "Data center": CENTER_NAMES.get(account.data_center, account.data_center),
                 "API key": _describe_secret(account.secret_last4),
                 "New exports of": ", ".join(f"project {one}" for one in account.projects) or "no project",
-                "Last checked": format_age(account.checked_at, time.time()),
+                "Last accepted" if problem else "Last checked": format_age(account.checked_at, time.time()),
             },
         )
         _show_connection_buttons(key, "webengage", "Replace key", {"license_code": account.license_code})
+
+
+def _show_problem(problem: str) -> None:
+    if problem:
+        st.error(format_error(problem), icon=":material/error:")
 
 
 def _describe_secret(last4: str) -> str:
@@ -199,12 +220,23 @@ def _show_connection_buttons(key: str, service_name: str, replace_label: str, ta
 
 
 def check_connection(service_name: str, target: Target) -> None:
-    """Check a stored secret with Mixpanel or WebEngage, and show the outcome."""
+    """Check a stored secret with Mixpanel or WebEngage, and show the outcome; one that is refused says so in its box."""
     with open_service() as service, st.spinner("Checking…"):
         if service_name == "mixpanel":
-            notices.try_action("Mixpanel accepts the service account.", service.connections.check_mixpanel, **target)
+            _check("Mixpanel accepts the service account.", service.connections.check_mixpanel, target)
         else:
-            notices.try_action("WebEngage accepts the API key.", service.connections.check_webengage, **target)
+            _check("WebEngage accepts the API key.", service.connections.check_webengage, target)
+
+
+def _check(done: str, check: Callable[..., object], target: Target) -> None:
+    try:
+        check(**target)
+    except ConfigurationError:
+        pass  # shown in the box of the connection, for everybody and until it is mended
+    except CohortSyncError as problem:
+        notices.flash_error(str(problem))
+    else:
+        notices.flash_success(done)
 
 
 def _show_connect_button(name: str, label: str, primary: bool, disabled: bool = False) -> None:

@@ -6,6 +6,9 @@ do. It never contains a secret or a profile value.
 
 from __future__ import annotations
 
+CHECK_API_KEY = "check the API key"
+CHECK_SERVICE_ACCOUNT = "check the service account's username, secret and region"
+
 
 class CohortSyncError(Exception):
     """The base of all errors raised on purpose; the text is meant for people."""

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from sync.errors import BatchRejected, ConfigurationError, InvalidRequest, RetryLater, UnexpectedResponse
+from sync.errors import CHECK_API_KEY, BatchRejected, ConfigurationError, InvalidRequest, RetryLater, UnexpectedResponse
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_retry_after
 from sync.model import MAX_QUOTED, Account, Change, ChangeKind
 from sync.property_values import FIELD_TYPES, ValueForm, convert_value
@@ -101,7 +101,7 @@ class WebEngage:
             return
         asked = f"WebEngage was asked to check the account and answered {reply.status} “{said}”"
         if reply.status in (401, 403):
-            raise ConfigurationError(f"{asked}; check the API key and its rights. {self._doubt_data_center}")
+            raise ConfigurationError(f"{asked}; {CHECK_API_KEY} and its rights. {self._doubt_data_center}")
         if reply.status in (400, 404):
             raise ConfigurationError(f"{asked}; check the license code and the data center. {self._doubt_data_center}")
         if reply.status == 429 or reply.status >= 500:
@@ -134,7 +134,7 @@ class WebEngage:
         if reply.status in (400, 413, 422):
             raise BatchRejected(asked)
         if reply.status in (401, 403):
-            raise ConfigurationError(f"{asked}; check the API key under Integrations.")
+            raise ConfigurationError(f"{asked}; {CHECK_API_KEY} under Integrations.")
         if reply.status == 404:
             raise ConfigurationError(f"{asked}; check the license code and the data center under Integrations.")
         if reply.status == 429:

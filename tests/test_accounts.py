@@ -166,3 +166,46 @@ def test_an_earlier_database_keeps_its_only_account_and_guesses_none_of_several(
         db.executescript((Path(__file__).parent / "schemas" / "2.sql").read_text() + more)
     with service(tmp_path) as here:
         assert here.connections.list_projects()[0].license_code == chosen
+
+
+def read_badges(workspace: Workspace) -> list[str]:
+    """Return the tags at the heads of Mixpanel and WebEngage on the page."""
+    page = workspace.page("integrations")
+    return [
+        tag
+        for text in page.get("markdown")
+        for tag in ("Connected", "Refused", "1 of 2 refused")
+        if f" {tag}]" in text.value
+    ]
+
+
+@pytest.mark.slow
+def test_integrations_when_a_run_was_refused_say_so_until_the_key_is_accepted(two: Workspace, sandbox: Sandbox) -> None:
+    """The sync says "check the API key under Integrations"; there the account must not be called connected."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    with two.open() as here:
+        here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
+    sandbox.fault("status", api="webengage", path="bulk-users", code=401)
+    two.run_queued()
+    assert read_badges(two) == ["Connected", "1 of 2 refused"]
+    assert "answered 401" in page_text(two.page("integrations"))
+    with two.open() as here:
+        here.connections.check_webengage(LICENSE)
+    assert read_badges(two) == ["Connected", "Connected"]
+
+
+@pytest.mark.slow
+def test_integrations_when_a_check_is_refused_say_so_to_everybody(two: Workspace, sandbox: Sandbox) -> None:
+    """A revoked service account is refused when it is checked: the page says it later, too, and the check before stays."""
+    sandbox.fault("status", api="mixpanel", code=401)
+    page = two.page("integrations")
+    page.button(key=f"project-{PROJECT}-check").click().run()
+    assert page_text(page).count("answered 401") == 1
+    assert read_badges(two) == ["Refused", "Connected"]
+    assert "Last accepted" in page_text(two.page("integrations"))
+    sandbox.fault("status", api="mixpanel", code=503, times=0)
+    page.button(key=f"project-{PROJECT}-check").click().run()
+    assert read_badges(two) == ["Refused", "Connected"]  # nothing is known of it now
+    sandbox.clear_faults()
+    page.button(key=f"project-{PROJECT}-check").click().run()
+    assert read_badges(two) == ["Connected", "Connected"]

@@ -14,7 +14,14 @@ from typing import Any
 
 import orjson
 
-from sync.errors import ConfigurationError, InvalidRequest, RetryLater, SessionExpired, UnexpectedResponse
+from sync.errors import (
+    CHECK_SERVICE_ACCOUNT,
+    ConfigurationError,
+    InvalidRequest,
+    RetryLater,
+    SessionExpired,
+    UnexpectedResponse,
+)
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
 from sync.mixpanel.cohort_list import parse_cohorts
 from sync.mixpanel.parsing import (
@@ -257,7 +264,7 @@ class Mixpanel:
         said = describe_problem(reply)
         asked = f"Mixpanel was asked for {what} and answered {reply.status} “{said}”"
         if reply.status == 401 or (reply.status == 400 and "unable to authenticate" in said.lower()):
-            raise ConfigurationError(f"{asked}; check the service account's username, secret and region.")
+            raise ConfigurationError(f"{asked}; {CHECK_SERVICE_ACCOUNT}.")
         if reply.status == 400 and number:
             raise SessionExpired(asked)
         if reply.status in STATUS_EXPLANATIONS:

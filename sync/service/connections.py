@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sync import webengage
-from sync.errors import ConfigurationError, InvalidRequest
+from sync.errors import CHECK_API_KEY, CHECK_SERVICE_ACCOUNT, ConfigurationError, InvalidRequest
 from sync.mixpanel import client as mixpanel
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Role
@@ -43,6 +46,25 @@ def _check_service_account(project_id: int, username: str, secret: str) -> None:
     for field, text in (("username", username), ("secret", secret)):
         if not text.isprintable():
             raise InvalidRequest(f"The {field} contains an invisible character; copy it again.", field)
+
+
+def name_project(project_id: int) -> str:
+    """Return under which name the problem of a project is kept."""
+    return f"project {project_id}"
+
+
+def name_account(license_code: str) -> str:
+    """Return under which name the problem of an account is kept."""
+    return f"account {license_code}"
+
+
+def _find_refusal(syncs: tuple[SyncView, ...], advice: str, checked_at: float) -> str:
+    """Return why a sync was paused whose run was refused after the last check, empty when none was."""
+    for one in syncs:
+        ended = one.last_run and one.last_run.finished_at
+        if one.pause_reason and advice in one.pause_reason and ended and ended > checked_at:
+            return one.pause_reason
+    return ""
 
 
 class ConnectionService(Topic):
@@ -88,6 +110,7 @@ class ConnectionService(Topic):
             sealed = SealedProject(view, self._state.seal_secret(secret))
             before = self._store.connections.get_project(project_id)
             self._store.connections.save_project(sealed)
+            self._store.connections.forget_refusal(name_project(project_id))
             self._state.add_event(f"Mixpanel project {view.name} connected.")
             self._state.add_audit_line(
                 "connect Mixpanel",
@@ -128,6 +151,7 @@ class ConnectionService(Topic):
             sealed = SealedAccount(view, self._state.seal_secret(account.api_key))
             before = self._store.connections.get_account(view.license_code)
             self._store.connections.save_account(sealed)
+            self._store.connections.forget_refusal(name_account(view.license_code))
             self._state.add_event(f"WebEngage account {view.license_code} connected.")
             self._state.add_audit_line(
                 "connect WebEngage",
@@ -174,16 +198,43 @@ class ConnectionService(Topic):
         """Check a stored service account again; raise as `connect_mixpanel` does."""
         sealed = self._state.get_project(project_id)
         view = sealed.view
-        return self.connect_mixpanel(
-            view.id, view.username, self._state.open_vault().open_text(sealed.sealed or ""), view.region
-        )
+        secret = self._state.open_vault().open_text(sealed.sealed or "")
+        with self._noting_refusal(name_project(project_id)):
+            return self.connect_mixpanel(view.id, view.username, secret, view.region)
 
     @requires(AccessLevel.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:
         """Check a stored API key again; raise as `connect_webengage` does."""
         sealed = self._get_account(license_code)
         key = self._state.open_vault().open_text(sealed.sealed or "")
-        return self.connect_webengage(license_code, key, sealed.view.data_center)
+        with self._noting_refusal(name_account(license_code)):
+            return self.connect_webengage(license_code, key, sealed.view.data_center)
+
+    @contextmanager
+    def _noting_refusal(self, connection: str) -> Iterator[None]:
+        """Keep why a stored secret was refused, so that nobody is shown it as one that works."""
+        try:
+            yield
+        except (ConfigurationError, InvalidRequest) as problem:
+            self._store.connections.note_refusal(connection, str(problem))
+            raise
+
+    @requires(AccessLevel.VIEWER)
+    def list_problems(self) -> dict[str, str]:
+        """Return why connections do not work, by the names of `name_project` and `name_account`.
+
+        A secret is known to be refused by its last check, or by a run that came after it and paused its sync.
+        """
+        found = self._store.connections.list_refusals()
+        for project in self.list_projects():
+            syncs = self._store.syncs.list_views(project_id=project.id)
+            if reason := _find_refusal(syncs, CHECK_SERVICE_ACCOUNT, project.checked_at):
+                found.setdefault(name_project(project.id), reason)
+        for account in self.list_accounts():
+            syncs = self._store.syncs.list_views(license_code=account.license_code)
+            if reason := _find_refusal(syncs, CHECK_API_KEY, account.checked_at):
+                found.setdefault(name_account(account.license_code), reason)
+        return found
 
     @requires(AccessLevel.VIEWER)
     def list_affected_syncs(
@@ -202,6 +253,7 @@ class ConnectionService(Topic):
             self._pause_syncs(paused, "Mixpanel was disconnected; connect it again, then resume.")
             self._cancel_runs(self._store.syncs.list_views(project_id=project_id))
             self._store.connections.disconnect_project(project_id)
+            self._store.connections.forget_refusal(name_project(project_id))
             self._state.add_audit_line(
                 "disconnect Mixpanel", f"project {project_id}", "connected", _describe_paused(paused)
             )
@@ -215,6 +267,7 @@ class ConnectionService(Topic):
             self._pause_syncs(paused, "WebEngage was disconnected; connect it again, then resume.")
             self._cancel_runs(self._store.syncs.list_views(license_code=license_code))
             self._store.connections.disconnect_account(license_code)
+            self._store.connections.forget_refusal(name_account(license_code))
             self._state.add_audit_line("disconnect WebEngage", license_code, "connected", _describe_paused(paused))
         return paused
 

@@ -11,6 +11,7 @@ from sync.model import Cohort, Mode, Role, SyncState
 from sync.records import AccountView, CohortView, ProjectView
 from sync.store.database import Row, Table, write_transaction
 
+REFUSED = "refused: "  # what the names of these settings begin with
 SALT_BITS = 63  # the most an integer of SQLite holds without a sign
 
 
@@ -120,6 +121,26 @@ class Connections(Table):
             """,
             (view.license_code, view.data_center, account.sealed, view.secret_last4, view.checked_at),
         )
+
+    def note_refusal(self, connection: str, problem: str) -> None:
+        """Keep why a stored secret was refused, under a name such as "project 42", until one is accepted."""
+        self._execute(
+            """
+            insert into setting (name, value)
+            values (?, ?)
+            on conflict (name) do update set value = excluded.value
+            """,
+            (f"{REFUSED}{connection}", problem),
+        )
+
+    def forget_refusal(self, connection: str) -> None:
+        """Delete why a secret was refused: another one was accepted, or it was disconnected."""
+        self._execute("delete from setting where name = ?", (f"{REFUSED}{connection}",))
+
+    def list_refusals(self) -> dict[str, str]:
+        """Return why stored secrets were refused when they were last checked, by connection."""
+        rows = self._fetch_all("select name, value from setting where name like ?", (f"{REFUSED}%",))
+        return {row["name"].removeprefix(REFUSED): row["value"] for row in rows}
 
     def list_projects(self) -> tuple[SealedProject, ...]:
         """Return the connected projects, by name."""
