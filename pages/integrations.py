@@ -12,7 +12,7 @@ from pages.parts.badges import show_logo, show_name
 from pages.parts.connection_dialogs import CENTER_NAMES, REGION_NAMES, Target
 from pages.parts.formatting import escape_markdown, format_age, format_error
 from pages.parts.layout import label_project
-from pages.parts.navigation import open_page
+from pages.parts.navigation import clear_requests, open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError, ConfigurationError
 from sync.permissions import AccessLevel
@@ -50,6 +50,9 @@ def show_next_step(project: ProjectView | None, accounts: tuple[AccountView, ...
 def open_requested_dialog(service: Service, project: ProjectView | None) -> None:
     """Open the dialog that the address requests, if any."""
     request = st.query_params.get("setup", "")
+    if request and not is_allowed(AccessLevel.ADMIN):
+        clear_requests("setup")  # both cards say who may connect
+        return
     if request == "mixpanel":
         connection_dialogs.show_mixpanel_dialog(service.connections.list_projects())
     elif request == "webengage" and project:

@@ -61,8 +61,10 @@ def show_overview(seen: Overview) -> None:
     if not seen.syncs:
         _show_first_step(seen)
         return
-    _show_sentence(*summarize(seen))
-    _show_attention(seen.attention)
+    may_mend = is_allowed(AccessLevel.MARKETER)  # asked once: each answer reads the sign-in settings again
+    who = "you" if may_mend else "a marketer"
+    _show_sentence(*summarize(seen, who))
+    _show_attention(seen.attention, who, may_mend=may_mend)
     _show_moving(seen.moving)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -88,9 +90,9 @@ def _show_first_step(seen: Overview) -> None:
         open_page(page)
 
 
-def summarize(seen: Overview) -> tuple[str, str]:
-    """Return how things stand, GOOD, MOVING, CONCERN or PROBLEM, and the sentence that says so."""
-    needs = f"{format_plural(len(seen.attention), 'sync needs', 'syncs need')} you" if seen.attention else ""
+def summarize(seen: Overview, who: str = "you") -> tuple[str, str]:
+    """Return how things stand, GOOD, MOVING, CONCERN or PROBLEM, and the sentence that says so; ``who`` can mend it."""
+    needs = f"{format_plural(len(seen.attention), 'sync needs', 'syncs need')} {who}" if seen.attention else ""
     also = f" {needs}, too." if needs else ""
     if seen.runner_state in (RunnerState.NONE, RunnerState.SILENT):
         return PROBLEM, f"{layout.NO_RUNNER}{also}"
@@ -126,11 +128,10 @@ def _show_sentence(state: str, text: str) -> None:
         show(escape_markdown(text), icon=icon)
 
 
-def _show_attention(attention: tuple[Attention, ...]) -> None:
+def _show_attention(attention: tuple[Attention, ...], who: str, *, may_mend: bool) -> None:
     if not attention:
         return
-    st.header("Needs you", anchor=False)
-    may_mend = is_allowed(AccessLevel.MARKETER)  # asked once: each answer reads the sign-in settings again
+    st.header(f"Needs {who}", anchor=False)
     for one in attention[:ROWS_SHOWN]:
         with st.container(border=True, key=f"attention-{one.sync.id}", gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center"):

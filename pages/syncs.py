@@ -10,23 +10,31 @@ import streamlit as st
 from pages.parts import badges, layout, polling, rows, run_progress, sync_detail, sync_dialogs
 from pages.parts.formatting import format_duration_short, format_people, format_plural, shorten_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, requested_id
-from pages.parts.session import open_service
+from pages.parts.session import is_allowed, open_service
 from sync.model import RunState, SyncState
+from sync.permissions import AccessLevel
 from sync.views import SyncView
 from sync.wording import describe_run_changes
 
 PER_PAGE = 25
 AFTER_APPROVAL = "Once approved"
+LOOK_ONLY = "You may look here; changing a sync needs a marketer. Ask an admin of Cohort Sync."
+DIALOGS = {
+    "stop": sync_dialogs.show_stop_dialog,
+    "interval": sync_dialogs.show_interval_dialog,
+    "pause": sync_dialogs.show_pause_dialog,
+}
 COLUMNS = ("Cohort", "State", "Next", "Last result", "People")
 
 
 def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
-    """Open the dialog that the address requests, if any."""
-    for request, open_dialog in (
-        ("stop", sync_dialogs.show_stop_dialog),
-        ("interval", sync_dialogs.show_interval_dialog),
-        ("pause", sync_dialogs.show_pause_dialog),
-    ):
+    """Open the dialog that the address requests, if any; a viewer, who may not do it, sees that instead."""
+    if not is_allowed(AccessLevel.MARKETER):
+        if any(request in st.query_params for request in DIALOGS):
+            st.warning(LOOK_ONLY)
+        clear_requests(*DIALOGS)
+        return
+    for request, open_dialog in DIALOGS.items():
         found = next((sync for sync in syncs if sync.id == requested_id(request)), None)
         if found:
             open_dialog(found)

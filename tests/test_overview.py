@@ -75,6 +75,16 @@ def test_overview_when_a_run_is_held_leads_to_the_decision(fans: Workspace) -> N
     assert f"Run {run.id}, an export" in page_text(app)
 
 
+def test_overview_to_a_viewer_says_who_can_decide(fans: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A held run needs nobody who may only look: no button is there, and nothing says "you"."""
+    fans.export(dry_run=True)
+    beat(fans)
+    sign_in_as(monkeypatch, "pat@example.com", AccessLevel.VIEWER)
+    app = fans.page("overview")
+    assert app.warning[0].value == "1 sync needs a marketer"
+    assert "Needs a marketer" in page_text(app) and "Needs you" not in page_text(app)
+
+
 def test_overview_when_a_pause_ends_by_itself_needs_nobody(fans: Workspace) -> None:
     """As `status` has it: only a pause without an end, or one that should have ended, waits for a person."""
     run = fans.export()

@@ -11,10 +11,9 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import formatting, polling, run_progress
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState
-from sync.permissions import AccessLevel
 from tests.browser import carry, connect, service
 from tests.sandbox.control import API_KEY_2, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
-from tests.workspace import ROOT, Workspace, click_button, page_text, sign_in_as
+from tests.workspace import ROOT, Workspace, click_button, page_text
 
 PAGES = ("overview", "cohorts", "integrations", "syncs", "runs")
 
@@ -186,84 +185,6 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     asked = page_text(workspace.page("cohorts", export=str(number)))
     assert "1 person would be added and 1 removed" in asked
     assert "1 request, about 1 second" in asked
-
-
-PARAMETERS = {"runs": {"run": "1"}, "syncs": {"sync": "1"}, "receipt": {"cohort": "1000"}}
-
-
-BUTTONS = {
-    "viewer": {
-        "overview": set(),
-        "cohorts": {"Name", "Members", "Created"},
-        "integrations": {"Go to Cohorts"},
-        "syncs": {"All syncs", "Run 1"},
-        "people": {"Look up"},
-        "receipt": {"See run 1"},
-        "safety": set(),
-        "runs": {"All runs"},
-    },
-    "marketer": {
-        "overview": set(),
-        "cohorts": {"Name", "Members", "Created", "Export"},
-        "integrations": {"Go to Cohorts"},
-        "syncs": {
-            "All syncs",
-            "Run 1",
-            "Sync now",
-            "Pause",
-            "Pause until",
-            "Interval",
-            "Stop",
-            "Save limits",
-            "Lift it",
-        },
-        "people": {"Look up"},
-        "safety": {"Add to the list", "Take off the list"},
-        "runs": {"All runs", "Take back this run"},
-    },
-    "admin": {
-        "integrations": {
-            "Go to Cohorts",
-            "Add another project",
-            "Add another account",
-            "Replace secret",
-            "Replace key",
-            "Check again",
-            "Disconnect",
-        }
-    },
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("grade", list(BUTTONS))
-def test_people_are_offered_what_their_grade_allows(
-    grade: str, workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A viewer sees no button that would be refused, a marketer none that connects, an admin all."""
-    number = sandbox.add_cohort("Power Users", [member("a")])
-    connect(workspace.data_dir, sandbox)
-    with service(workspace.data_dir) as here:
-        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
-    carry(workspace.data_dir)
-    sign_in_as(monkeypatch, "pat@example.com", AccessLevel[grade.upper()])
-    for name, wanted in BUTTONS[grade].items():
-        app = workspace.page(name, **PARAMETERS.get(name, {}))
-        assert {button.label for button in app.button} - {"Refresh list", "Sign out"} == wanted, name
-        if name == "runs":
-            assert bool(app.get("download_button")) is (grade != "viewer")
-
-
-def test_a_viewer_who_follows_a_link_to_an_export_is_told(
-    workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The dialog stays shut, and the page says who may export."""
-    number = sandbox.add_cohort("Power Users", [member("a")])
-    connect(workspace.data_dir, sandbox)
-    sign_in_as(monkeypatch, "pat@example.com", AccessLevel.VIEWER)
-    app = workspace.page("cohorts", export=str(number))
-    assert "exporting needs a marketer" in page_text(app)
-    assert "Start Sync" not in [button.label for button in app.button]
 
 
 @pytest.mark.slow
