@@ -130,6 +130,11 @@ def _read_keys(folder: Path, must_exist: bool) -> tuple[str, ...]:
     return (add_key(folder),)
 
 
+def has_key(folder: Path) -> bool:
+    """Return whether a folder has a key file."""
+    return (folder / KEY_FILE).exists()
+
+
 def add_key(folder: Path) -> str:
     """Write a new key before those of the folder, durably, and return the newest.
 

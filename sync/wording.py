@@ -19,6 +19,15 @@ RUN_STATE_WORDS = {
     RunState.FAILED: "Failed",
     RunState.CANCELLED: "Cancelled",
 }
+RUN_STANDING = {
+    RunState.QUEUED: "is queued",
+    RunState.PULLING: "is reading Mixpanel",
+    RunState.HELD: "is held",
+    RunState.DELIVERING: "is sending to WebEngage",
+    RunState.SUCCEEDED: "has succeeded",
+    RunState.FAILED: "has failed",
+    RunState.CANCELLED: "was cancelled",
+}
 SYNC_STATE_WORDS = {SyncState.ACTIVE: "Active", SyncState.PAUSED: "Paused", SyncState.FINISHED: "Finished"}
 MODE_WORDS = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic"}
 PLANNED_OPERATIONS = {"add": "To add", "remove": "To remove", "update": "To update", "none": "Cannot be sent"}

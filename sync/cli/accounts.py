@@ -8,13 +8,13 @@ import sys
 import click
 
 from sync.cli.listings import list_account_lines
-from sync.cli.output import any_project_option, json_option, print_result, project_option
+from sync.cli.output import WholeSentences, any_project_option, json_option, print_result, project_option
 from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE, Settings
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def connect() -> None:
     """Connect Mixpanel or WebEngage."""
 

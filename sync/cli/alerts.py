@@ -10,7 +10,7 @@ import click
 
 from sync.cli.accounts import read_secret
 from sync.cli.listings import list_message_lines, list_recipient_lines
-from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result
+from sync.cli.output import LIMIT_RANGE, WholeSentences, any_project_option, json_option, print_result
 from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.settings import ALERT_URL_VARIABLE, Settings
@@ -23,12 +23,12 @@ message_argument = click.argument("number", type=int, metavar="MESSAGE_ID")
 limit_option = click.option("--limit", type=LIMIT_RANGE, default=100, help="At most so many, the newest (100).")
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def alerts() -> None:
     """Send people a message when something needs them: e-mail, Slack, Teams and whatever else apprise can reach."""
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def webhooks() -> None:
     """Send every change of a run or sync to other programs, signed."""
 
@@ -146,9 +146,13 @@ def show_times(zone: str | None, quiet: str | None, digest: str | None, as_json:
             schedule = replace(schedule, zone=zone)
         if (zone, quiet, digest) != (None, None, None):
             service.alerts.set_schedule(schedule)
-    waits = f"from {schedule.quiet_from} to {schedule.quiet_to}" if schedule.quiet_from else "never"
-    lines = [f"Alerts wait {waits}; the digest is sent {schedule.digest or 'never'} (times of {schedule.zone})."]
-    print_result(as_json, schedule, lines)
+    quiet, digest = schedule.quiet_from, schedule.digest
+    waits = (
+        f"Alerts wait from {quiet} to {schedule.quiet_to}." if quiet else "Alerts do not wait: no quiet hours are set."
+    )
+    daily = f"The digest is sent each day at {digest}." if digest else "No daily digest is sent."
+    zone_line = f"Times are those of {schedule.zone}." if quiet or digest else ""
+    print_result(as_json, schedule, [waits, daily, zone_line])
 
 
 ALERT_COMMANDS = (alerts, webhooks)

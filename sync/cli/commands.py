@@ -24,6 +24,7 @@ from sync.cli.listings import (
 from sync.cli.members import members
 from sync.cli.output import (
     LIMIT_RANGE,
+    WholeSentences,
     any_project_option,
     json_option,
     prepare_output,
@@ -51,7 +52,7 @@ from sync.text import count_noun, show_text
 from sync.views import Preview, StartedExport
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Export Mixpanel cohorts to WebEngage and keep them up to date."""
 
@@ -165,7 +166,7 @@ def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) ->
 @any_project_option
 @json_option
 def run(run_id: int, as_json: bool) -> None:
-    """Show one run with its history and the people not taken."""
+    """Show one run with its history and the people who were rejected or are invalid."""
     with Service.open() as service:
         found, events = service.runs.get(run_id), service.runs.list_events(run_id)
         rejections, sync = service.runs.list_rejections(run_id), service.syncs.get(found.sync_id)

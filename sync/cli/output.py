@@ -71,6 +71,16 @@ def _to_json_value(value: Any) -> Any:
     return value
 
 
+class WholeSentences(click.Group):
+    """A group whose list of commands says of each one what it does, in whole sentences over as many lines as they take."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        listed = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, " ".join((one.help or "").split())) for name, one in listed if one])
+
+
 def print_result(as_json: bool, value: Any, lines: Iterable[str]) -> None:
     """Print one JSON document, or the lines that are not empty."""
     if as_json:

@@ -32,7 +32,7 @@ MAX_PEOPLE = 1_000_000  # listed unless a limit is given
 def list_people(
     run_id: int, operation: str | None, outcome: str | None, search: str, limit: int, as_csv: bool, as_json: bool
 ) -> None:
-    """List whom a run adds, updates, removes or could not take; also before it is approved."""
+    """List whom a run adds, updates, removes or cannot send; also before it is approved."""
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
     wanted = PeopleFilter(operation=operation, outcome=outcome, text=search)

@@ -66,7 +66,7 @@ id_property_option = click.option(
     "id_property",
     metavar="PROPERTY",
     callback=_parse_id_property,
-    help="The profile property that is the WebEngage User ID; '$distinct_id' is the default. As before if not named.",
+    help="The profile property that is the WebEngage User ID; '$distinct_id' is the default. Not named: as in the last export.",
 )
 unmap_option = click.option(
     "--unmap",

@@ -14,7 +14,7 @@ from sync.model import Run, RunState
 from sync.runner import Runner
 from sync.service import Service
 from sync.views import SyncView
-from sync.wording import describe_run_changes
+from sync.wording import RUN_STANDING, describe_run_changes
 
 POLL_SECONDS = 0.3  # seconds between reads of the run that is waited for
 MAX_WAIT_SECONDS = 60.0  # seconds; a run that is postponed for longer is not waited for
@@ -65,4 +65,4 @@ def report_outcome(run: Run, as_json: bool) -> None:
             click.echo(f"{run.held_reason} Send the rest: approve {run.id}. Take it back: undo {run.id}.")
         return
     why = run.error or run.held_reason or run.wait_reason or "it was cancelled"
-    raise CohortSyncError(f"Run {run.id} is {run.state.value}: {why}")
+    raise CohortSyncError(f"Run {run.id} {RUN_STANDING[run.state]}: {why}")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sync.cli.listings import list_never_export_lines, list_tripwire_lines
-from sync.cli.output import json_option, print_result, project_option
+from sync.cli.output import WholeSentences, json_option, print_result, project_option
 from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.service.safety import parse_csv
@@ -51,7 +51,7 @@ def read_ids(ids: tuple[str, ...], file: Path | None) -> list[str]:
         raise InvalidRequest(f"{cut_text(show_text(str(file)), MAX_SHOWN)} cannot be read ({reason}).") from None
 
 
-@click.group("never-export")
+@click.group("never-export", cls=WholeSentences)
 def never_export() -> None:
     """Keep people out of everything that is exported to a WebEngage account."""
 
@@ -104,7 +104,7 @@ def list_never_export(account: str | None, project: int | None, as_json: bool) -
     print_result(as_json, found, list_never_export_lines(found))
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def tripwire() -> None:
     """Hold every run that finds certain people in a cohort."""
 

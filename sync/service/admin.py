@@ -10,7 +10,7 @@ from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by, list_true
 from sync.text import count_noun
-from sync.vault import add_key, drop_former_keys, list_key_ids
+from sync.vault import add_key, drop_former_keys, has_key, list_key_ids
 from sync.views import AuditLine, ForgetResult
 
 
@@ -76,6 +76,8 @@ class AdminService(Topic):
         keys still open what was not sealed with the newest. Rotations wait for one another.
         """
         folder, in_file = self._state.settings.data_folder, not self._state.settings.keys
+        if in_file and not has_key(folder) and not self._store.maintenance.list_secrets():
+            raise InvalidRequest("No secret is stored yet, and there is no key: the first secret makes one.")
         self._state.open_vault()  # raises for a missing key before a new one is made
         with self._store.transaction():
             if in_file:

@@ -87,13 +87,17 @@ class ConfigurationService(Topic):
         lists, connections = self._store.safety_lists, self._store.connections
         accounts = (one.view.license_code for one in connections.list_accounts())
         projects = (one.view.id for one in connections.list_projects())
-        return (
-            "The lists of people are kept as salted hashes, so they cannot be written here. They hold:",
+        counts = (
             *(
                 f"account {code}: {count_noun(lists.count_never_export(code), 'person', 'people')} on the never-export list"
                 for code in accounts
             ),
             *(f"project {number}: {count_noun(len(lists.list_tripwires(number)), 'tripwire')}" for number in projects),
+        )
+        return (
+            "The lists of people are kept as salted hashes, so they cannot be written here."
+            + (" They hold:" if counts else ""),
+            *counts,
             "To add people of a CSV file, name it under never_export or tripwires (see docs/example.yaml).",
         )
 

@@ -8,6 +8,7 @@ from sync.model import DEFAULT_INTERVAL, Run, RunState, SyncState, deadline_of
 from sync.store import Store
 from sync.store.runs import is_leased
 from sync.views import Overdue, SyncView
+from sync.wording import RUN_STANDING
 
 MAX_LATE_INTERVALS = 2  # a sync late by so many of its intervals needs a person
 PAUSE_LATE_SECONDS = 60.0  # seconds after its end from which a pause that has not ended needs a person
@@ -72,5 +73,5 @@ def _find_late_run(store: Store, run: Run, now: float, working: bool) -> tuple[f
         return None
     since = max(run.queued_at, min(run.not_before, now))  # a held run is due since its approval
     if working:
-        return since, f"run {run.id} is {run.state.value}, and no runner has taken it", False
-    return since, f"run {run.id} is {run.state.value}, and no runner is working; start it", True
+        return since, f"run {run.id} {RUN_STANDING[run.state]}, and no runner has taken it", False
+    return since, f"run {run.id} {RUN_STANDING[run.state]}, and no runner is working; start one", True

@@ -25,6 +25,7 @@ from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
 from sync.store.recording import Recording
 from sync.views import Event, ExportRow, RejectionView, RunPeople, StartedExport
+from sync.wording import RUN_STANDING
 
 MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 
@@ -79,7 +80,7 @@ class RunService(Topic):
         with self._store.transaction():
             run = self.get(run_id)
             if run.state.is_final:
-                raise InvalidRequest(f"Run {run_id} has already {run.state.value}.")
+                raise InvalidRequest(f"Run {run_id} {RUN_STANDING[run.state]}, so there is nothing to cancel.")
             self._cancel_run(run)
             if run.state is RunState.HELD and run.request and not run.dry_run:
                 self._finish_refused(run)
@@ -126,7 +127,7 @@ class RunService(Topic):
             if refusal:
                 raise InvalidRequest(refusal)
             if not self._store.runs.approve_run(run_id, self._state.now()):
-                raise InvalidRequest(f"Run {run_id} is {run.state.value}, so there is nothing to approve.")
+                raise InvalidRequest(f"Run {run_id} {RUN_STANDING[run.state]}, so there is nothing to approve.")
             if always:
                 self._guards.lift(run.sync_id, run_id)
             if limits:

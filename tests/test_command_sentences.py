@@ -1,0 +1,74 @@
+"""Check what the commands say: true of an empty installation, whole, and in the words of the pages."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from sync.cli.commands import cli
+from sync.model import Mode, RunState
+from sync.wording import RUN_STANDING
+from tests.workspace import Workspace
+
+
+def say(workspace: Workspace, *arguments: str) -> str:
+    """Run a command in this process and return what it says, of a refusal the sentence."""
+    done = CliRunner().invoke(cli, arguments, env=workspace.env)
+    return str(done.exception) if done.exception and not done.output else done.output
+
+
+@pytest.mark.parametrize("group", [(), ("alerts",), ("webhooks",), ("never-export",), ("tripwire",), ("connect",)])
+def test_help_of_a_group_has_whole_sentences(workspace: Workspace, group: tuple[str, ...]) -> None:
+    """No line ends in three dots, where the half that was cut says what the command needs."""
+    assert "..." not in say(workspace, *group, "--help").replace("[ARGS]...", "")
+
+
+def test_rotate_key_when_nothing_is_stored_says_so(workspace: Workspace) -> None:
+    """No secret was ever stored, so none has lost its key."""
+    assert "No secret is stored yet" in say(workspace, "rotate-key")
+    assert not (workspace.data_dir / "secret.key").exists()
+
+
+def test_alert_times_when_nothing_is_set_say_so(workspace: Workspace) -> None:
+    """Without quiet hours and digest there is no time, and no zone of it."""
+    assert (
+        say(workspace, "alerts", "times") == "Alerts do not wait: no quiet hours are set.\nNo daily digest is sent.\n"
+    )
+    said = say(workspace, "alerts", "times", "--quiet", "22:00-07:00", "--zone", "Europe/Berlin")
+    assert "from 22:00 to 07:00." in said and "Times are those of Europe/Berlin." in said
+
+
+def test_export_config_of_an_empty_installation_counts_nobody(workspace: Workspace) -> None:
+    """No list follows “They hold”, so it is not said."""
+    assert "They hold" not in say(workspace, "export-config")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (RunState.PULLING, "Run 1 is reading Mixpanel, so there is nothing to approve."),
+        (RunState.SUCCEEDED, "Run 1 has succeeded, so there is nothing to approve."),
+        (RunState.CANCELLED, "Run 1 was cancelled, so there is nothing to approve."),
+    ],
+)
+def test_approve_when_nothing_is_held_says_in_words_what_the_run_does(
+    fans: Workspace, state: RunState, words: str
+) -> None:
+    """In a sentence, and with the words of the pages, not of the database."""
+    fans.start_export()
+    with fans.open_database() as db:
+        db.execute("update run set state = ?, finished_at = ?", (state.value, 1.0 if state.is_final else None))
+    assert words in say(fans, "approve", "1")
+    assert set(RUN_STANDING) == set(RunState)
+
+
+def test_pause_when_a_failure_paused_the_sync_keeps_its_reason(fans: Workspace) -> None:
+    """The reason says what to mend; pausing what is paused must not hide it."""
+    fans.sandbox.fault("status", api="webengage", path="bulk-users", code=401)
+    sync_id = fans.export(mode=Mode.DYNAMIC).sync_id
+    assert "Done" in say(fans, "pause", str(sync_id))
+    with fans.open() as service:
+        assert "check the API key" in str(service.syncs.get(sync_id).pause_reason)
+        service.syncs.pause(sync_id, fans.now() + 3600)
+        service.syncs.pause(sync_id)  # for good, where it was until a time
+        assert service.syncs.get(sync_id).pause_reason == "Paused by a person."
