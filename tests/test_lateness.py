@@ -80,7 +80,10 @@ def test_health_when_a_runner_was_killed_during_a_run_needs_attention(watched: W
         assert store.runs.claim_run(dead, watched.now())
     health = check_health(watched, runner=False)
     [overdue] = health.overdue
-    assert health.needs_attention and overdue.reason == f"run {run_id} is pulling, and no runner is working; start it"
+    assert (
+        health.needs_attention
+        and overdue.reason == f"run {run_id} is reading Mixpanel, and no runner is working; start one"
+    )
 
 
 @pytest.mark.slow

@@ -235,14 +235,14 @@ class SyncService(Topic):
                 raise InvalidRequest(
                     "Only a dynamic sync can be paused until a time, and that must lie ahead.", "until"
                 )
-            active = self._store.runs.get_active(sync_id)
-            if before.state is SyncState.PAUSED and before.resume_at is None and until is None and not active:
-                return  # and keep the reason: that of a failure says what to mend
-            if not self._store.syncs.pause_sync(sync_id, reason, until):
+            is_same = before.state is SyncState.PAUSED and before.resume_at is None and until is None
+            kept = before.pause_reason if is_same else None  # that of a failure says what to mend
+            if not self._store.syncs.pause_sync(sync_id, kept or reason, until):
                 raise InvalidRequest("This sync is finished, so there is nothing to pause.")
             self._state.add_event(reason, sync_id)
             after = describe_state(self._state.get_sync(sync_id)) if until else "paused"
             self._state.add_audit_line("pause", f"sync {sync_id}", describe_state(before), after)
+            active = self._store.runs.get_active(sync_id)
             if active:
                 self._runs.cancel(active.id)
 
