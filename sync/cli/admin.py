@@ -57,11 +57,14 @@ def second_person(above: int | None, off: bool, as_json: bool) -> None:
 def restore(file: Path, as_json: bool) -> None:
     """Replace the database by a backup FILE, also when it is damaged or missing; stop the runner first."""
     set_aside = Service.restore_database(file)
-    lines = [
-        "Done: every sync sends all its members again at its next run.",
-        "People who entered and left a cohort after the backup are in no list any more: clear and export such a cohort again.",
-    ]
-    if set_aside:
+    lines = ["Done: every sync sends all its members again at its next run."]
+    if not set_aside:
+        lines.append("People of cohorts that were first exported after the backup are in no list any more.")
+    else:
+        lines.append(
+            "People who entered and left a cohort after the backup are in no list any more: clear and export such a cohort "
+            "again."
+        )
         lines.append(
             f"The former file could not be opened; it is kept in the data folder as {', '.join(set_aside)}. "
             "Delete it when you no longer need it: it may contain user ids."

@@ -45,9 +45,9 @@ class AdminService(Topic):
     def restore(self, file: Path) -> None:
         """Replace the content by a backup; raise InvalidRequest while a runner works.
 
-        Every dynamic sync then sends all its members again at its next run. People who entered and left after
-        the backup are in no list any more: clear and export such a cohort again. Killed half-way, the former
-        content is there.
+        Every dynamic sync then sends all its members again at its next run, and false to those whom the former content
+        had as true. People of cohorts that were first exported after the backup are in no list any more. Killed
+        half-way, the former content is there.
         """
         if self._store.runners.can_any_write(self._state.now()):
             raise InvalidRequest("A runner is working, or may be; stop it, then restore.")

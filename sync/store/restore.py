@@ -20,6 +20,7 @@ from sync.ownership import give_to_folder_owner
 from sync.process_identity import is_process_gone, process_name
 from sync.store import database
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
+from sync.store.live_people import find_common_salt, keep_live_people
 from sync.store.snapshot import Snapshot
 from sync.store.sqlite_errors import explain_error, is_damage
 
@@ -135,6 +136,7 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
     """
     database_id(copy)
     Snapshot(copy).unconfirm()
+    copy.execute("update rejection set active = 0")  # WebEngage may have taken them since
     copy.execute(
         """
         update batch
@@ -178,6 +180,7 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     )
     copy.execute("update setting set value = ? where name = 'database_id'", (database_id(live),))
     _keep_safety_lists(live, copy)
+    keep_live_people(live, copy)
 
 
 def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
@@ -186,8 +189,7 @@ def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> No
     The lists hold salted hashes, so those of another database cannot be kept: raise InvalidRequest then.
     """
     listed = [live.execute(f"select * from {table}").fetchall() for table in ("never_export", "tripwire")]
-    salts = {tuple(db.execute("select max(value) from setting where name = 'salt'").fetchone()) for db in (live, copy)}
-    if any(listed) and len(salts) > 1:
+    if any(listed) and find_common_salt(live, copy) is None:
         raise InvalidRequest(
             f"The backup is of another database, so the {sum(map(len, listed)):,} people on the never-export list and the "
             "tripwires here cannot be kept; take them off first, or restore into an empty data folder. Nothing was changed."

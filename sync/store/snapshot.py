@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -178,6 +178,26 @@ class Snapshot(Table):
                 records = self._fetch_value("select records from snapshot_bucket where rowid = ?", (row[0],))
                 emptied = b"".join(one[:ID_SIZE] + UNCONFIRMED for one in split_records(records))
                 self._db.execute("update snapshot_bucket set records = ? where rowid = ?", (emptied, row[0]))
+
+    def iterate_people(self, sync_id: int) -> Iterator[dict[bytes, str]]:
+        """Return everybody's user id by id hash, a bucket at a time."""
+        for low, high in self.ranges(sync_id):
+            people = self.bucket(sync_id, low, high)
+            yield dict(zip(split_hashes(bytes(people.records)), people.ids, strict=True))
+
+    def add_missing(self, sync_id: int, groups: Iterable[Mapping[bytes, str]]) -> None:
+        """Put those in as unconfirmed who are not there; ``groups``: their user ids by id hash."""
+        for ids in groups:
+            firsts = {who[0] for who in ids}
+            with write_transaction(self._db):
+                self.cut_wide_buckets(sync_id, bucket_width(self.count_members(sync_id) + len(ids)))
+                for low, high in [one for one in self.ranges(sync_id) if not firsts.isdisjoint(range(*one))]:
+                    people = self.bucket(sync_id, low, high)
+                    new = [who for who in ids if low <= who[0] < high and not people.find(who)[1]]
+                    for who in new:
+                        people.put(who, ids[who], UNCONFIRMED)
+                    if new:
+                        self.write(sync_id, low, high, people)
 
     def count_members(self, sync_id: int) -> int:
         """Return how many people WebEngage may hold as true."""

@@ -19,7 +19,7 @@ from sync.runner import Runner
 from sync.service import Service
 from sync.store import Store
 from tests.drill.book import CohortBook, RequestBook, terms_of
-from tests.drill.user_ids import CUSTOMER, DRAWN, both_ids, user_id_of
+from tests.drill.user_ids import CUSTOMER, DRAWN, both_ids, of_other_property, user_id_of
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox, member
 
 FAST = 30_000  # batches a minute; the sandbox's own limit is raised too
@@ -296,12 +296,12 @@ class Acts:
             service.admin.restore(self.folder / f"backup-{chosen}")
         self.requests.restart()
         self._note_listed(self.never_in[chosen])
-        known: dict[int, set[str]] = {}
-        with closing(Store.open(self.folder / "data")) as store:
-            for view in store.syncs.list_views(None):
-                known[view.cohort_id] = set(store.snapshot.iterate_members(view.id))
         for book in self.cohorts:
-            book.strangers |= held[book.id] - known.get(book.id, set())
+            book.strangers |= held[book.id]
+            with closing(Store.open(self.folder / "data")) as store:
+                for view in (one for one in store.syncs.list_views() if one.cohort_id == book.id):
+                    book.strangers -= (kept := set(store.snapshot.iterate_members(view.id)))
+                    book.may_be_false |= of_other_property(kept, view.id_property)  # of a change after the backup
         self.uncounted |= {run.id for run in self._runs()}
         self.judged = {run.id for run in self._runs() if run.state.is_final}
 

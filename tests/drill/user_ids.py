@@ -25,6 +25,11 @@ def both_ids(people: Iterable[str]) -> set[str]:
     return found | user_ids((who for who in found if "-p" in who), CUSTOMER)
 
 
+def of_other_property(found: Iterable[str], id_property: str) -> set[str]:
+    """Return the User IDs that are by the other property than this one."""
+    return {who for who in found if ("-c" in who) != bool(id_property)}
+
+
 def is_double(who: str) -> bool:
     """Return whether somebody shares the value of the property with another one."""
     return who.endswith(("-p0", "-p1"))

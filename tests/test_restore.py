@@ -1,0 +1,147 @@
+"""Restore a backup: whoever WebEngage was sent after it was made is known all the same, as far as this database knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.model import RunState
+from sync.service import Service
+from tests.engine_workspace import (
+    CUSTOMER,
+    EngineWorkspace,
+    customer_ids,
+    customers,
+    fan_ids,
+    fans,
+    keep_out,
+    last,
+    later,
+)
+from tests.sandbox.control import Sandbox
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Return a data folder with an exported cohort of five."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(5)))
+    return found
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """Return where the backup goes."""
+    return tmp_path / "copy.db"
+
+
+def back_up(workspace: EngineWorkspace, backup: Path) -> None:
+    """Write a backup."""
+    with workspace.open() as service:
+        service.admin.write_backup(backup)
+
+
+def restore(workspace: EngineWorkspace, backup: Path) -> None:
+    """Restore the backup beside the healthy database."""
+    with workspace.open() as service:
+        service.admin.restore(backup)
+
+
+def refresh(workspace: EngineWorkspace) -> None:
+    """Let the next refresh be due, and approve it when it is held."""
+    later(workspace, 7300)
+    if last(workspace).state is RunState.HELD:
+        with workspace.open() as service:
+            service.runs.approve(last(workspace).id)
+        workspace.run_queued()
+    assert last(workspace).state is RunState.SUCCEEDED
+
+
+def test_who_entered_after_the_backup_and_left_before_the_next_run_is_set_to_false(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """The backup does not know them, the database that it replaces does."""
+    workspace.export()
+    back_up(workspace, backup)
+    workspace.set_members(*fans(*range(7)))
+    refresh(workspace)
+    restore(workspace, backup)
+    workspace.set_members(*fans(*range(4)))
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(*range(4))
+
+
+def test_who_was_sent_in_a_step_after_the_backup_is_set_to_false_when_they_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """A run that was held after a step when the backup was restored sent them; the rejected one is no stranger's profile."""
+    workspace.export()
+    back_up(workspace, backup)
+    workspace.set_members(*fans(*range(9)))
+    sandbox.poison("fan-6")
+    held = workspace.export(chosen=["fan-5", "fan-6", "fan-7"])
+    assert (held.state, held.delivered, held.rejected) == (RunState.HELD, 2, 1)
+    restore(workspace, backup)
+    sandbox.clear_faults()
+    workspace.set_members(*fans(*range(5)))
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(*range(5))
+    assert sandbox.profile("fan-6") is None
+
+
+def test_who_was_exported_by_another_user_id_after_the_backup_is_set_to_false(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """The property of the backup is the User ID again; nobody stays true under the one of after it."""
+    workspace.set_members(*customers(*range(5)))
+    workspace.export()
+    back_up(workspace, backup)
+    workspace.export(id_property=CUSTOMER)
+    with workspace.open() as service:
+        service.runs.approve(last(workspace).id)
+    workspace.run_queued()
+    assert workspace.holders() == customer_ids(*range(5))
+    restore(workspace, backup)
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(*range(5))
+
+
+@pytest.mark.parametrize("is_usable", [True, False])
+def test_who_was_rejected_when_the_backup_was_made_is_tried_again(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path, is_usable: bool
+) -> None:
+    """WebEngage may have taken them since, and they may leave: the next run sends them again, as it does everybody."""
+    sandbox.poison("fan-3")
+    assert workspace.export().rejected == 1
+    back_up(workspace, backup)
+    sandbox.clear_faults()
+    with workspace.open() as service:
+        service.syncs.retry_rejected(1)
+    workspace.run_queued()
+    assert "fan-3" in workspace.holders()
+    if not is_usable:
+        (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
+    Service.restore_database(backup, workspace.env)
+    refresh(workspace)
+    with workspace.open() as service:
+        assert service.check_health().rejected == 0
+    workspace.set_members(*fans(0, 1, 2, 4))
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(0, 1, 2, 4)
+
+
+def test_who_was_taken_off_the_list_and_exported_after_the_backup_is_set_to_false(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """The restore puts them on the list again, so the next run keeps what the list promises."""
+    keep_out(workspace, "fan-3")
+    workspace.export()
+    back_up(workspace, backup)
+    with workspace.open() as service:
+        service.safety.remove_never_export(None, ["fan-3"])
+    refresh(workspace)
+    assert "fan-3" in workspace.holders()
+    restore(workspace, backup)
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(0, 1, 2, 4)
