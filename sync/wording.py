@@ -28,7 +28,8 @@ RUN_STANDING = {
     RunState.FAILED: "has failed",
     RunState.CANCELLED: "was cancelled",
 }
-SYNC_STATE_WORDS = {SyncState.ACTIVE: "Active", SyncState.PAUSED: "Paused", SyncState.FINISHED: "Finished"}
+NOT_SYNCED, NOTHING_EXPORTED, SYNCED, PAUSED = "Not synced", "Nothing exported yet", "Synced", "Paused"
+STOPPED, NOT_CLEARED, EXPORTED_ONCE = "Stopped", "Not cleared", "Exported once"
 MODE_WORDS = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic"}
 PLANNED_OPERATIONS = {"add": "To add", "remove": "To remove", "update": "To update", "none": "Cannot be sent"}
 DONE_OPERATIONS = {"add": "Added", "remove": "Removed", "update": "Updated", "none": "Cannot be sent"}
@@ -160,9 +161,24 @@ def explain_forgetting(found: Person) -> Iterator[str]:
         yield explain_two_ids(found.known_by, "Forget")
 
 
-def name_sync_state(sync: SyncView) -> str:
-    """Return the state of a sync; one whose latest run is held needs approval before anything else."""
-    return RUN_STATE_WORDS[RunState.HELD] if sync.is_held else SYNC_STATE_WORDS[sync.state]
+def name_sync_state(sync: SyncView | None) -> str:
+    """Return the state of a cohort's sync; it is "Synced" only once something was exported, and while nothing needs approval."""
+    if sync is None:
+        return NOT_SYNCED
+    if sync.is_held:
+        return RUN_STATE_WORDS[RunState.HELD]
+    if sync.state is SyncState.PAUSED:
+        return PAUSED
+    if sync.clear_problem:
+        return NOT_CLEARED
+    exported = sync.size or (sync.last_run and sync.last_run.state is RunState.SUCCEEDED)
+    if sync.state is SyncState.FINISHED and (
+        sync.mode is Mode.DYNAMIC or (sync.last_run and sync.last_run.purpose == "clear")
+    ):
+        return STOPPED
+    if not exported:
+        return NOTHING_EXPORTED
+    return EXPORTED_ONCE if sync.state is SyncState.FINISHED else SYNCED
 
 
 def describe_changes(added: int, removed: int, updated: int, verb: str = "") -> str:

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from sync.cli.commands import cli
-from sync.model import Mode, RunState
+from sync.model import Mode, RunState, format_utc_time
 from sync.wording import RUN_STANDING
 from tests.workspace import Workspace
 
@@ -72,3 +72,24 @@ def test_pause_when_a_failure_paused_the_sync_keeps_its_reason(fans: Workspace) 
         service.syncs.pause(sync_id, fans.now() + 3600)
         service.syncs.pause(sync_id)  # for good, where it was until a time
         assert service.syncs.get(sync_id).pause_reason == "Paused by a person."
+
+
+def test_the_table_of_runs_when_a_held_run_went_ahead_has_no_problem(fans: Workspace) -> None:
+    """What would have been is not said of what was done; its history has it."""
+    run = fans.export(dry_run=True)
+    assert "Dry run: nothing is sent" in say(fans, "runs")
+    with fans.open() as service:
+        service.runs.approve(run.id)
+    fans.run_queued()
+    assert "Succeeded" in say(fans, "runs") and "Dry run: nothing is sent" not in say(fans, "runs")
+
+
+def test_the_table_of_syncs_has_the_states_of_the_pages_and_no_refresh_of_what_rests(fans: Workspace) -> None:
+    """A paused sync has kept its time, but nothing happens then; a stopped one is not called finished here."""
+    fans.export(mode=Mode.DYNAMIC)
+    year = f"{format_utc_time(fans.now())[:4]}-"
+    assert "Synced" in say(fans, "syncs") and year in say(fans, "syncs")
+    say(fans, "pause", "1")
+    assert "Paused" in say(fans, "syncs") and year not in say(fans, "syncs")
+    say(fans, "stop", "1")
+    assert "Stopped" in say(fans, "syncs") and "Stopped" in say(fans, "cohorts")

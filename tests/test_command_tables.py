@@ -51,7 +51,7 @@ def test_listings_have_headings_and_the_names_of_cohorts(exported: Workspace, co
         assert set(shown[name][1]) == {"-", " "}, name
     assert shown["runs"][0].split() == ["Run", "Cohort", "State", "People", "Requested", "Problem"]
     assert "Succeeded" in shown["runs"][2] and "30 added" in shown["runs"][2]
-    assert "Active" in shown["syncs"][2] and "Dynamic" in shown["syncs"][2]
+    assert "Synced" in shown["syncs"][2] and "Dynamic" in shown["syncs"][2]
     assert command("audit").splitlines()[0].split() == ["When", "Who", "Action", "Target", "Before", "After"]
 
 

@@ -75,7 +75,7 @@ def test_pages_when_a_run_was_cancelled_show_how_far_it_came(workspace: Workspac
             {"state": "cancelled", "finished_at": time.time(), "lease_owner": None, "lease_until": None},
         )
     for app in (workspace.page("syncs"), workspace.page("runs"), workspace.page("runs", run=str(run_id))):
-        assert "Cancelled after 25 of 60 people were sent to WebEngage. The next sync sends the rest." in page_text(app)
+        assert "Cancelled after 25 of 60 people were sent to WebEngage. The next run sends the rest." in page_text(app)
 
 
 def test_the_side_bar_when_runners_work_shows_them_and_the_queries_left(workspace: Workspace, sandbox: Sandbox) -> None:

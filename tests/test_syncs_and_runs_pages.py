@@ -104,4 +104,4 @@ def test_a_sync_whose_latest_run_is_held_says_everywhere_that_it_needs_approval(
     with fans.open() as service:
         service.runs.cancel(run.id)
     assert "Synced]" in page_text(fans.page("syncs"))
-    assert "Active" in fans.run_cli("cohorts").stdout
+    assert "Synced" in fans.run_cli("cohorts").stdout

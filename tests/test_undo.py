@@ -330,7 +330,7 @@ def test_a_take_back_that_sets_many_people_to_true_needs_the_other_person(worksp
     workspace.run_queued()
     with workspace.open_as("ann@example.com") as ann:
         assert "somebody else decides" in ann.runs.explain_refusal(again)
-        with pytest.raises(InvalidRequest, match="another person"):
+        with pytest.raises(InvalidRequest, match="second person"):
             ann.runs.approve(again)
     with workspace.open_as("bob@example.com") as bob:
         bob.runs.approve(again)
@@ -378,7 +378,7 @@ def test_a_refresh_after_a_take_back_needs_the_other_person_where_the_export_did
         ann.syncs.resume(1)
     workspace.run_queued()
     run = last(workspace)
-    assert run.state is RunState.HELD and "another person than the one who asked" in str(run.held_reason)
+    assert run.state is RunState.HELD and "the approval of a second person" in str(run.held_reason)
     with workspace.open_as("ann@example.com") as ann, pytest.raises(InvalidRequest, match="somebody else decides"):
         ann.runs.approve(run.id)
     with workspace.open_as("bob@example.com") as bob:

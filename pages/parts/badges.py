@@ -8,20 +8,16 @@ from typing import Literal
 import streamlit as st
 
 from pages.parts.formatting import escape_markdown
-from sync.model import Mode, Run, RunState, SyncState
+from sync import wording
+from sync.model import Mode, Run, RunState
 from sync.views import SyncView
 from sync.wording import MODE_WORDS, RUN_STATE_WORDS
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 STYLE = Path(__file__).with_name("style.css")
 Badge = tuple[str, str, str]
-NOT_SYNCED: Badge = ("Not synced", ":material/link_off:", "gray")
-NOTHING_EXPORTED: Badge = ("Nothing exported yet", ":material/hourglass_empty:", "gray")
-SYNCED: Badge = ("Synced", ":material/sync:", "green")
-PAUSED: Badge = ("Paused", ":material/pause_circle:", "orange")
-STOPPED: Badge = ("Stopped", ":material/stop_circle:", "gray")
-NOT_CLEARED: Badge = ("Not cleared", ":material/error:", "red")
-EXPORTED_ONCE: Badge = ("Exported once", ":material/task_alt:", "blue")
+NOT_CLEARED: Badge = (wording.NOT_CLEARED, ":material/error:", "red")
+PAUSED: Badge = (wording.PAUSED, ":material/pause_circle:", "orange")
 OVERDUE: Badge = ("Overdue", ":material/alarm:", "orange")
 WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
 DRY_RUN: Badge = ("Dry run", ":material/science:", "violet")
@@ -38,6 +34,19 @@ RUN_BADGES: dict[RunState, Badge] = {
     RunState.FAILED: (RUN_STATE_WORDS[RunState.FAILED], ":material/error:", "red"),
     RunState.CANCELLED: (RUN_STATE_WORDS[RunState.CANCELLED], ":material/cancel:", "gray"),
 }
+SYNC_BADGES: dict[str, Badge] = {
+    badge[0]: badge
+    for badge in (
+        RUN_BADGES[RunState.HELD],
+        PAUSED,
+        NOT_CLEARED,
+        (wording.NOT_SYNCED, ":material/link_off:", "gray"),
+        (wording.NOTHING_EXPORTED, ":material/hourglass_empty:", "gray"),
+        (wording.SYNCED, ":material/sync:", "green"),
+        (wording.STOPPED, ":material/stop_circle:", "gray"),
+        (wording.EXPORTED_ONCE, ":material/task_alt:", "blue"),
+    )
+}
 
 
 def apply_style() -> None:
@@ -52,21 +61,8 @@ def show_badges(*badges: Badge, after: str = "") -> None:
 
 
 def sync_badge(sync: SyncView | None) -> Badge:
-    """Return the badge of a cohort; it is "Synced" only once something was exported, and while nothing waits for approval."""
-    if sync is None:
-        return NOT_SYNCED
-    if sync.is_held:
-        return RUN_BADGES[RunState.HELD]
-    if sync.state == SyncState.PAUSED:
-        return PAUSED
-    if sync.clear_problem:
-        return NOT_CLEARED
-    exported = sync.size or (sync.last_run and sync.last_run.state == RunState.SUCCEEDED)
-    if sync.state == SyncState.FINISHED:
-        if sync.mode == Mode.DYNAMIC or (sync.last_run and sync.last_run.purpose == "clear"):
-            return STOPPED
-        return EXPORTED_ONCE if exported else NOTHING_EXPORTED
-    return SYNCED if exported else NOTHING_EXPORTED
+    """Return the badge of a cohort's sync."""
+    return SYNC_BADGES[wording.name_sync_state(sync)]
 
 
 def run_badge(run: Run) -> Badge:

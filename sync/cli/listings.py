@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sync.cli.tables import format_table
-from sync.model import Mode, Run, format_utc_time
+from sync.model import Mode, Run, RunState, SyncState, format_utc_time
 from sync.views import (
     AccountView,
     AuditLine,
@@ -36,7 +36,7 @@ def list_cohort_lines(cohorts: Iterable[CohortView], syncs: Iterable[SyncView]) 
                 one.count,
                 one.created[:DAY_LENGTH],
                 one.sync_id and str(one.sync_id),
-                states.get(one.sync_id or 0, ""),
+                states.get(one.sync_id or 0) or name_sync_state(None),
             )
             for one in cohorts
         ),
@@ -66,7 +66,7 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
 
 
 def _describe_next(sync: SyncView) -> str:
-    is_due = sync.next_run_at and sync.mode is Mode.DYNAMIC and not sync.is_held
+    is_due = sync.next_run_at and sync.state is SyncState.ACTIVE and sync.mode is Mode.DYNAMIC and not sync.is_held
     return format_utc_time(sync.next_run_at or 0.0) if is_due else ""
 
 
@@ -86,12 +86,19 @@ def list_run_lines(runs: Iterable[Run], names: Mapping[int, str]) -> Iterable[st
                 RUN_STATE_WORDS[one.state],
                 describe_run_changes(one),
                 format_utc_time(one.queued_at),
-                one.error or one.held_reason or one.wait_reason or "",
+                _describe_run_problem(one),
             )
             for one in runs
         ),
         "No run yet.",
     )
+
+
+def _describe_run_problem(run: Run) -> str:
+    """Return why a run failed, is held or waits; what once held or delayed one that has ended is in its history."""
+    if run.state.is_final:
+        return run.error or ""
+    return (run.held_reason if run.state is RunState.HELD else run.wait_reason) or ""
 
 
 def list_event_lines(events: Iterable[Event]) -> list[str]:
