@@ -100,7 +100,7 @@ class _HealthCollector(Collector):
         )
         yield _gauge("held_runs", "Runs that wait for an approval.", health.held)
         yield _gauge("paused_syncs", "Syncs that are paused.", len(health.paused))
-        yield _gauge("failed_syncs", "Active syncs whose last run failed.", len(health.failed))
+        yield _gauge("failed_syncs", "Syncs, but for paused ones, whose last run failed.", len(health.failed))
         yield _gauge("overdue_syncs", "Syncs whose time has passed.", len(health.overdue))
         yield _gauge("not_cleared_syncs", "Syncs whose clear in WebEngage failed.", len(health.not_cleared))
         yield _gauge("not_notified_recipients", "Alert addresses and webhooks not reached.", len(health.not_notified))

@@ -201,7 +201,8 @@ def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
         )
     if sync.mode == Mode.DYNAMIC and sync.state != SyncState.FINISHED:
         _show_dialog_button(sync, "Interval", ":material/schedule:", "interval")
-    if sync.state != SyncState.FINISHED or sync.size:
+    has_failed = sync.last_run is not None and sync.last_run.state == RunState.FAILED  # stopped, it needs nobody
+    if sync.state != SyncState.FINISHED or sync.size or has_failed:
         _show_dialog_button(sync, "Stop", ":material/stop_circle:", "stop")
 
 

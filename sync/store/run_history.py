@@ -23,6 +23,40 @@ class RunHistory(Table):
         )
         return tuple(int(row[0]) for row in rows)
 
+    def list_failed_syncs(self, now: float) -> frozenset[int]:
+        """Return the syncs whose last run that ended failed, also while the next one is under way.
+
+        Of a finished sync no refresh follows, so this is the only sign of an export, a first step or a take-back that
+        failed: until a person stops it. A failed clear says itself what to do, and the end of a sync is one a person
+        chose beforehand.
+        """
+        rows = self._fetch_all(
+            """
+            select sync.id
+            from sync
+            join run on run.id = (
+                select id
+                from run
+                where sync_id = sync.id and finished_at is not null
+                order by id desc
+                limit 1
+            )
+            where run.state = 'failed' and (
+                sync.state <> 'finished'
+                or run.purpose <> 'clear' and not run.cancel_requested
+                    and not ifnull(sync.ends_at > run.queued_at and sync.ends_at <= ?, 0)
+                    and not exists (
+                        select 1
+                        from audit
+                        where action in ('stop', 'stop and clear') and target = 'sync ' || sync.id
+                            and at >= run.finished_at
+                    )
+            )
+            """,
+            (now,),
+        )
+        return frozenset(row[0] for row in rows)
+
     def count_by_hour(self, project_id: int | None, now: float, hours: int) -> dict[int, HourCount]:
         """Return how the runs of the last ``hours`` ended, by how many full hours ago; an hour without any is left out."""
         rows = self._fetch_all(

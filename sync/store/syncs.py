@@ -270,16 +270,6 @@ class Syncs(Table):
             row["id_property"],
         )
 
-    def with_failed_run(self) -> frozenset[int]:
-        """Return the syncs whose last run that ended failed, also while the next one is under way."""
-        rows = self._fetch_all(
-            """
-            select id from sync where (select state from run where sync_id = sync.id and finished_at is not null
-            order by id desc limit 1) = 'failed'
-            """
-        )
-        return frozenset(row[0] for row in rows)
-
     def accounts_of(self, run_ids: Iterable[int]) -> list[str]:
         """Return the account of each of these runs."""
         rows = self._fetch_all(
