@@ -180,7 +180,7 @@ class Runner:
                 self._sign_off(store)
 
     def _until_done(self, store: Store, workers: ThreadPoolExecutor, only: int | None) -> None:
-        idle = 0.0
+        idle, has_worked = 0.0, False
         while not self._stopping:
             self.scheduler.run_pending()
             if self._running:  # a look that fails is tried again: what is under way goes on
@@ -188,7 +188,11 @@ class Runner:
             else:
                 self.claim_runs(store, workers, only)
             if self._running:
+                has_worked = True
                 wait(self._running, POLL_SECONDS, FIRST_COMPLETED)
+            elif has_worked:  # a refresh may be due that waited for the end of a run
+                has_worked = False
+                self._run_guarded(self._heartbeat, store)
             elif idle < MAX_ONCE_IDLE_SECONDS and self._is_worth_waiting(store, only):
                 self.clock.sleep(POLL_SECONDS)
                 idle += POLL_SECONDS
