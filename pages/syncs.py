@@ -14,7 +14,7 @@ from pages.parts.session import is_allowed, open_service
 from sync.model import RunState, SyncState
 from sync.permissions import AccessLevel
 from sync.views import SyncView
-from sync.wording import describe_run_changes
+from sync.wording import describe_run_changes, describe_size
 
 PER_PAGE = 25
 AFTER_APPROVAL = "Once approved"
@@ -97,7 +97,7 @@ def _show_row(late: bool, sync: SyncView) -> None:
         badges.show_badges(*marks)
         st.caption(_describe_next(sync))
         _show_result(sync)
-        st.caption(format_people(sync.size))
+        st.caption(describe_size(sync))
 
 
 def _describe_next(sync: SyncView) -> str:

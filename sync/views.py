@@ -31,6 +31,7 @@ from sync.records import (
     Tripwire,
     WaitView,
 )
+from sync.text import count_noun
 
 __all__ = [
     "DISK_LOW_BYTES",
@@ -344,14 +345,22 @@ class Health:
         return tuple(sentence for sentence, is_so in found.items() if is_so)
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """Return what waits for a person, a few words each."""
+        late = sum(one.needs_person for one in self.overdue)
+        found = {
+            count_noun(self.held, "held run"): self.held,
+            count_noun(len(self.paused), "paused sync"): self.paused,
+            count_noun(len(self.failed), "failed sync"): self.failed,
+            count_noun(late, "overdue sync"): late,
+            count_noun(len(self.not_cleared), "clear that failed", "clears that failed"): self.not_cleared,
+            "alerts that were not delivered": self.not_notified,
+            "the runner, which does not work": self.due and not self.is_runner_alive,
+            "the disk, which is nearly full": self.disk_free < DISK_LOW_BYTES,
+        }
+        return tuple(words for words, is_so in found.items() if is_so)
+
+    @property
     def needs_attention(self) -> bool:
         """Return whether something waits for a person: then `status` exits with 1."""
-        return bool(
-            self.paused
-            or self.failed
-            or self.held
-            or (self.due and not self.is_runner_alive)
-            or self.syncs_that_need_a_person
-            or self.not_notified
-            or self.disk_free < DISK_LOW_BYTES
-        )
+        return bool(self.tasks)

@@ -193,7 +193,8 @@ def describe_run_changes(run: Run) -> str:
 
     Who is rejected counts as added, removed or updated in the run, so the text says how many of them were.
     """
-    if run.state in (RunState.QUEUED, RunState.PULLING):
+    is_over = run.state is RunState.SUCCEEDED or run.planned  # of the other ones that have ended no change is known
+    if run.state in (RunState.QUEUED, RunState.PULLING) or not is_over:
         return ""
     verb = "to be" if run.state is RunState.HELD or not run.delivered + run.rejected else ""
     changes = describe_changes(run.entered, run.exited, run.updated, verb if run.change_count else "")
@@ -236,6 +237,14 @@ def explain_unknown_person(detail_days: float) -> str:
         "no exported cohort, were anonymous in Mixpanel, were forgotten here, or left all cohorts over "
         f"{detail_days:g} days ago."
     )
+
+
+def describe_size(sync: SyncView, where: str = "") -> str:
+    """Return how many people a sync has in WebEngage, and how many a run that is held between two steps has sent since."""
+    people, run = f"{count_noun(sync.size, 'person', 'people')}{where}", sync.last_run
+    if sync.is_held and run and run.steps_sent and run.delivered:
+        return f"{people} before run {run.id}, which sent {run.delivered:,} so far"
+    return people
 
 
 def describe_presence(in_webengage: bool | None, presence: str) -> str:

@@ -55,7 +55,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/id_property": {"sync/text"},
     "sync/attribute_names": {"sync/model", "sync/text"},
     "sync/records": {"sync/cadence", "sync/model"},
-    "sync/views": {"sync/cadence", "sync/records", "sync/guards", "sync/model", "sync/errors"},
+    "sync/views": {"sync/cadence", "sync/records", "sync/guards", "sync/model", "sync/text", "sync/errors"},
     "sync/reports": {"sync/records", "sync/model"},
     "sync/config_file": {
         "sync/id_property",

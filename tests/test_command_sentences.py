@@ -93,3 +93,17 @@ def test_the_table_of_syncs_has_the_states_of_the_pages_and_no_refresh_of_what_r
     assert "Paused" in say(fans, "syncs") and year not in say(fans, "syncs")
     say(fans, "stop", "1")
     assert "Stopped" in say(fans, "syncs") and "Stopped" in say(fans, "cohorts")
+
+
+def test_status_when_something_needs_a_person_names_only_that(fans: Workspace) -> None:
+    """Whoever reads it does not look for what is in order."""
+    fans.export(dry_run=True)
+    done = fans.run_cli("status")
+    assert done.returncode == 1 and done.stderr == "Something needs a person: 1 held run.\n"
+
+
+def test_a_run_that_failed_before_it_was_planned_is_not_called_unchanged(fans: Workspace) -> None:
+    """“No changes” would mean that the cohort was compared."""
+    fans.sandbox.fault("status", api="mixpanel", path="/engage", code=403)
+    fans.export()
+    assert "no changes" not in say(fans, "runs")

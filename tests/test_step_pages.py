@@ -55,6 +55,13 @@ def test_trying_on_certain_people_in_the_dialog_sends_to_them_and_opens_the_run(
 
 
 @pytest.mark.slow
+def test_the_pages_of_a_sync_count_whom_a_first_step_sent(fans: Workspace) -> None:
+    """“0 people in WebEngage” stood below “Sent for 10 people so far”."""
+    fans.export(steps=Steps(first=10))
+    assert "0 people in WebEngage before run 1, which sent 10 so far" in page_text(fans.page("syncs", sync="1"))
+    assert "0 people before run 1, which sent 10 so far" in page_text(fans.page("syncs"))
+
+
 def test_taking_back_a_first_step_shows_the_plan_and_then_empties_webengage(fans: Workspace) -> None:
     """What cannot be undone is said first."""
     fans.start_export(steps=Steps(first=10))
@@ -98,7 +105,7 @@ def test_steps_by_share_say_how_many_are_next(fans: Workspace) -> None:
     assert f"Send to the next {numbers.next}, of {numbers.left} left" in labels
 
 
-def test_the_second_pair_of_eyes_is_set_on_the_administration_page(workspace: Workspace) -> None:
+def test_the_approval_by_a_second_person_is_set_on_the_administration_page(workspace: Workspace) -> None:
     """It is off until an admin turns it on."""
     app = workspace.page("administration")
     app.checkbox[0].check()

@@ -14,7 +14,6 @@ from pages.parts.formatting import (
     escape_markdown,
     format_duration_short,
     format_error,
-    format_people,
     format_time,
     localize_times,
 )
@@ -26,7 +25,7 @@ from sync.model import Mode, Run, RunState, SyncState
 from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.views import Overdue, SyncView
-from sync.wording import describe_run_changes
+from sync.wording import describe_run_changes, describe_size
 
 RUNS_SHOWN = 10
 
@@ -95,7 +94,7 @@ def show_detail(detail: SyncDetail) -> None:
         _show_last_run(sync)
     with size:
         during = " before this run" if run_progress.is_moving(sync.last_run) else ""
-        st.caption(f"{format_people(sync.size)} in WebEngage{during}")
+        st.caption(f"{describe_size(sync, ' in WebEngage')}{during}")
         charts.show_sparkline(detail.sizes)
 
 

@@ -257,10 +257,7 @@ def status(as_json: bool) -> None:
     }
     print_result(as_json, answer, map(show_text, status_lines(health)))
     if health.needs_attention:
-        raise CohortSyncError(
-            "Something needs a person: check held runs, paused, failed or overdue syncs, clears that failed, "
-            "alerts that were not delivered, the runner and the disk."
-        )
+        raise CohortSyncError(f"Something needs a person: {', '.join(health.tasks)}.")
 
 
 for command in COMMANDS:
