@@ -89,6 +89,17 @@ def test_queries_when_dated_in_the_future_do_not_block_until_that_date(store: St
     assert free_after <= (ahead if ahead <= HOUR_SECONDS else 0) + HOUR_SECONDS + 120
 
 
+@pytest.mark.parametrize("ahead", [1800.0, 3 * HOUR_SECONDS, DAY])
+def test_a_refusal_counts_although_an_earlier_one_was_dated_by_a_clock_that_was_set_back(
+    store: Store, ahead: float
+) -> None:
+    """Until Mixpanel's time has come nothing is asked; what the clock of before said is no time at all."""
+    store.rate_limits.block_until(42, NOW + ahead + 300, pages_count=False, now=NOW + ahead)
+    store.rate_limits.block_until(42, NOW + 600, pages_count=False, now=NOW)
+    refused = take(store, NOW + 1)
+    assert refused.limit == "hourly" and 599 <= refused.wait <= HOUR_SECONDS
+
+
 @pytest.mark.parametrize("back", [600.0, 1800.0, HOUR_SECONDS, DAY])
 @pytest.mark.parametrize("asked", [1, 30, QUERIES_AN_HOUR])
 def test_the_hour_when_a_clock_was_behind_for_a_while_is_not_exceeded(store: Store, back: float, asked: int) -> None:

@@ -252,15 +252,20 @@ class RateLimits(Table):
                 (now + DEAD_QUERY_SECONDS, LAST_FLIGHT_FACTOR, owner),
             )
 
-    def block_until(self, project_id: int, until: float, *, pages_count: bool, now: float = 0.0) -> None:
-        """Ask nothing of a project until then; remember for a day when its refusal showed that pages count."""
+    def block_until(self, project_id: int, until: float, *, pages_count: bool, now: float) -> None:
+        """Ask nothing of a project until then; remember for a day when its refusal showed that pages count.
+
+        A block from a clock that was set back since is none, and must not stand in the way of this one.
+        """
         with write_transaction(self._db):
             self._db.execute(
                 """
-                insert into mixpanel_block (project_id, until) values (?, ?) on conflict (project_id)
-                do update set until = max(until, excluded.until)
+                insert into mixpanel_block (project_id, until)
+                values (?1, ?2)
+                on conflict (project_id) do update
+                set until = iif(until > ?3, excluded.until, max(until, excluded.until))
                 """,
-                (project_id, until),
+                (project_id, until, now + MAX_SLOT_AHEAD_SECONDS),
             )
             if pages_count:
                 self._db.execute(

@@ -96,7 +96,7 @@ def test_waiting_is_explained_with_its_time(
         expect(badge(page, "Waiting")).to_be_visible()
         until = time.time() + 2400
         with Store.open(data_dir) as store:
-            store.rate_limits.block_until(PROJECT, until, pages_count=False)
+            store.rate_limits.block_until(PROJECT, until, pages_count=False, now=time.time())
         again = re.compile(f"try again at (tomorrow )?{datetime.fromtimestamp(until, ZoneInfo('Europe/Berlin')):%H:%M}")
         url = page.url.partition("/runs")[0]
         visit(page, f"{url}/cohorts?cohort={number}", "Limited")
