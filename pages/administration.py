@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.parts import layout
 from pages.parts.forget_dialog import show_forget_dialog
-from pages.parts.formatting import format_error
+from pages.parts.formatting import format_error, format_plural
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE
@@ -38,11 +38,24 @@ def _write_audit_csv(actor: Actor) -> str:
     return write_csv(HEADER, map(format_audit_line, lines))
 
 
+def _describe_lines(shown: int, number: int) -> str:
+    if shown == number:
+        return format_plural(number, "line")
+    return f"The newest {shown:,} of {number:,} lines; search for older ones, or download all."
+
+
 def _show_audit() -> None:
     st.header("Audit log")
     actor = current_actor()
+    search = st.text_input(
+        "Search the audit log", placeholder="A person, an action, a sync …", key="audit-search"
+    ).strip()
     with open_service() as service:
-        lines = service.admin.list_audit(SHOWN_LINES)
+        lines, number = service.admin.list_audit(SHOWN_LINES, search), service.admin.count_audit(search)
+    if not lines:
+        st.info("No line has this text." if search else "Nothing was done yet.")
+        return
+    st.caption(_describe_lines(len(lines), number))
     st.dataframe(
         pd.DataFrame([format_audit_line(line) for line in lines], columns=list(HEADER)),
         hide_index=True,

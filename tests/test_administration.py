@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import TextInput
 
 from sync.cli.commands import cli
 from sync.permissions import AccessLevel
@@ -23,6 +24,11 @@ def opened(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).switch_page("pages/administration.py").run()
     assert not app.exception
     return app
+
+
+def find_forget_field(page: AppTest) -> TextInput:
+    """Return the field of the person to forget."""
+    return next(field for field in page.text_input if field.label.startswith("User ID"))
 
 
 @pytest.mark.slow
@@ -46,13 +52,13 @@ def test_retention_when_changed_is_saved_and_in_the_audit(data_dir: Path, monkey
 def test_forgetting_asks_first_and_says_when_the_id_is_unknown(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is deleted before a person said so once more, and the audit keeps a fingerprint, not the id."""
     page = opened(data_dir, monkeypatch)
-    page.text_input[0].set_value("stranger-7")
+    find_forget_field(page).set_value("stranger-7")
     click_button(page, "Forget")
     assert "This cannot be undone." in page_text(page)
     click_button(page, "Cancel")
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
         assert "forget a person" not in {line.action for line in service.admin.list_audit()}
-    page.text_input[0].set_value("stranger-7")
+    find_forget_field(page).set_value("stranger-7")
     click_button(page, "Forget")
     click_button(page, "Forget this person")
     assert "Nothing to delete was stored under this User ID" in page.success[0].value
@@ -80,3 +86,20 @@ def test_the_approval_of_a_second_person_has_one_name_on_the_page_and_in_the_com
     assert "second person" in next(box.label for box in page.checkbox)
     assert "second-person" in cli.commands and "second person" in str(cli.commands["second-person"].help)
     assert not [file for file in NAMED_IN if "pair of eyes" in (ROOT / file).read_text()]
+
+
+@pytest.mark.slow
+def test_the_audit_log_when_it_is_long_says_so_and_can_be_searched(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admin who looks for one person finds the oldest line, too, whatever letters the name has."""
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        service.admin.set_retention(77.0)
+        for days in range(2, 204):
+            service.admin.set_retention(float(days))
+    page = opened(data_dir, monkeypatch)
+    assert "The newest 200 of 203 lines" in page_text(page) and len(page.dataframe[0].value) == 200
+    page.text_input(key="audit-search").set_value("30 DAYS").run()
+    assert "5 lines" in page_text(page) and "77 days" in page.dataframe[0].value.to_string()
+    page.text_input(key="audit-search").set_value("%").run()
+    assert "No line has this text." in page_text(page)

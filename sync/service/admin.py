@@ -166,9 +166,14 @@ class AdminService(Topic):
         return read("keep_rejections_days"), read("keep_detail_days")
 
     @requires(AccessLevel.ADMIN)
-    def list_audit(self, limit: int = 1000) -> tuple[AuditLine, ...]:
-        """Return the audit log, newest first."""
-        return self._store.events.list_audit(limit)
+    def list_audit(self, limit: int = 1000, search: str = "") -> tuple[AuditLine, ...]:
+        """Return the lines of the audit log that contain a text, capitals or not, newest first."""
+        return self._store.events.list_audit(limit, search)
+
+    @requires(AccessLevel.ADMIN)
+    def count_audit(self, search: str = "") -> int:
+        """Return how many lines of the audit log contain a text, capitals or not."""
+        return self._store.events.count_audit(search)
 
 
 def _name_limit(people: int | None) -> str:

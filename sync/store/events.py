@@ -107,18 +107,32 @@ class Events(Table):
             asdict(line) | {"once_in": once_in, "lines": REPEAT_LINES},
         )
 
-    def list_audit(self, limit: int) -> tuple[AuditLine, ...]:
-        """Return the newest lines of the audit log, newest first."""
+    def list_audit(self, limit: int, search: str = "") -> tuple[AuditLine, ...]:
+        """Return the newest lines of the audit log that contain a text in any of their columns, newest first."""
         rows = self._fetch_all(
             """
             select at, actor, action, target, before, after, run_id
             from audit
+            where instr(lower(actor || '¶' || action || '¶' || target || '¶' || before || '¶' || after), lower(?1))
             order by id desc
-            limit ?
+            limit ?2
             """,
-            (limit,),
+            (search, limit),
         )
         return tuple(AuditLine(**dict(row)) for row in rows)
+
+    def count_audit(self, search: str = "") -> int:
+        """Return how many lines of the audit log contain a text in any of their columns."""
+        return int(
+            self._fetch_value(
+                """
+                select count(*)
+                from audit
+                where instr(lower(actor || '¶' || action || '¶' || target || '¶' || before || '¶' || after), lower(?))
+                """,
+                (search,),
+            )
+        )
 
 
 def _format_line(row: Row) -> str:
