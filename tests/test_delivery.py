@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from sync.engine import RetryPolicy
 from sync.model import Run, RunState
-from tests.engine_workspace import DAY, EngineWorkspace, fans, last, later
+from tests.engine_workspace import DAY, EngineWorkspace, fans, keep_out, last, later, refresh_when_due
 from tests.sandbox.control import Sandbox
-from tests.workspace import ATTRIBUTE
+from tests.workspace import ATTRIBUTE, wait_until
 
 
 @pytest.fixture
@@ -107,3 +109,22 @@ def test_who_was_rejected_in_a_step_stays_so_when_rejections_are_purged_before_t
         assert (service.runs.get(run.id).delivered, service.syncs.list()[0].size) == (5, 5)
         service.admin.purge_expired()
         assert service.runs.list_rejections(run.id) == ()
+
+
+def test_somebody_listed_while_their_refused_request_waits_gets_no_profile(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It was over the limit, so nobody was taken: they are taken out of the plan, and the next run owes them no false."""
+    workspace.policy = RetryPolicy(max_delay=10.0)
+    workspace.set_members(*fans(*range(20)))
+    workspace.start_export()
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=4)
+    runner = threading.Thread(target=workspace.run_queued)
+    runner.start()
+    wait_until(lambda: any(one["status"] == 429 for one in sandbox.log()))
+    keep_out(workspace, "fan-3")
+    runner.join()
+    run = last(workspace)
+    assert (run.state, run.entered, run.delivered, run.never_exported) == (RunState.SUCCEEDED, 19, 19, 1)
+    assert refresh_when_due(workspace).change_count == 0
+    assert sandbox.profile("fan-3") is None

@@ -64,9 +64,8 @@ class Delivery:
         self._list_version = planned.list_version if planned else None  # of the lists the plan was made with
         self._listed, self._salt = frozenset[bytes](), self._store.connections.get_salt()  # put on a list since
         self._refused: Counter[str] = Counter()  # lone people by reason
-        self._enough = max(
-            FEW, min(REFUSED_ALIKE, planned.change_count if planned else 0)
-        )  # of them, to blame the account
+        people = planned.change_count if planned else 0
+        self._enough = max(FEW, min(REFUSED_ALIKE, people))  # of them, to blame the account
         self._refusals = 0
         self._maybe_taken = set[int]()  # batches of which WebEngage took somebody, or may have
 
@@ -137,6 +136,7 @@ class Delivery:
         if version == self._list_version or not self._ready:
             return
         self._listed = load_listed(self._store, self._run, self._sync)
+        self._take_back_marks()
         self._withhold_listed()
         self._ready = [self._leave_out_listed(parcel) for parcel in self._ready]
         require_no_new_tripwires(self._lease, self._sync)
