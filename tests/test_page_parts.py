@@ -52,6 +52,7 @@ def test_a_long_name_keeps_its_beginning_and_its_end_in_a_row() -> None:
         ),
         ("Mixpanel was asked for page 0 and answered 500 “oops”.",) * 2,
         ("“Fans” is held: “tripwire”: look at it.",) * 2,
+        ("no changes",) * 2,
     ],
 )
 def test_an_error_in_a_row_says_what_to_do(error: str, shown: str) -> None:

@@ -117,8 +117,9 @@ def format_full_time(at: float) -> str:
 
 def shorten_error(text: str) -> str:
     """Return what to do about an error, without what the API answered; the run's own page shows all of it."""
-    advice = API_ANSWER.sub("", text)
-    return advice[:1].upper() + advice[1:]
+    answer = API_ANSWER.match(text)
+    advice = text[answer.end() :] if answer else ""
+    return advice[:1].upper() + advice[1:] if advice else text
 
 
 def localize_times(text: str, form: Callable[[float], str] = format_time) -> str:
