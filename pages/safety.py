@@ -24,6 +24,10 @@ NEVER_EXPORT_HELP = (
     "These people are never sent to WebEngage account **{account}** as members, whatever cohort they are in. Who is in "
     "WebEngage already is set to false with the next run. Every preview and run counts them."
 )
+OTHER_LIST = (
+    "This project exports to WebEngage account {}, which is not connected. Its list is kept, and is shown and changed here "
+    "once the account is connected again. Below is the list of another account."
+)
 TRIPWIRE_HELP = (
     "People who must never be in a cohort, for example a colleague or an account you know to be inactive. When a run "
     "finds one, the cohort itself is wrong: the run is held before anything is sent, and says so."
@@ -41,6 +45,8 @@ def show_page() -> None:
         return
     never_export, tripwires = st.tabs(["Never export", "Tripwires"])
     with never_export:
+        if project.license_code and project.license_code not in accounts:
+            st.warning(escape_markdown(OTHER_LIST.format(project.license_code)), icon=":material/warning:")
         _show_never_export(_choose_account(project, accounts))
     with tripwires:
         _show_tripwires(project)

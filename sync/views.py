@@ -216,7 +216,7 @@ class MemberList:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The terms a cohort would be exported on; ``account_problem`` says why there is no account to export to."""
+    """The terms a cohort would be exported on; ``account_problem`` says why there is no account it can be exported to."""
 
     attribute: str
     permanent: bool

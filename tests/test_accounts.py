@@ -209,3 +209,36 @@ def test_integrations_when_a_check_is_refused_say_so_to_everybody(two: Workspace
     sandbox.clear_faults()
     page.button(key=f"project-{PROJECT}-check").click().run()
     assert read_badges(two) == ["Connected", "Connected"]
+
+
+@pytest.mark.slow
+def test_a_disconnected_account_lets_nothing_be_resumed_or_sent_that_could_only_fail(
+    two: Workspace, sandbox: Sandbox
+) -> None:
+    """Resume said “is resumed” and the sync “Synced”; the dialog offered Start Sync; each is refused before anything changes."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    with two.open() as here:
+        sync_id = here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).sync_id
+        two.run_queued()
+        here.connections.disconnect_webengage(LICENSE)
+        for act in (
+            here.syncs.resume,
+            here.syncs.refresh_now,
+            lambda number: here.syncs.stop(number, clear=True),
+        ):
+            with pytest.raises(InvalidRequest, match=r"is not connected|is paused"):
+                act(sync_id)
+        assert here.syncs.get(sync_id).state.value == "paused"
+        assert "is not connected" in here.cohorts.propose_export(PROJECT, cohort).account_problem
+    page = two.page("cohorts", export=str(cohort))
+    assert next(button for button in page.button if button.label == "Start Sync").disabled
+    assert "is not connected" in page_text(page)
+
+
+@pytest.mark.slow
+def test_the_never_export_list_when_the_projects_account_is_gone_says_whose_list_it_is(two: Workspace) -> None:
+    """Somebody who is put on the other account's list is not kept out of this project's exports."""
+    with two.open() as here:
+        here.connections.disconnect_webengage(LICENSE)
+    text = page_text(two.page("safety"))
+    assert f"exports to WebEngage account {LICENSE}, which is not connected" in text and "another account" in text

@@ -143,7 +143,7 @@ def _show_fields(
         previewed=seen.identified if seen else None,
         first_step=first,
     )
-    return form, bool(problem or wrong or no_name or first.problem) or not account
+    return form, bool(problem or wrong or no_name or first.problem or proposal.account_problem) or not account
 
 
 def _show_buttons(*, blocked: bool) -> tuple[bool, bool]:
@@ -170,7 +170,7 @@ def _account_field(cohort: CohortView, proposal: Proposal) -> str:
         show_name(cohort.name, "export", width="content")
         if kept[1]:
             st.caption(f"to WebEngage account **{escape_markdown(kept[1])}**", width="content")
-    if not kept[1]:
+    if proposal.account_problem:
         st.warning(escape_markdown(proposal.account_problem))
     return str(kept[1])
 

@@ -100,6 +100,18 @@ class ServiceState:
             )
         return chosen
 
+    def require_connections(self, sync: Sync) -> None:
+        """Raise InvalidRequest when the project or the account of a sync is not connected: its runs could only fail."""
+        if self.store.connections.get_project(sync.project_id) is None:
+            raise InvalidRequest(
+                f"Mixpanel project {sync.project_id} is not connected; connect it again under Integrations first."
+            )
+        if self.store.connections.get_account(sync.license_code) is None:
+            raise InvalidRequest(
+                f"WebEngage account {sync.license_code}, where this cohort goes, is not connected; "
+                "connect it under Integrations."
+            )
+
     def open_mixpanel(self, sealed: SealedProject, timeout: float = INTERACTIVE_TIMEOUT_SECONDS) -> Mixpanel:
         """Return a client of a project's Mixpanel, with its stored secret."""
         view = sealed.view

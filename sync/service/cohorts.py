@@ -10,7 +10,7 @@ from sync.attribute_names import find_attribute_problem, suggest_attribute
 from sync.errors import ApiError, InvalidRequest, ReplyTooLarge
 from sync.id_property import find_id_property_problem
 from sync.mixpanel.client import Mixpanel
-from sync.model import BATCH_SIZE, DEFAULT_INTERVAL, Eligibility, Member, Mode, Page
+from sync.model import BATCH_SIZE, DEFAULT_INTERVAL, Eligibility, Member, Mode, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.store.connections import SealedProject
@@ -219,6 +219,7 @@ class CohortService(Topic):
                 mode=sync.mode,
                 interval_seconds=sync.interval_seconds or DEFAULT_INTERVAL,
                 license_code=sync.license_code,
+                account_problem=self._find_disconnected(sync),
                 mapping=sync.mapping,
                 daily=sync.daily,
                 ends_at=sync.ends_at,
@@ -236,6 +237,14 @@ class CohortService(Topic):
             license_code=license_code,
             account_problem=problem,
         )
+
+    def _find_disconnected(self, sync: Sync) -> str:
+        """Return why an exported cohort cannot be exported again, empty when it can."""
+        try:
+            self._state.require_connections(sync)
+        except InvalidRequest as problem:
+            return str(problem)
+        return ""
 
     def _find_account(self, project: ProjectView) -> tuple[str | None, str]:
         """Return the license code a project exports to, or None and why there is none."""

@@ -117,11 +117,8 @@ class ExportRequests(Topic):
         self._check_pages(project_id, cohort)
         known = self._store.syncs.get_sync_of_cohort(project_id, cohort.id)
         license_code = known.license_code if known else self._state.account_of(self._state.get_project(project_id).view)
-        if known and self._store.connections.get_account(license_code) is None:
-            raise InvalidRequest(
-                f"WebEngage account {license_code}, where this cohort goes, is not connected; "
-                "connect it under Integrations."
-            )
+        if known:
+            self._state.require_connections(known)
         mapping, name = terms.mapping, terms.attribute
         if name is None:
             taken = self._store.attributes.taken(license_code)

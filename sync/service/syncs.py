@@ -197,8 +197,10 @@ class SyncService(Topic):
 
     def _start_run(self, sync_id: int, purpose: str) -> StartedExport:
         """Queue a run of a sync; raise InvalidRequest when it is paused or another run is under way."""
-        if self._state.get_sync(sync_id).state is SyncState.PAUSED:
+        sync = self._state.get_sync(sync_id)
+        if sync.state is SyncState.PAUSED:
             raise InvalidRequest("This sync is paused; resume it first.")
+        self._state.require_connections(sync)
         busy = self._store.runs.get_active(sync_id)
         run_id = self._store.runs.enqueue_run(sync_id, purpose, self._state.now())
         if run_id is None:
@@ -260,6 +262,7 @@ class SyncService(Topic):
             problem = _find_zone_problem(sync, self._state.now())
             if problem:
                 raise InvalidRequest(problem)
+            self._state.require_connections(sync)
             self._resume(sync, "Resumed by a person.")
             self._state.add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active")
 
@@ -282,6 +285,8 @@ class SyncService(Topic):
             active = self._store.runs.get_active(sync_id)
             if active and clear:
                 raise InvalidRequest("A run is under way; cancel it first, then stop and clear.")
+            if clear:
+                self._state.require_connections(sync)
             self._store.syncs.finish_sync(sync.id)
             if active:
                 self._runs.cancel(active.id)
