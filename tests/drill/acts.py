@@ -300,8 +300,8 @@ class Acts:
             book.strangers |= held[book.id]
             with closing(Store.open(self.folder / "data")) as store:
                 for view in (one for one in store.syncs.list_views() if one.cohort_id == book.id):
-                    book.strangers -= (kept := set(store.snapshot.iterate_members(view.id)))
-                    book.may_be_false |= of_other_property(kept, view.id_property)  # of a change after the backup
+                    book.strangers -= set(store.snapshot.iterate_members(view.id))
+                    book.may_be_false |= of_other_property(both_ids(self.plans), view.id_property)  # may have been sent
         self.uncounted |= {run.id for run in self._runs()}
         self.judged = {run.id for run in self._runs() if run.state.is_final}
 
