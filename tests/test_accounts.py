@@ -205,6 +205,7 @@ def test_integrations_when_a_check_is_refused_say_so_to_everybody(two: Workspace
     assert "Last accepted" in page_text(two.page("integrations"))
     sandbox.fault("status", api="mixpanel", code=503, times=0)
     page.button(key=f"project-{PROJECT}-check").click().run()
+    assert "try again in a minute" in page_text(page)
     assert read_badges(two) == ["Refused", "Connected"]  # nothing is known of it now
     sandbox.clear_faults()
     page.button(key=f"project-{PROJECT}-check").click().run()

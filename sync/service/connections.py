@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sync import webengage
-from sync.errors import CHECK_API_KEY, CHECK_SERVICE_ACCOUNT, ConfigurationError, InvalidRequest
+from sync.errors import CHECK_API_KEY, CHECK_SERVICE_ACCOUNT, ConfigurationError, InvalidRequest, RetryLater
 from sync.mixpanel import client as mixpanel
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Role
@@ -18,6 +18,7 @@ from sync.text import count_noun
 from sync.views import AccountView, ProjectView, SyncView
 from sync.webengage import WebEngage
 
+TRY_AGAIN = "try again in a minute"
 SHOWN_CHARACTERS = 4  # characters of a secret people may see, to recognise it
 MAX_PROJECT_ID = 2**63 - 1  # the largest integer of SQLite
 MIN_SECRET_TO_SHOW = 12  # characters a secret must have before any of it is shown
@@ -58,6 +59,18 @@ def name_account(license_code: str) -> str:
     return f"account {license_code}"
 
 
+@contextmanager
+def _advising_to_try_again() -> Iterator[None]:
+    """Raise RetryLater with what to do: a person waits for the answer, and no runner asks again by itself."""
+    try:
+        yield
+    except RetryLater as problem:
+        if TRY_AGAIN in str(problem):
+            raise
+        why = f"{str(problem).rstrip('.')}, so nothing could be verified; {TRY_AGAIN}."
+        raise RetryLater(why, problem.seconds, problem.limit) from problem
+
+
 def _find_refusal(syncs: tuple[SyncView, ...], advice: str, checked_at: float) -> str:
     """Return why a sync was paused whose run was refused after the last check, empty when none was."""
     for one in syncs:
@@ -91,7 +104,8 @@ class ConnectionService(Topic):
         hide_secret(secret)
         mixpanel.get_base_url(region)
         project = Project(id=project_id, name="", username=username, secret=secret, region=region)
-        checked = Mixpanel(project, timeout=INTERACTIVE_TIMEOUT_SECONDS).check_credentials()
+        with _advising_to_try_again():
+            checked = Mixpanel(project, timeout=INTERACTIVE_TIMEOUT_SECONDS).check_credentials()
         if checked.role is Role.BELOW_ADMIN:
             raise InvalidRequest(f"Only a project admin may enable the integration: {checked.role_note}", "username")
         view = ProjectView(
@@ -140,7 +154,8 @@ class ConnectionService(Topic):
         hide_secret(account.api_key)
         if not account.api_key:
             raise InvalidRequest("Enter the API key.", "api_key")
-        WebEngage(account).check_credentials()
+        with _advising_to_try_again():
+            WebEngage(account).check_credentials()
         view = AccountView(
             license_code=account.license_code,
             data_center=account.data_center,
