@@ -63,3 +63,14 @@ def test_a_late_approval_of_readings_that_never_add_up_when_somebody_else_would_
     assert "people were not in the approved plan" in str(run.held_reason)
     assert "different people, twice" in str(run.held_reason)
     assert workspace.holders() == fan_ids(*range(35))
+
+
+def test_a_plan_of_a_sync_that_is_refreshed_once_a_month_is_made_again_after_a_day(workspace: EngineWorkspace) -> None:
+    """Who left weeks ago would be true for a month, although the cohort of now is one reading away."""
+    workspace.set_members(*fans(*range(40)))
+    run = workspace.export(interval=30 * DAY, dry_run=True)
+    assert run.state is RunState.HELD and run.entered == 5
+    workspace.set_members(*fans(*range(38)))
+    run = approve_late(workspace, run)
+    assert (run.state, run.entered) == (RunState.SUCCEEDED, 3)
+    assert workspace.holders() == fan_ids(*range(38))

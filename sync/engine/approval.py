@@ -12,7 +12,7 @@ from sync.engine.value_forms import dump_data_types
 from sync.engine.watchlist import explain_lost_listings, explain_tripwires
 from sync.guards import PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
 from sync.id_property import describe_doubles, explain_change, explain_nobody
-from sync.model import ChangeKind, Run, Sync
+from sync.model import DAY, ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
 from sync.store import Store
 from sync.store.batches import KINDS
@@ -21,6 +21,7 @@ from sync.store.syncs import Request
 from sync.text import count_noun
 
 STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older
+MOST_SECONDS = DAY  # the same for one that is refreshed less often: who left meanwhile would be true until then
 GROWTH = 1.1  # a plan that is made again may touch so many times the people of the approved one
 
 
@@ -31,7 +32,7 @@ def is_stale(store: Store, run: Run, sync: Sync, now: float) -> bool:
     """
     if run.purpose == "undo":
         return False  # no cohort is read: what it takes back stays the same
-    old_from = (run.planned_at or 0.0) + (sync.interval_seconds or STALE_SECONDS)
+    old_from = (run.planned_at or 0.0) + min(sync.interval_seconds or STALE_SECONDS, MOST_SECONDS)
     if now <= old_from:
         return False
     sent = run.limits[run.steps_sent - 1] if run.steps_sent else 0
