@@ -68,6 +68,26 @@ def test_receipt_when_rejected_people_left_or_were_forgotten_counts_them_no_more
     assert (read_receipt(fans).rejected, read_receipt(fans).accepted) == (2, count_holding(fans))
 
 
+def test_receipt_names_no_approval_of_a_run_that_sent_nothing(fans: Workspace) -> None:
+    """An approved run that was cancelled before it was sent is not what these people were approved by, nor is a later one."""
+    first = fans.export()
+    fans.sandbox.set_members(fans.cohort, make_fans(300))
+    held = fans.export()
+    assert held.state is RunState.HELD
+    with fans.open() as service:
+        service.runs.approve(held.id)
+    found = read_receipt(fans)
+    assert (found.run.id, found.approved) == (first.id, None)
+    with fans.open() as service:
+        service.runs.cancel(held.id)
+    fans.run_queued()
+    fans.sandbox.set_members(fans.cohort, make_fans(31))
+    last = fans.export()
+    found = read_receipt(fans)
+    assert (found.run.id, found.approved) == (last.id, None)
+    assert found.requested and found.requested.run_id <= last.id
+
+
 def test_receipt_when_a_removal_or_an_update_was_rejected_counts_them_as_held(fans: Workspace) -> None:
     """WebEngage still holds true for both, and the receipt says that one of them left."""
     fans.export(mapping=(("$email", "email"),))

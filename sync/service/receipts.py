@@ -15,8 +15,6 @@ from sync.service.listed_people import ListedPeople, find_listed, find_tripped, 
 from sync.views import Preview, PropertyCohort, SyncView
 from sync.wording import explain_listed, explain_tripped
 
-APPROVALS, REQUESTS = ("approve",), ("export", "dry run", "change")  # actions of the audit log
-
 
 @dataclass(frozen=True, slots=True)
 class _Numbers:
@@ -71,8 +69,8 @@ class ReceiptService(Topic):
                 anonymous=preview.anonymous if preview else None,
                 invalid=preview.invalid if preview and preview.exact else run.invalid,
                 exact=preview is not None and preview.exact,
-                approved=self._store.receipts.find_decision(sync.id, APPROVALS),
-                requested=self._store.receipts.find_decision(sync.id, REQUESTS),
+                approved=self._store.receipts.find_approval(sync.id, run.id),
+                requested=self._store.receipts.find_request(sync.id, run.id),
                 listed_now=listed.known,
                 may_be_listed_now=listed.unsure,
                 remarks=(*self._list_listed(sync, listed), *_list_remarks(sync, run, preview, problem)),

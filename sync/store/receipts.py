@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sync.records import Decision
 from sync.store.database import Table
 
@@ -23,17 +21,36 @@ class Receipts(Table):
         )
         return None if found is None else int(found)
 
-    def find_decision(self, sync_id: int, actions: Sequence[str]) -> Decision | None:
-        """Return who last took one of these actions on a run of a sync, by the audit log."""
-        row = self._fetch_one(
-            f"""
-            select run_id, actor, at
+    def find_request(self, sync_id: int, up_to_run: int) -> Decision | None:
+        """Return who last asked for an export or for other terms, in a run up to this one, by the audit log."""
+        return self._find_decision(
+            """
+            select audit.run_id, actor, at
             from audit
-            where run_id in (select id from run where sync_id = ?)
-                and action in ({", ".join("?" * len(actions))})
+            join run on run.id = audit.run_id
+            where sync_id = ? and run.id <= ? and action in ('export', 'dry run', 'change')
             order by audit.id desc
             limit 1
             """,
-            (sync_id, *actions),
+            sync_id,
+            up_to_run,
         )
+
+    def find_approval(self, sync_id: int, up_to_run: int) -> Decision | None:
+        """Return who last approved a run, up to this one, that sent something or succeeded, by the audit log."""
+        return self._find_decision(
+            """
+            select audit.run_id, actor, at
+            from audit
+            join run on run.id = audit.run_id
+            where sync_id = ? and run.id <= ? and action = 'approve' and (state = 'succeeded' or delivered > 0)
+            order by audit.id desc
+            limit 1
+            """,
+            sync_id,
+            up_to_run,
+        )
+
+    def _find_decision(self, sql: str, sync_id: int, up_to_run: int) -> Decision | None:
+        row = self._fetch_one(sql, (sync_id, up_to_run))
         return Decision(**dict(row)) if row else None
