@@ -107,3 +107,17 @@ def test_a_run_that_failed_before_it_was_planned_is_not_called_unchanged(fans: W
     fans.sandbox.fault("status", api="mixpanel", path="/engage", code=403)
     fans.export()
     assert "no changes" not in say(fans, "runs")
+
+
+def test_commands_say_in_a_sentence_what_they_did(fans: Workspace) -> None:
+    """A take-back is held and not started; a sync that is stopped is not finished before it is cleared."""
+    fans.export(mode=Mode.DYNAMIC)
+    assert say(fans, "pause", "1", "--until", "2099-01-07") == "Done: sync 1 is paused until 2099-01-07 00:00 UTC.\n"
+    assert say(fans, "resume", "1") == "Done: sync 1 is resumed.\n"
+    assert say(fans, "cancel", "2") == "Done: run 2 ends after the requests in flight.\n"
+    fans.run_queued()
+    said = say(fans, "undo", "1")
+    assert "Run 3 plans to take back run 1, and is held then" in said and "started" not in said
+    say(fans, "cancel", "3")
+    fans.run_queued()
+    assert say(fans, "stop", "1", "--clear") == "Done: sync 1 is stopped. Run 4 sets everyone to false.\n"

@@ -12,7 +12,7 @@ import click
 from sync.cadence import DailyTime, find_end, find_moment
 from sync.cli.output import any_project_option, json_option, print_result
 from sync.export_terms import ExportTerms
-from sync.model import DAY, DEFAULT_INTERVAL, Mode, parse_interval
+from sync.model import DAY, DEFAULT_INTERVAL, Mode, format_utc_time, parse_interval
 from sync.service import Service
 
 UTC = "UTC"
@@ -85,6 +85,10 @@ def check_fit(service: Service, project: int | None, cohort: int, terms: ExportT
     return sentence if fits else ""
 
 
+def _describe_end(moment: float | None) -> str:
+    return f" until {format_utc_time(moment)}" if moment else ""
+
+
 @click.command()
 @click.argument("sync_id", type=int, metavar="SYNC_ID")
 @click.option("--until", metavar="TIME", help="Resume by itself then, such as 2027-01-07 or “2027-01-07 08:00”.")
@@ -99,4 +103,6 @@ def pause(sync_id: int, until: str | None, zone: str, as_json: bool) -> None:
         raise click.UsageError(str(problem)) from None
     with Service.open() as service:
         service.syncs.pause(sync_id, moment)
-    print_result(as_json, {"done": True, "sync_id": sync_id}, [f"Done: pause {sync_id}."])
+    print_result(
+        as_json, {"done": True, "sync_id": sync_id}, [f"Done: sync {sync_id} is paused{_describe_end(moment)}."]
+    )

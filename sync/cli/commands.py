@@ -187,32 +187,46 @@ def run(run_id: int, as_json: bool) -> None:
     )
 
 
-def _add_number_command(name: str, about: str, act: Callable[[Service, int], object], argument: str) -> None:
-    """Add a command with one argument, the number of a sync or run, that calls ``act``."""
+def _add_number_command(
+    name: str, about: str, act: Callable[[Service, int], object], argument: str, done: str = ""
+) -> None:
+    """Add a command with one argument, the number of a sync or run, that calls ``act``; ``done`` says what it did."""
 
     def command(number: int, as_json: bool) -> None:
         with Service.open() as service:
             answer = act(service, number)
-        done: dict[str, object] = {"done": True, argument.lower(): number}
+        said: dict[str, object] = {"done": True, argument.lower(): number}
         if isinstance(answer, StartedExport):
-            print_result(as_json, done | {"run_id": answer.run_id, "started": answer.started}, [format_started(answer)])
-        else:
-            print_result(as_json, done, [f"Done: {name} {number}."])
+            said |= {"run_id": answer.run_id, "started": answer.started}
+        sentence = format_started(answer) if isinstance(answer, StartedExport) and not done else done
+        print_result(as_json, said, [sentence.format(number=number, run=said.get("run_id"))])
 
     wrapped = json_option(any_project_option(click.argument("number", type=int, metavar=argument)(command)))
     cli.command(name, help=about)(wrapped)
 
 
-_add_number_command("resume", "Resume a paused sync.", lambda s, n: s.syncs.resume(n), "SYNC_ID")
+_add_number_command(
+    "resume", "Resume a paused sync.", lambda s, n: s.syncs.resume(n), "SYNC_ID", "Done: sync {number} is resumed."
+)
 _add_number_command("sync-now", "Refresh a sync at once.", lambda s, n: s.syncs.refresh_now(n), "SYNC_ID")
 _add_number_command(
     "retry", "Send everyone WebEngage rejected once more.", lambda s, n: s.syncs.retry_rejected(n), "SYNC_ID"
 )
 _add_number_command("resync", "Send every member to WebEngage again.", lambda s, n: s.syncs.resync(n), "SYNC_ID")
 _add_number_command(
-    "undo", "Plan to take a run back, and hold that plan until it is approved.", lambda s, n: s.runs.undo(n), "RUN_ID"
+    "undo",
+    "Plan to take a run back, and hold that plan until it is approved.",
+    lambda s, n: s.runs.undo(n),
+    "RUN_ID",
+    "Run {run} plans to take back run {number}, and is held then; look at it, and `approve {run}` sends it.",
 )
-_add_number_command("cancel", "End a run after the requests in flight.", lambda s, n: s.runs.cancel(n), "RUN_ID")
+_add_number_command(
+    "cancel",
+    "End a run after the requests in flight.",
+    lambda s, n: s.runs.cancel(n),
+    "RUN_ID",
+    "Done: run {number} ends after the requests in flight.",
+)
 
 
 @cli.command()
@@ -221,11 +235,12 @@ _add_number_command("cancel", "End a run after the requests in flight.", lambda 
 @any_project_option
 @json_option
 def stop(sync_id: int, clear: bool, as_json: bool) -> None:
-    """Finish a sync, so that it is never refreshed again."""
+    """Stop a sync, so that it is never refreshed again by itself."""
     with Service.open() as service:
         started = service.syncs.stop(sync_id, clear)
     answer = {"done": True, "sync_id": sync_id, "run_id": started.run_id if started else None}
-    print_result(as_json, answer, [f"Done: sync {sync_id} is finished."])
+    clearing = f" Run {started.run_id} sets everyone to false." if started else ""
+    print_result(as_json, answer, [f"Done: sync {sync_id} is stopped.{clearing}"])
 
 
 @cli.command()
