@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.model import Mode, RunState
-from tests.engine_workspace import DAY, EngineWorkspace, fans, last, later
+from tests.engine_workspace import DAY, HOUR, PATIENT, EngineWorkspace, fans, last, later
 from tests.sandbox.control import Sandbox
 
 
@@ -102,3 +102,21 @@ def test_a_failed_refresh_needs_nobody_any_more_when_its_sync_has_ended(
     assert last(workspace).state is RunState.FAILED and needs_person(workspace)
     later(workspace, DAY)
     assert not needs_person(workspace)
+
+
+def test_a_refresh_once_a_month_that_gets_nowhere_needs_a_person_after_two_days(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It is tried until its deadline, sixty days; a person should know long before."""
+    workspace.policy = PATIENT
+    workspace.export(interval=30 * DAY)
+    sandbox.fault("status", path="engage", code=503, times=0)
+    later(workspace, 30 * DAY + HOUR)
+    for late, is_noticed in ((DAY, False), (1.1 * DAY, True)):
+        later(workspace, late)
+        assert last(workspace).state is RunState.QUEUED
+        with workspace.open() as service, workspace.open_store() as store:
+            store.runners.record_heartbeat("elsewhere/1:1-a", workspace.now())
+            assert service.check_health().needs_attention == is_noticed
+            assert bool(service.overview.read().attention) == is_noticed
+            store.runners.remove_runner("elsewhere/1:1-a")

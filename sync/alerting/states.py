@@ -59,7 +59,9 @@ def find_states(
     for late in health.overdue:
         if late.needs_person and health.is_runner_alive:  # else one alert says why all of them are late
             name = quote_name(late.cohort_name)
-            text = f"Nothing was refreshed in {name} (sync {late.sync_id}) for at least two of its intervals."
+            text = (
+                f"Nothing was refreshed in {name} (sync {late.sync_id}) for at least two of its intervals, or two days."
+            )
             yield AlertState(
                 f"overdue {late.sync_id}", "overdue", f"{name} is late", text, f"syncs?sync={late.sync_id}"
             )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sync.model import DEFAULT_INTERVAL, Run, RunState, SyncState, deadline_of
+from sync.model import DAY, DEFAULT_INTERVAL, Run, RunState, SyncState, deadline_of
 from sync.store import Store
 from sync.store.runs import is_leased
 from sync.views import Overdue, SyncView
 from sync.wording import RUN_STANDING
 
 MAX_LATE_INTERVALS = 2  # a sync late by so many of its intervals needs a person
+MAX_LATE_SECONDS = 2 * DAY  # and one that is refreshed less often than once a day when it is late by this
 PAUSE_LATE_SECONDS = 60.0  # seconds after its end from which a pause that has not ended needs a person
 LATE_SECONDS = 60.0  # seconds; the runner reads the schedule every two, and a busy machine may be slow
 
@@ -31,7 +32,8 @@ def find_overdue(store: Store, syncs: Iterable[SyncView], now: float, *, working
         if found is None:
             continue
         since, reason, stuck = found
-        needs_person = stuck or now - since >= MAX_LATE_INTERVALS * (sync.interval_seconds or DEFAULT_INTERVAL)
+        longest = min(MAX_LATE_INTERVALS * (sync.interval_seconds or DEFAULT_INTERVAL), MAX_LATE_SECONDS)
+        needs_person = stuck or now - since >= longest
         if needs_person or now - since >= LATE_SECONDS:
             yield Overdue(
                 sync_id=sync.id, cohort_name=sync.cohort_name, since=since, reason=reason, needs_person=needs_person
