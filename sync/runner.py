@@ -7,6 +7,7 @@ end. `schedule` only triggers polling, on the monotonic clock; what is due comes
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -339,6 +340,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         redact_logs()
         runner = Runner(os.environ)
+        gc.freeze()  # what was imported stays, and need not be looked through again and again
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, runner.request_stop)
         if asked.once:

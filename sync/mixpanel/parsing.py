@@ -157,7 +157,10 @@ def _parse_chunks(
             people: tuple[list[str], list[bytes]] | None = ([], [])
         else:
             cut = text.cut()
-            rows, people = len(cut.rows), _split_chunks(cut, _decoders_for(properties, ""), b'"<' in reply.body, known)
+            rows, people = (
+                len(cut.rows),
+                _split_chunks(cut, _decoders_for(properties, ""), _may_have_missing(reply.body), known),
+            )
     except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
     page = _columns(_check_reply(answer, what, number), number, *people, others=[]) if people else None
@@ -184,7 +187,7 @@ def _parse_plain(
     decoders = _decoders_for(properties, id_property)
     try:
         answer = _check_reply(decoders.plain.decode(reply.body), what, number)
-        people = _split_plain(answer.results, decoders, b'"<' in reply.body, known, id_property)
+        people = _split_plain(answer.results, decoders, _may_have_missing(reply.body), known, id_property)
     except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
     if people is None:
@@ -237,6 +240,11 @@ def _are_plain_ids(ids: list[str]) -> bool:
     return not any(letter == DEVICE_PREFIX[0] or letter.isspace() for letter in {user_id[0] for user_id in ids})
 
 
+def _may_have_missing(body: bytes) -> bool:
+    """Return whether a body may have one of the strings that mean missing, all of which begin so."""
+    return b"<" in body and b'"<' in body  # one byte alone is found a hundred times as fast, and rarely there
+
+
 def _raw_values(rows: list[Any], names: list[str], suspect: bool) -> list[bytes]:
     """Each one's mapped values as a JSON array; the literal strings that mean missing become null."""
     if not names:
@@ -286,8 +294,7 @@ def _row(given: object) -> _Row:
 
 
 def _check_reply(answer: _ReplyHead, what: str, number: int) -> _ReplyHead:
-    odd = _find_oddity(answer, number)
-    if odd:
+    if odd := _find_oddity(answer, number):
         raise UnexpectedResponse(f"Mixpanel was asked for {what} and {odd}; nothing was changed.")
     return answer
 

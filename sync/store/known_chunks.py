@@ -12,7 +12,7 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, compress, pairwise
 
 from sync.packing import DIGEST_SIZE, ID_SIZE, RECORD_SIZE, sort_records, split_digests, split_records
 from sync.store.database import Table, write_transaction
@@ -20,8 +20,25 @@ from sync.store.staged import PagesOutdated, StagedPages
 
 GROUP_SIZE = 2**15  # bytes of records of a group: some 1,300 people
 
-Chunk = tuple[bytes, bytes]
-"""The digest of a chunk, and the records of its people."""
+
+@dataclass(frozen=True, slots=True)
+class ChunkGroup:
+    """Hold chunks one after the other: their digests, how many people each has (as array "I"), and the records of all."""
+
+    digests: bytes
+    sizes: bytes
+    records: bytes
+
+    def keep(self, wanted: Set[bytes]) -> ChunkGroup:
+        """Return the chunks with these digests."""
+        digests, sizes = list(split_digests(self.digests)), array("I", self.sizes)
+        kept = list(map(wanted.__contains__, digests))
+        bounds = pairwise(accumulate((size * RECORD_SIZE for size in sizes), initial=0))
+        return ChunkGroup(
+            digests=b"".join(compress(digests, kept)),
+            sizes=array("I", compress(sizes, kept)).tobytes(),
+            records=b"".join([self.records[start:end] for start, end in compress(bounds, kept)]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +94,10 @@ class KnownChunks(Table):
         """Return the records of these chunks in several runs, each ascending; raise PagesOutdated when one is gone."""
         found = 0
         for group_id in self._list_groups(sync_id) if digests else ():
-            chunks = [records for digest, records in self._open_group(group_id) if digest in digests]
-            found += len(chunks)
-            yield sort_records(b"".join(chunks))
-        if found < len(digests):
+            group = self._open_group(group_id).keep(digests)
+            found += len(group.digests)
+            yield sort_records(group.records)
+        if found < len(digests) * DIGEST_SIZE:
             raise PagesOutdated
 
     def forget(self, sync_id: int) -> None:
@@ -97,7 +114,7 @@ class KnownChunks(Table):
             return
         seen, before = StagedPages(self._db).list_seen(run_id, 1), self._list_groups(sync_id)
         with write_transaction(self._db):
-            people = self._write(sync_id, (one for one in self._take_groups(before) if one[0] in seen))
+            people = self._write(sync_id, (group.keep(seen) for group in self._take_groups(before)))
             people += self._write(sync_id, self._new_chunks(run_id, left_out))
             if people == self._count_sent(sync_id):
                 self._learn_pages(run_id, sync_id)
@@ -117,44 +134,42 @@ class KnownChunks(Table):
     def _list_groups(self, sync_id: int) -> list[int]:
         return [row[0] for row in self._fetch_all("select id from chunk_group where sync_id = ?", (sync_id,))]
 
-    def _open_group(self, group_id: int) -> Iterator[Chunk]:
+    def _open_group(self, group_id: int) -> ChunkGroup:
         row = self._fetch_one("select digests, sizes, records from chunk_group where id = ?", (group_id,))
         if row is None:
             raise PagesOutdated
-        records, bounds = row["records"], accumulate(array("I", row["sizes"]), initial=0)
-        places = (records[start * RECORD_SIZE : end * RECORD_SIZE] for start, end in pairwise(bounds))
-        return zip(split_digests(row["digests"]), places, strict=True)
+        return ChunkGroup(row["digests"], row["sizes"], row["records"])
 
-    def _take_groups(self, groups: Iterable[int]) -> Iterator[Chunk]:
-        """Return the chunks of these groups, each of which makes room in the file for what is written next."""
+    def _take_groups(self, groups: Iterable[int]) -> Iterator[ChunkGroup]:
+        """Return these groups, each of which makes room in the file for what is written next."""
         for group_id in groups:
-            chunks = list(self._open_group(group_id))
+            group = self._open_group(group_id)
             self._db.execute("delete from chunk_group where id = ?", (group_id,))
-            yield from chunks
+            yield group
 
-    def _write(self, sync_id: int, chunks: Iterable[Chunk]) -> int:
+    def _write(self, sync_id: int, parts: Iterable[ChunkGroup]) -> int:
         """Write chunks in groups; return how many people they have."""
-        people, group, size = 0, list[Chunk](), 0
-        for chunk in chunks:
-            group.append(chunk)
-            size += len(chunk[1])
+        people, together, size = 0, list[ChunkGroup](), 0
+        for part in parts:
+            together.append(part)
+            size += len(part.records)
             if size > GROUP_SIZE:
-                people += self._write_group(sync_id, group)
-                group, size = [], 0
-        return people + (self._write_group(sync_id, group) if group else 0)
+                people += self._write_group(sync_id, together)
+                together, size = [], 0
+        return people + (self._write_group(sync_id, together) if together else 0)
 
-    def _write_group(self, sync_id: int, group: list[Chunk]) -> int:
-        sizes = array("I", [len(records) // RECORD_SIZE for _, records in group])
+    def _write_group(self, sync_id: int, parts: list[ChunkGroup]) -> int:
+        records = b"".join([part.records for part in parts])
         self._db.execute(
             "insert into chunk_group (sync_id, digests, sizes, records) values (?, ?, ?, ?)",
             (
                 sync_id,
-                b"".join([digest for digest, _ in group]),
-                sizes.tobytes(),
-                b"".join([records for _, records in group]),
+                b"".join([part.digests for part in parts]),
+                b"".join([part.sizes for part in parts]),
+                records,
             ),
         )
-        return sum(sizes)
+        return len(records) // RECORD_SIZE
 
     def _are_the_same(self, run_id: int, sync_id: int) -> bool:
         """Return whether a reading that has each chunk once has exactly the known ones."""
@@ -169,8 +184,8 @@ class KnownChunks(Table):
             )
         )
 
-    def _new_chunks(self, run_id: int, left_out: Set[bytes]) -> Iterator[Chunk]:
-        """Return the chunks of a run that were not known; what is taken from a page makes room for them in the file."""
+    def _new_chunks(self, run_id: int, left_out: Set[bytes]) -> Iterator[ChunkGroup]:
+        """Return the chunks of each page that were not known; what is taken from a page makes room for them in the file."""
         pages = self._fetch_all("select rowid from staged_page where run_id = ? and chunks <> x''", (run_id,))
         for (rowid,) in pages:
             row = self._fetch_one("select chunks, places, records, news from staged_page where rowid = ?", (rowid,))
@@ -183,7 +198,11 @@ class KnownChunks(Table):
                     digests[place] = os.urandom(DIGEST_SIZE)  # never known: its people have to be looked at each time
                 else:
                     people[place] += record
-            yield from zip(digests, map(bytes, people), strict=True)
+            yield ChunkGroup(
+                digests=b"".join(digests),
+                sizes=array("I", [len(one) // RECORD_SIZE for one in people]).tobytes(),
+                records=b"".join(people),
+            )
 
     def _count_sent(self, sync_id: int) -> int:
         """Return how many people are in the snapshot."""

@@ -124,7 +124,9 @@ class Snapshot(Table):
         """Cut every bucket that has people of more first bytes than ``width``."""
         with write_transaction(self._db):
             for low, high in self.ranges(sync_id):
-                people = self.bucket(sync_id, low, high) if high - low > width else Bucket(bytearray(), [])
+                if high - low <= width:
+                    continue
+                people = self.bucket(sync_id, low, high)
                 if people.cut(low + width, high).ids:
                     for start in range(low, high, width):
                         end = min(start + width, high)
