@@ -125,6 +125,23 @@ def test_a_first_page_that_is_short_without_a_total_makes_nobody_leave(
     expect_held(exported, sandbox, "(43 in all), twice; 5 would be removed")
 
 
+@pytest.mark.parametrize(("people", "shape"), [(8, "short_page"), (15, "short_page"), (25, "empty_page")])
+def test_a_first_page_that_is_short_without_a_total_is_read_again_when_the_preview_had_more(
+    workspace: EngineWorkspace, sandbox: Sandbox, people: int, shape: str
+) -> None:
+    """Nothing else says that a first export lacks people; where the cohort has shrunk, it costs a few queries."""
+    sandbox.settings(untold="total")
+    workspace.set_members(*fans(*range(people)))
+    sandbox.fault(shape, page=0)
+    run = workspace.export(previewed=people)
+    assert (run.state, run.entered, run.reading) == (RunState.SUCCEEDED, people, 2)
+    workspace.set_members(*fans(*range(people + 1)))
+    assert (workspace.export(previewed=people).reading, workspace.holders()) == (
+        1,
+        sandbox.exportable(workspace.cohort),
+    )
+
+
 @pytest.mark.parametrize("page", [2, 4])
 def test_a_session_that_ends_behind_a_short_page_starts_the_reading_over(
     exported: EngineWorkspace, sandbox: Sandbox, page: int

@@ -21,7 +21,7 @@ from sync.engine.delivery import Delivery
 from sync.engine.doubles import count_in_both
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan, Planner
-from sync.engine.proof import explain_unproven, find_reading_problem
+from sync.engine.proof import explain_unproven, find_reading_problem, may_lack_people
 from sync.engine.reading import OTHERS_KEPT, Reader
 from sync.engine.retry import (
     AccountAtFault,
@@ -244,8 +244,8 @@ class RunExecutor:
         problem = find_reading_problem(tally, plan.members, (repeated or 0) + in_both)
         unproven = explain_unproven(tally, problem, repeated)
         if self._run.reading == 1:
-            may_lack_people = tally.says_nothing and tally.full_then_empty and sum(plan.counts) > 0
-            if problem or may_lack_people or (unproven and plan.leaving):
+            lacks_people = may_lack_people(tally, Request.parse(self._run.request), sum(plan.counts))
+            if problem or lacks_people or (unproven and plan.leaving):
                 raise ReadAgain(unproven)
             return plan, None
         if problem is None and not unproven:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync.store.staged import Tally
+from sync.store.syncs import Request
 
 
 def find_reading_problem(tally: Tally, members: int, repeated: int) -> str | None:
@@ -35,3 +36,12 @@ def explain_unproven(tally: Tally, problem: str | None, repeated: int | None) ->
     if tally.unnamed > 1:
         return "it is not known whether a row without a readable id was listed twice"
     return None
+
+
+def may_lack_people(tally: Tally, request: Request | None, changes: int) -> bool:
+    """Return whether a reading without a total is to be read again although nobody leaves.
+
+    It was cut off behind a full page, or has fewer rows than the preview that the export was started from.
+    """
+    previewed = request.previewed or 0 if request else 0
+    return tally.says_nothing and (tally.rows < previewed or (tally.full_then_empty and changes > 0))
