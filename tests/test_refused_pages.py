@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.model import RunState
+from sync.model import RunState, SyncState
 from tests.engine_workspace import EngineWorkspace, fans, last, later, patient_workspace
 from tests.sandbox.control import Sandbox
 
@@ -47,11 +47,12 @@ def test_a_page_behind_the_last_one_when_mixpanel_refuses_it_ends_the_reading(
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
+@pytest.mark.parametrize("code", [400, 404, 410, 422])
 def test_a_page_behind_full_ones_with_the_announced_total_when_refused_ends_the_reading(
-    workspace: EngineWorkspace, sandbox: Sandbox
+    workspace: EngineWorkspace, sandbox: Sandbox, code: int
 ) -> None:
-    """One cohort in a thousand ends with a full page: where everybody announced is here, 400 says that nobody follows."""
-    sandbox.fault("status", path="engage", page=2, code=400, times=0)
+    """One cohort in a thousand ends with a full page: where everybody announced is here, this says that nobody follows."""
+    sandbox.fault("status", path="engage", page=2, code=code, times=0)
     workspace.set_members(*fans(*range(20)))
     assert workspace.export().state is RunState.SUCCEEDED
     workspace.set_members(*fans(*range(1, 21)))
@@ -82,3 +83,26 @@ def test_a_refused_second_page_when_the_total_may_count_the_first_one_only_holds
     sandbox.settings(total="page")
     sandbox.fault("status", path="engage", page=1, code=400, times=0)
     expect_held(exported, sandbox, "after 10 members, twice; 38 would be removed")
+
+
+@pytest.mark.parametrize("code", [400, 404, 410, 422])
+def test_a_session_that_is_gone_starts_the_reading_over_however_mixpanel_says_so(
+    exported: EngineWorkspace, sandbox: Sandbox, code: int
+) -> None:
+    """How an expired session is answered is not documented: no such answer to a later page is about the cohort."""
+    exported.set_members(*fans(*range(3, 48)))
+    sandbox.fault("status", path="engage", page=2, code=code)
+    run = exported.export()
+    assert (run.state, run.exited) == (RunState.SUCCEEDED, 3)
+    assert exported.holders() == sandbox.exportable(exported.cohort)
+
+
+def test_a_cohort_that_is_deleted_while_it_is_read_pauses_its_sync(exported: EngineWorkspace, sandbox: Sandbox) -> None:
+    """The reading begins again, and its first page says what is wrong."""
+    sandbox.fault("status", path="engage", page=2, code=404, times=0)
+    sandbox.fault("status", path="engage", page=0, code=404, after=1, times=0)
+    run = exported.export()
+    assert run.state is RunState.FAILED and "does not exist or was deleted" in str(run.error)
+    with exported.open() as service:
+        assert service.syncs.get(1).state is SyncState.PAUSED
+    assert exported.holders() == sandbox.exportable(exported.cohort)

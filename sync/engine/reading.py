@@ -259,7 +259,7 @@ class Reader:
         try:
             future.result()
         except SessionExpired:
-            # It is not documented how Mixpanel answers for a page behind the last one; 400 may mean that there is none.
+            # It is not documented how Mixpanel answers for a page behind the last one: this may be it.
             if not self._may_be_behind_all(asked.number):
                 raise
             self._keep_refused(asked.number)

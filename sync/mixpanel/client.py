@@ -45,6 +45,9 @@ ADMIN_ROLES = ("owner", "admin")  # roles that may change a project's settings (
 DATABASE_INTEGER_BYTES = 8  # a larger id cannot be stored (SQLite, datatypes)
 BELOW_ADMIN_ROLES = ("analyst", "consumer", "member", "viewer")
 CLOSED_STATUSES = (402, 403, 404, 405, 410, 501)  # the role cannot be read; this proves nothing about the credentials
+# What a later page may be answered when its session is gone, or when there is no such page; neither is documented.
+# Should the cohort be gone, the page 0 of the next session says so.
+LOST_SESSION_STATUSES = (400, 404, 410, 416, 422)
 STATUS_EXPLANATIONS = {
     400: "it cannot be asked for, or no longer exists",
     402: "the project's plan does not include it",
@@ -265,7 +268,7 @@ class Mixpanel:
         asked = f"Mixpanel was asked for {what} and answered {reply.status} “{said}”"
         if reply.status == 401 or (reply.status == 400 and "unable to authenticate" in said.lower()):
             raise ConfigurationError(f"{asked}; {CHECK_SERVICE_ACCOUNT}.")
-        if reply.status == 400 and number:
+        if reply.status in LOST_SESSION_STATUSES and number:
             raise SessionExpired(asked)
         if reply.status in STATUS_EXPLANATIONS:
             raise ConfigurationError(
