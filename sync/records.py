@@ -143,7 +143,7 @@ class SyncView:
         why = f"clearing failed: {run.error}" if run.error else "clearing was cancelled."
         return (
             f"{self.size:,} {'person' if self.size == 1 else 'people'} still true in WebEngage; {why} "
-            "To clear them, press Stop on the Syncs page and choose to clear, "
+            "To clear them, press “Clear again” on the page of the sync, "
             f"or run: python -m sync stop {self.id} --clear"
         )
 

@@ -122,6 +122,10 @@ def test_overview_when_clearing_failed_asks_to_clear_again(fans: Workspace, sand
     assert attention(fans) == [(AttentionKind.NOT_CLEARED, "Fans")]
     click_button(app := fans.page("overview"), "Clear again")
     assert app.query_params["stop"] == [str(sync_id)] or app.query_params["stop"] == str(sync_id)
+    app = fans.page("syncs", sync=str(sync_id), stop=str(sync_id))
+    assert str(app.radio(key="stop-choice").value).startswith("Clear them")  # else "Stop" would keep them after all
+    labels = {button.label for button in fans.page("syncs", sync=str(sync_id)).button}
+    assert "Clear again" in labels and not labels & {"Stop", "Sync now"}
 
 
 @pytest.mark.parametrize("silent", [False, True])

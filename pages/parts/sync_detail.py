@@ -185,7 +185,7 @@ def _show_buttons(sync: SyncView) -> None:
 
 
 def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
-    if not under_way and sync.state != SyncState.PAUSED:
+    if not under_way and sync.state != SyncState.PAUSED and not sync.clear_problem:
         _show_action_button(
             sync, "Sync now", ":material/sync:", "is being synced.", lambda service: service.syncs.refresh_now(sync.id)
         )
@@ -202,7 +202,7 @@ def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
         _show_dialog_button(sync, "Interval", ":material/schedule:", "interval")
     has_failed = sync.last_run is not None and sync.last_run.state == RunState.FAILED  # stopped, it needs nobody
     if sync.state != SyncState.FINISHED or sync.size or has_failed:
-        _show_dialog_button(sync, "Stop", ":material/stop_circle:", "stop")
+        _show_dialog_button(sync, "Clear again" if sync.clear_problem else "Stop", ":material/stop_circle:", "stop")
 
 
 def _show_run_buttons(sync: SyncView, run: Run) -> None:

@@ -35,6 +35,7 @@ def show_stop_dialog(sync: SyncView) -> None:
     choice = st.radio(
         "What should happen to them?",
         [KEEP_CHOICE, CLEAR_CHOICE],
+        index=1 if sync.clear_problem else 0,  # who clears again does not want to keep them
         key="stop-choice",
         captions=[
             "Segments built on the attribute keep their people, but are not updated any more.",
