@@ -89,6 +89,21 @@ def test_a_table_when_the_terminal_is_narrow_wraps_and_loses_nothing(monkeypatch
     assert sorted("".join(rows[2:]).split()) == sorted(" ".join(row).split())
 
 
+@pytest.mark.parametrize("width", [80, 40])
+def test_a_table_when_its_columns_would_be_too_narrow_lists_cell_below_cell(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """Eight columns of a sync with a sentence: on a usual terminal the sentence had nine characters a line."""
+    headings = ("Sync", "Cohort", "State", "Mode", "In WebEngage", "Next refresh", "Attribute", "Problem")
+    problem = "Exports to more than 20 people need the approval of a second person, not only of the one who asked."
+    row = ("15", "Customers", "Needs approval", "Dynamic", "0", "", "Mixpanel - Customers", problem)
+    monkeypatch.setattr(tables, "_find_width", lambda: width)
+    rows = list(tables.format_table(headings, [row, row], ""))
+    assert max(map(len, rows)) <= width and not any("Next refresh" in line for line in rows)  # it has none
+    assert " ".join(" ".join(rows).split()).count(problem) == 2
+    assert [line for line in rows if line.startswith("State ")] == ["State         Needs approval"] * 2
+
+
 def test_sentences_about_a_cohort_show_no_control_characters(
     connected: Workspace, sandbox: Sandbox, command: Command
 ) -> None:

@@ -11,6 +11,7 @@ from itertools import zip_longest
 from sync.text import show_text
 
 GAP = "  "
+HIGHEST = 5  # lines a row of a table may take; beyond, each cell gets a line of its own
 NARROWEST = 8  # characters a column keeps on a narrow terminal; its text goes on in the next line
 Cells = tuple[str, ...]
 
@@ -19,7 +20,7 @@ def format_table(headings: Cells, rows: Iterable[Sequence[object]], empty: str) 
     """Yield the lines of a table, or the sentence ``empty`` when there is no row.
 
     Numbers stand at the right. A cell is one line of text, wrapped only where standard output is a terminal that is
-    too narrow; a program that reads the output gets each row on one line.
+    too narrow, and below one another where even that is; a program that reads the output gets each row on one line.
     """
     cells = [tuple(map(_format_cell, row)) for row in rows]
     if not cells:
@@ -27,11 +28,28 @@ def format_table(headings: Cells, rows: Iterable[Sequence[object]], empty: str) 
         return
     columns = list(zip(*cells, strict=True))
     longest = [max(map(len, (heading, *column))) for heading, column in zip(headings, columns, strict=True)]
-    widths = fit_widths(longest, _find_width())
+    whole = _find_width()
+    widths = fit_widths(longest, whole)
     numeric = [all(map(_is_number, column)) for column in columns]
-    for row in (headings, tuple("-" * width for width in widths), *cells):
-        for line in [row] if widths == longest else _wrap_row(row, widths):
+    table = (headings, tuple("-" * width for width in widths), *cells)
+    wrapped = [[row] if widths == longest else list(_wrap_row(row, widths)) for row in table]
+    if whole and max(map(len, wrapped)) > HIGHEST:
+        yield from _list_blocks(headings, cells, whole)
+        return
+    for row in wrapped:
+        for line in row:
             yield _align_cells(line, widths, numeric)
+
+
+def _list_blocks(headings: Cells, rows: Iterable[Cells], whole: int) -> Iterator[str]:
+    """Yield each row as lines of a name and its value: columns would be so narrow that nobody could read a sentence."""
+    names = max(map(len, headings))
+    width = max(whole - names - len(GAP), NARROWEST)
+    for row in rows:
+        yield "-" * min(whole, names + len(GAP) + width)
+        for heading, cell in zip(headings, row, strict=True):
+            for number, part in enumerate(textwrap.wrap(cell, width)):
+                yield f"{'' if number else heading:<{names}}{GAP}{part}"
 
 
 def fit_widths(widths: Sequence[int], whole: int | None) -> list[int]:
