@@ -112,6 +112,16 @@ def test_later_page_when_of_another_session_names_it_and_holds_another_read(sand
     assert (people_on(other), other["total"]) == (["q3", "q4"], 5) and people_on(own) == ["p3", "p4", "p5"]
 
 
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_page_behind_the_last_one_may_be_empty_or_refused(sandbox: Sandbox, status: int) -> None:
+    """Page 0 is always there, also of nobody."""
+    sandbox.settings(behind_last=status)
+    cohort_id = sandbox.add_cohort("Fans", people(3))
+    first = engage(sandbox, cohort_id).json()
+    assert engage(sandbox, cohort_id, page=1, session_id=first["session_id"]).status_code == status
+    assert engage(sandbox, sandbox.add_cohort("Nobody", [])).status_code == 200
+
+
 def test_later_page_may_name_another_total(sandbox: Sandbox) -> None:
     """Only the number differs, and it does so even where later pages name none."""
     sandbox.settings(total_on_later_pages=False)

@@ -175,6 +175,8 @@ def _page(world: World, request: Request, session_id: str, session: Session, fau
     settings, page, kind = world.settings, request.page, fault.kind if fault else ""
     size = settings.page_size + (fault.by if fault and kind == "another_page_size" else 0)
     start = page * size
+    if page and start >= len(session.members) and settings.behind_last != 200:
+        return error(settings.behind_last, "No such page")
     chunk = _spoiled(session.members[start : start + size], session.members[:start], fault)
     chunk = _without_classified(world, request, chunk)
     results = _results(world, request, chunk, start)

@@ -119,6 +119,13 @@ READINGS: dict[str, Draw] = {
     ),
     "empty_page_without_total": _odd_page_without_total("empty_page"),
     "short_page_without_total": _odd_page_without_total("short_page"),
+    "no_page_behind_the_last": lambda luck, ids: Reading(
+        "no_page_behind_the_last",
+        {
+            "behind_last": luck.choice([400, 404]),
+            "page_size": luck.choice([*SMALL, max(1, len(ids)), max(1, len(ids) // 2)]),
+        },
+    ),
     "gone_cohort_as_an_empty_one": lambda luck, ids: Reading(
         "gone_cohort_as_an_empty_one", {"unknown_cohort": 200}, deleted=True
     ),

@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "role_shape": ("object", "string"),
     "bad_credentials": (401, 400),
     "unknown_cohort": (404, 400, 200),
+    "behind_last": (200, 400, 404),
     "unknown_license": (404, 400),
     "queued_status": (201, 200),
     "untold": ("nothing", "page_size", "total", "page_size and total"),
@@ -71,6 +72,8 @@ class Settings:
     bad_credentials: int = 401
     unknown_cohort: int = 404
     """404, 400, or 200 with nobody in it."""
+    behind_last: int = 200
+    """How a page behind the last one is answered: 200 with nobody on it, 400 or 404 (not documented)."""
     unknown_license: int = 404
     queued_status: int = 201
     retry_after: float | str | None = None
