@@ -7,7 +7,7 @@ do. It never contains a secret or a profile value.
 from __future__ import annotations
 
 CHECK_API_KEY = "check the API key"
-CHECK_SERVICE_ACCOUNT = "check the service account's username, secret and region"
+CHECK_SERVICE_ACCOUNT = "check the service account's username, secret and data residency"
 
 
 class CohortSyncError(Exception):

@@ -33,7 +33,7 @@ def read_secret(given: str, name: str, prompt: str) -> str:
 @connect.command("mixpanel")
 @click.option("--project-id", type=int, required=True)
 @click.option("--username", required=True)
-@click.option("--region", required=True, help="us, eu, in, or a loopback address.")
+@click.option("--region", required=True, help="The data residency of the project: us, eu, in, or a loopback address.")
 @json_option
 def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
     """Connect a Mixpanel project with a service account (secret: MIXPANEL_SECRET or a prompt)."""

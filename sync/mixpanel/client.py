@@ -200,7 +200,7 @@ class Mixpanel:
         if not isinstance(project, dict):
             raise ConfigurationError(
                 f"Mixpanel accepted the service account, but it does not see project {self._project.id}; "
-                "check the project id and the region, and add the account to the project."
+                "check the project id and the data residency, and add the account to the project."
             )
         self._check_region(project)
         organization = _as_dict(_as_dict(results.get("organizations")).get(str(project.get("organization_id"))))
@@ -213,7 +213,7 @@ class Mixpanel:
         right = next((name for name, url in REGIONS.items() if url == f"https://{domain}"), None)
         if right and self._project.region.lower() in REGIONS and right != self._project.region.lower():
             raise ConfigurationError(
-                f"Mixpanel says project {self._project.id} is in region {right}, "
+                f"Mixpanel says that the data residency of project {self._project.id} is {right}, "
                 f"not {self._project.region}; choose {right}."
             )
 
@@ -272,7 +272,7 @@ class Mixpanel:
             raise SessionExpired(asked)
         if reply.status in STATUS_EXPLANATIONS:
             raise ConfigurationError(
-                f"{asked}: {STATUS_EXPLANATIONS[reply.status]}; check the project, its region and the cohort."
+                f"{asked}: {STATUS_EXPLANATIONS[reply.status]}; check the project, its data residency and the cohort."
             )
         if reply.status == 429:
             raise RetryLater(asked + ".", parse_retry_after(reply.headers, time.time()), _find_limit(said))
