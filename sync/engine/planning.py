@@ -119,8 +119,10 @@ class Planner:
             self._store.batches.delete_batches(self._run_id, keep_approved=True)
         self.watchlist.search(self._run_id, self._chunks)
         self.plan.tripped, self.plan.kept_out = self.watchlist.tripped, set(self.watchlist.listed)
-        for who, (_, rejected_at) in self._not_removed.items():
-            if self.watchlist.is_listed_since(who, rejected_at):  # the list promises false with the next run
+        for who in self._not_removed.keys() & self.watchlist.listed:
+            if self.watchlist.is_listed_since(
+                who, self._not_removed[who][1]
+            ):  # the list promises false by the next run
                 self._rejected.pop(who, None)
         self.plan.listed_members = self.watchlist.entries if self._sync.id_property else frozenset()
         self._plan_changes()
