@@ -145,3 +145,14 @@ def test_who_was_taken_off_the_list_and_exported_after_the_backup_is_set_to_fals
     restore(workspace, backup)
     refresh(workspace)
     assert workspace.holders() == fan_ids(0, 1, 2, 4)
+
+
+def test_a_database_whose_people_cannot_be_read_is_set_aside(workspace: EngineWorkspace, backup: Path) -> None:
+    """SQLite finds nothing wrong with it; the backup takes its place all the same."""
+    workspace.export()
+    back_up(workspace, backup)
+    with workspace.open_database() as db:
+        db.execute("update snapshot_bucket set ids = x'00'")
+    assert Service.restore_database(backup, workspace.env)
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(*range(5))

@@ -20,11 +20,23 @@ TRUE_KINDS = "au"  # of a change that says true
 def keep_live_people(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     """Put everybody who may be true by the live database into the copy's snapshots, as unconfirmed.
 
-    Nobody when their salts differ. A sync that the backup does not have, or has for something else, is left out.
+    Nobody when their salts differ. A sync that the backup does not have, or has for something else, is left out. Raise
+    DatabaseError, as for a damaged file, when people of the live database cannot be read.
     """
     salt = find_common_salt(live, copy)
     if salt is None:
         return
+    try:
+        _keep(live, copy, salt)
+    except sqlite3.Error:
+        raise
+    except Exception as odd:  # packed values that are none: SQLite's own check does not look at them
+        damage = sqlite3.DatabaseError("people in the database cannot be read")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage from odd
+
+
+def _keep(live: sqlite3.Connection, copy: sqlite3.Connection, salt: int) -> None:
     for sync_id in _list_common(live, copy):
         into = Snapshot(copy)
         into.add_missing(sync_id, Snapshot(live).iterate_people(sync_id))
