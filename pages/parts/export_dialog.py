@@ -96,13 +96,19 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
     beside the new ones until the dialog was drawn.
     """
     fields = st.container()
-    buttons = st.container(horizontal=True, horizontal_alignment="right", key="sticky-export")
+    with st.container(key="sticky-export"):
+        refusal = st.empty()
+        buttons = st.container(horizontal=True, horizontal_alignment="right")
     with fields:
         form, blocked = _show_fields(service, project, cohort, proposal)
     with buttons:
         dry_run, start = _show_buttons(blocked=blocked)
-    if start or dry_run:
+    if not (start or dry_run):
+        return
+    try:
         _start_export(service, project, cohort, replace(form, dry_run=dry_run))
+    except CohortSyncError as error:
+        refusal.error(format_error(error))  # beside the button that was pressed: below the fields nobody would see it
 
 
 def _show_fields(

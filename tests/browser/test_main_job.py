@@ -224,6 +224,23 @@ def test_the_buttons_of_the_dialog_are_in_sight_on_a_laptop(
             expect(dialog.get_by_role("button", name="Start Sync")).to_be_in_viewport(ratio=1)
 
 
+def test_a_refused_start_says_why_beside_its_button(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """Below the fields nobody saw it, and the button seemed to do nothing."""
+    number = cohort(sandbox)
+    connect(data_dir, sandbox)
+    with service(data_dir) as here:
+        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC, dry_run=True))
+    carry(data_dir)
+    for viewport in ({"width": 1280, "height": 720}, PHONE):
+        with tab(browser, viewport=viewport) as page:
+            visit(page, f"{streamlit_server(data_dir)}/cohorts?export={number}", "Export to WebEngage")
+            dialog = page.get_by_role("dialog")
+            press(dialog, "Start Sync")
+            expect(dialog.get_by_text("is held and waits for a decision")).to_be_in_viewport(ratio=1)
+
+
 def test_properties_travel_only_when_somebody_chooses_them(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
