@@ -329,11 +329,6 @@ class Health:
         return self.runner_state is RunnerState.WORKING
 
     @property
-    def syncs_that_need_a_person(self) -> int:
-        """Return how many syncs need a person because they are late, or because a clear failed."""
-        return sum(one.needs_person for one in self.overdue) + len(self.not_cleared)
-
-    @property
     def problems(self) -> tuple[str, ...]:
         """Return why the service itself does not do its work, one sentence each; what only waits for a person is none."""
         late = sum(one.needs_person for one in self.overdue)

@@ -42,7 +42,6 @@ APP_TIMEOUT_SECONDS = 130.0  # the App API's deadline is about 120 s (its SDK)
 # without news is byte for byte the one before.
 MINIMAL_PROPERTY = "$created"
 ADMIN_ROLES = ("owner", "admin")  # roles that may change a project's settings (Mixpanel docs, "Roles and permissions")
-DATABASE_INTEGER_BYTES = 8  # a larger id cannot be stored (SQLite, datatypes)
 BELOW_ADMIN_ROLES = ("analyst", "consumer", "member", "viewer")
 CLOSED_STATUSES = (402, 403, 404, 405, 410, 501)  # the role cannot be read; this proves nothing about the credentials
 # What a later page may be answered when its session is gone, or when there is no such page; neither is documented.

@@ -302,10 +302,6 @@ class Runs(Table):
         row = self._fetch_one(f"select {_COLUMNS} from run where id = ?", (run_id,))
         return run_from_row(row) if row else None
 
-    def is_planned(self, run_id: int) -> bool:
-        """Return whether a run has read its cohort and only sends what it found then."""
-        return bool(self._fetch_value("select planned from run where id = ?", (run_id,)))
-
     def get_active(self, sync_id: int) -> Run | None:
         """Return the run of a sync that is under way, or None."""
         row = self._fetch_one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))

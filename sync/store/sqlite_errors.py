@@ -56,11 +56,6 @@ def is_damage(problem: BaseException) -> bool:
     return _primary_code(problem) in _DAMAGE
 
 
-def is_locked(problem: BaseException) -> bool:
-    """Return whether another program has locked the file."""
-    return _primary_code(problem) in _LOCK
-
-
 def is_cannot_open(problem: BaseException) -> bool:
     """Return whether there is something at the path that SQLite cannot open as a file."""
     return _primary_code(problem) == sqlite3.SQLITE_CANTOPEN
