@@ -109,6 +109,10 @@ class RequestBook:
     terms: dict[int, Terms] = field(default_factory=dict)
     asked: dict[int, Request] = field(default_factory=dict)
     """By run: the request it carries."""
+    left_open: dict[int, Request] = field(default_factory=dict)
+    """By sync: what an ended run leaves to the next one, which may begin and end while nobody looks."""
+    ahead: dict[int, int] = field(default_factory=dict)
+    """By sync: the last run that went ahead."""
     needs_approval: set[int] = field(default_factory=set)
     approved: set[int] = field(default_factory=set)
 
@@ -117,10 +121,18 @@ class RequestBook:
         carried = Request.parse(run.request)
         if run.state is RunState.HELD or run.dry_run:
             self.needs_approval.add(run.id)
+        is_news = run.id > self.ahead.get(run.sync_id, 0)
         if carried:
             self.asked[run.id] = carried
+            is_left = run.sync_id not in self.ahead or (run.state is RunState.FAILED and not run.planned)
+            if is_news and is_left and run.state.is_final:
+                self.left_open[run.sync_id] = carried
             return
         request = self.asked.pop(run.id, None)
+        if is_news and run.planned and run.purpose not in ("clear", "undo"):
+            request = request or self.left_open.get(run.sync_id)
+            self.left_open.pop(run.sync_id, None)
+            self.ahead[run.sync_id] = run.id
         if request is None:
             return
         allowed = run.id in self.approved or run.id not in self.needs_approval
@@ -143,5 +155,5 @@ class RequestBook:
 
     def restart(self) -> None:
         """Begin again after a restore."""
-        for one in (self.terms, self.asked, self.needs_approval, self.approved):
+        for one in (self.terms, self.asked, self.left_open, self.ahead, self.needs_approval, self.approved):
             one.clear()
