@@ -189,6 +189,8 @@ def test_integrations_when_a_run_was_refused_say_so_until_the_key_is_accepted(tw
     two.run_queued()
     assert read_badges(two) == ["Connected", "1 of 2 refused"]
     assert "answered 401" in page_text(two.page("integrations"))
+    problems = {one["license_code"]: one["problem"] for one in two.read_json("accounts")}
+    assert "answered 401" in problems[LICENSE] and problems[LICENSE_2] == ""
     with two.open() as here:
         here.connections.check_webengage(LICENSE)
     assert read_badges(two) == ["Connected", "Connected"]

@@ -8,9 +8,10 @@ import sys
 import click
 
 from sync.cli.listings import list_account_lines
-from sync.cli.output import WholeSentences, any_project_option, json_option, print_result, project_option
+from sync.cli.output import WholeSentences, any_project_option, json_option, print_result, project_option, to_contract
 from sync.errors import InvalidRequest
 from sync.service import Service
+from sync.service.connections import name_account
 from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE, Settings
 
 
@@ -78,8 +79,10 @@ def connect_webengage(license_code: str, data_center: str, as_json: bool) -> Non
 def accounts(as_json: bool) -> None:
     """List the connected WebEngage accounts, and the projects that export to each."""
     with Service.open() as service:
-        found = service.connections.list_accounts()
-    print_result(as_json, found, list_account_lines(found))
+        found, refused = service.connections.list_accounts(), service.connections.list_problems()
+    problems = {one.license_code: refused.get(name_account(one.license_code), "") for one in found}
+    answer = [to_contract(one) | {"problem": problems[one.license_code]} for one in found]
+    print_result(as_json, answer, list_account_lines(found, problems))
 
 
 @click.command("use-account")

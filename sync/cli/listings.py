@@ -151,12 +151,17 @@ def list_tripwire_lines(tripwires: Iterable[Tripwire]) -> Iterable[str]:
     )
 
 
-def list_account_lines(accounts: Iterable[AccountView]) -> Iterable[str]:
-    """Return the table of WebEngage accounts, each with the projects that export to it."""
+def list_account_lines(accounts: Iterable[AccountView], problems: Mapping[str, str]) -> Iterable[str]:
+    """Return the table of WebEngage accounts: the projects that export to each, and by license code why it is refused."""
     return format_table(
-        ("License code", "Data center", "Used by"),
+        ("License code", "Data center", "Used by", "Problem"),
         (
-            (one.license_code, one.data_center, f"project {', '.join(map(str, one.projects))}" if one.projects else "")
+            (
+                one.license_code,
+                one.data_center,
+                f"project {', '.join(map(str, one.projects))}" if one.projects else "",
+                problems.get(one.license_code, ""),
+            )
             for one in accounts
         ),
         "No WebEngage account is connected.",
