@@ -33,8 +33,7 @@ from sync.store.snapshot import FIRST_BYTES, bucket_width
 from sync.store.staged import PagesOutdated
 from sync.vault import Vault
 
-BUCKETS_TOGETHER = 4  # as many records as so many buckets hold are in sets at a time, some 2 MB
-COMPARED_AT_ONCE = 6 * 2**20  # bytes of staged records held at a time
+COMPARED_AT_ONCE = 4 * 2**20  # bytes of staged records held at a time
 CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
 
 
@@ -162,8 +161,7 @@ class Planner:
         """Cut the hashes so that the staged records of a range fit the memory set aside, compared a bucket at a time."""
         rows = self._store.staged.count_records(self._run_id) + self._chunks.count_compared(self._members)
         # Known chunks have those who were sent and are compared; otherwise everybody of the range is.
-        people = rows if self._chunks.in_all else max(rows, self._members)
-        self._width = bucket_width(people // BUCKETS_TOGETHER)
+        self._width = bucket_width(rows if self._chunks.in_all else max(rows, self._members))
         pieces = min(FIRST_BYTES, rows * RECORD_SIZE // COMPARED_AT_ONCE + 1)
         cuts = [piece * FIRST_BYTES // pieces for piece in range(pieces + 1)]
         return list(pairwise(cuts))
