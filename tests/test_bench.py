@@ -1,4 +1,4 @@
-"""Specify what `python -m tests.bench` says to a name that is none of its benches."""
+"""Specify what `python -m tests.bench` says to a wrong name, and that many customers can be set up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
+from sync.model import RunState
 from tests.bench import __main__ as bench
+from tests.bench.bench import BenchWorkspace
+from tests.bench.many import add_customer, add_dynamic_sync
 
 
 @pytest.mark.parametrize("only", ["WRONG", "WRONG,members"])
@@ -22,3 +25,14 @@ def test_a_bench_that_is_not_there_when_asked_for_is_one_sentence_and_runs_nothi
         "There is no bench WRONG; there are refresh, ahead, fairness, small, accounts, sixty, person, members, "
         "overlap, looking, ceiling.\n"
     )
+
+
+def test_customers_with_an_account_each_when_set_up_have_their_exports_queued() -> None:
+    """Each project exports to its own account, and the next dynamic sync to the account connected last."""
+    with BenchWorkspace.open() as workspace:
+        paths = [add_customer(workspace, one, people=5) for one in range(2)]
+        add_dynamic_sync(workspace, 25, people=5)
+        with workspace.service() as service:
+            assert [run.state for run in service.runs.list()] == [RunState.QUEUED] * 3
+            accounts = {one.license_code for one in service.syncs.list()}
+        assert accounts == {*(path.split("/")[3] for path in paths), "sixty25"}

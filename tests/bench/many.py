@@ -18,7 +18,7 @@ LATER = 3700.0  # seconds; more than Mixpanel's hour
 def accounts(number: int, seconds: float, runners: int) -> Iterator[Row]:
     """Many WebEngage accounts at their full rate at once, on one machine, the sandbox included."""
     with BenchWorkspace.open(latency=200) as workspace:
-        paths = [_customer(workspace, one, int(PACED / 60 * 25 * (seconds + HEAD_START))) for one in range(number)]
+        paths = [add_customer(workspace, one, int(PACED / 60 * 25 * (seconds + HEAD_START))) for one in range(number)]
         with workspace.runners(runners) as working:
             while not all(workspace.sandbox.meter().requests.get(path) for path in paths):
                 time.sleep(0.5)
@@ -38,7 +38,7 @@ def accounts(number: int, seconds: float, runners: int) -> Iterator[Row]:
     )
 
 
-def _customer(workspace: BenchWorkspace, one: int, people: int) -> str:
+def add_customer(workspace: BenchWorkspace, one: int, people: int) -> str:
     """Connect a project and an account of its own, queue an export; where its batches will arrive."""
     project, license_code = workspace.sandbox.add_project(1000 + one, f"Customer {one}"), f"many{one}"
     workspace.sandbox.add_account(license_code, "key-of-many")
@@ -46,6 +46,7 @@ def _customer(workspace: BenchWorkspace, one: int, people: int) -> str:
     with workspace.service() as service:
         service.connections.connect_mixpanel(project, USERNAME, SECRET, workspace.sandbox.url)
         service.connections.connect_webengage(license_code, "key-of-many", workspace.sandbox.url)
+        service.connections.use_account(project, license_code)
         service.syncs.start_export(project, cohort, ExportTerms(mode=Mode.ONE_TIME))
     return f"/v1/accounts/{license_code}/bulk-users"
 
@@ -57,7 +58,7 @@ def sixty(syncs: int, people: int, latency: int) -> Iterator[Row]:
     and their refreshes two hours after that: both clocks are moved on.
     """
     with BenchWorkspace.open(latency=latency, bulk_per_minute=PLENTY) as workspace:
-        cohorts = [_dynamic(workspace, one, people) for one in range(syncs)]
+        cohorts = [add_dynamic_sync(workspace, one, people) for one in range(syncs)]
         workspace.sandbox.settings(queries_per_hour=60)
         _later(workspace, PLENTY, 0.0, LATER)
         for one in cohorts:
@@ -87,12 +88,13 @@ def _more(before: Meter, after: Meter, path: str) -> int:
     return sum(after.requests[one] - before.requests.get(one, 0) for one in after.requests if one.endswith(path))
 
 
-def _dynamic(workspace: BenchWorkspace, one: int, people: int) -> int:
+def add_dynamic_sync(workspace: BenchWorkspace, one: int, people: int) -> int:
     """Queue the first export of a dynamic sync; each 25 begin a new account."""
     cohort = workspace.sandbox.generate(f"Dynamic {one}", people, seed=one)
     with workspace.service() as service:
         if one % MAX_ATTRIBUTES == 0:
             workspace.sandbox.add_account(f"sixty{one}", "key-of-sixty")
             service.connections.connect_webengage(f"sixty{one}", "key-of-sixty", workspace.sandbox.url)
+            service.connections.use_account(PROJECT, f"sixty{one}")
         service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
     return cohort
