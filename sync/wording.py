@@ -10,6 +10,10 @@ from sync.reports import Person, Presence
 from sync.text import count_noun
 from sync.views import ForgetResult
 
+CANCELLED_UNSENT = "Nobody was sent, so its sync is finished. Export the cohort again to start it."
+CANCELLED_HALF_WAY = (
+    "Its first export was cancelled before everybody was sent. Resume it to send the others, or stop it."
+)
 RUN_STATE_WORDS = {
     RunState.QUEUED: "Queued",
     RunState.PULLING: "Reading Mixpanel",

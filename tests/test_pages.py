@@ -98,7 +98,7 @@ def test_nobody_is_called_synced_before_anything_went(workspace: Workspace, sand
         started = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
         assert shown(workspace, "syncs") == ["Nothing exported yet", "Dynamic", "Queued"]
         here.runs.cancel(started.run_id)
-        assert shown(workspace, "cohorts") == ["Nothing exported yet"]
+        assert shown(workspace, "cohorts") == ["Stopped"]
         assert "Cancelled before anything was sent. WebEngage is unchanged" in page_text(workspace.page("cohorts"))
         here.syncs.refresh_now(started.sync_id)
         carry(workspace.data_dir)

@@ -33,11 +33,14 @@ def show_notices() -> None:
 
 
 def try_action(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call an action and keep its outcome as a message; return its result (True for none), None when it failed."""
+    """Call an action and keep its outcome as a message, with the sentence it returns, if it returns one.
+
+    Return its result (True for none), None when it failed.
+    """
     try:
         answer = action(*args, **kwargs)
     except CohortSyncError as error:
         flash_error(str(error))
         return None
-    flash_success(done)
+    flash_success(f"{done} {answer}".strip() if isinstance(answer, str) else done)
     return answer if answer is not None else True

@@ -199,7 +199,8 @@ def _add_number_command(
         if isinstance(answer, StartedExport):
             said |= {"run_id": answer.run_id, "started": answer.started}
         sentence = format_started(answer) if isinstance(answer, StartedExport) and not done else done
-        print_result(as_json, said, [sentence.format(number=number, run=said.get("run_id"))])
+        more = answer if isinstance(answer, str) else ""
+        print_result(as_json, said, [sentence.format(number=number, run=said.get("run_id"), said=more).strip()])
 
     wrapped = json_option(any_project_option(click.argument("number", type=int, metavar=argument)(command)))
     cli.command(name, help=about)(wrapped)
@@ -225,7 +226,7 @@ _add_number_command(
     "End a run after the requests in flight.",
     lambda s, n: s.runs.cancel(n),
     "RUN_ID",
-    "Done: run {number} ends after the requests in flight.",
+    "Done: run {number} ends after the requests in flight. {said}",
 )
 
 
