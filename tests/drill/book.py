@@ -129,6 +129,8 @@ class RequestBook:
                 self.left_open[run.sync_id] = carried
             return
         request = self.asked.pop(run.id, None)
+        if is_news and run.purpose in ("clear", "undo") and run.sync_id in self.ahead:
+            self.left_open.pop(run.sync_id, None)  # only the very next run goes on with it, and these never do
         if is_news and run.planned and run.purpose not in ("clear", "undo"):
             request = request or self.left_open.get(run.sync_id)
             self.left_open.pop(run.sync_id, None)
