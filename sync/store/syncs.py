@@ -189,8 +189,9 @@ class Syncs(Table):
     def take_over(self, sync_id: int, request: Request, now: float) -> None:
         """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same.
 
-        One whose end came meanwhile is finished.
+        One whose end came meanwhile is finished; one that was paused is due at its next time, not at those missed.
         """
+        before = self.get_sync(sync_id)
         values = {
             "id": sync_id,
             "mode": request.mode.value,
@@ -219,6 +220,9 @@ class Syncs(Table):
             """,
             values,
         )
+        after = self.get_sync(sync_id)
+        if before and after and before.state is SyncState.PAUSED:
+            self.advance_schedule(after, now)
 
     def get_sync(self, sync_id: int) -> Sync | None:
         """One sync, or None."""

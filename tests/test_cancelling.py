@@ -1,0 +1,86 @@
+"""Cancel a run: nobody else is sent by the clock when it was the first export, and a schedule that was wanted goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.model import Mode, RunState, SyncState
+from tests.engine_workspace import HOUR, EngineWorkspace, fans, last, later
+from tests.sandbox.control import Sandbox
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Connect a data folder to a cohort of sixty."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(60)))
+    return found
+
+
+@pytest.mark.parametrize("mode", [Mode.DYNAMIC, Mode.ONE_TIME])
+def test_a_first_export_that_was_cancelled_before_its_plan_is_never_sent_by_the_clock(
+    workspace: EngineWorkspace, mode: Mode
+) -> None:
+    """Whoever presses Cancel at once, having chosen the wrong cohort, must not see it sent two hours later."""
+    run_id = workspace.start_export(mode=mode)
+    with workspace.open() as service:
+        assert "its sync is finished" in service.runs.cancel(run_id)
+        assert service.syncs.get(1).state is SyncState.FINISHED
+        assert {line.action for line in service.admin.list_audit(5)} >= {"cancel", "stop"}
+    later(workspace, 5 * HOUR)
+    assert workspace.holders() == set() and last(workspace).id == run_id
+    assert workspace.export(mode=mode).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
+
+
+def test_a_first_export_that_was_cancelled_half_way_sends_nobody_else_before_it_is_resumed(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Who stops an export that is being sent must not see the others sent by the clock; the sync says what to do."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = workspace.export()
+    assert run.state is RunState.QUEUED and len(workspace.holders()) == 25
+    with workspace.open() as service:
+        assert "Resume it to send the others" in service.runs.cancel(run.id)
+    sandbox.clear_faults()
+    later(workspace, 5 * HOUR)
+    assert last(workspace).state is RunState.CANCELLED and len(workspace.holders()) == 25
+    with workspace.open() as service:
+        sync = service.syncs.list()[0]
+        assert sync.state is SyncState.PAUSED and "cancelled before everybody was sent" in (sync.pause_reason or "")
+        service.syncs.resume(1)
+    workspace.run_queued()
+    assert last(workspace).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
+
+
+def test_a_refresh_or_another_export_that_was_cancelled_leaves_the_schedule(workspace: EngineWorkspace) -> None:
+    """Everybody of it was wanted before, so the next refresh goes on."""
+    workspace.export()
+    with workspace.open() as service:
+        run_id = service.syncs.refresh_now(1).run_id
+        assert service.runs.cancel(run_id) == ""
+    again = workspace.start_export()
+    with workspace.open() as service:
+        assert service.runs.cancel(again) == "" and service.syncs.get(1).state is SyncState.ACTIVE
+    workspace.set_members(*fans(*range(50)))
+    later(workspace, 3 * HOUR)
+    assert last(workspace).state is RunState.SUCCEEDED and len(workspace.holders()) == 50
+
+
+def test_an_export_of_a_paused_sync_is_followed_by_no_refresh_that_was_due_meanwhile(
+    workspace: EngineWorkspace,
+) -> None:
+    """Everybody was just read and sent; the next refresh comes at the time it would have had without the pause."""
+    workspace.export()
+    with workspace.open() as service:
+        due = service.syncs.get(1).next_run_at
+        service.syncs.pause(1)
+    assert due is not None
+    later(workspace, 5 * HOUR)
+    run_id = workspace.start_export()
+    workspace.run_queued()
+    assert last(workspace).id == run_id and last(workspace).state is RunState.SUCCEEDED
+    with workspace.open() as service:
+        sync = service.syncs.get(1)
+        assert sync.state is SyncState.ACTIVE and sync.next_run_at == due + 4 * HOUR
