@@ -38,13 +38,16 @@ def refresh(members: int, repeats: int) -> Iterator[Row]:
         yield from _against(members, calm, plain, idle)
         growth = max(one.memory for one in calm) - _tenth(members, repeats)
         yield f"no-change refresh: memory growth from {members // 10:,} to {members:,}", f"{growth:.0f} MB", "< 15 MB"
-        workspace.sandbox.churn(cohort, CHURN / 2)
         before = workspace.sandbox.meter().requests[BULK]
-        changed = _again(workspace)
-        writes = workspace.sandbox.meter().requests[BULK] - before
-        yield f"1 % churn of {members:,}: writes", f"{writes}", f"{math.ceil(CHURN * members / 25)}"
-        yield "1 % churn: CPU against the plain script", f"{changed.cpu / _cpu(plain):.2f} ×", "≤ 0.30 ×"
-        yield "largest database file", f"{max(one.file for one in (first, changed, *calm)):.0f} MB", "≤ 120 MB"
+        changed = [_changed(workspace, cohort) for _ in range(repeats)]
+        writes = (workspace.sandbox.meter().requests[BULK] - before) / repeats
+        yield f"1 % churn of {members:,}: writes", f"{writes:.0f}", f"{math.ceil(CHURN * members / 25)}"
+        yield (
+            "1 % churn: CPU against the plain script",
+            f"{_cpu(changed) / _cpu(plain):.2f} × ({_cpu(changed):.1f} s)",
+            "≤ 0.30 ×",
+        )
+        yield "largest database file", f"{max(one.file for one in (first, *changed, *calm)):.0f} MB", "≤ 120 MB"
         yield "database file afterwards", f"{(workspace.folder / 'app.db').stat().st_size / 2**20:.0f} MB", "smaller"
 
 
@@ -71,6 +74,12 @@ def _again(workspace: BenchWorkspace) -> Cost:
     with workspace.service() as service:
         service.syncs.refresh_now(1)
     return workspace.carry(str(PLENTY))
+
+
+def _changed(workspace: BenchWorkspace, cohort: int) -> Cost:
+    """Change a hundredth of the people, and refresh."""
+    workspace.sandbox.churn(cohort, CHURN / 2)
+    return _again(workspace)
 
 
 def _cpu(costs: list[Cost]) -> float:
