@@ -116,14 +116,14 @@ def _explain_limit(people: int, size: int, share: float, limit: int) -> str:
 
 
 def _explain_share(numbers: PlanNumbers) -> str | None:
-    """Explain that the share of identified members fell by half or more: ids or profiles went missing in Mixpanel."""
+    """Explain that the share of identified people among members with a profile fell by half or more: ids went missing."""
     now, former = numbers.reading, numbers.former
     if former is None or not (former.members and now.members and former.identified):
         return None
     if 2 * now.identified * former.members > former.identified * now.members:
         return None
     return (
-        f"Only {now.identified:,} of {now.members:,} members are identified, which is "
+        f"Only {now.identified:,} of {now.members:,} members with a profile are identified, which is "
         f"{now.identified * WHOLE / now.members:.0f} %; in the last successful run it was "
         f"{former.identified * WHOLE / former.members:.0f} % ({former.identified:,} of {former.members:,})."
     )

@@ -184,7 +184,7 @@ def test_a_reading_in_which_ids_were_lost_is_held(workspace: EngineWorkspace) ->
     workspace.export()
     workspace.set_members(*fans(*range(5)), *(member(f"$device:{number}") for number in range(5)))
     run = workspace.export()
-    assert run.state is RunState.HELD and "Only 5 of 10 members are identified" in str(run.held_reason)
+    assert run.state is RunState.HELD and "Only 5 of 10 members with a profile are identified" in str(run.held_reason)
     assert len(workspace.holders()) == 10
 
 

@@ -20,7 +20,7 @@ from sync.views import GuardTrial, GuardView
 INTRODUCTION = "A run is held, before anything is sent, until a person approves it, when it …"
 ALWAYS = (
     "… finds **nobody** in the cohort, although people were exported before. This is held even when the guard is lifted.",
-    "… finds **half the share** of identified members, or less, that the last successful run found.",
+    "… finds **half the share** of identified people, or less, among the members with a profile that the last success found.",
     "… is the first export and has **over a fifth more** people than its preview showed.",
     "… finds a **tripwire** in the cohort. People on the never-export list are left out without holding the run.",
 )

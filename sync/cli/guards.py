@@ -89,7 +89,7 @@ def _describe_guard(view: GuardView) -> list[str]:
         f"A run is held when it adds more than {limits.add_share:g} % and more than {limits.add_people:,} people,",
         f"or removes more than {limits.remove_share:g} % and more than {limits.remove_people:,}.",
         f"These limits would have held {trial.held} of the last {count_noun(trial.runs, 'run')}.",
-        "Held also: the share of identified members fell by half. Held always: nobody was read.",
+        "Held also: the share of identified people among members with a profile fell by half. Held always: nobody was read.",
     ]
 
 
