@@ -10,7 +10,10 @@ from sync.reports import Person, Presence
 from sync.text import count_noun
 from sync.views import ForgetResult
 
-CANCELLED_UNSENT = "Nobody was sent, so its sync is finished. Export the cohort again to start it."
+CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
+CANCELLED_HALF_WAY_DONE = (
+    "Not everybody was sent, so its sync is paused. Resume the sync to send the others, or stop it."
+)
 CANCELLED_HALF_WAY = (
     "Its first export was cancelled before everybody was sent. Resume it to send the others, or stop it."
 )
@@ -193,16 +196,18 @@ def describe_changes(added: int, removed: int, updated: int, verb: str = "") -> 
 
 
 def describe_run_changes(run: Run) -> str:
-    """Return what a run changed, or, before it sends, what it would change; empty before it is planned.
+    """Return what a run changed, or, until it succeeded, what it was to change; empty before it is planned.
 
-    Who is rejected counts as added, removed or updated in the run, so the text says how many of them were.
+    Who is rejected counts as added, removed or updated in the run, so the text says how many of them were; of a run
+    that sends, or that ended half-way, it says how many were sent.
     """
     is_over = run.state is RunState.SUCCEEDED or run.planned  # of the other ones that have ended no change is known
     if run.state in (RunState.QUEUED, RunState.PULLING) or not is_over:
         return ""
-    verb = "to be" if run.state is RunState.HELD or not run.delivered + run.rejected else ""
-    changes = describe_changes(run.entered, run.exited, run.updated, verb if run.change_count else "")
-    return f"{changes}; {run.rejected:,} of them rejected" if run.rejected else changes
+    is_done = run.state is RunState.SUCCEEDED or not run.change_count
+    changes = describe_changes(run.entered, run.exited, run.updated, "" if is_done else "to be")
+    sent = "" if is_done or not run.delivered else f"; {run.delivered:,} of them sent"
+    return f"{changes}{sent}" + (f"; {run.rejected:,} of them rejected" if run.rejected else "")
 
 
 def name_operations(run: Run) -> dict[str, str]:

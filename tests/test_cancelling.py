@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sync.model import Mode, RunState, SyncState
-from tests.engine_workspace import HOUR, EngineWorkspace, fans, last, later
+from sync.wording import CANCELLED_HALF_WAY_DONE
+from tests.engine_workspace import HOUR, EngineWorkspace, approve, fans, last, later
 from tests.sandbox.control import Sandbox
 
 
@@ -26,7 +27,7 @@ def test_a_first_export_that_was_cancelled_before_its_plan_is_never_sent_by_the_
     """Whoever presses Cancel at once, having chosen the wrong cohort, must not see it sent two hours later."""
     run_id = workspace.start_export(mode=mode)
     with workspace.open() as service:
-        assert "its sync is finished" in service.runs.cancel(run_id)
+        assert "its sync is stopped" in service.runs.cancel(run_id)
         assert service.syncs.get(1).state is SyncState.FINISHED
         assert {line.action for line in service.admin.list_audit(5)} >= {"cancel", "stop"}
     later(workspace, 5 * HOUR)
@@ -34,15 +35,18 @@ def test_a_first_export_that_was_cancelled_before_its_plan_is_never_sent_by_the_
     assert workspace.export(mode=mode).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("mode", [Mode.DYNAMIC, Mode.ONE_TIME])
 def test_a_first_export_that_was_cancelled_half_way_sends_nobody_else_before_it_is_resumed(
-    workspace: EngineWorkspace, sandbox: Sandbox
+    workspace: EngineWorkspace, sandbox: Sandbox, mode: Mode, dry_run: bool
 ) -> None:
-    """Who stops an export that is being sent must not see the others sent by the clock; the sync says what to do."""
+    """Who stops an export that is being sent, a dry run too once it is approved, must not see the others sent by the clock."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
-    run = workspace.export()
+    run = workspace.export(mode=mode, dry_run=dry_run)
+    run = approve(workspace, run) if dry_run else run
     assert run.state is RunState.QUEUED and len(workspace.holders()) == 25
     with workspace.open() as service:
-        assert "Resume it to send the others" in service.runs.cancel(run.id)
+        assert service.runs.cancel(run.id) == CANCELLED_HALF_WAY_DONE
     sandbox.clear_faults()
     later(workspace, 5 * HOUR)
     assert last(workspace).state is RunState.CANCELLED and len(workspace.holders()) == 25

@@ -115,6 +115,24 @@ def test_describe_run_changes_names_what_changed_and_leaves_out_zeros(
     assert wording.describe_run_changes(Run(**made)) == text
 
 
+@pytest.mark.parametrize(
+    ("state", "sent", "text"),
+    [
+        (RunState.HELD, 0, "17,860 to be added"),
+        (RunState.DELIVERING, 0, "17,860 to be added"),
+        (RunState.DELIVERING, 875, "17,860 to be added; 875 of them sent"),
+        (RunState.CANCELLED, 875, "17,860 to be added; 875 of them sent"),
+        (RunState.FAILED, 875, "17,860 to be added; 875 of them sent"),
+        (RunState.SUCCEEDED, 17860, "17,860 added"),
+    ],
+)
+def test_describe_run_changes_says_added_only_once_everybody_was(state: RunState, sent: int, text: str) -> None:
+    """A run that was cancelled or failed half-way, or is still sending, did not add everybody it was to add."""
+    numbers = {"state": state, "entered": 17860, "delivered": sent, "planned": True}
+    run = Run(**dict.fromkeys(Run.__slots__, 0) | numbers)
+    assert wording.describe_run_changes(run) == text
+
+
 def test_a_run_with_rejected_people_does_not_say_that_all_were_added() -> None:
     """Beside three rejected, 412 people are what was to be added: 409 were."""
     numbers = {"state": RunState.SUCCEEDED, "entered": 412, "delivered": 409, "rejected": 3}

@@ -65,7 +65,7 @@ def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, s
 
 @pytest.mark.slow
 def test_pages_when_a_run_was_cancelled_show_how_far_it_came(workspace: Workspace, sandbox: Sandbox) -> None:
-    """Ended half-way, the run's page and the card say how many were told, and who tells the rest."""
+    """Ended half-way, the run's page and the card say how many were sent, and that no others go by this run."""
     run_id = under_way(workspace, sandbox)
     with Store.open(workspace.data_dir) as store:
         store.runs.write_run(run_id, "runner-1", {"planned": 1, "entered": PEOPLE, "delivered": 25})
@@ -75,7 +75,8 @@ def test_pages_when_a_run_was_cancelled_show_how_far_it_came(workspace: Workspac
             {"state": "cancelled", "finished_at": time.time(), "lease_owner": None, "lease_until": None},
         )
     for app in (workspace.page("syncs"), workspace.page("runs"), workspace.page("runs", run=str(run_id))):
-        assert "Cancelled after 25 of 60 people were sent to WebEngage. The next run sends the rest." in page_text(app)
+        said = "Cancelled after 25 of 60 people were sent to WebEngage. Nobody else is sent before another run starts."
+        assert said in page_text(app)
 
 
 def test_the_side_bar_when_runners_work_shows_them_and_the_queries_left(workspace: Workspace, sandbox: Sandbox) -> None:

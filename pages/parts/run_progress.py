@@ -77,7 +77,10 @@ def _describe_cancelled(run: Run) -> str:
         return "Cancelled before anything was sent. WebEngage is unchanged."
     if run.steps_sent:
         return f"Cancelled after a first step: {format_people(sent)} sent to WebEngage, and nobody else."
-    return f"Cancelled after {sent:,} of {format_people(run.change_count)} were sent to WebEngage. The next run sends the rest."
+    people = format_people(run.change_count)
+    return (
+        f"Cancelled after {sent:,} of {people} were sent to WebEngage. Nobody else is sent before another run starts."
+    )
 
 
 def _describe_moving(run: Run, now: float) -> str:

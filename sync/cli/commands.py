@@ -223,7 +223,7 @@ _add_number_command(
 )
 _add_number_command(
     "cancel",
-    "End a run after the requests in flight.",
+    "End a run after the requests in flight; of a first export, the schedule ends too.",
     lambda s, n: s.runs.cancel(n),
     "RUN_ID",
     "Done: run {number} ends after the requests in flight. {said}",

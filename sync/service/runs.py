@@ -25,7 +25,7 @@ from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
 from sync.store.recording import Recording
 from sync.views import Event, ExportRow, RejectionView, RunPeople, StartedExport
-from sync.wording import CANCELLED_HALF_WAY, CANCELLED_UNSENT, RUN_STANDING
+from sync.wording import CANCELLED_HALF_WAY, CANCELLED_HALF_WAY_DONE, CANCELLED_UNSENT, RUN_STANDING
 
 MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 
@@ -74,7 +74,7 @@ class RunService(Topic):
     def cancel(self, run_id: int) -> str:
         """Cancel a run: at once when nothing was sent, otherwise after what is in flight.
 
-        A sync whose first export is cancelled is finished, or paused when people are being sent already: its schedule
+        A sync whose first export is cancelled is stopped, or paused when people are being sent already: its schedule
         would send the others. Return a sentence that says so, empty for any other run. Raise InvalidRequest when the
         run has ended.
         """
@@ -88,22 +88,25 @@ class RunService(Topic):
     def _end_schedule(self, run: Run) -> str:
         """Let nobody else be sent by the clock when the first export of a sync is cancelled; return what was done.
 
-        A paused sync stays so: a person resumes it. So does one whose dry run is cancelled: its next run is one, too.
+        A paused sync stays so: a person resumes it. So does one whose dry run is cancelled before it was approved and
+        went ahead: its next run is one, too.
         """
         sync = self._state.get_sync(run.sync_id)
         size = self._store.snapshot.count_members(sync.id) if run.size_before is None else run.size_before
         is_first = self._store.plan_history.is_first(run.id, size)
-        if sync.state is not SyncState.ACTIVE or run.dry_run or not is_first:
+        has_gone_ahead = self._store.open_requests.has_gone_ahead(sync.id)
+        is_tried = run.dry_run and not has_gone_ahead
+        if sync.state is not SyncState.ACTIVE or is_tried or not is_first:
             return ""
-        if not self._store.open_requests.has_gone_ahead(sync.id):
+        if not has_gone_ahead:
             self._store.syncs.finish_sync(sync.id)
-            self._state.add_event("Finished: its first export was cancelled.", sync.id, run.id)
+            self._state.add_event("Stopped: its first export was cancelled.", sync.id, run.id)
             self._state.add_audit_line("stop", f"sync {sync.id}", sync.state.value, "finished", run.id)
             return CANCELLED_UNSENT
         self._store.syncs.pause_sync(sync.id, CANCELLED_HALF_WAY)
         self._state.add_event(CANCELLED_HALF_WAY, sync.id, run.id)
         self._state.add_audit_line("pause", f"sync {sync.id}", sync.state.value, "paused", run.id)
-        return CANCELLED_HALF_WAY
+        return CANCELLED_HALF_WAY_DONE
 
     def _cancel_run(self, run: Run) -> None:
         self._state.add_audit_line("cancel", f"run {run.id}", run.state.value, run_id=run.id)
