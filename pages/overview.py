@@ -221,7 +221,11 @@ def describe_last_day(seen: Overview) -> str:
         (sum(hour.failed for hour in seen.hours), "failed"),
         (sum(hour.cancelled for hour in seen.hours), "cancelled"),
     )
-    people = ((sum(hour.added for hour in seen.hours), "added"), (sum(hour.removed for hour in seen.hours), "removed"))
+    people = (
+        (sum(hour.added for hour in seen.hours), "added"),
+        (sum(hour.removed for hour in seen.hours), "removed"),
+        (sum(hour.sent_half_way for hour in seen.hours), "sent by runs that ended half-way"),
+    )
     ended = ", ".join(f"{format_plural(number, 'run')} {word}" for number, word in runs if number)
     changed = ", ".join(f"{format_plural(number, 'person', 'people')} {word}" for number, word in people if number)
     return f"{ended}; {changed or 'nobody added or removed'}." if ended else "No run ended."

@@ -263,13 +263,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class HourCount:
-    """The runs that ended within one hour, by their state, and the people added and removed by those that succeeded."""
+    """The runs that ended within one hour, by their state, and the people added and removed by those that succeeded.
+
+    ``sent_half_way``: whom the other ones had sent when they ended.
+    """
 
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
     added: int = 0
     removed: int = 0
+    sent_half_way: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,13 +179,20 @@ def name_sync_state(sync: SyncView | None) -> str:
     if sync.clear_problem:
         return NOT_CLEARED
     exported = sync.size or (sync.last_run and sync.last_run.state is RunState.SUCCEEDED)
-    if sync.state is SyncState.FINISHED and (
-        sync.mode is Mode.DYNAMIC or (sync.last_run and sync.last_run.purpose == "clear")
-    ):
+    if sync.state is SyncState.FINISHED and (sync.mode is Mode.DYNAMIC or _ended_before_everybody(sync)):
         return STOPPED
     if not exported:
         return NOTHING_EXPORTED
     return EXPORTED_ONCE if sync.state is SyncState.FINISHED else SYNCED
+
+
+def _ended_before_everybody(sync: SyncView) -> bool:
+    """Return whether the last run left out people of the cohort: it cleared, took everybody back or ended after a step."""
+    run = sync.last_run
+    if run is None:
+        return False
+    is_taken_back = run.purpose == "undo" and run.state is RunState.SUCCEEDED and not sync.size
+    return run.purpose == "clear" or is_taken_back or (run.state is RunState.CANCELLED and run.steps_sent > 0)
 
 
 def describe_changes(added: int, removed: int, updated: int, verb: str = "") -> str:

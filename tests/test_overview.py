@@ -165,9 +165,10 @@ def test_hours_and_days_are_those_of_the_runs(fans: Workspace) -> None:
                 ("cancelled", now - 25 * HOUR, 0, 0, 0, None),
             ],
         )
+        db.execute("update run set delivered = 4 where state = 'failed'")
     seen = read(fans)
     assert len(seen.hours) == 24
-    assert seen.hours[-1] == HourCount(succeeded=1, added=30) and seen.hours[-3] == HourCount(failed=1)
+    assert seen.hours[-1] == HourCount(succeeded=1, added=30) and seen.hours[-3] == HourCount(failed=1, sent_half_way=4)
     assert sum(hour.cancelled for hour in seen.hours) == 0
     with fans.open() as service:
         sizes = service.overview.list_daily_sizes(PROJECT)
@@ -176,6 +177,17 @@ def test_hours_and_days_are_those_of_the_runs(fans: Workspace) -> None:
         assert set(service.overview.list_daily_sizes(PROJECT + 1)) == {0}
         other = service.overview.read(PROJECT + 1)
         assert (other.syncs, set(other.hours)) == ((), {HourCount()})
+
+
+def test_the_last_day_says_whom_runs_sent_that_were_cancelled_half_way(fans: Workspace) -> None:
+    """They are in WebEngage, so “nobody added or removed” would be untrue."""
+    fans.export()
+    with fans.open_database() as db:
+        db.execute("update run set state = 'cancelled', delivered = 1")
+    assert "1 run cancelled; 1 person sent by runs that ended half-way." in page_text(fans.page("overview"))
+    with fans.open_database() as db:
+        db.execute("update run set delivered = 0")
+    assert "1 run cancelled; nobody added or removed." in page_text(fans.page("overview"))
 
 
 def test_queries_and_attributes_are_counted_as_the_limits_count_them(fans: Workspace, sandbox: Sandbox) -> None:

@@ -13,6 +13,7 @@ from sync.model import Mode, Run, RunState, SyncState
 from sync.packing import hash_id
 from sync.steps import SMALL_SHARES, Steps
 from sync.store import Store
+from sync.wording import EXPORTED_ONCE, STOPPED, name_sync_state
 from tests.engine_workspace import HOUR, MAPPED, EngineWorkspace, fans, last, later, on_plan
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
 
@@ -134,6 +135,32 @@ def test_cancelling_after_a_step_keeps_what_was_sent_and_sends_nobody_else(works
     assert len(workspace.holders()) == 10 and last(workspace).id == run.id
     workspace.export_and_approve()
     assert len(workspace.holders()) == 60 and last(workspace).delivered == 50
+
+
+def test_an_export_that_ended_after_a_step_is_called_stopped_also_when_it_was_taken_back(
+    workspace: EngineWorkspace,
+) -> None:
+    """“Exported once” would say that everybody was sent; after the take-back, that anybody was."""
+    run = start(workspace, TEN)
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+        assert name_sync_state(service.syncs.list()[0]) == STOPPED
+        undo_id = service.runs.undo(run.id).run_id
+        workspace.run_queued()
+        approve(workspace, workspace.get_run(undo_id))
+        assert workspace.holders() == set() and name_sync_state(service.syncs.list()[0]) == STOPPED
+
+
+def test_a_one_time_export_is_called_exported_once_until_everybody_is_taken_back(workspace: EngineWorkspace) -> None:
+    """A dry run that is cancelled afterwards changes nothing of that."""
+    run = workspace.export(mode=Mode.ONE_TIME)
+    with workspace.open() as service:
+        service.runs.cancel(start(workspace, mode=Mode.ONE_TIME, dry_run=True).id)
+        assert name_sync_state(service.syncs.list()[0]) == EXPORTED_ONCE
+        undo_id = service.runs.undo(run.id).run_id
+        workspace.run_queued()
+        approve(workspace, workspace.get_run(undo_id))
+        assert workspace.holders() == set() and name_sync_state(service.syncs.list()[0]) == STOPPED
 
 
 def test_a_step_that_is_sent_when_the_runner_dies_never_sends_more(
