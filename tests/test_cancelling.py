@@ -58,6 +58,42 @@ def test_a_first_export_that_was_cancelled_half_way_sends_nobody_else_before_it_
     assert last(workspace).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
 
 
+def test_the_take_back_of_a_stopped_sync_promises_no_pause(workspace: EngineWorkspace) -> None:
+    """Nothing refreshes it, so nothing sends the same again; it stays stopped."""
+    run = workspace.export()
+    with workspace.open() as service:
+        service.syncs.stop(1)
+        undo_id = service.runs.undo(run.id).run_id
+    workspace.run_queued()
+    undo = workspace.get_run(undo_id)
+    assert undo.held_reason and undo.held_reason.endswith("to false for 60 people.")
+    approve(workspace, undo)
+    with workspace.open() as service:
+        assert service.syncs.get(1).state is SyncState.FINISHED
+
+
+@pytest.mark.parametrize("mode", [Mode.DYNAMIC, Mode.ONE_TIME])
+def test_the_take_back_of_an_export_that_was_cancelled_half_way_says_so_where_it_is_resumed(
+    workspace: EngineWorkspace, sandbox: Sandbox, mode: Mode
+) -> None:
+    """“Resume it to send the others” would be untrue by then: it sends everybody, those who were taken back too."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = workspace.export(mode=mode)
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    sandbox.clear_faults()
+    later(workspace, HOUR)
+    with workspace.open() as service:
+        undo_id = service.runs.undo(run.id).run_id
+    later(workspace, HOUR)
+    undo = workspace.get_run(undo_id)
+    approve(workspace, undo)
+    assert workspace.holders() == set()
+    with workspace.open() as service:
+        sync = service.syncs.get(1)
+        assert sync.state is SyncState.PAUSED and f"Run {run.id} was taken back" in (sync.pause_reason or "")
+
+
 def test_a_refresh_or_another_export_that_was_cancelled_leaves_the_schedule(workspace: EngineWorkspace) -> None:
     """Everybody of it was wanted before, so the next refresh goes on."""
     workspace.export()

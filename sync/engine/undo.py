@@ -10,7 +10,7 @@ from sync.engine.lease import RunLease
 from sync.engine.planning import Plan
 from sync.engine.watchlist import explain_lost_listings, explain_tripwires, show_labels
 from sync.id_property import show_id_property
-from sync.model import ChangeKind, Mode, Run, Sync
+from sync.model import ChangeKind, Mode, Run, Sync, SyncState
 from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_records
 from sync.store import Store
 from sync.store.batches import LETTERS
@@ -202,6 +202,6 @@ def explain_undo(run: Run, sync: Sync, plan: Plan) -> str:
         *plan.remarks,
         *([explain_tripwires(plan.tripped.values(), "to be set to true")] if plan.tripped else []),
     ]
-    if sync.mode is Mode.DYNAMIC:
+    if sync.mode is Mode.DYNAMIC and sync.state is not SyncState.FINISHED:
         lines.append("The sync is paused then, or its next refresh would send the same again.")
     return " ".join(lines)

@@ -191,9 +191,13 @@ class RunService(Topic):
             )
 
     def _pause_after_undo(self, run: Run) -> None:
-        """Pause a dynamic sync whose run is taken back: its next refresh would send the same again."""
+        """Pause a dynamic sync whose run is taken back: its next refresh would send the same again.
+
+        One that is paused already, also of a one-time export, says so in its reason: resuming sends them again.
+        """
         before = self._state.get_sync(run.sync_id)
-        if before.mode is not Mode.DYNAMIC or before.state is SyncState.FINISHED:
+        sends_again = before.mode is Mode.DYNAMIC or before.state is SyncState.PAUSED
+        if before.state is SyncState.FINISHED or not sends_again:
             return
         why = f"Run {run.undoes} was taken back; check the cohort, then resume: a refresh sends what it says."
         self._store.syncs.pause_sync(run.sync_id, why)
