@@ -213,6 +213,7 @@ def test_the_audit_names_who_did_what_and_never_a_secret(data_dir: Path, sandbox
         "preview",
         "export",
         "cancel",
+        "stop",
         "download",
     ]
     assert {line.actor for line in lines} == {"ann@example.com"}
