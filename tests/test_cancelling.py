@@ -124,3 +124,29 @@ def test_an_export_of_a_paused_sync_is_followed_by_no_refresh_that_was_due_meanw
     with workspace.open() as service:
         sync = service.syncs.get(1)
         assert sync.state is SyncState.ACTIVE and sync.next_run_at == due + 4 * HOUR
+
+
+def test_a_first_export_that_was_cancelled_is_not_sent_when_a_pause_ends(workspace: EngineWorkspace) -> None:
+    """A pause until a time ends by itself, so it does not keep back whom a person said no to since."""
+    workspace.start_export()
+    with workspace.open() as service:
+        service.syncs.pause(1, workspace.now() + 3 * HOUR)
+        assert service.syncs.get(1).state is SyncState.PAUSED
+    run_id = workspace.start_export()
+    with workspace.open() as service:
+        assert "its sync is stopped" in service.runs.cancel(run_id)
+    later(workspace, 5 * HOUR)
+    assert last(workspace).id == run_id and workspace.holders() == set()
+
+
+def test_an_export_of_a_cohort_that_is_empty_now_leaves_the_schedule_when_cancelled(workspace: EngineWorkspace) -> None:
+    """The sync goes on with what was asked for before, as it does with people in it."""
+    workspace.export()
+    workspace.set_members()
+    later(workspace, 2 * HOUR + 100)
+    approve(workspace, last(workspace))
+    assert workspace.holders() == set()
+    run_id = workspace.start_export()
+    with workspace.open() as service:
+        assert service.runs.cancel(run_id) == ""
+        assert service.syncs.get(1).state is SyncState.ACTIVE

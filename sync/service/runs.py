@@ -85,20 +85,29 @@ class RunService(Topic):
             self._cancel_run(run)
             return self._end_schedule(run)
 
+    @requires(AccessLevel.MARKETER)
+    def cancel_alone(self, run_id: int) -> None:
+        """Cancel a run as ``cancel`` does, whose sync a person just paused or stopped: that stays as it was asked for."""
+        with self._store.transaction():
+            run = self.get(run_id)
+            if not run.state.is_final:
+                self._cancel_run(run)
+
     def _end_schedule(self, run: Run) -> str:
         """Let nobody else be sent by the clock when the first export of a sync is cancelled; return what was done.
 
-        A paused sync stays so: a person resumes it. So does one whose dry run is cancelled before it was approved and
-        went ahead: its next run is one, too.
+        A sync that a person has to resume stays so. So does one whose dry run is cancelled before anybody let it go
+        ahead: its next run is one, too. An export of a cohort that is empty since counts as the first one as soon as
+        it changed the sync.
         """
         sync = self._state.get_sync(run.sync_id)
-        size = self._store.snapshot.count_members(sync.id) if run.size_before is None else run.size_before
-        is_first = self._store.plan_history.is_first(run.id, size)
+        is_waiting = sync.state is SyncState.PAUSED and sync.resume_at is None
         has_gone_ahead = self._store.open_requests.has_gone_ahead(sync.id)
-        is_tried = run.dry_run and not has_gone_ahead
-        if sync.state is not SyncState.ACTIVE or is_tried or not is_first:
+        size = run.size_before if run.planned and run.request is None else None
+        is_first = self._store.plan_history.is_first(run.id, 1 if size is None else size)
+        if sync.state is SyncState.FINISHED or is_waiting or not is_first or (run.dry_run and not has_gone_ahead):
             return ""
-        if not has_gone_ahead:
+        if not (has_gone_ahead or run.steps_sent or run.delivered):
             self._store.syncs.finish_sync(sync.id)
             self._state.add_event("Stopped: its first export was cancelled.", sync.id, run.id)
             self._state.add_audit_line("stop", f"sync {sync.id}", sync.state.value, "finished", run.id)

@@ -246,7 +246,7 @@ class SyncService(Topic):
             self._state.add_audit_line("pause", f"sync {sync_id}", describe_state(before), after)
             active = self._store.runs.get_active(sync_id)
             if active:
-                self._runs.cancel(active.id)
+                self._runs.cancel_alone(active.id)
 
     @requires(AccessLevel.MARKETER)
     def resume(self, sync_id: int) -> None:
@@ -289,7 +289,7 @@ class SyncService(Topic):
                 self._state.require_connections(sync)
             self._store.syncs.finish_sync(sync.id)
             if active:
-                self._runs.cancel(active.id)
+                self._runs.cancel_alone(active.id)
             self._state.add_event("Stopped by a person" + (", clearing WebEngage." if clear else "."), sync_id)
             run_id = self._store.runs.enqueue_run(sync_id, "clear", self._state.now()) if clear else None
             self._state.add_audit_line(
