@@ -24,7 +24,7 @@ MIXPANEL_ABOUT = "Read the cohorts of your Mixpanel project with a service accou
 
 WEBENGAGE_ABOUT = (
     "Export your cohorts to your WebEngage account. Once it is connected, open the Cohorts page and choose "
-    "“Export to WebEngage” in the menu of a cohort."
+    "“Export” beside a cohort."
 )
 
 REFUSED = "Refused"

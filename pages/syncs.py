@@ -73,7 +73,7 @@ def _show_rows(project_id: int | None, page: int) -> None:
         syncs = service.syncs.list(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
         late = {one.sync_id for one in service.syncs.list_overdue() if sync_detail.is_noticed(one)}
     if not syncs:
-        st.info("Nothing is exported yet. Choose a cohort and click “Export to WebEngage”.")
+        st.info("Nothing is exported yet. Open the Cohorts page and choose “Export” beside a cohort.")
         if st.button("Go to Cohorts", type="primary"):
             open_page("cohorts")
         return
