@@ -114,7 +114,7 @@ def test_commands_say_in_a_sentence_what_they_did(fans: Workspace) -> None:
     fans.export(mode=Mode.DYNAMIC)
     assert say(fans, "pause", "1", "--until", "2099-01-07") == "Done: sync 1 is paused until 2099-01-07 00:00 UTC.\n"
     assert say(fans, "resume", "1") == "Done: sync 1 is resumed.\n"
-    assert say(fans, "cancel", "2") == "Done: run 2 ends after the requests in flight.\n"
+    assert say(fans, "cancel", "2") == "Done: run 2 is cancelled.\n"
     fans.run_queued()
     said = say(fans, "undo", "1")
     assert "Run 3 plans to take back run 1, and is held then" in said and "started" not in said

@@ -54,6 +54,15 @@ def test_trying_on_certain_people_in_the_dialog_sends_to_them_and_opens_the_run(
     assert fans.get_run(1).state is RunState.SUCCEEDED and len(told(fans)) == 30
 
 
+@pytest.mark.parametrize(("page", "number"), [("runs", "run"), ("syncs", "sync")])
+def test_cancelling_what_is_not_on_its_way_says_that_it_is_cancelled(fans: Workspace, page: str, number: str) -> None:
+    """“Is being cancelled” stood above the badge “Cancelled”."""
+    fans.start_export(mode=Mode.DYNAMIC)
+    app = fans.page(page, **{number: "1"})
+    click_button(app, "Cancel run")
+    assert "is cancelled. Nobody was sent, so its sync is stopped." in page_text(app)
+
+
 @pytest.mark.slow
 def test_the_pages_of_a_sync_count_whom_a_first_step_sent(fans: Workspace) -> None:
     """“0 people in WebEngage” stood below “Sent for 10 people so far”."""

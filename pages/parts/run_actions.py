@@ -37,6 +37,13 @@ def act_on_run(done: str, action: Callable[[Service], object]) -> None:
     st.rerun()
 
 
+def cancel_run(service: Service, run: Run, name: str = "The run") -> str:
+    """Cancel a run; return what became of it, and of its sync when that is not refreshed any more."""
+    said = service.runs.cancel(run.id)
+    ends = "is cancelled" if service.runs.get(run.id).state.is_final else "is being cancelled"
+    return f"{name} {ends}. {said}".strip()
+
+
 def show_what_to_look_at(run: Run, sync: SyncView) -> None:
     """Show where in WebEngage the people of a step are to be seen, and who they are."""
     with open_service() as service:

@@ -190,7 +190,7 @@ def _show_buttons(run: Run) -> None:
             _show_approve_buttons(run, may_approve=not refusal)
             run_actions.note_shown_reason(run)
         if st.button("Cancel run", key=f"cancel-{run.id}"):
-            run_actions.act_on_run("The run is being cancelled.", lambda service: service.runs.cancel(run.id))
+            run_actions.act_on_run("", lambda service: run_actions.cancel_run(service, run))
 
 
 def _show_refusal(run: Run) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import badges, charts, guard_settings, notices, polling, run_progress, run_rows
+from pages.parts import badges, charts, guard_settings, notices, polling, run_actions, run_progress, run_rows
 from pages.parts.badges import show_small_text
 from pages.parts.formatting import (
     escape_markdown,
@@ -219,7 +219,7 @@ def _show_run_buttons(sync: SyncView, run: Run) -> None:
     if not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
         return
     with open_service() as service:
-        notices.try_action(f"The run of {sync.cohort_name} is being cancelled.", service.runs.cancel, run.id)
+        notices.try_action("", run_actions.cancel_run, service, run, f"The run of {sync.cohort_name}")
     st.rerun()
 
 

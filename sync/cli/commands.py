@@ -221,12 +221,20 @@ _add_number_command(
     "RUN_ID",
     "Run {run} plans to take back run {number}, and is held then; look at it, and `approve {run}` sends it.",
 )
+
+
+def _cancel(service: Service, run_id: int) -> str:
+    said = service.runs.cancel(run_id)
+    ends = "is cancelled" if service.runs.get(run_id).state.is_final else "ends after the requests in flight"
+    return f"{ends}. {said}"
+
+
 _add_number_command(
     "cancel",
     "End a run after the requests in flight; of a first export, the schedule ends too.",
-    lambda s, n: s.runs.cancel(n),
+    _cancel,
     "RUN_ID",
-    "Done: run {number} ends after the requests in flight. {said}",
+    "Done: run {number} {said}",
 )
 
 
