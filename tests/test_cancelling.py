@@ -150,3 +150,20 @@ def test_an_export_of_a_cohort_that_is_empty_now_leaves_the_schedule_when_cancel
     with workspace.open() as service:
         assert service.runs.cancel(run_id) == ""
         assert service.syncs.get(1).state is SyncState.ACTIVE
+
+
+def test_a_take_back_that_was_cancelled_leaves_a_sync_that_was_resumed(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It is no export, although none succeeded before: who resumed the sync wants the others to be sent."""
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = workspace.export()
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    sandbox.clear_faults()
+    workspace.run_queued()
+    with workspace.open() as service:
+        undo_id = service.runs.undo(run.id).run_id
+        service.syncs.resume(1)
+        assert service.runs.cancel(undo_id) == ""
+        assert service.syncs.get(1).state is SyncState.ACTIVE

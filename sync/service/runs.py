@@ -105,7 +105,8 @@ class RunService(Topic):
         has_gone_ahead = self._store.open_requests.has_gone_ahead(sync.id)
         size = run.size_before if run.planned and run.request is None else None
         is_first = self._store.plan_history.is_first(run.id, 1 if size is None else size)
-        if sync.state is SyncState.FINISHED or is_waiting or not is_first or (run.dry_run and not has_gone_ahead):
+        is_export = is_first and run.undoes is None
+        if sync.state is SyncState.FINISHED or is_waiting or not is_export or (run.dry_run and not has_gone_ahead):
             return ""
         if not (has_gone_ahead or run.steps_sent or run.delivered):
             self._store.syncs.finish_sync(sync.id)
