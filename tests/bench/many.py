@@ -54,28 +54,39 @@ def add_customer(workspace: BenchWorkspace, one: int, people: int) -> str:
 def sixty(syncs: int, people: int, latency: int) -> Iterator[Row]:
     """Dynamic syncs of one project, all due at once, within both APIs' limits; accounts hold 25 attributes each.
 
-    Pressing Start Sync so often uses up an hour's queries, so the first exports are carried an hour later,
-    and their refreshes two hours after that: both clocks are moved on.
+    Pressing Start Sync so often uses up an hour's queries, and ten of each hour are kept for people. So the first
+    exports are carried in the two hours after that, and their refreshes, all due at once, in the two hours that they
+    have: both clocks are moved on.
     """
     with BenchWorkspace.open(latency=latency, bulk_per_minute=PLENTY) as workspace:
         cohorts = [add_dynamic_sync(workspace, one, people) for one in range(syncs)]
         workspace.sandbox.settings(queries_per_hour=60)
         _later(workspace, PLENTY, 0.0, LATER)
+        _later(workspace, PLENTY, LATER, 2 * LATER)
         for one in cohorts:
             workspace.sandbox.churn(one, CHURN / 2)
         workspace.sandbox.settings(bulk_per_minute=500)
         before = workspace.sandbox.meter()
-        cost = _later(workspace, PACED, LATER, DEFAULT_INTERVAL + LATER)
-        after = workspace.sandbox.meter()
-        with workspace.service() as service:
-            done = sum(run.state is RunState.SUCCEEDED for run in service.runs.list(limit=syncs))
+        all_due = 2 * LATER + DEFAULT_INTERVAL
+        at_once = _later(workspace, PACED, 2 * LATER, all_due)
+        first_hour = _count_succeeded(workspace, syncs)
+        others = _later(workspace, PACED, all_due, all_due + LATER)
+        after, done = workspace.sandbox.meter(), _count_succeeded(workspace, syncs)
     batches = _more(before, after, "/bulk-users")
     yield (
-        f"{syncs} dynamic syncs of {people:,}, 1 % changed, {latency} ms: all done after",
-        f"{cost.wall:.0f} s, {cost.cpu:.1f} s CPU ({done} succeeded, {_more(before, after, '/engage')} pages, "
-        f"{batches} batches, {sum(after.refused.values())} × 429)",
-        "well inside 7,200 s",
+        f"{syncs} dynamic syncs of {people:,}, 1 % changed, {latency} ms: done in the first hour, and in two",
+        f"{first_hour} in {at_once.wall:.0f} s, {done} with {others.wall:.0f} s of the second; "
+        f"{at_once.cpu + others.cpu:.1f} s CPU ({_more(before, after, '/engage')} pages, {batches} batches, "
+        f"{sum(after.refused.values())} × 429)",
+        f"{syncs} inside 7,200 s",
     )
+
+
+def _count_succeeded(workspace: BenchWorkspace, syncs: int) -> int:
+    """Return of how many syncs the newest run succeeded."""
+    with workspace.service() as service:
+        newest = {run.sync_id: run for run in reversed(service.runs.list(limit=3 * syncs))}
+    return sum(run.state is RunState.SUCCEEDED and run.purpose == "refresh" for run in newest.values())
 
 
 def _later(workspace: BenchWorkspace, pace: int, was: float, later: float) -> Cost:
