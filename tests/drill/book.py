@@ -125,7 +125,9 @@ class RequestBook:
         if carried:
             self.asked[run.id] = carried
             is_left = run.sync_id not in self.ahead or (run.state is RunState.FAILED and not run.planned)
-            if is_news and is_left and run.state.is_final:
+            if is_news and not is_left:
+                self.left_open.pop(run.sync_id, None)  # this run went on with it, and cancelled leaves it to nobody
+            elif is_news and run.state.is_final:
                 self.left_open[run.sync_id] = carried
             return
         request = self.asked.pop(run.id, None)
