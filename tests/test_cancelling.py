@@ -14,9 +14,9 @@ from tests.sandbox.control import Sandbox
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
-    """Connect a data folder to a cohort of sixty."""
+    """Connect a data folder to a cohort of seventy-five: three whole batches, of which any may arrive first."""
     found = EngineWorkspace(data_dir, sandbox)
-    found.set_members(*fans(*range(60)))
+    found.set_members(*fans(*range(75)))
     return found
 
 
@@ -32,7 +32,7 @@ def test_a_first_export_that_was_cancelled_before_its_plan_is_never_sent_by_the_
         assert {line.action for line in service.admin.list_audit(5)} >= {"cancel", "stop"}
     later(workspace, 5 * HOUR)
     assert workspace.holders() == set() and last(workspace).id == run_id
-    assert workspace.export(mode=mode).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
+    assert workspace.export(mode=mode).state is RunState.SUCCEEDED and len(workspace.holders()) == 75
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -55,7 +55,7 @@ def test_a_first_export_that_was_cancelled_half_way_sends_nobody_else_before_it_
         assert sync.state is SyncState.PAUSED and "cancelled before everybody was sent" in (sync.pause_reason or "")
         service.syncs.resume(1)
     workspace.run_queued()
-    assert last(workspace).state is RunState.SUCCEEDED and len(workspace.holders()) == 60
+    assert last(workspace).state is RunState.SUCCEEDED and len(workspace.holders()) == 75
 
 
 def test_the_take_back_of_a_stopped_sync_promises_no_pause(workspace: EngineWorkspace) -> None:
@@ -66,7 +66,7 @@ def test_the_take_back_of_a_stopped_sync_promises_no_pause(workspace: EngineWork
         undo_id = service.runs.undo(run.id).run_id
     workspace.run_queued()
     undo = workspace.get_run(undo_id)
-    assert undo.held_reason and undo.held_reason.endswith("to false for 60 people.")
+    assert undo.held_reason and undo.held_reason.endswith("to false for 75 people.")
     approve(workspace, undo)
     with workspace.open() as service:
         assert service.syncs.get(1).state is SyncState.FINISHED
