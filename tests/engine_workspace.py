@@ -122,6 +122,14 @@ def approve(workspace: EngineWorkspace, run: Run) -> Run:
     return workspace.get_run(run.id)
 
 
+def expect_held(workspace: EngineWorkspace, sandbox: Sandbox, why: str) -> None:
+    """Refresh, and expect the run to be held for this reason before anybody has left."""
+    later(workspace, 7300)
+    run = last(workspace)
+    assert run.state is RunState.HELD and why in str(run.held_reason)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
 def refresh_when_due(workspace: EngineWorkspace) -> Run:
     """Let the next refresh be due, and return its run."""
     later(workspace, 7300)

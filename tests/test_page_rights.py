@@ -58,17 +58,22 @@ BUTTONS = {
 }
 
 
+def export_a_cohort(workspace: Workspace, sandbox: Sandbox) -> None:
+    """Connect both sides and export a cohort, so that every page has something to show."""
+    number = sandbox.add_cohort("Power Users", [member("a")])
+    connect(workspace.data_dir, sandbox)
+    with service(workspace.data_dir) as here:
+        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
+    carry(workspace.data_dir)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("grade", list(BUTTONS))
 def test_people_are_offered_what_their_grade_allows(
     grade: str, workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A viewer sees no button that would be refused, a marketer none that connects, an admin all."""
-    number = sandbox.add_cohort("Power Users", [member("a")])
-    connect(workspace.data_dir, sandbox)
-    with service(workspace.data_dir) as here:
-        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
-    carry(workspace.data_dir)
+    export_a_cohort(workspace, sandbox)
     sign_in_as(monkeypatch, "pat@example.com", AccessLevel[grade.upper()])
     for name, wanted in BUTTONS[grade].items():
         app = workspace.page(name, **PARAMETERS.get(name, {}))
@@ -82,11 +87,7 @@ def test_a_viewer_who_follows_a_link_to_a_change_of_a_sync_sees_who_may(
     workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, request_: str
 ) -> None:
     """The dialog stays shut: what it offers would be refused."""
-    number = sandbox.add_cohort("Power Users", [member("a")])
-    connect(workspace.data_dir, sandbox)
-    with service(workspace.data_dir) as here:
-        here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
-    carry(workspace.data_dir)
+    export_a_cohort(workspace, sandbox)
     sign_in_as(monkeypatch, "pat@example.com", AccessLevel.VIEWER)
     app = workspace.page("syncs", **{request_: "1"})
     assert "needs a marketer" in page_text(app) and request_ not in app.query_params

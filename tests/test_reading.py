@@ -15,6 +15,7 @@ from tests.engine_workspace import (
     HOUR,
     MAPPED,
     EngineWorkspace,
+    expect_held,
     fans,
     last,
     later,
@@ -38,14 +39,6 @@ def exported(workspace: EngineWorkspace) -> EngineWorkspace:
     workspace.set_members(*fans(*range(48)))
     workspace.export()
     return workspace
-
-
-def expect_held(workspace: EngineWorkspace, sandbox: Sandbox, why: str) -> None:
-    """Refresh, and expect the run to be held for this reason before anybody has left."""
-    later(workspace, 7300)
-    run = last(workspace)
-    assert run.state is RunState.HELD and why in str(run.held_reason)
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 # Who is in, and who leaves -------------------------------------------------------------------------------------------

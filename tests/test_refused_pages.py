@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.model import RunState, SyncState
-from tests.engine_workspace import EngineWorkspace, fans, last, later, patient_workspace
+from tests.engine_workspace import EngineWorkspace, expect_held, fans, last, later, patient_workspace
 from tests.sandbox.control import Sandbox
 
 
@@ -23,14 +23,6 @@ def exported(workspace: EngineWorkspace) -> EngineWorkspace:
     workspace.set_members(*fans(*range(48)))
     workspace.export()
     return workspace
-
-
-def expect_held(workspace: EngineWorkspace, sandbox: Sandbox, why: str) -> None:
-    """Refresh, and expect the run to be held for this reason before anybody has left."""
-    later(workspace, 7300)
-    run = last(workspace)
-    assert run.state is RunState.HELD and why in str(run.held_reason)
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 def test_a_page_behind_the_last_one_when_mixpanel_refuses_it_ends_the_reading(
