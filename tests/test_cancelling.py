@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.model import Mode, RunState, SyncState
+from sync.steps import Steps
 from sync.wording import CANCELLED_HALF_WAY_DONE
 from tests.engine_workspace import HOUR, EngineWorkspace, approve, fans, last, later
 from tests.sandbox.control import Sandbox
@@ -167,3 +168,20 @@ def test_a_take_back_that_was_cancelled_leaves_a_sync_that_was_resumed(
         service.syncs.resume(1)
         assert service.runs.cancel(undo_id) == ""
         assert service.syncs.get(1).state is SyncState.ACTIVE
+
+
+def test_a_first_export_that_is_cancelled_after_its_first_step_pauses_a_sync_that_is_active(
+    workspace: EngineWorkspace,
+) -> None:
+    """Ten were sent, so “nobody was sent” would be untrue; the others are not sent by the clock either."""
+    workspace.start_export()
+    with workspace.open() as service:
+        service.syncs.pause(1)
+    run = workspace.export(steps=Steps(first=10))
+    with workspace.open() as service:
+        service.syncs.resume(1)
+        assert service.syncs.get(1).state is SyncState.ACTIVE and (run.state, run.steps_sent) == (RunState.HELD, 1)
+        assert service.runs.cancel(run.id) == CANCELLED_HALF_WAY_DONE
+        assert service.syncs.get(1).state is SyncState.PAUSED
+    later(workspace, 5 * HOUR)
+    assert last(workspace).state is RunState.CANCELLED and len(workspace.holders()) == 10
