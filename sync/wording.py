@@ -14,9 +14,7 @@ CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort a
 CANCELLED_HALF_WAY_DONE = (
     "Not everybody was sent, so its sync is paused. Resume the sync to send the others, or stop it."
 )
-CANCELLED_HALF_WAY = (
-    "Its first export was cancelled before everybody was sent. Resume it to send the others, or stop it."
-)
+CANCELLED_HALF_WAY = "Its export was cancelled before everybody was sent. Resume it to send the others, or stop it."
 RUN_STATE_WORDS = {
     RunState.QUEUED: "Queued",
     RunState.PULLING: "Reading Mixpanel",

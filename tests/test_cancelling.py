@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,3 +187,128 @@ def test_a_first_export_that_is_cancelled_after_its_first_step_pauses_a_sync_tha
         assert service.syncs.get(1).state is SyncState.PAUSED
     later(workspace, 5 * HOUR)
     assert last(workspace).state is RunState.CANCELLED and len(workspace.holders()) == 10
+
+
+def stop_and_clear(workspace: EngineWorkspace) -> None:
+    """Stop the sync, and set everybody to false."""
+    with workspace.open() as service:
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    assert workspace.holders() == set()
+
+
+def stop(workspace: EngineWorkspace) -> None:
+    """Stop the sync; people stay true."""
+    with workspace.open() as service:
+        service.syncs.stop(1)
+
+
+def pause(workspace: EngineWorkspace) -> None:
+    """Pause the sync until a person resumes it."""
+    with workspace.open() as service:
+        service.syncs.pause(1)
+
+
+def pause_until(workspace: EngineWorkspace) -> None:
+    """Pause the sync until a time."""
+    with workspace.open() as service:
+        service.syncs.pause(1, workspace.now() + HOUR)
+
+
+def let_it_end(workspace: EngineWorkspace) -> None:
+    """Let the last day of the sync pass."""
+    with workspace.open() as service:
+        service.syncs.change_interval(1, 2 * HOUR, None, workspace.now() + HOUR)
+    later(workspace, 2 * HOUR)
+
+
+def make_one_time(workspace: EngineWorkspace) -> None:
+    """Export the cohort once, so that nothing refreshes it any more."""
+    workspace.export(mode=Mode.ONE_TIME)
+
+
+def take_back(workspace: EngineWorkspace) -> None:
+    """Take the export back, which pauses the sync."""
+    with workspace.open() as service:
+        undo_id = service.runs.undo(1).run_id
+    workspace.run_queued()
+    approve(workspace, workspace.get_run(undo_id))
+    assert workspace.holders() == set()
+
+
+@pytest.mark.parametrize("mode", [Mode.DYNAMIC, Mode.ONE_TIME])
+@pytest.mark.parametrize(
+    "put_to_rest", [stop_and_clear, stop, pause, pause_until, let_it_end, make_one_time, take_back]
+)
+def test_an_export_that_made_a_sync_go_on_and_was_cancelled_sends_nobody_else_before_it_is_resumed(
+    workspace: EngineWorkspace, sandbox: Sandbox, put_to_rest: Callable[[EngineWorkspace], None], mode: Mode
+) -> None:
+    """Nothing was to be refreshed before this export, so its cancel leaves nothing that is; nor does that of its rest."""
+    workspace.export()
+    put_to_rest(workspace)
+    with workspace.open() as service:
+        assert service.syncs.get(1).state is not SyncState.ACTIVE
+    workspace.set_members(*fans(*range(75, 150)), *fans(*range(75)))
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = workspace.export(mode=mode)
+    assert run.state is RunState.QUEUED and run.planned
+    with workspace.open() as service:
+        assert service.runs.cancel(run.id) == CANCELLED_HALF_WAY_DONE
+    sandbox.clear_faults()
+    sent = workspace.holders()
+    later(workspace, 5 * HOUR)
+    assert last(workspace).state is RunState.CANCELLED and workspace.holders() == sent and len(sent) < 150
+    with workspace.open() as service:
+        service.syncs.resume(1)
+        rest = service.runs.list()[0]
+        assert rest.id > run.id and service.runs.cancel(rest.id) == CANCELLED_HALF_WAY_DONE
+        assert service.syncs.get(1).state is SyncState.PAUSED
+    later(workspace, 5 * HOUR)
+    assert last(workspace).id == rest.id and workspace.holders() == sent
+
+
+def test_a_refresh_that_is_cancelled_after_a_cleared_sync_was_exported_again_leaves_the_schedule(
+    workspace: EngineWorkspace,
+) -> None:
+    """The new export was completed, so everybody is wanted again."""
+    workspace.export()
+    stop_and_clear(workspace)
+    assert workspace.export().state is RunState.SUCCEEDED
+    with workspace.open() as service:
+        assert service.runs.cancel(service.syncs.refresh_now(1).run_id) == ""
+        assert service.syncs.get(1).state is SyncState.ACTIVE
+
+
+def test_a_failed_export_of_a_cleared_sync_that_is_resumed_and_cancelled_is_not_sent_by_the_clock(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A failure half-way is no completed export either."""
+    workspace.export()
+    stop_and_clear(workspace)
+    sandbox.fault("status", path="bulk-users", code=401, times=0, after=1)
+    run = workspace.export()
+    assert run.state is RunState.FAILED and run.delivered
+    sandbox.clear_faults()
+    sent = workspace.holders()
+    with workspace.open() as service:
+        service.syncs.resume(1)
+        assert service.runs.cancel(service.runs.list()[0].id) == CANCELLED_HALF_WAY_DONE
+    later(workspace, 5 * HOUR)
+    assert workspace.holders() == sent and len(sent) < 75
+
+
+@pytest.mark.parametrize("terms", [{"dry_run": True}, {"steps": Steps(first=10)}])
+def test_sync_now_after_a_cancelled_trial_of_a_cleared_cohort_goes_round_no_approval(
+    workspace: EngineWorkspace, terms: dict[str, Any]
+) -> None:
+    """As with a cohort that was never exported: what is sent then is the export that was asked for, and is held."""
+    workspace.export()
+    stop_and_clear(workspace)
+    run = workspace.export(**terms)
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    sent = workspace.holders()
+    with workspace.open() as service:
+        again = service.syncs.refresh_now(1).run_id
+    workspace.run_queued()
+    assert workspace.get_run(again).state is RunState.HELD and workspace.holders() == sent

@@ -231,7 +231,7 @@ def _cancel(service: Service, run_id: int) -> str:
 
 _add_number_command(
     "cancel",
-    "End a run after the requests in flight; of a first export, the schedule ends too.",
+    "End a run after the requests in flight; when its export began the schedule, that ends too.",
     _cancel,
     "RUN_ID",
     "Done: run {number} {said}",

@@ -74,9 +74,9 @@ class RunService(Topic):
     def cancel(self, run_id: int) -> str:
         """Cancel a run: at once when nothing was sent, otherwise after what is in flight.
 
-        A sync whose first export is cancelled is stopped, or paused when people are being sent already: its schedule
-        would send the others. Return a sentence that says so, empty for any other run. Raise InvalidRequest when the
-        run has ended.
+        A sync whose first export is cancelled, or one that made a sync go on, is stopped, or paused when people are being
+        sent already: its schedule would send the others. Return a sentence that says so, empty for any other run. Raise
+        InvalidRequest when the run has ended.
         """
         with self._store.transaction():
             run = self.get(run_id)
@@ -94,18 +94,16 @@ class RunService(Topic):
                 self._cancel_run(run)
 
     def _end_schedule(self, run: Run) -> str:
-        """Let nobody else be sent by the clock when the first export of a sync is cancelled; return what was done.
+        """Let nobody else be sent by the clock when an export that began a schedule is cancelled; return what was done.
 
-        A sync that a person has to resume stays so. So does one whose dry run is cancelled before anybody let it go
-        ahead: its next run is one, too. An export of a cohort that is empty since counts as the first one as soon as
-        it changed the sync.
+        That is the first one, or one that made a stopped, cleared, paused or ended sync go on, until a run succeeded
+        after it; the rest of it that a resumed sync sends, too. A sync that a person has to resume stays so. So does one
+        whose dry run is cancelled before anybody let it go ahead: its next run is one, too.
         """
         sync = self._state.get_sync(run.sync_id)
         is_waiting = sync.state is SyncState.PAUSED and sync.resume_at is None
         has_gone_ahead = self._store.open_requests.has_gone_ahead(sync.id)
-        size = run.size_before if run.planned and run.request is None else None
-        is_first = self._store.plan_history.is_first(run.id, 1 if size is None else size)
-        is_export = is_first and run.undoes is None
+        is_export = run.undoes is None and not self._store.plan_history.is_completed(sync.id)
         if sync.state is SyncState.FINISHED or is_waiting or not is_export or (run.dry_run and not has_gone_ahead):
             return ""
         if not (has_gone_ahead or run.steps_sent or run.delivered):

@@ -1,6 +1,23 @@
-"""The statements of two early migrations: repeated waits, and the account of a project; part of migrations."""
+"""The statements of early migrations: the audit, repeated waits, and the account of a project; part of migrations."""
 
 from __future__ import annotations
+
+AUDIT = (
+    """
+    create table audit (
+      id integer primary key,
+      at real not null,
+      who text not null check (who <> ''),
+      what text not null check (what <> ''),
+      subject text not null,
+      before text not null,
+      after text not null,
+      run_id integer
+    ) strict
+    """,
+    "create trigger audit_is_never_changed before update on audit begin select raise(abort, 'the audit is append only'); end",
+    "create trigger audit_is_never_shortened before delete on audit begin select raise(abort, 'the audit is append only'); end",
+)
 
 REPEATED_WAITS = (
     # When a run was put off: a time still to come means that the clock was set back since.

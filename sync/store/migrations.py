@@ -12,7 +12,7 @@ from sqlite_utils import Database, Migrations
 
 from sync.store.alert_migration import create_alert_tables, keep_ended_alerts, report_id_property, report_sync_times
 from sync.store.cadence_migration import add_cadence
-from sync.store.early_migrations import PROJECT_ACCOUNT, REPEATED_WAITS
+from sync.store.early_migrations import AUDIT, PROJECT_ACCOUNT, REPEATED_WAITS
 from sync.store.engine_migration import KNOWN_PAGES, bring_forward
 from sync.store.id_property_migration import add_id_property, add_listed
 from sync.store.known_chunks_migration import know_chunks
@@ -248,24 +248,6 @@ _SCHEMA = (
 )
 
 
-_AUDIT = (
-    """
-    create table audit (
-      id integer primary key,
-      at real not null,
-      who text not null check (who <> ''),
-      what text not null check (what <> ''),
-      subject text not null,
-      before text not null,
-      after text not null,
-      run_id integer
-    ) strict
-    """,
-    "create trigger audit_is_never_changed before update on audit begin select raise(abort, 'the audit is append only'); end",
-    "create trigger audit_is_never_shortened before delete on audit begin select raise(abort, 'the audit is append only'); end",
-)
-
-
 @migrations()
 def first_schema(db: Database) -> None:
     """Create the tables of the first release."""
@@ -276,7 +258,7 @@ def first_schema(db: Database) -> None:
 @migrations()
 def audit_trail(db: Database) -> None:
     """Add the audit: who did what, append only."""
-    for statement in _AUDIT:
+    for statement in AUDIT:
         db.execute(statement)
 
 
@@ -392,6 +374,12 @@ def listed_members(db: Database) -> None:
 def known_chunks(db: Database) -> None:
     """Know chunks of pages, and find queries that a clock dated wrongly without a search."""
     know_chunks(db)
+
+
+@migrations()
+def restarted_syncs(db: Database) -> None:
+    """Keep which run made a sync go on that was stopped, paused or at its end: its cancel must not leave a schedule."""
+    db.execute("alter table run add column restarted integer not null default 0 check (restarted in (0, 1))")
 
 
 def apply(plain: sqlite3.Connection) -> None:

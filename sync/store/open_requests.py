@@ -8,16 +8,18 @@ from dataclasses import asdict
 from sync.cadence import DailyTime
 from sync.store.database import Table
 
+# A cohort that was cleared is as one that was never exported.
+_SINCE_CLEAR = "id > ifnull((select max(id) from run where sync_id = ?1 and purpose = 'clear'), 0)"
 # A request is taken off its run when its plan goes ahead, in steps with the last one.
-_GONE_AHEAD = """
+_GONE_AHEAD = f"""
     exists (
         select 1
         from run
-        where sync_id = ?1 and planned and request is null and purpose not in ('clear', 'undo')
+        where sync_id = ?1 and planned and request is null and purpose not in ('clear', 'undo') and {_SINCE_CLEAR}
     )
 """
 # The run whose request, purpose, dryness and steps the next one goes on with: the last one, if it failed before its
-# plan. While nothing of a cohort ever went ahead, the last one that was asked for: whatever sends this cohort then is
+# plan. While nothing of a cohort went ahead, the last one that was asked for: whatever sends this cohort then is
 # that export, with all that holds it; and a dry run, if a plan was there that nobody approved for everybody.
 LEFT_OPEN = f"""
     iif(
@@ -28,7 +30,7 @@ LEFT_OPEN = f"""
             join run on run.id = last_run_id
             where sync.id = ?1 and run.state = 'failed' and not planned and run.purpose not in ('clear', 'undo')
         ),
-        (select max(id) from run where sync_id = ?1 and request is not null)
+        (select max(id) from run where sync_id = ?1 and request is not null and {_SINCE_CLEAR})
     )
 """
 
@@ -37,7 +39,7 @@ class OpenRequests(Table):
     """The requests that wait for their plan to go ahead."""
 
     def has_gone_ahead(self, sync_id: int) -> bool:
-        """Return whether any plan of a sync went ahead, for everybody in it."""
+        """Return whether any plan of a sync went ahead, for everybody in it, since it was cleared if it was."""
         return bool(self._fetch_value(f"select {_GONE_AHEAD}", (sync_id,)))
 
     def set_cadence(

@@ -46,6 +46,29 @@ class PlanHistory(Table):
             )
         )
 
+    def is_completed(self, sync_id: int) -> bool:
+        """Return whether a run of a sync succeeded since it began to be refreshed, or since an export made it go on.
+
+        After it was stopped, cleared, paused or at its end, an earlier success says nothing about whom the export that
+        made it go on was to send.
+        """
+        return bool(
+            self._fetch_value(
+                """
+                select exists (
+                    select 1
+                    from run
+                    where sync_id = ?1 and state = 'succeeded' and purpose not in ('clear', 'undo') and id >= ifnull((
+                        select max(id)
+                        from run
+                        where sync_id = ?1 and (restarted or purpose = 'clear')
+                    ), 0)
+                )
+                """,
+                (sync_id,),
+            )
+        )
+
     def former_reading(self, sync_id: int) -> Reading | None:
         """Return what the last successful run of a sync read, or None when that is not known."""
         row = self._fetch_one(

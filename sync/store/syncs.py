@@ -189,7 +189,8 @@ class Syncs(Table):
     def take_over(self, sync_id: int, request: Request, now: float) -> None:
         """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same.
 
-        One whose end came meanwhile is finished; one that was paused is due at its next time, not at those missed.
+        One whose end came meanwhile is finished; one that was paused is due at its next time, not at those missed. That
+        it was not active is kept with the run under way.
         """
         before = self.get_sync(sync_id)
         values = {
@@ -223,6 +224,8 @@ class Syncs(Table):
         after = self.get_sync(sync_id)
         if before and after and before.state is SyncState.PAUSED:
             self.advance_schedule(after, now)
+        if before and before.state is not SyncState.ACTIVE:
+            self._execute("update run set restarted = 1 where sync_id = ? and finished_at is null", (sync_id,))
 
     def get_sync(self, sync_id: int) -> Sync | None:
         """One sync, or None."""

@@ -113,6 +113,8 @@ class RequestBook:
     """By sync: what an ended run leaves to the next one, which may begin and end while nobody looks."""
     ahead: dict[int, int] = field(default_factory=dict)
     """By sync: the last run that went ahead."""
+    cleared: dict[int, int] = field(default_factory=dict)
+    """By sync: the last run that cleared it; what went ahead before, or was left open, counts for nothing after it."""
     needs_approval: set[int] = field(default_factory=set)
     approved: set[int] = field(default_factory=set)
 
@@ -121,18 +123,22 @@ class RequestBook:
         carried = Request.parse(run.request)
         if run.state is RunState.HELD or run.dry_run:
             self.needs_approval.add(run.id)
-        is_news = run.id > self.ahead.get(run.sync_id, 0)
+        ahead, cleared = self.ahead.get(run.sync_id, 0), self.cleared.get(run.sync_id, 0)
+        is_news, has_gone_ahead = run.id > max(ahead, cleared), ahead > cleared
+        if is_news and run.purpose == "clear":
+            self.cleared[run.sync_id] = run.id
+            self.left_open.pop(run.sync_id, None)
         if carried:
             self.asked[run.id] = carried
-            is_left = run.sync_id not in self.ahead or (run.state is RunState.FAILED and not run.planned)
+            is_left = not has_gone_ahead or (run.state is RunState.FAILED and not run.planned)
             if is_news and not is_left:
                 self.left_open.pop(run.sync_id, None)  # this run went on with it, and cancelled leaves it to nobody
             elif is_news and run.state.is_final:
                 self.left_open[run.sync_id] = carried
             return
         request = self.asked.pop(run.id, None)
-        if is_news and run.purpose in ("clear", "undo") and run.sync_id in self.ahead:
-            self.left_open.pop(run.sync_id, None)  # only the very next run goes on with it, and these never do
+        if is_news and run.purpose == "undo" and has_gone_ahead:
+            self.left_open.pop(run.sync_id, None)  # only the very next run goes on with it, and this never does
         if is_news and run.planned and run.purpose not in ("clear", "undo"):
             request = request or self.left_open.get(run.sync_id)
             self.left_open.pop(run.sync_id, None)
@@ -159,5 +165,13 @@ class RequestBook:
 
     def restart(self) -> None:
         """Begin again after a restore."""
-        for one in (self.terms, self.asked, self.left_open, self.ahead, self.needs_approval, self.approved):
+        for one in (
+            self.terms,
+            self.asked,
+            self.left_open,
+            self.ahead,
+            self.cleared,
+            self.needs_approval,
+            self.approved,
+        ):
             one.clear()
