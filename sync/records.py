@@ -372,3 +372,17 @@ class AuditLine:
     before: str
     after: str
     run_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """The outcome of a restore: cohorts first exported after the backup that were kept, and those whose syncs were paused.
+
+    ``forgotten``: people who were forgotten after the backup, and are in it. ``set_aside``: the names of the files of a
+    database that could not be opened.
+    """
+
+    kept: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    forgotten: int = 0
+    set_aside: tuple[str, ...] = ()

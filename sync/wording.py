@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sync.model import Mode, Run, RunState, SyncState
 from sync.records import PropertyCohort, SyncView
 from sync.reports import Person, Presence
 from sync.text import count_noun
-from sync.views import ForgetResult
+from sync.views import ForgetResult, RestoreReport
 
 CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
 CANCELLED_HALF_WAY_DONE = (
@@ -266,3 +266,32 @@ def describe_presence(in_webengage: bool | None, presence: str) -> str:
     if in_webengage is not None:
         return f"{in_webengage}".lower()
     return "true or false: not confirmed" if presence == "unconfirmed" else "never set"
+
+
+def explain_restore(report: RestoreReport) -> list[str]:
+    """Return what a restore did, and what a person has to do now, one sentence or two a line."""
+    lines = ["Done: every sync sends all its members again at its next run."]
+    if report.kept:
+        lines.append(f"First exported after the backup, so kept as they are: {_quote_all(report.kept)}.")
+    if report.paused:
+        lines.append(f"Paused, each with the reason on its page: {_quote_all(report.paused)}. Check them, then resume.")
+    if report.forgotten:
+        people = count_noun(report.forgotten, "person was", "people were")
+        lines.append(f"{people} forgotten after the backup, and may be in it: forget them again.")
+    if report.set_aside:
+        lines.append(
+            "Who was set to true after the backup and is in the cohort no more is in no list: they stay true in WebEngage. "
+            "So do people of cohorts first exported after it. Compare the numbers there, and set them to false there."
+        )
+        lines.append(
+            "Guards, the never-export list and the tripwires are those of the backup: look at them before the runner works."
+        )
+        lines.append(
+            f"The former file could not be opened; it is kept in the data folder as {', '.join(report.set_aside)}. "
+            "Delete it when you no longer need it: it may contain user ids."
+        )
+    return lines
+
+
+def _quote_all(names: Iterable[str]) -> str:
+    return ", ".join(f"“{name}”" for name in names)

@@ -103,6 +103,8 @@ def test_who_was_exported_by_another_user_id_after_the_backup_is_set_to_false(
     workspace.run_queued()
     assert workspace.holders() == customer_ids(*range(5))
     restore(workspace, backup)
+    with workspace.open() as service:
+        service.syncs.resume(1)
     refresh(workspace)
     assert workspace.holders() == fan_ids(*range(5))
 
@@ -153,6 +155,6 @@ def test_a_database_whose_people_cannot_be_read_is_set_aside(workspace: EngineWo
     back_up(workspace, backup)
     with workspace.open_database() as db:
         db.execute("update snapshot_bucket set ids = x'00'")
-    assert Service.restore_database(backup, workspace.env)
+    assert Service.restore_database(backup, workspace.env).set_aside
     refresh(workspace)
     assert workspace.holders() == fan_ids(*range(5))

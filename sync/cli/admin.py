@@ -11,7 +11,7 @@ from sync.cli.output import LIMIT_RANGE, json_option, print_result
 from sync.guards import MAX_PEOPLE, explain_second_person
 from sync.service import Service
 from sync.text import count_noun
-from sync.wording import explain_forgotten
+from sync.wording import explain_forgotten, explain_restore
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -56,20 +56,19 @@ def second_person(above: int | None, off: bool, as_json: bool) -> None:
 @json_option
 def restore(file: Path, as_json: bool) -> None:
     """Replace the database by a backup FILE, also when it is damaged or missing; stop the runner first."""
-    set_aside = Service.restore_database(file)
-    lines = ["Done: every sync sends all its members again at its next run."]
-    if not set_aside:
-        lines.append("People of cohorts that were first exported after the backup are in no list any more.")
-    else:
-        lines.append(
-            "People who entered and left a cohort after the backup are in no list any more: clear and export such a cohort "
-            "again."
-        )
-        lines.append(
-            f"The former file could not be opened; it is kept in the data folder as {', '.join(set_aside)}. "
-            "Delete it when you no longer need it: it may contain user ids."
-        )
-    print_result(as_json, {"done": True, "file": str(file), "set_aside": list(set_aside)}, lines)
+    report = Service.restore_database(file)
+    print_result(
+        as_json,
+        {
+            "done": True,
+            "file": str(file),
+            "kept": report.kept,
+            "paused": report.paused,
+            "forgotten": report.forgotten,
+            "set_aside": report.set_aside,
+        },
+        explain_restore(report),
+    )
 
 
 @click.command("rotate-key")

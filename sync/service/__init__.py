@@ -32,7 +32,7 @@ from sync.service.syncs import SyncService
 from sync.settings import Settings
 from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
 from sync.store.restore import replace_unusable
-from sync.views import Health, RunnerState
+from sync.views import Health, RestoreReport, RunnerState
 
 __all__ = ["Service"]
 
@@ -93,8 +93,8 @@ class Service:
     @classmethod
     def restore_database(
         cls, file: Path, env: Mapping[str, str] | None = None, actor: Actor | None = None
-    ) -> tuple[str, ...]:
-        """Replace the database by a backup, also when it cannot be opened; return the names of files set aside.
+    ) -> RestoreReport:
+        """Replace the database by a backup, also when it cannot be opened; return what was kept, paused or set aside.
 
         Raise InvalidRequest, and change nothing, when the backup cannot be used or another process works on the
         database. Killed half-way, the former content is there, or no database is and every open says so.
@@ -103,19 +103,18 @@ class Service:
         check_level(actor, AccessLevel.ADMIN)
         try:
             with cls.open(env, actor) as service:
-                cls._restore_readable(service, file)
-            return ()
+                return cls._restore_readable(service, file)
         except DatabaseUnusable:
             kept = replace_unusable(Settings.from_env(env).data_folder, file)
         with cls.open(env, actor) as service:
             service.admin.note_restore(file, kept)
-        return kept
+        return RestoreReport(set_aside=kept)
 
     @staticmethod
-    def _restore_readable(service: Service, file: Path) -> None:
+    def _restore_readable(service: Service, file: Path) -> RestoreReport:
         """Restore into the open database; raise DatabaseUnusable when its own tables turn out to be damaged."""
         try:
-            service.admin.restore(file)
+            return service.admin.restore(file)
         except StorageError as problem:
             if not is_damage(problem):
                 raise

@@ -11,7 +11,7 @@ from sync.service.base import Topic
 from sync.service.listed_people import list_known_by, list_true
 from sync.text import count_noun
 from sync.vault import add_key, drop_former_keys, has_key, list_key_ids
-from sync.views import AuditLine, ForgetResult
+from sync.views import AuditLine, ForgetResult, RestoreReport
 
 
 class AdminService(Topic):
@@ -42,18 +42,20 @@ class AdminService(Topic):
             self._state.add_audit_line("second person", "", _name_limit(before), _name_limit(people))
 
     @requires(AccessLevel.ADMIN)
-    def restore(self, file: Path) -> None:
-        """Replace the content by a backup; raise InvalidRequest while a runner works.
+    def restore(self, file: Path) -> RestoreReport:
+        """Replace the content by a backup, return what was kept and paused; raise InvalidRequest while a runner works.
 
         Every dynamic sync then sends all its members again at its next run, and false to those whom the former content
-        had as true. People of cohorts that were first exported after the backup are in no list any more. Killed
-        half-way, the former content is there.
+        had as true. Cohorts that were first exported after the backup are kept, paused; so is, paused, what was not
+        refreshed any more, or sent other properties or User IDs. Killed half-way, the former content is there.
         """
         if self._store.runners.can_any_write(self._state.now()):
             raise InvalidRequest("A runner is working, or may be; stop it, then restore.")
-        self._store.restore(file)
+        report = self._store.restore(file)
         self._reopen_store()
-        self._state.add_audit_line("restore", file.name)
+        paused = f"paused: {', '.join(report.paused)}" if report.paused else ""
+        self._state.add_audit_line("restore", file.name, after=paused)
+        return report
 
     @requires(AccessLevel.ADMIN)
     def note_restore(self, file: Path, set_aside: tuple[str, ...]) -> None:

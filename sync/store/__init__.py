@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+from sync.records import RestoreReport
 from sync.store.alerts import Alerts
 from sync.store.approvals import Approvals
 from sync.store.attributes import Attributes
@@ -100,9 +101,9 @@ class Store:
         """Raise DatabaseReplaced when the file was moved, deleted or replaced since it was opened."""
         require_same_file(self._folder / DATABASE_FILE, self._identity)
 
-    def restore(self, backup: Path) -> None:
+    def restore(self, backup: Path) -> RestoreReport:
         """Replace the content by a backup's, all or nothing; raise InvalidRequest, and change nothing, for another file."""
-        restore_in_place(self._db, self._folder, backup)
+        return restore_in_place(self._db, self._folder, backup)
 
     def remove_stale_drafts(self) -> int:
         """Delete what killed restores left in the folder; return how many files were deleted."""

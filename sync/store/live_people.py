@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sync.model import BATCH_SIZE
 from sync.packing import FORGOTTEN, hash_id, unpack_ids
@@ -17,17 +17,14 @@ from sync.store.snapshot import Snapshot
 TRUE_KINDS = "au"  # of a change that says true
 
 
-def keep_live_people(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+def keep_live_people(live: sqlite3.Connection, copy: sqlite3.Connection, common: Mapping[int, int], salt: int) -> None:
     """Put everybody who may be true by the live database into the copy's snapshots, as unconfirmed.
 
-    Nobody when their salts differ. A sync that the backup does not have, or has for something else, is left out. Raise
-    DatabaseError, as for a damaged file, when people of the live database cannot be read.
+    ``common``: the syncs of both, by their numbers in the live database; ``salt``: of both. Raise DatabaseError, as for a
+    damaged file, when people of the live database cannot be read.
     """
-    salt = find_common_salt(live, copy)
-    if salt is None:
-        return
     try:
-        _keep(live, copy, salt)
+        _keep(live, copy, common, salt)
     except sqlite3.Error:
         raise
     except Exception as odd:  # packed values that are none: SQLite's own check does not look at them
@@ -36,12 +33,12 @@ def keep_live_people(live: sqlite3.Connection, copy: sqlite3.Connection) -> None
         raise damage from odd
 
 
-def _keep(live: sqlite3.Connection, copy: sqlite3.Connection, salt: int) -> None:
-    for sync_id in _list_common(live, copy):
+def _keep(live: sqlite3.Connection, copy: sqlite3.Connection, common: Mapping[int, int], salt: int) -> None:
+    for sync_id, number in common.items():
         into = Snapshot(copy)
-        into.add_missing(sync_id, Snapshot(live).iterate_people(sync_id))
-        into.add_missing(sync_id, _iterate_sent(live, sync_id, salt))
-        into.note_size(sync_id)
+        into.add_missing(number, Snapshot(live).iterate_people(sync_id))
+        into.add_missing(number, _iterate_sent(live, sync_id, salt))
+        into.note_size(number)
 
 
 def find_common_salt(live: sqlite3.Connection, copy: sqlite3.Connection) -> int | None:
@@ -50,13 +47,6 @@ def find_common_salt(live: sqlite3.Connection, copy: sqlite3.Connection) -> int 
         db.execute("select max(value) from setting where name = 'salt'").fetchone()[0] for db in (live, copy)
     )
     return int(mine) if mine is not None and mine == others else None
-
-
-def _list_common(live: sqlite3.Connection, copy: sqlite3.Connection) -> list[int]:
-    """Return the syncs of both that set one attribute of one account for one cohort."""
-    wanted = "select id, project_id, cohort_id, license_code, attribute from sync"
-    known = {tuple(row) for row in copy.execute(wanted)}
-    return [row[0] for row in live.execute(wanted) if tuple(row) in known]
 
 
 def _iterate_sent(live: sqlite3.Connection, sync_id: int, salt: int) -> Iterator[dict[bytes, str]]:

@@ -13,14 +13,23 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.ownership import give_to_folder_owner
 from sync.process_identity import is_process_gone, process_name
+from sync.records import RestoreReport
 from sync.store import database
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
 from sync.store.live_people import find_common_salt, keep_live_people
+from sync.store.live_syncs import (
+    count_forgotten_since,
+    keep_attributes,
+    keep_unknown_syncs,
+    keep_what_holds,
+    match_syncs,
+)
 from sync.store.snapshot import Snapshot
 from sync.store.sqlite_errors import explain_error, is_damage
 
@@ -34,17 +43,19 @@ UNUSED_POLL_SECONDS = 0.05
 NAME_LENGTH = 8  # random hexadecimal digits in the name of a file
 
 
-def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> None:
-    """Replace the content of the open database by a backup's, in one transaction.
+def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> RestoreReport:
+    """Replace the content of the open database by a backup's, in one transaction; return what was kept and paused.
 
-    Raise InvalidRequest, and change nothing, when the backup is damaged or not of Cohort Sync. Everyone
-    exported is sent again, since WebEngage may have been changed after the copy was made; the next runner
-    cancels the runs the copy had under way. Killed anywhere, the former content is there.
+    Raise InvalidRequest, and change nothing, when the backup is damaged or not of Cohort Sync, or does not know people
+    who are true in WebEngage and could not be kept. Everyone exported is sent again, since WebEngage may have been
+    changed after the copy was made; the next runner cancels the runs under way. Killed anywhere, the former content is
+    there.
     """
     with _open_draft(folder, backup) as (_, copy):
-        _keep_live_rows(live, copy)
+        report = _keep_live_rows(live, copy)
         _copy_pages(copy, live)
     database.empty_log(live)
+    return report
 
 
 def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
@@ -59,6 +70,7 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
         give_to_folder_owner(folder.absolute())
     _require_unused(path)
     with _open_draft(folder, backup) as (draft, copy):
+        _require_full_resend(copy)
         copy.execute("pragma journal_mode = wal")
         copy.close()
         _flush_to_disk(draft)
@@ -86,7 +98,7 @@ def remove_stale_drafts(folder: Path) -> int:
 
 @contextmanager
 def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
-    """Yield a private copy of a backup, at the newest schema and with everyone to be sent again; delete it afterwards."""
+    """Yield a private copy of a backup, at the newest schema; delete it afterwards."""
     remove_stale_drafts(folder)
     path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:NAME_LENGTH]}.draft"
     try:
@@ -94,7 +106,6 @@ def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Conn
         give_to_folder_owner(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as copy:
             _read_backup(backup, copy)
-            _require_full_resend(copy)
             yield path, copy
     except OSError as problem:
         raise InvalidRequest(
@@ -134,7 +145,7 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
 
     What these were to send may have been sent after the copy; of a run in steps, what its present step allows.
     """
-    database_id(copy)
+    database_id(copy)  # a copy of an early version has none yet
     Snapshot(copy).unconfirm()
     copy.execute("update rejection set active = 0")  # WebEngage may have taken them since
     copy.execute(
@@ -156,8 +167,39 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
     copy.execute("delete from message where delivered_at is null")  # of the time of the copy, and surely sent since
 
 
-def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
-    """Copy the rate limits in use, the audit log, the last run number and the database's id from the live database."""
+def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> RestoreReport:
+    """Bring into the copy what must not go back in time: people and syncs, limits, lists, the audit log and run numbers.
+
+    Return what was kept and paused.
+    """
+    _share_salt(live, copy)
+    salt, forgotten = find_common_salt(live, copy), count_forgotten_since(live, copy)
+    syncs = match_syncs(live, copy, same_salt=salt is not None)
+    _keep_used_up(live, copy)
+    _keep_safety_lists(live, copy)
+    keep_unknown_syncs(live, copy, syncs)
+    keep_attributes(live, copy)
+    _require_full_resend(copy)
+    if salt is not None:
+        keep_live_people(live, copy, syncs.common, salt)
+    copy.execute("update setting set value = ? where name = 'database_id'", (database_id(live),))
+    return replace(keep_what_holds(live, copy, syncs), forgotten=forgotten)
+
+
+def _share_salt(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Give a backup that knows nobody yet, so that it has no salt, the one of the live database."""
+    copy.executemany(
+        """
+        insert into setting (name, value)
+        values ('salt', ?)
+        on conflict do nothing
+        """,
+        map(tuple, live.execute("select value from setting where name = 'salt'")),
+    )
+
+
+def _keep_used_up(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Copy the rate limits in use, the audit log and the last run number from the live database."""
     for table in ("mixpanel_query", "webengage_rate", "mixpanel_block"):
         copy.execute(f"delete from {table}")
         for row in live.execute(f"select * from {table}"):
@@ -178,9 +220,6 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
         "update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
         map(tuple, live.execute("select seq from sqlite_sequence where name = 'run'")),
     )
-    copy.execute("update setting set value = ? where name = 'database_id'", (database_id(live),))
-    _keep_safety_lists(live, copy)
-    keep_live_people(live, copy)
 
 
 def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:

@@ -1,0 +1,243 @@
+"""Restore a backup from before something was changed: nobody stays true unknown, and nothing is sent that was held back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.errors import InvalidRequest
+from sync.export_terms import ExportTerms
+from sync.guards import GuardLimits
+from sync.model import Mode, RunState, SyncState
+from sync.service import Service
+from tests.engine_workspace import (
+    CUSTOMER,
+    EngineWorkspace,
+    approve,
+    customers,
+    fan_ids,
+    fans,
+    last,
+    later,
+    on_plan,
+)
+from tests.sandbox.control import PROJECT, Sandbox
+
+SECOND = "Mixpanel - Seconds"
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Return a data folder with an exported cohort of five."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(5)))
+    found.export()
+    return found
+
+
+@pytest.fixture
+def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
+    """Return a backup of it."""
+    return back_up(workspace, tmp_path / "copy.db")
+
+
+def back_up(workspace: EngineWorkspace, file: Path) -> Path:
+    """Write a backup."""
+    with workspace.open() as service:
+        service.admin.write_backup(file)
+    return file
+
+
+def restore(workspace: EngineWorkspace, backup: Path) -> None:
+    """Restore the backup beside the healthy database."""
+    with workspace.open() as service:
+        service.admin.restore(backup)
+
+
+def read_state(workspace: EngineWorkspace, sync_id: int) -> tuple[SyncState, str]:
+    """Return the state of a sync, and why it is paused."""
+    with workspace.open() as service:
+        sync = service.syncs.get(sync_id)
+    return sync.state, sync.pause_reason or ""
+
+
+def test_a_cohort_first_exported_after_the_backup_is_kept_paused(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """Its people are true in WebEngage: who leaves becomes false, and no other cohort gets its attribute."""
+    seconds = sandbox.add_cohort("Seconds", fans(*range(10, 14)))
+    run = workspace.export(seconds)
+    done = workspace.read_json("restore", str(backup))
+    assert done["paused"] == ["Seconds"]
+    state, reason = read_state(workspace, run.sync_id)
+    assert state is SyncState.PAUSED and "after the backup" in reason
+    thirds = sandbox.add_cohort("Thirds", fans(1))
+    with workspace.open() as service:
+        assert [one.operation for one in service.people.find("fan-10").history] == ["add"]
+        with pytest.raises(InvalidRequest, match="already belongs"):
+            service.syncs.start_export(PROJECT, thirds, ExportTerms(mode=Mode.ONE_TIME, attribute=SECOND))
+    sandbox.set_members(seconds, fans(*range(10, 12)))
+    later(workspace, 7300)
+    assert sandbox.holding(SECOND)[0] == fan_ids(*range(10, 14)), "a paused sync was refreshed"
+    with workspace.open() as service:
+        service.syncs.resume(run.sync_id)
+    workspace.run_queued()
+    assert sandbox.holding(SECOND)[0] == fan_ids(10, 11)
+
+
+def test_a_cohort_that_was_only_tried_on_a_few_after_the_backup_is_not_sent_to_the_rest(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """Its run ends, whom it sent is known, and the next run is the request that nobody approved for the rest."""
+    seconds = sandbox.add_cohort("Seconds", fans(*range(10, 14)))
+    run = workspace.export(seconds, chosen=["fan-12"])
+    assert (run.state, run.delivered) == (RunState.HELD, 1)
+    restore(workspace, backup)
+    workspace.run_queued()
+    assert workspace.get_run(run.id).state is RunState.CANCELLED
+    with workspace.open() as service:
+        next_id = service.syncs.refresh_now(run.sync_id).run_id
+    workspace.run_queued()
+    assert workspace.get_run(next_id).state is RunState.HELD
+    assert sandbox.holding(SECOND)[0] == fan_ids(12)
+    with workspace.open() as service:
+        service.runs.cancel(next_id)
+    sandbox.set_members(seconds, fans(10))
+    run = workspace.export(seconds)
+    assert (approve(workspace, run) if run.state is RunState.HELD else run).state is RunState.SUCCEEDED
+    assert sandbox.holding(SECOND)[0] == fan_ids(10)
+
+
+def test_a_backup_that_knows_another_sync_by_that_number_is_refused_while_people_would_be_lost(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path, tmp_path: Path
+) -> None:
+    """After a restore without the former file numbers are given again; clearing the cohort lets the restore through."""
+    workspace.export(sandbox.add_cohort("Seconds", fans(10)))
+    newer = back_up(workspace, tmp_path / "newer.db")
+    (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
+    Service.restore_database(backup, workspace.env)
+    thirds = workspace.export(sandbox.add_cohort("Thirds", fans(20)))
+    with workspace.open() as service:
+        with pytest.raises(InvalidRequest, match=r"“Thirds”.*clear"):
+            service.admin.restore(newer)
+        service.syncs.stop(thirds.sync_id, clear=True)
+    workspace.run_queued()
+    restore(workspace, newer)
+    with workspace.open() as service:
+        assert {one.cohort_name for one in service.syncs.list()} == {"Fans", "Seconds"}
+    assert not sandbox.holding("Mixpanel - Thirds")[0]
+
+
+def test_a_backup_of_another_database_is_refused_while_people_would_be_lost(
+    workspace: EngineWorkspace, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """They are true in WebEngage because of this database, and the other one has never heard of them."""
+    (tmp_path / "other").mkdir()
+    other = EngineWorkspace(tmp_path / "other", sandbox)
+    other.set_members(*fans(30))
+    other.export(attribute="Others")
+    back_up(other, tmp_path / "other.db")
+    with workspace.open() as service:
+        with pytest.raises(InvalidRequest, match=r"“Fans”.*clear"):
+            service.admin.restore(tmp_path / "other.db")
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    restore(workspace, tmp_path / "other.db")
+
+
+@pytest.mark.parametrize("how", ["pause", "pause until", "stop", "clear", "once", "take back"])
+def test_a_sync_that_was_not_refreshed_any_more_stays_so(workspace: EngineWorkspace, backup: Path, how: str) -> None:
+    """The backup knows it as active, and its next refresh would send everybody again."""
+    with workspace.open() as service:
+        if how.startswith("pause"):
+            service.syncs.pause(1, workspace.now() + 86_400 if how == "pause until" else None)
+        elif how == "take back":
+            service.runs.undo(1)
+        elif how != "once":
+            service.syncs.stop(1, clear=how == "clear")
+    if how == "once":
+        workspace.export(mode=Mode.ONE_TIME)
+    workspace.run_queued()
+    if how == "take back":
+        approve(workspace, last(workspace))
+    before, asked = workspace.holders(), workspace.sandbox.meter().users_delivered
+    _, reason = read_state(workspace, 1)
+    done = workspace.read_json("restore", str(backup))
+    assert done["paused"] == ["Fans"]
+    later(workspace, 7300)
+    assert (workspace.holders(), workspace.sandbox.meter().users_delivered) == (before, asked)
+    state, now = read_state(workspace, 1)
+    assert state is SyncState.PAUSED and (now == reason if reason else "not refreshed any more" in now)
+    later(workspace, 86_400)
+    assert (workspace.holders() == fan_ids(*range(5))) is (before == fan_ids(*range(5)))
+    assert read_state(workspace, 1)[0] is (SyncState.ACTIVE if how == "pause until" else SyncState.PAUSED)
+
+
+@pytest.mark.parametrize("change", [{"id_property": CUSTOMER}, {"mapping": ()}])
+def test_a_sync_whose_values_or_user_ids_were_changed_is_paused(
+    workspace: EngineWorkspace, tmp_path: Path, change: dict[str, object]
+) -> None:
+    """The refresh would send again what a person took out, or everybody by the former User ID."""
+    workspace.set_members(*customers(*range(5)))
+    workspace.export(mapping=(("plan", "Plan"),))
+    copy = back_up(workspace, tmp_path / "mapped.db")
+    if workspace.export(**change).state is RunState.HELD:
+        approve(workspace, last(workspace))
+    before = workspace.holders()
+    restore(workspace, copy)
+    later(workspace, 7300)
+    state, reason = read_state(workspace, 1)
+    assert state is SyncState.PAUSED and "changed after the backup" in reason
+    assert workspace.holders() == before
+
+
+def test_what_holds_runs_now_holds_them_after_a_restore(workspace: EngineWorkspace, tmp_path: Path) -> None:
+    """The second person, the guard and its limits; the stricter of both counts."""
+    with workspace.open() as service:
+        service.guards.lift(1)
+        service.guards.set_limits(1, GuardLimits(add_share=90.0, add_people=5, remove_share=70.0, remove_people=900))
+        service.admin.set_approval_limit(100)
+    copy = back_up(workspace, tmp_path / "loose.db")
+    with workspace.open() as service:
+        service.guards.put_back(1)
+        service.guards.set_limits(1, GuardLimits(add_share=30.0, add_people=50, remove_share=80.0, remove_people=9))
+        service.admin.set_approval_limit(3)
+    restore(workspace, copy)
+    with workspace.open() as service:
+        assert service.admin.get_approval_limit() == 3
+    with workspace.open_store() as store:
+        sync = store.syncs.get_sync(1)
+    assert sync and sync.guard_enabled
+    assert sync.limits == GuardLimits(add_share=30.0, add_people=5, remove_share=70.0, remove_people=9)
+
+
+def test_the_type_of_an_attribute_that_was_sent_first_after_the_backup_is_known(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """WebEngage fixed it with the first value, and drops values of another type without a word."""
+    workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(5)))
+    workspace.export(mapping=(("plan", "Plan"),))
+    restore(workspace, backup)
+    terms = ExportTerms(mode=Mode.DYNAMIC, mapping=(("plan", "Plan"),), forms=(("Plan", "number"),))
+    with workspace.open() as service, pytest.raises(InvalidRequest, match="Plan"):
+        service.syncs.start_export(PROJECT, workspace.cohort, terms)
+
+
+def test_a_restore_says_how_many_people_were_forgotten_since(workspace: EngineWorkspace, backup: Path) -> None:
+    """They are in the backup, readable, and their audit lines say only that it was done."""
+    with workspace.open() as service:
+        service.admin.forget_person("fan-3")
+        service.admin.forget_person("fan-3")
+        service.admin.forget_person("fan-4")
+    done = workspace.run_cli("restore", str(backup))
+    assert done.returncode == 0 and "2 people were forgotten" in done.stdout
+
+
+def test_a_restore_over_a_file_that_cannot_be_opened_promises_nothing_about_people_it_does_not_know(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """Clearing the cohort sets those to false whom this database knows, so it is no way to find the others."""
+    (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
+    done = workspace.run_cli("restore", str(backup))
+    assert done.returncode == 0 and "stay true in WebEngage" in done.stdout and "clear" not in done.stdout
