@@ -84,7 +84,7 @@ class WebEngage:
         _check_header(account.api_key)
         self._rest = HttpClient(get_base_url(account.data_center), {"Authorization": f"Bearer {account.api_key}"})
         # No other data center is tried: each would be shown the key.
-        self._doubt_data_center = (
+        self._data_center_hint = (
             f"The data center ({account.data_center}) may also be the wrong one: "
             "choose what your dashboard's address in WebEngage starts with."
         )
@@ -101,9 +101,9 @@ class WebEngage:
             return
         asked = f"WebEngage was asked to check the account and answered {reply.status} “{said}”"
         if reply.status in (401, 403):
-            raise ConfigurationError(f"{asked}; {CHECK_API_KEY} and its rights. {self._doubt_data_center}")
+            raise ConfigurationError(f"{asked}; {CHECK_API_KEY} and its rights. {self._data_center_hint}")
         if reply.status in (400, 404):
-            raise ConfigurationError(f"{asked}; check the license code and the data center. {self._doubt_data_center}")
+            raise ConfigurationError(f"{asked}; check the license code and the data center. {self._data_center_hint}")
         if reply.status == 429 or reply.status >= 500:
             raise RetryLater(
                 f"{asked}, so it could not be verified; try again in a minute.",

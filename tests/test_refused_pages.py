@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.model import RunState, SyncState
-from tests.engine_workspace import EngineWorkspace, expect_held, fans, last, later, patient_workspace
+from tests.engine_workspace import EngineWorkspace, approve, expect_held, fans, patient_workspace
 from tests.sandbox.control import Sandbox
 
 
@@ -55,17 +55,73 @@ def test_a_page_behind_full_ones_with_the_announced_total_when_refused_ends_the_
     assert sandbox.meter().requests["/api/query/engage"] - before == 3
 
 
-@pytest.mark.parametrize("settings", [{"untold": "total"}, {"total": "page"}], ids=str)
-def test_a_page_behind_full_ones_without_a_total_when_refused_ends_nothing(
+NO_WHOLE_TOTAL = pytest.mark.parametrize("settings", [{"untold": "total"}, {"total": "page"}], ids=str)
+
+
+@NO_WHOLE_TOTAL
+def test_a_page_behind_full_ones_without_a_total_when_refused_in_two_sessions_holds_the_run(
     exported: EngineWorkspace, sandbox: Sandbox, settings: dict[str, str]
 ) -> None:
-    """Nothing says that everybody is here: the session may be gone, so nobody is sent or leaves."""
+    """Nothing says that everybody is here, as the session may end there each time: a person decides who leaves."""
     sandbox.settings(**settings)
     sandbox.fault("status", path="engage", page=2, code=400, times=0)
-    later(exported, 7300)
-    run = last(exported)
-    assert run.state is RunState.QUEUED and "did not stay together" in str(run.wait_reason)
+    expect_held(exported, sandbox, "refused the page after 20 members, twice; 28 would be removed")
+
+
+@pytest.mark.parametrize("people", [10, 20])
+def test_a_cohort_that_ends_with_a_full_page_without_a_total_is_exported_once_approved(
+    workspace: EngineWorkspace, sandbox: Sandbox, people: int
+) -> None:
+    """Everybody was read, so the run does not try until its deadline, whatever Mixpanel answers behind the last page."""
+    sandbox.settings(untold="total", behind_last=400)
+    workspace.set_members(*fans(*range(people)))
+    run = workspace.export()
+    assert run.state is RunState.HELD and f"after {people} members, twice; 0 would be" in str(run.held_reason)
+    assert approve(workspace, run).state is RunState.SUCCEEDED
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+@NO_WHOLE_TOTAL
+def test_pages_refused_at_different_places_prove_no_end(
+    exported: EngineWorkspace, sandbox: Sandbox, settings: dict[str, str]
+) -> None:
+    """Two sessions that were lost: the second reading begins again, and only who is missing from both leaves."""
+    sandbox.settings(**settings)
+    exported.set_members(*fans(*range(3, 48)))
+    sandbox.fault("status", path="engage", page=2, code=400)
+    sandbox.fault("status", path="engage", page=3, code=400)
+    run = exported.export()
+    assert (run.state, run.exited, run.reading) == (RunState.SUCCEEDED, 3, 2)
     assert exported.holders() == sandbox.exportable(exported.cohort)
+
+
+@pytest.mark.parametrize("people", [11, 25])
+@pytest.mark.parametrize("behind_last", [200, 404])
+@pytest.mark.parametrize(
+    "settings",
+    [{"total": "page"}, {"total": "page", "total_on_later_pages": False}, {"untold": "page_size and total"}],
+    ids=str,
+)
+def test_what_is_not_documented_together_with_a_refused_page_behind_the_last_one_is_understood(
+    workspace: EngineWorkspace, sandbox: Sandbox, settings: dict[str, object], behind_last: int, people: int
+) -> None:
+    """Two such answers at once, as a total of each page that only the first one names, hold and fail no run."""
+    sandbox.settings(behind_last=behind_last, **settings)
+    workspace.set_members(*fans(*range(people)))
+    assert workspace.export().state is RunState.SUCCEEDED
+    workspace.set_members(*fans(*range(3, people + 3)))
+    run = workspace.export()
+    assert (run.state, run.entered, run.exited) == (RunState.SUCCEEDED, 3, 3)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_an_empty_second_page_when_only_the_first_one_names_its_own_total_makes_nobody_leave(
+    exported: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A total as large as the full page that names it may count no other: after an empty page, a person decides."""
+    sandbox.settings(total="page", total_on_later_pages=False)
+    sandbox.fault("empty_page", page=1, times=2)
+    expect_held(exported, sandbox, "ended with an empty page after 10 members, twice; 38 would be removed")
 
 
 def test_a_refused_second_page_when_the_total_may_count_the_first_one_only_holds_the_run(

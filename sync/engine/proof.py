@@ -14,6 +14,8 @@ def find_reading_problem(tally: Tally, members: int, repeated: int) -> str | Non
     """
     distinct = members + tally.others - repeated
     total = None if tally.says_nothing else tally.total
+    if tally.last_full and tally.full_then_empty:
+        return f"Mixpanel refused the page after {tally.rows:,} members"
     if tally.last_full:
         return f"Mixpanel gave no session to read on in after {tally.rows:,} members"
     if total is None and tally.has_gap:

@@ -28,6 +28,7 @@ from sync.store.staged import StagedPage
 PAGES_AT_ONCE = 4  # Mixpanel allows 5 at once (Mixpanel docs); one is left for the pages people look at
 RESTARTS_AT_ONCE = 4  # readings begun again before the run is put off
 EMPTY_PAGES = 3  # one after the other, after which nobody else is expected: the total counts others, too
+REFUSED = (0, True)  # rows and fullness of a page that Mixpanel refused behind a full one: others may follow
 TICK_SECONDS = 0.25  # between looks at the lease while a page is on its way
 SHARE_SECONDS = 0.03  # a page that came waits for its neighbours, to share a durable write with them
 RENEW_QUERIES_SECONDS = 30.0  # between two extensions of the places of slow queries
@@ -164,7 +165,7 @@ class Reader:
         """Return whether members may be on this page, all before it being here."""
         (rows, is_full), first_rows = self._here[number - 1], self._here[0][0]
         if is_full:
-            return True
+            return rows > 0  # behind a page that was refused nothing is asked for
         if number == 1:  # small cohorts are many: a second query only where somebody would leave
             return self._run.expected_total is None and self._run.reading > 1 and rows > 0
         counts_itself = self._run.expected_total == first_rows and self._here[1][0] > 0
@@ -277,20 +278,28 @@ class Reader:
             self._again[asked.number] = (now + pause, asked.tries)
 
     def _may_be_behind_all(self, number: int) -> bool:
-        """Return whether a refused page need not exist: the one before is not full, or everybody announced is here."""
+        """Return whether a refused page need not exist: the one before is not full, or everybody announced is here.
+
+        Behind a full page without a whole total that is not known. The first reading then ends there, incomplete; the
+        second one only where that was refused the same page.
+        """
         if self._is_announced(number):
             return False
         rows = sum(rows for rows, _ in self._here.values())
-        return not self._here[number - 1][1] or rows == self._run.expected_total
+        if not self._here[number - 1][1] or rows == self._run.expected_total or self._run.reading == 1:
+            return True
+        before = self._store.staged.list_numbers(self._run.id, self._run.reading - 1)
+        return before.get(number) == REFUSED and sum(rows for rows, _ in before.values()) == rows
 
     def _keep_refused(self, number: int) -> None:
-        """Keep a page that does not exist as an empty one. Behind a single page it proves no more than that one's total."""
-        total = 0 if number == 1 and self._here[0][1] else None  # a total of each page, which may count only that page
-        page = StagedPage(self._run.reading, number, rows=0, anonymous=0, invalid=0, is_full=False, total=total)
+        """Keep a page that does not exist as an empty one; as a full one of nobody where others may follow."""
+        rows = sum(rows for rows, _ in self._here.values())
+        is_open = self._here[number - 1][1] and rows != self._run.expected_total
+        page = StagedPage(self._run.reading, number, rows=0, anonymous=0, invalid=0, is_full=is_open, total=None)
         with self._store.transaction():
             self._lease.renew()
             self._store.staged.add_page(self._run.id, page)
-        self._here[number] = (0, False)
+        self._here[number] = REFUSED if is_open else (0, False)
 
     def _hour_used_up(self, asked: Asked, problem: RetryLater, now: float) -> Postpone:
         meters, project = self._store.rate_limits, self._sync.project_id
@@ -349,6 +358,8 @@ class Reader:
     def _keep(self, page: Packed) -> None:
         """Write a page and, with page 0, what it says about the whole."""
         staged = page.staged
+        if page.size is None and staged.number:  # the first page shows the size
+            staged = replace(staged, is_full=staged.rows >= max(1, self._run.page_size or self._here[0][0]))
         if staged.number == 0:
             head = {"session_id": page.session_id, "page_size": page.size, "expected_total": staged.total}
             self._run = replace(self._run, session_id=page.session_id, page_size=page.size, expected_total=staged.total)

@@ -13,6 +13,7 @@ from sync.mixpanel.parsing import Profile, ProfilePage
 from sync.model import Eligibility, Page
 
 MAX_RESTARTS = 3  # readings begun again before a person is asked to
+REFUSED = (0, True)  # nobody on a page that was refused, and others may follow
 NEEDS_PROFILE = (
     Eligibility.IDENTIFIED,
     Eligibility.LONG_ID,
@@ -32,7 +33,7 @@ class PageSeries:
         self.session_id: str | None = None
         self.total: int | None = None
         self._size: int | None = None
-        self._read: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
+        self._read: dict[int, tuple[int, bool]] = {}  # page: rows, whether others may follow it
 
     @property
     def row_count(self) -> int:
@@ -62,7 +63,7 @@ class PageSeries:
             number += 1
         if number == 0:
             return 0
-        exists = number < self.announced_pages or self._read[number - 1][1]
+        exists = number < self.announced_pages or all(self._read[number - 1])
         if not exists or self.session_id is None:
             return None
         missing = [one for one in range(number, self.announced_pages) if one not in self._read]
@@ -72,6 +73,8 @@ class PageSeries:
     def problem(self) -> str:
         """Return why the pages are not known to be everybody, once there is no next one; empty when they are."""
         last = max(self._read, default=0)
+        if self._read.get(last) == REFUSED:
+            return f"Mixpanel refused the page after {self.row_count:,} members"
         if self._read and self._read[last][1] and self.session_id is None:
             return f"Mixpanel gave no session to read on in after {self.row_count:,} members"
         if self.total is not None and self.total != self.row_count:
@@ -87,17 +90,18 @@ class PageSeries:
             self._require_same(page)
             if rows and self.total == self._read[0][0]:
                 self.total = None  # it counts its own page only
-        full = rows >= page.size if page.size is not None else rows > 0
-        self._read[page.number] = rows, full
+        size = page.size or self._size or self._read.get(0, (1, True))[0]  # the first page shows a size none names
+        self._read[page.number] = rows, rows >= max(1, size)
 
-    def end_before(self, number: int) -> bool:
+    def end_before(self, number: int, *, is_again: bool) -> bool:
         """Count a page that Mixpanel refused as empty where everybody announced is here; return whether it is so.
 
-        How Mixpanel answers for a page behind the last one is not documented.
+        How Mixpanel answers for a page behind the last one is not documented. ``is_again``: the session before was
+        refused the same page. Where no total announces it either, the reading ends there, and is not exact.
         """
-        if self.row_count != self.total:
+        if self.row_count != self.total and (not is_again or number < self.announced_pages):
             return False
-        self._read[number] = 0, False
+        self._read[number] = (0, False) if self.row_count == self.total else REFUSED
         return True
 
     def _require_same(self, page: ProfilePage) -> None:
@@ -161,6 +165,7 @@ class MemberReading:
         self.restarts, self.version = 0, 0
         self.read_at = 0.0
         self._head_ids: frozenset[str] = frozenset()
+        self._refused: tuple[bool, int, int] | None = None  # of everybody or not, which page, after how many rows
         self._begin()
 
     def _begin(self) -> None:
@@ -175,6 +180,12 @@ class MemberReading:
         self.restarts += 1
         self._begin()
         return self.restarts <= MAX_RESTARTS
+
+    def end_before(self, series: PageSeries, number: int) -> bool:
+        """End a series before a page that Mixpanel refused, if it need not exist; return whether it is so."""
+        refused = series is self.everyone, number, series.row_count
+        is_again, self._refused = refused == self._refused, refused
+        return series.end_before(number, is_again=is_again)
 
     def accept_head(self, page: Page) -> None:
         """Keep what the first page of those with a profile says."""

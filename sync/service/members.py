@@ -116,7 +116,7 @@ class MemberService(Topic):
         try:
             page = self._ask_for_page(client, reading, series, number)
         except SessionExpired:
-            if not series.end_before(number):
+            if not reading.end_before(series, number):
                 raise
             return
         if series is reading.everyone:

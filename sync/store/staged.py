@@ -58,10 +58,10 @@ class PagesOutdated(Exception):
 class Tally:
     """The sums over the pages of one reading.
 
-    ``last_full``: whether the page with the highest number was full. ``full_then_empty``: whether it was empty, and the
-    last one with members full. ``has_gap``: whether a page had fewer members than another, although members
-    came after it. ``unnamed``: rows of others without a readable id. ``page_totals``: whether each page's total counts
-    only that page, which says nothing about the whole.
+    ``last_full``: whether the page with the highest number was full; one that was refused behind a full page is a full
+    one of nobody. ``full_then_empty``: whether it was empty, and the last one with members full. ``has_gap``: whether a
+    page had fewer members than another, although members came after it. ``unnamed``: rows of others without a readable
+    id. ``page_totals``: whether each total that was named may count only its page, which says nothing about the whole.
     """
 
     pages: int
@@ -114,10 +114,10 @@ class StagedPages(Table):
               coalesce(sum(anonymous + invalid - length(others) / {ID_SIZE}), 0) as unnamed,
               max(page) filter (where is_full) is max(page) and count(*) > 0 as last_full,
               max(page) filter (where rows = 0) is max(page)
-                and max(page) filter (where rows > 0) = max(page) filter (where is_full) as full_then_empty,
+                and max(page) filter (where rows > 0) = max(page) filter (where is_full and rows > 0) as full_then_empty,
               ifnull(min(page) filter (where rows < largest) < max(page) filter (where rows > 0), 0) as has_gap,
               max(total) filter (where page = 0) as total,
-              count(*) > 1 and count(total) = count(*) and total(total <> rows) = 0 as page_totals
+              count(*) > 1 and count(total) filter (where page = 0) and total(total <> rows) = 0 as page_totals
             from staged_page
             join (select max(rows) as largest from staged_page where run_id = ?1 and reading = ?2)
             where run_id = ?1 and reading = ?2

@@ -102,6 +102,13 @@ READINGS: dict[str, Draw] = {
     "total_of_the_page": lambda luck, ids: Reading(
         "total_of_the_page", {"total": "page", "page_size": luck.choice(SMALL)}
     ),
+    "own_total_of_the_first_page": lambda luck, ids: Reading(
+        "own_total_of_the_first_page",
+        {"total": "page", "total_on_later_pages": False, "page_size": luck.choice(SMALL)},
+    ),
+    "no_size_and_total": lambda luck, ids: Reading(
+        "no_size_and_total", {"untold": "page_size and total", "page_size": luck.choice(SMALL)}
+    ),
     "no_total": lambda luck, ids: Reading("no_total", {"untold": "total", "page_size": luck.choice(SMALL)}),
     "shuffled_members": lambda luck, ids: Reading(
         "shuffled_members", {"member_order": "shuffled", "page_size": luck.choice(SMALL)}
