@@ -244,6 +244,17 @@ def list_counts(run: Run, waits: int) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
+def list_outlook(run: Run) -> dict[str, int]:
+    """Return for how many people the attribute is true before a held run, and for how many after it, under their names.
+
+    Nothing for another run, whose sync says how many there are.
+    """
+    if run.state is not RunState.HELD or run.size_before is None:
+        return {}
+    before = "Before this run" if run.steps_sent else "In WebEngage now"
+    return {before: run.size_before, "After this run": run.size_before + run.entered - run.exited}
+
+
 def explain_unknown_person(detail_days: float) -> str:
     """Return what it means that nothing is stored about a person, and what to check."""
     return (

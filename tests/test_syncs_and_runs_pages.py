@@ -7,7 +7,8 @@ import re
 import pytest
 
 from sync.model import Mode, RunState
-from tests.workspace import Workspace, click_button, page_text
+from tests.sandbox.control import member
+from tests.workspace import Workspace, click_button, page_numbers, page_text
 
 
 @pytest.mark.slow
@@ -105,3 +106,14 @@ def test_a_sync_whose_latest_run_is_held_says_everywhere_that_it_needs_approval(
         service.runs.cancel(run.id)
     assert "Synced]" in page_text(fans.page("syncs"))
     assert "Synced" in fans.run_cli("cohorts").stdout
+
+
+def test_a_held_run_says_for_how_many_it_is_true_now_and_after_it_and_where(fans: Workspace) -> None:
+    """Before the decision a person reads how many are in WebEngage, how many would be, which attribute and account it is."""
+    fans.export()
+    fans.sandbox.set_members(fans.cohort, [member(f"fan-{number}") for number in range(20, 55)])
+    run = fans.export(dry_run=True)
+    app = fans.page("runs", run=str(run.id))
+    numbers = page_numbers(app)
+    assert (numbers["In WebEngage now"], numbers["After this run"]) == ("30", "35"), numbers
+    assert "Sets “Mixpanel - Fans” in WebEngage account sandbox1" in page_text(app)

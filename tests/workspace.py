@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -276,6 +277,16 @@ def wait_until_healthy(process: Process | subprocess.Popen[bytes], url: str) -> 
 def page_text(app: AppTest) -> str:
     """Return everything a page says in words."""
     return "\n".join(str(element.value) for kind in PAGE_TEXTS for element in app.get(kind)).replace("\\", "")
+
+
+def page_numbers(app: AppTest) -> dict[str, str]:
+    """Return the numbers that a page shows by their labels: each caption that a text follows."""
+    shown: list[Any] = [one for one in app.main if getattr(one, "type", "") in ("caption", "text")]
+    return {
+        label.value: number.value
+        for label, number in pairwise(shown)
+        if (label.type, number.type) == ("caption", "text")
+    }
 
 
 def click_button(app: AppTest, label: str) -> None:

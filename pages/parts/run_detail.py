@@ -143,6 +143,7 @@ def _show_head(run: Run, sync: SyncView) -> None:
         st.caption(_describe_times(run), width="content")
         st.page_link(page_script("syncs"), label="Open sync", query_params={"sync": str(sync.id)})
         st.page_link(page_script("cohorts"), label="See members", query_params={"cohort": str(sync.cohort_id)})
+    st.caption(escape_markdown(f"Sets “{sync.attribute}” in WebEngage account {sync.license_code}"))
 
 
 def _describe_times(run: Run) -> str:
@@ -239,7 +240,7 @@ def _show_limit_buttons(run: Run, limits: GuardLimits) -> None:
 
 def _show_numbers(run: Run, events: tuple[Event, ...]) -> None:
     waits = sum(event.times for event in events if event.message.startswith(WAITING_PREFIX))
-    numbers = wording.list_counts(run, waits)
+    numbers = wording.list_outlook(run) | wording.list_counts(run, waits)
     if not numbers:
         return
     with st.container(horizontal=True, key="numbers-run"):
