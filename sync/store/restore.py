@@ -46,14 +46,17 @@ NAME_LENGTH = 8  # random hexadecimal digits in the name of a file
 def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> RestoreReport:
     """Replace the content of the open database by a backup's, in one transaction; return what was kept and paused.
 
-    Raise InvalidRequest, and change nothing, when the backup is damaged or not of Cohort Sync, or does not know people
-    who are true in WebEngage and could not be kept. Everyone exported is sent again, since WebEngage may have been
-    changed after the copy was made; the next runner cancels the runs under way. Killed anywhere, the former content is
-    there.
+    Raise InvalidRequest, and change nothing, when the backup is damaged or not of Cohort Sync, when it does not know
+    people who are true in WebEngage and could not be kept, or when another process writes meanwhile. Everyone exported
+    is sent again, since WebEngage may have been changed after the copy was made; the next runner cancels the runs under
+    way. Killed anywhere, the former content is there.
     """
-    with _open_draft(folder, backup) as (_, copy):
+    database_id(live)  # drawn now, if never before: from here on nothing is written to it
+    probe = sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)
+    with closing(probe), _open_draft(folder, backup) as (_, copy):
+        require_unwritten = _watch_writes(probe)
         report = _keep_live_rows(live, copy)
-        _copy_pages(copy, live)
+        _copy_pages(copy, live, require_unwritten)
     database.empty_log(live)
     return report
 
@@ -263,23 +266,45 @@ def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> No
     )
 
 
-def _copy_pages(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+def _watch_writes(probe: sqlite3.Connection) -> Callable[[], None]:
+    """Return what raises InvalidRequest once another connection than this one has written to the database."""
+    version = probe.execute("pragma data_version").fetchone()
+
+    def require_unwritten() -> None:
+        if probe.execute("pragma data_version").fetchone() != version:
+            raise InvalidRequest(
+                "The database was written meanwhile, and a restore would undo that; stop the pages and the runner, then "
+                "restore. Nothing was changed."
+            )
+
+    return require_unwritten
+
+
+def _copy_pages(
+    source: sqlite3.Connection, target: sqlite3.Connection, check: Callable[[], None] = lambda: None
+) -> None:
     """Copy a whole database in one transaction of the target, a few megabytes at a time.
 
     Python waits for a locked file without end; here a copy without progress for 30 seconds raises
-    OperationalError, as any other writer does.
+    OperationalError, as any other writer does. ``check`` is called after each part but the last, while nobody else can
+    write to the target: what it raises leaves that as it was.
     """
-    source.backup(target, pages=COPY_PAGES, progress=_stop_when_stuck(database.BUSY_SECONDS), sleep=COPY_POLL_SECONDS)
+    half = source.execute("pragma page_count").fetchone()[0] // 2
+    pages = min(COPY_PAGES, max(1, half))  # two parts at least, so that the check comes before the end
+    progress = _check_progress(database.BUSY_SECONDS, check)
+    source.backup(target, pages=pages, progress=progress, sleep=COPY_POLL_SECONDS)
 
 
-def _stop_when_stuck(seconds: float) -> Callable[[int, int, int], None]:
-    """Return a progress callback that raises OperationalError after ``seconds`` without progress."""
+def _check_progress(seconds: float, check: Callable[[], None]) -> Callable[[int, int, int], None]:
+    """Return a progress callback that raises OperationalError after ``seconds`` without progress, and checks."""
     moved_at = time.monotonic()
 
     def check_progress(status: int, _left: int, _total: int) -> None:
         nonlocal moved_at
         if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             moved_at = time.monotonic()
+            if status != sqlite3.SQLITE_DONE:
+                check()
         elif time.monotonic() - moved_at > seconds:
             problem = sqlite3.OperationalError("database is locked")
             problem.sqlite_errorcode = status
