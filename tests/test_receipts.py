@@ -146,6 +146,12 @@ def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> 
     found = read_receipt(fans)
     assert found.in_webengage == count_holding(fans) == 0
     assert "has set everybody to false since" in found.remarks[0]
+    cancelled = fans.export(dry_run=True).id
+    with fans.open() as service:
+        service.runs.cancel(cancelled)
+    found = read_receipt(fans)
+    assert f"Run {cancelled} came later and was cancelled" in found.remarks[0]
+    assert "has set everybody to false since" in found.remarks[1]
 
 
 def test_receipt_when_an_export_goes_in_steps_waits_for_the_last_one(fans: Workspace) -> None:

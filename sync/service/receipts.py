@@ -73,7 +73,11 @@ class ReceiptService(Topic):
                 requested=self._store.receipts.find_request(sync.id, run.id),
                 listed_now=listed.known,
                 may_be_listed_now=listed.unsure,
-                remarks=(*self._list_listed(sync, listed), *_list_remarks(sync, run, preview, problem)),
+                remarks=(
+                    *self._list_listed(sync, listed),
+                    *self._list_later(sync, run),
+                    *_list_remarks(sync, run, preview, problem),
+                ),
                 overlaps=tuple(self._compare(sync, one) for one in others),
             )
 
@@ -141,6 +145,12 @@ class ReceiptService(Topic):
         yield from explain_listed(cohort, listed.known, listed.unsure, is_due_again=sync.is_due_again)
         yield from explain_tripped(cohort, tripped.known, tripped.unsure)
 
+    def _list_later(self, sync: SyncView, run: Run) -> Iterator[str]:
+        """Yield what the runs that came after the one of the receipt mean for its numbers, a sentence each."""
+        for number in self._store.receipts.list_later(sync.id, run.id):
+            if later := self._store.runs.get_run(number):
+                yield f"Run {number} {_describe_later_run(later)}"
+
     def _list_others(self, sync: SyncView) -> list[SyncView]:
         found = self._store.syncs.list_views(license_code=sync.license_code)
         return sorted((one for one in found if one.size and one.id != sync.id), key=lambda one: -one.size)
@@ -157,9 +167,6 @@ class ReceiptService(Topic):
 
 def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: str) -> Iterator[str]:
     """Yield why the numbers may not be the last word, a sentence each."""
-    last = sync.last_run
-    if last and last.id > run.id:
-        yield f"Run {last.id} {_describe_later_run(last)}"
     if sync.state is SyncState.PAUSED:
         yield "The sync is paused, so the cohort of today may be another one."
     now = preview.identified - preview.doubles if preview and preview.exact else None

@@ -21,6 +21,21 @@ class Receipts(Table):
         )
         return None if found is None else int(found)
 
+    def list_later(self, sync_id: int, run_id: int) -> list[int]:
+        """Return the runs of a sync after this one that changed people, and its last one; the newest first, three at most."""
+        rows = self._fetch_all(
+            """
+            select run.id
+            from run
+            join sync on sync.id = sync_id
+            where sync_id = ? and run.id > ? and (delivered > 0 or run.id = last_run_id)
+            order by run.id desc
+            limit 3
+            """,
+            (sync_id, run_id),
+        )
+        return [row[0] for row in rows]
+
     def find_request(self, sync_id: int, up_to_run: int) -> Decision | None:
         """Return who last asked for an export or for other terms, in a run up to this one, by the audit log."""
         return self._find_decision(
