@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.model import RunState, SyncState
-from tests.engine_workspace import EngineWorkspace, approve, expect_held, fans, patient_workspace
+from tests.engine_workspace import EngineWorkspace, approve, expect_held, fans, last, later, patient_workspace
 from tests.sandbox.control import Sandbox
 
 
@@ -93,6 +93,17 @@ def test_pages_refused_at_different_places_prove_no_end(
     run = exported.export()
     assert (run.state, run.exited, run.reading) == (RunState.SUCCEEDED, 3, 2)
     assert exported.holders() == sandbox.exportable(exported.cohort)
+
+
+def test_a_session_lost_while_the_run_was_put_off_proves_no_end(exported: EngineWorkspace, sandbox: Sandbox) -> None:
+    """It may have ended while the run waited for a limit, at the same page each time: the reading begins again."""
+    sandbox.settings(untold="total")
+    sandbox.fault("status", path="engage", page=3, code=503, times=3)
+    later(exported, 7300)
+    assert last(exported).state is RunState.QUEUED
+    sandbox.fault("status", path="engage", page=3, code=400)
+    later(exported, 400)
+    assert (last(exported).state, last(exported).reading) == (RunState.SUCCEEDED, 1)
 
 
 @pytest.mark.parametrize("people", [11, 25])

@@ -71,6 +71,7 @@ class Reader:
         self._keeps_chunks = not sync.id_property and self._store.snapshot.count_members(sync.id) > 0
         self._sent: RecordSet | None = None
         self._contiguous = 0  # pages here without a gap
+        self._is_resumed = False  # whether the session was opened before this claim
         self._people_seen = set[bytes]()  # digests of who is on each page
         self._others: set[bytes] = set()  # those not exported, by hash
         self.repeated_others: int | None = 0
@@ -105,6 +106,7 @@ class Reader:
                 self._lease.renew()
                 self._store.staged.delete_pages(self._run.id, self._run.reading)
             self._here = {}
+        self._is_resumed = bool(self._here)
         self._others, self.repeated_others = set(), None if self._here else 0
         self._people_seen = set[bytes]()
         if self._sent is None and not self._pages:
@@ -281,12 +283,16 @@ class Reader:
         """Return whether a refused page need not exist: the one before is not full, or everybody announced is here.
 
         Behind a full page without a whole total that is not known. The first reading then ends there, incomplete; the
-        second one only where that was refused the same page.
+        second one only where that was refused the same page. A session from before a wait may have ended meanwhile.
         """
         if self._is_announced(number):
             return False
         rows = sum(rows for rows, _ in self._here.values())
-        if not self._here[number - 1][1] or rows == self._run.expected_total or self._run.reading == 1:
+        if not self._here[number - 1][1] or rows == self._run.expected_total:
+            return True
+        if self._is_resumed:
+            return False
+        if self._run.reading == 1:
             return True
         before = self._store.staged.list_numbers(self._run.id, self._run.reading - 1)
         return before.get(number) == REFUSED and sum(rows for rows, _ in before.values()) == rows
