@@ -9,7 +9,7 @@ from pages.parts.badges import show_name, show_small_text
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.forget_dialog import show_forget_dialog
 from pages.parts.formatting import escape_markdown, format_error, format_plural, format_time, shorten_name
-from pages.parts.navigation import open_page
+from pages.parts.navigation import PERSON_KEY, open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
@@ -25,9 +25,6 @@ from sync.wording import (
     explain_unknown_person,
 )
 
-ASKED_KEY = (
-    "_person"  # session key: the user id that was looked up; not in the address, which browsers and proxies keep
-)
 DIALOG_KEY = "_person_dialog"  # session key: which dialog is open, so that it stays open while it is filled in
 NEVER_EXPORT, FORGET = "never-export", "forget"
 HISTORY_SHOWN = 25  # newest lines; the command `person` lists all
@@ -51,7 +48,7 @@ def show_page() -> None:
     st.title("What happened to this person?", anchor=False)
     st.caption(INTRODUCTION)
     _ask()
-    asked = st.session_state.get(ASKED_KEY)
+    asked = st.session_state.get(PERSON_KEY)
     if not asked:
         return
     try:
@@ -67,7 +64,7 @@ def _ask() -> None:
     with st.form("person", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         user_id = st.text_input("User ID", key="person-id", width=420, placeholder="As in Mixpanel, capitals too")
         if st.form_submit_button("Look up", type="primary", icon=":material/person_search:"):
-            st.session_state[ASKED_KEY] = user_id
+            st.session_state[PERSON_KEY] = user_id
             _close_dialog()
 
 
@@ -161,7 +158,7 @@ def _show_buttons(found: Person) -> None:
     if open_dialog == NEVER_EXPORT and is_allowed(AccessLevel.MARKETER):
         _show_never_export(found)
     elif open_dialog == FORGET and is_allowed(AccessLevel.ADMIN):
-        show_forget_dialog(found, _close_dialog, lambda: st.session_state.pop(ASKED_KEY))
+        show_forget_dialog(found, _close_dialog, lambda: st.session_state.pop(PERSON_KEY))
 
 
 def _open_dialog(name: str) -> None:

@@ -180,7 +180,8 @@ class MemberList:
     ``read`` counts the members read, ``total`` and ``profile_total`` are Mixpanel's own counts. ``empty_columns`` names the
     columns of ``columns`` in which nobody has a value. ``is_contiguous``: they are
     the first ones. ``problem`` says why all pages are not exactly everybody.
-    ``never_exported`` of the identified are on the never-export list.
+    ``never_exported`` of the identified are on the never-export list. ``exported``: for how many people the attribute may
+    be true in WebEngage now, None when the cohort was never exported.
     """
 
     rows: tuple[MemberRow, ...]
@@ -195,6 +196,7 @@ class MemberList:
     read_at: float
     never_exported: int
     id_property: str = ""
+    exported: int | None = None
 
     @property
     def doubles(self) -> int:

@@ -14,7 +14,7 @@ from sync.model import Mode
 from sync.service.run_people import PeopleFilter
 from sync.views import RunPeople
 from tests.sandbox.control import Sandbox, anonymous, member
-from tests.workspace import Workspace, page_text
+from tests.workspace import Workspace, click_button, page_text
 
 FIRST, AFTERWARDS = range(60), range(5, 70)  # the fans of the first export and of the refresh that is held
 
@@ -147,6 +147,28 @@ def test_page_of_people_when_a_filter_is_pressed_shows_only_those(held: int, con
     assert list(app.dataframe[0].value["User ID"]) == ["fan-3"]
     app.text_input(key=f"people-text-{held}").set_value("nobody").run()
     assert "Nobody matches" in page_text(app)
+
+
+def test_page_of_a_run_when_somebody_is_not_among_its_people_says_where_they_are_found(
+    held: int, connected: Workspace
+) -> None:
+    """Who stays as they are or is anonymous is in no list of a run: the page says so, and looks them up as typed."""
+    app = connected.page("runs", run=str(held))
+    app.text_input(key=f"people-text-{held}").set_value("Ghost-7").run()
+    text = page_text(app)
+    assert "who is anonymous in Mixpanel" in text and "The members of the cohort are all listed" in text
+    click_button(app, "Look up this User ID")
+    assert app.title[0].value == "What happened to this person?"
+    assert "Ghost-7" in page_text(app) and "Nothing is stored about this person" in page_text(app)
+
+
+def test_the_two_filters_of_a_run_are_named_apart(fans: Workspace, sandbox: Sandbox) -> None:
+    """One is about everybody, the other about the outcomes of those who are changed."""
+    sandbox.poison("fan-1")
+    run = fans.export()
+    app = fans.page("runs", run=str(run.id))
+    first = [str(app.get_by_key(f"people-{name}-{run.id}").options[0]) for name in ("operation", "outcome")]
+    assert first == ["Everybody 30", "Any outcome 30"]
 
 
 def test_command_lists_the_people_of_a_held_run(held: int, connected: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 
 import streamlit as st
 
@@ -166,21 +167,34 @@ def _show_numbers(listed: MemberList) -> None:
         ("Invalid", invalid, "invalid"),
         ("All members", listed.total if listed.total is not None else listed.read, "members"),
     ]
-    if listed.is_exact and any(row.in_webengage is not None for row in listed.rows):
-        numbers += [
-            ("Would be added", listed.count_change(MemberChange.ADD), "adding"),
-            ("Would be removed", listed.count_change(MemberChange.REMOVE), "removing"),
-        ]
     if not listed.is_complete:
         st.caption(f":material/info: {_describe_part(listed)}")
     if listed.id_property:
         st.caption(f":material/badge: User ID: the profile property {escape_markdown(listed.id_property)}")
-    with st.container(horizontal=True, key="numbers-cohort"):
-        for label, number, key in numbers:
-            show_number(label, format_count(number), f"cohort-{key}")
+    _show_row_of_numbers("numbers-cohort", numbers)
     charts.show_bar((identified - listed.never_exported, listed.never_exported, anonymous, invalid), listed.read)
+    _show_row_of_numbers("numbers-cohort-webengage", list(_count_in_webengage(listed)))
     if listed.problem:
         st.warning(f"{escape_markdown(listed.problem)}, so these numbers may not be exact. Read again.")
+
+
+def _show_row_of_numbers(key: str, numbers: Sequence[tuple[str, int, str]]) -> None:
+    if numbers:
+        with st.container(horizontal=True, key=key):
+            for label, number, name in numbers:
+                show_number(label, format_count(number), f"cohort-{name}")
+
+
+def _count_in_webengage(listed: MemberList) -> Iterator[tuple[str, int, str]]:
+    """Yield for how many people it is true in WebEngage now, and, once everybody was read, after the next export."""
+    if listed.exported is None:
+        return
+    yield "In WebEngage now", listed.exported, "now"
+    if listed.is_exact:
+        added, removed = listed.count_change(MemberChange.ADD), listed.count_change(MemberChange.REMOVE)
+        yield "Would be added", added, "adding"
+        yield "Would be removed", removed, "removing"
+        yield "After the next export", listed.exported + added - removed, "after"
 
 
 def _describe_part(listed: MemberList) -> str:

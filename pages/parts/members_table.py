@@ -13,6 +13,7 @@ import streamlit as st
 from pages.parts import polling
 from pages.parts.formatting import escape_markdown, format_count, format_plural
 from pages.parts.members_reading import BackgroundReading, begin_reading
+from pages.parts.navigation import open_person
 from pages.parts.session import current_actor, is_allowed, open_service
 from sync.permissions import AccessLevel, Actor
 from sync.service.member_reading import MemberReading
@@ -49,6 +50,8 @@ EMPTY_COLUMN = {
         "service account. " + GRANT_ACCESS
     ),
 }
+ONLY_IDS = "User IDs are searched here; names and e-mail addresses only while they are shown."
+LOOK_UP_HELP = "Opens the page People: what was sent to WebEngage about somebody, for which cohorts, and why not."
 SHOW_VALUES = "Show names and e-mail addresses"
 DISTINCT_ID = "distinct_id"
 HEADINGS = ("User ID", "Status", "Why", "In WebEngage", "Next export")
@@ -70,10 +73,13 @@ def _show_table(kept: BackgroundReading, lists: dict[bool, tuple[float, MemberLi
             revealed = is_allowed(AccessLevel.MARKETER) and st.toggle(SHOW_VALUES, key=f"reveal-{reading.cohort_id}")
             _show_columns(reading)
     listed = _get_list(reading, lists, revealed)
-    chosen = _choose_filters(listed)
-    text, order = _choose_search(revealed)
+    chosen, typed, order = _choose(listed, revealed)
+    text = typed.casefold()
     rows = _sort_rows([row for row in listed.rows if _passes(row, chosen) and _matches(row, text, revealed)], order)
-    _show_rows(listed, rows, revealed)
+    if rows:
+        _show_rows(listed, rows, revealed)
+    else:
+        _explain_nobody(listed, chosen, typed, revealed)
     if listed.is_complete and listed.empty_columns:
         empty = EMPTY_COLUMN[kept.sees_classified_data].format(" or ".join(listed.empty_columns))
         st.caption(f":material/visibility_off: {escape_markdown(empty)}")
@@ -90,16 +96,31 @@ def _get_list(reading: MemberReading, lists: dict[bool, tuple[float, MemberList]
     return found[1]
 
 
-def _choose_filters(listed: MemberList) -> Choice:
-    """Show a choice of status, of what WebEngage holds and of what would change, each with its count."""
+def _choose(listed: MemberList, revealed: bool) -> tuple[Choice, str, str]:
+    """Show the search, the order, and a choice of status, of what WebEngage holds and of what would change, with counts.
+
+    Return the choice, what is searched for, and the order. Names and addresses are searched only while they are shown.
+    """
     statuses = Counter(row.status.value for row in listed.rows)
     held = Counter(HELD[row.in_webengage] for row in listed.rows)
     changes = Counter(row.change.value for row in listed.rows)
+    who = _choose_filter("who", "Status", _label_options(STATUSES, statuses), st.radio, horizontal=True)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        who = _choose("who", "Status", _label_options(STATUSES, statuses), st.radio, horizontal=True)
-        now = _choose("held", "In WebEngage", _label_options({one: one for one in HELD.values()}, held), _select)
-        change = _choose("next", "Next export", _label_options(CHANGES, changes), _select)
-    return dict(zip(FILTERS, (who, now, change), strict=True))
+        text = st.text_input(
+            "Search people",
+            key="member-search",
+            type="search",
+            live=True,
+            placeholder="User ID, name or e-mail address" if revealed else "User ID",
+            on_change=_first_page,
+            width=280,
+        )
+        now = _choose_filter("held", "In WebEngage", _label_options({one: one for one in HELD.values()}, held), _select)
+        change = _choose_filter("next", "Next export", _label_options(CHANGES, changes), _select)
+        order = st.selectbox(
+            "Sort by", [LISTED, BY_ID, *([BY_NAME] if revealed else [])], key="member-order", width=160
+        )
+    return dict(zip(FILTERS, (who, now, change), strict=True)), (text or "").strip(), order or LISTED
 
 
 def _label_options(labels: Mapping[Any, str], counts: Counter[str]) -> dict[str, str]:
@@ -112,7 +133,7 @@ def _select(label: str, options: Sequence[str], **more: object) -> str:
     return st.selectbox(label, options, width=195, **more)  # type: ignore[call-overload, no-any-return]
 
 
-def _choose(
+def _choose_filter(
     name: str, label: str, options: Mapping[str, str], widget: Callable[..., str | None], **more: object
 ) -> str:
     """Show one filter; its answer is in the address, too, and is everybody when the option is gone."""
@@ -131,24 +152,6 @@ def _choose(
 
 def _first_page() -> None:
     st.session_state.pop("member-page", None)
-
-
-def _choose_search(revealed: bool) -> tuple[str, str]:
-    """Show the search and the order; names and addresses are searched only while they are shown."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input(
-            "Search people",
-            key="member-search",
-            type="search",
-            live=True,
-            placeholder="User ID, name or e-mail address" if revealed else "User ID",
-            on_change=_first_page,
-            width=320,
-        )
-        order = st.selectbox(
-            "Sort by", [LISTED, BY_ID, *([BY_NAME] if revealed else [])], key="member-order", width=160
-        )
-    return (text or "").strip().casefold(), order or LISTED
 
 
 def _passes(row: MemberRow, chosen: Choice) -> bool:
@@ -172,9 +175,6 @@ def _sort_rows(rows: list[MemberRow], order: str) -> list[MemberRow]:
 
 def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> None:
     """Show one page of the table; only these fifty people travel to the browser."""
-    if not rows:
-        st.info("Nobody matches." if listed.rows else "Nobody is in this cohort.")
-        return
     pages = -(-len(rows) // PER_PAGE)
     page = min(st.session_state.get("member-page", 1), pages)
     shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
@@ -192,6 +192,29 @@ def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> Non
             st.pagination(pages, key="member-page")
         first = (page - 1) * PER_PAGE + 1
         st.caption(f"{first:,} to {first + len(shown) - 1:,} of {format_plural(len(rows), 'person', 'people')}")
+
+
+def _explain_nobody(listed: MemberList, chosen: Choice, text: str, revealed: bool) -> None:
+    """Show why the table is empty and what to do, so that a missing person is explained where they were looked for."""
+    if not listed.rows:
+        st.info("Nobody is in this cohort.")
+    elif any(one != ALL for one in chosen.values()):
+        st.info("Nobody matches with these filters. Set them to All to search everybody.")
+    else:
+        st.info(_describe_missing(listed) + ("" if revealed else f" {ONLY_IDS}"))
+    if text and st.button(
+        "Look up this User ID", key="member-look-up", icon=":material/person_search:", help=LOOK_UP_HELP
+    ):
+        open_person(text)
+
+
+def _describe_missing(listed: MemberList) -> str:
+    """Return what it means that nobody read matches, when no filter hides them."""
+    if not listed.is_complete:
+        return f"Not among the {format_count(listed.read)} members read so far. Read the others to be sure."
+    held = ", and WebEngage has its attribute as true for no such User ID"
+    known = held if listed.exported is not None and listed.is_exact else ""
+    return f"Nobody matches: Mixpanel does not list them in this cohort now{known}."
 
 
 def _set_widths(columns: Sequence[str], revealed: bool) -> dict[str, Any]:

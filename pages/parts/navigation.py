@@ -9,6 +9,9 @@ import streamlit as st
 
 from pages.parts import polling
 
+PERSON_KEY = (
+    "_person"  # session key: the User ID that was looked up; not in the address, which browsers and proxies keep
+)
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -53,3 +56,9 @@ def open_page(page: str, **requests: int) -> NoReturn:
     """Open another page with requests in its address."""
     polling.forget_fragments()
     st.switch_page(page_script(page), query_params={name: str(value) for name, value in requests.items()})
+
+
+def open_person(user_id: str) -> NoReturn:
+    """Open the page of people with what is known about one of them."""
+    st.session_state[PERSON_KEY] = user_id
+    open_page("people")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.parts import downloads, polling
 from pages.parts.formatting import format_people, format_plural
+from pages.parts.navigation import open_person, show_page_link
 from pages.parts.run_progress import is_moving
 from pages.parts.session import is_allowed, open_service
 from sync import wording
@@ -32,13 +33,13 @@ def show_people(run: Run, sync: SyncView) -> None:
     addresses would change under the pointer.
     """
     st.header("People", anchor=False)
-    polling.start_fragment(lambda: _show_table(run), polling.PAGE_SECONDS if is_moving(run) else None)
+    polling.start_fragment(lambda: _show_table(run, sync), polling.PAGE_SECONDS if is_moving(run) else None)
     has_people = bool(run.invalid or (run.planned and not _is_cancelled_unsent(run)))
     if has_people and not is_moving(run) and is_allowed(AccessLevel.MARKETER):
         downloads.show_downloads(run, sync)
 
 
-def _show_table(run: Run) -> None:
+def _show_table(run: Run, sync: SyncView) -> None:
     wanted = PeopleFilter(operation=_chosen(run, "operation"), outcome=_chosen(run, "outcome"), text=_chosen_text(run))
     with open_service() as service:
         run = service.runs.get(run.id)
@@ -48,7 +49,7 @@ def _show_table(run: Run) -> None:
         return
     _show_filters(run, found)
     if not found.matching:
-        st.info("Nobody matches.")
+        _explain_no_match(run, sync)
         return
     st.dataframe(
         make_table(run, found.rows),
@@ -58,6 +59,24 @@ def _show_table(run: Run) -> None:
         column_config={"User ID": st.column_config.TextColumn(width="medium")},
     )
     _show_pages(run, found.matching)
+
+
+def _explain_no_match(run: Run, sync: SyncView) -> None:
+    """Show why nobody is listed, and where somebody is found who is not among the people of a run."""
+    text = _chosen_text(run).strip()
+    if _chosen(run, "operation") or _chosen(run, "outcome"):
+        st.info(
+            "Nobody matches with these filters. Choose Everybody, and any outcome, to search all people of this run."
+        )
+        return
+    st.info(
+        "Nobody matches. A run lists whom it adds, updates, removes or cannot send: neither who stays as they are nor "
+        "who is anonymous in Mixpanel. The members of the cohort are all listed, each with the reason."
+    )
+    with st.container(horizontal=True):
+        show_page_link("See members", "groups", "cohorts", cohort=sync.cohort_id)
+        if st.button("Look up this User ID", key=f"look-up-{run.id}", icon=":material/person_search:"):
+            open_person(text)
 
 
 def make_table(run: Run, rows: tuple[ExportRow, ...]) -> pd.DataFrame:
@@ -118,8 +137,9 @@ def _show_filters(run: Run, found: RunPeople) -> None:
 
 def _show_pills(run: Run, name: str, label: str, counts: dict[str, int], names: dict[str, str]) -> None:
     """Show a filter with the count of each choice; an empty choice is left out unless it is chosen."""
+    everybody = "Everybody" if name == "operation" else "Any outcome"
     shown = {one: count for one, count in counts.items() if count or one == _chosen(run, name)}
-    words = {EVERYBODY: f"Everybody {sum(shown.values()):,}"} | {
+    words = {EVERYBODY: f"{everybody} {sum(shown.values()):,}"} | {
         one: f"{names[one]} {count:,}" for one, count in shown.items()
     }
     st.pills(

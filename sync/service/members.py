@@ -181,6 +181,7 @@ class MemberService(Topic):
             read_at=reading.read_at,
             id_property=reading.id_property,
             never_exported=len({row.user_id for row in rows if row.reason == REASONS[Eligibility.NEVER_EXPORT]}),
+            exported=self._store.snapshot.count_members(sync.id) if sync else None,
         )
 
     def _compare(self, reading: MemberReading, sync: Sync | None) -> Iterator[MemberRow]:
