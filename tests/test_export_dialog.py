@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import time
 
 import pytest
@@ -76,7 +77,9 @@ def test_the_dialog_says_when_a_run_would_be_held(fans: Workspace, sandbox: Sand
     sandbox.set_members(many, [*make_fans(690), member("new")])
     with fans.open() as service:
         service.cohorts.preview(PROJECT, many, fresh=True)
-    assert "1 person would be added and 10 removed." in page_text(fans.page("cohorts", export=str(many)))
+    assert "After this export: 691, as 1 would be added, 10 would be removed." in page_text(
+        fans.page("cohorts", export=str(many))
+    )
 
 
 @pytest.mark.slow
@@ -221,3 +224,20 @@ def test_a_property_of_which_no_value_came_may_be_withheld(fans: Workspace) -> N
     app = fans.page("cohorts", export=str(fans.cohort))
     app.multiselect(key=f"export-properties-{fans.cohort}").set_value(["mobile=mobile"]).run()
     assert "nobody has one, or Mixpanel withholds it as classified" in page_text(app)
+
+
+def test_the_dialog_when_a_cohort_needs_more_queries_than_are_left_says_so(connected: Workspace) -> None:
+    """A hundred pages are not “up to 100 of the 58 queries left”: the export goes on in the next hours."""
+    cohort = connected.sandbox.generate("Large", 100_000)
+    text = page_text(connected.page("cohorts", export=str(cohort)))
+    assert re.search(r"up to 100 Mixpanel queries, but only 5\d are left this hour; the export then goes on", text), (
+        text
+    )
+
+
+def test_the_dialog_when_an_export_changes_nobody_says_nobody(fans: Workspace) -> None:
+    """Of a cohort exported before it says who is in WebEngage now, and no “0 people”."""
+    fans.export()
+    fans.page("cohorts", cohort=str(fans.cohort))
+    text = page_text(fans.page("cohorts", export=str(fans.cohort)))
+    assert "In WebEngage now: 30 people. Nobody would be added or removed." in text

@@ -183,7 +183,7 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
         sandbox.set_members(number, [*people[1:], member("new")])
         here.cohorts.preview(None, number, fresh=True)
     asked = page_text(workspace.page("cohorts", export=str(number)))
-    assert "1 person would be added and 1 removed" in asked
+    assert "as 1 would be added, 1 would be removed." in asked
     assert "1 request, about 1 second" in asked
 
 

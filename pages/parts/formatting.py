@@ -57,6 +57,15 @@ def format_plural(number: int, noun: str, several: str = "") -> str:
     return count_noun(number, noun, several)
 
 
+def format_queries(pages: int, left: int) -> str:
+    """Format what reading so many pages may use of the ``left`` queries of this hour, or that it may be more than those."""
+    if pages <= left:
+        least = "" if pages == 1 else "up to "
+        return f"{least}{pages:,} of the {format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour"
+    are_left = "1 is left" if left == 1 else f"{left} are left"
+    return f"up to {format_plural(pages, 'Mixpanel query', 'Mixpanel queries')}, but only {are_left} this hour"
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration in seconds in the largest unit that fits."""
     for size, noun in TIME_UNITS:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pages.parts import polling
-from pages.parts.formatting import format_count, format_error, format_plural
+from pages.parts.formatting import format_count, format_error, format_plural, format_queries
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import Actor
@@ -231,7 +231,6 @@ def show_rest(kept: BackgroundReading) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(what, key="read-all", icon=":material/download:", on_click=kept.start, args=(wanted,))
         st.caption(
-            f"{format_plural(missing, 'request')}, up to {missing} of the "
-            f"{format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour",
+            f"{format_plural(missing, 'request')}, {format_queries(missing, left)}",
             width="content",
         )
