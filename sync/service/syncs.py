@@ -263,11 +263,11 @@ class SyncService(Topic):
             if problem:
                 raise InvalidRequest(problem)
             self._state.require_connections(sync)
-            self._resume(sync, "Resumed by a person.")
-            self._state.add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active")
+            run_id = self._resume(sync, "Resumed by a person.")
+            self._state.add_audit_line("resume", f"sync {sync_id}", describe_state(sync), "active", run_id)
 
-    def _resume(self, sync: Sync, event: str) -> bool:
-        """Resume a sync and refresh it now, or when a run being cancelled has ended; return whether a run was queued."""
+    def _resume(self, sync: Sync, event: str) -> int | None:
+        """Resume a sync and refresh it now, or when a run being cancelled has ended; return the run that was queued."""
         busy, now = self._store.runs.get_active(sync.id), self._state.now()
         is_ending = busy is not None and busy.cancel_requested
         if busy and is_ending and sync.mode is not Mode.DYNAMIC:
@@ -275,7 +275,7 @@ class SyncService(Topic):
         self._store.syncs.resume_sync(sync, now, due_now=is_ending)
         run_id = None if is_ending else self._store.runs.enqueue_run(sync.id, "refresh", now)
         self._state.add_event(event, sync.id, run_id)
-        return run_id is not None
+        return run_id
 
     @requires(AccessLevel.MARKETER)
     def stop(self, sync_id: int, clear: bool = False) -> StartedExport | None:
@@ -361,7 +361,7 @@ class SyncService(Topic):
             self._state.add_event(f"Paused: {problem}", sync.id)
             return False
         if sync.resume_at is not None and sync.resume_at <= now:
-            return self._resume(sync, "Resumed: its pause was to end now.")
+            return self._resume(sync, "Resumed: its pause was to end now.") is not None
         # A time farther away than the interval means that the clock was set back: only the schedule moves.
         is_due = sync.next_run_at is not None and sync.next_run_at <= now
         run_id = self._store.runs.enqueue_run(sync.id, "refresh", now) if is_due else None

@@ -7,6 +7,7 @@ from sync.store.database import Table
 from sync.store.plan_history import PlanHistory
 
 _ASKED = "('export', 'dry run', 'change')"  # actions of the audit log by which somebody asks for an export
+_PRESSED = "('refresh', 'retry', 'resync', 'resume')"  # and by which somebody starts one of a sync that goes on
 
 
 class Approvals(Table):
@@ -32,8 +33,12 @@ class Approvals(Table):
         )
 
     def is_asked_for(self, run: Run) -> bool:
-        """Return whether somebody asked for what a run sends; nobody did for a refresh, but for one after a take-back."""
-        if run.purpose in ("export", "undo") or run.request:
+        """Return whether somebody asked for what a run sends.
+
+        Nobody did for a refresh, but for one after a take-back, and for one that a person started of a sync without a
+        schedule: that moves nothing forward.
+        """
+        if run.purpose in ("export", "undo") or run.request or self._list_starters(run.id):
             return True
         return PlanHistory(self._db).find_undone(run.id) is not None
 
@@ -42,6 +47,9 @@ class Approvals(Table):
 
         A take-back was asked for by itself.
         """
+        starters = self._list_starters(run_id)
+        if starters:
+            return starters
         rows = self._fetch_all(
             f"""
             select distinct actor
@@ -53,6 +61,21 @@ class Approvals(Table):
                 join run on run.sync_id = other.sync_id
                 where run.id = ?1 and run.undoes is null and asked.run_id <= run.id and asked.action in {_ASKED}
             ) or action = 'undo' and run_id = ?1
+            """,
+            (run_id,),
+        )
+        return frozenset(row[0] for row in rows)
+
+    def _list_starters(self, run_id: int) -> frozenset[str]:
+        """Return who started a run of a sync that nothing refreshes, if it goes on with no earlier request."""
+        rows = self._fetch_all(
+            f"""
+            select distinct actor
+            from audit
+            join run on run.id = audit.run_id
+            join sync on sync.id = run.sync_id
+            where run.id = ? and action in {_PRESSED} and request is null
+                and (sync.mode <> 'dynamic' or sync.state = 'finished')
             """,
             (run_id,),
         )
