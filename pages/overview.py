@@ -151,7 +151,7 @@ def _show_mending(one: Attention) -> None:
     sync, run = one.sync, one.sync.last_run
     if one.kind == AttentionKind.PAUSED:
         _show_action(sync, "Resume", ":material/play_arrow:", "is resumed.", lambda here: here.syncs.resume(sync.id))
-    elif one.kind == AttentionKind.FAILED:
+    elif one.kind == AttentionKind.FAILED and not sync.is_cleared:
         _show_action(
             sync, "Sync now", ":material/sync:", "is being synced.", lambda here: here.syncs.refresh_now(sync.id)
         )

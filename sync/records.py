@@ -115,6 +115,8 @@ class SyncView:
     resume_at: float | None = None
     id_property: str = ""
     """The profile property that is the User ID; empty: the distinct_id."""
+    is_cleared: bool = False
+    """Whether it was stopped to clear it, and no export was asked for since: nothing else sends anybody again."""
 
     @property
     def is_held(self) -> bool:

@@ -122,6 +122,14 @@ def approve(workspace: EngineWorkspace, run: Run) -> Run:
     return workspace.get_run(run.id)
 
 
+def stop_and_clear(workspace: EngineWorkspace) -> None:
+    """Stop the sync, and set everybody to false."""
+    with workspace.open() as service:
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    assert workspace.holders() == set()
+
+
 def expect_held(workspace: EngineWorkspace, sandbox: Sandbox, why: str) -> None:
     """Refresh, and expect the run to be held for this reason before anybody has left."""
     later(workspace, 7300)

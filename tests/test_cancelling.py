@@ -11,7 +11,7 @@ import pytest
 from sync.model import Mode, RunState, SyncState
 from sync.steps import Steps
 from sync.wording import CANCELLED_HALF_WAY_DONE
-from tests.engine_workspace import HOUR, EngineWorkspace, approve, fans, last, later
+from tests.engine_workspace import HOUR, EngineWorkspace, approve, fans, last, later, stop_and_clear
 from tests.sandbox.control import Sandbox
 
 
@@ -187,14 +187,6 @@ def test_a_first_export_that_is_cancelled_after_its_first_step_pauses_a_sync_tha
         assert service.syncs.get(1).state is SyncState.PAUSED
     later(workspace, 5 * HOUR)
     assert last(workspace).state is RunState.CANCELLED and len(workspace.holders()) == 10
-
-
-def stop_and_clear(workspace: EngineWorkspace) -> None:
-    """Stop the sync, and set everybody to false."""
-    with workspace.open() as service:
-        service.syncs.stop(1, clear=True)
-    workspace.run_queued()
-    assert workspace.holders() == set()
 
 
 def stop(workspace: EngineWorkspace) -> None:

@@ -121,7 +121,7 @@ def show_detail(detail: RunDetail) -> None:
         run_actions.show_what_to_look_at(run, sync)
     _show_numbers(run, detail.events)
     _show_buttons(run)
-    _show_rejections(run, detail.rejections)
+    _show_rejections(run, sync, detail.rejections)
     if run.state == RunState.SUCCEEDED and run.purpose not in ("clear", "undo"):
         _show_instructions(sync)
 
@@ -248,7 +248,7 @@ def _show_numbers(run: Run, events: tuple[Event, ...]) -> None:
             show_number(label, format_count(value), f"run-{label}")
 
 
-def _show_rejections(run: Run, rejections: tuple[RejectionView, ...]) -> None:
+def _show_rejections(run: Run, sync: SyncView, rejections: tuple[RejectionView, ...]) -> None:
     if not rejections:
         return
     st.header("Rejected and invalid", anchor=False)
@@ -263,7 +263,7 @@ def _show_rejections(run: Run, rejections: tuple[RejectionView, ...]) -> None:
         st.caption(
             f"The first {len(rejections):,} of {run.rejected + run.invalid:,}. The CSV of this run has them all."
         )
-    if run.rejected and run.state.is_final and is_allowed(AccessLevel.MARKETER):
+    if run.rejected and run.state.is_final and not sync.is_cleared and is_allowed(AccessLevel.MARKETER):
         run_actions.show_retry_button(run)
 
 

@@ -152,6 +152,8 @@ def _describe_next(sync: SyncView) -> str:
         return f"Next refresh {format_time(sync.next_run_at)}, " + (
             f"in {format_duration_short(left)}" if left > 0 else "due now"
         )
+    if sync.is_cleared:
+        return "Stopped and cleared: to send people again, export the cohort again"
     return "No refresh while paused" if sync.state == SyncState.PAUSED else "No further refresh planned"
 
 
@@ -185,7 +187,7 @@ def _show_buttons(sync: SyncView) -> None:
 
 
 def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
-    if not under_way and sync.state != SyncState.PAUSED and not sync.clear_problem:
+    if not under_way and sync.state != SyncState.PAUSED and not sync.is_cleared:
         _show_action_button(
             sync, "Sync now", ":material/sync:", "is being synced.", lambda service: service.syncs.refresh_now(sync.id)
         )

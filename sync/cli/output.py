@@ -33,7 +33,7 @@ _CONTRACT_KEYS: dict[type, dict[str, str]] = {
         "cancel_wanted": "cancel_requested",
         "expected": "expected_total",
     },
-    SyncView: {"reason": "pause_reason", "every": "interval_seconds"},
+    SyncView: {"reason": "pause_reason", "every": "interval_seconds", "cleared": "is_cleared"},
     ProjectView: {"tail": "secret_last4"},
     AccountView: {"tail": "secret_last4"},
     Sample: {"fate": "eligibility"},

@@ -183,7 +183,8 @@ class SyncService(Topic):
     def refresh_now(self, sync_id: int) -> StartedExport:
         """Refresh a sync at once; a run that has yet to read the cohort counts as that.
 
-        Raise InvalidRequest while a run is under way that read it before, or that will send nothing by itself.
+        Raise InvalidRequest while a run is under way that read it before, or that will send nothing by itself, and when
+        the sync was stopped and cleared. One that was only stopped is refreshed this once.
         """
         with self._store.transaction():
             busy = self._store.runs.get_active(sync_id)
@@ -196,12 +197,17 @@ class SyncService(Topic):
         return not (ends or run.state is RunState.HELD or run.planned)
 
     def _start_run(self, sync_id: int, purpose: str) -> StartedExport:
-        """Queue a run of a sync; raise InvalidRequest when it is paused or another run is under way."""
+        """Queue a run of a sync; raise InvalidRequest when it is paused or cleared, or another run is under way."""
         sync = self._state.get_sync(sync_id)
         if sync.state is SyncState.PAUSED:
             raise InvalidRequest("This sync is paused; resume it first.")
         self._state.require_connections(sync)
         busy = self._store.runs.get_active(sync_id)
+        if busy is None and self.get(sync_id).is_cleared:
+            raise InvalidRequest(
+                "This sync was stopped and cleared, and this would send everybody to WebEngage again; to do that, "
+                f"export cohort {sync.cohort_id} again."
+            )
         run_id = self._store.runs.enqueue_run(sync_id, purpose, self._state.now())
         if run_id is None:
             raise InvalidRequest(
@@ -215,7 +221,7 @@ class SyncService(Topic):
     def retry_rejected(self, sync_id: int) -> StartedExport:
         """Try everyone rejected once more, with a new reading of the cohort.
 
-        Raise InvalidRequest while a run is under way.
+        Raise InvalidRequest while a run is under way, and when the sync was stopped and cleared.
         """
         with self._store.transaction():
             self._store.rejections.forgive(self._state.get_sync(sync_id).id)
@@ -223,7 +229,10 @@ class SyncService(Topic):
 
     @requires(AccessLevel.MARKETER)
     def resync(self, sync_id: int) -> StartedExport:
-        """Send every member again, whatever was sent before; raise InvalidRequest while a run is under way."""
+        """Send every member again, whatever was sent before.
+
+        Raise InvalidRequest while a run is under way, and when the sync was stopped and cleared.
+        """
         with self._store.transaction():
             return self._start_run(sync_id, "resync")
 

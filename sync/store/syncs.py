@@ -25,6 +25,19 @@ _COLUMNS = (
     "from json_each(sync.mapping) as pair join attribute_owner as owner on owner.name = pair.value ->> 1 "
     "where owner.license_code = sync.license_code and owner.form is not null order by pair.key)) as forms"
 )
+# What a sync was last asked to do; a take-back counts when it sent something, a refresh when it got as far as a plan.
+_IS_CLEARED = """
+    state = 'finished' and 'clear' is (
+        select purpose
+        from run
+        where sync_id = sync.id and (
+            purpose = 'clear' or (purpose = 'undo' and delivered > 0)
+            or (purpose not in ('clear', 'undo') and (request is not null or planned))
+        )
+        order by id desc
+        limit 1
+    )
+"""
 _DAILY_COLUMNS = ("daily_at", "daily_zone", "daily_days")
 MAX_DAYS_AHEAD = 8  # days; a sync of one day a week is due in seven, and an hour more in autumn
 
@@ -245,7 +258,7 @@ class Syncs(Table):
         """Return syncs as people see them, newest first."""
         rows = self._fetch_all(
             f"""
-            select {_COLUMNS}, size from sync where (?1 is null or project_id = ?1)
+            select {_COLUMNS}, size, {_IS_CLEARED} as is_cleared from sync where (?1 is null or project_id = ?1)
             and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc
             """,
             (project_id, license_code, sync_id),
@@ -275,6 +288,7 @@ class Syncs(Table):
             row["ends_at"],
             row["resume_at"],
             row["id_property"],
+            bool(row["is_cleared"]),
         )
 
     def accounts_of(self, run_ids: Iterable[int]) -> list[str]:

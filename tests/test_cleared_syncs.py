@@ -1,0 +1,144 @@
+"""A sync that was stopped and cleared: nobody is sent again without a new export, and what is shown says how it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.errors import InvalidRequest
+from sync.model import RunState, SyncState
+from sync.service import Service
+from tests.engine_workspace import HOUR, EngineWorkspace, approve, fan_ids, fans, last, later, stop_and_clear
+from tests.sandbox.control import Sandbox
+from tests.workspace import assert_refused
+
+ASK = pytest.mark.parametrize("ask", ["refresh_now", "resync", "retry_rejected"])
+pytestmark = pytest.mark.usefixtures("local_browser")
+COMMANDS = {"refresh_now": "sync-now", "resync": "resync", "retry_rejected": "retry"}
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> EngineWorkspace:
+    """Connect a data folder to a cohort of five, and export it."""
+    monkeypatch.setenv("COHORT_SYNC_DATA", str(data_dir))  # for the pages
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(5)))
+    found.export()
+    return found
+
+
+def sync_page_buttons(workspace: EngineWorkspace) -> set[str]:
+    """Return the labels of the buttons on the page of the sync."""
+    return {button.label for button in workspace.page("syncs", sync="1").button}
+
+
+@ASK
+def test_nothing_but_an_export_sends_a_cleared_cohort_again(workspace: EngineWorkspace, ask: str) -> None:
+    """No dialog stands before these, and everybody would become true in WebEngage again."""
+    stop_and_clear(workspace)
+    assert_refused(workspace.run_cli(COMMANDS[ask], "1"), "stopped and cleared", f"export cohort {workspace.cohort}")
+    assert last(workspace).purpose == "clear" and workspace.holders() == set()
+    assert "Sync now" not in sync_page_buttons(workspace)
+    assert workspace.export().state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(5))
+    with workspace.open() as service:
+        getattr(service.syncs, ask)(1)
+    workspace.run_queued()
+    assert last(workspace).state is RunState.SUCCEEDED
+
+
+@ASK
+def test_a_sync_that_was_only_stopped_is_refreshed_once_when_it_is_asked_for(
+    workspace: EngineWorkspace, ask: str
+) -> None:
+    """Its people are true, so a person may bring them up to date; nothing goes on by itself after that."""
+    with workspace.open() as service:
+        service.syncs.stop(1)
+    assert "Sync now" in sync_page_buttons(workspace)
+    workspace.set_members(*fans(*range(1, 6)))
+    with workspace.open() as service:
+        run_id = getattr(service.syncs, ask)(1).run_id
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(1, 6))
+    later(workspace, 5 * HOUR)
+    assert last(workspace).id == run_id
+    with workspace.open() as service:
+        assert service.syncs.get(1).state is SyncState.FINISHED
+
+
+@ASK
+def test_a_clear_that_failed_is_not_followed_by_sending_everybody_again(
+    workspace: EngineWorkspace, sandbox: Sandbox, ask: str
+) -> None:
+    """It would also hide who is still true, and that somebody wanted them to be false."""
+    sandbox.fault("status", path="bulk-users", code=401, times=0)
+    with workspace.open() as service:
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    sandbox.clear_faults()
+    with workspace.open() as service:
+        assert service.syncs.get(1).clear_problem
+        with pytest.raises(InvalidRequest, match=r"cleared"):
+            getattr(service.syncs, ask)(1)
+        assert service.syncs.get(1).clear_problem
+
+
+@ASK
+def test_a_clear_that_was_taken_back_leaves_a_sync_that_was_only_stopped(workspace: EngineWorkspace, ask: str) -> None:
+    """A take-back is asked for and approved, so its people are meant to be true again; planned only, it changes nothing."""
+    stop_and_clear(workspace)
+    with workspace.open() as service:
+        undo_id = service.runs.undo(last(workspace).id).run_id
+        service.runs.cancel(undo_id)
+        with pytest.raises(InvalidRequest, match=r"stopped and cleared"):
+            getattr(service.syncs, ask)(1)
+        undo_id = service.runs.undo(2).run_id
+    workspace.run_queued()
+    approve(workspace, workspace.get_run(undo_id))
+    assert workspace.holders() == fan_ids(*range(5))
+    with workspace.open() as service:
+        getattr(service.syncs, ask)(1)
+
+
+def test_a_failed_export_of_a_cleared_cohort_has_a_way_on(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """It was asked for after the clear, so Sync now goes on with it."""
+    stop_and_clear(workspace)
+    sandbox.fault("status", path="/api/query/engage", code=403, times=0)
+    assert workspace.export().state is RunState.FAILED
+    sandbox.clear_faults()
+    assert "Sync now" in sync_page_buttons(workspace)
+    with workspace.open() as service:
+        service.syncs.refresh_now(1)
+    workspace.run_queued()
+    assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(5))
+
+
+def test_a_clear_under_way_is_what_keeps_a_refresh_out(workspace: EngineWorkspace) -> None:
+    """The run that is in the way is named, as always."""
+
+    def ask(service: Service) -> None:
+        service.syncs.refresh_now(1)
+
+    with workspace.open() as service:
+        service.syncs.stop(1, clear=True)
+        with pytest.raises(InvalidRequest, match=r"Run 2 of this cohort is under way"):
+            ask(service)
+
+
+def test_the_page_of_a_run_offers_no_retry_once_its_sync_is_cleared(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Trying rejected people again reads the cohort and sends everybody."""
+    sandbox.poison("fan-9")
+    workspace.set_members(*fans(*range(5), 9))
+    with workspace.open() as service:
+        run_id = service.syncs.refresh_now(1).run_id
+    workspace.run_queued()
+    assert workspace.get_run(run_id).rejected == 1
+
+    def labels() -> set[str]:
+        return {button.label for button in workspace.page("runs", run=str(run_id)).button}
+
+    assert "Try rejected people again" in labels()
+    stop_and_clear(workspace)
+    assert "Try rejected people again" not in labels()
