@@ -5,7 +5,6 @@ Times are seconds since 1970, UTC.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -117,18 +116,13 @@ class SyncView:
     """The profile property that is the User ID; empty: the distinct_id."""
     is_cleared: bool = False
     """Whether it was stopped to clear it, and no export was asked for since: nothing else sends anybody again."""
+    requested_mode: Mode = Mode.ONE_TIME
+    """The mode that was asked for; of a first export that nobody let go to everybody yet it is in its run only."""
 
     @property
     def is_held(self) -> bool:
         """Return whether its latest run waits for a person's approval."""
         return self.last_run is not None and self.last_run.state is RunState.HELD
-
-    @property
-    def requested_mode(self) -> Mode:
-        """Return the mode that was asked for; of a first export that nobody approved yet it is in its run only."""
-        run = self.last_run
-        is_taken_over = run is None or run.request is None or self.state is not SyncState.FINISHED or self.size
-        return self.mode if is_taken_over or run is None else Mode(json.loads(run.request or "")["mode"])
 
     @property
     def is_due_again(self) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from sync.model import Mode, RunState, SyncState
 from sync.store import Store
-from sync.store.syncs import ExportRequest
+from sync.store.export_requests import ExportRequest
 from tests.drill import between
 from tests.drill.__main__ import play
 from tests.drill.drill_runner import STATEMENTS

@@ -13,7 +13,7 @@ import pytest
 from sync.cadence import DailyTime, find_moment
 from sync.model import Mode, Run, RunState, SyncState
 from sync.store import Store
-from sync.store.syncs import ExportRequest, Request
+from sync.store.export_requests import ExportRequest, Request
 from tests.drill.book import CohortBook, RequestBook
 from tests.drill.invariants import Broken
 from tests.drill.lives import live

@@ -15,9 +15,9 @@ from sync.model import ChangeKind, Mode
 from sync.packing import FORGOTTEN, hash_id, unpack_ids
 from sync.store import Store
 from sync.store.batches import BATCHES_A_BLOCK, BLOCK_SIZE, Block
+from sync.store.export_requests import ExportRequest
 from sync.store.recording import BUCKETS_A_PART, Recording
 from sync.store.snapshot import Bucket
-from sync.store.syncs import ExportRequest
 
 NOW = 1_800_000_000.0
 SALT = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from sync.model import Mode, RunState
 from sync.steps import Steps
 from tests.sandbox.control import PROJECT, Sandbox
-from tests.workspace import ATTRIBUTE, Workspace, click_button, page_text
+from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text
 
 
 @pytest.fixture
@@ -140,3 +141,58 @@ def test_the_commands_try_on_a_few_go_on_and_take_back(fans: Workspace, tmp_path
     assert told(fans) == set()
     assert fans.run_cli("export", cohort, "--mode", "one-time", "--first", "3", "--in-steps").returncode == 2
     assert fans.read_json("second-person", "--above", "5") == {"above": 5}
+
+
+@pytest.mark.parametrize("after", ["cancelled", "taken back", "cleared"])
+def test_a_dynamic_export_that_ended_after_its_first_step_is_shown_and_proposed_as_dynamic(
+    fans: Workspace, after: str
+) -> None:
+    """Its sync took nothing over, so what was asked for is in its run only; “One-time” was nobody's word."""
+    mapping = (("$email", "Mail"),)
+    fans.export(steps=Steps(first=10), interval=3600.0, mapping=mapping)
+    with fans.open() as service:
+        if after == "taken back":
+            undo_id = service.runs.undo(1).run_id
+        else:
+            service.runs.cancel(1)
+        if after == "cleared":
+            service.syncs.stop(1, clear=True)
+    fans.run_queued()
+    if after == "taken back":
+        with fans.open() as service:
+            service.runs.approve(undo_id)
+        fans.run_queued()
+    assert len(told(fans)) == (10 if after == "cancelled" else 0)
+    for name, parameters in (("syncs", {}), ("syncs", {"sync": "1"})):
+        assert "Dynamic" in page_text(fans.page(name, **parameters)), parameters
+        assert "One-time" not in page_text(fans.page(name, **parameters)), parameters
+    assert "Dynamic" in fans.run_cli("syncs").stdout
+    with fans.open() as service:
+        terms = service.cohorts.propose_export(PROJECT, fans.cohort)
+    assert (terms.mode, terms.interval_seconds, terms.mapping) == (Mode.DYNAMIC, 3600.0, mapping)
+
+
+def test_a_trial_of_a_stopped_sync_shows_the_sync_as_it_is(fans: Workspace) -> None:
+    """Its own terms are known, and no approval replaced them."""
+    fans.export()
+    with fans.open() as service:
+        service.syncs.stop(1)
+    fans.sandbox.set_members(fans.cohort, make_fans(40))
+    fans.export(mode=Mode.ONE_TIME, steps=Steps(first=5))
+    with fans.open() as service:
+        service.runs.cancel(2)
+        assert service.syncs.get(1).requested_mode is Mode.DYNAMIC
+        assert service.cohorts.propose_export(PROJECT, fans.cohort).mode is Mode.DYNAMIC
+    assert "One-time" not in page_text(fans.page("syncs"))
+
+
+def test_the_dry_run_button_keeps_what_was_asked_for_before_it_was_cancelled(fans: Workspace) -> None:
+    """Mode and properties of an export that nobody approved are in its run; the next plan is of the same."""
+    fans.export(dry_run=True, interval=3600.0, mapping=(("$email", "Mail"),))
+    with fans.open() as service:
+        service.runs.cancel(1)
+    click_button(fans.page("cohorts", project=str(PROJECT), cohort=str(fans.cohort)), "Dry run")
+    with fans.open() as service:
+        request = json.loads(service.runs.get(2).request or "")
+    assert request["mode"] == "dynamic" and request["interval_seconds"] == 3600.0
+    assert request["mapping"] == [["$email", "Mail"]]

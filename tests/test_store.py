@@ -19,10 +19,10 @@ from sync.model import Mode, RunState
 from sync.store import StorageUnavailable, Store
 from sync.store.batches import Block
 from sync.store.database import MIGRATION_COUNT
+from sync.store.export_requests import ExportRequest, Request
 from sync.store.migrations import migrations
 from sync.store.rejections import Rejection
 from sync.store.runs import LEASE_SECONDS
-from sync.store.syncs import ExportRequest, Request
 
 SCHEMAS = Path(__file__).parent / "schemas"
 NOW = 1_800_000_000.0

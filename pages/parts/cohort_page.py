@@ -121,6 +121,9 @@ def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:
                 interval=terms.interval_seconds if terms.mode is Mode.DYNAMIC and not terms.daily else None,
                 daily=terms.daily,
                 ends_at=terms.ends_at,
+                mapping=terms.mapping,
+                forms=terms.forms,
+                id_property=terms.id_property,
                 dry_run=True,
             ),
         )

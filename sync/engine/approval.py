@@ -16,8 +16,8 @@ from sync.model import DAY, ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
 from sync.store import Store
 from sync.store.batches import KINDS
+from sync.store.export_requests import Request
 from sync.store.plan_history import join_hashes, join_listed
-from sync.store.syncs import Request
 from sync.text import count_noun
 
 STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sync.store.export_requests import Request
 from sync.store.staged import Tally
-from sync.store.syncs import Request
 
 
 def find_reading_problem(tally: Tally, members: int, repeated: int) -> str | None:

@@ -14,6 +14,7 @@ from sync.model import BATCH_SIZE, DEFAULT_INTERVAL, Eligibility, Member, Mode, 
 from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.store.connections import SealedProject
+from sync.store.export_requests import Request
 from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
 
@@ -213,6 +214,8 @@ class CohortService(Topic):
         cohort = _require_people(known) if known else self.get_exportable(view.id, cohort_id)
         sync = self._store.syncs.get_sync_of_cohort(view.id, cohort_id)
         if sync:
+            request = Request.parse(self._store.open_requests.find_last_asked(sync.id))
+            sync = request.apply(sync) if request else sync  # what nobody let go ahead yet is not the sync's
             return Proposal(
                 attribute=sync.attribute,
                 permanent=True,

@@ -27,8 +27,8 @@ from sync.model import (
 from sync.property_values import FIELD_TYPES, Forms, ValueForm, find_form_problem, parse_forms
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
+from sync.store.export_requests import ExportRequest
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
-from sync.store.syncs import ExportRequest
 from sync.views import CohortView
 
 

@@ -15,7 +15,7 @@ from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.syncs import SyncService
-from sync.store.syncs import Request
+from sync.store.export_requests import Request
 
 
 @dataclass(frozen=True, slots=True)

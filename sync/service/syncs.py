@@ -26,9 +26,9 @@ from sync.service.overdue import find_overdue
 from sync.service.requests import ExportRequests, check_cadence, describe_busy, describe_state, describe_terms
 from sync.service.runs import RunService
 from sync.steps import Steps
+from sync.store.export_requests import ExportRequest, Request
 from sync.store.plan_history import join_people
 from sync.store.runs import FirstSteps
-from sync.store.syncs import ExportRequest, Request
 from sync.views import CohortView, Overdue, RunnerState, StartedExport, SyncView
 
 

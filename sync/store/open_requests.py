@@ -35,12 +35,44 @@ LEFT_OPEN = f"""
 """
 
 
+def last_asked(sync: str) -> str:
+    """Return as SQL the request of the last run of a sync, while no plan went ahead for everybody since it was cleared.
+
+    Its own terms are those of a sync that nobody let go ahead yet. Null when the last plan took its request off.
+    """
+    return f"""
+        (
+            select asked.request
+            from run as asked
+            where asked.id = (
+                select id
+                from run
+                where sync_id = {sync} and purpose not in ('clear', 'undo')
+                    and (request is not null or planned or state = 'succeeded')
+                order by id desc
+                limit 1
+            ) and asked.request is not null and not exists (
+                select 1
+                from run as ahead
+                where ahead.sync_id = {sync} and ahead.planned and ahead.request is null
+                    and ahead.purpose not in ('clear', 'undo')
+                    and ahead.id > ifnull((select max(id) from run where sync_id = {sync} and purpose = 'clear'), 0)
+            )
+        )
+    """
+
+
 class OpenRequests(Table):
     """The requests that wait for their plan to go ahead."""
 
     def has_gone_ahead(self, sync_id: int) -> bool:
         """Return whether any plan of a sync went ahead, for everybody in it, since it was cleared if it was."""
         return bool(self._fetch_value(f"select {_GONE_AHEAD}", (sync_id,)))
+
+    def find_last_asked(self, sync_id: int) -> str | None:
+        """Return what was asked for last of a sync of which nothing went ahead, as its run holds it; None otherwise."""
+        found = self._fetch_value(f"select {last_asked('?1')}", (sync_id,))
+        return None if found is None else str(found)
 
     def set_cadence(
         self, sync_id: int, interval_seconds: float, daily: DailyTime | None, ends_at: float | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 
 from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
@@ -13,6 +13,8 @@ from sync.guards import GuardLimits
 from sync.model import Mode, Run, Sync, SyncState
 from sync.records import SyncView
 from sync.store.database import Row, Table, write_transaction
+from sync.store.export_requests import ExportRequest, Request
+from sync.store.open_requests import last_asked
 from sync.store.runs import Runs
 
 _COLUMNS = (
@@ -32,7 +34,7 @@ _IS_CLEARED = """
         from run
         where sync_id = sync.id and (
             purpose = 'clear' or (purpose = 'undo' and delivered > 0)
-            or (purpose not in ('clear', 'undo') and (request is not null or planned))
+            or (purpose not in ('clear', 'undo') and (request is not null or planned or state = 'succeeded'))
         )
         order by id desc
         limit 1
@@ -40,80 +42,6 @@ _IS_CLEARED = """
 """
 _DAILY_COLUMNS = ("daily_at", "daily_zone", "daily_days")
 MAX_DAYS_AHEAD = 8  # days; a sync of one day a week is due in seven, and an hour more in autumn
-
-
-@dataclass(frozen=True, slots=True)
-class ExportRequest:
-    """The export a person asked for."""
-
-    project_id: int
-    cohort_id: int
-    cohort_name: str
-    license_code: str
-    attribute: str
-    mode: Mode
-    interval_seconds: float | None
-    mapping: tuple[tuple[str, str], ...] | None = None
-    forms: tuple[tuple[str, str], ...] = ()
-    daily: DailyTime | None = None
-    ends_at: float | None = None
-    id_property: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A change a person asked of a sync; it stays with its run until the plan goes ahead.
-
-    ``mapping`` and ``id_property`` None: as it is; ``id_property`` empty: the distinct_id is the User ID.
-
-    ``previewed``: the identified people of the preview the person saw, None when there was none. ``forms``: how the
-    values of the mapping are written.
-    """
-
-    mode: Mode
-    interval_seconds: float | None
-    mapping: tuple[tuple[str, str], ...] | None = None
-    previewed: int | None = None
-    forms: tuple[tuple[str, str], ...] = ()
-    daily: DailyTime | None = None
-    ends_at: float | None = None
-    id_property: str | None = None
-
-    @classmethod
-    def parse(cls, text: str | None) -> Request | None:
-        """Return the request that a run holds as text."""
-        if text is None:
-            return None
-        values = json.loads(text)
-        mapping = values["mapping"]
-        return cls(
-            Mode(values["mode"]),
-            values["interval_seconds"],
-            None if mapping is None else tuple((a, b) for a, b in mapping),
-            values.get("previewed"),
-            tuple((a, b) for a, b in values.get("forms", ())),
-            DailyTime(**values["daily"]) if values.get("daily") else None,
-            values.get("ends_at"),
-            values.get("id_property"),
-        )
-
-    def dump(self) -> str:
-        """Return a request as the text that a run holds."""
-        return json.dumps(asdict(self))
-
-    def apply(self, sync: Sync) -> Sync:
-        """Return a sync as it will be once it took the request over."""
-        mapping = sync.mapping if self.mapping is None else self.mapping
-        active = replace(sync, state=SyncState.ACTIVE, pause_reason=None, resume_at=None)
-        timed = replace(active, interval_seconds=self.interval_seconds, daily=self.daily, ends_at=self.ends_at)
-        if self.id_property is not None:
-            timed = replace(timed, id_property=self.id_property)
-        return replace(timed, mode=self.mode, mapping=mapping, forms=sync.forms if self.mapping is None else self.forms)
-
-    @property
-    def terms(self) -> tuple[object, ...]:
-        """Return what may change while a run is under way."""
-        return self.mode, self.interval_seconds, self.daily, self.ends_at
 
 
 def sync_from_row(row: Row) -> Sync:
@@ -258,7 +186,10 @@ class Syncs(Table):
         """Return syncs as people see them, newest first."""
         rows = self._fetch_all(
             f"""
-            select {_COLUMNS}, size, {_IS_CLEARED} as is_cleared from sync where (?1 is null or project_id = ?1)
+            select {_COLUMNS}, size, {_IS_CLEARED} as is_cleared,
+              ifnull(iif(state = 'finished', {last_asked("sync.id")} ->> 'mode', null), mode) as requested_mode
+            from sync
+            where (?1 is null or project_id = ?1)
             and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc
             """,
             (project_id, license_code, sync_id),
@@ -289,6 +220,7 @@ class Syncs(Table):
             row["resume_at"],
             row["id_property"],
             bool(row["is_cleared"]),
+            Mode(row["requested_mode"]),
         )
 
     def accounts_of(self, run_ids: Iterable[int]) -> list[str]:

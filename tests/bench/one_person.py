@@ -12,8 +12,8 @@ from sync.packing import hash_id, records_of, split_records
 from sync.service import Service
 from sync.store import Store
 from sync.store.batches import BLOCK_SIZE, Block
+from sync.store.export_requests import ExportRequest
 from sync.store.snapshot import FIRST_BYTES, Bucket, bucket_width
-from sync.store.syncs import ExportRequest
 from tests.bench.bench import BenchWorkspace, Row
 from tests.sandbox.control import LICENSE, PROJECT
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sync.cadence import DailyTime
 from sync.model import Mode, Run, RunState, Sync
-from sync.store.syncs import Request
+from sync.store.export_requests import Request
 from tests.drill.invariants import hold
 from tests.drill.user_ids import both_ids, user_ids
 
