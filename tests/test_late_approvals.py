@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.model import Run, RunState
+from sync.views import Event
 from tests.engine_workspace import DAY, EngineWorkspace, approve, fan_ids, fans, patient_workspace
 from tests.sandbox.control import Sandbox
 
@@ -74,3 +75,37 @@ def test_a_plan_of_a_sync_that_is_refreshed_once_a_month_is_made_again_after_a_d
     run = approve_late(workspace, run)
     assert (run.state, run.entered) == (RunState.SUCCEEDED, 3)
     assert workspace.holders() == fan_ids(*range(38))
+
+
+@pytest.mark.parametrize("is_in_steps", [False, True])
+def test_a_plan_made_while_the_clock_was_ahead_is_made_again(workspace: EngineWorkspace, is_in_steps: bool) -> None:
+    """Its age is unknown: by the clock of now it was made tomorrow, and it may wait for days without growing old."""
+    workspace.set_members(*fans(*range(40)))
+    workspace.ahead = 9 * DAY
+    terms = {"chosen": ["fan-39"]} if is_in_steps else {"dry_run": True}
+    run = workspace.export(**terms)
+    assert run.state is RunState.HELD
+    workspace.ahead = 0.0  # put right, and days go by
+    workspace.set_members(*fans(*range(35)), *fans(39))
+    workspace.ahead = 3 * DAY
+    workspace.sandbox.advance(3 * DAY)
+    approve(workspace, run)
+    assert workspace.holders() == fan_ids(*range(35), 39)
+
+
+def test_a_plan_goes_on_when_the_clock_is_put_back_while_it_is_sent(workspace: EngineWorkspace) -> None:
+    """What is under way was made just now, whatever the clock says."""
+    workspace.set_members(*fans(*range(70)))
+    workspace.sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=1)
+    run = workspace.export()
+    assert run.state is RunState.QUEUED and run.planned and len(workspace.holders()) > 35
+    workspace.ahead = -5000.0
+    workspace.run_queued()
+    assert workspace.get_run(run.id).state is RunState.SUCCEEDED
+    assert not any("too old" in one.message for one in list_events(workspace, run.id))
+
+
+def list_events(workspace: EngineWorkspace, run_id: int) -> tuple[Event, ...]:
+    """Return the history of a run."""
+    with workspace.open() as service:
+        return service.runs.list_events(run_id)

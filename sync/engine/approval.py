@@ -18,6 +18,7 @@ from sync.store import Store
 from sync.store.batches import KINDS
 from sync.store.export_requests import Request
 from sync.store.plan_history import join_hashes, join_listed
+from sync.store.runs import CLOCK_SLACK
 from sync.text import count_noun
 
 STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older
@@ -26,18 +27,23 @@ GROWTH = 1.1  # a plan that is made again may touch so many times the people of 
 
 
 def is_stale(store: Store, run: Run, sync: Sync, now: float) -> bool:
-    """Return whether a plan is too old to be sent as it is.
+    """Return whether a plan is too old to be sent as it is, or of an age that nobody knows.
 
     One that is being sent goes on, however long that takes, unless it was held meanwhile and approved when too old.
     """
     if run.purpose == "undo":
         return False  # no cohort is read: what it takes back stays the same
-    old_from = (run.planned_at or 0.0) + min(sync.interval_seconds or STALE_SECONDS, MOST_SECONDS)
-    if now <= old_from:
+    planned_at = run.planned_at or 0.0
+    old_from = planned_at + min(sync.interval_seconds or STALE_SECONDS, MOST_SECONDS)
+
+    def is_fresh(moment: float) -> bool:
+        return planned_at - CLOCK_SLACK <= moment <= old_from  # before it was made: the clock was set back, so unknown
+
+    if is_fresh(now):
         return False
     sent = run.limits[run.steps_sent - 1] if run.steps_sent else 0
     approved_at = store.approvals.find_last_time(run.id)
-    return not store.batches.any_sent(run.id, sent) or (approved_at is not None and approved_at > old_from)
+    return not store.batches.any_sent(run.id, sent) or (approved_at is not None and not is_fresh(approved_at))
 
 
 def hold_reason(
