@@ -70,7 +70,7 @@ def people(first: int, end: int, plan: str) -> Iterator[Member]:
 def test_a_refresh_killed_before_any_of_its_writes_comes_to_the_same_end(
     workspace: EngineWorkspace, sandbox: Sandbox, fault: str | None
 ) -> None:
-    """Five come, ten change, five leave: the same numbers at whichever write it was killed, and exactly the cohort.
+    """Five come, fifteen change, five leave: the same numbers at whichever write it was killed, and exactly the cohort.
 
     That the next refresh has those numbers, too, shows that the snapshot is what WebEngage was sent. The faults make a
     reading begin again, or be made twice.
