@@ -151,6 +151,37 @@ def test_health_when_even_the_end_of_a_run_fails_says_so(watched: Workspace, *, 
     assert overdue.reason == f"run {run_id} waits: its end could not be recorded (ZstdError); look at the runner's log"
 
 
+def test_a_run_that_meets_an_error_of_our_own_fails_at_the_third_try(watched: Workspace) -> None:
+    """It is tried twice more, with the reason of its wait, and does not stay until its deadline."""
+    watched.export()
+    watched.sandbox.set_members(watched.cohort, make_fans(PEOPLE - 1))
+    with watched.open_database() as db:
+        db.execute("update snapshot_bucket set ids = x'00'")  # the plan cannot name who leaves
+    with watched.open() as service:
+        run_id = service.syncs.refresh_now(1).run_id
+    seen = []
+    for _ in range(3):
+        watched.run_queued()
+        run = watched.get_run(run_id)
+        seen.append((run.state, run.wait_reason))
+        watched.ahead += HOUR / 4
+    assert seen == [(RunState.QUEUED, "an unexpected error")] * 2 + [(RunState.FAILED, None)]
+    assert "(ZstdError) ended the run; look at the runner's log" in str(watched.get_run(run_id).error)
+
+
+def test_a_run_whose_every_runner_dies_is_given_up(watched: Workspace) -> None:
+    """Twenty processes that claimed it are gone without a page kept or a batch confirmed: the next one fails it."""
+    run_id = watched.start_export()
+    with watched.open_store() as store:
+        for number in range(20):
+            assert store.runs.claim_run(f"gone-{number}", watched.now())
+            watched.ahead += 130  # longer than the lease of a process that died
+    watched.run_queued()
+    run = watched.get_run(run_id)
+    assert run.state is RunState.FAILED and "begun 20 times without getting any further" in str(run.error)
+    assert watched.sandbox.meter().users_delivered == 0
+
+
 @pytest.mark.parametrize("claimed", [False, True])
 def test_health_when_a_run_is_past_its_deadline_needs_a_person_whatever_was_logged(
     watched: Workspace, sandbox: Sandbox, *, claimed: bool
