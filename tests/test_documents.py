@@ -6,8 +6,10 @@ import itertools
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -16,7 +18,11 @@ import pytest
 from sync.cli.commands import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 COMMANDS, SETTINGS = ROOT / "docs" / "commands.md", ROOT / "docs" / "settings.md"
 CODE = "\n".join(
     path.read_text(encoding="utf-8") for folder in ("sync", "pages") for path in (ROOT / folder).rglob("*.py")
@@ -90,6 +96,24 @@ def test_settings_when_documented_are_those_the_code_reads() -> None:
     rows = re.findall(r"^\| (`.*?`) \|", SETTINGS.read_text(encoding="utf-8"), re.MULTILINE)
     named = re.findall(r"`([A-Z_]+)`", "".join(rows))
     assert sorted(named) == sorted(set(re.findall(r"\"((?:COHORT_SYNC|MIXPANEL_S|WEBENGAGE_A)[A-Z_]+)\"", CODE)))
+
+
+def test_architecture_names_every_module_and_table(data_dir: Path) -> None:
+    """A module, a package or a table that somebody looks for stands there, and nothing that is gone."""
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    picture, tables = text.split("```")[1], text.partition("## Tables")[2].partition("\n\n## ")[0]
+    lists = re.findall(r"^ sync/(\w+(?:, \w+)*)  ", picture, re.MULTILINE)
+    named = {name for names in lists for name in names.split(", ")} | set(re.findall(r"sync/(\w+)", picture))
+    modules = {
+        path.stem for path in (ROOT / "sync").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert named - {"__main__"} == modules - {"__init__", "__main__"}
+    with closing(sqlite3.connect(data_dir / "app.db")) as db:
+        found = {name for [name] in db.execute("select name from sqlite_master where type = 'table'")}
+    rows = re.findall(r"^\| (`.*?) \|", tables, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", "".join(rows))) == {
+        name for name in found if not name.startswith(("_", "sqlite_"))
+    }
 
 
 def test_published_files_name_no_path_of_one_machine() -> None:

@@ -1,4 +1,4 @@
-"""The commands of `python -m sync`: what the pages can do, for scripts (the README lists them)."""
+"""The commands of `python -m sync`: what the pages can do, for scripts (docs/commands.md lists them)."""
 
 from __future__ import annotations
 
