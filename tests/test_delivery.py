@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sync.engine import RetryPolicy
+from sync.engine import Clock, RetryPolicy, RunExecutor
 from sync.model import Run, RunState
+from sync.store import Store
 from tests.engine_workspace import DAY, EngineWorkspace, fans, keep_out, last, later, refresh_when_due
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE, wait_until
@@ -92,6 +94,41 @@ def test_people_of_a_request_of_a_dead_runner_may_be_in_webengage_whatever_a_lat
     later(workspace, 700)
     assert last(workspace).state is RunState.FAILED
     assert count_outcomes(workspace, run) == {"unconfirmed": 20}
+
+
+def test_people_of_a_request_that_was_rejected_may_be_in_webengage_whatever_its_halves_are_answered(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It is not documented whether WebEngage takes the others of a request that it rejects for one person."""
+    workspace.set_members(*fans(*range(20)))
+    sandbox.poison("fan-3")
+    sandbox.fault("status", path="bulk-users", code=401, after=1, times=0)
+    run = workspace.export()
+    assert run.state is RunState.FAILED and count_in_webengage(workspace) == 20
+    assert count_outcomes(workspace, run) == {"unconfirmed": 20}
+
+
+@pytest.mark.parametrize(("api", "path"), [("mixpanel", "engage"), ("webengage", "bulk-users")])
+def test_a_request_that_failed_is_sent_again_when_its_pause_is_over(
+    workspace: EngineWorkspace, sandbox: Sandbox, api: str, path: str
+) -> None:
+    """A side in trouble is left alone for the 30 seconds it asked for, then for the 50 that our own policy says."""
+    workspace.set_members(*fans(*range(20)))
+    workspace.start_export()
+    sandbox.fault("status", api=api, path=path, code=503, retry_after=30)
+    sandbox.fault("status", api=api, path=path, code=500)
+    started, context = workspace.ahead, workspace.context()
+
+    def skip(seconds: float) -> None:
+        workspace.ahead += seconds
+
+    with Store.open(workspace.data_dir) as store:
+        claimed = store.runs.claim_run("me", workspace.now())
+        assert claimed is not None
+        policy = RetryPolicy(delays=(1.0, 50.0))
+        RunExecutor(store, claimed, "me", replace(context, clock=Clock(workspace.now, skip), policy=policy)).execute()
+    assert last(workspace).state is RunState.SUCCEEDED
+    assert 80 <= workspace.ahead - started < 100
 
 
 def test_who_was_rejected_in_a_step_stays_so_when_rejections_are_purged_before_the_run_ends(
