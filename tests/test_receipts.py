@@ -146,6 +146,7 @@ def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> 
     found = read_receipt(fans)
     assert found.in_webengage == count_holding(fans) == 0
     assert "has set everybody to false since" in found.remarks[0]
+    assert "export it once more if" in found.remarks[1]  # nothing else sends it again
     cancelled = fans.export(dry_run=True).id
     with fans.open() as service:
         service.runs.cancel(cancelled)
@@ -193,6 +194,34 @@ def test_receipt_when_a_run_was_taken_back_has_the_numbers_of_the_sandbox(fans: 
         person = service.people.find("fan-35")
         assert [(one.run_id, one.operation) for one in person.history] == [(undo, "remove"), (run.id, "add")]
         assert not is_true(service, "fan-35") and is_true(service, "fan-5")
+
+
+@pytest.mark.parametrize("how", ["cleared", "cleared and tried again", "taken back", "emptied"])
+def test_receipt_of_nobody_says_why_and_as_of_when_and_claims_no_send(fans: Workspace, how: str) -> None:
+    """Who quotes it must not read that people were sent who are false, as of a time at which they were true."""
+    run = fans.export()
+    with fans.open() as service:
+        if how == "taken back":
+            undo_id = service.runs.undo(run.id).run_id
+        elif how == "emptied":
+            fans.sandbox.set_members(fans.cohort, [])
+            undo_id = service.syncs.refresh_now(run.sync_id).run_id
+        else:
+            service.syncs.stop(run.sync_id, clear=True)
+    fans.run_queued()
+    if how in ("taken back", "emptied"):
+        with fans.open() as service:
+            service.runs.approve(undo_id)
+        fans.run_queued()
+    if how == "cleared and tried again":
+        with fans.open() as service:
+            service.runs.cancel(fans.start_export())
+    assert count_holding(fans) == 0
+    found, last = read_receipt(fans), fans.get_run(2)
+    assert found.in_webengage == 0 and found.as_of == (last.planned_at if how == "emptied" else last.finished_at)
+    assert "Sent by" not in found.sentence and "No member is left out" not in found.sentence
+    why = {"taken back": "run 2 took back run 1", "emptied": "Last read by run 2."}
+    assert why.get(how, "run 2 set everybody to false") in found.sentence
 
 
 def test_receipt_when_people_in_webengage_are_on_a_list_now_says_how_many(fans: Workspace) -> None:

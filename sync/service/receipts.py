@@ -48,6 +48,7 @@ class ReceiptService(Topic):
         with self._store.reading():
             sync = self._find_sync(project, cohort_id)
             run = self._find_run(sync)
+            changed = self._store.runs.get_run(self._store.receipts.find_last_change(sync.id, run.id) or 0)
             numbers = self._count(sync, run)
             listed = find_listed(self._store, sync, self._store.safety_lists.load_never_export(sync.license_code))
             others = [one for one in self._list_others(sync) if compared is None or one.id in compared]
@@ -60,7 +61,8 @@ class ReceiptService(Topic):
                 attribute=sync.attribute,
                 mode=sync.mode,
                 run=run,
-                as_of=run.planned_at or run.finished_at or run.queued_at,
+                as_of=(changed and changed.finished_at) or run.planned_at or run.finished_at or run.queued_at,
+                why_nobody="" if numbers.size or changed is None else _explain_nobody(changed),
                 accepted=numbers.size - numbers.unconfirmed,
                 unconfirmed=numbers.unconfirmed,
                 left_behind=numbers.left_behind,
@@ -171,12 +173,20 @@ def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: st
         yield "The sync is paused, so the cohort of today may be another one."
     now = preview.identified - preview.doubles if preview and preview.exact else None
     if preview and now is not None and run.identified is not None and now != run.identified:
+        again = "export it" if sync.is_cleared else "sync"
         yield (
             f"At {format_utc_time(preview.read_at)} Mixpanel has {now:,} identified members, the run read "
-            f"{run.identified:,}; sync once more if the campaign needs the newest."
+            f"{run.identified:,}; {again} once more if the campaign needs the newest."
         )
     if problem:
         yield f"The anonymous members could not be counted: {problem}"
+
+
+def _explain_nobody(changed: Run) -> str:
+    """Return what a run did that came after the last reading, when nobody is in WebEngage since."""
+    if changed.purpose == "undo":
+        return f"run {changed.id} took back run {changed.undoes}"
+    return f"run {changed.id} set everybody to false"
 
 
 def _describe_later_run(last: Run) -> str:

@@ -36,6 +36,14 @@ class Receipts(Table):
         )
         return [row[0] for row in rows]
 
+    def find_last_change(self, sync_id: int, run_id: int) -> int | None:
+        """Return the last run of a sync after this one that has ended and changed people, None when none has."""
+        found = self._fetch_value(
+            "select max(id) from run where sync_id = ? and id > ? and delivered > 0 and finished_at is not null",
+            (sync_id, run_id),
+        )
+        return None if found is None else int(found)
+
     def find_request(self, sync_id: int, up_to_run: int) -> Decision | None:
         """Return who last asked for an export or for other terms, in a run up to this one, by the audit log."""
         return self._find_decision(
