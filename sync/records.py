@@ -118,6 +118,8 @@ class SyncView:
     """Whether it was stopped to clear it, and no export was asked for since: nothing else sends anybody again."""
     requested_mode: Mode = Mode.ONE_TIME
     """The mode that was asked for; of a first export that nobody let go to everybody yet it is in its run only."""
+    last_success: str | None = None
+    """What the last run that succeeded was for, while nobody is in WebEngage; else None, and when none succeeded."""
 
     @property
     def is_held(self) -> bool:

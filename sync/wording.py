@@ -35,6 +35,8 @@ RUN_STANDING = {
 }
 NOT_SYNCED, NOTHING_EXPORTED, SYNCED, PAUSED = "Not synced", "Nothing exported yet", "Synced", "Paused"
 STOPPED, NOT_CLEARED, EXPORTED_ONCE = "Stopped", "Not cleared", "Exported once"
+NOBODY_THERE = "Nobody in WebEngage"
+EMPTYING = ("clear", "undo")  # what a run is for after which nobody was to be in WebEngage, when nobody is
 MODE_WORDS = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic"}
 PLANNED_OPERATIONS = {"add": "To add", "remove": "To remove", "update": "To update", "none": "Cannot be sent"}
 DONE_OPERATIONS = {"add": "Added", "remove": "Removed", "update": "Updated", "none": "Cannot be sent"}
@@ -176,21 +178,22 @@ def name_sync_state(sync: SyncView | None) -> str:
         return PAUSED
     if sync.clear_problem:
         return NOT_CLEARED
-    exported = sync.size or (sync.last_run and sync.last_run.state is RunState.SUCCEEDED)
     if sync.state is SyncState.FINISHED and (sync.mode is Mode.DYNAMIC or _ended_before_everybody(sync)):
         return STOPPED
-    if not exported:
+    if not sync.size and sync.last_success is None:
         return NOTHING_EXPORTED
+    if sync.last_success in EMPTYING:
+        return NOBODY_THERE
     return EXPORTED_ONCE if sync.state is SyncState.FINISHED else SYNCED
 
 
 def _ended_before_everybody(sync: SyncView) -> bool:
-    """Return whether the last run left out people of the cohort: it cleared, took everybody back or ended after a step."""
+    """Return whether people of the cohort were left out: a run cleared, took everybody back or ended after a step."""
     run = sync.last_run
     if run is None:
         return False
-    is_taken_back = run.purpose == "undo" and run.state is RunState.SUCCEEDED and not sync.size
-    return run.purpose == "clear" or is_taken_back or (run.state is RunState.CANCELLED and run.steps_sent > 0)
+    ended_after_step = run.state is RunState.CANCELLED and run.steps_sent > 0
+    return run.purpose == "clear" or sync.last_success in EMPTYING or ended_after_step
 
 
 def describe_changes(added: int, removed: int, updated: int, verb: str = "") -> str:

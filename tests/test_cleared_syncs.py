@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
-from sync.model import RunState, SyncState
+from sync.model import Mode, RunState, SyncState
 from sync.service import Service
+from sync.wording import EXPORTED_ONCE, NOBODY_THERE, STOPPED, SYNCED, name_sync_state
 from tests.engine_workspace import HOUR, EngineWorkspace, approve, fan_ids, fans, last, later, stop_and_clear
 from tests.sandbox.control import Sandbox
-from tests.workspace import assert_refused
+from tests.workspace import assert_refused, page_text
 
 ASK = pytest.mark.parametrize("ask", ["refresh_now", "resync", "retry_rejected"])
 pytestmark = pytest.mark.usefixtures("local_browser")
@@ -142,3 +143,59 @@ def test_the_page_of_a_run_offers_no_retry_once_its_sync_is_cleared(
     assert "Try rejected people again" in labels()
     stop_and_clear(workspace)
     assert "Try rejected people again" not in labels()
+
+
+def state_of(workspace: EngineWorkspace) -> str:
+    """Return what the pages and commands call the state of the sync."""
+    with workspace.open() as service:
+        return name_sync_state(service.syncs.get(1))
+
+
+@pytest.mark.parametrize("mode", [Mode.DYNAMIC, Mode.ONE_TIME])
+def test_a_cleared_sync_that_is_being_exported_again_is_not_called_never_exported(
+    workspace: EngineWorkspace, sandbox: Sandbox, mode: Mode
+) -> None:
+    """It is stopped until the new export goes ahead; then nobody is in WebEngage until its people are."""
+    workspace.export(mode=mode)
+    stop_and_clear(workspace)
+    assert state_of(workspace) == STOPPED
+    run_id = workspace.start_export(mode=mode)
+    assert state_of(workspace) == STOPPED
+    with workspace.open() as service:
+        service.runs.cancel(run_id)
+    assert state_of(workspace) == STOPPED
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0)
+    run = workspace.export(mode=mode)
+    assert run.state is RunState.QUEUED and run.planned and state_of(workspace) == NOBODY_THERE
+    assert NOBODY_THERE in page_text(workspace.page("syncs"))
+    sandbox.clear_faults()
+    later(workspace, HOUR)
+    assert state_of(workspace) == (SYNCED if mode is Mode.DYNAMIC else EXPORTED_ONCE)
+
+
+def test_a_sync_whose_cohort_is_empty_stays_synced_while_it_is_refreshed(workspace: EngineWorkspace) -> None:
+    """It is in step with its cohort, before, during and after a refresh."""
+    workspace.set_members()
+    later(workspace, 2 * HOUR + 100)
+    approve(workspace, last(workspace))
+    assert workspace.holders() == set() and state_of(workspace) == SYNCED
+    with workspace.open() as service:
+        run_id = service.syncs.refresh_now(1).run_id
+    assert state_of(workspace) == SYNCED
+    with workspace.open() as service:
+        service.runs.cancel(run_id)
+    assert state_of(workspace) == SYNCED
+
+
+def test_a_sync_that_was_taken_back_and_resumed_is_not_called_synced(workspace: EngineWorkspace) -> None:
+    """Its refresh is held, and cancelled leaves nobody in WebEngage."""
+    with workspace.open() as service:
+        undo_id = service.runs.undo(1).run_id
+    workspace.run_queued()
+    approve(workspace, workspace.get_run(undo_id))
+    with workspace.open() as service:
+        service.syncs.resume(1)
+    workspace.run_queued()
+    with workspace.open() as service:
+        service.runs.cancel(last(workspace).id)
+    assert workspace.holders() == set() and state_of(workspace) == NOBODY_THERE

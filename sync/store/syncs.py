@@ -40,6 +40,16 @@ _IS_CLEARED = """
         limit 1
     )
 """
+# What the last run that succeeded was for; asked only where nobody is in WebEngage.
+_LAST_SUCCESS = """
+    iif(size = 0, (
+        select purpose
+        from run
+        where sync_id = sync.id and run.state = 'succeeded'
+        order by id desc
+        limit 1
+    ), null)
+"""
 _DAILY_COLUMNS = ("daily_at", "daily_zone", "daily_days")
 MAX_DAYS_AHEAD = 8  # days; a sync of one day a week is due in seven, and an hour more in autumn
 
@@ -186,7 +196,7 @@ class Syncs(Table):
         """Return syncs as people see them, newest first."""
         rows = self._fetch_all(
             f"""
-            select {_COLUMNS}, size, {_IS_CLEARED} as is_cleared,
+            select {_COLUMNS}, size, {_IS_CLEARED} as is_cleared, {_LAST_SUCCESS} as last_success,
               ifnull(iif(state = 'finished', {last_asked("sync.id")} ->> 'mode', null), mode) as requested_mode
             from sync
             where (?1 is null or project_id = ?1)
@@ -221,6 +231,7 @@ class Syncs(Table):
             row["id_property"],
             bool(row["is_cleared"]),
             Mode(row["requested_mode"]),
+            row["last_success"],
         )
 
     def accounts_of(self, run_ids: Iterable[int]) -> list[str]:
