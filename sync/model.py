@@ -159,6 +159,16 @@ class Page:
     members: tuple[Member, ...]
     properties: tuple[str, ...] = ()
 
+    @property
+    def known_total(self) -> int | None:
+        """Return how many members the first page says there are, None when more than it says may follow.
+
+        A total as large as a full page may count that page only (Mixpanel's reference does not say which it is).
+        """
+        if len(self.members) < self.size:
+            return len(self.members) if self.total is None else self.total
+        return None if self.total == len(self.members) else self.total
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:

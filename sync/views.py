@@ -105,11 +105,12 @@ class Preview:
     """The members an export would send, counted, and what sending them takes.
 
     ``exact`` is False when page 0 is not the whole: then devices and invalid ids beyond it are estimated by their
-    share. ``to_add`` and ``to_remove`` compare with what was exported before, and are None unless both sides are known
-    exactly. ``properties`` names the profile properties seen, never a value. ``never_exported`` of the identified are
-    on the never-export list. ``requests`` and ``seconds`` are what sending takes at WebEngage's limit. ``id_property``
-    is the User ID, empty for the distinct_id; ``invalid`` then counts who has no usable value in it, and ``doubles`` how
-    many more of those read are identified than have different ones.
+    share, and where Mixpanel does not say how many members there are, ``is_least``, only its people count. ``to_add``
+    and ``to_remove`` compare with what was exported before, and are None unless both sides are known exactly.
+    ``properties`` names the profile properties seen, never a value. ``never_exported`` of the identified are on the
+    never-export list. ``requests`` and ``seconds`` are what sending takes at WebEngage's limit. ``id_property`` is the
+    User ID, empty for the distinct_id; ``invalid`` then counts who has no usable value in it, and ``doubles`` how many
+    more of those read are identified than have different ones.
     """
 
     cohort_id: int
@@ -131,11 +132,17 @@ class Preview:
     properties: tuple[str, ...] = ()
     id_property: str = ""
     doubles: int = 0
+    is_least: bool = False
 
     @property
     def people(self) -> int:
         """Return how many different people would be sent."""
         return max(0, self.identified - self.never_exported - self.doubles)
+
+    @property
+    def qualifier(self) -> str:
+        """Return what stands before a number: nothing, “about ” or “at least ”."""
+        return "" if self.exact else "at least " if self.is_least else "about "
 
 
 class MemberStatus(StrEnum):

@@ -14,7 +14,7 @@ from sync.model import Account, Mode, Project, Role
 from sync.runner import Runner
 from sync.service import Service
 from sync.webengage import WebEngage
-from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
 
 ENGAGE, BULK = "/api/query/engage", "/bulk-users"
 MISSING = {"response": {"message": "Error: userId and anonymousId cannot be empty.", "status": "error"}}
@@ -48,11 +48,29 @@ def test_a_cohort_is_read_whole_whatever_its_pages_leave_out(
     assert sandbox.holding("Mixpanel - Fans")[0] == sandbox.exportable(cohort)
 
 
-def test_a_preview_of_a_full_page_without_a_total_is_not_exact(service: Service, sandbox: Sandbox) -> None:
-    """Ten people on a page of ten, and nobody says how many there are: more may come."""
-    cohort = sandbox.add_cohort("Fans", [member(f"fan-{number}") for number in range(25)])
-    sandbox.settings(page_size=10, untold="total")
-    assert service.cohorts.preview(PROJECT, cohort).exact is False
+@pytest.mark.parametrize("settings", [{"untold": "total"}, {"total": "page"}, {"untold": "page_size", "total": "page"}])
+@pytest.mark.parametrize(("people", "ghosts"), [(25, 0), (10, 0), (8, 15)])
+def test_a_preview_of_a_full_page_without_a_whole_total_is_not_exact(
+    service: Service, sandbox: Sandbox, settings: dict[str, str], people: int, ghosts: int
+) -> None:
+    """A page of ten whose total is ten, or that says none: more may come, with a profile or without."""
+    listed = [member(f"fan-{number}") for number in range(people)]
+    cohort = sandbox.add_cohort("Fans", [*listed, *(anonymous(f"ghost-{number}") for number in range(ghosts))])
+    sandbox.settings(page_size=10, **settings)
+    found = service.cohorts.preview(PROJECT, cohort)
+    assert (found.exact, found.qualifier) == (False, "at least ")
+    assert found.identified == min(people, 10)
+
+
+@pytest.mark.parametrize("settings", [{}, {"untold": "total"}, {"total": "page"}], ids=str)
+def test_a_preview_of_a_page_that_is_not_full_is_exact(
+    service: Service, sandbox: Sandbox, settings: dict[str, str]
+) -> None:
+    """Nine of ten are everybody, whatever the total counts."""
+    cohort = sandbox.add_cohort("Fans", [*(member(f"fan-{number}") for number in range(8)), anonymous("ghost")])
+    sandbox.settings(page_size=10, **settings)
+    found = service.cohorts.preview(PROJECT, cohort)
+    assert (found.exact, found.qualifier, found.identified, found.anonymous) == (True, "", 8, 1)
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,17 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     assert "1 request, about 1 second" in asked
 
 
+def test_the_preview_says_at_least_where_mixpanel_gives_no_total(workspace: Workspace, sandbox: Sandbox) -> None:
+    """The first page is full, so more may follow: on the page and at the command line alike."""
+    number = sandbox.add_cohort("Fans", [member(f"u{n}") for n in range(25)])
+    connect(workspace.data_dir, sandbox)
+    sandbox.settings(page_size=10, untold="total")
+    shown = page_text(workspace.page("cohorts", export=str(number)))
+    assert "at least 10" in shown and "does not say how many members there are" in shown
+    said = workspace.run_cli("preview", str(number)).stdout
+    assert "at least 10 members, at least 10 identified (sent)" in " ".join(said.split())
+
+
 @pytest.mark.slow
 def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspace, sandbox: Sandbox) -> None:
     """A run that would tell most people they left waits with the numbers; Always lifts the guard of its sync."""

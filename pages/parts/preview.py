@@ -18,6 +18,10 @@ ESTIMATE_HELP = (
     "“About”, because only the first members were read: devices and invalid ids among the others are estimated. "
     "See everybody for exact numbers; the export itself counts exactly."
 )
+LEAST_HELP = (
+    "“At least”, because Mixpanel does not say how many members there are, and only the first were read. "
+    "See everybody for exact numbers; the export itself counts exactly."
+)
 
 
 def read_preview(project_id: int, cohort_id: int, fresh: bool = False, id_property: str | None = None) -> Preview:
@@ -55,7 +59,7 @@ def forget_preview() -> None:
 
 def show_numbers(preview: Preview) -> None:
     """Show how many go and how many do not, as numbers and as one bar."""
-    about = "" if preview.exact else "about "
+    about = preview.qualifier
     with st.container(horizontal=True, key="numbers-preview"):
         badges.show_number("Identified · will go", f"{about}{format_count(preview.people)}", "identified")
         if preview.doubles:
@@ -66,10 +70,11 @@ def show_numbers(preview: Preview) -> None:
         badges.show_number(
             "Invalid · will not", f"{about if preview.invalid else ''}{format_count(preview.invalid)}", "invalid"
         )
-        badges.show_number("All members", format_count(preview.total), "members")
+        least = "at least " if preview.is_least else ""
+        badges.show_number("All members", f"{least}{format_count(preview.total)}", "members")
     charts.show_eligibility_bar(preview)
     if not preview.exact:
-        st.caption(ESTIMATE_HELP)
+        st.caption(LEAST_HELP if preview.is_least else ESTIMATE_HELP)
     if preview.exported_before:
         st.caption(f":material/history: {describe_outlook(preview)}")
 

@@ -95,12 +95,12 @@ def preview(
     with Service.open() as service:
         found = service.cohorts.preview(project, cohort_id, fresh, id_property)
         checks = check_values(service, project, cohort_id, properties, id_property)
-    about = "" if found.exact else "about "
+    about = found.qualifier
     print_result(
         as_json,
         to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}),
         [
-            f"{show_text(found.cohort_name)}: {count_noun(found.total, 'member')}, "
+            f"{show_text(found.cohort_name)}: {'at least ' if found.is_least else ''}{count_noun(found.total, 'member')}, "
             f"{about}{found.identified:,} identified (sent), "
             f"{found.anonymous:,} anonymous (not sent), {found.invalid:,} invalid (not sent).",
             _describe_ids(found),

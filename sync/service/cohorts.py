@@ -334,7 +334,7 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
     unknown = round(share * sum(1 for one in known.members if one.eligibility.is_anonymous))
     identified = max(0, with_profile - unknown - invalid)
     listed = [one.id for one in known.members if one.eligibility is Eligibility.NEVER_EXPORT]
-    whole = len(known.members) >= with_profile and (known.total is not None or len(known.members) < known.size)
+    whole = known.known_total == len(known.members) and everyone.known_total is not None
     going = [one.id for one in known.members if one.eligibility is Eligibility.IDENTIFIED]
     found = Preview(
         cohort_id=cohort.id,
@@ -344,6 +344,7 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
         anonymous=max(0, total - identified - invalid),
         invalid=invalid,
         exact=whole,
+        is_least=None in (known.known_total, everyone.known_total),
         sample=_pick_samples(known.members, everyone.members),
         exported_before=0,
         read_at=now,

@@ -189,9 +189,7 @@ class MemberReading:
 
     def accept_head(self, page: Page) -> None:
         """Keep what the first page of those with a profile says."""
-        counts_itself = page.total == len(page.members) >= page.size  # or so many have a profile by chance
-        self.has_head, self.properties = True, page.properties
-        self.profile_total = None if counts_itself else page.total
+        self.has_head, self.properties, self.profile_total = True, page.properties, page.known_total
         self._head_ids = frozenset(one.distinct_id for one in page.members)
 
     def accept_page(self, page: ProfilePage) -> None:
