@@ -20,13 +20,14 @@ from pages.parts.formatting import (
     shorten_name,
     to_local_datetime,
 )
-from pages.parts.navigation import open_page, show_page_link
+from pages.parts.navigation import open_page, page_script, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.model import RunState
 from sync.permissions import AccessLevel
 from sync.reports import Attention, AttentionKind, Overview
 from sync.service import Service
 from sync.views import DISK_LOW_BYTES, RunnerState, SyncView
+from sync.wording import NEEDS_PERSON
 
 ROWS_SHOWN = 5  # of each list; the pages Syncs and Runs have them all
 CHART_SECONDS = 600.0  # between two polls of the chart, whose points are days
@@ -143,7 +144,12 @@ def _show_attention(attention: tuple[Attention, ...], who: str, *, may_mend: boo
                     _show_mending(one)
                 show_page_link("Open sync", "open_in_full", "syncs", sync=one.sync.id)
     if len(attention) > ROWS_SHOWN:
-        st.caption(f"{len(attention) - ROWS_SHOWN} more on the Syncs page.")
+        st.page_link(
+            page_script("syncs"),
+            label=f"See all {len(attention)}",
+            icon=":material/arrow_forward:",
+            query_params={"show_syncs": NEEDS_PERSON},
+        )
 
 
 def _show_mending(one: Attention) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
@@ -14,7 +15,7 @@ from pages.parts.session import is_allowed, open_service
 from sync.model import RunState, SyncState
 from sync.permissions import AccessLevel
 from sync.views import SyncView
-from sync.wording import describe_run_changes, describe_size
+from sync.wording import NEEDS_PERSON, describe_run_changes, describe_size, name_sync_state
 
 PER_PAGE = 25
 AFTER_APPROVAL = "Once approved"
@@ -24,7 +25,17 @@ DIALOGS = {
     "interval": sync_dialogs.show_interval_dialog,
     "pause": sync_dialogs.show_pause_dialog,
 }
+SHOW = "show_syncs"  # session key and parameter of the address: which syncs are shown
+EVERY_SYNC = "All syncs"
 COLUMNS = ("Cohort", "State", "Next", "Last result", "People")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is searched for, in small letters, and which state is chosen."""
+
+    text: str = ""
+    state: str = EVERY_SYNC
 
 
 def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
@@ -50,38 +61,96 @@ def show_page() -> None:
     sync_id = requested_id("sync")
     if sync_id is None:
         st.title("Syncs", anchor=False)
-        show_sync_rows(project.id if project else None, len(syncs))
+        show_sync_rows(project.id if project else None)
     else:
         sync_detail.show_sync(sync_id)
     open_requested_dialog(syncs)
 
 
-def show_sync_rows(project_id: int | None, sync_count: int) -> None:
-    """Show one page of the syncs, kept up to date."""
-    pages = -(-sync_count // PER_PAGE)
+def show_sync_rows(project_id: int | None) -> None:
+    """Show the search, the filter and one page of the syncs that pass them, kept up to date."""
+    with open_service() as service:
+        exist = bool(service.syncs.list(project_id))
+    wanted = _show_filters() if exist else Wanted()
+    found = len(_find_syncs(project_id, wanted))
+    pages = -(-found // PER_PAGE)
     page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
     if pages > 1:
-        st.caption(
-            f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, sync_count)} of {format_plural(sync_count, 'sync')}"
+        st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, found)} of {format_plural(found, 'sync')}")
+    polling.poll_slowly(lambda: _show_rows(project_id, wanted, page))
+
+
+def _show_filters() -> Wanted:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Search syncs",
+            key="sync_q",
+            type="search",
+            live=True,
+            bind="query-params",
+            placeholder="Search by cohort or attribute",
+            on_change=_open_first_page,
+            width=320,
+            label_visibility="collapsed",
         )
-    polling.poll_slowly(lambda: _show_rows(project_id, page))
+        state = st.selectbox(
+            "Show",
+            [EVERY_SYNC, NEEDS_PERSON, *badges.SYNC_BADGES],
+            key=SHOW,
+            bind="query-params",
+            width=220,
+            on_change=_open_first_page,
+            label_visibility="collapsed",
+        )
+    return Wanted(text=(text or "").strip().casefold(), state=state or EVERY_SYNC)
 
 
-def _show_rows(project_id: int | None, page: int) -> None:
-    """Show these syncs, each one kept up to date while its run is under way."""
+def _open_first_page() -> None:
+    st.session_state.pop("sync_page", None)
+
+
+def _find_syncs(project_id: int | None, wanted: Wanted) -> tuple[SyncView, ...]:
+    """Return the syncs that pass the search and the filter, the newest first."""
     with open_service() as service:
-        syncs = service.syncs.list(project_id)[(page - 1) * PER_PAGE : page * PER_PAGE]
-        late = {one.sync_id for one in service.syncs.list_overdue() if sync_detail.is_noticed(one)}
+        syncs = (
+            tuple(one.sync for one in service.overview.list_attention(project_id))
+            if wanted.state == NEEDS_PERSON
+            else service.syncs.list(project_id)
+        )
+    return tuple(
+        sync
+        for sync in syncs
+        if wanted.text in f"{sync.cohort_name} {sync.attribute}".casefold()
+        and wanted.state in (EVERY_SYNC, NEEDS_PERSON, name_sync_state(sync))
+    )
+
+
+def _show_rows(project_id: int | None, wanted: Wanted, page: int) -> None:
+    """Show these syncs, each one kept up to date while its run is under way."""
+    syncs = _find_syncs(project_id, wanted)[(page - 1) * PER_PAGE : page * PER_PAGE]
     if not syncs:
-        st.info("Nothing is exported yet. Open the Cohorts page and choose “Export” beside a cohort.")
-        if st.button("Go to Cohorts", type="primary"):
-            open_page("cohorts")
+        _explain_none(wanted)
         return
+    with open_service() as service:
+        late = {one.sync_id for one in service.syncs.list_overdue() if sync_detail.is_noticed(one)}
     with st.container(key="rows-syncs"):
         rows.show_headings("syncs", COLUMNS)
         for sync in syncs:
             show = partial(_show_row, sync.id in late)
             polling.poll_item(sync, lambda read: (read.last_run,), partial(_read_sync, sync.id), show)
+
+
+def _explain_none(wanted: Wanted) -> None:
+    if wanted.text:
+        st.info("No sync matches. The Cohorts page has the cohorts that are not exported yet.")
+    elif wanted.state == NEEDS_PERSON:
+        st.success("No sync needs anybody.", icon=":material/check_circle:")
+    elif wanted.state != EVERY_SYNC:
+        st.info("No sync is in this state now.")
+    else:
+        st.info("Nothing is exported yet. Open the Cohorts page and choose “Export” beside a cohort.")
+        if st.button("Go to Cohorts", type="primary"):
+            open_page("cohorts")
 
 
 def _read_sync(sync_id: int) -> SyncView:

@@ -34,6 +34,7 @@ RUN_STANDING = {
     RunState.CANCELLED: "was cancelled",
 }
 NOT_SYNCED, NOTHING_EXPORTED, SYNCED, PAUSED = "Not synced", "Nothing exported yet", "Synced", "Paused"
+NEEDS_PERSON = "Needs a person"
 STOPPED, NOT_CLEARED, EXPORTED_ONCE = "Stopped", "Not cleared", "Exported once"
 NOBODY_THERE = "Nobody in WebEngage"
 EMPTYING = ("clear", "undo")  # what a run is for after which nobody was to be in WebEngage, when nobody is

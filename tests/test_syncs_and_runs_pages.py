@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from sync.model import Mode, RunState
-from tests.sandbox.control import member
+from tests.sandbox.control import PROJECT, member
 from tests.workspace import Workspace, click_button, page_numbers, page_text
 
 
@@ -117,3 +118,53 @@ def test_a_held_run_says_for_how_many_it_is_true_now_and_after_it_and_where(fans
     numbers = page_numbers(app)
     assert (numbers["In WebEngage now"], numbers["After this run"]) == ("30", "35"), numbers
     assert "Sets “Mixpanel - Fans” in WebEngage account sandbox1" in page_text(app)
+
+
+def fill_with_paused_syncs(workspace: Workspace, count: int) -> None:
+    """Write syncs that wait for a person, beside those there are."""
+    with workspace.open_database() as db:
+        for number in range(count):
+            db.execute(
+                """
+                insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state,
+                    pause_reason, schedule_anchor, interval_seconds, next_run_at)
+                values (?, ?, ?, 'sandbox1', ?, 'dynamic', 'paused', 'The key was refused.', 0, 7200, 7200)
+                """,
+                (PROJECT, 9000 + number, f"Paused {number}", f"Mixpanel - Paused {number}"),
+            )
+
+
+def list_openers(app: AppTest) -> list[str]:
+    """Return the names of the rows of a list."""
+    return [button.label.replace("\\", "") for button in app.button if button.key.startswith("open-")]
+
+
+def test_syncs_are_found_by_name_attribute_and_by_what_they_need(fans: Workspace) -> None:
+    """Among sixty syncs those that need a person are on the first page of a filter, which the address keeps."""
+    fans.export()
+    fill_with_paused_syncs(fans, 59)
+    assert "1 to 25 of 60 syncs" in page_text(fans.page("syncs"))
+    app = fans.page("syncs", show_syncs="Synced")
+    assert list_openers(app) == ["Fans"] and "of 60" not in page_text(app)
+    app = fans.page("syncs", show_syncs="Needs a person", sync_q="PAUSED 58")
+    assert list_openers(app) == ["Paused 58"]
+    app = fans.page("syncs", show_syncs="Needs a person", sync_q="mixpanel - fans")
+    assert "No sync matches." in page_text(app)
+    assert "No sync is in this state now." in page_text(fans.page("syncs", show_syncs="Stopped"))
+
+
+def test_overview_when_much_needs_a_person_leads_to_all_of_it(fans: Workspace) -> None:
+    """Five are shown; the link behind them opens the list of exactly these, not three pages of everything."""
+    fill_with_paused_syncs(fans, 7)
+    links = {link.label: link.query_string for link in (one.proto for one in fans.page("overview").get("page_link"))}
+    assert links["See all 7"] == "show_syncs=Needs+a+person"
+    assert len(list_openers(fans.page("syncs", show_syncs="Needs a person"))) == 7
+
+
+def test_last_runs_on_the_page_of_a_sync_do_not_repeat_its_name(fans: Workspace) -> None:
+    """The page has it as its title; a long name made every row four lines high."""
+    run = fans.export()
+    app = fans.page("syncs", sync=str(run.sync_id))
+    assert [text.value for text in app.text].count("Fans") == 0
+    assert "Cohort" not in [caption.value for caption in app.caption]
+    assert "Fans" in [text.value for text in fans.page("runs").text]

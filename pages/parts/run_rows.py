@@ -15,14 +15,18 @@ from pages.parts.session import open_service
 from sync.model import Run
 
 COLUMNS = ("Run", "Cohort", "State", "Result", "Requested", "Took")
+OWN_COLUMNS = ("Run", "State", "Result", "Requested", "Took")  # of one sync, whose page has the name of the cohort
 
 
-def show_run_rows(runs: tuple[Run, ...], names: Mapping[int, str]) -> None:
-    """Show these runs, with the names of their cohorts by sync."""
+def show_run_rows(runs: tuple[Run, ...], names: Mapping[int, str] | None) -> None:
+    """Show these runs, with the names of their cohorts by sync; ``names`` None: all are of the sync whose page it is."""
     with st.container(key="rows-runs"):
-        rows.show_headings("runs", COLUMNS)
+        if names is None:
+            rows.show_headings("own-runs", OWN_COLUMNS)
+        else:
+            rows.show_headings("runs", COLUMNS)
         for run in runs:
-            name = names.get(run.sync_id, f"Sync {run.sync_id}")
+            name = None if names is None else names.get(run.sync_id, f"Sync {run.sync_id}")
             polling.poll_item(run, lambda read: (read,), partial(_read_run, run.id), partial(_show_row, name))
 
 
@@ -31,11 +35,12 @@ def _read_run(run_id: int) -> Run:
         return service.runs.get(run_id)
 
 
-def _show_row(name: str, run: Run) -> None:
-    with rows.place_row(f"run-{run.id}"):
+def _show_row(name: str | None, run: Run) -> None:
+    with rows.place_row(f"own-run-{run.id}" if name is None else f"run-{run.id}"):
         if rows.show_opener(f"Run {run.id}", f"open-{run.id}"):
             open_page("runs", run=run.id)
-        st.text(shorten_name(name))
+        if name is not None:
+            st.text(shorten_name(name))
         show_badges(run_badge(run), *([DRY_RUN] if run.dry_run else []))
         if run.state.is_final:
             st.text(shorten_error(run_progress.describe_run(run)))

@@ -75,10 +75,10 @@ def is_noticed(late: Overdue) -> bool:
 def _show_runs(sync_id: int) -> None:
     """Show the last runs of a sync."""
     with open_service() as service:
-        sync, runs = service.syncs.get(sync_id), service.runs.list(sync_id, limit=RUNS_SHOWN)
+        runs = service.runs.list(sync_id, limit=RUNS_SHOWN)
     if runs:
         st.header("Last runs", anchor=False)
-        run_rows.show_run_rows(runs, {sync_id: sync.cohort_name})
+        run_rows.show_run_rows(runs, None)
 
 
 def show_detail(detail: SyncDetail) -> None:

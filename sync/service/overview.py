@@ -50,6 +50,14 @@ class OverviewService(Topic):
         )
 
     @requires(AccessLevel.VIEWER)
+    def list_attention(self, project_id: int | None = None) -> tuple[Attention, ...]:
+        """Return each sync of a project that needs a person, and why."""
+        now = self._state.now()
+        state, _, _ = self._state.read_runner_state(now)
+        syncs = self._store.syncs.list_views(project_id)
+        return tuple(self._find_attention(syncs, now, working=state is RunnerState.WORKING))
+
+    @requires(AccessLevel.VIEWER)
     def list_daily_sizes(self, project_id: int | None = None) -> tuple[int, ...]:
         """Return how many people were in WebEngage on each of the last 30 days, oldest first; the last is now."""
         past = self._store.run_history.list_daily_sizes(project_id, self._state.now(), DAYS_SHOWN)
