@@ -5,9 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import charts, layout, rows
-from pages.parts.badges import show_number, show_small_text
+from pages.parts.badges import show_number, show_small_text, show_title
 from pages.parts.formatting import (
-    escape_markdown,
     format_count,
     format_error,
     format_full_time,
@@ -65,7 +64,7 @@ def _read(project_id: int, cohort_id: int) -> Receipt:
 
 
 def _show_receipt(found: Receipt) -> None:
-    st.title(f"Receipt: {escape_markdown(found.cohort_name)}", anchor=False)
+    show_title(f"Receipt: {found.cohort_name}")  # the sentence below has the whole name
     st.code(localize_times(found.sentence, format_full_time), language=None, wrap_lines=True)
     for remark in found.remarks:
         st.warning(format_error(remark), icon=":material/info:")

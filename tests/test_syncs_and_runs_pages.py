@@ -168,3 +168,20 @@ def test_last_runs_on_the_page_of_a_sync_do_not_repeat_its_name(fans: Workspace)
     assert [text.value for text in app.text].count("Fans") == 0
     assert "Cohort" not in [caption.value for caption in app.caption]
     assert "Fans" in [text.value for text in fans.page("runs").text]
+
+
+def test_a_long_name_is_a_short_title_with_all_of_it_below(connected: Workspace) -> None:
+    """As a title two hundred characters fill the screen of a phone; the page still says all of them, as they are."""
+    name = f"<b>Q4</b> *win-back* {'of lapsed subscribers ' * 8}who live in Graz"
+    connected.cohort = connected.sandbox.add_cohort(name, [member("a")])
+    run = connected.export()
+    for page, parameters in (
+        ("cohorts", {"cohort": str(connected.cohort)}),
+        ("syncs", {"sync": str(run.sync_id)}),
+        ("runs", {"run": str(run.id)}),
+        ("receipt", {"cohort": str(connected.cohort)}),
+    ):
+        app = connected.page(page, **parameters)
+        title = app.title[0].value.replace("\\", "")
+        assert len(title) < 80 and title.endswith("who live in Graz"), page
+        assert name in page_text(app), page

@@ -7,7 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
-from pages.parts.formatting import escape_markdown
+from pages.parts.formatting import escape_markdown, shorten_name
 from sync import wording
 from sync.model import Mode, Run, RunState
 from sync.views import SyncView
@@ -80,6 +80,17 @@ def show_name(name: str, key: str, width: Literal["stretch", "content"] = "stret
     """Show a name in bold, without interpreting Markdown in it."""
     with st.container(key=f"name-{key}", gap=None, width=width):
         st.text(name)
+
+
+def show_title(name: str, width: Literal["stretch", "content"] = "stretch") -> None:
+    """Show the name of a cohort as the title of its page; a long one, which would fill a phone, without its middle."""
+    st.title(escape_markdown(shorten_name(name)), anchor=False, width=width)
+
+
+def show_whole_name(name: str) -> None:
+    """Show the whole of a name in small letters when the title above leaves out its middle."""
+    if shorten_name(name) != " ".join(name.split()):
+        show_small_text(name, "whole-name")
 
 
 def show_small_text(text: str, key: str) -> None:

@@ -8,7 +8,15 @@ from collections.abc import Iterator, Sequence
 import streamlit as st
 
 from pages.parts import charts, members_reading, members_table, notices, polling, run_progress
-from pages.parts.badges import run_badge, show_badges, show_number, show_small_text, sync_badge
+from pages.parts.badges import (
+    run_badge,
+    show_badges,
+    show_number,
+    show_small_text,
+    show_title,
+    show_whole_name,
+    sync_badge,
+)
 from pages.parts.cohort_rows import see_runs
 from pages.parts.formatting import escape_markdown, format_age, format_count, format_error
 from pages.parts.members_reading import BackgroundReading
@@ -34,7 +42,8 @@ def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:
         args=("cohort", *members_table.FILTERS),
     )
     with st.container(horizontal=True):  # the same room above the name as on the pages of a sync and a run
-        st.title(escape_markdown(cohort.name), anchor=False)
+        show_title(cohort.name)
+    show_whole_name(cohort.name)
     if cohort.description:
         show_small_text(cohort.description, "cohort")
     if cohort.group:

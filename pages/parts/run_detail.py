@@ -137,8 +137,9 @@ def _show_history(run_id: int) -> None:
 
 def _show_head(run: Run, sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(escape_markdown(sync.cohort_name), anchor=False, width="content")
+        badges.show_title(sync.cohort_name, "content")
         badges.show_badges(badges.run_badge(run), *([badges.DRY_RUN] if run.dry_run else []))
+    badges.show_whole_name(sync.cohort_name)
     with st.container(horizontal=True, vertical_alignment="center", key="links-run"):
         st.caption(_describe_times(run), width="content")
         st.page_link(page_script("syncs"), label="Open sync", query_params={"sync": str(sync.id)})

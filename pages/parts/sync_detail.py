@@ -100,8 +100,9 @@ def show_detail(detail: SyncDetail) -> None:
 
 def _show_head(sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(escape_markdown(sync.cohort_name), anchor=False, width="content")
+        badges.show_title(sync.cohort_name, "content")
         badges.show_badges(badges.sync_badge(sync), badges.MODE_BADGES[sync.requested_mode])
+    badges.show_whole_name(sync.cohort_name)
     if sync.pause_reason:
         st.warning(escape_markdown(localize_times(sync.pause_reason)), icon=":material/pause_circle:")
 
