@@ -32,7 +32,7 @@ COLUMNS = ("Cohort", "State", "Next", "Last result", "People")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is searched for, in small letters, and which state is chosen."""
+    """Hold what is searched for, in small letters, and which state is chosen."""
 
     text: str = ""
     state: str = EVERY_SYNC
