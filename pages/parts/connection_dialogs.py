@@ -206,7 +206,7 @@ def _ask_disconnect() -> None:
 
 def _show_consequences(affected: tuple[SyncView, ...]) -> None:
     if not affected:
-        st.markdown("No sync uses this connection. The stored secret is deleted.")
+        st.markdown("No sync is refreshed through this connection. The stored secret is deleted.")
         return
     st.markdown(f"This deletes the stored secret and pauses {format_plural(len(affected), 'sync')}:")
     for sync in affected:

@@ -21,6 +21,8 @@ from sync.webengage import WebEngage
 
 # Seconds a person waits for a page: longer than the App API's deadline, shorter than the Query API's.
 INTERACTIVE_TIMEOUT_SECONDS = 130.0
+CONNECT_AGAIN = "was disconnected; connect it again, then resume."  # after the name of the side
+CONNECTED_AGAIN = "was disconnected and is connected again; resume it to go on."
 FINGERPRINT_LENGTH = 12  # hexadecimal digits; enough to see in the audit log whether two secrets are the same
 
 
@@ -111,6 +113,12 @@ class ServiceState:
                 f"WebEngage account {sync.license_code}, where this cohort goes, is not connected; "
                 "connect it under Integrations."
             )
+
+    def find_disconnected(self, sync: Sync) -> str:
+        """Return the side of a sync that is not connected, Mixpanel or WebEngage; empty when both are."""
+        if self.store.connections.get_project(sync.project_id) is None:
+            return "Mixpanel"
+        return "" if self.store.connections.get_account(sync.license_code) else "WebEngage"
 
     def open_mixpanel(self, sealed: SealedProject, timeout: float = INTERACTIVE_TIMEOUT_SECONDS) -> Mixpanel:
         """Return a client of a project's Mixpanel, with its stored secret."""

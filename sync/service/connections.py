@@ -9,10 +9,10 @@ from sync import webengage
 from sync.errors import CHECK_API_KEY, CHECK_SERVICE_ACCOUNT, ConfigurationError, InvalidRequest, RetryLater
 from sync.mixpanel import client as mixpanel
 from sync.mixpanel.client import Mixpanel
-from sync.model import Account, Project, Role
+from sync.model import Account, Project, Role, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
 from sync.redaction import hide_secret
-from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, Topic
+from sync.service.base import CONNECT_AGAIN, CONNECTED_AGAIN, INTERACTIVE_TIMEOUT_SECONDS, Topic
 from sync.store.connections import SealedAccount, SealedProject
 from sync.text import count_noun
 from sync.views import AccountView, ProjectView, SyncView
@@ -133,6 +133,7 @@ class ConnectionService(Topic):
                 f"{username}, {region}, role {checked.role.value}, secret {self._state.compute_fingerprint(secret)}",
             )
             self._use_the_only_account()
+            self._correct_reasons("Mixpanel", self._store.syncs.list_views(project_id=project_id))
         return self._state.get_project(project_id).view
 
     def _check_readable(self, project: Project) -> None:
@@ -175,6 +176,7 @@ class ConnectionService(Topic):
                 f"{view.data_center}, key {self._state.compute_fingerprint(account.api_key)}",
             )
             self._use_the_only_account()
+            self._correct_reasons("WebEngage", self._store.syncs.list_views(license_code=view.license_code))
         return self._get_account(view.license_code).view
 
     def _use_the_only_account(self) -> None:
@@ -255,9 +257,11 @@ class ConnectionService(Topic):
     def list_affected_syncs(
         self, project_id: int | None = None, license_code: str | None = None
     ) -> tuple[SyncView, ...]:
-        """Return the syncs a disconnect would pause."""
+        """Return the syncs a disconnect would pause, also those of which a pause would end by itself."""
         return tuple(
-            one for one in self._store.syncs.list_views(project_id, license_code) if one.state.value == "active"
+            one
+            for one in self._store.syncs.list_views(project_id, license_code)
+            if one.state is SyncState.ACTIVE or one.resume_at is not None
         )
 
     @requires(AccessLevel.ADMIN)
@@ -265,9 +269,10 @@ class ConnectionService(Topic):
         """Delete a project's secret, pause its syncs and return them; its runs end after the requests in flight."""
         with self._store.transaction():
             paused = self.list_affected_syncs(project_id=project_id)
-            self._pause_syncs(paused, "Mixpanel was disconnected; connect it again, then resume.")
+            self._pause_syncs(paused, "Mixpanel")
             self._cancel_runs(self._store.syncs.list_views(project_id=project_id))
             self._store.connections.disconnect_project(project_id)
+            self._correct_reasons("Mixpanel", self._store.syncs.list_views(project_id=project_id))
             self._store.connections.forget_refusal(name_project(project_id))
             self._state.add_audit_line(
                 "disconnect Mixpanel", f"project {project_id}", "connected", _describe_paused(paused)
@@ -279,17 +284,30 @@ class ConnectionService(Topic):
         """Delete an account's key, pause its syncs and return them; its runs end after the requests in flight."""
         with self._store.transaction():
             paused = self.list_affected_syncs(license_code=license_code)
-            self._pause_syncs(paused, "WebEngage was disconnected; connect it again, then resume.")
+            self._pause_syncs(paused, "WebEngage")
             self._cancel_runs(self._store.syncs.list_views(license_code=license_code))
             self._store.connections.disconnect_account(license_code)
+            self._correct_reasons("WebEngage", self._store.syncs.list_views(license_code=license_code))
             self._store.connections.forget_refusal(name_account(license_code))
             self._state.add_audit_line("disconnect WebEngage", license_code, "connected", _describe_paused(paused))
         return paused
 
-    def _pause_syncs(self, syncs: tuple[SyncView, ...], reason: str) -> None:
+    def _pause_syncs(self, syncs: tuple[SyncView, ...], side: str) -> None:
+        """Pause syncs until a person resumes them; a time at which one was to go on by itself is kept in the reason."""
         for one in syncs:
+            until = f" It was paused until {format_utc_time(one.resume_at)}." if one.resume_at is not None else ""
+            reason = f"{side} {CONNECT_AGAIN}{until}"
             self._store.syncs.pause_sync(one.id, reason)
             self._state.add_event(reason, one.id)
+
+    def _correct_reasons(self, side: str, syncs: tuple[SyncView, ...]) -> None:
+        """Let those paused by a disconnect say what is missing now; nothing any more, after ``side`` was connected."""
+        for one in syncs:
+            for said in (CONNECT_AGAIN, CONNECTED_AGAIN):
+                if one.pause_reason and said in one.pause_reason:
+                    missing = self._state.find_disconnected(self._state.get_sync(one.id))
+                    now = f"{missing} {CONNECT_AGAIN}" if missing else f"{side} {CONNECTED_AGAIN}"
+                    self._store.syncs.pause_sync(one.id, now + one.pause_reason.partition(said)[2])
 
     def _cancel_runs(self, syncs: tuple[SyncView, ...]) -> None:
         """Request the cancellation of runs under way: a runner still has the secret in memory."""

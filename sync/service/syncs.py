@@ -20,7 +20,7 @@ from sync.model import (
     format_utc_time,
 )
 from sync.permissions import AccessLevel, requires
-from sync.service.base import ServiceState, Topic
+from sync.service.base import CONNECT_AGAIN, ServiceState, Topic
 from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
 from sync.service.overdue import find_overdue
 from sync.service.requests import ExportRequests, check_cadence, describe_busy, describe_state, describe_terms
@@ -238,7 +238,11 @@ class SyncService(Topic):
 
     @requires(AccessLevel.MARKETER)
     def pause(self, sync_id: int, until: float | None = None) -> None:
-        """Stop refreshing, for good or until a time, and end a run under way after what is in flight."""
+        """Stop refreshing, for good or until a time, and end a run under way after what is in flight.
+
+        Raise InvalidRequest when the sync is finished, and for a time when it could not go on then: it has no schedule,
+        or is not connected.
+        """
         reason = "Paused by a person." if until is None else f"Paused by a person until {format_utc_time(until)}."
         with self._store.transaction():
             before = self._state.get_sync(sync_id)
@@ -246,6 +250,8 @@ class SyncService(Topic):
                 raise InvalidRequest(
                     "Only a dynamic sync can be paused until a time, and that must lie ahead.", "until"
                 )
+            if until is not None:
+                self._state.require_connections(before)
             is_same = before.state is SyncState.PAUSED and before.resume_at is None and until is None
             kept = before.pause_reason if is_same else None  # that of a failure says what to mend
             if not self._store.syncs.pause_sync(sync_id, kept or reason, until):
@@ -370,6 +376,11 @@ class SyncService(Topic):
             self._state.add_event(f"Paused: {problem}", sync.id)
             return False
         if sync.resume_at is not None and sync.resume_at <= now:
+            missing = self._state.find_disconnected(sync)
+            if missing:  # a person is needed to go on
+                self._store.syncs.pause_sync(sync.id, f"{missing} {CONNECT_AGAIN}")
+                self._state.add_event(f"Paused: {missing} {CONNECT_AGAIN}", sync.id)
+                return False
             return self._resume(sync, "Resumed: its pause was to end now.") is not None
         # A time farther away than the interval means that the clock was set back: only the schedule moves.
         is_due = sync.next_run_at is not None and sync.next_run_at <= now
