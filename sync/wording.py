@@ -11,10 +11,9 @@ from sync.text import count_noun
 from sync.views import ForgetResult, RestoreReport
 
 CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
-CANCELLED_HALF_WAY_DONE = (
-    "Not everybody was sent, so its sync is paused. Resume the sync to send the others, or stop it."
-)
-CANCELLED_HALF_WAY = "Its export was cancelled before everybody was sent. Resume it to send the others, or stop it."
+# Also true when all that was on its way was the last of it.
+CANCELLED_HALF_WAY_DONE = "It was being sent, so its sync is paused. Resume the sync to send the rest, or stop it."
+CANCELLED_HALF_WAY = "Its export was cancelled while it was being sent. Resume it to send the rest, or stop it."
 RUN_STATE_WORDS = {
     RunState.QUEUED: "Queued",
     RunState.PULLING: "Reading Mixpanel",

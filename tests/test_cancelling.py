@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sync.steps import Steps
 from sync.wording import CANCELLED_HALF_WAY_DONE
 from tests.engine_workspace import HOUR, EngineWorkspace, approve, fans, last, later, stop_and_clear
 from tests.sandbox.control import Sandbox
+from tests.workspace import wait_until
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_a_first_export_that_was_cancelled_half_way_sends_nobody_else_before_it_
     assert last(workspace).state is RunState.CANCELLED and len(workspace.holders()) == 25
     with workspace.open() as service:
         sync = service.syncs.list()[0]
-        assert sync.state is SyncState.PAUSED and "cancelled before everybody was sent" in (sync.pause_reason or "")
+        assert sync.state is SyncState.PAUSED and "cancelled while it was being sent" in (sync.pause_reason or "")
         service.syncs.resume(1)
     workspace.run_queued()
     assert last(workspace).state is RunState.SUCCEEDED and len(workspace.holders()) == 75
@@ -79,7 +81,7 @@ def test_the_take_back_of_a_stopped_sync_promises_no_pause(workspace: EngineWork
 def test_the_take_back_of_an_export_that_was_cancelled_half_way_says_so_where_it_is_resumed(
     workspace: EngineWorkspace, sandbox: Sandbox, mode: Mode
 ) -> None:
-    """“Resume it to send the others” would be untrue by then: it sends everybody, those who were taken back too."""
+    """“Resume it to send the rest” would be untrue by then: it sends everybody, those who were taken back too."""
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
     run = workspace.export(mode=mode)
     with workspace.open() as service:
@@ -304,3 +306,23 @@ def test_sync_now_after_a_cancelled_trial_of_a_cleared_cohort_goes_round_no_appr
         again = service.syncs.refresh_now(1).run_id
     workspace.run_queued()
     assert workspace.get_run(again).state is RunState.HELD and workspace.holders() == sent
+
+
+def test_a_cancel_that_comes_while_the_last_request_is_on_its_way_claims_nothing_about_the_others(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Everybody is sent by then: the run succeeds, and neither the answer nor the reason of the pause says otherwise."""
+    sandbox.fault("slow", path="bulk-users", ms=1500, times=0)
+    run_id = workspace.start_export()
+    runner = threading.Thread(target=workspace.run_queued)
+    runner.start()
+    wait_until(lambda: workspace.get_run(run_id).requests == 4)  # a page, and all three batches
+    with workspace.open() as service:
+        said = service.runs.cancel(run_id)
+    runner.join()
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED and len(workspace.holders()) == 75
+    with workspace.open() as service:
+        sync = service.syncs.get(1)
+    assert sync.state is SyncState.PAUSED
+    for text in (said, str(sync.pause_reason)):
+        assert "not everybody was sent" not in text.lower() and "before everybody was sent" not in text, text
