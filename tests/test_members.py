@@ -180,6 +180,15 @@ def test_everybody_is_read_when_mixpanel_refuses_the_page_behind_a_full_last_one
     assert len(ids_of(listed, IDENTIFIED)) == 19
 
 
+def test_a_list_ends_when_both_kinds_of_pages_are_refused_behind_a_full_one(small_pages: Workspace) -> None:
+    """Everybody, and those with a profile, are read in sessions of their own: each is refused twice."""
+    small_pages.sandbox.settings(untold="page_size and total", behind_last=404, bare_shape="empty")
+    ghosts = [anonymous(f"ghost-{number}") for number in range(5)]
+    cohort = small_pages.sandbox.add_cohort("Mixed", [member("fan"), *ghosts])
+    listed = list_all(small_pages, cohort)
+    assert (listed.is_exact, len(ids_of(listed, ANONYMOUS)), ids_of(listed, IDENTIFIED)) == (False, 5, {"fan"})
+
+
 @pytest.mark.parametrize(
     "reading",
     [

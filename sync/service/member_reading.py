@@ -165,7 +165,7 @@ class MemberReading:
         self.restarts, self.version = 0, 0
         self.read_at = 0.0
         self._head_ids: frozenset[str] = frozenset()
-        self._refused: tuple[bool, int, int] | None = None  # of everybody or not, which page, after how many rows
+        self._refused = set[tuple[bool, int, int]]()  # of everybody or not, which page, after how many rows
         self._begin()
 
     def _begin(self) -> None:
@@ -184,7 +184,8 @@ class MemberReading:
     def end_before(self, series: PageSeries, number: int) -> bool:
         """End a series before a page that Mixpanel refused, if it need not exist; return whether it is so."""
         refused = series is self.everyone, number, series.row_count
-        is_again, self._refused = refused == self._refused, refused
+        is_again = refused in self._refused
+        self._refused.add(refused)
         return series.end_before(number, is_again=is_again)
 
     def accept_head(self, page: Page) -> None:
