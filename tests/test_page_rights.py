@@ -7,7 +7,7 @@ import pytest
 from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.permissions import AccessLevel
-from tests.browser import carry, connect, service
+from tests.browser import connect, run_queued, service
 from tests.sandbox.control import Sandbox, member
 from tests.workspace import Workspace, page_text, sign_in_as
 
@@ -64,7 +64,7 @@ def export_a_cohort(workspace: Workspace, sandbox: Sandbox) -> None:
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
         here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
-    carry(workspace.data_dir)
+    run_queued(workspace.data_dir)
 
 
 @pytest.mark.slow

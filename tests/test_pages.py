@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import formatting, polling, run_progress
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState
-from tests.browser import carry, connect, service
+from tests.browser import connect, run_queued, service
 from tests.sandbox.control import API_KEY_2, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
 from tests.workspace import ROOT, Workspace, click_button, page_text
 
@@ -37,10 +37,10 @@ def test_a_run_under_way_failed_and_held(workspace: Workspace, sandbox: Sandbox)
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
         hold = here.syncs.start_export(None, held, ExportTerms(mode=Mode.DYNAMIC, dry_run=True)).run_id
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         sandbox.fault("status", api="mixpanel", path="/engage", code=403)
         fail = here.syncs.start_export(None, failing, ExportTerms(mode=Mode.DYNAMIC)).run_id
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         wait = here.syncs.start_export(None, queued, ExportTerms(mode=Mode.DYNAMIC)).run_id
     story = workspace.page("runs", run=str(hold))
     assert "Dry run: nothing is sent until a person approves." in page_text(story)
@@ -72,7 +72,7 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(workspace: Workspace, 
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
         run_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).run_id
-    carry(workspace.data_dir)
+    run_queued(workspace.data_dir)
     app = workspace.page("runs", run=str(run_id))
     reasons = [expander.label.replace("\\", "") for expander in app.expander]
     assert reasons[0].startswith("2 members:") and "invalid user" in reasons[0]
@@ -83,7 +83,7 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(workspace: Workspace, 
     assert "Mixpanel - Mixed" in [code.value for code in app.code]
     assert {"Open sync", "See members"} <= {link.proto.label for link in app.get("page_link")}
     click_button(app, "Try rejected people again")
-    carry(workspace.data_dir)
+    run_queued(workspace.data_dir)
     with service(workspace.data_dir) as here:
         retry = here.runs.list(limit=1)[0]
         assert (retry.purpose, retry.rejected) == ("retry", 2)
@@ -101,7 +101,7 @@ def test_nobody_is_called_synced_before_anything_went(workspace: Workspace, sand
         assert shown(workspace, "cohorts") == ["Stopped"]
         assert "Cancelled before anything was sent. WebEngage is unchanged" in page_text(workspace.page("cohorts"))
         here.syncs.refresh_now(started.sync_id)
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         assert shown(workspace, "cohorts") == ["Synced"]
         assert "Last export: 2 added · next " in page_text(workspace.page("cohorts"))
         here.syncs.stop(started.sync_id)
@@ -120,14 +120,14 @@ def test_a_run_says_planned_until_it_is_done(workspace: Workspace, sandbox: Sand
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
         started = here.syncs.start_export(None, number, ExportTerms(mode=Mode.ONE_TIME, dry_run=True))
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         here.runs.cancel(started.run_id)
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         story = page_text(workspace.page("runs", run=str(started.run_id)))
         assert "To add" in story and "Added" not in story
         assert "Cancelled before anything was sent" in story
         done = here.syncs.start_export(None, number, ExportTerms(mode=Mode.ONE_TIME)).run_id
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
     assert "Added" in page_text(workspace.page("runs", run=str(done)))
 
 
@@ -159,7 +159,7 @@ def test_a_reason_is_said_once_and_in_a_list_shortly(workspace: Workspace, sandb
     sandbox.fault("status", api="mixpanel", path="/engage", code=403)
     with service(workspace.data_dir) as here:
         run_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).run_id
-    carry(workspace.data_dir)
+    run_queued(workspace.data_dir)
     assert page_text(workspace.page("syncs", sync="1")).count("answered 403") == 1
     for name in ("cohorts", "runs", "syncs"):
         assert "answered 403" not in page_text(workspace.page(name))
@@ -177,7 +177,7 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     assert "3 requests, about 1 second" in page_text(workspace.page("cohorts", export=str(number)))
     with service(workspace.data_dir) as here:
         here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         here.cohorts.preview(None, number, fresh=True)
         assert "Nobody needs to be sent now, so no request" in page_text(workspace.page("cohorts", export=str(number)))
         sandbox.set_members(number, [*people[1:], member("new")])
@@ -205,15 +205,15 @@ def test_a_guard_that_tripped_can_be_approved_once_or_always(workspace: Workspac
     connect(workspace.data_dir, sandbox)
     with service(workspace.data_dir) as here:
         sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         sandbox.set_members(number, [member("u1")])
         run_id = here.syncs.refresh_now(sync_id).run_id
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         app = workspace.page("runs", run=str(run_id))
         assert "199 of 200 people exported before would be removed." in page_text(app)
         click_button(app, "Always approve for this sync")
         assert "The guard of this sync is lifted, until somebody puts it back" in page_text(app)
-        carry(workspace.data_dir)
+        run_queued(workspace.data_dir)
         assert here.runs.get(run_id).state == RunState.SUCCEEDED
     assert sandbox.holding("Mixpanel - Shrinking")[0] == {"u1"}
 
@@ -280,7 +280,7 @@ def test_a_run_just_asked_for_is_looked_at_at_once() -> None:
 
 
 @pytest.mark.slow
-def test_wishes_for_what_is_not_there_are_answered(workspace: Workspace, sandbox: Sandbox) -> None:
+def test_requests_for_what_is_not_there_are_answered(workspace: Workspace, sandbox: Sandbox) -> None:
     """A shared link to a run, cohort or sync that does not exist is one sentence, and the page stands."""
     sandbox.add_cohort("Only", [member("a")])
     connect(workspace.data_dir, sandbox)

@@ -103,7 +103,7 @@ def test_a_signal_may_come_at_any_moment(data_dir: Path) -> None:
     assert done.returncode == 0
 
 
-def test_two_runners_carry_one_run_once(workspace: Workspace, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+def test_two_runners_execute_one_run_once(workspace: Workspace, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
     """Two processes, one run: each person is sent exactly once."""
     workspace.start_export()
     both = [runner_process(workspace.data_dir, "--once") for _ in range(2)]
@@ -265,7 +265,7 @@ def test_a_deleted_cohort_pauses_its_sync_and_nobody_leaves(
     assert len(sandbox.holding(ATTRIBUTE)[0]) == 150
 
 
-def test_a_resync_tells_everyone_anew(workspace: Workspace, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+def test_a_resync_sends_everyone_again(workspace: Workspace, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
     """Also those who left while WebEngage was changed by hand."""
     workspace.start_export()
     assert runner_process(workspace.data_dir, "--once").wait(PATIENCE) == 0

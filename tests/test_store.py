@@ -26,14 +26,14 @@ from sync.store.runs import LEASE_SECONDS
 
 SCHEMAS = Path(__file__).parent / "schemas"
 NOW = 1_800_000_000.0
-WISH = ExportRequest(42, 7, "Fans", "lc", "Mixpanel - Fans", Mode.DYNAMIC, 7200.0)
+REQUEST = ExportRequest(42, 7, "Fans", "lc", "Mixpanel - Fans", Mode.DYNAMIC, 7200.0)
 
 
 @pytest.fixture
 def store(data_dir: Path) -> Iterator[Store]:
     """Make a fresh database with one sync."""
     with Store.open(data_dir) as opened:
-        opened.syncs.create(WISH, NOW, active=True)
+        opened.syncs.create(REQUEST, NOW, active=True)
         yield opened
 
 
@@ -137,7 +137,9 @@ def test_the_schema_refuses(plain: sqlite3.Connection, statements: list[str]) ->
 def test_saving_another_cohort_with_a_taken_attribute_is_a_sentence(store: Store) -> None:
     """The database's refusal becomes words at the field."""
     with pytest.raises(InvalidRequest, match="another cohort") as refused:
-        store.syncs.create(ExportRequest(42, 8, "Other", "lc", WISH.attribute, Mode.ONE_TIME, None), NOW, active=True)
+        store.syncs.create(
+            ExportRequest(42, 8, "Other", "lc", REQUEST.attribute, Mode.ONE_TIME, None), NOW, active=True
+        )
     assert refused.value.field == "attribute"
 
 

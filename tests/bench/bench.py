@@ -100,8 +100,8 @@ class BenchWorkspace:
             for one in working:
                 one.wait()
 
-    def carry(self, *arguments: str) -> Cost:
-        """Let a runner carry what is queued, and measure it."""
+    def measure_runner(self, *arguments: str) -> Cost:
+        """Let a runner do what is queued, and measure it."""
         return measured("-m", "tests.bench.bench_runner", *arguments, folder=self.folder)
 
     def close(self) -> None:

@@ -64,16 +64,16 @@ def _first_export(workspace: BenchWorkspace, cohort: int) -> tuple[Cost, Cost]:
         run_id = service.syncs.start_export(
             PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=True, mapping=(("$email", "email"),))
         ).run_id
-    read = workspace.carry(str(PLENTY))
+    read = workspace.measure_runner(str(PLENTY))
     with workspace.service() as service:
         service.runs.approve(run_id)
-    return read, workspace.carry(str(PLENTY))
+    return read, workspace.measure_runner(str(PLENTY))
 
 
 def _again(workspace: BenchWorkspace) -> Cost:
     with workspace.service() as service:
         service.syncs.refresh_now(1)
-    return workspace.carry(str(PLENTY))
+    return workspace.measure_runner(str(PLENTY))
 
 
 def _changed(workspace: BenchWorkspace, cohort: int) -> Cost:
@@ -140,7 +140,7 @@ def ahead(pages: int, latency: int) -> Iterator[Row]:
     with BenchWorkspace.open(latency=latency, bulk_per_minute=PLENTY) as workspace:
         cohort = workspace.sandbox.generate("Slow", pages * 1000)
         workspace.export(cohort)
-        workspace.carry(str(PLENTY))
+        workspace.measure_runner(str(PLENTY))
         cost = _again(workspace)
         meter = workspace.sandbox.meter()
         share = cost.wall / (pages * latency / 1000)

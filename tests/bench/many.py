@@ -92,7 +92,7 @@ def _count_succeeded(workspace: BenchWorkspace, syncs: int) -> int:
 def _later(workspace: BenchWorkspace, pace: int, was: float, later: float) -> Cost:
     """Carry everything that is due so many seconds from now, by our clock and by the sandbox's."""
     workspace.sandbox.advance(later - was)
-    return workspace.carry(str(pace), str(later))
+    return workspace.measure_runner(str(pace), str(later))
 
 
 def _more(before: Meter, after: Meter, path: str) -> int:

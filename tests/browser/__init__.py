@@ -20,8 +20,7 @@ from tests.workspace import connect as connect
 from tests.workspace import free_port as free_port
 from tests.workspace import list_runs as runs
 from tests.workspace import make_environment as environment
-from tests.workspace import make_fans, start_pages, wait_until_healthy
-from tests.workspace import run_queued as carry
+from tests.workspace import make_fans, run_queued, start_pages, wait_until_healthy
 from tests.workspace import service as service
 
 STOP_SECONDS = 30.0
@@ -41,7 +40,7 @@ def export_fans(data_dir: Path, sandbox: Sandbox, people: int = 20) -> int:
     connect(data_dir, sandbox)
     with service(data_dir) as here:
         here.syncs.start_export(None, cohort, ExportTerms(mode=Mode.DYNAMIC))
-    carry(data_dir)
+    run_queued(data_dir)
     return cohort
 
 
@@ -244,13 +243,13 @@ def furnish(data_dir: Path, sandbox: Sandbox, name: str) -> Furnished:
     with service(data_dir) as here:
         made["done"] = here.syncs.start_export(None, done, ExportTerms(mode=Mode.DYNAMIC)).run_id
         made["held"] = here.syncs.start_export(None, held, ExportTerms(mode=Mode.DYNAMIC, dry_run=True)).run_id
-        carry(data_dir)
+        run_queued(data_dir)
         for turn in range(3):
             sandbox.set_members(done, people[turn + 1 :])
             made["done"] = here.syncs.refresh_now(here.runs.get(made["done"]).sync_id).run_id
-            carry(data_dir)
+            run_queued(data_dir)
         sandbox.fault("status", api="mixpanel", path="/engage", code=403, times=1)
         made["failed"] = here.syncs.start_export(None, failed, ExportTerms(mode=Mode.DYNAMIC)).run_id
-        carry(data_dir)
+        run_queued(data_dir)
         made["queued"] = here.syncs.start_export(None, queued, ExportTerms(mode=Mode.ONE_TIME)).run_id
     return Furnished(data_dir, done, fresh, made)

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Route, expect
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode
-from tests.browser import DESK, PHONE, at_rest, carry, choose, connect, press, service, tab, visit
+from tests.browser import DESK, PHONE, at_rest, choose, connect, press, run_queued, service, tab, visit
 from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
@@ -80,7 +80,7 @@ def test_a_long_name_leaves_its_row_low_and_shows_its_end(
     with service(data_dir) as here:
         for cohort in cohorts:
             here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
-    carry(data_dir)
+    run_queued(data_dir)
     with tab(browser, viewport=viewport) as page:
         url = streamlit_server(data_dir)
         for name, rows in (("runs", "line-run-"), ("syncs", "line-sync-"), ("cohorts", "row-"), ("", "still-next-")):
@@ -280,7 +280,7 @@ def test_overview_on_a_phone_follows_what_happens_elsewhere(
         expect(page.get_by_text("Nothing is exported yet.")).to_be_visible()
         with service(data_dir) as here:
             here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC, dry_run=True))
-        carry(data_dir)
+        run_queued(data_dir)
         expect(page.get_by_text("No runner is working, so nothing is sent to WebEngage. 1 sync needs")).to_be_visible()
         page.get_by_role("button", name="Decide").press("Enter")
         expect(page.get_by_role("heading", name="People")).to_be_visible()

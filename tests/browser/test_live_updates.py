@@ -17,12 +17,12 @@ from tests.browser import (
     STOP_SECONDS,
     at_rest,
     badge,
-    carry,
     choose_action,
     connect,
     free_port,
     press,
     press_to_start,
+    run_queued,
     runs,
     service,
     serving,
@@ -88,7 +88,7 @@ def test_waiting_is_explained_with_its_time(
     with service(data_dir) as here:
         here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
     sandbox.settings(queries_per_hour=1, retry_after=1800)
-    carry(data_dir)
+    run_queued(data_dir)
     assert runs(data_dir)[0].wait_reason
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/runs?run=1", "Limited")
@@ -119,7 +119,7 @@ def test_a_held_run_waits_for_a_yes(
         visit(page, f"{streamlit_server(data_dir)}/cohorts?export={number}", "Export to WebEngage")
         press_to_start(page, "Dry run")
         expect(badge(page, "Queued")).to_be_visible()
-        carry(data_dir)
+        run_queued(data_dir)
         expect(badge(page, "Needs approval")).to_be_visible()
         expect(number_of(page, "To-add")).to_have_text("To add3")
         assert not sandbox.holding("Mixpanel - Careful")[0]
@@ -127,7 +127,7 @@ def test_a_held_run_waits_for_a_yes(
         page.get_by_role("link", name="Decide").click()
         press(page, "Approve")
         expect(badge(page, "Queued")).to_be_visible()
-        carry(data_dir)
+        run_queued(data_dir)
         expect(badge(page, "Succeeded")).to_be_visible()
         expect(number_of(page, "Added")).to_have_text("Added3")
         assert sandbox.holding("Mixpanel - Careful")[0] == {"a", "b", "c"}
@@ -147,11 +147,11 @@ def test_the_history_is_pictured_and_its_file_is_complete(
     connect(data_dir, sandbox)
     with service(data_dir) as here:
         sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
-        carry(data_dir)
+        run_queued(data_dir)
         for people in (("=a", "b", "c"), ("=a", "c", "d", "e")):
             sandbox.set_members(number, [member(one) for one in people])
             run_id = here.syncs.refresh_now(sync_id).run_id
-            carry(data_dir)
+            run_queued(data_dir)
     with tab(browser) as page:
         url = streamlit_server(data_dir)
         visit(page, f"{url}/syncs?sync={sync_id}", "Drawn")
@@ -185,7 +185,7 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
     connect(data_dir, sandbox)
     with service(data_dir) as here:
         sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
-    carry(data_dir)
+    run_queued(data_dir)
     with tab(browser) as page, service(data_dir) as here:
         visit(page, f"{streamlit_server(data_dir)}/syncs", "Syncs")
         press(page, "Kept")
@@ -199,7 +199,7 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
         at_rest(page)
         press(page, "Resume")
         expect(success(page, "Kept is resumed.")).to_be_visible()
-        carry(data_dir)
+        run_queued(data_dir)
         press(page, "Interval")
         page.get_by_text("Every 6 hours").click()
         press(page, "Save")
@@ -209,7 +209,7 @@ def test_a_sync_is_paused_resumed_changed_and_cleared(
         page.get_by_text("Clear them").click()
         page.get_by_role("dialog").get_by_role("button", name="Stop").click()
         expect(success(page, "Kept is stopped. The people exported before are being cleared.")).to_be_visible()
-        carry(data_dir)
+        run_queued(data_dir)
         expect(page.get_by_text("0 people in WebEngage", exact=True)).to_be_visible()
     assert sandbox.holding("Mixpanel - Kept") == (set(), {"a", "b"})
     with service(data_dir) as here:
@@ -227,7 +227,7 @@ def test_disconnect_says_what_it_pauses(
     connect(data_dir, sandbox)
     with service(data_dir) as here:
         here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
-    carry(data_dir)
+    run_queued(data_dir)
     with tab(browser) as page:
         url = streamlit_server(data_dir)
         visit(page, f"{url}/integrations", "Integrations")
@@ -248,7 +248,7 @@ def test_the_menu_of_a_cohort_counts_and_tells(
     connect(data_dir, sandbox)
     with service(data_dir) as here:
         here.syncs.start_export(None, number, ExportTerms(mode=Mode.ONE_TIME))
-    carry(data_dir)
+    run_queued(data_dir)
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/cohorts", "Cohorts")
         sandbox.set_members(number, [member("a"), member("b"), {"id": "$device:1", "properties": None}])

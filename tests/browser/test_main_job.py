@@ -14,7 +14,6 @@ from tests.browser import (
     at_rest,
     badge,
     box,
-    carry,
     choose_action,
     connect,
     fill_mixpanel,
@@ -22,6 +21,7 @@ from tests.browser import (
     is_offered,
     press,
     press_to_start,
+    run_queued,
     runs,
     service,
     storage,
@@ -232,7 +232,7 @@ def test_a_refused_start_says_why_beside_its_button(
     connect(data_dir, sandbox)
     with service(data_dir) as here:
         here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC, dry_run=True))
-    carry(data_dir)
+    run_queued(data_dir)
     for viewport in ({"width": 1280, "height": 720}, PHONE):
         with tab(browser, viewport=viewport) as page:
             visit(page, f"{streamlit_server(data_dir)}/cohorts?export={number}", "Export to WebEngage")
@@ -262,7 +262,7 @@ def test_properties_travel_only_when_somebody_chooses_them(
         expect(dialog.get_by_text("opts a new profile in")).to_be_visible()
         press_to_start(page, "Start Sync")
         expect(dialog).to_have_count(0)
-    carry(data_dir)
+    run_queued(data_dir)
     profile = sandbox.profile("ann")
     assert profile is not None and profile["email"] == "ann@example.com" and profile["attributes"]["Plan"] == "gold"
 

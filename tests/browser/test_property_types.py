@@ -9,11 +9,11 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser import (
     at_rest,
-    carry,
     choose,
     connect,
     is_offered,
     press_to_start,
+    run_queued,
     tab,
     visit,
     wait_for,
@@ -54,6 +54,6 @@ def test_a_marketer_gives_national_numbers_a_country_and_sees_who_keeps_one(
             page.set_viewport_size({"width": 1280, "height": 800})
         press_to_start(page, "Start Sync")
         expect(dialog).to_have_count(0)
-    carry(data_dir)
+    run_queued(data_dir)
     held = [(sandbox.profile(f"fan-{at}") or {})["attributes"].get("mobile") for at in range(4)]
     assert held == ["+49301234567", "+14155552671", None, None]

@@ -9,7 +9,20 @@ from playwright.sync_api import Browser, Page, expect
 
 from sync.guards import GuardLimits
 from sync.model import RunState
-from tests.browser import at_rest, box, carry, ended, export_fans, press, runs, service, success, tab, visit, wait_for
+from tests.browser import (
+    at_rest,
+    box,
+    ended,
+    export_fans,
+    press,
+    run_queued,
+    runs,
+    service,
+    success,
+    tab,
+    visit,
+    wait_for,
+)
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE, make_fans
@@ -23,7 +36,7 @@ def test_a_run_that_adds_too_many_is_approved_with_a_higher_limit(
     sandbox.set_members(cohort, make_fans(150))
     with service(data_dir) as here:
         run_id = here.syncs.refresh_now(1).run_id
-    carry(data_dir)
+    run_queued(data_dir)
     url = streamlit_server(data_dir)
     with tab(browser) as page:
         visit(page, f"{url}/runs?run={run_id}", "Fans")

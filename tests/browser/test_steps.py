@@ -11,12 +11,12 @@ from sync.model import Mode, RunState
 from tests.browser import (
     at_rest,
     badge,
-    carry,
     choose,
     connect,
     ended,
     press,
     press_to_start,
+    run_queued,
     runs,
     service,
     tab,
@@ -64,7 +64,7 @@ def test_a_refresh_is_taken_back(
         sandbox.set_members(cohort, make_fans(people))
         with service(data_dir) as here:
             here.syncs.start_export(None, cohort, ExportTerms(mode=Mode.DYNAMIC))
-        carry(data_dir)
+        run_queued(data_dir)
     url = streamlit_server(data_dir)
     runner_process(data_dir)
     with tab(browser) as page:

@@ -10,11 +10,11 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import (
     PHONE,
     at_rest,
-    carry,
     choose,
     connect,
     press,
     press_to_start,
+    run_queued,
     tab,
     visit,
 )
@@ -56,7 +56,7 @@ def test_a_marketer_exports_by_a_property_and_approves_its_change(
         take_picture(page, "first")
         press_to_start(page, "Start Sync")
         expect(dialog).to_have_count(0)
-        carry(data_dir)
+        run_queued(data_dir)
         assert sandbox.holding(ATTRIBUTE)[0] == {"c-0", "c-1", "c-2", "c-3"}
         visit(page, f"{address}/cohorts?export={cohort}", "Cohorts")
         choose(page, "WebEngage User ID", "distinct_id (Mixpanel's own)")
@@ -64,12 +64,12 @@ def test_a_marketer_exports_by_a_property_and_approves_its_change(
         take_picture(page, "change")
         press_to_start(page, "Start Sync")
         expect(dialog).to_have_count(0)
-        carry(data_dir)
+        run_queued(data_dir)
         visit(page, f"{address}/runs?run=2", "Fans")
         expect(page.get_by_text("The User ID property changes from customer to").first).to_be_visible()
         take_picture(page, "held")
         press(page, "Approve")
         expect(page.get_by_text("Needs approval")).to_have_count(0)
-    carry(data_dir)
+    run_queued(data_dir)
     true, false = sandbox.holding(ATTRIBUTE)
     assert true == {"fan-0", "fan-1", "fan-2", "fan-3", "fan-4", "fan-9"} and false == {"c-0", "c-1", "c-2", "c-3"}

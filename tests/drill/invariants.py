@@ -30,7 +30,7 @@ def hold(fine: bool, what: str) -> None:
 class Truth:
     """Return what WebEngage holds and what it should hold, without those who were poisoned."""
 
-    told: set[str]
+    held: set[str]
     left: set[str]
     expected: set[str]
     ever_left: set[str]
@@ -39,10 +39,10 @@ class Truth:
 def judge_people(truth: Truth, snapshot: Iterable[str]) -> None:
     """Check that the attribute is true for exactly the members, false only for people who left, as in the snapshot."""
     hold(
-        truth.told == truth.expected,
-        f"true for {len(truth.told)}, expected {len(truth.expected)}: {sorted(truth.told ^ truth.expected)[:5]}",
+        truth.held == truth.expected,
+        f"true for {len(truth.held)}, expected {len(truth.expected)}: {sorted(truth.held ^ truth.expected)[:5]}",
     )
-    hold(truth.left <= truth.ever_left, f"told false without ever leaving: {sorted(truth.left - truth.ever_left)[:5]}")
+    hold(truth.left <= truth.ever_left, f"false without ever leaving: {sorted(truth.left - truth.ever_left)[:5]}")
     held = list(snapshot)
     hold(
         sorted(held) == sorted(truth.expected),
