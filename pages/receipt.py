@@ -89,9 +89,7 @@ def _show_numbers(found: Receipt) -> None:
         for label, value in numbers:
             show_number(label, value, f"receipt-{label.lower().replace(' ', '-')}")
     if found.left_behind:
-        st.caption(
-            f"{found.left_behind:,} of those accepted left the cohort, but WebEngage rejected setting them to false."
-        )
+        st.caption(f"WebEngage rejected setting {found.left_behind:,} of those accepted to false.")
 
 
 def _show_facts(found: Receipt) -> None:

@@ -182,12 +182,12 @@ def _show_result(sync: SyncView) -> None:
     run = sync.last_run
     if run is None:
         st.caption("Not run yet")
+    elif sync.clear_problem:
+        badges.show_badges(badges.run_badge(run), after=f"{format_people(sync.size)} still true in WebEngage")
     elif run.state == RunState.SUCCEEDED:
         badges.show_badges(badges.run_badge(run), after=describe_run_changes(run))
     elif sync.is_held:  # its state says that it needs approval
         run_progress.show_progress(run)
-    elif sync.clear_problem:
-        badges.show_badges(badges.run_badge(run), after=f"{format_people(sync.size)} still true in WebEngage")
     elif run.state.is_final:
         badges.show_badges(badges.run_badge(run), after=shorten_error(run_progress.describe_run(run)))
     else:

@@ -133,12 +133,16 @@ class SyncView:
 
     @property
     def clear_problem(self) -> str | None:
-        """Return who is still true in WebEngage after a clear that did not succeed, why, and what to do; else None."""
+        """Return how many are still true in WebEngage after a clear, why, and what to do; None when nobody is."""
         run = self.last_run
-        ended = run is not None and run.purpose == "clear" and run.state in (RunState.FAILED, RunState.CANCELLED)
+        ended = run is not None and run.purpose == "clear" and run.state.is_final
         if run is None or not ended or not self.size or self.state is not SyncState.FINISHED:
             return None
         why = f"clearing failed: {run.error}" if run.error else "clearing was cancelled."
+        if run.state is RunState.SUCCEEDED:
+            if not run.rejected:
+                return None
+            why = f"it rejected setting them to false (see run {run.id})."
         return (
             f"{self.size:,} {'person' if self.size == 1 else 'people'} still true in WebEngage; {why} "
             "To clear them, press “Clear again” on the page of the sync, "
@@ -159,7 +163,7 @@ class SyncView:
 
     @property
     def clear_failed(self) -> bool:
-        """Return whether a clear ended in a failure and people are still true; a cancelled clear was a decision."""
+        """Return whether a clear failed and people are still true; a cancelled one was a decision, a rejection is no failure."""
         return self.clear_problem is not None and self.last_run is not None and self.last_run.state is RunState.FAILED
 
 

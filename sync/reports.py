@@ -115,7 +115,7 @@ class Overlap:
 class Receipt:
     """Count whom a campaign to a cohort reaches: people counted once each, as of the last run that read the cohort.
 
-    ``as_of`` is later when a run that read nothing changed people since. ``why_nobody``: which one, when that left nobody.
+    ``as_of`` is later when a run changed people since and did not read, or not to its end; ``changed_since``: which one.
 
     ``accepted`` and ``unconfirmed`` are those WebEngage was sent as true; ``left_behind`` of them left the cohort, but
     WebEngage rejected their removal. ``rejected``, ``never_exported``, ``anonymous`` and ``invalid`` are members it
@@ -148,7 +148,7 @@ class Receipt:
     overlaps: tuple[Overlap, ...]
     listed_now: int = 0
     may_be_listed_now: int = 0
-    why_nobody: str = ""
+    changed_since: str = ""
 
     @property
     def in_webengage(self) -> int:
@@ -173,28 +173,31 @@ class Receipt:
         people = "1 person of" if self.in_webengage == 1 else f"{self.in_webengage:,} people of"
         holds = "has" if self.in_webengage == 1 else "have"
         unconfirmed = f", {self.unconfirmed:,} of them not confirmed" if self.unconfirmed else ""
-        return " ".join(
-            (
-                f"As of {format_utc_time(self.as_of)}, {people} “{self.cohort_name}” {holds} the attribute "
-                f"“{self.attribute}” in WebEngage account {self.license_code}{unconfirmed}.",
-                *([f"Nobody is reached: {self.why_nobody}."] if self.why_nobody else self._describe_reading()),
-            )
+        sentences = (
+            f"As of {format_utc_time(self.as_of)}, {people} “{self.cohort_name}” {holds} the attribute "
+            f"“{self.attribute}” in WebEngage account {self.license_code}{unconfirmed}.",
+            *self._describe_reading(),
         )
+        return " ".join(filter(None, sentences))
 
     def _describe_reading(self) -> tuple[str, ...]:
         """Return who is not reached, and by which run the others were sent; a run that found nobody sent nobody."""
+        if not self.in_webengage and self.changed_since:
+            return (f"Nobody is reached: {self.changed_since}.",)
         if not self.in_webengage:
             return self._describe_missed(), f"Last read by run {self.run.id}."
         decision = self.approved or self.requested
         word = "approved" if self.approved else "requested"
         by_whom = f"; {word} by {decision.actor} (run {decision.run_id})." if decision else "."
-        return self._describe_missed(), f"Sent by run {self.run.id}{by_whom}"
+        sent = f"Sent by run {self.run.id}{by_whom}"
+        return self._describe_missed(), sent, f"Since then {self.changed_since}." if self.changed_since else ""
 
     def _describe_missed(self) -> str:
         missed = ", ".join(f"{number:,} {reason}" for number, reason in self.not_reached)
         unknown = "How many members are anonymous is not known." if self.anonymous is None else ""
         everybody = "No member is left out." if self.in_webengage else "It has no members."
-        known = f"Not reached: {missed}." if missed else "" if unknown else everybody
+        is_known = not unknown and not self.changed_since
+        known = f"Not reached: {missed}." if missed else everybody if is_known else ""
         return f"{known} {unknown}".strip()
 
 

@@ -9,9 +9,9 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState, SyncState
 from sync.service import Service
-from sync.wording import EXPORTED_ONCE, NOBODY_THERE, STOPPED, SYNCED, name_sync_state
+from sync.wording import EXPORTED_ONCE, NOBODY_THERE, NOT_CLEARED, STOPPED, SYNCED, name_sync_state
 from tests.engine_workspace import HOUR, EngineWorkspace, approve, fan_ids, fans, last, later, stop_and_clear
-from tests.sandbox.control import Sandbox
+from tests.sandbox.control import PROJECT, Sandbox
 from tests.workspace import assert_refused, page_text
 
 ASK = pytest.mark.parametrize("ask", ["refresh_now", "resync", "retry_rejected"])
@@ -199,3 +199,56 @@ def test_a_sync_that_was_taken_back_and_resumed_is_not_called_synced(workspace: 
     with workspace.open() as service:
         service.runs.cancel(last(workspace).id)
     assert workspace.holders() == set() and state_of(workspace) == NOBODY_THERE
+
+
+def clear_with_one_rejected(workspace: EngineWorkspace, sandbox: Sandbox) -> int:
+    """Stop and clear while WebEngage rejects one of the removals; return the run."""
+    sandbox.poison("fan-3")
+    with workspace.open() as service:
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    run = last(workspace)
+    assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, 4, 1)
+    assert workspace.holders() == {"fan-3"}
+    return run.id
+
+
+def test_a_clear_that_webengage_rejected_for_somebody_says_who_is_true_and_what_to_do(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """They are reached by every campaign; nothing but clearing again sets them to false."""
+    run_id = clear_with_one_rejected(workspace, sandbox)
+    said = f"1 person still true in WebEngage; it rejected setting them to false (see run {run_id})."
+    assert state_of(workspace) == NOT_CLEARED
+    assert said in page_text(workspace.page("syncs", sync="1")) and "Clear again" in sync_page_buttons(workspace)
+    assert "1 person still true in WebEngage" in page_text(workspace.page("syncs"))
+    words = workspace.run_cli("syncs").stdout
+    assert said in words and "python -m sync stop 1 --clear" in words
+    page = workspace.page("runs", run=str(run_id))
+    assert "fan-3" in page_text(page) and "clear the sync again" in page_text(page)
+    assert "Try rejected people again" not in page_text(page)
+    sandbox.clear_faults()
+    with workspace.open() as service:
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    assert workspace.holders() == set() and state_of(workspace) == STOPPED
+    assert "still true" not in page_text(workspace.page("syncs", sync="1"))
+
+
+def test_the_receipt_of_a_clear_that_was_rejected_for_somebody_counts_them_and_claims_nothing_else(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Four of five were set to false, and not everybody; the one who is true did not leave the cohort."""
+    run_id = clear_with_one_rejected(workspace, sandbox)
+    with workspace.open() as service:
+        found = service.receipts.read(PROJECT, workspace.cohort)
+    assert (found.accepted, found.left_behind) == (1, 1)
+    assert "1 person of “Fans” has the attribute" in found.sentence
+    assert f"Since then run {run_id} set 4 people to false." in found.sentence
+    assert "No member is left out" not in found.sentence
+    assert f"Run {run_id} has set everybody to false since but 1 person, whom WebEngage rejected." in found.remarks
+    for words in (
+        page_text(workspace.page("receipt", cohort=str(workspace.cohort))),
+        workspace.run_cli("receipt", str(workspace.cohort)).stdout,
+    ):
+        assert "WebEngage rejected setting 1 of" in words and "left the cohort" not in words

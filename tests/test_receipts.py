@@ -221,7 +221,7 @@ def test_receipt_of_nobody_says_why_and_as_of_when_and_claims_no_send(fans: Work
     assert found.in_webengage == 0 and found.as_of == (last.planned_at if how == "emptied" else last.finished_at)
     assert "Sent by" not in found.sentence and "No member is left out" not in found.sentence
     why = {"taken back": "run 2 took back run 1", "emptied": "Last read by run 2."}
-    assert why.get(how, "run 2 set everybody to false") in found.sentence
+    assert why.get(how, "run 2 set 30 people to false") in found.sentence
 
 
 def test_receipt_when_people_in_webengage_are_on_a_list_now_says_how_many(fans: Workspace) -> None:

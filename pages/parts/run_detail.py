@@ -61,6 +61,12 @@ REJECTED_ADVICE = (
 )
 
 
+NOT_CLEARED_ADVICE = (
+    "WebEngage rejected setting these people to false, so they are still true there. Correct the reason above, then "
+    "clear the sync again: *Clear again* on its page."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class RunDetail:
     """Everything the page of a run shows, read at one moment."""
@@ -255,7 +261,7 @@ def _show_rejections(run: Run, sync: SyncView, rejections: tuple[RejectionView, 
     st.header("Rejected and invalid", anchor=False)
     for reason, members in group_by_reason(rejections).items():
         with st.expander(f"{format_plural(len(members), 'member')}: {escape_markdown(reason)}"):
-            st.markdown(f"**What to do:** {choose_advice(members[0])}")
+            st.markdown(f"**What to do:** {choose_advice(members[0], run.purpose)}")
             for one in members[:MEMBERS_SHOWN]:
                 st.text(one.user_id.strip() or "(empty)")
             if len(members) > MEMBERS_SHOWN:
@@ -301,8 +307,10 @@ def group_by_reason(rejections: tuple[RejectionView, ...]) -> dict[str, list[Rej
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
-def choose_advice(one: RejectionView) -> str:
-    """Return what a person can do about a rejected or invalid member."""
+def choose_advice(one: RejectionView, purpose: str) -> str:
+    """Return what a person can do about a rejected or invalid member of a run for this purpose."""
+    if purpose == "clear":
+        return NOT_CLEARED_ADVICE
     if one.reason == Eligibility.NO_ID_VALUE:
         return NO_ID_VALUE_ADVICE
     if not one.user_id.strip():

@@ -107,7 +107,7 @@ def _list_receipt_lines(found: Receipt) -> Iterator[str]:
     yield show_text(found.sentence)
     yield from found.remarks
     if found.left_behind:
-        yield f"{found.left_behind:,} of them left the cohort, but WebEngage rejected setting them to false."
+        yield f"WebEngage rejected setting {found.left_behind:,} of them to false."
     yield from format_table(
         ("Shared with", "Sync", "People there", "Shared"),
         ((one.cohort_name, str(one.sync_id), one.size, one.shared) for one in found.overlaps),

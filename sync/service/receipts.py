@@ -12,6 +12,7 @@ from sync.reports import Overlap, Receipt
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.service.listed_people import ListedPeople, find_listed, find_tripped, list_known_by
+from sync.text import count_noun
 from sync.views import Preview, PropertyCohort, SyncView
 from sync.wording import explain_listed, explain_tripped
 
@@ -62,7 +63,7 @@ class ReceiptService(Topic):
                 mode=sync.mode,
                 run=run,
                 as_of=(changed and changed.finished_at) or run.planned_at or run.finished_at or run.queued_at,
-                why_nobody="" if numbers.size or changed is None else _explain_nobody(changed),
+                changed_since="" if changed is None else _describe_change(changed),
                 accepted=numbers.size - numbers.unconfirmed,
                 unconfirmed=numbers.unconfirmed,
                 left_behind=numbers.left_behind,
@@ -182,11 +183,14 @@ def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: st
         yield f"The anonymous members could not be counted: {problem}"
 
 
-def _explain_nobody(changed: Run) -> str:
-    """Return what a run did that came after the last reading, when nobody is in WebEngage since."""
+def _describe_change(changed: Run) -> str:
+    """Return what the last run did that came after the last reading and changed people."""
+    people = count_noun(changed.delivered, "person", "people")
     if changed.purpose == "undo":
         return f"run {changed.id} took back run {changed.undoes}"
-    return f"run {changed.id} set everybody to false"
+    if changed.purpose == "clear":
+        return f"run {changed.id} set {people} to false"
+    return f"run {changed.id} sent {people} and {'was cancelled' if changed.state is RunState.CANCELLED else 'failed'}"
 
 
 def _describe_later_run(last: Run) -> str:
@@ -194,7 +198,10 @@ def _describe_later_run(last: Run) -> str:
     if not last.state.is_final:
         return "has not ended: it may have sent a part already, and may change these numbers; look again when it has."
     if last.state is RunState.SUCCEEDED and last.purpose == "clear":
-        return "has set everybody to false since."
+        rejected = count_noun(last.rejected, "person", "people")
+        return (
+            f"has set everybody to false since{f' but {rejected}, whom WebEngage rejected' if last.rejected else ''}."
+        )
     if last.state is RunState.SUCCEEDED and last.purpose == "undo":
         return "has taken back what an earlier run changed."
     ended = "was cancelled" if last.state is RunState.CANCELLED else last.state.value
