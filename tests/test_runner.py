@@ -103,7 +103,9 @@ def test_a_signal_may_come_at_any_moment(data_dir: Path) -> None:
     assert done.returncode == 0
 
 
-def test_two_runners_execute_one_run_once(workspace: Workspace, sandbox: Sandbox, runner_process: RunnerProcess) -> None:
+def test_two_runners_execute_one_run_once(
+    workspace: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
+) -> None:
     """Two processes, one run: each person is sent exactly once."""
     workspace.start_export()
     both = [runner_process(workspace.data_dir, "--once") for _ in range(2)]
