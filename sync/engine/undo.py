@@ -19,8 +19,9 @@ from sync.store.snapshot import FIRST_BYTES
 PEOPLE_AT_ONCE = 131_072  # people of the run that is taken back, held in memory at a time: some 40 MB
 ADDED, UPDATED, REMOVED = (LETTERS[kind] for kind in (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.REMOVE))
 MAY_BE_TRUE = "cfr"  # outcomes of an addition after which the snapshot says whether it may have arrived
+CONFIRMED = "c"  # the outcome of a change that WebEngage accepted
 UNHEARD = "f"  # the outcome of a change that may have been sent, without an answer
-MAY_BE_SENT = f"c{UNHEARD}"  # outcomes after which somebody was, or may have been, changed
+MAY_BE_SENT = f"{CONFIRMED}{UNHEARD}"  # outcomes after which somebody was, or may have been, changed
 
 
 class UndoPlanner:
@@ -81,11 +82,12 @@ class UndoPlanner:
         done = dict(self._logged(self._undone, low, high))
         changed_since = set(self._find_changed_since(done, low, high))
         held_true = self._held_true(low, high)
+        added_unheard = self._find_added_unheard(done, low, high)
         changes: dict[bytes, Change] = {}
         for who, (user_id, kind, outcome) in done.items():
-            if kind == UPDATED:
+            if kind == UPDATED and who not in added_unheard:
                 self._updated += outcome in MAY_BE_SENT and who not in changed_since
-            elif kind == ADDED and outcome in MAY_BE_TRUE and who in held_true:
+            elif kind != REMOVED and outcome in MAY_BE_TRUE and who in held_true:
                 changes[who] = Change(ChangeKind.REMOVE, UNCONFIRMED, user_id)
             elif kind == REMOVED and outcome in MAY_BE_SENT:
                 changes[who] = Change(ChangeKind.ADD, self._content(user_id), user_id)
@@ -113,6 +115,21 @@ class UndoPlanner:
             if outcome == UNHEARD and {kind, done[who][1]} == {ADDED, REMOVED}:
                 continue
             yield who
+
+    def _find_added_unheard(self, done: dict[bytes, tuple[str, str, str]], low: int, high: int) -> set[bytes]:
+        """Return whom this run updated only since a run before it may have added them, without an answer.
+
+        They may have been true by then, so they were planned as an update; before both they were not.
+        """
+        updated = {who for who, (_, kind, outcome) in done.items() if kind == UPDATED and outcome in MAY_BE_SENT}
+        added = set[bytes]()
+        for run_id in self._store.plan_history.list_since_success(self._undone) if updated else ():
+            for who, (_, kind, outcome) in self._logged(run_id, low, high):
+                if who in updated and (kind, outcome) == (ADDED, UNHEARD):
+                    added.add(who)
+                elif outcome == CONFIRMED:
+                    added.discard(who)
+        return added
 
     def _content(self, user_id: str) -> bytes:
         """Return the content hash of somebody who is set to true; the values mapped for them are not known any more.

@@ -223,6 +223,28 @@ class PlanHistory(Table):
         )
         return tuple(row[0] for row in rows)
 
+    def list_since_success(self, run_id: int) -> tuple[int, ...]:
+        """Return the runs of the same sync before this one since the last that succeeded: that left nobody unconfirmed.
+
+        A take-back is about some people only, so it does not count.
+        """
+        rows = self._fetch_all(
+            """
+            select earlier.id
+            from run
+            join run as earlier on earlier.sync_id = run.sync_id and earlier.id < run.id
+            where run.id = ?1 and earlier.id > ifnull((
+                select max(done.id)
+                from run as done
+                where done.sync_id = run.sync_id and done.id < run.id and done.state = 'succeeded'
+                    and done.purpose <> 'undo'
+            ), 0)
+            order by earlier.id
+            """,
+            (run_id,),
+        )
+        return tuple(row[0] for row in rows)
+
 
 def join_people(user_ids: Iterable[str], salt: int) -> tuple[int, bytes | None]:
     """Return how many different people these are, and their id hashes as a run stores them; None when there are none."""

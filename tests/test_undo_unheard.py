@@ -1,0 +1,87 @@
+"""Take back a run that followed one without an answer: whom that may have added, this one surely did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.model import Run, RunState
+from tests.engine_workspace import PATIENT, SOON, EngineWorkspace, approve, fan_ids, fans
+from tests.sandbox.control import Sandbox
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Export thirty, and then ten more whose request was taken without an answer; that run was cancelled."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(30)))
+    assert found.export().state is RunState.SUCCEEDED
+    found.set_members(*fans(*range(40)))
+    cancel_without_answer(found)
+    assert found.holders() == fan_ids(*range(40))
+    return found
+
+
+def cancel_without_answer(workspace: EngineWorkspace) -> Run:
+    """Export while no answer of WebEngage arrives, and cancel that."""
+    workspace.policy = PATIENT
+    workspace.sandbox.fault("vanish", path="bulk-users", times=0)
+    run = workspace.export()
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+        if service.syncs.get(1).pause_reason:
+            service.syncs.resume(1)
+    workspace.sandbox.clear_faults()
+    workspace.policy = SOON
+    workspace.run_queued()
+    run = workspace.get_run(run.id)
+    assert run.state is RunState.CANCELLED
+    return run
+
+
+def take_back(workspace: EngineWorkspace, run: Run) -> Run:
+    """Take a run back and approve it; return the run that was approved, as it was held."""
+    with workspace.open() as service:
+        undo_id = service.runs.undo(run.id).run_id
+    workspace.run_queued()
+    held = workspace.get_run(undo_id)
+    approve(workspace, held)
+    return held
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_taking_back_the_run_after_one_without_an_answer_sets_those_to_false_whom_both_sent(
+    workspace: EngineWorkspace, tries: int
+) -> None:
+    """For them it was an update, since they may have been true; that they stay true must not depend on a lost answer."""
+    for _ in range(tries - 1):
+        cancel_without_answer(workspace)
+    run = workspace.export()
+    assert (run.state, run.entered, run.updated) == (RunState.SUCCEEDED, 0, 10)
+    held = take_back(workspace, run)
+    assert "10 people" in str(held.held_reason) and "former values" not in str(held.held_reason)
+    assert workspace.holders() == fan_ids(*range(30))
+
+
+def test_taking_back_a_resend_of_everybody_leaves_those_who_were_confirmed_before(workspace: EngineWorkspace) -> None:
+    """The run after the one without an answer succeeded, so who is sent again later was true before that."""
+    assert workspace.export().state is RunState.SUCCEEDED
+    with workspace.open() as service:
+        again = service.syncs.resync(1).run_id
+    workspace.run_queued()
+    take_back(workspace, workspace.get_run(again))
+    assert workspace.holders() == fan_ids(*range(40))
+
+
+def test_taking_back_a_resend_after_a_run_without_an_answer_leaves_who_was_true_before_both(
+    workspace: EngineWorkspace,
+) -> None:
+    """Of those it sent again, only the ten were added by the run without an answer."""
+    with workspace.open() as service:
+        again = service.syncs.resync(1).run_id
+    workspace.run_queued()
+    run = workspace.get_run(again)
+    assert (run.state, run.updated) == (RunState.SUCCEEDED, 40)
+    take_back(workspace, run)
+    assert workspace.holders() == fan_ids(*range(30))
