@@ -18,6 +18,7 @@ from sync.engine import RunExecutor
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
+from sync.packing import ID_SIZE
 from sync.store import Store
 from tests.engine_workspace import MAPPED, EngineWorkspace, on_plan
 from tests.sandbox.control import PROJECT, Sandbox, member
@@ -380,3 +381,17 @@ def test_someone_forgotten_while_a_run_is_under_way_comes_back_with_the_next(
     assert workspace.holders() == sandbox.exportable(workspace.cohort) - {"fan-3"}
     assert workspace.export().entered == 1
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_somebody_who_only_seems_to_be_unchanged_is_sent(workspace: EngineWorkspace) -> None:
+    """Pages are compared with half of each content hash; where the other half differs, the cohort is read once more."""
+    workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(30)))
+    workspace.export(mapping=MAPPED)
+    with Store.open(workspace.data_dir) as store:
+        (bounds,) = store.snapshot.ranges(1)
+        people = store.snapshot.bucket(1, *bounds)
+        people.records[ID_SIZE] ^= 0xFF  # of what was sent about the first one, only the half that is not compared
+        store.snapshot.write(1, *bounds, people)
+    run = workspace.export(mapping=MAPPED)
+    assert (run.state, run.updated, run.unchanged) == (RunState.SUCCEEDED, 1, 29)
+    assert workspace.export(mapping=MAPPED).unchanged == 30

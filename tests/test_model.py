@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import random
+from itertools import groupby
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.attribute_names import ATTRIBUTE_MAX, find_attribute_problem, parse_mapping, suggest_attribute
@@ -18,6 +20,7 @@ from sync.model import Change, ChangeKind, Eligibility, classify_member, next_sc
 from sync.packing import (
     ID_SIZE,
     RECORD_SIZE,
+    RecordSet,
     cut_records,
     hash_id,
     mapping_salt,
@@ -147,6 +150,26 @@ def test_records_are_cut_by_their_first_byte(records: list[bytes], bounds: list[
     cuts = cut_records(blob, bounds)
     for low, high, start, end in zip(bounds, bounds[1:], cuts, cuts[1:], strict=False):
         assert list(split_records(blob[start:end])) == sorted(one for one in records if low <= one[0] < high)
+
+
+@settings(deadline=None)  # a set is made with 65,536 places
+@given(st.lists(IDS, unique=True, max_size=50), st.integers(0, 2**63 - 1), st.booleans(), st.randoms())
+def test_a_set_of_records_finds_those_it_lacks(ids: list[str], salt: int, whole: bool, draw: random.Random) -> None:
+    """It is filled a first byte at a time or with all at once, and asked in any order."""
+    records = records_of(ids, [b'["x"]'] * len(ids), salt, salt)
+    known, found = set(draw.sample(records, len(records) // 2)), RecordSet(whole=whole)
+    for _, some in groupby(sorted(known), key=lambda record: record[0] // 128):
+        found.add(b"".join(some))
+    assert found.find_missing(records) == [at for at, record in enumerate(records) if record not in known]
+
+
+def test_a_set_of_records_when_whole_compares_all_of_a_content() -> None:
+    """Otherwise the second half of a content stands for it."""
+    sent, other = bytes(RECORD_SIZE), bytes(ID_SIZE) + b"\1" + bytes(RECORD_SIZE - ID_SIZE - 1)
+    for whole, missing in ((False, []), (True, [0])):
+        found = RecordSet(whole=whole)
+        found.add(sent)
+        assert found.find_missing([other]) == missing
 
 
 @given(st.lists(IDS))

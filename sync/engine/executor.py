@@ -210,8 +210,9 @@ class RunExecutor:
             return self._settle_plan(sync, UndoPlanner(self._lease, sync, salt, self._run.undoes).write(), None)
         self._add_step("Reading the cohort from Mixpanel.")
         mixpanel = open_mixpanel(self._store, lambda: self._vault, sync, self._context.page_size)
+        is_exact = False
         while True:
-            reader = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values))
+            reader = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values), is_exact)
             self._run = self._lease.run = reader.read()
             if not self._tally().rows:
                 check_still_listed(self._lease, sync, mixpanel)
@@ -222,8 +223,10 @@ class RunExecutor:
                 self._restart_reading(2)
                 continue
             except PagesOutdated:
-                self._add_event("Somebody was forgotten while the cohort was read, so it is read again.")
+                # Somebody was forgotten meanwhile, or was taken by chance for somebody who was sent.
+                self._add_event("What the pages were compared with has changed, so the cohort is read again.")
                 self._restart_reading(1)
+                is_exact = True
                 continue
             return self._settle_plan(sync, plan, problem)
 

@@ -33,7 +33,8 @@ from sync.store.snapshot import FIRST_BYTES, bucket_width
 from sync.store.staged import PagesOutdated
 from sync.vault import Vault
 
-COMPARED_AT_ONCE = 4 * 2**20  # bytes of staged records held at a time
+COMPARED_AT_ONCE = 4 * 2**20  # bytes of staged records held at a time where chunks are known
+ALL_COMPARED_AT_ONCE = 2 * 2**20  # and where everybody is compared: memory counts then, and a few passes do not
 CHANGES_AT_ONCE = 65_536  # changes held before they are written: some 50 MB
 
 
@@ -162,7 +163,8 @@ class Planner:
         rows = self._store.staged.count_records(self._run_id) + self._chunks.count_compared(self._members)
         # Known chunks have those who were sent and are compared; otherwise everybody of the range is.
         self._width = bucket_width(rows if self._chunks.in_all else max(rows, self._members))
-        pieces = min(FIRST_BYTES, rows * RECORD_SIZE // COMPARED_AT_ONCE + 1)
+        at_once = COMPARED_AT_ONCE if self._chunks.in_all else ALL_COMPARED_AT_ONCE
+        pieces = min(FIRST_BYTES, rows * RECORD_SIZE // at_once + 1)
         cuts = [piece * FIRST_BYTES // pieces for piece in range(pieces + 1)]
         return list(pairwise(cuts))
 

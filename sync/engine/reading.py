@@ -54,9 +54,15 @@ class Reader:
     """One complete reading of a cohort into staged pages."""
 
     def __init__(
-        self, lease: RunLease, sync: Sync, mixpanel: Mixpanel, salt: int, seal: Callable[[bytes], bytes]
+        self,
+        lease: RunLease,
+        sync: Sync,
+        mixpanel: Mixpanel,
+        salt: int,
+        seal: Callable[[bytes], bytes],
+        is_exact: bool = False,
     ) -> None:
-        """Read this sync's cohort through this client."""
+        """Read this sync's cohort through this client; ``is_exact`` compares its pages with whole records, for more memory."""
         self._lease, self._sync, self._mixpanel, self._salt, self._seal = lease, sync, mixpanel, salt, seal
         self._store, self._run = lease.store, lease.run
         self._properties = tuple(name for name, _ in sync.mapping)
@@ -70,6 +76,7 @@ class Reader:
         # Of a first export nothing is kept: the first refresh reads the same pages, and knows them then.
         self._keeps_chunks = not sync.id_property and self._store.snapshot.count_members(sync.id) > 0
         self._sent: RecordSet | None = None
+        self._is_exact = is_exact
         self._contiguous = 0  # pages here without a gap
         self._is_resumed = False  # whether the session was opened before this claim
         self._people_seen = set[bytes]()  # digests of who is on each page
@@ -124,7 +131,7 @@ class Reader:
     def _load_sent(self) -> None:
         """Load what pages are compared with that are not known."""
         self._chunks = self._store.known_chunks.list_digests(self._sync.id) if self._keeps_chunks else set()
-        self._sent = self._store.snapshot.load_records(self._sync.id)
+        self._sent = self._store.snapshot.load_records(self._sync.id, whole=self._is_exact)
 
     def _read_pages(self, pool: ThreadPoolExecutor, in_flight: dict[Future[Packed], Asked]) -> None:
         arrived, pages = SimpleQueue[Future[Packed]](), list[Future[Packed]]()

@@ -113,22 +113,23 @@ class KnownChunks(Table):
         if self._are_the_same(run_id, sync_id):
             return
         seen, before = StagedPages(self._db).list_seen(run_id, 1), self._list_groups(sync_id)
+        unknown = set[bytes]()
         with write_transaction(self._db):
             people = self._write(sync_id, (group.keep(seen) for group in self._take_groups(before)))
-            people += self._write(sync_id, self._new_chunks(run_id, left_out))
+            people += self._write(sync_id, self._new_chunks(run_id, left_out, unknown))
             if people == self._count_sent(sync_id):
-                self._learn_pages(run_id, sync_id)
+                self._learn_pages(run_id, sync_id, unknown)
             else:
                 self.forget(sync_id)
 
-    def _learn_pages(self, run_id: int, sync_id: int) -> None:
-        known = self.list_digests(sync_id)
+    def _learn_pages(self, run_id: int, sync_id: int, unknown: Set[bytes]) -> None:
+        """Know the pages of a run, but for those with an ``unknown`` chunk; the digests of all others would take 6 MB."""
         rows = self._fetch_all("select digest, rows, seen, chunks from staged_page where run_id = ?", (run_id,))
         pages = [(row["digest"], row["rows"], row["seen"] + row["chunks"]) for row in rows if row["digest"]]
         self._db.execute("delete from known_page where sync_id = ?", (sync_id,))
         self._db.executemany(
             "insert or ignore into known_page (sync_id, digest, rows, chunks) values (?, ?, ?, ?)",
-            ((sync_id, *page) for page in pages if known.issuperset(split_digests(page[2]))),
+            ((sync_id, *page) for page in pages if unknown.isdisjoint(split_digests(page[2]))),
         )
 
     def _list_groups(self, sync_id: int) -> list[int]:
@@ -184,8 +185,11 @@ class KnownChunks(Table):
             )
         )
 
-    def _new_chunks(self, run_id: int, left_out: Set[bytes]) -> Iterator[ChunkGroup]:
-        """Return the chunks of each page that were not known; what is taken from a page makes room for them in the file."""
+    def _new_chunks(self, run_id: int, left_out: Set[bytes], unknown: set[bytes]) -> Iterator[ChunkGroup]:
+        """Return the chunks of each page that were not known; what is taken from a page makes room for them in the file.
+
+        The digests of those that stay ``unknown`` are added to it.
+        """
         pages = self._fetch_all("select rowid from staged_page where run_id = ? and chunks <> x''", (run_id,))
         for (rowid,) in pages:
             row = self._fetch_one("select chunks, places, records, news from staged_page where rowid = ?", (rowid,))
@@ -195,6 +199,7 @@ class KnownChunks(Table):
             people = [bytearray() for _ in digests]
             for place, record in zip(places, split_records(row["records"] + row["news"]), strict=True):
                 if record[:ID_SIZE] in left_out:
+                    unknown.add(digests[place])
                     digests[place] = os.urandom(DIGEST_SIZE)  # never known: its people have to be looked at each time
                 else:
                     people[place] += record

@@ -31,7 +31,7 @@ from sync.store.database import Table, write_transaction
 BUCKET_SIZE = 4096  # people; small enough to rewrite for one of them, large enough to compress
 FIRST_BYTES = 256  # buckets are cut by the first byte of the id hash
 
-LOADED_MOST = 2_000_000  # people whose records a run holds in memory, some 20 MB; beyond that they count as new
+LOADED_MOST = 2_000_000  # people whose records a run holds in memory, some 12 MB; beyond that they count as new
 
 
 @dataclass(slots=True)
@@ -96,9 +96,9 @@ class Snapshot(Table):
         )
         return Bucket(bytearray(row[0]), unpack_ids(row[1])) if row else Bucket(bytearray(), [])
 
-    def load_records(self, sync_id: int) -> RecordSet:
+    def load_records(self, sync_id: int, *, whole: bool = False) -> RecordSet:
         """Return the records of everybody, or of the first two million people, to compare pages with."""
-        found, people = RecordSet(), 0
+        found, people = RecordSet(whole=whole), 0
         for low, high in self.ranges(sync_id):
             records = self.records(sync_id, low, high)
             found.add(records)
