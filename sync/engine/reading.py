@@ -7,7 +7,6 @@ reading of several pages ends only with an empty page after one that was not ful
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,6 +16,7 @@ from queue import Empty, SimpleQueue
 
 from sync.engine.lease import RunLease
 from sync.engine.page_packer import Known, Packed, PagePacker
+from sync.engine.query_places import PAGES_AT_ONCE, QueryPlaces
 from sync.engine.retry import Postpone
 from sync.errors import ConfigurationError, NoAnswer, ReplyTooLarge, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
@@ -25,14 +25,11 @@ from sync.packing import RecordSet, digest_text, mapping_salt
 from sync.store.rate_limits import QuerySlot
 from sync.store.staged import StagedPage
 
-PAGES_AT_ONCE = 4  # Mixpanel allows 5 at once (Mixpanel docs); one is left for the pages people look at
 RESTARTS_AT_ONCE = 4  # readings begun again before the run is put off
 EMPTY_PAGES = 3  # one after the other, after which nobody else is expected: the total counts others, too
 REFUSED = (0, True)  # rows and fullness of a page that Mixpanel refused behind a full one: others may follow
 TICK_SECONDS = 0.25  # between looks at the lease while a page is on its way
 SHARE_SECONDS = 0.03  # a page that came waits for its neighbours, to share a durable write with them
-RENEW_QUERIES_SECONDS = 30.0  # between two extensions of the places of slow queries
-CROWDED_SECONDS = 20.0  # a run waits for a place among the concurrent queries, and is then put off as long
 OTHERS_KEPT = 50_000  # people not exported whose hashes are held, some 6 MB; beyond that a reading is made twice
 LANDING_SECONDS = 10.0  # given to queries on their way when a run stops reading
 
@@ -83,7 +80,7 @@ class Reader:
         self._others: set[bytes] = set()  # those not exported, by hash
         self.repeated_others: int | None = 0
         """How many rows list somebody who is not exported once more; None when that is not known."""
-        self._renewed_at = self._crowded_since = -math.inf
+        self._places = QueryPlaces(lease, sync)
 
     def read(self) -> Run:
         """Read every page that is not here yet; return the run with what page 0 said. Postpone when it does not get on."""
@@ -137,7 +134,8 @@ class Reader:
         arrived, pages = SimpleQueue[Future[Packed]](), list[Future[Packed]]()
         while True:
             self._lease.renew_when_due()
-            self._renew_queries(in_flight)
+            if in_flight:
+                self._places.renew_when_due(asked.ticket for asked in in_flight.values())
             for asked in self._turn(pages, in_flight):
                 page = pool.submit(self._read_page, asked.number, self._run.session_id)
                 in_flight[page] = asked
@@ -181,13 +179,6 @@ class Reader:
         says_nothing = self._run.expected_total is None or counts_itself
         return says_nothing and (rows > 0 or self._here[number - 2][1])
 
-    def _renew_queries(self, in_flight: dict[Future[Packed], Asked]) -> None:
-        """Keep the places of slow queries, which may take Mixpanel eight minutes."""
-        now = self._lease.now()
-        if in_flight and not 0 <= now - self._renewed_at < RENEW_QUERIES_SECONDS:
-            self._store.rate_limits.renew_queries((asked.ticket for asked in in_flight.values()), now)
-            self._renewed_at = now
-
     def _turn(self, arrived: list[Future[Packed]], in_flight: dict[Future[Packed], Asked]) -> list[Asked]:
         """Keep what came and acquire the queries for what is asked next, in one transaction; none when there is neither."""
         away = {asked.number for asked in in_flight.values()}
@@ -200,7 +191,7 @@ class Reader:
         asks: list[Asked] = []
         with self._store.transaction():
             for asked, future in done:
-                self._release_query(asked.ticket, future)
+                self._places.release(asked.ticket, is_answered=_is_answered(future))
             if not mixed:
                 self._keep_all(pages)
             if not mixed and len(pages) == len(done):
@@ -211,7 +202,7 @@ class Reader:
             self._load_sent()
         for asked, future in done:
             self._handle_failure(asked, future)
-        self._wait_for(None if asks or in_flight else refused)
+        self._places.wait_for(None if asks or in_flight else refused)
         return asks
 
     def _release_queries(self, in_flight: dict[Future[Packed], Asked]) -> None:
@@ -219,25 +210,7 @@ class Reader:
         if in_flight:
             wait(in_flight, LANDING_SECONDS)
         for future, asked in in_flight.items():
-            self._release_query(asked.ticket, future)
-
-    def _release_query(self, slot: QuerySlot, future: Future[Packed]) -> None:
-        """Free a query's place when Mixpanel is done with it; otherwise it keeps it until Mixpanel's own deadline."""
-        if future.done() and not isinstance(future.exception(), NoAnswer):
-            self._store.rate_limits.release_query(slot, self._lease.now())
-        else:
-            self._store.rate_limits.abandon_query(slot)
-
-    def _wait_for(self, refused: QuerySlot | None) -> None:
-        """Put the run off when the hour is used up, or when others have all places for long."""
-        if refused is None:
-            self._crowded_since = -math.inf
-        elif refused.limit == "hourly":
-            raise Postpone(refused.wait, "Mixpanel's hourly limit of queries is used up", failed=False)
-        elif self._crowded_since == -math.inf:
-            self._crowded_since = self._lease.now()
-        elif self._lease.now() - self._crowded_since > CROWDED_SECONDS:
-            raise Postpone(CROWDED_SECONDS, "all of Mixpanel's concurrent queries are in use", failed=False)
+            self._places.release(asked.ticket, is_answered=_is_answered(future))
 
     def _find_page(self, away: set[int]) -> int | None:
         """Return the page to ask for next: one whose other try is due, else the lowest that is missing and not away."""
@@ -247,16 +220,13 @@ class Reader:
 
     def _acquire(self, in_flight: set[int]) -> tuple[list[Asked], QuerySlot | None]:
         """Acquire queries for the next pages, as far as there are any; else return which limit refused."""
-        now = self._lease.now()
         asks: list[Asked] = []
-        readers = self._store.runs.count_reading(self._sync.project_id, now)
-        while len(in_flight) + len(asks) < max(1, PAGES_AT_ONCE // max(1, readers)):
+        allowed = self._places.count_allowed()
+        while len(in_flight) + len(asks) < allowed:
             number = self._find_page(in_flight | {one.number for one in asks})
             if number is None:
                 break
-            slot = self._store.rate_limits.acquire_query(
-                self._sync.project_id, now, later_page=number > 0, at_once=PAGES_AT_ONCE, sync_id=self._sync.id
-            )
+            slot = self._places.acquire(number)
             if slot.id is None:
                 return asks, slot
             asks.append(Asked(number, self._again.pop(number, (0.0, 0))[1] + 1, slot))
@@ -282,7 +252,7 @@ class Reader:
         except RetryLater as problem:
             now = self._lease.now()
             if problem.limit in ("hourly", "unnamed"):
-                raise self._hour_used_up(asked, problem, now) from None
+                raise self._places.use_up_hour(asked.number, problem) from None
             pause = self._lease.policy.delay(asked.tries, problem, self._failures)
             self._again[asked.number] = (now + pause, asked.tries)
 
@@ -313,12 +283,6 @@ class Reader:
             self._lease.renew()
             self._store.staged.add_page(self._run.id, page)
         self._here[number] = REFUSED if is_open else (0, False)
-
-    def _hour_used_up(self, asked: Asked, problem: RetryLater, now: float) -> Postpone:
-        meters, project = self._store.rate_limits, self._sync.project_id
-        until = now + problem.seconds if problem.seconds is not None else meters.next_query_at(project, now)
-        meters.block_until(project, until, pages_count=asked.number > 0 and problem.limit == "hourly", now=now)
-        return Postpone(until - now, str(problem), failed=False)
 
     def _read_page(self, number: int, session_id: str | None) -> Packed:
         """Ask for a page and pack it; runs in the pool and touches no store."""
@@ -391,6 +355,11 @@ class Reader:
         self.repeated_others += before + len(others) - len(self._others)
         if len(self._others) > OTHERS_KEPT:
             self._others, self.repeated_others = set(), None
+
+
+def _is_answered(page: Future[Packed]) -> bool:
+    """Return whether Mixpanel is done with a query, however it answered."""
+    return page.done() and not isinstance(page.exception(), NoAnswer)
 
 
 def _await_pages(arrived: SimpleQueue[Future[Packed]], in_flight: int) -> list[Future[Packed]]:
