@@ -12,7 +12,7 @@ import pytest
 from sync.engine import Clock, RetryPolicy, RunExecutor
 from sync.model import Run, RunState
 from sync.store import Store
-from tests.engine_workspace import DAY, EngineWorkspace, fans, keep_out, last, later, refresh_when_due
+from tests.engine_workspace import DAY, PATIENT, EngineWorkspace, fans, keep_out, last, later, refresh_when_due
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE, wait_until
 
@@ -78,6 +78,25 @@ def test_people_of_a_request_that_was_not_answered_may_be_in_webengage_whatever_
     workspace.set_members(*fans(*range(10)))
     workspace.export_and_approve()
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_people_of_a_request_that_did_not_arrive_are_sent_by_the_next_run(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """That it may have arrived is no reason to count on it: who came is sent again, and who left, too."""
+    workspace.policy = PATIENT
+    for members in (range(20), range(18)):
+        workspace.set_members(*fans(*members))
+        before = workspace.holders()
+        sandbox.fault("status", path="bulk-users", code=503, retry_after=300, times=0)
+        run = workspace.export()
+        with workspace.open() as service:
+            service.runs.cancel(run.id)
+        workspace.run_queued()
+        assert last(workspace).state is RunState.CANCELLED and workspace.holders() == before
+        sandbox.clear_faults()
+        workspace.export_and_approve()
+        assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
 def test_people_of_a_request_of_a_dead_runner_may_be_in_webengage_whatever_a_later_try_is_answered(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sync.model import ChangeKind, Mode
-from sync.packing import FORGOTTEN, hash_id, unpack_ids
+from sync.model import BATCH_SIZE, ChangeKind, Mode
+from sync.packing import FORGOTTEN, UNCONFIRMED, hash_id, unpack_ids
 from sync.store import Store
 from sync.store.batches import BATCHES_A_BLOCK, BLOCK_SIZE, Block
 from sync.store.export_requests import ExportRequest
@@ -147,6 +147,20 @@ def test_recording_when_it_was_cut_off_comes_to_the_same_from_its_start(store: S
     assert list(store.batches.iterate_members(RUN)) == [
         (user_id, ChangeKind.ADD, "confirmed" if place < 2000 else "pending") for place, user_id in enumerate(ids)
     ]
+
+
+@pytest.mark.parametrize("kind", ["a", "u", "r"])
+def test_recording_when_a_request_was_not_answered_leaves_its_people_to_be_sent_again(store: Store, kind: str) -> None:
+    """WebEngage may hold what was sent before or what was sent now: the next run sends them, whatever they are then."""
+    before = [] if kind == "a" else name_people(30)
+    fill_snapshot(store, before)
+    ids = name_people(30)
+    plan_changes(store, dict.fromkeys(ids, kind))
+    store.batches.mark_in_flight(RUN, [0])
+    outcome = record(store).finish(None)
+    assert (outcome.delivered, outcome.rejected, outcome.is_settled) == (0, 0, False)
+    unsent = dict.fromkeys(before[BATCH_SIZE:], SENT_BEFORE)
+    assert read_snapshot(store) == dict.fromkeys(ids[:BATCH_SIZE], UNCONFIRMED) | unsent
 
 
 def test_a_run_that_is_being_recorded_shows_its_people_from_the_plan(store: Store) -> None:
