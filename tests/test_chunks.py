@@ -17,7 +17,7 @@ from sync.mixpanel.parsing import parse_columns
 from sync.model import RunState
 from sync.packing import digest_chunks
 from tests.drill.invariants import judge_known_chunks
-from tests.engine_workspace import MAPPED, EngineWorkspace, last, on_plan, patient_workspace
+from tests.engine_workspace import MAPPED, EngineWorkspace, last, later, on_plan, patient_workspace
 from tests.sandbox.control import PROJECT, Member, Sandbox
 
 PEOPLE = 1000
@@ -251,3 +251,22 @@ def test_somebody_rejected_does_not_keep_the_others_from_being_known(
         service.syncs.retry_rejected(1)
     workspace.run_queued()
     assert "new" in workspace.holders() and count_known(workspace) > PEOPLE / 32
+
+
+def test_a_refresh_that_is_cancelled_half_way_leaves_nobody_known_who_was_removed(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """When those who left come back, on the very pages that were known, they are sent again."""
+    workspace.set_members(*gold(range(40, PEOPLE)))
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, after=1, times=0)
+    run = workspace.export()
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    workspace.run_queued()
+    assert last(workspace).state is RunState.CANCELLED and 0 < last(workspace).delivered < 40
+    assert count_known(workspace) == 0
+    sandbox.clear_faults()
+    workspace.set_members(*gold(range(PEOPLE)))
+    later(workspace, 400)
+    workspace.export_and_approve()
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
