@@ -66,6 +66,17 @@ def test_a_late_approval_of_readings_that_never_add_up_when_somebody_else_would_
     assert workspace.holders() == fan_ids(*range(35))
 
 
+def test_a_late_approval_when_as_many_but_other_people_would_be_added_is_held_again(workspace: EngineWorkspace) -> None:
+    """The person approved these people, not their number."""
+    workspace.set_members(*fans(*range(40)))
+    run = workspace.export(dry_run=True)
+    workspace.set_members(*fans(*range(37), *range(40, 43)))
+    run = approve_late(workspace, run)
+    assert run.state is RunState.HELD and not run.approved
+    assert "3 people were not in the approved plan" in str(run.held_reason)
+    assert workspace.holders() == fan_ids(*range(35))
+
+
 def test_a_plan_of_a_sync_that_is_refreshed_once_a_month_is_made_again_after_a_day(workspace: EngineWorkspace) -> None:
     """Who left weeks ago would be true for a month, although the cohort of now is one reading away."""
     workspace.set_members(*fans(*range(40)))
