@@ -13,8 +13,10 @@ from sync.engine import Clock, RetryPolicy, RunExecutor
 from sync.model import Run, RunState
 from sync.store import Store
 from tests.engine_workspace import DAY, PATIENT, EngineWorkspace, fans, keep_out, last, later, refresh_when_due
-from tests.sandbox.control import Sandbox
+from tests.sandbox.control import LICENSE, Sandbox
 from tests.workspace import ATTRIBUTE, wait_until
+
+BULK = f"/v1/accounts/{LICENSE}/bulk-users"
 
 
 @pytest.fixture
@@ -184,3 +186,48 @@ def test_somebody_listed_while_their_refused_request_waits_gets_no_profile(
     assert (run.state, run.entered, run.delivered, run.never_exported) == (RunState.SUCCEEDED, 19, 19, 1)
     assert refresh_when_due(workspace).change_count == 0
     assert sandbox.profile("fan-3") is None
+
+
+def test_people_left_to_be_sent_when_webengage_breaks_down_in_the_middle_are_not_to_blame(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """That others were taken before says nothing about them: the run is put off, and they are sent when it works again."""
+    workspace.policy = PATIENT
+    workspace.set_members(*fans(*range(100)))
+    sandbox.fault("status", path="bulk-users", code=500, after=2, times=0)
+    run = workspace.export()
+    assert (run.state, run.rejected) == (RunState.QUEUED, 0) and 0 < len(workspace.holders()) < 100
+    sandbox.clear_faults()
+    later(workspace, 400)
+    assert (last(workspace).state, last(workspace).rejected) == (RunState.SUCCEEDED, 0)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_request_that_webengage_asked_to_repeat_later_waits_although_others_are_taken(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Its people are not sent in smaller requests meanwhile."""
+    workspace.policy = PATIENT
+    sandbox.fault("status", path="bulk-users", code=503, retry_after=300, after=1)
+    run = workspace.export()
+    assert run.state is RunState.QUEUED and len(workspace.holders()) < 60
+    later(workspace, 400)
+    assert (last(workspace).state, last(workspace).rejected) == (RunState.SUCCEEDED, 0)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_request_over_the_limit_makes_everybody_of_the_account_wait_and_is_no_failure(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The limit is the account's: another sync that went on would be refused, too."""
+    workspace.policy = PATIENT
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0)
+    run = workspace.export()
+    assert (run.state, run.failures) == (RunState.QUEUED, 0)
+    with workspace.open_store() as store:
+        now = workspace.now()
+        assert 250 < store.rate_limits.next_slot(LICENSE, now) - now <= 300
+    asked = sandbox.meter().requests[BULK]
+    other = sandbox.add_cohort("Others", fans(1))
+    workspace.export(other)
+    assert sandbox.meter().requests[BULK] == asked
