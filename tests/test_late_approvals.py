@@ -8,7 +8,7 @@ import pytest
 
 from sync.model import Run, RunState
 from sync.views import Event
-from tests.engine_workspace import DAY, EngineWorkspace, approve, fan_ids, fans, patient_workspace
+from tests.engine_workspace import DAY, EngineWorkspace, approve, fan_ids, fans, later, patient_workspace
 from tests.sandbox.control import Sandbox
 
 
@@ -120,3 +120,23 @@ def list_events(workspace: EngineWorkspace, run_id: int) -> tuple[Event, ...]:
     """Return the history of a run."""
     with workspace.open() as service:
         return service.runs.list_events(run_id)
+
+
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_a_plan_that_is_being_sent_goes_on_however_long_that_takes(
+    workspace: EngineWorkspace, is_approved: bool
+) -> None:
+    """Half of it is in WebEngage, and nobody held it meanwhile: the rest follows, without another reading."""
+    workspace.set_members(*fans(*range(100)))
+    workspace.sandbox.fault("status", path="bulk-users", code=503, retry_after=7300, after=1, times=0)
+    run = workspace.export(dry_run=is_approved)
+    if is_approved:
+        run = approve(workspace, run)
+    assert run.state is RunState.QUEUED and 35 < len(workspace.holders()) < 100
+    workspace.sandbox.clear_faults()
+    read = workspace.sandbox.meter().requests["/api/query/engage"]
+    later(workspace, 7400)
+    run = workspace.get_run(run.id)
+    assert (run.state, run.delivered) == (RunState.SUCCEEDED, 65)
+    assert workspace.holders() == fan_ids(*range(100))
+    assert workspace.sandbox.meter().requests["/api/query/engage"] == read
