@@ -89,6 +89,14 @@ def test_queries_when_dated_in_the_future_do_not_block_until_that_date(store: St
     assert free_after <= (ahead if ahead <= HOUR_SECONDS else 0) + HOUR_SECONDS + 120
 
 
+def test_the_wait_for_the_hour_is_until_its_first_query_is_an_hour_old(store: Store) -> None:
+    """Queries of earlier hours, which the ledger keeps for a while, end no wait early."""
+    store.rate_limits.release_query(take(store, NOW - 2 * HOUR_SECONDS), NOW)
+    use_up_the_hour(store, NOW)
+    refused = take(store, NOW + 600)
+    assert refused.limit == "hourly" and HOUR_SECONDS - 600 <= refused.wait <= HOUR_SECONDS - 590
+
+
 @pytest.mark.parametrize("ahead", [1800.0, 3 * HOUR_SECONDS, DAY])
 def test_a_refusal_counts_although_an_earlier_one_was_dated_by_a_clock_that_was_set_back(
     store: Store, ahead: float
