@@ -100,6 +100,23 @@ def test_people_put_on_the_list_after_a_plan_was_made_are_not_sent_by_its_approv
     assert workspace.get_run(refresh(workspace)).change_count == 0
 
 
+def test_somebody_who_left_and_is_put_on_the_list_after_the_plan_was_made_is_set_to_false_by_it(
+    workspace: EngineWorkspace,
+) -> None:
+    """The list keeps people from being sent as members; nobody is kept from being removed."""
+    workspace.set_members(*fans(*range(10)))
+    workspace.export()
+    workspace.set_members(*fans(*range(1, 10)))
+    run = workspace.export(dry_run=True)
+    keep_out(workspace, "fan-0")
+    with workspace.open() as service:
+        service.runs.approve(run.id)
+    workspace.run_queued()
+    run = workspace.get_run(run.id)
+    assert (run.state, run.exited, run.delivered) == (RunState.SUCCEEDED, 1, 1)
+    assert "fan-0" in workspace.sandbox.holding(ATTRIBUTE)[1]
+
+
 def test_an_old_approval_goes_ahead_when_only_the_list_changed(workspace: EngineWorkspace) -> None:
     """Planned again, those put on the list leave without another approval, though the approved plan did not name them."""
     workspace.set_members(*fans(*range(10)))
