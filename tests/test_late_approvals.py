@@ -77,6 +77,16 @@ def test_a_late_approval_when_as_many_but_other_people_would_be_added_is_held_ag
     assert workspace.holders() == fan_ids(*range(35))
 
 
+def test_a_late_approval_of_more_people_than_a_block_has_goes_ahead_when_they_are_the_same(
+    workspace: EngineWorkspace,
+) -> None:
+    """The plan that was approved and the new one are compared in one order."""
+    workspace.sandbox.settings(page_size=1000)
+    workspace.set_members(*fans(*range(1300)))
+    run = approve_late(workspace, workspace.export(dry_run=True))
+    assert (run.state, run.delivered) == (RunState.SUCCEEDED, 1265)
+
+
 def test_a_plan_of_a_sync_that_is_refreshed_once_a_month_is_made_again_after_a_day(workspace: EngineWorkspace) -> None:
     """Who left weeks ago would be true for a month, although the cohort of now is one reading away."""
     workspace.set_members(*fans(*range(40)))
