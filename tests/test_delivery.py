@@ -231,3 +231,20 @@ def test_a_request_over_the_limit_makes_everybody_of_the_account_wait_and_is_no_
     other = sandbox.add_cohort("Others", fans(1))
     workspace.export(other)
     assert sandbox.meter().requests[BULK] == asked
+
+
+@pytest.mark.parametrize("path", ["engage", "bulk-users"])
+def test_a_run_that_got_further_before_it_failed_again_has_failed_once(
+    workspace: EngineWorkspace, sandbox: Sandbox, path: str
+) -> None:
+    """What counts, up to the deadline, are failures since a page was kept or a batch was confirmed."""
+    workspace.policy = PATIENT
+    sandbox.settings(page_size=10)
+    sandbox.fault("status", path=path, code=503, retry_after=300, after=1, times=0)
+    workspace.export()
+    sandbox.clear_faults()
+    sandbox.fault("status", path=path, code=503, retry_after=300, after=1, times=0)
+    for _ in range(2):
+        assert (last(workspace).state, last(workspace).failures) == (RunState.QUEUED, 1)
+        later(workspace, 400)
+    assert last(workspace).failures == 2
