@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
+from sync.engine.forgotten import ForgottenPeople
 from sync.engine.former_ids import describe_withheld
 from sync.engine.lease import RunLease
 from sync.engine.parcel import Parcel
@@ -24,10 +25,10 @@ from sync.engine.value_forms import fix_forms
 from sync.engine.watchlist import load_listed, require_no_new_tripwires
 from sync.engine.witness import is_witness_taken
 from sync.errors import BatchRejected, ConfigurationError, LeaseLost, RetryLater, UnexpectedResponse
-from sync.model import BATCH_SIZE, Change, ChangeKind, Sync
+from sync.model import BATCH_SIZE, Change, Sync
 from sync.packing import FORGOTTEN, unpack_values
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, Batch, Block
-from sync.store.rejections import MEMBERSHIP_ONLY, Rejection
+from sync.store.rejections import MEMBERSHIP_ONLY
 from sync.vault import Vault
 from sync.webengage import WebEngage, build_payload
 
@@ -67,6 +68,8 @@ class Delivery:
         people = planned.change_count if planned else 0
         self._enough = max(FEW, min(REFUSED_ALIKE, people))  # of them, to blame the account
         self._refusals = 0
+        self._does_account_take_others = partial(is_witness_taken, lease, sync, webengage, batches_a_minute)
+        self._forgotten = ForgottenPeople(self._store, self._run.id)
         self._maybe_taken = set[int]()  # batches of which WebEngage took somebody, or may have
 
     def send_all(self) -> None:
@@ -76,6 +79,7 @@ class Delivery:
                 while self._refill() or self._flying:
                     self._lease.renew_when_due()
                     self._follow_lists()
+                    self._follow_forgotten()
                     self._dispatch(pool)
                     self._gather()
             except LeaseLost:
@@ -142,6 +146,12 @@ class Delivery:
         require_no_new_tripwires(self._lease, self._sync)
         self._list_version = version
 
+    def _follow_forgotten(self) -> None:
+        """Leave those out of what waits who were forgotten since it was read from the plan."""
+        if self._forgotten.follow():
+            self._blocks.clear()
+            self._ready = [self._forgotten.leave_out(parcel) for parcel in self._ready]
+
     def _withhold_listed(self) -> None:
         """Take those who are listed out of the batches that wait; a tripwire finds them in the cohort all the same."""
         with self._store.transaction():
@@ -206,8 +216,8 @@ class Delivery:
     def _mark_in_flight(self, due: list[Parcel], now: float) -> list[tuple[Parcel, float]]:
         """Write batches, lease and slots in one transaction; only then may the requests leave."""
         with self._store.transaction():
-            if self._store.safety_lists.get_version() != self._list_version:
-                return []  # nobody put on a list by now may leave
+            if self._store.safety_lists.get_version() != self._list_version or self._forgotten.are_more():
+                return []  # nobody put on a list or forgotten by now may leave
             slots = self._store.rate_limits.reserve_slots(
                 self._sync.license_code, now, AHEAD_SECONDS, len(due), self._batches_a_minute
             )
@@ -241,14 +251,16 @@ class Delivery:
 
     def _handle_failure(self, parcel: Parcel, future: Future[None]) -> None:
         self._note_answer(parcel, future)
+        parcel = self._forgotten.leave_out(parcel)
         try:
             future.result()
-        except BatchRejected as problem:
-            self._handle_refusal(parcel, str(problem))
-        except RetryLater as problem:
-            self._try_again(parcel, problem)
-        except UnexpectedResponse as problem:
-            self._try_again(parcel, RetryLater(str(problem)))
+        except (BatchRejected, RetryLater, UnexpectedResponse) as problem:
+            if not parcel.changes:
+                self._ready.append(parcel)  # everybody of it was forgotten: it is closed without a request
+            elif isinstance(problem, BatchRejected):
+                self._handle_refusal(parcel, str(problem))
+            else:
+                self._try_again(parcel, problem if isinstance(problem, RetryLater) else RetryLater(str(problem)))
 
     def _note_answer(self, parcel: Parcel, future: Future[None]) -> None:
         """Note that people of a request may be taken, unless the answer says surely not; see ``_handle_refusal``, too."""
@@ -333,9 +345,6 @@ class Delivery:
                 "Mend it in WebEngage, then resume."
             )
 
-    def _does_account_take_others(self) -> bool:
-        return is_witness_taken(self._lease, self._sync, self._webengage, self._batches_a_minute)
-
     def _halve(self, parcel: Parcel) -> None:
         for half in parcel.halve():
             self._send_again(half)
@@ -350,17 +359,7 @@ class Delivery:
 
     def _note(self, parcels: list[Parcel], outcome: str) -> None:
         """Note lone people who were not taken as planned."""
-        noted = [
-            Rejection(
-                user_id=one.changes[0].user_id,
-                kind=one.changes[0].kind.value,
-                reason=one.reason,
-                outcome=outcome,
-                content_hash=None if one.changes[0].kind is ChangeKind.REMOVE else one.contents[0],
-                may_be_sent=one.unheard,
-            )
-            for one in parcels
-        ]
+        noted = [one.make_rejection(outcome) for one in parcels]
         self._store.rejections.add(self._run.id, self._sync.id, noted, self._lease.now())
 
     def _try_again(self, parcel: Parcel, problem: RetryLater) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sync.model import Change, ChangeKind
 from sync.packing import hash_id
+from sync.store.rejections import Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,23 @@ class Parcel:
             at
             for at, one in enumerate(self.changes)
             if one.kind is ChangeKind.REMOVE or hash_id(one.user_id, salt) not in listed
+        )
+
+    def keep_ids(self, user_ids: Iterable[str]) -> Parcel:
+        """Return it with these people only."""
+        kept = set(user_ids)
+        return self._keep(at for at, one in enumerate(self.changes) if one.user_id in kept)
+
+    def make_rejection(self, outcome: str) -> Rejection:
+        """Return that the lone person of it was not taken as planned."""
+        [change] = self.changes
+        return Rejection(
+            user_id=change.user_id,
+            kind=change.kind.value,
+            reason=self.reason,
+            outcome=outcome,
+            content_hash=None if change.kind is ChangeKind.REMOVE else self.contents[0],
+            may_be_sent=self.unheard,
         )
 
     def _keep(self, places: Iterable[int]) -> Parcel:

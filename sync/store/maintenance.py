@@ -145,7 +145,19 @@ class Maintenance(Table):
         )
         for row in self._fetch_all("select id from sync"):
             found += Snapshot(self._db).remove(row[0], who)
-        return found + StagedPages(self._db).forget(user_id, who) + Batches(self._db).forget(user_id)
+        found += StagedPages(self._db).forget(user_id, who) + Batches(self._db).forget(user_id)
+        self._execute(
+            """
+            insert into setting (name, value)
+            values ('forget_version', '1')
+            on conflict (name) do update set value = cast(value as integer) + 1
+            """
+        )
+        return found
+
+    def get_forget_version(self) -> int:
+        """Return how often somebody was forgotten: what was read of a plan at another time may have them still."""
+        return int(self._fetch_value("select value from setting where name = 'forget_version'") or 0)
 
     def overwrite_deleted(self) -> None:
         """Overwrite the content of deleted rows from now on, on this connection."""

@@ -1,0 +1,95 @@
+"""Somebody is forgotten while their request waits in the memory of a runner: it leaves without them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sync.engine import Clock, RetryPolicy, RunExecutor
+from sync.model import Run, RunState
+from sync.store import Store
+from tests.engine_workspace import EngineWorkspace, fan_ids, fans, last
+from tests.sandbox.control import Sandbox
+from tests.workspace import ATTRIBUTE
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Connect a data folder to a cohort of twenty, one request."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(20)))
+    return found
+
+
+def execute(workspace: EngineWorkspace, choose: Callable[[], str], a_minute: int | None = None) -> tuple[Run, str]:
+    """Execute the queued run; while something of it waits, after its first request, forget the person chosen then."""
+    forgotten: list[str] = []
+
+    def skip(seconds: float) -> None:
+        workspace.ahead += seconds
+        if threading.current_thread() is threading.main_thread() and not forgotten and last(workspace).requests:
+            forgotten.append(choose())
+            with workspace.open() as service:
+                service.admin.forget_person(forgotten[0])
+
+    context = replace(workspace.context(), clock=Clock(workspace.now, skip), policy=RetryPolicy(delays=(5.0, 50.0)))
+    with Store.open(workspace.data_dir) as store:
+        claimed = store.runs.claim_run("me", workspace.now())
+        assert claimed is not None
+        RunExecutor(store, claimed, "me", replace(context, batches_a_minute=a_minute or 30_000)).execute()
+    assert forgotten
+    return last(workspace), forgotten[0]
+
+
+@pytest.mark.parametrize("code", [503, 429])
+def test_a_request_that_is_sent_again_leaves_out_who_was_forgotten_meanwhile(
+    workspace: EngineWorkspace, sandbox: Sandbox, code: int
+) -> None:
+    """Nobody of it had arrived; the others do."""
+    sandbox.fault("status", path="bulk-users", code=code, retry_after=30)
+    workspace.start_export()
+    run, _ = execute(workspace, lambda: "fan-3")
+    assert run.state is RunState.SUCCEEDED and sandbox.profile("fan-3") is None
+    assert workspace.holders() == fan_ids(*range(20)) - {"fan-3"}
+
+
+def test_a_batch_that_waits_for_its_turn_leaves_out_who_was_forgotten_meanwhile(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It was read from the plan before they were blanked there."""
+    workspace.set_members(*fans(*range(60)))
+    workspace.start_export()
+    run, who = execute(workspace, lambda: min(fan_ids(*range(60)) - workspace.holders()), a_minute=1)
+    assert run.state is RunState.SUCCEEDED and sandbox.profile(who) is None
+    assert workspace.holders() == fan_ids(*range(60)) - {who}
+
+
+def test_somebody_who_is_to_be_removed_and_is_forgotten_meanwhile_gets_no_false(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Forgetting says that WebEngage keeps them as true; a profile deleted there would come back with false."""
+    workspace.export()
+    workspace.set_members(*fans(*range(19)))
+    sandbox.fault("status", path="bulk-users", code=503, retry_after=30)
+    workspace.start_export()
+    run, _ = execute(workspace, lambda: "fan-19")
+    assert run.state is RunState.SUCCEEDED
+    assert sandbox.holding(ATTRIBUTE) == (fan_ids(*range(20)), set())  # nobody was sent false
+
+
+def test_somebody_whom_webengage_rejects_after_they_were_forgotten_is_not_kept_as_rejected(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Their id would be stored again with the reason."""
+    workspace.set_members(*fans(3))
+    sandbox.fault("status", path="bulk-users", code=503, retry_after=30)
+    sandbox.poison("fan-3")
+    workspace.start_export()
+    run, _ = execute(workspace, lambda: "fan-3")
+    with workspace.open() as service:
+        assert run.state is RunState.SUCCEEDED and not service.runs.list_rejections(run.id)
+        assert service.admin.forget_person("fan-3").places == 0
