@@ -128,6 +128,21 @@ def test_overview_when_clearing_failed_asks_to_clear_again(fans: Workspace, sand
     assert "Clear again" in labels and not labels & {"Stop", "Sync now"}
 
 
+def test_a_clear_that_was_refused_says_once_what_webengage_answered_and_what_to_do(
+    fans: Workspace, sandbox: Sandbox
+) -> None:
+    """Nothing can be resumed of a stopped sync; the answer stands on its page once, and in a row of the list."""
+    run = fans.export()
+    sandbox.refuse_everybody("Account is suspended")
+    with fans.open() as service:
+        service.syncs.stop(run.sync_id, clear=True)
+    fans.run_queued()
+    app = fans.page("syncs", sync=str(run.sync_id))
+    assert "Account is suspended" in app.error[0].value and "clear again" in app.error[0].value
+    assert "resume" not in app.error[0].value and "suspended" not in "".join(one.value for one in app.caption)
+    assert "Account is suspended" in page_text(fans.page("runs"))
+
+
 @pytest.mark.parametrize("silent", [False, True])
 def test_overview_without_a_runner_says_that_nothing_is_sent(silent: bool, fans: Workspace) -> None:
     """No heartbeat, or an old one: the sentence is red, and no sync is blamed for being late."""

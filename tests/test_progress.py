@@ -126,7 +126,7 @@ def test_when_everybody_is_refused_for_one_reason_the_run_fails_early(
     sandbox.refuse_everybody("attribute limit reached")
     run = workspace.export()
     assert run.state is RunState.FAILED
-    assert "“attribute limit reached”; everybody was rejected for this, so nothing more is sent." in str(run.error)
+    assert "“attribute limit reached”, for everybody, so nothing more is sent." in str(run.error)
     assert sandbox.meter().requests[f"/v1/accounts/{LICENSE}/bulk-users"] <= 45
     with workspace.open() as service:
         assert service.syncs.get(1).state.value == "paused" and service.check_health().rejected == 0

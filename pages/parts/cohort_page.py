@@ -28,6 +28,7 @@ from sync.model import Mode
 from sync.permissions import AccessLevel
 from sync.views import CohortView, MemberChange, MemberList, MemberStatus, ProjectView, SyncView
 
+IN_WEBENGAGE = "In WebEngage now"
 DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 
 
@@ -55,17 +56,20 @@ def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:
         kept = members_reading.ensure_reading(project.id, cohort)
     except CohortSyncError as error:
         st.error(format_error(error), icon=":material/error:")
+        _show_size(cohort)
         return
     if kept:
-        _show_members(kept)
+        _show_members(kept, cohort)
+    else:
+        _show_size(cohort)
 
 
-def _show_members(kept: BackgroundReading) -> None:
+def _show_members(kept: BackgroundReading, cohort: CohortView) -> None:
     kept.look()
     if kept.is_running:
-        members_reading.show_progress(kept, lambda: _show_known(kept), polls=requested_id("export") is None)
+        members_reading.show_progress(kept, lambda: _show_known(kept, cohort), polls=requested_id("export") is None)
         return
-    _show_known(kept)
+    _show_known(kept, cohort)
     if kept.reading.everyone.page_count:
         _show_reading_again(kept)
     members_reading.show_rest(kept)
@@ -73,12 +77,22 @@ def _show_members(kept: BackgroundReading) -> None:
         members_table.show_people(kept)
 
 
-def _show_known(kept: BackgroundReading) -> None:
+def _show_known(kept: BackgroundReading, cohort: CohortView) -> None:
     """Show the numbers of what was read so far."""
-    if kept.reading.everyone.page_count:
+    if not kept.reading.everyone.page_count:
+        _show_size(cohort)
+        return
+    with open_service() as service:
+        listed = service.members.list(kept.reading)
+    _show_numbers(listed)
+
+
+def _show_size(cohort: CohortView) -> None:
+    """Show for how many people it is true in WebEngage, which is known also while Mixpanel does not answer."""
+    if cohort.sync_id is not None:
         with open_service() as service:
-            listed = service.members.list(kept.reading)
-        _show_numbers(listed)
+            size = service.syncs.get(cohort.sync_id).size
+        _show_row_of_numbers("numbers-cohort-webengage", [(IN_WEBENGAGE, size, "now")])
 
 
 def _show_reading_again(kept: BackgroundReading) -> None:
@@ -201,7 +215,7 @@ def _count_in_webengage(listed: MemberList) -> Iterator[tuple[str, int, str]]:
     """Yield for how many people it is true in WebEngage now, and, once everybody was read, after the next export."""
     if listed.exported is None:
         return
-    yield "In WebEngage now", listed.exported, "now"
+    yield IN_WEBENGAGE, listed.exported, "now"
     if listed.is_exact:
         added, removed = listed.count_change(MemberChange.ADD), listed.count_change(MemberChange.REMOVE)
         yield "Would be added", added, "adding"

@@ -228,6 +228,7 @@ def show_rest(kept: BackgroundReading) -> None:
     wanted = min(announced, MAX_HELD // PAGE_SIZE)
     missing = max(1, wanted - pages.page_count)
     what = f"Read all {format_count(pages.total)}" if pages.total and wanted == pages.announced_pages else "Read more"
+    what = what if pages.page_count else "Try again"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(what, key="read-all", icon=":material/download:", on_click=kept.start, args=(wanted,))
         st.caption(

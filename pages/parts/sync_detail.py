@@ -169,7 +169,8 @@ def _show_last_run(sync: SyncView) -> None:
         st.caption(f"Finished {format_time(run.finished_at or 0.0)}")
     else:
         badges.show_badges(badge, after=format_time(run.finished_at) if run.finished_at else "")
-        if not sync.pause_reason or sync.pause_reason != run.error:  # already shown above as the reason of the pause
+        is_said_above = sync.clear_problem or (sync.pause_reason and sync.pause_reason == run.error)
+        if not is_said_above:
             run_progress.show_progress(run)
 
 

@@ -340,9 +340,9 @@ class Delivery:
             if self._does_account_take_others():
                 self._is_cleared = True
                 return
+            then = "clear again" if self._run.purpose == "clear" else "resume"
             raise AccountAtFault(
-                f"{reason.removesuffix('.')}; everybody was rejected for this, so nothing more is sent. "
-                "Mend it in WebEngage, then resume."
+                f"{reason.removesuffix('.')}, for everybody, so nothing more is sent. Mend it in WebEngage, then {then}."
             )
 
     def _halve(self, parcel: Parcel) -> None:
