@@ -102,14 +102,14 @@ class Round(TimeLegs):
 
     def _judge(self) -> None:
         """Check the promises of the design, then once more with a run that has nothing to send."""
-        # Someone poisoned after being told stays true, someone poisoned before is rejected: neither proves anything.
-        told, left = (side - self.poisoned for side in self.sandbox.holding(self.attribute, self.license))
+        # Someone poisoned after being sent stays true, someone poisoned before is rejected: neither proves anything.
+        held, left = (side - self.poisoned for side in self.sandbox.holding(self.attribute, self.license))
         members = self.sandbox.exportable(self.cohort)
         with closing(Store.open(self.folder)) as store:
             snapshot = [one for one in store.snapshot.iterate_members(self.sync) if one not in self.poisoned]
             invariants.judge_people(
                 invariants.Truth(
-                    told, left, members - self.poisoned - self.safety.never, self.ever_left | self.approved_exits
+                    held, left, members - self.poisoned - self.safety.never, self.ever_left | self.approved_exits
                 ),
                 snapshot,
             )
