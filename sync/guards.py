@@ -10,6 +10,7 @@ from dataclasses import dataclass
 MAX_SHARE, MAX_PEOPLE = 10_000.0, 1_000_000_000  # percent, people; the largest limits, stated in the schema too
 PREVIEW_GROWTH = 1.2  # a first export is held when it has more than so many times the people of its preview
 WHOLE = 100.0  # percent
+DRY_RUN = "Dry run: nothing is sent until a person approves."  # why one is held that nothing else holds
 
 
 @dataclass(frozen=True, slots=True)

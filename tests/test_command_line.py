@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.conftest import RunnerProcess
-from tests.sandbox.control import LICENSE, Sandbox, anonymous, member
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox, anonymous, member
 from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_fans
 
 PEOPLE = make_fans(60)
@@ -102,6 +102,21 @@ def test_a_run_when_mixpanel_returns_nobody_is_held_until_approved(connected: Wo
     connected.read_json("approve", "2")
     connected.export_by_command(cohort)
     assert sandbox.holding(ATTRIBUTE) == (set(), {f"fan-{number}" for number in range(60)})
+
+
+def test_a_dry_run_that_is_waited_for_is_done_when_it_is_planned(connected: Workspace, sandbox: Sandbox) -> None:
+    """Held is what was asked for: exit 0 and the numbers; held for anything else besides, exit 1 with the reason."""
+    cohort = sandbox.add_cohort("Fans", PEOPLE)
+    command = ("export", str(cohort), "--mode", "dynamic", "--dry-run", "--wait")
+    planned = connected.run_cli(*command)
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert "Planned: 60 to be added. Nothing is sent until a person approves: approve 1." in planned.stdout
+    connected.read_json("cancel", "1")
+    with connected.open() as service:
+        service.safety.add_tripwires(PROJECT, None, ["fan-3"])
+    held = connected.run_cli(*command)
+    assert held.returncode == 1 and "Tripwire" in held.stderr
+    assert sandbox.profile_count() == 0
 
 
 def test_stop_when_clearing_sends_false_for_everyone(

@@ -10,7 +10,7 @@ from sync.engine.planning import Plan
 from sync.engine.undo import explain_refresh_after_undo, explain_undo
 from sync.engine.value_forms import dump_data_types
 from sync.engine.watchlist import explain_lost_listings, explain_tripwires
-from sync.guards import PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
+from sync.guards import DRY_RUN, PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
 from sync.id_property import describe_doubles, explain_change, explain_nobody
 from sync.model import DAY, ChangeKind, Run, Sync
 from sync.packing import FORGOTTEN, hash_id
@@ -66,7 +66,7 @@ def hold_reason(
         new_tripwires = plan.tripped.keys() - store.plan_history.tripped(run.id)
         reasons = [*outgrown, *_tripwire_reason(plan, new_tripwires), *(unproven if outgrown else []), *second_person]
     else:
-        dry = ["Dry run: nothing is sent until a person approves."] if run.dry_run else []
+        dry = [DRY_RUN] if run.dry_run else []
         changed = _id_property_reasons(store, find_former_property(store, run, sync, size), sync, plan, read)
         guards = _guard_reasons(store, run, sync, plan, size=size, read=read, is_expected=bool(changed))
         undone = _undone_reasons(store, run, plan)
