@@ -320,6 +320,24 @@ def test_run_when_the_certificates_are_missing_waits_with_that_reason(
         assert run.lease_owner is None and run.wait_reason is not None and "REQUESTS_CA_BUNDLE" in run.wait_reason
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("30", 30.0),
+        ("7200", 3600.0),
+        ("1e9", 3600.0),
+        ("0", 1.0),
+        ("-5", 1.0),
+        ("inf", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_kept_within_a_second_and_an_hour(written: str, seconds: float | None) -> None:
+    """An hour is Mixpanel's longest limit, so nobody can make a run wait longer; what cannot be read says nothing."""
+    assert parse_retry_after({"Retry-After": written}, NOW) == seconds
+
+
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/New_York", "UTC"])
 @pytest.mark.parametrize(
     "form",

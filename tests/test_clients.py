@@ -184,6 +184,16 @@ def test_a_later_page_when_the_session_expired_asks_to_start_again(mixpanel_clie
         mixpanel_client.read_columns(cohort, 1, "long-gone", ())
 
 
+@pytest.mark.parametrize("code", [400, 401])
+def test_a_later_page_when_credentials_are_refused_names_them(
+    mixpanel_client: Mixpanel, sandbox: Sandbox, code: int
+) -> None:
+    """Mixpanel answers wrong credentials with 401, and with 400 and these words; the session is not at fault."""
+    sandbox.fault("status", path=ENGAGE, code=code, body={"error": "Unable to authenticate request"})
+    with pytest.raises(ConfigurationError, match="check the service account"):
+        mixpanel_client.read_columns(5, 1, "s", ())
+
+
 def test_mixpanel_when_it_answers_429_has_the_limit_that_was_hit(mixpanel_client: Mixpanel, sandbox: Sandbox) -> None:
     """The two fractions of the text decide between seconds and the hour."""
     cohort = sandbox.add_cohort("Fans", [member("a")])

@@ -39,7 +39,7 @@ def test_a_page_behind_the_last_one_when_mixpanel_refuses_it_ends_the_reading(
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
-@pytest.mark.parametrize("code", [400, 404, 410, 422])
+@pytest.mark.parametrize("code", [400, 404, 410, 416, 422])
 def test_a_page_behind_full_ones_with_the_announced_total_when_refused_ends_the_reading(
     workspace: EngineWorkspace, sandbox: Sandbox, code: int
 ) -> None:
@@ -144,7 +144,7 @@ def test_a_refused_second_page_when_the_total_may_count_the_first_one_only_holds
     expect_held(exported, sandbox, "after 10 members, twice; 38 would be removed")
 
 
-@pytest.mark.parametrize("code", [400, 404, 410, 422])
+@pytest.mark.parametrize("code", [400, 404, 410, 416, 422])
 def test_a_session_that_is_gone_starts_the_reading_over_however_mixpanel_says_so(
     exported: EngineWorkspace, sandbox: Sandbox, code: int
 ) -> None:
