@@ -326,3 +326,23 @@ def test_a_cancel_that_comes_while_the_last_request_is_on_its_way_claims_nothing
     assert sync.state is SyncState.PAUSED
     for text in (said, str(sync.pause_reason)):
         assert "not everybody was sent" not in text.lower() and "before everybody was sent" not in text, text
+
+
+def test_an_export_in_steps_of_a_stopped_sync_that_is_cancelled_in_its_last_step_pauses_it(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The sync takes the request over with its last step only, and that is when it goes on."""
+    workspace.export()
+    stop(workspace)
+    workspace.set_members(*fans(*range(150)))
+    run = workspace.export(steps=Steps(first=10))
+    assert (run.state, run.steps_sent) == (RunState.HELD, 1) and len(workspace.holders()) == 85
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = approve(workspace, run)
+    assert run.state is RunState.QUEUED
+    with workspace.open() as service:
+        assert service.runs.cancel(run.id) == CANCELLED_HALF_WAY_DONE
+    sandbox.clear_faults()
+    sent = workspace.holders()
+    later(workspace, 5 * HOUR)
+    assert workspace.holders() == sent and 85 <= len(sent) < 150
