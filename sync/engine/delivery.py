@@ -210,8 +210,8 @@ class Delivery:
             for parcel, slot in self._mark_in_flight(due, now):
                 self._ready.remove(parcel)
                 self._flying[pool.submit(self._send, parcel, slot)] = parcel
-        elif at > now + MINUTE * 2:
-            raise Postpone(at - now, "WebEngage asked to wait", failed=False)
+        elif at > now + MINUTE * 2 and (wait := self._store.rate_limits.find_wait(self._sync.license_code, now)):
+            raise Postpone(wait, "WebEngage asked to wait", failed=False)
 
     def _mark_in_flight(self, due: list[Parcel], now: float) -> list[tuple[Parcel, float]]:
         """Write batches, lease and slots in one transaction; only then may the requests leave."""

@@ -58,6 +58,12 @@ class RateLimits(Table):
         at = self._fetch_value("select next_at from webengage_rate where license_code = ?", (license_code,))
         return now if at is None or at > now + MAX_SLOT_AHEAD_SECONDS else max(float(at), now)
 
+    def find_wait(self, license_code: str, now: float) -> float:
+        """Return the seconds until the account's next slot, 0 when it was far away only since the clock was set back."""
+        self.note_time(now)
+        wait = self.next_slot(license_code, now) - now
+        return wait if wait > CLOCK_STEP_SECONDS else 0.0
+
     def delay_account_until(self, license_code: str, until: float) -> None:
         """Let everyone who shares the account wait, since WebEngage said it is too much."""
         self._execute(
@@ -81,7 +87,7 @@ class RateLimits(Table):
         """Remember the latest time that a clock showed, and what it shows now.
 
         Queries asked while it was behind are dated as asked now when it may have been set forward since the last look:
-        their true time may be any until now.
+        their true time may be any until now. The next slots of WebEngage's pace go back with a clock that was set back.
         """
         with write_transaction(self._db):
             known = self._fetch_all("select name, value from setting where name in ('clock_latest', 'clock_now')")
@@ -92,6 +98,8 @@ class RateLimits(Table):
                     "update mixpanel_query set at = ?1 where behind_until > ?1 and behind_until < ?1 + ?2",
                     (now, CLOCK_BELIEVED_SECONDS),
                 )
+            if now < last - CLOCK_STEP_SECONDS:
+                self._db.execute("update webengage_rate set next_at = next_at - ?", (last - now,))
             latest = now if latest > now + CLOCK_BELIEVED_SECONDS else max(latest, now)
             self._db.executemany(
                 """
