@@ -181,6 +181,16 @@ def test_a_reading_when_mixpanel_fails_says_why_and_goes_on_when_asked(mixed: Wo
     assert len(cells(app)) == 5 and "403" not in page_text(app)
 
 
+def test_a_reading_when_mixpanel_limits_it_says_when_to_try_again(mixed: Workspace) -> None:
+    """Mixpanel's own “HTTP 429” says nobody what to do."""
+    mixed.sandbox.fault("status", path="/engage", code=429, times=0, retry_after=600)
+    expected = {time.strftime("%H:%M", time.gmtime(time.time() + 600 + later)) for later in (0, 60)}
+    found = re.search(
+        r"its limit is reached; try again at (?:tomorrow )?(\d\d:\d\d)", open_cohort(mixed).error[0].value
+    )
+    assert found and found[1] in expected
+
+
 def test_a_cohort_when_few_queries_are_left_is_read_when_asked(mixed: Workspace) -> None:
     """Opening a page does not use up what is left of the hour."""
     with mixed.open_store() as store:

@@ -167,6 +167,8 @@ class ServiceState:
                 limits = self.store.rate_limits
                 until = now + problem.seconds if problem.seconds else limits.next_query_at(project_id, now)
                 limits.block_until(project_id, until, pages_count=later_page and problem.limit == "hourly", now=now)
+                what = f"{str(problem).removesuffix('.')}: its limit is reached; try again at {format_utc_time(until)}."
+                raise RetryLater(what, problem.seconds, problem.limit) from problem
             raise
         finally:
             if answered:
