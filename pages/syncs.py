@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, layout, polling, rows, run_progress, sync_detail, sync_dialogs
 from pages.parts.formatting import format_duration_short, format_people, format_plural, shorten_error, shorten_name
@@ -38,11 +39,11 @@ class Wanted:
     state: str = EVERY_SYNC
 
 
-def open_requested_dialog(syncs: tuple[SyncView, ...]) -> None:
-    """Open the dialog that the address requests, if any; a viewer, who may not do it, sees that instead."""
+def open_requested_dialog(syncs: tuple[SyncView, ...], problem: DeltaGenerator) -> None:
+    """Open the dialog that the address requests, if any; a viewer, who may not do it, sees that at the top instead."""
     if not is_allowed(AccessLevel.MARKETER):
         if any(request in st.query_params for request in DIALOGS):
-            st.warning(LOOK_ONLY)
+            problem.warning(LOOK_ONLY)
         clear_requests(*DIALOGS)
         return
     for request, open_dialog in DIALOGS.items():
@@ -58,13 +59,14 @@ def show_page() -> None:
     with open_service() as service:
         project = layout.chosen_project(service.connections.list_projects())
         syncs = service.syncs.list(project.id if project else None)
+    problem = st.empty()  # at the top: below 25 rows nobody would see it
     sync_id = requested_id("sync")
     if sync_id is None:
         st.title("Syncs", anchor=False)
         show_sync_rows(project.id if project else None)
     else:
         sync_detail.show_sync(sync_id)
-    open_requested_dialog(syncs)
+    open_requested_dialog(syncs, problem)
 
 
 def show_sync_rows(project_id: int | None) -> None:

@@ -115,3 +115,13 @@ def test_a_viewer_who_follows_a_link_to_an_export_is_told(
     app = workspace.page("cohorts", export=str(number))
     assert "exporting needs a marketer" in page_text(app)
     assert "Start Sync" not in [button.label for button in app.button]
+
+
+def test_a_link_to_a_dialog_says_to_a_viewer_above_the_list_who_may(
+    workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below twenty-five rows nobody would see it."""
+    export_a_cohort(workspace, sandbox)
+    sign_in_as(monkeypatch, "vera@example.com", AccessLevel.VIEWER)
+    shown = [one.type for one in workspace.page("syncs", stop="1").main]
+    assert shown.index("warning") < shown.index("title")
