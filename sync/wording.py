@@ -63,8 +63,8 @@ FORGOTTEN_HERE = (
     "hold it."
 )
 _NOT_BY_ITSELF = (
-    "and not refreshed by itself now: sync it, resume it or decide about its held run, or its campaigns still reach "
-    "them."
+    "and not refreshed by itself now: sync it, resume it, clear it again or decide about its held run, or its campaigns "
+    "still reach them."
 )
 
 

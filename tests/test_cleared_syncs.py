@@ -227,6 +227,8 @@ def test_a_clear_that_webengage_rejected_for_somebody_says_who_is_true_and_what_
     page = workspace.page("runs", run=str(run_id))
     assert "fan-3" in page_text(page) and "clear the sync again" in page_text(page)
     assert "Try rejected people again" not in page_text(page)
+    listed = workspace.run_cli("never-export", "add", "fan-3").stdout
+    assert "Still true in WebEngage for “Fans”" in listed and "clear it again" in listed  # Sync now is refused
     sandbox.clear_faults()
     with workspace.open() as service:
         service.syncs.stop(1, clear=True)

@@ -30,12 +30,12 @@ UNSURE = (
 )
 STAYING = (
     "Perhaps still true in WebEngage for “Fans” (User ID: customer), where another ID than that is found only when the "
-    "cohort is read again, and not refreshed by itself now: sync it, resume it or decide about its held run, or its "
-    "campaigns still reach them."
+    "cohort is read again, and not refreshed by itself now: sync it, resume it, clear it again or decide about its held "
+    "run, or its campaigns still reach them."
 )
 STAYS = (
-    "Still true in WebEngage for “Fans”, and not refreshed by itself now: sync it, resume it or decide about its held "
-    "run, or its campaigns still reach them."
+    "Still true in WebEngage for “Fans”, and not refreshed by itself now: sync it, resume it, clear it again or "
+    "decide about its held run, or its campaigns still reach them."
 )
 BOTH = (
     "“Fans” (customer) knows people by a profile property: there they are found by its value, not by distinct_id, and on "
