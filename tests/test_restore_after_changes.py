@@ -269,3 +269,39 @@ def test_what_is_written_while_a_restore_is_prepared_is_not_lost(workspace: Engi
         assert len(service.safety.list_never_export()) == len(added)
         service.admin.restore(backup)
         assert len(service.safety.list_never_export()) == len(added)
+
+
+def test_a_backup_from_before_anything_was_connected_keeps_what_was_connected_since(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """Without them the cohort could be neither refreshed nor cleared, and its people would stay true."""
+    folder = tmp_path / "new"
+    with Service.open({"COHORT_SYNC_DATA": str(folder)}) as service:
+        service.admin.write_backup(tmp_path / "empty.db")
+    workspace = EngineWorkspace(folder, sandbox)
+    workspace.set_members(*fans(*range(5)))
+    workspace.export()
+    restore(workspace, tmp_path / "empty.db")
+    with workspace.open() as service:
+        assert [one.cohort_name for one in service.syncs.list()] == ["Fans"]
+        service.syncs.stop(1, clear=True)
+    workspace.run_queued()
+    assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == set()
+
+
+def test_restoring_twice_and_an_older_backup_after_a_newer_one_loses_nobody(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path, tmp_path: Path
+) -> None:
+    """Each restore keeps what the one before kept."""
+    seconds = sandbox.add_cohort("Seconds", fans(10, 11))
+    run = workspace.export(seconds)
+    newer = back_up(workspace, tmp_path / "newer.db")
+    for file in (newer, backup, backup, newer, backup):
+        restore(workspace, file)
+    sandbox.set_members(seconds, fans(10))
+    workspace.set_members(*fans(*range(4)))
+    with workspace.open() as service:
+        service.syncs.resume(run.sync_id)
+    later(workspace, 7300)
+    assert sandbox.holding(SECOND)[0] == fan_ids(10)
+    assert workspace.holders() == fan_ids(*range(4))
