@@ -82,6 +82,22 @@ def test_people_of_a_request_that_was_not_answered_may_be_in_webengage_whatever_
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
+def test_somebody_rejected_after_a_try_that_was_not_answered_is_set_to_false_when_they_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The first try was taken, so they are true in WebEngage although a later one was rejected for them."""
+    workspace.set_members(*fans(*range(19)))
+    workspace.export()
+    workspace.set_members(*fans(*range(20)))
+    sandbox.fault("vanish", path="bulk-users")
+    sandbox.fault("status", api="webengage", path="bulk-users", code=400, body={"response": {"message": "bad user"}})
+    run = workspace.export()
+    assert (run.state, run.rejected) == (RunState.SUCCEEDED, 1) and "fan-19" in workspace.holders()
+    workspace.set_members(*fans(*range(19)))
+    workspace.export()
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
 def test_people_of_a_request_that_did_not_arrive_are_sent_by_the_next_run(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
