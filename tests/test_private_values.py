@@ -21,7 +21,7 @@ from sync.runner import Runner
 from sync.service import Service
 from sync.webengage import WebEngage, build_payload
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
-from tests.workspace import read_everything_stored
+from tests.workspace import open_database, read_everything_stored, run_queued
 
 NAME, PHONE, PLAN = "Zoë Quandt-Ormsby", "+919876543210", "Platinum & Co"
 VALUES = (NAME, PHONE, PLAN, "Ann", 48.25, 1990, True, "🙂", "王小明")
@@ -154,3 +154,26 @@ def test_a_page_of_members_when_it_cannot_be_read_is_never_quoted(sandbox: Sandb
     with pytest.raises(ApiError) as preview:
         client.read_page(5, 0, None, all_users=True, properties=(), trimmed=False)
     assert leaks(f"{run.value} {preview.value}") == []
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled"])
+def test_a_run_however_it_ended_leaves_no_page_and_no_batch(
+    service: Service, data_dir: Path, sandbox: Sandbox, end: str
+) -> None:
+    """They hold ids and encrypted values, which are for the run only; from a plan on, a page holds none of its own."""
+    cohort = sandbox.add_cohort("VIPs", PEOPLE)
+    if end == "failed":
+        sandbox.fault("status", path="bulk-users", code=401, times=0)
+    run_id = service.syncs.start_export(
+        PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, mapping=MAPPING, dry_run=True)
+    ).run_id
+    run_queued(data_dir)
+    with open_database(data_dir) as database:
+        pages = database.execute("select sealed_values, ids from staged_page").fetchall()
+    assert pages and set(pages) == {(None, b"")}
+    (service.runs.cancel if end == "cancelled" else service.runs.approve)(run_id)
+    run_queued(data_dir)
+    assert service.runs.get(run_id).state.value == end
+    with open_database(data_dir) as database:
+        for table in ("staged_page", "batch", "batch_block"):
+            assert database.execute(f"select count(*) from {table}").fetchone() == (0,)
