@@ -12,7 +12,18 @@ import pytest
 from sync.engine import Clock, RetryPolicy, RunExecutor
 from sync.model import Run, RunState
 from sync.store import Store
-from tests.engine_workspace import DAY, PATIENT, EngineWorkspace, fans, keep_out, last, later, refresh_when_due
+from tests.engine_workspace import (
+    DAY,
+    MAPPED,
+    PATIENT,
+    EngineWorkspace,
+    fans,
+    keep_out,
+    last,
+    later,
+    on_plan,
+    refresh_when_due,
+)
 from tests.sandbox.control import LICENSE, Sandbox
 from tests.workspace import ATTRIBUTE, wait_until
 
@@ -54,6 +65,28 @@ def test_people_of_requests_that_webengage_refused_for_a_setting_are_not_in_webe
         service.syncs.resume(1)
     workspace.run_queued()
     assert sandbox.holding(ATTRIBUTE) == (sandbox.exportable(workspace.cohort), set())
+
+
+def list_request_ids(sandbox: Sandbox) -> list[str]:
+    """Return the x-request-id of each request for many users, in the order in which they came."""
+    return [one["request_id"] for one in sandbox.log() if one["path"] == BULK]
+
+
+def test_a_request_of_other_content_has_an_id_of_its_own(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """WebEngage drops what comes under an id it has seen: halves of a refused batch, and a person without values, must not."""
+    workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(60)))
+    sandbox.poison("fan-7")
+    run = workspace.export(mapping=MAPPED)
+    ids = list_request_ids(sandbox)
+    assert (run.state, run.rejected) == (RunState.SUCCEEDED, 1)
+    assert len(ids) == len(set(ids)) > 3 + 5  # three batches, at least five halvings
+
+
+def test_a_request_that_is_sent_again_keeps_its_id(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """The same content as before an answer that got lost is not taken twice."""
+    sandbox.fault("status", api="webengage", path="bulk-users", code=503, times=2)
+    assert workspace.export().state is RunState.SUCCEEDED
+    assert sorted(Counter(list_request_ids(sandbox)).values()) in ([1, 2, 2], [1, 1, 3])
 
 
 def test_people_of_requests_over_the_limit_are_not_in_webengage(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
