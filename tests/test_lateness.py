@@ -9,6 +9,8 @@ import time
 import pytest
 
 from sync.engine import RetryPolicy
+from sync.engine.retry import Postpone
+from sync.errors import RetryLater
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.process_identity import process_name
@@ -149,6 +151,16 @@ def test_health_when_even_the_end_of_a_run_fails_says_so(watched: Workspace, *, 
     [overdue] = health.overdue
     assert not watched.get_run(run_id).state.is_final and health.needs_attention and overdue.needs_person
     assert overdue.reason == f"run {run_id} waits: its end could not be recorded (ZstdError); look at the runner's log"
+
+
+def test_a_wait_of_more_than_a_minute_puts_the_run_off() -> None:
+    """A thread waits for a minute at most; a longer wait, and one after the fifth try, frees it for other runs."""
+    policy = RetryPolicy()
+    assert [policy.delay(tries, RetryLater("busy")) for tries in (1, 2, 3, 4)] == [1.0, 3.0, 9.0, 27.0]
+    assert policy.delay(1, RetryLater("busy", 60.0)) == 60.0
+    for tries, seconds, failures in ((1, 61.0, 0), (5, None, 0), (1, None, 1)):
+        with pytest.raises(Postpone):
+            policy.delay(tries, RetryLater("busy", seconds), failures)
 
 
 def test_a_run_that_meets_an_error_of_our_own_fails_at_the_third_try(watched: Workspace) -> None:
