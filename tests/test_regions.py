@@ -11,7 +11,8 @@ import pytest
 from pages.parts.connection_dialogs import CENTER_NAMES, DATA_CENTERS
 from sync import webengage
 from sync.errors import CohortSyncError, ConfigurationError
-from tests.sandbox.control import API_KEY, LICENSE, Sandbox
+from sync.mixpanel.client import REGIONS
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox
 from tests.workspace import ATTRIBUTE, Workspace
 
 
@@ -51,6 +52,21 @@ def test_key_when_a_data_center_is_chosen_is_sent_to_no_other(
     assert set(asked_hosts) == {f"{webengage.get_base_url(region).removeprefix('https://')}:443"}
     with workspace.open() as service:
         assert service.connections.list_accounts() == ()
+
+
+@pytest.mark.parametrize(("domain", "region"), [("eu.mixpanel.com", "eu"), ("in.mixpanel.com", "in")])
+def test_a_project_of_another_region_is_refused_with_the_right_one(
+    workspace: Workspace, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, domain: str, region: str
+) -> None:
+    """Mixpanel shows a project in the role of its service account also from another region, and names its domain."""
+    monkeypatch.setitem(REGIONS, "us", sandbox.url)
+    project = {"name": "Music Finder", "organization_id": 7, "domain": domain, "role": {"id": 1, "name": "admin"}}
+    body = {"status": "ok", "results": {"projects": {str(PROJECT): project}}}
+    sandbox.fault("status", path="/api/app/me", code=200, body=body)
+    with workspace.open() as service, pytest.raises(ConfigurationError, match=f"is {region}, not us; choose {region}"):
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, "us")
+    with workspace.open() as service:
+        assert service.connections.list_projects() == ()
 
 
 def test_europe_when_chosen_is_checked_and_exported_to(
