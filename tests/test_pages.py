@@ -187,6 +187,14 @@ def test_the_preview_costs_what_would_be_sent(workspace: Workspace, sandbox: San
     assert "1 request, about 1 second" in asked
 
 
+def test_an_empty_list_of_cohorts_says_what_may_be_missing(workspace: Workspace, sandbox: Sandbox) -> None:
+    """A project without a paid plan has no saved cohorts, and a cohort is its author's alone until it is shared."""
+    connect(workspace.data_dir, sandbox)
+    shown = page_text(workspace.page("cohorts"))
+    assert "Mixpanel lists no cohort in this project yet. Saving cohorts needs a paid plan of Mixpanel." in shown
+    assert "Not listed? Share the cohort" in shown
+
+
 def test_the_preview_says_at_least_where_mixpanel_gives_no_total(workspace: Workspace, sandbox: Sandbox) -> None:
     """The first page is full, so more may follow: on the page and at the command line alike."""
     number = sandbox.add_cohort("Fans", [member(f"u{n}") for n in range(25)])

@@ -44,6 +44,7 @@ HEADINGS = {  # each with the order its first click asks for, and its second one
 }
 SORT = "sort"  # session key and parameter of the address: the chosen order
 MEMBERS = "cohort"  # parameter of the address: the cohort whose members are shown
+NO_COHORT = "Mixpanel lists no cohort in this project yet. Saving cohorts needs a paid plan of Mixpanel."
 SHARE_HINT = (
     "Not listed? Share the cohort with your project in Mixpanel: open the cohort's ⋯ menu there, choose "
     "Share, and give the whole project access. Then press Refresh list."
@@ -56,7 +57,7 @@ def show_cohort_rows(project: ProjectView, cohorts: Sequence[CohortView]) -> Non
     """Show the rows that were asked for, with their state kept up to date."""
     found = _filter_cohorts(cohorts)
     if not found:
-        st.info("No cohort matches." if cohorts else "Mixpanel lists no cohort in this project yet.")
+        st.info("No cohort matches." if cohorts else NO_COHORT)
         st.caption(SHARE_HINT)
         return
     table = st.container(gap=None, key="table-cohorts")

@@ -82,7 +82,6 @@ class Mixpanel:
     def __init__(
         self,
         project: Project,
-        workspace_id: int | None = None,
         timeout: float = QUERY_TIMEOUT_SECONDS,
         page_size: int | None = None,
     ) -> None:
@@ -93,8 +92,6 @@ class Mixpanel:
         """
         self._project, self._timeout, self._page_size = project, timeout, page_size
         self._query_params = {"project_id": str(project.id)}
-        if workspace_id is not None:
-            self._query_params["workspace_id"] = str(workspace_id)
         self._rest = HttpClient(get_base_url(project.region), auth=(project.username.encode(), project.secret.encode()))
 
     @property
