@@ -195,6 +195,29 @@ def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
+def test_somebody_whom_only_the_first_of_two_readings_lists_is_not_added(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The second one adds up, so it says who is in; the first only keeps people from leaving."""
+    workspace.set_members(*fans(*range(5)))
+    people = [{"$distinct_id": f"fan-{number}", "$properties": {"$created": "2026"}} for number in range(6)]
+    body = {"page": 0, "page_size": 10, "session_id": "s", "status": "ok", "total": 7, "results": people}
+    sandbox.fault("status", path="/engage", page=0, code=200, body=body)
+    run = workspace.export()
+    assert (run.state, run.reading, run.entered) == (RunState.SUCCEEDED, 2, 5)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_first_export_whose_readings_list_somebody_twice_each_time_goes_ahead(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Nobody would leave, and who is missing now comes with a later refresh."""
+    workspace.set_members(*fans(*range(35)))
+    sandbox.fault("displaced", page=3, by=1, times=2)
+    run = workspace.export()
+    assert (run.state, run.reading, run.entered) == (RunState.SUCCEEDED, 2, 34)
+
+
 @pytest.mark.parametrize("total", [{}, {"total": 2}])
 def test_a_page_that_comes_again_and_again_ends_the_reading(
     workspace: EngineWorkspace, sandbox: Sandbox, total: dict[str, int]
