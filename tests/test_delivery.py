@@ -297,3 +297,19 @@ def test_a_run_that_got_further_before_it_failed_again_has_failed_once(
         assert (last(workspace).state, last(workspace).failures) == (RunState.QUEUED, 1)
         later(workspace, 400)
     assert last(workspace).failures == 2
+
+
+def test_somebody_rejected_is_tried_again_when_there_is_something_else_to_send_about_them(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The same again would be rejected again; another value need not be."""
+    others = fans(*range(20))
+    workspace.set_members(*others, on_plan("new", "gold"))
+    sandbox.poison("new")
+    assert workspace.export(mapping=MAPPED).rejected == 1
+    sandbox.clear_faults()
+    run = workspace.export()
+    assert (run.state, run.change_count) == (RunState.SUCCEEDED, 0) and "new" not in workspace.holders()
+    workspace.set_members(*others, on_plan("new", "silver"))
+    assert workspace.export().entered == 1
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
