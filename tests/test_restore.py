@@ -10,7 +10,9 @@ from sync.model import RunState
 from sync.service import Service
 from tests.engine_workspace import (
     CUSTOMER,
+    PATIENT,
     EngineWorkspace,
+    approve,
     customer_ids,
     customers,
     fan_ids,
@@ -70,6 +72,25 @@ def test_who_entered_after_the_backup_and_left_before_the_next_run_is_set_to_fal
     workspace.set_members(*fans(*range(4)))
     refresh(workspace)
     assert workspace.holders() == fan_ids(*range(4))
+
+
+def test_who_was_sent_after_the_backup_by_a_run_under_way_is_set_to_false_when_they_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """All whom its requests may have reached, also behind the first thousand; and its number is not given to another run."""
+    workspace.policy = PATIENT
+    workspace.export()
+    back_up(workspace, backup)
+    workspace.set_members(*fans(*range(1300)))
+    sandbox.fault("status", path="bulk-users", code=503, retry_after=300, after=45, times=0)
+    run = approve(workspace, workspace.export())  # it adds far more people than usual
+    assert run.state is RunState.QUEUED and len(workspace.holders()) > 1025
+    restore(workspace, backup)
+    sandbox.clear_faults()
+    workspace.set_members(*fans(*range(4)))
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(*range(4))
+    assert last(workspace).id > run.id
 
 
 def test_who_was_sent_in_a_step_after_the_backup_is_set_to_false_when_they_leave(
