@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
+from pages.parts.formatting import shorten_name
 from sync.export_terms import ExportTerms
 from sync.model import Mode
 from tests.browser import DESK, PHONE, at_rest, choose, connect, press, run_queued, service, tab, visit
@@ -89,7 +90,10 @@ def test_a_long_name_leaves_its_row_low_and_shows_its_end(
                 row = page.locator(f'[class*="st-key-{rows}"]').filter(has_text=place)
                 expect(row).to_have_count(1)
                 assert row.bounding_box()["height"] < HIGHEST_ROW, name  # type: ignore[index]
-        visit(page, f"{url}/syncs?sync=1", f"{long}Austria")
+        visit(page, f"{url}/syncs?sync=1", shorten_name(f"{long}Austria"))
+        expect(page.get_by_text(f"{long}Austria", exact=True)).to_be_visible()
+        title = page.get_by_role("heading", name=shorten_name(f"{long}Austria"), exact=True)
+        assert title.bounding_box()["height"] < HIGHEST_ROW  # type: ignore[index]
 
 
 def test_the_project_is_chosen_once_for_all_pages(
