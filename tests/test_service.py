@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.export_terms import ExportTerms
-from sync.model import Mode
+from sync.model import DEFAULT_INTERVAL, Mode, RunState
 from sync.permissions import AccessLevel, Actor, Forbidden
 from sync.service import Service
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
@@ -28,23 +28,23 @@ def service(data_dir: Path, sandbox: Sandbox) -> Service:
 def test_restore_when_it_reopens_the_store_every_topic_uses_the_new_one(
     service: Service, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A topic that kept the former store would use a closed database, or show what the backup does not have."""
-    cohort = sandbox.add_cohort("Fans", [member("a")])
+    """A topic that kept the former store would use a closed database, or show what happened after the backup."""
+    fans, others = (sandbox.add_cohort(name, [member("a")]) for name in ("Fans", "Others"))
     with service:
         topics = service.connections, service.cohorts, service.syncs, service.runs, service.admin
+        known = service.syncs.start_export(PROJECT, fans, ExportTerms(mode=Mode.DYNAMIC))
         service.admin.write_backup(tmp_path / "copy.db")
-        run_id = service.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
-        service.runs.cancel(run_id)
+        service.syncs.change_interval(known.sync_id, 3600.0)
+        service.runs.cancel(known.run_id)
         service.admin.restore(tmp_path / "copy.db")
         connections, cohorts, syncs, runs, admin = topics
         assert [one.id for one in connections.list_projects()] == [PROJECT]
-        assert (syncs.list(), runs.list()) == ((), ())
+        assert syncs.get(known.sync_id).interval_seconds == DEFAULT_INTERVAL
+        assert runs.get(known.run_id).state is RunState.QUEUED
         assert admin.list_audit()[0].action == "restore"
-        assert service.check_health().due == 0
-        assert [one.id for one in cohorts.list(PROJECT).cohorts] == [cohort]
-        started = syncs.start_export(
-            PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)
-        )  # with its requests, cohorts and runs
+        assert [one.id for one in cohorts.list(PROJECT).cohorts] == [fans, others]
+        # with its requests, cohorts and runs
+        started = syncs.start_export(PROJECT, others, ExportTerms(mode=Mode.DYNAMIC))
         assert runs.get(started.run_id).sync_id == started.sync_id
 
 
