@@ -77,8 +77,7 @@ class ReceiptService(Topic):
                 listed_now=listed.known,
                 may_be_listed_now=listed.unsure,
                 remarks=(
-                    *self._list_listed(sync, listed),
-                    *self._list_later(sync, run),
+                    *self._list_since(sync, run, listed),
                     *_list_remarks(sync, run, preview, problem),
                 ),
                 overlaps=tuple(self._compare(sync, one) for one in others),
@@ -141,15 +140,12 @@ class ReceiptService(Topic):
             rejected=min(standing, missing),
         )
 
-    def _list_listed(self, sync: SyncView, listed: ListedPeople) -> Iterator[str]:
-        """Yield how many people in WebEngage are, or may be, on the lists of now."""
+    def _list_since(self, sync: SyncView, run: Run, listed: ListedPeople) -> Iterator[str]:
+        """Yield what the lists of now, and the runs after the one of the receipt, mean for its numbers, a sentence each."""
         tripped, known_by = find_tripped(self._store, sync), list_known_by(self._store, [sync])
         cohort = next(iter(known_by), PropertyCohort(sync.id, sync.cohort_name, ""))
         yield from explain_listed(cohort, listed.known, listed.unsure, is_due_again=sync.is_due_again)
         yield from explain_tripped(cohort, tripped.known, tripped.unsure)
-
-    def _list_later(self, sync: SyncView, run: Run) -> Iterator[str]:
-        """Yield what the runs that came after the one of the receipt mean for its numbers, a sentence each."""
         for number in self._store.receipts.list_later(sync.id, run.id):
             if later := self._store.runs.get_run(number):
                 yield f"Run {number} {_describe_later_run(later)}"
