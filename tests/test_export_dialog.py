@@ -241,3 +241,37 @@ def test_the_dialog_when_an_export_changes_nobody_says_nobody(fans: Workspace) -
     fans.page("cohorts", cohort=str(fans.cohort))
     text = page_text(fans.page("cohorts", export=str(fans.cohort)))
     assert "In WebEngage now: 30 people. Nobody would be added or removed." in text
+
+
+def draw_dialog() -> None:
+    """Draw a dialog of one field as the export dialog is drawn, closed or interrupted as the session state asks."""
+    import streamlit as st
+
+    from pages.parts import export_draft
+    from sync.model import Mode
+    from sync.views import Proposal
+
+    proposal = Proposal("Fans", permanent=False, mode=Mode.DYNAMIC, interval_seconds=7200.0, license_code="sandbox1")
+    if st.session_state.get("closed"):
+        export_draft.keep_draft()
+        st.stop()
+    restored = export_draft.restore_draft(7, proposal)
+    st.caption(export_draft.RESTORED if restored else "New")
+    st.text_input("Attribute", "Fans", key="export-attribute-7")
+    if st.session_state.get("interrupted"):
+        st.stop()
+    export_draft.note_opened(7, proposal)
+
+
+def test_a_kept_dialog_when_its_first_drawing_is_interrupted_is_still_as_it_was_left() -> None:
+    """A redraw may come before the last field is drawn: the dialog says the same after it, and is kept once more."""
+    app = AppTest.from_function(draw_dialog).run()
+    app.text_input[0].set_value("Fans of ours").run()
+    for _ in range(2):
+        app.session_state["closed"] = True
+        assert not app.run().text_input
+        app.session_state["closed"], app.session_state["interrupted"] = False, True
+        app.run()
+        app.session_state["interrupted"] = False
+        app.run()
+        assert (app.caption[0].value, app.text_input[0].value) == (RESTORED, "Fans of ours")

@@ -135,7 +135,7 @@ def _show_fields(
     names = seen.properties if seen else ()
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names, id_property)
     first = first_step.choose_first_step(cohort.id)
-    export_draft.note_opened(cohort.id, proposal, restored=restored)
+    export_draft.note_opened(cohort.id, proposal)
     form = ExportForm(
         mode=mode,
         attribute=attribute,

@@ -28,7 +28,8 @@ class Draft:
 def restore_draft(cohort_id: int, proposal: Proposal) -> bool:
     """Fill the fields in as they were when the dialog was closed; return whether they were filled in so.
 
-    Call it before the fields are drawn. What was made of other terms than those proposed now is dropped.
+    Call it before the fields are drawn. What was made of other terms than those proposed now is dropped. Drawing may be
+    interrupted before ``note_opened``, so what was filled in counts as open from here on.
     """
     opened: Draft | None = st.session_state.get(OPENED_KEY)
     if opened and opened.cohort_id == cohort_id:
@@ -38,14 +39,15 @@ def restore_draft(cohort_id: int, proposal: Proposal) -> bool:
     if draft and restored:
         for key, value in draft.fields.items():
             st.session_state[key] = value
+        st.session_state[OPENED_KEY] = Draft(cohort_id, proposal, draft.fields, restored=True)
     return restored
 
 
-def note_opened(cohort_id: int, proposal: Proposal, *, restored: bool) -> None:
+def note_opened(cohort_id: int, proposal: Proposal) -> None:
     """Remember how the fields were when the dialog opened; call it after they were drawn."""
     opened: Draft | None = st.session_state.get(OPENED_KEY)
     if not opened or opened.cohort_id != cohort_id:
-        st.session_state[OPENED_KEY] = Draft(cohort_id, proposal, _read_fields(cohort_id), restored)
+        st.session_state[OPENED_KEY] = Draft(cohort_id, proposal, _read_fields(cohort_id))
 
 
 def keep_draft() -> None:
