@@ -17,7 +17,7 @@ from sync.views import Message, OpenAlert, Recipient
 
 SHOWN_MESSAGES = 50  # the newest of each kind
 SHOWN_FAILED = 5  # messages with buttons; the list below has the others
-SECRET_KEY = "_webhook_secret"  # session key: the webhook just added, shown once  # noqa: S105  # nosec B105
+SECRET_KEY = "_webhook_secret"  # session key: the webhook just added, until it is hidden  # noqa: S105  # nosec B105
 ABOUT = {
     "alerts": "One message when something needs somebody, and one when that is over. Write an address as "
     "[apprise](https://appriseit.com/services) does: e-mail, Slack, Teams, Telegram and many more.",
@@ -95,8 +95,12 @@ def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
                 st.button("Send a test", key=f"test-{one.id}", on_click=_send_test, args=(one.id, kind))
                 st.button("Remove", key=f"remove-{one.id}", on_click=_remove, args=(one.id, kind))
     if kind == "webhook" and SECRET_KEY in st.session_state:
-        st.info("The signing secret of the new webhook. Copy it now; it is not shown again.", icon=":material/key:")
-        st.code(st.session_state.pop(SECRET_KEY), language=None, wrap_lines=True)
+        st.info(
+            "The signing secret of the new webhook. Copy it now; once hidden it is not shown again.",
+            icon=":material/key:",
+        )
+        st.code(st.session_state[SECRET_KEY], language=None, wrap_lines=True)
+        st.button("Hide the secret", key="hide-secret", on_click=st.session_state.pop, args=(SECRET_KEY,))
     with st.form(f"add-{kind}", clear_on_submit=True):
         st.text_input("Address (URL)", key=f"url-{kind}", type="password", placeholder=EXAMPLES[kind])
         st.text_input("Name", key=f"label-{kind}", placeholder="What people call it; may stay empty")

@@ -262,6 +262,21 @@ def test_the_export_dialog_after_everybody_was_read_has_the_same_exact_numbers(c
     assert app.query_params["cohort"] == str(connected.cohort) and "export" not in app.query_params
 
 
+def test_the_export_dialog_opened_from_the_page_of_an_exported_cohort_says_who_is_in_webengage(
+    mixed: Workspace,
+) -> None:
+    """What the page read does not hide what was exported: who is true now and after, the cost, the guard, the queries."""
+    mixed.export()
+    people = [member("a-1"), *[member(f"new-{number}") for number in range(30)]]
+    mixed.sandbox.set_members(mixed.cohort, people)
+    app = open_cohort(mixed)
+    app.query_params["export"] = str(mixed.cohort)
+    shown = page_text(app.run())
+    assert "In WebEngage now: 2 people. After this export: 31, as 30 would be added, 1 would be removed." in shown
+    assert "2 requests, about" in shown and "if more than 100 people would be added" in shown
+    assert "1 of the 56 Mixpanel queries left this hour" in shown and "next hours" not in shown
+
+
 def test_a_dry_run_of_an_exported_cohort_keeps_its_terms(mixed: Workspace) -> None:
     """The button plans the next export as the last one was, mode, interval and properties; it waits for a decision."""
     mixed.export(interval=3600.0, mapping=(("plan", "Plan"),))

@@ -139,7 +139,7 @@ class CohortService(Topic):
         found = load_preview(kept) if kept else None
         is_fresh = found is not None and 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS
         return (
-            self._add_current_limits(project_id, found)
+            self.add_current_limits(project_id, found)
             if found and is_fresh and found.id_property == id_property
             else None
         )
@@ -154,7 +154,7 @@ class CohortService(Topic):
         found = replace(_build_preview(cohort, known, everyone, self._state.now()), id_property=id_property)
         found = self._add_changes(project_id, found, known)
         self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
-        return self._add_current_limits(project_id, found)
+        return self.add_current_limits(project_id, found)
 
     @requires(AccessLevel.VIEWER)
     def find_never_exported(self, project_id: int, cohort_id: int, user_ids: Iterable[str]) -> frozenset[str]:
@@ -190,7 +190,7 @@ class CohortService(Topic):
         before = set(self._store.snapshot.iterate_members(sync.id))
         return replace(found, to_add=len(now - before), to_remove=len(before - now))
 
-    def _add_current_limits(self, project_id: int, found: Preview) -> Preview:
+    def add_current_limits(self, project_id: int, found: Preview) -> Preview:
         """Add what changes quickly: how many people were exported before, and the queries left this hour."""
         sync = self._store.syncs.get_sync_of_cohort(project_id, found.cohort_id)
         before = self._store.snapshot.count_members(sync.id) if sync else 0

@@ -234,7 +234,8 @@ class MemberService(Topic):
         known = self._cohorts.find_fresh(reading.project_id, reading.cohort_id, reading.id_property)
         sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
         exported = self._store.snapshot.count_members(sync.id) if sync else 0
-        return _build_preview(reading, listed, known, exported)
+        found = _build_preview(reading, listed, known, exported)
+        return self._cohorts.add_current_limits(reading.project_id, found)
 
     @requires(AccessLevel.VIEWER)
     def save_numbers(self, reading: MemberReading) -> None:
