@@ -190,6 +190,7 @@ class CohortService(Topic):
         before = set(self._store.snapshot.iterate_members(sync.id))
         return replace(found, to_add=len(now - before), to_remove=len(before - now))
 
+    @requires(AccessLevel.VIEWER)
     def add_current_limits(self, project_id: int, found: Preview) -> Preview:
         """Add what changes quickly: how many people were exported before, and the queries left this hour."""
         sync = self._store.syncs.get_sync_of_cohort(project_id, found.cohort_id)
