@@ -13,6 +13,7 @@ from sync.mixpanel.client import Mixpanel
 from sync.model import BATCH_SIZE, DEFAULT_INTERVAL, Eligibility, Member, Mode, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
+from sync.service.held_people import read_held
 from sync.store.connections import SealedProject
 from sync.store.export_requests import Request
 from sync.store.rate_limits import BATCHES_A_MINUTE
@@ -187,8 +188,8 @@ class CohortService(Topic):
         if not (sync and found.exact and 0 < self._store.snapshot.count_members(sync.id) <= MAX_COMPARED_MEMBERS):
             return found
         now = {one.id for one in known.members if one.eligibility is Eligibility.IDENTIFIED}
-        before = set(self._store.snapshot.iterate_members(sync.id))
-        return replace(found, to_add=len(now - before), to_remove=len(before - now))
+        held = read_held(self._store, sync)
+        return replace(found, to_add=len(held.find_added(now)), to_remove=len(held.find_removed(now)))
 
     @requires(AccessLevel.VIEWER)
     def add_current_limits(self, project_id: int, found: Preview) -> Preview:

@@ -21,6 +21,7 @@ from sync.service.cohorts import (
     add_cost,
     read_with_properties,
 )
+from sync.service.held_people import HeldPeople, read_held
 from sync.service.member_reading import MemberReading, MixedPages, PageSeries, PropertyChoice
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
 
@@ -43,6 +44,7 @@ VALUES_NOT_SENT = "Values not sent; those of another member with this user ID ar
 LEFT = "No longer in the cohort"
 OLD_ID = "A user ID of another property"
 REJECTED = "Rejected by WebEngage before"
+NOT_REMOVED = "WebEngage rejected removing them"
 UNREMARKABLE = (REASONS[Eligibility.IDENTIFIED], REJECTED)  # reasons that a shared user ID takes the place of
 
 
@@ -164,9 +166,10 @@ class MemberService(Topic):
                 "show names and e-mail addresses", f"cohort {reading.cohort_id}", once_in=SHOWN_ONCE_IN
             )
         sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
+        listed = self._find_listed(reading)
         rows = [
             row if reveal else replace(row, values=tuple(mask_value(one) for one in row.values))
-            for row in self._compare(reading, sync)
+            for row in self._compare(reading, sync, listed)
         ]
         return MemberList(
             rows=tuple(rows),
@@ -180,21 +183,17 @@ class MemberService(Topic):
             problem=reading.problem if reading.is_complete else "",
             read_at=reading.read_at,
             id_property=reading.id_property,
-            never_exported=len({row.user_id for row in rows if row.reason == REASONS[Eligibility.NEVER_EXPORT]}),
+            never_exported=len(listed),
             exported=self._store.snapshot.count_members(sync.id) if sync else None,
         )
 
-    def _compare(self, reading: MemberReading, sync: Sync | None) -> Iterator[MemberRow]:
+    def _compare(self, reading: MemberReading, sync: Sync | None, listed: frozenset[str]) -> Iterator[MemberRow]:
         """Yield each member beside what WebEngage holds, then those it holds who are no members any more."""
-        held = dict.fromkeys(self._store.snapshot.iterate_members(sync.id)) if sync else {}
-        removed = frozenset(self._store.batches.iterate_removed(sync.id)) if sync else frozenset()
-        rejected = self._store.rejections.active(sync.id) if sync else {}
-        listed = self._find_listed(reading)
+        held = read_held(self._store, sync)
         nothing = ("",) * len(reading.choice.labels)
         shared = self._find_shared(reading) if reading.id_property else {}
         for one in reading.iterate_members():
-            holds = True if one.user_id in held else False if one.user_id in removed else None
-            row = _describe_member(one, holds, one.user_id in rejected, one.user_id in listed)
+            row = _describe_member(one, held, is_listed=one.user_id in listed)
             if one.user_id in shared and row.reason in UNREMARKABLE:
                 is_sender = shared[one.user_id] == one.distinct_id
                 row = replace(row, reason=_explain_shared(is_sender, sends_values=bool(sync and sync.mapping)))
@@ -202,9 +201,11 @@ class MemberService(Topic):
         if reading.is_complete and not reading.problem:  # nobody leaves unproven
             listed_ids = {one.user_id for one in reading.iterate_members()}
             why = LEFT if sync and reading.id_property == sync.id_property else OLD_ID
-            for user_id in held:
+            for user_id in held.true:
                 if user_id not in listed_ids:
-                    yield MemberRow(user_id, MemberStatus.LEFT, why, True, MemberChange.REMOVE, nothing)
+                    yield _explain_staying(
+                        MemberRow(user_id, MemberStatus.LEFT, why, True, MemberChange.REMOVE, nothing), held
+                    )
 
     def _find_listed(self, reading: MemberReading) -> frozenset[str]:
         """Return the User IDs never exported: those of members who are listed by it or by the distinct_id."""
@@ -269,8 +270,9 @@ def _explain_shared(is_sender: bool, *, sends_values: bool) -> str:
     return VALUES_SENT if is_sender else VALUES_NOT_SENT
 
 
-def _describe_member(one: Profile, holds: bool | None, is_rejected: bool, is_listed: bool) -> MemberRow:
+def _describe_member(one: Profile, held: HeldPeople, *, is_listed: bool) -> MemberRow:
     """Return one member beside whether WebEngage holds them as true, false or was never sent them (None)."""
+    holds = True if one.user_id in held.true else False if one.user_id in held.false else None
     status, change, reason = MemberStatus.IDENTIFIED, MemberChange.NONE, REASONS[one.eligibility]
     if one.eligibility is not Eligibility.IDENTIFIED:
         status = MemberStatus.ANONYMOUS if one.eligibility.is_anonymous else MemberStatus.INVALID
@@ -280,11 +282,18 @@ def _describe_member(one: Profile, holds: bool | None, is_rejected: bool, is_lis
         change = MemberChange.REMOVE if holds else MemberChange.NONE
     elif holds:
         change = MemberChange.UNCHANGED
-    elif is_rejected:
+    elif one.user_id in held.not_added:
         reason = REJECTED
     else:
         change = MemberChange.ADD
-    return MemberRow(one.user_id, status, reason, holds, change, one.values, one.distinct_id)
+    return _explain_staying(MemberRow(one.user_id, status, reason, holds, change, one.values, one.distinct_id), held)
+
+
+def _explain_staying(row: MemberRow, held: HeldPeople) -> MemberRow:
+    """Return the row of somebody whose removal WebEngage rejected, which no run tries again, with that; else as it is."""
+    if row.change is not MemberChange.REMOVE or row.user_id not in held.not_removed:
+        return row
+    return replace(row, reason=f"{row.reason}; {NOT_REMOVED}", change=MemberChange.UNCHANGED)
 
 
 def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | None, exported: int) -> Preview:

@@ -1,0 +1,100 @@
+"""One fact, whichever road leads to it: the numbers of dialogs, pages and commands about the same people agree."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.engine_workspace import keep_out
+from tests.sandbox.control import Member, member
+from tests.workspace import Workspace, page_numbers, page_text, wait_until
+
+
+def people(first: int, end: int) -> list[Member]:
+    """Return fan-first … up to end, whose profiles Mixpanel knows by an e-mail address."""
+    return [member(f"fan-{number}", **{"$email": f"fan{number}@example.com"}) for number in range(first, end)]
+
+
+def open_cohort(workspace: Workspace) -> AppTest:
+    """Open the page of the workspace's cohort and wait until its reading ended."""
+    app = workspace.page("cohorts", cohort=str(workspace.cohort))
+    wait_until(lambda: not any(button.label == "Cancel" for button in app.run().button))
+    assert not app.exception
+    return app
+
+
+def read_dialogs(workspace: Workspace) -> list[str]:
+    """Return what the export dialog says when it is opened from the list, and from the page of the cohort."""
+    listed = page_text(workspace.page("cohorts", export=str(workspace.cohort)))
+    app = open_cohort(workspace)
+    app.query_params["export"] = str(workspace.cohort)
+    return [listed, page_text(app.run())]
+
+
+@pytest.fixture
+def rejected(connected: Workspace) -> Workspace:
+    """Export thirty people; WebEngage rejects adding fan-3, fan-4 and fan-5."""
+    sandbox = connected.sandbox
+    connected.cohort = sandbox.add_cohort("Fans", people(0, 30))
+    sandbox.poison("fan-3", "fan-4", "fan-5")
+    connected.export()
+    sandbox.clear_faults()
+    return connected
+
+
+def leave_people_behind(workspace: Workspace) -> None:
+    """Let fan-6 and fan-7 leave, and WebEngage reject removing fan-6."""
+    workspace.sandbox.poison("fan-6")
+    workspace.sandbox.set_members(workspace.cohort, [*people(0, 6), *people(8, 30)])
+    workspace.export()
+    workspace.sandbox.clear_faults()
+
+
+def test_people_rejected_before_are_not_counted_as_added_in_any_dialog(rejected: Workspace) -> None:
+    """A run does not try them again, so a preview that adds them promises people whom no campaign reaches."""
+    for shown in read_dialogs(rejected):
+        assert "In WebEngage now: 27 people. Nobody would be added or removed." in shown
+    assert rejected.read_json("preview", str(rejected.cohort), "--fresh")["entering"] == 0
+    assert rejected.export().change_count == 0
+
+
+def test_people_whose_removal_was_rejected_are_not_counted_as_removed(rejected: Workspace) -> None:
+    """They stay true: the page, the table and both dialogs must not promise that the next export takes them out."""
+    leave_people_behind(rejected)
+    app = open_cohort(rejected)
+    numbers = page_numbers(app)
+    assert (numbers["In WebEngage now"], numbers["Would be removed"], numbers["After the next export"]) == (
+        "26",
+        "0",
+        "26",
+    )
+    [left] = [row for row in app.dataframe[0].value.values.tolist() if row[0] == "fan-6"]
+    assert left[1:3] == ["← Left", "No longer in the cohort; WebEngage rejected removing them"]
+    assert left[-2:] == ["true", "Unchanged"]
+    assert rejected.read_json("preview", str(rejected.cohort), "--fresh")["leaving"] == 0
+    for shown in read_dialogs(rejected):
+        assert "In WebEngage now: 26 people. Nobody would be added or removed." in shown
+    assert rejected.export().change_count == 0
+
+
+def test_somebody_listed_after_their_removal_was_rejected_is_counted_as_removed(rejected: Workspace) -> None:
+    """The list promises false by the next run, which tries them again."""
+    leave_people_behind(rejected)
+    rejected.sandbox.set_members(rejected.cohort, people(0, 30))
+    keep_out(rejected, "fan-6")
+    for shown in read_dialogs(rejected):
+        assert "In WebEngage now: 26 people. After this export: 26, as 1 would be added, 1 would be removed." in shown
+    run = rejected.export()
+    assert (run.entered, run.exited) == (1, 1)
+
+
+def test_somebody_listed_whose_removal_is_rejected_stays_true_and_is_said_to(rejected: Workspace) -> None:
+    """WebEngage rejected it after they were listed: no run tries again, and they still count as never exported."""
+    keep_out(rejected, "fan-6")
+    rejected.sandbox.poison("fan-6")
+    rejected.export()
+    app = open_cohort(rejected)
+    [listed] = [row for row in app.dataframe[0].value.values.tolist() if row[0] == "fan-6"]
+    assert listed[2] == "On the never-export list, so not sent; WebEngage rejected removing them"
+    assert listed[-2:] == ["true", "Unchanged"] and page_numbers(app)["Of them never exported"] == "1"
+    assert rejected.export().change_count == 0
