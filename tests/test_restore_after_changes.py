@@ -12,6 +12,7 @@ from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
 from sync.model import Mode, RunState, SyncState
 from sync.service import Service
+from sync.wording import CANCELLED_HALF_WAY_DONE
 from tests.engine_workspace import (
     CUSTOMER,
     EngineWorkspace,
@@ -22,6 +23,7 @@ from tests.engine_workspace import (
     last,
     later,
     on_plan,
+    stop_and_clear,
 )
 from tests.sandbox.control import PROJECT, Sandbox
 from tests.workspace import wait_until
@@ -305,3 +307,33 @@ def test_restoring_twice_and_an_older_backup_after_a_newer_one_loses_nobody(
     later(workspace, 7300)
     assert sandbox.holding(SECOND)[0] == fan_ids(10)
     assert workspace.holders() == fan_ids(*range(4))
+
+
+@pytest.mark.parametrize("made", ["before it", "while a refresh was under way", "half-way"])
+def test_an_export_that_a_restore_ended_half_way_sends_nobody_else_once_its_rest_is_cancelled(
+    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, made: str
+) -> None:
+    """It had made a stopped sync go on, so whoever cancels what follows it says no to a schedule that nobody had before."""
+    workspace.set_members(*fans(*range(75)))
+    file = tmp_path / "half.db"
+    if made == "while a refresh was under way":
+        with workspace.open() as service:
+            service.syncs.refresh_now(1)
+    if made != "half-way":
+        back_up(workspace, file)
+    workspace.run_queued()
+    stop_and_clear(workspace)
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = workspace.export()
+    assert run.state is RunState.QUEUED and run.planned and len(workspace.holders()) == 25
+    if made == "half-way":
+        back_up(workspace, file)
+    restore(workspace, file)
+    sandbox.clear_faults()
+    workspace.run_queued()
+    assert last(workspace).state is RunState.CANCELLED
+    with workspace.open() as service:
+        rest = service.syncs.refresh_now(1).run_id
+        assert service.runs.cancel(rest) == CANCELLED_HALF_WAY_DONE
+    later(workspace, 7300)
+    assert len(workspace.holders()) == 25 and read_state(workspace, 1)[0] is SyncState.PAUSED

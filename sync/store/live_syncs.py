@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sync.errors import InvalidRequest
 from sync.records import RestoreReport
 from sync.store.database import Row
+from sync.store.plan_history import PlanHistory
 from sync.store.snapshot import Snapshot
 
 IDENTITY = ("project_id", "cohort_id", "license_code", "attribute")  # what a sync is for
@@ -79,6 +80,21 @@ def keep_unknown_syncs(live: sqlite3.Connection, copy: sqlite3.Connection, syncs
             _copy_rows(live, copy, table, "run_id in (select id from run where sync_id = ?)", sync_id)
 
 
+def keep_restarts(live: sqlite3.Connection, copy: sqlite3.Connection, syncs: LiveSyncs) -> None:
+    """Keep the exports that made a sync go on and that no run completed: who cancels their rest has it paused then."""
+    for sync_id, number in syncs.common.items():
+        restart = live.execute("select max(id) from run where sync_id = ? and restarted", (sync_id,)).fetchone()[0]
+        if restart is None or PlanHistory(live).is_completed(sync_id):
+            continue
+        # A run that the backup has under way is ended by the restore, and so completes nothing either.
+        marked = copy.execute(
+            "update run set restarted = 1 where sync_id = ? and finished_at is null returning id", (number,)
+        ).fetchall()
+        is_free = not copy.execute("select 1 from run where id = ?", (restart,)).fetchone()
+        if not marked and is_free and sync_id == number:
+            _copy_run(live, copy, restart)
+
+
 def keep_attributes(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     """Keep which property each mapped attribute is for, and the data type it has in WebEngage for good."""
     copy.executemany(
@@ -123,6 +139,14 @@ def count_forgotten_since(live: sqlite3.Connection, copy: sqlite3.Connection) ->
     """Return how many people were forgotten in the live database, but not in the backup; before the audit is kept."""
     wanted = "select distinct target from audit where action = 'forget a person'"
     return len({row[0] for row in live.execute(wanted)} - {row[0] for row in copy.execute(wanted)})
+
+
+def _copy_run(live: sqlite3.Connection, copy: sqlite3.Connection, run_id: int) -> None:
+    """Bring one run of a sync that both have, and whom it sent, into the backup; it is the last one of its sync there."""
+    _copy_rows(live, copy, "run", "id = ?", run_id)
+    for table in ("event", "rejection", *_OF_RUN):
+        _copy_rows(live, copy, table, "run_id = ?", run_id)
+    copy.execute("update sync set last_run_id = ?1 where id = (select sync_id from run where id = ?1)", (run_id,))
 
 
 def _has_room(live: sqlite3.Connection, copy: sqlite3.Connection, sync_id: int) -> bool:

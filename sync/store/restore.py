@@ -26,6 +26,7 @@ from sync.store.live_people import find_common_salt, keep_live_people
 from sync.store.live_syncs import (
     count_forgotten_since,
     keep_attributes,
+    keep_restarts,
     keep_unknown_syncs,
     keep_what_holds,
     match_syncs,
@@ -181,6 +182,7 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> Resto
     _keep_used_up(live, copy)
     _keep_safety_lists(live, copy)
     keep_unknown_syncs(live, copy, syncs)
+    keep_restarts(live, copy, syncs)
     keep_attributes(live, copy)
     _require_full_resend(copy)
     if salt is not None:
