@@ -6,6 +6,7 @@ them. Equal records: unchanged. Same id, other content: update. Content 0: uncon
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 import sys
@@ -23,6 +24,7 @@ ID_SIZE, CONTENT_SIZE = 16, 8  # bytes; 128 bits, so that two people of one coho
 RECORD_SIZE = ID_SIZE + CONTENT_SIZE
 MEMBER_SIZE = 8  # bytes of the hash of a distinct_id; a chance repeat among a million members: 1 in 30 million
 ENTRY_SIZE = RECORD_SIZE + MEMBER_SIZE
+FINGERPRINT_LENGTH = 12  # hexadecimal digits; a chance repeat among a million people: 1 in 280 million
 DIGEST_SIZE = 16  # bytes of the digest of a chunk
 UNCONFIRMED = b"\0" * CONTENT_SIZE  # may have been sent, but no answer was heard
 FORGOTTEN = "(forgotten)"  # stands in for an id that was removed, so that counts and places stay; it is never sent
@@ -40,6 +42,11 @@ _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at hig
 def hash_id(user_id: str, salt: int) -> bytes:
     """Return who: 16 bytes. The salt is secret, so nobody can aim at a collision."""
     return xxhash.xxh3_128_digest(user_id.encode(), salt)
+
+
+def compute_fingerprint(text: str, salt: int) -> str:
+    """Return a short digest that distinguishes two secrets or two people; the salt keeps it from being looked up."""
+    return hashlib.sha256(f"{salt}:{text}".encode()).hexdigest()[:FINGERPRINT_LENGTH]
 
 
 def mapping_salt(salt: int, mapping: Sequence[tuple[str, str]]) -> int:

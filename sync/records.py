@@ -380,11 +380,13 @@ class AuditLine:
 class RestoreReport:
     """The outcome of a restore: cohorts first exported after the backup that were kept, and those whose syncs were paused.
 
-    ``forgotten``: people who were forgotten after the backup, and are in it. ``set_aside``: the names of the files of a
-    database that could not be opened.
+    ``forgotten``: people who were forgotten after the backup, of whom nobody knows whether they are in it;
+    ``forgotten_again``: those who were in it, and are not any more. ``set_aside``: the names of the files of a database
+    that could not be opened.
     """
 
     kept: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
     forgotten: int = 0
+    forgotten_again: int = 0
     set_aside: tuple[str, ...] = ()

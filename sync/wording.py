@@ -289,6 +289,9 @@ def explain_restore(report: RestoreReport) -> list[str]:
         lines.append(f"First exported after the backup, so kept as they are: {_quote_all(report.kept)}.")
     if report.paused:
         lines.append(f"Paused, each with the reason on its page: {_quote_all(report.paused)}. Check them, then resume.")
+    if report.forgotten_again:
+        people = count_noun(report.forgotten_again, "person", "people")
+        lines.append(f"Forgotten again, as they were forgotten after the backup: {people}.")
     if report.forgotten:
         people = count_noun(report.forgotten, "person was", "people were")
         lines.append(f"{people} forgotten after the backup, and may be in it: forget them again.")

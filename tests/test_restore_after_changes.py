@@ -228,16 +228,6 @@ def test_the_type_of_an_attribute_that_was_sent_first_after_the_backup_is_known(
         service.syncs.start_export(PROJECT, workspace.cohort, terms)
 
 
-def test_a_restore_says_how_many_people_were_forgotten_since(workspace: EngineWorkspace, backup: Path) -> None:
-    """They are in the backup, readable, and their audit lines say only that it was done."""
-    with workspace.open() as service:
-        service.admin.forget_person("fan-3")
-        service.admin.forget_person("fan-3")
-        service.admin.forget_person("fan-4")
-    done = workspace.run_cli("restore", str(backup))
-    assert done.returncode == 0 and "2 people were forgotten" in done.stdout
-
-
 def test_a_restore_over_a_file_that_cannot_be_opened_promises_nothing_about_people_it_does_not_know(
     workspace: EngineWorkspace, backup: Path
 ) -> None:

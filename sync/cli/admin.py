@@ -65,6 +65,7 @@ def restore(file: Path, as_json: bool) -> None:
             "kept": report.kept,
             "paused": report.paused,
             "forgotten": report.forgotten,
+            "forgotten_again": report.forgotten_again,
             "set_aside": report.set_aside,
         },
         explain_restore(report),

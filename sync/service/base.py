@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ from sync.webengage import WebEngage
 INTERACTIVE_TIMEOUT_SECONDS = 130.0
 CONNECT_AGAIN = "was disconnected; connect it again, then resume."  # after the name of the side
 CONNECTED_AGAIN = "was disconnected and is connected again; resume it to go on."
-FINGERPRINT_LENGTH = 12  # hexadecimal digits; enough to see in the audit log whether two secrets are the same
 
 
 class ServiceState:
@@ -46,8 +44,7 @@ class ServiceState:
 
     def compute_fingerprint(self, secret: str) -> str:
         """Return a short digest that distinguishes two secrets; the salt keeps it from being looked up."""
-        salted = f"{self.store.connections.get_salt()}:{secret}".encode()
-        return hashlib.sha256(salted).hexdigest()[:FINGERPRINT_LENGTH]
+        return self.store.connections.compute_fingerprint(secret)
 
     def add_audit_line(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync.model import Cohort, Mode, Role, SyncState
+from sync.packing import compute_fingerprint
 from sync.records import AccountView, CohortView, ProjectView
 from sync.store.database import Row, Table, write_transaction
 
@@ -72,6 +73,10 @@ class Connections(Table):
                 (str(secrets.randbits(SALT_BITS)),),
             )
             return int(self._fetch_value("select value from setting where name = 'salt'"))
+
+    def compute_fingerprint(self, text: str) -> str:
+        """Return a short digest of a secret or a user id, as the audit log has it."""
+        return compute_fingerprint(text, self.get_salt())
 
     def save_project(self, project: SealedProject) -> None:
         """Store a connected project, replacing what was stored of it; forget why its list could not be read."""

@@ -135,12 +135,6 @@ def keep_what_holds(live: sqlite3.Connection, copy: sqlite3.Connection, syncs: L
     return RestoreReport(kept=kept_names, paused=tuple(paused))
 
 
-def count_forgotten_since(live: sqlite3.Connection, copy: sqlite3.Connection) -> int:
-    """Return how many people were forgotten in the live database, but not in the backup; before the audit is kept."""
-    wanted = "select distinct target from audit where action = 'forget a person'"
-    return len({row[0] for row in live.execute(wanted)} - {row[0] for row in copy.execute(wanted)})
-
-
 def _copy_run(live: sqlite3.Connection, copy: sqlite3.Connection, run_id: int) -> None:
     """Bring one run of a sync that both have, and whom it sent, into the backup; it is the last one of its sync there."""
     _copy_rows(live, copy, "run", "id = ?", run_id)

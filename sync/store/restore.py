@@ -18,13 +18,14 @@ from pathlib import Path
 
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.ownership import give_to_folder_owner
+from sync.packing import FORGOTTEN
 from sync.process_identity import is_process_gone, process_name
 from sync.records import RestoreReport
 from sync.store import database
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
+from sync.store.forgotten_people import forget_again, list_forgotten_since
 from sync.store.live_people import find_common_salt, keep_live_people
 from sync.store.live_syncs import (
-    count_forgotten_since,
     keep_attributes,
     keep_restarts,
     keep_unknown_syncs,
@@ -177,7 +178,8 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> Resto
     Return what was kept and paused.
     """
     _share_salt(live, copy)
-    salt, forgotten = find_common_salt(live, copy), count_forgotten_since(live, copy)
+    salt, forgotten = find_common_salt(live, copy), list_forgotten_since(live, copy)
+    again = None if salt is None else forget_again(copy, forgotten, salt)
     syncs = match_syncs(live, copy, same_salt=salt is not None)
     _keep_used_up(live, copy)
     _keep_safety_lists(live, copy)
@@ -188,7 +190,8 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> Resto
     if salt is not None:
         keep_live_people(live, copy, syncs.common, salt)
     copy.execute("update setting set value = ? where name = 'database_id'", (database_id(live),))
-    return replace(keep_what_holds(live, copy, syncs), forgotten=forgotten)
+    unknown = len(forgotten) if again is None else 0
+    return replace(keep_what_holds(live, copy, syncs), forgotten=unknown, forgotten_again=again or 0)
 
 
 def _share_salt(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
@@ -230,7 +233,8 @@ def _keep_used_up(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
 def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     """Keep who is on a never-export list or a tripwire now, beside those of the backup: a restore takes nobody off.
 
-    The lists hold salted hashes, so those of another database cannot be kept: raise InvalidRequest then.
+    Who was forgotten stays without label and note. The lists hold salted hashes, so those of another database cannot be
+    kept: raise InvalidRequest then.
     """
     listed = [live.execute(f"select * from {table}").fetchall() for table in ("never_export", "tripwire")]
     if any(listed) and find_common_salt(live, copy) is None:
@@ -241,18 +245,20 @@ def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> No
     copy.executemany(
         """
         insert into never_export (license_code, id_hash, label, note, added_by, added_at)
-        values (?, ?, ?, ?, ?, ?)
-        on conflict do nothing
+        values (?1, ?2, ?3, ?4, ?5, ?6)
+        on conflict do update set label = excluded.label, note = excluded.note
+        where excluded.label = ?7
         """,
-        map(tuple, listed[0]),
+        ((*row, FORGOTTEN) for row in listed[0]),
     )
     copy.executemany(
         """
         insert into tripwire (project_id, cohort_id, id_hash, label, note, added_by, added_at)
-        values (?, ?, ?, ?, ?, ?, ?)
-        on conflict do nothing
+        values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        on conflict do update set label = excluded.label, note = excluded.note
+        where excluded.label = ?8
         """,
-        (tuple(row)[1:] for row in listed[1]),
+        ((*tuple(row)[1:], FORGOTTEN) for row in listed[1]),
     )
     copy.execute(
         """
