@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
-from pages.parts import charts, downloads, formatting
+from pages.parts import charts, downloads, formatting, notices
 from sync import wording
 from sync.model import Run, RunState
 from sync.views import ExportRow
@@ -145,3 +146,40 @@ def test_the_bar_draws_people_never_exported_apart_from_those_who_go() -> None:
     drawn = charts.draw_bar((3, 1, 0, 0))
     assert f'width="750.00" height="16.00" fill="{charts.INDIGO}"' in drawn
     assert f'x="750.00" y="0.00" width="250.00" height="16.00" fill="{charts.GRAY}"' in drawn
+
+
+def draw_notice() -> None:
+    """Draw a page with the message of a click as the layout does, interrupted or drawn again as the session state asks."""
+    import streamlit as st
+
+    from pages.parts import notices
+
+    if st.session_state.get("clicked"):
+        st.session_state["clicked"] = False
+        notices.flash_success("Paused.")
+    if st.session_state.get("polled"):
+        notices.keep_notice()
+    shown = notices.show_notice()
+    if st.session_state.get("interrupted"):
+        st.stop()
+    notices.note_seen(shown)
+
+
+def test_what_a_click_did_is_shown_again_until_a_whole_page_showed_it() -> None:
+    """A drawing that ends early may have shown nothing; after a whole one the next click takes the message away."""
+    app = AppTest.from_function(draw_notice)
+    app.session_state["clicked"] = app.session_state["interrupted"] = True
+    for interrupted in (True, True, False):
+        app.session_state["interrupted"] = interrupted
+        assert [one.value for one in app.run().success] == ["Paused\\."]
+    assert not app.run().success
+
+
+def test_what_a_click_did_stays_through_polls_as_long_as_it_takes_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes on draws its page again by itself, the message too, until it is no news any more."""
+    app = AppTest.from_function(draw_notice)
+    app.session_state["clicked"] = app.session_state["polled"] = True
+    for _ in range(3):
+        assert app.run().success
+    monkeypatch.setattr(notices, "READING_SECONDS", 0.0)
+    assert not app.run().success

@@ -38,15 +38,17 @@ def run_app() -> None:
     if not inside:
         session.show_sign_in()
         return
+    shown = None
     try:
         _show_sidebar()
-        notices.show_notices()
+        shown = notices.show_notice()
         st.session_state[INSIDE_KEY] = True
         page.run()
     except CohortSyncError as error:
         st.error(format_error(error), icon=":material/error:")
     finally:
         st.session_state.pop(INSIDE_KEY, None)
+    notices.note_seen(shown)
 
 
 def run_in_layout(page: Callable[[], None]) -> None:

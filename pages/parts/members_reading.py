@@ -189,7 +189,7 @@ def show_progress(kept: BackgroundReading, draw: Callable[[], None], *, polls: b
     def refresh() -> None:
         kept.look()
         if polls and not kept.is_running:
-            st.rerun()
+            polling.redraw_page()
         _draw_progress(kept)
         draw()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.parts import notices
 from pages.parts.run_progress import is_moving
 from pages.parts.session import checked_access
 from sync.model import Run, RunState
@@ -52,6 +53,12 @@ def start_fragment(draw: Callable[[], None], seconds: float | None) -> None:
 
     refresh.__qualname__ = f"{draw.__qualname__} of page {context.page_script_hash if context else ''}"
     st.fragment(run_every=seconds)(refresh)()
+
+
+def redraw_page() -> NoReturn:
+    """Draw the whole page again from within a poll; what the last click did stays to be read."""
+    notices.keep_notice()
+    st.rerun()
 
 
 def forget_fragments() -> None:

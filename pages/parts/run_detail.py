@@ -102,7 +102,7 @@ def show_run(run_id: int) -> None:
 def _read_same_stage(drawn: Run) -> RunDetail:
     detail = _read_detail(drawn.id)
     if (detail.run.state.is_final, detail.run.state, detail.run.planned) != (False, drawn.state, drawn.planned):
-        st.rerun()
+        polling.redraw_page()
     return detail
 
 

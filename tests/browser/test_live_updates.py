@@ -139,6 +139,29 @@ def test_a_held_run_waits_for_a_yes(
         assert (head, set(ids), len(ids)) == ("User ID", {"a", "b", "c"}, 3)
 
 
+def test_what_a_click_did_stays_when_the_run_goes_on_and_goes_with_the_next_click(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """The page of a run is drawn again at each of its stages; the message of the click is read meanwhile."""
+    number = sandbox.add_cohort("Careful", [member("a"), member("b")])
+    connect(data_dir, sandbox)
+    with service(data_dir) as here:
+        here.syncs.start_export(PROJECT, number, ExportTerms(mode=Mode.DYNAMIC, dry_run=True))
+    run_queued(data_dir)
+    with tab(browser) as page:
+        visit(page, f"{streamlit_server(data_dir)}/runs?run=1", "Careful")
+        press(page, "Approve")
+        expect(success(page, "Approved. The run is being sent.")).to_be_visible()
+        run_queued(data_dir)
+        expect(badge(page, "Succeeded")).to_be_visible()
+        at_rest(page)
+        expect(success(page, "Approved. The run is being sent.")).to_be_visible()
+        press(page, "All runs")
+        expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+        at_rest(page)
+        expect(success(page, "Approved. The run is being sent.")).to_have_count(0)
+
+
 def test_the_history_is_pictured_and_its_file_is_complete(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
