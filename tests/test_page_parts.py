@@ -20,6 +20,7 @@ from sync.views import ExportRow
         ("two\nlines", "two lines"),
         ("$x$ [y](z)", "\\$x\\$ \\[y\\]\\(z\\)"),
         ("https://a.bc, HTTP://d and www.e.fg", "https:\u2060\\/\\/a\\.bc, HTTP:\u2060\\/\\/d and www\u2060\\.e\\.fg"),
+        ("by ann.l@b-c.de, @d at a@b", "by ann\\.l\u2060\\@b\\-c\\.de, \\@d at a\\@b"),
     ],
 )
 def test_text_of_others_is_escaped(text: str, shown: str) -> None:

@@ -19,6 +19,7 @@ ICON_START = re.compile(
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 API_ANSWER = re.compile(r"^(?:Mixpanel|WebEngage) was [^“]* answered \d+ “.*”[:;] (?=\S)")
 LINK_START = re.compile(r"(https?:)(?=//)|(www)(?=\.)", re.IGNORECASE)
+MAIL_SIGN = re.compile(r"(?<=[-.+\w])@(?=[-\w]+\.)")  # the sign in what would become a link that writes to somebody
 WORD_JOINER = "\u2060"  # invisible; prevents Streamlit from turning ":name:" into an icon, and an address into a link
 NAME_BEGINNING, NAME_GAP, NAME_END = 34, " … ", 22  # characters of a long name that a row shows
 TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
@@ -28,6 +29,7 @@ def escape_markdown(text: str) -> str:
     """Return text of an API or a person so that Streamlit's Markdown shows it unchanged, on one line."""
     flat = ICON_START.sub(":" + WORD_JOINER, " ".join(text.split()))
     flat = LINK_START.sub(rf"\g<0>{WORD_JOINER}", flat)  # a link in a name of others could lead anywhere
+    flat = MAIL_SIGN.sub(f"{WORD_JOINER}@", flat)
     return MARKDOWN.sub(r"\\\1", flat)
 
 
