@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from sync.model import MAX_QUOTED
+from sync.property_values import FIELD_TYPES
 from sync.text import count_units, cut_text, has_only_visible, show_text
 
 ATTRIBUTE_MAX = 49  # UTF-16 units; "under 50 characters" (WebEngage docs, custom attributes), counted the longest way
 # Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
 STANDARD_MAPPING = (("$first_name", "firstName"), ("$last_name", "lastName"), ("$email", "email"), ("$phone", "phone"))
+# What every WebEngage user has besides custom attributes (WebEngage docs, users); `*OptIn` says who may be written to.
+_FIELDS = frozenset(
+    name.casefold() for name in (*FIELD_TYPES, "userId", "anonymousId", "emailOptIn", "smsOptIn", "whatsappOptIn")
+)
 
 
 def suggest_attribute(cohort_name: str, taken: frozenset[str]) -> str:
@@ -24,7 +29,17 @@ def suggest_attribute(cohort_name: str, taken: frozenset[str]) -> str:
 
 
 def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
-    """Return what is wrong with an attribute's name, or None; the rules are WebEngage's (docs, custom attributes)."""
+    """Return what is wrong with the name of a cohort's attribute, or None."""
+    if name.casefold() in _FIELDS:
+        return (
+            f"“{name}” is a field that every WebEngage user has, not an attribute of a cohort; choose another name, "
+            "such as Mixpanel - Power Users."
+        )
+    return _find_name_problem(name, taken)
+
+
+def _find_name_problem(name: str, taken: frozenset[str]) -> str | None:
+    """Return what is wrong with the name of any attribute, or None; the rules are WebEngage's (docs, custom attributes)."""
     if not name.strip() or name != name.strip():
         return "The attribute needs a name without spaces at its ends."
     if count_units(name) > ATTRIBUTE_MAX:
@@ -61,4 +76,4 @@ def find_mapping_problem(target: str) -> str | None:
     """Return why a property cannot be exported to this attribute, or None."""
     if target.endswith("OptIn"):
         return f"“{target}” is an opt-in; Cohort Sync never sends opt-ins."
-    return find_attribute_problem(target, frozenset())
+    return _find_name_problem(target, frozenset())

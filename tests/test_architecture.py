@@ -53,7 +53,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/cadence": set(),
     "sync/model": {"sync/cadence", "sync/errors", "sync/guards", "sync/steps"},
     "sync/id_property": {"sync/text"},
-    "sync/attribute_names": {"sync/model", "sync/text"},
+    "sync/attribute_names": {"sync/model", "sync/property_values", "sync/text"},
     "sync/records": {"sync/cadence", "sync/model"},
     "sync/views": {"sync/cadence", "sync/records", "sync/guards", "sync/model", "sync/text", "sync/errors"},
     "sync/reports": {"sync/records", "sync/model"},

@@ -106,12 +106,14 @@ def test_export_when_the_cohort_cannot_be_exported_gives_the_reason(connected: W
 
 
 def test_export_when_webengage_would_not_take_the_attribute_is_refused(connected: Workspace, sandbox: Sandbox) -> None:
-    """Too long, reserved, empty or another cohort's: refused before anything is written."""
+    """Too long, reserved, empty, another cohort's or a user's field: refused before anything is written."""
     first, second = (sandbox.add_cohort(name, [member("a")]) for name in ("One", "Two"))
     connected.read_json("export", str(first), "--mode", "dynamic", "--attribute", "Taken")
     for name, word in (("x" * 50, "49"), ("we_fans", "we_"), ("", "name"), ("Taken", "already belongs to")):
         assert_refused(connected.run_cli("export", str(second), "--mode", "dynamic", "--attribute", name), word)
     assert_refused(connected.run_cli("export", str(first), "--mode", "dynamic", "--attribute", "Other"), "permanent")
+    for name in ("email", "emailOptIn"):
+        assert_refused(connected.run_cli("export", str(second), "--mode", "dynamic", "--attribute", name), "field")
     assert len(connected.read_json("syncs")) == 1
 
 

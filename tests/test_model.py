@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync.attribute_names import ATTRIBUTE_MAX, find_attribute_problem, parse_mapping, suggest_attribute
+from sync.attribute_names import (
+    ATTRIBUTE_MAX,
+    find_attribute_problem,
+    find_mapping_problem,
+    parse_mapping,
+    suggest_attribute,
+)
 from sync.errors import ApiError
 from sync.http_client import Reply, clean_text, is_loopback, parse_retry_after
 from sync.mixpanel.parsing import parse_columns, parse_page
@@ -81,6 +87,15 @@ def test_a_suggested_attribute_is_short_and_free(name: str, taken: frozenset[str
 def test_an_attribute_when_webengage_would_drop_it_is_refused(name: str) -> None:
     """Empty, spaced, reserved, too long, invisible or taken names get a sentence."""
     assert find_attribute_problem(name, frozenset({"Taken"}))
+
+
+@pytest.mark.parametrize(
+    "name", ["email", "Email", "firstName", "hashedPhone", "userId", "emailOptIn", "whatsappoptin"]
+)
+def test_an_attribute_of_a_cohort_when_it_is_a_field_of_a_user_is_refused(name: str) -> None:
+    """True and false belong in no field, and an opt-in is never sent; a property may fill the fields, save opt-ins."""
+    assert "field" in (find_attribute_problem(name, frozenset()) or "")
+    assert find_mapping_problem("email") is None and find_mapping_problem("emailOptIn")
 
 
 @given(st.floats(0, 2e9), st.floats(300, 1e6), st.floats(0, 2e9))
