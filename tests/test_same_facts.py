@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from sync.model import RunState
 from tests.engine_workspace import keep_out
-from tests.sandbox.control import Member, member
+from tests.sandbox.control import Member, anonymous, member
 from tests.workspace import Workspace, page_numbers, page_text, wait_until
 
 
@@ -98,3 +99,33 @@ def test_somebody_listed_whose_removal_is_rejected_stays_true_and_is_said_to(rej
     assert listed[2] == "On the never-export list, so not sent; WebEngage rejected removing them"
     assert listed[-2:] == ["true", "Unchanged"] and page_numbers(app)["Of them never exported"] == "1"
     assert rejected.export().change_count == 0
+
+
+def devices(count: int) -> list[Member]:
+    """Return devices that never signed in."""
+    return [anonymous(f"$device:{number}") for number in range(count)]
+
+
+@pytest.mark.parametrize("profile", [{"$email": "a@example.com"}, {"plan": "gold"}], ids=["an address", "no address"])
+def test_the_estimate_of_a_part_is_as_good_from_the_page_as_from_the_list(
+    connected: Workspace, profile: dict[str, object]
+) -> None:
+    """Mixpanel says exactly how many have a profile; a part of the members must not make a worse guess of that.
+
+    A lower number is stored, too, and the export that is started from it is held for having more.
+    """
+    connected.sandbox.settings(page_size=10)
+    fans = [member(f"fan-{number}", **profile) for number in range(95)]
+    connected.cohort = connected.sandbox.add_cohort("Fans", [*devices(40), *fans])
+    for shown in read_dialogs(connected):
+        assert "\nabout 95\nabout 40\n0\n135\n" in shown  # identified, anonymous, invalid, all
+    assert connected.read_json("preview", str(connected.cohort))["identified"] == 95
+    assert connected.export().state is RunState.SUCCEEDED
+
+
+def test_the_numbers_of_a_part_without_a_total_are_the_least_in_every_dialog(connected: Workspace) -> None:
+    """What was read is then not a share of anything known, so “about” would promise too much."""
+    connected.sandbox.settings(page_size=10, untold="total")
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 195))
+    listed, paged = read_dialogs(connected)
+    assert "at least 10" in listed and "at least 100" in paged and "about 10" not in listed + paged

@@ -6,7 +6,7 @@ asked for, whatever the total says; an odd row is one invalid member.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from sync.mixpanel.parsing import Profile, ProfilePage
@@ -270,13 +270,26 @@ class MemberReading:
 
     def iterate_members(self) -> Iterator[Profile]:
         """Yield everybody read so far, as identified, anonymous or invalid as is known by now."""
+        owns_profile = self._make_owner_check()
+        for one in self._iterate_raw():
+            is_nobody = _is_unclear(one) and not owns_profile(one)
+            yield replace(one, eligibility=Eligibility.NO_PROFILE) if is_nobody else one
+
+    def iterate_owners(self) -> Iterator[Profile]:
+        """Yield those read so far who have a profile, as far as is known by now; of them Mixpanel's total counts."""
+        return filter(self._make_owner_check(), self._iterate_raw())
+
+    def _make_owner_check(self) -> Callable[[Profile], bool]:
+        """Return the question whether somebody is known to have a profile."""
         all_own_theirs = self.profile_total is not None and self.profile_total == (
             self._certain_count + self._unclear_count if self._has_everyone else self.everyone.total
         )
         owners = self._profile_ids if self._has_all_profiles else self._head_ids
-        for one in self._iterate_raw():
-            is_nobody = _is_unclear(one) and not all_own_theirs and one.distinct_id not in owners
-            yield replace(one, eligibility=Eligibility.NO_PROFILE) if is_nobody else one
+
+        def owns_profile(one: Profile) -> bool:
+            return bool(one.has_profile) or one.distinct_id in owners or (one.has_profile is None and all_own_theirs)
+
+        return owns_profile
 
     def find_empty_columns(self) -> tuple[str, ...]:
         """Return the headings under which no identified member has a value; none while nobody is identified."""

@@ -6,7 +6,8 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Self
 
 from sync.errors import CohortSyncError, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
@@ -298,21 +299,17 @@ def _explain_staying(row: MemberRow, held: HeldPeople) -> MemberRow:
 
 def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | None, exported: int) -> Preview:
     """Return the numbers of a reading; of one that is not complete, devices and invalid ids by their share."""
-    identified, invalid = (listed.count_status(one) for one in (MemberStatus.IDENTIFIED, MemberStatus.INVALID))
-    total = listed.read if listed.is_complete else max(listed.total or 0, listed.read)
-    if not listed.is_complete and listed.profile_total is not None:
-        seen = sum(1 for one in reading.iterate_members() if one.eligibility is not Eligibility.NO_PROFILE)
-        share = listed.profile_total / max(1, seen)
-        identified, invalid = min(round(share * identified), listed.profile_total), round(share * invalid)
+    part = _Part.of(reading, listed)
     compares = listed.is_exact and exported > 0
     found = Preview(
         cohort_id=reading.cohort_id,
         cohort_name=reading.cohort_name,
-        total=total,
-        identified=identified,
-        anonymous=max(0, total - identified - invalid),
-        invalid=invalid,
+        total=part.total,
+        identified=part.identified,
+        anonymous=max(0, part.total - part.identified - part.invalid),
+        invalid=part.invalid,
         exact=listed.is_exact,
+        is_least=part.is_least,
         sample=known.sample if known else (),
         exported_before=0,
         read_at=listed.read_at,
@@ -321,9 +318,45 @@ def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | 
         queries_left=0,
         to_add=listed.count_change(MemberChange.ADD) if compares else None,
         to_remove=listed.count_change(MemberChange.REMOVE) if compares else None,
-        never_exported=listed.never_exported,
+        never_exported=part.never_exported,
         properties=reading.properties,
         id_property=reading.id_property,
         doubles=listed.doubles,
     )
     return add_cost(found, found.people)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The numbers of a whole cohort by what was read of it; ``is_least``: Mixpanel does not say how many others follow."""
+
+    total: int
+    identified: int
+    invalid: int
+    never_exported: int
+    is_least: bool = False
+
+    @classmethod
+    def of(cls, reading: MemberReading, listed: MemberList) -> Self:
+        """Return the numbers of a reading: counted when it is complete or no totals are known, else estimated.
+
+        Mixpanel counts exactly how many have a profile, as in a preview; only which of these are devices or invalid is
+        estimated, by the share among those read who have one.
+        """
+        identified, invalid = (listed.count_status(one) for one in (MemberStatus.IDENTIFIED, MemberStatus.INVALID))
+        counts_itself = reading.everyone.total == reading.everyone.row_count  # as the first page of several may
+        if listed.is_complete:
+            return cls(listed.read, identified, invalid, listed.never_exported)
+        if listed.total is None or counts_itself or listed.profile_total is None:
+            total = max(listed.read, listed.profile_total or 0)
+            return cls(total, identified, invalid, listed.never_exported, is_least=True)
+        owners = [one.eligibility for one in reading.iterate_owners()]
+        share = listed.profile_total / len(owners) if owners else 0.0
+        invalid = round(share * sum(one.is_invalid for one in owners))
+        devices = round(share * sum(one.is_anonymous for one in owners))
+        return cls(
+            max(listed.total, listed.read, listed.profile_total),
+            max(0, listed.profile_total - devices - invalid),
+            invalid,
+            round(share * listed.never_exported),
+        )
