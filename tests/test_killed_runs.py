@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from sync.engine import RunExecutor
 from sync.model import RunState
 from sync.store import Store
 from sync.store.database import open_database
-from tests.engine_workspace import DAY, MAPPED, EngineWorkspace, last, later, on_plan
+from tests.engine_workspace import DAY, MAPPED, PATIENT, EngineWorkspace, fans, last, later, on_plan
 from tests.sandbox.control import Member, Sandbox
 
 KILLED, DONE = 9, 0
@@ -60,6 +61,16 @@ def _execute_in_child(workspace: EngineWorkspace, write: int) -> None:
         RunExecutor(store, claimed, "gone", workspace.context()).execute()
 
 
+def stop_gracefully(workspace: EngineWorkspace, times: int) -> None:
+    """Let so many runners claim the queued run, each of which is asked to stop before it gets anywhere."""
+    context = replace(workspace.context(), is_stopping=lambda: True)
+    with workspace.open_store() as store:
+        for number in range(times):
+            claimed = store.runs.claim_run(f"stopped-{number}", workspace.now())
+            assert claimed is not None
+            RunExecutor(store, claimed, f"stopped-{number}", context).execute()
+
+
 def people(first: int, end: int, plan: str) -> Iterator[Member]:
     """Return fan-N, … on a plan."""
     return (on_plan(f"fan-{number}", plan) for number in range(first, end))
@@ -96,3 +107,36 @@ def test_a_refresh_killed_before_any_of_its_writes_comes_to_the_same_end(
         if not was_killed:
             break
     assert write > 15, "it was not killed at every write"
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_run_whose_runners_were_asked_to_stop_is_not_given_up(workspace: EngineWorkspace, *, planned: bool) -> None:
+    """A runner that is restarted often, before a page or an answer is here, says nothing about the run."""
+    workspace.set_members(*fans(*range(5)))
+    if planned:
+        run_id = workspace.export(dry_run=True).id
+        with workspace.open() as service:
+            service.runs.approve(run_id)
+    else:
+        run_id = workspace.start_export()
+    stop_gracefully(workspace, 25)
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.SUCCEEDED
+
+
+def test_a_second_error_of_our_own_after_restarts_is_tried_again(workspace: EngineWorkspace) -> None:
+    """It is given up at the third error, however often the runner was asked to stop after the first."""
+    workspace.policy = PATIENT
+    workspace.set_members(*fans(*range(5)))
+    workspace.export()
+    workspace.set_members(*fans(*range(4)))
+    with workspace.open_database() as db:
+        db.execute("update snapshot_bucket set ids = x'00'")  # the plan cannot name who leaves
+    with workspace.open() as service:
+        run_id = service.syncs.refresh_now(1).run_id
+    workspace.run_queued()
+    workspace.ahead += LATER
+    stop_gracefully(workspace, 3)
+    workspace.run_queued()
+    run = workspace.get_run(run_id)
+    assert (run.state, run.wait_reason) == (RunState.QUEUED, "an unexpected error")

@@ -71,7 +71,7 @@ class RunExecutor:
         except LeaseLost:
             logger.warning("run %s is in other hands now", self._run.id)
         except ShutdownRequested:
-            self._store.runs.release_lease(self._run.id, self._owner)
+            self._store.runs.release_lease(self._run.id, self._owner, is_attempt=False)  # the run is not to blame
         except StorageUnavailable as problem:
             self._handle_storage_error(problem)
         except Exception as error:  # even the end failed: it is tried again when the lease ends, and is late until then

@@ -201,10 +201,18 @@ class Runs(Table):
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
         return int(row[0]), float(row[1])
 
-    def release_lease(self, run_id: int, owner: str) -> None:
-        """Drop the lease and leave the run to go on where it is; nothing if it is not ours."""
+    def release_lease(self, run_id: int, owner: str, *, is_attempt: bool = True) -> None:
+        """Drop the lease and leave the run to go on where it is; nothing if it is not ours.
+
+        ``is_attempt``: whether the claim counts as one that did not get on.
+        """
         self._execute(
-            "update run set lease_owner = null, lease_until = null where id = ? and lease_owner = ?", (run_id, owner)
+            """
+            update run
+            set lease_owner = null, lease_until = null, attempts = max(0, attempts - ?)
+            where id = ? and lease_owner = ?
+            """,
+            (int(not is_attempt), run_id, owner),
         )
 
     def postpone_run(self, run_id: int, owner: str, now: float, until: float, waiting: str) -> None:
