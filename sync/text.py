@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 JOINER = "\u200d"
+TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 # A joiner between parts of an emoji or of a word that is not Latin; the tags of a flag such as England's.
 _MEANT = re.compile(
     "(?<=[^\x00-\x7f\u200c\u200d])[\u200c\u200d](?=[^\x00-\x7f\u200c\u200d])|(?<=\U0001f3f4)[\U000e0020-\U000e007f]+"
@@ -15,6 +16,14 @@ _MEANT = re.compile(
 def count_noun(number: int, noun: str, several: str = "") -> str:
     """Return a number with its noun; ``several`` is the plural when it is not the noun and an s."""
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration in seconds in the largest unit that fits."""
+    for size, noun in TIME_UNITS:
+        if seconds >= size * (1 if size == 1 else 1.5) or seconds == size:
+            return count_noun(round(seconds / size), noun)
+    return "1 second"
 
 
 def count_units(text: str) -> int:

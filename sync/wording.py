@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from sync.model import Mode, Run, RunState, SyncState
 from sync.records import PropertyCohort, SyncView
 from sync.reports import Person, Presence
-from sync.text import count_noun
-from sync.views import ForgetResult, RestoreReport
+from sync.text import count_noun, format_duration
+from sync.views import ForgetResult, Preview, RestoreReport
 
 CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
 # Also true when all that was on its way was the last of it.
@@ -201,6 +201,29 @@ def describe_changes(added: int, removed: int, updated: int, verb: str = "") -> 
     counts = ((added, "added"), (removed, "removed"), (updated, "updated"))
     said = [f"{number:,} {verb} {change}" if verb else f"{number:,} {change}" for number, change in counts if number]
     return ", ".join(said) or "no changes"
+
+
+def describe_outlook(preview: Preview) -> str:
+    """Return how many people are in WebEngage now, and after the export as far as that is known."""
+    now = f"In WebEngage now: {count_noun(preview.exported_before, 'person', 'people')}"
+    if preview.to_add is None or preview.to_remove is None:
+        return f"{now}; only the difference is sent. Dry run counts whom it adds and removes, before anything is sent."
+    if not preview.to_add + preview.to_remove:
+        return f"{now}. Nobody would be added or removed."
+    after = preview.exported_before + preview.to_add - preview.to_remove
+    changes = describe_changes(preview.to_add, preview.to_remove, 0, "would be")
+    return f"{now}. After this export: {after:,}, as {changes}."
+
+
+def describe_requests(preview: Preview) -> str:
+    """Return how many requests the export takes, at most where that depends on what only its run finds out."""
+    if not preview.requests:
+        return (
+            "Nobody needs to be sent now, so no request" if preview.exported_before else "Nobody here can be sent now"
+        )
+    most = "Up to " if preview.may_take_less else ""
+    requests = count_noun(preview.requests, "request")
+    return f"{most}{requests}, about {format_duration(preview.seconds)} at WebEngage's limit"
 
 
 def describe_run_changes(run: Run) -> str:

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import charts, downloads, formatting, notices
 from sync import wording
 from sync.model import Run, RunState
+from sync.text import format_duration
 from sync.views import ExportRow
 
 
@@ -90,7 +91,7 @@ def test_pictures_hold_numbers_only() -> None:
 
 def test_moments_are_in_the_viewers_words() -> None:
     """Spans and intervals are said as people say them."""
-    assert [formatting.format_duration(seconds) for seconds in (0.2, 41.6, 90, 7200)] == [
+    assert [format_duration(seconds) for seconds in (0.2, 41.6, 90, 7200)] == [
         "1 second",
         "42 seconds",
         "2 minutes",

@@ -129,3 +129,50 @@ def test_the_numbers_of_a_part_without_a_total_are_the_least_in_every_dialog(con
     connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 195))
     listed, paged = read_dialogs(connected)
     assert "at least 10" in listed and "at least 100" in paged and "about 10" not in listed + paged
+
+
+def test_the_command_preview_counts_as_sent_whom_the_dialog_says_will_go(connected: Workspace) -> None:
+    """Identified members on the never-export list are not sent, and doubles are one person: the command says so, too."""
+    fans = [member(f"fan-{n}", customer=f"c-{min(n, 8)}") for n in range(10)]
+    connected.cohort = connected.sandbox.add_cohort("Fans", fans)
+    connected.export(id_property="customer")
+    keep_out(connected, "c-1", "c-2")
+    said = " ".join(connected.run_cli("preview", str(connected.cohort)).stdout.split())
+    assert (
+        "Fans: 10 members, 7 identified (sent), 1 double (sent as one), 2 never export (not sent), 0 anonymous" in said
+    )
+    for sentence in (
+        "In WebEngage now: 9 people. After this export: 7, as 2 would be removed.",
+        "1 request, about 1 second",
+    ):
+        assert sentence in said and all(sentence in shown for shown in read_dialogs(connected))
+
+
+def test_what_sending_takes_is_said_as_the_most_where_only_changed_values_are_sent(connected: Workspace) -> None:
+    """Of mapped properties nobody knows before the run whose values changed: often nobody's."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
+    connected.export(mapping=(("$email", "Address"),))
+    for shown in read_dialogs(connected):
+        assert "Nobody would be added or removed." in shown and "Up to 3 requests, about 1 second" in shown
+    assert "Up to 3 requests, about 1 second" in connected.run_cli("preview", str(connected.cohort)).stdout
+
+
+def test_what_sending_takes_is_not_what_it_took_before_the_last_run(connected: Workspace) -> None:
+    """A preview that found nobody to send was stored; the cohort was cleared since, so everybody would be sent."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
+    connected.export()
+    assert "Nobody needs to be sent now, so no request" in read_dialogs(connected)[1]
+    connected.sandbox.set_members(connected.cohort, people(20, 80))
+    connected.export()
+    listed, _ = read_dialogs(connected)
+    assert "only the difference is sent" in listed and "Up to 3 requests, about 1 second" in listed
+
+
+def test_what_sending_takes_counts_people_who_are_sent_again_as_not_confirmed(connected: Workspace) -> None:
+    """After a restore everybody is sent once more, although nobody would be added or removed."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
+    connected.export()
+    with connected.open_store() as store:
+        store.snapshot.unconfirm()
+    for shown in read_dialogs(connected):
+        assert "Nobody would be added or removed." in shown and "3 requests, about 1 second" in shown

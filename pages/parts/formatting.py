@@ -22,7 +22,6 @@ LINK_START = re.compile(r"(https?:)(?=//)|(www)(?=\.)", re.IGNORECASE)
 MAIL_SIGN = re.compile(r"(?<=[-.+\w])@(?=[-\w]+\.)")  # the sign in what would become a link that writes to somebody
 WORD_JOINER = "\u2060"  # invisible; prevents Streamlit from turning ":name:" into an icon, and an address into a link
 NAME_BEGINNING, NAME_GAP, NAME_END = 34, " … ", 22  # characters of a long name that a row shows
-TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def escape_markdown(text: str) -> str:
@@ -66,14 +65,6 @@ def format_queries(pages: int, left: int) -> str:
         return f"{least}{pages:,} of the {format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour"
     are_left = "1 is left" if left == 1 else f"{left} are left"
     return f"up to {format_plural(pages, 'Mixpanel query', 'Mixpanel queries')}, but only {are_left} this hour"
-
-
-def format_duration(seconds: float) -> str:
-    """Format a duration in seconds in the largest unit that fits."""
-    for size, noun in TIME_UNITS:
-        if seconds >= size * (1 if size == 1 else 1.5) or seconds == size:
-            return format_plural(round(seconds / size), noun)
-    return "1 second"
 
 
 def format_age(at: float, now: float) -> str:

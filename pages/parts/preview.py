@@ -5,12 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import badges, charts
-from pages.parts.formatting import format_count, format_duration, format_people, format_plural, format_queries
+from pages.parts.formatting import format_count, format_queries
 from pages.parts.members_reading import get_known_numbers
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.views import Preview
-from sync.wording import describe_changes
+from sync.wording import describe_outlook, describe_requests
 
 PREVIEW_KEY = "_preview"
 MEMBERS_PER_PAGE = 1000  # members Mixpanel sends a page; each page may count as a query
@@ -79,33 +79,9 @@ def show_numbers(preview: Preview) -> None:
         st.caption(f":material/history: {describe_outlook(preview)}")
 
 
-def describe_outlook(preview: Preview) -> str:
-    """Return how many people are in WebEngage now, and after the export as far as that is known."""
-    now = f"In WebEngage now: {format_people(preview.exported_before)}"
-    if preview.to_add is None or preview.to_remove is None:
-        return f"{now}; only the difference is sent. Dry run counts whom it adds and removes, before anything is sent."
-    if not preview.to_add + preview.to_remove:
-        return f"{now}. Nobody would be added or removed."
-    after = preview.exported_before + preview.to_add - preview.to_remove
-    changes = describe_changes(preview.to_add, preview.to_remove, 0, "would be")
-    return f"{now}. After this export: {after:,}, as {changes}."
-
-
 def show_cost(preview: Preview) -> None:
     """Show what the export uses of both vendors' limits, or that there is nobody to send."""
     pages = max(1, -(-(preview.identified + preview.invalid) // MEMBERS_PER_PAGE))
     queries = format_queries(pages, preview.queries_left)
     waits = "; the export then goes on in the next hours" if pages > preview.queries_left else ""
-    st.caption(f":material/timer: {_describe_requests(preview)}; {queries}{waits}")
-
-
-def _describe_requests(preview: Preview) -> str:
-    if not preview.requests:
-        return (
-            "Nobody needs to be sent now, so no request" if preview.exported_before else "Nobody here can be sent now"
-        )
-    known = preview.to_add is not None or not preview.exported_before
-    return (
-        f"{'' if known else 'Up to '}{format_plural(preview.requests, 'request')}, about {format_duration(preview.seconds)} "
-        "at WebEngage's limit"
-    )
+    st.caption(f":material/timer: {describe_requests(preview)}; {queries}{waits}")

@@ -50,6 +50,7 @@ from sync.id_property import describe_coverage
 from sync.service import Service
 from sync.text import count_noun, show_text
 from sync.views import Preview, StartedExport
+from sync.wording import describe_outlook, describe_requests
 
 
 @click.group(cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,19 +96,30 @@ def preview(
     with Service.open() as service:
         found = service.cohorts.preview(project, cohort_id, fresh, id_property)
         checks = check_values(service, project, cohort_id, properties, id_property)
-    about = found.qualifier
     print_result(
         as_json,
         to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}),
         [
-            f"{show_text(found.cohort_name)}: {'at least ' if found.is_least else ''}{count_noun(found.total, 'member')}, "
-            f"{about}{found.identified:,} identified (sent), "
-            f"{found.anonymous:,} anonymous (not sent), {found.invalid:,} invalid (not sent).",
+            _describe_members(found),
             _describe_ids(found),
-            f"{count_noun(found.requests, 'request')}, about {found.seconds:.0f} seconds at WebEngage's limit.",
+            describe_outlook(found) if found.exported_before else "",
+            f"{describe_requests(found)}.",
             *list_check_lines(checks),
         ],
     )
+
+
+def _describe_members(found: Preview) -> str:
+    """Return how many members there are, and how many of them are sent and are not, and why."""
+    about, least = found.qualifier, "at least " if found.is_least else ""
+    counts = [
+        f"{about}{found.people:,} identified (sent)",
+        *([f"{count_noun(found.doubles, 'double')} (sent as one)"] if found.doubles else []),
+        *([f"{about}{found.never_exported:,} never export (not sent)"] if found.never_exported else []),
+        f"{about}{found.anonymous:,} anonymous (not sent)",
+        f"{about if found.invalid else ''}{found.invalid:,} invalid (not sent)",
+    ]
+    return f"{show_text(found.cohort_name)}: {least}{count_noun(found.total, 'member')}, {', '.join(counts)}."
 
 
 def _describe_ids(found: Preview) -> str:

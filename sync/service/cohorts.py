@@ -10,13 +10,13 @@ from sync.attribute_names import find_attribute_problem, suggest_attribute
 from sync.errors import ApiError, InvalidRequest, ReplyTooLarge
 from sync.id_property import find_id_property_problem
 from sync.mixpanel.client import Mixpanel
-from sync.model import BATCH_SIZE, DEFAULT_INTERVAL, Eligibility, Member, Mode, Page, Sync
+from sync.model import DEFAULT_INTERVAL, Eligibility, Member, Mode, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.service.held_people import read_held
+from sync.service.sending_cost import add_cost, add_cost_of_changes
 from sync.store.connections import SealedProject
 from sync.store.export_requests import Request
-from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
 
 LIST_FRESH_SECONDS = 300.0  # seconds a list of cohorts is shown without asking Mixpanel again
@@ -24,7 +24,6 @@ LIST_PATIENCE = 10.0  # seconds to wait for a new list before the last one is sh
 LIST_RETRY = 60.0  # seconds until a list that could not be read is asked for again, unless a person asks for it
 PREVIEW_FRESH_SECONDS = 600.0  # seconds a preview is shown without asking Mixpanel again
 QUERY_PATIENCE_SECONDS = 20.0  # a person waits so long for a place among Mixpanel's concurrent queries
-MINUTE_SECONDS = 60.0
 MAX_COMPARED_MEMBERS = 50_000  # people of a snapshot compared in memory while a person waits
 SAMPLE_SIZE = 20  # members of each kind shown in a preview
 SAMPLE_ID_LENGTH = 200  # characters of an id shown in a preview
@@ -199,8 +198,8 @@ class CohortService(Topic):
         last = self._store.runs.get_run(sync.last_run_id) if sync and sync.last_run_id else None
         if last and (last.finished_at is None or last.finished_at > found.read_at):
             found = replace(found, to_add=None, to_remove=None)
-        if found.to_add is not None and found.to_remove is not None and sync and not sync.mapping:
-            found = add_cost(found, found.to_add + found.to_remove)  # only the difference is sent
+        unsure = self._store.snapshot.count_unconfirmed(sync.id) if sync else 0
+        found = add_cost_of_changes(found, before, unsure, sends_values=bool(sync and sync.mapping))
         return replace(
             found,
             exported_before=before,
@@ -358,12 +357,6 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
         doubles=len(going) + len(listed) - len({*going, *listed}),
     )
     return add_cost(found, found.people)
-
-
-def add_cost(found: Preview, people: int) -> Preview:
-    """Add the requests and seconds it takes to send so many people."""
-    batches = -(-people // BATCH_SIZE)
-    return replace(found, requests=batches, seconds=batches * MINUTE_SECONDS / BATCHES_A_MINUTE)
 
 
 def _pick_samples(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sample, ...]:

@@ -1,4 +1,4 @@
-"""Whom WebEngage holds for a sync, and whom the next run leaves as they are because WebEngage rejected them before.
+"""Find whom WebEngage holds for a sync, and whom the next run leaves as they are because WebEngage rejected them before.
 
 Pages, previews and commands say what an export would do; they all ask here, so that they say what its run does.
 """

@@ -19,11 +19,11 @@ from sync.service.cohorts import (
     PREVIEW_FRESH_SECONDS,
     QUERY_PATIENCE_SECONDS,
     CohortService,
-    add_cost,
     read_with_properties,
 )
 from sync.service.held_people import HeldPeople, read_held
 from sync.service.member_reading import MemberReading, MixedPages, PageSeries, PropertyChoice
+from sync.service.sending_cost import add_cost
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
 
 RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more, while a person waits
