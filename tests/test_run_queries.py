@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from sync.store import Store
 from sync.store.rate_limits import MAX_CONCURRENT_QUERIES, SERVER_DEADLINE
 from tests.engine_workspace import EngineWorkspace, fans, last, later, patient_workspace
 from tests.sandbox.control import PROJECT, Sandbox
+from tests.workspace import wait_until
 
 QUERIES = "/api/query/engage"
 LONG = 60.0  # seconds Mixpanel takes for a page that nobody waits for
@@ -119,3 +121,18 @@ def test_pages_on_their_way_when_a_runner_stops_are_heard_and_their_places_given
     run = execute(workspace, replace(workspace.context(), is_stopping=has_asked))
     assert not run.state.is_final
     assert count_free_places(workspace) == MAX_CONCURRENT_QUERIES
+
+
+def test_a_cohort_is_read_while_a_larger_one_has_all_places(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """Runs that read share the places, or each page of the larger cohort would take the next one, to its end."""
+    workspace.set_members(*fans(*range(700)))
+    few = sandbox.add_cohort("Few", fans(*range(15)))
+    sandbox.fault("slow", path="/engage", ms=100, times=0)
+    runner = threading.Thread(target=workspace.run_queued)
+    runner.start()
+    wait_until(lambda: last(workspace).staged >= 60)
+    later_id = workspace.start_export(few)
+    runner.join()
+    larger, smaller = workspace.get_run(1), workspace.get_run(later_id)
+    assert (larger.state, smaller.state) == (RunState.SUCCEEDED, RunState.SUCCEEDED)
+    assert smaller.planned_at and larger.planned_at and smaller.planned_at < larger.planned_at
