@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -72,6 +73,20 @@ def test_commands_when_the_terminal_is_not_utf8_do_not_fail(
     assert 's "Power" users \\u2603 (US) - trial_ended!' in command("runs", encoding="latin-1")
     assert "Succeeded" in command("export", str(exported.cohort), "--mode", "dynamic", "--wait", encoding=encoding)
     assert json.loads(command("cohorts", "--json", encoding=encoding))[0]["name"] == NAME
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", ["syncs", "status --json", "members COHORT", "members COHORT --json"])
+def test_a_command_when_a_stream_is_closed_does_its_work(
+    connected: Workspace, sandbox: Sandbox, arguments: str
+) -> None:
+    """Who closes a stream does not want to hear it, as with /dev/null; the other one says what it always does."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    command = f"{sys.executable} -m sync {arguments.replace('COHORT', str(cohort))}"
+    env = os.environ | {"COHORT_SYNC_DATA": str(connected.data_dir)}
+    for closed, is_heard in (("2>&-", True), (">&-", False), (">&- 2>&-", False)):
+        done = subprocess.run(["sh", "-c", f"{command} {closed}"], env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr, bool(done.stdout)) == (0, "", is_heard), closed
 
 
 def test_a_table_when_the_terminal_is_narrow_wraps_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -94,8 +96,12 @@ def print_result(as_json: bool, value: Any, lines: Iterable[str]) -> None:
 def prepare_output() -> None:
     """Let a terminal or file that cannot write a character get its nearest sign or its number; no output then fails.
 
-    Most servers write UTF-8, where nothing changes; in other encodings, Latin-1 for instance, JSON stays JSON.
+    Most servers write UTF-8, where nothing changes; in other encodings, Latin-1 for instance, JSON stays JSON. What
+    goes to a stream that was closed before we began is lost, as in /dev/null.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     codecs.register_error(_write_plainly.__name__, _write_plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
