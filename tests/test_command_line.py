@@ -225,8 +225,9 @@ def test_a_preview_costs_two_queries_and_none_when_fresh(connected: Workspace, s
     assert asked == [2, 2]
 
 
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_export_when_interrupted_while_waiting_leaves_the_run_to_the_next_runner(
-    connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess
+    connected: Workspace, sandbox: Sandbox, runner_process: RunnerProcess, sign: signal.Signals
 ) -> None:
     """Interrupted while it executes the run itself, the command ends soon, and the next runner continues."""
     cohort = sandbox.add_cohort("Fans", PEOPLE)
@@ -243,7 +244,7 @@ def test_export_when_interrupted_while_waiting_leaves_the_run_to_the_next_runner
         while not any(run["requests"] for run in connected.read_json("runs")):
             assert time.monotonic() < deadline and waiting.poll() is None
             time.sleep(0.05)
-        waiting.send_signal(signal.SIGINT)
+        waiting.send_signal(sign)
         said = waiting.communicate(timeout=30)[1]
     assert waiting.returncode == 1 and "Stopped waiting" in said and len(said.splitlines()) == 1, said
     assert runner_process(connected.data_dir, "--once").wait(60) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -35,13 +36,19 @@ def sync_json(sync: SyncView) -> dict[str, Any]:
 
 
 def wait_for_run(service: Service, run_id: int) -> Run:
-    """Wait until a run has ended, is held, or is postponed for over a minute; return it. Ctrl-C ends only the waiting."""
+    """Wait until a run has ended, is held, or is postponed for over a minute; return it.
+
+    Ctrl-C and SIGTERM, which a timer or a service sends, end only the waiting: answers in flight are awaited.
+    """
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _poll_until_ended(service, run_id)
     except KeyboardInterrupt:
         raise CohortSyncError(
             f"Stopped waiting; the next runner continues run {run_id}, unless it is cancelled."
         ) from None
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _poll_until_ended(service: Service, run_id: int) -> Run:
