@@ -35,7 +35,7 @@ def require_free_port(port: int) -> None:
         except OSError:
             raise InvalidRequest(
                 f"Port {port} is taken by another program, perhaps by a Cohort Sync that already runs here; "
-                "stop that program and try again."
+                "stop that program, or let STREAMLIT_SERVER_PORT name another port for the pages, and try again."
             ) from None
 
 

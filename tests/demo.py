@@ -20,7 +20,8 @@ from tests.sandbox.names import API_KEY, LICENSE, PROJECT, SECRET, USERNAME
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data" / "demo"
-SANDBOX_PORT, PAGES_PORT = 8899, 8501
+SANDBOX_PORT = 8899
+PAGES_PORT = os.environ.get("STREAMLIT_SERVER_PORT") or "8501"
 SANDBOX = f"http://127.0.0.1:{SANDBOX_PORT}"
 LISTEN_SECONDS = 30.0
 
@@ -28,8 +29,8 @@ LISTEN_SECONDS = 30.0
 def start() -> int:
     """Run everything in Procfile.demo until it is stopped; return the exit code."""
     try:
-        for port in (PAGES_PORT, SANDBOX_PORT):
-            require_free_port(port)
+        for port in filter(str.isdecimal, (PAGES_PORT, str(SANDBOX_PORT))):  # else the pages say
+            require_free_port(int(port))
     except InvalidRequest as problem:
         sys.exit(str(problem))
     # The sandbox forgets everything when it stops, so what was remembered about it is void.

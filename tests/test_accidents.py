@@ -169,6 +169,25 @@ def test_port_when_another_program_has_it_is_one_sentence() -> None:
     require_free_port(free_port())
 
 
+@pytest.mark.parametrize("command", [("sync.launcher", "Procfile", "{port}"), ("tests.demo",)])
+def test_pages_when_their_port_is_taken_say_how_to_choose_another_one(command: tuple[str, ...]) -> None:
+    """`make run` and `make demo` take the port from STREAMLIT_SERVER_PORT, and start nothing while it is taken."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", *(part.format(port=port) for part in command)],
+            cwd=ROOT,
+            env=os.environ | {"STREAMLIT_SERVER_PORT": port},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1 and not done.stdout
+    assert f"Port {port} is taken" in done.stderr and "STREAMLIT_SERVER_PORT" in done.stderr
+
+
 def test_procfiles_when_read_start_python_from_the_folder_itself() -> None:
     """Nothing that `make` starts goes through a script of .venv, whose first line has the folder's former name."""
     commands = [*read_procfile(ROOT / "Procfile").values(), *read_procfile(ROOT / "Procfile.demo").values()]
