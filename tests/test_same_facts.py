@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sync.model import RunState
+from sync.steps import Steps
 from tests.engine_workspace import keep_out
 from tests.sandbox.control import Member, anonymous, member
 from tests.workspace import Workspace, page_numbers, page_text, wait_until
@@ -176,3 +177,32 @@ def test_what_sending_takes_counts_people_who_are_sent_again_as_not_confirmed(co
         store.snapshot.unconfirm()
     for shown in read_dialogs(connected):
         assert "Nobody would be added or removed." in shown and "3 requests, about 1 second" in shown
+
+
+def test_no_receipt_names_whom_a_cancelled_first_step_left_true_and_nobody_as_waiting(connected: Workspace) -> None:
+    """The run is over: its reason to be held is history, and ten people are reached by a campaign all the same."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
+    run = connected.export(steps=Steps(first=10))
+    assert "50 wait for approval" in connected.run_cli("receipt", str(connected.cohort)).stderr
+    with connected.open() as service:
+        service.runs.cancel(run.id)
+    said = connected.run_cli("receipt", str(connected.cohort)).stderr
+    assert said.strip().endswith(
+        "so there is no receipt. Run 1 was cancelled: 60 to be added; 10 of them sent. 10 people are in WebEngage."
+    )
+    assert "10 people are in WebEngage." in page_text(connected.page("receipt", cohort=str(connected.cohort)))
+
+
+@pytest.mark.parametrize(
+    ("code", "people_there"),
+    [(401, "Nobody is in WebEngage."), (400, "10 people are in WebEngage, 10 of them not confirmed.")],
+)
+def test_no_receipt_of_a_failed_first_export_says_what_it_came_to(
+    connected: Workspace, code: int, people_there: str
+) -> None:
+    """It says what the run was to do, and whom it may have left in WebEngage."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 10))
+    connected.sandbox.refuse_everybody("not allowed", code)
+    connected.export()
+    said = connected.run_cli("receipt", str(connected.cohort)).stderr.strip()
+    assert said.endswith(f"so there is no receipt. Run 1 has failed: 10 to be added. {people_there}")

@@ -14,7 +14,7 @@ from sync.service.cohorts import CohortService
 from sync.service.listed_people import ListedPeople, find_listed, find_tripped, list_known_by
 from sync.text import count_noun
 from sync.views import Preview, PropertyCohort, SyncView
-from sync.wording import explain_listed, explain_tripped
+from sync.wording import RUN_STANDING, describe_run_changes, explain_listed, explain_tripped
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,26 @@ class ReceiptService(Topic):
         number = self._store.receipts.find_last_reading(sync.id)
         run = self._store.runs.get_run(number) if number else None
         if run is None:
-            last = sync.last_run
-            why = f" Run {last.id}: {last.held_reason}" if last and last.held_reason else " Look at its runs."
-            raise InvalidRequest(f"No run of “{sync.cohort_name}” has succeeded yet, so there is no receipt.{why}")
+            raise InvalidRequest(
+                f"No run of “{sync.cohort_name}” has succeeded yet, so there is no receipt. {self._describe_attempt(sync)}"
+            )
         return run
+
+    def _describe_attempt(self, sync: SyncView) -> str:
+        """Return what the last run of a sync came to of which none succeeded, and who is in WebEngage all the same."""
+        last = sync.last_run
+        if last is None:
+            return "Look at its runs."
+        if last.state is RunState.HELD:
+            return f"Run {last.id}: {last.held_reason}"
+        changes = describe_run_changes(last)
+        people = "1 person is" if sync.size == 1 else f"{sync.size:,} people are" if sync.size else "Nobody is"
+        unsure = self._store.snapshot.count_unconfirmed(sync.id)
+        unconfirmed = f", {unsure:,} of them not confirmed" if unsure else ""
+        return (
+            f"Run {last.id} {RUN_STANDING[last.state]}{f': {changes}' if changes else ''}. "
+            f"{people} in WebEngage{unconfirmed}."
+        )
 
     def _read_preview(self, project_id: int, cohort_id: int) -> tuple[Preview | None, str]:
         """Return the cohort as Mixpanel has it now, else None and why Mixpanel cannot be asked."""
