@@ -11,10 +11,12 @@ from pages.parts import cohort_page, cohort_rows, export_dialog, layout
 from pages.parts.formatting import escape_markdown, format_age, format_error, format_plural
 from pages.parts.navigation import clear_requests, open_page, requested_id, set_request
 from pages.parts.session import is_allowed, open_service
+from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.views import CohortList, CohortView, ProjectView
 
+FRESH_KEY = "_fresh"  # session key: somebody asked for a new list
 LOOK_ONLY = "You may look here; exporting needs a marketer. Ask an admin of Cohort Sync."
 
 
@@ -56,13 +58,14 @@ def show_head(listing: CohortList) -> None:
 
 
 def _request_refresh() -> None:
-    st.session_state["_fresh"] = True
+    st.session_state[FRESH_KEY] = True
 
 
 def show_cohorts(service: Service, project: ProjectView) -> None:
     """Show the list of one project."""
-    with st.spinner("Reading the cohorts…"):
-        listing = service.cohorts.list(project.id, fresh=st.session_state.pop("_fresh", False))
+    listing = _read_list(service, project)
+    if listing is None:
+        return
     problem = st.empty()
     if "view" in st.query_params:  # links made before a cohort had a page of its own
         st.query_params["cohort"] = st.query_params.pop("view")
@@ -77,6 +80,18 @@ def show_cohorts(service: Service, project: ProjectView) -> None:
         st.info("You can look at cohorts now. To export them, connect WebEngage on the Integrations page.")
     cohort_rows.show_cohort_rows(project, listing.cohorts)
     open_dialogs(project, listing.cohorts, problem)
+
+
+def _read_list(service: Service, project: ProjectView) -> CohortList | None:
+    """Return the list; None, with the way to try again, when Mixpanel was never heard and does not answer now."""
+    try:
+        with st.spinner("Reading the cohorts from Mixpanel…", show_time=True):
+            return service.cohorts.list(project.id, fresh=st.session_state.pop(FRESH_KEY, False))
+    except CohortSyncError as error:
+        st.title("Cohorts", anchor=False)
+        st.error(format_error(error), icon=":material/error:")
+        st.button("Try again", icon=":material/refresh:", key="refresh-list")
+        return None
 
 
 def show_page() -> None:

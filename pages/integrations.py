@@ -224,7 +224,7 @@ def _show_connection_buttons(key: str, service_name: str, replace_label: str, ta
 
 def check_connection(service_name: str, target: Target) -> None:
     """Check a stored secret with Mixpanel or WebEngage, and show the outcome; one that is refused says so in its box."""
-    with open_service() as service, st.spinner("Checking…"):
+    with open_service() as service, st.spinner("Checking…", show_time=True):
         if service_name == "mixpanel":
             _check("Mixpanel accepts the service account.", service.connections.check_mixpanel, target)
         else:

@@ -106,7 +106,7 @@ def _show_tripwires(project: ProjectView) -> None:
 def _read_cohort_names(project_id: int) -> dict[int, str]:
     """Return the cohorts of a project as far as they are known; none when Mixpanel never answered."""
     try:
-        with open_service() as service:
+        with st.spinner("Reading the cohorts from Mixpanel…", show_time=True), open_service() as service:
             return {one.id: one.name for one in service.cohorts.list(project_id).cohorts}
     except CohortSyncError:
         return {}

@@ -1,11 +1,11 @@
-"""Specify the list of cohorts, without a browser: the order of its rows."""
+"""Specify the list of cohorts, without a browser: the order of its rows, and what it says when Mixpanel does not answer."""
 
 from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
 from tests.sandbox.control import Sandbox
-from tests.workspace import Workspace, click_button, make_fans
+from tests.workspace import Workspace, click_button, make_fans, page_text
 
 
 def test_a_click_on_a_heading_sorts_and_a_second_one_turns_the_order(connected: Workspace, sandbox: Sandbox) -> None:
@@ -24,6 +24,33 @@ def test_a_click_on_a_heading_sorts_and_a_second_one_turns_the_order(connected: 
         assert list_names(app) == names, heading
     click_button(app, "Members")
     assert app.selectbox(key="sort").value == "Most people"
+
+
+def test_the_first_list_when_mixpanel_answers_an_error_can_be_asked_for_again(
+    connected: Workspace, sandbox: Sandbox
+) -> None:
+    """Nothing is known yet: the page has its title, says what Mixpanel answered, and a button asks once more."""
+    sandbox.add_cohort("Fans", make_fans(2))
+    sandbox.fault("status", api="mixpanel", code=500, times=1)
+    app = connected.page("cohorts")
+    assert app.title[0].value == "Cohorts" and "answered 500" in page_text(app)
+    click_button(app, "Try again")
+    assert list_names(app) == ["Fans"] and not app.error
+
+
+def test_a_list_that_could_not_be_refreshed_says_so_after_the_next_click_too(
+    connected: Workspace, sandbox: Sandbox
+) -> None:
+    """Sorting draws the page again a moment later: the numbers are still the former ones, and the page still says why."""
+    sandbox.add_cohort("Fans", make_fans(2))
+    app = connected.page("cohorts")
+    sandbox.fault("status", api="mixpanel", code=500, times=1)
+    for button in ("Refresh list", "Members"):
+        click_button(app, button)
+        assert "answered 500" in page_text(app), button
+        assert list_names(app) == ["Fans"]
+    click_button(app, "Refresh list")
+    assert "answered 500" not in page_text(app)
 
 
 def list_names(app: AppTest) -> list[str]:

@@ -175,7 +175,7 @@ def _finish_form(slots: Slots, connect: Callable[[Service], Any]) -> None:
 def _try_connect(slots: Slots, connect: Callable[[Service], Any]) -> bool:
     """Connect, or show what is wrong at the field it belongs to; return whether it succeeded."""
     try:
-        with slots[WHOLE_FORM], st.spinner("Checking the settings…"), open_service() as service:
+        with slots[WHOLE_FORM], st.spinner("Checking the settings…", show_time=True), open_service() as service:
             notices.flash_success(str(connect(service)))
     except CohortSyncError as error:
         field = error.field if isinstance(error, InvalidRequest) else WHOLE_FORM

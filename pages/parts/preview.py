@@ -46,7 +46,7 @@ def _read_or_explain(project_id: int, cohort_id: int, fresh: bool, id_property: 
         known = None if fresh or id_property is not None else get_known_numbers(project_id, cohort_id)
         if known:
             return known
-        with st.spinner("Reading the cohort from Mixpanel…"), open_service() as service:
+        with st.spinner("Reading the cohort from Mixpanel…", show_time=True), open_service() as service:
             return service.cohorts.preview(project_id, cohort_id, fresh, id_property)
     except CohortSyncError as problem:
         return str(problem)

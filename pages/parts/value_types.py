@@ -81,7 +81,7 @@ def _read_sample(
         sources = tuple(dict.fromkeys([*wanted, *list(seen)[:READ_AT_ONCE]]))
         sample, problem = None, ""
         try:
-            with st.spinner("Reading their values…"):
+            with st.spinner("Reading their values from Mixpanel…", show_time=True):
                 sample = service.properties.read_sample(project_id, cohort_id, sources, id_property)
         except CohortSyncError as error:
             problem = format_error(error)

@@ -36,15 +36,15 @@ class CohortService(Topic):
     def list(self, project_id: int | None = None, fresh: bool = False, patience: float | None = None) -> CohortList:
         """Return the project's cohorts, as last read within five minutes, else read again.
 
-        When Mixpanel cannot be asked, the last list is returned with the problem; without a list the problem is
-        raised. At most one query, and ``patience`` seconds of waiting (default: 10 when there is a list to show,
+        When Mixpanel cannot be asked, the last list is returned with the problem, for a minute; without a list the
+        problem is raised. At most one query, and ``patience`` seconds of waiting (default: 10 when there is a list to show,
         else 130).
         """
         sealed = self._state.get_project(project_id)
         project, now = sealed.view.id, self._state.now()
-        read_at, problem = self._store.connections.get_cohorts_read_at(project), None
+        read_at = self._store.connections.get_cohorts_read_at(project)
+        problem = self._store.connections.get_list_problem(project, now, LIST_RETRY)
         if read_at is not None and not fresh and not 0 <= now - read_at < LIST_FRESH_SECONDS:
-            problem = self._store.connections.get_list_problem(project, now, LIST_RETRY)
             fresh, patience = problem is None, patience or LIST_PATIENCE
         if read_at is None or fresh:
             read_at, problem = self._read_or_keep(sealed, patience or INTERACTIVE_TIMEOUT_SECONDS, read_at)
