@@ -7,8 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from sync.model import RunState
 from sync.steps import Steps
-from tests.engine_workspace import keep_out
-from tests.sandbox.control import Member, anonymous, member
+from tests.engine_workspace import DAY, keep_out
+from tests.sandbox.control import PROJECT, Member, anonymous, member
 from tests.workspace import Workspace, page_numbers, page_text, wait_until
 
 
@@ -206,3 +206,30 @@ def test_no_receipt_of_a_failed_first_export_says_what_it_came_to(
     connected.export()
     said = connected.run_cli("receipt", str(connected.cohort)).stderr.strip()
     assert said.endswith(f"so there is no receipt. Run 1 has failed: 10 to be added. {people_there}")
+
+
+def test_the_charts_count_people_as_the_syncs_do_after_rejections(rejected: Workspace) -> None:
+    """Who was not added is not there, who was not removed is, and so after a clear: no less than nobody, either."""
+    counted = []
+    for members in (people(0, 32), [*people(0, 6), *people(8, 32)], people(0, 32)):
+        rejected.sandbox.poison("fan-6", "fan-31")
+        rejected.sandbox.set_members(rejected.cohort, members)
+        rejected.export()
+        counted.insert(0, count_people(rejected))
+    assert count_people(rejected) == 28  # thirty-two, without those never taken
+    with rejected.open() as service:
+        assert service.syncs.list_sizes(1, 3) == tuple(counted)
+        service.syncs.stop(1, clear=True)
+    rejected.run_queued()
+    with rejected.open() as service:
+        assert service.syncs.list_sizes(1, 1) == (count_people(rejected),) == (1,)
+        assert service.overview.list_daily_sizes(PROJECT)[-1] == 1
+        rejected.ahead += DAY
+    with rejected.open() as service:
+        assert service.overview.list_daily_sizes(PROJECT)[-2:] == (1, 1)
+
+
+def count_people(workspace: Workspace) -> int:
+    """Return how many people a sync has in WebEngage, as the lists of syncs say."""
+    with workspace.open() as service:
+        return service.syncs.get(1).size

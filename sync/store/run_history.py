@@ -5,6 +5,19 @@ from __future__ import annotations
 from sync.records import HourCount
 from sync.store.database import Table
 
+# People in WebEngage after a run that succeeded: who was rejected is there, or not, as before. Runs of earlier versions
+# did not note how many were there before; rejections that are no longer kept count as if they had been accepted.
+_SIZE_AFTER = """
+    iif(
+        size_before is null, max(0, unchanged + entered + updated - rejected),
+        size_before + entered - exited + iif(rejected = 0, 0, (
+            select ifnull(sum(iif(kind = 'remove', 1, iif(kind = 'add' and not may_be_sent, -1, 0))), 0)
+            from rejection
+            where run_id = run.id and outcome = 'rejected'
+        ))
+    )
+"""
+
 
 class RunHistory(Table):
     """Runs that ended, counted."""
@@ -12,8 +25,8 @@ class RunHistory(Table):
     def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
         """Return how many people were in WebEngage after each of the last successful runs, newest first."""
         rows = self._fetch_all(
-            """
-            select unchanged + entered + updated - rejected
+            f"""
+            select {_SIZE_AFTER}
             from run
             where sync_id = ? and state = 'succeeded'
             order by id desc
@@ -83,10 +96,10 @@ class RunHistory(Table):
         An index answers each day of each sync, so it costs the same however many runs there are.
         """
         rows = self._fetch_all(
-            """
+            f"""
             with recursive day (ago) as (select 0 union all select ago + 1 from day where ago < :days - 1)
             select ago, coalesce(sum((
-                select unchanged + entered + updated - rejected
+                select {_SIZE_AFTER}
                 from run
                 where run.sync_id = sync.id and state = 'succeeded' and finished_at <= :now - 86400.0 * ago
                 order by finished_at desc
