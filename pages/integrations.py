@@ -107,22 +107,24 @@ def show_webengage_card(
 def _show_account_choice(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
     """Show the account for new exports; an admin can change it when there is another one."""
     codes = [account.license_code for account in accounts]
-    used = project.license_code
+    used, name = project.license_code, label_project(project)
     if used not in codes:
         problem = (
-            f"Account {used}, which this project exports to, is not connected." if used else "No account is chosen."
+            f"Account {used}, which {name} exports to, is not connected."
+            if used
+            else f"No account is chosen for {name}."
         )
         st.warning(escape_markdown(f"{problem} Choose an account for new exports."), icon=":material/warning:")
     elif len(codes) == 1:
         return
     if not is_allowed(AccessLevel.ADMIN):
         st.caption(
-            escape_markdown(f"New exports of this project go to {used or 'no account yet'}. An admin can change this.")
+            escape_markdown(f"New exports of {name} go to {used or 'no account yet'}. An admin can change this.")
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox(
-            "New exports of this project go to",
+            escape_markdown(f"New exports of {name} go to"),
             codes,
             index=codes.index(used) if used in codes else None,
             key=f"use-account-{project.id}",

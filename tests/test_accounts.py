@@ -130,7 +130,7 @@ def test_the_integrations_page_when_the_account_is_gone_says_so(
         here.connections.disconnect_webengage(LICENSE)
     sign_in_as(monkeypatch, "pat@example.com", AccessLevel.MARKETER)
     page = two.page("integrations")
-    assert f"Account {LICENSE}, which this project exports to, is not connected" in page_text(page)
+    assert f"Account {LICENSE}, which Music Finder exports to, is not connected" in page_text(page)
     assert "Use this account" not in [button.label for button in page.button]
 
 
@@ -245,3 +245,31 @@ def test_the_never_export_list_when_the_projects_account_is_gone_says_whose_list
         here.connections.disconnect_webengage(LICENSE)
     text = page_text(two.page("safety"))
     assert f"exports to WebEngage account {LICENSE}, which is not connected" in text and "another account" in text
+
+
+def test_a_link_to_a_sync_or_run_when_another_project_is_chosen_chooses_its_own(
+    two: Workspace, sandbox: Sandbox
+) -> None:
+    """Alerts link to a sync without its project: its buttons, members and receipt are those of its project."""
+    sandbox.add_project(43, "Film Finder")
+    with two.open() as here:
+        here.connections.connect_mixpanel(43, USERNAME, SECRET, sandbox.url)
+    run = two.export(two.add_cohort(3))
+    app = two.page("syncs", sync=str(run.sync_id))
+    assert app.selectbox(key="project").value == PROJECT
+    click_button(app, "Stop")
+    assert "The cohort will not be refreshed any more." in page_text(app)
+    app = two.page("runs", run=str(run.id))
+    assert app.selectbox(key="project").value == PROJECT and f"Run {run.id}, an export" in page_text(app)
+    app.selectbox(key="project").set_value(43).run()
+    assert app.title[0].value == "Runs" and "No run yet." in page_text(app)
+
+
+def test_the_integrations_page_names_the_project_whose_account_is_chosen(two: Workspace, sandbox: Sandbox) -> None:
+    """A phone hides the side bar, where the project is chosen."""
+    sandbox.add_project(43, "Film Finder")
+    with two.open() as here:
+        here.connections.connect_mixpanel(43, USERNAME, SECRET, sandbox.url)
+    for project, name in ((PROJECT, "Music Finder"), (43, "Film Finder")):
+        app = two.page("integrations", project=str(project))
+        assert app.selectbox(key=f"use-account-{project}").label.replace("\\", "") == f"New exports of {name} go to"

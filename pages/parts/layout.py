@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, notices, polling, run_progress, session
 from pages.parts.formatting import format_duration_short, format_error, format_plural
-from pages.parts.navigation import page_script
+from pages.parts.navigation import clear_requests, page_script, requested_id
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
@@ -109,12 +109,31 @@ def _show_project_choice(projects: tuple[ProjectView, ...]) -> None:
     if len(projects) < 2:
         return
     names = {project.id: label_project(project) for project in projects}
-    if st.session_state.get(PROJECT_KEY) not in names:
-        requested = st.query_params.get(PROJECT_KEY, "")
-        st.session_state[PROJECT_KEY] = next((one for one in names if str(one) == requested), projects[0].id)
+    known = (requested_id(PROJECT_KEY), _find_owner(), st.session_state.get(PROJECT_KEY))
+    st.session_state[PROJECT_KEY] = next((one for one in known if one in names), projects[0].id)
     st.query_params[PROJECT_KEY] = str(
-        st.selectbox("Project", list(names), format_func=names.__getitem__, key=PROJECT_KEY)
+        st.selectbox(
+            "Project", list(names), format_func=names.__getitem__, key=PROJECT_KEY, on_change=_open_chosen_project
+        )
     )
+
+
+def _find_owner() -> int | None:
+    """Return the project of the run or sync that the address asks for; links in alerts name no project."""
+    run_id, sync_id = requested_id("run"), requested_id("sync")
+    try:
+        with open_service() as service:
+            if run_id is not None:
+                sync_id = service.runs.get(run_id).sync_id
+            return service.syncs.get(sync_id).project_id if sync_id is not None else None
+    except CohortSyncError:
+        return None  # the page says that there is none
+
+
+def _open_chosen_project() -> None:
+    """Put the project just chosen into the address, and leave what belongs to the one before."""
+    st.query_params[PROJECT_KEY] = str(st.session_state[PROJECT_KEY])
+    clear_requests("run", "sync", "cohort")
 
 
 def chosen_project(projects: tuple[ProjectView, ...]) -> ProjectView | None:
