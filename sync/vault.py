@@ -120,6 +120,11 @@ def _read_keys(folder: Path, must_exist: bool) -> tuple[str, ...]:
         raise KeyUnavailable(
             f"The key file {KEY_FILE} in the data folder cannot be read; restore it, or let this user read it."
         ) from None
+    if any(len(key) < PASSPHRASE_MIN for key in kept):
+        raise KeyUnavailable(
+            f"The key file {KEY_FILE} in the data folder is damaged; restore it, or move it away and connect again "
+            "under Integrations; syncs and history are kept."
+        )
     if kept:
         return kept
     if must_exist:

@@ -139,10 +139,13 @@ def test_a_data_folder_when_unusable_is_named(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli(tmp_path / "file", "syncs"), "file", "COHORT_SYNC_DATA")
 
 
-def test_a_key_when_missing_or_wrong_asks_to_connect_again(cli: Cli, connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_key_when_damaged_missing_or_wrong_asks_to_connect_again(cli: Cli, connected: Workspace, sandbox: Sandbox) -> None:
     """Losing the key loses no sync; connecting again makes everything work, with a new key."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     connected.read_json("export", str(cohort), "--mode", "dynamic", "--wait")
+    (connected.data_dir / "secret.key").write_text("cut\n")
+    for done in (connected.run_cli("preview", str(cohort)), mixpanel(cli, connected.data_dir, sandbox.url)):
+        assert_refused(done, "secret.key", "damaged", "move it away and connect again")
     (connected.data_dir / "secret.key").unlink()
     assert_refused(connected.run_cli("preview", str(cohort)), "secret.key", "connect again")
     assert_refused(
