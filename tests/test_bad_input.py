@@ -139,7 +139,9 @@ def test_a_data_folder_when_unusable_is_named(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli(tmp_path / "file", "syncs"), "file", "COHORT_SYNC_DATA")
 
 
-def test_a_key_when_damaged_missing_or_wrong_asks_to_connect_again(cli: Cli, connected: Workspace, sandbox: Sandbox) -> None:
+def test_a_key_when_damaged_missing_or_wrong_asks_to_connect_again(
+    cli: Cli, connected: Workspace, sandbox: Sandbox
+) -> None:
     """Losing the key loses no sync; connecting again makes everything work, with a new key."""
     cohort = sandbox.add_cohort("Fans", [member("a")])
     connected.read_json("export", str(cohort), "--mode", "dynamic", "--wait")

@@ -194,17 +194,32 @@ def test_a_pause_when_the_file_ends_it_is_written_applied_once_and_over_after_it
 def test_a_file_when_it_asks_for_what_cannot_be_is_refused_before_anything_changes(
     connected: Workspace, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Another attribute, an unknown project, and a list whose file is missing each name their line."""
+    """Another attribute, an unknown place or name, and a list whose file is missing each name their line."""
     cohort = connected.add_cohort(3)
     connected.export(attribute=ATTRIBUTE)
     for change, words in (
         (("attribute: Mixpanel - Fans", "attribute: Another"), "Line 8: the attribute of sync 1 is “Mixpanel - Fans”"),
         ((f"- project: {PROJECT}", "- project: 77"), "Line 8: project 77 is neither connected nor in the file"),
         (("guard: {", "account: elsewhere\n    guard: {"), "Line 8: account elsewhere is neither connected"),
+        ((f'data_center: "{sandbox.url}"', "data_center: mars"), "Line 4: “mars” is not a WebEngage data center"),
+        ((f'region: "{sandbox.url}"', "region: moon"), "Line 6: “moon” is not a Mixpanel region"),
+        (("attribute: email", "attribute: emailOptIn"), "Line 8: “emailOptIn” is an opt-in"),
     ):
         file = write_file(tmp_path, sandbox, cohort)
         file.write_text(file.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
         assert words in str(run_command(connected, "apply", str(file), "--yes").exception)
+    for more, words in (
+        (
+            f"  - {{project: {PROJECT}, cohort: 9, mode: one-time, attribute: we_x}}\n",
+            "Line 16: “we_x” begins with we_",
+        ),
+        (
+            f"  - {{project: {PROJECT}, cohort: 9, mode: one-time, mapping: [{{property: a, attribute: smsOptIn}}]}}\n",
+            "Line 16: “smsOptIn” is an opt-in",
+        ),
+    ):
+        file = write_file(tmp_path, sandbox, cohort, more)
+        assert words in str(run_command(connected, "apply", str(file)).exception)
     file = write_file(tmp_path, sandbox, cohort, f"tripwires:\n  - {{project: {PROJECT}, file: nowhere.csv}}\n")
     refused = str(run_command(connected, "apply", str(file), "--yes").exception)
     assert "Line 17" in refused and "cannot be read" in refused

@@ -165,7 +165,7 @@ def _read_scalar(node: yaml.Node, name: str, tags: tuple[str, ...], must: str) -
 
 
 def _read_text(node: yaml.Node, name: str) -> str:
-    text = str(_read_scalar(node, name, (_TEXT,), "text; put it in quotes")).strip()
+    text = str(_read_scalar(node, name, (_TEXT,), "text in quotes")).strip()
     if not text:
         raise _make_error(node, f"“{name}” is empty.")
     return text

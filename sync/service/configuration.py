@@ -21,6 +21,7 @@ from sync.config_file.entries import (
 )
 from sync.config_file.parsing import fail_at
 from sync.errors import CohortSyncError, InvalidRequest
+from sync.mixpanel.client import get_base_url
 from sync.model import SyncState
 from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
@@ -196,6 +197,7 @@ class ConfigurationService(Topic):
     def _plan_account(self, entry: AccountEntry) -> Iterator[Step]:
         try:
             code = webengage.clean_license_code(entry.license_code)
+            webengage.get_base_url(entry.data_center)
         except CohortSyncError as problem:
             raise fail_at(entry.line, str(problem)) from None
         known = self._store.connections.get_account(code)
@@ -210,6 +212,10 @@ class ConfigurationService(Topic):
             )
 
     def _plan_project(self, entry: ProjectEntry) -> Iterator[Step]:
+        try:
+            get_base_url(entry.region)
+        except CohortSyncError as problem:
+            raise fail_at(entry.line, str(problem)) from None
         known = self._store.connections.get_project(entry.id)
         if known is None or (known.view.username, known.view.region) != (entry.username, entry.region):
             yield Step(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
+from sync.attribute_names import find_attribute_problem, find_mapping_problem
 from sync.config_file.entries import GuardEntry, SyncEntry
 from sync.config_file.parsing import fail_at
 from sync.config_file.writing import format_interval
@@ -39,6 +40,7 @@ class SyncChanges(Topic):
     def plan_sync(self, entry: SyncEntry) -> Iterator[Step]:
         """Yield what makes a cohort's sync what the file says; raise InvalidRequest, with the line, when it cannot be."""
         known = self._store.syncs.get_sync_of_cohort(entry.project, entry.cohort)
+        _check_names(entry, is_new=known is None)
         if known is None:
             if entry.state not in (SyncState.PAUSED, SyncState.FINISHED):
                 yield from self._plan_new_sync(entry)
@@ -144,6 +146,18 @@ class SyncChanges(Topic):
         run = self._store.runs.get_active(sync.id)
         request = Request.parse(run.request) if run and not run.cancel_requested else None
         return request.apply(sync) if request else sync
+
+
+def _check_names(entry: SyncEntry, *, is_new: bool) -> None:
+    """Raise InvalidRequest, with the line, for the name of an attribute that nothing is sent to.
+
+    A sync that is here keeps the attribute it has, whatever the rules are by now.
+    """
+    problems = [find_mapping_problem(target) for _, target in entry.mapping or ()]
+    if is_new and entry.attribute is not None:
+        problems.append(find_attribute_problem(entry.attribute, frozenset()))
+    for problem in filter(None, problems):
+        raise fail_at(entry.line, problem)
 
 
 def _end_past_pause(entry: SyncEntry, now: float) -> SyncEntry:
