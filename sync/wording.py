@@ -277,7 +277,7 @@ def list_outlook(run: Run) -> dict[str, int]:
     """
     if run.state is not RunState.HELD or run.size_before is None:
         return {}
-    before = "Before this run" if run.steps_sent else "In WebEngage now"
+    before = "Before this run" if run.delivered else "In WebEngage now"
     return {before: run.size_before, "After this run": run.size_before + run.entered - run.exited}
 
 
@@ -291,9 +291,9 @@ def explain_unknown_person(detail_days: float) -> str:
 
 
 def describe_size(sync: SyncView, where: str = "") -> str:
-    """Return how many people a sync has in WebEngage, and how many a run that is held between two steps has sent since."""
+    """Return how many people a sync has in WebEngage, and about how many a run that is under way has sent since."""
     people, run = f"{count_noun(sync.size, 'person', 'people')}{where}", sync.last_run
-    if sync.is_held and run and run.steps_sent and run.delivered:
+    if run and not run.state.is_final and run.delivered:
         return f"{people} before run {run.id}, which sent {run.delivered:,} so far"
     return people
 

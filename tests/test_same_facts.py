@@ -233,3 +233,55 @@ def count_people(workspace: Workspace) -> int:
     """Return how many people a sync has in WebEngage, as the lists of syncs say."""
     with workspace.open() as service:
         return service.syncs.get(1).size
+
+
+def test_whom_a_first_step_sent_is_in_webengage_wherever_that_is_said(connected: Workspace) -> None:
+    """They can be mailed now: the page of the cohort, its table and the dialogs must not say that nobody is there."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
+    connected.export(steps=Steps(first=10))
+    sent = connected.sandbox.holding("Mixpanel - Fans")[0]
+    app = open_cohort(connected)
+    numbers = page_numbers(app)
+    assert [numbers[label] for label in ("In WebEngage now", "Would be added", "After the next export")] == [
+        "10",
+        "50",
+        "60",
+    ]
+    assert {row[0] for row in app.dataframe[0].value.values.tolist() if row[-2] == "true"} <= sent
+    assert "true 10" in str(app.selectbox(key="member-held").options)
+    for shown in read_dialogs(connected):
+        assert "In WebEngage now: 10 people" in shown
+    assert "0 people before run 1, which sent 10 so far" in connected.run_cli("syncs").stdout
+    for person in sent:
+        assert connected.read_json("person", person)["syncs"][0]["in_webengage"] is True
+
+
+def test_whom_a_first_step_removed_is_not_in_webengage_and_whom_it_rejected_is_as_before(connected: Workspace) -> None:
+    """The table of the cohort says of each person what People says."""
+    sandbox = connected.sandbox
+    connected.cohort = sandbox.add_cohort("Fans", people(0, 60))
+    connected.export()
+    sandbox.poison("fan-3", "fan-60")
+    sandbox.set_members(connected.cohort, people(4, 64))
+    connected.export(steps=Steps(), chosen=("fan-2", "fan-3", "fan-60", "fan-61"))
+    true, false = sandbox.holding("Mixpanel - Fans")
+    app = open_cohort(connected)
+    assert page_numbers(app)["In WebEngage now"] == f"{len(true)}" == "60"
+    with connected.open() as service:
+        held = {one: service.people.find(one).syncs[0].presence.value for one in ("fan-2", "fan-3", "fan-60", "fan-61")}
+    assert held == {"fan-2": "false", "fan-3": "true", "fan-60": "never sent", "fan-61": "true"} and false == {"fan-2"}
+    options = str(app.selectbox(key="member-held").options)
+    assert "true 60" in options and "never 3" in options
+
+
+def test_the_size_of_a_sync_while_a_run_sends_is_that_before_it_in_every_list(connected: Workspace) -> None:
+    """The list said “0 people” and the page of the sync “before this run”; now both say how many were sent since."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
+    run_id = connected.start_export()
+    with connected.open_store() as store:
+        assert store.runs.claim_run("runner-1", connected.now())
+        store.runs.write_run(run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": 60, "delivered": 25})
+    said = "before run 1, which sent 25 so far"
+    assert f"0 people {said}" in page_text(connected.page("syncs"))
+    assert f"0 people in WebEngage {said}" in page_text(connected.page("syncs", sync="1"))
+    assert f"0 people {said}" in connected.run_cli("syncs").stdout

@@ -91,7 +91,7 @@ def _show_size(cohort: CohortView) -> None:
     """Show for how many people it is true in WebEngage, which is known also while Mixpanel does not answer."""
     if cohort.sync_id is not None:
         with open_service() as service:
-            size = service.syncs.get(cohort.sync_id).size
+            size = service.members.count_held(cohort.sync_id)
         _show_row_of_numbers("numbers-cohort-webengage", [(IN_WEBENGAGE, size, "now")])
 
 

@@ -93,8 +93,7 @@ def show_detail(detail: SyncDetail) -> None:
     with last:
         _show_last_run(sync)
     with size:
-        during = " before this run" if run_progress.is_moving(sync.last_run) else ""
-        st.caption(f"{describe_size(sync, ' in WebEngage')}{during}")
+        st.caption(describe_size(sync, " in WebEngage"))
         charts.show_sparkline(detail.sizes)
 
 

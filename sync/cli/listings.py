@@ -19,7 +19,7 @@ from sync.views import (
     SyncView,
     Tripwire,
 )
-from sync.wording import MODE_WORDS, RUN_STATE_WORDS, describe_run_changes, name_sync_state
+from sync.wording import MODE_WORDS, RUN_STATE_WORDS, describe_run_changes, describe_size, name_sync_state
 
 DAY_LENGTH = len("2026-01-31")
 
@@ -54,7 +54,7 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
                 one.cohort_name,
                 name_sync_state(one),
                 MODE_WORDS[one.requested_mode],
-                one.size,
+                _describe_size(one),
                 _describe_next(one),
                 one.attribute,
                 _describe_problem(one),
@@ -63,6 +63,12 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
         ),
         "Nothing is exported yet.",
     )
+
+
+def _describe_size(sync: SyncView) -> int | str:
+    """Return how many people a sync has in WebEngage; while a run sends, since when that is not so any more."""
+    is_changing = sync.last_run is not None and not sync.last_run.state.is_final and sync.last_run.delivered
+    return describe_size(sync) if is_changing else sync.size
 
 
 def _describe_next(sync: SyncView) -> str:

@@ -13,7 +13,7 @@ from sync.mixpanel.client import Mixpanel
 from sync.model import DEFAULT_INTERVAL, Eligibility, Member, Mode, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
-from sync.service.held_people import read_held
+from sync.service.held_people import count_held, read_held
 from sync.service.sending_cost import add_cost, add_cost_of_changes
 from sync.store.connections import SealedProject
 from sync.store.export_requests import Request
@@ -194,7 +194,7 @@ class CohortService(Topic):
     def add_current_limits(self, project_id: int, found: Preview) -> Preview:
         """Add what changes quickly: how many people were exported before, and the queries left this hour."""
         sync = self._store.syncs.get_sync_of_cohort(project_id, found.cohort_id)
-        before = self._store.snapshot.count_members(sync.id) if sync else 0
+        before = count_held(self._store, sync)
         last = self._store.runs.get_run(sync.last_run_id) if sync and sync.last_run_id else None
         if last and (last.finished_at is None or last.finished_at > found.read_at):
             found = replace(found, to_add=None, to_remove=None)

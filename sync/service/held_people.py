@@ -5,6 +5,7 @@ Pages, previews and commands say what an export would do; they all ask here, so 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -34,17 +35,43 @@ class HeldPeople:
 
 
 def read_held(store: Store, sync: Sync | None) -> HeldPeople:
-    """Return whom WebEngage holds for a sync; nobody for a cohort that has none."""
+    """Return whom WebEngage holds for a sync, with what a run under way sent so far; nobody for a cohort without one."""
     if sync is None:
         return HeldPeople()
+    true, false = dict.fromkeys(store.snapshot.iterate_members(sync.id)), set(store.batches.iterate_removed(sync.id))
+    for user_id, kind, is_confirmed in _iterate_sent_now(store, sync):
+        if kind is not ChangeKind.REMOVE:
+            true[user_id] = None
+        elif is_confirmed:
+            true.pop(user_id, None)
+            false.add(user_id)
     standing = store.rejections.active(sync.id)
     removals = frozenset(user_id for user_id, (kind, _) in standing.items() if kind == ChangeKind.REMOVE)
     return HeldPeople(
-        true=dict.fromkeys(store.snapshot.iterate_members(sync.id)),
-        false=frozenset(store.batches.iterate_removed(sync.id)),
+        true=true,
+        false=frozenset(false),
         not_added=frozenset(standing) - removals,
         not_removed=removals - _find_listed_since(store, sync) if removals else removals,
     )
+
+
+def count_held(store: Store, sync: Sync | None) -> int:
+    """Return for how many people the attribute of a sync may be true now, as ``read_held`` has them."""
+    run = store.runs.get_active(sync.id) if sync else None
+    if sync is None or run is None or not run.planned or not store.batches.any_sent(run.id):
+        return store.snapshot.count_members(sync.id) if sync else 0
+    return len(read_held(store, sync).true)
+
+
+def _iterate_sent_now(store: Store, sync: Sync) -> Iterator[tuple[str, ChangeKind, bool]]:
+    """Yield whom a run under way has sent, what, and whether WebEngage answered; nobody whom it surely did not take."""
+    run = store.runs.get_active(sync.id)
+    if run is None or not run.planned:
+        return
+    rejected = store.rejections.of_run(run.id)
+    for user_id, kind, is_confirmed in store.batches.iterate_sent(run.id):
+        if rejected.get(user_id, True):  # of somebody rejected an earlier try that was not answered may be taken
+            yield user_id, kind, is_confirmed and user_id not in rejected
 
 
 def _find_listed_since(store: Store, sync: Sync) -> set[str]:

@@ -21,7 +21,7 @@ from sync.service.cohorts import (
     CohortService,
     read_with_properties,
 )
-from sync.service.held_people import HeldPeople, read_held
+from sync.service.held_people import HeldPeople, count_held, read_held
 from sync.service.member_reading import MemberReading, MixedPages, PageSeries, PropertyChoice
 from sync.service.sending_cost import add_cost
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
@@ -156,6 +156,11 @@ class MemberService(Topic):
         return self._store.rate_limits.queries_left(project_id, self._state.now())
 
     @requires(AccessLevel.VIEWER)
+    def count_held(self, sync_id: int) -> int:
+        """Return for how many people the attribute of a sync may be true now, with what a run under way sent so far."""
+        return count_held(self._store, self._state.get_sync(sync_id))
+
+    @requires(AccessLevel.VIEWER)
     def list(self, reading: MemberReading, reveal: bool = False) -> MemberList:
         """Return everybody read so far, and, once that is everybody, who would be removed; asks nobody.
 
@@ -167,10 +172,10 @@ class MemberService(Topic):
                 "show names and e-mail addresses", f"cohort {reading.cohort_id}", once_in=SHOWN_ONCE_IN
             )
         sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
-        listed = self._find_listed(reading)
+        listed, held = self._find_listed(reading), read_held(self._store, sync)
         rows = [
             row if reveal else replace(row, values=tuple(mask_value(one) for one in row.values))
-            for row in self._compare(reading, sync, listed)
+            for row in self._compare(reading, sync, held, listed)
         ]
         return MemberList(
             rows=tuple(rows),
@@ -185,12 +190,13 @@ class MemberService(Topic):
             read_at=reading.read_at,
             id_property=reading.id_property,
             never_exported=len(listed),
-            exported=self._store.snapshot.count_members(sync.id) if sync else None,
+            exported=len(held.true) if sync else None,
         )
 
-    def _compare(self, reading: MemberReading, sync: Sync | None, listed: frozenset[str]) -> Iterator[MemberRow]:
+    def _compare(
+        self, reading: MemberReading, sync: Sync | None, held: HeldPeople, listed: frozenset[str]
+    ) -> Iterator[MemberRow]:
         """Yield each member beside what WebEngage holds, then those it holds who are no members any more."""
-        held = read_held(self._store, sync)
         nothing = ("",) * len(reading.choice.labels)
         shared = self._find_shared(reading) if reading.id_property else {}
         for one in reading.iterate_members():
@@ -234,9 +240,7 @@ class MemberService(Topic):
         """Return the numbers of a reading as a preview; exact once everybody was read. Asks nobody."""
         listed = self.list(reading)
         known = self._cohorts.find_fresh(reading.project_id, reading.cohort_id, reading.id_property)
-        sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
-        exported = self._store.snapshot.count_members(sync.id) if sync else 0
-        found = _build_preview(reading, listed, known, exported)
+        found = _build_preview(reading, listed, known)
         return self._cohorts.add_current_limits(reading.project_id, found)
 
     @requires(AccessLevel.VIEWER)
@@ -297,10 +301,10 @@ def _explain_staying(row: MemberRow, held: HeldPeople) -> MemberRow:
     return replace(row, reason=f"{row.reason}; {NOT_REMOVED}", change=MemberChange.UNCHANGED)
 
 
-def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | None, exported: int) -> Preview:
+def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | None) -> Preview:
     """Return the numbers of a reading; of one that is not complete, devices and invalid ids by their share."""
     part = _Part.of(reading, listed)
-    compares = listed.is_exact and exported > 0
+    compares = listed.is_exact and bool(listed.exported)
     found = Preview(
         cohort_id=reading.cohort_id,
         cohort_name=reading.cohort_name,

@@ -327,6 +327,15 @@ class Batches(Table):
                 for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True)
             )
 
+    def iterate_sent(self, run_id: int) -> Iterator[tuple[str, ChangeKind, bool]]:
+        """Yield whom requests of a run were about that left: id, kind, whether WebEngage answered; not who was forgotten."""
+        for block in self.people_blocks(run_id):
+            if set(block.outcomes).isdisjoint(SENT_LETTERS):
+                continue
+            for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True):
+                if outcome in SENT_LETTERS and user_id != FORGOTTEN:
+                    yield user_id, KINDS[kind], outcome == "c"
+
     def iterate_removed(self, sync_id: int) -> Iterator[str]:
         """Yield whom an ended run of a sync set to false, as long as its log is kept; those added since, too."""
         rows = self._fetch_all(
