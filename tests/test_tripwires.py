@@ -25,6 +25,7 @@ from tests.engine_workspace import (
     watch,
 )
 from tests.sandbox.control import PROJECT, Sandbox, member
+from tests.workspace import page_text
 
 TEN = Steps(first=10)
 
@@ -138,6 +139,21 @@ def test_a_tripwire_set_while_people_are_being_sent_stops_the_rest(
     workspace.run_queued()
     with workspace.open() as service:
         assert service.runs.get(run.id).state is RunState.CANCELLED and service.syncs.get(1).size == sent
+
+
+@pytest.mark.usefixtures("local_browser")
+def test_the_page_of_a_run_that_a_tripwire_stopped_half_way_says_that_a_part_was_sent(
+    workspace: EngineWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """“Nothing has been sent yet … Cancelling leaves WebEngage unchanged” stood below “25 people are sent”."""
+    monkeypatch.setenv("COHORT_SYNC_DATA", str(workspace.data_dir))
+    workspace.set_members(*fans(*range(600)))
+    watch_while_sending(monkeypatch, workspace, "fan-5")
+    run = workspace.export()
+    shown = page_text(workspace.page("runs", run=str(run.id)))
+    assert f"{run.delivered} people are sent" in shown and "Nothing has been sent yet" not in shown
+    assert "A part of this run has been sent already" in shown and "leaves WebEngage unchanged" not in shown
+    assert "Before this run" in shown and "In WebEngage now" not in shown
 
 
 @pytest.mark.slow

@@ -19,6 +19,10 @@ from sync.views import SyncView
 SHOWN_REASON = "_shown-reason-{}"  # session key, by run
 LOOKED_AT = 10  # people named to look at in WebEngage
 STEP_HELP = "Cancelling keeps what was sent, and sends nobody else. Taking it back also sets these people to false."
+SENT_HELP = (
+    "A part of this run has been sent already; approving sends the rest. Cancelling keeps what was sent, and sends nobody "
+    "else."
+)
 UNDO_HELP = (
     "Nothing has been taken back yet. Look at the people below, then take the run back, or cancel to leave everything "
     "as it is."
@@ -122,9 +126,11 @@ def show_retry_button(run: Run) -> None:
 
 
 def describe_held_help(run: Run) -> str | None:
-    """Return what to do with a held run that is in steps or takes another one back; None for others."""
+    """Return what to do with a held run that has sent a part or takes another one back; None for others."""
     if run.state != RunState.HELD:
         return None
+    if run.delivered + run.rejected:
+        return STEP_HELP if run.steps_sent else SENT_HELP
     return UNDO_HELP if run.undoes is not None else STEP_HELP if run.steps_sent else None
 
 
