@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
 from sync.cli.commands import cli
 from sync.model import Mode, RunState, format_utc_time
 from sync.wording import RUN_STANDING
+from tests.sandbox.control import PROJECT
 from tests.workspace import Workspace
 
 
@@ -93,6 +96,15 @@ def test_the_table_of_syncs_has_the_states_of_the_pages_and_no_refresh_of_what_r
     assert "Paused" in say(fans, "syncs") and year not in say(fans, "syncs")
     say(fans, "stop", "1")
     assert "Stopped" in say(fans, "syncs") and "Stopped" in say(fans, "cohorts")
+
+
+def test_status_says_what_the_operations_page_promises_of_it(fans: Workspace) -> None:
+    """Queries left and free disk are there for whoever reads, not in the JSON alone."""
+    fans.read_json("cohorts")
+    words, answer = fans.run_cli("status").stdout, fans.read_json("status")
+    [meter] = answer["meters"]
+    assert f"Mixpanel queries left this hour: {meter['queries_left']} (project {PROJECT})." in words
+    assert re.search(r"^Free disk: [0-9,]+ MB\.$", words, re.MULTILINE)
 
 
 def test_status_when_something_needs_a_person_names_only_that(fans: Workspace) -> None:

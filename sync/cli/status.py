@@ -8,15 +8,21 @@ from sync.model import format_utc_time
 from sync.text import count_noun
 from sync.views import Health, RunnerState
 
+MEGABYTE = 2**20  # bytes
+
 
 def status_lines(health: Health) -> Iterator[str]:
-    """Yield the runner's state, the counts, and one line for every sync that is overdue or was not cleared."""
+    """Yield the runner's state, the counts, what is left, and one line for every sync that is overdue or was not cleared."""
     yield f"The runner {_describe_runner(health)}."
     yield (
         f"{health.due} due, {health.held} held, {len(health.paused)} paused, {len(health.failed)} failed, "
         f"{len(health.overdue)} overdue, {len(health.not_cleared)} not cleared, "
         f"{count_noun(health.rejected, 'person', 'people')} rejected."
     )
+    if health.queries:
+        left = ", ".join(f"{count:,} (project {project_id})" for project_id, count in health.queries)
+        yield f"Mixpanel queries left this hour: {left}."
+    yield f"Free disk: {health.disk_free // MEGABYTE:,} MB."
     for late in health.overdue:
         yield f"Overdue: “{late.cohort_name}” (sync {late.sync_id}) since {format_utc_time(late.since)}: {late.reason}."
     for sync in health.not_cleared:
