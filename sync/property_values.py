@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
 
@@ -84,6 +85,11 @@ _WORDS = {one.value: one for one in CHOICES} | {
     "boolean": ValueType.YES_NO,
     "list": ValueType.TEXT,
 }
+_FOREIGN_WORDS = frozenset(
+    {"string", "str", "int", "integer", "float", "double", "numeric", "bool", "datetime", "time"}
+)
+ALIKE = 0.75  # similarity (difflib) from which a word is a mistyped type; that of “dtae” and “date”
+MAX_SHOWN = 40  # UTF-16 units of a wrong word that an error quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,18 @@ def parse_forms(forms: Iterable[tuple[str, str]]) -> dict[str, ValueForm]:
 
 
 def split_type(text: str) -> tuple[str, ValueForm | None]:
-    """Split ``plan=Plan:text`` into the mapping and the form; a colon before any other word is part of the name."""
+    """Split ``plan=Plan:text`` into the mapping and the form; a colon before any other word is part of the name.
+
+    Raise ValueError for a word that was surely meant as a type: as part of the name it would be permanent.
+    """
     rest, sign, word = text.rpartition(":")
-    kind = _WORDS.get(word.strip().lower()) if sign else None
-    return (rest, ValueForm(kind, joined=word.strip().lower() == "list")) if kind else (text, None)
+    asked = word.strip().lower()
+    kind = _WORDS.get(asked) if sign else None
+    if sign and not kind and (asked in _FOREIGN_WORDS or get_close_matches(asked, _WORDS, cutoff=ALIKE)):
+        known = ", ".join([*CHOICES, "list"])
+        shown = cut_text(word.strip(), MAX_SHOWN)
+        raise ValueError(f"“{shown}” is no type; write one of {known}, also behind a name that ends with “:{shown}”.")
+    return (rest, ValueForm(kind, joined=asked == "list")) if kind else (text, None)
 
 
 def list_countries() -> list[tuple[str, int]]:

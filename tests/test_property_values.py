@@ -171,6 +171,14 @@ def test_a_type_is_read_after_the_last_colon_if_it_is_one() -> None:
         assert ValueForm.parse(form.dump()) == form
 
 
+@pytest.mark.parametrize("text", ["age=Age:nubmer", "age=Age:string", "age=Age:int", "age=Age:Bool", "mail:e-mial"])
+def test_a_type_that_is_mistyped_is_refused_with_the_types_there_are(text: str) -> None:
+    """It would be part of the attribute's name, and that is permanent; with a type behind it, it still can be."""
+    with pytest.raises(ValueError, match="is no type; write one of text, number, yes/no, date, phone, e-mail, list"):
+        split_type(text)
+    assert split_type(f"{text}:text") == (text, TEXT)
+
+
 def test_the_sandbox_gives_a_text_that_looks_like_a_date_the_type_date() -> None:
     """As WebEngage does, whose JSON has no other way to write a date."""
     assert type_of("2024-01-01T00:00:00+0000") == "date" and type_of("2024-01-01") == "string"
