@@ -9,7 +9,7 @@ from pages.parts import charts, downloads, formatting, notices
 from sync import wording
 from sync.model import Run, RunState
 from sync.text import format_duration
-from sync.views import ExportRow
+from sync.views import ExportRow, HourCount
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,22 @@ def test_pictures_hold_numbers_only() -> None:
     assert charts.draw_bar((0, 0, 0, 0)).count("<rect") == 6
     assert 'width="500.00"' in charts.draw_bar((1, 0, 1, 0))
     assert "31.0 176.0,31.0" in charts.draw_sparkline([4, 4])
+
+
+@pytest.mark.parametrize(
+    ("hour", "red", "other"),
+    [
+        (HourCount(failed=2), "48.00", "0.00"),
+        (HourCount(failed=1, succeeded=1), "24.00", "24.00"),
+        (HourCount(failed=2, succeeded=61), "10.00", "38.00"),
+    ],
+)
+def test_an_hour_is_red_only_as_far_as_its_runs_failed(hour: HourCount, red: str, other: str) -> None:
+    """Two failures among 61 successes are seen, and do not look like an hour in which nothing succeeded."""
+    other_color = charts.GREEN if hour.succeeded else charts.GRAY
+    assert charts.draw_hours([hour]).count("<rect") == 2
+    for height, color in ((red, charts.RED), (other, other_color)):
+        assert f'height="{height}" fill="{color}"' in charts.draw_hours([hour])
 
 
 def test_moments_are_in_the_viewers_words() -> None:

@@ -150,18 +150,29 @@ def show_hours_strip(hours: Sequence[HourCount]) -> None:
 
 
 def draw_hours(hours: Sequence[HourCount]) -> str:
-    """Return the SVG with a bar for each hour; the height says the same as the colour."""
+    """Return the SVG with a bar for each hour; the height says the same as the colour.
+
+    An hour with a failure is as high as the chart, and red as far down as its share of failed runs.
+    """
     wide, parts = 472 / len(hours), []
     for place, hour in enumerate(hours):
-        height, color = 6, GRAY
-        if hour.failed:
-            height, color = 48, RED
-        elif hour.succeeded:
-            height, color = 32, GREEN
+        height, color = 6.0, GRAY
+        if hour.succeeded:
+            height, color = 32.0, GREEN
         elif hour.cancelled:
-            height, color = 14, AMBER
-        parts.append(_svg_rect(4 + place * wide + 2, 56 - height, wide - 4, height, color))
+            height, color = 14.0, AMBER
+        x, width = 4 + place * wide + 2, wide - 4
+        if hour.failed:
+            height = 48 - _failed_height(hour)
+            parts.append(_svg_rect(x, 8, width, 48 - height, RED))
+        parts.append(_svg_rect(x, 56 - height, width, height, color))
     return _svg_document(480, 60, "".join(parts))
+
+
+def _failed_height(hour: HourCount) -> float:
+    """Return how much of an hour's bar of 48 is red: a few failures of many are still seen."""
+    ended = hour.failed + hour.succeeded + hour.cancelled
+    return max(10.0, 48.0 * hour.failed / ended)
 
 
 def show_people_chart(numbers: Sequence[int]) -> None:
