@@ -7,6 +7,7 @@ import re
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.parts.formatting import shorten_name
 from sync.model import Mode, RunState
 from tests.sandbox.control import PROJECT, member
 from tests.workspace import Workspace, click_button, page_numbers, page_text
@@ -185,3 +186,18 @@ def test_a_long_name_is_a_short_title_with_all_of_it_below(connected: Workspace)
         title = app.title[0].value.replace("\\", "")
         assert len(title) < 80 and title.endswith("who live in Graz"), page
         assert name in page_text(app), page
+
+
+def test_a_long_name_is_short_in_dialogs_and_messages(connected: Workspace) -> None:
+    """On a phone it took six lines of each; the export dialog, which decides who is mailed, has the whole name in small."""
+    name = f"Q4 win-back {'of lapsed subscribers ' * 8}who live in Graz"
+    connected.cohort = connected.sandbox.add_cohort(name, [member("a")])
+    sync_id = connected.export().sync_id
+    for dialog in ("stop", "interval", "pause"):
+        app = connected.page("syncs", **{dialog: str(sync_id)})
+        assert shorten_name(name) in [one.value for one in app.text] and name not in page_text(app), dialog
+    app = connected.page("cohorts", export=str(connected.cohort), cohort=str(connected.cohort))
+    assert {shorten_name(name), name} <= {one.value for one in app.text}
+    app = connected.page("syncs", sync=str(sync_id))
+    click_button(app, "Pause")
+    assert app.success[0].value.replace("\\", "") == f"{shorten_name(name)} is paused."

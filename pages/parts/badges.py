@@ -87,10 +87,10 @@ def show_title(name: str, width: Literal["stretch", "content"] = "stretch") -> N
     st.title(escape_markdown(shorten_name(name)), anchor=False, width=width)
 
 
-def show_whole_name(name: str) -> None:
+def show_whole_name(name: str, key: str = "page") -> None:
     """Show the whole of a name in small letters when the title above leaves out its middle."""
     if shorten_name(name) != " ".join(name.split()):
-        show_small_text(name, "whole-name")
+        show_small_text(name, f"whole-name-{key}")
 
 
 def show_small_text(text: str, key: str) -> None:

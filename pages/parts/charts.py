@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.parts.formatting import escape_markdown, format_count, format_people
+from pages.parts.formatting import escape_markdown, format_count, format_people, shorten_name
 from sync.model import Run
 from sync.reports import Overlap
 from sync.views import HourCount, Preview
@@ -127,7 +127,7 @@ def show_overlaps(overlaps: Sequence[Overlap], people: int) -> None:
     for one in overlaps:
         share = f"{100 * one.shared / max(1, people):.0f} %"
         name, bar, number = st.columns([2.4, 4, 2.6], vertical_alignment="center", gap="small")
-        name.markdown(escape_markdown(one.cohort_name))
+        name.markdown(escape_markdown(shorten_name(one.cohort_name)))
         bar.image(draw_share(one.shared, people), width="stretch", alt=f"{share} shared")
         number.caption(f"{format_people(one.shared)} shared, {share}; {format_count(one.size)} there")
 

@@ -219,14 +219,14 @@ def refresh_count(project_id: int, cohort: CohortView) -> None:
     with open_service() as service:
         number = notices.try_action("", service.cohorts.refresh_count, project_id, cohort.id)
     if number is not None:
-        notices.flash_success(f"{cohort.name} has {int(number):,} members now.")
+        notices.flash_success(f"{shorten_name(cohort.name)} has {int(number):,} members now.")
 
 
 def see_runs(cohort: CohortView) -> None:
     """Open the runs of a cohort, or say that there are none."""
     if cohort.sync_id is not None:
         open_page("runs", sync=cohort.sync_id)
-    notices.flash_success(f"{cohort.name} was never exported, so it has no runs yet.")
+    notices.flash_success(f"{shorten_name(cohort.name)} was never exported, so it has no runs yet.")
 
 
 def _show_states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator], *, may_decide: bool) -> None:

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices
 from pages.parts.dialog_buttons import show_dialog_buttons
-from pages.parts.formatting import escape_markdown, format_error, format_plural
+from pages.parts.formatting import escape_markdown, format_error, format_plural, shorten_name
 from pages.parts.layout import label_project
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
@@ -210,7 +210,7 @@ def _show_consequences(affected: tuple[SyncView, ...]) -> None:
         return
     st.markdown(f"This deletes the stored secret and pauses {format_plural(len(affected), 'sync')}:")
     for sync in affected:
-        st.text(f"• {sync.cohort_name}")
+        st.text(f"• {shorten_name(sync.cohort_name)}")
     st.markdown("People already in WebEngage stay there. To continue later, connect again and resume the syncs.")
 
 

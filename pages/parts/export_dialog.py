@@ -16,8 +16,8 @@ from pages.parts import (
     user_id_field,
     value_types,
 )
-from pages.parts.badges import show_name
-from pages.parts.formatting import escape_markdown, format_count, format_error, format_people
+from pages.parts.badges import show_name, show_whole_name
+from pages.parts.formatting import escape_markdown, format_count, format_error, format_people, shorten_name
 from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
 from sync.attribute_names import ATTRIBUTE_MAX
@@ -173,9 +173,10 @@ def _account_field(cohort: CohortView, proposal: Proposal) -> str:
     if not kept or kept[0] != cohort.id or not kept[1]:
         kept = st.session_state[ACCOUNT] = cohort.id, proposal.license_code or ""
     with st.container(horizontal=True, vertical_alignment="center"):
-        show_name(cohort.name, "export", width="content")
+        show_name(shorten_name(cohort.name), "export", width="content")
         if kept[1]:
             st.caption(f"to WebEngage account **{escape_markdown(kept[1])}**", width="content")
+    show_whole_name(cohort.name, "export")
     if proposal.account_problem:
         st.warning(escape_markdown(proposal.account_problem))
     return str(kept[1])
@@ -329,5 +330,5 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
 
 def _describe_start(cohort: CohortView, started: StartedExport) -> str:
     if started.started:
-        return f"{cohort.name} is on its way to WebEngage. Its progress is shown here; Syncs and Runs show more."
-    return f"{cohort.name} is already on its way to WebEngage; nothing was started twice."
+        return f"{shorten_name(cohort.name)} is on its way to WebEngage. Its progress is shown here; Syncs and Runs show more."
+    return f"{shorten_name(cohort.name)} is already on its way to WebEngage; nothing was started twice."

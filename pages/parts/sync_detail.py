@@ -16,6 +16,7 @@ from pages.parts.formatting import (
     format_error,
     format_time,
     localize_times,
+    shorten_name,
 )
 from pages.parts.navigation import clear_requests, open_page, set_request, show_page_link
 from pages.parts.session import is_allowed, open_service
@@ -222,7 +223,7 @@ def _show_run_buttons(sync: SyncView, run: Run) -> None:
     if not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
         return
     with open_service() as service:
-        notices.try_action("", run_actions.cancel_run, service, run, f"The run of {sync.cohort_name}")
+        notices.try_action("", run_actions.cancel_run, service, run, f"The run of {shorten_name(sync.cohort_name)}")
     st.rerun()
 
 
@@ -231,7 +232,7 @@ def _show_action_button(
 ) -> None:
     if st.button(label, key=f"{label}-{sync.id}", icon=icon):
         with open_service() as service:
-            notices.try_action(f"{sync.cohort_name} {outcome}", action, service)
+            notices.try_action(f"{shorten_name(sync.cohort_name)} {outcome}", action, service)
         st.rerun()
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from pages.parts import cadence_fields, notices
 from pages.parts.badges import show_name
 from pages.parts.dialog_buttons import show_dialog_buttons
-from pages.parts.formatting import format_error, format_people, format_time, viewer_zone
+from pages.parts.formatting import format_error, format_people, format_time, shorten_name, viewer_zone
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
 from sync.cadence import format_interval
@@ -30,7 +30,7 @@ def _close_dialog() -> None:
 @st.dialog("Stop this sync?", on_dismiss=_close_dialog)
 def show_stop_dialog(sync: SyncView) -> None:
     """Ask what should happen to the people already exported, and stop the sync."""
-    show_name(sync.cohort_name, "stop")
+    show_name(shorten_name(sync.cohort_name), "stop")
     st.markdown(f"The cohort will not be refreshed any more. This sync has {format_people(sync.size)} in WebEngage.")
     choice = st.radio(
         "What should happen to them?",
@@ -44,7 +44,7 @@ def show_stop_dialog(sync: SyncView) -> None:
     )
     if _confirm_action("Stop", lambda service: service.syncs.stop(sync.id, clear=choice == CLEAR_CHOICE)):
         notices.flash_success(
-            f"{sync.cohort_name} is stopped."
+            f"{shorten_name(sync.cohort_name)} is stopped."
             + (" The people exported before are being cleared." if choice == CLEAR_CHOICE else "")
         )
         st.rerun()
@@ -53,7 +53,7 @@ def show_stop_dialog(sync: SyncView) -> None:
 @st.dialog("Change interval", on_dismiss=_close_dialog)
 def show_interval_dialog(sync: SyncView) -> None:
     """Ask how often a dynamic sync is refreshed, and change it."""
-    show_name(sync.cohort_name, "interval")
+    show_name(shorten_name(sync.cohort_name), "interval")
     choices = (*INTERVAL_CHOICES, OTHER_INTERVAL, cadence_fields.AT_TIME_OF_DAY)
     known = sync.interval_seconds if sync.interval_seconds in INTERVAL_CHOICES else OTHER_INTERVAL
     if sync.daily:
@@ -77,7 +77,7 @@ def show_interval_dialog(sync: SyncView) -> None:
     if _confirm_action(
         "Save", lambda service: service.syncs.change_interval(sync.id, chosen or _parse_seconds(text), daily, ends_at)
     ):
-        notices.flash_success(f"The interval of {sync.cohort_name} is changed.")
+        notices.flash_success(f"The interval of {shorten_name(sync.cohort_name)} is changed.")
         st.rerun()
 
 
@@ -90,7 +90,7 @@ def _describe_choice(seconds: float) -> str:
 @st.dialog("Pause until", on_dismiss=_close_dialog)
 def show_pause_dialog(sync: SyncView) -> None:
     """Ask until when a dynamic sync is not refreshed, and pause it."""
-    show_name(sync.cohort_name, "pause")
+    show_name(shorten_name(sync.cohort_name), "pause")
     zone = viewer_zone()
     tomorrow = datetime.now(zone).date() + timedelta(days=1)
     with st.container(horizontal=True):
@@ -99,7 +99,7 @@ def show_pause_dialog(sync: SyncView) -> None:
     st.caption(f"Time zone: {zone.key}. It is refreshed then, and goes on as before.")
     until = datetime.combine(day, at, zone).timestamp()
     if _confirm_action("Pause", lambda service: service.syncs.pause(sync.id, until)):
-        notices.flash_success(f"{sync.cohort_name} is paused until {format_time(until)}.")
+        notices.flash_success(f"{shorten_name(sync.cohort_name)} is paused until {format_time(until)}.")
         st.rerun()
 
 
