@@ -127,6 +127,11 @@ class SyncView:
         return self.last_run is not None and self.last_run.state is RunState.HELD
 
     @property
+    def is_sending(self) -> bool:
+        """Return whether a run sends its people now; ``size`` counts them when it has ended."""
+        return self.last_run is not None and self.last_run.state is RunState.DELIVERING
+
+    @property
     def is_due_again(self) -> bool:
         """Return whether it is refreshed at its next time by itself; not while a run of it is held."""
         return self.state is SyncState.ACTIVE and self.next_run_at is not None and not self.is_held

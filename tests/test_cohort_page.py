@@ -8,8 +8,10 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.permissions import AccessLevel
+from sync.store import Store
 from tests.sandbox.control import (
     BLIND_SECRET,
     BLIND_USERNAME,
@@ -275,6 +277,16 @@ def test_the_export_dialog_opened_from_the_page_of_an_exported_cohort_says_who_i
     assert "In WebEngage now: 2 people. After this export: 31, as 30 would be added, 1 would be removed." in shown
     assert "2 requests, about" in shown and "if more than 100 people would be added" in shown
     assert "1 of the 56 Mixpanel queries left this hour" in shown and "next hours" not in shown
+
+
+def test_the_page_when_a_run_is_sending_says_of_when_its_numbers_are(mixed: Workspace) -> None:
+    """They change with each request, and the page follows when the run has ended."""
+    with mixed.open() as service:
+        run_id = service.syncs.start_export(PROJECT, mixed.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
+    with Store.open(mixed.data_dir) as store:
+        store.runs.claim_run("runner-1", time.time())
+        store.runs.write_run(run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": 2, "delivered": 1})
+    assert re.search(r"A run is sending. Who is in WebEngage is shown as of \d\d:\d\d,", page_text(open_cohort(mixed)))
 
 
 def test_a_dry_run_of_an_exported_cohort_keeps_its_terms(mixed: Workspace) -> None:

@@ -18,7 +18,7 @@ from pages.parts.badges import (
     sync_badge,
 )
 from pages.parts.cohort_rows import see_runs
-from pages.parts.formatting import escape_markdown, format_age, format_count, format_error
+from pages.parts.formatting import escape_markdown, format_age, format_count, format_error, format_time
 from pages.parts.members_reading import BackgroundReading
 from pages.parts.navigation import clear_requests, open_page, page_script, requested_id, set_request
 from pages.parts.session import is_allowed, open_service
@@ -29,6 +29,8 @@ from sync.permissions import AccessLevel
 from sync.views import CohortView, MemberChange, MemberList, MemberStatus, ProjectView, SyncView
 
 IN_WEBENGAGE = "In WebEngage now"
+SENDING_HELP = "A run is sending. Who is in WebEngage is shown as of {moment}, and again when the run has ended."
+IN_WEBENGAGE_KEY = "numbers-cohort-webengage"
 DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 
 
@@ -84,7 +86,8 @@ def _show_known(kept: BackgroundReading, cohort: CohortView) -> None:
         return
     with open_service() as service:
         listed = service.members.list(kept.reading)
-    _show_numbers(listed)
+        is_sending = cohort.sync_id is not None and service.syncs.get(cohort.sync_id).is_sending
+    _show_numbers(listed, is_sending=is_sending)
 
 
 def _show_size(cohort: CohortView) -> None:
@@ -92,7 +95,7 @@ def _show_size(cohort: CohortView) -> None:
     if cohort.sync_id is not None:
         with open_service() as service:
             size = service.members.count_held(cohort.sync_id)
-        _show_row_of_numbers("numbers-cohort-webengage", [(IN_WEBENGAGE, size, "now")])
+        _show_row_of_numbers(IN_WEBENGAGE_KEY, [(IN_WEBENGAGE, size, "now")])
 
 
 def _show_reading_again(kept: BackgroundReading) -> None:
@@ -156,11 +159,22 @@ def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:
 
 
 def _show_sync(project: ProjectView, cohort: CohortView) -> None:
-    """Show whether the cohort is synced, and how far a run is, kept up to date."""
+    """Show whether the cohort is synced, and how far a run is, kept up to date.
+
+    When a run begins to send or has ended, the page is drawn again: its numbers and its table say what is in WebEngage.
+    An open dialog would close, so the page waits for its end.
+    """
+    drawn: list[tuple[int, bool] | None] = []
 
     def read() -> SyncView | None:
         with open_service() as service:
-            return next((one for one in service.syncs.list(project.id) if one.cohort_id == cohort.id), None)
+            sync = next((one for one in service.syncs.list(project.id) if one.cohort_id == cohort.id), None)
+        stage = (sync.size, sync.is_sending) if sync else None
+        if not drawn:
+            drawn.append(stage)
+        elif stage != drawn[0] and requested_id("export") is None:
+            polling.redraw_page()
+        return sync
 
     polling.poll(read, lambda sync: [sync.last_run if sync else None], _show_state)
 
@@ -180,8 +194,8 @@ def _show_state(sync: SyncView | None) -> None:
         show_badges(sync_badge(sync), after=sync.attribute if sync else "")
 
 
-def _show_numbers(listed: MemberList) -> None:
-    """Show how many are exported and how many are not; of a part, of which part."""
+def _show_numbers(listed: MemberList, *, is_sending: bool) -> None:
+    """Show how many are exported and how many are not, of a part, of which part; and who is in WebEngage."""
     identified, anonymous, invalid = (
         listed.count_status(one) for one in (MemberStatus.IDENTIFIED, MemberStatus.ANONYMOUS, MemberStatus.INVALID)
     )
@@ -199,7 +213,9 @@ def _show_numbers(listed: MemberList) -> None:
         st.caption(f":material/badge: User ID: the profile property {escape_markdown(listed.id_property)}")
     _show_row_of_numbers("numbers-cohort", numbers)
     charts.show_bar((identified - listed.never_exported, listed.never_exported, anonymous, invalid), listed.read)
-    _show_row_of_numbers("numbers-cohort-webengage", list(_count_in_webengage(listed)))
+    _show_row_of_numbers(IN_WEBENGAGE_KEY, list(_count_in_webengage(listed)))
+    if is_sending:
+        st.caption(f":material/info: {SENDING_HELP.format(moment=format_time(time.time()))}")
     if listed.problem:
         st.warning(f"{escape_markdown(listed.problem)}, so these numbers may not be exact. Read again.")
 

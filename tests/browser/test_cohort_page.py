@@ -8,10 +8,12 @@ from pathlib import Path
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import PHONE, at_rest, press, tab, visit, wait_for
+from sync.export_terms import ExportTerms
+from sync.model import Mode
+from tests.browser import PHONE, at_rest, badge, press, run_queued, tab, visit, wait_for
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import Sandbox, anonymous, member
-from tests.workspace import connect, service
+from tests.workspace import connect, make_fans, service
 
 SHOW = "Show names and e-mail addresses"
 MANY = 18_000
@@ -85,6 +87,23 @@ def test_many_people_are_read_paged_and_stopped_by_keyboard(
 def shown(page: Page, label: str) -> str:
     """Return the number under a label."""
     return page.locator(f".st-key-big-cohort-{label.lower()} [data-testid=stText]").inner_text()
+
+
+def test_a_run_that_ends_while_the_page_is_open_changes_its_numbers(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """Without a click the page says who is in WebEngage now, also beside each person; it said “0” beside “Synced”."""
+    number = sandbox.add_cohort("Fans", make_fans(20))
+    connect(data_dir, sandbox)
+    with tab(browser) as page:
+        visit(page, f"{streamlit_server(data_dir)}/cohorts?cohort={number}", "People")
+        expect(page.get_by_text("1 to 20 of 20 people")).to_be_visible()
+        with service(data_dir) as here:
+            here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC))
+        run_queued(data_dir)
+        expect(page.get_by_text("In WebEngage now")).to_be_visible()
+        assert [shown(page, label) for label in ("Now", "Adding", "After")] == ["20", "0", "20"]
+        expect(badge(page, "Synced")).to_be_visible()
 
 
 def test_the_page_fits_a_phone_and_every_reader(
