@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
@@ -10,7 +9,7 @@ import streamlit as st
 from pages.parts import connection_dialogs, layout, notices
 from pages.parts.badges import show_logo, show_name
 from pages.parts.connection_dialogs import CENTER_NAMES, REGION_NAMES, Target
-from pages.parts.formatting import escape_markdown, format_age, format_error
+from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.layout import label_project
 from pages.parts.navigation import clear_requests, open_page
 from pages.parts.session import is_allowed, open_service
@@ -179,7 +178,7 @@ def _show_project(project: ProjectView, problem: str) -> None:
                 "Secret": _describe_secret(project.secret_last4),
                 "Data residency": REGION_NAMES.get(project.region, project.region),
                 "Role": role,
-                "Last accepted" if problem else "Last checked": format_age(project.checked_at, time.time()),
+                "Last accepted" if problem else "Last checked": format_time(project.checked_at),
             },
         )
         _show_connection_buttons(f"project-{project.id}", "mixpanel", "Replace secret", {"project_id": project.id})
@@ -196,7 +195,7 @@ def _show_account(account: AccountView, problem: str) -> None:
                 "Data center": CENTER_NAMES.get(account.data_center, account.data_center),
                 "API key": _describe_secret(account.secret_last4),
                 "New exports of": ", ".join(f"project {one}" for one in account.projects) or "no project",
-                "Last accepted" if problem else "Last checked": format_age(account.checked_at, time.time()),
+                "Last accepted" if problem else "Last checked": format_time(account.checked_at),
             },
         )
         _show_connection_buttons(key, "webengage", "Replace key", {"license_code": account.license_code})

@@ -82,6 +82,14 @@ def test_the_page_when_everybody_was_read_shows_exact_numbers_and_who(mixed: Wor
     ]
 
 
+def test_pages_say_at_what_time_something_was_read_or_checked(mixed: Workspace) -> None:
+    """The words stay as they are while a page is open for an hour, so an age would soon be wrong."""
+    assert re.search(r"Read at \d\d:\d\d", page_text(open_cohort(mixed)))
+    assert re.search(r"1 cohort · read at \d\d:\d\d", page_text(mixed.page("cohorts")))
+    connections = page_text(mixed.page("integrations"))
+    assert len(re.findall(r"^\d\d:\d\d$", connections, re.MULTILINE)) == 2 and " ago" not in connections
+
+
 def test_names_and_addresses_are_masked_until_a_marketer_asks(mixed: Workspace) -> None:
     """Masked at first; shown after the switch, with one line in the audit; masked again after it."""
     app = open_cohort(mixed)

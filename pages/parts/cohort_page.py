@@ -18,7 +18,7 @@ from pages.parts.badges import (
     sync_badge,
 )
 from pages.parts.cohort_rows import see_runs
-from pages.parts.formatting import escape_markdown, format_age, format_count, format_error, format_time
+from pages.parts.formatting import escape_markdown, format_count, format_error, format_time
 from pages.parts.members_reading import BackgroundReading
 from pages.parts.navigation import clear_requests, open_page, page_script, requested_id, set_request
 from pages.parts.session import is_allowed, open_service
@@ -100,7 +100,7 @@ def _show_size(cohort: CohortView) -> None:
 
 def _show_reading_again(kept: BackgroundReading) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"Read {format_age(kept.reading.read_at, time.time())}", width="content")
+        st.caption(f"Read at {format_time(kept.reading.read_at)}", width="content")
         st.button(
             "Read again",
             key="read-again",

@@ -67,11 +67,6 @@ def format_queries(pages: int, left: int) -> str:
     return f"up to {format_plural(pages, 'Mixpanel query', 'Mixpanel queries')}, but only {are_left} this hour"
 
 
-def format_age(at: float, now: float) -> str:
-    """Format how long ago a time was; both times are seconds since 1970."""
-    return "just now" if now - at < 1 else f"{format_duration_short(now - at)} ago"
-
-
 def format_duration_short(seconds: float) -> str:
     """Format a duration in seconds in a few characters."""
     whole = max(0, round(seconds))
