@@ -302,7 +302,7 @@ def test_health_when_a_clear_was_cancelled_shows_it_and_needs_nobody(watched: Wo
 
 @pytest.mark.slow
 def test_pages_when_a_sync_is_overdue_or_not_cleared_show_it(watched: Workspace, sandbox: Sandbox) -> None:
-    """The opened sync has the sentence, the rows the badge, and the side bar counts them wherever one is."""
+    """The opened sync has the sentence, the rows the badge, and the side bar counts them and leads there wherever one is."""
     run_id = watched.start_export()
     with watched.open_store() as store:
         long_ago = time.time() - 20 * HOUR
@@ -318,6 +318,8 @@ def test_pages_when_a_sync_is_overdue_or_not_cleared_show_it(watched: Workspace,
     sandbox.fault("status", path="bulk-users", code=403, times=100)
     stop_and_clear(watched)
     for name, opened in (("syncs", {"sync": "1"}), ("cohorts", {})):
-        words = page_text(watched.page(name, **opened))
+        app = watched.page(name, **opened)
+        words = page_text(app)
+        assert [one.proto.query_string for one in app.sidebar.get("page_link")] == ["sync=1"]
         assert "50 people still true in WebEngage; clearing failed" in words and "Not cleared" in words
         assert "Late, or not cleared in WebEngage: 1 sync." in words

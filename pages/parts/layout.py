@@ -15,6 +15,7 @@ from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.views import Health, ProjectView, RunnerState
+from sync.wording import NEEDS_PERSON
 
 PROJECT_KEY, INSIDE_KEY = "project", "_layout"
 HEALTH_SECONDS = 5.0  # between two polls of the runner's health
@@ -25,7 +26,7 @@ SILENT = "The runner is silent for {}, so nothing is exported. Check its log and
 UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether the runner works."
 NO_RUNNER = "No runner is working, so nothing is sent to WebEngage."
 RUNNER_UNKNOWN = "It is not known whether a runner works, since a clock was changed."
-LATE = "Late, or not cleared in WebEngage: {}. The Syncs page shows why."
+LATE = "Late, or not cleared in WebEngage: {}."
 
 
 def run_app() -> None:
@@ -180,10 +181,17 @@ def _show_runner(health: Health) -> None:
 
 
 def _show_late(health: Health) -> None:
-    late = sum(one.needs_person and health.now - one.since >= run_progress.LATE_SECONDS for one in health.overdue)
-    number = late + len(health.not_cleared)
-    if number:
-        st.warning(LATE.format(format_plural(number, "sync")), icon=":material/alarm:")
+    late = [
+        one.sync_id
+        for one in health.overdue
+        if one.needs_person and health.now - one.since >= run_progress.LATE_SECONDS
+    ]
+    numbers = list(dict.fromkeys([*late, *(one.id for one in health.not_cleared)]))
+    if not numbers:
+        return
+    st.warning(LATE.format(format_plural(len(numbers), "sync")), icon=":material/alarm:")
+    asked = {"sync": str(numbers[0])} if len(numbers) == 1 else {"show_syncs": NEEDS_PERSON}
+    st.page_link(page_script("syncs"), label="See why", icon=":material/arrow_forward:", query_params=asked)
 
 
 def _show_queries(health: Health) -> None:
