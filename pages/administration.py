@@ -13,7 +13,7 @@ from pages.parts.formatting import format_error, format_plural
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE
-from sync.permissions import Actor
+from sync.permissions import AccessLevel, Actor, check_level
 from sync.spreadsheet import write_csv
 from sync.views import AuditLine
 
@@ -45,7 +45,7 @@ def _describe_lines(shown: int, number: int) -> str:
 
 
 def _show_audit() -> None:
-    st.header("Audit log")
+    st.header("Audit log", anchor=False)
     actor = current_actor()
     search = st.text_input(
         "Search the audit log", placeholder="A person, an action, a sync …", key="audit-search"
@@ -72,7 +72,7 @@ def _show_audit() -> None:
 
 
 def _show_retention() -> None:
-    st.header("How long data is kept")
+    st.header("How long data is kept", anchor=False)
     with open_service() as service:
         rejections, detail = service.admin.set_retention()
     with st.form("retention", border=False):
@@ -85,7 +85,7 @@ def _show_retention() -> None:
 
 
 def _show_second_person() -> None:
-    st.header("Approval by a second person")
+    st.header("Approval by a second person", anchor=False)
     st.caption(
         "An export to more people than this is held, until somebody else than the person who requested it approves it. "
         "Everybody who uses the commands counts as one person."
@@ -104,7 +104,7 @@ def _show_second_person() -> None:
 
 
 def _show_forget() -> None:
-    st.header("Forget a person")
+    st.header("Forget a person", anchor=False)
     st.caption("Deletes a User ID from everything stored here. The page People shows first what is stored about it.")
     with st.form("forget", border=False, clear_on_submit=True):
         user_id = st.text_input("User ID, exactly as exported")
@@ -128,8 +128,9 @@ def _close_forget() -> None:
 
 def show_page() -> None:
     """Show the parts, or to anyone who is not an admin why not."""
-    st.title("Administration")
+    st.title("Administration", anchor=False)
     try:
+        check_level(current_actor(), AccessLevel.ADMIN)
         for part in (_show_audit, _show_retention, _show_second_person, _show_forget):
             part()
     except CohortSyncError as error:

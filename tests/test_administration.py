@@ -70,10 +70,11 @@ def test_forgetting_asks_first_and_says_when_the_id_is_unknown(data_dir: Path, m
 def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person who is no admin sees the reason and no line of the audit."""
+    """A person who is no admin sees the reason, no line of the audit, and no field or heading of what is refused."""
     sign_in_as(monkeypatch, "mo@example.com", AccessLevel.MARKETER)
     page = opened(data_dir, monkeypatch)
     assert "needs an admin" in page.error[0].value.replace("\\", "") and not page.dataframe
+    assert not page.text_input and not page.header
 
 
 @pytest.mark.slow
