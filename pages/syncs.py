@@ -131,7 +131,7 @@ def _show_rows(project_id: int | None, wanted: Wanted, page: int) -> None:
     """Show these syncs, each one kept up to date while its run is under way."""
     syncs = _find_syncs(project_id, wanted)[(page - 1) * PER_PAGE : page * PER_PAGE]
     if not syncs:
-        _explain_none(wanted)
+        _explain_none(wanted, is_connected=project_id is not None)
         return
     with open_service() as service:
         late = {one.sync_id for one in service.syncs.list_overdue() if sync_detail.is_noticed(one)}
@@ -142,13 +142,17 @@ def _show_rows(project_id: int | None, wanted: Wanted, page: int) -> None:
             polling.poll_item(sync, lambda read: (read.last_run,), partial(_read_sync, sync.id), show)
 
 
-def _explain_none(wanted: Wanted) -> None:
+def _explain_none(wanted: Wanted, *, is_connected: bool) -> None:
     if wanted.text:
         st.info("No sync matches. The Cohorts page has the cohorts that are not exported yet.")
     elif wanted.state == NEEDS_PERSON:
         st.success("No sync needs anybody.", icon=":material/check_circle:")
     elif wanted.state != EVERY_SYNC:
         st.info("No sync is in this state now.")
+    elif not is_connected:
+        st.info("Nothing is exported yet. Connect Mixpanel and WebEngage first.")
+        if st.button("Go to Integrations", type="primary"):
+            open_page("integrations")
     else:
         st.info("Nothing is exported yet. Open the Cohorts page and choose “Export” beside a cohort.")
         if st.button("Go to Cohorts", type="primary"):

@@ -42,6 +42,14 @@ def test_overview_of_an_empty_installation_leads_to_integrations(workspace: Work
     assert app.title[0].value == "Integrations"
 
 
+@pytest.mark.parametrize("page", ["cohorts", "syncs"])
+def test_lists_of_an_empty_installation_lead_to_integrations_at_once(workspace: Workspace, page: str) -> None:
+    """Nobody is sent to Cohorts, to be sent on from there."""
+    app = workspace.page(page)
+    click_button(app, "Go to Integrations")
+    assert app.title[0].value == "Integrations"
+
+
 def test_overview_without_a_sync_leads_to_the_cohorts(fans: Workspace) -> None:
     """Connected on both sides, with nothing exported: choose a cohort."""
     app = fans.page("overview")
