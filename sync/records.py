@@ -94,7 +94,10 @@ class CohortView:
 
 @dataclass(frozen=True, slots=True)
 class SyncView:
-    """A sync with its last run; ``size`` counts the people whose attribute may be true in WebEngage."""
+    """A sync with its last run; ``size`` counts the people whose attribute may be true in WebEngage.
+
+    ``next_run_at``: the next refresh on its schedule, None when there is none before its end.
+    """
 
     id: int
     project_id: int

@@ -285,3 +285,31 @@ def test_the_size_of_a_sync_while_a_run_sends_is_that_before_it_in_every_list(co
     assert f"0 people {said}" in page_text(connected.page("syncs"))
     assert f"0 people in WebEngage {said}" in page_text(connected.page("syncs", sync="1"))
     assert f"0 people {said}" in connected.run_cli("syncs").stdout
+
+
+def test_no_refresh_is_announced_that_would_come_after_the_end_of_its_sync(connected: Workspace) -> None:
+    """“Next refresh 14:00” stood above “Last refresh before 13:00”; the sync just ends then."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 20))
+    connected.export(interval=7200.0, ends_at=connected.now() + 3600)
+    shown = page_text(connected.page("syncs", sync="1"))
+    assert "No further refresh planned" in shown and "Last refresh before" in shown and "Next refresh" not in shown
+    assert "No refresh is planned." in page_text(connected.page("overview"))
+    assert "next" not in page_text(connected.page("cohorts"))
+    assert "No refresh" in page_text(connected.page("syncs"))
+    assert "UTC" not in connected.run_cli("syncs").stdout
+    assert connected.read_json("syncs")[0]["next_run_at"] is None
+    with connected.open() as service:
+        service.syncs.change_interval(1, 1800.0, ends_at=connected.now() + 3600)
+    assert "Next refresh" in page_text(connected.page("syncs", sync="1"))
+
+
+def test_the_overview_counts_no_queries_for_refreshes_that_wait_for_an_approval(connected: Workspace) -> None:
+    """“The refreshes of the next hour need about 1” stood beside “No refresh is planned.”"""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 20))
+    connected.export(interval=1800.0)
+    connected.sandbox.set_members(connected.cohort, [])
+    connected.ahead = 1900.0
+    connected.sandbox.advance(1900.0)
+    connected.run_queued()
+    shown = page_text(connected.page("overview"))
+    assert "No refresh is planned." in shown and "The refreshes of the next hour need none." in shown

@@ -94,9 +94,9 @@ class OverviewService(Topic):
 def count_refreshes(sync: SyncView, now: float) -> int:
     """Return how often a sync is refreshed within the next hour, a run that has yet to read included."""
     waits = int(sync.last_run is not None and _has_yet_to_read(sync.last_run))
-    if sync.state is not SyncState.ACTIVE or sync.next_run_at is None or not sync.interval_seconds:
+    if not sync.is_due_again or sync.next_run_at is None or not sync.interval_seconds:
         return waits
-    until = now + HOUR_SECONDS - max(sync.next_run_at, now)
+    until = min(now + HOUR_SECONDS, sync.ends_at or math.inf) - max(sync.next_run_at, now)
     return waits + (math.floor(until / sync.interval_seconds) + 1 if until >= 0 else 0)
 
 

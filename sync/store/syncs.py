@@ -84,6 +84,12 @@ def _first_run_at(interval_seconds: float | None, daily: DailyTime | None, now: 
     return None if interval_seconds is None else now + interval_seconds
 
 
+def _find_announced(row: Row) -> float | None:
+    """Return when a sync is refreshed next; None when its end comes first, with which it is finished."""
+    moment, end = row["next_run_at"], row["ends_at"]
+    return None if moment is not None and end is not None and moment >= end else moment
+
+
 def _daily_from_row(row: Row) -> DailyTime | None:
     return DailyTime(*(row[name] for name in _DAILY_COLUMNS)) if row["daily_at"] else None
 
@@ -222,7 +228,7 @@ class Syncs(Table):
             SyncState(row["state"]),
             row["pause_reason"],
             row["interval_seconds"],
-            row["next_run_at"],
+            _find_announced(row),
             row["size"],
             last,
             _daily_from_row(row),
