@@ -313,3 +313,31 @@ def test_the_overview_counts_no_queries_for_refreshes_that_wait_for_an_approval(
     connected.run_queued()
     shown = page_text(connected.page("overview"))
     assert "No refresh is planned." in shown and "The refreshes of the next hour need none." in shown
+
+
+@pytest.mark.parametrize(
+    ("standing", "advice"),
+    [
+        ("active", "sync once more if the campaign needs the newest."),
+        ("held", "decide about run 2 if the campaign needs the newest."),
+        ("paused", "resume the sync if the campaign needs the newest."),
+        ("cleared", "export it once more if the campaign needs the newest."),
+    ],
+)
+def test_the_receipt_advises_what_can_be_done_to_have_the_newest(
+    connected: Workspace, standing: str, advice: str
+) -> None:
+    """*Sync now* is refused for a sync that is paused, cleared or held."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 20))
+    connected.export()
+    connected.sandbox.set_members(connected.cohort, people(0, 25))
+    with connected.open() as service:
+        if standing == "paused":
+            service.syncs.pause(1)
+        if standing == "cleared":
+            service.syncs.stop(1, clear=True)
+    if standing == "held":
+        connected.start_export(dry_run=True)
+    connected.run_queued()
+    connected.read_json("preview", str(connected.cohort), "--fresh")
+    assert advice in connected.run_cli("receipt", str(connected.cohort)).stdout

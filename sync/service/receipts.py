@@ -186,13 +186,21 @@ def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: st
         yield "The sync is paused, so the cohort of today may be another one."
     now = preview.identified - preview.doubles if preview and preview.exact else None
     if preview and now is not None and run.identified is not None and now != run.identified:
-        again = "export it" if sync.is_cleared else "sync"
         yield (
             f"At {format_utc_time(preview.read_at)} Mixpanel has {now:,} identified members, the run read "
-            f"{run.identified:,}; {again} once more if the campaign needs the newest."
+            f"{run.identified:,}; {_advise_newest(sync)} if the campaign needs the newest."
         )
     if problem:
         yield f"The anonymous members could not be counted: {problem}"
+
+
+def _advise_newest(sync: SyncView) -> str:
+    """Return what a person does to have the cohort of now in WebEngage; a sync that is held or paused is not refreshed."""
+    if sync.is_held and sync.last_run:
+        return f"decide about run {sync.last_run.id}"
+    if sync.state is SyncState.PAUSED:
+        return "resume the sync"
+    return "export it once more" if sync.is_cleared else "sync once more"
 
 
 def _describe_change(changed: Run) -> str:
