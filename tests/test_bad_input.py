@@ -390,3 +390,9 @@ def test_every_command_takes_a_project(cli: Cli, data_dir: Path, tmp_path: Path)
     """Scripts may pass --project everywhere, also where nothing depends on it."""
     for arguments in (("status",), ("audit",), ("purge",), ("retention",), ("backup", str(tmp_path / "copy.db"))):
         assert cli(data_dir, *arguments, "--project", "42", "--json").returncode == 0
+    for arguments in (
+        ("mixpanel", "--project-id", "42", "--username", "x", "--region", "moon"),
+        ("webengage", "--license-code", "x", "--data-center", "mars"),
+    ):
+        done = cli(data_dir, "connect", *arguments, "--project", "42", MIXPANEL_SECRET="x", WEBENGAGE_API_KEY="x")
+        assert_refused(done, arguments[-1])

@@ -73,11 +73,27 @@ def test_commands_when_documented_are_those_of_the_command_line() -> None:
         assert {word for word in usages[name] if word.startswith("--")} <= options, name
 
 
+def test_options_when_a_command_has_one_are_documented() -> None:
+    """The row of a command in docs/commands.md names each option; every command has --json, --project and --help."""
+    rows = COMMANDS.read_text(encoding="utf-8").replace("\\|", "/").splitlines()
+    for name, command in walk_commands(cli):
+        [row] = [row for row in rows if name in read_usages(row)]
+        for option in (one for one in command.params if one.name not in ("as_json", "project")):
+            named = [word for word in option.opts if re.search(rf"{word}\b", row)]
+            assert named or option.param_type_name == "argument", (name, option.opts)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_when_a_document_names_one_exist(document: Path) -> None:
     """What follows `python -m sync` in any document is a command."""
     named = set(re.findall(r"python -m sync ([a-z][a-z-]+)", document.read_text(encoding="utf-8")))
     assert named <= set(cli.commands)
+
+
+def test_programs_that_work_are_documented_with_their_options() -> None:
+    """docs/commands.md names what else is started: the pages, the runner and its one option."""
+    text = COMMANDS.read_text(encoding="utf-8")
+    assert "`streamlit run app.py`" in text and "`python -m sync.runner`" in text and "`--once`" in text
 
 
 def test_make_targets_when_documented_exist() -> None:

@@ -35,6 +35,7 @@ def read_secret(given: str, name: str, prompt: str) -> str:
 @click.option("--project-id", type=int, required=True)
 @click.option("--username", required=True)
 @click.option("--region", required=True, help="The data residency of the project: us, eu, in, or a loopback address.")
+@any_project_option
 @json_option
 def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
     """Connect a Mixpanel project with a service account (secret: MIXPANEL_SECRET or a prompt)."""
@@ -50,6 +51,7 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
 @connect.command("webengage")
 @click.option("--license-code", required=True)
 @click.option("--data-center", required=True, help="global, in, ksa, eug (Europe), or a loopback address.")
+@any_project_option
 @json_option
 def connect_webengage(license_code: str, data_center: str, as_json: bool) -> None:
     """Connect a WebEngage account (API key: WEBENGAGE_API_KEY or a prompt)."""
