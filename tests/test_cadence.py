@@ -357,6 +357,8 @@ def test_a_schedule_when_given_by_command_is_kept_and_what_does_not_go_together_
         ("pause", "1", "--until", "soon"),
     ):
         assert run_command(connected, *wrong).exit_code == 2, wrong
+    alone = run_command(connected, "export", cohort, "--mode", "dynamic", "--zone", BERLIN)
+    assert alone.exit_code == 2 and "--zone to --at or --until" in alone.output
     assert run_command(connected, "pause", "1", "--until", "2099-01-07 08:00", "--zone", BERLIN).exit_code == 0
     with connected.open() as service:
         assert service.syncs.get(1).resume_at == parse_utc("2099-01-07 07:00")

@@ -46,7 +46,7 @@ class CadenceOptions:
         if self.at and self.every is not None:
             raise click.UsageError("Choose one of --every and --at.")
         if not self.at and (self.days or (self.zone and not self.until)):
-            raise click.UsageError("--days and --zone belong to --at.")
+            raise click.UsageError("--days belongs to --at, and --zone to --at or --until.")
 
 
 def _parse_interval(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -59,7 +59,9 @@ def _parse_interval(_: click.Context, __: click.Parameter, value: str | None) ->
 def cadence_options(command: Command) -> Command:
     """Give a command the options of an interval, a time of day and an end, as one argument ``cadence``."""
 
-    @click.option("--every", callback=_parse_interval, help="How often a dynamic export is refreshed, such as 2h.")
+    @click.option(
+        "--every", callback=_parse_interval, help="How often a dynamic export is refreshed, such as 90m or 1d (2h)."
+    )
     @click.option("--at", metavar="TIME", help="Refresh it at a time of day, such as 07:30, instead of --every.")
     @click.option("--zone", default="", help="The time zone of --at and --until, such as Europe/Berlin; else UTC.")
     @click.option("--days", default="", help="On these days only, such as mon-fri; belongs to --at.")
