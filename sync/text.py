@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 JOINER = "\u200d"
+MASK = "•••"  # the middle of an id in a label; always three, so that a label does not show how long the id is
 TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 # A joiner between parts of an emoji or of a word that is not Latin; the tags of a flag such as England's.
 _MEANT = re.compile(
@@ -24,6 +25,13 @@ def format_duration(seconds: float) -> str:
         if seconds >= size * (1 if size == 1 else 1.5) or seconds == size:
             return count_noun(round(seconds / size), noun)
     return "1 second"
+
+
+def matches_id(wanted: str, user_id: str) -> bool:
+    """Return whether an id has the text in it, or the ends of a label such as pe•••m; ``wanted`` is in small letters."""
+    start, mask, end = wanted.partition(MASK)
+    folded = user_id.casefold()
+    return folded.startswith(start) and folded.endswith(end) if mask else wanted in folded
 
 
 def count_units(text: str) -> int:

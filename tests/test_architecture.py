@@ -84,6 +84,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/model",
         "sync/records",
         "sync/errors",
+        "sync/text",
     },
     "sync/alerting": {
         "sync/cadence",

@@ -13,7 +13,7 @@ from sync.errors import InvalidRequest
 from sync.model import Mode
 from sync.service.run_people import PeopleFilter
 from sync.views import RunPeople
-from tests.sandbox.control import Sandbox, anonymous, member
+from tests.sandbox.control import PROJECT, Sandbox, anonymous, member
 from tests.workspace import Workspace, click_button, page_text
 
 FIRST, AFTERWARDS = range(60), range(5, 70)  # the fans of the first export and of the refresh that is held
@@ -57,6 +57,22 @@ def test_people_when_paged_and_filtered_are_each_listed_once(held: int, connecte
         assert not service.runs.list_people(held, offset=1000).rows
         with pytest.raises(InvalidRequest, match="no run 999"):
             service.runs.list_people(999)
+
+
+def test_people_are_found_by_the_label_with_which_a_tripwire_names_them(connected: Workspace) -> None:
+    """The reason of a held run shows the ends of an id only; searched for as it stands, it finds whom it may mean."""
+    ids = ("person7@example.com", "Peter@example.com", "person7@example.org", "ann@example.com")
+    connected.cohort = connected.sandbox.add_cohort("Fans", [member(one) for one in ids])
+    with connected.open() as service:
+        service.safety.add_tripwires(PROJECT, None, ["person7@example.com"])
+    run = connected.export()
+    assert "(pe•••m)" in str(run.held_reason)
+    with connected.open() as service:
+        found = service.runs.list_people(run.id, PeopleFilter(text="pe•••m"))
+        assert {row.user_id for row in found.rows} == {"person7@example.com", "Peter@example.com"}
+    app = connected.page("cohorts", cohort=str(connected.cohort))
+    app.text_input(key="member-search").set_value("PE•••g").run()
+    assert list(app.dataframe[0].value["User ID"]) == ["person7@example.org"]
 
 
 def test_people_after_the_run_have_what_webengage_answered(held: int, connected: Workspace, sandbox: Sandbox) -> None:

@@ -18,6 +18,7 @@ from pages.parts.session import current_actor, is_allowed, open_service
 from sync.permissions import AccessLevel, Actor
 from sync.service.member_reading import MemberReading
 from sync.spreadsheet import write_csv
+from sync.text import matches_id
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus
 
 PER_PAGE = 50
@@ -164,7 +165,7 @@ def _passes(row: MemberRow, chosen: Choice) -> bool:
 
 def _matches(row: MemberRow, text: str, revealed: bool) -> bool:
     shown = (row.user_id, row.distinct_id, *(row.values[:2] if revealed else ()))
-    return any(text in one.casefold() for one in shown)
+    return any(matches_id(text, one) for one in shown)
 
 
 def _sort_rows(rows: list[MemberRow], order: str) -> list[MemberRow]:

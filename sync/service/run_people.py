@@ -11,6 +11,7 @@ from sync.store.batches import KINDS, OUTCOME_WORDS, PeopleBlock
 from sync.store.batches import NO_OPERATION as NO_OPERATION
 from sync.store.batches import OUTCOMES as STORED_OUTCOMES
 from sync.store.rejections import INVALID
+from sync.text import matches_id
 from sync.views import ExportRow, PeopleCount, RejectionView, RunPeople
 
 OUTCOMES = OUTCOME_WORDS
@@ -47,9 +48,9 @@ class _Reading:
     counts: Counter[Pair]
 
     def add_rows(self, rows: Iterable[ExportRow]) -> None:
-        """Count the people whose id has the text, and take those that are on the page."""
+        """Count the people whose id has the text or is meant by the label, and take those that are on the page."""
         text = self.wanted.text.strip().casefold()
-        found = [row for row in rows if text in row.user_id.casefold()]
+        found = [row for row in rows if matches_id(text, row.user_id)]
         self.add(Counter((row.operation, row.outcome) for row in found), found)
 
     def add(self, counts: Counter[Pair], rows: Iterable[ExportRow]) -> None:

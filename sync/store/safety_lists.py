@@ -11,8 +11,8 @@ from sync.packing import FORGOTTEN, hash_id
 from sync.records import ListedPerson, Tripwire
 from sync.store.connections import Connections
 from sync.store.database import Table, write_transaction
+from sync.text import MASK
 
-MASK = "•••"  # always three, so that a label does not show how long the id is
 SHOWN_FROM, MORE_SHOWN_FROM = 4, 8  # characters; shorter ids show nothing, or one character less
 
 
