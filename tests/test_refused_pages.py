@@ -8,7 +8,7 @@ import pytest
 
 from sync.model import RunState, SyncState
 from tests.engine_workspace import EngineWorkspace, approve, expect_held, fans, last, later, patient_workspace
-from tests.sandbox.control import Sandbox
+from tests.sandbox.control import Sandbox, member
 
 
 @pytest.fixture
@@ -104,6 +104,22 @@ def test_a_session_lost_while_the_run_was_put_off_proves_no_end(exported: Engine
     sandbox.fault("status", path="engage", page=3, code=400)
     later(exported, 400)
     assert (last(exported).state, last(exported).reading) == (RunState.SUCCEEDED, 1)
+
+
+def test_somebody_not_exported_in_anothers_place_after_a_wait_makes_nobody_leave(
+    exported: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Who stood on the pages before the wait is not in memory any more, so it is not known who is listed once more."""
+    people = [*fans(*range(9)), member("$device:1"), *fans(*range(9, 48))]
+    exported.set_members(*people)
+    exported.export()
+    sandbox.fault("status", path="engage", page=1, code=429, retry_after=300)
+    sandbox.fault("displaced", page=1, by=1)
+    run = exported.export()
+    assert (run.state, run.staged) == (RunState.QUEUED, 10)
+    later(exported, 400)
+    assert (last(exported).id, last(exported).state, last(exported).exited) == (run.id, RunState.SUCCEEDED, 0)
+    assert exported.holders() == sandbox.exportable(exported.cohort)
 
 
 @pytest.mark.parametrize("people", [11, 25])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -121,6 +122,23 @@ def test_pages_on_their_way_when_a_runner_stops_are_heard_and_their_places_given
     run = execute(workspace, replace(workspace.context(), is_stopping=has_asked))
     assert not run.state.is_final
     assert count_free_places(workspace) == MAX_CONCURRENT_QUERIES
+
+
+def test_the_place_of_a_page_on_its_way_is_kept_after_a_clock_was_set_forward(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """By the new clock Mixpanel must be done with it, and yet the answer is still awaited."""
+    workspace.set_members(*fans(*range(5)))
+    sandbox.fault("slow", path="/engage", ms=2000, times=1)
+    runner = threading.Thread(target=execute, args=(workspace, workspace.context()))
+    runner.start()
+    wait_until(lambda: last(workspace).requests == 1)
+    workspace.ahead += 2 * SERVER_DEADLINE
+    time.sleep(1.0)
+    free = count_free_places(workspace)
+    runner.join()
+    assert free == MAX_CONCURRENT_QUERIES - 1
+    assert last(workspace).state is RunState.SUCCEEDED
 
 
 def test_a_cohort_is_read_while_a_larger_one_has_all_places(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
