@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from sync.alerting.addresses import DeliveryFailed
 from sync.model import RunState
 from sync.redaction import RedactingFormatter
 from sync.runner import Runner
-from sync.service.alert_worker import start_runner_watch
+from sync.service.alert_worker import start_alert_worker, start_runner_watch
 from sync.service.alerts import AlertService
 from tests.alert_receivers import Mailbox, add_address, look, serve_hook
 from tests.conftest import RunnerProcess
@@ -152,3 +153,16 @@ def test_the_watch_when_started_twice_in_a_process_is_one_thread(empty_dir: Path
         start_runner_watch({"COHORT_SYNC_DATA": str(empty_dir)})
     assert [one.name for one in threading.enumerate()].count(f"watch {empty_dir}") == 1
     assert not (empty_dir / "app.db").exists()
+
+
+def test_the_thread_of_alerts_when_its_runner_ends_does_not_say_that_it_looks_again(
+    empty_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The runner's last line is why it ends; a look that fails meanwhile is over with it."""
+    (empty_dir / "app.db").write_text("no database")
+    for answers, lines in (([False, False, True], 1), ([False, True, True], 0)):  # asked before and after a look
+        caplog.clear()
+        asked = iter(answers)
+        start_alert_worker({"COHORT_SYNC_DATA": str(empty_dir)}, time.time, lambda asked=asked: next(asked)).join()
+        said = [one for one in caplog.messages if "looked at again" in one]
+        assert len(said) == lines and not any(".;" in one for one in said)

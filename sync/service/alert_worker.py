@@ -109,7 +109,7 @@ def _look_forever(
                     look(Service(store, env, now))
             problem = ""
         except Exception as error:  # the thread must not end before its process
-            problem = _log_new(error, problem)
+            problem = problem if is_stopping() else _log_new(error, problem)
         time.sleep(LOOK_SECONDS)
 
 
@@ -118,5 +118,5 @@ def _log_new(error: Exception, known: str) -> str:
     said = str(error) or type(error).__name__
     if said != known:
         expected = isinstance(error, CohortSyncError | StorageError)
-        logger.error("alerts: %s; they are looked at again", said, exc_info=None if expected else error)
+        logger.error("alerts: %s; they are looked at again", said.rstrip("."), exc_info=None if expected else error)
     return said
