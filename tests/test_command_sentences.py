@@ -41,6 +41,13 @@ def test_alert_times_when_nothing_is_set_say_so(workspace: Workspace) -> None:
     assert "from 22:00 to 07:00." in said and "Times are those of Europe/Berlin." in said
 
 
+def test_a_secret_when_it_is_missing_is_called_by_its_name(workspace: Workspace) -> None:
+    """An address of alerts is no secret to whoever types it, and an API key is one of two."""
+    account = ("--license-code", "a", "--data-center", "in")
+    assert say(workspace, "alerts", "add").startswith("No address (URL) was given; set COHORT_SYNC_ALERT_URL")
+    assert say(workspace, "connect", "webengage", *account).startswith("No API key was given; set WEBENGAGE_API_KEY")
+
+
 def test_export_config_of_an_empty_installation_counts_nobody(workspace: Workspace) -> None:
     """No list follows “They hold”, so it is not said."""
     assert "They hold" not in say(workspace, "export-config")

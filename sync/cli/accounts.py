@@ -20,14 +20,14 @@ def connect() -> None:
     """Connect Mixpanel or WebEngage."""
 
 
-def read_secret(given: str, name: str, prompt: str) -> str:
-    """Return a secret: as given by the variable ``name``, else typed unseen, else the line piped in."""
+def read_secret(given: str, name: str, noun: str) -> str:
+    """Return a secret, in words a ``noun``: as given by the variable ``name``, else typed unseen, else the line piped in."""
     if not given and sys.stdin and sys.stdin.isatty():
-        given = str(click.prompt(prompt, hide_input=True, err=True))
+        given = str(click.prompt(noun[0].upper() + noun[1:], hide_input=True, err=True))
     elif not given:
         given = sys.stdin.readline().strip() if sys.stdin else ""
     if not given:
-        raise InvalidRequest(f"No secret was given; set {name}, or run this in a terminal to be asked for it.")
+        raise InvalidRequest(f"No {noun} was given; set {name}, or run this in a terminal to be asked for it.")
     return given
 
 
@@ -40,7 +40,7 @@ def read_secret(given: str, name: str, prompt: str) -> str:
 def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool) -> None:
     """Connect a Mixpanel project with a service account (secret: MIXPANEL_SECRET or a prompt)."""
     given = Settings.from_env(os.environ).mixpanel_secret
-    secret = read_secret(given, SERVICE_ACCOUNT_VARIABLE, "Service account secret")
+    secret = read_secret(given, SERVICE_ACCOUNT_VARIABLE, "service account secret")
     with Service.open() as service:
         view = service.connections.connect_mixpanel(project_id, username, secret, region)
     print_result(

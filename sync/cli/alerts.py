@@ -34,7 +34,7 @@ def webhooks() -> None:
 
 
 def _read_url(given: str | None) -> str:
-    return read_secret(given or Settings.from_env(os.environ).alert_url, ALERT_URL_VARIABLE, "Address (URL)")
+    return read_secret(given or Settings.from_env(os.environ).alert_url, ALERT_URL_VARIABLE, "address (URL)")
 
 
 @alerts.command("add")
