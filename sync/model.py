@@ -253,7 +253,8 @@ class Run:
     members are identified, ``never_exported`` of these are on the never-export list, and ``removed_by_list`` of
     ``exited`` leave because they are on it. ``undoes``: the run it takes back. In steps: ``step`` may be sent, counted
     from 1, and ``steps_sent`` were. ``id_property`` was the User ID in its plan, ``id_property_before`` the one that this
-    plan changes, None when it changes none; ``doubles``: so many more members than different User IDs.
+    plan changes, None when it changes none; ``doubles``: so many more members than different User IDs. ``unconfirmed``:
+    people it had sent when it ended, of whom WebEngage's answer was not received, besides the ``delivered`` ones.
     """
 
     id: int
@@ -307,6 +308,7 @@ class Run:
     id_property: str = ""
     id_property_before: str | None = None
     doubles: int = 0
+    unconfirmed: int = 0
 
     @property
     def limits(self) -> tuple[int, ...]:
@@ -317,6 +319,11 @@ class Run:
     def is_in_steps(self) -> bool:
         """Return whether more is held back after the step that may be sent now."""
         return self.step <= len(self.limits)
+
+    @property
+    def sent(self) -> int:
+        """Return of how many people it has ended with that WebEngage took, or may have taken, what was sent."""
+        return self.delivered + self.unconfirmed
 
     @property
     def change_count(self) -> int:

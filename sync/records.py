@@ -275,7 +275,7 @@ class Decision:
 class HourCount:
     """The runs that ended within one hour, by their state, and the people added and removed by those that succeeded.
 
-    ``sent_half_way``: whom the other ones had sent when they ended.
+    ``sent_half_way``: whom the other ones had sent when they ended, also those WebEngage did not answer for.
     """
 
     succeeded: int = 0

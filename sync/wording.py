@@ -238,7 +238,8 @@ def describe_run_changes(run: Run) -> str:
     is_done = run.state is RunState.SUCCEEDED or not run.change_count
     changes = describe_changes(run.entered, run.exited, run.updated, "" if is_done else "to be")
     sent = "" if is_done or not run.delivered else f"; {run.delivered:,} of them sent"
-    return f"{changes}{sent}" + (f"; {run.rejected:,} of them rejected" if run.rejected else "")
+    unsure = f"; {run.unconfirmed:,} of them sent, not confirmed" if run.unconfirmed else ""
+    return f"{changes}{sent}{unsure}" + (f"; {run.rejected:,} of them rejected" if run.rejected else "")
 
 
 def name_operations(run: Run) -> dict[str, str]:
@@ -260,6 +261,7 @@ def list_counts(run: Run, waits: int) -> dict[str, int]:
         names["update"]: run.updated,
         "Unchanged": run.unchanged,
         "Sent": run.delivered,
+        "Not confirmed": run.unconfirmed,
         "Rejected": run.rejected,
         "Never export": run.never_exported,
         "Anonymous": run.anonymous,

@@ -98,7 +98,7 @@ def show_undo_button(run: Run) -> None:
 
 def can_be_taken_back(run: Run) -> bool:
     """Return whether a run that has ended may have changed anybody."""
-    return run.state.is_final and run.delivered > 0
+    return run.state.is_final and run.sent > 0
 
 
 def show_take_back_button(run: Run, label: str = "Take back this run") -> None:

@@ -98,7 +98,7 @@ def make_table(run: Run, rows: tuple[ExportRow, ...]) -> pd.DataFrame:
 
 
 def _is_cancelled_unsent(run: Run) -> bool:
-    return run.state == RunState.CANCELLED and bool(run.change_count) and not run.delivered + run.rejected
+    return run.state == RunState.CANCELLED and bool(run.change_count) and not run.sent + run.rejected
 
 
 def _explain_nobody(run: Run) -> str:

@@ -72,14 +72,19 @@ def describe_run(run: Run, now: float | None = None) -> str:
 
 
 def _describe_cancelled(run: Run) -> str:
-    sent = run.delivered + run.rejected
-    if not sent:
+    if not run.sent + run.rejected:
         return "Cancelled before anything was sent. WebEngage is unchanged."
+    others = (
+        (run.unconfirmed, "sent without an answer, so they may be changed there"),
+        (run.rejected, "rejected by WebEngage"),
+    )
+    more = "".join(f"; {number:,} {what}" for number, what in others if number)
     if run.steps_sent:
-        return f"Cancelled after a first step: {format_people(sent)} sent to WebEngage, and nobody else."
+        return f"Cancelled after a first step: {format_people(run.delivered)} sent to WebEngage{more}, and nobody else."
     people = format_people(run.change_count)
     return (
-        f"Cancelled after {sent:,} of {people} were sent to WebEngage. Nobody else is sent before another run starts."
+        f"Cancelled after {run.delivered:,} of {people} were sent to WebEngage{more}. "
+        "Nobody else is sent before another run starts."
     )
 
 

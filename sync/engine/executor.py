@@ -329,7 +329,7 @@ class RunExecutor:
             if not current.planned:
                 self._lease.write(entered=0, updated=0, exited=0)
             outcome = recording.finish(find_left_out(self._store, current) if state is RunState.SUCCEEDED else None)
-            self._lease.write(delivered=outcome.delivered, rejected=outcome.rejected)
+            self._lease.write(**outcome.counts)
             self._store.runs.finish_run(self._run.id, self._owner, state, self._lease.now(), error)
             self._add_event(event)
             sync = self._store.syncs.get_sync(self._run.sync_id)

@@ -120,6 +120,8 @@ class ReceiptService(Topic):
             return "Look at its runs."
         if last.state is RunState.HELD:
             return f"Run {last.id}: {last.held_reason}"
+        if not last.state.is_final:
+            return f"Run {last.id} {RUN_STANDING[last.state]}; look again when it has ended."
         changes = describe_run_changes(last)
         people = "1 person is" if sync.size == 1 else f"{sync.size:,} people are" if sync.size else "Nobody is"
         unsure = self._store.snapshot.count_unconfirmed(sync.id)
@@ -205,7 +207,7 @@ def _advise_newest(sync: SyncView) -> str:
 
 def _describe_change(changed: Run) -> str:
     """Return what the last run did that came after the last reading and changed people."""
-    people = count_noun(changed.delivered, "person", "people")
+    people = count_noun(changed.sent, "person", "people")
     if changed.purpose == "undo":
         return f"run {changed.id} took back run {changed.undoes}"
     if changed.purpose == "clear":

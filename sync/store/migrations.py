@@ -19,6 +19,7 @@ from sync.store.known_chunks_migration import know_chunks
 from sync.store.plain_names import rename_everything
 from sync.store.safety_migration import add_safety
 from sync.store.steps_migration import add_steps
+from sync.store.unconfirmed_migration import add_unconfirmed
 from sync.store.value_form_migration import add_value_forms
 
 migrations = Migrations("cohort-sync")
@@ -380,6 +381,12 @@ def known_chunks(db: Database) -> None:
 def restarted_syncs(db: Database) -> None:
     """Keep which run made a sync go on that was stopped, paused or at its end: its cancel must not leave a schedule."""
     db.execute("alter table run add column restarted integer not null default 0 check (restarted in (0, 1))")
+
+
+@migrations()
+def unconfirmed_people(db: Database) -> None:
+    """Keep how many people a run had sent when it ended, of whom WebEngage's answer was not received."""
+    add_unconfirmed(db)
 
 
 def apply(plain: sqlite3.Connection) -> None:

@@ -28,7 +28,7 @@ class Receipts(Table):
             select run.id
             from run
             join sync on sync.id = sync_id
-            where sync_id = ? and run.id > ? and (delivered > 0 or run.id = last_run_id)
+            where sync_id = ? and run.id > ? and (delivered + unconfirmed > 0 or run.id = last_run_id)
             order by run.id desc
             limit 3
             """,
@@ -39,7 +39,11 @@ class Receipts(Table):
     def find_last_change(self, sync_id: int, run_id: int) -> int | None:
         """Return the last run of a sync after this one that has ended and changed people, None when none has."""
         found = self._fetch_value(
-            "select max(id) from run where sync_id = ? and id > ? and delivered > 0 and finished_at is not null",
+            """
+            select max(id)
+            from run
+            where sync_id = ? and id > ? and delivered + unconfirmed > 0 and finished_at is not null
+            """,
             (sync_id, run_id),
         )
         return None if found is None else int(found)
@@ -66,7 +70,8 @@ class Receipts(Table):
             select audit.run_id, actor, at
             from audit
             join run on run.id = audit.run_id
-            where sync_id = ? and run.id <= ? and action = 'approve' and (state = 'succeeded' or delivered > 0)
+            where sync_id = ? and run.id <= ? and action = 'approve'
+                and (state = 'succeeded' or delivered + unconfirmed > 0)
             order by audit.id desc
             limit 1
             """,

@@ -20,14 +20,20 @@ BUCKETS_A_PART = 8  # some 33,000 people: a few tenths of a second on a slow mac
 
 @dataclass(slots=True)
 class Outcome:
-    """The numbers of people of a run that WebEngage accepted and rejected.
+    """The numbers of people of a run that WebEngage accepted, rejected, and did not answer for.
 
     ``is_settled``: everybody it planned a change of was accepted or rejected, and nobody was taken out since.
     """
 
     delivered: int = 0
     rejected: int = 0
+    unconfirmed: int = 0
     is_settled: bool = True
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the numbers by the columns of a run."""
+        return {"delivered": self.delivered, "rejected": self.rejected, "unconfirmed": self.unconfirmed}
 
 
 Effect = tuple[bytes, str, bytes | None]
@@ -134,6 +140,7 @@ class Recording:
             self._logged.add(block.number)
             self._outcome.delivered += letters.count("c")
             self._outcome.rejected += letters.count("r")
+            self._outcome.unconfirmed += letters.count("f")
             self._store.batches.log(self._run_id, block.number, letters)
         return letters
 

@@ -79,7 +79,7 @@ class RunHistory(Table):
                 sum(run.state = 'cancelled') as cancelled,
                 sum(iif(run.state = 'succeeded', entered, 0)) as added,
                 sum(iif(run.state = 'succeeded', exited, 0)) as removed,
-                sum(iif(run.state = 'succeeded', 0, delivered)) as sent_half_way
+                sum(iif(run.state = 'succeeded', 0, delivered + unconfirmed)) as sent_half_way
             from run
             join sync on sync.id = run.sync_id
             where finished_at > :now - 3600.0 * :hours and finished_at <= :now

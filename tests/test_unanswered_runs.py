@@ -1,0 +1,91 @@
+"""Runs that ended while WebEngage did not answer: what the people of whom nothing was heard count as, everywhere."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sync.steps import Steps
+from sync.store import Store
+from tests.engine_workspace import PATIENT
+from tests.workspace import Workspace, page_numbers, page_text
+
+
+def cancel_unanswered(workspace: Workspace, size: int, answered: int = 0) -> None:
+    """Export a cohort to a WebEngage that answers so many requests and is silent then, and cancel the run."""
+    workspace.policy = PATIENT
+    workspace.add_cohort(size)
+    workspace.sandbox.fault("status", api="webengage", path="bulk-users", times=0, code=503, after=answered)
+    workspace.start_export()
+    workspace.run_queued()
+    with workspace.open() as service:
+        service.runs.cancel(1)
+    workspace.run_queued()
+
+
+def test_a_cancelled_run_that_webengage_did_not_answer_is_not_said_to_have_changed_nothing(
+    connected: Workspace,
+) -> None:
+    """All forty may be true there: “WebEngage is unchanged” stood beside “40 people in WebEngage”."""
+    cancel_unanswered(connected, 40)
+    said = "0 of 40 people were sent to WebEngage; 40 sent without an answer, so they may be changed there."
+    for app in (
+        connected.page("runs"),
+        connected.page("runs", run="1"),
+        connected.page("syncs"),
+        connected.page("syncs", sync="1"),
+    ):
+        shown = page_text(app)
+        assert said in shown and "unchanged" not in shown and "before anything was sent" not in shown
+    app = connected.page("runs", run="1")
+    assert page_numbers(app)["Not confirmed"] == "40"
+    assert "Take back this run" in [button.label for button in app.button]
+    assert "1 run cancelled; 40 people sent by runs that ended half-way." in page_text(connected.page("overview"))
+    for command in (("runs",), ("run", "1"), ("receipt", str(connected.cohort))):
+        done = connected.run_cli(*command)
+        assert "40 to be added; 40 of them sent, not confirmed" in done.stdout + done.stderr, command
+    assert connected.read_json("run", "1")["unconfirmed"] == 40
+
+
+def test_a_run_that_was_cancelled_half_way_adds_up_in_every_sentence(connected: Workspace) -> None:
+    """Whom WebEngage took, rejected and did not answer for: together they are those its people are listed as."""
+    cancel_unanswered(connected, 1000, answered=20)
+    run = connected.get_run(1)
+    with connected.open() as service:
+        assert run.delivered and run.unconfirmed and run.sent == service.syncs.get(1).size
+    said = f"{run.delivered:,} of 1,000 people were sent to WebEngage; {run.unconfirmed:,} sent without an answer"
+    assert said in page_text(connected.page("runs", run="1"))
+    assert f"{run.sent:,} people sent by runs that ended half-way" in page_text(connected.page("overview"))
+
+
+def test_rejected_people_of_a_cancelled_run_are_not_among_those_sent(connected: Workspace) -> None:
+    """The page counted them as sent, the command did not."""
+    connected.add_cohort(30)
+    connected.sandbox.poison("fan-3")
+    run = connected.export(steps=Steps(), chosen=("fan-1", "fan-2", "fan-3"))
+    with connected.open() as service:
+        service.runs.cancel(run.id)
+    said = "Cancelled after a first step: 2 people sent to WebEngage; 1 rejected by WebEngage, and nobody else."
+    assert said in page_text(connected.page("runs", run="1"))
+    assert "30 to be added; 2 of them sent; 1 of them rejected" in connected.run_cli("run", "1").stdout
+
+
+def test_no_receipt_while_a_first_run_waits_does_not_say_that_nobody_is_there(connected: Workspace) -> None:
+    """What it has sent so far is not counted yet, so the answer is to look again."""
+    connected.policy = PATIENT
+    connected.add_cohort(10)
+    connected.sandbox.fault("status", api="webengage", path="bulk-users", times=0, code=503)
+    connected.start_export()
+    connected.run_queued()
+    said = connected.run_cli("receipt", str(connected.cohort)).stderr
+    assert "Run 1 is queued; look again when it has ended." in said and "obody is" not in said
+
+
+def test_runs_of_an_earlier_schema_note_whom_they_sent_without_an_answer(tmp_path: Path) -> None:
+    """It is counted in their log, as long as that is kept."""
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db:
+        db.executescript((Path(__file__).parent / "schemas" / "21.sql").read_text())
+    with Store.open(tmp_path) as store:
+        found = {run.id: (run.delivered, run.unconfirmed) for run in store.runs.list_runs(None, None, 9, 0, None)}
+    assert found[4] == (2, 2) and not any(unconfirmed for number, (_, unconfirmed) in found.items() if number != 4)
