@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from sync.engine import Clock, RetryPolicy, RunExecutor
-from sync.model import Run, RunState
+from sync.model import Run, RunState, SyncState
 from sync.store import Store
 from tests.engine_workspace import (
     DAY,
     MAPPED,
     PATIENT,
     EngineWorkspace,
+    fan_ids,
     fans,
     keep_out,
     last,
@@ -235,6 +236,23 @@ def test_somebody_listed_while_their_refused_request_waits_gets_no_profile(
     assert (run.state, run.entered, run.delivered, run.never_exported) == (RunState.SUCCEEDED, 19, 19, 1)
     assert refresh_when_due(workspace).change_count == 0
     assert sandbox.profile("fan-3") is None
+
+
+def test_people_who_were_rejected_before_are_no_reason_to_blame_the_account(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """They were refused while others were taken, and nobody is left in WebEngage who could be sent as a witness."""
+    workspace.set_members(*fans(*range(13)))
+    sandbox.poison(*fan_ids(*range(5, 13)))
+    assert workspace.export().rejected == 8
+    workspace.set_members(*fans(*range(5, 13)))
+    assert workspace.export().exited == 5 and workspace.holders() == set()
+    with workspace.open() as service:
+        service.syncs.retry_rejected(1)
+    workspace.run_queued()
+    assert (last(workspace).state, last(workspace).rejected) == (RunState.SUCCEEDED, 8)
+    with workspace.open() as service:
+        assert service.syncs.get(1).state is SyncState.ACTIVE
 
 
 def test_people_left_to_be_sent_when_webengage_breaks_down_in_the_middle_are_not_to_blame(

@@ -111,6 +111,23 @@ def test_who_was_sent_in_a_step_after_the_backup_is_set_to_false_when_they_leave
     assert sandbox.profile("fan-6") is None
 
 
+def test_who_may_have_been_taken_before_they_were_rejected_in_a_step_is_set_to_false_when_they_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """WebEngage took the first try without an answer, and rejected the next: the run under way is all that knows."""
+    workspace.export()
+    back_up(workspace, backup)
+    workspace.set_members(*fans(*range(7)))
+    sandbox.fault("vanish", path="bulk-users")
+    sandbox.fault("status", api="webengage", path="bulk-users", code=400, body={"response": {"message": "bad user"}})
+    held = workspace.export(chosen=["fan-5"])
+    assert (held.state, held.rejected) == (RunState.HELD, 1) and "fan-5" in workspace.holders()
+    restore(workspace, backup)
+    workspace.set_members(*fans(*range(5)))
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(*range(5))
+
+
 def test_who_was_exported_by_another_user_id_after_the_backup_is_set_to_false(
     workspace: EngineWorkspace, backup: Path
 ) -> None:
