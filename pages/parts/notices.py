@@ -18,22 +18,31 @@ READING_SECONDS = 20.0  # a message stays so long at least, however often a poll
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message, when a whole page first showed it, and whether the next drawing is to show it again."""
+    """A message, when a whole page first showed it, and whether the next drawing is to show it again.
+
+    ``turn``: other than that of the message whose place it takes, so that the browser counts its seconds again.
+    """
 
     text: str
     is_error: bool
+    turn: int
     seen_at: float | None = None
     stays: bool = True
 
 
 def flash_success(text: str) -> None:
     """Keep a success message for the next run of the page."""
-    st.session_state[NOTICE_KEY] = Notice(text, is_error=False)
+    _keep(text, is_error=False)
 
 
 def flash_error(text: str) -> None:
     """Keep an error message for the next run of the page."""
-    st.session_state[NOTICE_KEY] = Notice(text, is_error=True)
+    _keep(text, is_error=True)
+
+
+def _keep(text: str, *, is_error: bool) -> None:
+    former: Notice | None = st.session_state.get(NOTICE_KEY)
+    st.session_state[NOTICE_KEY] = Notice(text=text, is_error=is_error, turn=1 - former.turn if former else 0)
 
 
 def show_notice() -> Notice | None:
@@ -44,10 +53,11 @@ def show_notice() -> Notice | None:
     if not notice.stays:
         del st.session_state[NOTICE_KEY]
         return None
-    if notice.is_error:
-        st.error(format_error(notice.text), icon=":material/error:")
-    else:
-        st.success(format_error(notice.text), icon=":material/check_circle:")
+    with st.container(key=f"notice-{notice.turn}"):
+        if notice.is_error:
+            st.error(format_error(notice.text), icon=":material/error:")
+        else:
+            st.success(format_error(notice.text), icon=":material/check_circle:")
     return notice
 
 

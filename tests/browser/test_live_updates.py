@@ -14,6 +14,7 @@ from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState
 from sync.store import Store
 from tests.browser import (
+    PHONE,
     STOP_SECONDS,
     at_rest,
     badge,
@@ -285,3 +286,21 @@ def test_the_menu_of_a_cohort_counts_and_tells(
         choose_action(page, "Small", "See runs")
         expect(page.get_by_role("heading", name="Runs")).to_be_visible()
         expect(page.get_by_text("1 to 1 of 1 run")).to_be_visible()
+
+
+def test_what_a_click_did_is_in_sight_far_down_a_page(
+    data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """On a phone the button to test a webhook is two screens below the top, where the message stands."""
+    with service(data_dir) as here:
+        here.alerts.add_webhook(f"http://127.0.0.1:{free_port()}/nobody-listens")
+    with tab(browser, viewport=PHONE) as page:
+        visit(page, f"{streamlit_server(data_dir)}/alerts", "Alerts")
+        press(page, "Send a test")
+        refusal = page.get_by_test_id("stAlertContentError")
+        expect(refusal).to_be_visible()
+        at_rest(page)
+        expect(page.get_by_role("heading", name="Alerts", exact=True)).not_to_be_in_viewport()
+        expect(refusal).to_be_in_viewport(ratio=1)
+        header = page.get_by_test_id("stHeader").bounding_box()
+        assert refusal.bounding_box()["y"] >= header["y"] + header["height"]  # type: ignore[index]
