@@ -9,7 +9,7 @@ from sync.model import RunState
 from sync.steps import Steps
 from tests.engine_workspace import DAY, keep_out
 from tests.sandbox.control import PROJECT, Member, anonymous, member
-from tests.workspace import Workspace, page_numbers, page_text, wait_until
+from tests.workspace import Workspace, click_button, page_numbers, page_text, wait_until
 
 
 def people(first: int, end: int) -> list[Member]:
@@ -194,18 +194,21 @@ def test_no_receipt_names_whom_a_cancelled_first_step_left_true_and_nobody_as_wa
 
 
 @pytest.mark.parametrize(
-    ("code", "people_there"),
-    [(401, "Nobody is in WebEngage."), (400, "10 people are in WebEngage, 10 of them not confirmed.")],
+    ("code", "came_to"),
+    [
+        (401, "10 to be added. Nobody is in WebEngage."),
+        (400, "10 to be added; 10 of them sent, not confirmed. 10 people are in WebEngage, 10 of them not confirmed."),
+    ],
 )
 def test_no_receipt_of_a_failed_first_export_says_what_it_came_to(
-    connected: Workspace, code: int, people_there: str
+    connected: Workspace, code: int, came_to: str
 ) -> None:
     """It says what the run was to do, and whom it may have left in WebEngage."""
     connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 10))
     connected.sandbox.refuse_everybody("not allowed", code)
     connected.export()
     said = connected.run_cli("receipt", str(connected.cohort)).stderr.strip()
-    assert said.endswith(f"so there is no receipt. Run 1 has failed: 10 to be added. {people_there}")
+    assert said.endswith(f"so there is no receipt. Run 1 has failed: {came_to}")
 
 
 def test_the_charts_count_people_as_the_syncs_do_after_rejections(rejected: Workspace) -> None:
@@ -341,3 +344,18 @@ def test_the_receipt_advises_what_can_be_done_to_have_the_newest(
     connected.run_queued()
     connected.read_json("preview", str(connected.cohort), "--fresh")
     assert advice in connected.run_cli("receipt", str(connected.cohort)).stdout
+
+
+def test_the_export_dialog_does_not_show_what_this_browser_read_long_ago(connected: Workspace) -> None:
+    """Without its age it looked like now, while a command, or another browser, had the cohort of now."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 20))
+    app = open_cohort(connected)
+    connected.sandbox.set_members(connected.cohort, people(0, 29))
+    app.query_params["export"] = str(connected.cohort)
+    assert "\n20\n0\n0\n20\n" in page_text(app.run())
+    click_button(app, "Cancel")
+    app.session_state["_member_reading"].reading.read_at -= 601
+    with connected.open_database() as db:
+        db.execute("update cohort set preview = null")
+    app.query_params["export"] = str(connected.cohort)
+    assert "\n29\n0\n0\n29\n" in page_text(app.run())

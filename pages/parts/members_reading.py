@@ -18,6 +18,7 @@ from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import Actor
 from sync.service import Service
+from sync.service.cohorts import PREVIEW_FRESH_SECONDS
 from sync.service.member_reading import MemberReading
 from sync.views import CohortView, Preview
 
@@ -146,14 +147,15 @@ def forget_reading() -> None:
 def get_known_numbers(project_id: int, cohort_id: int) -> Preview | None:
     """Return what is known of a cohort without asking Mixpanel, or None.
 
-    What this browser session read comes first, exact once it read everybody; else a stored preview of the last ten
-    minutes.
+    What this browser session read within ten minutes comes first, exact once it read everybody; else a stored preview
+    of the last ten minutes.
     """
     kept = get_reading(project_id, cohort_id)
     with open_service() as service:
         if kept and kept.reading.everyone.page_count:
             kept.look()
-            return service.members.summarize(kept.reading)
+            if time.time() - kept.reading.read_at < PREVIEW_FRESH_SECONDS:
+                return service.members.summarize(kept.reading)
         return service.cohorts.get_known(project_id, cohort_id)
 
 
