@@ -186,7 +186,7 @@ def test_a_page_that_works_says_so_and_offers_no_stop_of_its_own(
     with tab(browser) as page:
         page.goto(f"{streamlit_server(data_dir)}/cohorts")
         corner = page.get_by_test_id("stStatusWidget")
-        expect(page.get_by_text("Reading the cohorts…")).to_be_visible()
+        expect(page.get_by_text("Reading the cohorts from Mixpanel…")).to_be_visible()
         expect(corner.get_by_role("img", name="Running...")).to_be_visible()
         assert not corner.get_by_text("Stop").is_visible()
 
