@@ -17,6 +17,7 @@ from sync.reports import Person, PersonEntry, PersonListing, PersonSync, Presenc
 from sync.service.safety import MAX_NOTE
 from sync.wording import (
     FORGOTTEN_HERE,
+    NO_COHORT_KNOWN,
     NOT_SENT_YET,
     OUTCOME_SIGNS,
     OUTCOMES,
@@ -98,7 +99,7 @@ def _describe_listing(one: PersonListing) -> str:
 def _show_syncs(syncs: tuple[PersonSync, ...]) -> None:
     st.header("In these exported cohorts", anchor=False)
     if not syncs:
-        st.caption("In none.")
+        st.caption(NO_COHORT_KNOWN)
         return
     with st.container(key="rows-person-syncs"):
         rows.show_header("person-syncs", SYNC_COLUMNS)

@@ -58,6 +58,7 @@ OUTCOME_SIGNS = {
 }
 OPERATION_SIGNS = {"add": "+", "remove": "−", "update": "↻", "none": "✗"}
 NOT_SENT_YET = "Not sent yet"
+NO_COHORT_KNOWN = "None is known here: who is on the never-export list or anonymous is left out of every run."
 FORGOTTEN_HERE = (
     "This person was forgotten here. What was sent about them before is not known any more, and WebEngage may still "
     "hold it."

@@ -359,3 +359,17 @@ def test_the_export_dialog_does_not_show_what_this_browser_read_long_ago(connect
         db.execute("update cohort set preview = null")
     app.query_params["export"] = str(connected.cohort)
     assert "\n29\n0\n0\n29\n" in page_text(app.run())
+
+
+def test_somebody_on_the_never_export_list_is_not_said_to_be_in_no_exported_cohort(connected: Workspace) -> None:
+    """They are in it and left out of its runs, so nothing is stored: the page of the cohort lists them, with the reason."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 5))
+    keep_out(connected, "fan-3")
+    connected.export()
+    assert "fan-3" in [row[0] for row in open_cohort(connected).dataframe[0].value.values.tolist()]
+    app = connected.page("people")
+    app.text_input(key="person-id").set_value("fan-3")
+    click_button(app, "Look up")
+    for shown in (page_text(app), connected.run_cli("person", "fan-3").stdout):
+        assert "None is known here: who is on the never-export list or anonymous is left out of every run." in shown
+        assert "In none." not in shown and "In no exported cohort" not in shown

@@ -14,7 +14,7 @@ from sync.model import format_utc_time
 from sync.reports import Person, PersonListing, Receipt
 from sync.service import Service
 from sync.text import show_text
-from sync.wording import FORGOTTEN_HERE, describe_presence, explain_two_ids, explain_unknown_person
+from sync.wording import FORGOTTEN_HERE, NO_COHORT_KNOWN, describe_presence, explain_two_ids, explain_unknown_person
 
 
 @click.command()
@@ -58,7 +58,7 @@ def _list_person_lines(found: Person) -> Iterator[str]:
             )
             for one in found.syncs
         ),
-        "In no exported cohort.",
+        f"In exported cohorts: {NO_COHORT_KNOWN}",
     )
     yield from (f"On {_describe_listing(one)}." for one in found.lists)
     names = {one.sync_id: one.cohort_name for one in found.syncs}
