@@ -265,7 +265,7 @@ def list_counts(run: Run, waits: int) -> dict[str, int]:
         "Not confirmed": run.unconfirmed,
         "Rejected": run.rejected,
         "Never export": run.never_exported,
-        "Anonymous": run.anonymous,
+        "Devices": run.anonymous,  # a run reads who has a profile, so most of the anonymous are unknown to it
         "Invalid": run.invalid,
         "Requests": run.requests,
         "Waits": waits,

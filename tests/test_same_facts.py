@@ -373,3 +373,13 @@ def test_somebody_on_the_never_export_list_is_not_said_to_be_in_no_exported_coho
     for shown in (page_text(app), connected.run_cli("person", "fan-3").stdout):
         assert "None is known here: who is on the never-export list or anonymous is left out of every run." in shown
         assert "In none." not in shown and "In no exported cohort" not in shown
+
+
+def test_a_run_counts_devices_under_another_name_than_all_who_are_anonymous(connected: Workspace) -> None:
+    """A run reads who has a profile, so of the anonymous it knows devices with one: “Anonymous 2” was not all six."""
+    owned = [member(f"$device:{number}", plan="gold") for number in range(2)]
+    connected.cohort = connected.sandbox.add_cohort("Fans", [*people(0, 5), *owned, *devices(6)[2:]])
+    connected.export()
+    assert page_numbers(open_cohort(connected))["Anonymous"] == "6"
+    numbers = page_numbers(connected.page("runs", run="1"))
+    assert numbers["Devices"] == "2" and "Anonymous" not in numbers
