@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import RunnerProcess
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox, anonymous, member
-from tests.workspace import ATTRIBUTE, ROOT, Workspace, make_fans
+from tests.workspace import ATTRIBUTE, ROOT, Workspace, assert_refused, make_fans
 
 PEOPLE = make_fans(60)
 
@@ -249,3 +249,14 @@ def test_export_when_interrupted_while_waiting_leaves_the_run_to_the_next_runner
     assert waiting.returncode == 1 and "Stopped waiting" in said and len(said.splitlines()) == 1, said
     assert runner_process(connected.data_dir, "--once").wait(60) == 0
     assert connected.read_json("runs")[0]["state"] == "succeeded"
+
+
+def test_export_when_a_setting_is_wrong_queues_nothing_that_it_could_not_wait_for(
+    connected: Workspace, sandbox: Sandbox
+) -> None:
+    """Who reads that a setting is wrong must not find the cohort exported by the next runner."""
+    cohort = sandbox.add_cohort("Fans", PEOPLE)
+    command = ("export", str(cohort), "--mode", "dynamic", "--wait")
+    for name in ("COHORT_SYNC_BATCHES_A_MINUTE", "COHORT_SYNC_PAGE_SIZE"):
+        assert_refused(connected.run_cli(*command, **{name: "fast"}), name)
+    assert connected.read_json("runs") == []

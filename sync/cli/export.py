@@ -19,7 +19,7 @@ from sync.cli.property_options import (
     resolve_mapping,
     unmap_option,
 )
-from sync.cli.run_output import report_outcome, wait_for_run
+from sync.cli.run_output import check_can_execute, report_outcome, wait_for_run
 from sync.cli.safety import read_ids
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
@@ -99,6 +99,8 @@ def export(
 ) -> None:
     """Export a cohort to WebEngage."""
     daily, ends_at = cadence.read(Mode(mode))
+    if wait:
+        check_can_execute()
     with Service.open() as service:
         mapping, forms = resolve_mapping(service, project, cohort_id, properties, unmap)
         terms = ExportTerms(

@@ -35,6 +35,11 @@ def sync_json(sync: SyncView) -> dict[str, Any]:
     return values | {"last_run_id": last["id"] if last else None, "problem": sync.clear_problem}
 
 
+def check_can_execute() -> None:
+    """Raise InvalidRequest for a setting with which no run can be executed here, before one is queued."""
+    Runner(os.environ)
+
+
 def wait_for_run(service: Service, run_id: int) -> Run:
     """Wait until a run has ended, is held, or is postponed for over a minute; return it.
 
