@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Route, expect
 from pages.parts.formatting import shorten_name
 from sync.export_terms import ExportTerms
 from sync.model import Mode
-from tests.browser import DESK, PHONE, at_rest, choose, connect, press, run_queued, service, tab, visit
+from tests.browser import DESK, PHONE, at_rest, choose, connect, export_fans, press, run_queued, service, tab, visit
 from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
@@ -94,6 +94,22 @@ def test_a_long_name_leaves_its_row_low_and_shows_its_end(
         expect(page.get_by_text(f"{long}Austria", exact=True)).to_be_visible()
         title = page.get_by_role("heading", name=shorten_name(f"{long}Austria"), exact=True)
         assert title.bounding_box()["height"] < HIGHEST_ROW  # type: ignore[index]
+
+
+def test_the_label_of_each_number_of_a_held_run_is_one_line_on_a_phone(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """Labels of one and of two lines beside each other are read in the wrong order."""
+    cohort = export_fans(data_dir, sandbox)
+    with service(data_dir) as here:
+        held = here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC, dry_run=True)).run_id
+    run_queued(data_dir)
+    with tab(browser, viewport=PHONE) as page:
+        visit(page, f"{streamlit_server(data_dir)}/runs?run={held}", "Fans")
+        labels = page.locator(".st-key-numbers-run").get_by_test_id("stCaptionContainer")
+        expect(labels.filter(has_text="In WebEngage now")).to_be_visible()
+        heights = {label.inner_text(): label.bounding_box()["height"] for label in labels.all()}  # type: ignore[index]
+        assert len(set(heights.values())) == 1, heights
 
 
 def test_the_project_is_chosen_once_for_all_pages(
