@@ -229,7 +229,7 @@ def test_what_webengage_holds_is_beside_each_person(mixed: Workspace) -> None:
     mixed.sandbox.set_members(mixed.cohort, PEOPLE[1:])
     app = open_cohort(mixed)
     assert [[row[0], row[1], *row[5:]] for row in cells(app) if row[5] == "true"] == [
-        ["b-2", "✓ Identified", "true", "Unchanged"],
+        ["b-2", "✓ Identified", "true", "Stays true"],
         ["a-1", "← Left", "true", "Would be removed"],
     ]
     after = {"In WebEngage now": "2", "Would be added": "0", "Would be removed": "1", "After the next export": "1"}

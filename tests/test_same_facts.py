@@ -72,7 +72,7 @@ def test_people_whose_removal_was_rejected_are_not_counted_as_removed(rejected: 
     )
     [left] = [row for row in app.dataframe[0].value.values.tolist() if row[0] == "fan-6"]
     assert left[1:3] == ["← Left", "No longer in the cohort; WebEngage rejected removing them"]
-    assert left[-2:] == ["true", "Unchanged"]
+    assert left[-2:] == ["true", "Stays true"]
     assert rejected.read_json("preview", str(rejected.cohort), "--fresh")["leaving"] == 0
     for shown in read_dialogs(rejected):
         assert "In WebEngage now: 26 people. Nobody would be added or removed." in shown
@@ -98,7 +98,7 @@ def test_somebody_listed_whose_removal_is_rejected_stays_true_and_is_said_to(rej
     app = open_cohort(rejected)
     [listed] = [row for row in app.dataframe[0].value.values.tolist() if row[0] == "fan-6"]
     assert listed[2] == "On the never-export list, so not sent; WebEngage rejected removing them"
-    assert listed[-2:] == ["true", "Unchanged"] and page_numbers(app)["Of them never exported"] == "1"
+    assert listed[-2:] == ["true", "Stays true"] and page_numbers(app)["Of them never exported"] == "1"
     assert rejected.export().change_count == 0
 
 
@@ -383,3 +383,15 @@ def test_a_run_counts_devices_under_another_name_than_all_who_are_anonymous(conn
     assert page_numbers(open_cohort(connected))["Anonymous"] == "6"
     numbers = page_numbers(connected.page("runs", run="1"))
     assert numbers["Devices"] == "2" and "Anonymous" not in numbers
+
+
+def test_the_table_says_of_people_whose_values_changed_that_they_stay_true_and_not_that_they_are_unchanged(
+    connected: Workspace,
+) -> None:
+    """The page does not compare mapped properties: “Unchanged” was said of somebody the next run updates."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", [member("ann", plan="gold")])
+    connected.export(mapping=(("plan", "Plan"),))
+    connected.sandbox.set_members(connected.cohort, [member("ann", plan="silver")])
+    [row] = open_cohort(connected).dataframe[0].value.values.tolist()
+    assert row[-2:] == ["true", "Stays true"]
+    assert connected.export().updated == 1

@@ -36,7 +36,7 @@ HELD = {True: "true", False: "false", None: "never"}
 CHANGES = {
     MemberChange.ADD: "Would be added",
     MemberChange.REMOVE: "Would be removed",
-    MemberChange.UNCHANGED: "Unchanged",
+    MemberChange.UNCHANGED: "Stays true",
     MemberChange.NONE: "Not exported",
 }
 GRANT_ACCESS = "A project admin can give the account access to classified data."
