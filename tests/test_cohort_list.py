@@ -56,3 +56,14 @@ def test_a_list_that_could_not_be_refreshed_says_so_after_the_next_click_too(
 def list_names(app: AppTest) -> list[str]:
     """Return the names of the cohorts a page lists, from the top."""
     return [link.proto.label for link in app.get("page_link") if link.proto.query_string]
+
+
+def test_the_filter_of_cohorts_does_not_call_synced_what_its_rows_call_otherwise(connected: Workspace) -> None:
+    """A stopped cohort was listed under “Synced” with the badge “Stopped”, and is not in step any more."""
+    connected.add_cohort(3)
+    connected.export()
+    with connected.open() as service:
+        service.syncs.stop(1)
+    app = connected.page("cohorts", show="With a sync")
+    assert "Stopped" in page_text(app) and "No cohort matches" not in page_text(app)
+    assert app.selectbox(key="show").options == ["All cohorts", "With a sync", "Not synced"]

@@ -28,7 +28,7 @@ from sync.permissions import AccessLevel
 from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
-EVERY_STATE, SYNCED, NOT_SYNCED = "All cohorts", "Synced", "Not synced"
+EVERY_STATE, WITH_SYNC, NOT_SYNCED = "All cohorts", "With a sync", "Not synced"
 ORDERS: dict[str, tuple[Callable[[CohortView], Any], bool]] = {
     "Name A to Z": (lambda cohort: cohort.name.casefold(), False),
     "Name Z to A": (lambda cohort: cohort.name.casefold(), True),
@@ -94,7 +94,7 @@ def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
         )
         state = st.selectbox(
             "Show",
-            [EVERY_STATE, SYNCED, NOT_SYNCED],
+            [EVERY_STATE, WITH_SYNC, NOT_SYNCED],
             key="show",
             bind="query-params",
             width=160,
@@ -104,7 +104,7 @@ def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
         order = st.selectbox(
             "Sort by", list(ORDERS), key=SORT, bind="query-params", width=170, label_visibility="collapsed"
         )
-    wanted = {EVERY_STATE: (True, False), SYNCED: (True,), NOT_SYNCED: (False,)}[state or EVERY_STATE]
+    wanted = {EVERY_STATE: (True, False), WITH_SYNC: (True,), NOT_SYNCED: (False,)}[state or EVERY_STATE]
     key, backwards = ORDERS[order or next(iter(ORDERS))]
     found = [cohort for cohort in cohorts if matches(cohort, text or "") and bool(cohort.sync_id) in wanted]
     return sorted(found, key=key, reverse=backwards)

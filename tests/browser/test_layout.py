@@ -164,7 +164,7 @@ def test_search_filter_order_and_page_are_in_the_address(
         page.reload()
         expect(page.locator(rows)).to_have_count(10)
         expect(page.locator(rows).first).to_contain_text("Cohort 294")
-        choose(page, "Show", "Synced")
+        choose(page, "Show", "With a sync")
         expect(page.get_by_text("No cohort matches.")).to_be_visible()
         expect(page.get_by_text("Not listed? Share the cohort")).to_be_visible()
         visit(page, page.url.split("?")[0] + "?cohort_page=12", "Cohorts")
