@@ -13,6 +13,7 @@ from sync.alerting.states import DISK_ENOUGH_BYTES
 from sync.engine import RetryPolicy
 from sync.model import RunState
 from sync.service.alert_worker import SILENCE_SECONDS, RunnerWatch
+from sync.steps import Steps
 from sync.views import DISK_LOW_BYTES
 from tests.alert_receivers import Mailbox, serve_mail
 from tests.sandbox.control import PROJECT, member
@@ -284,3 +285,21 @@ def test_a_state_when_it_comes_and_goes_is_over_only_after_an_hour_without_it(sc
     assert mailbox.subjects == [paused, over, paused, over]
     with fans.open() as service:
         assert service.alerts.list_open() == ()
+
+
+def test_the_alert_of_a_run_held_between_two_steps_says_whom_it_sent_as_its_page_does(scene: Scene) -> None:
+    """“It would add 100” counted those who are in WebEngage already."""
+    scene.workspace.export(attribute="Fans", steps=Steps(first=10))
+    scene.look()
+    assert "remove 0 people; 10 of them are sent already." in scene.mailbox.texts[0]
+
+
+def test_the_alert_about_rejected_removals_counts_nobody_twice(scene: Scene) -> None:
+    """Twelve of eighty-eight who stay: “12 of 100” had those twelve among the people of the sync and beside them."""
+    scene.export()
+    scene.look()
+    scene.workspace.sandbox.poison(*(f"Zanzibar-{number}" for number in range(12)))
+    scene.workspace.sandbox.set_members(scene.workspace.cohort, PEOPLE[12:])
+    scene.workspace.export()
+    scene.look()
+    assert "12 of 100 people in" in scene.mailbox.texts[0]

@@ -39,11 +39,11 @@ class AlertState:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Hold what is compared with limits: people rejected by sync, and the last run with some of them; the queries runs
-    may make an hour, and the projects that need more in an hour of the next day.
+    """Hold what is compared with limits: people rejected by sync, how many of these are not in WebEngage, and the last
+    run with some of them; the queries runs may make an hour, and the projects that need more in an hour of the next day.
     """
 
-    rejected: dict[int, tuple[int, int]]
+    rejected: dict[int, tuple[int, int, int]]
     queries_an_hour: int
     unkept: dict[int, BusyHour]
 
@@ -98,7 +98,8 @@ def _describe_paused(sync: SyncView) -> AlertState:
 
 def _describe_held(sync: SyncView, run: Run) -> AlertState:
     name = quote_name(sync.cohort_name)
-    changes = f"It would add {run.entered:,}, update {run.updated:,} and remove {run.exited:,} people."
+    sent = f"; {run.delivered:,} of them are sent already" if run.delivered else ""
+    changes = f"It would add {run.entered:,}, update {run.updated:,} and remove {run.exited:,} people{sent}."
     text = f"Run {run.id} of {name} needs approval before it continues. {changes}"
     return AlertState(f"held {run.id}", "held", f"A run of {name} needs approval", text, f"runs?run={run.id}")
 
@@ -112,9 +113,9 @@ def _describe_uncleared(sync: SyncView) -> AlertState:
 
 def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[AlertState]:
     for sync in syncs:
-        rejected, run_id = quotas.rejected.get(sync.id, (0, 0))
+        rejected, missing, run_id = quotas.rejected.get(sync.id, (0, 0, 0))
         name = quote_name(sync.cohort_name)
-        everybody = rejected + sync.size
+        everybody = missing + sync.size
         if rejected >= MIN_REJECTED and rejected >= REJECTED_SHARE * everybody:
             text = (
                 f"{rejected:,} of {everybody:,} people in {name} (sync {sync.id}) were rejected. "

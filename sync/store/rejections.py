@@ -138,17 +138,19 @@ class Rejections(Table):
         )
         return tuple(RejectionView(*row) for row in rows)
 
-    def count_by_sync(self) -> dict[int, tuple[int, int]]:
-        """Return how many people stand rejected in each sync that has some, and the last run that rejected some of them."""
+    def count_by_sync(self) -> dict[int, tuple[int, int, int]]:
+        """Return how many people stand rejected in each sync that has some, how many of these are not in WebEngage, and
+        the last run that rejected some of them.
+        """
         rows = self._fetch_all(
             """
-            select sync_id, count(*), max(run_id)
+            select sync_id, count(*), sum(kind = 'add' and not may_be_sent), max(run_id)
             from rejection
             where active = 1
             group by sync_id
             """
         )
-        return {row[0]: (row[1], row[2]) for row in rows}
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
     def active_count(self) -> int:
         """Return how many people stand rejected in all syncs."""
