@@ -120,6 +120,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/text",
         "sync/permissions",
         "sync/redaction",
+        "sync/spreadsheet",
         "sync/mixpanel",
         "sync/webengage",
         "sync/store",

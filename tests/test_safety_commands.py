@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from sync.cli.commands import cli
 from sync.model import RunState
-from tests.sandbox.control import LICENSE, PROJECT, Sandbox
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
 from tests.workspace import ATTRIBUTE, Workspace, make_fans
 
 
@@ -57,6 +57,18 @@ def test_a_file_of_ids_keeps_people_out_and_lets_them_in_by_command(fans: Worksp
     with fans.open() as service:
         audit = json.dumps([line.after + line.before + line.target for line in service.admin.list_audit(50)])
     assert "fan-" not in audit and "3 people" in audit
+
+
+def test_a_downloaded_file_keeps_out_exactly_those_who_are_in_it(
+    workspace: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A phone number is one of the commonest user ids, and a formula to a spreadsheet."""
+    workspace.connect(sandbox)
+    cohort = sandbox.add_cohort("Fans", [member(one) for one in ("+491711", "-5", "007", "'+491711", "ann")])
+    file = tmp_path / "members.csv"
+    file.write_text(run_command(workspace, "members", str(cohort), "--csv").stdout, encoding="utf-8")
+    assert read_answer(workspace, "never-export", "add", "--file", str(file))["added"] == 5
+    assert workspace.export(cohort).change_count == 0
 
 
 def test_a_command_says_where_a_listed_person_stays_true(fans: Workspace) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState
 from sync.service.safety import parse_csv, parse_lines
+from sync.spreadsheet import write_csv
 from sync.store.rate_limits import RateLimits
 from sync.store.safety_lists import mask_id
 from tests.engine_workspace import ATTRIBUTE, DAY, EngineWorkspace, fans, later
@@ -286,16 +287,21 @@ def test_a_backup_of_another_database_is_refused_while_people_are_on_the_lists(
         (b"\xef\xbb\xbfName;User ID\r\nAnn; a \r\nBob;b\r\n", [" a ", "b"]),
         (b'user_id,note\n"a,1",x\n\n"",y\n', ["a,1"]),
         (b"", []),
+        (
+            write_csv(("User ID", "Status"), [("+4912", "x"), ("007", "x"), (" a", "x")], ids=(0,)).encode(),
+            ["+4912", "007", " a"],
+        ),
+        (write_csv(("user_id",), [("=1",), ("12",), ("'ann",)], mark=False).encode(), ["=1", "12", "'ann"]),
     ],
 )
 def test_a_file_of_ids_is_read_letter_by_letter(content: bytes, ids: list[str]) -> None:
-    """The column named like a user id, else the first; spaces belong to an id."""
+    """The column named like a user id, else the first; spaces belong to an id, and no apostrophe of our own files does."""
     assert parse_csv(content) == ids
 
 
 def test_ids_that_cannot_be_are_refused_without_being_quoted(workspace: EngineWorkspace) -> None:
     """An empty list, a too long id, a file in another encoding, an account that is not connected."""
-    assert parse_lines(" a \n\n b\r\n") == ["a", "b"]
+    assert parse_lines(" a \n\n b\r\n'007\n'ann") == ["a", "b", "007", "'ann"]
     with workspace.open() as service:
         for ids in ([], ["fan-1", "x" * 101], ["  "]):
             with pytest.raises(InvalidRequest) as problem:

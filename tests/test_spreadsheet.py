@@ -6,9 +6,11 @@ import csv
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pages.parts import downloads
-from sync.spreadsheet import BYTE_ORDER_MARK, neutralize_cell, protect_id, write_csv
+from sync.spreadsheet import BYTE_ORDER_MARK, neutralize_cell, protect_id, restore_id, write_csv
 from sync.views import ExportRow
 
 FORMULAS = [
@@ -63,6 +65,20 @@ def test_an_id_when_it_looks_like_a_number_or_a_date_stays_text(cell: str) -> No
     """In the column of ids only: a number elsewhere may stay one."""
     assert protect_id(cell) == f"'{cell}"
     assert neutralize_cell(cell) == cell
+
+
+@given(st.text(st.sampled_from("';\t\r\n =+@-1a＝"), max_size=8))
+def test_an_id_when_it_is_read_back_from_a_file_is_the_one_that_was_written(cell: str) -> None:
+    """Whoever is downloaded and put on a list is the same person, also where an id itself has an apostrophe."""
+    assert restore_id(protect_id(cell)) == cell
+    if not cell.startswith("'"):  # of numbers, that column has no apostrophe of ours
+        assert restore_id(neutralize_cell(cell)) == cell
+
+
+@pytest.mark.parametrize("cell", ["'ann", "o'hara", "a;'b", "'", ""])
+def test_an_id_when_no_apostrophe_was_put_into_it_keeps_its_own(cell: str) -> None:
+    """Only what would be a formula, a number or a date without it is taken for a cell that was kept text."""
+    assert restore_id(cell) == cell
 
 
 @pytest.mark.parametrize("cell", PLAIN)

@@ -12,6 +12,7 @@ from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.service.listed_people import find_listed, list_known_by
+from sync.spreadsheet import restore_id
 from sync.views import AddedPeople, ListedPerson, NeverExported, PropertyCohort, Tripwire
 
 MAX_NOTE = 200  # characters of a note
@@ -21,14 +22,18 @@ SEPARATORS = ",;\t"
 
 
 def parse_lines(text: str) -> list[str]:
-    """Return the user ids of pasted text, one a line; spaces around an id and empty lines are left out."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """Return the user ids of pasted text, one a line; spaces around an id and empty lines are left out.
+
+    It may come from a spreadsheet that opened one of our files, whose apostrophes belong to no id.
+    """
+    return [restore_id(line.strip()) for line in text.splitlines() if line.strip()]
 
 
 def parse_csv(content: bytes) -> list[str]:
     """Return the user ids of a CSV file: of the column that is named like one, else of the first column.
 
-    Ids are taken letter by letter. Raise InvalidRequest when the file is not UTF-8 text.
+    Ids are taken letter by letter, but for an apostrophe that one of our own files has before what a spreadsheet would
+    compute. Raise InvalidRequest when the file is not UTF-8 text.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -40,7 +45,7 @@ def parse_csv(content: bytes) -> list[str]:
     header = [cell.strip().casefold() for cell in rows[0]] if rows else []
     column = next((header.index(name) for name in ID_HEADERS if name in header), None)
     cells = (row[column or 0] for row in rows[column is not None :] if len(row) > (column or 0))
-    return [cell for cell in cells if cell.strip()]
+    return [restore_id(cell) for cell in cells if cell.strip()]
 
 
 class SafetyService(Topic):
