@@ -44,6 +44,8 @@ def test_a_person_is_looked_up_and_kept_out_and_the_receipt_says_so_on_paper(
         expect(page.get_by_role("heading", name="Receipt: Fans")).to_be_visible()
         expect(page.get_by_role("link", name="Integrations")).to_be_hidden()
         expect(page.get_by_text("To print it")).to_be_hidden()
+        labels = page.locator(".st-key-numbers-preview").get_by_test_id("stCaptionContainer").all()
+        assert len(labels) > 4 and len({one.bounding_box()["y"] for one in labels}) == 1  # type: ignore[index]
         assert page.get_by_role("heading", name="Receipt: Fans").evaluate("it => getComputedStyle(it).color") == (
             "rgb(17, 17, 17)"
         )
