@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import layout, notices
-from pages.parts.formatting import escape_markdown, format_people, format_plural, format_time
+from pages.parts.formatting import escape_markdown, format_people, format_plural, format_time, shorten_name
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
@@ -113,7 +113,7 @@ def _read_cohort_names(project_id: int) -> dict[int, str]:
 
 
 def _name_cohort(one: Tripwire, names: dict[int, str]) -> str:
-    return "Any cohort" if one.cohort_id is None else names.get(one.cohort_id, f"Cohort {one.cohort_id}")
+    return "Any cohort" if one.cohort_id is None else shorten_name(names.get(one.cohort_id, f"Cohort {one.cohort_id}"))
 
 
 def _show_form(
