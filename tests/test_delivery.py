@@ -283,6 +283,18 @@ def test_a_request_that_webengage_asked_to_repeat_later_waits_although_others_ar
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
 
 
+def test_a_run_is_put_off_longer_each_time_however_soon_webengage_asks_to_come_back(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """An answer of 503 that names a second says nothing about when it works again; only a limit's time is believed."""
+    workspace.policy = PATIENT
+    sandbox.fault("status", path="bulk-users", code=503, retry_after=1, times=0)
+    first = workspace.export()
+    assert first.state is RunState.QUEUED and 290 < first.not_before - workspace.now() <= 300
+    later(workspace, 310)
+    assert 1100 < workspace.get_run(first.id).not_before - workspace.now() <= 1200
+
+
 def test_a_request_over_the_limit_makes_everybody_of_the_account_wait_and_is_no_failure(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
@@ -330,4 +342,20 @@ def test_somebody_rejected_is_tried_again_when_there_is_something_else_to_send_a
     assert (run.state, run.change_count) == (RunState.SUCCEEDED, 0) and "new" not in workspace.holders()
     workspace.set_members(*others, on_plan("new", "silver"))
     assert workspace.export().entered == 1
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_somebody_whose_new_value_was_rejected_is_set_to_false_when_they_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """That an update was rejected says nothing about their removal: they are true in WebEngage."""
+    others = fans(*range(20))
+    workspace.set_members(*others, on_plan("old", "gold"))
+    workspace.export(mapping=MAPPED)
+    workspace.set_members(*others, on_plan("old", "silver"))
+    sandbox.poison("old")
+    assert workspace.export().rejected == 1
+    sandbox.clear_faults()
+    workspace.set_members(*others)
+    assert workspace.export().exited == 1
     assert workspace.holders() == sandbox.exportable(workspace.cohort)

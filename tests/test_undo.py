@@ -362,6 +362,12 @@ def test_a_refresh_after_a_take_back_that_would_add_people_is_held(workspace: En
     assert last(workspace).state is RunState.SUCCEEDED and len(workspace.holders()) == 35
 
 
+def test_an_export_after_a_take_back_is_not_held_for_it(workspace: EngineWorkspace) -> None:
+    """Who exports the cohort once more asked for these people, with the preview before their eyes."""
+    take_back(workspace, workspace.get_run(1))
+    assert workspace.export().state is RunState.SUCCEEDED and len(workspace.holders()) == 30
+
+
 def test_a_refresh_after_a_take_back_needs_the_other_person_where_the_export_did(workspace: EngineWorkspace) -> None:
     """Who asked for the export cannot send it alone by resuming what somebody else took back."""
     workspace.set_members(*fans(*range(60)))
