@@ -287,6 +287,7 @@ def test_a_backup_of_another_database_is_refused_while_people_are_on_the_lists(
         (b"\xef\xbb\xbfName;User ID\r\nAnn; a \r\nBob;b\r\n", [" a ", "b"]),
         (b'user_id,note\n"a,1",x\n\n"",y\n', ["a,1"]),
         (b"", []),
+        (b"$email,Distinct ID\na@example.com,a\n", ["a"]),
         (
             write_csv(("User ID", "Status"), [("+4912", "x"), ("007", "x"), (" a", "x")], ids=(0,)).encode(),
             ["+4912", "007", " a"],
@@ -307,6 +308,9 @@ def test_ids_that_cannot_be_are_refused_without_being_quoted(workspace: EngineWo
             with pytest.raises(InvalidRequest) as problem:
                 service.safety.add_never_export(LICENSE, ids)
             assert "xxx" not in str(problem.value)
+        for columns in (b"name,Customer\nZoe,a\n", b"a;1\nb;2\n"):  # which column has the ids would be a guess
+            with pytest.raises(InvalidRequest, match="No column of the file is called User ID"):
+                parse_csv(columns)
         with pytest.raises(InvalidRequest, match="UTF-8"):
             parse_csv("Zoë".encode("latin-1"))
         with pytest.raises(InvalidRequest, match="not connected"):

@@ -17,7 +17,7 @@ from sync.views import AddedPeople, ListedPerson, NeverExported, PropertyCohort,
 
 MAX_NOTE = 200  # characters of a note
 MAX_WATCHED_ID = 1000  # characters of an id that a tripwire is set for: WebEngage takes fewer, Mixpanel has longer ones
-ID_HEADERS = ("user id", "userid", "user_id", "id", "distinct_id", "$distinct_id", "user")
+ID_HEADERS = ("user id", "userid", "user_id", "id", "distinct_id", "$distinct_id", "distinct id", "user")
 SEPARATORS = ",;\t"
 
 
@@ -30,10 +30,10 @@ def parse_lines(text: str) -> list[str]:
 
 
 def parse_csv(content: bytes) -> list[str]:
-    """Return the user ids of a CSV file: of the column that is named like one, else of the first column.
+    """Return the user ids of a CSV file: of the column that is named like one, or of the only column.
 
     Ids are taken letter by letter, but for an apostrophe that one of our own files has before what a spreadsheet would
-    compute. Raise InvalidRequest when the file is not UTF-8 text.
+    compute. Raise InvalidRequest when the file is not UTF-8 text, and when several columns could have the ids.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -44,6 +44,11 @@ def parse_csv(content: bytes) -> list[str]:
     rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
     header = [cell.strip().casefold() for cell in rows[0]] if rows else []
     column = next((header.index(name) for name in ID_HEADERS if name in header), None)
+    if column is None and len(header) > 1:
+        raise InvalidRequest(
+            "No column of the file is called User ID, so it is not clear where the ids are; name it so, or leave the "
+            "other columns out."
+        )
     cells = (row[column or 0] for row in rows[column is not None :] if len(row) > (column or 0))
     return [restore_id(cell) for cell in cells if cell.strip()]
 
