@@ -11,8 +11,9 @@ from streamlit.testing.v1 import AppTest
 from pages.parts.cadence_fields import AT_TIME_OF_DAY
 from pages.parts.export_draft import RESTORED
 from sync.cadence import DailyTime
-from sync.model import DEFAULT_INTERVAL, INTERVAL_CHOICES, Mode
+from sync.model import DEFAULT_INTERVAL, INTERVAL_CHOICES, Mode, RunState
 from sync.property_values import ValueType
+from sync.steps import Steps
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox, member
 from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text
 
@@ -275,3 +276,21 @@ def test_a_kept_dialog_when_its_first_drawing_is_interrupted_is_still_as_it_was_
         app.session_state["interrupted"] = False
         app.run()
         assert (app.caption[0].value, app.text_input[0].value) == (RESTORED, "Fans of ours")
+
+
+def test_the_dialog_names_the_guard_that_the_run_is_judged_by_while_no_export_has_succeeded(
+    connected: Workspace,
+) -> None:
+    """A first export that ended half-way is still one: it adds everybody, and is compared with its preview only."""
+    connected.add_cohort(300)
+    run = connected.export(steps=Steps(first=10))
+    with connected.open() as service:
+        service.runs.cancel(run.id)
+    shown = page_text(connected.page("cohorts", export=str(connected.cohort)))
+    assert "In WebEngage now: 10 people" in shown
+    assert "Held for your approval if more than 360 people would be sent or more than 100 removed." in shown
+    assert connected.export().state is RunState.SUCCEEDED  # 290 were added
+    with connected.open() as service:
+        service.guards.lift(1)
+    shown = page_text(connected.page("cohorts", export=str(connected.cohort)))
+    assert "Its guard is lifted" in shown and "Held for your approval" not in shown

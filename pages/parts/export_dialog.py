@@ -285,14 +285,16 @@ def _open_cohort(cohort_id: int) -> None:
 
 def _describe_guard(service: Service, cohort: CohortView, seen: Preview) -> str:
     """Return from how many people on the run would be held for approval."""
-    if cohort.sync_id is None or not seen.exported_before:
-        return FIRST_HELD.format(limit=format_people(int(PREVIEW_GROWTH * seen.identified)))
-    guard = service.guards.get(cohort.sync_id)
+    first = FIRST_HELD.format(limit=format_people(int(PREVIEW_GROWTH * seen.identified)))
+    if cohort.sync_id is None:
+        return first
+    guard, size = service.guards.get(cohort.sync_id), seen.exported_before
     if not guard.enabled:
         return "Its guard is lifted: it is held for your approval only if Mixpanel returns nobody."
-    limits, size = guard.limits, seen.exported_before
-    added = max(limits.add_people, int(limits.add_share * size / WHOLE))
-    removed = max(limits.remove_people, int(limits.remove_share * size / WHOLE))
+    removed = max(guard.limits.remove_people, int(guard.limits.remove_share * size / WHOLE))
+    if service.guards.is_first_export(cohort.sync_id):
+        return f"{first.removesuffix('.')} or more than {format_count(removed)} removed." if size else first
+    added = max(guard.limits.add_people, int(guard.limits.add_share * size / WHOLE))
     return LATER_HELD.format(added=format_people(added), removed=format_count(removed))
 
 

@@ -7,6 +7,7 @@ from sync.guards import GuardLimits
 from sync.model import Run, Sync
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
+from sync.service.held_people import count_held
 from sync.service.requests import describe_terms
 from sync.views import GuardTrial, GuardView
 
@@ -26,6 +27,12 @@ class GuardService(Topic):
             limits=sync.limits,
             trial=self._try_limits(sync.id, sync.limits),
         )
+
+    @requires(AccessLevel.VIEWER)
+    def is_first_export(self, sync_id: int) -> bool:
+        """Return whether an export asked for now is judged as a first one: by its preview, not by whom it adds."""
+        sync = self._state.get_sync(sync_id)
+        return not (self._store.plan_history.has_succeeded(sync.id) and count_held(self._store, sync))
 
     @requires(AccessLevel.VIEWER)
     def try_limits(self, sync_id: int, limits: GuardLimits) -> GuardTrial:
