@@ -140,3 +140,16 @@ def test_commands_say_in_a_sentence_what_they_did(fans: Workspace) -> None:
     say(fans, "cancel", "3")
     fans.run_queued()
     assert say(fans, "stop", "1", "--clear") == "Done: sync 1 is stopped. Run 4 sets everyone to false.\n"
+
+
+def test_the_command_guard_of_a_lifted_guard_does_not_say_that_its_limits_hold_a_run(fans: Workspace) -> None:
+    """“A run is held when it adds more than 50 %” stood below “is lifted”; only nobody read is held then."""
+    fans.export()
+    assert "A run is held when it adds more than 50 %" in say(fans, "guard", "1")
+    assert "Held also: a first export with over a fifth more people than its preview" in say(fans, "guard", "1")
+    with fans.open() as service:
+        service.guards.lift(1)
+    said = say(fans, "guard", "1")
+    assert "The guard of sync 1 is lifted: no number of people holds a run until it is put back (--reset)." in said
+    assert "Held always: nobody was read." in said
+    assert "A run is held when" not in said and "Held also" not in said

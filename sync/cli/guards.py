@@ -84,12 +84,23 @@ def guard(
 
 def _describe_guard(view: GuardView) -> list[str]:
     limits, trial = view.limits, view.trial
+    first = f"These limits would have held {trial.held} of the last {count_noun(trial.runs, 'run')}."
+    always = "Held always: nobody was read."
+    adds = f"adds more than {limits.add_share:g} % and more than {limits.add_people:,} people,"
+    removes = f"or removes more than {limits.remove_share:g} % and more than {limits.remove_people:,}."
+    if not view.enabled:
+        return [
+            f"The guard of sync {view.sync_id} is lifted: no number of people holds a run until it is put back (--reset).",
+            f"Its limits, which hold nothing now: a run {adds} {removes} {first}",
+            always,
+        ]
     return [
-        f"The guard of sync {view.sync_id} is {'on' if view.enabled else 'lifted'}.",
-        f"A run is held when it adds more than {limits.add_share:g} % and more than {limits.add_people:,} people,",
-        f"or removes more than {limits.remove_share:g} % and more than {limits.remove_people:,}.",
-        f"These limits would have held {trial.held} of the last {count_noun(trial.runs, 'run')}.",
-        "Held also: the share of identified people among members with a profile fell by half. Held always: nobody was read.",
+        f"The guard of sync {view.sync_id} is on.",
+        f"A run is held when it {adds}",
+        removes,
+        first,
+        "Held also: a first export with over a fifth more people than its preview; a run in which the share of identified "
+        f"people among members with a profile fell by half. {always}",
     ]
 
 
