@@ -294,3 +294,15 @@ def test_the_dialog_names_the_guard_that_the_run_is_judged_by_while_no_export_ha
         service.guards.lift(1)
     shown = page_text(connected.page("cohorts", export=str(connected.cohort)))
     assert "Its guard is lifted" in shown and "Held for your approval" not in shown
+
+
+def test_the_page_of_a_sync_whose_guard_is_lifted_lists_only_what_holds_its_runs(fans: Workspace) -> None:
+    """A lifted guard judges neither the share of identified people nor a first export: nobody read, and tripwires."""
+    fans.export()
+    shown = page_text(fans.page("syncs", sync="1"))
+    assert "**half the share**" in shown and "**over a fifth more**" in shown and "**nobody**" in shown
+    with fans.open() as service:
+        service.guards.lift(1)
+    shown = page_text(fans.page("syncs", sync="1"))
+    assert "**nobody**" in shown and "**tripwire**" in shown
+    assert "**half the share**" not in shown and "**over a fifth more**" not in shown

@@ -18,11 +18,20 @@ from sync.service.guards import GuardService
 from sync.views import GuardTrial, GuardView
 
 INTRODUCTION = "A run is held, before anything is sent, until a person approves it, when it …"
-ALWAYS = (
-    "… finds **nobody** in the cohort, although people were exported before. This is held even when the guard is lifted.",
-    "… finds **half the share** of identified people, or less, among the members with a profile that the last success found.",
-    "… is the first export and has **over a fifth more** people than its preview showed.",
-    "… finds a **tripwire** in the cohort. People on the never-export list are left out without holding the run.",
+RULES = (  # each with whether it holds a run also while the guard is lifted
+    (
+        "… finds **nobody** in the cohort, although people were exported before. This is held even when the guard is lifted.",
+        True,
+    ),
+    (
+        "… finds **half the share** of identified people, or less, among the members with a profile that the last success found.",
+        False,
+    ),
+    ("… is the first export and has **over a fifth more** people than its preview showed.", False),
+    (
+        "… finds a **tripwire** in the cohort. People on the never-export list are left out without holding the run.",
+        True,
+    ),
 )
 LIFT = "Lift the guard"
 LIFT_MEANING = (
@@ -63,7 +72,7 @@ def show_guards(view: GuardView) -> None:
             st.warning(LIFTED, icon=":material/gpp_maybe:")
         st.caption(INTRODUCTION)
         limits = _show_limits(view, disabled=not may_change)
-        st.markdown("\n".join(f"- {rule}" for rule in ALWAYS))
+        st.markdown("\n".join(f"- {rule}" for rule, stays in RULES if stays or view.enabled))
         st.page_link(page_script("safety"), label="Never export and tripwires", icon=":material/gpp_good:")
         st.info(describe_trial(service.guards.try_limits(view.sync_id, limits)), icon=":material/history:")
     if may_change:
