@@ -93,3 +93,19 @@ def test_somebody_whom_webengage_rejects_after_they_were_forgotten_is_not_kept_a
     with workspace.open() as service:
         assert run.state is RunState.SUCCEEDED and not service.runs.list_rejections(run.id)
         assert service.admin.forget_person("fan-3").places == 0
+
+
+def test_a_batch_that_was_not_read_yet_of_a_block_that_was_leaves_out_who_was_forgotten(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Blocks of a thousand people are read and unsealed once; what is left of one is read again after a forget."""
+    workspace.set_members(*fans(*range(2100)))
+    workspace.start_export()
+
+    def find_last_of_second_block() -> str:
+        with workspace.open_store() as store:
+            return store.batches.block(1, 1).ids[-1]
+
+    run, who = execute(workspace, find_last_of_second_block, a_minute=60)
+    assert run.state is RunState.SUCCEEDED and sandbox.profile(who) is None
+    assert workspace.holders() == fan_ids(*range(2100)) - {who}

@@ -8,7 +8,17 @@ import pytest
 
 from sync.model import Run, RunState
 from sync.views import Event
-from tests.engine_workspace import DAY, EngineWorkspace, approve, fan_ids, fans, later, patient_workspace
+from tests.engine_workspace import (
+    DAY,
+    MAPPED,
+    EngineWorkspace,
+    approve,
+    fan_ids,
+    fans,
+    later,
+    on_plan,
+    patient_workspace,
+)
 from tests.sandbox.control import Sandbox
 
 
@@ -151,3 +161,17 @@ def test_a_plan_that_is_being_sent_goes_on_however_long_that_takes(
     assert (run.state, run.delivered) == (RunState.SUCCEEDED, 65)
     assert workspace.holders() == fan_ids(*range(100))
     assert workspace.sandbox.meter().requests["/api/query/engage"] == read
+
+
+def test_a_late_approval_of_an_update_of_somebody_who_left_since_is_held_again(workspace: EngineWorkspace) -> None:
+    """As many people as approved, and the same; but the person approved a new value, not that they leave."""
+    others = fans(*range(1, 35))
+    workspace.set_members(on_plan("fan-0", "gold"), *others)
+    workspace.export(mapping=MAPPED)
+    workspace.set_members(on_plan("fan-0", "silver"), *others)
+    run = workspace.export(dry_run=True)
+    assert (run.state, run.updated, run.exited) == (RunState.HELD, 1, 0)
+    workspace.set_members(*others)
+    run = approve_late(workspace, run)
+    assert run.state is RunState.HELD and "1 person was not in the approved plan" in str(run.held_reason)
+    assert "fan-0" in workspace.holders()

@@ -181,3 +181,16 @@ def test_a_cohort_that_is_deleted_while_it_is_read_pauses_its_sync(exported: Eng
     with exported.open() as service:
         assert service.syncs.get(1).state is SyncState.PAUSED
     assert exported.holders() == sandbox.exportable(exported.cohort)
+
+
+def test_a_small_cohort_without_a_total_takes_one_query_while_nobody_leaves(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Small cohorts are many, and an hour has sixty queries."""
+    sandbox.settings(untold="total")
+    workspace.set_members(*fans(*range(5)))
+    workspace.export()
+    asked = sandbox.meter().requests["/api/query/engage"]
+    workspace.set_members(*fans(*range(6)))
+    assert workspace.export().entered == 1
+    assert sandbox.meter().requests["/api/query/engage"] - asked == 1

@@ -327,3 +327,23 @@ def test_an_export_that_a_restore_ended_half_way_sends_nobody_else_once_its_rest
         assert service.runs.cancel(rest) == CANCELLED_HALF_WAY_DONE
     later(workspace, 7300)
     assert len(workspace.holders()) == 25 and read_state(workspace, 1)[0] is SyncState.PAUSED
+
+
+def test_a_sync_that_was_stopped_before_the_backup_is_stopped_after_it(
+    workspace: EngineWorkspace, tmp_path: Path
+) -> None:
+    """A pause, which can be resumed, would be more than either database had."""
+    with workspace.open() as service:
+        service.syncs.stop(1)
+    restore(workspace, back_up(workspace, tmp_path / "stopped.db"))
+    assert read_state(workspace, 1)[0] is SyncState.FINISHED
+
+
+def test_a_restore_keeps_in_mind_that_later_pages_count_as_queries(workspace: EngineWorkspace, backup: Path) -> None:
+    """Mixpanel's refusal showed it after the backup; forgetting it would use up the hour once more."""
+    with workspace.open_store() as store:
+        now = workspace.now()
+        store.rate_limits.block_until(PROJECT, now, pages_count=True, now=now)
+    restore(workspace, backup)
+    with workspace.open_store() as store:
+        assert store.rate_limits.pages_count(PROJECT, workspace.now())
