@@ -359,3 +359,15 @@ def test_somebody_whose_new_value_was_rejected_is_set_to_false_when_they_leave(
     workspace.set_members(*others)
     assert workspace.export().exited == 1
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_a_run_that_meets_nothing_but_the_limit_gives_its_place_to_others_after_ten_tries(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A short wait is waited out by the runner itself, but not for ever: the run goes back to the queue and says why."""
+    workspace.set_members(*fans(*range(20)))
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=0, times=14)
+    run = workspace.export()
+    with workspace.open() as service:
+        waits = [one for one in service.runs.list_events(run.id) if one.message.startswith("Waiting")]
+    assert run.state is RunState.SUCCEEDED and sum(one.times for one in waits) == 1, waits

@@ -218,17 +218,6 @@ def test_a_first_export_whose_readings_list_somebody_twice_each_time_goes_ahead(
     assert (run.state, run.reading, run.entered) == (RunState.SUCCEEDED, 2, 34)
 
 
-def test_a_first_export_whose_readings_lack_different_people_exports_those_of_both(
-    workspace: EngineWorkspace, sandbox: Sandbox
-) -> None:
-    """Neither adds up to the total, so the second one alone does not say who is in."""
-    workspace.set_members(*fans(*range(35)))
-    sandbox.fault("displaced", page=2, by=1)
-    sandbox.fault("displaced", page=3, by=1, after=1)
-    run = workspace.export()
-    assert (run.state, run.reading, run.entered) == (RunState.SUCCEEDED, 2, 35)
-
-
 @pytest.mark.parametrize("total", [{}, {"total": 2}])
 def test_a_page_that_comes_again_and_again_ends_the_reading(
     workspace: EngineWorkspace, sandbox: Sandbox, total: dict[str, int]

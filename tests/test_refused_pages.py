@@ -183,6 +183,17 @@ def test_a_cohort_that_is_deleted_while_it_is_read_pauses_its_sync(exported: Eng
     assert exported.holders() == sandbox.exportable(exported.cohort)
 
 
+def test_a_first_export_whose_readings_lack_different_people_exports_those_of_both(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Neither adds up to the total, so the second one alone does not say who is in."""
+    workspace.set_members(*fans(*range(35)))
+    sandbox.fault("displaced", page=2, by=1)
+    sandbox.fault("displaced", page=3, by=1, after=1)
+    run = workspace.export()
+    assert (run.state, run.reading, run.entered) == (RunState.SUCCEEDED, 2, 35)
+
+
 def test_a_small_cohort_without_a_total_takes_one_query_while_nobody_leaves(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
