@@ -197,6 +197,25 @@ def test_rotation_when_a_runner_knows_only_the_old_key_is_refused(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("keys", [{"COHORT_SYNC_KEY": OLD}, {}])
+def test_connecting_when_the_runner_has_another_key_is_refused(
+    fans: Workspace, cli: Cli, runner_process: RunnerProcess, keys: dict[str, str]
+) -> None:
+    """As root without the services' settings, for instance: what is sealed here would pause every sync there."""
+    (fans.data_dir / "secret.key").unlink(missing_ok=True)
+    with Service.open(fans.env | keys) as service:
+        service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, fans.sandbox.url)
+    files = {path.name for path in fans.data_dir.glob("secret.key*")}
+    runner_process(fans.data_dir, **keys)
+    run_until(fans, cli, "last seen")
+    connect = ("connect", "webengage", "--license-code", LICENSE, "--data-center", fans.sandbox.url)
+    others = {} if keys else {"COHORT_SYNC_KEY": NEW}
+    done = cli(fans.data_dir, *connect, WEBENGAGE_API_KEY=API_KEY, **others)
+    assert done.returncode == 1 and "A working runner has another encryption key" in done.stderr, done
+    assert {path.name for path in fans.data_dir.glob("secret.key*")} == files
+    assert cli(fans.data_dir, *connect, WEBENGAGE_API_KEY=API_KEY, **keys).returncode == 0
+
+
 def test_rotation_when_a_run_is_under_way_pauses_nothing(fans: Workspace, runner_process: RunnerProcess) -> None:
     """A run that read the keys before the rotation reads them again when it meets a secret sealed with the new one."""
     fans.sandbox.settings(latency=1500)

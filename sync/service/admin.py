@@ -10,7 +10,7 @@ from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by, list_true
 from sync.text import count_noun
-from sync.vault import add_key, drop_former_keys, has_key, list_key_ids
+from sync.vault import add_key, drop_former_keys, has_key
 from sync.views import AuditLine, ForgetResult, RestoreReport
 
 
@@ -94,9 +94,7 @@ class AdminService(Topic):
 
     def _require_runners_with_newest_key(self) -> None:
         """Raise InvalidRequest while a runner works without the newest key: after the rotation it would pause every sync."""
-        newest = list_key_ids(self._state.env)[0]
-        names = self._store.runners.list_working(self._state.now())
-        if any(newest not in name.rpartition("-")[2].split(".")[1:] for name in names):
+        if not self._state.is_key_known_to_runners():
             raise InvalidRequest(
                 "A working runner does not have the new key; restart the runner and the pages with the same "
                 "COHORT_SYNC_KEY (NEW,OLD), then rotate. Nothing was changed."

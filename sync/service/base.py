@@ -10,11 +10,11 @@ from sync.errors import ApiError, InvalidRequest, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Sync, format_utc_time
 from sync.permissions import RUNNER_ACTOR, Actor
-from sync.settings import Settings
+from sync.settings import KEY_VARIABLE, Settings
 from sync.store import Store
 from sync.store.connections import SealedProject
 from sync.store.rate_limits import BUSY_POLL_SECONDS, MAX_CONCURRENT_QUERIES, QuerySlot
-from sync.vault import Vault
+from sync.vault import Vault, list_key_ids
 from sync.views import AuditLine, ProjectView, RunnerState
 from sync.webengage import WebEngage
 
@@ -39,8 +39,22 @@ class ServiceState:
         return Vault.open(self.settings.data_folder, self.env, must_exist=True)
 
     def seal_secret(self, secret: str) -> str:
-        """Seal a secret just typed; make a key when there is none, so that one can connect again after losing it."""
+        """Seal a secret just typed; make a key when there is none, so that one can connect again after losing it.
+
+        Raise InvalidRequest while a runner works that could not open it: it would pause every sync.
+        """
+        if not self.is_key_known_to_runners():
+            raise InvalidRequest(
+                f"A working runner has another encryption key, so it could not use this secret. Set the {KEY_VARIABLE} it "
+                "was started with here, too, or restart it with the same as here; then try again. Nothing was changed."
+            )
         return Vault.open(self.settings.data_folder, self.env, must_exist=False).seal_text(secret)
+
+    def is_key_known_to_runners(self) -> bool:
+        """Return whether every working runner can open what is sealed here: with its COHORT_SYNC_KEY, or with secret.key."""
+        own = list_key_ids(self.env)
+        known = (name.rpartition("-")[2].split(".")[1:] for name in self.store.runners.list_working(self.now()))
+        return all(own[0] in ids if own else not ids for ids in known)
 
     def compute_fingerprint(self, secret: str) -> str:
         """Return a short digest that distinguishes two secrets; the salt keeps it from being looked up."""
