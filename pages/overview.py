@@ -32,6 +32,7 @@ from sync.wording import NEEDS_PERSON
 ROWS_SHOWN = 5  # of each list; the pages Syncs and Runs have them all
 CHART_SECONDS = 600.0  # between two polls of the chart, whose points are days
 DAY_SECONDS = 86400.0
+REFUSED_QUERIES = "Mixpanel answers no more for now: others ask in this project, too, and share its limit."
 GOOD, MOVING, CONCERN, PROBLEM = "good", "moving", "concern", "problem"
 ATTENTION_BADGES: dict[AttentionKind, badges.Badge] = {
     AttentionKind.HELD: badges.RUN_BADGES[RunState.HELD],
@@ -241,6 +242,8 @@ def _show_queries(seen: Overview) -> None:
     st.header("Mixpanel queries", anchor=False)
     used = f"{seen.queries_used} of {seen.queries_limit} used in the last hour"
     st.progress(min(1.0, seen.queries_used / seen.queries_limit), text=used)
+    if seen.is_connected and not seen.queries_left and seen.queries_used < seen.queries_limit:
+        st.caption(REFUSED_QUERIES)
     if seen.queries_needed > seen.queries_for_syncs:
         st.warning(
             f"The refreshes of the next hour need about {seen.queries_needed}, but syncs may use "

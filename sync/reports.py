@@ -237,6 +237,7 @@ class Overview:
     attention: tuple[Attention, ...]
     hours: tuple[HourCount, ...]
     queries_used: int
+    queries_left: int
     queries_needed: int
     queries_limit: int
     queries_for_syncs: int

@@ -8,6 +8,7 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.parts.formatting import format_time
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.permissions import AccessLevel
@@ -210,10 +211,26 @@ def test_a_cohort_when_few_queries_are_left_is_read_when_asked(mixed: Workspace)
     with mixed.open() as service:
         service.cohorts.list()
     app = mixed.page("cohorts", cohort=str(mixed.cohort))
-    assert "0 are left this hour" in page_text(app) and not cells(app)
+    assert "none is left this hour; try again at" in page_text(app) and not cells(app)
     click_button(app, "Read the members")
     wait_until(lambda: not is_reading(app))
     assert "hourly limit" in page_text(app)
+
+
+def test_pages_while_mixpanel_refuses_more_queries_say_that_none_is_left(mixed: Workspace) -> None:
+    """Whoever else asks in the project uses up the hour, too: our own count is no number of queries left then."""
+    mixed.page("cohorts")
+    mixed.sandbox.settings(queries_per_hour=1, retry_after=1800)
+    click_button(mixed.page("cohorts"), "Refresh list")
+    with mixed.open_store() as store:
+        until = format_time(store.rate_limits.more_queries_at(PROJECT, mixed.now()))
+    shown = page_text(mixed.page("cohorts", cohort=str(mixed.cohort)))
+    assert "0 Mixpanel queries left this hour" in shown
+    assert f"none is left this hour; try again at {until}." in shown
+    with mixed.open() as service:
+        assert service.overview.read(PROJECT).queries_used < 5
+    mixed.start_export()
+    assert "others ask in this project, too" in page_text(mixed.page("overview"))
 
 
 def test_a_link_to_no_cohort_or_to_groups_says_so(connected: Workspace) -> None:

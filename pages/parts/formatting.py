@@ -63,6 +63,8 @@ def format_queries(pages: int, left: int) -> str:
     if pages <= left:
         least = "" if pages == 1 else "up to "
         return f"{least}{pages:,} of the {format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour"
+    if not left:
+        return f"up to {format_plural(pages, 'Mixpanel query', 'Mixpanel queries')}, but none is left this hour"
     are_left = "1 is left" if left == 1 else f"{left} are left"
     return f"up to {format_plural(pages, 'Mixpanel query', 'Mixpanel queries')}, but only {are_left} this hour"
 

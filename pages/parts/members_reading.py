@@ -13,7 +13,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pages.parts import polling
-from pages.parts.formatting import format_count, format_error, format_plural, format_queries
+from pages.parts.formatting import format_count, format_error, format_plural, format_queries, format_time
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import Actor
@@ -166,12 +166,12 @@ def ensure_reading(project_id: int, cohort: CohortView) -> BackgroundReading | N
         return kept
     likely = min(PAGES_AT_ONCE, -(-(cohort.count or PAGE_SIZE) // PAGE_SIZE))
     with open_service() as service:
-        left = service.members.count_queries_left(project_id)
+        left, more_at = service.members.count_queries_left(project_id), service.members.more_queries_at(project_id)
     if left > likely or st.session_state.pop(f"_read-{cohort.id}", False):
         return begin_reading(project_id, cohort.id)
     st.warning(
         f"Reading the members takes up to {format_plural(likely + 1, 'Mixpanel query', 'Mixpanel queries')}, and "
-        f"{left} are left this hour.",
+        + (f"{left} are left this hour." if left else f"none is left this hour; try again at {format_time(more_at)}."),
         icon=":material/speed:",
     )
     st.button("Read the members", on_click=_ask_for_reading, args=(cohort.id,), icon=":material/download:")

@@ -156,6 +156,11 @@ class MemberService(Topic):
         return self._store.rate_limits.queries_left(project_id, self._state.now())
 
     @requires(AccessLevel.VIEWER)
+    def more_queries_at(self, project_id: int) -> float:
+        """Return when more queries than now may be asked."""
+        return self._store.rate_limits.more_queries_at(project_id, self._state.now())
+
+    @requires(AccessLevel.VIEWER)
     def count_held(self, sync_id: int) -> int:
         """Return for how many people the attribute of a sync may be true now, with what a run under way sent so far."""
         return count_held(self._store, self._state.get_sync(sync_id))

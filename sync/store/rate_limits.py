@@ -289,8 +289,19 @@ class RateLimits(Table):
         return max(now, float(oldest or now) + HOUR_SECONDS) + HOUR_MARGIN_SECONDS
 
     def queries_left(self, project_id: int, now: float) -> int:
-        """Return how many of the hour's queries are left, counting our own only."""
-        return max(0, QUERIES_AN_HOUR - self._count_queries(project_id, now, self.pages_count(project_id, now)))
+        """Return how many of the hour's queries are left, counting our own only; none while Mixpanel refuses them."""
+        if self._blocked_seconds(project_id, now):
+            return 0
+        return max(0, QUERIES_AN_HOUR - self.queries_used(project_id, now))
+
+    def queries_used(self, project_id: int, now: float) -> int:
+        """Return how many queries of our own the last hour had."""
+        return self._count_queries(project_id, now, self.pages_count(project_id, now))
+
+    def more_queries_at(self, project_id: int, now: float) -> float:
+        """Return when more queries than now may be asked: when Mixpanel ends its refusal, else when the oldest is an hour old."""
+        blocked = self._blocked_seconds(project_id, now)
+        return now + blocked if blocked else self.next_query_at(project_id, now)
 
     def pages_count(self, project_id: int, now: float) -> bool:
         """Return whether Mixpanel showed within the last day that later pages count as queries."""
