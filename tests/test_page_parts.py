@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.parts import charts, downloads, formatting, notices
+from pages.parts import charts, formatting, notices
 from sync import wording
 from sync.model import Run, RunState
 from sync.text import format_duration
-from sync.views import ExportRow, HourCount
+from sync.views import HourCount
 
 
 @pytest.mark.parametrize(
@@ -67,19 +67,6 @@ def test_a_number_has_its_noun_in_the_singular_or_plural() -> None:
     """One is singular; none and many are plural."""
     assert [formatting.format_plural(number, "run") for number in (0, 1, 2_000)] == ["0 runs", "1 run", "2,000 runs"]
     assert formatting.format_plural(1, "person is", "people are") == "1 person is"
-
-
-def test_the_static_list_holds_who_is_there_exactly_as_written() -> None:
-    """Removed, rejected, invalid and unsent people are not in it; ids are never altered."""
-    rows = [
-        ExportRow("=a", "add", "accepted", ""),
-        ExportRow("b", "remove", "accepted", ""),
-        ExportRow("c", "add", "rejected", "bad"),
-        ExportRow("d", "no-op", "unchanged", ""),
-        ExportRow("e", "none", "invalid", "empty id"),
-        ExportRow("f", "add", "not sent", ""),
-    ]
-    assert downloads.write_static_list(rows).split() == ["User", "ID", "=a", "d"]
 
 
 def test_pictures_hold_numbers_only() -> None:

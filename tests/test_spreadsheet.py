@@ -102,4 +102,4 @@ def test_the_files_of_a_run_are_for_people_or_for_webengage() -> None:
     row = ExportRow("007", "add", "accepted", "=1")
     assert downloads.write_run_csv([row]).splitlines()[1] == '"\'007","add","accepted","\'=1"'
     assert downloads.write_run_csv([]).strip(f"{BYTE_ORDER_MARK}\r\n").startswith('"User ID","Operation"')
-    assert downloads.write_static_list([row]).splitlines() == ["User ID", "007"]
+    assert downloads.write_static_list(["007", "=a"]).splitlines() == ["User ID", "007", "=a"]

@@ -15,8 +15,6 @@ from sync.spreadsheet import write_csv
 from sync.views import ExportRow, SyncView
 
 CSV_HEADER = ("User ID", "Operation", "Outcome", "Reason")
-REMOVED = "remove"
-IN_WEBENGAGE = ("accepted", "unchanged")
 
 
 def write_run_csv(rows: Iterable[ExportRow]) -> str:
@@ -24,15 +22,15 @@ def write_run_csv(rows: Iterable[ExportRow]) -> str:
     return write_csv(CSV_HEADER, ((row.user_id, row.operation, row.outcome, row.reason) for row in rows), ids=(0,))
 
 
-def write_static_list(rows: Iterable[ExportRow]) -> str:
-    """Return a CSV of the user ids that are in WebEngage now.
+def write_static_list(user_ids: Iterable[str]) -> str:
+    """Return a CSV of these user ids.
 
     The ids are as exported and nothing stands before them: this file is uploaded to WebEngage and must match exactly.
     """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(CSV_HEADER[:1])
-    writer.writerows([row.user_id] for row in rows if row.operation != REMOVED and row.outcome in IN_WEBENGAGE)
+    writer.writerows([user_id] for user_id in user_ids)
     return text.getvalue()
 
 
@@ -43,7 +41,7 @@ def _read_run_csv(run_id: int, actor: Actor) -> str:
 
 def _read_static_list(run_id: int, actor: Actor) -> str:
     with open_service(actor) as service:
-        return write_static_list(service.runs.iterate_export_rows(run_id))
+        return write_static_list(service.runs.iterate_static_list(run_id))
 
 
 def show_downloads(run: Run, sync: SyncView) -> None:

@@ -19,6 +19,7 @@ from sync.model import (
 from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
+from sync.service.held_people import read_held
 from sync.service.run_people import OUTCOMES, PeopleFilter, read_people
 from sync.service.second_person import explain_refusal
 from sync.steps import StepNumbers
@@ -301,6 +302,28 @@ class RunService(Topic):
         for one in rejections.values():
             yield ExportRow(one.user_id, "none", one.outcome, one.reason)
         yield from self._unchanged_rows(run, listed)
+
+    @requires(AccessLevel.MARKETER)
+    def iterate_static_list(self, run_id: int) -> Iterator[str]:
+        """Yield the user ids of a sync's last run that a Static List is to have: the members who are in WebEngage.
+
+        Not who left and stays true, since WebEngage rejected that, nor who is on the never-export list of now. Raise
+        InvalidRequest for another run than the last one.
+        """
+        run = self.get(run_id)
+        sync = self._state.get_sync(run.sync_id)
+        if sync.last_run_id != run_id:
+            raise InvalidRequest(
+                f"Who is in WebEngage now is known of run {sync.last_run_id}, the last one of this cohort; look there."
+            )
+        self._state.add_audit_line("download", f"run {run_id}", run_id=run_id)
+        standing, held = self._store.rejections.active(sync.id), read_held(self._store, sync).true
+        listed = self._store.safety_lists.find_never_exported(sync.license_code, held)
+        yield from (
+            user_id
+            for user_id in held
+            if user_id not in listed and standing.get(user_id, (ChangeKind.UPDATE, None))[0] == ChangeKind.UPDATE
+        )
 
     def _unchanged_rows(self, run: Run, listed: set[str]) -> Iterator[ExportRow]:
         sync: Sync = self._state.get_sync(run.sync_id)
