@@ -10,6 +10,7 @@ from pages.parts.downloads import write_static_list
 from sync.errors import InvalidRequest
 from tests.engine_workspace import MAPPED, EngineWorkspace, fans, keep_out, on_plan
 from tests.sandbox.control import Sandbox
+from tests.workspace import Workspace, page_text
 
 MISSING_FILE = "upload the file of User IDs below"
 
@@ -67,3 +68,13 @@ def test_the_list_is_of_the_last_run_only(engine: EngineWorkspace) -> None:
     engine.export()
     with engine.open() as service, pytest.raises(InvalidRequest, match="run 2"):
         list(service.runs.iterate_static_list(first.id))
+
+
+def test_only_the_last_run_names_the_file_for_a_static_list(connected: Workspace) -> None:
+    """On the page of an earlier one the only file below is the CSV of the run, with everybody it removed."""
+    connected.add_cohort(3)
+    connected.export()
+    assert MISSING_FILE in page_text(connected.page("runs", run="1"))
+    connected.export()
+    assert MISSING_FILE not in page_text(connected.page("runs", run="1"))
+    assert MISSING_FILE in page_text(connected.page("runs", run="2"))

@@ -129,7 +129,7 @@ def show_detail(detail: RunDetail) -> None:
     _show_buttons(run)
     _show_rejections(run, sync, detail.rejections)
     if run.state == RunState.SUCCEEDED and run.purpose not in ("clear", "undo"):
-        _show_instructions(sync)
+        _show_instructions(sync, is_last=sync.last_run is not None and sync.last_run.id == run.id)
 
 
 def _show_history(run_id: int) -> None:
@@ -274,7 +274,8 @@ def _show_rejections(run: Run, sync: SyncView, rejections: tuple[RejectionView, 
         run_actions.show_retry_button(run)
 
 
-def _show_instructions(sync: SyncView) -> None:
+def _show_instructions(sync: SyncView, *, is_last: bool) -> None:
+    """Show how to use the cohort in WebEngage; the file for a Static List is that of the last run."""
     with st.container(border=True):
         st.header("Use it in WebEngage", anchor=False)
         st.markdown(
@@ -282,9 +283,10 @@ def _show_instructions(sync: SyncView) -> None:
             "**+** → User → User Attribute → the name below → **is true**."
         )
         st.code(sync.attribute, language=None, wrap_lines=True)
-        st.caption(
-            "For a **Static List** instead: Segments → Static Lists → Create → upload the file of User IDs below."
-        )
+        if is_last:
+            st.caption(
+                "For a **Static List** instead: Segments → Static Lists → Create → upload the file of User IDs below."
+            )
 
 
 def _show_timeline(events: tuple[Event, ...]) -> None:
