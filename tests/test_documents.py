@@ -78,6 +78,7 @@ def test_options_when_a_command_has_one_are_documented() -> None:
     rows = COMMANDS.read_text(encoding="utf-8").replace("\\|", "/").splitlines()
     for name, command in walk_commands(cli):
         [row] = [row for row in rows if name in read_usages(row)]
+        assert {"--json", "--project"} <= {word for one in command.params for word in one.opts}, name
         for option in (one for one in command.params if one.name not in ("as_json", "project")):
             named = [word for word in option.opts if re.search(rf"{word}\b", row)]
             assert named or option.param_type_name == "argument", (name, option.opts)
