@@ -157,6 +157,18 @@ def test_accounts_and_use_account_at_the_command_line(connected: Workspace, sand
     assert f"{LICENSE_2} {sandbox.url} project {PROJECT}" in rows
 
 
+def test_a_command_when_it_is_not_clear_which_project_or_account_names_them(two: Workspace, sandbox: Sandbox) -> None:
+    """Whoever has to choose is told between what; no other command lists the projects."""
+    sandbox.add_project(43, "Film Finder")
+    with two.open() as here:
+        here.connections.connect_mixpanel(43, USERNAME, SECRET, sandbox.url)
+    assert_refused(two.run_cli("cohorts"), f"({PROJECT}, 43); choose one with --project")
+    assert_refused(two.run_cli("never-export", "list"), f"({LICENSE}, {LICENSE_2}); choose one with --account")
+    again = ("connect", "webengage", "--license-code", LICENSE_2, "--data-center", sandbox.url)
+    said = two.run_cli(*again, WEBENGAGE_API_KEY=API_KEY_2).stdout
+    assert f"`use-account {LICENSE_2} --project {PROJECT}` changes that" in said
+
+
 @pytest.mark.parametrize(("more", "chosen"), [("", "lc"), ("insert into webengage values ('b','in','k','',2)", None)])
 def test_an_earlier_database_keeps_its_only_account_and_guesses_none_of_several(
     tmp_path: Path, more: str, chosen: str | None

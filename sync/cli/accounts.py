@@ -67,7 +67,7 @@ def connect_webengage(license_code: str, data_center: str, as_json: bool) -> Non
             f"Connected: WebEngage account {view.license_code}; it accepted these credentials.",
             *(
                 f"New exports of project {one.id} go to {one.license_code or 'no account yet'}; "
-                f"`use-account {view.license_code}` changes that."
+                f"`use-account {view.license_code} --project {one.id}` changes that."
                 for one in projects
                 if one.license_code != view.license_code
             ),

@@ -92,7 +92,8 @@ class ServiceState:
                 problem = f"Mixpanel project {project_id} is not connected"
             raise InvalidRequest(f"{problem}; connect it under Integrations.")
         if len(known) > 1:
-            raise InvalidRequest("Several Mixpanel projects are connected; choose one with --project.")
+            numbers = ", ".join(str(one.view.id) for one in known)
+            raise InvalidRequest(f"Several Mixpanel projects are connected ({numbers}); choose one with --project.")
         return known[0]
 
     def account_of(self, project: ProjectView) -> str:

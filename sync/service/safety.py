@@ -80,7 +80,8 @@ class SafetyService(Topic):
             )
             raise InvalidRequest(f"{name}; connect it under Integrations.")
         if len(known) > 1:
-            raise InvalidRequest("Several WebEngage accounts are connected; choose one with --account.")
+            codes = ", ".join(known)
+            raise InvalidRequest(f"Several WebEngage accounts are connected ({codes}); choose one with --account.")
         return known[0]
 
     @requires(AccessLevel.MARKETER)
