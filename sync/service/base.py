@@ -92,7 +92,7 @@ class ServiceState:
                 problem = f"Mixpanel project {project_id} is not connected"
             raise InvalidRequest(f"{problem}; connect it under Integrations.")
         if len(known) > 1:
-            numbers = ", ".join(str(one.view.id) for one in known)
+            numbers = ", ".join(map(str, sorted(one.view.id for one in known)))
             raise InvalidRequest(f"Several Mixpanel projects are connected ({numbers}); choose one with --project.")
         return known[0]
 

@@ -80,7 +80,7 @@ class SafetyService(Topic):
             )
             raise InvalidRequest(f"{name}; connect it under Integrations.")
         if len(known) > 1:
-            codes = ", ".join(known)
+            codes = ", ".join(sorted(known))
             raise InvalidRequest(f"Several WebEngage accounts are connected ({codes}); choose one with --account.")
         return known[0]
 
