@@ -157,7 +157,7 @@ def _show_row(project: ProjectView, cohort: CohortView, *, may_export: bool) -> 
 
     The style sheet places these cells by their order, without a column around each, which browsers draw slowly.
     """
-    with st.container(key=f"row-{cohort.id}", horizontal=True):
+    with st.container(key=f"row-{'one-' if cohort.count == 1 else ''}{cohort.id}", horizontal=True):
         _show_name(cohort)
         if cohort.count is None:
             st.caption("—")  # a phone, which writes "members" after a number, leaves it out

@@ -112,6 +112,21 @@ def test_the_label_of_each_number_of_a_held_run_is_one_line_on_a_phone(
         assert len(set(heights.values())) == 1, heights
 
 
+def test_the_row_of_a_cohort_on_a_phone_counts_one_member_in_the_singular(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """A phone has no headings, so the style sheet writes the word after the number."""
+    for name, people in (("Alone", "a"), ("Both", "ab")):
+        sandbox.add_cohort(name, [member(one) for one in people])
+    connect(data_dir, sandbox)
+    with tab(browser, viewport=PHONE) as page:
+        visit(page, f"{streamlit_server(data_dir)}/cohorts", "Cohorts")
+        for name, word in (("Alone", " member"), ("Both", " members")):
+            number = page.locator('[class*="st-key-row-"]').filter(has_text=name).locator("> :nth-child(3)")
+            shown = number.get_by_test_id("stText").locator("> *").first
+            assert shown.evaluate("it => getComputedStyle(it, '::after').content") == f'"{word}"'
+
+
 def test_the_project_is_chosen_once_for_all_pages(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
