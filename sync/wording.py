@@ -33,7 +33,7 @@ RUN_STANDING = {
     RunState.CANCELLED: "was cancelled",
 }
 NOT_SYNCED, NOTHING_EXPORTED, SYNCED, PAUSED = "Not synced", "Nothing exported yet", "Synced", "Paused"
-NEEDS_PERSON = "Needs a person"
+NEEDS_PERSON, WAITING = "Needs a person", "Waiting"
 STOPPED, NOT_CLEARED, EXPORTED_ONCE = "Stopped", "Not cleared", "Exported once"
 NOBODY_THERE = "Nobody in WebEngage"
 EMPTYING = ("clear", "undo")  # what a run is for after which nobody was to be in WebEngage, when nobody is
@@ -188,6 +188,11 @@ def name_sync_state(sync: SyncView | None) -> str:
     return EXPORTED_ONCE if sync.state is SyncState.FINISHED else SYNCED
 
 
+def name_run_state(run: Run) -> str:
+    """Return the state of a run; one that a limit or an outage put back into the queue waits."""
+    return WAITING if run.state is RunState.QUEUED and run.wait_reason else RUN_STATE_WORDS[run.state]
+
+
 def _ended_before_everybody(sync: SyncView) -> bool:
     """Return whether people of the cohort were left out: a run cleared, took everybody back or ended after a step."""
     run = sync.last_run
@@ -234,7 +239,7 @@ def describe_run_changes(run: Run) -> str:
     that sends, or that ended half-way, it says how many were sent.
     """
     is_over = run.state is RunState.SUCCEEDED or run.planned  # of the other ones that have ended no change is known
-    if run.state in (RunState.QUEUED, RunState.PULLING) or not is_over:
+    if run.state is RunState.PULLING or not is_over:
         return ""
     is_done = run.state is RunState.SUCCEEDED or not run.change_count
     changes = describe_changes(run.entered, run.exited, run.updated, "" if is_done else "to be")

@@ -89,3 +89,18 @@ def test_runs_of_an_earlier_schema_note_whom_they_sent_without_an_answer(tmp_pat
     with Store.open(tmp_path) as store:
         found = {run.id: (run.delivered, run.unconfirmed) for run in store.runs.list_runs(None, None, 9, 0, None)}
     assert found[4] == (2, 2) and not any(unconfirmed for number, (_, unconfirmed) in found.items() if number != 4)
+
+
+def test_a_run_that_waits_half_way_has_the_state_and_the_numbers_of_its_page_in_commands(connected: Workspace) -> None:
+    """The page says “Waiting”; the command said “Queued”, and nothing of those it had sent."""
+    connected.policy = PATIENT
+    connected.add_cohort(1000)
+    connected.sandbox.fault("status", api="webengage", path="bulk-users", times=0, code=503, after=20)
+    connected.start_export()
+    connected.run_queued()
+    run = connected.get_run(1)
+    assert "Waiting" in page_text(connected.page("runs"))
+    for command in (("runs",), ("run", "1")):
+        said = connected.run_cli(*command).stdout
+        assert "Waiting" in said and "Queued" not in said
+        assert f"1,000 to be added; {run.delivered:,} of them sent" in said

@@ -19,7 +19,7 @@ Badge = tuple[str, str, str]
 NOT_CLEARED: Badge = (wording.NOT_CLEARED, ":material/error:", "red")
 PAUSED: Badge = (wording.PAUSED, ":material/pause_circle:", "orange")
 OVERDUE: Badge = ("Overdue", ":material/alarm:", "orange")
-WAITING: Badge = ("Waiting", ":material/hourglass_top:", "gray")
+WAITING: Badge = (wording.WAITING, ":material/hourglass_top:", "gray")
 DRY_RUN: Badge = ("Dry run", ":material/science:", "violet")
 MODE_BADGES: dict[Mode, Badge] = {
     Mode.ONE_TIME: (MODE_WORDS[Mode.ONE_TIME], ":material/looks_one:", "violet"),
@@ -68,7 +68,7 @@ def sync_badge(sync: SyncView | None) -> Badge:
 
 def run_badge(run: Run) -> Badge:
     """Return the badge of a run; a run that a limit put back into the queue is "Waiting"."""
-    return WAITING if run.state == RunState.QUEUED and run.wait_reason else RUN_BADGES[run.state]
+    return WAITING if wording.name_run_state(run) == wording.WAITING else RUN_BADGES[run.state]
 
 
 def show_logo(name: str) -> None:

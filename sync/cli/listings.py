@@ -19,7 +19,7 @@ from sync.views import (
     SyncView,
     Tripwire,
 )
-from sync.wording import MODE_WORDS, RUN_STATE_WORDS, describe_run_changes, describe_size, name_sync_state
+from sync.wording import MODE_WORDS, describe_run_changes, describe_size, name_run_state, name_sync_state
 
 DAY_LENGTH = len("2026-01-31")
 
@@ -89,7 +89,7 @@ def list_run_lines(runs: Iterable[Run], names: Mapping[int, str]) -> Iterable[st
             (
                 str(one.id),
                 names.get(one.sync_id) or f"Sync {one.sync_id}",
-                RUN_STATE_WORDS[one.state],
+                name_run_state(one),
                 describe_run_changes(one),
                 format_utc_time(one.queued_at),
                 _describe_run_problem(one),
