@@ -127,6 +127,24 @@ def test_receipt_when_a_person_approved_names_who_and_which_run(fans: Workspace)
     assert f"approved by {found.approved.actor} (run {held.id})" in found.sentence
 
 
+def test_receipt_while_a_run_is_held_says_whether_it_has_sent_anybody(fans: Workspace) -> None:
+    """“It may have sent a part already” was said of a dry run; of a first step it is known how many were sent."""
+    fans.export()
+    fans.sandbox.set_members(fans.cohort, make_fans(60))
+    run = fans.export(dry_run=True)
+    assert read_receipt(fans).remarks[0] == (
+        f"Run {run.id} has not ended: it waits for approval and has sent nobody yet. Look again when it has ended."
+    )
+    with fans.open() as service:
+        service.runs.cancel(run.id)
+    run = fans.export(steps=Steps(first=10))
+    found = read_receipt(fans)
+    assert found.in_webengage == 30 and found.remarks[0] == (
+        f"Run {run.id} has not ended: it has sent 10 people so far, and these numbers are those before it. "
+        "Look again when it has ended."
+    )
+
+
 def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> None:
     """A held run, a paused sync, a cohort that grew since, and a clear are remarks."""
     first = fans.export()

@@ -215,10 +215,21 @@ def _describe_change(changed: Run) -> str:
     return f"run {changed.id} sent {people} and {'was cancelled' if changed.state is RunState.CANCELLED else 'failed'}"
 
 
+def _describe_unfinished(run: Run) -> str:
+    """Return what a run under way means for the numbers of a receipt."""
+    if run.delivered:
+        return (
+            f"it has sent {count_noun(run.delivered, 'person', 'people')} so far, and these numbers are those before it"
+        )
+    if run.state is RunState.HELD:
+        return "it waits for approval and has sent nobody yet"
+    return "it may have sent a part already, and may change these numbers"
+
+
 def _describe_later_run(last: Run) -> str:
     """Return what a run that came after the one of the receipt means for its numbers."""
     if not last.state.is_final:
-        return "has not ended: it may have sent a part already, and may change these numbers; look again when it has."
+        return f"has not ended: {_describe_unfinished(last)}. Look again when it has ended."
     if last.state is RunState.SUCCEEDED and last.purpose == "clear":
         rejected = count_noun(last.rejected, "person", "people")
         return (
