@@ -37,6 +37,14 @@ def test_the_example_when_read_says_what_its_comments_promise(tmp_path: Path) ->
     ]
 
 
+def test_the_example_when_applied_as_its_first_line_says_shows_what_would_change(workspace: Workspace) -> None:
+    """The files it names are beside it, so whoever tries it first reads a plan."""
+    assert "`python -m sync apply docs/example.yaml`" in EXAMPLE.read_text(encoding="utf-8").splitlines()[0]
+    texts = [one["text"] for one in apply_file(workspace, EXAMPLE)["changes"]]
+    assert any("never-export.csv" in one for one in texts) and any("tripwires.csv" in one for one in texts)
+    assert sum(one.startswith("Export cohort") for one in texts) == 2
+
+
 def run_command(workspace: Workspace, *arguments: str, **environment: str) -> Result:
     """Run a command on a workspace."""
     return CliRunner().invoke(cli, arguments, env=workspace.env | environment)
