@@ -322,4 +322,5 @@ def test_pages_when_a_sync_is_overdue_or_not_cleared_show_it(watched: Workspace,
         words = page_text(app)
         assert [one.proto.query_string for one in app.sidebar.get("page_link")] == ["sync=1"]
         assert "50 people still true in WebEngage; clearing failed" in words and "Not cleared" in words
+        assert "Stopped and cleared" not in words
         assert "Late, or not cleared in WebEngage: 1 sync." in words

@@ -153,6 +153,8 @@ def _describe_next(sync: SyncView) -> str:
         return f"Next refresh {format_time(sync.next_run_at)}, " + (
             f"in {format_duration_short(left)}" if left > 0 else "due now"
         )
+    if sync.clear_problem:
+        return "Stopped, but not cleared: clear it again, or export the cohort again"
     if sync.is_cleared:
         return "Stopped and cleared: to send people again, export the cohort again"
     return "No refresh while paused" if sync.state == SyncState.PAUSED else "No further refresh planned"
