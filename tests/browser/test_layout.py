@@ -112,6 +112,20 @@ def test_the_label_of_each_number_of_a_held_run_is_one_line_on_a_phone(
         assert len(set(heights.values())) == 1, heights
 
 
+def test_the_headings_of_runs_stay_whole_words_in_a_narrow_window(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """Beside the side bar the column was narrower than its heading, which broke before its last letter."""
+    export_fans(data_dir, sandbox)
+    with tab(browser, viewport={"width": 1000, "height": 800}) as page:
+        url = streamlit_server(data_dir)
+        for address, title, key in (("runs", "Runs", "head-runs"), ("syncs?sync=1", "Fans", "head-own-runs")):
+            visit(page, f"{url}/{address}", title)
+            headings = page.locator(f".st-key-{key}").get_by_test_id("stCaptionContainer")
+            expect(headings.filter(has_text="Requested")).to_be_visible()
+            assert len({one.bounding_box()["height"] for one in headings.all()}) == 1, key  # type: ignore[index]
+
+
 def test_the_row_of_a_cohort_on_a_phone_counts_one_member_in_the_singular(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
