@@ -128,6 +128,45 @@ def test_who_may_have_been_taken_before_they_were_rejected_in_a_step_is_set_to_f
     assert workspace.holders() == fan_ids(*range(5))
 
 
+def test_who_was_never_sent_gets_no_profile_after_a_restore(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """Neither whom a run of the backup was to send once approved, nor whom one of after it did not get to."""
+    workspace.policy = PATIENT
+    workspace.export()
+    workspace.set_members(*fans(*range(7)))
+    assert workspace.export(dry_run=True).state is RunState.HELD
+    back_up(workspace, backup)
+    with workspace.open() as service:
+        service.runs.cancel(last(workspace).id)
+    workspace.set_members(*fans(*range(5)), *fans(*range(10, 3010)))
+    sandbox.fault("status", path="bulk-users", code=503, retry_after=300, after=5, times=0)
+    run = approve(workspace, workspace.export())  # it adds far more people than usual
+    assert run.state is RunState.QUEUED and run.delivered < 500
+    restore(workspace, backup)
+    sandbox.clear_faults()
+    workspace.set_members(*fans(*range(5)))
+    refresh(workspace)
+    assert workspace.holders() == fan_ids(*range(5))
+    assert sandbox.profile("fan-5") is None and sandbox.profile("fan-6") is None
+    assert sum(sandbox.profile(f"fan-{number}") is None for number in range(10, 3010, 50)) > 30
+
+
+def test_who_was_forgotten_after_a_run_under_way_sent_them_is_nobody_in_the_restored_database(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """Their place in the plan is blank, and a blank is no person."""
+    workspace.export()
+    back_up(workspace, backup)
+    workspace.set_members(*fans(*range(9)))
+    assert workspace.export(chosen=["fan-5", "fan-6"]).state is RunState.HELD
+    with workspace.open() as service:
+        service.admin.forget_person("fan-5")
+    restore(workspace, backup)
+    with workspace.open_store() as store:
+        assert set(store.snapshot.iterate_members(1)) == fan_ids(0, 1, 2, 3, 4, 6)
+
+
 def test_who_was_exported_by_another_user_id_after_the_backup_is_set_to_false(
     workspace: EngineWorkspace, backup: Path
 ) -> None:

@@ -133,6 +133,24 @@ def test_a_backup_that_knows_another_sync_by_that_number_is_refused_while_people
     assert not sandbox.holding("Mixpanel - Thirds")[0]
 
 
+def test_a_backup_that_knows_the_cohort_by_another_attribute_is_refused_while_people_would_be_lost(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path, tmp_path: Path
+) -> None:
+    """After a restore without the former file the cohort was exported as something else: both cannot be kept."""
+    seconds = sandbox.add_cohort("Seconds", fans(10))
+    workspace.export(seconds)
+    newer = back_up(workspace, tmp_path / "newer.db")
+    (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
+    Service.restore_database(backup, workspace.env)
+    thirds = workspace.export(sandbox.add_cohort("Thirds", fans(20)))
+    workspace.export(seconds, attribute="Other")
+    with workspace.open() as service:
+        service.syncs.stop(thirds.sync_id, clear=True)
+    workspace.run_queued()
+    with workspace.open() as service, pytest.raises(InvalidRequest, match=r"people of “Seconds” .*clear"):
+        service.admin.restore(newer)
+
+
 def test_a_backup_of_another_database_is_refused_while_people_would_be_lost(
     workspace: EngineWorkspace, tmp_path: Path, sandbox: Sandbox
 ) -> None:
@@ -148,6 +166,19 @@ def test_a_backup_of_another_database_is_refused_while_people_would_be_lost(
         service.syncs.stop(1, clear=True)
     workspace.run_queued()
     restore(workspace, tmp_path / "other.db")
+
+
+def test_a_backup_of_another_database_that_has_the_same_cohort_is_refused_while_people_would_be_lost(
+    workspace: EngineWorkspace, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """It knows the cohort, but not these people, and their hashes mean nothing there."""
+    (tmp_path / "other").mkdir()
+    other = EngineWorkspace(tmp_path / "other", sandbox)
+    other.export(workspace.cohort)
+    workspace.set_members(*fans(*range(3, 8)))
+    workspace.export()
+    with workspace.open() as service, pytest.raises(InvalidRequest, match=r"“Fans”.*clear"):
+        service.admin.restore(back_up(other, tmp_path / "other.db"))
 
 
 @pytest.mark.parametrize("how", ["pause", "pause until", "stop", "clear", "once", "take back"])
@@ -339,11 +370,12 @@ def test_a_sync_that_was_stopped_before_the_backup_is_stopped_after_it(
     assert read_state(workspace, 1)[0] is SyncState.FINISHED
 
 
-def test_a_restore_keeps_in_mind_that_later_pages_count_as_queries(workspace: EngineWorkspace, backup: Path) -> None:
-    """Mixpanel's refusal showed it after the backup; forgetting it would use up the hour once more."""
+def test_a_restore_keeps_in_mind_what_mixpanels_refusals_said(workspace: EngineWorkspace, backup: Path) -> None:
+    """Later pages count as queries, and nothing may be asked for ten minutes: that was learned after the backup."""
     with workspace.open_store() as store:
         now = workspace.now()
-        store.rate_limits.block_until(PROJECT, now, pages_count=True, now=now)
+        store.rate_limits.block_until(PROJECT, now + 600, pages_count=True, now=now)
     restore(workspace, backup)
     with workspace.open_store() as store:
         assert store.rate_limits.pages_count(PROJECT, workspace.now())
+        assert 500 < store.rate_limits.acquire_query(PROJECT, workspace.now(), later_page=False).wait <= 600

@@ -154,3 +154,15 @@ def test_a_cohort_is_read_while_a_larger_one_has_all_places(workspace: EngineWor
     larger, smaller = workspace.get_run(1), workspace.get_run(later_id)
     assert (larger.state, smaller.state) == (RunState.SUCCEEDED, RunState.SUCCEEDED)
     assert smaller.planned_at and larger.planned_at and smaller.planned_at < larger.planned_at
+
+
+def test_a_limit_that_mixpanel_does_not_name_is_waited_for_by_all_and_is_no_failure(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It may be the one of the hour, so no other cohort of the project is asked for meanwhile."""
+    body = {"error": "Rate limit exceeded"}
+    sandbox.fault("status", path="/engage", code=429, retry_after=600, body=body, times=0)
+    workspace.run_queued()
+    run = last(workspace)
+    assert (run.state, run.failures) == (RunState.QUEUED, 0) and 500 < run.not_before - workspace.now() <= 600
+    assert sandbox.meter().requests[QUERIES] == 1 and count_free_places(workspace) == 0

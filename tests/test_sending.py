@@ -1,0 +1,86 @@
+"""Send what is approved and nothing else: requests of a runner that slept, and people who were forgotten on the way."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sync.engine import Clock, RunExecutor
+from sync.model import RunState
+from sync.packing import FORGOTTEN
+from sync.store import Store
+from tests.engine_workspace import PATIENT, EngineWorkspace, fan_ids, fans, last, later
+from tests.sandbox.control import LICENSE, Sandbox
+from tests.workspace import wait_until
+
+BULK = f"/v1/accounts/{LICENSE}/bulk-users"
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Return a connected data folder."""
+    return EngineWorkspace(data_dir, sandbox)
+
+
+def test_nobody_is_blamed_for_an_error_when_webengage_is_down_by_then(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Others were taken, so the last one seems to be at fault; but WebEngage answers nothing else any more."""
+    workspace.set_members(*fans(*range(30)))
+    sandbox.fault("person_fails", user_ids=["fan-3"], code=500)
+    sandbox.fault("status", path="/users", code=503, times=0)
+    workspace.policy = PATIENT
+    run = workspace.export()
+    assert (run.state, run.delivered, run.rejected) == (RunState.QUEUED, 29, 0)
+    sandbox.clear_faults()
+    later(workspace, 400)
+    assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(30))
+
+
+def test_a_request_that_waits_for_its_slot_does_not_leave_when_the_lease_ran_out(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """A process that slept meanwhile: another runner has the run by then, and what it knows."""
+    workspace.set_members(*fans(*range(50)))
+    workspace.start_export()
+    stolen = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        if threading.current_thread() is not threading.main_thread() and not stolen.is_set():
+            stolen.set()
+            workspace.ahead += 130
+            with workspace.open_store() as store:
+                assert store.runs.claim_run("other", workspace.now())
+        workspace.ahead += seconds
+
+    context = replace(workspace.context(), clock=Clock(workspace.now, sleep), batches_a_minute=200)
+    with Store.open(workspace.data_dir) as store:
+        claimed = store.runs.claim_run("me", workspace.now())
+        assert claimed is not None
+        RunExecutor(store, claimed, "me", context).execute()
+    assert stolen.is_set() and sandbox.meter().requests[BULK] == 1
+
+
+@pytest.mark.parametrize(("people", "code"), [(20, 503), (20, 400), (1, 400)])
+def test_who_is_forgotten_while_their_request_is_on_its_way_is_not_sent_when_it_is_tried_again(
+    workspace: EngineWorkspace, sandbox: Sandbox, people: int, code: int
+) -> None:
+    """The first try was refused, so nothing of them arrived; the others of it do."""
+    workspace.set_members(*fans(*range(people)))
+    sandbox.settings(latency=1200.0)
+    sandbox.fault("status", path="bulk-users", code=code)
+    run_id = workspace.start_export()
+    runner = threading.Thread(target=workspace.run_queued)
+    runner.start()
+    wait_until(lambda: workspace.get_run(run_id).requests == 2)
+    with workspace.open() as service:
+        service.admin.forget_person("fan-0")
+    sandbox.settings(latency=0.0)
+    runner.join()
+    run = workspace.get_run(run_id)
+    assert (run.state, run.rejected, run.failures) == (RunState.SUCCEEDED, 0, 0)
+    assert sandbox.profile("fan-0") is None and sandbox.profile(FORGOTTEN) is None
+    assert workspace.holders() == fan_ids(*range(1, people))
