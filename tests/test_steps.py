@@ -223,6 +223,19 @@ def test_a_person_put_on_the_never_export_list_between_steps_is_not_sent(workspa
     assert workspace.export().exited == 1 and len(workspace.holders()) == 58
 
 
+def test_a_rest_that_was_approved_in_time_and_is_begun_too_late_is_read_again_and_shown(
+    workspace: EngineWorkspace,
+) -> None:
+    """No runner worked for hours after the approval: nothing of the rest had left, and the cohort is another one."""
+    run = start(workspace, TEN)
+    with workspace.open() as service:
+        service.runs.approve(run.id)
+    workspace.set_members(*fans(*range(40, 90)))
+    later(workspace, 5 * HOUR)
+    assert workspace.get_run(run.id).state is RunState.CANCELLED and len(workspace.holders()) == 10
+    assert last(workspace).id != run.id and last(workspace).state is RunState.HELD
+
+
 def test_a_rest_that_is_too_old_is_read_again_and_shown_before_it_is_sent(workspace: EngineWorkspace) -> None:
     """What a person approved the next day is not what was planned: a new run shows the plan of now."""
     run = start(workspace, TEN, mapping=MAPPED)
