@@ -180,6 +180,8 @@ class MemberRow:
     change: MemberChange
     values: tuple[str, ...]
     distinct_id: str = ""
+    is_unsure: bool = False
+    """Whether they were sent something to which WebEngage's answer was not received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,8 @@ class MemberList:
     never_exported: int
     id_property: str = ""
     exported: int | None = None
+    unsure: int = 0
+    """How many of those exported are not confirmed."""
 
     @property
     def doubles(self) -> int:

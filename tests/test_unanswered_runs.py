@@ -9,7 +9,7 @@ from pathlib import Path
 from sync.steps import Steps
 from sync.store import Store
 from tests.engine_workspace import PATIENT
-from tests.workspace import Workspace, page_numbers, page_text
+from tests.workspace import Workspace, make_fans, page_numbers, page_text, wait_until
 
 
 def cancel_unanswered(workspace: Workspace, size: int, answered: int = 0) -> None:
@@ -104,3 +104,37 @@ def test_a_run_that_waits_half_way_has_the_state_and_the_numbers_of_its_page_in_
         said = connected.run_cli(*command).stdout
         assert "Waiting" in said and "Queued" not in said
         assert f"1,000 to be added; {run.delivered:,} of them sent" in said
+
+
+def test_the_table_of_a_cohort_says_of_whom_webengage_did_not_answer_that_they_are_not_confirmed(
+    connected: Workspace,
+) -> None:
+    """As *People* and the receipt do; “true” was said of them as of those whom WebEngage took."""
+    cancel_unanswered(connected, 1000, answered=20)
+    run = connected.get_run(1)
+    app = connected.page("cohorts", cohort=str(connected.cohort))
+    wait_until(lambda: not any(button.label == "Cancel" for button in app.run().button))
+    options = str(app.selectbox(key="member-held").options)
+    assert f"true {run.delivered}'" in options and f"not confirmed {run.unconfirmed}'" in options
+    numbers = page_numbers(app)
+    assert numbers["In WebEngage now"] == f"{run.sent:,}"
+    assert numbers["Of them not confirmed"] == f"{run.unconfirmed:,}"
+    app.selectbox(key="member-held").set_value("not confirmed").run()
+    shown = app.dataframe[0].value.values.tolist()
+    assert shown and {row[-2] for row in shown} == {"not confirmed"}
+    assert connected.read_json("person", shown[0][0])["syncs"][0]["presence"] == "unconfirmed"
+
+
+def test_the_table_follows_a_run_that_is_not_answered_yet(connected: Workspace) -> None:
+    """Before it has ended, too: whom it may have added, and whom it may have removed."""
+    connected.policy = PATIENT
+    connected.add_cohort(30)
+    connected.export()
+    connected.sandbox.set_members(connected.cohort, make_fans(40)[5:])
+    connected.sandbox.fault("status", api="webengage", path="bulk-users", times=0, code=503)
+    connected.start_export()
+    connected.run_queued()
+    app = connected.page("cohorts", cohort=str(connected.cohort))
+    wait_until(lambda: not any(button.label == "Cancel" for button in app.run().button))
+    options = str(app.selectbox(key="member-held").options)
+    assert "true 25'" in options and "not confirmed 15'" in options

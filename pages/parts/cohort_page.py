@@ -232,6 +232,8 @@ def _count_in_webengage(listed: MemberList) -> Iterator[tuple[str, int, str]]:
     if listed.exported is None:
         return
     yield IN_WEBENGAGE, listed.exported, "now"
+    if listed.unsure:
+        yield "Of them not confirmed", listed.unsure, "unsure"
     if listed.is_exact:
         added, removed = listed.count_change(MemberChange.ADD), listed.count_change(MemberChange.REMOVE)
         yield "Would be added", added, "adding"

@@ -33,6 +33,8 @@ STATUSES = {
     MemberStatus.LEFT: "← Left",
 }
 HELD = {True: "true", False: "false", None: "never"}
+NOT_CONFIRMED = "not confirmed"
+HELD_NAMES = (HELD[True], NOT_CONFIRMED, HELD[False], HELD[None])
 CHANGES = {
     MemberChange.ADD: "Would be added",
     MemberChange.REMOVE: "Would be removed",
@@ -103,7 +105,7 @@ def _choose(listed: MemberList, revealed: bool) -> tuple[Choice, str, str]:
     Return the choice, what is searched for, and the order. Names and addresses are searched only while they are shown.
     """
     statuses = Counter(row.status.value for row in listed.rows)
-    held = Counter(HELD[row.in_webengage] for row in listed.rows)
+    held = Counter(map(_name_held, listed.rows))
     changes = Counter(row.change.value for row in listed.rows)
     who = _choose_filter("who", "Status", _label_options(STATUSES, statuses), st.radio, horizontal=True)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -116,7 +118,7 @@ def _choose(listed: MemberList, revealed: bool) -> tuple[Choice, str, str]:
             on_change=_first_page,
             width=280,
         )
-        now = _choose_filter("held", "In WebEngage", _label_options({one: one for one in HELD.values()}, held), _select)
+        now = _choose_filter("held", "In WebEngage", _label_options({one: one for one in HELD_NAMES}, held), _select)
         change = _choose_filter("next", "Next export", _label_options(CHANGES, changes), _select)
         order = st.selectbox(
             "Sort by", [LISTED, BY_ID, *([BY_NAME] if revealed else [])], key="member-order", width=160
@@ -155,10 +157,15 @@ def _first_page() -> None:
     st.session_state.pop("member-page", None)
 
 
+def _name_held(row: MemberRow) -> str:
+    """Return what WebEngage holds of somebody."""
+    return NOT_CONFIRMED if row.is_unsure else HELD[row.in_webengage]
+
+
 def _passes(row: MemberRow, chosen: Choice) -> bool:
     return (
         chosen["who"] in (ALL, row.status)
-        and chosen["held"] in (ALL, HELD[row.in_webengage])
+        and chosen["held"] in (ALL, _name_held(row))
         and chosen["next"] in (ALL, row.change)
     )
 
@@ -241,7 +248,7 @@ def _list_values(row: MemberRow, listed: MemberList) -> tuple[str, ...]:
 
 
 def _cells(row: MemberRow, listed: MemberList) -> list[str]:
-    export = (HELD[row.in_webengage], CHANGES[row.change])
+    export = (_name_held(row), CHANGES[row.change])
     return [row.user_id or "(empty)", STATUSES[row.status], row.reason, *_list_values(row, listed), *export]
 
 

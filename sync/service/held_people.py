@@ -17,11 +17,13 @@ from sync.store import Store
 class HeldPeople:
     """User IDs of a sync: whom WebEngage holds as true, in the order stored, and whom it was sent as false.
 
+    ``unsure`` of the first: they were sent something, but the answer was not received.
     ``not_added`` and ``not_removed``: whom WebEngage rejected, so that no run tries them again with the same content.
     """
 
     true: dict[str, None] = field(default_factory=dict)
     false: frozenset[str] = frozenset()
+    unsure: frozenset[str] = frozenset()
     not_added: frozenset[str] = frozenset()
     not_removed: frozenset[str] = frozenset()
 
@@ -39,10 +41,15 @@ def read_held(store: Store, sync: Sync | None) -> HeldPeople:
     if sync is None:
         return HeldPeople()
     true, false = dict.fromkeys(store.snapshot.iterate_members(sync.id)), set(store.batches.iterate_removed(sync.id))
+    unsure = set(store.snapshot.iterate_unconfirmed(sync.id))
     for user_id, kind, is_confirmed in _iterate_sent_now(store, sync):
-        if kind is not ChangeKind.REMOVE:
+        unsure.discard(user_id)
+        if not is_confirmed:
             true[user_id] = None
-        elif is_confirmed:
+            unsure.add(user_id)
+        elif kind is not ChangeKind.REMOVE:
+            true[user_id] = None
+        else:
             true.pop(user_id, None)
             false.add(user_id)
     standing = store.rejections.active(sync.id)
@@ -50,6 +57,7 @@ def read_held(store: Store, sync: Sync | None) -> HeldPeople:
     return HeldPeople(
         true=true,
         false=frozenset(false),
+        unsure=frozenset(unsure),
         not_added=frozenset(standing) - removals,
         not_removed=removals - _find_listed_since(store, sync) if removals else removals,
     )

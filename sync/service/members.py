@@ -196,6 +196,7 @@ class MemberService(Topic):
             id_property=reading.id_property,
             never_exported=len(listed),
             exported=len(held.true) if sync else None,
+            unsure=len(held.unsure),
         )
 
     def _compare(
@@ -215,9 +216,8 @@ class MemberService(Topic):
             why = LEFT if sync and reading.id_property == sync.id_property else OLD_ID
             for user_id in held.true:
                 if user_id not in listed_ids:
-                    yield _explain_staying(
-                        MemberRow(user_id, MemberStatus.LEFT, why, True, MemberChange.REMOVE, nothing), held
-                    )
+                    row = MemberRow(user_id, MemberStatus.LEFT, why, True, MemberChange.REMOVE, nothing)
+                    yield _explain_staying(replace(row, is_unsure=user_id in held.unsure), held)
 
     def _find_listed(self, reading: MemberReading) -> frozenset[str]:
         """Return the User IDs never exported: those of members who are listed by it or by the distinct_id."""
@@ -296,7 +296,9 @@ def _describe_member(one: Profile, held: HeldPeople, *, is_listed: bool) -> Memb
         reason = REJECTED
     else:
         change = MemberChange.ADD
-    return _explain_staying(MemberRow(one.user_id, status, reason, holds, change, one.values, one.distinct_id), held)
+    is_unsure = one.user_id in held.unsure
+    row = MemberRow(one.user_id, status, reason, holds, change, one.values, one.distinct_id, is_unsure=is_unsure)
+    return _explain_staying(row, held)
 
 
 def _explain_staying(row: MemberRow, held: HeldPeople) -> MemberRow:

@@ -215,6 +215,15 @@ class Snapshot(Table):
         rows = self._fetch_all("select first_byte from snapshot_bucket where sync_id = ?", (sync_id,))
         return sum(count_unconfirmed(self.records(sync_id, row[0], row[0] + 1)) for row in rows)
 
+    def iterate_unconfirmed(self, sync_id: int) -> Iterator[str]:
+        """Return the user ids of those."""
+        for low, high in self.ranges(sync_id):
+            if count_unconfirmed(self.records(sync_id, low, high)):
+                people = self.bucket(sync_id, low, high)
+                for record, user_id in zip(split_records(bytes(people.records)), people.ids, strict=True):
+                    if record[ID_SIZE:] == UNCONFIRMED:
+                        yield user_id
+
     def count_shared(self, sync_id: int, other_id: int) -> int:
         """Return how many people two snapshots share, comparing id hashes a bucket at a time.
 
