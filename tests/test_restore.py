@@ -152,6 +152,36 @@ def test_who_was_never_sent_gets_no_profile_after_a_restore(
     assert sum(sandbox.profile(f"fan-{number}") is None for number in range(10, 3010, 50)) > 30
 
 
+def test_who_was_to_be_sent_in_a_later_step_gets_no_profile_after_a_restore(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """The backup has the first step approved and not begun: it may have been sent since, and nobody else."""
+    held = workspace.export(chosen=["fan-1"], dry_run=True)
+    with workspace.open() as service:
+        service.runs.approve(held.id)
+    back_up(workspace, backup)
+    restore(workspace, backup)
+    workspace.run_queued()
+    assert workspace.get_run(held.id).state is RunState.CANCELLED
+    workspace.set_members(*fans(1))
+    run = workspace.export()
+    assert (approve(workspace, run) if run.state is RunState.HELD else run).state is RunState.SUCCEEDED
+    assert workspace.holders() == fan_ids(1) and sandbox.profile("fan-2") is None
+
+
+def test_a_runner_of_the_time_of_the_backup_does_not_seem_to_work_after_it_was_restored(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """It was stopped for the restore; its heartbeat of then says nothing about now."""
+    with workspace.open_store() as store:
+        store.runners.record_heartbeat("elsewhere:1:1-1", workspace.now())
+        store.maintenance.write_backup(backup)
+        store.runners.remove_runner("elsewhere:1:1-1")
+    restore(workspace, backup)
+    with workspace.open_store() as store:
+        assert store.runners.list_heartbeats(workspace.now()) == ()
+
+
 def test_who_was_forgotten_after_a_run_under_way_sent_them_is_nobody_in_the_restored_database(
     workspace: EngineWorkspace, backup: Path
 ) -> None:
