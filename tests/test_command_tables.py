@@ -6,9 +6,11 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +140,16 @@ def test_a_table_shows_no_control_characters() -> None:
     """A name that would clear the screen, or begin a new row, is text on one line."""
     [_, _, line] = tables.format_table(("Name",), [("\x1b[2Jred\n2  second",)], "")
     assert line == "[2Jred 2 second"
+
+
+@pytest.mark.slow
+def test_a_command_when_interrupted_while_it_loads_ends_without_a_traceback(connected: Workspace) -> None:
+    """Loading takes a second, in which people notice a mistyped command; the shell sees that Ctrl-C ended it."""
+    command = [sys.executable, "-m", "sync", "syncs"]
+    env = os.environ | {"COHORT_SYNC_DATA": str(connected.data_dir)}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as loading:
+        while "orjson" not in Path(f"/proc/{loading.pid}/maps").read_text(encoding="utf-8"):
+            assert loading.poll() is None
+        loading.send_signal(signal.SIGINT)
+        said = loading.communicate(timeout=30)[1]
+    assert loading.returncode and "Traceback" not in said, said
