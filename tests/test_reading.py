@@ -218,13 +218,14 @@ def test_a_first_export_whose_readings_list_somebody_twice_each_time_goes_ahead(
     assert (run.state, run.reading, run.entered) == (RunState.SUCCEEDED, 2, 34)
 
 
+@pytest.mark.parametrize("name", ["fan-", "$device:"])
 @pytest.mark.parametrize("total", [{}, {"total": 2}])
 def test_a_page_that_comes_again_and_again_ends_the_reading(
-    workspace: EngineWorkspace, sandbox: Sandbox, total: dict[str, int]
+    workspace: EngineWorkspace, sandbox: Sandbox, total: dict[str, int], name: str
 ) -> None:
     """Full each time and always the same people: it would be read for ever, and fill the disk; the run is put off instead."""
     workspace.set_members(*fans(0, 1))
-    people = [{"$distinct_id": f"fan-{number}", "$properties": {"$created": "2026"}} for number in range(2)]
+    people = [{"$distinct_id": f"{name}{number}", "$properties": {"$created": "2026"}} for number in range(2)]
     body = {"page_size": 2, "session_id": "s", "status": "ok", "results": people} | total
     sandbox.fault("status", path="/engage", code=200, body=body, times=200)
     run = workspace.export()

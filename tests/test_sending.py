@@ -64,6 +64,24 @@ def test_a_request_that_waits_for_its_slot_does_not_leave_when_the_lease_ran_out
     assert stolen.is_set() and sandbox.meter().requests[BULK] == 1
 
 
+def test_an_account_that_took_people_before_a_wait_is_not_to_blame_for_those_after_it(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Nobody is recorded as taken yet who could be sent as a witness, but this run has had people taken itself."""
+    workspace.policy = PATIENT
+    workspace.set_members(*fans(*range(60)))
+    sandbox.fault("status", path="bulk-users", code=503, retry_after=300, after=1, times=0)
+    run = workspace.export()
+    taken = workspace.holders()
+    assert run.state is RunState.QUEUED and len(taken) == run.delivered > 0
+    sandbox.clear_faults()
+    sandbox.poison(*fan_ids(*range(60)) - taken)
+    later(workspace, 400)
+    run = workspace.get_run(run.id)
+    assert (run.state, run.delivered, run.rejected) == (RunState.SUCCEEDED, len(taken), 60 - len(taken))
+    assert workspace.holders() == taken
+
+
 @pytest.mark.parametrize(("people", "code"), [(20, 503), (20, 400), (1, 400)])
 def test_who_is_forgotten_while_their_request_is_on_its_way_is_not_sent_when_it_is_tried_again(
     workspace: EngineWorkspace, sandbox: Sandbox, people: int, code: int
