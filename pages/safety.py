@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 import pandas as pd
 import streamlit as st
@@ -17,8 +18,10 @@ from sync.service.safety import MAX_NOTE, parse_csv, parse_lines
 from sync.views import AddedPeople, ListedPerson, NeverExported, ProjectView, Tripwire
 from sync.wording import explain_staying
 
+Choice = TypeVar("Choice", int, str)
 ANY_COHORT = 0  # stands for every cohort; no cohort has this number
 ROWS_SHOWN = 1000  # newest people of a list; the rest is counted
+FILES_USED = "_{}-files"  # session key, by list: how many forms were taken
 LABEL_HELP = "Only a salted hash and this label are kept, so the list itself gives nobody away."
 NEVER_EXPORT_HELP = (
     "These people are never sent to WebEngage account **{account}** as members, whatever cohort they are in. Who is in "
@@ -65,8 +68,8 @@ def _show_never_export(account: str) -> None:
     if is_allowed(AccessLevel.MARKETER):
         _show_form(
             "never",
-            lambda service, ids, note: service.safety.add_never_export(account, ids, note),
-            lambda service, ids: service.safety.remove_never_export(account, ids),
+            lambda service, ids, note: service.safety.add_never_export(_chosen("never-account", account), ids, note),
+            lambda service, ids: service.safety.remove_never_export(_chosen("never-account", account), ids),
         )
     with open_service() as service:
         listed = service.safety.list_never_export(account)
@@ -83,7 +86,7 @@ def _show_tripwires(project: ProjectView) -> None:
     st.caption(TRIPWIRE_HELP)
     names = _read_cohort_names(project.id)
     if is_allowed(AccessLevel.MARKETER):
-        cohort = st.selectbox(
+        st.selectbox(
             "In which cohort must they never be?",
             [ANY_COHORT, *names],
             format_func=lambda number: names[number] if number else "Any cohort",
@@ -91,8 +94,12 @@ def _show_tripwires(project: ProjectView) -> None:
         )
         _show_form(
             "trip",
-            lambda service, ids, note: service.safety.add_tripwires(project.id, cohort or None, ids, note),
-            lambda service, ids: service.safety.remove_tripwires(project.id, cohort or None, ids),
+            lambda service, ids, note: service.safety.add_tripwires(
+                project.id, _chosen("trip-cohort", ANY_COHORT) or None, ids, note
+            ),
+            lambda service, ids: service.safety.remove_tripwires(
+                project.id, _chosen("trip-cohort", ANY_COHORT) or None, ids
+            ),
         )
     with open_service() as service:
         listed = service.safety.list_tripwires(project.id)
@@ -101,6 +108,11 @@ def _show_tripwires(project: ProjectView) -> None:
     if chosen:
         numbers = [listed[at].id for at in chosen]
         _show_take_off("trip", len(chosen), lambda service: service.safety.delete_tripwires(numbers))
+
+
+def _chosen(key: str, otherwise: Choice) -> Choice:
+    """Return what a list shows as chosen at the moment of a click, which may come before the page is drawn with it."""
+    return cast(Choice, st.session_state.get(key, otherwise))
 
 
 def _read_cohort_names(project_id: int) -> dict[int, str]:
@@ -120,27 +132,48 @@ def _show_form(
     key: str, add: Callable[[Service, list[str], str], AddedPeople], remove: Callable[[Service, list[str]], int]
 ) -> None:
     """Ask for user ids, typed, pasted or in a file, and add them to the list or take them off it."""
-    with st.form(f"{key}-form", clear_on_submit=True, border=False):
+    with st.form(f"{key}-form", border=False):
         typed, uploaded = st.columns(2)
         with typed:
-            text = st.text_area("User IDs, one a line", key=f"{key}-ids", height=132)
+            st.text_area("User IDs, one a line", key=f"{key}-ids", height=132)
         with uploaded:
-            file = st.file_uploader("Or a CSV file", type=["csv", "txt"], key=f"{key}-file")
-            note = st.text_input("Note", key=f"{key}-note", max_chars=MAX_NOTE, placeholder="Why they are on the list")
+            st.file_uploader("Or a CSV file", type=["csv", "txt"], key=_file_key(key))
+            st.text_input("Note", key=f"{key}-note", max_chars=MAX_NOTE, placeholder="Why they are on the list")
         with st.container(horizontal=True):
-            wants_add = st.form_submit_button("Add to the list", type="primary", key=f"{key}-add")
-            wants_remove = st.form_submit_button("Take off the list", key=f"{key}-remove")
-    if not (wants_add or wants_remove):
-        return
+            st.form_submit_button(
+                "Add to the list",
+                type="primary",
+                key=f"{key}-add",
+                on_click=_change_list,
+                args=(key, lambda service, ids, note: _describe_added(add(service, ids, note))),
+            )
+            st.form_submit_button(
+                "Take off the list",
+                key=f"{key}-remove",
+                on_click=_change_list,
+                args=(key, lambda service, ids, _: _describe_gone(remove(service, ids))),
+            )
+
+
+def _file_key(key: str) -> str:
+    """Return the key of a form's file; a file that was used is gone with its key, since nothing else empties the field."""
+    return f"{key}-file-{st.session_state.get(FILES_USED.format(key), 0)}"
+
+
+def _change_list(key: str, change: Callable[[Service, list[str], str], str]) -> None:
+    """Change a list by what its form holds, and empty the form; what was refused stays in it, to be corrected."""
+    text, note = (str(st.session_state.get(f"{key}-{name}") or "") for name in ("ids", "note"))
+    file = st.session_state.get(_file_key(key))
     try:
-        ids = [*parse_lines(text or ""), *(parse_csv(file.getvalue()) if file else [])]
+        ids = [*parse_lines(text), *(parse_csv(file.getvalue()) if file else [])]
         with open_service() as service:
-            done = _describe_added(add(service, ids, note or "")) if wants_add else _describe_gone(remove(service, ids))
+            done = change(service, ids, note)
     except CohortSyncError as problem:
         notices.flash_error(str(problem))
-    else:
-        notices.flash_success(done)
-    st.rerun()
+        return
+    notices.flash_success(done)
+    st.session_state[f"{key}-ids"] = st.session_state[f"{key}-note"] = ""
+    st.session_state[FILES_USED.format(key)] = st.session_state.get(FILES_USED.format(key), 0) + 1
 
 
 def _describe_added(found: AddedPeople) -> str:

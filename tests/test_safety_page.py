@@ -42,6 +42,24 @@ def test_people_typed_into_the_page_are_on_the_list_and_can_be_taken_off(fans: W
 
 
 @pytest.mark.slow
+def test_a_list_that_is_refused_stays_in_its_form_to_be_corrected(fans: Workspace) -> None:
+    """The refusal names the entry that is wrong, which is looked for in what was pasted; what was taken is gone."""
+    app = fans.page("safety")
+    app.text_area(key="never-ids").set_value("fan-1\n" + "x" * 101)
+    app.text_input(key="never-note").set_value("ticket 4711")
+    click_button(app, "Add to the list")
+    assert "Entry 2 cannot be a user id" in page_text(app)
+    assert (app.text_area(key="never-ids").value, app.text_input(key="never-note").value) == (
+        "fan-1\n" + "x" * 101,
+        "ticket 4711",
+    )
+    app.text_area(key="never-ids").set_value("fan-1")
+    click_button(app, "Add to the list")
+    assert "1 person added." in page_text(app)
+    assert not app.text_area(key="never-ids").value and not app.text_input(key="never-note").value
+
+
+@pytest.mark.slow
 def test_both_pages_say_where_a_listed_person_stays_true(fans: Workspace) -> None:
     """A paused sync sets nobody to false before it is resumed."""
     with fans.open() as service:
