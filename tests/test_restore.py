@@ -169,6 +169,25 @@ def test_who_was_to_be_sent_in_a_later_step_gets_no_profile_after_a_restore(
     assert workspace.holders() == fan_ids(1) and sandbox.profile("fan-2") is None
 
 
+def test_who_was_sent_in_a_step_before_the_backup_and_taken_back_since_is_sent_again(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """The backup says that WebEngage has them as true; as of everybody, that is not believed any more."""
+    held = workspace.export(chosen=["fan-1", "fan-2"])
+    assert (held.state, held.delivered) == (RunState.HELD, 2)
+    back_up(workspace, backup)
+    with workspace.open() as service:
+        undo = service.runs.undo(held.id).run_id
+    workspace.run_queued()
+    approve(workspace, workspace.get_run(undo))
+    assert workspace.holders() == set()
+    restore(workspace, backup)
+    workspace.run_queued()
+    run = workspace.export()
+    assert (approve(workspace, run) if run.state is RunState.HELD else run).state is RunState.SUCCEEDED
+    assert workspace.holders() == fan_ids(*range(5))
+
+
 def test_a_runner_of_the_time_of_the_backup_does_not_seem_to_work_after_it_was_restored(
     workspace: EngineWorkspace, backup: Path
 ) -> None:
