@@ -12,7 +12,7 @@ from sync.engine import Clock, RunExecutor
 from sync.model import RunState
 from sync.packing import FORGOTTEN
 from sync.store import Store
-from tests.engine_workspace import PATIENT, EngineWorkspace, fan_ids, fans, last, later
+from tests.engine_workspace import PATIENT, EngineWorkspace, fan_ids, fans, keep_out, last, later
 from tests.sandbox.control import LICENSE, Sandbox
 from tests.workspace import wait_until
 
@@ -62,6 +62,30 @@ def test_a_request_that_waits_for_its_slot_does_not_leave_when_the_lease_ran_out
         assert claimed is not None
         RunExecutor(store, claimed, "me", context).execute()
     assert stolen.is_set() and sandbox.meter().requests[BULK] == 1
+
+
+def test_somebody_listed_while_a_run_sends_is_left_out_of_a_block_that_was_read_before(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Blocks of a thousand people are read and unsealed once; what is left of one is read again when a list changed."""
+    workspace.set_members(*fans(*range(2100)))
+    workspace.start_export()
+    listed: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        workspace.ahead += seconds
+        if threading.current_thread() is threading.main_thread() and not listed:
+            with workspace.open_store() as store:
+                listed.append(store.batches.block(1, 1).ids[-1])
+            keep_out(workspace, listed[0])
+
+    context = replace(workspace.context(), clock=Clock(workspace.now, sleep), batches_a_minute=60)
+    with Store.open(workspace.data_dir) as store:
+        claimed = store.runs.claim_run("me", workspace.now())
+        assert claimed is not None
+        RunExecutor(store, claimed, "me", context).execute()
+    assert last(workspace).state is RunState.SUCCEEDED and sandbox.profile(listed[0]) is None
+    assert workspace.holders() == fan_ids(*range(2100)) - set(listed)
 
 
 def test_an_account_that_took_people_before_a_wait_is_not_to_blame_for_those_after_it(
