@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from sync.model import RunState, SyncState
-from tests.engine_workspace import EngineWorkspace, approve, expect_held, fans, last, later, patient_workspace
+from tests.engine_workspace import (
+    MAPPED,
+    EngineWorkspace,
+    approve,
+    expect_held,
+    fans,
+    last,
+    later,
+    on_plan,
+    patient_workspace,
+)
 from tests.sandbox.control import Sandbox, member
 
 
@@ -205,3 +215,15 @@ def test_a_small_cohort_without_a_total_takes_one_query_while_nobody_leaves(
     workspace.set_members(*fans(*range(6)))
     assert workspace.export().entered == 1
     assert sandbox.meter().requests["/api/query/engage"] - asked == 1
+
+
+def test_a_member_listed_again_with_another_value_in_anothers_place_makes_nobody_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Once as sent before and once otherwise is one person, so somebody is missing although the rows add up."""
+    workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(25)))
+    workspace.export(mapping=MAPPED)
+    sandbox.fault("displaced", page=1, by=1, body={"plan": "silver"})
+    run = workspace.export()
+    assert (run.state, run.reading, run.entered, run.exited) == (RunState.SUCCEEDED, 2, 0, 0)
+    assert workspace.holders() == sandbox.exportable(workspace.cohort)
