@@ -379,3 +379,21 @@ def test_a_restore_keeps_in_mind_what_mixpanels_refusals_said(workspace: EngineW
     with workspace.open_store() as store:
         assert store.rate_limits.pages_count(PROJECT, workspace.now())
         assert 500 < store.rate_limits.acquire_query(PROJECT, workspace.now(), later_page=False).wait <= 600
+
+
+def test_half_an_export_approves_no_former_one(workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The backup has a dry run that nobody approved: what is sent after its restore is held as before."""
+    seconds = sandbox.add_cohort("Seconds", fans(*range(10, 85)))
+    run = workspace.export(seconds, dry_run=True)
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    file = back_up(workspace, tmp_path / "dry.db")
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    assert workspace.export(seconds).planned
+    restore(workspace, file)
+    sandbox.clear_faults()
+    workspace.run_queued()
+    with workspace.open() as service:
+        again = service.syncs.refresh_now(run.sync_id).run_id
+    workspace.run_queued()
+    assert workspace.get_run(again).state is RunState.HELD

@@ -84,7 +84,8 @@ def keep_restarts(live: sqlite3.Connection, copy: sqlite3.Connection, syncs: Liv
     """Keep the exports that made a sync go on and that no run completed: who cancels their rest has it paused then."""
     for sync_id, number in syncs.common.items():
         restart = live.execute("select max(id) from run where sync_id = ? and restarted", (sync_id,)).fetchone()[0]
-        if restart is None or PlanHistory(live).is_completed(sync_id):
+        # Where nothing is completed in the backup either, a cancel ends the schedule anyway.
+        if restart is None or PlanHistory(live).is_completed(sync_id) or not PlanHistory(copy).is_completed(number):
             continue
         # A run that the backup has under way is ended by the restore, and so completes nothing either.
         marked = copy.execute(

@@ -164,7 +164,7 @@ class RequestBook:
         hold(known == terms_of(sync), f"sync {sync.id} is {terms_of(sync)}; approved was {known}")
 
     def restart(self) -> None:
-        """Begin again after a restore."""
+        """Begin again after a restore; a run it brings along keeps its number, and that somebody approved it."""
         for one in (
             self.terms,
             self.asked,
@@ -172,6 +172,5 @@ class RequestBook:
             self.ahead,
             self.cleared,
             self.needs_approval,
-            self.approved,
         ):
             one.clear()
