@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from sync.errors import InvalidRequest
 from sync.model import RunState
 from sync.service import Service
 from tests.engine_workspace import (
@@ -22,6 +24,7 @@ from tests.engine_workspace import (
     later,
 )
 from tests.sandbox.control import Sandbox
+from tests.workspace import wait_until
 
 
 @pytest.fixture
@@ -284,3 +287,41 @@ def test_a_database_whose_people_cannot_be_read_is_set_aside(workspace: EngineWo
     assert Service.restore_database(backup, workspace.env).set_aside
     refresh(workspace)
     assert workspace.holders() == fan_ids(*range(5))
+
+
+def is_refused(workspace: EngineWorkspace, backup: Path) -> bool:
+    """Restore a backup, and return whether that was refused since somebody wrote meanwhile."""
+    try:
+        with workspace.open() as service:
+            service.admin.restore(backup)
+    except InvalidRequest as refusal:
+        if "written meanwhile" not in str(refusal):
+            raise
+        return True
+    return False
+
+
+def test_what_is_written_while_a_restore_is_prepared_is_not_lost(workspace: EngineWorkspace, backup: Path) -> None:
+    """Pages may be open, and a runner may start: what they said is done must not vanish, so the restore is refused."""
+    back_up(workspace, backup)
+    added: list[str] = []
+    stopped = threading.Event()
+
+    def add() -> None:
+        with workspace.open() as service:
+            while not stopped.is_set():
+                service.safety.add_never_export(None, [f"out-{len(added)}"])
+                added.append(f"out-{len(added)}")
+
+    writer = threading.Thread(target=add)
+    writer.start()
+    try:
+        wait_until(lambda: len(added) > 3)
+        wait_until(lambda: is_refused(workspace, backup))  # one that fits between two writes loses nothing either
+    finally:
+        stopped.set()
+        writer.join()
+    with workspace.open() as service:
+        assert len(service.safety.list_never_export()) == len(added)
+        service.admin.restore(backup)
+        assert len(service.safety.list_never_export()) == len(added)

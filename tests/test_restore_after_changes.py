@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from tests.engine_workspace import (
     stop_and_clear,
 )
 from tests.sandbox.control import PROJECT, Sandbox
-from tests.workspace import wait_until
 
 SECOND = "Mixpanel - Seconds"
 
@@ -266,32 +264,6 @@ def test_a_restore_over_a_file_that_cannot_be_opened_promises_nothing_about_peop
     (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
     done = workspace.run_cli("restore", str(backup))
     assert done.returncode == 0 and "stay true in WebEngage" in done.stdout and "clear" not in done.stdout
-
-
-def test_what_is_written_while_a_restore_is_prepared_is_not_lost(workspace: EngineWorkspace, backup: Path) -> None:
-    """Pages may be open, and a runner may start: what they said is done must not vanish, so the restore is refused."""
-    added: list[str] = []
-    stopped = threading.Event()
-
-    def add() -> None:
-        with workspace.open() as service:
-            while not stopped.is_set():
-                service.safety.add_never_export(None, [f"out-{len(added)}"])
-                added.append(f"out-{len(added)}")
-
-    writer = threading.Thread(target=add)
-    writer.start()
-    try:
-        wait_until(lambda: len(added) > 3)
-        with workspace.open() as service, pytest.raises(InvalidRequest, match="written meanwhile"):
-            service.admin.restore(backup)
-    finally:
-        stopped.set()
-        writer.join()
-    with workspace.open() as service:
-        assert len(service.safety.list_never_export()) == len(added)
-        service.admin.restore(backup)
-        assert len(service.safety.list_never_export()) == len(added)
 
 
 def test_a_backup_from_before_anything_was_connected_keeps_what_was_connected_since(
