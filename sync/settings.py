@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class Settings:
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """Return the settings of an environment; nothing is checked yet."""
         return cls(
-            data_folder=Path(env.get(DATA_VARIABLE) or DEFAULT_DATA_FOLDER),
+            data_folder=_find_folder(env.get(DATA_VARIABLE) or DEFAULT_DATA_FOLDER),
             keys=_split_list(env, KEY_VARIABLE),
             admins=_split_list(env, ADMINS_VARIABLE),
             marketers=_split_list(env, MARKETERS_VARIABLE),
@@ -109,6 +110,18 @@ class Settings:
         if level is None:
             raise InvalidRequest(f"{LOG_VARIABLE} is “{name[:MAX_SHOWN]}”; set it to DEBUG, INFO, WARNING or ERROR.")
         return level
+
+
+def _find_folder(text: str) -> Path:
+    """Return the folder of this name; ``~`` is the home, since no shell reads the settings of a service or a container.
+
+    A folder that an earlier version made by the very name ``~`` stays in use.
+    """
+    written = Path(text)
+    if text.startswith("~") and not written.exists():
+        with suppress(RuntimeError):  # a user without a home
+            return written.expanduser()
+    return written
 
 
 def _split_list(env: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -78,6 +78,16 @@ def test_settings_when_a_number_is_wrong_do_not_shut_the_pages() -> None:
     assert found.data_folder == Path("/srv/cohorts")
 
 
+def test_folder_when_it_begins_with_a_tilde_is_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell reads the settings of a service; a folder called ``~`` would be made, and deleting that is dangerous."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    env = {"COHORT_SYNC_DATA": "~/cohorts"}
+    assert Settings.from_env(env).data_folder == Path("/home/ann/cohorts")
+    (tmp_path / "~" / "cohorts").mkdir(parents=True)  # made by an earlier version, and in use
+    assert Settings.from_env(env).data_folder == Path("~/cohorts")
+
+
 def test_rate_of_the_settings_is_the_rate_of_the_store() -> None:
     """The default and the limit are named in two places until the store reads them from the settings."""
     assert (DEFAULT_BATCHES_A_MINUTE, MAX_BATCHES_A_MINUTE) == (
