@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.workspace import ROOT
+from tests.workspace import ROOT, wait_until
 
 BASE_PATH = "cohorts"
 LIFE = datetime.timedelta(hours=1)
@@ -69,7 +70,14 @@ def serve_behind_nginx(folder: Path, port: int, pages: str) -> Iterator[None]:
     (folder / "nginx.conf").write_text(MAIN.format(folder=folder, temporary=temporary))
     process = subprocess.Popen([nginx, "-p", str(folder), "-c", f"{folder}/nginx.conf"])
     try:
+        wait_until(lambda: _listens(port))
         yield
     finally:
         process.terminate()
         process.wait()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False

@@ -233,7 +233,7 @@ def test_a_page_that_works_says_so_and_offers_no_stop_of_its_own(
         corner = page.get_by_test_id("stStatusWidget")
         expect(page.get_by_text("Reading the cohorts from Mixpanel…")).to_be_visible()
         expect(corner.get_by_role("img", name="Running...")).to_be_visible()
-        assert not corner.get_by_text("Stop").is_visible()
+        expect(corner.get_by_text("Stop")).to_be_hidden()
 
 
 def test_ten_cohorts_are_in_sight_on_a_laptop(

@@ -70,6 +70,8 @@ def test_ids_pasted_and_from_a_file_are_kept_out(
         box(page, "Note").first.fill("asked not to be mailed")
         press(page, "Add to the list")
         expect(success(page, "3 people added.")).to_be_visible()
+        expect(box(page, "User IDs, one a line").first).to_have_value("")
+        at_rest(page)
         assert "fan-3" not in page.content() and "fan-5" not in page.content()
         with service(data_dir) as here:
             run_id = here.syncs.refresh_now(1).run_id
