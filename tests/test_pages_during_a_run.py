@@ -37,7 +37,10 @@ def bars(app: AppTest) -> list[tuple[int, str]]:
 
 @pytest.mark.slow
 def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, sandbox: Sandbox) -> None:
-    """While it reads and while it sends, the row, the card, the history and the run's page say done of total."""
+    """While it reads and while it sends, the row, the card, the history and the run's page say done of total.
+
+    Whom WebEngage rejected counts as done on the bar, and is not said to be sent.
+    """
     run_id = under_way(workspace, sandbox)
     with Store.open(workspace.data_dir) as store:
         store.runs.write_run(run_id, "runner-1", {"expected_total": PEOPLE, "staged": 15})
@@ -53,7 +56,7 @@ def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, s
         workspace.page("runs"),
         workspace.page("runs", run=str(run_id)),
     ):
-        assert bars(app) == [(50, "30 of 60 people sent to WebEngage")]
+        assert bars(app) == [(50, "29 of 60 people sent to WebEngage, 1 rejected")]
     for app in (workspace.page("syncs", sync="1"), workspace.page("runs", run=str(run_id))):
         assert [button.label for button in app.button].count("Cancel run") == 1
     with service(workspace.data_dir) as here:

@@ -26,11 +26,15 @@ LATE_SECONDS = 15.0  # after which a queued run should have started
 
 @dataclass(frozen=True, slots=True)
 class PhaseProgress:
-    """Progress of a run in its current phase: people done, people in total, and what was done with them."""
+    """Progress of a run in its current phase: people done, people in total, and what was done with them.
+
+    ``rejected``: as many of those done WebEngage did not take.
+    """
 
     done: int
     total: int
     verb: str
+    rejected: int = 0
 
     @property
     def share(self) -> float:
@@ -42,7 +46,8 @@ def phase_progress(run: Run) -> PhaseProgress:
     """Return how far a run is in its current phase."""
     if run.state in (RunState.QUEUED, RunState.PULLING):
         return PhaseProgress(run.staged, run.expected_total or 0, "read from Mixpanel")
-    return PhaseProgress(run.delivered + run.rejected, run.change_count, "sent to WebEngage")
+    done = run.delivered + run.rejected
+    return PhaseProgress(done, run.change_count, "sent to WebEngage", run.rejected)
 
 
 def label_link(run: Run, *, may_decide: bool) -> str:
@@ -100,7 +105,9 @@ def _describe_moving(run: Run, now: float) -> str:
         return "Not started yet. Check that the runner is running." if late else "Starts in a moment."
     if not progress.total:
         return "Starting…"
-    return f"{progress.done:,} of {format_people(progress.total)} {progress.verb}{_describe_rate(run, progress, now)}"
+    done = f"{progress.done - progress.rejected:,} of {format_people(progress.total)} {progress.verb}"
+    rejected = f", {progress.rejected:,} rejected" if progress.rejected else ""
+    return f"{done}{rejected}{_describe_rate(run, progress, now)}"
 
 
 def _shorten_wait_reason(reason: str) -> str:
