@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import time
 
@@ -15,6 +16,7 @@ from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.process_identity import process_name
 from sync.store.events import MAX_WAIT_LINES
+from sync.store.sqlite_errors import explain_error
 from sync.views import Health
 from tests.sandbox.control import PROJECT, Sandbox
 from tests.workspace import Workspace, make_fans, page_text
@@ -151,6 +153,31 @@ def test_health_when_even_the_end_of_a_run_fails_says_so(watched: Workspace, *, 
     [overdue] = health.overdue
     assert not watched.get_run(run_id).state.is_final and health.needs_attention and overdue.needs_person
     assert overdue.reason == f"run {run_id} waits: its end could not be recorded (ZstdError); look at the runner's log"
+
+
+def test_status_when_a_run_waits_since_before_an_upgrade_ends_its_reason_with_one_full_stop(watched: Workspace) -> None:
+    """Former versions stored the reason with its full stop, and the history may not be changed; `status` showed two."""
+    run_id = watched.start_export()
+    now = watched.now()
+    with watched.open_database() as db:
+        db.execute(
+            "insert into event (at, sync_id, run_id, message, until) values (?, 1, ?, 'Waiting: Mixpanel answered 503.', ?)",
+            (now - HOUR, run_id, now + HOUR),
+        )
+    assert f"run {run_id} waits: Mixpanel answered 503.\n" in watched.run_cli("status").stdout
+    with watched.open() as service:
+        assert service.runs.list_events(run_id)[-1].message.startswith("Waiting: Mixpanel answered 503; continues at ")
+
+
+def test_status_when_a_run_waits_for_the_database_ends_its_reason_with_one_full_stop(watched: Workspace) -> None:
+    """What is wrong with the file is a whole sentence, stored with the run only: its history could not be written."""
+    watched.ahead = -HOUR
+    run_id = watched.start_export()
+    with watched.open_store() as store:
+        assert store.runs.claim_run("runner-1", watched.now())
+        full = explain_error(sqlite3.OperationalError())
+        store.runs.postpone_run(run_id, "runner-1", watched.now(), watched.now() + 60.0, full)
+    assert f"run {run_id} waits: {full}\n" in watched.run_cli("status").stdout
 
 
 def test_a_wait_of_more_than_a_minute_puts_the_run_off() -> None:

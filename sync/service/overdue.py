@@ -70,7 +70,7 @@ def _find_late_run(store: Store, run: Run, now: float, working: bool) -> tuple[f
         often = f" ({wait.times:,} times)" if wait.times > 1 else ""
         return wait.since, f"run {run.id} waits: {wait.reason}{often}", False
     if run.wait_reason is not None:
-        return run.queued_at, f"run {run.id} waits: {run.wait_reason}", False
+        return run.queued_at, f"run {run.id} waits: {run.wait_reason.rstrip('.')}", False
     if is_leased(run, now):
         return None
     since = max(run.queued_at, min(run.not_before, now))  # a held run is due since its approval

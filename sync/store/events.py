@@ -31,7 +31,7 @@ class Events(Table):
         message = WAITING_PREFIX + reason.rstrip(".")
         with write_transaction(self._db):
             lines = self._wait_lines(run_id)
-            same = [row["id"] for row in lines if row["message"] == message]
+            same = [row["id"] for row in lines if _read_message(row) == message]
             if not same and len(lines) >= MAX_WAIT_LINES:
                 same = [lines[-1]["id"]]
             if same:
@@ -51,7 +51,7 @@ class Events(Table):
         if not lines:
             return None
         last = max(lines, key=lambda row: float(row["until"]))
-        reason = str(last["message"]).removeprefix(WAITING_PREFIX)
+        reason = _read_message(last).removeprefix(WAITING_PREFIX)
         return WaitView(since=lines[0]["at"], times=sum(row["times"] for row in lines), reason=reason)
 
     def _wait_lines(self, run_id: int) -> list[Row]:
@@ -135,9 +135,16 @@ class Events(Table):
         )
 
 
+def _read_message(row: Row) -> str:
+    """Return the text of a line; of a wait without the full stop that former versions stored with it."""
+    message = str(row["message"])
+    return message if row["until"] is None else message.rstrip(".")
+
+
 def _format_line(row: Row) -> str:
     """Return a line of history for people; of a wait also how often, and until when."""
+    message = _read_message(row)
     if row["until"] is None:
-        return str(row["message"])
+        return message
     often = f", {row['times']:,} times" if row["times"] > 1 else ""
-    return f"{row['message']}{often}; continues at {format_utc_time(row['until'])}."
+    return f"{message}{often}; continues at {format_utc_time(row['until'])}."
