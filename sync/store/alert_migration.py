@@ -6,12 +6,10 @@ makes the change. A migration that rebuilds ``run`` or ``sync`` has to create th
 
 from __future__ import annotations
 
-from sqlite_utils import Database
-
 # Seconds since 1970: unixepoch('subsec') needs SQLite 3.42.
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
-_TABLES = (
+ALERT_TABLES = (
     """
     create table recipient (
       id integer primary key autoincrement,
@@ -91,7 +89,7 @@ _TIMED_SYNC_PAYLOAD = f"""{_SYNC_PAYLOAD[:-1]}, 'daily_at', new.daily_at,
         'daily_zone', new.daily_zone, 'daily_days', new.daily_days, 'ends_at', new.ends_at, 'resume_at', new.resume_at)"""
 _OF_SYNC = " join sync on sync.id = new.sync_id"
 
-_TRIGGERS = (
+ALERT_TRIGGERS = (
     f"""
     create trigger run_queued after insert on run
     begin
@@ -124,7 +122,7 @@ _TRIGGERS = (
     """,
 )
 
-_TIMED_SYNC_TRIGGERS = (
+TIMED_SYNC_TRIGGERS = (
     "drop trigger sync_created",
     "drop trigger sync_changed",
     f"""
@@ -146,47 +144,22 @@ _TIMED_SYNC_TRIGGERS = (
     """,
 )
 
-
 # Since the User ID may be a profile property: empty stands for the distinct_id, which has Mixpanel's name here.
 _IDENTIFIED_SYNC_PAYLOAD = f"""{_TIMED_SYNC_PAYLOAD[:-1]},
         'user_id_property', coalesce(nullif(new.id_property, ''), '$distinct_id'))"""
-_IDENTIFIED_SYNC_TRIGGERS = tuple(
+IDENTIFIED_SYNC_TRIGGERS = tuple(
     statement.replace(_TIMED_SYNC_PAYLOAD, _IDENTIFIED_SYNC_PAYLOAD)
     .replace("ends_at, resume_at on sync", "ends_at, resume_at, id_property on sync")
     .replace(
         "or new.resume_at is not old.resume_at",
         "or new.resume_at is not old.resume_at or new.id_property <> old.id_property",
     )
-    for statement in _TIMED_SYNC_TRIGGERS
+    for statement in TIMED_SYNC_TRIGGERS
 )
 
-
-def create_alert_tables(db: Database) -> None:
-    """Create the tables of recipients, messages and open alerts, and the triggers on runs and syncs."""
-    for statement in (*_TABLES, *_TRIGGERS):
-        db.execute(statement)
-
-
-def report_id_property(db: Database) -> None:
-    """Let webhooks name the User ID property of a sync, and report its change."""
-    for statement in _IDENTIFIED_SYNC_TRIGGERS:
-        db.execute(statement)
-
-
-def report_sync_times(db: Database) -> None:
-    """Let webhooks report a change of a sync's time of day, its end, or the end of its pause."""
-    for statement in _TIMED_SYNC_TRIGGERS:
-        db.execute(statement)
-
-
-_ENDED_ALERTS = (
+ENDED_ALERTS = (
+    # An alert is kept for a while after its end, so that a state that comes and goes is known.
     "alter table open_alert add column is_restless integer not null default 0 check (is_restless in (0, 1))",
     "alter table open_alert add column calm_since real check (calm_since is null or is_restless = 1)",
     "alter table open_alert add column ended_at real",
 )
-
-
-def keep_ended_alerts(db: Database) -> None:
-    """Keep an alert for a while after its end, so that a state that comes and goes is known."""
-    for statement in _ENDED_ALERTS:
-        db.execute(statement)

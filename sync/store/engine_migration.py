@@ -230,25 +230,3 @@ def _bring_log(db: sqlite3.Connection) -> None:
         people = len(unpack_ids(ids))
         kinds, outcomes = _LETTERS[kind] * people, _LETTERS[outcome] * people
         db.execute("insert into new_log values (?, ?, ?, ?, ?)", (run_id, number, kinds, outcomes, ids))
-
-
-KNOWN_PAGES = (
-    # What is being read was packed in another form: those runs read from their first page again.
-    "delete from staged_page",
-    """
-    update run set reading = 1, furthest = 0, session_id = null, page_size = null, expected_total = null
-    where finished_at is null and not planned
-    """,
-    "alter table staged_page add column news blob not null default x'' check (length(news) % 24 = 0)",
-    "drop table known_page",
-    """
-    create table known_page (
-      id integer primary key,
-      sync_id integer not null references sync,
-      digest blob not null,
-      rows integer not null,
-      records blob not null check (length(records) % 24 = 0),
-      unique (sync_id, digest)
-    ) strict
-    """,
-)

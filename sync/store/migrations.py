@@ -7,22 +7,14 @@ written as SQL because ``table.create()`` knows neither STRICT nor CHECK.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from sqlite_utils import Database, Migrations
 
-from sync.store.alert_migration import create_alert_tables, keep_ended_alerts, report_id_property, report_sync_times
-from sync.store.cadence_migration import add_cadence
-from sync.store.early_migrations import AUDIT, PROJECT_ACCOUNT, REPEATED_WAITS
-from sync.store.engine_migration import KNOWN_PAGES, bring_forward
-from sync.store.id_property_migration import add_id_property, add_listed
-from sync.store.known_chunks_migration import know_chunks
+from sync.store import alert_migration as alerts
+from sync.store import migration_statements as statements
+from sync.store.engine_migration import bring_forward
 from sync.store.plain_names import rename_everything
-from sync.store.safety_migration import add_safety
-from sync.store.steps_migration import add_steps
-from sync.store.unconfirmed_migration import add_unconfirmed
-from sync.store.value_form_migration import add_value_forms
-
-migrations = Migrations("cohort-sync")
 
 _SCHEMA = (
     """
@@ -249,144 +241,61 @@ _SCHEMA = (
 )
 
 
-@migrations()
-def first_schema(db: Database) -> None:
-    """Create the tables of the first release."""
-    for statement in _SCHEMA:
-        db.execute(statement)
+def _allow_undo(db: Database) -> None:
+    """Add a word to the CHECK of run.purpose, the way SQLite's documentation of ALTER TABLE describes for a CHECK.
+
+    Writing the table again would delete the rows that refer to it, since foreign keys are on.
+    """
+    version = db.execute("pragma schema_version").fetchone()[0]
+    db.execute("pragma writable_schema = on")
+    db.execute(
+        "update sqlite_master set sql = replace(sql, ?, ?) where type = 'table' and name = 'run'",
+        ("'clear')", "'clear', 'undo')"),
+    )
+    db.execute(f"pragma schema_version = {version + 1}")
+    db.execute("pragma writable_schema = off")
 
 
-@migrations()
-def audit_trail(db: Database) -> None:
-    """Add the audit: who did what, append only."""
-    for statement in AUDIT:
-        db.execute(statement)
+# By name, in their order: statements, and functions where SQL alone does not do. One that was released never changes.
+_MIGRATIONS: dict[str, tuple[str | Callable[[Database], None], ...]] = {
+    "first_schema": _SCHEMA,
+    "audit_trail": statements.AUDIT,
+    "repeated_waits": statements.REPEATED_WAITS,
+    "project_account": statements.PROJECT_ACCOUNT,
+    "plain_names": (rename_everything,),
+    "engine": (bring_forward,),
+    "safety": statements.SAFETY,
+    "ended_runs": statements.ENDED_RUNS,
+    "alerts": (*alerts.ALERT_TABLES, *alerts.ALERT_TRIGGERS),
+    "known_pages": statements.KNOWN_PAGES,
+    "requested_runs": ("create index run_queued on run (queued_at)",),
+    "behind_clocks": ("alter table mixpanel_query add column behind_until real",),
+    "steps_and_undo": (_allow_undo, *statements.STEPS),
+    "value_forms": statements.VALUE_FORMS,
+    "cadence": statements.CADENCE,
+    "sync_times": (*alerts.TIMED_SYNC_TRIGGERS, *alerts.ENDED_ALERTS),
+    "id_property": statements.ID_PROPERTY,
+    "staged_others": statements.STAGED_OTHERS,
+    "listed_members": (*statements.LISTED_MEMBERS, *alerts.IDENTIFIED_SYNC_TRIGGERS),
+    "known_chunks": statements.KNOWN_CHUNKS,
+    "restarted_syncs": statements.RESTARTED_SYNCS,
+    "unconfirmed_people": statements.UNCONFIRMED_PEOPLE,
+}
+migrations = Migrations("cohort-sync")
 
 
-@migrations()
-def repeated_waits(db: Database) -> None:
-    """Count a repeated wait on one line of history, and keep when a run was put off."""
-    for statement in REPEATED_WAITS:
-        db.execute(statement)
+def _register(name: str, steps: tuple[str | Callable[[Database], None], ...]) -> None:
+    @migrations(name=name)
+    def migrate(db: Database) -> None:
+        for step in steps:
+            if isinstance(step, str):
+                db.execute(step)
+            else:
+                step(db)
 
 
-@migrations()
-def project_account(db: Database) -> None:
-    """Add the account a project exports to, and when and why its list of cohorts could not be read."""
-    for statement in PROJECT_ACCOUNT:
-        db.execute(statement)
-
-
-@migrations()
-def plain_names(db: Database) -> None:
-    """Rename the tables, columns and stored words of the first edition."""
-    rename_everything(db)
-
-
-@migrations()
-def engine(db: Database) -> None:
-    """Keep snapshots as hash tables, batches with ids, requests on their runs, and a register of attributes."""
-    bring_forward(db)
-
-
-@migrations()
-def safety(db: Database) -> None:
-    """Add limits of guards, the never-export list and tripwires."""
-    add_safety(db)
-
-
-@migrations()
-def ended_runs(db: Database) -> None:
-    """Find the runs of the last hours, and the size of a sync on a past day, without reading all runs."""
-    db.execute("create index run_ended on run (finished_at) where finished_at is not null")
-    db.execute("create index run_succeeded on run (sync_id, finished_at) where state = 'succeeded'")
-
-
-@migrations()
-def alerts(db: Database) -> None:
-    """Add alert addresses, webhooks, and the messages to them."""
-    create_alert_tables(db)
-
-
-@migrations()
-def known_pages(db: Database) -> None:
-    """Keep what pages without news hold, and ids of news only."""
-    for statement in KNOWN_PAGES:
-        db.execute(statement)
-
-
-@migrations()
-def requested_runs(db: Database) -> None:
-    """Find the runs of a day without reading all of them."""
-    db.execute("create index run_queued on run (queued_at)")
-
-
-@migrations()
-def behind_clocks(db: Database) -> None:
-    """Keep until which time the clock was behind that dated a query."""
-    db.execute("alter table mixpanel_query add column behind_until real")
-
-
-@migrations()
-def steps_and_undo(db: Database) -> None:
-    """Let a run be sent in steps, and let a run take back another one."""
-    add_steps(db)
-
-
-@migrations()
-def value_forms(db: Database) -> None:
-    """Keep how the values of a mapped attribute are written, and the data type its first value gave it in WebEngage."""
-    add_value_forms(db)
-
-
-@migrations()
-def cadence(db: Database) -> None:
-    """Let a sync be refreshed at a time of day and end on a day, and let a pause end by itself."""
-    add_cadence(db)
-
-
-@migrations()
-def sync_times(db: Database) -> None:
-    """Report changes of a sync's times to webhooks, and know alerts that come and go."""
-    report_sync_times(db)
-    keep_ended_alerts(db)
-
-
-@migrations()
-def id_property(db: Database) -> None:
-    """Let a profile property be the User ID of a sync."""
-    add_id_property(db)
-
-
-@migrations()
-def staged_others(db: Database) -> None:
-    """Keep which members a run read are not exported: a tripwire among them holds it."""
-    db.execute("alter table staged_page add column others blob not null default x'' check (length(others) % 16 = 0)")
-
-
-@migrations()
-def listed_members(db: Database) -> None:
-    """Keep whom a run left out for the distinct_id, and let webhooks name the User ID property."""
-    add_listed(db)
-    report_id_property(db)
-
-
-@migrations()
-def known_chunks(db: Database) -> None:
-    """Know chunks of pages, and find queries that a clock dated wrongly without a search."""
-    know_chunks(db)
-
-
-@migrations()
-def restarted_syncs(db: Database) -> None:
-    """Keep which run made a sync go on that was stopped, paused or at its end: its cancel must not leave a schedule."""
-    db.execute("alter table run add column restarted integer not null default 0 check (restarted in (0, 1))")
-
-
-@migrations()
-def unconfirmed_people(db: Database) -> None:
-    """Keep how many people a run had sent when it ended, of whom WebEngage's answer was not received."""
-    add_unconfirmed(db)
+for _name, _steps in _MIGRATIONS.items():
+    _register(_name, _steps)
 
 
 def apply(plain: sqlite3.Connection) -> None:
