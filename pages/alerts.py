@@ -10,8 +10,10 @@ import streamlit as st
 from pages.parts import layout, notices
 from pages.parts.badges import show_small_text
 from pages.parts.formatting import escape_markdown, format_error, format_time
+from pages.parts.navigation import show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError, InvalidRequest
+from sync.reports import AlertPlace
 from sync.service.alerts import Schedule
 from sync.views import Message, OpenAlert, Recipient
 
@@ -27,6 +29,7 @@ EXAMPLES = {
     "alerts": "mailtos://USER:PASSWORD@smtp.example.com?to=TEAM@example.com",
     "webhook": "https://example.com/cohort-sync",
 }
+PLACE_LABELS = {"run": "See run", "sync": "Open sync", "project": "See syncs"}
 ADD_LABELS = {"alerts": "Add address", "webhook": "Add webhook"}
 TIME_PLACEHOLDER = "off, or a time such as 07:30"
 
@@ -36,7 +39,8 @@ def show_page() -> None:
     st.title("Alerts", anchor=False)
     try:
         with open_service() as service:
-            opened, schedule = service.alerts.list_open(), service.alerts.get_schedule()
+            opened = tuple((one, service.alerts.find_place(one)) for one in service.alerts.list_open())
+            schedule = service.alerts.get_schedule()
             addresses, webhooks = service.alerts.list(), service.alerts.list("webhook")
             messages = service.alerts.list_messages(limit=SHOWN_MESSAGES)
             messages += service.alerts.list_messages("webhook", SHOWN_MESSAGES)
@@ -53,14 +57,19 @@ def show_page() -> None:
     _show_messages(messages)
 
 
-def _show_open(opened: tuple[OpenAlert, ...], has_addresses: bool) -> None:
+def _show_open(opened: tuple[tuple[OpenAlert, AlertPlace | None], ...], has_addresses: bool) -> None:
+    """Show each open alert with a link to where it is mended, as its message has one."""
     if not has_addresses:
         st.info("Nobody gets alerts yet. Add an address below.", icon=":material/notifications_off:")
     elif not opened:
         st.success("Nothing needs anybody now.", icon=":material/check_circle:")
-    for one in opened:
+    for one, place in opened:
         since = format_time(one.began_at)
-        st.warning(escape_markdown(f"{one.title}, since {since}"), icon=":material/notifications_active:")
+        with st.container(gap="xsmall", key=f"open-{one.key.replace(' ', '-')}"):
+            st.warning(escape_markdown(f"{one.title}, since {since}"), icon=":material/notifications_active:")
+            if place:
+                label = PLACE_LABELS[place.request]
+                show_page_link(label, "open_in_full", place.page, **{place.request: place.number})
 
 
 def _show_failed(failed: list[Message], recipients: dict[int, Recipient]) -> None:

@@ -12,6 +12,7 @@ from sync.model import Mode, Run, RunState, SyncState, format_utc_time
 from sync.records import Decision, HourCount, PersonEntry, PersonOnList, PropertyCohort, RunnerState, SyncView
 
 __all__ = [
+    "AlertPlace",
     "Attention",
     "AttentionKind",
     "Decision",
@@ -273,3 +274,17 @@ class Overview:
     def upcoming(self) -> tuple[SyncView, ...]:
         """Return the syncs that are refreshed next, the first one first; one whose run is held waits."""
         return tuple(sorted((one for one in self.syncs if one.is_due_again), key=lambda one: one.next_run_at or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPlace:
+    """Where what an alert is about is mended: a page, and what its address asks for."""
+
+    page: str
+    request: str
+    number: int
+
+    @property
+    def address(self) -> str:
+        """Return the end of the page's address."""
+        return f"{self.page}?{self.request}={self.number}"

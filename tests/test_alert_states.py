@@ -231,18 +231,28 @@ def require_shown(workspace: Workspace, link: str) -> None:
         assert "Team zanzibar" in page_text(workspace.page(page, **{name: number}))
 
 
+def list_links(workspace: Workspace) -> list[str]:
+    """Return the addresses of the links beside the open alerts on the page of alerts."""
+    app = workspace.page("alerts")
+    return [f"{one.proto.page}?{one.proto.query_string}" for one in app.main.get("page_link")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_state_when_it_begins_and_ends_is_one_message_each_with_its_page_and_nobody_in_it(
     scene: Scene, case: Case
 ) -> None:
-    """However often the runner looks; ids, addresses and values of people are neither sent nor stored for sending."""
+    """However often the runner looks; ids, addresses and values of people are neither sent nor stored for sending.
+
+    The page of alerts links to the same page while it is open.
+    """
     case.begin(scene)
     for _ in range(3):
         scene.look()
     assert scene.mailbox.subjects == [f"Cohort Sync: {case.subject}"], scene.mailbox.texts
     assert f"{URL}/{case.page}" in scene.mailbox.texts[0].split()
     require_shown(scene.workspace, case.page)
+    assert list_links(scene.workspace) == ([case.page] if case.page else [])
     case.end(scene)
     for _ in range(3):
         scene.look()

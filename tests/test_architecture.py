@@ -91,6 +91,7 @@ ARROWS: dict[str, set[str]] = {
         "sync/http_client",
         "sync/model",
         "sync/redaction",
+        "sync/reports",
         "sync/text",
         "sync/views",
         "sync/errors",

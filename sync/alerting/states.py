@@ -6,17 +6,17 @@ the page the message links to, for those who may see them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sync.cadence import BusyHour
 from sync.model import Run, format_utc_time
 from sync.redaction import redact_text
+from sync.reports import AlertPlace
 from sync.text import count_noun, cut_text, show_text
 from sync.views import DISK_LOW_BYTES, Health, SyncView
 
 RUNNER_KEY = "runner"
-OVERVIEW = ""  # the address of the pages is that of the overview
 REJECTED_SHARE, MIN_REJECTED = 0.05, 10  # of a sync's people; from so many on it is no matter of single people
 DISK_ENOUGH_BYTES = DISK_LOW_BYTES * 3 // 2  # bytes; an alert about the disk ends here, so that it does not flicker
 NAME_LENGTH = 60  # UTF-16 units of a cohort's name in a message
@@ -25,16 +25,12 @@ MEGABYTE = 2**20  # bytes
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """A state that somebody should know of; ``key`` names the thing it is about, ``page`` where it is mended.
-
-    A page names the sync, not only its project: who opens it may have chosen another project.
-    """
+    """A state that somebody should know of; ``key`` names the thing it is about: its kind and a number, if it has one."""
 
     key: str
     kind: str
     title: str
     text: str
-    page: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +58,35 @@ def find_states(
             text = (
                 f"Nothing was refreshed in {name} (sync {late.sync_id}) for at least two of its intervals, or two days."
             )
-            yield AlertState(
-                f"overdue {late.sync_id}", "overdue", f"{name} is late", text, f"syncs?sync={late.sync_id}"
-            )
+            yield AlertState(f"overdue {late.sync_id}", "overdue", f"{name} is late", text)
     yield from _find_rejected(syncs, quotas)
     yield from _find_unkept_quotas(quotas)
     if health.disk_free < (DISK_ENOUGH_BYTES if is_disk_alert_open else DISK_LOW_BYTES):
         text = f"The disk of the data folder has {health.disk_free // MEGABYTE} MB left. Make room, or runs will stop."
-        yield AlertState("disk", "disk", "The disk is nearly full", text, OVERVIEW)
+        yield AlertState("disk", "disk", "The disk is nearly full", text)
 
 
 def describe_silent_runner() -> AlertState:
     """Return the state that no runner works."""
     text = "The runner gives no sign of life, so nothing is exported. Check its log and whether the disk is full, then start it."
-    return AlertState(RUNNER_KEY, "runner", "The runner is silent", text, OVERVIEW)
+    return AlertState(RUNNER_KEY, "runner", "The runner is silent", text)
+
+
+def find_place(key: str, rejected: Mapping[int, tuple[int, int, int]]) -> AlertPlace | None:
+    """Return where the thing that an alert's key names is mended; None for what no page mends, the disk for instance.
+
+    It names the sync, not only its project: who opens it may have chosen another project. ``rejected``: as of
+    ``Quotas``; the page of the last run with rejected people groups them by reason.
+    """
+    kind, _, text = key.partition(" ")
+    if not text:
+        return None
+    number = int(text)
+    if kind == "held":
+        return AlertPlace(page="runs", request="run", number=number)
+    if kind == "rejected" and number in rejected:
+        return AlertPlace(page="runs", request="run", number=rejected[number][2])
+    return AlertPlace(page="syncs", request="project" if kind == "quota" else "sync", number=number)
 
 
 def quote_name(name: str) -> str:
@@ -86,14 +97,13 @@ def quote_name(name: str) -> str:
 def _describe_failed(sync: SyncView) -> AlertState:
     name = quote_name(sync.cohort_name)
     text = f"The last run of {name} (sync {sync.id}) failed. Its page says why and what to do."
-    page = f"syncs?sync={sync.id}"
-    return AlertState(f"failed {sync.id}", "failed", f"A run of {name} failed", text, page)
+    return AlertState(f"failed {sync.id}", "failed", f"A run of {name} failed", text)
 
 
 def _describe_paused(sync: SyncView) -> AlertState:
     name = quote_name(sync.cohort_name)
     text = f"The sync of {name} (sync {sync.id}) is paused and waits for a person. Its page says why."
-    return AlertState(f"paused {sync.id}", "paused", f"{name} is paused", text, f"syncs?sync={sync.id}")
+    return AlertState(f"paused {sync.id}", "paused", f"{name} is paused", text)
 
 
 def _describe_held(sync: SyncView, run: Run) -> AlertState:
@@ -101,19 +111,19 @@ def _describe_held(sync: SyncView, run: Run) -> AlertState:
     sent = f"; {run.delivered:,} of them are sent already" if run.delivered else ""
     changes = f"It would add {run.entered:,}, update {run.updated:,} and remove {run.exited:,} people{sent}."
     text = f"Run {run.id} of {name} needs approval before it continues. {changes}"
-    return AlertState(f"held {run.id}", "held", f"A run of {name} needs approval", text, f"runs?run={run.id}")
+    return AlertState(f"held {run.id}", "held", f"A run of {name} needs approval", text)
 
 
 def _describe_uncleared(sync: SyncView) -> AlertState:
     name = quote_name(sync.cohort_name)
     still = count_noun(sync.size, "person is", "people are")
     text = f"Clearing {name} (sync {sync.id}) failed; {still} still true in WebEngage. Clear it again."
-    return AlertState(f"clear {sync.id}", "clear", f"{name} was not cleared", text, f"syncs?sync={sync.id}")
+    return AlertState(f"clear {sync.id}", "clear", f"{name} was not cleared", text)
 
 
 def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[AlertState]:
     for sync in syncs:
-        rejected, missing, run_id = quotas.rejected.get(sync.id, (0, 0, 0))
+        rejected, missing, _ = quotas.rejected.get(sync.id, (0, 0, 0))
         name = quote_name(sync.cohort_name)
         everybody = missing + sync.size
         if rejected >= MIN_REJECTED and rejected >= REJECTED_SHARE * everybody:
@@ -122,7 +132,7 @@ def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[Aler
                 "The run's page groups them by reason."
             )
             title = f"Many people of {name} are rejected"
-            yield AlertState(f"rejected {sync.id}", "rejected", title, text, f"runs?run={run_id}")
+            yield AlertState(f"rejected {sync.id}", "rejected", title, text)
 
 
 def _find_unkept_quotas(quotas: Quotas) -> Iterator[AlertState]:
@@ -132,6 +142,4 @@ def _find_unkept_quotas(quotas: Quotas) -> Iterator[AlertState]:
             f"{format_utc_time(hour.begins_at)} on, and runs may make {quotas.queries_an_hour}. Refresh some of them less "
             "often, or at another time."
         )
-        yield AlertState(
-            f"quota {project}", "quota", "Mixpanel's hourly limit is too small", text, f"syncs?project={project}"
-        )
+        yield AlertState(f"quota {project}", "quota", "Mixpanel's hourly limit is too small", text)

@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 from sync.alerting.addresses import DeliveryFailed, send_alert
 from sync.alerting.quiet_hours import Schedule
-from sync.alerting.states import RUNNER_KEY, AlertState, Quotas, describe_silent_runner, find_states
+from sync.alerting.states import RUNNER_KEY, AlertState, Quotas, describe_silent_runner, find_place, find_states
 from sync.alerting.webhooks import build_body, send_webhook
 from sync.errors import CohortSyncError
 from sync.process_identity import process_name
+from sync.reports import AlertPlace
 from sync.service.base import ServiceState
 from sync.service.hourly_fit import find_unkept_limits
 from sync.store.alerts import RESTLESS_SECONDS, SealedRecipient
@@ -29,6 +30,7 @@ DEADLINE_SECONDS = 86400.0  # seconds after its first try until which a message 
 KINDS = ("alerts", "webhook")
 RESTLESS_TEXT = " It comes and goes: that it is over is said once it has been for an hour."
 DAY_SECONDS = 86400.0
+OVERVIEW = ""  # the address of the pages is that of the overview
 
 
 class AlertDelivery:
@@ -89,14 +91,18 @@ class AlertDelivery:
 
     def _begin(self, state: AlertState) -> None:
         now, alerts = self._state.now(), self._state.store.alerts
-        is_restless = alerts.has_just_ended(state.key, now)
+        is_restless, place = alerts.has_just_ended(state.key, now), self.find_place(state.key)
         since = f"Since {self.read_schedule().format_moment(now)}.{RESTLESS_TEXT if is_restless else ''}"
-        body = f"{state.text}\n\n{since}{self._link(state.page)}"
+        body = f"{state.text}\n\n{since}{self._link(place.address if place else OVERVIEW)}"
         alert = OpenAlert(
             key=state.key, kind=state.kind, title=state.title, body=body, began_at=now, is_restless=is_restless
         )
         if alerts.begin_alert(alert):
             alerts.add_message(uuid.uuid4().hex, "alert.begun", f"Cohort Sync: {state.title}", body, now)
+
+    def find_place(self, key: str) -> AlertPlace | None:
+        """Return where the thing that an alert's key names is mended; None for what no page mends."""
+        return find_place(key, self._state.store.rejections.count_by_sync() if key.startswith("rejected") else {})
 
     def _leave(self, alert: OpenAlert) -> None:
         """End an alert whose state is gone; one that comes and goes only after it was gone for a while."""

@@ -10,6 +10,7 @@ from sync.alerting.quiet_hours import Schedule
 from sync.alerting.webhooks import make_secret, mask_url
 from sync.errors import InvalidRequest
 from sync.permissions import AccessLevel, requires
+from sync.reports import AlertPlace
 from sync.service.alert_delivery import AlertDelivery
 from sync.service.base import ServiceState, Topic
 from sync.store.alerts import SealedRecipient
@@ -71,6 +72,11 @@ class AlertService(Topic):
     def list_open(self) -> tuple[OpenAlert, ...]:
         """Return the alerts that began and did not end yet, the oldest first."""
         return self._store.alerts.list_open()
+
+    @requires(AccessLevel.VIEWER)
+    def find_place(self, alert: OpenAlert) -> AlertPlace | None:
+        """Return where what an alert is about is mended; None for what no page mends, the disk for instance."""
+        return self._delivery.find_place(alert.key)
 
     @requires(AccessLevel.ADMIN)
     def send_test(self, recipient_id: int, kind: str = "alerts") -> None:
