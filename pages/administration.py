@@ -9,12 +9,13 @@ import streamlit as st
 
 from pages.parts import layout
 from pages.parts.forget_dialog import show_forget_dialog
-from pages.parts.formatting import format_error, format_plural
+from pages.parts.formatting import format_error
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE
 from sync.permissions import AccessLevel, Actor, check_level
 from sync.spreadsheet import write_csv
+from sync.text import count_noun
 from sync.views import AuditLine
 
 SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000  # of the audit log, newest first
@@ -40,7 +41,7 @@ def _write_audit_csv(actor: Actor) -> str:
 
 def _describe_lines(shown: int, number: int) -> str:
     if shown == number:
-        return format_plural(number, "line")
+        return count_noun(number, "line")
     return f"The newest {shown:,} of {number:,} lines; search for older ones, or download all."
 
 

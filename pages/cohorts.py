@@ -6,12 +6,13 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import cohort_page, cohort_rows, export_dialog, layout
-from pages.parts.formatting import escape_markdown, format_error, format_plural, format_time
+from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.navigation import clear_requests, open_page, requested_id, set_request
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.service import Service
+from sync.text import count_noun
 from sync.views import CohortList, CohortView, ProjectView
 
 FRESH_KEY = "_fresh"  # session key: somebody asked for a new list
@@ -45,7 +46,7 @@ def show_head(listing: CohortList) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.title("Cohorts", anchor=False)
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
-            st.caption(f"{format_plural(len(listing.cohorts), 'cohort')} · read at {format_time(listing.read_at)}")
+            st.caption(f"{count_noun(len(listing.cohorts), 'cohort')} · read at {format_time(listing.read_at)}")
             st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=_request_refresh)
     if listing.problem:
         st.warning(format_error(listing.problem), icon=":material/warning:")

@@ -13,7 +13,6 @@ from pages.parts.formatting import (
     escape_markdown,
     format_count,
     format_duration_short,
-    format_plural,
     format_time,
     localize_times,
     shorten_error,
@@ -26,6 +25,7 @@ from sync.model import RunState
 from sync.permissions import AccessLevel
 from sync.reports import Attention, AttentionKind, Overview
 from sync.service import Service
+from sync.text import count_noun, count_people
 from sync.views import DISK_LOW_BYTES, RunnerState, SyncView
 from sync.wording import NEEDS_PERSON
 
@@ -94,7 +94,7 @@ def _show_first_step(seen: Overview) -> None:
 
 def summarize(seen: Overview, who: str = "you") -> tuple[str, str]:
     """Return how things stand, GOOD, MOVING, CONCERN or PROBLEM, and the sentence that says so; ``who`` can mend it."""
-    needs = f"{format_plural(len(seen.attention), 'sync needs', 'syncs need')} {who}" if seen.attention else ""
+    needs = f"{count_noun(len(seen.attention), 'sync needs', 'syncs need')} {who}" if seen.attention else ""
     also = f" {needs}, too." if needs else ""
     if seen.runner_state in (RunnerState.NONE, RunnerState.SILENT):
         return PROBLEM, f"{layout.NO_RUNNER}{also}"
@@ -111,7 +111,7 @@ def _summarize_steps(standing: int, starting: int) -> tuple[str, str]:
     if not standing:
         return GOOD, "Nothing needs you. No cohort is kept in step; what was exported once stays as it was."
     if starting:
-        begun = f"{format_plural(starting, 'sync is', 'syncs are')} exported for the first time"
+        begun = f"{count_noun(starting, 'sync is', 'syncs are')} exported for the first time"
         return (
             MOVING,
             begun if starting == standing else f"{standing - starting} of {standing} syncs are in step; {begun}",
@@ -233,8 +233,8 @@ def describe_last_day(seen: Overview) -> str:
         (sum(hour.removed for hour in seen.hours), "removed"),
         (sum(hour.sent_half_way for hour in seen.hours), "sent by runs that ended half-way"),
     )
-    ended = ", ".join(f"{format_plural(number, 'run')} {word}" for number, word in runs if number)
-    changed = ", ".join(f"{format_plural(number, 'person', 'people')} {word}" for number, word in people if number)
+    ended = ", ".join(f"{count_noun(number, 'run')} {word}" for number, word in runs if number)
+    changed = ", ".join(f"{count_people(number)} {word}" for number, word in people if number)
     return f"{ended}; {changed or 'nobody added or removed'}." if ended else "No run ended."
 
 

@@ -8,13 +8,14 @@ from pages.parts import layout, notices, rows
 from pages.parts.badges import show_name, show_small_text
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.forget_dialog import show_forget_dialog
-from pages.parts.formatting import escape_markdown, format_error, format_plural, format_time, shorten_name
+from pages.parts.formatting import escape_markdown, format_error, format_time, shorten_name
 from pages.parts.navigation import PERSON_KEY, open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.reports import Person, PersonEntry, PersonListing, PersonSync, Presence
 from sync.service.safety import MAX_NOTE
+from sync.text import count_noun
 from sync.wording import (
     FORGOTTEN_HERE,
     NO_COHORT_KNOWN,
@@ -127,7 +128,7 @@ def _show_history(found: Person) -> None:
             _show_entry(entry, names.get(entry.sync_id, ""), f"{entry.run_id}-{place}")
     hidden = len(found.history) - HISTORY_SHOWN
     if hidden > 0:
-        st.caption(f"{format_plural(hidden, 'older change')} not shown; the command “person” lists all.")
+        st.caption(f"{count_noun(hidden, 'older change')} not shown; the command “person” lists all.")
 
 
 def _show_entry(entry: PersonEntry, cohort_name: str, key: str) -> None:

@@ -6,18 +6,13 @@ import streamlit as st
 
 from pages.parts import charts, layout, rows
 from pages.parts.badges import show_number, show_small_text, show_title
-from pages.parts.formatting import (
-    format_count,
-    format_error,
-    format_full_time,
-    format_plural,
-    localize_times,
-)
+from pages.parts.formatting import format_count, format_error, format_full_time, localize_times
 from pages.parts.navigation import open_page, page_script, requested_id
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.id_property import show_id_property
 from sync.reports import Decision, Receipt
+from sync.text import count_noun
 from sync.views import SyncView
 from sync.wording import MODE_WORDS
 
@@ -117,7 +112,7 @@ def _show_facts(found: Receipt) -> None:
 
 def _describe_user_id(found: Receipt) -> str:
     name, doubles = show_id_property(found.run.id_property), found.run.doubles
-    return f"{name}, with {format_plural(doubles, 'double')}" if doubles else name
+    return f"{name}, with {count_noun(doubles, 'double')}" if doubles else name
 
 
 def _describe_decision(decision: Decision | None, otherwise: str) -> str:

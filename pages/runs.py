@@ -9,11 +9,12 @@ import streamlit as st
 
 from pages.parts import layout, polling, run_detail, run_rows
 from pages.parts.badges import RUN_BADGES
-from pages.parts.formatting import day_bounds, format_error, format_plural
+from pages.parts.formatting import day_bounds, format_error
 from pages.parts.navigation import clear_requests, requested_id, set_request
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.model import RunState
+from sync.text import count_noun
 from sync.views import SyncView
 
 PER_PAGE = 25
@@ -77,7 +78,7 @@ def _show_pagination(total: int) -> int:
     page = min(st.pagination(pages, key="run_page", bind="query-params"), pages) if pages > 1 else 1
     last = min(page * PER_PAGE, total)
     if total:
-        st.caption(f"{(page - 1) * PER_PAGE + 1:,} to {last:,} of {format_plural(total, 'run')}")
+        st.caption(f"{(page - 1) * PER_PAGE + 1:,} to {last:,} of {count_noun(total, 'run')}")
     return (page - 1) * PER_PAGE
 
 

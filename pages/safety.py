@@ -9,12 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import layout, notices
-from pages.parts.formatting import escape_markdown, format_people, format_plural, format_time, shorten_name
+from pages.parts.formatting import escape_markdown, format_time, shorten_name
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.service.safety import MAX_NOTE, parse_csv, parse_lines
+from sync.text import count_people
 from sync.views import AddedPeople, ListedPerson, NeverExported, ProjectView, Tripwire
 from sync.wording import explain_staying
 
@@ -177,13 +178,13 @@ def _change_list(key: str, change: Callable[[Service, list[str], str], str]) -> 
 
 
 def _describe_added(found: AddedPeople) -> str:
-    already = f" {format_people(found.already_there)} were on the list already." if found.already_there else ""
+    already = f" {count_people(found.already_there)} were on the list already." if found.already_there else ""
     staying = explain_staying(found.stay_true, found.may_stay_true) if isinstance(found, NeverExported) else ""
-    return f"{format_people(found.added)} added.{already} {staying}".strip()
+    return f"{count_people(found.added)} added.{already} {staying}".strip()
 
 
 def _describe_gone(people: int) -> str:
-    return f"{format_people(people)} taken off the list." if people else "Nobody of these was on the list."
+    return f"{count_people(people)} taken off the list." if people else "Nobody of these was on the list."
 
 
 def _show_people(
@@ -195,7 +196,7 @@ def _show_people(
         return []
     columns = ["User ID", *(["Cohort"] if key == "trip" else []), "Note", "Added by", "Added"]
     shown = [(*row[:-1], format_time(float(str(row[-1])))) for row in rows[:ROWS_SHOWN]]
-    st.caption(f"{format_plural(len(listed), 'person', 'people')} on the list. {LABEL_HELP}")
+    st.caption(f"{count_people(len(listed))} on the list. {LABEL_HELP}")
     event = st.dataframe(
         pd.DataFrame(shown, columns=columns),
         hide_index=True,
@@ -210,9 +211,9 @@ def _show_people(
 
 
 def _show_take_off(key: str, people: int, action: Callable[[Service], int]) -> None:
-    if st.button(f"Take {format_people(people)} off the list", key=f"{key}-take-off"):
+    if st.button(f"Take {count_people(people)} off the list", key=f"{key}-take-off"):
         with open_service() as service:
-            notices.try_action(f"{format_people(people)} taken off the list.", action, service)
+            notices.try_action(f"{count_people(people)} taken off the list.", action, service)
         st.rerun()
 
 

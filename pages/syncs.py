@@ -10,11 +10,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, layout, polling, rows, run_progress, sync_detail, sync_dialogs
-from pages.parts.formatting import format_duration_short, format_people, format_plural, shorten_error, shorten_name
+from pages.parts.formatting import format_duration_short, shorten_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, requested_id
 from pages.parts.session import is_allowed, open_service
 from sync.model import RunState, SyncState
 from sync.permissions import AccessLevel
+from sync.text import count_noun, count_people
 from sync.views import SyncView
 from sync.wording import NEEDS_PERSON, describe_run_changes, describe_size, name_sync_state
 
@@ -78,7 +79,7 @@ def show_sync_rows(project_id: int | None) -> None:
     pages = -(-found // PER_PAGE)
     page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
     if pages > 1:
-        st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, found)} of {format_plural(found, 'sync')}")
+        st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, found)} of {count_noun(found, 'sync')}")
     polling.poll_slowly(lambda: _show_rows(project_id, wanted, page))
 
 
@@ -189,7 +190,7 @@ def _show_result(sync: SyncView) -> None:
     if run is None:
         st.caption("Not run yet")
     elif sync.clear_problem:
-        badges.show_badges(badges.run_badge(run), after=f"{format_people(sync.size)} still true in WebEngage")
+        badges.show_badges(badges.run_badge(run), after=f"{count_people(sync.size)} still true in WebEngage")
     elif run.state == RunState.SUCCEEDED:
         badges.show_badges(badges.run_badge(run), after=describe_run_changes(run))
     elif sync.is_held:  # its state says that it needs approval

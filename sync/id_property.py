@@ -5,7 +5,7 @@ Empty stands for the distinct_id, Mixpanel's own name of a member, which is the 
 
 from __future__ import annotations
 
-from sync.text import has_only_visible
+from sync.text import count_people, has_only_visible
 
 DISTINCT_ID = "$distinct_id"  # how people name the default
 WHOLE = 100.0  # percent
@@ -35,7 +35,7 @@ def explain_change(before: str, after: str, *, removed: int, added: int, kept: i
     """Return what a plan does that changes the User ID property, and why a person has to approve it."""
     return (
         f"The User ID property changes from {show_id_property(before)} to {show_id_property(after)}. "
-        f"{_count(removed)} with an old User ID would be set to false and {_count(added)} with a new one to true; "
+        f"{count_people(removed)} with an old User ID would be set to false and {count_people(added)} with a new one to true; "
         f"{kept:,} stay the same. A new User ID that WebEngage does not know becomes a new profile there, and what the "
         "old profile has is not moved. While this is sent, somebody may be true under both User IDs, or under neither: "
         "start no campaign to this cohort before the run has ended."
@@ -77,7 +77,3 @@ def describe_doubles(doubles: int) -> str:
         f"{members} a User ID that another member has, too: one person in WebEngage. Of different values, those of "
         "always the same one of the members are sent."
     )
-
-
-def _count(people: int) -> str:
-    return f"{people:,} {'person' if people == 1 else 'people'}"

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from sync.cadence import DailyTime
 from sync.model import Mode, Role, Run, RunState, SyncState
+from sync.text import count_people
 
 RUNNER_SILENT_SECONDS = 30.0  # seconds without a heartbeat after which a runner counts as gone
 
@@ -152,9 +153,8 @@ class SyncView:
                 return None
             why = f"it rejected setting them to false (see run {run.id})."
         return (
-            f"{self.size:,} {'person' if self.size == 1 else 'people'} still true in WebEngage; {why} "
-            "To clear them, press “Clear again” on the page of the sync, "
-            f"or run: python -m sync stop {self.id} --clear"
+            f"{count_people(self.size)} still true in WebEngage; {why} To clear them, press “Clear again” on the page of "
+            f"the sync, or run: python -m sync stop {self.id} --clear"
         )
 
     @property

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from sync.model import Mode, Run, RunState, SyncState, format_utc_time
 from sync.records import Decision, HourCount, PersonEntry, PersonOnList, PropertyCohort, RunnerState, SyncView
+from sync.text import count_noun
 
 __all__ = [
     "AlertPlace",
@@ -171,7 +172,7 @@ class Receipt:
     @property
     def sentence(self) -> str:
         """Return the receipt in words that can be quoted, with times in UTC."""
-        people = "1 person of" if self.in_webengage == 1 else f"{self.in_webengage:,} people of"
+        people = count_noun(self.in_webengage, "person of", "people of")
         holds = "has" if self.in_webengage == 1 else "have"
         unconfirmed = f", {self.unconfirmed:,} of them not confirmed" if self.unconfirmed else ""
         sentences = (

@@ -19,6 +19,11 @@ def count_noun(number: int, noun: str, several: str = "") -> str:
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 
+def count_people(people: int) -> str:
+    """Return a number of people with its noun."""
+    return count_noun(people, "person", "people")
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration in seconds in the largest unit that fits."""
     for size, noun in TIME_UNITS:

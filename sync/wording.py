@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sync.model import Mode, Run, RunState, SyncState
 from sync.records import PropertyCohort, SyncView
 from sync.reports import Person, Presence
-from sync.text import count_noun, format_duration
+from sync.text import count_noun, count_people, format_duration
 from sync.views import ForgetResult, Preview, RestoreReport
 
 CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
@@ -98,7 +98,7 @@ def explain_listed(cohort: PropertyCohort, known: int, unsure: int, *, is_due_ag
         then = "; the next run sets them to false." if is_due_again else f". {explain_staying([cohort.cohort_name])}"
         yield f"{people} in WebEngage {are} on the never-export list now{then}"
     if unsure:
-        people = "1 person was" if unsure == 1 else f"{unsure:,} people were"
+        people = count_noun(unsure, "person was", "people were")
         then = (
             "; the next run finds out, and sets them to false."
             if is_due_again
@@ -211,7 +211,7 @@ def describe_changes(added: int, removed: int, updated: int, verb: str = "") -> 
 
 def describe_outlook(preview: Preview) -> str:
     """Return how many people are in WebEngage now, and after the export as far as that is known."""
-    now = f"In WebEngage now: {count_noun(preview.exported_before, 'person', 'people')}"
+    now = f"In WebEngage now: {count_people(preview.exported_before)}"
     if preview.to_add is None or preview.to_remove is None:
         return f"{now}; only the difference is sent. Dry run counts whom it adds and removes, before anything is sent."
     if not preview.to_add + preview.to_remove:
@@ -300,7 +300,7 @@ def explain_unknown_person(detail_days: float) -> str:
 
 def describe_size(sync: SyncView, where: str = "") -> str:
     """Return how many people a sync has in WebEngage, and about how many a run that is under way has sent since."""
-    people, run = f"{count_noun(sync.size, 'person', 'people')}{where}", sync.last_run
+    people, run = f"{count_people(sync.size)}{where}", sync.last_run
     if run and not run.state.is_final and run.delivered:
         return f"{people} before run {run.id}, which sent {run.delivered:,} so far"
     return people
@@ -321,7 +321,7 @@ def explain_restore(report: RestoreReport) -> list[str]:
     if report.paused:
         lines.append(f"Paused, each with the reason on its page: {_quote_all(report.paused)}. Check them, then resume.")
     if report.forgotten_again:
-        people = count_noun(report.forgotten_again, "person", "people")
+        people = count_people(report.forgotten_again)
         lines.append(f"Forgotten again, as they were forgotten after the backup: {people}.")
     if report.forgotten:
         people = count_noun(report.forgotten, "person was", "people were")

@@ -54,9 +54,9 @@ ARROWS: dict[str, set[str]] = {
     "sync/model": {"sync/cadence", "sync/errors", "sync/guards", "sync/steps"},
     "sync/id_property": {"sync/text"},
     "sync/attribute_names": {"sync/model", "sync/property_values", "sync/text"},
-    "sync/records": {"sync/cadence", "sync/model"},
+    "sync/records": {"sync/cadence", "sync/model", "sync/text"},
     "sync/views": {"sync/cadence", "sync/records", "sync/guards", "sync/model", "sync/text", "sync/errors"},
-    "sync/reports": {"sync/records", "sync/model"},
+    "sync/reports": {"sync/records", "sync/model", "sync/text"},
     "sync/config_file": {
         "sync/id_property",
         "sync/cadence",

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import charts, formatting, notices
 from sync import wording
 from sync.model import Run, RunState
-from sync.text import format_duration
+from sync.text import count_noun, format_duration
 from sync.views import HourCount
 
 
@@ -65,8 +65,8 @@ def test_an_error_in_a_row_says_what_to_do(error: str, shown: str) -> None:
 
 def test_a_number_has_its_noun_in_the_singular_or_plural() -> None:
     """One is singular; none and many are plural."""
-    assert [formatting.format_plural(number, "run") for number in (0, 1, 2_000)] == ["0 runs", "1 run", "2,000 runs"]
-    assert formatting.format_plural(1, "person is", "people are") == "1 person is"
+    assert [count_noun(number, "run") for number in (0, 1, 2_000)] == ["0 runs", "1 run", "2,000 runs"]
+    assert count_noun(1, "person is", "people are") == "1 person is"
 
 
 def test_pictures_hold_numbers_only() -> None:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.parts.formatting import escape_markdown, format_count, format_people, shorten_name
+from pages.parts.formatting import escape_markdown, format_count, shorten_name
 from sync.model import Run
 from sync.reports import Overlap
+from sync.text import count_people
 from sync.views import HourCount, Preview
 
 INDIGO, AMBER, RED, GREEN, GRAY = "#6a70e6", "#b87a1e", "#d0455a", "#1f9d63", "#84879e"
@@ -98,7 +99,7 @@ def show_changes_chart(runs: Sequence[Run]) -> None:
         for (_, word), color in zip(CHANGE_COLORS, ("green", "blue", "red"), strict=True):
             st.badge(word, color=color, icon=":material/square:")  # type: ignore[arg-type]
         st.caption(
-            f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {format_people(find_largest_change(shown))}"
+            f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {count_people(find_largest_change(shown))}"
         )
 
 
@@ -129,7 +130,7 @@ def show_overlaps(overlaps: Sequence[Overlap], people: int) -> None:
         name, bar, number = st.columns([2.4, 4, 2.6], vertical_alignment="center", gap="small")
         name.markdown(escape_markdown(shorten_name(one.cohort_name)))
         bar.image(draw_share(one.shared, people), width="stretch", alt=f"{share} shared")
-        number.caption(f"{format_people(one.shared)} shared, {share}; {format_count(one.size)} there")
+        number.caption(f"{count_people(one.shared)} shared, {share}; {format_count(one.size)} there")
 
 
 def draw_share(part: int, whole: int) -> str:

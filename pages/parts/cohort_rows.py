@@ -14,7 +14,6 @@ from pages.parts.formatting import (
     escape_markdown,
     format_count,
     format_day,
-    format_plural,
     format_time,
     localize_times,
     matches,
@@ -25,6 +24,7 @@ from pages.parts.navigation import open_page, page_script, set_request
 from pages.parts.session import is_allowed, open_service
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
+from sync.text import count_noun
 from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
@@ -120,7 +120,7 @@ def _page_of(found: list[CohortView]) -> list[CohortView]:
         return found
     page = min(st.pagination(pages, key="cohort_page", bind="query-params"), pages)
     st.caption(
-        f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, len(found))} of {format_plural(len(found), 'cohort')}"
+        f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, len(found))} of {count_noun(len(found), 'cohort')}"
     )
     return found[(page - 1) * PER_PAGE : page * PER_PAGE]
 

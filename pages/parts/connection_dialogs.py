@@ -11,12 +11,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices
 from pages.parts.dialog_buttons import show_dialog_buttons
-from pages.parts.formatting import escape_markdown, format_error, format_plural, shorten_name
+from pages.parts.formatting import escape_markdown, format_error, shorten_name
 from pages.parts.layout import label_project
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.service import Service
+from sync.text import count_noun
 from sync.views import AccountView, ProjectView, SyncView
 
 REGIONS = {"us": "United States – mixpanel.com", "eu": "Europe – eu.mixpanel.com", "in": "India – in.mixpanel.com"}
@@ -208,7 +209,7 @@ def _show_consequences(affected: tuple[SyncView, ...]) -> None:
     if not affected:
         st.markdown("No sync is refreshed through this connection. The stored secret is deleted.")
         return
-    st.markdown(f"This deletes the stored secret and pauses {format_plural(len(affected), 'sync')}:")
+    st.markdown(f"This deletes the stored secret and pauses {count_noun(len(affected), 'sync')}:")
     for sync in affected:
         st.text(f"• {shorten_name(sync.cohort_name)}")
     st.markdown("People already in WebEngage stay there. To continue later, connect again and resume the syncs.")

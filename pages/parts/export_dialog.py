@@ -17,7 +17,7 @@ from pages.parts import (
     value_types,
 )
 from pages.parts.badges import show_name, show_whole_name
-from pages.parts.formatting import escape_markdown, format_count, format_error, format_people, shorten_name
+from pages.parts.formatting import escape_markdown, format_count, format_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
 from sync.attribute_names import ATTRIBUTE_MAX
@@ -28,6 +28,7 @@ from sync.guards import PREVIEW_GROWTH, WHOLE
 from sync.model import INTERVAL_CHOICES, Mode
 from sync.property_values import Forms
 from sync.service import Service
+from sync.text import count_people
 from sync.views import CohortView, Preview, ProjectView, Proposal, StartedExport
 from sync.wording import MODE_WORDS
 
@@ -285,7 +286,7 @@ def _open_cohort(cohort_id: int) -> None:
 
 def _describe_guard(service: Service, cohort: CohortView, seen: Preview) -> str:
     """Return from how many people on the run would be held for approval."""
-    first = FIRST_HELD.format(limit=format_people(int(PREVIEW_GROWTH * seen.identified)))
+    first = FIRST_HELD.format(limit=count_people(int(PREVIEW_GROWTH * seen.identified)))
     if cohort.sync_id is None:
         return first
     guard, size = service.guards.get(cohort.sync_id), seen.exported_before
@@ -295,7 +296,7 @@ def _describe_guard(service: Service, cohort: CohortView, seen: Preview) -> str:
     if service.guards.is_first_export(cohort.sync_id):
         return f"{first.removesuffix('.')} or more than {format_count(removed)} removed." if size else first
     added = max(guard.limits.add_people, int(guard.limits.add_share * size / WHOLE))
-    return LATER_HELD.format(added=format_people(added), removed=format_count(removed))
+    return LATER_HELD.format(added=count_people(added), removed=format_count(removed))
 
 
 def _start_export(service: Service, project: ProjectView, cohort: CohortView, wanted: ExportForm) -> None:

@@ -48,25 +48,15 @@ def format_count(number: int | None) -> str:
     return "—" if number is None else f"{number:,}"
 
 
-def format_people(number: int) -> str:
-    """Format a number of people with its noun."""
-    return "1 person" if number == 1 else f"{number:,} people"
-
-
-def format_plural(number: int, noun: str, several: str = "") -> str:
-    """Format a number with its noun; ``several`` is the plural when it is not the noun and an s."""
-    return count_noun(number, noun, several)
-
-
 def format_queries(pages: int, left: int) -> str:
     """Format what reading so many pages may use of the ``left`` queries of this hour, or that it may be more than those."""
     if pages <= left:
         least = "" if pages == 1 else "up to "
-        return f"{least}{pages:,} of the {format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour"
+        return f"{least}{pages:,} of the {count_noun(left, 'Mixpanel query', 'Mixpanel queries')} left this hour"
     if not left:
-        return f"up to {format_plural(pages, 'Mixpanel query', 'Mixpanel queries')}, but none is left this hour"
+        return f"up to {count_noun(pages, 'Mixpanel query', 'Mixpanel queries')}, but none is left this hour"
     are_left = "1 is left" if left == 1 else f"{left} are left"
-    return f"up to {format_plural(pages, 'Mixpanel query', 'Mixpanel queries')}, but only {are_left} this hour"
+    return f"up to {count_noun(pages, 'Mixpanel query', 'Mixpanel queries')}, but only {are_left} this hour"
 
 
 def format_duration_short(seconds: float) -> str:
@@ -76,7 +66,7 @@ def format_duration_short(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min" if whole < 86400 else format_plural(whole // 86400, "day")
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min" if whole < 86400 else count_noun(whole // 86400, "day")
 
 
 def viewer_zone() -> ZoneInfo:

@@ -8,13 +8,14 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices
-from pages.parts.formatting import format_error, format_plural
+from pages.parts.formatting import format_error
 from pages.parts.navigation import page_script
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.permissions import AccessLevel
 from sync.service.guards import GuardService
+from sync.text import count_noun
 from sync.views import GuardTrial, GuardView
 
 INTRODUCTION = "A run is held, before anything is sent, until a person approves it, when it …"
@@ -121,7 +122,7 @@ def describe_trial(trial: GuardTrial) -> str:
     """Return how many of the last runs certain limits would have held."""
     if not trial.runs:
         return "No run has been planned yet that these limits could be tried on."
-    return f"These limits would have held {trial.held} of the last {format_plural(trial.runs, 'run')}."
+    return f"These limits would have held {trial.held} of the last {count_noun(trial.runs, 'run')}."
 
 
 def _show_buttons(view: GuardView, limits: GuardLimits) -> None:

@@ -9,11 +9,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, notices, polling, run_progress, session
-from pages.parts.formatting import format_duration_short, format_error, format_plural
+from pages.parts.formatting import format_duration_short, format_error
 from pages.parts.navigation import clear_requests, page_script, requested_id
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
+from sync.text import count_noun
 from sync.views import Health, ProjectView, RunnerState
 from sync.wording import NEEDS_PERSON
 
@@ -189,7 +190,7 @@ def _show_late(health: Health) -> None:
     numbers = list(dict.fromkeys([*late, *(one.id for one in health.not_cleared)]))
     if not numbers:
         return
-    st.warning(LATE.format(format_plural(len(numbers), "sync")), icon=":material/alarm:")
+    st.warning(LATE.format(count_noun(len(numbers), "sync")), icon=":material/alarm:")
     asked = {"sync": str(numbers[0])} if len(numbers) == 1 else {"show_syncs": NEEDS_PERSON}
     st.page_link(page_script("syncs"), label="See why", icon=":material/arrow_forward:", query_params=asked)
 
@@ -198,4 +199,4 @@ def _show_queries(health: Health) -> None:
     chosen = st.session_state.get(PROJECT_KEY)
     left = next((left for project, left in health.queries if chosen in (None, project)), None)
     if left is not None:
-        st.caption(f":material/speed: {format_plural(left, 'Mixpanel query', 'Mixpanel queries')} left this hour")
+        st.caption(f":material/speed: {count_noun(left, 'Mixpanel query', 'Mixpanel queries')} left this hour")

@@ -13,13 +13,14 @@ from collections.abc import Callable
 import streamlit as st
 
 from pages.parts import polling
-from pages.parts.formatting import format_count, format_error, format_plural, format_queries, format_time
+from pages.parts.formatting import format_count, format_error, format_queries, format_time
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import Actor
 from sync.service import Service
 from sync.service.cohorts import PREVIEW_FRESH_SECONDS
 from sync.service.member_reading import MemberReading
+from sync.text import count_noun
 from sync.views import CohortView, Preview
 
 READING_KEY = "_member_reading"
@@ -170,7 +171,7 @@ def ensure_reading(project_id: int, cohort: CohortView) -> BackgroundReading | N
     if left > likely or st.session_state.pop(f"_read-{cohort.id}", False):
         return begin_reading(project_id, cohort.id)
     st.warning(
-        f"Reading the members takes up to {format_plural(likely + 1, 'Mixpanel query', 'Mixpanel queries')}, and "
+        f"Reading the members takes up to {count_noun(likely + 1, 'Mixpanel query', 'Mixpanel queries')}, and "
         + (f"{left} are left this hour." if left else f"none is left this hour; try again at {format_time(more_at)}."),
         icon=":material/speed:",
     )
@@ -234,6 +235,6 @@ def show_rest(kept: BackgroundReading) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(what, key="read-all", icon=":material/download:", on_click=kept.start, args=(wanted,))
         st.caption(
-            f"{format_plural(missing, 'request')}, {format_queries(missing, left)}",
+            f"{count_noun(missing, 'request')}, {format_queries(missing, left)}",
             width="content",
         )

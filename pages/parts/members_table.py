@@ -11,14 +11,14 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import polling
-from pages.parts.formatting import escape_markdown, format_count, format_plural
+from pages.parts.formatting import escape_markdown, format_count
 from pages.parts.members_reading import BackgroundReading, begin_reading
 from pages.parts.navigation import open_person
 from pages.parts.session import current_actor, is_allowed, open_service
 from sync.permissions import AccessLevel, Actor
 from sync.service.member_reading import MemberReading
 from sync.spreadsheet import write_csv
-from sync.text import matches_id
+from sync.text import count_noun, count_people, matches_id
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus
 
 PER_PAGE = 50
@@ -193,13 +193,13 @@ def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> Non
         hide_index=True,
         height="content",
         column_config=_set_widths(columns, revealed),
-        alt=f"{len(shown)} of {format_plural(len(rows), 'person', 'people')}, with {', '.join(headings)}",
+        alt=f"{len(shown)} of {count_people(len(rows))}, with {', '.join(headings)}",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         if pages > 1:
             st.pagination(pages, key="member-page")
         first = (page - 1) * PER_PAGE + 1
-        st.caption(f"{first:,} to {first + len(shown) - 1:,} of {format_plural(len(rows), 'person', 'people')}")
+        st.caption(f"{first:,} to {first + len(shown) - 1:,} of {count_people(len(rows))}")
 
 
 def _explain_nobody(listed: MemberList, chosen: Choice, text: str, revealed: bool) -> None:
@@ -262,7 +262,7 @@ def _describe_choice(chosen: Choice, text: str, revealed: bool) -> str:
 def _show_download(reading: MemberReading, listed: MemberList, rows: list[MemberRow], what: str) -> None:
     actor = current_actor()
     st.download_button(
-        f"CSV of {format_plural(len(rows), 'person', 'people')}",
+        f"CSV of {count_people(len(rows))}",
         lambda: _write_file(reading, listed, rows, what, actor),
         file_name=f"cohort-{reading.cohort_id}-members.csv",
         mime="text/csv",
@@ -276,7 +276,7 @@ def _show_download(reading: MemberReading, listed: MemberList, rows: list[Member
 def _write_file(reading: MemberReading, listed: MemberList, rows: list[MemberRow], what: str, actor: Actor) -> str:
     """Return the list as filtered; the download is in the audit log before the file is there."""
     with open_service(actor) as service:
-        service.members.note_download(reading, f"{format_plural(len(rows), 'person', 'people')}: {what}")
+        service.members.note_download(reading, f"{count_people(len(rows))}: {what}")
     cells = (
         (row.user_id, row.status.value, row.reason, *_list_values(row, listed), *_cells(row, listed)[-2:])
         for row in rows
@@ -297,7 +297,7 @@ def _show_columns(reading: MemberReading) -> None:
             max_selections=5,
             key=f"columns-{reading.cohort_id}-{'-'.join(reading.choice.others)}",
         )
-        requests = format_plural(min(reading.everyone.page_count, 10) + 1, "request")
+        requests = count_noun(min(reading.everyone.page_count, 10) + 1, "request")
         if st.button(f"Read again with these ({requests})", disabled=tuple(chosen) == reading.choice.others):
             begin_reading(reading.project_id, reading.cohort_id, tuple(chosen))
             st.rerun()

@@ -8,12 +8,13 @@ from typing import Any
 import streamlit as st
 
 from pages.parts import notices
-from pages.parts.formatting import escape_markdown, format_count, format_people
+from pages.parts.formatting import escape_markdown, format_count
 from pages.parts.navigation import open_page
 from pages.parts.session import open_service
 from sync.model import Run, RunState
 from sync.service import Service
 from sync.service.run_people import PeopleFilter
+from sync.text import count_people
 from sync.views import SyncView
 
 SHOWN_REASON = "_shown-reason-{}"  # session key, by run
@@ -85,7 +86,7 @@ def show_step_buttons(run: Run, *, may_approve: bool) -> None:
         key=f"approve-{run.id}",
         type="primary",
     ):
-        approve_run(run, f"Approved. {format_people(numbers.next)} are being sent.")
+        approve_run(run, f"Approved. {count_people(numbers.next)} are being sent.")
     if numbers.sent:
         show_take_back_button(run, "Take it back")
 

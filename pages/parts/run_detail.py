@@ -13,7 +13,6 @@ from pages.parts.formatting import (
     escape_markdown,
     format_count,
     format_duration_short,
-    format_plural,
     format_time,
     format_timestamp,
     localize_times,
@@ -24,6 +23,7 @@ from sync import wording
 from sync.guards import GuardLimits
 from sync.model import USER_ID_MAX, Eligibility, Run, RunState
 from sync.permissions import AccessLevel
+from sync.text import count_noun
 from sync.views import Event, RejectionView, SyncView
 
 EVENTS_SHOWN = 100
@@ -260,7 +260,7 @@ def _show_rejections(run: Run, sync: SyncView, rejections: tuple[RejectionView, 
         return
     st.header("Rejected and invalid", anchor=False)
     for reason, members in group_by_reason(rejections).items():
-        with st.expander(f"{format_plural(len(members), 'member')}: {escape_markdown(reason)}"):
+        with st.expander(f"{count_noun(len(members), 'member')}: {escape_markdown(reason)}"):
             st.markdown(f"**What to do:** {choose_advice(members[0], run.purpose)}")
             for one in members[:MEMBERS_SHOWN]:
                 st.text(one.user_id.strip() or "(empty)")

@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import downloads, polling
-from pages.parts.formatting import format_people, format_plural
 from pages.parts.navigation import open_person, show_page_link
 from pages.parts.run_progress import is_moving
 from pages.parts.session import is_allowed, open_service
@@ -16,6 +15,7 @@ from sync import wording
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
 from sync.service.run_people import NO_OPERATION, PeopleFilter
+from sync.text import count_people
 from sync.views import ExportRow, RunPeople, SyncView
 
 PER_PAGE = 50
@@ -55,7 +55,7 @@ def _show_table(run: Run, sync: SyncView) -> None:
         make_table(run, found.rows),
         hide_index=True,
         height=TABLE_HEIGHT if len(found.rows) > 10 else "auto",
-        alt=f"{format_people(found.matching)} of run {run.id}",
+        alt=f"{count_people(found.matching)} of run {run.id}",
         column_config={"User ID": st.column_config.TextColumn(width="medium")},
     )
     _show_pages(run, found.matching)
@@ -161,7 +161,7 @@ def _show_pages(run: Run, matching: int) -> None:
         page = min(_chosen_page(run), pages)
         st.pagination(pages, key=_key(run, "page"))
         first, last = (page - 1) * PER_PAGE + 1, min(page * PER_PAGE, matching)
-        st.caption(f"{first:,} to {last:,} of {format_plural(matching, 'person', 'people')}")
+        st.caption(f"{first:,} to {last:,} of {count_people(matching)}")
 
 
 def _key(run: Run, name: str) -> str:

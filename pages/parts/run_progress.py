@@ -7,14 +7,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts.formatting import (
-    escape_markdown,
-    format_duration_short,
-    format_people,
-    format_time,
-    localize_times,
-)
+from pages.parts.formatting import escape_markdown, format_duration_short, format_time, localize_times
 from sync.model import Run, RunState
+from sync.text import count_people
 from sync.wording import describe_run_changes
 
 HOURLY_LIMIT_TEXT = "Mixpanel's hourly query limit is used up"
@@ -85,8 +80,8 @@ def _describe_cancelled(run: Run) -> str:
     )
     more = "".join(f"; {number:,} {what}" for number, what in others if number)
     if run.steps_sent:
-        return f"Cancelled after a first step: {format_people(run.delivered)} sent to WebEngage{more}, and nobody else."
-    people = format_people(run.change_count)
+        return f"Cancelled after a first step: {count_people(run.delivered)} sent to WebEngage{more}, and nobody else."
+    people = count_people(run.change_count)
     return (
         f"Cancelled after {run.delivered:,} of {people} were sent to WebEngage{more}. "
         "Nobody else is sent before another run starts."
@@ -105,7 +100,7 @@ def _describe_moving(run: Run, now: float) -> str:
         return "Not started yet. Check that the runner is running." if late else "Starts in a moment."
     if not progress.total:
         return "Starting…"
-    done = f"{progress.done - progress.rejected:,} of {format_people(progress.total)} {progress.verb}"
+    done = f"{progress.done - progress.rejected:,} of {count_people(progress.total)} {progress.verb}"
     rejected = f", {progress.rejected:,} rejected" if progress.rejected else ""
     return f"{done}{rejected}{_describe_rate(run, progress, now)}"
 
@@ -124,7 +119,7 @@ def _describe_rate(run: Run, progress: PhaseProgress, now: float) -> str:
     if not rate:
         return ""
     left = format_duration_short((progress.total - progress.done) / rate)
-    return f" · {format_people(max(1, round(rate)))} a second · {left} left"
+    return f" · {count_people(max(1, round(rate)))} a second · {left} left"
 
 
 def show_progress(run: Run) -> None:

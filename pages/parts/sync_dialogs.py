@@ -10,13 +10,14 @@ import streamlit as st
 from pages.parts import cadence_fields, notices
 from pages.parts.badges import show_name
 from pages.parts.dialog_buttons import show_dialog_buttons
-from pages.parts.formatting import format_error, format_people, format_time, shorten_name, viewer_zone
+from pages.parts.formatting import format_error, format_time, shorten_name, viewer_zone
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
 from sync.cadence import format_interval
 from sync.errors import CohortSyncError
 from sync.model import DAY, INTERVAL_CHOICES, parse_interval
 from sync.service import Service
+from sync.text import count_people
 from sync.views import SyncView
 
 KEEP_CHOICE, CLEAR_CHOICE = "Keep them in WebEngage", "Clear them: set the attribute to false for everyone"
@@ -31,7 +32,7 @@ def _close_dialog() -> None:
 def show_stop_dialog(sync: SyncView) -> None:
     """Ask what should happen to the people already exported, and stop the sync."""
     show_name(shorten_name(sync.cohort_name), "stop")
-    st.markdown(f"The cohort will not be refreshed any more. This sync has {format_people(sync.size)} in WebEngage.")
+    st.markdown(f"The cohort will not be refreshed any more. This sync has {count_people(sync.size)} in WebEngage.")
     choice = st.radio(
         "What should happen to them?",
         [KEEP_CHOICE, CLEAR_CHOICE],

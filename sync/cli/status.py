@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync.model import format_utc_time
-from sync.text import count_noun
+from sync.text import count_people
 from sync.views import Health, RunnerState
 
 MEGABYTE = 2**20  # bytes
@@ -17,7 +17,7 @@ def status_lines(health: Health) -> Iterator[str]:
     yield (
         f"{health.due} due, {health.held} held, {len(health.paused)} paused, {len(health.failed)} failed, "
         f"{len(health.overdue)} overdue, {len(health.not_cleared)} not cleared, "
-        f"{count_noun(health.rejected, 'person', 'people')} rejected."
+        f"{count_people(health.rejected)} rejected."
     )
     if health.queries:
         left = ", ".join(f"{count:,} (project {project_id})" for project_id, count in health.queries)

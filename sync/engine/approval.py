@@ -19,7 +19,7 @@ from sync.store.batches import KINDS
 from sync.store.export_requests import Request
 from sync.store.plan_history import join_hashes, join_listed
 from sync.store.runs import CLOCK_SLACK
-from sync.text import count_noun
+from sync.text import count_noun, count_people
 
 STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older
 MOST_SECONDS = DAY  # the same for one that is refreshed less often: who left meanwhile would be true until then
@@ -174,7 +174,7 @@ def explain_step(sync: Sync, *, sent: int, left: int) -> str:
     if not sent:
         return f"None of the people of the first step is in this plan, so nothing was sent. {left:,} wait for approval."
     return (
-        f"Sent for {sent:,} {'person' if sent == 1 else 'people'} so far; {left:,} wait for approval. Look at them in "
+        f"Sent for {count_people(sent)} so far; {left:,} wait for approval. Look at them in "
         f"WebEngage: attribute “{sync.attribute}”."
     )
 
@@ -183,8 +183,8 @@ def explain_late_tripwires(run: Run, reason: str) -> str:
     """Return why a run is held that was being sent when, or after which, tripwires were set; ``reason``: which."""
     left = run.change_count - run.delivered - run.rejected
     return (
-        f"{reason} This was found after the plan was made: {run.delivered:,} "
-        f"{'person is' if run.delivered == 1 else 'people are'} sent, {left:,} wait for approval."
+        f"{reason} This was found after the plan was made: {count_noun(run.delivered, 'person is', 'people are')} sent, "
+        f"{left:,} wait for approval."
     )
 
 
@@ -216,7 +216,7 @@ def describe_counts(counts: tuple[int, int, int]) -> str:
 def describe_left_out(left_out: Mapping[tuple[str, str], int]) -> Iterator[str]:
     """Return a line for each property with values that cannot be sent; never a value."""
     for (source, reason), people in sorted(left_out.items()):
-        yield f"{source} was left out for {people:,} {'person' if people == 1 else 'people'}: {reason}."
+        yield f"{source} was left out for {count_people(people)}: {reason}."
 
 
 def _outgrown_reasons(store: Store, run: Run, sync: Sync, plan: Plan) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sync.id_property import show_id_property
 from sync.model import Run, Sync
 from sync.store import Store
+from sync.text import count_people
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,6 @@ def describe_withheld(store: Store, run: Run, sync: Sync, people: int) -> str:
     if former is None or not former.is_listed_since(store, sync):
         return f"Put on the never-export list after the plan was made, so not sent: {people:,}."
     return (
-        f"Not set to true: {people:,} {'person' if people == 1 else 'people'}. Somebody was put on the never-export list "
+        f"Not set to true: {count_people(people)}. Somebody was put on the never-export list "
         f"after the plan was made, and by {former.name} it is not known whom that means."
     )

@@ -15,6 +15,7 @@ from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, s
 from sync.store import Store
 from sync.store.batches import LETTERS
 from sync.store.snapshot import FIRST_BYTES
+from sync.text import count_people
 
 PEOPLE_AT_ONCE = 131_072  # people of the run that is taken back, held in memory at a time: some 40 MB
 ADDED, UPDATED, REMOVED = (LETTERS[kind] for kind in (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.REMOVE))
@@ -168,23 +169,19 @@ class UndoPlanner:
             labels = self._unknown.values()
             yield explain_unknown_tripwires(labels, show_labels(labels), self._former.name)
         if self._changed_since:
-            yield f"Changed by a later run, so left as they are: {_people(self._changed_since)}."
+            yield f"Changed by a later run, so left as they are: {count_people(self._changed_since)}."
         if self._updated:
             yield (
                 f"Updated, and left with the values they have, since former values are personal data and are not kept: "
-                f"{_people(self._updated)}."
+                f"{count_people(self._updated)}."
             )
         if self._kept_out:
-            yield f"On the never-export list, so kept out: {_people(self._kept_out)}."
+            yield f"On the never-export list, so kept out: {count_people(self._kept_out)}."
         if self._left_out:
             yield (
-                f"Not set to true: {_people(self._left_out)}. Somebody was put on the never-export list after they were "
+                f"Not set to true: {count_people(self._left_out)}. Somebody was put on the never-export list after they were "
                 f"read, and by {self._former.name} it is not known whom that means; the next refresh adds who is in the cohort."
             )
-
-
-def _people(count: int) -> str:
-    return f"{count:,} {'person' if count == 1 else 'people'}"
 
 
 def explain_pause(run: Run, why: str) -> str:
@@ -200,7 +197,7 @@ def explain_pause(run: Run, why: str) -> str:
 def explain_refresh_after_undo(undone: int, added: int) -> str:
     """Return why the first refresh after a take-back is held."""
     return (
-        f"Run {undone} was taken back, and nothing was sent since: {_people(added)} would be added. Check the cohort "
+        f"Run {undone} was taken back, and nothing was sent since: {count_people(added)} would be added. Check the cohort "
         "before you approve."
     )
 
@@ -209,7 +206,7 @@ def explain_undo(run: Run, sync: Sync, plan: Plan) -> str:
     """Return what a person decides about when they approve a take-back; what it cannot do comes first."""
     added, _, removed = plan.counts
     counts = [
-        f"{value} for {_people(people)}" for value, people in (("to false", removed), ("to true", added)) if people
+        f"{value} for {count_people(people)}" for value, people in (("to false", removed), ("to true", added)) if people
     ]
     lines = [
         "A message that was sent cannot be unsent.",

@@ -31,7 +31,7 @@ from sync.service.safety import SafetyService
 from sync.service.sync_changes import Step, SyncChanges, describe_sync
 from sync.service.syncs import SyncService
 from sync.settings import API_KEY_VARIABLE, SERVICE_ACCOUNT_VARIABLE
-from sync.text import count_noun
+from sync.text import count_noun, count_people
 from sync.views import NeverExported
 from sync.wording import explain_staying
 
@@ -90,7 +90,7 @@ class ConfigurationService(Topic):
         projects = (one.view.id for one in connections.list_projects())
         counts = (
             *(
-                f"account {code}: {count_noun(lists.count_never_export(code), 'person', 'people')} on the never-export list"
+                f"account {code}: {count_people(lists.count_never_export(code))} on the never-export list"
                 for code in accounts
             ),
             *(f"project {number}: {count_noun(len(lists.list_tripwires(number)), 'tripwire')}" for number in projects),
@@ -238,7 +238,7 @@ class ConfigurationService(Topic):
         listed = self._store.safety_lists.load_never_export(entry.account)
         ids = self._find_missing(_read_list(entry, read_ids), listed)
         if ids:
-            people = count_noun(len(ids), "person", "people")
+            people = count_people(len(ids))
             yield Step(
                 text=f"Put {people} of {entry.file} on the never-export list of account {entry.account}.",
                 line=entry.line,
@@ -251,7 +251,7 @@ class ConfigurationService(Topic):
         ids = self._find_missing(_read_list(entry, read_ids), listed)
         if ids:
             place = "any cohort" if entry.cohort is None else f"cohort {entry.cohort}"
-            people = count_noun(len(ids), "person", "people")
+            people = count_people(len(ids))
             yield Step(
                 text=f"Set tripwires in {place} of project {entry.project} for {people} of {entry.file}.",
                 line=entry.line,

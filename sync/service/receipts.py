@@ -12,7 +12,7 @@ from sync.reports import Overlap, Receipt
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.service.listed_people import ListedPeople, find_listed, find_tripped, list_known_by
-from sync.text import count_noun
+from sync.text import count_noun, count_people
 from sync.views import Preview, PropertyCohort, SyncView
 from sync.wording import RUN_STANDING, describe_run_changes, explain_listed, explain_tripped
 
@@ -123,7 +123,7 @@ class ReceiptService(Topic):
         if not last.state.is_final:
             return f"Run {last.id} {RUN_STANDING[last.state]}; look again when it has ended."
         changes = describe_run_changes(last)
-        people = "1 person is" if sync.size == 1 else f"{sync.size:,} people are" if sync.size else "Nobody is"
+        people = count_noun(sync.size, "person is", "people are") if sync.size else "Nobody is"
         unsure = self._store.snapshot.count_unconfirmed(sync.id)
         unconfirmed = f", {unsure:,} of them not confirmed" if unsure else ""
         return (
@@ -207,7 +207,7 @@ def _advise_newest(sync: SyncView) -> str:
 
 def _describe_change(changed: Run) -> str:
     """Return what the last run did that came after the last reading and changed people."""
-    people = count_noun(changed.sent, "person", "people")
+    people = count_people(changed.sent)
     if changed.purpose == "undo":
         return f"run {changed.id} took back run {changed.undoes}"
     if changed.purpose == "clear":
@@ -218,9 +218,7 @@ def _describe_change(changed: Run) -> str:
 def _describe_unfinished(run: Run) -> str:
     """Return what a run under way means for the numbers of a receipt."""
     if run.delivered:
-        return (
-            f"it has sent {count_noun(run.delivered, 'person', 'people')} so far, and these numbers are those before it"
-        )
+        return f"it has sent {count_people(run.delivered)} so far, and these numbers are those before it"
     if run.state is RunState.HELD:
         return "it waits for approval and has sent nobody yet"
     return "it may have sent a part already, and may change these numbers"
@@ -231,7 +229,7 @@ def _describe_later_run(last: Run) -> str:
     if not last.state.is_final:
         return f"has not ended: {_describe_unfinished(last)}. Look again when it has ended."
     if last.state is RunState.SUCCEEDED and last.purpose == "clear":
-        rejected = count_noun(last.rejected, "person", "people")
+        rejected = count_people(last.rejected)
         return (
             f"has set everybody to false since{f' but {rejected}, whom WebEngage rejected' if last.rejected else ''}."
         )

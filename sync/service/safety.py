@@ -13,6 +13,7 @@ from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.service.listed_people import find_listed, list_known_by
 from sync.spreadsheet import restore_id
+from sync.text import count_people
 from sync.views import AddedPeople, ListedPerson, NeverExported, PropertyCohort, Tripwire
 
 MAX_NOTE = 200  # characters of a note
@@ -96,7 +97,7 @@ class SafetyService(Topic):
                 account, people, _check_note(note), self.actor.name, self._state.now()
             )
             self._store.rejections.forgive_removals(people, license_code=account)
-            self._state.add_audit_line("never-export add", f"account {account}", after=_count_people(added))
+            self._state.add_audit_line("never-export add", f"account {account}", after=count_people(added))
         with self._store.reading():  # afterwards: searching a large run that is held must keep no other writer waiting
             stay_true, may_stay_true = self._find_staying(account, people)
         return NeverExported(added, len(people) - added, stay_true, may_stay_true)
@@ -129,7 +130,7 @@ class SafetyService(Topic):
         hashes = [*self._store.safety_lists.hash_ids(user_ids), *_parse_keys(keys)]
         with self._store.transaction():
             gone = self._store.safety_lists.remove_never_export(account, hashes)
-            self._state.add_audit_line("never-export remove", f"account {account}", before=_count_people(gone))
+            self._state.add_audit_line("never-export remove", f"account {account}", before=count_people(gone))
         return gone
 
     @requires(AccessLevel.VIEWER)
@@ -154,7 +155,7 @@ class SafetyService(Topic):
             added = self._store.safety_lists.add_tripwires(
                 project, cohort_id, people, _check_note(note), self.actor.name, self._state.now()
             )
-            self._state.add_audit_line("tripwire add", _name_cohort(project, cohort_id), after=_count_people(added))
+            self._state.add_audit_line("tripwire add", _name_cohort(project, cohort_id), after=count_people(added))
         return AddedPeople(added=added, already_there=len(people) - added)
 
     @requires(AccessLevel.MARKETER)
@@ -163,7 +164,7 @@ class SafetyService(Topic):
         project = self._state.get_project(project_id).view.id
         with self._store.transaction():
             gone = self._store.safety_lists.remove_tripwires(project, cohort_id, user_ids)
-            self._state.add_audit_line("tripwire remove", _name_cohort(project, cohort_id), before=_count_people(gone))
+            self._state.add_audit_line("tripwire remove", _name_cohort(project, cohort_id), before=count_people(gone))
         return gone
 
     @requires(AccessLevel.MARKETER)
@@ -171,7 +172,7 @@ class SafetyService(Topic):
         """Take off tripwires by their numbers; return how many there were."""
         with self._store.transaction():
             gone = self._store.safety_lists.delete_tripwires(numbers)
-            self._state.add_audit_line("tripwire remove", before=_count_people(gone))
+            self._state.add_audit_line("tripwire remove", before=count_people(gone))
         return gone
 
     @requires(AccessLevel.VIEWER)
@@ -209,7 +210,3 @@ def _parse_keys(keys: Iterable[str]) -> list[bytes]:
 
 def _name_cohort(project_id: int, cohort_id: int | None) -> str:
     return f"project {project_id}, " + ("any cohort" if cohort_id is None else f"cohort {cohort_id}")
-
-
-def _count_people(people: int) -> str:
-    return "1 person" if people == 1 else f"{people:,} people"
