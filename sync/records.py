@@ -97,7 +97,7 @@ class CohortView:
 class SyncView:
     """A sync with its last run; ``size`` counts the people whose attribute may be true in WebEngage.
 
-    ``next_run_at``: the next refresh on its schedule, None when there is none before its end.
+    ``next_run_at``: its next refresh, of a paused one the end of its pause; None when there is none before its end.
     """
 
     id: int

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -382,3 +384,12 @@ def test_syncs_when_they_do_not_fit_the_hour_are_said_before_saving_and_alerted(
         assert find_unkept_limits(store, store.syncs.list_views(), connected.now())[PROJECT].queries == 72
     warned = run_command(connected, "export", str(connected.cohort), "--mode", "dynamic", "--every", "5m")
     assert warned.exit_code == 0 and "some will be late" in warned.stderr
+
+
+def test_a_sync_of_an_earlier_schema_names_its_next_refresh_only_if_that_comes(tmp_path: Path) -> None:
+    """As scheduled; none of one that ends before; the end of a pause."""
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db:
+        db.executescript((Path(__file__).parent / "schemas" / "22.sql").read_text())
+    with Store.open(tmp_path) as store:
+        found = {one.id: one.next_run_at for one in store.syncs.list_views()}
+    assert found == {1: 1790007200.0, 2: None, 3: 1800000000.0}

@@ -92,6 +92,50 @@ def test_a_sync_when_only_its_times_change_is_reported_once_for_each_change(fans
     assert data[4]["resume_at"] == morning
 
 
+def test_a_sync_when_it_is_reported_names_its_next_refresh_only_if_that_comes(fans: Workspace, hook: Hook) -> None:
+    """Not one after its end, none while paused for good, the end of a pause, and after it no time that has passed."""
+
+    def read_next() -> float | None:
+        deliver(fans)
+        last = [json.loads(body)["data"] for _, body in hook.requests if b'"type": "sync.' in body][-1]
+        with fans.open() as service:
+            assert service.syncs.get(1).next_run_at == pytest.approx(last["next_run_at"])
+        return None if last["next_run_at"] is None else float(last["next_run_at"])
+
+    add_webhook(fans, hook.url)
+    fans.start_export(interval=2 * HOUR, ends_at=fans.now() + HOUR)
+    assert read_next() is None
+    fans.run_queued()
+    with fans.open() as service:
+        service.syncs.change_interval(1, HOUR, ends_at=fans.now() + 9 * HOUR)
+        assert read_next() == pytest.approx(fans.now() + HOUR, abs=60)
+        service.syncs.pause(1)
+        assert read_next() is None
+        resumed_at = fans.now() + 3 * HOUR
+        service.syncs.pause(1, until=resumed_at)
+        assert read_next() == pytest.approx(resumed_at)
+        service.syncs.pause(1, until=fans.now() + 10 * HOUR)
+        assert read_next() is None
+        fans.ahead = 2.5 * HOUR
+        service.syncs.resume(1)
+        assert read_next() == pytest.approx(fans.now() + HOUR / 2, abs=60)
+        service.syncs.stop(1)
+        assert read_next() is None
+
+
+def test_a_paused_sync_when_it_is_exported_again_is_reported_with_its_next_time(fans: Workspace, hook: Hook) -> None:
+    """The message was written before the times that had passed were left out."""
+    fans.export(interval=HOUR)
+    add_webhook(fans, hook.url)
+    with fans.open() as service:
+        service.syncs.pause(1)
+    fans.ahead = 2.5 * HOUR
+    fans.export(interval=HOUR)
+    deliver(fans)
+    [active] = [json.loads(body)["data"] for _, body in hook.requests if b'"sync.active"' in body]
+    assert active["next_run_at"] == pytest.approx(fans.now() + HOUR / 2, abs=60)
+
+
 def test_a_sync_when_its_user_id_property_changes_is_reported(fans: Workspace, hook: Hook) -> None:
     """With Mixpanel's name of the default; another property by its own."""
     fans.export()

@@ -7,7 +7,7 @@ from math import ceil
 
 from sync.cadence import BusyHour, DailyTime, Refreshes, find_busiest_hour
 from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
-from sync.model import SyncState, format_utc_time
+from sync.model import format_utc_time
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
 from sync.store import Store
@@ -35,11 +35,10 @@ def count_pages(people: int | None, page_size: int | None) -> int:
 def list_refreshes(syncs: Iterable[SyncView], *, pages_count: bool) -> Iterator[Refreshes]:
     """Yield the refreshes of the dynamic syncs that are active, or will be when their pause ends."""
     for one in syncs:
-        begins_at = one.next_run_at if one.state is SyncState.ACTIVE else one.resume_at
-        if one.interval_seconds and begins_at is not None:
+        if one.interval_seconds and one.next_run_at is not None:
             yield Refreshes(
                 queries=count_queries(one, pages_count=pages_count),
-                next_run_at=begins_at,
+                next_run_at=one.next_run_at,
                 interval_seconds=one.interval_seconds,
                 daily=one.daily,
                 ends_at=one.ends_at,

@@ -156,6 +156,10 @@ IDENTIFIED_SYNC_TRIGGERS = tuple(
     )
     for statement in TIMED_SYNC_TRIGGERS
 )
+# Since a sync says when it is refreshed next: `next_run_at` itself may lie after its end, or in a pause.
+ANNOUNCED_SYNC_TRIGGERS = tuple(
+    statement.replace("new.next_run_at", "new.next_refresh_at") for statement in IDENTIFIED_SYNC_TRIGGERS
+)
 
 ENDED_ALERTS = (
     # An alert is kept for a while after its end, so that a state that comes and goes is known.

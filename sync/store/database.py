@@ -17,7 +17,7 @@ from sync.store.file_identity import DATABASE_FILE, leave_marker, remember_datab
 from sync.store.sqlite_errors import explain_error, is_cannot_open, is_damage
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
-MIGRATION_COUNT = 22  # how many there are; a test holds it against sync/store/migrations.py
+MIGRATION_COUNT = 23  # how many there are; a test holds it against sync/store/migrations.py
 BUSY_POLL_SECONDS = 0.003  # seconds between two looks whether the file is free to write
 EMPTY_LOG_SECONDS, EMPTY_LOG_POLL_SECONDS = 5.0, 0.05  # how long readers are waited for, and between two looks
 MAX_OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; other processes may try at the same time

@@ -190,13 +190,11 @@ def _read(db: sqlite3.Connection, sync_id: int) -> Row:
 
 def _copy_rows(live: sqlite3.Connection, copy: sqlite3.Connection, table: str, where: str, value: object) -> None:
     """Copy rows that are not there yet; those of the history get numbers of their own."""
-    rows = live.execute(f"select * from {table} where {where}", (value,))
-    names = [column[0] for column in rows.description]
-    if table == "event":
-        names[names.index("id")] = "null as id"
-        rows = live.execute(f"select {', '.join(names)} from {table} where {where}", (value,))
-    places = ", ".join("?" * len(names))
-    copy.executemany(f"insert or ignore into {table} values ({places})", map(tuple, rows))
+    stored = [row[1] for row in live.execute(f"pragma table_info({table})")]  # not what is computed from them
+    names = ", ".join(name for name in stored if (table, name) != ("event", "id"))
+    places = ", ".join("?" * len(names.split(",")))
+    rows = live.execute(f"select {names} from {table} where {where}", (value,))
+    copy.executemany(f"insert or ignore into {table} ({names}) values ({places})", map(tuple, rows))
 
 
 def _hold_back(copy: sqlite3.Connection, number: int, now: Row, then: Row) -> bool:

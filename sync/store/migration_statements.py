@@ -261,3 +261,15 @@ UNCONFIRMED_PEOPLE = (
     where finished_at is not null
     """,
 )
+
+# When a sync is refreshed next, for webhooks as for the pages: at the end of its pause, and not at or after its own end.
+NEXT_REFRESH = (
+    """
+    alter table sync add column next_refresh_at real generated always as (
+      case
+        when ends_at <= iif(state = 'paused', resume_at, next_run_at) then null
+        else iif(state = 'paused', resume_at, next_run_at)
+      end
+    ) virtual
+    """,
+)

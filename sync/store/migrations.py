@@ -280,6 +280,7 @@ _MIGRATIONS: dict[str, tuple[str | Callable[[Database], None], ...]] = {
     "known_chunks": statements.KNOWN_CHUNKS,
     "restarted_syncs": statements.RESTARTED_SYNCS,
     "unconfirmed_people": statements.UNCONFIRMED_PEOPLE,
+    "next_refresh": (*statements.NEXT_REFRESH, *alerts.ANNOUNCED_SYNC_TRIGGERS),
 }
 migrations = Migrations("cohort-sync")
 

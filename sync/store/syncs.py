@@ -84,10 +84,15 @@ def _first_run_at(interval_seconds: float | None, daily: DailyTime | None, now: 
     return None if interval_seconds is None else now + interval_seconds
 
 
-def _find_announced(row: Row) -> float | None:
-    """Return when a sync is refreshed next; None when its end comes first, with which it is finished."""
-    moment, end = row["next_run_at"], row["ends_at"]
-    return None if moment is not None and end is not None and moment >= end else moment
+def _find_beat(before: Sync, request: Request, now: float) -> tuple[float, float | None]:
+    """Return since when a sync is refreshed, and when next, once it took a request over."""
+    if before.next_run_at is None or (before.interval_seconds, before.daily) != (
+        request.interval_seconds,
+        request.daily,
+    ):
+        return now, _first_run_at(request.interval_seconds, request.daily, now)
+    is_paused = before.state is SyncState.PAUSED
+    return before.schedule_anchor, before.find_next_run(now) if is_paused else before.next_run_at
 
 
 def _daily_from_row(row: Row) -> DailyTime | None:
@@ -150,12 +155,15 @@ class Syncs(Table):
         it was not active is kept with the run under way.
         """
         before = self.get_sync(sync_id)
+        assert before is not None  # its run names it
+        anchor, next_run = _find_beat(before, request, now)
         values = {
             "id": sync_id,
             "mode": request.mode.value,
             "interval": request.interval_seconds,
             "now": now,
-            "next": _first_run_at(request.interval_seconds, request.daily, now),
+            "anchor": anchor,
+            "next": next_run,
             "mapping": None if request.mapping is None else json.dumps(request.mapping),
             "ends_at": request.ends_at,
             "id_property": request.id_property,
@@ -166,22 +174,14 @@ class Syncs(Table):
             update sync
             set mode = :mode, state = iif(:ends_at <= :now, 'finished', 'active'), pause_reason = null, resume_at = null,
                 mapping = coalesce(:mapping, mapping), id_property = coalesce(:id_property, id_property),
-                schedule_anchor = iif(interval_seconds is :interval and daily_at is :daily_at
-                  and daily_zone is :daily_zone and daily_days is :daily_days and next_run_at is not null,
-                  schedule_anchor, :now),
-                next_run_at = iif(:ends_at <= :now, null, iif(interval_seconds is :interval and daily_at is :daily_at
-                  and daily_zone is :daily_zone and daily_days is :daily_days and next_run_at is not null,
-                  next_run_at, :next)),
+                schedule_anchor = :anchor, next_run_at = iif(:ends_at <= :now, null, :next),
                 interval_seconds = :interval, daily_at = :daily_at, daily_zone = :daily_zone,
                 daily_days = :daily_days, ends_at = :ends_at
             where id = :id
             """,
             values,
         )
-        after = self.get_sync(sync_id)
-        if before and after and before.state is SyncState.PAUSED:
-            self.advance_schedule(after, now)
-        if before and before.state is not SyncState.ACTIVE:
+        if before.state is not SyncState.ACTIVE:
             self._execute("update run set restarted = 1 where sync_id = ? and finished_at is null", (sync_id,))
 
     def get_sync(self, sync_id: int) -> Sync | None:
@@ -202,7 +202,7 @@ class Syncs(Table):
         """Return syncs as people see them, newest first."""
         rows = self._fetch_all(
             f"""
-            select {_COLUMNS}, size, {_IS_CLEARED} as is_cleared, {_LAST_SUCCESS} as last_success,
+            select {_COLUMNS}, next_refresh_at, size, {_IS_CLEARED} as is_cleared, {_LAST_SUCCESS} as last_success,
               ifnull(iif(state = 'finished', {last_asked("sync.id")} ->> 'mode', null), mode) as requested_mode
             from sync
             where (?1 is null or project_id = ?1)
@@ -228,7 +228,7 @@ class Syncs(Table):
             SyncState(row["state"]),
             row["pause_reason"],
             row["interval_seconds"],
-            _find_announced(row),
+            row["next_refresh_at"],
             row["size"],
             last,
             _daily_from_row(row),
@@ -289,18 +289,13 @@ class Syncs(Table):
 
     def resume_sync(self, sync: Sync, now: float, *, due_now: bool = False) -> None:
         """Go on refreshing, at the times the sync always had; with ``due_now`` once more as soon as that can be."""
-        with write_transaction(self._db):
-            self._db.execute(
-                """
-                update sync set state = 'active', pause_reason = null, resume_at = null
-                where id = ? and state = 'paused'
-                """,
-                (sync.id,),
-            )
-            if due_now:
-                self._db.execute("update sync set next_run_at = ? where id = ?", (now, sync.id))
-            else:
-                self.advance_schedule(sync, now)
+        self._execute(
+            """
+            update sync set state = 'active', pause_reason = null, resume_at = null, next_run_at = ?
+            where id = ? and state = 'paused'
+            """,
+            (now if due_now else sync.find_next_run(now), sync.id),
+        )
 
     def finish_sync(self, sync_id: int) -> None:
         """Never refresh again."""
