@@ -259,7 +259,7 @@ def test_a_reading_when_cancelled_keeps_what_was_read(connected: Workspace) -> N
     connected.sandbox.settings(page_size=10, latency=400)
     connected.add_cohort(90)
     app = connected.page("cohorts", cohort=str(connected.cohort))
-    assert "Reading from Mixpanel" in str([one.proto.text for one in app.get("progress")])
+    assert "Reading from Mixpanel" in describe_bars(app)
     click_button(app, "Cancel")
     wait_until(lambda: not is_reading(app))
     connected.sandbox.settings(latency=0)
@@ -270,6 +270,32 @@ def test_a_reading_when_cancelled_keeps_what_was_read(connected: Workspace) -> N
     with connected.open() as service:
         known = service.cohorts.get_known(PROJECT, connected.cohort)
     assert known is None or not known.exact
+
+
+def test_a_reading_when_mixpanel_fails_says_that_it_is_asked_again_and_can_be_cancelled(mixed: Workspace) -> None:
+    """Not that there are 0 members, for the twenty seconds in which it is tried; a cancel does not wait for the next try."""
+    mixed.sandbox.fault("status", path="/engage", code=503, times=0)
+    app = mixed.page("cohorts", cohort=str(mixed.cohort))
+    wait_until(lambda: is_reading(app) and "answered 503 “HTTP 503”. It is asked again." in page_text(app))
+    assert "0 members" not in describe_bars(app)
+    wait_until(lambda: count_pages_asked(mixed) == 3)  # the next try comes fifteen seconds later
+    click_button(app, "Cancel")
+    wait_until(lambda: not is_reading(app))
+    assert count_pages_asked(mixed) == 3 and not app.error
+    mixed.sandbox.clear_faults()
+    click_button(app, "Try again")
+    wait_until(lambda: not is_reading(app))
+    assert numbers(app)["All members"] == "5"
+
+
+def describe_bars(app: AppTest) -> str:
+    """Return what stands above the bars of a page."""
+    return str([one.proto.text for one in app.get("progress")])
+
+
+def count_pages_asked(workspace: Workspace) -> int:
+    """Return how many pages of members Mixpanel was asked for."""
+    return workspace.sandbox.meter().requests.get("/api/query/engage", 0)
 
 
 def test_the_export_dialog_after_everybody_was_read_has_the_same_exact_numbers(connected: Workspace) -> None:

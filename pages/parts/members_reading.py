@@ -34,6 +34,10 @@ POLL_SECONDS = 1.0  # between two looks at a reading that goes on
 BROKEN = "The reading ended unexpectedly; the log of the pages says why."
 
 
+class _Cancelled(CohortSyncError):
+    """Somebody cancelled the reading between two tries at a page."""
+
+
 class BackgroundReading:
     """One browser session's reading of one cohort, and the thread that works on it."""
 
@@ -68,8 +72,12 @@ class BackgroundReading:
         threading.Thread(target=self._work, name="members", daemon=True).start()
 
     def cancel(self) -> None:
-        """Stop after the page that is on its way; what was read stays."""
+        """Stop after the page that is on its way, or between two tries at it; what was read stays."""
         self._cancelled.set()
+
+    def _pause(self, seconds: float) -> None:
+        if self._cancelled.wait(seconds):
+            raise _Cancelled
 
     def look(self, seconds: float = 0.0) -> None:
         """Note that somebody looks, and wait for the end, at most so long."""
@@ -84,6 +92,8 @@ class BackgroundReading:
             with open_service(self._actor) as service:
                 service.members.save_numbers(self.reading)
                 self._learn_access(service)
+            problem = ""
+        except _Cancelled:
             problem = ""
         except CohortSyncError as error:
             problem = str(error)
@@ -106,7 +116,7 @@ class BackgroundReading:
         """Read one page; return whether another one follows."""
         is_beyond = self.reading.everyone.page_count >= self._pages  # only to find somebody anonymous
         with open_service(self._actor) as service:
-            return service.members.read_next(self.reading, backwards=is_beyond)
+            return service.members.read_next(self.reading, backwards=is_beyond, sleep=self._pause)
 
     def _wants_page(self) -> bool:
         if self._cancelled.is_set() or time.monotonic() - self._looked_at > UNWATCHED_SECONDS:
@@ -203,14 +213,14 @@ def show_progress(kept: BackgroundReading, draw: Callable[[], None], *, polls: b
 
 
 def _draw_progress(kept: BackgroundReading) -> None:
-    pages, read = kept.reading.everyone, kept.reading.member_count
+    pages, read, why_again = kept.reading.everyone, kept.reading.member_count, kept.reading.why_again
     whole = f" of {format_count(pages.total)}" if pages.total is not None else ""
+    done = f": {format_count(read)}{whole} members" if pages.page_count else "…"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(
-            min(1.0, pages.page_count / max(1, kept.pages_wanted)),
-            f"Reading from Mixpanel: {format_count(read)}{whole} members",
-        )
+        st.progress(min(1.0, pages.page_count / max(1, kept.pages_wanted)), f"Reading from Mixpanel{done}")
         st.button("Cancel", key="cancel-reading", on_click=kept.cancel, icon=":material/close:")
+    if why_again:
+        st.caption(f":material/hourglass_top: {format_error(why_again)} It is asked again.")
 
 
 def show_rest(kept: BackgroundReading) -> None:

@@ -164,6 +164,8 @@ class MemberReading:
         self.has_head = False
         self.restarts, self.version = 0, 0
         self.read_at = 0.0
+        self.why_again = ""
+        """Why Mixpanel is asked for the same page again; empty when it is not."""
         self._head_ids: frozenset[str] = frozenset()
         self._refused = set[tuple[bool, int, int]]()  # of everybody or not, which page, after how many rows
         self._begin()

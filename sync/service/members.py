@@ -82,8 +82,8 @@ class MemberService(Topic):
         """Ask Mixpanel for the next page of a reading; return whether there is another one after it.
 
         One query each, and two more for a profile that is too large to read. What fails for a moment is tried three
-        times more, within 20 seconds; pages of different sessions begin the reading again. ``backwards``: the last
-        missing page instead of the first.
+        times more, within 20 seconds, and the reading says why meanwhile; pages of different sessions begin the reading
+        again. ``backwards``: the last missing page instead of the first. ``sleep`` may raise to end the tries.
         """
         client = self._state.open_mixpanel(self._state.get_project(reading.project_id))
         try:
@@ -91,6 +91,8 @@ class MemberService(Topic):
         except (SessionExpired, MixedPages) as problem:
             if not reading.restart():
                 raise CohortSyncError(f"Mixpanel's pages did not stay together ({problem}); try again.") from None
+        finally:
+            reading.why_again = ""
         reading.read_at = self._state.now()
         return not reading.is_complete
 
@@ -104,6 +106,7 @@ class MemberService(Topic):
             except RetryLater as problem:
                 if problem.limit in ("hourly", "unnamed"):
                     raise
+                reading.why_again = str(problem)
                 sleep(pause)
         self._read_page(client, reading, backwards)
 
