@@ -34,11 +34,9 @@ class DailyTime:
     @classmethod
     def parse(cls, at: str, zone: str, days: str = "") -> DailyTime:
         """Return what a person wrote, in one spelling; raise ValueError, with what to write, when it is none."""
-        found = _TIME.fullmatch(at.strip())
-        if not found:
-            raise ValueError(f"“{at[:MAX_SHOWN]}” is not a time of day; write it like 07:30.")
+        spelled = parse_time(at).isoformat("minutes")
         find_zone(zone.strip())
-        return cls(f"{int(found[1]):02}:{found[2]}", zone.strip(), _parse_days(days) if days.strip() else EVERY_DAY)
+        return cls(spelled, zone.strip(), _parse_days(days) if days.strip() else EVERY_DAY)
 
     def find_next(self, after: float) -> float:
         """Return the first time after this moment; on the day of a clock change there is one, too."""
@@ -61,6 +59,14 @@ def format_interval(seconds: float | None) -> str:
     size, noun = next((unit for unit in INTERVAL_UNITS if seconds % unit[0] == 0), INTERVAL_UNITS[-1])
     number = round(seconds / size)
     return f"every {noun}" if number == 1 else f"every {number:,} {noun}s"
+
+
+def parse_time(text: str) -> time:
+    """Return a time of day written as 7:00 or 22:30; raise ValueError, with what to write, for anything else."""
+    found = _TIME.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"“{text[:MAX_SHOWN]}” is not a time of day; write it like 07:30.")
+    return time(int(found[1]), int(found[2]))
 
 
 def find_zone(name: str) -> ZoneInfo:

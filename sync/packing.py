@@ -25,7 +25,7 @@ RECORD_SIZE = ID_SIZE + CONTENT_SIZE
 MEMBER_SIZE = 8  # bytes of the hash of a distinct_id; a chance repeat among a million members: 1 in 30 million
 ENTRY_SIZE = RECORD_SIZE + MEMBER_SIZE
 FINGERPRINT_LENGTH = 12  # hexadecimal digits; a chance repeat among a million people: 1 in 280 million
-DIGEST_SIZE = 16  # bytes of the digest of a chunk
+DIGEST_SIZE = ID_SIZE  # bytes of the digest of a chunk
 UNCONFIRMED = b"\0" * CONTENT_SIZE  # may have been sent, but no answer was heard
 FORGOTTEN = "(forgotten)"  # stands in for an id that was removed, so that counts and places stay; it is never sent
 # One struct for all lengths: a format for each length would be compiled, and kept, each time.
@@ -33,7 +33,6 @@ _RECORD, _CONTENT = struct.Struct(f"{RECORD_SIZE}s"), struct.Struct(f"{CONTENT_S
 _DIGEST = struct.Struct(f"{DIGEST_SIZE}s")
 _RECORD_ID = struct.Struct(f"{ID_SIZE}s{CONTENT_SIZE}x")
 _ENTRY = struct.Struct(f"{ID_SIZE}s{MEMBER_SIZE}s{CONTENT_SIZE}s")
-_RECORD_CONTENT = struct.Struct(f"{ID_SIZE}x{CONTENT_SIZE}s")
 # Chunks of sixteen rows: of fewer there are more to look up, of more each change spoils more.
 _CHUNK_START = re.compile(rb"[\x00-\x0f]")
 _LEVEL = 1  # zstd's fastest documented level; ids hardly compress better at higher ones
@@ -137,18 +136,13 @@ def sort_records(blob: bytes | bytearray) -> bytes:
 
 
 def split_digests(blob: bytes) -> Iterator[bytes]:
-    """Return the digests of a run of them."""
+    """Return the digests, or the id hashes without contents, of a run of them."""
     return chain.from_iterable(_DIGEST.iter_unpack(blob))
 
 
 def split_hashes(blob: bytes) -> Iterator[bytes]:
     """Return the id hashes of a run of records."""
     return chain.from_iterable(_RECORD_ID.iter_unpack(blob))
-
-
-def cut_hashes(blob: bytes) -> Iterator[bytes]:
-    """Return the id hashes that stand one after the other, without contents."""
-    return (blob[at : at + ID_SIZE] for at in range(0, len(blob), ID_SIZE))
 
 
 def count_unconfirmed(blob: bytes) -> int:

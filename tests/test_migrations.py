@@ -82,10 +82,10 @@ def test_renaming_when_a_file_has_rows_in_every_table_keeps_them_all(schema: Pat
         assert (project.view.secret_last4, account.view.secret_last4) == ("1234", "9876")
         assert store.batches.count_unconfirmed(6) == 0 and not queued.planned  # a run under way reads again
         assert [(one, kind.value, state) for one, kind, state in store.batches.iterate_members(5)] == [
-            ("a", "add", "confirmed"),
-            ("b", "add", "confirmed"),
-            ("a", "remove", "in_flight"),
-            ("b", "remove", "in_flight"),
+            ("a", "add", "accepted"),
+            ("b", "add", "accepted"),
+            ("a", "remove", "unconfirmed"),
+            ("b", "remove", "unconfirmed"),
         ]
         assert {(one.user_id, one.kind) for run in (5, 6) for one in store.rejections.list(run, 9)} == {
             ("bad", "add"),

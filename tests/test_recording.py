@@ -145,7 +145,7 @@ def test_recording_when_it_was_cut_off_comes_to_the_same_from_its_start(store: S
     assert read_snapshot(store) == dict.fromkeys(ids[:2000], SENT)
     change_run(data_dir, f"state = 'succeeded', finished_at = {NOW}")
     assert list(store.batches.iterate_members(RUN)) == [
-        (user_id, ChangeKind.ADD, "confirmed" if place < 2000 else "pending") for place, user_id in enumerate(ids)
+        (user_id, ChangeKind.ADD, "accepted" if place < 2000 else "not sent") for place, user_id in enumerate(ids)
     ]
 
 
@@ -171,7 +171,7 @@ def test_a_run_that_is_being_recorded_shows_its_people_from_the_plan(store: Stor
     with pytest.raises(ProcessKilled):
         record(store, kill_at(4))
     assert list(store.batches.iterate_members(RUN)) == [
-        (user_id, ChangeKind.ADD, "confirmed" if place < 1000 else "pending") for place, user_id in enumerate(ids)
+        (user_id, ChangeKind.ADD, "accepted" if place < 1000 else "not sent") for place, user_id in enumerate(ids)
     ]
 
 

@@ -365,10 +365,10 @@ def test_space_is_given_back(store: Store, data_dir: Path) -> None:
             "values (1, 1, ?, 1, 0, 0, 1, randomblob(20000))",
             [(number,) for number in range(200)],
         )
-    store.shrink_file()
+    store.maintenance.shrink_file()
     large = (data_dir / "app.db").stat().st_size
     store.staged.delete_pages(1)
-    store.shrink_file()
+    store.maintenance.shrink_file()
     assert (data_dir / "app.db").stat().st_size < large / 10
 
 
@@ -387,10 +387,10 @@ def test_shrinking_while_somebody_reads_keeps_no_writer_out(
             writer.execute("update sync set size = size + 1")
         shrinking.result()
     plain.execute("rollback")
-    store.shrink_file()
+    store.maintenance.shrink_file()
     assert (data_dir / "app.db-wal").stat().st_size == 0
 
 
 def _shrink(data_dir: Path) -> None:
     with Store.open(data_dir) as store:
-        store.shrink_file()
+        store.maintenance.shrink_file()

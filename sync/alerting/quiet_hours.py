@@ -6,15 +6,14 @@ counts, so that quiet hours are one stretch each day.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
+from sync.cadence import find_zone, parse_time
 from sync.errors import InvalidRequest
 
 DIGEST_LATE_SECONDS = 4 * 3600.0  # seconds after its time until which a digest is still sent; later it is left out
-_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +27,14 @@ class Schedule:
 
     def require_valid(self) -> None:
         """Raise InvalidRequest when a time or the zone is none, or when half of the quiet hours is missing."""
-        try:
-            ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise InvalidRequest(
-                f"“{self.zone[:40]}” is not a time zone; write one like Europe/Berlin.", "zone"
-            ) from None
-        for name in ("quiet_from", "quiet_to", "digest"):
-            if getattr(self, name):
-                parse_time(getattr(self, name), name)
+        for name in ("zone", "quiet_from", "quiet_to", "digest"):
+            try:
+                if name == "zone":
+                    find_zone(self.zone)
+                elif getattr(self, name):
+                    parse_time(getattr(self, name))
+            except ValueError as problem:
+                raise InvalidRequest(str(problem), name) from None
         if bool(self.quiet_from) != bool(self.quiet_to):
             raise InvalidRequest("Quiet hours need a beginning and an end, such as 22:00 and 07:00.", "quiet_to")
         if self.quiet_from and parse_time(self.quiet_from) == parse_time(self.quiet_to):
@@ -73,11 +71,3 @@ class Schedule:
 
     def _find_moment(self, day: date, at: time) -> float:
         return datetime.combine(day, at, ZoneInfo(self.zone)).timestamp()
-
-
-def parse_time(text: str, field: str = "") -> time:
-    """Return a time of day written as 7:00 or 22:30; raise InvalidRequest for anything else."""
-    found = _TIME.fullmatch(text.strip())
-    if not found:
-        raise InvalidRequest(f"“{text[:20]}” is not a time of day; write it like 07:30.", field)
-    return time(int(found[1]), int(found[2]))

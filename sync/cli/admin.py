@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -59,15 +60,7 @@ def restore(file: Path, as_json: bool) -> None:
     report = Service.restore_database(file)
     print_result(
         as_json,
-        {
-            "done": True,
-            "file": str(file),
-            "kept": report.kept,
-            "paused": report.paused,
-            "forgotten": report.forgotten,
-            "forgotten_again": report.forgotten_again,
-            "set_aside": report.set_aside,
-        },
+        {"done": True, "file": str(file)} | asdict(report),
         explain_restore(report),
     )
 

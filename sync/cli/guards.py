@@ -48,23 +48,8 @@ def approve(run_id: int, always: bool, raise_limit: bool, as_json: bool) -> None
 @click.option("--reset", is_flag=True, help="Put a lifted guard back, with the limits every sync begins with.")
 @any_project_option
 @json_option
-def guard(
-    sync_id: int,
-    add_share: float | None,
-    add_people: int | None,
-    remove_share: float | None,
-    remove_people: int | None,
-    only_try: bool,
-    reset: bool,
-    as_json: bool,
-) -> None:
+def guard(sync_id: int, only_try: bool, reset: bool, as_json: bool, **given: float | None) -> None:
     """Show or set from how many people on the runs of a sync are held."""
-    given = {
-        "add_share": add_share,
-        "add_people": add_people,
-        "remove_share": remove_share,
-        "remove_people": remove_people,
-    }
     changes = {name: value for name, value in given.items() if value is not None}
     with Service.open() as service:
         view = service.guards.get(sync_id)

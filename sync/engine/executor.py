@@ -81,7 +81,7 @@ class RunExecutor:
             raise
         else:
             if (self._run.expected_total or 0) >= SHRINK_FROM:
-                self._store.shrink_file()
+                self._store.maintenance.shrink_file()
 
     def _handle_outcome(self) -> None:
         try:

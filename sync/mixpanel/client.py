@@ -183,7 +183,7 @@ class Mixpanel:
 
     def check_credentials(self) -> CredentialsCheck:
         """Return the project's name and our role; raise ConfigurationError when we may not read the project."""
-        reply = self._send("GET", "/api/app/me", {}, None, min(self._timeout, APP_TIMEOUT_SECONDS))
+        reply = self._app_api("/api/app/me")
         if reply.status in CLOSED_STATUSES:
             return self._check_by_list()
         self._raise_for_status(reply, "the role of the service account", 0)
@@ -224,8 +224,7 @@ class Mixpanel:
 
     def _list_accounts(self) -> list[Mapping[str, Any]] | None:
         """Return the project's service accounts; None when this one may not see them."""
-        path = f"/api/app/projects/{self._project.id}/service-accounts"
-        reply = self._send("GET", path, {}, None, min(self._timeout, APP_TIMEOUT_SECONDS))
+        reply = self._app_api(f"/api/app/projects/{self._project.id}/service-accounts")
         if reply.status in CLOSED_STATUSES:
             return None
         self._raise_for_status(reply, "the project's service accounts", 0)
@@ -247,14 +246,12 @@ class Mixpanel:
     def _query_api(
         self, method: str, path: str, what: str, form: Mapping[str, str] | None = None, number: int = 0
     ) -> Reply:
-        reply = self._send(method, path, self._query_params, form, self._timeout)
+        reply = self._rest.send_request(method, path, params=self._query_params, form=form, timeout=self._timeout)
         self._raise_for_status(reply, what, number)
         return reply
 
-    def _send(
-        self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str] | None, timeout: float
-    ) -> Reply:
-        return self._rest.send_request(method, path, params=query, form=form, timeout=timeout)
+    def _app_api(self, path: str) -> Reply:
+        return self._rest.send_request("GET", path, timeout=min(self._timeout, APP_TIMEOUT_SECONDS))
 
     def _raise_for_status(self, reply: Reply, what: str, number: int) -> None:
         """Raise the error for a reply that is not 2xx; its class says who must act."""

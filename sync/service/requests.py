@@ -11,7 +11,6 @@ from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
 from sync.id_property import find_id_property_problem, show_id_property
-from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
 from sync.model import (
     DAY,
     DEFAULT_INTERVAL,
@@ -27,6 +26,7 @@ from sync.model import (
 from sync.property_values import FIELD_TYPES, Forms, ValueForm, find_form_problem, parse_forms
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
+from sync.service.hourly_fit import count_pages
 from sync.store.export_requests import ExportRequest
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from sync.views import CohortView
@@ -193,8 +193,7 @@ class ExportRequests(Topic):
 
     def _check_pages(self, project_id: int, cohort: CohortView) -> None:
         """Raise InvalidRequest, with what to do, for a cohort whose pages never fit Mixpanel's hourly limit."""
-        size = self._state.settings.page_size or DEFAULT_PAGE_SIZE
-        pages = -(-(cohort.count or 0) // size)
+        pages = count_pages(cohort.count, self._state.settings.page_size)
         if pages > SYNC_QUERIES_AN_HOUR and self._store.rate_limits.pages_count(project_id, self._state.now()):
             raise InvalidRequest(
                 f"Mixpanel counts every page as a query in this project, and “{cohort.name}” has about {pages:,} pages; "

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sync.store import Store
-from sync.store.batches import KINDS, OUTCOME_WORDS, PeopleBlock
+from sync.store.batches import KINDS, PeopleBlock
 from sync.store.batches import NO_OPERATION as NO_OPERATION
-from sync.store.batches import OUTCOMES as STORED_OUTCOMES
+from sync.store.batches import OUTCOMES as OUTCOMES
 from sync.store.rejections import INVALID
 from sync.text import matches_id
 from sync.views import ExportRow, PeopleCount, RejectionView, RunPeople
 
-OUTCOMES = OUTCOME_WORDS
-MAX_REJECTIONS = 1_000_000
+MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 Pair = tuple[str, str]
 """An operation and an outcome."""
 
@@ -88,10 +87,10 @@ def _take_rows(block: PeopleBlock, rejected: dict[str, RejectionView]) -> Iterat
     """Yield the people of a block, and take out of ``rejected`` who is among them."""
     for user_id, kind, letter in zip(block.ids(), block.kinds, block.outcomes, strict=True):
         one = rejected.pop(user_id, None)
-        outcome = one.outcome if one else OUTCOMES[STORED_OUTCOMES[letter]]
+        outcome = one.outcome if one else OUTCOMES[letter]
         yield ExportRow(user_id, KINDS[kind].value, outcome, one.reason if one else "")
 
 
 def _count_letters(block: PeopleBlock) -> Counter[Pair]:
     letters = Counter(zip(block.kinds, block.outcomes, strict=True))
-    return Counter({(KINDS[kind].value, OUTCOMES[STORED_OUTCOMES[letter]]): n for (kind, letter), n in letters.items()})
+    return Counter({(KINDS[kind].value, OUTCOMES[letter]): n for (kind, letter), n in letters.items()})

@@ -20,15 +20,13 @@ from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.held_people import read_held
-from sync.service.run_people import OUTCOMES, PeopleFilter, read_people
+from sync.service.run_people import MAX_REJECTIONS, PeopleFilter, read_people
 from sync.service.second_person import explain_refusal
 from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
 from sync.store.recording import Recording
 from sync.views import Event, ExportRow, RejectionView, RunPeople, StartedExport
 from sync.wording import CANCELLED_HALF_WAY, CANCELLED_HALF_WAY_DONE, CANCELLED_UNSENT, RUN_STANDING
-
-MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 
 
 class RunService(Topic):
@@ -295,10 +293,10 @@ class RunService(Topic):
         self._state.add_audit_line("download", f"run {run_id}", run_id=run_id)
         rejections = {one.user_id: one for one in self.list_rejections(run_id, MAX_REJECTIONS)}
         listed: set[str] = set()
-        for user_id, kind, state in self._store.batches.iterate_members(run_id):
+        for user_id, kind, outcome in self._store.batches.iterate_members(run_id):
             listed.add(user_id)
             one = rejections.pop(user_id, None)
-            yield ExportRow(user_id, kind.value, one.outcome if one else OUTCOMES[state], one.reason if one else "")
+            yield ExportRow(user_id, kind.value, one.outcome if one else outcome, one.reason if one else "")
         for one in rejections.values():
             yield ExportRow(one.user_id, "none", one.outcome, one.reason)
         yield from self._unchanged_rows(run, listed)
@@ -328,11 +326,7 @@ class RunService(Topic):
     def _unchanged_rows(self, run: Run, listed: set[str]) -> Iterator[ExportRow]:
         sync: Sync = self._state.get_sync(run.sync_id)
         if sync.last_run_id == run.id and run.state is RunState.SUCCEEDED:
-            leaving = {
-                user_id
-                for user_id, (kind, _) in self._store.rejections.active(run.sync_id).items()
-                if kind == ChangeKind.REMOVE
-            }
+            leaving = self._store.rejections.list_removals(run.sync_id)
             for user_id in self._store.snapshot.iterate_members(run.sync_id):
                 if user_id not in listed and user_id not in leaving:
                     yield ExportRow(user_id, "no-op", "unchanged", "")

@@ -109,10 +109,6 @@ class Store:
         """Delete what killed restores left in the folder; return how many files were deleted."""
         return remove_stale_drafts(self._folder)
 
-    def shrink_file(self) -> None:
-        """Return the space of deleted rows to the disk."""
-        self.maintenance.shrink_file()
-
     def close(self) -> None:
         """Close the connection."""
         self._db.close()

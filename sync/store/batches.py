@@ -19,8 +19,8 @@ MAX_BATCHES = 10**9  # more than any run has
 KINDS = {"a": ChangeKind.ADD, "u": ChangeKind.UPDATE, "r": ChangeKind.REMOVE}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
 WITHHELD = "n"  # the kind and the outcome of a change that was taken back before it was sent
-OUTCOMES = {"p": "pending", "f": "in_flight", "c": "confirmed", "r": "rejected"}
-OUTCOME_WORDS = {"pending": "not sent", "in_flight": "unconfirmed", "confirmed": "accepted", "rejected": "rejected"}
+STATES = {"pending": "p", "in_flight": "f", "confirmed": "c"}  # of a batch, as a letter of OUTCOMES
+OUTCOMES = {"p": "not sent", "f": "unconfirmed", "c": "accepted", "r": "rejected"}
 SENT_LETTERS = "cf"  # outcomes after which somebody was sent, or may have been
 NO_OPERATION = "none"  # of a person of whom nothing was to be sent: an invalid id
 
@@ -154,7 +154,7 @@ class Batches(Table):
             "select state from batch where run_id = ? and number >= ? and number < ? order by number",
             (run_id, first, first + BATCHES_A_BLOCK),
         )
-        return "".join({"pending": "p", "in_flight": "f", "confirmed": "c"}[row[0]] for row in rows)
+        return "".join(STATES[row[0]] for row in rows)
 
     def unconfirmed(self, run_id: int, besides: Iterable[int], limit: int) -> tuple[Batch, ...]:
         """Return the next batches to send, with those whose answer an earlier attempt did not hear.

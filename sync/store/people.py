@@ -8,11 +8,10 @@ from dataclasses import replace
 from sync.model import BATCH_SIZE
 from sync.packing import FORGOTTEN, find_places
 from sync.records import PersonEntry, PersonOnList
-from sync.store.batches import BATCHES_A_BLOCK, KINDS, NO_OPERATION, OUTCOME_WORDS, OUTCOMES, WITHHELD
+from sync.store.batches import BATCHES_A_BLOCK, KINDS, NO_OPERATION, OUTCOMES, STATES, WITHHELD
 from sync.store.database import Row, Table
 
 INVALID_ID_KEPT = 200  # characters; a longer invalid id is stored cut
-STATES = {"pending": "p", "in_flight": "f", "confirmed": "c"}
 WITHHELD_REASON = "Taken out of the run before it was sent"
 
 
@@ -91,7 +90,7 @@ class People(Table):
             run_id=row["run_id"],
             sync_id=row["sync_id"],
             operation=NO_OPERATION if is_withheld else KINDS[kind].value,
-            outcome=OUTCOME_WORDS["pending" if is_withheld else OUTCOMES[letter]],
+            outcome=OUTCOMES["p" if is_withheld else letter],
             reason=WITHHELD_REASON if is_withheld else "",
             ended=row["finished_at"] is not None,
         )

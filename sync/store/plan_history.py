@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from sync.guards import PlanNumbers, Reading
-from sync.packing import ID_SIZE, cut_hashes, hash_id
+from sync.packing import ID_SIZE, hash_id, split_digests
 from sync.store.database import Table
 
 # An earlier success makes a run a refresh, unless everything was cleared and a person exports again.
@@ -128,7 +128,7 @@ class PlanHistory(Table):
 
     def tripped(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of the tripwires that a run's plan found."""
-        return frozenset(cut_hashes(self._fetch_value("select tripped from run where id = ?", (run_id,)) or b""))
+        return frozenset(split_digests(self._fetch_value("select tripped from run where id = ?", (run_id,)) or b""))
 
     def list_left_out(self, sync_id: int, first_run: int, never_export: Set[bytes]) -> frozenset[bytes]:
         """Return who was left out of plans, from this run on, for an entry that is on the never-export list now.
@@ -197,7 +197,7 @@ class PlanHistory(Table):
 
     def chosen(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of those whom a person chose for the first step of a run."""
-        return frozenset(cut_hashes(self._fetch_value("select step_hashes from run where id = ?", (run_id,)) or b""))
+        return frozenset(split_digests(self._fetch_value("select step_hashes from run where id = ?", (run_id,)) or b""))
 
     def first_steps(self, run_id: int) -> tuple[str, bytes | None] | None:
         """Return the first steps of a run as they are stored, with the id hashes of those chosen; None without any."""
@@ -274,7 +274,7 @@ def join_listed(people: Collection[tuple[bytes, bytes]]) -> bytes | None:
 
 def _cut_listed(blob: bytes) -> Iterator[tuple[bytes, bytes | None]]:
     """Yield whom a plan left out, and for which entry of the never-export list; None where that was not stored."""
-    hashes = list(cut_hashes(blob))
+    hashes = list(split_digests(blob))
     if hashes[0] != IN_PAIRS:
         yield from ((who, None) for who in hashes)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.packing import FORGOTTEN, ID_SIZE, RECORD_SIZE, cut_hashes, pack, split_digests, split_records, unpack_ids
+from sync.packing import FORGOTTEN, ID_SIZE, RECORD_SIZE, pack, split_digests, split_records, unpack_ids
 from sync.store.database import Table
 
 
@@ -224,7 +224,7 @@ class StagedPages(Table):
             "select others from staged_page where run_id = ?1 and ?2 in (0, reading) and others <> x''",
             (run_id, reading),
         )
-        return frozenset(one for row in found for one in cut_hashes(row[0]))
+        return frozenset(one for row in found for one in split_digests(row[0]))
 
     def forget(self, user_id: str, id_hash: bytes) -> int:
         """Blank a person in the pages of runs under way; return in how many."""
