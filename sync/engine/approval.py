@@ -18,7 +18,7 @@ from sync.store import Store
 from sync.store.batches import KINDS
 from sync.store.export_requests import Request
 from sync.store.plan_history import join_hashes, join_listed
-from sync.store.runs import CLOCK_SLACK
+from sync.store.run_lists import CLOCK_SLACK
 from sync.text import count_noun, count_people
 
 STALE_SECONDS = 7200.0  # a plan of a sync without an interval is planned again when it is older

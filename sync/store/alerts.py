@@ -18,7 +18,6 @@ CLOCK_SLACK_SECONDS = 7200.0  # seconds; a lease or a next try farther ahead com
 RESTLESS_SECONDS = 3600.0  # seconds after its end in which an alert that begins again comes and goes
 FAILING_SECONDS = 900.0  # seconds without success after which a person should look at a recipient
 _MESSAGE_COLUMNS = ", ".join(Message.__slots__)
-_PENDING = "delivered_at is null and failed_at is null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,32 +151,40 @@ class Alerts(Table):
 
     def claim_recipient(self, owner: str, now: float, kinds: str) -> SealedRecipient | None:
         """Take a recipient something is to be sent to, with a lease; ``kinds`` are JSON. None when there is nothing."""
-        values = {
-            "owner": owner,
-            "now": now,
-            "lease": LEASE_SECONDS,
-            "slack": CLOCK_SLACK_SECONDS,
-            "kinds": kinds,
-        }
-        claimable = f"""
-            kind in (select value from json_each(:kinds))
-            and (next_try_at <= :now or next_try_at > :now + :slack)
-            and (lease_until is null or lease_until <= :now or lease_until > :now + :slack)
-            and exists (select 1 from message where recipient_id = recipient.id and {_PENDING})
-        """
-        if not self._fetch_value(f"select exists (select 1 from recipient where {claimable})", values):
+        if self._find_claimable(now, kinds) is None:
             return None  # asked every few seconds, so without the write lock
         with write_transaction(self._db):
             row = self._fetch_one(
-                f"""
+                """
                 update recipient
-                set lease_owner = :owner, lease_until = :now + :lease
-                where id = (select id from recipient where {claimable} order by next_try_at, id limit 1)
+                set lease_owner = ?, lease_until = ?
+                where id = ?
                 returning id
                 """,
-                values,
+                (owner, now + LEASE_SECONDS, self._find_claimable(now, kinds)),
             )
         return self.get_recipient(row["id"]) if row else None
+
+    def _find_claimable(self, now: float, kinds: str) -> int | None:
+        """Return the recipient that nobody sends to and that has waited longest, or None."""
+        found: int | None = self._fetch_value(
+            """
+            select id
+            from recipient
+            where kind in (select value from json_each(:kinds))
+                and (next_try_at <= :now or next_try_at > :now + :slack)
+                and (lease_until is null or lease_until <= :now or lease_until > :now + :slack)
+                and exists (
+                    select 1
+                    from message
+                    where recipient_id = recipient.id and delivered_at is null and failed_at is null
+                )
+            order by next_try_at, id
+            limit 1
+            """,
+            {"now": now, "slack": CLOCK_SLACK_SECONDS, "kinds": kinds},
+        )
+        return found
 
     def release_recipient(self, recipient_id: int, owner: str) -> None:
         """Drop the lease of a recipient; nothing when it is not this owner's."""
@@ -192,7 +199,7 @@ class Alerts(Table):
             f"""
             select {_MESSAGE_COLUMNS}
             from message
-            where recipient_id = ? and {_PENDING}
+            where recipient_id = ? and delivered_at is null and failed_at is null
             order by id
             limit 1
             """,
@@ -241,10 +248,10 @@ class Alerts(Table):
     def give_up_older(self, recipient_id: int, now: float, problem: str, before: float) -> None:
         """Give up the messages to a recipient that wait since then or longer and were never tried."""
         self._execute(
-            f"""
+            """
             update message
             set failed_at = ?, problem = ?
-            where recipient_id = ? and created_at <= ? and attempts = 0 and {_PENDING}
+            where recipient_id = ? and created_at <= ? and attempts = 0 and delivered_at is null and failed_at is null
             """,
             (now, problem, recipient_id, before),
         )

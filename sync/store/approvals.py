@@ -6,9 +6,6 @@ from sync.model import Run
 from sync.store.database import Table
 from sync.store.plan_history import PlanHistory
 
-_ASKED = "('export', 'dry run', 'change')"  # actions of the audit log by which somebody asks for an export
-_PRESSED = "('refresh', 'retry', 'resync', 'resume')"  # and by which somebody starts one of a sync that goes on
-
 
 class Approvals(Table):
     """The limit, and what the audit log says about runs."""
@@ -51,16 +48,25 @@ class Approvals(Table):
         if starters:
             return starters
         rows = self._fetch_all(
-            f"""
-            select distinct actor
-            from audit
-            where action in {_ASKED} and run_id = (
+            """
+            with asked as (
+                select actor, run_id
+                from audit
+                where action in ('export', 'dry run', 'change')
+            )
+            select actor
+            from asked
+            where run_id = (
                 select max(asked.run_id)
-                from audit as asked
+                from asked
                 join run as other on other.id = asked.run_id
                 join run on run.sync_id = other.sync_id
-                where run.id = ?1 and run.undoes is null and asked.run_id <= run.id and asked.action in {_ASKED}
-            ) or action = 'undo' and run_id = ?1
+                where run.id = ?1 and run.undoes is null and asked.run_id <= run.id
+            )
+            union
+            select actor
+            from audit
+            where action = 'undo' and run_id = ?1
             """,
             (run_id,),
         )
@@ -69,12 +75,13 @@ class Approvals(Table):
     def _list_starters(self, run_id: int) -> frozenset[str]:
         """Return who started a run of a sync that nothing refreshes, if it goes on with no earlier request."""
         rows = self._fetch_all(
-            f"""
+            """
             select distinct actor
             from audit
             join run on run.id = audit.run_id
             join sync on sync.id = run.sync_id
-            where run.id = ? and action in {_PRESSED} and request is null
+            where run.id = ? and request is null
+                and action in ('refresh', 'retry', 'resync', 'resume')
                 and (sync.mode <> 'dynamic' or sync.state = 'finished')
             """,
             (run_id,),

@@ -132,9 +132,12 @@ class Maintenance(Table):
         kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
         who = hash_id(user_id, salt)
         self.overwrite_deleted()
-        under_way = "(select id from run where finished_at is null)"
         found = self._execute(
-            f"delete from rejection where user_id in (?, ?) and run_id not in {under_way}", (user_id, kept)
+            """
+            delete from rejection
+            where user_id in (?, ?) and run_id not in (select id from run where finished_at is null)
+            """,
+            (user_id, kept),
         )
         found += self._execute(
             "update or replace rejection set user_id = ?, active = 0 where user_id in (?, ?)",

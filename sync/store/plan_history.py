@@ -10,16 +10,6 @@ from sync.guards import PlanNumbers, Reading
 from sync.packing import ID_SIZE, hash_id, split_digests
 from sync.store.database import Table
 
-# An earlier success makes a run a refresh, unless everything was cleared and a person exports again.
-_IS_FIRST = """
-    not exists (
-        select 1
-        from run as earlier
-        where earlier.sync_id = run.sync_id and earlier.id < run.id
-            and earlier.state = 'succeeded' and earlier.purpose not in ('clear', 'undo')
-    ) or (run.size_before = 0 and run.purpose = 'export')
-"""
-
 IN_PAIRS = bytes(ID_SIZE)  # stands before pairs of hashes: earlier versions stored only whom a plan left out
 
 
@@ -39,10 +29,23 @@ class PlanHistory(Table):
     """The numbers of planned runs."""
 
     def is_first(self, run_id: int, size: int) -> bool:
-        """Return whether a run that finds ``size`` people exported is a first export, which its preview is for."""
+        """Return whether a run that finds ``size`` people exported is a first export, which its preview is for.
+
+        An earlier success makes it a refresh, unless everything was cleared and a person exports again.
+        """
         return bool(
             self._fetch_value(
-                f"select {_IS_FIRST.replace('run.size_before', '?1')} from run where id = ?2", (size, run_id)
+                """
+                select (?1 = 0 and purpose = 'export') or not exists (
+                    select 1
+                    from run as earlier
+                    where earlier.sync_id = run.sync_id and earlier.id < run.id
+                        and earlier.state = 'succeeded' and earlier.purpose not in ('clear', 'undo')
+                )
+                from run
+                where id = ?2
+                """,
+                (size, run_id),
             )
         )
 
@@ -104,10 +107,10 @@ class PlanHistory(Table):
         Another User ID property adds and removes everybody; as for the guard, that is nobody added and nobody removed.
         """
         rows = self._fetch_all(
-            f"""
-            select iif(id_property_before is null, entered, 0) as entered,
+            """
+            select id, iif(id_property_before is null, entered, 0) as entered,
                 iif(id_property_before is null, exited - removed_by_list, 0) as removed,
-                size_before, identified, members_read, {_IS_FIRST} as is_first
+                size_before, identified, members_read
             from run
             where sync_id = ? and size_before is not null and purpose not in ('clear', 'undo')
             order by id desc
@@ -121,7 +124,7 @@ class PlanHistory(Table):
                 removed=row["removed"],
                 size=row["size_before"],
                 reading=Reading(row["identified"], row["members_read"] or row["identified"]),
-                is_first=bool(row["is_first"]),
+                is_first=self.is_first(row["id"], row["size_before"]),
             )
             for row in rows
         )

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 from sync.records import HourCount
 from sync.store.database import Table
-
-# People in WebEngage after a run that succeeded: who was rejected is there, or not, as before. Runs of earlier versions
-# did not note how many were there before; rejections that are no longer kept count as if they had been accepted.
-_SIZE_AFTER = """
-    iif(
-        size_before is null, max(0, unchanged + entered + updated - rejected),
-        size_before + entered - exited + iif(rejected = 0, 0, (
-            select ifnull(sum(iif(kind = 'remove', 1, iif(kind = 'add' and not may_be_sent, -1, 0))), 0)
-            from rejection
-            where run_id = run.id and outcome = 'rejected'
-        ))
-    )
-"""
 
 
 class RunHistory(Table):
@@ -25,8 +15,8 @@ class RunHistory(Table):
     def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
         """Return how many people were in WebEngage after each of the last successful runs, newest first."""
         rows = self._fetch_all(
-            f"""
-            select {_SIZE_AFTER}
+            """
+            select id
             from run
             where sync_id = ? and state = 'succeeded'
             order by id desc
@@ -34,7 +24,32 @@ class RunHistory(Table):
             """,
             (sync_id, limit),
         )
-        return tuple(int(row[0]) for row in rows)
+        sizes = self._read_sizes(row["id"] for row in rows)
+        return tuple(sizes[row["id"]] for row in rows)
+
+    def _read_sizes(self, run_ids: Iterable[int]) -> dict[int, int]:
+        """Return how many people were in WebEngage after each of these runs, which succeeded.
+
+        Who was rejected is there, or not, as before. Runs of earlier versions did not note how many were there before;
+        rejections that are no longer kept count as if they had been accepted.
+        """
+        rows = self._fetch_all(
+            """
+            select id,
+                iif(
+                    size_before is null, max(0, unchanged + entered + updated - rejected),
+                    size_before + entered - exited + iif(rejected = 0, 0, (
+                        select ifnull(sum(iif(kind = 'remove', 1, iif(kind = 'add' and not may_be_sent, -1, 0))), 0)
+                        from rejection
+                        where run_id = run.id and outcome = 'rejected'
+                    ))
+                ) as people
+            from run
+            where id in (select value from json_each(?))
+            """,
+            (json.dumps(list(run_ids)),),
+        )
+        return {row["id"]: int(row["people"]) for row in rows}
 
     def list_failed_syncs(self, now: float) -> frozenset[int]:
         """Return the syncs whose last run that ended failed, also while the next one is under way.
@@ -96,20 +111,22 @@ class RunHistory(Table):
         An index answers each day of each sync, so it costs the same however many runs there are.
         """
         rows = self._fetch_all(
-            f"""
+            """
             with recursive day (ago) as (select 0 union all select ago + 1 from day where ago < :days - 1)
-            select ago, coalesce(sum((
-                select {_SIZE_AFTER}
+            select ago, (
+                select run.id
                 from run
                 where run.sync_id = sync.id and state = 'succeeded' and finished_at <= :now - 86400.0 * ago
                 order by finished_at desc
                 limit 1
-            )), 0) as people
+            ) as run_id
             from day
-            left join sync on :project is null or project_id = :project
-            group by ago
-            order by ago desc
+            join sync on :project is null or project_id = :project
             """,
             {"now": now, "days": days, "project": project_id},
         )
-        return tuple(int(row["people"]) for row in rows)
+        lasts = [(row["ago"], row["run_id"]) for row in rows if row["run_id"] is not None]
+        sizes, counts = self._read_sizes({run_id for _, run_id in lasts}), [0] * days
+        for ago, run_id in lasts:
+            counts[days - 1 - ago] += sizes[run_id]
+        return tuple(counts)

@@ -11,41 +11,11 @@ from collections.abc import Collection, Mapping
 from sync.errors import LeaseLost
 from sync.model import Run, RunState
 from sync.process_identity import is_process_gone
-from sync.store.database import Row, Table, write_transaction
-from sync.store.open_requests import LEFT_OPEN
+from sync.store.database import write_transaction
+from sync.store.open_requests import OpenRequests
+from sync.store.run_lists import CLOCK_SLACK, RUN_COLUMNS, WAIT_FARTHEST, RunLists, run_from_row
 
-WAIT_FARTHEST = 86400.0  # seconds; nobody is put off for longer, so a later time comes from a moved clock
-CLOCK_SLACK = 5.0  # seconds; processes read the clock at slightly different moments
 LEASE_SECONDS = 120.0  # seconds; longer than a request's timeout plus the retry budget of 60 s
-_COLUMNS = ", ".join(Run.__slots__)
-_BOOLEAN_COLUMNS = ("dry_run", "approved", "cancel_requested", "planned")
-# Without a reason to wait, or put off at a time still to come, only a clock set back keeps a run from being due.
-_DUE = "(not_before <= :now or wait_reason is null or put_off_at > :now + :slack or not_before > :now + :farthest)"
-_LEASE_FREE = "(lease_until is null or lease_until <= :now or lease_until > :now + :far)"
-_CLAIMABLE = f"""select id from run where finished_at is null and (state <> 'held' or cancel_requested)
-                and ({_DUE} or cancel_requested) and {_LEASE_FREE}
-                and (:only is null or id = :only) and (:full = '[]' or cancel_requested or sync_id not in
-                (select id from sync where license_code in (select value from json_each(:full))))"""
-
-
-def _where_clause(
-    sync_id: int | None, state: str | None, project_id: int | None, between: tuple[float, float] | None = None
-) -> tuple[str, tuple[object, ...]]:
-    """Return which runs are meant, as SQL: a condition that is not asked for must not keep an index from being used."""
-    asked = (
-        ("sync_id = ?", sync_id),
-        ("state = ?", state),
-        ("+sync_id in (select id from sync where project_id = ?)", project_id),
-        ("queued_at >= ?", between and between[0]),
-        ("queued_at < ?", between and between[1]),
-    )  # +: read newest first, sort nothing
-    given = [(sql, value) for sql, value in asked if value is not None]
-    return " and ".join(sql for sql, _ in given) or "true", tuple(value for _, value in given)
-
-
-def _due_values(now: float) -> dict[str, object]:
-    """Return the values that _DUE names."""
-    return {"now": now, "slack": CLOCK_SLACK, "farthest": WAIT_FARTHEST}
 
 
 def is_leased(run: Run, now: float) -> bool:
@@ -55,19 +25,11 @@ def is_leased(run: Run, now: float) -> bool:
     return now < run.lease_until <= now + 2 * LEASE_SECONDS
 
 
-def run_from_row(row: Row) -> Run:
-    """Make a Run of a row."""
-    values = dict(zip(row.keys(), tuple(row), strict=True))
-    values |= {name: bool(values[name]) for name in _BOOLEAN_COLUMNS}
-    values["state"] = RunState(values["state"])
-    return Run(**values)
-
-
 FirstSteps = tuple[str, bytes | None]
 """What is sent first, as text, and the id hashes of those who were chosen."""
 
 
-class Runs(Table):
+class Runs(RunLists):
     """The life of runs."""
 
     def enqueue_run(
@@ -83,12 +45,13 @@ class Runs(Table):
     ) -> int | None:
         """Queue a run, unless one of this sync is under way (then None); the database decides.
 
-        A run may leave its request, purpose, dryness and steps to the next one: see LEFT_OPEN.
+        A run may leave its request, purpose, dryness and steps to the next one: see `OpenRequests.find_left_open`.
         """
         steps, chosen = first_steps or (None, None)
         with write_transaction(self._db):
+            left_open = OpenRequests(self._db).find_left_open(sync_id)
             row = self._fetch_one(
-                f"""
+                """
                 insert into run
                     (sync_id, purpose, dry_run, request, queued_at, not_before, steps, step_hashes, undoes)
                 select ?1, iif(?2 = 'refresh' and f.purpose = 'resync', 'resync', ?2), ?3 or ifnull(f.dry_run or f.planned, 0),
@@ -97,13 +60,13 @@ class Runs(Table):
                 left join (
                     select purpose, dry_run, planned, request, steps, step_hashes
                     from run
-                    where id = {LEFT_OPEN} and ?2 not in ('export', 'clear', 'undo')
+                    where id = ?9 and ?2 not in ('export', 'clear', 'undo')
                 ) f
                 where true
                 on conflict do nothing
                 returning id
                 """,
-                (sync_id, purpose, int(dry_run), request, now, steps, chosen, undoes),
+                (sync_id, purpose, int(dry_run), request, now, steps, chosen, undoes, left_open),
             )
             if row is None:
                 return None
@@ -118,25 +81,63 @@ class Runs(Table):
         A lease that ended, or one so far away that only a clock set back explains it, is free. A
         held run is taken only to cancel it; a run of an account in ``full_accounts`` is left to others.
         """
-        sql = f"""
-            update run set lease_owner = :owner, lease_until = :now + :lease, attempts = attempts + 1,
-              started_at = coalesce(started_at, :now), wait_reason = null,
-              state = case when state = 'held' then 'held' when planned then 'delivering' else 'pulling' end
-            where id = ({_CLAIMABLE} order by not_before, id limit 1)
-            returning {_COLUMNS}"""
         with write_transaction(self._db):
-            row = self._db.execute(
-                sql, self._claim_values(now, only, full_accounts) | {"owner": owner, "lease": LEASE_SECONDS}
-            ).fetchone()
+            row = self._fetch_one(
+                f"""
+                update run
+                set lease_owner = :owner, lease_until = :now + :lease, attempts = attempts + 1,
+                    started_at = coalesce(started_at, :now), wait_reason = null,
+                    state = case when state = 'held' then 'held' when planned then 'delivering' else 'pulling' end
+                where id = :id
+                returning {RUN_COLUMNS}
+                """,
+                {
+                    "id": self._find_claimable(now, only, full_accounts),
+                    "owner": owner,
+                    "now": now,
+                    "lease": LEASE_SECONDS,
+                },
+            )
         return run_from_row(row) if row else None
 
     def has_claimable(self, now: float, only: int | None = None, full_accounts: Collection[str] = ()) -> bool:
         """Return whether a claim would find something: this takes no write lock, as it is asked all the time."""
-        return bool(self._fetch_value(f"select exists ({_CLAIMABLE})", self._claim_values(now, only, full_accounts)))
+        return self._find_claimable(now, only, full_accounts) is not None
 
-    def _claim_values(self, now: float, only: int | None, full_accounts: Collection[str]) -> dict[str, object]:
-        full = json.dumps(list(full_accounts))
-        return {"far": 2 * LEASE_SECONDS, "only": only, "full": full, **_due_values(now)}
+    def _find_claimable(self, now: float, only: int | None, full_accounts: Collection[str]) -> int | None:
+        """Return the run that has waited longest and can be claimed, or None.
+
+        Without a reason to wait, or put off at a time still to come, only a clock set back keeps a run from being due.
+        """
+        found: int | None = self._fetch_value(
+            """
+            select id
+            from run
+            where finished_at is null and (state <> 'held' or cancel_requested)
+                and (
+                    not_before <= :now or wait_reason is null or put_off_at > :now + :slack
+                    or not_before > :now + :farthest or cancel_requested
+                )
+                and (lease_until is null or lease_until <= :now or lease_until > :now + :far)
+                and (:only is null or id = :only)
+                and (:full = '[]' or cancel_requested or sync_id not in (
+                    select id
+                    from sync
+                    where license_code in (select value from json_each(:full))
+                ))
+            order by not_before, id
+            limit 1
+            """,
+            {
+                "now": now,
+                "slack": CLOCK_SLACK,
+                "farthest": WAIT_FARTHEST,
+                "far": 2 * LEASE_SECONDS,
+                "only": only,
+                "full": json.dumps(list(full_accounts)),
+            },
+        )
+        return found
 
     def release_dead_leases(self) -> int:
         """Free the runs whose runner is surely gone, without waiting for their leases; tell how many."""
@@ -303,98 +304,4 @@ class Runs(Table):
                 """,
                 {"now": now, "id": run_id},
             )
-        )
-
-    def get_run(self, run_id: int) -> Run | None:
-        """Return one run, or None."""
-        row = self._fetch_one(f"select {_COLUMNS} from run where id = ?", (run_id,))
-        return run_from_row(row) if row else None
-
-    def get_active(self, sync_id: int) -> Run | None:
-        """Return the run of a sync that is under way, or None."""
-        row = self._fetch_one(f"select {_COLUMNS} from run where sync_id = ? and finished_at is null", (sync_id,))
-        return run_from_row(row) if row else None
-
-    def list_runs(
-        self,
-        sync_id: int | None,
-        state: str | None,
-        limit: int,
-        offset: int,
-        project_id: int | None = None,
-        between: tuple[float, float] | None = None,
-    ) -> tuple[Run, ...]:
-        """Return runs, newest first; ``between``: only those requested from the first time on and before the second."""
-        wanted, values = _where_clause(sync_id, state, project_id, between)
-        rows = self._fetch_all(
-            f"select {_COLUMNS} from run where {wanted} order by id desc limit ? offset ?", (*values, limit, offset)
-        )
-        return tuple(run_from_row(row) for row in rows)
-
-    def latest_by_sync(self, project_id: int | None, license_code: str | None) -> dict[int, Run]:
-        """Return the last run of every sync that has one, by its id, in one query."""
-        rows = self._fetch_all(
-            f"""
-            select {_COLUMNS} from run where id in (select last_run_id from sync
-            where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))
-            """,
-            (project_id, license_code),
-        )
-        return {row["id"]: run_from_row(row) for row in rows}
-
-    def count_runs(
-        self,
-        sync_id: int | None,
-        state: str | None,
-        project_id: int | None = None,
-        between: tuple[float, float] | None = None,
-    ) -> int:
-        """Return how many runs there are."""
-        wanted, values = _where_clause(sync_id, state, project_id, between)
-        return int(self._fetch_value(f"select count(*) from run where {wanted}", values))
-
-    def count_waiting(self, now: float) -> tuple[int, float | None, int]:
-        """Return how many runs could be executed now, since when the oldest waits, and how many are held."""
-        row = self._fetch_one(
-            f"""
-            select count(*) filter (where state <> 'held' and {_DUE} and lease_owner is null),
-            min(not_before) filter (where state <> 'held' and {_DUE} and lease_owner is null),
-            count(*) filter (where state = 'held') from run where finished_at is null
-            """,
-            _due_values(now),
-        )
-        assert row is not None  # an aggregate always answers one row
-        return int(row[0]), row[1], int(row[2])
-
-    def count_reading(self, project_id: int, now: float) -> int:
-        """Return how many runs of a project are being read from Mixpanel right now."""
-        return int(
-            self._fetch_value(
-                """
-                select count(*) from run join sync on sync.id = run.sync_id where finished_at is null
-                and run.state = 'pulling' and lease_until > ? and project_id = ?
-                """,
-                (now, project_id),
-            )
-        )
-
-    def count_unfinished(self) -> int:
-        """Return how many runs have not ended."""
-        return int(self._fetch_value("select count(*) from run where finished_at is null"))
-
-    def unfinished_since(self, moment: float) -> int:
-        """Return how many runs were under way at some time since a moment."""
-        return int(
-            self._fetch_value("select count(*) from run where finished_at is null or finished_at >= ?", (moment,))
-        )
-
-    def next_due_at(self, only: int | None = None) -> float | None:
-        """Return when the next run, or this one, may be worked on, at the end of its lease if it has one; None for never."""
-        return self._fetch_value(  # type: ignore[no-any-return]
-            """
-            select min(max(not_before, ifnull(lease_until, 0)))
-            from run
-            where finished_at is null and state <> 'held' and (?1 is null or id = ?1)
-            """,
-            (only,),
         )

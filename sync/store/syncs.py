@@ -14,7 +14,7 @@ from sync.model import Mode, Run, Sync, SyncState
 from sync.records import SyncView
 from sync.store.database import Row, Table, write_transaction
 from sync.store.export_requests import ExportRequest, Request
-from sync.store.open_requests import last_asked
+from sync.store.open_requests import OpenRequests
 from sync.store.runs import Runs
 
 _COLUMNS = (
@@ -27,29 +27,6 @@ _COLUMNS = (
     "from json_each(sync.mapping) as pair join attribute_owner as owner on owner.name = pair.value ->> 1 "
     "where owner.license_code = sync.license_code and owner.form is not null order by pair.key)) as forms"
 )
-# What a sync was last asked to do; a take-back counts when it sent something, a refresh when it got as far as a plan.
-_IS_CLEARED = """
-    state = 'finished' and 'clear' is (
-        select purpose
-        from run
-        where sync_id = sync.id and (
-            purpose = 'clear' or (purpose = 'undo' and delivered > 0)
-            or (purpose not in ('clear', 'undo') and (request is not null or planned or state = 'succeeded'))
-        )
-        order by id desc
-        limit 1
-    )
-"""
-# What the last run that succeeded was for; asked only where nobody is in WebEngage.
-_LAST_SUCCESS = """
-    iif(size = 0, (
-        select purpose
-        from run
-        where sync_id = sync.id and run.state = 'succeeded'
-        order by id desc
-        limit 1
-    ), null)
-"""
 _DAILY_COLUMNS = ("daily_at", "daily_zone", "daily_days")
 MAX_DAYS_AHEAD = 8  # days; a sync of one day a week is due in seven, and an hour more in autumn
 
@@ -200,23 +177,52 @@ class Syncs(Table):
         self, project_id: int | None = None, license_code: str | None = None, sync_id: int | None = None
     ) -> tuple[SyncView, ...]:
         """Return syncs as people see them, newest first."""
-        rows = self._fetch_all(
+        rows = self._list_rows(project_id, license_code, sync_id)
+        asked = OpenRequests(self._db).list_last_asked(row["id"] for row in rows if row["state"] == "finished")
+        runs = Runs(self._db)
+        lasts = runs.latest_by_sync(project_id, license_code) if sync_id is None else {}
+        return tuple(
+            self._view(
+                row,
+                lasts.get(row["last_run_id"] or 0) if sync_id is None else runs.get_run(row["last_run_id"] or 0),
+                json.loads(asked[row["id"]])["mode"] if row["id"] in asked else row["mode"],
+            )
+            for row in rows
+        )
+
+    def _list_rows(self, project_id: int | None, license_code: str | None, sync_id: int | None) -> list[Row]:
+        """Return syncs, newest first, with what each was asked to do last, and did last where nobody is in WebEngage.
+
+        A take-back counts as asked for when it sent something, a refresh when it got as far as a plan.
+        """
+        return self._fetch_all(
             f"""
-            select {_COLUMNS}, next_refresh_at, size, {_IS_CLEARED} as is_cleared, {_LAST_SUCCESS} as last_success,
-              ifnull(iif(state = 'finished', {last_asked("sync.id")} ->> 'mode', null), mode) as requested_mode
+            select {_COLUMNS}, next_refresh_at, size,
+                state = 'finished' and 'clear' is (
+                    select purpose
+                    from run
+                    where sync_id = sync.id and (
+                        purpose = 'clear' or (purpose = 'undo' and delivered > 0)
+                        or (purpose not in ('clear', 'undo') and (request is not null or planned or state = 'succeeded'))
+                    )
+                    order by id desc
+                    limit 1
+                ) as is_cleared,
+                iif(size = 0, (
+                    select purpose
+                    from run
+                    where sync_id = sync.id and run.state = 'succeeded'
+                    order by id desc
+                    limit 1
+                ), null) as last_success
             from sync
-            where (?1 is null or project_id = ?1)
-            and (?2 is null or license_code = ?2) and (?3 is null or id = ?3) order by id desc
+            where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2) and (?3 is null or id = ?3)
+            order by id desc
             """,
             (project_id, license_code, sync_id),
         )
-        runs = Runs(self._db)
-        if sync_id is not None:
-            return tuple(self._view(row, runs.get_run(row["last_run_id"] or 0)) for row in rows)
-        lasts = runs.latest_by_sync(project_id, license_code)
-        return tuple(self._view(row, lasts.get(row["last_run_id"] or 0)) for row in rows)
 
-    def _view(self, row: Row, last: Run | None) -> SyncView:
+    def _view(self, row: Row, last: Run | None, requested_mode: str) -> SyncView:
         return SyncView(
             row["id"],
             row["project_id"],
@@ -236,7 +242,7 @@ class Syncs(Table):
             row["resume_at"],
             row["id_property"],
             bool(row["is_cleared"]),
-            Mode(row["requested_mode"]),
+            Mode(requested_mode),
             row["last_success"],
         )
 
