@@ -332,13 +332,16 @@ class Run:
 
 
 def classify_member(user_id: str, has_profile: bool) -> Eligibility:
-    """Return whether a member is sent to WebEngage, and if not, why."""
-    if not user_id.strip():
-        return Eligibility.EMPTY_ID
+    """Return whether a member is sent to WebEngage, and if not, why.
+
+    Who has no profile is anonymous whatever the id is, as Mixpanel's totals count them.
+    """
     if user_id.startswith(DEVICE_PREFIX):
         return Eligibility.DEVICE_ONLY
     if not has_profile:
         return Eligibility.NO_PROFILE
+    if not user_id.strip():
+        return Eligibility.EMPTY_ID
     return Eligibility.LONG_ID if len(user_id) > USER_ID_MAX else Eligibility.IDENTIFIED
 
 

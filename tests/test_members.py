@@ -16,7 +16,7 @@ from sync.service.member_reading import MemberReading
 from sync.service.members import mask_value
 from sync.store import Store
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus
-from tests.sandbox.control import PROJECT, Sandbox, anonymous, member, odd
+from tests.sandbox.control import PROJECT, Member, Sandbox, anonymous, member, odd
 from tests.workspace import Workspace, read_everything_stored
 
 IDENTIFIED, ANONYMOUS, INVALID, LEFT = MemberStatus
@@ -97,13 +97,44 @@ def test_an_empty_profile_is_told_from_none(connected: Workspace, shape: str, pa
     assert ids_of(listed, INVALID) == {"x" * 101}
 
 
+@pytest.mark.parametrize("shape", ["missing", "null", "empty"])
+@pytest.mark.parametrize("nameless", [[anonymous(""), anonymous(" ")], [anonymous(""), member(" ")]])
+def test_a_member_without_a_profile_is_anonymous_everywhere_whatever_their_id(
+    connected: Workspace, shape: str, nameless: list[Member]
+) -> None:
+    """Mixpanel's totals, of which a preview is made, know no ids: an empty one without a profile was invalid here only."""
+    connected.sandbox.settings(bare_shape=shape)
+    fans = [member(f"fan-{number}") for number in range(5)]
+    connected.cohort = connected.sandbox.add_cohort("Fans", [*fans, *nameless, anonymous("x" * 101)])
+    invalid = sum(one["properties"] is not None for one in nameless)
+    counts = {"identified": 5, "anonymous": 3 - invalid, "invalid": invalid}
+    shown = connected.read_json("preview", str(connected.cohort))
+    assert {name: shown[name] for name in counts} == counts
+    listed = list_all(connected, connected.cohort)
+    assert {status.value: len(rows_of(listed, status)) for status in (IDENTIFIED, ANONYMOUS, INVALID)} == counts
+    assert listed.is_exact
+    run = connected.export()
+    with connected.open() as service:
+        receipt = service.receipts.read(PROJECT, connected.cohort)
+    assert (run.identified, run.anonymous, run.invalid) == (5, 0, invalid)  # a run reads profiles only
+    assert (receipt.anonymous, receipt.invalid) == (3 - invalid, invalid)
+
+
 def test_odd_rows_are_invalid_members_each(connected: Workspace) -> None:
     """Rows without a usable id are counted one by one and never merged."""
     cohort = connected.sandbox.add_cohort(
-        "Odd", [member("ann"), member(""), odd("null"), odd("half_emoji"), odd("list")]
+        "Odd",
+        [
+            member("ann"),
+            member(""),
+            odd("null"),
+            odd("half_emoji"),
+            odd("list"),
+            odd("null_row", place="row"),
+        ],
     )
     listed = list_all(connected, cohort)
-    assert (len(rows_of(listed, INVALID)), ids_of(listed, IDENTIFIED)) == (4, {"ann"})
+    assert (len(rows_of(listed, INVALID)), ids_of(listed, IDENTIFIED)) == (5, {"ann"})
 
 
 def test_each_member_is_compared_with_what_webengage_holds(fans: Workspace) -> None:

@@ -60,7 +60,8 @@ def test_a_member_when_identified_has_a_profile_and_a_valid_id(user_id: str, has
     ("user_id", "has_profile", "eligibility"),
     [
         ("", True, Eligibility.EMPTY_ID),
-        ("  ", False, Eligibility.EMPTY_ID),
+        ("  ", True, Eligibility.EMPTY_ID),
+        ("  ", False, Eligibility.NO_PROFILE),
         ("$device:1", True, Eligibility.DEVICE_ONLY),
         ("a", False, Eligibility.NO_PROFILE),
         ("x" * 101, True, Eligibility.LONG_ID),

@@ -30,8 +30,8 @@ class Identity:
 
 def identify(given: object, properties: Mapping[str, Any] | None, has_profile: bool, id_property: str) -> Identity:
     """Return who a row is; ``given`` is its distinct_id, ``id_property`` the profile property of the User ID, or empty."""
-    user_id, eligibility = _judge(given, has_profile)
-    distinct_id = "" if eligibility in (Eligibility.EMPTY_ID, Eligibility.ODD_ID) else user_id
+    (user_id, is_id), eligibility = _read(given), _judge(given, has_profile)
+    distinct_id = user_id if is_id and user_id.strip() else ""
     if not id_property:
         return Identity(user_id, eligibility, distinct_id)
     if not distinct_id or not has_profile:
@@ -41,26 +41,32 @@ def identify(given: object, properties: Mapping[str, Any] | None, has_profile: b
         # A device without the property stays what it is: nobody who ever signed in.
         is_device = eligibility is Eligibility.DEVICE_ONLY
         return Identity("", eligibility if is_device else Eligibility.NO_ID_VALUE, distinct_id)
-    chosen, found = _judge(value, has_profile)
-    return Identity(chosen if found is Eligibility.IDENTIFIED else "", found, distinct_id)
+    found = _judge(value, has_profile)
+    return Identity(_read(value)[0] if found is Eligibility.IDENTIFIED else "", found, distinct_id)
 
 
 def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and (value in MISSING_VALUES or not value.strip()))
 
 
-def _judge(given: object, has_profile: bool) -> tuple[str, Eligibility]:
-    """Return an id as text, exactly as given, and the eligibility of its owner.
+def _judge(given: object, has_profile: bool) -> Eligibility:
+    """Return the eligibility of the owner of an id."""
+    user_id, is_id = _read(given)
+    return classify_member(user_id, has_profile) if is_id or not has_profile else Eligibility.ODD_ID
+
+
+def _read(given: object) -> tuple[str, bool]:
+    """Return an id as text, exactly as given, and whether it is one; what is none is cut to what people need to find it.
 
     Mixpanel's schema has whole numbers, life has text.
     """
     if isinstance(given, int) and not isinstance(given, bool) and abs(given) <= WHOLE_MAX:
-        return str(given), classify_member(str(given), has_profile)
+        return str(given), True
     if given is None:
-        return "", Eligibility.EMPTY_ID
+        return "", True
     if isinstance(given, str) and is_text(given):
-        return given, classify_member(given, has_profile)
-    return ascii(given)[:ODD_SHOWN], Eligibility.ODD_ID
+        return given, True
+    return ascii(given)[:ODD_SHOWN], False
 
 
 def is_text(value: str) -> bool:

@@ -286,9 +286,9 @@ def parse_leniently(body: bytes) -> Any:
 
 
 def _row(given: object) -> _Row:
-    """Return a result, whatever it is; one that is no object has no id."""
+    """Return a result, whatever it is; one that is no object has no id, and an empty profile where it is listed as one."""
     if not isinstance(given, dict):
-        return _Row(given, None)
+        return _Row(None, {})
     properties = given.get("$properties")
     return _Row(given.get("$distinct_id"), properties if isinstance(properties, dict) else None)
 

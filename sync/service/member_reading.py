@@ -16,6 +16,8 @@ MAX_RESTARTS = 3  # readings begun again before a person is asked to
 REFUSED = (0, True)  # nobody on a page that was refused, and others may follow
 NEEDS_PROFILE = (
     Eligibility.IDENTIFIED,
+    Eligibility.EMPTY_ID,
+    Eligibility.ODD_ID,
     Eligibility.LONG_ID,
     Eligibility.NO_ID_VALUE,
 )  # what an id is only if its owner has a profile
@@ -193,7 +195,7 @@ class MemberReading:
     def accept_head(self, page: Page) -> None:
         """Keep what the first page of those with a profile says."""
         self.has_head, self.properties, self.profile_total = True, page.properties, page.known_total
-        self._head_ids = frozenset(one.distinct_id for one in page.members)
+        self._head_ids = frozenset(one.distinct_id or one.id for one in page.members)
 
     def accept_page(self, page: ProfilePage) -> None:
         """Add a page of everybody; raise MixedPages when it belongs to another session."""
@@ -205,14 +207,14 @@ class MemberReading:
             else:
                 self._nameless.append(kept)  # nothing distinguishes such rows: each is a member
             self.anonymous_found += row.eligibility.is_anonymous or (
-                _is_unclear(row) and row.distinct_id not in self._head_ids
+                _is_unclear(row) and _given_id(row) not in self._head_ids
             )
         self.version += 1
 
     def accept_profiles(self, page: ProfilePage) -> None:
         """Add a page of those with a profile, which settles whose empty profile is one."""
         self.profiles.accept(page)
-        self._profile_ids.update(row.distinct_id for row in page.rows)
+        self._profile_ids.update(_given_id(row) for row in page.rows)
         self.version += 1
 
     @property
@@ -289,7 +291,7 @@ class MemberReading:
         owners = self._profile_ids if self._has_all_profiles else self._head_ids
 
         def owns_profile(one: Profile) -> bool:
-            return bool(one.has_profile) or one.distinct_id in owners or (one.has_profile is None and all_own_theirs)
+            return bool(one.has_profile) or _given_id(one) in owners or (one.has_profile is None and all_own_theirs)
 
         return owns_profile
 
@@ -308,3 +310,8 @@ class MemberReading:
 def _is_unclear(one: Profile) -> bool:
     """Return whether it depends on an empty profile what somebody is."""
     return one.has_profile is None and one.eligibility in NEEDS_PROFILE
+
+
+def _given_id(one: Profile) -> str:
+    """Return by what a row is found on a page of those with a profile: its distinct_id, or what stands in its place."""
+    return one.distinct_id or one.user_id
