@@ -1,4 +1,4 @@
-"""The migration to plain names, from a file of every schema there was, with a row in every table it renames."""
+"""The migration to plain names, with a row in every table it renames, and files that no migration of ours can bring forward."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from sync.errors import InvalidRequest
+from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import RunState
 from sync.packing import pack
 from sync.store import Store
@@ -135,3 +135,30 @@ def test_renaming_when_the_process_dies_half_way_changes_nothing(tmp_path: Path)
         db.execute("drop index delivery_log_of_run")
     with Store.open(tmp_path) as store:
         assert store.rejections.active_count() == 1
+
+
+@pytest.mark.parametrize(
+    "stored", sorted((Path(__file__).parent / "schemas").glob("*.sql")), ids=lambda path: path.stem
+)
+def test_a_file_when_another_line_of_development_changed_it_is_refused_and_stays_as_it_is(
+    stored: Path, tmp_path: Path
+) -> None:
+    """It has as many migrations as one of ours, and a migration of ours would have failed in it, or worse, not failed."""
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db, db:
+        db.executescript(stored.read_text(encoding="utf-8"))
+        db.execute(
+            "update _sqlite_migrations set name = 'of_others' where rowid = (select max(rowid) from _sqlite_migrations)"
+        )
+    before = (tmp_path / "app.db").read_bytes()
+    with pytest.raises(DatabaseUnusable, match="another edition of Cohort Sync, which knows “of_others”"):
+        Store.open(tmp_path)
+    assert (tmp_path / "app.db").read_bytes() == before
+
+
+def test_a_file_when_another_line_of_development_has_as_many_changes_as_this_one_is_refused(tmp_path: Path) -> None:
+    """Counted, it was at the newest schema, and opened."""
+    Store.open(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db, db:
+        db.execute("update _sqlite_migrations set name = 'of_others' where name = 'known_chunks'")
+    with pytest.raises(DatabaseUnusable, match="“of_others”"):
+        Store.open(tmp_path)

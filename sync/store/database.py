@@ -17,7 +17,31 @@ from sync.store.file_identity import DATABASE_FILE, leave_marker, remember_datab
 from sync.store.sqlite_errors import explain_error, is_cannot_open, is_damage
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
-MIGRATION_COUNT = 23  # how many there are; a test holds it against sync/store/migrations.py
+MIGRATIONS = (  # their names, in their order; a test holds them against sync/store/migrations.py
+    "first_schema",
+    "audit_trail",
+    "repeated_waits",
+    "project_account",
+    "plain_names",
+    "engine",
+    "safety",
+    "ended_runs",
+    "alerts",
+    "known_pages",
+    "requested_runs",
+    "behind_clocks",
+    "steps_and_undo",
+    "value_forms",
+    "cadence",
+    "sync_times",
+    "id_property",
+    "staged_others",
+    "listed_members",
+    "known_chunks",
+    "restarted_syncs",
+    "unconfirmed_people",
+    "next_refresh",
+)
 BUSY_POLL_SECONDS = 0.003  # seconds between two looks whether the file is free to write
 EMPTY_LOG_SECONDS, EMPTY_LOG_POLL_SECONDS = 5.0, 0.05  # how long readers are waited for, and between two looks
 MAX_OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; other processes may try at the same time
@@ -35,7 +59,7 @@ def open_database(folder: Path, wait_seconds: float | None = None) -> sqlite3.Co
     A statement waits so long for a lock of another process.
 
     Raise InvalidRequest when the folder cannot be written or the file cannot be used; DatabaseUnusable when
-    it is damaged, missing, of a newer version or cannot be opened, so that a restore would help;
+    it is damaged, missing, of a newer or another version or cannot be opened, so that a restore would help;
     DatabaseReplaced when this process opened another one here before. Nothing is changed then. Killed during
     a migration, the former schema is there, and the next open migrates.
     """
@@ -96,14 +120,23 @@ def _make_ready(db: sqlite3.Connection) -> None:
 
 
 def needs_migration(db: sqlite3.Connection) -> bool:
-    """Return whether the schema is missing or old; raise DatabaseUnusable when it is newer than this version."""
+    """Return whether the schema is missing or old; raise DatabaseUnusable when this version does not know it.
+
+    By the names of the migrations: a file of another line of development may have had as many.
+    """
     known = db.execute("select count(*) from sqlite_master where name = '_sqlite_migrations'").fetchone()[0]
     if not known:
         return True
-    applied = db.execute("select count(*) from _sqlite_migrations").fetchone()[0]
-    if applied > MIGRATION_COUNT:
+    applied = tuple(row[0] for row in db.execute("select name from _sqlite_migrations order by rowid"))
+    other = next((name for name, ours in zip(applied, MIGRATIONS, strict=False) if name != ours), None)
+    if other is not None:
+        raise DatabaseUnusable(
+            f"The database was made by another edition of Cohort Sync, which knows “{other}”; open it with that one, "
+            "or restore a backup of this one."
+        )
+    if len(applied) > len(MIGRATIONS):
         raise DatabaseUnusable("The database was made by a newer version of Cohort Sync; update this one to open it.")
-    return bool(applied < MIGRATION_COUNT)
+    return len(applied) < len(MIGRATIONS)
 
 
 def apply_migrations(db: sqlite3.Connection) -> None:
