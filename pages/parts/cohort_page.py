@@ -17,6 +17,7 @@ from pages.parts.badges import (
     show_whole_name,
     sync_badge,
 )
+from pages.parts.callbacks import finish
 from pages.parts.cohort_rows import see_runs
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_time
 from pages.parts.members_reading import BackgroundReading
@@ -41,7 +42,7 @@ def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:
         icon=":material/arrow_back:",
         type="tertiary",
         key="all-cohorts",
-        on_click=clear_requests,
+        on_click=finish(clear_requests),
         args=("cohort", *members_table.FILTERS),
     )
     with st.container(horizontal=True):  # the same room above the name as on the pages of a sync and a run
@@ -106,7 +107,7 @@ def _show_reading_again(kept: BackgroundReading) -> None:
             key="read-again",
             icon=":material/refresh:",
             type="tertiary",
-            on_click=members_reading.forget_reading,
+            on_click=finish(members_reading.forget_reading),
         )
 
 
@@ -118,7 +119,7 @@ def _show_actions(project: ProjectView, cohort: CohortView) -> None:
                 type="primary",
                 icon=":material/send:",
                 key="cohort-export",
-                on_click=set_request,
+                on_click=finish(set_request),
                 args=("export", cohort.id),
             )
             if st.button("Dry run", icon=":material/science:", key="cohort-dry", help=DRY_RUN_HELP):

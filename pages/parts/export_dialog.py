@@ -17,6 +17,7 @@ from pages.parts import (
     value_types,
 )
 from pages.parts.badges import show_name, show_whole_name
+from pages.parts.callbacks import finish
 from pages.parts.formatting import escape_markdown, format_count, format_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
@@ -79,7 +80,7 @@ def _dismiss_dialog() -> None:
     _close_dialog()
 
 
-@st.dialog("Export to WebEngage", width="medium", on_dismiss=_dismiss_dialog)
+@st.dialog("Export to WebEngage", width="medium", on_dismiss=finish(_dismiss_dialog))
 def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
     """Ask how a cohort is to be exported and start it."""
     try:
@@ -274,7 +275,7 @@ def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_cha
             key="export-see-everybody",
             icon=":material/groups:",
             type="tertiary",
-            on_click=_open_cohort,
+            on_click=finish(_open_cohort),
             args=(cohort.id,),
         )
 
@@ -323,11 +324,13 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, wa
     except CohortSyncError:
         st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now
         raise
+    opens_run = wanted.dry_run or wanted.first_step != first_step.FirstStep()
+    if not opens_run:
+        notices.flash_success(_describe_start(cohort, started))  # first: a newer click may interrupt what follows
     export_draft.forget_draft()
     _close_dialog()
-    if wanted.dry_run or wanted.first_step != first_step.FirstStep():
+    if opens_run:
         open_page("runs", run=started.run_id)
-    notices.flash_success(_describe_start(cohort, started))
     st.rerun()
 
 

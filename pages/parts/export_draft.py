@@ -51,13 +51,17 @@ def note_opened(cohort_id: int, proposal: Proposal) -> None:
 
 
 def keep_draft() -> None:
-    """Keep the fields of the open dialog, unless nobody changed them; call it when the dialog is closed."""
-    opened: Draft | None = st.session_state.pop(OPENED_KEY, None)
+    """Keep the fields of the open dialog, unless nobody changed them; call it when the dialog is closed.
+
+    Interrupted by a newer click and begun again, it finds the dialog still open until the fields are kept.
+    """
+    opened: Draft | None = st.session_state.get(OPENED_KEY)
     if not opened:
         return
     fields = _read_fields(opened.cohort_id)
     if opened.restored or fields != opened.fields:
         _drafts()[opened.cohort_id] = Draft(opened.cohort_id, opened.proposal, fields)
+    del st.session_state[OPENED_KEY]
 
 
 def forget_draft() -> None:

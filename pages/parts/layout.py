@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, notices, polling, run_progress, session
+from pages.parts.callbacks import finish
 from pages.parts.formatting import format_duration_short, format_error
 from pages.parts.navigation import clear_requests, page_script, requested_id
 from pages.parts.session import open_service
@@ -115,7 +116,11 @@ def _show_project_choice(projects: tuple[ProjectView, ...]) -> None:
     st.session_state[PROJECT_KEY] = next((one for one in known if one in names), projects[0].id)
     st.query_params[PROJECT_KEY] = str(
         st.selectbox(
-            "Project", list(names), format_func=names.__getitem__, key=PROJECT_KEY, on_change=_open_chosen_project
+            "Project",
+            list(names),
+            format_func=names.__getitem__,
+            key=PROJECT_KEY,
+            on_change=finish(_open_chosen_project),
         )
     )
 

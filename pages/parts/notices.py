@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts.callbacks import finish, once
 from pages.parts.formatting import format_error
 from sync.errors import CohortSyncError
 
@@ -31,13 +32,13 @@ class Notice:
 
 
 def flash_success(text: str) -> None:
-    """Keep a success message for the next run of the page."""
-    _keep(text, is_error=False)
+    """Keep a success message for the next run of the page, also when a newer click comes meanwhile."""
+    finish(_keep)(text, is_error=False)
 
 
 def flash_error(text: str) -> None:
-    """Keep an error message for the next run of the page."""
-    _keep(text, is_error=True)
+    """Keep an error message for the next run of the page, also when a newer click comes meanwhile."""
+    finish(_keep)(text, is_error=True)
 
 
 def _keep(text: str, *, is_error: bool) -> None:
@@ -82,7 +83,7 @@ def try_action(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any)
     Return its result (True for none), None when it failed.
     """
     try:
-        answer = action(*args, **kwargs)
+        answer = once(action, *args, **kwargs)
     except CohortSyncError as error:
         flash_error(str(error))
         return None

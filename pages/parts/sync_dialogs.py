@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.parts import cadence_fields, notices
 from pages.parts.badges import show_name
+from pages.parts.callbacks import finish
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import format_error, format_time, shorten_name, viewer_zone
 from pages.parts.navigation import clear_requests
@@ -28,7 +29,7 @@ def _close_dialog() -> None:
     clear_requests("stop", "interval", "pause")
 
 
-@st.dialog("Stop this sync?", on_dismiss=_close_dialog)
+@st.dialog("Stop this sync?", on_dismiss=finish(_close_dialog))
 def show_stop_dialog(sync: SyncView) -> None:
     """Ask what should happen to the people already exported, and stop the sync."""
     show_name(shorten_name(sync.cohort_name), "stop")
@@ -43,15 +44,15 @@ def show_stop_dialog(sync: SyncView) -> None:
             "Segments built on the attribute become empty. Profiles stay; only this attribute changes.",
         ],
     )
-    if _confirm_action("Stop", lambda service: service.syncs.stop(sync.id, clear=choice == CLEAR_CHOICE)):
-        notices.flash_success(
-            f"{shorten_name(sync.cohort_name)} is stopped."
-            + (" The people exported before are being cleared." if choice == CLEAR_CHOICE else "")
-        )
-        st.rerun()
+    cleared = " The people exported before are being cleared." if choice == CLEAR_CHOICE else ""
+    _show_decision(
+        "Stop",
+        lambda service: service.syncs.stop(sync.id, clear=choice == CLEAR_CHOICE),
+        f"{shorten_name(sync.cohort_name)} is stopped.{cleared}",
+    )
 
 
-@st.dialog("Change interval", on_dismiss=_close_dialog)
+@st.dialog("Change interval", on_dismiss=finish(_close_dialog))
 def show_interval_dialog(sync: SyncView) -> None:
     """Ask how often a dynamic sync is refreshed, and change it."""
     show_name(shorten_name(sync.cohort_name), "interval")
@@ -75,11 +76,11 @@ def show_interval_dialog(sync: SyncView) -> None:
     if chosen:
         with open_service() as service:
             cadence_fields.show_fit(service, sync.project_id, sync.cohort_id, chosen, daily)
-    if _confirm_action(
-        "Save", lambda service: service.syncs.change_interval(sync.id, chosen or _parse_seconds(text), daily, ends_at)
-    ):
-        notices.flash_success(f"The interval of {shorten_name(sync.cohort_name)} is changed.")
-        st.rerun()
+    _show_decision(
+        "Save",
+        lambda service: service.syncs.change_interval(sync.id, chosen or _parse_seconds(text), daily, ends_at),
+        f"The interval of {shorten_name(sync.cohort_name)} is changed.",
+    )
 
 
 def _describe_choice(seconds: float) -> str:
@@ -88,7 +89,7 @@ def _describe_choice(seconds: float) -> str:
     return format_interval(seconds).capitalize() if seconds else "Another interval"
 
 
-@st.dialog("Pause until", on_dismiss=_close_dialog)
+@st.dialog("Pause until", on_dismiss=finish(_close_dialog))
 def show_pause_dialog(sync: SyncView) -> None:
     """Ask until when a dynamic sync is not refreshed, and pause it."""
     show_name(shorten_name(sync.cohort_name), "pause")
@@ -99,9 +100,11 @@ def show_pause_dialog(sync: SyncView) -> None:
         at = st.time_input("Time", time(8), key="pause-time", width=120) or time(8)
     st.caption(f"Time zone: {zone.key}. It is refreshed then, and goes on as before.")
     until = datetime.combine(day, at, zone).timestamp()
-    if _confirm_action("Pause", lambda service: service.syncs.pause(sync.id, until)):
-        notices.flash_success(f"{shorten_name(sync.cohort_name)} is paused until {format_time(until)}.")
-        st.rerun()
+    _show_decision(
+        "Pause",
+        lambda service: service.syncs.pause(sync.id, until),
+        f"{shorten_name(sync.cohort_name)} is paused until {format_time(until)}.",
+    )
 
 
 def _parse_seconds(text: str) -> float:
@@ -111,16 +114,20 @@ def _parse_seconds(text: str) -> float:
         raise CohortSyncError(str(error)) from error
 
 
-def _confirm_action(label: str, action: Callable[[Service], object]) -> bool:
-    """Show Cancel and a confirm button, and call the action when confirmed; return whether it succeeded."""
+def _show_decision(label: str, action: Callable[[Service], object], done: str) -> None:
+    """Show Cancel and a confirm button; when confirmed, call the action, keep ``done`` as a message, and close the dialog.
+
+    The message comes first: a newer click may interrupt whatever follows the action.
+    """
     problem = st.empty()
     if not show_dialog_buttons("sync", label, _close_dialog):
-        return False
+        return
     try:
         with open_service() as service:
             action(service)
     except CohortSyncError as error:
         problem.error(format_error(error))
-        return False
+        return
+    notices.flash_success(done)
     _close_dialog()
-    return True
+    st.rerun()
