@@ -88,7 +88,7 @@ class Alerts(Table):
 
     def has_recipients(self, kind: str) -> bool:
         """Return whether anybody is to get such messages."""
-        return bool(self._fetch_value("select exists (select 1 from recipient where kind = ?)", (kind,)))
+        return self._fetch_bool("select exists (select 1 from recipient where kind = ?)", (kind,))
 
     def add_message(self, key: str, topic: str, title: str, body: str, now: float) -> int:
         """Store a message to every alert address; return how many, 0 when one with this key was stored before."""
@@ -313,14 +313,7 @@ class Alerts(Table):
         """Store the settings of quiet hours and digest."""
         with write_transaction(self._db):
             for name, value in values.items():
-                self._execute(
-                    """
-                    insert into setting (name, value)
-                    values (?, ?)
-                    on conflict (name) do update set value = excluded.value
-                    """,
-                    (f"alerts.{name}", value),
-                )
+                self._write_setting(f"alerts.{name}", value)
 
 
 def _recipient_from_row(row: Row) -> SealedRecipient:

@@ -20,14 +20,7 @@ class Approvals(Table):
         if people is None:
             self._execute("delete from setting where name = 'second_person_above'")
             return
-        self._execute(
-            """
-            insert into setting (name, value)
-            values ('second_person_above', ?)
-            on conflict (name) do update set value = excluded.value
-            """,
-            (str(people),),
-        )
+        self._write_setting("second_person_above", str(people))
 
     def is_asked_for(self, run: Run) -> bool:
         """Return whether somebody asked for what a run sends.

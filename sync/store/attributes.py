@@ -119,8 +119,6 @@ class Attributes(Table):
 
     def count(self, license_code: str) -> int:
         """Return how many cohorts own an attribute in an account."""
-        return int(
-            self._fetch_value(
-                "select count(*) from attribute_owner where license_code = ? and sync_id is not null", (license_code,)
-            )
+        return self._fetch_int(
+            "select count(*) from attribute_owner where license_code = ? and sync_id is not null", (license_code,)
         )

@@ -180,34 +180,30 @@ class Batches(Table):
 
     def planned_count(self, run_id: int) -> int:
         """Return how many changes a run planned."""
-        return int(self._fetch_value("select coalesce(sum(member_count), 0) from batch where run_id = ?", (run_id,)))
+        return self._fetch_int("select coalesce(sum(member_count), 0) from batch where run_id = ?", (run_id,))
 
     def count_unconfirmed(self, run_id: int) -> int:
         """Return how many batches are not confirmed."""
-        return int(self._fetch_value("select count(*) from batch where run_id = ? and state <> 'confirmed'", (run_id,)))
+        return self._fetch_int("select count(*) from batch where run_id = ? and state <> 'confirmed'", (run_id,))
 
     def any_sent(self, run_id: int, first: int = 0) -> bool:
         """Return whether any request of a run may have left, of its batches from ``first`` on."""
-        return bool(
-            self._fetch_value(
-                """
+        return self._fetch_bool(
+            """
                 select exists (select 1 from batch where run_id = ? and number >= ? and state <> 'pending')
                 """,
-                (run_id, first),
-            )
+            (run_id, first),
         )
 
     def count_people(self, run_id: int, first: int = 0, end: int = MAX_BATCHES) -> int:
         """Return how many people a run's blocks have from batch ``first`` to before ``end``, both first of a block."""
-        return int(
-            self._fetch_value(
-                """
+        return self._fetch_int(
+            """
                 select coalesce(sum(length(replace(kinds, ?, ''))), 0)
                 from batch_block
                 where run_id = ? and block >= ? and block < ?
                 """,
-                (WITHHELD, run_id, first // BATCHES_A_BLOCK, end // BATCHES_A_BLOCK),
-            )
+            (WITHHELD, run_id, first // BATCHES_A_BLOCK, end // BATCHES_A_BLOCK),
         )
 
     def mark_in_flight(self, run_id: int, numbers: Iterable[int]) -> None:

@@ -72,7 +72,7 @@ class Connections(Table):
                 """,
                 (str(secrets.randbits(SALT_BITS)),),
             )
-            return int(self._fetch_value("select value from setting where name = 'salt'"))
+            return self._fetch_int("select value from setting where name = 'salt'")
 
     def compute_fingerprint(self, text: str) -> str:
         """Return a short digest of a secret or a user id, as the audit log has it."""
@@ -129,14 +129,7 @@ class Connections(Table):
 
     def note_refusal(self, connection: str, problem: str) -> None:
         """Keep why a stored secret was refused, under a name such as "project 42", until one is accepted."""
-        self._execute(
-            """
-            insert into setting (name, value)
-            values (?, ?)
-            on conflict (name) do update set value = excluded.value
-            """,
-            (f"{REFUSED}{connection}", problem),
-        )
+        self._write_setting(f"{REFUSED}{connection}", problem)
 
     def forget_refusal(self, connection: str) -> None:
         """Delete why a secret was refused: another one was accepted, or it was disconnected."""

@@ -262,7 +262,34 @@ class Table:
         row = self._fetch_one(sql, values)
         return row[0] if row else None
 
+    def _fetch_int(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+        return int(self._fetch_value(sql, values))
+
+    def _fetch_bool(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> bool:
+        return bool(self._fetch_value(sql, values))
+
     def _execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """Write in a transaction; return the number of rows changed."""
         with write_transaction(self._db):
             return self._db.execute(sql, values).rowcount
+
+    def _write_setting(self, name: str, value: str) -> None:
+        self._execute(
+            """
+            insert into setting (name, value)
+            values (?, ?)
+            on conflict (name) do update set value = excluded.value
+            """,
+            (name, value),
+        )
+
+    def _count_setting_up(self, name: str) -> None:
+        """Add 1 to a setting that is a number, which begins at 0."""
+        self._execute(
+            """
+            insert into setting (name, value)
+            values (?, '1')
+            on conflict (name) do update set value = cast(value as integer) + 1
+            """,
+            (name,),
+        )

@@ -123,15 +123,13 @@ class Events(Table):
 
     def count_audit(self, search: str = "") -> int:
         """Return how many lines of the audit log contain a text in any of their columns."""
-        return int(
-            self._fetch_value(
-                """
+        return self._fetch_int(
+            """
                 select count(*)
                 from audit
                 where instr(lower(actor || '¶' || action || '¶' || target || '¶' || before || '¶' || after), lower(?))
                 """,
-                (search,),
-            )
+            (search,),
         )
 
 

@@ -71,9 +71,8 @@ class KnownChunks(Table):
 
     def are_all_seen(self, run_id: int, sync_id: int) -> bool:
         """Return whether the pages of a run are the known ones, each once, and these have all known chunks."""
-        return bool(
-            self._fetch_value(
-                """
+        return self._fetch_bool(
+            """
                 select ifnull(max(reading) = 1 and count(distinct digest) = count(*)
                   and count(*) = (select count(*) from known_page where sync_id = ?2)
                   and not exists (
@@ -86,8 +85,7 @@ class KnownChunks(Table):
                 from staged_page
                 where run_id = ?1 and rows > 0
                 """,
-                (run_id, sync_id),
-            )
+            (run_id, sync_id),
         )
 
     def records(self, sync_id: int, digests: Set[bytes]) -> Iterator[bytes]:
@@ -174,15 +172,13 @@ class KnownChunks(Table):
 
     def _are_the_same(self, run_id: int, sync_id: int) -> bool:
         """Return whether a reading that has each chunk once has exactly the known ones."""
-        return bool(
-            self._fetch_value(
-                """
+        return self._fetch_bool(
+            """
                 select not exists (select 1 from staged_page where run_id = ?1 and chunks <> x'')
                   and (select ifnull(sum(length(seen)), 0) from staged_page where run_id = ?1)
                   = (select ifnull(sum(length(digests)), 0) from chunk_group where sync_id = ?2)
                 """,
-                (run_id, sync_id),
-            )
+            (run_id, sync_id),
         )
 
     def _new_chunks(self, run_id: int, left_out: Set[bytes], unknown: set[bytes]) -> Iterator[ChunkGroup]:
@@ -211,9 +207,7 @@ class KnownChunks(Table):
 
     def _count_sent(self, sync_id: int) -> int:
         """Return how many people are in the snapshot."""
-        return int(
-            self._fetch_value(
-                f"select ifnull(sum(length(records)), 0) / {RECORD_SIZE} from snapshot_bucket where sync_id = ?",
-                (sync_id,),
-            )
+        return self._fetch_int(
+            f"select ifnull(sum(length(records)), 0) / {RECORD_SIZE} from snapshot_bucket where sync_id = ?",
+            (sync_id,),
         )

@@ -71,14 +71,7 @@ class Maintenance(Table):
         """Set the days something is kept; raise InvalidRequest unless they are 1 to 3650."""
         if name not in _RETENTION or not 1 <= days <= MAX_RETENTION_DAYS:
             raise InvalidRequest(f"Retention is a number of days between 1 and {MAX_RETENTION_DAYS}.")
-        self._execute(
-            """
-            insert into setting (name, value)
-            values (?, ?)
-            on conflict (name) do update set value = excluded.value
-            """,
-            (name, str(days)),
-        )
+        self._write_setting(name, str(days))
 
     def purge_expired(self, now: float) -> int:
         """Delete rejections, run details and previews older than their retention, overwritten on disk; return the count."""
@@ -149,13 +142,7 @@ class Maintenance(Table):
         for row in self._fetch_all("select id from sync"):
             found += Snapshot(self._db).remove(row[0], who)
         found += StagedPages(self._db).forget(user_id, who) + Batches(self._db).forget(user_id)
-        self._execute(
-            """
-            insert into setting (name, value)
-            values ('forget_version', '1')
-            on conflict (name) do update set value = cast(value as integer) + 1
-            """
-        )
+        self._count_setting_up("forget_version")
         return found
 
     def get_forget_version(self) -> int:
@@ -171,7 +158,7 @@ class Maintenance(Table):
 
         Writers wait for a few pages at a time.
         """
-        free = int(self._fetch_value("pragma freelist_count"))
+        free = self._fetch_int("pragma freelist_count")
         for _ in range(0, free, VACUUM_PAGES):
             # executescript() runs the statement to its end; execute() would free a single page.
             self._db.executescript(f"pragma incremental_vacuum({VACUUM_PAGES})")

@@ -18,9 +18,8 @@ class OpenRequests(Table):
 
         A request is taken off its run when its plan goes ahead, in steps with the last one.
         """
-        return bool(
-            self._fetch_value(
-                """
+        return self._fetch_bool(
+            """
                 select exists (
                     select 1
                     from run
@@ -28,8 +27,7 @@ class OpenRequests(Table):
                         and id > ifnull((select max(id) from run where sync_id = ?1 and purpose = 'clear'), 0)
                 )
                 """,
-                (sync_id,),
-            )
+            (sync_id,),
         )
 
     def find_left_open(self, sync_id: int) -> int | None:

@@ -33,9 +33,8 @@ class PlanHistory(Table):
 
         An earlier success makes it a refresh, unless everything was cleared and a person exports again.
         """
-        return bool(
-            self._fetch_value(
-                """
+        return self._fetch_bool(
+            """
                 select (?1 = 0 and purpose = 'export') or not exists (
                     select 1
                     from run as earlier
@@ -45,23 +44,20 @@ class PlanHistory(Table):
                 from run
                 where id = ?2
                 """,
-                (size, run_id),
-            )
+            (size, run_id),
         )
 
     def has_succeeded(self, sync_id: int) -> bool:
         """Return whether an export or refresh of a sync ever succeeded: until then each of its runs is a first export."""
-        return bool(
-            self._fetch_value(
-                """
+        return self._fetch_bool(
+            """
                 select exists (
                     select 1
                     from run
                     where sync_id = ? and state = 'succeeded' and purpose not in ('clear', 'undo')
                 )
                 """,
-                (sync_id,),
-            )
+            (sync_id,),
         )
 
     def is_completed(self, sync_id: int) -> bool:
@@ -70,9 +66,8 @@ class PlanHistory(Table):
         After it was stopped, cleared, paused or at its end, an earlier success says nothing about whom the export that
         made it go on was to send.
         """
-        return bool(
-            self._fetch_value(
-                """
+        return self._fetch_bool(
+            """
                 select exists (
                     select 1
                     from run
@@ -83,8 +78,7 @@ class PlanHistory(Table):
                     ), 0)
                 )
                 """,
-                (sync_id,),
-            )
+            (sync_id,),
         )
 
     def former_reading(self, sync_id: int) -> Reading | None:

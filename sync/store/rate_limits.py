@@ -101,14 +101,8 @@ class RateLimits(Table):
             if now < last - CLOCK_STEP_SECONDS:
                 self._db.execute("update webengage_rate set next_at = next_at - ?", (last - now,))
             latest = now if latest > now + CLOCK_BELIEVED_SECONDS else max(latest, now)
-            self._db.executemany(
-                """
-                insert into setting (name, value)
-                values (?, ?)
-                on conflict (name) do update set value = excluded.value
-                """,
-                (("clock_latest", repr(latest)), ("clock_now", repr(now))),
-            )
+            self._write_setting("clock_latest", repr(latest))
+            self._write_setting("clock_now", repr(now))
 
     def acquire_query(
         self,
@@ -175,15 +169,13 @@ class RateLimits(Table):
 
     def _has_odd_times(self, project_id: int, now: float) -> bool:
         """Return whether a clock was changed, by the times of a project's queries."""
-        return bool(
-            self._fetch_value(
-                """
+        return self._fetch_bool(
+            """
                 select exists (select 1 from mixpanel_query where project_id = ?1 and behind_until <= ?2)
                   or exists (select 1 from mixpanel_query where project_id = ?1 and at > ?2 + ?3)
                   or exists (select 1 from mixpanel_query where project_id = ?1 and in_flight_until > ?2 + ?4)
                 """,
-                (project_id, now, MAX_SLOT_AHEAD_SECONDS, SERVER_DEADLINE),
-            )
+            (project_id, now, MAX_SLOT_AHEAD_SECONDS, SERVER_DEADLINE),
         )
 
     def _correct_past(self, project_id: int, now: float) -> None:
@@ -335,26 +327,22 @@ class RateLimits(Table):
 
     def _readers(self, project_id: int, now: float) -> int:
         """Return how many syncs of a project have something to read now."""
-        return int(
-            self._fetch_value(
-                """
+        return self._fetch_int(
+            """
                 select count(*) from run join sync on sync.id = run.sync_id where finished_at is null
                 and not planned and not_before <= ?1 + ?2 and project_id = ?3
                 """,
-                (now, HOUR_SECONDS, project_id),
-            )
+            (now, HOUR_SECONDS, project_id),
         )
 
     def _count_queries(self, project_id: int, now: float, with_pages: bool, sync_id: int | None = None) -> int:
         """Return how many queries of the last hour there are: of everybody, of one sync, or of all syncs (0)."""
-        return int(
-            self._fetch_value(
-                """
+        return self._fetch_int(
+            """
                 select count(*) from mixpanel_query where project_id = ?1 and at > ?2 and is_later_page <= ?3
                 and (?4 is null or sync_id = ?4 or (?4 = 0 and sync_id is not null))
                 """,
-                (project_id, now - HOUR_SECONDS - HOUR_MARGIN_SECONDS, int(with_pages), sync_id),
-            )
+            (project_id, now - HOUR_SECONDS - HOUR_MARGIN_SECONDS, int(with_pages), sync_id),
         )
 
     def _running_until(self, project_id: int, now: float) -> list[float]:

@@ -154,4 +154,4 @@ class Rejections(Table):
 
     def active_count(self) -> int:
         """Return how many people stand rejected in all syncs."""
-        return int(self._fetch_value("select count(*) from rejection where active = 1"))
+        return self._fetch_int("select count(*) from rejection where active = 1")

@@ -83,7 +83,7 @@ class RunLists(Table):
     ) -> int:
         """Return how many runs there are."""
         wanted, values = _where_clause(sync_id, state, project_id, between)
-        return int(self._fetch_value(f"select count(*) from run where {wanted}", values))
+        return self._fetch_int(f"select count(*) from run where {wanted}", values)
 
     def count_waiting(self, now: float) -> tuple[int, float | None, int]:
         """Return how many runs could be executed now, since when the oldest waits, and how many are held."""
@@ -106,25 +106,21 @@ class RunLists(Table):
 
     def count_reading(self, project_id: int, now: float) -> int:
         """Return how many runs of a project are being read from Mixpanel right now."""
-        return int(
-            self._fetch_value(
-                """
+        return self._fetch_int(
+            """
                 select count(*) from run join sync on sync.id = run.sync_id where finished_at is null
                 and run.state = 'pulling' and lease_until > ? and project_id = ?
                 """,
-                (now, project_id),
-            )
+            (now, project_id),
         )
 
     def count_unfinished(self) -> int:
         """Return how many runs have not ended."""
-        return int(self._fetch_value("select count(*) from run where finished_at is null"))
+        return self._fetch_int("select count(*) from run where finished_at is null")
 
     def unfinished_since(self, moment: float) -> int:
         """Return how many runs were under way at some time since a moment."""
-        return int(
-            self._fetch_value("select count(*) from run where finished_at is null or finished_at >= ?", (moment,))
-        )
+        return self._fetch_int("select count(*) from run where finished_at is null or finished_at >= ?", (moment,))
 
     def next_due_at(self, only: int | None = None) -> float | None:
         """Return when the next run, or this one, may be worked on, at the end of its lease if it has one; None for never."""

@@ -114,21 +114,11 @@ class SafetyLists(Table):
 
     def count_never_export(self, license_code: str) -> int:
         """Return how many people are never exported to an account."""
-        return int(self._fetch_value("select count(*) from never_export where license_code = ?", (license_code,)))
-
-    def _let_plans_look_again(self) -> None:
-        """Let runs that were planned before look at the lists again before they send more."""
-        self._db.execute(
-            """
-            insert into setting (name, value)
-            values ('list_version', '1')
-            on conflict (name) do update set value = cast(value as integer) + 1
-            """
-        )
+        return self._fetch_int("select count(*) from never_export where license_code = ?", (license_code,))
 
     def _note_change(self, license_code: str) -> None:
         """Let plans made before look again, know no chunk of a page any more, and show no earlier preview."""
-        self._let_plans_look_again()
+        self._count_setting_up("list_version")
         self._db.execute(
             """
             delete from chunk_group
@@ -168,7 +158,7 @@ class SafetyLists(Table):
                     for one, id_hash in ((one, self.hash_ids([one])[0]) for one in user_ids)
                 ),
             )
-            self._let_plans_look_again()
+            self._count_setting_up("list_version")  # runs that were planned before look again before they send more
             return self._count_tripwires() - before
 
     def remove_tripwires(self, project_id: int, cohort_id: int | None, user_ids: Iterable[str]) -> int:
@@ -192,7 +182,7 @@ class SafetyLists(Table):
             return before - self._count_tripwires()
 
     def _count_tripwires(self) -> int:
-        return int(self._fetch_value("select count(*) from tripwire"))
+        return self._fetch_int("select count(*) from tripwire")
 
     def list_tripwires(self, project_id: int) -> tuple[Tripwire, ...]:
         """Return the tripwires of a project, those added last first."""

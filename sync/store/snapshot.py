@@ -203,11 +203,9 @@ class Snapshot(Table):
 
     def count_members(self, sync_id: int) -> int:
         """Return how many people WebEngage may hold as true."""
-        return int(
-            self._fetch_value(
-                f"select coalesce(sum(length(records) / {RECORD_SIZE}), 0) from snapshot_bucket where sync_id = ?",
-                (sync_id,),
-            )
+        return self._fetch_int(
+            f"select coalesce(sum(length(records) / {RECORD_SIZE}), 0) from snapshot_bucket where sync_id = ?",
+            (sync_id,),
         )
 
     def count_unconfirmed(self, sync_id: int) -> int:

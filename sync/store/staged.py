@@ -158,15 +158,13 @@ class StagedPages(Table):
 
     def count_records(self, run_id: int) -> int:
         """Return how many records the pages of a run hold."""
-        return int(
-            self._fetch_value(
-                f"""
+        return self._fetch_int(
+            f"""
                 select ifnull(sum(length(records) + length(news)), 0) / {RECORD_SIZE}
                 from staged_page
                 where run_id = ?
                 """,
-                (run_id,),
-            )
+            (run_id,),
         )
 
     def list_seen(self, run_id: int, reading: int) -> set[bytes]:
