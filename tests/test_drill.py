@@ -13,7 +13,7 @@ import pytest
 
 from sync.model import Mode, RunState, SyncState
 from sync.store import Store
-from sync.store.export_requests import ExportRequest
+from sync.store.export_requests import ExportRequest, Request
 from tests.drill import between
 from tests.drill.__main__ import play
 from tests.drill.drill_runner import STATEMENTS
@@ -76,7 +76,7 @@ def test_a_sync_that_is_paused_or_over_while_a_runner_works_may_send_nothing(
     data_dir: Path, change: dict[str, Any], asleep: bool
 ) -> None:
     """From the first moment to the last; a pause that ends meanwhile, or an end that comes then, allows a refresh."""
-    request = ExportRequest(1, 1, "Fans", "license", "Fans", Mode.DYNAMIC, 7200.0, None)
+    request = ExportRequest(1, 1, "Fans", "license", "Fans", Request(Mode.DYNAMIC, 7200.0))
     with Store.open(data_dir) as store, store.transaction():
         sync = store.syncs.get_sync(store.syncs.create(request, 1.0, active=True))
     assert sync
@@ -99,7 +99,7 @@ def test_a_run_that_stops_without_saying_why_breaks_a_round(
 ) -> None:
     """Held with numbers, failed for a reason, waiting for something: anything else breaks a round."""
     store = Store.open(data_dir)
-    request = ExportRequest(1, 1, "Fans", "license", "Fans", Mode.DYNAMIC, 7200.0, None)
+    request = ExportRequest(1, 1, "Fans", "license", "Fans", Request(Mode.DYNAMIC, 7200.0))
     with store, store.transaction():
         run_id = store.runs.enqueue_run(store.syncs.create(request, 1.0, active=True), "export", 1.0)
         run = store.runs.get_run(run_id or 0)

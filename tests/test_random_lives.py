@@ -105,7 +105,7 @@ def test_a_second_refresh_for_the_same_time_breaks_a_life(finished: Run, data_di
 @pytest.fixture
 def finished(data_dir: Path) -> Run:
     """Return a run of a stored sync."""
-    request = ExportRequest(1, 1, "Red", "license", "Red", Mode.DYNAMIC, 7200.0, None)
+    request = ExportRequest(1, 1, "Red", "license", "Red", Request(Mode.DYNAMIC, 7200.0))
     with Store.open(data_dir) as store, store.transaction():
         run_id = store.runs.enqueue_run(store.syncs.create(request, 1.0, active=True), "export", 1.0)
         run = store.runs.get_run(run_id or 0)

@@ -15,7 +15,7 @@ from sync.model import BATCH_SIZE, ChangeKind, Mode
 from sync.packing import FORGOTTEN, UNCONFIRMED, hash_id, unpack_ids
 from sync.store import Store
 from sync.store.batches import BATCHES_A_BLOCK, BLOCK_SIZE, Block
-from sync.store.export_requests import ExportRequest
+from sync.store.export_requests import ExportRequest, Request
 from sync.store.recording import BUCKETS_A_PART, Recording
 from sync.store.snapshot import Bucket
 
@@ -23,7 +23,7 @@ NOW = 1_800_000_000.0
 SALT = 5
 SYNC, RUN = 1, 1
 SENT, SENT_BEFORE = b"sent-now", b"sent-ago"
-FIRST_EXPORT = ExportRequest(42, 7, "Fans", "lc", "Mixpanel - Fans", Mode.DYNAMIC, 7200.0)
+FIRST_EXPORT = ExportRequest(42, 7, "Fans", "lc", "Mixpanel - Fans", Request(Mode.DYNAMIC, 7200.0))
 
 
 class ProcessKilled(Exception):

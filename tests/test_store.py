@@ -26,7 +26,7 @@ from sync.store.runs import LEASE_SECONDS
 
 SCHEMAS = Path(__file__).parent / "schemas"
 NOW = 1_800_000_000.0
-REQUEST = ExportRequest(42, 7, "Fans", "lc", "Mixpanel - Fans", Mode.DYNAMIC, 7200.0)
+REQUEST = ExportRequest(42, 7, "Fans", "lc", "Mixpanel - Fans", Request(Mode.DYNAMIC, 7200.0))
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_saving_another_cohort_with_a_taken_attribute_is_a_sentence(store: Store
     """The database's refusal becomes words at the field."""
     with pytest.raises(InvalidRequest, match="another cohort") as refused:
         store.syncs.create(
-            ExportRequest(42, 8, "Other", "lc", REQUEST.attribute, Mode.ONE_TIME, None), NOW, active=True
+            ExportRequest(42, 8, "Other", "lc", REQUEST.attribute, Request(Mode.ONE_TIME, None)), NOW, active=True
         )
     assert refused.value.field == "attribute"
 

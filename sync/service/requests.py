@@ -27,7 +27,7 @@ from sync.property_values import FIELD_TYPES, Forms, ValueForm, find_form_proble
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.service.hourly_fit import count_pages
-from sync.store.export_requests import ExportRequest
+from sync.store.export_requests import ExportRequest, Request
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from sync.views import CohortView
 
@@ -135,20 +135,32 @@ class ExportRequests(Topic):
         found = self._store.attributes.problem(license_code, known.id if known else None, name, mapping or ())
         if found:
             raise InvalidRequest(found[1], found[0])
+        if terms.license_code not in (None, license_code):
+            raise InvalidRequest(
+                f"This cohort would be exported to WebEngage account {license_code} now; check it again."
+            )
         return ExportRequest(
             project_id=project_id,
             cohort_id=cohort.id,
             cohort_name=cohort.name,
             license_code=license_code,
             attribute=name,
-            mode=terms.mode,
-            interval_seconds=_choose_interval(terms.mode, DAY if terms.daily else terms.interval),
-            mapping=mapping,
-            forms=self._resolve_forms(license_code, mapping or (), terms.forms),
-            daily=terms.daily,
-            ends_at=terms.ends_at,
-            id_property=terms.id_property,
+            terms=Request(
+                mode=terms.mode,
+                interval_seconds=_choose_interval(terms.mode, DAY if terms.daily else terms.interval),
+                mapping=mapping,
+                previewed=self._find_previewed(project_id, cohort.id, terms),
+                forms=self._resolve_forms(license_code, mapping or (), terms.forms),
+                daily=terms.daily,
+                ends_at=terms.ends_at,
+                id_property=terms.id_property,
+            ),
         )
+
+    def _find_previewed(self, project_id: int, cohort_id: int, terms: ExportTerms) -> int | None:
+        """Return how many identified people the person was shown, None when there was no preview."""
+        seen = self._cohorts.get_known(project_id, cohort_id) if terms.previewed is None else None
+        return seen.identified if seen else terms.previewed
 
     def _check_room(self, license_code: str) -> None:
         """Raise InvalidRequest when a WebEngage account can hold no further cohort attribute."""

@@ -56,7 +56,7 @@ class SyncService(Topic):
         cohort = self._get_listed_cohort(project, cohort_id)
         with self._store.transaction():
             export = self._requests.build_request(project, cohort, terms)
-            request = self._describe_request(export, terms)
+            request = export.terms
             known = self._store.syncs.get_sync_of_cohort(project, cohort_id)
             busy = self._store.runs.get_active(known.id) if known else None
             if known and busy:
@@ -76,27 +76,9 @@ class SyncService(Topic):
             self._note_export(export, known, request.apply(self._state.get_sync(sync_id)), run_id, terms.dry_run)
         return StartedExport(sync_id, run_id, True)
 
-    def _describe_request(self, export: ExportRequest, terms: ExportTerms) -> Request:
-        """Return the request its run holds; raise InvalidRequest when the account is another one than was shown."""
-        if terms.license_code not in (None, export.license_code):
-            raise InvalidRequest(
-                f"This cohort would be exported to WebEngage account {export.license_code} now; check it again."
-            )
-        seen = self._cohorts.get_known(export.project_id, export.cohort_id) if terms.previewed is None else None
-        return Request(
-            mode=export.mode,
-            interval_seconds=export.interval_seconds,
-            mapping=export.mapping,
-            previewed=seen.identified if seen else terms.previewed,
-            forms=export.forms,
-            daily=export.daily,
-            ends_at=export.ends_at,
-            id_property=export.id_property,
-        )
-
     def _note_export(self, export: ExportRequest, before: Sync | None, after: Sync, run_id: int, dry_run: bool) -> None:
         """Write the request into the history and the audit log."""
-        mode, attribute = export.mode.value, export.attribute
+        mode, attribute = export.terms.mode.value, export.attribute
         self._state.add_event(f"Export requested: {mode}, attribute “{attribute}”.", after.id, run_id)
         terms = describe_terms(before) if before else "", describe_terms(after)
         self._state.add_audit_line("dry run" if dry_run else "export", f"cohort {export.cohort_id}", *terms, run_id)
@@ -115,7 +97,7 @@ class SyncService(Topic):
         """Create the cohort's sync, return its id; nothing is refreshed before somebody approves what was only tried."""
         sync_id = self._store.syncs.create(request, self._state.now(), active=not is_tried)
         self._store.attributes.claim(
-            request.license_code, sync_id, request.attribute, () if is_tried else request.mapping or ()
+            request.license_code, sync_id, request.attribute, () if is_tried else request.terms.mapping or ()
         )
         return sync_id
 

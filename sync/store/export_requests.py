@@ -10,24 +10,6 @@ from sync.model import Mode, Sync, SyncState
 
 
 @dataclass(frozen=True, slots=True)
-class ExportRequest:
-    """The export a person asked for."""
-
-    project_id: int
-    cohort_id: int
-    cohort_name: str
-    license_code: str
-    attribute: str
-    mode: Mode
-    interval_seconds: float | None
-    mapping: tuple[tuple[str, str], ...] | None = None
-    forms: tuple[tuple[str, str], ...] = ()
-    daily: DailyTime | None = None
-    ends_at: float | None = None
-    id_property: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
     """A change a person asked of a sync; it stays with its run until the plan goes ahead.
 
@@ -81,3 +63,15 @@ class Request:
     def terms(self) -> tuple[object, ...]:
         """Return what may change while a run is under way."""
         return self.mode, self.interval_seconds, self.daily, self.ends_at
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """The export a person asked for: of which cohort, where to, and on which terms."""
+
+    project_id: int
+    cohort_id: int
+    cohort_name: str
+    license_code: str
+    attribute: str
+    terms: Request

@@ -85,8 +85,9 @@ class Syncs(Table):
         Not ``active``: nothing is repeated before somebody approves. InvalidRequest when another cohort of the
         account already has the attribute.
         """
-        mode, interval_seconds = (request.mode, request.interval_seconds) if active else (Mode.ONE_TIME, None)
-        daily = request.daily if active else None
+        terms = request.terms
+        mode, interval_seconds = (terms.mode, terms.interval_seconds) if active else (Mode.ONE_TIME, None)
+        daily = terms.daily if active else None
         values = {
             "project_id": request.project_id,
             "cohort_id": request.cohort_id,
@@ -98,10 +99,10 @@ class Syncs(Table):
             "interval_seconds": interval_seconds,
             "schedule_anchor": now,
             "next_run_at": _first_run_at(interval_seconds, daily, now),
-            "ends_at": request.ends_at if active else None,
+            "ends_at": terms.ends_at if active else None,
             **_daily_values(daily),
-            "mapping": json.dumps(request.mapping or []) if active else "[]",
-            "id_property": (request.id_property or "") if active else "",
+            "mapping": json.dumps(terms.mapping or []) if active else "[]",
+            "id_property": (terms.id_property or "") if active else "",
         }
         try:
             with write_transaction(self._db):

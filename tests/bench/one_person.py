@@ -12,7 +12,7 @@ from sync.packing import hash_id, records_of, split_records
 from sync.service import Service
 from sync.store import Store
 from sync.store.batches import BLOCK_SIZE, Block
-from sync.store.export_requests import ExportRequest
+from sync.store.export_requests import ExportRequest, Request
 from sync.store.snapshot import FIRST_BYTES, Bucket, bucket_width
 from tests.bench.bench import BenchWorkspace, Row
 from tests.sandbox.control import LICENSE, PROJECT
@@ -97,7 +97,7 @@ def _everybody(people: int, salt: int, first: int = 0) -> Everybody:
 
 def _create(store: Store, number: int) -> int:
     request = ExportRequest(
-        PROJECT, number + 1, f"Cohort {number}", LICENSE, f"Cohort {number}", Mode.DYNAMIC, 7200.0, ()
+        PROJECT, number + 1, f"Cohort {number}", LICENSE, f"Cohort {number}", Request(Mode.DYNAMIC, 7200.0, ())
     )
     return store.syncs.create(request, time.time(), active=True)
 
