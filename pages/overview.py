@@ -19,7 +19,7 @@ from pages.parts.formatting import (
     shorten_name,
     to_local_datetime,
 )
-from pages.parts.navigation import open_page, page_script, show_page_link
+from pages.parts.navigation import open_page, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.model import RunState
 from sync.permissions import AccessLevel
@@ -145,12 +145,7 @@ def _show_attention(attention: tuple[Attention, ...], who: str, *, may_mend: boo
                     _show_mending(one)
                 show_page_link("Open sync", "open_in_full", "syncs", sync=one.sync.id)
     if len(attention) > ROWS_SHOWN:
-        st.page_link(
-            page_script("syncs"),
-            label=f"See all {len(attention)}",
-            icon=":material/arrow_forward:",
-            query_params={"show_syncs": NEEDS_PERSON},
-        )
+        show_page_link(f"See all {len(attention)}", "arrow_forward", "syncs", show_syncs=NEEDS_PERSON)
 
 
 def _show_mending(one: Attention) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from pages.parts import charts, layout, rows
 from pages.parts.badges import show_number, show_small_text, show_title
 from pages.parts.formatting import format_count, format_error, format_full_time, localize_times
-from pages.parts.navigation import open_page, page_script, requested_id
+from pages.parts.navigation import open_page, requested_id, show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.id_property import show_id_property
@@ -44,12 +44,7 @@ def show_page() -> None:
 
 def _show_navigation(cohort_id: int) -> None:
     with st.container(horizontal=True, key="screen-receipt"):
-        st.page_link(
-            page_script("cohorts"),
-            label="The cohort",
-            icon=":material/arrow_back:",
-            query_params={"cohort": str(cohort_id)},
-        )
+        show_page_link("The cohort", "arrow_back", "cohorts", cohort=cohort_id)
 
 
 def _read(project_id: int, cohort_id: int) -> Receipt:

@@ -21,7 +21,7 @@ from pages.parts.callbacks import finish
 from pages.parts.cohort_rows import see_runs
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_time
 from pages.parts.members_reading import BackgroundReading
-from pages.parts.navigation import clear_requests, open_page, page_script, requested_id, set_request
+from pages.parts.navigation import clear_requests, open_page, requested_id, set_request, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
@@ -185,12 +185,8 @@ def _show_state(sync: SyncView | None) -> None:
     if run and not run.state.is_final:
         show_badges(run_badge(run))
         run_progress.show_progress(run)
-        st.page_link(
-            page_script("runs"),
-            label=run_progress.label_link(run, may_decide=is_allowed(AccessLevel.MARKETER)),
-            icon=":material/open_in_full:",
-            query_params={"run": str(run.id)},
-        )
+        label = run_progress.label_link(run, may_decide=is_allowed(AccessLevel.MARKETER))
+        show_page_link(label, "open_in_full", "runs", run=run.id)
     else:
         show_badges(sync_badge(sync), after=sync.attribute if sync else "")
 

@@ -21,7 +21,7 @@ from pages.parts.formatting import (
     shorten_error,
     shorten_name,
 )
-from pages.parts.navigation import open_page, page_script, set_request
+from pages.parts.navigation import open_page, page_script, set_request, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
@@ -251,12 +251,7 @@ def _show_states(syncs: Sequence[SyncView], slots: dict[int, DeltaGenerator], *,
 def _show_run(run: Run, *, may_decide: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         show_badges(run_badge(run))
-        st.page_link(
-            page_script("runs"),
-            label=run_progress.label_link(run, may_decide=may_decide),
-            icon=":material/open_in_full:",
-            query_params={"run": str(run.id)},
-        )
+        show_page_link(run_progress.label_link(run, may_decide=may_decide), "open_in_full", "runs", run=run.id)
     run_progress.show_progress(run)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import streamlit as st
 
@@ -27,7 +27,6 @@ from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
 from sync.guards import PREVIEW_GROWTH, WHOLE
 from sync.model import INTERVAL_CHOICES, Mode
-from sync.property_values import Forms
 from sync.service import Service
 from sync.text import count_people
 from sync.views import CohortView, Preview, ProjectView, Proposal, StartedExport
@@ -44,26 +43,6 @@ LATER_HELD = "Held for your approval if more than {added} would be added or more
 DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 
 Cadence = tuple[Mode, float | None, DailyTime | None, float | None]  # mode, interval in seconds, time of day, end
-
-
-@dataclass(frozen=True, slots=True)
-class ExportForm:
-    """The values of the dialog's fields."""
-
-    mode: Mode
-    attribute: str
-    interval_seconds: float | None
-    daily: DailyTime | None
-    ends_at: float | None
-    id_property: str
-    mapping: property_mapping.Mapping
-    forms: Forms
-    account: str
-    previewed: int | None
-    first_step: first_step.FirstStep
-    dry_run: bool = False
-
-
 ACCOUNT = "_export_account"
 
 
@@ -102,20 +81,20 @@ def _show_form(service: Service, project: ProjectView, cohort: CohortView, propo
         refusal = st.empty()
         buttons = st.container(horizontal=True, horizontal_alignment="right")
     with fields:
-        form, blocked = _show_fields(service, project, cohort, proposal)
+        terms, blocked = _show_fields(service, project, cohort, proposal)
     with buttons:
         dry_run, start = _show_buttons(blocked=blocked)
     if not (start or dry_run):
         return
     try:
-        _start_export(service, project, cohort, replace(form, dry_run=dry_run))
+        _start_export(service, project, cohort, replace(terms, dry_run=dry_run))
     except CohortSyncError as error:
         refusal.error(format_error(error))  # beside the button that was pressed: below the fields nobody would see it
 
 
 def _show_fields(
     service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal
-) -> tuple[ExportForm, bool]:
+) -> tuple[ExportTerms, bool]:
     """Show the fields; return what they hold, and whether something in them keeps the export from being started."""
     restored = export_draft.restore_draft(cohort.id, proposal)
     account = _account_field(cohort, proposal)
@@ -138,20 +117,21 @@ def _show_fields(
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names, id_property)
     first = first_step.choose_first_step(cohort.id)
     export_draft.note_opened(cohort.id, proposal)
-    form = ExportForm(
+    terms = ExportTerms(
         mode=mode,
         attribute=attribute,
-        interval_seconds=interval,
+        interval=interval,
         daily=daily,
         ends_at=ends_at,
         id_property=id_property,
         mapping=mapping,
         forms=forms,
-        account=account,
+        license_code=account,
         previewed=seen.identified if seen else None,
-        first_step=first,
+        steps=first.steps,
+        chosen=first.chosen,
     )
-    return form, bool(problem or wrong or no_name or first.problem or proposal.account_problem) or not account
+    return terms, bool(problem or wrong or no_name or first.problem or proposal.account_problem) or not account
 
 
 def _show_buttons(*, blocked: bool) -> tuple[bool, bool]:
@@ -252,7 +232,7 @@ def _attribute_field(service: Service, project: ProjectView, cohort: CohortView,
 def _read_numbers(project: ProjectView, cohort: CohortView, id_property: str | None) -> Preview | None:
     """Return the preview by a User ID property, or by the cohort's own; None, and say why, when it cannot be read."""
     try:
-        return preview.read_preview(project.id, cohort.id, id_property=id_property)
+        return preview.read_preview(project.id, cohort.id, id_property)
     except CohortSyncError as error:
         st.warning(format_error(error))
         return None
@@ -300,31 +280,13 @@ def _describe_guard(service: Service, cohort: CohortView, seen: Preview) -> str:
     return LATER_HELD.format(added=count_people(added), removed=format_count(removed))
 
 
-def _start_export(service: Service, project: ProjectView, cohort: CohortView, wanted: ExportForm) -> None:
+def _start_export(service: Service, project: ProjectView, cohort: CohortView, terms: ExportTerms) -> None:
     try:
-        started = service.syncs.start_export(
-            project.id,
-            cohort.id,
-            ExportTerms(
-                mode=wanted.mode,
-                attribute=wanted.attribute,
-                interval=wanted.interval_seconds,
-                dry_run=wanted.dry_run,
-                mapping=wanted.mapping,
-                license_code=wanted.account,
-                previewed=wanted.previewed,
-                steps=wanted.first_step.steps,
-                chosen=wanted.first_step.chosen,
-                daily=wanted.daily,
-                ends_at=wanted.ends_at,
-                forms=wanted.forms,
-                id_property=wanted.id_property,
-            ),
-        )
+        started = service.syncs.start_export(project.id, cohort.id, terms)
     except CohortSyncError:
         st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now
         raise
-    opens_run = wanted.dry_run or wanted.first_step != first_step.FirstStep()
+    opens_run = terms.dry_run or terms.steps or terms.chosen
     if not opens_run:
         notices.flash_success(_describe_start(cohort, started))  # first: a newer click may interrupt what follows
     export_draft.forget_draft()

@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices
 from pages.parts.formatting import format_error
-from pages.parts.navigation import page_script
+from pages.parts.navigation import show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
@@ -74,7 +74,7 @@ def show_guards(view: GuardView) -> None:
         st.caption(INTRODUCTION)
         limits = _show_limits(view, disabled=not may_change)
         st.markdown("\n".join(f"- {rule}" for rule, stays in RULES if stays or view.enabled))
-        st.page_link(page_script("safety"), label="Never export and tripwires", icon=":material/gpp_good:")
+        show_page_link("Never export and tripwires", "gpp_good", "safety")
         st.info(describe_trial(service.guards.try_limits(view.sync_id, limits)), icon=":material/history:")
     if may_change:
         _show_buttons(view, limits)

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts import badges, notices, polling, run_progress, session
 from pages.parts.callbacks import finish
 from pages.parts.formatting import format_duration_short, format_error
-from pages.parts.navigation import clear_requests, page_script, requested_id
+from pages.parts.navigation import clear_requests, page_script, requested_id, show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
@@ -196,8 +196,8 @@ def _show_late(health: Health) -> None:
     if not numbers:
         return
     st.warning(LATE.format(count_noun(len(numbers), "sync")), icon=":material/alarm:")
-    asked = {"sync": str(numbers[0])} if len(numbers) == 1 else {"show_syncs": NEEDS_PERSON}
-    st.page_link(page_script("syncs"), label="See why", icon=":material/arrow_forward:", query_params=asked)
+    asked: dict[str, int | str] = {"sync": numbers[0]} if len(numbers) == 1 else {"show_syncs": NEEDS_PERSON}
+    show_page_link("See why", "arrow_forward", "syncs", **asked)
 
 
 def _show_queries(health: Health) -> None:

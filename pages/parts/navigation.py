@@ -38,7 +38,7 @@ def clear_requests(*names: str) -> None:
             del st.query_params[name]
 
 
-def show_page_link(label: str, icon: str, page: str, **requests: int) -> None:
+def show_page_link(label: str, icon: str, page: str, **requests: int | str) -> None:
     """Show a link to another page, with requests in its address.
 
     What only leads somewhere is a link: a button that switches pages leaves a second entry in the browser's history,

@@ -24,7 +24,7 @@ LEAST_HELP = (
 )
 
 
-def read_preview(project_id: int, cohort_id: int, fresh: bool = False, id_property: str | None = None) -> Preview:
+def read_preview(project_id: int, cohort_id: int, id_property: str | None) -> Preview:
     """Read the preview once for an open dialog: every reading may cost Mixpanel queries.
 
     ``id_property`` is the User ID, None for the one the cohort has. A failure is kept too: a click in the dialog, Start
@@ -32,22 +32,22 @@ def read_preview(project_id: int, cohort_id: int, fresh: bool = False, id_proper
     """
     kept = st.session_state.setdefault(PREVIEW_KEY, {})
     key = project_id, cohort_id, id_property
-    if fresh or key not in kept:
-        kept[key] = _read_or_explain(project_id, cohort_id, fresh, id_property)
+    if key not in kept:
+        kept[key] = _read_or_explain(project_id, cohort_id, id_property)
     if isinstance(kept[key], str):
         raise CohortSyncError(kept[key])
     found: Preview = kept[key]
     return found
 
 
-def _read_or_explain(project_id: int, cohort_id: int, fresh: bool, id_property: str | None) -> Preview | str:
+def _read_or_explain(project_id: int, cohort_id: int, id_property: str | None) -> Preview | str:
     """Return what this session knows already, else a preview, or the sentence that says why there is none."""
     try:
-        known = None if fresh or id_property is not None else get_known_numbers(project_id, cohort_id)
+        known = None if id_property is not None else get_known_numbers(project_id, cohort_id)
         if known:
             return known
         with st.spinner("Reading the cohort from Mixpanel…", show_time=True), open_service() as service:
-            return service.cohorts.preview(project_id, cohort_id, fresh, id_property)
+            return service.cohorts.preview(project_id, cohort_id, id_property=id_property)
     except CohortSyncError as problem:
         return str(problem)
 

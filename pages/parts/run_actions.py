@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -15,7 +15,7 @@ from sync.model import Run, RunState
 from sync.service import Service
 from sync.service.run_people import PeopleFilter
 from sync.text import count_people
-from sync.views import SyncView
+from sync.views import StartedExport, SyncView
 
 SHOWN_REASON = "_shown-reason-{}"  # session key, by run
 LOOKED_AT = 10  # people named to look at in WebEngage
@@ -104,23 +104,21 @@ def can_be_taken_back(run: Run) -> bool:
 
 def show_take_back_button(run: Run, label: str = "Take back this run") -> None:
     """Show the button that plans the inverse of a run, and open that plan."""
-    if not st.button(label, key=f"undo-{run.id}", help=TAKE_BACK_HELP, icon=":material/undo:"):
-        return
-    with open_service() as service:
-        started = notices.try_action(
-            f"Planned below: taking back run {run.id}. Nothing is sent before you say so.", service.runs.undo, run.id
-        )
-    if started:
-        open_page("runs", run=started.run_id)
-    st.rerun()
+    if st.button(label, key=f"undo-{run.id}", help=TAKE_BACK_HELP, icon=":material/undo:"):
+        done = f"Planned below: taking back run {run.id}. Nothing is sent before you say so."
+        _open_started(done, lambda service: service.runs.undo(run.id))
 
 
 def show_retry_button(run: Run) -> None:
     """Show the button that sends everyone WebEngage rejected in this sync once more, and open that run."""
-    if not st.button("Try rejected people again", key=f"retry-{run.id}", help=RETRY_HELP, icon=":material/replay:"):
-        return
+    if st.button("Try rejected people again", key=f"retry-{run.id}", help=RETRY_HELP, icon=":material/replay:"):
+        _open_started("Rejected people are tried again.", lambda service: service.syncs.retry_rejected(run.sync_id))
+
+
+def _open_started(done: str, action: Callable[[Service], StartedExport]) -> NoReturn:
+    """Start a run and open its page; stay here when it could not be started, and say why."""
     with open_service() as service:
-        started = notices.try_action("Rejected people are tried again.", service.syncs.retry_rejected, run.sync_id)
+        started = notices.try_action(done, action, service)
     if started:
         open_page("runs", run=started.run_id)
     st.rerun()
