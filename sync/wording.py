@@ -223,13 +223,15 @@ def describe_outlook(preview: Preview) -> str:
 
 def describe_requests(preview: Preview) -> str:
     """Return how many requests the export takes, at most where that depends on what only its run finds out."""
+    if preview.may_take_less and preview.is_least:
+        return "How many requests it takes, its run finds out"
     if not preview.requests:
         return (
             "Nobody needs to be sent now, so no request" if preview.exported_before else "Nobody here can be sent now"
         )
-    most = "Up to " if preview.may_take_less else ""
-    requests = count_noun(preview.requests, "request")
-    return f"{most}{requests}, about {format_duration(preview.seconds)} at WebEngage's limit"
+    number = f"{'up to ' if preview.may_take_less else ''}{preview.qualifier}{count_noun(preview.requests, 'request')}"
+    time = f"about {format_duration(preview.seconds)} at WebEngage's limit"
+    return f"{number[:1].upper()}{number[1:]}, {time}, more if it rejects somebody"
 
 
 def describe_run_changes(run: Run) -> str:

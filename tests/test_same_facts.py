@@ -166,7 +166,7 @@ def test_what_sending_takes_is_not_what_it_took_before_the_last_run(connected: W
     connected.sandbox.set_members(connected.cohort, people(20, 80))
     connected.export()
     listed, _ = read_dialogs(connected)
-    assert "only the difference is sent" in listed and "Up to 3 requests, about 1 second" in listed
+    assert "only the difference is sent" in listed and "Up to 5 requests, about 1 second" in listed
 
 
 def test_what_sending_takes_counts_people_who_are_sent_again_as_not_confirmed(connected: Workspace) -> None:

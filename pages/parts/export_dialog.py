@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import (
     cadence_fields,
@@ -110,9 +111,13 @@ def _show_fields(
     )
     is_other = id_property != proposal.id_property
     seen = _read_numbers(project, cohort, id_property) if is_other and not no_name else known
-    if seen:
-        _show_numbers(service, cohort, seen, is_change=is_other and bool(seen.exported_before))
+    cost = _show_numbers(service, cohort, seen, is_change=is_other and bool(seen.exported_before)) if seen else None
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, seen.properties if seen else ())
+    if seen and cost:
+        with cost:
+            preview.show_cost(
+                service.cohorts.add_current_limits(project.id, seen, sends_values=True) if mapping else seen
+            )
     names = seen.properties if seen else ()
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names, id_property)
     first = first_step.choose_first_step(cohort.id)
@@ -238,15 +243,18 @@ def _read_numbers(project: ProjectView, cohort: CohortView, id_property: str | N
         return None
 
 
-def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_change: bool) -> None:
-    """Show who would be sent, what it costs and what holds it; ``is_change``: under another User ID than before."""
+def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_change: bool) -> DeltaGenerator:
+    """Show who would be sent and what holds it; return the place for what it costs, which the properties decide, too.
+
+    ``is_change``: under another User ID than before.
+    """
     if seen.id_property:
         user_id_field.show_coverage(seen)
     if is_change:
         user_id_field.show_change()
     preview.show_numbers(seen)
     with st.container(gap=None):
-        preview.show_cost(seen)
+        cost = st.container()
         if not is_change:
             st.caption(f":material/front_hand: {_describe_guard(service, cohort, seen)}")
         st.caption(f":material/person_add: {NEW_PROFILES}")
@@ -258,6 +266,7 @@ def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_cha
             on_click=finish(_open_cohort),
             args=(cohort.id,),
         )
+    return cost
 
 
 def _open_cohort(cohort_id: int) -> None:

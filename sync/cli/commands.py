@@ -96,6 +96,8 @@ def preview(
     with Service.open() as service:
         found = service.cohorts.preview(project, cohort_id, fresh, id_property)
         checks = check_values(service, project, cohort_id, properties, id_property)
+        if checks:
+            found = service.cohorts.add_current_limits(project, found, sends_values=True)
     print_result(
         as_json,
         to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}),

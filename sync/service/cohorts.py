@@ -191,15 +191,19 @@ class CohortService(Topic):
         return replace(found, to_add=len(held.find_added(now)), to_remove=len(held.find_removed(now)))
 
     @requires(AccessLevel.VIEWER)
-    def add_current_limits(self, project_id: int, found: Preview) -> Preview:
-        """Add what changes quickly: how many people were exported before, and the queries left this hour."""
+    def add_current_limits(self, project_id: int | None, found: Preview, *, sends_values: bool = False) -> Preview:
+        """Add what changes quickly: how many people were exported before, and the queries left this hour.
+
+        ``sends_values``: properties are to be mapped, whether or not they were before.
+        """
+        project_id = self._state.get_project(project_id).view.id
         sync = self._store.syncs.get_sync_of_cohort(project_id, found.cohort_id)
         before = count_held(self._store, sync)
         last = self._store.runs.get_run(sync.last_run_id) if sync and sync.last_run_id else None
         if last and (last.finished_at is None or last.finished_at > found.read_at):
             found = replace(found, to_add=None, to_remove=None)
         unsure = self._store.snapshot.count_unconfirmed(sync.id) if sync else 0
-        found = add_cost_of_changes(found, before, unsure, sends_values=bool(sync and sync.mapping))
+        found = add_cost_of_changes(found, before, unsure, sends_values=sends_values or bool(sync and sync.mapping))
         return replace(
             found,
             exported_before=before,

@@ -12,14 +12,16 @@ MINUTE_SECONDS = 60.0
 
 
 def add_cost_of_changes(found: Preview, before: int, unsure: int, *, sends_values: bool) -> Preview:
-    """Add what sending takes: everybody at first, later the difference, and at most everybody where it is not known.
+    """Add what sending takes: everybody at first, later the difference.
 
-    ``unsure`` of the people exported before are not confirmed, so they are sent again if they are still members.
+    Where that is not known, all members of now may be new, and all those exported before may have left. ``unsure`` of
+    the people exported before are not confirmed, so they are sent again if they are still members. ``sends_values``:
+    mapped properties are sent now or were before, so anybody may be sent again.
     """
     if not before:
         return replace(add_cost(found, found.people), may_take_less=False)
     if found.to_add is None or found.to_remove is None:
-        return replace(add_cost(found, max(found.people, before)), may_take_less=True)
+        return replace(add_cost(found, found.people + before), may_take_less=True)
     if sends_values:
         return replace(add_cost(found, found.people + found.to_remove), may_take_less=True)
     known = found.to_add + found.to_remove
