@@ -89,7 +89,7 @@ def _show_facts(found: Receipt) -> None:
         ("User ID", _describe_user_id(found)),
         ("As of", format_full_time(found.as_of)),
         ("Run", f"{found.run.id}, finished {format_full_time(found.run.finished_at or found.as_of)}"),
-        ("Mode", MODE_WORDS[found.mode]),
+        ("Mode", _describe_mode(found)),
         ("Requested by", _describe_decision(found.requested, "not known; older than the audit log")),
         ("Approved by", _describe_decision(found.approved, "nobody; no run needed an approval")),
     )
@@ -103,6 +103,11 @@ def _show_facts(found: Receipt) -> None:
     with st.container(key="screen-run"):
         if st.button(f"See run {found.run.id}", icon=":material/history:", type="tertiary", key="receipt-run"):
             open_page("runs", run=found.run.id)
+
+
+def _describe_mode(found: Receipt) -> str:
+    mode, asked = MODE_WORDS[found.mode], MODE_WORDS[found.requested_mode]
+    return mode if mode == asked else f"{mode}; {asked.lower()} was asked for since, and has not gone ahead"
 
 
 def _describe_user_id(found: Receipt) -> str:

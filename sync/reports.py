@@ -118,6 +118,7 @@ class Receipt:
     """Count whom a campaign to a cohort reaches: people counted once each, as of the last run that read the cohort.
 
     ``as_of`` is later when a run changed people since and did not read, or not to its end; ``changed_since``: which one.
+    ``requested_mode`` is another than ``mode`` while nobody let the export go ahead that was asked for since.
 
     ``accepted`` and ``unconfirmed`` are those WebEngage was sent as true; ``left_behind`` of them left the cohort, but
     WebEngage rejected their removal. ``rejected``, ``never_exported``, ``anonymous`` and ``invalid`` are members it
@@ -151,6 +152,7 @@ class Receipt:
     listed_now: int = 0
     may_be_listed_now: int = 0
     changed_since: str = ""
+    requested_mode: Mode = Mode.ONE_TIME
 
     @property
     def in_webengage(self) -> int:

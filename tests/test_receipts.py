@@ -376,3 +376,16 @@ def test_receipt_page_when_there_is_none_says_what_to_do(fans: Workspace) -> Non
     """A cohort that was never exported, an address without a cohort."""
     assert "never exported to WebEngage" in page_text(fans.page("receipt", cohort=str(fans.cohort)))
     assert "Open a cohort that is exported" in page_text(fans.page("receipt"))
+
+
+def test_receipt_names_the_mode_asked_for_beside_that_of_its_run(fans: Workspace) -> None:
+    """Of a cleared cohort the page of the sync has the mode that was asked for since, which nobody let go ahead yet."""
+    fans.export(mode=Mode.DYNAMIC)
+    assert "Dynamic" in page_text(fans.page("receipt", cohort=str(fans.cohort))).splitlines()
+    with fans.open() as service:
+        service.syncs.stop(1, clear=True)
+    fans.run_queued()
+    fans.export(mode=Mode.ONE_TIME, dry_run=True)
+    assert "One-time]" in page_text(fans.page("syncs", sync="1"))
+    asked = "Dynamic; one-time was asked for since, and has not gone ahead"
+    assert asked in page_text(fans.page("receipt", cohort=str(fans.cohort))).splitlines()

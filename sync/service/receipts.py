@@ -61,6 +61,7 @@ class ReceiptService(Topic):
                 license_code=sync.license_code,
                 attribute=sync.attribute,
                 mode=sync.mode,
+                requested_mode=sync.requested_mode,
                 run=run,
                 as_of=(changed and changed.finished_at) or run.planned_at or run.finished_at or run.queued_at,
                 changed_since="" if changed is None else _describe_change(changed),
