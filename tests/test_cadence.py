@@ -10,7 +10,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from click.testing import CliRunner, Result
 
 from sync.cadence import (
     DailyTime,
@@ -22,7 +21,6 @@ from sync.cadence import (
     format_interval,
     format_moment,
 )
-from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState
@@ -333,18 +331,13 @@ def test_a_stored_schedule_when_it_is_half_or_wrong_is_refused_by_the_database(c
             db.execute(f"update sync set {change}")
 
 
-def run_command(workspace: Workspace, *arguments: str) -> Result:
-    """Run a command on a workspace."""
-    return CliRunner().invoke(cli, arguments, env=workspace.env)
-
-
 def test_a_schedule_when_given_by_command_is_kept_and_what_does_not_go_together_is_wrong_usage(
     connected: Workspace,
 ) -> None:
     """--at with --zone, --days and --until; the answer says how all syncs fit the hour; pause takes --until."""
     cohort = str(connected.add_cohort(3))
     export = ("export", cohort, "--mode", "dynamic", "--at", "7:30", "--zone", BERLIN)
-    done = run_command(connected, *export, "--days", "mon-fri", "--until", "2099-03-31")
+    done = connected.run_command(*export, "--days", "mon-fri", "--until", "2099-03-31")
     assert done.exit_code == 0 and "fit Mixpanel's limit: 1 of" in done.output, done.output
     connected.run_queued()
     with connected.open() as service:
@@ -358,10 +351,10 @@ def test_a_schedule_when_given_by_command_is_kept_and_what_does_not_go_together_
         ("export", cohort, "--mode", "dynamic", "--at", "half past"),
         ("pause", "1", "--until", "soon"),
     ):
-        assert run_command(connected, *wrong).exit_code == 2, wrong
-    alone = run_command(connected, "export", cohort, "--mode", "dynamic", "--zone", BERLIN)
+        assert connected.run_command(*wrong).exit_code == 2, wrong
+    alone = connected.run_command("export", cohort, "--mode", "dynamic", "--zone", BERLIN)
     assert alone.exit_code == 2 and "--zone to --at or --until" in alone.output
-    assert run_command(connected, "pause", "1", "--until", "2099-01-07 08:00", "--zone", BERLIN).exit_code == 0
+    assert connected.run_command("pause", "1", "--until", "2099-01-07 08:00", "--zone", BERLIN).exit_code == 0
     with connected.open() as service:
         assert service.syncs.get(1).resume_at == parse_utc("2099-01-07 07:00")
 
@@ -382,7 +375,7 @@ def test_syncs_when_they_do_not_fit_the_hour_are_said_before_saving_and_alerted(
         assert service.hourly_fit.check(PROJECT, connected.cohort, DAY)[0] is (SYNC_QUERIES_AN_HOUR >= 61)
     with connected.open_store() as store:
         assert find_unkept_limits(store, store.syncs.list_views(), connected.now())[PROJECT].queries == 72
-    warned = run_command(connected, "export", str(connected.cohort), "--mode", "dynamic", "--every", "5m")
+    warned = connected.run_command("export", str(connected.cohort), "--mode", "dynamic", "--every", "5m")
     assert warned.exit_code == 0 and "some will be late" in warned.stderr
 
 

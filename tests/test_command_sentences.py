@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from click.testing import CliRunner
 
-from sync.cli.commands import cli
 from sync.model import Mode, RunState, format_utc_time
 from sync.wording import RUN_STANDING
 from tests.sandbox.control import PROJECT
@@ -16,7 +14,7 @@ from tests.workspace import Workspace
 
 def say(workspace: Workspace, *arguments: str) -> str:
     """Run a command in this process and return what it says, of a refusal the sentence."""
-    done = CliRunner().invoke(cli, arguments, env=workspace.env)
+    done = workspace.run_command(*arguments)
     return str(done.exception) if done.exception and not done.output else done.output
 
 

@@ -7,10 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner, Result
-
 from sync.cadence import DailyTime, find_end, find_moment
-from sync.cli.commands import cli
 from sync.config_file.parsing import parse_configuration
 from sync.config_file.writing import write_configuration
 from sync.guards import GuardLimits
@@ -45,14 +42,9 @@ def test_the_example_when_applied_as_its_first_line_says_shows_what_would_change
     assert sum(one.startswith("Export cohort") for one in texts) == 2
 
 
-def run_command(workspace: Workspace, *arguments: str, **environment: str) -> Result:
-    """Run a command on a workspace."""
-    return CliRunner().invoke(cli, arguments, env=workspace.env | environment)
-
-
 def apply_file(workspace: Workspace, file: Path, *options: str, **environment: str) -> Any:
     """Apply a file and return the one document of the answer."""
-    done = run_command(workspace, "apply", str(file), *options, "--json", **environment)
+    done = workspace.run_command("apply", str(file), *options, "--json", **environment)
     assert done.exit_code == 0, (done.output, done.exception)
     return json.loads(done.stdout)
 
@@ -93,10 +85,10 @@ def test_a_file_when_applied_to_an_empty_database_makes_all_of_it_and_the_second
     file = write_file(tmp_path, sandbox, cohort, lists)
     shown = apply_file(workspace, file)
     assert (shown["applied"], len(shown["changes"])) == (False, 6)
-    refused = run_command(workspace, "apply", str(file), "--yes")
+    refused = workspace.run_command("apply", str(file), "--yes")
     assert refused.exit_code == 1 and "Line 6: this needs a secret; set MIXPANEL_SECRET" in str(refused.exception)
     apply_file(workspace, file, "--yes", MIXPANEL_SECRET=SECRET, WEBENGAGE_API_KEY=API_KEY)
-    assert "Nothing to change." in run_command(workspace, "apply", str(file), "--yes").output
+    assert "Nothing to change." in workspace.run_command("apply", str(file), "--yes").output
     workspace.run_queued()
     assert apply_file(workspace, file, "--yes")["changes"] == []
     assert sandbox.holding(ATTRIBUTE)[0] == sandbox.exportable(cohort) - {"fan-1", "fan-2"}
@@ -122,7 +114,7 @@ def test_a_configuration_when_exported_has_no_secret_and_changes_nothing_when_ap
         service.syncs.stop(3)
         service.guards.lift(1)
         service.safety.add_never_export(LICENSE, ["secret-person"])
-    written = run_command(connected, "export-config").output
+    written = connected.run_command("export-config").output
     assert SECRET not in written and API_KEY not in written and "secret-person" not in written
     assert f"account {LICENSE}: 1 person on the never-export list" in written
     file = tmp_path / "all.yaml"
@@ -175,7 +167,7 @@ def test_a_pause_when_the_file_ends_it_is_written_applied_once_and_over_after_it
     connected.add_cohort(3)
     connected.export()
     file, now = tmp_path / "all.yaml", connected.now()
-    active = run_command(connected, "export-config").output
+    active = connected.run_command("export-config").output
     for hours in (1, 2):
         moment = datetime.fromtimestamp(now + hours * 3600.0, UTC).isoformat(" ", "seconds")
         file.write_text(active.replace("state: active", f"state: paused\n  paused_until: {moment}"), encoding="utf-8")
@@ -184,7 +176,7 @@ def test_a_pause_when_the_file_ends_it_is_written_applied_once_and_over_after_it
         assert apply_file(connected, file)["changes"] == []
         with connected.open() as service:
             assert service.syncs.get(1).resume_at == int(now + hours * 3600.0)
-    written = run_command(connected, "export-config").output
+    written = connected.run_command("export-config").output
     assert "paused_until" in written
     file.write_text(written, encoding="utf-8")
     assert apply_file(connected, file)["changes"] == []
@@ -215,7 +207,7 @@ def test_a_file_when_it_asks_for_what_cannot_be_is_refused_before_anything_chang
     ):
         file = write_file(tmp_path, sandbox, cohort)
         file.write_text(file.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
-        assert words in str(run_command(connected, "apply", str(file), "--yes").exception)
+        assert words in str(connected.run_command("apply", str(file), "--yes").exception)
     for more, words in (
         (
             f"  - {{project: {PROJECT}, cohort: 9, mode: one-time, attribute: we_x}}\n",
@@ -227,9 +219,9 @@ def test_a_file_when_it_asks_for_what_cannot_be_is_refused_before_anything_chang
         ),
     ):
         file = write_file(tmp_path, sandbox, cohort, more)
-        assert words in str(run_command(connected, "apply", str(file)).exception)
+        assert words in str(connected.run_command("apply", str(file)).exception)
     file = write_file(tmp_path, sandbox, cohort, f"tripwires:\n  - {{project: {PROJECT}, file: nowhere.csv}}\n")
-    refused = str(run_command(connected, "apply", str(file), "--yes").exception)
+    refused = str(connected.run_command("apply", str(file), "--yes").exception)
     assert "Line 17" in refused and "cannot be read" in refused
     with connected.open() as service:
         assert service.guards.get(1).limits == GuardLimits()
@@ -242,7 +234,7 @@ def test_a_file_when_one_change_fails_says_how_many_were_made_and_goes_on_the_ne
     cohort = connected.add_cohort(3)
     missing = f"  - {{project: {PROJECT}, cohort: 999, mode: one-time}}\n"
     file = write_file(tmp_path, sandbox, cohort, missing)
-    refused = str(run_command(connected, "apply", str(file), "--yes").exception)
+    refused = str(connected.run_command("apply", str(file), "--yes").exception)
     assert refused.startswith("Line 16:") and "2 of 3 changes were made" in refused
     write_file(tmp_path, sandbox, cohort)
     assert apply_file(connected, file, "--yes")["changes"] == []
@@ -267,7 +259,7 @@ def test_the_types_of_a_mapping_are_written_and_applied(connected: Workspace, tm
     """What export-config writes changes nothing when applied; another type is a change, and one that is none an error."""
     connected.add_cohort(3)
     connected.export(mapping=(("$phone", "phone"), ("plan", "Plan")), forms=(("phone", "phone,DE"),))
-    written = run_command(connected, "export-config").stdout
+    written = connected.run_command("export-config").stdout
     file = tmp_path / "all.yaml"
     file.write_text(written, encoding="utf-8")
     assert "type: phone,DE" in written and apply_file(connected, file)["changes"] == []
@@ -278,4 +270,38 @@ def test_the_types_of_a_mapping_are_written_and_applied(connected: Workspace, tm
         assert dict(service.cohorts.propose_export(PROJECT, connected.cohort).forms)["Plan"] == "text,joined"
     assert apply_file(connected, file)["changes"] == []
     file.write_text(written.replace("type: phone,DE", "type: colour"), encoding="utf-8")
-    assert "“type” is one of text, number" in str(run_command(connected, "apply", str(file)).exception)
+    assert "“type” is one of text, number" in str(connected.run_command("apply", str(file)).exception)
+
+
+def test_a_guard_when_the_file_lifts_it_or_puts_it_back_changes_alone(
+    connected: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Each is one change without a run, and done once; a file that does not say it leaves the guard as it is."""
+    cohort = connected.add_cohort(3)
+    connected.export(mapping=(("$email", "email"),), interval=21600.0, attribute=ATTRIBUTE)
+    file = write_file(tmp_path, sandbox, cohort)
+    apply_file(connected, file, "--yes")
+    text = file.read_text(encoding="utf-8")
+    for lifted, done in (("true", "Lift the guard of"), ("false", "Put back the guard of")):
+        file.write_text(text.replace("guard: {", f"guard: {{lifted: {lifted}, "), encoding="utf-8")
+        assert [one["text"] for one in apply_file(connected, file, "--yes")["changes"]] == [f"{done} cohort {cohort}."]
+        assert apply_file(connected, file, "--yes")["changes"] == []
+        with connected.open() as service:
+            assert service.guards.get(1).enabled is (lifted == "false") and len(service.runs.list()) == 1
+    assert apply_file(connected, write_file(tmp_path, sandbox, cohort))["changes"] == []
+
+
+def test_a_paused_sync_when_the_file_changes_what_it_sends_and_not_its_state_is_refused(
+    connected: Workspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Such a change exports the cohort, which nobody asked for while it is paused."""
+    cohort = connected.add_cohort(3)
+    connected.export(attribute=ATTRIBUTE)
+    with connected.open() as service:
+        service.syncs.pause(1)
+    file = write_file(tmp_path, sandbox, cohort)
+    file.write_text(file.read_text(encoding="utf-8").replace("state: active", "state: paused"), encoding="utf-8")
+    refused = str(connected.run_command("apply", str(file), "--yes").exception)
+    assert refused.startswith("Line 8: sync 1 is paused") and "write “state: active” as well" in refused
+    with connected.open() as service:
+        assert len(service.runs.list()) == 1 and service.syncs.get(1).interval_seconds == 7200.0

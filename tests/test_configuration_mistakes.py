@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from sync.cli.commands import cli
 from sync.config_file.parsing import MAX_FILE_BYTES, parse_configuration
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
@@ -99,7 +97,7 @@ def test_a_file_when_it_is_too_large_is_not_read_to_its_end(
     if content:
         file = tmp_path / "large.yaml"
         file.write_bytes(content * 10)
-    done = CliRunner().invoke(cli, ("apply", str(file)), env=workspace.env)
+    done = workspace.run_command("apply", str(file))
     assert done.exit_code == 1 and "too large" in str(done.exception)
 
 
@@ -110,7 +108,7 @@ def test_a_list_when_its_file_cannot_be_read_is_one_sentence_with_the_line(
     """A folder, a name no file can have, a file that gives nothing."""
     file = tmp_path / "sync.yaml"
     file.write_text(f"version: 1\nnever_export:\n- {{account: {LICENSE}, file: {name}}}\n", encoding="utf-8")
-    done = CliRunner().invoke(cli, ("apply", str(file)), env=connected.env)
+    done = connected.run_command("apply", str(file))
     assert isinstance(done.exception, InvalidRequest) and str(done.exception).startswith("Line 3: ")
 
 

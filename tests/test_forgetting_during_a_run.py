@@ -11,7 +11,9 @@ import pytest
 
 from sync.engine import Clock, RetryPolicy, RunExecutor
 from sync.model import Run, RunState
+from sync.packing import FORGOTTEN, hash_id, pack, records_of
 from sync.store import Store
+from sync.store.staged import StagedPage
 from tests.engine_workspace import EngineWorkspace, fan_ids, fans, last
 from tests.sandbox.control import Sandbox
 from tests.workspace import ATTRIBUTE
@@ -109,3 +111,21 @@ def test_a_batch_that_was_not_read_yet_of_a_block_that_was_leaves_out_who_was_fo
     run, who = execute(workspace, find_last_of_second_block, a_minute=60)
     assert run.state is RunState.SUCCEEDED and sandbox.profile(who) is None
     assert workspace.holders() == fan_ids(*range(2100)) - {who}
+
+
+def test_somebody_who_is_forgotten_while_a_cohort_is_read_is_blank_in_the_pages_read_so_far(
+    workspace: EngineWorkspace,
+) -> None:
+    """Their place stays, as the sealed values beside it keep theirs; nobody can be told from it."""
+    workspace.start_export()
+    with Store.open(workspace.data_dir) as store:
+        salt = store.connections.get_salt()
+        ids = sorted(["fan-1", "fan-2", "fan-3"], key=lambda one: hash_id(one, salt))
+        page = StagedPage(reading=1, number=0, rows=3, anonymous=0, invalid=0, is_full=False, total=3)
+        news = b"".join(records_of(ids, (), salt, salt))
+        store.staged.add_page(1, replace(page, news=news, ids=pack(ids)))
+    with workspace.open() as service:
+        assert service.admin.forget_person("fan-2").places == 1
+    with Store.open(workspace.data_dir) as store:
+        (left,) = store.staged.news(1)
+    assert left.ids == [FORGOTTEN if one == "fan-2" else one for one in ids]

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from sync.cli.commands import cli
 from sync.model import RunState
 from sync.permissions import AccessLevel, Actor, Forbidden
 from sync.service import Service
@@ -45,14 +43,9 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     return found
 
 
-def run_command(workspace: EngineWorkspace, *arguments: str) -> Result:
-    """Run a command on the workspace."""
-    return CliRunner().invoke(cli, arguments, env=workspace.env)
-
-
 def read_json(workspace: EngineWorkspace, *arguments: str) -> Any:
     """Run a command with --json and return its document."""
-    done = run_command(workspace, *arguments, "--json")
+    done = workspace.run_command(*arguments, "--json")
     assert done.exit_code == 0, (done.output, done.exception)
     return json.loads(done.stdout)
 
@@ -177,7 +170,7 @@ def test_the_commands_name_a_property_and_say_what_it_means(workspace: EngineWor
     cohort = str(workspace.cohort)
     found = read_json(workspace, "preview", cohort, "--user-id-property", CUSTOMER)
     assert (found["user_id_property"], found["identified"], found["doubles"]) == (CUSTOMER, 6, 1)
-    text = run_command(workspace, "preview", cohort, "--user-id-property", CUSTOMER).output
+    text = workspace.run_command("preview", cohort, "--user-id-property", CUSTOMER).output
     assert "6 of 9 members with a profile have a User ID in customer (67 %). 1 is a double: another member has" in text
     rows = read_json(workspace, "members", cohort, "--user-id-property", CUSTOMER)
     assert {(row["user_id"], row["distinct_id"]) for row in rows if row["status"] == "invalid"} == {
@@ -228,7 +221,7 @@ def test_a_file_names_the_property_and_a_change_is_held(workspace: EngineWorkspa
     assert workspace.holders() == customer_ids(*range(5))
     assert read_json(workspace, "apply", by_customer)["changes"] == []
     assert read_json(workspace, "apply", write_file(tmp_path, cohort, ""))["changes"] == []
-    written = run_command(workspace, "export-config").output
+    written = workspace.run_command("export-config").output
     assert f"user_id_property: {CUSTOMER}" in written
     (change,) = read_json(
         workspace, "apply", write_file(tmp_path, cohort, '    user_id_property: "$distinct_id"\n'), "--yes"
@@ -237,7 +230,7 @@ def test_a_file_names_the_property_and_a_change_is_held(workspace: EngineWorkspa
     workspace.run_queued()
     run = approve(workspace, last(workspace))
     assert run.state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(9))
-    assert "user_id_property: $distinct_id" in run_command(workspace, "export-config").output
+    assert "user_id_property: $distinct_id" in workspace.run_command("export-config").output
 
 
 def test_a_file_with_a_property_that_is_no_name_is_refused_with_its_line(
@@ -245,5 +238,5 @@ def test_a_file_with_a_property_that_is_no_name_is_refused_with_its_line(
 ) -> None:
     """A control character is no name."""
     file = write_file(tmp_path, workspace.cohort, '    user_id_property: "a\\u0007b"\n')
-    done = run_command(workspace, "apply", file)
+    done = workspace.run_command("apply", file)
     assert done.exit_code == 1 and "Line 6: The User ID property is the name" in str(done.exception)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from streamlit.testing.v1 import AppTest
 
-from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.model import RunState
 from sync.permissions import AccessLevel
@@ -155,19 +152,12 @@ def test_looking_somebody_up_is_audited_once_an_hour_without_the_id(fans: Worksp
     assert "fan-" not in json.dumps([(one.target, one.before, one.after) for one in lines])
 
 
-def read_answer(workspace: Workspace, *arguments: str) -> Any:
-    """Run a command with --json and return its one document."""
-    done = CliRunner().invoke(cli, [*arguments, "--json"], env=workspace.env)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
-
-
 def test_person_command_answers_what_the_contract_says(fans: Workspace) -> None:
     """Scripts find sync, attribute, whether it is in WebEngage, the history and the lists."""
     run = fans.export()
     with fans.open() as service:
         service.safety.add_never_export(None, ["fan-4"])
-    answer = read_answer(fans, "person", "fan-4")
+    answer = fans.read_answer("person", "fan-4")
     assert answer["user_id"] == "fan-4" and answer["known"] is True
     [sync], [line], [listed] = answer["syncs"], answer["history"], answer["lists"]
     assert (sync["sync_id"], sync["cohort_name"], sync["attribute"], sync["in_webengage"]) == (
@@ -184,7 +174,7 @@ def test_person_command_answers_what_the_contract_says(fans: Workspace) -> None:
         "reason": "",
     }
     assert listed["kind"] == "never-export"
-    assert read_answer(fans, "person", "nobody") == {
+    assert fans.read_answer("person", "nobody") == {
         "user_id": "nobody",
         "known": False,
         "syncs": [],
@@ -192,10 +182,10 @@ def test_person_command_answers_what_the_contract_says(fans: Workspace) -> None:
         "lists": [],
         "known_by": [],
     }
-    assert read_answer(fans, "person", "fan-4", "--project", str(PROJECT))["known"] is True
-    text = CliRunner().invoke(cli, ["person", "nobody"], env=fans.env)
+    assert fans.read_answer("person", "fan-4", "--project", str(PROJECT))["known"] is True
+    text = fans.run_command("person", "nobody")
     assert text.exit_code == 0 and "Nothing is stored about this person" in text.output
-    text = CliRunner().invoke(cli, ["person", "fan-4"], env=fans.env)
+    text = fans.run_command("person", "fan-4")
     assert "never-export list" in text.output and ATTRIBUTE in text.output
 
 
@@ -262,13 +252,13 @@ def test_forgetting_somebody_who_is_true_in_webengage_says_so_before_and_after(f
     assert "WebEngage has them as true for “Fans”, and keeps that" in page_text(app)
     click_button(app, "Forget this person")
     assert "WebEngage still has them as true for “Fans”, and nothing here can set that to false" in page_text(app)
-    answer = read_answer(fans, "forget", "fan-2")
+    answer = fans.read_answer("forget", "fan-2")
     assert answer["stay_true"] == ["Fans"]
     fans.export()
     assert fans.sandbox.holding(ATTRIBUTE)[0] >= {"fan-1", "fan-2"}  # as was said
     assert "forgotten here" in page_text(ask_page(fans, "fan-1"))
-    assert read_answer(fans, "person", "fan-1")["lists"][0]["forgotten"] is True
-    assert read_answer(fans, "forget", "fan-1")["stay_true"] == []
+    assert fans.read_answer("person", "fan-1")["lists"][0]["forgotten"] is True
+    assert fans.read_answer("forget", "fan-1")["stay_true"] == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sync.property_values import (
 )
 from sync.store import Store
 from tests.conftest import Cli
-from tests.engine_workspace import EngineWorkspace, last, patient_workspace
+from tests.engine_workspace import EngineWorkspace, approve, last, patient_workspace
 from tests.sandbox.control import LICENSE, PROJECT, member
 from tests.workspace import open_database
 
@@ -254,3 +254,21 @@ def test_types_and_a_country_are_options_of_export(workspace: EngineWorkspace, c
         "Tags": "a, b",
         "Plan": "gold",
     }
+
+
+def test_taking_back_a_removal_leaves_the_values_to_the_next_refresh(workspace: EngineWorkspace) -> None:
+    """Former values are not kept, so only the attribute is set again; who still belongs to the cohort is sent anew."""
+    have(workspace, "age", 30, 40)
+    workspace.export(mapping=AGE)
+    have(workspace, "age", 30)
+    with workspace.open() as service:
+        undo = service.runs.undo(workspace.export().id)
+    workspace.run_queued()
+    approve(workspace, workspace.get_run(undo.run_id))
+    assert workspace.holders() == {"fan-0", "fan-1"}
+    have(workspace, "age", 30, 40)
+    with workspace.open() as service:
+        service.syncs.resume(1)
+    workspace.run_queued()
+    refreshed = last(workspace)
+    assert (refreshed.state, refreshed.updated, refreshed.unchanged) == (RunState.SUCCEEDED, 1, 1)

@@ -19,6 +19,7 @@ from sync.service import Service
 from sync.store import Store
 from sync.store.rate_limits import HOUR_SECONDS, QUERIES_AN_HOUR, SERVER_DEADLINE, QuerySlot
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox
+from tests.workspace import Workspace
 
 NOW = 1_700_000_000.0
 DAY = 86_400.0
@@ -249,3 +250,19 @@ def test_a_preview_when_ended_early_keeps_its_place(data_dir: Path, sandbox: San
             "select count(*) from mixpanel_query where in_flight_until > at + 400 and owner = ''"
         ).fetchone()
         assert running == (1,)
+
+
+def test_refreshes_of_large_cohorts_where_pages_count_take_a_query_for_each_page(connected: Workspace) -> None:
+    """By what the last run was told, and of a cohort without a run by Mixpanel's count; read twice, they may be late."""
+    other = connected.add_cohort(3, "Others")
+    connected.add_cohort(3)
+    connected.export(interval=HOUR_SECONDS)
+    with connected.open_store() as store:
+        store.rate_limits.block_until(PROJECT, connected.now(), pages_count=True, now=connected.now())
+    with connected.open_database() as db:
+        db.execute("update run set expected_total = 19500, page_size = 1000")
+        db.execute("update cohort set count = 6001 where id = ?", (other,))
+    with connected.open() as service:
+        fits, sentence = service.hourly_fit.check(PROJECT, other, HOUR_SECONDS)
+    assert fits and "27 of 50 queries in the busiest hour" in sentence
+    assert "read twice it takes up to 54, and some refreshes are late" in sentence

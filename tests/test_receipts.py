@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from click.testing import CliRunner
 
 from pages.parts.formatting import format_full_time
-from sync.cli.commands import cli
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
@@ -338,7 +336,7 @@ def test_receipt_command_answers_numbers_and_a_sentence(fans: Workspace) -> None
     """Scripts get everything as JSON, people the sentence and a table."""
     run = fans.export()
     other = fans.export(fans.sandbox.add_cohort("Others", make_fans(5)))
-    done = CliRunner().invoke(cli, ["receipt", str(fans.cohort), "--json"], env=fans.env)
+    done = fans.run_command("receipt", str(fans.cohort), "--json")
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
     expected = {"accepted": 30, "unconfirmed": 0, "rejected": 0, "anonymous": 0, "invalid": 0, "never_exported": 0}
@@ -346,7 +344,7 @@ def test_receipt_command_answers_numbers_and_a_sentence(fans: Workspace) -> None
     assert (answer["license_code"], answer["in_webengage"], answer["run"]["id"]) == (LICENSE, 30, run.id)
     assert run.state is RunState.SUCCEEDED and answer["run"]["state"] == "succeeded"
     assert [(one["sync_id"], one["shared"]) for one in answer["overlaps"]] == [(other.sync_id, 5)]
-    text = CliRunner().invoke(cli, ["receipt", str(fans.cohort), "--with", str(other.sync_id)], env=fans.env).output
+    text = fans.run_command("receipt", str(fans.cohort), "--with", str(other.sync_id)).output
     assert answer["sentence"] in text and "Others" in text
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
@@ -54,6 +56,41 @@ def test_an_attribute_has_one_owner_whatever_its_case(workspace: EngineWorkspace
         assert service.syncs.start_export(
             PROJECT, other, ExportTerms(mode=Mode.DYNAMIC, attribute="Other", mapping=(("plan", "Plan"),))
         ).started
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"mapping": (("plan", "smsOptIn"),)}, "“smsOptIn” is an opt-in"),
+        ({"interval": 60.0}, "at most every 5 minutes"),
+        ({"interval": 31 * DAY}, "at least every 30 days"),
+        ({"interval": 7200.0, "daily": DailyTime("07:30", "UTC")}, "a time of day or at an interval"),
+        ({"mode": Mode.ONE_TIME, "interval": 7200.0}, "has no interval"),
+        ({"mode": Mode.ONE_TIME, "ends_at": 9e9}, "no time of day and no end"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused_by_the_service_and_stores_nothing(
+    workspace: EngineWorkspace, wanted: dict[str, Any], words: str
+) -> None:
+    """Whoever asks: what the pages and commands do not offer is refused below them, too."""
+    workspace.set_members(on_plan("fan-1", "gold"))
+    with workspace.open() as service:
+        with pytest.raises(InvalidRequest, match=words):
+            service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(**{"mode": Mode.DYNAMIC} | wanted))
+        assert not service.syncs.list() and not service.runs.list()
+
+
+@pytest.mark.parametrize("seconds", [60.0, 31 * DAY])
+def test_an_interval_out_of_bounds_is_refused_and_the_former_one_stays(
+    workspace: EngineWorkspace, seconds: float
+) -> None:
+    """Five minutes to thirty days, as for a new sync."""
+    workspace.set_members(on_plan("fan-1", "gold"))
+    workspace.start_export()
+    with workspace.open() as service:
+        with pytest.raises(InvalidRequest, match="at least every 30 days and at most every 5 minutes"):
+            service.syncs.change_interval(1, seconds)
+        assert service.syncs.get(1).interval_seconds == 7200.0
 
 
 # Requests and approvals ----------------------------------------------------------------------------------------------

@@ -318,6 +318,18 @@ def test_ids_that_cannot_be_are_refused_without_being_quoted(workspace: EngineWo
         assert service.safety.list_never_export() == ()
 
 
+def test_a_note_that_is_too_long_and_an_entry_that_is_none_are_refused(workspace: EngineWorkspace) -> None:
+    """Nobody is put on the list or taken off it then."""
+    with workspace.open() as service:
+        with pytest.raises(InvalidRequest, match="at most 200 characters"):
+            service.safety.add_never_export(LICENSE, ["fan-1"], "x" * 201)
+        service.safety.add_never_export(LICENSE, ["fan-1"], "x" * 200)
+        with pytest.raises(InvalidRequest, match="not an entry of the list"):
+            service.safety.remove_never_export(LICENSE, keys=["no hash"])
+        (kept,) = service.safety.list_never_export(LICENSE)
+        assert service.safety.remove_never_export(LICENSE, keys=[kept.key]) == 1
+
+
 @pytest.mark.parametrize("state", ["one-time", "paused", "stopped", "held"])
 def test_who_stays_true_because_no_refresh_comes_is_said_when_listed(workspace: EngineWorkspace, state: str) -> None:
     """Put on the list they would be mailed all the same, by the attribute that nothing sets to false."""

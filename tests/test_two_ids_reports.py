@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from sync.cli.commands import cli
 from sync.model import RunState
 from sync.service import Service
 from sync.steps import Steps
@@ -70,7 +68,7 @@ def read_remarks(workspace: EngineWorkspace) -> tuple[str, ...]:
 
 def run_command(workspace: EngineWorkspace, *arguments: str) -> str:
     """Run a command and return what it prints."""
-    done = CliRunner().invoke(cli, arguments, env=workspace.env)
+    done = workspace.run_command(*arguments)
     assert done.exit_code == 0, (done.output, done.exception)
     return done.output
 

@@ -303,3 +303,23 @@ def test_a_restore_when_the_backup_has_unsent_messages_sends_none_of_them(fans: 
     with fans.open() as service:
         service.admin.restore(tmp_path / "copy.db")
         assert len(service.alerts.list("webhook")) == 1 and service.alerts.list_messages("webhook") == ()
+
+
+def test_webhooks_and_their_messages_when_handled_by_command(fans: Workspace, hook: Hook) -> None:
+    """Added with its secret, shown this once; a message is listed, replayed and discarded by its number."""
+    added = fans.run_command("webhooks", "add", hook.url, "--name", "Ours", "--json")
+    assert added.exit_code == 0 and json.loads(added.stdout)["secret"].startswith("whsec_")
+    fans.export()
+    deliver(fans)
+    sent = len(hook.requests)
+    listed = json.loads(fans.run_command("webhooks", "messages", "--json").stdout)
+    assert len(listed) == sent and all(one["delivered_at"] for one in listed)
+    number = str(listed[0]["id"])
+    assert fans.run_command("webhooks", "replay", number).exit_code == 0
+    deliver(fans)
+    assert len(hook.requests) == sent + 1 and hook.requests[-1][1] == hook.requests[sent - 1][1]
+    assert "Message" in fans.run_command("webhooks", "messages").stdout
+    assert fans.run_command("webhooks", "discard", number).exit_code == 0
+    for command in ("replay", "discard"):
+        assert f"no message {number}" in str(fans.run_command("webhooks", command, number).exception)
+    assert "no alert address 1" in str(fans.run_command("alerts", "remove", "1").exception)

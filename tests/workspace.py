@@ -20,9 +20,11 @@ from typing import IO, Any
 
 import pytest
 import zstandard
+from click.testing import CliRunner, Result
 from streamlit.testing.v1 import AppTest
 
 from pages.parts.sign_in import SignIn
+from sync.cli.commands import cli
 from sync.engine import Clock, RetryPolicy
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run
@@ -126,6 +128,16 @@ class Workspace:
         app.run()
         assert not app.exception
         return app
+
+    def run_command(self, *arguments: str, **environment: str) -> Result:
+        """Run a command on the data folder in this process; keywords are environment variables, secrets for instance."""
+        return CliRunner().invoke(cli, arguments, env=self.env | environment)
+
+    def read_answer(self, *arguments: str) -> Any:
+        """Run a command with --json in this process and return its one document."""
+        done = self.run_command(*arguments, "--json")
+        assert done.exit_code == 0, (done.output, done.exception)
+        return json.loads(done.stdout)
 
     def run_cli(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m sync …` in a process of its own; keywords are environment variables."""
