@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sync.errors import ApiError, InvalidRequest, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
-from sync.model import Account, Project, Sync, format_utc_time
+from sync.model import Project, Sync, format_utc_time
 from sync.permissions import RUNNER_ACTOR, Actor
 from sync.settings import KEY_VARIABLE, Settings
 from sync.store import Store
@@ -16,7 +16,6 @@ from sync.store.connections import SealedProject
 from sync.store.rate_limits import BUSY_POLL_SECONDS, MAX_CONCURRENT_QUERIES, QuerySlot
 from sync.vault import Vault, list_key_ids
 from sync.views import AuditLine, ProjectView, RunnerState
-from sync.webengage import WebEngage
 
 # Seconds a person waits for a page: longer than the App API's deadline, shorter than the Query API's.
 INTERACTIVE_TIMEOUT_SECONDS = 130.0
@@ -140,14 +139,6 @@ class ServiceState:
             Project(id=view.id, name=view.name, username=view.username, secret=secret, region=view.region),
             timeout=timeout,
         )
-
-    def open_webengage(self, license_code: str) -> WebEngage:
-        """Return a client of a connected account; raise InvalidRequest when it is not connected."""
-        sealed = self.store.connections.get_account(license_code)
-        if sealed is None:
-            raise InvalidRequest(f"WebEngage account {license_code} is not connected; connect it under Integrations.")
-        api_key = self.open_vault().open_text(sealed.sealed or "")
-        return WebEngage(Account(license_code=license_code, api_key=api_key, data_center=sealed.view.data_center))
 
     def get_sync(self, sync_id: int) -> Sync:
         """Return a sync; raise InvalidRequest when there is none."""

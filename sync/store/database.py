@@ -227,13 +227,7 @@ def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Read one state of the database until the end, whatever others write meanwhile; nobody waits for it.
-
-    Nested use joins the outer transaction.
-    """
-    if db.in_transaction:
-        yield
-        return
+    """Read one state of the database until the end, whatever others write meanwhile; nobody waits for it."""
     db.execute("begin")
     try:
         yield
