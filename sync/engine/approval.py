@@ -54,7 +54,7 @@ def hold_reason(
     ``problem`` is what keeps the readings from proving the plan, ``size`` how many people were exported before,
     ``read`` how many rows were read now.
     """
-    if run.purpose == "clear" and not run.dry_run:
+    if run.purpose == "clear":
         return None
     if run.purpose == "undo":
         return None if run.approved else explain_undo(run, sync, plan)

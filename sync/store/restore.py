@@ -160,7 +160,7 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
         where state = 'confirmed' or exists (
             select 1
             from run
-            where run.id = run_id and finished_at is null and planned and run.state <> 'held'
+            where run.id = run_id and finished_at is null and run.state <> 'held'
                 and number < ifnull(json_extract(step_limits, '$[' || (step - 1) || ']'), 1 << 62)
         )
         """
