@@ -108,6 +108,16 @@ def test_a_plan_of_a_sync_that_is_refreshed_once_a_month_is_made_again_after_a_d
     assert workspace.holders() == fan_ids(*range(38))
 
 
+def test_somebody_in_a_plan_that_was_made_again_is_nowhere_any_more(workspace: EngineWorkspace) -> None:
+    """The plan that was approved is kept until the new one is compared with it, and no longer."""
+    workspace.set_members(*fans(*range(36)))
+    run = workspace.export(dry_run=True)
+    workspace.set_members(*fans(*range(35), 40))
+    assert approve_late(workspace, run).state is RunState.HELD
+    with workspace.open() as service:
+        assert service.admin.forget_person("fan-35").places == 0
+
+
 @pytest.mark.parametrize("is_in_steps", [False, True])
 def test_a_plan_made_while_the_clock_was_ahead_is_made_again(workspace: EngineWorkspace, is_in_steps: bool) -> None:
     """Its age is unknown: by the clock of now it was made tomorrow, and it may wait for days without growing old."""

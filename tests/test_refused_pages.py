@@ -8,10 +8,12 @@ import pytest
 
 from sync.model import RunState, SyncState
 from tests.engine_workspace import (
+    HOUR,
     MAPPED,
     EngineWorkspace,
     approve,
     expect_held,
+    fan_ids,
     fans,
     last,
     later,
@@ -227,3 +229,73 @@ def test_a_member_listed_again_with_another_value_in_anothers_place_makes_nobody
     run = workspace.export()
     assert (run.state, run.reading, run.entered, run.exited) == (RunState.SUCCEEDED, 2, 0, 0)
     assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def count_queries(workspace: EngineWorkspace) -> int:
+    """Return how many pages a refresh asks for, in which nobody enters or leaves."""
+    before = workspace.sandbox.meter().requests["/api/query/engage"]
+    run = workspace.export()
+    assert (run.state, run.change_count, run.reading) == (RunState.SUCCEEDED, 0, 1)
+    return workspace.sandbox.meter().requests["/api/query/engage"] - before
+
+
+@pytest.mark.parametrize(
+    ("settings", "by"),
+    [({}, -25), ({"total": "page"}, 7)],
+    ids=["its own among whole ones", "a whole one among own ones"],
+)
+def test_a_page_whose_total_counts_something_else_than_those_of_the_others_is_of_another_reading(
+    workspace: EngineWorkspace, sandbox: Sandbox, settings: dict[str, str], by: int
+) -> None:
+    """A total counts the cohort, or the page it stands on; on all pages of a reading it is the same one of both."""
+    sandbox.settings(**settings)
+    workspace.set_members(*fans(*range(35)))
+    workspace.export()
+    usual = count_queries(workspace)
+    sandbox.fault("another_total", page=2, by=by)
+    assert count_queries(workspace) > usual + 2  # pages 0 to 2 once more
+
+
+def test_a_last_page_of_another_size_each_time_makes_nobody_leave(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """It begins two members later, and without a total nothing else shows that two are missing."""
+    workspace.set_members(*fans(*range(25)))
+    workspace.export()
+    sandbox.settings(untold="total")
+    sandbox.fault("another_page_size", page=2, by=1, times=0)
+    workspace.export()
+    for _ in range(5):
+        later(workspace, HOUR)
+    assert last(workspace).state in (RunState.FAILED, RunState.QUEUED)
+    assert workspace.holders() == fan_ids(*range(25))
+
+
+def test_a_page_is_tried_again_at_once_when_the_run_got_further_since_it_was_put_off(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Only a run that does not get on is put off after one try; this one has a page more than ever before."""
+    workspace.set_members(*fans(*range(25)))
+    sandbox.fault("status", path="engage", page=0, code=503, times=3)
+    assert workspace.export().state is RunState.QUEUED
+    sandbox.fault("status", path="engage", page=2, code=503)
+    later(workspace, 400)
+    assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(25))
+
+
+def test_a_run_that_fails_while_its_cohort_is_read_once_more_lists_nobody(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """What the first reading alone says was written down, and was never the plan."""
+    workspace.set_members(*fans(*range(35)))
+    workspace.export()
+    sandbox.settings(untold="total")
+    workspace.set_members(*fans(*range(3, 35)))
+    sandbox.fault("status", path="engage", page=0, code=503, after=1, times=0)
+    run = workspace.export()
+    with workspace.open() as service:
+        assert any("once more" in one.message for one in service.runs.list_events(run.id))
+    for _ in range(5):
+        later(workspace, HOUR)
+    run = workspace.get_run(run.id)
+    assert (run.state, run.change_count) == (RunState.FAILED, 0)
+    with workspace.open() as service:
+        assert not list(service.runs.iterate_export_rows(run.id))

@@ -77,6 +77,19 @@ def test_who_entered_after_the_backup_and_left_before_the_next_run_is_set_to_fal
     assert workspace.holders() == fan_ids(*range(4))
 
 
+def test_whom_the_replaced_database_knows_counts_as_in_webengage_at_once(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """Lists of syncs say how many there may be, also before the next run has sent anybody."""
+    workspace.export()
+    back_up(workspace, backup)
+    workspace.set_members(*fans(*range(7)))
+    refresh(workspace)
+    restore(workspace, backup)
+    with workspace.open() as service:
+        assert service.syncs.get(1).size == 7
+
+
 def test_who_was_sent_after_the_backup_by_a_run_under_way_is_set_to_false_when_they_leave(
     workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
 ) -> None:

@@ -8,11 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from sync.engine import Clock, RunExecutor
-from sync.model import RunState
+from sync.engine import Clock, RetryPolicy, RunExecutor
+from sync.model import BATCH_SIZE, RunState
 from sync.packing import FORGOTTEN
 from sync.store import Store
-from tests.engine_workspace import PATIENT, EngineWorkspace, fan_ids, fans, keep_out, last, later
+from tests.engine_workspace import (
+    MAPPED,
+    PATIENT,
+    EngineWorkspace,
+    approve,
+    fan_ids,
+    fans,
+    keep_out,
+    last,
+    later,
+    on_plan,
+)
 from tests.sandbox.control import LICENSE, Sandbox
 from tests.workspace import wait_until
 
@@ -126,3 +137,72 @@ def test_who_is_forgotten_while_their_request_is_on_its_way_is_not_sent_when_it_
     assert (run.state, run.rejected, run.failures) == (RunState.SUCCEEDED, 0, 0)
     assert sandbox.profile("fan-0") is None and sandbox.profile(FORGOTTEN) is None
     assert workspace.holders() == fan_ids(*range(1, people))
+
+
+@pytest.mark.parametrize("people", [1, 10])
+def test_a_first_request_that_fails_each_time_is_halved_until_it_is_one_person(
+    workspace: EngineWorkspace, sandbox: Sandbox, people: int
+) -> None:
+    """Nobody else can show whether WebEngage is at fault; of one person alone, it is said to be."""
+    workspace.policy = PATIENT
+    workspace.set_members(*fans(*range(people)))
+    sandbox.fault("person_fails", user_ids=["fan-0"], code=500)
+    run = workspace.export()
+    assert (run.state, run.rejected) == ((RunState.SUCCEEDED, 1) if people > 1 else (RunState.QUEUED, 0))
+    assert workspace.holders() == fan_ids(*range(1, people))
+
+
+@pytest.mark.slow
+def test_requests_that_fail_when_nothing_is_taken_are_not_halved(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
+    """WebEngage is down, so nobody is to blame: each of two requests is tried as often as it may be, and no more."""
+    workspace.policy, workspace.batches_a_minute = PATIENT, 60  # they come one by one, so the others wait
+    workspace.set_members(*fans(*range(50)))
+    sandbox.fault("status", path="bulk-users", code=503, times=0)
+    assert workspace.export().state is RunState.QUEUED
+    assert sandbox.meter().requests[BULK] <= 2 * (len(PATIENT.delays) + 1)
+
+
+def test_a_request_that_fails_is_not_halved_while_another_one_is_on_its_way(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Its answer may show whether WebEngage is at fault; halved until then, single people would be blamed."""
+    workspace.policy = PATIENT
+    workspace.set_members(*fans(*range(50)))
+    sandbox.fault("slow", path="bulk-users", ms=2000)
+    sandbox.fault("status", path="bulk-users", code=503, times=0)
+    run = workspace.export()
+    assert (run.state, run.delivered, run.rejected) == (RunState.QUEUED, 25, 0)
+    assert sandbox.meter().requests[BULK] == 1 + len(PATIENT.delays) + 1
+
+
+def test_the_membership_of_somebody_whose_values_are_refused_is_tried_as_often_as_any_request(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It is another request: that the one with the values failed before is no failure of it."""
+    workspace.policy = PATIENT
+    workspace.set_members(on_plan("fan-0", "gold"))
+    refused = {"response": {"message": "plan is not a text"}}
+    for code, times in ((503, len(PATIENT.delays)), (400, 1), (503, 1)):
+        sandbox.fault("status", api="webengage", path="bulk-users", code=code, times=times, body=refused)
+    run = workspace.export(mapping=MAPPED)
+    assert (run.state, run.delivered) == (RunState.SUCCEEDED, 1) and workspace.holders() == {"fan-0"}
+
+
+def test_people_of_a_request_refused_while_a_run_ends_for_another_reason_may_be_in_webengage(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """It is not documented whether WebEngage takes the others of a refused request, also when nobody looks who is to blame."""
+    workspace.policy = RetryPolicy(delays=(), postponements=(300.0,))
+    workspace.set_members(*fans(*range(500)))
+    run = workspace.export(dry_run=True)
+    with workspace.open_store() as store:
+        ids = store.batches.block(run.id, 0).ids
+    sandbox.poison(ids[0])
+    sandbox.fault("person_fails", user_ids=ids[BATCH_SIZE::BATCH_SIZE], code=503)
+    run = approve(workspace, run)
+    assert (run.state, run.delivered, len(workspace.holders())) == (RunState.QUEUED, 0, 0)
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    workspace.run_queued()
+    with workspace.open() as service:
+        assert (service.runs.get(run.id).state, service.syncs.get(1).size) == (RunState.CANCELLED, 500)
