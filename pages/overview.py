@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -30,7 +31,7 @@ from sync.views import DISK_LOW_BYTES, RunnerState, SyncView
 from sync.wording import NEEDS_PERSON
 
 ROWS_SHOWN = 5  # of each list; the pages Syncs and Runs have them all
-CHART_SECONDS = 600.0  # between two polls of the chart, whose points are days
+PAST_SECONDS = 600.0  # between two reads of the past days
 DAY_SECONDS = 86400.0
 REFUSED_QUERIES = "Mixpanel answers no more for now: others ask in this project, too, and share its limit."
 GOOD, MOVING, CONCERN, PROBLEM = "good", "moving", "concern", "problem"
@@ -54,8 +55,30 @@ def show_page() -> None:
         with open_service() as service:
             return service.overview.read(project_id)
 
-    polling.poll(read, lambda seen: (sync.last_run for sync in seen.syncs), show_overview)
-    polling.start_fragment(lambda: _show_people(project_id), CHART_SECONDS)
+    past = _PastDays(project_id)
+
+    def draw(seen: Overview) -> None:
+        show_overview(seen)
+        _show_people(seen, past.read())
+
+    polling.poll(read, lambda seen: (sync.last_run for sync in seen.syncs), draw)
+
+
+class _PastDays:
+    """How many people were in WebEngage on past days, read again after a while; the number of now changes meanwhile."""
+
+    def __init__(self, project_id: int | None) -> None:
+        """Begin without any number."""
+        self._project_id, self._read_at = project_id, -math.inf
+        self._sizes: tuple[int, ...] = ()
+
+    def read(self) -> tuple[int, ...]:
+        """Return the number of each of the last days but today, oldest first."""
+        if time.monotonic() - self._read_at > PAST_SECONDS:
+            with open_service() as service:
+                self._sizes = service.overview.list_daily_sizes(self._project_id)[:-1]
+            self._read_at = time.monotonic()
+        return self._sizes
 
 
 def show_overview(seen: Overview) -> None:
@@ -258,10 +281,9 @@ def _show_attributes(seen: Overview) -> None:
     st.caption(escape_markdown(f"{account}Each exported cohort needs one, and keeps it."))
 
 
-def _show_people(project_id: int | None) -> None:
-    """Show how many people were in WebEngage over the last days, once anybody was."""
-    with open_service() as service:
-        sizes = service.overview.list_daily_sizes(project_id)
+def _show_people(seen: Overview, past: tuple[int, ...]) -> None:
+    """Show how many people were in WebEngage over the last days and are now, once anybody was."""
+    sizes = (*past, seen.in_webengage)
     if not any(sizes):
         return
     st.header("People in WebEngage", anchor=False)
@@ -270,6 +292,9 @@ def _show_people(project_id: int | None) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.caption(f"{first}: {format_count(sizes[0])}", width="content")
         st.caption(f"now: {format_count(sizes[-1])}", width="content")
+    if sent := seen.sent_so_far:
+        runs = "a run that is not over has" if len(sent) == 1 else f"{len(sent)} runs that are not over have"
+        st.caption(f"Not counted yet: {count_people(sum(sent))} whom {runs} sent so far.")
     st.caption("One person in two cohorts counts twice.")
 
 

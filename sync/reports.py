@@ -278,6 +278,17 @@ class Overview:
         """Return the syncs that are refreshed next, the first one first; one whose run is held waits."""
         return tuple(sorted((one for one in self.syncs if one.is_due_again), key=lambda one: one.next_run_at or 0.0))
 
+    @property
+    def in_webengage(self) -> int:
+        """Return how many people are in WebEngage, without those whom a run has sent that is not over."""
+        return sum(one.size for one in self.syncs)
+
+    @property
+    def sent_so_far(self) -> tuple[int, ...]:
+        """Return how many people each run has sent that is not over; none of those that sent nobody yet."""
+        runs = [one.last_run for one in self.syncs if one.last_run and not one.last_run.state.is_final]
+        return tuple(run.delivered for run in runs if run.delivered)
+
 
 @dataclass(frozen=True, slots=True)
 class AlertPlace:

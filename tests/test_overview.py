@@ -10,9 +10,10 @@ from pages.overview import summarize
 from sync.model import Mode, RunState
 from sync.permissions import AccessLevel
 from sync.reports import AttentionKind, Overview
+from sync.steps import Steps
 from sync.views import HourCount
 from tests.sandbox.control import PROJECT, Sandbox, member
-from tests.workspace import Workspace, click_button, page_text, sign_in_as
+from tests.workspace import Workspace, click_button, make_fans, page_text, sign_in_as
 
 DAY, HOUR = 86400.0, 3600.0
 
@@ -211,6 +212,20 @@ def test_the_last_day_says_whom_runs_sent_that_were_cancelled_half_way(fans: Wor
     with fans.open_database() as db:
         db.execute("update run set delivered = 0")
     assert "1 run cancelled; nobody added or removed." in page_text(fans.page("overview"))
+
+
+def test_people_in_webengage_are_said_to_be_without_those_whom_a_run_has_sent_so_far(fans: Workspace) -> None:
+    """They are counted when the run has ended; until then the number of now is from before it, also while it is held."""
+    fans.export()
+    fans.sandbox.set_members(fans.cohort, make_fans(60))
+    fans.export(steps=Steps(first=10))
+    shown = page_text(fans.page("overview"))
+    assert "now: 30" in shown and "Not counted yet: 10 people whom a run that is not over has sent so far." in shown
+    with fans.open() as service:
+        service.runs.approve(2)
+    fans.run_queued()
+    shown = page_text(fans.page("overview"))
+    assert "now: 60" in shown and "Not counted yet" not in shown
 
 
 def test_queries_and_attributes_are_counted_as_the_limits_count_them(fans: Workspace, sandbox: Sandbox) -> None:

@@ -20,6 +20,7 @@ from tests.browser import (
     badge,
     choose_action,
     connect,
+    export_fans,
     free_port,
     press,
     press_to_start,
@@ -35,6 +36,7 @@ from tests.browser import (
 )
 from tests.conftest import RunnerProcess, StreamlitServer
 from tests.sandbox.control import PROJECT, Sandbox, member
+from tests.workspace import make_fans
 
 PEOPLE = 700
 MOVING = re.compile(r"[\d,]+ of 700 people sent to WebEngage")
@@ -304,3 +306,18 @@ def test_what_a_click_did_is_in_sight_far_down_a_page(
         expect(refusal).to_be_in_viewport(ratio=1)
         header = page.get_by_test_id("stHeader").bounding_box()
         assert refusal.bounding_box()["y"] >= header["y"] + header["height"]  # type: ignore[index]
+
+
+def test_the_overview_when_a_run_has_ended_counts_its_people_at_once(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """The chart's number of now follows as everything above it does; it was up to ten minutes old."""
+    number = export_fans(data_dir, sandbox)
+    with tab(browser) as page:
+        visit(page, streamlit_server(data_dir), "Overview")
+        expect(page.get_by_text("now: 20")).to_be_visible()
+        sandbox.set_members(number, make_fans(25))
+        with service(data_dir) as here:
+            here.syncs.refresh_now(1)
+        run_queued(data_dir)
+        expect(page.get_by_text("now: 25")).to_be_visible()
