@@ -162,13 +162,14 @@ def test_requests_that_fail_when_nothing_is_taken_are_not_halved(workspace: Engi
     assert sandbox.meter().requests[BULK] <= 2 * (len(PATIENT.delays) + 1)
 
 
+@pytest.mark.slow
 def test_a_request_that_fails_is_not_halved_while_another_one_is_on_its_way(
     workspace: EngineWorkspace, sandbox: Sandbox
 ) -> None:
     """Its answer may show whether WebEngage is at fault; halved until then, single people would be blamed."""
     workspace.policy = PATIENT
     workspace.set_members(*fans(*range(50)))
-    sandbox.fault("slow", path="bulk-users", ms=2000)
+    sandbox.fault("slow", path="bulk-users", ms=5000)
     sandbox.fault("status", path="bulk-users", code=503, times=0)
     run = workspace.export()
     assert (run.state, run.delivered, run.rejected) == (RunState.QUEUED, 25, 0)
