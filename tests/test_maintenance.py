@@ -274,7 +274,7 @@ def test_rotation_when_another_one_added_a_key_keeps_every_key_in_use(fans: Work
 
 
 KILLED_FORGETTING = """
-import functools, os, sqlite3
+import functools, os, sqlite3, sys
 from sync.service import Service
 written = []
 class DyingConnection(sqlite3.Connection):
@@ -282,12 +282,19 @@ class DyingConnection(sqlite3.Connection):
         done = super().execute(sql, *values)
         if sql.startswith("update delivery_log") and done.rowcount:
             written.append(sql)
-        if len(written) == 3:
+        if len(written) == int(sys.argv[2]):
             os._exit(137)
         return done
 sqlite3.connect = functools.partial(sqlite3.connect, factory=DyingConnection)
-Service.open().admin.forget_person("everywhere")
+Service.open().admin.forget_person(sys.argv[1])
 """
+
+
+def forget_and_die(fans: Workspace, person: str, *, at_list: int) -> None:
+    """Forget a person, and be killed before the change of this list of ids is stored."""
+    arguments = [sys.executable, "-c", KILLED_FORGETTING, person, str(at_list)]
+    died = subprocess.run(arguments, env=os.environ | fans.env, check=False, timeout=PATIENCE)
+    assert died.returncode == 137
 
 
 def many_lists(fans: Workspace, count: int, size: int, person: str) -> None:
@@ -306,16 +313,21 @@ def many_lists(fans: Workspace, count: int, size: int, person: str) -> None:
 def test_forgetting_when_killed_continues_where_it_was(fans: Workspace) -> None:
     """Each list is a short transaction of its own: what was forgotten stays so, and asking again does the rest."""
     many_lists(fans, count=5, size=50, person="everywhere")
-    died = subprocess.run(
-        [sys.executable, "-c", KILLED_FORGETTING], env=os.environ | fans.env, check=False, timeout=PATIENCE
-    )
-    assert died.returncode == 137
+    forget_and_die(fans, "everywhere", at_list=3)
     with fans.open() as service:
         found = service.admin.forget_person("everywhere")
         assert 3 <= found.places <= 4
         assert service.admin.forget_person("everywhere").places == 0
         assert [line.action for line in service.admin.list_audit()].count("forget a person") >= 3
     assert b"everywhere" not in fans.read_bytes()
+
+
+def test_forgetting_when_killed_and_repeated_says_where_the_person_stays_true(fans: Workspace) -> None:
+    """Whoever asks again was answered nothing; the command said that nothing was stored, and to check the id letter by letter."""
+    fans.export()
+    forget_and_die(fans, "fan-3", at_list=1)
+    answer = fans.read_answer("forget", "fan-3")
+    assert (answer["stay_true"], answer["places"]) == (["Fans"], 2)
 
 
 MEASURED_FORGETTING = """

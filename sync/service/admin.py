@@ -132,8 +132,8 @@ class AdminService(Topic):
         self._state.add_audit_line("forget a person", who, after="begun")
         id_hash, syncs = self._store.safety_lists.hash_ids([user_id])[0], self._store.syncs.list_views()
         stay_true = list_true(self._store, syncs, id_hash)
-        places = self._store.maintenance.forget_person(user_id, self._store.connections.get_salt())
         kept = self._store.safety_lists.forget(id_hash)
+        places = self._store.maintenance.forget_person(user_id, self._store.connections.get_salt())
         self._state.add_audit_line("forget a person", who, after=count_noun(places, "place"))
         self._store.maintenance.shrink_file()
         return ForgetResult(

@@ -118,7 +118,8 @@ class Maintenance(Table):
     def forget_person(self, user_id: str, salt: int) -> int:
         """Remove a person from every table, also of runs under way; return in how many places they were.
 
-        A short transaction for each place; killed, what is done stays done.
+        A short transaction for each place; killed, what is done stays done. The snapshots come last, in one: until then
+        they say where the person is true in WebEngage, also to who asks again.
 
         Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
         """
@@ -139,10 +140,11 @@ class Maintenance(Table):
         found += self._execute(
             "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
         )
-        for row in self._fetch_all("select id from sync"):
-            found += Snapshot(self._db).remove(row[0], who)
         found += StagedPages(self._db).forget(user_id, who) + Batches(self._db).forget(user_id)
-        self._count_setting_up("forget_version")
+        with write_transaction(self._db):
+            for row in self._fetch_all("select id from sync"):
+                found += Snapshot(self._db).remove(row[0], who)
+            self._count_setting_up("forget_version")
         return found
 
     def get_forget_version(self) -> int:
