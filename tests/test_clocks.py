@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -264,3 +267,28 @@ def test_the_side_bar_when_a_heartbeat_is_in_the_future_shows_unknown(connected:
     assert "a clock was changed" in words and "Runner last seen" not in words
     record_heartbeat(connected, FOREIGN, time.time() - 2 * HOUR)
     assert "The runner is silent for 2 h 00 min" in page_text(connected.page("integrations"))
+
+
+def test_runner_when_an_hour_has_passed_removes_what_is_past_its_days(fans: Workspace) -> None:
+    """Refused people of two days ago go when one day is allowed, and so do queries that no hour counts any more."""
+    steady = [0.0]
+    fans.sandbox.poison("fan-7")
+    run_id = fans.export().id
+    with fans.open() as service:
+        service.admin.set_retention(rejections=1)
+    with closing(sqlite3.connect(fans.data_dir / "app.db")) as db, db:
+        db.execute("update rejection set at = at - ?", (48 * HOUR,))
+        db.execute("update mixpanel_query set at = at - ?", (4 * HOUR,))
+    runner = Runner(fans.env, Clock(time.time, time.sleep, lambda: steady[0]))
+    with ThreadPoolExecutor(1) as pool, fans.open() as service:
+        working = pool.submit(runner.run_forever)
+        try:
+            wait_until(lambda: fans.read_heartbeat() > 0)
+            assert [one.user_id for one in service.runs.list_rejections(run_id)] == ["fan-7"]
+            steady[0] = HOUR + HEARTBEAT_SECONDS
+            wait_until(lambda: not service.runs.list_rejections(run_id))
+        finally:
+            runner.request_stop()
+        working.result()
+    with closing(sqlite3.connect(fans.data_dir / "app.db")) as db:
+        assert db.execute("select count(*) from mixpanel_query").fetchone() == (0,)
