@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sync.cadence import DailyTime
+from sync.engine import Clock, RunExecutor
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
+from sync.store import Store
 from tests.conftest import Cli
 from tests.engine_workspace import (
     DAY,
     MAPPED,
     EngineWorkspace,
+    fan_ids,
     fans,
     last,
     later,
@@ -200,6 +205,37 @@ def test_a_stopped_sync_that_is_exported_again_is_active(workspace: EngineWorksp
     workspace.run_queued()
     with workspace.open() as service:
         assert service.syncs.get(1).state.value == "active"
+
+
+def test_start_sync_while_a_refresh_is_being_sent_changes_the_sync_at_once(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The plan has gone ahead; how often is asked for now, and counts from now, not when the run ends."""
+    workspace.set_members(*fans(*range(5)))
+    workspace.export()
+    workspace.set_members(*fans(*range(6)))
+    sandbox.fault("status", path="bulk-users", code=503, times=1)
+    began: list[float] = []
+
+    def ask(seconds: float) -> None:
+        workspace.ahead += seconds
+        if threading.current_thread() is threading.main_thread() and last(workspace).state is RunState.DELIVERING:
+            with workspace.open() as service:
+                terms = ExportTerms(mode=Mode.DYNAMIC, interval=3600.0)
+                assert service.syncs.start_export(PROJECT, workspace.cohort, terms).started is False
+                assert service.syncs.get(1).interval_seconds == 3600.0
+            began.append(workspace.now())
+
+    with workspace.open() as service:
+        service.syncs.refresh_now(1)
+    context = replace(workspace.context(), clock=Clock(workspace.now, ask))
+    with Store.open(workspace.data_dir) as store:
+        claimed = store.runs.claim_run("me", workspace.now())
+        assert claimed is not None
+        RunExecutor(store, claimed, "me", context).execute()
+    assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(6))
+    with workspace.open() as service:
+        assert service.syncs.get(1).next_run_at == pytest.approx(began[0] + 3600.0, abs=1.0)
 
 
 @pytest.mark.slow
