@@ -23,10 +23,10 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     return found
 
 
-def cancel_without_answer(workspace: EngineWorkspace) -> Run:
+def cancel_without_answer(workspace: EngineWorkspace, fault: str = "vanish") -> Run:
     """Export while no answer of WebEngage arrives, and cancel that."""
     workspace.policy = PATIENT
-    workspace.sandbox.fault("vanish", path="bulk-users", times=0)
+    workspace.sandbox.fault(fault, path="bulk-users", times=0)
     run = workspace.export()
     with workspace.open() as service:
         service.runs.cancel(run.id)
@@ -83,5 +83,22 @@ def test_taking_back_a_resend_after_a_run_without_an_answer_leaves_who_was_true_
     workspace.run_queued()
     run = workspace.get_run(again)
     assert (run.state, run.updated) == (RunState.SUCCEEDED, 40)
+    take_back(workspace, run)
+    assert workspace.holders() == fan_ids(*range(30))
+
+
+@pytest.mark.parametrize("fault", ["vanish", "reset"])
+def test_taking_back_a_run_that_may_have_been_changed_back_since_sets_its_people_to_false(
+    data_dir: Path, sandbox: Sandbox, fault: str
+) -> None:
+    """The removal of the ten it added may have been lost with its answer, so they are not left to that run."""
+    workspace = EngineWorkspace(data_dir, sandbox)
+    workspace.set_members(*fans(*range(30)))
+    workspace.export()
+    workspace.set_members(*fans(*range(40)))
+    run = workspace.export()
+    workspace.set_members(*fans(*range(30)))
+    cancel_without_answer(workspace, fault)
+    assert workspace.holders() == fan_ids(*range(30 if fault == "vanish" else 40))
     take_back(workspace, run)
     assert workspace.holders() == fan_ids(*range(30))
