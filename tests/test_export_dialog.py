@@ -84,7 +84,15 @@ def test_the_dialog_says_when_a_run_would_be_held(fans: Workspace, sandbox: Sand
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "said"), [("we_power", "WebEngage reserves"), ("", "needs a name")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("we_power", "WebEngage reserves"),
+        ("x" * 50, "WebEngage takes at most 49"),
+        (" padded", "without spaces at its ends"),
+        ("", "needs a name"),
+    ],
+)
 def test_an_attribute_is_checked_as_typed(name: str, said: str, fans: Workspace) -> None:
     """A name that WebEngage would not take is said, and nothing can be started."""
     app = fans.page("cohorts", export=str(fans.cohort))

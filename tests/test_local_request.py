@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
+from streamlit.testing.v1 import AppTest
 
 from pages.parts.request_check import describe_remote_sign
 from tests.conftest import CHROMIUM_FLAGS, StreamlitServer
 from tests.reverse_proxy import reverse_proxy
-from tests.workspace import Workspace, page_text
+from tests.workspace import ROOT, Workspace, page_text
 
 FOREIGN = "sync.example.com"
+SCRIPTS = sorted((ROOT / "pages").glob("*.py"))
 PATIENCE = 30_000  # milliseconds; never asserted
-PLACES = ("", "/runs", "/integrations", "/cohorts?export=4711", "/alerts", "/administration")
+PLACES = ("/cohorts?export=4711", "/integrations", "")  # the first is what a new server is asked for first
 LOCAL_HOSTS = ("localhost", "LOCALHOST:8501", "localhost.:8501", "127.0.0.1:8501", "127.9.9.9", "[::1]:8501")
 FOREIGN_HOSTS = (
     FOREIGN,
@@ -56,7 +58,7 @@ def outside(browser: Browser, chromium: str) -> Iterator[Browser]:
     launched.close()
 
 
-def expect_refused(browser: Browser, url: str, reason: str, places: tuple[str, ...] = ("/integrations",)) -> None:
+def expect_refused(browser: Browser, url: str, reason: str, *places: str) -> None:
     """Every place says why and how to configure sign-in, and nothing else."""
     page = browser.new_page(reduced_motion="reduce")
     for place in places:
@@ -70,13 +72,23 @@ def expect_refused(browser: Browser, url: str, reason: str, places: tuple[str, .
     page.close()
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_first_request_when_the_host_is_foreign_is_refused_on_every_page(
-    streamlit_server: StreamlitServer, data_dir: Path, outside: Browser, place: str
+def test_request_when_the_host_is_foreign_is_refused_from_the_first_on(
+    streamlit_server: StreamlitServer, data_dir: Path, outside: Browser
 ) -> None:
     """A fresh server asked under a foreign name (a proxy, or DNS rebinding) shows no page, deep links included."""
     url = streamlit_server(data_dir).replace("127.0.0.1", FOREIGN)
-    expect_refused(outside, url, f"addressed to “{FOREIGN}", (place,))
+    expect_refused(outside, url, f"addressed to “{FOREIGN}", *PLACES)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_script_of_a_page_when_run_alone_meets_the_door(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, script: Path
+) -> None:
+    """The first request of a new server runs the script of its page without app.py; it asks for access, too."""
+    monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([("Host", FOREIGN)]))
+    app = AppTest.from_file(str(script), default_timeout=30).run()
+    assert not app.exception and f"addressed to “{FOREIGN}" in page_text(app)
+    assert [one.value for one in app.title] == ["Cohort Sync"] and not (app.button or app.text_input)
 
 
 def test_request_when_a_proxy_forwards_it_is_refused(
@@ -87,7 +99,7 @@ def test_request_when_a_proxy_forwards_it_is_refused(
     upstream = url.removeprefix("http://")
     for line in ("X-Forwarded-For: 192.0.2.7", "X-Real-Ip: 192.0.2.7", "Forwarded: for=192.0.2.7", "Via: 1.1 proxy"):
         with reverse_proxy(upstream, added=(line,)) as port:
-            expect_refused(browser, f"http://127.0.0.1:{port}", f"“{line.partition(':')[0]}”", PLACES[:3])
+            expect_refused(browser, f"http://127.0.0.1:{port}", f"“{line.partition(':')[0]}”", "/integrations")
     page = browser.new_page(reduced_motion="reduce")
     page.goto(f"{url}/integrations")
     expect(page.get_by_role("heading", name="Integrations")).to_be_visible(timeout=PATIENCE)
@@ -102,7 +114,7 @@ def test_request_when_a_proxy_hides_itself_is_refused_by_its_origin(
         data_dir, STREAMLIT_SERVER_ENABLE_CORS="false", STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION="false"
     ).removeprefix("http://")
     with reverse_proxy(upstream, host=upstream) as port:
-        expect_refused(outside, f"http://{FOREIGN}:{port}", f"opened at “{FOREIGN}")
+        expect_refused(outside, f"http://{FOREIGN}:{port}", f"opened at “{FOREIGN}", "/integrations")
 
 
 @pytest.mark.parametrize("host", LOCAL_HOSTS)

@@ -12,7 +12,18 @@ from pages.parts import formatting, polling, run_progress
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run, RunState
 from tests.browser import connect, run_queued, service
-from tests.sandbox.control import API_KEY_2, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, anonymous, member
+from tests.sandbox.control import (
+    API_KEY,
+    API_KEY_2,
+    LICENSE,
+    LICENSE_2,
+    PROJECT,
+    SECRET,
+    USERNAME,
+    Sandbox,
+    anonymous,
+    member,
+)
 from tests.workspace import ROOT, Workspace, click_button, page_text
 
 PAGES = ("overview", "cohorts", "integrations", "syncs", "runs")
@@ -322,6 +333,31 @@ def test_a_connection_is_checked_again(workspace: Workspace, sandbox: Sandbox) -
     app.button(key="account-sandbox1-replace").click().run()
     assert [box.value for box in app.text_input] == ["", "sandbox1"]
     assert app.selectbox(key="setup-data_center").value == sandbox.url
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "code", "said"),
+    [
+        ("wrong-key", LICENSE, "check the API key"),
+        (API_KEY, "unknown1", "check the license code and the data center"),
+        (API_KEY, "../users", "Enter the license code as your WebEngage dashboard shows it"),
+        ("", LICENSE, "Enter the API key"),
+    ],
+)
+def test_wrong_settings_are_said_at_the_form(
+    workspace: Workspace, sandbox: Sandbox, key: str, code: str, said: str
+) -> None:
+    """A wrong key or license is one sentence in the dialog, which stays open."""
+    connect(workspace.data_dir, sandbox)
+    app = workspace.page("integrations")
+    app.button(key="account-sandbox1-replace").click().run()
+    for box, typed in zip(app.text_input, (key, code), strict=True):
+        box.set_value(typed)
+    click_button(app, "Continue")
+    [error] = app.error
+    assert formatting.escape_markdown(said) in error.value
+    assert len(app.text_input) == 2
 
 
 def test_when_mixpanel_is_away_the_last_list_is_shown(workspace: Workspace, sandbox: Sandbox) -> None:

@@ -91,9 +91,9 @@ def addresses(made: Furnished) -> dict[str, str]:
 @pytest.mark.long
 @pytest.mark.parametrize("half", [0, 1])
 def test_every_page_suits_each_reader_theme_and_screen(half: int, furnished: Furniture, browser: Browser) -> None:
-    """On every page and in every dialog axe finds nothing in either theme, a name is text, and all fits a phone.
+    """On every page and in every dialog axe finds nothing in either theme, on a desk or a phone; a name is text; all fits.
 
-    Each page is loaded once, in one theme by turns, then changed to the other, and last made as narrow as a phone.
+    Each page is loaded once, in one theme by turns, then made as narrow as a phone and changed to the other theme.
     """
     made, url = furnished
     wrong: list[str] = []
@@ -106,12 +106,13 @@ def test_every_page_suits_each_reader_theme_and_screen(half: int, furnished: Fur
             if address in list_named(made):
                 wrong += [f"{address}: {one}" for one in find_name_as_code(page)]
             page.add_style_tag(content=AT_REST)
-            for theme in themes:
+            for theme, viewport in zip(themes, (DESK, PHONE), strict=True):
+                page.set_viewport_size(viewport)
+                wrong += [f"{address} {viewport['width']} wide: {one}" for one in find_beyond_the_edge(page)]
                 change_theme(page, theme)
                 found = Axe().run(page, context=OURS).response["violations"]
-                wrong += [f"{address} {theme}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found]
-            page.set_viewport_size(PHONE)
-            wrong += [f"{address} on a phone: {one}" for one in find_beyond_the_edge(page)]
+                where = f"{address} {theme} {viewport['width']} wide"
+                wrong += [f"{where}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found]
     assert wrong == []
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from sync.export_terms import ExportTerms
 from sync.model import Mode
-from tests.browser import PHONE, at_rest, badge, press, run_queued, tab, visit, wait_for
+from tests.browser import at_rest, badge, press, run_queued, tab, visit
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import Sandbox, anonymous, member
 from tests.workspace import connect, make_fans, service
@@ -104,25 +103,6 @@ def test_a_run_that_ends_while_the_page_is_open_changes_its_numbers(
         expect(page.get_by_text("In WebEngage now")).to_be_visible()
         assert [shown(page, label) for label in ("Now", "Adding", "After")] == ["20", "0", "20"]
         expect(badge(page, "Synced")).to_be_visible()
-
-
-def test_the_page_fits_a_phone_and_every_reader(
-    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
-) -> None:
-    """Nothing is wider than 390 pixels, axe finds nothing in either theme, and the dialog opens over the page."""
-    number = sandbox.add_cohort("Mixed", [member("ann"), anonymous("ghost"), member("x" * 101)])
-    connect(data_dir, sandbox)
-    url = f"{streamlit_server(data_dir)}/cohorts?cohort={number}"
-    for theme in ("light", "dark"):
-        with tab(browser, viewport=PHONE, color_scheme=theme) as page:
-            visit(page, url, "People")
-            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-            assert page.get_by_test_id("stMain").evaluate("main => main.scrollWidth <= main.clientWidth")
-            found = Axe().run(page).response["violations"]
-            assert [f"{one['id']}: {one['nodes'][0]['html'][:160]}" for one in found] == []
-            press(page, "Export to WebEngage")
-            expect(page.get_by_role("dialog").get_by_role("button", name="Start Sync")).to_be_visible()
-            wait_for(page, lambda page=page: page.get_by_test_id("stException").count() == 0)
 
 
 def test_an_export_dialog_closed_by_a_slip_opens_again_as_it_was(
