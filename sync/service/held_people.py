@@ -64,11 +64,21 @@ def read_held(store: Store, sync: Sync | None) -> HeldPeople:
 
 
 def count_held(store: Store, sync: Sync | None) -> int:
-    """Return for how many people the attribute of a sync may be true now, as ``read_held`` has them."""
-    run = store.runs.get_active(sync.id) if sync else None
-    if sync is None or run is None or not run.planned or not store.batches.any_sent(run.id):
-        return store.snapshot.count_members(sync.id) if sync else 0
-    return len(read_held(store, sync).true)
+    """Return for how many people the attribute of a sync may be true now, as ``read_held`` has them.
+
+    Asked at each drawing of a dialog, also while a run sends to hundreds of thousands. A plan adds who is not in the
+    snapshot and removes who is in it, so letters are counted; but for a take-back, and once the snapshot changes at a
+    run's end.
+    """
+    if sync is None:
+        return 0
+    with store.reading():
+        run, size = store.runs.get_active(sync.id), store.snapshot.count_members(sync.id)
+        if run is None or not run.planned or not store.batches.any_sent(run.id):
+            return size
+        if run.undoes is not None or store.batches.has_log(run.id):
+            return len(read_held(store, sync).true)
+        return size + store.batches.count_added(run.id, store.rejections.of_run(run.id))
 
 
 def _iterate_sent_now(store: Store, sync: Sync) -> Iterator[tuple[str, ChangeKind, bool]]:

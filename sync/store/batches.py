@@ -6,7 +6,8 @@ of forty batches, in the order of their id hashes: ids, kinds, content hashes an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sync.model import BATCH_SIZE, ChangeKind
@@ -325,12 +326,39 @@ class Batches(Table):
 
     def iterate_sent(self, run_id: int) -> Iterator[tuple[str, ChangeKind, bool]]:
         """Yield whom requests of a run were about that left: id, kind, whether WebEngage answered; not who was forgotten."""
-        for block in self.people_blocks(run_id):
-            if set(block.outcomes).isdisjoint(SENT_LETTERS):
-                continue
+        for block in self.iterate_sent_blocks(run_id):
             for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True):
                 if outcome in SENT_LETTERS and user_id != FORGOTTEN:
                     yield user_id, KINDS[kind], outcome == "c"
+
+    def iterate_sent_blocks(self, run_id: int) -> Iterator[PeopleBlock]:
+        """Yield the blocks of a run with somebody whom a request that left was about."""
+        for block in self.people_blocks(run_id):
+            if not set(block.outcomes).isdisjoint(SENT_LETTERS):
+                yield block
+
+    def count_added(self, run_id: int, rejected: Mapping[str, bool]) -> int:
+        """Return for how many more people the attribute may be true by what a run has sent so far; below zero for fewer.
+
+        ``rejected``: whom WebEngage rejected in it. They hold what they held, unless an earlier try may have been taken.
+        """
+        more = 0
+        for block in self.iterate_sent_blocks(run_id):
+            ids = block.ids()
+            changes = Counter(zip(block.kinds, block.outcomes, strict=True))
+            if FORGOTTEN in ids or not rejected.keys().isdisjoint(ids):
+                changes = Counter(
+                    (kind, STATES["in_flight"] if user_id in rejected else outcome)
+                    for user_id, kind, outcome in zip(ids, block.kinds, block.outcomes, strict=True)
+                    if outcome in SENT_LETTERS and user_id != FORGOTTEN and rejected.get(user_id, True)
+                )
+            added = sum(changes[LETTERS[ChangeKind.ADD], outcome] for outcome in SENT_LETTERS)
+            more += added - changes[LETTERS[ChangeKind.REMOVE], STATES["confirmed"]]
+        return more
+
+    def has_log(self, run_id: int) -> bool:
+        """Return whether what a run sent is in the history, or some of it: it has ended, or is being recorded."""
+        return self._fetch_bool("select exists (select 1 from delivery_log where run_id = ?)", (run_id,))
 
     def iterate_removed(self, sync_id: int) -> Iterator[str]:
         """Yield whom an ended run of a sync set to false, as long as its log is kept; those added since, too."""

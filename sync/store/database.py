@@ -227,7 +227,13 @@ def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Read one state of the database until the end, whatever others write meanwhile; nobody waits for it."""
+    """Read one state of the database until the end, whatever others write meanwhile; nobody waits for it.
+
+    Within another transaction that one's state is read.
+    """
+    if db.in_transaction:
+        yield
+        return
     db.execute("begin")
     try:
         yield
