@@ -297,6 +297,26 @@ def test_a_runner_when_it_died_is_noticed_by_the_watch_and_over_with_the_next(
     assert mailbox.subjects[1:] == ["Cohort Sync: over: The runner is silent"]
 
 
+def test_a_runner_that_came_back_in_time_is_not_counted_as_silent_before(fans: Workspace, mailbox: Mailbox) -> None:
+    """The two minutes begin again with the next silence; a short one before it adds nothing."""
+    add_address(fans, mailbox.url)
+    clock = [0.0]
+    watch = RunnerWatch(lambda: clock[0])
+    with fans.open() as service, fans.open_store() as store:
+        store.runners.record_heartbeat("elsewhere/1:2-x", fans.now() - 60)
+        watch.look(service)
+        clock[0] = SILENCE_SECONDS - 1
+        store.runners.record_heartbeat("elsewhere/1:2-x", fans.now())
+        watch.look(service)
+        fans.ahead += 60
+        clock[0] = SILENCE_SECONDS + 60
+        watch.look(service)
+        assert mailbox.mails == []
+        clock[0] += SILENCE_SECONDS
+        watch.look(service)
+    assert mailbox.subjects == ["Cohort Sync: The runner is silent"]
+
+
 def test_messages_when_delivered_are_deleted_after_their_days(fans: Workspace, mailbox: Mailbox) -> None:
     """What was sent is kept as long as the details of runs."""
     add_address(fans, mailbox.url)
