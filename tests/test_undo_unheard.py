@@ -102,3 +102,50 @@ def test_taking_back_a_run_that_may_have_been_changed_back_since_sets_its_people
     assert workspace.holders() == fan_ids(*range(30 if fault == "vanish" else 40))
     take_back(workspace, run)
     assert workspace.holders() == fan_ids(*range(30))
+
+
+def export_half_way(workspace: EngineWorkspace) -> Run:
+    """Export until WebEngage breaks down after the first request, and cancel that."""
+    workspace.policy = PATIENT
+    workspace.sandbox.fault("status", path="bulk-users", code=503, after=1, times=0)
+    run = workspace.export()
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    workspace.sandbox.clear_faults()
+    workspace.policy = SOON
+    workspace.run_queued()
+    run = workspace.get_run(run.id)
+    assert run.state is RunState.CANCELLED
+    return run
+
+
+def test_taking_back_a_resend_leaves_who_was_confirmed_by_a_run_that_did_not_get_to_its_end(
+    workspace: EngineWorkspace,
+) -> None:
+    """Who was added without an answer, and then confirmed half-way, was true before everybody was sent again."""
+    workspace.set_members(*fans(*range(90)))
+    half = export_half_way(workspace)
+    with workspace.open() as service:
+        rows = list(service.runs.iterate_export_rows(half.id))
+        again = service.syncs.resync(1).run_id
+    confirmed = {row.user_id for row in rows if row.outcome == "accepted"}
+    assert len(confirmed) == 25
+    workspace.run_queued()
+    run = workspace.get_run(again)
+    assert (run.state, run.updated) == (RunState.SUCCEEDED, 90)
+    take_back(workspace, run)
+    assert workspace.holders() == fan_ids(*range(30)) | confirmed
+
+
+def test_taking_back_sets_to_false_who_was_rejected_after_a_try_without_an_answer(workspace: EngineWorkspace) -> None:
+    """WebEngage took the first try, so they are true there although the run has them as rejected."""
+    assert workspace.export().state is RunState.SUCCEEDED
+    workspace.set_members(*fans(*range(42)))
+    workspace.sandbox.fault("vanish", path="bulk-users")
+    refused = {"response": {"message": "bad user"}}
+    # Both together, then one of them alone.
+    workspace.sandbox.fault("status", api="webengage", path="bulk-users", code=400, times=2, body=refused)
+    run = workspace.export()
+    assert (run.delivered, run.rejected) == (1, 1) and workspace.holders() == fan_ids(*range(42))
+    take_back(workspace, run)
+    assert workspace.holders() == fan_ids(*range(40))
