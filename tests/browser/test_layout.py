@@ -132,6 +132,28 @@ def test_the_label_of_each_number_of_a_held_run_is_one_line_on_a_phone(
         assert len(set(heights.values())) == 1, heights
 
 
+def test_the_way_back_from_a_receipt_stands_where_that_from_a_cohort_does(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """In line with the name below it, and as high: it stood eight pixels to the right and ten above."""
+    cohort = export_fans(data_dir, sandbox)
+    for size in (DESK, PHONE):
+        with tab(browser, viewport=size) as page:
+            url = streamlit_server(data_dir)
+            visit(page, f"{url}/cohorts?cohort={cohort}", "Fans")
+            there = locate(page.get_by_role("button", name="All cohorts").get_by_text("All cohorts"))
+            visit(page, f"{url}/receipt?cohort={cohort}", "Receipt: Fans")
+            assert locate(page.get_by_role("link", name="The cohort").get_by_text("The cohort")) == there
+
+
+def locate(shown: Locator) -> tuple[int, int]:
+    """Return where the middle of an element's left edge is, in whole pixels."""
+    expect(shown).to_be_visible()
+    box = shown.bounding_box()
+    assert box
+    return round(box["x"]), round(box["y"] + box["height"] / 2)
+
+
 def test_the_headings_of_runs_stay_whole_words_in_a_narrow_window(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
