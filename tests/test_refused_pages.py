@@ -15,6 +15,7 @@ from tests.engine_workspace import (
     expect_held,
     fan_ids,
     fans,
+    keep_out,
     last,
     later,
     on_plan,
@@ -299,3 +300,21 @@ def test_a_run_that_fails_while_its_cohort_is_read_once_more_lists_nobody(
     assert (run.state, run.change_count) == (RunState.FAILED, 0)
     with workspace.open() as service:
         assert not list(service.runs.iterate_export_rows(run.id))
+
+
+def test_somebody_listed_who_left_between_two_readings_becomes_false_with_this_run(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Who is in one reading only stays; but whoever is on the never-export list is removed by the next run in any case."""
+    workspace.set_members(*fans(*range(48)))
+    workspace.export()
+    keep_out(workspace, "fan-7")
+    sandbox.fault("displaced", page=3, by=1)
+    sandbox.fault("status", path="engage", page=0, code=503, after=1, times=3)
+    run = workspace.export()
+    assert (run.state, run.reading) == (RunState.QUEUED, 2)
+    workspace.set_members(*fans(*range(7), *range(8, 48)))
+    later(workspace, 400)
+    run = workspace.get_run(run.id)
+    assert (run.state, run.exited) == (RunState.SUCCEEDED, 1)
+    assert workspace.holders() == fan_ids(*range(7), *range(8, 48))

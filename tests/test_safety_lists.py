@@ -356,3 +356,22 @@ def test_who_leaves_with_the_next_refresh_is_said_to_stay_nowhere(workspace: Eng
     assert "fan-3" in workspace.holders()
     later(workspace, 7300)
     assert "fan-3" not in workspace.holders()
+
+
+def test_a_preview_from_before_somebody_was_listed_is_shown_no_more(workspace: EngineWorkspace) -> None:
+    """It would promise to export them, and its number is what a first export is compared with."""
+    workspace.set_members(*fans(*range(5)))
+    with workspace.open() as service:
+        service.cohorts.preview(PROJECT, workspace.cohort)
+        assert service.cohorts.get_known(PROJECT, workspace.cohort)
+        service.safety.add_never_export(None, ["fan-1"])
+        assert service.cohorts.get_known(PROJECT, workspace.cohort) is None
+
+
+def test_a_tripwire_that_is_set_for_any_cohort_after_one_for_this_cohort_is_not_new(workspace: EngineWorkspace) -> None:
+    """The readings since the first one looked for the person already."""
+    with workspace.open_store() as store:
+        store.safety_lists.add_tripwires(PROJECT, workspace.cohort, ["old", "other"], "", "ann", 10.0)
+        store.safety_lists.add_tripwires(PROJECT, None, ["old", "new"], "", "ann", 20.0)
+        found = store.safety_lists.list_tripwires_since(PROJECT, workspace.cohort, 15.0)
+        assert found == frozenset(store.safety_lists.hash_ids(["new"]))
