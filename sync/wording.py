@@ -141,7 +141,10 @@ def explain_forgotten(done: ForgetResult) -> Iterator[str]:
     if done.places:
         yield f"Deleted in {count_noun(done.places, 'place')}."
     else:
-        yield "Nothing to delete was stored under this User ID. Check it letter by letter, capitals too."
+        yield (
+            "Nothing to delete is stored under this User ID. Unless it was forgotten before, check it letter by letter, "
+            "capitals too."
+        )
     if done.stay_true:
         yield (
             f"WebEngage still has them as true for {_join_names(done.stay_true)}, and nothing here can set that to false "

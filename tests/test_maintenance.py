@@ -322,6 +322,13 @@ def test_forgetting_when_killed_continues_where_it_was(fans: Workspace) -> None:
     assert b"everywhere" not in fans.read_bytes()
 
 
+def test_forgetting_somebody_again_does_not_blame_the_spelling(fans: Workspace) -> None:
+    """Whoever stopped the command after it had deleted everything, and repeats it, wrote the id as before."""
+    fans.export()
+    assert "Deleted in 2 places." in fans.run_cli("forget", "fan-3").stdout
+    assert "Unless it was forgotten before, check it letter by letter" in fans.run_cli("forget", "fan-3").stdout
+
+
 def test_forgetting_when_killed_and_repeated_says_where_the_person_stays_true(fans: Workspace) -> None:
     """Whoever asks again was answered nothing; the command said that nothing was stored, and to check the id letter by letter."""
     fans.export()
