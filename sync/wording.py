@@ -142,7 +142,7 @@ def explain_forgotten(done: ForgetResult) -> Iterator[str]:
         yield f"Deleted in {count_noun(done.places, 'place')}."
     else:
         yield (
-            "Nothing to delete is stored under this User ID. Unless it was forgotten before, check it letter by letter, "
+            "Nothing to delete was stored under this User ID. Unless it was forgotten before, check it letter by letter, "
             "capitals too."
         )
     if done.stay_true:
