@@ -9,8 +9,8 @@ import streamlit as st
 
 from pages.parts import layout, notices
 from pages.parts.badges import show_small_text
-from pages.parts.callbacks import finish, once
 from pages.parts.formatting import escape_markdown, format_error, format_time
+from pages.parts.memory import recall
 from pages.parts.navigation import show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError, InvalidRequest
@@ -20,7 +20,7 @@ from sync.views import Message, OpenAlert, Recipient
 
 SHOWN_MESSAGES = 50  # the newest of each kind
 SHOWN_FAILED = 5  # messages with buttons; the list below has the others
-SECRET_KEY = "_webhook_secret"  # session key: the webhook just added, until it is hidden  # noqa: S105  # nosec B105
+SECRET = "webhook secret"  # in the memory: of the one just added, until it is hidden  # noqa: S105  # nosec B105
 ABOUT = {
     "alerts": "One message when something needs somebody, and one when that is over. Write an address as "
     "[apprise](https://appriseit.com/services) does: e-mail, Slack, Teams, Telegram and many more.",
@@ -86,8 +86,8 @@ def _show_failed(failed: list[Message], recipients: dict[int, Recipient]) -> Non
                 icon=":material/error:",
             )
             with st.container(horizontal=True):
-                st.button("Send again", key=f"resend-{message.id}", on_click=finish(_resend), args=(message.id,))
-                st.button("Discard", key=f"discard-{message.id}", on_click=finish(_discard), args=(message.id,))
+                st.button("Send again", key=f"resend-{message.id}", on_click=_resend, args=(message.id,))
+                st.button("Discard", key=f"discard-{message.id}", on_click=_discard, args=(message.id,))
 
 
 def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
@@ -102,19 +102,19 @@ def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
                 since = format_time(one.failing_since or 0.0)
                 st.warning(escape_markdown(f"Not reached since {since}. {one.problem}"), icon=":material/warning:")
             with st.container(horizontal=True):
-                st.button("Send a test", key=f"test-{one.id}", on_click=finish(_send_test), args=(one.id, kind))
-                st.button("Remove", key=f"remove-{one.id}", on_click=finish(_remove), args=(one.id, kind))
-    if kind == "webhook" and SECRET_KEY in st.session_state:
+                st.button("Send a test", key=f"test-{one.id}", on_click=_send_test, args=(one.id, kind))
+                st.button("Remove", key=f"remove-{one.id}", on_click=_remove, args=(one.id, kind))
+    if kind == "webhook" and SECRET in recall():
         st.info(
             "The signing secret of the new webhook. Copy it now; once hidden it is not shown again.",
             icon=":material/key:",
         )
-        st.code(st.session_state[SECRET_KEY], language=None, wrap_lines=True)
-        st.button("Hide the secret", key="hide-secret", on_click=finish(st.session_state.pop), args=(SECRET_KEY,))
+        st.code(recall()[SECRET], language=None, wrap_lines=True)
+        st.button("Hide the secret", key="hide-secret", on_click=recall().pop, args=(SECRET, None))
     with st.form(f"add-{kind}", clear_on_submit=True):
         st.text_input("Address (URL)", key=f"url-{kind}", type="password", placeholder=EXAMPLES[kind])
         st.text_input("Name", key=f"label-{kind}", placeholder="What people call it; may stay empty")
-        st.form_submit_button(ADD_LABELS[kind], on_click=finish(_add), args=(kind,))
+        st.form_submit_button(ADD_LABELS[kind], on_click=_add, args=(kind,))
 
 
 def _show_times(schedule: Schedule) -> None:
@@ -128,7 +128,7 @@ def _show_times(schedule: Schedule) -> None:
         right.text_input("Daily digest at", schedule.digest, key="digest", placeholder=TIME_PLACEHOLDER)
         index = zones.index(schedule.zone) if schedule.zone in zones else None
         st.selectbox("Time zone", zones, index=index, key="zone")
-        st.form_submit_button("Save", on_click=finish(_save_times))
+        st.form_submit_button("Save", on_click=_save_times)
 
 
 def _show_messages(messages: tuple[Message, ...]) -> None:
@@ -154,9 +154,9 @@ def _add(kind: str) -> None:
             raise InvalidRequest("Write the address first.")
         with open_service() as service:
             if kind == "alerts":
-                once(service.alerts.add, url, name)
+                service.alerts.add(url, name)
             else:
-                st.session_state[SECRET_KEY] = once(service.alerts.add_webhook, url, name)[1]
+                recall()[SECRET] = service.alerts.add_webhook(url, name)[1]
     except CohortSyncError as error:
         notices.flash_error(str(error))
     else:

@@ -6,7 +6,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import cohort_page, cohort_rows, export_dialog, layout
-from pages.parts.callbacks import finish
 from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.navigation import clear_requests, open_page, requested_id, set_request
 from pages.parts.session import is_allowed, open_service
@@ -48,7 +47,7 @@ def show_head(listing: CohortList) -> None:
         st.title("Cohorts", anchor=False)
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             st.caption(f"{count_noun(len(listing.cohorts), 'cohort')} · read at {format_time(listing.read_at)}")
-            st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=finish(_request_refresh))
+            st.button("Refresh list", icon=":material/refresh:", key="refresh-list", on_click=_request_refresh)
     if listing.problem:
         st.warning(format_error(listing.problem), icon=":material/warning:")
     if listing.left_out:

@@ -8,7 +8,6 @@ import streamlit as st
 
 from pages.parts import connection_dialogs, layout, notices
 from pages.parts.badges import show_logo, show_name
-from pages.parts.callbacks import finish
 from pages.parts.connection_dialogs import CENTER_NAMES, REGION_NAMES, Target
 from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.layout import label_project
@@ -216,17 +215,12 @@ def _show_connection_buttons(key: str, service_name: str, replace_label: str, ta
         return
     with st.container(horizontal=True, gap="xsmall"):
         st.button(
-            replace_label,
-            key=f"{key}-replace",
-            on_click=finish(connection_dialogs.request_setup),
-            args=(service_name, target),
+            replace_label, key=f"{key}-replace", on_click=connection_dialogs.request_setup, args=(service_name, target)
         )
         if st.button("Check again", key=f"{key}-check"):
             check_connection(service_name, target)
             st.rerun()
-        st.button(
-            "Disconnect", key=f"{key}-disconnect", on_click=finish(connection_dialogs.request_disconnect), kwargs=target
-        )
+        st.button("Disconnect", key=f"{key}-disconnect", on_click=connection_dialogs.request_disconnect, kwargs=target)
 
 
 def check_connection(service_name: str, target: Target) -> None:
@@ -259,7 +253,7 @@ def _show_connect_button(name: str, label: str, primary: bool, disabled: bool = 
         type="primary" if primary else "secondary",
         disabled=disabled,
         icon=":material/add_link:",
-        on_click=finish(connection_dialogs.request_setup),
+        on_click=connection_dialogs.request_setup,
         args=(name, {}),
     )
 

@@ -6,7 +6,6 @@ import streamlit as st
 
 from pages.parts import layout, notices, rows
 from pages.parts.badges import show_name, show_small_text
-from pages.parts.callbacks import finish
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.forget_dialog import show_forget_dialog
 from pages.parts.formatting import escape_markdown, format_error, format_time, shorten_name
@@ -154,16 +153,10 @@ def _show_buttons(found: Person) -> None:
     with st.container(horizontal=True):
         if is_allowed(AccessLevel.MARKETER):
             st.button(
-                "Never export",
-                key="person-never",
-                icon=":material/block:",
-                on_click=finish(_open_dialog),
-                args=(NEVER_EXPORT,),
+                "Never export", key="person-never", icon=":material/block:", on_click=_open_dialog, args=(NEVER_EXPORT,)
             )
         if is_allowed(AccessLevel.ADMIN):
-            st.button(
-                "Forget", key="person-forget", icon=":material/delete:", on_click=finish(_open_dialog), args=(FORGET,)
-            )
+            st.button("Forget", key="person-forget", icon=":material/delete:", on_click=_open_dialog, args=(FORGET,))
     if open_dialog == NEVER_EXPORT and is_allowed(AccessLevel.MARKETER):
         _show_never_export(found)
     elif open_dialog == FORGET and is_allowed(AccessLevel.ADMIN):
@@ -178,7 +171,7 @@ def _close_dialog() -> None:
     st.session_state.pop(DIALOG_KEY, None)
 
 
-@st.dialog("Never export this person", on_dismiss=finish(_close_dialog))
+@st.dialog("Never export this person", on_dismiss=_close_dialog)
 def _show_never_export(found: Person) -> None:
     show_name(found.user_id, "never-person")
     with open_service() as service:

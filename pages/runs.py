@@ -9,7 +9,6 @@ import streamlit as st
 
 from pages.parts import layout, polling, run_detail, run_rows
 from pages.parts.badges import RUN_BADGES
-from pages.parts.callbacks import finish
 from pages.parts.formatting import day_bounds, format_error
 from pages.parts.navigation import clear_requests, requested_id, set_request
 from pages.parts.session import open_service
@@ -27,7 +26,7 @@ EVERY_COHORT = 0  # stands for no filter; no sync has this number
 
 def show_one_run(run_id: int) -> None:
     """Show one run, kept up to date while it is under way, or that there is no such run."""
-    st.button("All runs", icon=":material/arrow_back:", on_click=finish(clear_requests), args=("run",), type="tertiary")
+    st.button("All runs", icon=":material/arrow_back:", on_click=clear_requests, args=("run",), type="tertiary")
     try:
         with open_service() as service:
             service.runs.get(run_id)
@@ -87,17 +86,11 @@ def _show_filters(project_id: int | None, syncs: tuple[SyncView, ...]) -> Wanted
     states = {ANY_STATE: None} | {RUN_BADGES[state][0]: state for state in RunState}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         state = st.selectbox(
-            "State", list(states), key="state", bind="query-params", width=220, on_change=finish(_open_first_page)
+            "State", list(states), key="state", bind="query-params", width=220, on_change=_open_first_page
         )
         sync_id = _show_cohort_filter(syncs)
         day = st.date_input(
-            "Day",
-            None,
-            key="day",
-            bind="query-params",
-            format="YYYY-MM-DD",
-            width=160,
-            on_change=finish(_open_first_page),
+            "Day", None, key="day", bind="query-params", format="YYYY-MM-DD", width=160, on_change=_open_first_page
         )
     between = day_bounds(day) if isinstance(day, date) else None
     return Wanted(project_id=project_id, sync_id=sync_id, state=states[state or ANY_STATE], between=between)
@@ -115,7 +108,7 @@ def _show_cohort_filter(syncs: tuple[SyncView, ...]) -> int | None:
         width=300,
         format_func=names.__getitem__,
         key=f"cohort-{requested}",
-        on_change=finish(_open_first_page),
+        on_change=_open_first_page,
     )
     if chosen != requested:
         _keep_cohort_filter(chosen)

@@ -9,7 +9,6 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import layout, notices
-from pages.parts.callbacks import finish, once
 from pages.parts.formatting import escape_markdown, format_time, shorten_name
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
@@ -146,13 +145,13 @@ def _show_form(
                 "Add to the list",
                 type="primary",
                 key=f"{key}-add",
-                on_click=finish(_change_list),
+                on_click=_change_list,
                 args=(key, lambda service, ids, note: _describe_added(add(service, ids, note))),
             )
             st.form_submit_button(
                 "Take off the list",
                 key=f"{key}-remove",
-                on_click=finish(_change_list),
+                on_click=_change_list,
                 args=(key, lambda service, ids, _: _describe_gone(remove(service, ids))),
             )
 
@@ -169,13 +168,13 @@ def _change_list(key: str, change: Callable[[Service, list[str], str], str]) -> 
     try:
         ids = [*parse_lines(text), *(parse_csv(file.getvalue()) if file else [])]
         with open_service() as service:
-            done = once(change, service, ids, note)
+            done = change(service, ids, note)
     except CohortSyncError as problem:
         notices.flash_error(str(problem))
         return
+    notices.flash_success(done)
     st.session_state[f"{key}-ids"] = st.session_state[f"{key}-note"] = ""
     st.session_state[FILES_USED.format(key)] = st.session_state.get(FILES_USED.format(key), 0) + 1
-    notices.flash_success(done)
 
 
 def _describe_added(found: AddedPeople) -> str:

@@ -10,7 +10,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, layout, polling, rows, run_progress, sync_detail, sync_dialogs
-from pages.parts.callbacks import finish
 from pages.parts.formatting import format_duration_short, shorten_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, requested_id
 from pages.parts.session import is_allowed, open_service
@@ -93,7 +92,7 @@ def _show_filters() -> Wanted:
             live=True,
             bind="query-params",
             placeholder="Search by cohort or attribute",
-            on_change=finish(_open_first_page),
+            on_change=_open_first_page,
             width=320,
             label_visibility="collapsed",
         )
@@ -103,7 +102,7 @@ def _show_filters() -> Wanted:
             key=SHOW,
             bind="query-params",
             width=220,
-            on_change=finish(_open_first_page),
+            on_change=_open_first_page,
             label_visibility="collapsed",
         )
     return Wanted(text=(text or "").strip().casefold(), state=state or EVERY_SYNC)

@@ -170,8 +170,9 @@ def draw_notice() -> None:
     notices.note_seen(shown)
 
 
-def test_what_a_click_did_is_shown_again_until_a_whole_page_showed_it() -> None:
+def test_what_a_click_did_is_shown_again_until_a_whole_page_showed_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A drawing that ends early may have shown nothing; after a whole one the next click takes the message away."""
+    monkeypatch.setattr(notices, "GLANCE_SECONDS", 0.0)
     app = AppTest.from_function(draw_notice)
     app.session_state["clicked"] = app.session_state["interrupted"] = True
     for interrupted in (True, True, False):
@@ -187,4 +188,16 @@ def test_what_a_click_did_stays_through_polls_as_long_as_it_takes_to_read(monkey
     for _ in range(3):
         assert app.run().success
     monkeypatch.setattr(notices, "READING_SECONDS", 0.0)
+    monkeypatch.setattr(notices, "GLANCE_SECONDS", 0.0)
+    assert not app.run().success
+
+
+def test_what_a_click_did_stays_when_the_next_click_comes_before_anybody_read_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second half of a double click, or Esc after Start Sync, does not take the message away; a later click does."""
+    app = AppTest.from_function(draw_notice)
+    app.session_state["clicked"] = True
+    assert app.run().success and app.run().success
+    monkeypatch.setattr(notices, "GLANCE_SECONDS", 0.0)
     assert not app.run().success

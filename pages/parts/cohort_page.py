@@ -17,11 +17,11 @@ from pages.parts.badges import (
     show_whole_name,
     sync_badge,
 )
-from pages.parts.callbacks import finish
 from pages.parts.cohort_rows import see_runs
+from pages.parts.export_draft import request_export
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_time
 from pages.parts.members_reading import BackgroundReading
-from pages.parts.navigation import clear_requests, open_page, requested_id, set_request, show_page_link
+from pages.parts.navigation import clear_requests, open_page, requested_id, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
@@ -42,7 +42,7 @@ def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:
         icon=":material/arrow_back:",
         type="tertiary",
         key="all-cohorts",
-        on_click=finish(clear_requests),
+        on_click=clear_requests,
         args=("cohort", *members_table.FILTERS),
     )
     with st.container(horizontal=True):  # the same room above the name as on the pages of a sync and a run
@@ -107,7 +107,7 @@ def _show_reading_again(kept: BackgroundReading) -> None:
             key="read-again",
             icon=":material/refresh:",
             type="tertiary",
-            on_click=finish(members_reading.forget_reading),
+            on_click=members_reading.forget_reading,
         )
 
 
@@ -119,8 +119,8 @@ def _show_actions(project: ProjectView, cohort: CohortView) -> None:
                 type="primary",
                 icon=":material/send:",
                 key="cohort-export",
-                on_click=finish(set_request),
-                args=("export", cohort.id),
+                on_click=request_export,
+                args=(cohort.id,),
             )
             if st.button("Dry run", icon=":material/science:", key="cohort-dry", help=DRY_RUN_HELP):
                 _start_dry_run(project, cohort)
@@ -134,7 +134,7 @@ def _show_actions(project: ProjectView, cohort: CohortView) -> None:
 def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:
     """Plan the cohort's next export on its own terms; a cohort never exported has none, so they are asked for first."""
     if cohort.sync_id is None:
-        set_request("export", cohort.id)
+        request_export(cohort.id)
         st.rerun()
     with open_service() as service:
         terms = service.cohorts.propose_export(project.id, cohort.id)

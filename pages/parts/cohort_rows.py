@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices, polling, run_progress
 from pages.parts.badges import run_badge, show_badges, show_name, sync_badge
-from pages.parts.callbacks import finish
+from pages.parts.export_draft import request_export
 from pages.parts.formatting import (
     escape_markdown,
     format_count,
@@ -89,7 +89,7 @@ def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
             live=True,
             bind="query-params",
             placeholder="Search by name or description",
-            on_change=finish(_first_page),
+            on_change=_first_page,
             width=320,
             label_visibility="collapsed",
         )
@@ -99,7 +99,7 @@ def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
             key="show",
             bind="query-params",
             width=160,
-            on_change=finish(_first_page),
+            on_change=_first_page,
             label_visibility="collapsed",
         )
         order = st.selectbox(
@@ -144,7 +144,7 @@ def _show_heading(heading: str, orders: tuple[str, str], chosen: str) -> None:
         icon=icons.get(chosen),
         icon_position="right",
         type="tertiary",
-        on_click=finish(_sort_by),
+        on_click=_sort_by,
         args=(orders[1] if is_first else orders[0],),
     )
 
@@ -186,13 +186,7 @@ def _show_name(cohort: CohortView) -> None:
 def _show_actions(project: ProjectView, cohort: CohortView, *, may_export: bool) -> None:
     name, number = escape_markdown(cohort.name), cohort.id
     if may_export:
-        st.button(
-            "Export",
-            key=f"export-{number}",
-            icon=":material/send:",
-            on_click=finish(set_request),
-            args=("export", number),
-        )
+        st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=request_export, args=(number,))
     choice = st.menu_button(
         f"Actions for {name}",
         menu_choices(may_export=may_export),
@@ -210,8 +204,10 @@ def menu_choices(*, may_export: bool) -> list[str]:
 
 
 def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> None:
-    if choice in (VIEW, EXPORT):
-        set_request(MEMBERS if choice == VIEW else "export", cohort.id)
+    if choice == VIEW:
+        set_request(MEMBERS, cohort.id)
+    elif choice == EXPORT:
+        request_export(cohort.id)
     elif choice == REFRESH:
         refresh_count(project.id, cohort)
     else:

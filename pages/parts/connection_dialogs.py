@@ -10,7 +10,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import notices
-from pages.parts.callbacks import finish
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import escape_markdown, format_error, shorten_name
 from pages.parts.layout import label_project
@@ -59,7 +58,7 @@ def _close_dialog() -> None:
         st.session_state.pop(key, None)
 
 
-@st.dialog("Set up Mixpanel", on_dismiss=finish(_close_dialog))
+@st.dialog("Set up Mixpanel", on_dismiss=_close_dialog)
 def show_mixpanel_dialog(projects: tuple[ProjectView, ...]) -> None:
     """Ask for the service account of a project, and connect it."""
     replaced = _find_replaced_project(projects)
@@ -85,7 +84,7 @@ def show_mixpanel_dialog(projects: tuple[ProjectView, ...]) -> None:
         _finish_form(slots, lambda service: _connect_mixpanel(service, project, username, secret, region))
 
 
-@st.dialog("Set up WebEngage", on_dismiss=finish(_close_dialog))
+@st.dialog("Set up WebEngage", on_dismiss=_close_dialog)
 def show_webengage_dialog(project: ProjectView, accounts: tuple[AccountView, ...]) -> None:
     """Ask for the WebEngage account that cohorts are exported to, and connect it."""
     st.markdown(f"These settings apply to your current project **{escape_markdown(label_project(project))}**")
@@ -194,7 +193,7 @@ def show_disconnect_dialog() -> None:
         clear_requests("setup")
 
 
-@st.dialog("Disconnect?", on_dismiss=finish(_close_dialog))
+@st.dialog("Disconnect?", on_dismiss=_close_dialog)
 def _ask_disconnect() -> None:
     target = st.session_state[DISCONNECTED_KEY]
     with open_service() as service:

@@ -18,7 +18,6 @@ from pages.parts import (
     value_types,
 )
 from pages.parts.badges import show_name, show_whole_name
-from pages.parts.callbacks import finish
 from pages.parts.formatting import escape_markdown, format_count, format_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, set_request
 from pages.parts.session import open_service
@@ -60,7 +59,7 @@ def _dismiss_dialog() -> None:
     _close_dialog()
 
 
-@st.dialog("Export to WebEngage", width="medium", on_dismiss=finish(_dismiss_dialog))
+@st.dialog("Export to WebEngage", width="medium", on_dismiss=_dismiss_dialog)
 def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
     """Ask how a cohort is to be exported and start it."""
     try:
@@ -263,7 +262,7 @@ def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_cha
             key="export-see-everybody",
             icon=":material/groups:",
             type="tertiary",
-            on_click=finish(_open_cohort),
+            on_click=_open_cohort,
             args=(cohort.id,),
         )
     return cost

@@ -8,7 +8,6 @@ import streamlit as st
 
 from pages.parts import notices
 from pages.parts.badges import show_name
-from pages.parts.callbacks import finish
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import escape_markdown
 from pages.parts.session import open_service
@@ -26,7 +25,7 @@ CONSEQUENCES = (
 def show_forget_dialog(found: Person, close: Callable[[], None], forgotten: Callable[[], None]) -> None:
     """Ask whether to forget a person; call ``forgotten`` once that was done."""
 
-    @st.dialog("Forget this person?", on_dismiss=finish(close))
+    @st.dialog("Forget this person?", on_dismiss=close)
     def ask() -> None:
         show_name(found.user_id, "forget-person")
         st.markdown(CONSEQUENCES)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Literal
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, notices, polling, run_progress, session
-from pages.parts.callbacks import finish
 from pages.parts.formatting import format_duration_short, format_error
 from pages.parts.navigation import clear_requests, page_script, requested_id, show_page_link
 from pages.parts.session import open_service
@@ -19,7 +19,7 @@ from sync.text import count_noun
 from sync.views import Health, ProjectView, RunnerState
 from sync.wording import NEEDS_PERSON
 
-PROJECT_KEY, INSIDE_KEY = "project", "_layout"
+PROJECT_KEY = "project"
 HEALTH_SECONDS = 5.0  # between two polls of the runner's health
 # The command stands in the text: a block of code has every page load what colours the words of all languages.
 NOT_RUNNING = "The runner is not running, so nothing is exported. Start it in Cohort Sync's folder: `{}`"
@@ -29,6 +29,8 @@ UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it
 NO_RUNNER = "No runner is working, so nothing is sent to WebEngage."
 RUNNER_UNKNOWN = "It is not known whether a runner works, since a clock was changed."
 LATE = "Late, or not cleared in WebEngage: {}."
+# Of this drawing, not of the session: a drawing that a newer click stops could not take it back there.
+_is_inside: ContextVar[bool] = ContextVar("is_inside", default=False)
 
 
 def run_app() -> None:
@@ -42,15 +44,15 @@ def run_app() -> None:
         session.show_sign_in()
         return
     shown = None
+    token = _is_inside.set(True)
     try:
         _show_sidebar()
         shown = notices.show_notice()
-        st.session_state[INSIDE_KEY] = True
         page.run()
     except CohortSyncError as error:
         st.error(format_error(error), icon=":material/error:")
     finally:
-        st.session_state.pop(INSIDE_KEY, None)
+        _is_inside.reset(token)
     notices.note_seen(shown)
 
 
@@ -60,7 +62,7 @@ def run_in_layout(page: Callable[[], None]) -> None:
     When the very first request to a new server is for a page, Streamlit runs the page's script alone,
     without app.py and its access check; then the whole application is run here.
     """
-    if st.session_state.get(INSIDE_KEY):
+    if _is_inside.get():
         page()
     else:
         run_app()
@@ -116,11 +118,7 @@ def _show_project_choice(projects: tuple[ProjectView, ...]) -> None:
     st.session_state[PROJECT_KEY] = next((one for one in known if one in names), projects[0].id)
     st.query_params[PROJECT_KEY] = str(
         st.selectbox(
-            "Project",
-            list(names),
-            format_func=names.__getitem__,
-            key=PROJECT_KEY,
-            on_change=finish(_open_chosen_project),
+            "Project", list(names), format_func=names.__getitem__, key=PROJECT_KEY, on_change=_open_chosen_project
         )
     )
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import streamlit as st
 
 from pages.parts import polling
-from pages.parts.callbacks import finish
 from pages.parts.formatting import format_count, format_error, format_queries, format_time
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
@@ -186,7 +185,7 @@ def ensure_reading(project_id: int, cohort: CohortView) -> BackgroundReading | N
         + (f"{left} are left this hour." if left else f"none is left this hour; try again at {format_time(more_at)}."),
         icon=":material/speed:",
     )
-    st.button("Read the members", on_click=finish(_ask_for_reading), args=(cohort.id,), icon=":material/download:")
+    st.button("Read the members", on_click=_ask_for_reading, args=(cohort.id,), icon=":material/download:")
     return None
 
 
@@ -219,7 +218,7 @@ def _draw_progress(kept: BackgroundReading) -> None:
     done = f": {format_count(read)}{whole} members" if pages.page_count else "…"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(1.0, pages.page_count / max(1, kept.pages_wanted)), f"Reading from Mixpanel{done}")
-        st.button("Cancel", key="cancel-reading", on_click=finish(kept.cancel), icon=":material/close:")
+        st.button("Cancel", key="cancel-reading", on_click=kept.cancel, icon=":material/close:")
     if why_again:
         st.caption(f":material/hourglass_top: {format_error(why_again)} It is asked again.")
 
@@ -244,7 +243,7 @@ def show_rest(kept: BackgroundReading) -> None:
     what = f"Read all {format_count(pages.total)}" if pages.total and wanted == pages.announced_pages else "Read more"
     what = what if pages.page_count else "Try again"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(what, key="read-all", icon=":material/download:", on_click=finish(kept.start), args=(wanted,))
+        st.button(what, key="read-all", icon=":material/download:", on_click=kept.start, args=(wanted,))
         st.caption(
             f"{count_noun(missing, 'request')}, {format_queries(missing, left)}",
             width="content",

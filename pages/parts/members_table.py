@@ -11,7 +11,6 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import polling
-from pages.parts.callbacks import finish
 from pages.parts.formatting import escape_markdown, format_count
 from pages.parts.members_reading import BackgroundReading, begin_reading
 from pages.parts.navigation import open_person
@@ -116,7 +115,7 @@ def _choose(listed: MemberList, revealed: bool) -> tuple[Choice, str, str]:
             type="search",
             live=True,
             placeholder="User ID, name or e-mail address" if revealed else "User ID",
-            on_change=finish(_first_page),
+            on_change=_first_page,
             width=280,
         )
         now = _choose_filter("held", "In WebEngage", _label_options({one: one for one in HELD_NAMES}, held), _select)
@@ -145,12 +144,7 @@ def _choose_filter(
     wanted = st.session_state.get(key) or st.query_params.get(name, ALL)
     st.session_state[key] = wanted if wanted in options else ALL
     chosen = widget(
-        label,
-        list(options),
-        key=key,
-        format_func=lambda one: options.get(one, one),
-        on_change=finish(_first_page),
-        **more,
+        label, list(options), key=key, format_func=lambda one: options.get(one, one), on_change=_first_page, **more
     )
     if chosen in (None, ALL):
         st.query_params.pop(name, None)

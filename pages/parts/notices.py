@@ -9,12 +9,13 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.callbacks import finish, once
 from pages.parts.formatting import format_error
+from pages.parts.memory import recall
 from sync.errors import CohortSyncError
 
-NOTICE_KEY = "_notice"
+NOTICE = "notice"  # in the memory of the browser session
 READING_SECONDS = 20.0  # a message stays so long at least, however often a poll draws the page again
+GLANCE_SECONDS = 2.0  # a click that comes sooner was made before the message was read, and does not take it away
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +33,27 @@ class Notice:
 
 
 def flash_success(text: str) -> None:
-    """Keep a success message for the next run of the page, also when a newer click comes meanwhile."""
-    finish(_keep)(text, is_error=False)
+    """Keep a success message for the next run of the page."""
+    _keep(text, is_error=False)
 
 
 def flash_error(text: str) -> None:
-    """Keep an error message for the next run of the page, also when a newer click comes meanwhile."""
-    finish(_keep)(text, is_error=True)
+    """Keep an error message for the next run of the page."""
+    _keep(text, is_error=True)
 
 
 def _keep(text: str, *, is_error: bool) -> None:
-    former: Notice | None = st.session_state.get(NOTICE_KEY)
-    st.session_state[NOTICE_KEY] = Notice(text=text, is_error=is_error, turn=1 - former.turn if former else 0)
+    former: Notice | None = recall().get(NOTICE)
+    recall()[NOTICE] = Notice(text=text, is_error=is_error, turn=1 - former.turn if former else 0)
 
 
 def show_notice() -> Notice | None:
     """Show the message that was kept, and return it for ``note_seen``; forget one that was seen."""
-    notice: Notice | None = st.session_state.get(NOTICE_KEY)
+    notice: Notice | None = recall().get(NOTICE)
     if notice is None:
         return None
-    if not notice.stays:
-        del st.session_state[NOTICE_KEY]
+    if not notice.stays and not _is_seen_since(notice, GLANCE_SECONDS):
+        del recall()[NOTICE]
         return None
     with st.container(key=f"notice-{notice.turn}"):
         if notice.is_error:
@@ -64,17 +65,22 @@ def show_notice() -> Notice | None:
 
 def note_seen(shown: Notice | None) -> None:
     """Let the message go with the next click; call it when the page was drawn to its end, since a drawing may be interrupted."""
-    is_newest = st.session_state.get(NOTICE_KEY) is shown
+    is_newest = recall().get(NOTICE) is shown
     if shown is not None and is_newest:
         seen_at = time.monotonic() if shown.seen_at is None else shown.seen_at
-        st.session_state[NOTICE_KEY] = replace(shown, seen_at=seen_at, stays=False)
+        recall()[NOTICE] = replace(shown, seen_at=seen_at, stays=False)
 
 
 def keep_notice() -> None:
     """Let the message stay through a redraw that nobody clicked for, unless it was there for long enough to be read."""
-    notice: Notice | None = st.session_state.get(NOTICE_KEY)
-    if notice and notice.seen_at is not None and time.monotonic() - notice.seen_at < READING_SECONDS:
-        st.session_state[NOTICE_KEY] = replace(notice, stays=True)
+    notice: Notice | None = recall().get(NOTICE)
+    if notice and _is_seen_since(notice, READING_SECONDS):
+        recall()[NOTICE] = replace(notice, stays=True)
+
+
+def _is_seen_since(notice: Notice, seconds: float) -> bool:
+    """Return whether a whole page first showed a message within so many seconds."""
+    return notice.seen_at is not None and time.monotonic() - notice.seen_at < seconds
 
 
 def try_action(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -83,7 +89,7 @@ def try_action(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any)
     Return its result (True for none), None when it failed.
     """
     try:
-        answer = once(action, *args, **kwargs)
+        answer = action(*args, **kwargs)
     except CohortSyncError as error:
         flash_error(str(error))
         return None

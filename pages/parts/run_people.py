@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import downloads, polling
-from pages.parts.callbacks import finish
 from pages.parts.navigation import open_person, show_page_link
 from pages.parts.run_progress import is_moving
 from pages.parts.session import is_allowed, open_service
@@ -129,7 +128,7 @@ def _show_filters(run: Run, found: RunPeople) -> None:
         type="search",
         live=True,
         placeholder="Search by User ID",
-        on_change=finish(_open_first_page),
+        on_change=_open_first_page,
         args=(run,),
         label_visibility="collapsed",
         width=320,
@@ -150,7 +149,7 @@ def _show_pills(run: Run, name: str, label: str, counts: dict[str, int], names: 
         required=True,
         format_func=words.__getitem__,
         key=_key(run, name),
-        on_change=finish(_open_first_page),
+        on_change=_open_first_page,
         args=(run,),
         label_visibility="collapsed",
     )

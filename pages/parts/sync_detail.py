@@ -10,7 +10,6 @@ import streamlit as st
 
 from pages.parts import badges, charts, guard_settings, notices, polling, run_actions, run_progress, run_rows
 from pages.parts.badges import show_small_text
-from pages.parts.callbacks import finish
 from pages.parts.formatting import (
     escape_markdown,
     format_duration_short,
@@ -47,9 +46,7 @@ def show_sync(sync_id: int) -> None:
     Each part is a fragment of its own, so that a part with settings (the guard, for instance) is not redrawn under
     the hands of who fills it in: put such a part between the two, without polling.
     """
-    st.button(
-        "All syncs", icon=":material/arrow_back:", on_click=finish(clear_requests), args=("sync",), type="tertiary"
-    )
+    st.button("All syncs", icon=":material/arrow_back:", on_click=clear_requests, args=("sync",), type="tertiary")
     try:
         first = [_read_detail(sync_id)]  # for the first drawing only; each later one reads again
     except CohortSyncError as error:

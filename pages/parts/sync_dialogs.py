@@ -9,7 +9,6 @@ import streamlit as st
 
 from pages.parts import cadence_fields, notices
 from pages.parts.badges import show_name
-from pages.parts.callbacks import finish
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import format_error, format_time, shorten_name, viewer_zone
 from pages.parts.navigation import clear_requests
@@ -29,7 +28,7 @@ def _close_dialog() -> None:
     clear_requests("stop", "interval", "pause")
 
 
-@st.dialog("Stop this sync?", on_dismiss=finish(_close_dialog))
+@st.dialog("Stop this sync?", on_dismiss=_close_dialog)
 def show_stop_dialog(sync: SyncView) -> None:
     """Ask what should happen to the people already exported, and stop the sync."""
     show_name(shorten_name(sync.cohort_name), "stop")
@@ -52,7 +51,7 @@ def show_stop_dialog(sync: SyncView) -> None:
     )
 
 
-@st.dialog("Change interval", on_dismiss=finish(_close_dialog))
+@st.dialog("Change interval", on_dismiss=_close_dialog)
 def show_interval_dialog(sync: SyncView) -> None:
     """Ask how often a dynamic sync is refreshed, and change it."""
     show_name(shorten_name(sync.cohort_name), "interval")
@@ -89,7 +88,7 @@ def _describe_choice(seconds: float) -> str:
     return format_interval(seconds).capitalize() if seconds else "Another interval"
 
 
-@st.dialog("Pause until", on_dismiss=finish(_close_dialog))
+@st.dialog("Pause until", on_dismiss=_close_dialog)
 def show_pause_dialog(sync: SyncView) -> None:
     """Ask until when a dynamic sync is not refreshed, and pause it."""
     show_name(shorten_name(sync.cohort_name), "pause")
