@@ -1,4 +1,4 @@
-"""What a browser session remembers although a newer click stops the script that works on the earlier one.
+"""Remember for a browser session what a newer click must not take away, by stopping the script of the earlier one.
 
 Streamlit starts another script at once for a newer click, and stops the former one at its next use of
 ``st.session_state``, of the address or of an element, in a callback, too (its option ``runner.fastReruns``). What was done
