@@ -286,10 +286,10 @@ def test_a_state_when_it_comes_and_goes_is_over_only_after_an_hour_without_it(sc
         scene.look()
     paused, over = f"Cohort Sync: {NAME} is paused", f"Cohort Sync: over: {NAME} is paused"
     assert mailbox.subjects == [paused, over, paused] and "It comes and goes" in mailbox.texts[2]
-    fans.ahead += HOUR - 10
+    fans.ahead += HOUR - 300
     scene.look()
     assert len(mailbox.mails) == 3
-    fans.ahead += 20.0
+    fans.ahead += 310.0
     scene.look()
     scene.look()
     assert mailbox.subjects == [paused, over, paused, over]
