@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 
-from pages.parts import layout
+from pages.parts import layout, notices
 from pages.parts.forget_dialog import show_forget_dialog
 from pages.parts.formatting import format_error
 from pages.parts.session import current_actor, open_service
@@ -81,8 +81,9 @@ def _show_retention() -> None:
         detail_days = st.number_input("Who was sent what in each run (days)", 1, MAX_DAYS, round(detail))
         if st.form_submit_button("Save"):
             with open_service() as service:
-                service.admin.set_retention(float(rejection_days), float(detail_days))
-            st.success("Saved. The runner deletes older data within an hour.")
+                done = "Saved. The runner deletes older data within an hour."
+                notices.try_action(done, service.admin.set_retention, float(rejection_days), float(detail_days))
+            st.rerun()
 
 
 def _show_second_person() -> None:
@@ -100,8 +101,9 @@ def _show_second_person() -> None:
         )
         if st.form_submit_button("Save", key="save-second-person"):
             with open_service() as service:
-                service.admin.set_approval_limit(int(people) if is_on else None)
-            st.success("Saved. It counts for every approval from now on.")
+                done = "Saved. It counts for every approval from now on."
+                notices.try_action(done, service.admin.set_approval_limit, int(people) if is_on else None)
+            st.rerun()
 
 
 def _show_forget() -> None:

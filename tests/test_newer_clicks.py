@@ -93,6 +93,29 @@ def test_people_when_a_newer_click_comes_after_they_were_listed_are_counted(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("form", [0, 1])
+def test_settings_when_a_newer_click_comes_after_they_were_saved_are_said_to_be(
+    workspace: Workspace, newer_click: NewerClick, form: int
+) -> None:
+    """How long data is kept, and whether a second person approves."""
+    before = count_audit_lines(workspace)
+    app = workspace.page("administration")
+    app.number_input[0].set_value(40)
+    app.checkbox[0].set_value(True)
+    newer_click.at(1, lambda: count_audit_lines(workspace) > before)
+    [one for one in app.button if one.label == "Save"][form].click().run()
+    app.run()
+    assert newer_click.stopped and count_audit_lines(workspace) > before and not app.exception
+    assert [one.value for one in app.success if one.value.startswith("Saved")]
+
+
+def count_audit_lines(workspace: Workspace) -> int:
+    """Return how many lines the audit log has."""
+    with workspace.open() as service:
+        return len(service.admin.list_audit())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 3, 5])
 def test_a_pause_when_a_newer_click_comes_after_it_is_said(
     fans: Workspace, newer_click: NewerClick, moment: int
