@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState
@@ -178,22 +177,6 @@ def test_a_refused_refresh_leaves_its_sync_as_it_is(workspace: EngineWorkspace) 
         with workspace.open() as service:
             service.runs.cancel(run.id)
             assert service.syncs.get(1).state is SyncState.ACTIVE
-
-
-def test_another_interval_that_was_chosen_before_the_export_went_ahead_stays(
-    workspace: EngineWorkspace, sandbox: Sandbox
-) -> None:
-    """The next run goes on with the request that failed, and with the times chosen since."""
-    sandbox.fault("status", api="mixpanel", path="engage", code=401, times=1)
-    assert workspace.export(interval=2 * HOUR).state is RunState.FAILED
-    with workspace.open() as service:
-        service.syncs.change_interval(1, 0, DailyTime("07:30", "Europe/Berlin"), 2088968462.602746)
-        service.syncs.resume(1)
-    workspace.run_queued()
-    assert last(workspace).state is RunState.SUCCEEDED
-    with workspace.open() as service:
-        sync = service.syncs.get(1)
-        assert (sync.daily, sync.ends_at) == (DailyTime("07:30", "Europe/Berlin"), 2088968462.602746)
 
 
 def test_the_other_person_is_needed_after_a_change_of_who_asked_too(workspace: EngineWorkspace) -> None:

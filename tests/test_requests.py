@@ -13,11 +13,12 @@ from sync.cadence import DailyTime
 from sync.engine import Clock, RunExecutor
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
-from sync.model import Mode, RunState
+from sync.model import Mode, RunState, SyncState
 from sync.store import Store
 from tests.conftest import Cli
 from tests.engine_workspace import (
     DAY,
+    HOUR,
     MAPPED,
     EngineWorkspace,
     fan_ids,
@@ -192,6 +193,41 @@ def test_an_approved_plan_that_is_old_is_made_again(workspace: EngineWorkspace, 
             workspace.run_queued()
         assert workspace.get_run(run.id).state is RunState.SUCCEEDED
         assert workspace.holders() == sandbox.exportable(workspace.cohort)
+
+
+def test_another_interval_that_was_chosen_before_the_export_went_ahead_stays(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The next run goes on with the request that failed, and with the times chosen since."""
+    workspace.set_members(*fans(*range(10)))
+    sandbox.fault("status", api="mixpanel", path="engage", code=401, times=1)
+    assert workspace.export(interval=2 * HOUR).state is RunState.FAILED
+    with workspace.open() as service:
+        service.syncs.change_interval(1, 0, DailyTime("07:30", "Europe/Berlin"), 2088968462.602746)
+        service.syncs.resume(1)
+    workspace.run_queued()
+    assert last(workspace).state is RunState.SUCCEEDED
+    with workspace.open() as service:
+        sync = service.syncs.get(1)
+        assert (sync.daily, sync.ends_at) == (DailyTime("07:30", "Europe/Berlin"), 2088968462.602746)
+
+
+def test_a_one_time_export_that_failed_gets_no_time_of_day_from_its_dynamic_sync(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """The next run goes on with the one-time export as it was asked for, and ends the sync."""
+    workspace.set_members(*fans(*range(10)))
+    workspace.export(interval=2 * HOUR)
+    sandbox.fault("status", api="mixpanel", path="engage", code=401, times=1)
+    assert workspace.export(mode=Mode.ONE_TIME).state is RunState.FAILED
+    with workspace.open() as service:
+        service.syncs.change_interval(1, 0, DailyTime("07:30", "Europe/Berlin"))
+        service.syncs.resume(1)
+    workspace.run_queued()
+    assert last(workspace).state is RunState.SUCCEEDED
+    with workspace.open() as service:
+        sync = service.syncs.get(1)
+        assert (sync.mode, sync.state, sync.daily) == (Mode.ONE_TIME, SyncState.FINISHED, None)
 
 
 def test_a_stopped_sync_that_is_exported_again_is_active(workspace: EngineWorkspace, sandbox: Sandbox) -> None:

@@ -92,13 +92,13 @@ class OpenRequests(Table):
     def set_cadence(
         self, sync_id: int, interval_seconds: float, daily: DailyTime | None, ends_at: float | None
     ) -> None:
-        """Change when a sync is refreshed in the request that its next run goes on with, if there is one."""
+        """Change when a sync is refreshed in the request that its next run goes on with, unless that is a one-time export."""
         with write_transaction(self._db):
             self._db.execute(
                 """
                 update run
                 set request = json_set(request, '$.interval_seconds', ?2, '$.daily', json(?3), '$.ends_at', json(?4))
-                where id = ?1 and request is not null
+                where id = ?1 and request ->> 'mode' = 'dynamic'
                 """,
                 (
                     self.find_left_open(sync_id),
