@@ -113,7 +113,7 @@ def expect_low_on_every_screen(page: Page, *shown: Locator) -> None:
         at_rest(page)
         for one in shown:
             expect(one).to_have_count(1)
-            wait_for(page, lambda one=one: one.bounding_box()["height"] < HIGHEST_ROW)  # type: ignore[index]
+            wait_for(page, lambda one=one: bool(box := one.bounding_box()) and box["height"] < HIGHEST_ROW)
 
 
 def test_the_label_of_each_number_of_a_held_run_is_one_line_on_a_phone(
