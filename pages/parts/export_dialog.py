@@ -110,14 +110,13 @@ def _show_fields(
     )
     is_other = id_property != proposal.id_property
     seen = _read_numbers(project, cohort, id_property) if is_other and not no_name else known
-    cost = _show_numbers(service, cohort, seen, is_change=is_other and bool(seen.exported_before)) if seen else None
-    mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, seen.properties if seen else ())
-    if seen and cost:
-        with cost:
-            preview.show_cost(
-                service.cohorts.add_current_limits(project.id, seen, sends_values=True) if mapping else seen
-            )
     names = seen.properties if seen else ()
+    cost = _show_numbers(service, cohort, seen, is_change=is_other and bool(seen.exported_before)) if seen else None
+    mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, names)
+    if seen and cost:
+        shown = service.cohorts.add_current_limits(project.id, seen, sends_values=True) if mapping else seen
+        with cost:
+            preview.show_cost(shown)
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names, id_property)
     first = first_step.choose_first_step(cohort.id)
     export_draft.note_opened(cohort.id, proposal)

@@ -77,10 +77,7 @@ class ReceiptService(Topic):
                 requested=self._store.receipts.find_request(sync.id, run.id),
                 listed_now=listed.known,
                 may_be_listed_now=listed.unsure,
-                remarks=(
-                    *self._list_since(sync, run, listed),
-                    *_list_remarks(sync, run, preview, problem),
-                ),
+                remarks=(*self._list_since(sync, run, listed), *_list_remarks(sync, run, preview, problem)),
                 overlaps=tuple(self._compare(sync, one) for one in others),
             )
 

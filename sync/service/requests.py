@@ -119,13 +119,8 @@ class ExportRequests(Topic):
         license_code = known.license_code if known else self._state.account_of(self._state.get_project(project_id).view)
         if known:
             self._state.require_connections(known)
-        mapping, name = terms.mapping, terms.attribute
-        if name is None:
-            taken = self._store.attributes.taken(license_code)
-            name = known.attribute if known else suggest_attribute(cohort.name, taken)
-        problem = self._cohorts.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
-        if problem:
-            raise InvalidRequest(problem, "attribute")
+        mapping = terms.mapping
+        name = self._choose_attribute(project_id, cohort, known, license_code, terms.attribute)
         if not known:
             self._check_room(license_code)
         self._check_mapping(mapping or ())
@@ -156,6 +151,19 @@ class ExportRequests(Topic):
                 id_property=terms.id_property,
             ),
         )
+
+    def _choose_attribute(
+        self, project_id: int, cohort: CohortView, known: Sync | None, license_code: str, wanted: str | None
+    ) -> str:
+        """Return the attribute that was asked for, else the sync's own or a suggested one; raise for one that cannot be."""
+        name = wanted
+        if name is None:
+            taken = self._store.attributes.taken(license_code)
+            name = known.attribute if known else suggest_attribute(cohort.name, taken)
+        problem = self._cohorts.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
+        if problem:
+            raise InvalidRequest(problem, "attribute")
+        return name
 
     def _find_previewed(self, project_id: int, cohort_id: int, terms: ExportTerms) -> int | None:
         """Return how many identified people the person was shown, None when there was no preview."""

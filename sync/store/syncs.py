@@ -85,24 +85,22 @@ class Syncs(Table):
         Not ``active``: nothing is repeated before somebody approves. InvalidRequest when another cohort of the
         account already has the attribute.
         """
-        terms = request.terms
-        mode, interval_seconds = (terms.mode, terms.interval_seconds) if active else (Mode.ONE_TIME, None)
-        daily = terms.daily if active else None
+        terms = request.terms if active else Request(mode=Mode.ONE_TIME, interval_seconds=None)
         values = {
             "project_id": request.project_id,
             "cohort_id": request.cohort_id,
             "cohort_name": request.cohort_name,
             "license_code": request.license_code,
             "attribute": request.attribute,
-            "mode": mode.value,
+            "mode": terms.mode.value,
             "state": "active" if active else "finished",
-            "interval_seconds": interval_seconds,
+            "interval_seconds": terms.interval_seconds,
             "schedule_anchor": now,
-            "next_run_at": _first_run_at(interval_seconds, daily, now),
-            "ends_at": terms.ends_at if active else None,
-            **_daily_values(daily),
-            "mapping": json.dumps(terms.mapping or []) if active else "[]",
-            "id_property": (terms.id_property or "") if active else "",
+            "next_run_at": _first_run_at(terms.interval_seconds, terms.daily, now),
+            "ends_at": terms.ends_at,
+            **_daily_values(terms.daily),
+            "mapping": json.dumps(terms.mapping or []),
+            "id_property": terms.id_property or "",
         }
         try:
             with write_transaction(self._db):
