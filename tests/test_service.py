@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sync.alerting.quiet_hours import Schedule
 from sync.export_terms import ExportTerms
+from sync.guards import GuardLimits
 from sync.model import DEFAULT_INTERVAL, Mode, RunState
 from sync.permissions import AccessLevel, Actor, Forbidden
 from sync.service import Service
@@ -92,3 +94,19 @@ def test_pages_when_they_ask_the_service_write_the_request_out() -> None:
     assert {str(page): find_calls_by_name(page.read_text(encoding="utf-8")) for page in pages} == {
         str(page): [] for page in pages
     }
+
+
+def test_settings_when_saved_as_they_are_add_nothing_to_the_audit(service: Service, sandbox: Sandbox) -> None:
+    """A line that names no change would look like one; those that did change something stay the newest."""
+    fans = sandbox.add_cohort("Fans", [member("a")])
+    with service:
+        sync_id = service.syncs.start_export(PROJECT, fans, ExportTerms(mode=Mode.DYNAMIC)).sync_id
+        for _ in range(2):
+            service.admin.set_retention(rejections=12, detail=3)
+            service.admin.set_approval_limit(500)
+            service.guards.set_limits(sync_id, GuardLimits(add_people=7))
+            service.guards.lift(sync_id)
+            service.alerts.set_schedule(Schedule(quiet_from="22:00", quiet_to="06:00"))
+        actions = [line.action for line in service.admin.list_audit()]
+        assert actions[:6] == ["alert times", "guard", "guard", "second person", "retention", "retention"]
+        assert "export" in actions[6]

@@ -38,8 +38,9 @@ class AdminService(Topic):
             raise InvalidRequest(f"A number of people lies between 0 and {MAX_PEOPLE:,}.")
         with self._store.transaction():
             before = self._store.approvals.get_limit()
-            self._store.approvals.set_limit(people)
-            self._state.add_audit_line("second person", "", _name_limit(before), _name_limit(people))
+            if people != before:
+                self._store.approvals.set_limit(people)
+                self._state.add_audit_line("second person", "", _name_limit(before), _name_limit(people))
 
     @requires(AccessLevel.ADMIN)
     def restore(self, file: Path) -> RestoreReport:
@@ -158,8 +159,8 @@ class AdminService(Topic):
         """Set the days rejections and run details are kept, where given; return both."""
         with self._store.transaction():
             for name, days in (("keep_rejections_days", rejections), ("keep_detail_days", detail)):
-                if days is not None:
-                    before = self._store.maintenance.get_retention_days(name)
+                before = self._store.maintenance.get_retention_days(name)
+                if days is not None and days != before:
                     self._store.maintenance.set_retention_days(name, days)
                     self._state.add_audit_line("retention", name, f"{before:g} days", f"{days:g} days")
         read = self._store.maintenance.get_retention_days

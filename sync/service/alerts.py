@@ -134,6 +134,8 @@ class AlertService(Topic):
         schedule.require_valid()
         with self._store.transaction():
             before = self.get_schedule()
+            if schedule == before:
+                return
             self._store.alerts.write_schedule(
                 {name: str(getattr(schedule, name)).strip() for name in Schedule.__slots__}
             )

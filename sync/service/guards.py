@@ -77,9 +77,10 @@ class GuardService(Topic):
 
     def _note_change(self, before: Sync, run_id: int | None = None) -> None:
         after = self._state.get_sync(before.id)
-        self._state.add_audit_line(
-            "guard", f"sync {before.id}", describe_terms(before), describe_terms(after), run_id=run_id
-        )
+        if after != before:
+            self._state.add_audit_line(
+                "guard", f"sync {before.id}", describe_terms(before), describe_terms(after), run_id=run_id
+            )
 
     @requires(AccessLevel.VIEWER)
     def suggest_limits(self, run: Run) -> GuardLimits | None:

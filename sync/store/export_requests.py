@@ -36,14 +36,14 @@ class Request:
         values = json.loads(text)
         mapping = values["mapping"]
         return cls(
-            Mode(values["mode"]),
-            values["interval_seconds"],
-            None if mapping is None else tuple((a, b) for a, b in mapping),
-            values.get("previewed"),
-            tuple((a, b) for a, b in values.get("forms", ())),
-            DailyTime(**values["daily"]) if values.get("daily") else None,
-            values.get("ends_at"),
-            values.get("id_property"),
+            mode=Mode(values["mode"]),
+            interval_seconds=values["interval_seconds"],
+            mapping=None if mapping is None else tuple((a, b) for a, b in mapping),
+            previewed=values.get("previewed"),
+            forms=tuple((a, b) for a, b in values.get("forms", ())),
+            daily=DailyTime(**values["daily"]) if values.get("daily") else None,
+            ends_at=values.get("ends_at"),
+            id_property=values.get("id_property"),
         )
 
     def dump(self) -> str:
