@@ -102,8 +102,14 @@ def start_launcher(file: Path, programs: int) -> subprocess.Popen[bytes]:
         stdout=programs,
         stderr=programs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_take_terminal,
     )
+
+
+def _take_terminal() -> None:
+    """Be what the terminal ends when it is closed, also where the tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def read_numbers(folder: Path) -> list[int]:

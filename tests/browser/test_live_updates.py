@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Browser, Page, expect
 
+from pages.parts.notices import GLANCE_SECONDS
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState
 from sync.store import Store
@@ -159,6 +160,7 @@ def test_what_a_click_did_stays_when_the_run_goes_on_and_goes_with_the_next_clic
         expect(badge(page, "Succeeded")).to_be_visible()
         at_rest(page)
         expect(success(page, "Approved. The run is being sent.")).to_be_visible()
+        page.wait_for_timeout(GLANCE_SECONDS * 1000)  # a click that comes sooner leaves it
         press(page, "All runs")
         expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
         at_rest(page)
