@@ -194,7 +194,7 @@ class Legs:
         service.runs.approve(run.id)
         self.tally["held, approved"] += 1
 
-    def _carrier(self, *arguments: str, **more: str) -> Process:
+    def _start_runner(self, *arguments: str, **more: str) -> Process:
         more = self.env | {"DRILL_CLOCK": str(self.offset), "COHORT_SYNC_LOG": "CRITICAL"} | more
         env = make_environment(self.folder, **more)
         return start_module_heard("tests.drill.drill_runner", *arguments, env=env)
@@ -217,7 +217,7 @@ class Legs:
         Then so many seconds pass.
         """
         point = point or self.random.choice(list(STATEMENTS))
-        process = self._carrier("--once", DRILL_DIE=f"{point}:{times or self.random.choice([1, 1, 1, 2, 5])}")
+        process = self._start_runner("--once", DRILL_DIE=f"{point}:{times or self.random.choice([1, 1, 1, 2, 5])}")
         with suppress(subprocess.TimeoutExpired):
             process.wait(DEATH_WAIT)
         self.tally[f"SIGKILL {point}" if process.poll() == -signal.SIGKILL else "SIGKILL where nothing was to do"] += 1
@@ -227,7 +227,7 @@ class Legs:
         self._pass(passing)
 
     def _kill(self) -> None:
-        process = self._carrier()
+        process = self._start_runner()
         self._until(self.random.choice(PHASES))
         process.kill()
         process.wait()
@@ -237,11 +237,11 @@ class Legs:
 
     def _stop_and_go(self) -> None:
         """Let a runner sleep past its lease while another works, then wake it up."""
-        first = self._carrier()
+        first = self._start_runner()
         self._until(self.random.choice(PHASES))
         first.send_signal(signal.SIGSTOP)
         self._pass(LEASE_OVER)
-        second = self._carrier("--once")
+        second = self._start_runner("--once")
         time.sleep(self.random.uniform(0.2, 1.0))
         first.send_signal(signal.SIGCONT)
         end_runner(first), end_runner(second)
@@ -249,7 +249,7 @@ class Legs:
         self.tally["SIGSTOP past the lease"] += 1
 
     def _two(self) -> None:
-        both = [self._carrier(), self._carrier()]
+        both = [self._start_runner(), self._start_runner()]
         time.sleep(self.random.uniform(0.6, 1.5))
         self.random.choice(both).kill()
         for one in both:
@@ -259,13 +259,13 @@ class Legs:
         self.tally["two runners, one killed"] += 1
 
     def _term(self) -> None:
-        process = self._carrier()
+        process = self._start_runner()
         self._until(self.random.choice(PHASES))
         end_runner(process)
         self.tally["SIGTERM"] += 1
 
     def _cancel(self) -> None:
-        process = self._carrier()
+        process = self._start_runner()
         self._until("delivering")
         with closing(self.service()) as service, suppress(CohortSyncError):
             service.runs.cancel(service.runs.list(self.sync)[0].id)
@@ -283,13 +283,13 @@ class Legs:
 
     def _disk(self) -> None:
         size = (self.folder / "app.db").stat().st_size
-        finish_runner(self._carrier("--once", DRILL_DISK=str(size + self.random.choice([0, 8_192, 60_000]))))
+        finish_runner(self._start_runner("--once", DRILL_DISK=str(size + self.random.choice([0, 8_192, 60_000]))))
         self._pass(LEASE_OVER)
         self.crashes += 2  # answers that cannot be written are as lost as with a crash
         self.tally["full disk"] += 1
 
     def _locked(self) -> None:
-        process = self._carrier()
+        process = self._start_runner()
         self._until(self.random.choice(PHASES))
         with closing(sqlite3.connect(self.folder / "app.db", timeout=10, isolation_level=None)) as db:
             db.execute("begin immediate")
@@ -301,7 +301,7 @@ class Legs:
     def _clock_back(self) -> None:
         self.offset -= 3600.0
         self.clock_was_set = True
-        process = self._carrier()
+        process = self._start_runner()
         self._until(self.random.choice(PHASES))
         if self.random.random() < 0.5:
             process.kill()
@@ -317,13 +317,13 @@ class Legs:
         """Delete the cohort while it is to be refreshed, answered in one of three ways, then bring it back."""
         self.sandbox.settings(unknown_cohort=answer or self.random.choice([404, 400, 200]))
         self.sandbox.delete_cohort(self.cohort)
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         self.sandbox.add_cohort(f"Drill {self.seed}", self.people, id=self.cohort)
         self.tally["cohort deleted for a while"] += 1
 
     def _unapproved(self) -> None:
         """Ask with a dry run for another mode and mapping; whatever becomes of it, unapproved it changes nothing."""
-        finish_runner(self._carrier("--once"))  # a run under way would have the request refused
+        finish_runner(self._start_runner("--once"))  # a run under way would have the request refused
         before, mapping = self._stored_sync(), (("$email", "email"),)
         with closing(self.service()) as service:
             try:
@@ -334,7 +334,7 @@ class Legs:
                 self.tally["dry run refused"] += 1
                 return
         held = self.sandbox.holding(self.attribute, self.license)
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         between.judge_unapproved(before, self._stored_sync())
         invariants.hold(held == self.sandbox.holding(self.attribute, self.license), "a dry run changed WebEngage")
         with closing(self.service()) as service:
@@ -352,12 +352,12 @@ class Legs:
     def _renamed(self) -> None:
         """Give the cohort another name; its attribute stays."""
         self.sandbox.rename_cohort(self.cohort, f"Renamed {self.random.random()}")
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         self.tally["cohort renamed"] += 1
 
     def _moving(self) -> None:
         """Change the cohort while it is read or delivered."""
-        process = self._carrier()
+        process = self._start_runner()
         self._until(self.random.choice(PHASES))
         self._change_cohort()
         end_runner(process)
@@ -365,14 +365,14 @@ class Legs:
 
     def _listed_under_way(self) -> None:
         """Change the never-export list while a cohort is read or delivered."""
-        process = self._carrier()
+        process = self._start_runner()
         self._until(self.random.choice(PHASES))
         self._change_lists()
         end_runner(process)
         self.tally["lists changed under way"] += 1
 
     def _calm(self) -> None:
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         self.tally["calm leg"] += 1
 
 

@@ -77,22 +77,22 @@ class Round(TimeLegs):
         raise Broken("no run succeeded after the faults")
 
     def _one_more_run(self, *, forgive: bool) -> Run:
-        """Carry what is under way, then one fresh run, to its end."""
+        """Bring what is under way, then one fresh run, to its end; what is held past its sync's end, a runner cancels."""
         for _ in range(LOOKS):
             with closing(self.service()) as service:
                 if service.syncs.get(self.sync).state.value == "paused":
                     service.syncs.resume(self.sync)
                 latest = service.runs.list(self.sync)[0]
-                if latest.state is RunState.HELD:
+                if latest.state is RunState.HELD and not service.runs.explain_refusal(latest.id):
                     self._approve(service, latest)
                 elif latest.state.is_final:
                     break
-            finish_runner(self._carrier("--once"))
+            finish_runner(self._start_runner("--once"))
             self._pass(4000.0)
         with closing(self.service()) as service:
             started = service.syncs.retry_rejected(self.sync) if forgive else service.syncs.refresh_now(self.sync)
         for _ in range(3):
-            finish_runner(self._carrier("--once"))
+            finish_runner(self._start_runner("--once"))
             with closing(self.service()) as service:
                 run = service.runs.get(started.run_id)
                 if run.state is not RunState.HELD:

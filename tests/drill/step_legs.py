@@ -36,7 +36,7 @@ class StepLegs(Legs):
                 return
         for _ in range(self.random.choice([0, 1, 2])):
             self._die()
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         run = self._run(run_id)
         new = self._held_true() - before
         if run.is_in_steps or run.steps_sent:  # else the plan had no more people than the step
@@ -76,7 +76,7 @@ class StepLegs(Legs):
             wanted = invert(service, run.id, later)
         held = self.sandbox.holding(self.attribute, self.license)
         self._die()
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         hold(held == self.sandbox.holding(self.attribute, self.license), "a take-back was sent before it was approved")
         if self._run(undo_id).state is not RunState.HELD:
             self.tally["take-back not planned yet"] += 1
@@ -84,7 +84,7 @@ class StepLegs(Legs):
         with closing(self.service()) as service:
             self._approve(service, self._run(undo_id))
         self._die()
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         undo = self._run(undo_id)
         if undo.state is RunState.SUCCEEDED:
             with closing(self.service()) as service:
@@ -93,13 +93,13 @@ class StepLegs(Legs):
 
     def _end_what_is_under_way(self) -> None:
         """End the run under way, as a person does who wants another one."""
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         with closing(self.service()) as service:
             latest = service.runs.list(self.sync)[0]
             if not latest.state.is_final:
                 service.runs.cancel(latest.id)
         if not latest.state.is_final:
-            finish_runner(self._carrier("--once"))
+            finish_runner(self._start_runner("--once"))
 
     def _held_true(self) -> set[str]:
         return self.sandbox.holding(self.attribute, self.license)[0]

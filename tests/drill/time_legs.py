@@ -83,7 +83,7 @@ class TimeLegs(StepLegs):
             except CohortSyncError:
                 return False
         if sync.state is not SyncState.ACTIVE:
-            finish_runner(self._carrier("--once"))
+            finish_runner(self._start_runner("--once"))
             with closing(self.service()) as service:
                 latest = service.runs.list(self.sync)[0]
                 if latest.state is RunState.HELD:
@@ -95,7 +95,7 @@ class TimeLegs(StepLegs):
         before, runs, began, sent = self._stored_sync(), self._list_runs(), self._now(), self.count_bulk_requests()
         if is_due(before, began) and self.random.random() < 0.6:
             self._die(passing=0.0)
-        finish_runner(self._carrier("--once"))
+        finish_runner(self._start_runner("--once"))
         if self.clock_was_set:  # times of then and of now cannot be compared
             return
         known, after = {run.id for run in runs}, self._stored_sync()
