@@ -107,12 +107,17 @@ def judge_steps(acts: Acts, service: Service, run: Run) -> None:
 
 
 def judge_undo(run: Run, service: Service, wanted: Inverse, held_true: set[str], excused: set[str]) -> None:
-    """Check that a take-back that succeeded did the inverse of its run, and nothing else."""
+    """Check that a take-back that succeeded did the inverse of its run, and nothing else.
+
+    Whom WebEngage refused alone is named as rejected and stays as they were, also when it refuses everybody: of one
+    person nothing shows that.
+    """
     rows = list(service.runs.iterate_export_rows(run.id))
     removed = {row.user_id for row in rows if row.operation == "remove"} - {FORGOTTEN}
     added = {row.user_id for row in rows if row.operation == "add"} - {FORGOTTEN}
     hold(removed <= wanted.maybe_false, f"run {run.id} took back more: {sorted(removed - wanted.maybe_false)[:5]}")
     hold(added <= wanted.to_true, f"run {run.id} added others: {sorted(added - wanted.to_true)[:5]}")
+    excused = excused | {row.user_id for row in rows if row.outcome == "rejected"}
     left = wanted.to_false & held_true - excused
     hold(not left, f"run {run.id} left people true whom the run it takes back added: {sorted(left)[:5]}")
     lost = wanted.to_true - held_true - excused
