@@ -63,12 +63,12 @@ class ScheduleBook:
             hold(after.state is SyncState.FINISHED, f"sync {sync.id} has ended and is not finished")
 
     def _note_due(self, sync: Sync) -> None:
-        """Each time a sync is due is one refresh, and each day of a daily one."""
+        """Each time a sync is due is one refresh, and each day of a daily one; what resumes is refreshed at once besides."""
         assert sync.next_run_at is not None  # it was due
         known = self.due.setdefault(sync.id, set())
         hold(sync.next_run_at not in known, f"sync {sync.id} was refreshed twice for {sync.next_run_at}")
         known.add(sync.next_run_at)
-        if sync.daily:
+        if sync.daily and find_next_by_hand(sync.daily, sync.next_run_at - 1) == sync.next_run_at:
             day = datetime.fromtimestamp(sync.next_run_at, ZoneInfo(sync.daily.zone)).date()
             hold((sync.id, sync.daily, day) not in self.days, f"sync {sync.id} was refreshed twice on {day}")
             self.days.add((sync.id, sync.daily, day))
