@@ -28,6 +28,7 @@ CODE = "\n".join(
     path.read_text(encoding="utf-8") for folder in ("sync", "pages") for path in (ROOT / folder).rglob("*.py")
 )
 MAX_EXPOSURE = 20  # tenths, as systemd-analyze security counts; a unit without any protection has 96
+FILES_OF_THE_PROJECT = re.compile(r"\b(?:sync|pages|tests)/[a-z_/]+\.(?:py|css)\b")
 PLACES_OF_ONE_MACHINE = re.compile(r"/(root|home|tmp|Users)/")
 
 
@@ -36,6 +37,14 @@ def test_links_of_a_document_when_relative_exist(document: Path) -> None:
     """Every relative link and picture of a document exists."""
     links = re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
+
+
+def test_files_of_the_project_when_named_exist() -> None:
+    """A document, a range or a setting of a tool names no module that was renamed since."""
+    others = ("requirements.txt", "tests/requirements.txt", "pyproject.toml", "Makefile", ".ci/run")
+    texts = {path: path.read_text(encoding="utf-8") for path in [*DOCUMENTS, *(ROOT / name for name in others)]}
+    named = {(path.name, name) for path, text in texts.items() for name in FILES_OF_THE_PROJECT.findall(text)}
+    assert named and [one for one in sorted(named) if not (ROOT / one[1]).exists()] == []
 
 
 def walk_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

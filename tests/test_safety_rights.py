@@ -81,6 +81,9 @@ def test_changes_of_who_is_mailed_when_they_are_allowed_stand_in_the_audit_log(
 ) -> None:
     """One line at least, by the name of who did it."""
     level = AccessLevel.MARKETER if name in BY_MARKETERS else AccessLevel.ADMIN
+    if name == "guard put back":  # of a guard that was not lifted nothing changes
+        with workspace.open() as service:
+            service.guards.lift(1)
     with open_as(workspace, level) as service:
         (BY_MARKETERS | BY_ADMINS)[name](service)
     with workspace.open() as service:
