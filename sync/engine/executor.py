@@ -127,7 +127,7 @@ class RunExecutor:
             self._end(self._record_sent(), RunState.SUCCEEDED, "Succeeded.")
 
     def _sync(self) -> Sync:
-        """Return the sync as this run is to serve it: with the request that it carries."""
+        """Return the sync with the request of this run applied; raise InvalidRequest when it no longer exists."""
         found = self._store.syncs.get_sync(self._run.sync_id)
         if found is None:
             raise InvalidRequest(f"Sync {self._run.sync_id} no longer exists.")
