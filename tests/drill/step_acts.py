@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from tests.sandbox.control import PROJECT
 
 SENT = ("accepted", "unconfirmed", "membership only")  # outcomes of people who were, or may have been, changed
 TRIED = (*SENT, "rejected")
+# Nobody who may be on the never-export list by another ID is set to true; who that is, the run cannot know, only how many.
+LEFT_OUT = re.compile(r"Not set to true: ([\d,]+) (?:person|people)\. Somebody was put on the never-export list")
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,11 @@ def judge_undo(run: Run, service: Service, wanted: Inverse, held_true: set[str],
     left = wanted.to_false & held_true - excused
     hold(not left, f"run {run.id} left people true whom the run it takes back added: {sorted(left)[:5]}")
     lost = wanted.to_true - held_true - excused
-    hold(not lost, f"run {run.id} left people false whom the run it takes back removed: {sorted(lost)[:5]}")
+    events = " ".join(event.message for event in service.runs.list_events(run.id))
+    left_out = sum(int(number.replace(",", "")) for number in LEFT_OUT.findall(events))
+    hold(
+        len(lost) <= left_out, f"run {run.id} left people false whom the run it takes back removed: {sorted(lost)[:5]}"
+    )
 
 
 STEP_ACTIONS: tuple[Callable[[Acts], None], ...] = (try_on_a_few, try_on_a_few, try_on_a_few, take_back, take_back)
