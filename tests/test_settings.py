@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
-from sync.settings import DEFAULT_BATCHES_A_MINUTE, MAX_BATCHES_A_MINUTE, Settings
+from sync.settings import DEFAULT_BATCHES_A_MINUTE, Settings
 from sync.store import rate_limits
 
 
@@ -89,8 +89,5 @@ def test_folder_when_it_begins_with_a_tilde_is_in_the_home(tmp_path: Path, monke
 
 
 def test_rate_of_the_settings_is_the_rate_of_the_store() -> None:
-    """The default and the limit are named in two places until the store reads them from the settings."""
-    assert (DEFAULT_BATCHES_A_MINUTE, MAX_BATCHES_A_MINUTE) == (
-        rate_limits.BATCHES_A_MINUTE,
-        rate_limits.MAX_BATCHES_A_MINUTE,
-    )
+    """The default is named in two places, since the store does not import the settings."""
+    assert DEFAULT_BATCHES_A_MINUTE == rate_limits.BATCHES_A_MINUTE
