@@ -269,7 +269,7 @@ class Runner:
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         try:
             with Store.open(self._folder) as store:
-                self._carry_through(store, run, owner)
+                RunExecutor(store, run, owner, self._make_context()).execute()
                 ended = store.runs.get_run(run.id)
             logger.info("run %s: %s", run.id, ended.state.value if ended else "gone")
         except CohortSyncError as problem:
@@ -279,11 +279,15 @@ class Runner:
         except Exception:
             logger.exception("run %s: unexpected; its lease will end and it is tried again", run.id)
 
-    def _carry_through(self, store: Store, run: Run, owner: str) -> None:
-        context = RunContext(
-            self._open_vault, self.clock, self._policy, self._is_stopping, self._batches_a_minute, self._page_size
+    def _make_context(self) -> RunContext:
+        return RunContext(
+            open_vault=self._open_vault,
+            clock=self.clock,
+            policy=self._policy,
+            is_stopping=self._is_stopping,
+            batches_a_minute=self._batches_a_minute,
+            page_size=self._page_size,
         )
-        RunExecutor(store, run, owner, context).execute()
 
     def _open_vault(self) -> Vault:
         return Vault.open(self._folder, self._env, must_exist=True)

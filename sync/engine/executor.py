@@ -23,13 +23,7 @@ from sync.engine.lease import RunLease
 from sync.engine.planning import Plan, Planner
 from sync.engine.proof import explain_unproven, find_reading_problem, may_lack_people
 from sync.engine.reading import OTHERS_KEPT, Reader
-from sync.engine.retry import (
-    AccountAtFault,
-    CancelRequested,
-    Postpone,
-    ShutdownRequested,
-    TripwireFound,
-)
+from sync.engine.retry import AccountAtFault, CancelRequested, Postpone, ShutdownRequested, TripwireFound
 from sync.engine.undo import UndoPlanner, explain_pause
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, RetryLater
 from sync.model import Run, RunState, Sync, SyncState, deadline_of, format_utc_time
@@ -212,7 +206,9 @@ class RunExecutor:
         mixpanel = open_mixpanel(self._store, lambda: self._vault, sync, self._context.page_size)
         is_exact = False
         while True:
-            reader = Reader(self._lease, sync, mixpanel, salt, lambda values: self._vault.seal_bytes(values), is_exact)
+            reader = Reader(
+                self._lease, sync, mixpanel, salt, seal=lambda values: self._vault.seal_bytes(values), is_exact=is_exact
+            )
             self._run = self._lease.run = reader.read()
             if not self._tally().rows:
                 check_still_listed(self._lease, sync, mixpanel)

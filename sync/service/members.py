@@ -219,8 +219,16 @@ class MemberService(Topic):
             why = LEFT if sync and reading.id_property == sync.id_property else OLD_ID
             for user_id in held.true:
                 if user_id not in listed_ids:
-                    row = MemberRow(user_id, MemberStatus.LEFT, why, True, MemberChange.REMOVE, nothing)
-                    yield _explain_staying(replace(row, is_unsure=user_id in held.unsure), held)
+                    row = MemberRow(
+                        user_id=user_id,
+                        status=MemberStatus.LEFT,
+                        reason=why,
+                        in_webengage=True,
+                        change=MemberChange.REMOVE,
+                        values=nothing,
+                        is_unsure=user_id in held.unsure,
+                    )
+                    yield _explain_staying(row, held)
 
     def _find_listed(self, reading: MemberReading) -> frozenset[str]:
         """Return the User IDs never exported: those of members who are listed by it or by the distinct_id."""
@@ -299,8 +307,16 @@ def _describe_member(one: Profile, held: HeldPeople, *, is_listed: bool) -> Memb
         reason = REJECTED
     else:
         change = MemberChange.ADD
-    is_unsure = one.user_id in held.unsure
-    row = MemberRow(one.user_id, status, reason, holds, change, one.values, one.distinct_id, is_unsure=is_unsure)
+    row = MemberRow(
+        user_id=one.user_id,
+        status=status,
+        reason=reason,
+        in_webengage=holds,
+        change=change,
+        values=one.values,
+        distinct_id=one.distinct_id,
+        is_unsure=one.user_id in held.unsure,
+    )
     return _explain_staying(row, held)
 
 

@@ -7,15 +7,7 @@ from collections.abc import Iterator
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
 from sync.id_property import show_id_property
-from sync.model import (
-    ChangeKind,
-    Mode,
-    Run,
-    RunState,
-    Sync,
-    SyncState,
-    format_utc_time,
-)
+from sync.model import ChangeKind, Mode, Run, RunState, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
@@ -324,7 +316,7 @@ class RunService(Topic):
         )
 
     def _unchanged_rows(self, run: Run, listed: set[str]) -> Iterator[ExportRow]:
-        sync: Sync = self._state.get_sync(run.sync_id)
+        sync = self._state.get_sync(run.sync_id)
         if sync.last_run_id == run.id and run.state is RunState.SUCCEEDED:
             leaving = self._store.rejections.list_removals(run.sync_id)
             for user_id in self._store.snapshot.iterate_members(run.sync_id):

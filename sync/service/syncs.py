@@ -8,17 +8,7 @@ from dataclasses import replace
 from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
-from sync.model import (
-    DAY,
-    MAX_INTERVAL,
-    MIN_INTERVAL,
-    Mode,
-    Run,
-    RunState,
-    Sync,
-    SyncState,
-    format_utc_time,
-)
+from sync.model import DAY, MAX_INTERVAL, MIN_INTERVAL, Mode, Run, RunState, Sync, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
 from sync.service.base import CONNECT_AGAIN, ServiceState, Topic
 from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
