@@ -78,7 +78,7 @@ def test_webengage_holds_values_of_the_chosen_type_only(
     assert held(workspace, "Custom") == sent
     assert workspace.sandbox.attributes()["Custom"] == kind
     with Store.open(workspace.data_dir) as store:
-        assert store.attributes.data_types(LICENSE) == {"Custom": kind}
+        assert store.attributes.read_data_types(LICENSE) == {"Custom": kind}
     assert workspace.export().change_count == 0
 
 
@@ -171,11 +171,11 @@ def test_an_attribute_of_an_earlier_version_is_sent_as_before_until_somebody_cho
     workspace.export()
     assert held(workspace, "Age") == [5, 7]
     with Store.open(workspace.data_dir) as store:
-        assert store.attributes.data_types(LICENSE) == {}
+        assert store.attributes.read_data_types(LICENSE) == {}
     workspace.export(mapping=AGE, forms=(("Age", "number"),))
     assert "age was left out for 1 person: not a number." in events(workspace)
     with Store.open(workspace.data_dir) as store:
-        assert store.attributes.data_types(LICENSE) == {"Age": "number"}
+        assert store.attributes.read_data_types(LICENSE) == {"Age": "number"}
 
 
 def test_mapped_attributes_of_an_earlier_schema_have_no_known_type(tmp_path: Path) -> None:

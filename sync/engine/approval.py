@@ -46,7 +46,7 @@ def is_stale(store: Store, run: Run, sync: Sync, now: float) -> bool:
     return not store.batches.any_sent(run.id, sent) or (approved_at is not None and not is_fresh(approved_at))
 
 
-def hold_reason(
+def find_hold_reason(
     store: Store, run: Run, sync: Sync, plan: Plan, problem: str | None, *, size: int, read: int
 ) -> str | None:
     """Return why a person must approve this plan, or None.
@@ -63,7 +63,7 @@ def hold_reason(
     if run.approved:
         # A plan that says no more than the approved one was approved, also when the readings do not prove it.
         outgrown = _outgrown_reasons(store, run, sync, plan)
-        new_tripwires = plan.tripped.keys() - store.plan_history.tripped(run.id)
+        new_tripwires = plan.tripped.keys() - store.plan_history.list_tripped(run.id)
         reasons = [*outgrown, *_tripwire_reason(plan, new_tripwires), *(unproven if outgrown else []), *second_person]
     else:
         dry = [DRY_RUN] if run.dry_run else []
@@ -119,7 +119,7 @@ def _guard_reasons(
         removed=0 if is_expected else plan.leaving,
         size=size,
         reading=Reading(plan.distinct, read),
-        former=store.plan_history.former_reading(sync.id),
+        former=store.plan_history.find_former_reading(sync.id),
         is_first=store.plan_history.is_first(run.id, size),
         previewed=request.previewed if request else None,
     )
@@ -133,7 +133,7 @@ def _tripwire_reason(plan: Plan, who: Iterable[bytes]) -> list[str]:
     return [explain_tripwires(labels)] if labels else []
 
 
-def plan_columns(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, members: int) -> dict[str, object]:
+def build_plan_columns(store: Store, run: Run, sync: Sync, plan: Plan, *, size: int, members: int) -> dict[str, object]:
     """Return what a run notes about its plan; ``size``: people exported before, ``members``: rows read."""
     entered, updated, exited = plan.counts
     before = find_former_property(store, run, sync, size)
@@ -241,21 +241,23 @@ def count_strangers(store: Store, run_id: int, salt: int, listed: frozenset[byte
 
     ``listed``: who may leave without being in the approved plan.
     """
-    approved = _said(store, run_id, salt, aside=True)
+    approved = _iterate_planned_states(store, run_id, salt, aside=True)
     known, strangers = next(approved, None), 0
-    for who, is_in in _said(store, run_id, salt, aside=False):
+    for who, is_in in _iterate_planned_states(store, run_id, salt, aside=False):
         while known is not None and known[0] < who:
             known = next(approved, None)
         strangers += known != (who, is_in) and (is_in or who not in listed)
     return strangers
 
 
-def _said(store: Store, run_id: int, salt: int, *, aside: bool) -> Iterator[tuple[bytes, bool]]:
+def _iterate_planned_states(store: Store, run_id: int, salt: int, *, aside: bool) -> Iterator[tuple[bytes, bool]]:
     """Return who is to be in or out by a plan, in the order of id hashes."""
-    return merge(*(_said_by(store, run_id, numbers, salt) for numbers in store.batches.streams(run_id, aside=aside)))
+    return merge(
+        *(_iterate_block_states(store, run_id, numbers, salt) for numbers in store.batches.streams(run_id, aside=aside))
+    )
 
 
-def _said_by(store: Store, run_id: int, numbers: list[int], salt: int) -> Iterator[tuple[bytes, bool]]:
+def _iterate_block_states(store: Store, run_id: int, numbers: list[int], salt: int) -> Iterator[tuple[bytes, bool]]:
     for number in numbers:
         block = store.batches.block(run_id, number)
         for kind, user_id in zip(block.kinds, block.ids, strict=True):

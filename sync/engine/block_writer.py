@@ -65,7 +65,7 @@ class BlockWriter:
     ) -> None:
         """Write for this run; values are sealed when there is a vault, and counted by ``values``."""
         self._lease, self._vault, self._values = lease, vault, values
-        self._cutter = StepCutter(Steps.parse(lease.run.steps), lease.store.plan_history.chosen(lease.run.id))
+        self._cutter = StepCutter(Steps.parse(lease.run.steps), lease.store.plan_history.list_chosen(lease.run.id))
         self._front: list[Planned] = []
         self._changes: list[Planned] = []
         self._number = int(self._cutter.has_front)  # the first block is the front's

@@ -86,11 +86,11 @@ class Delivery:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
             except BaseException as end:
-                self._hear_the_rest(is_refused=isinstance(end, ConfigurationError))
-                self._take_back_marks()
+                self._gather_rest(is_refused=isinstance(end, ConfigurationError))
+                self._mark_refused_unsent()
                 raise
 
-    def _hear_the_rest(self, *, is_refused: bool) -> None:
+    def _gather_rest(self, *, is_refused: bool) -> None:
         """Confirm what is in flight; more trouble there changes nothing, it stays in flight.
 
         ``is_refused``: a setting is wrong, for which WebEngage may have rejected batches, too.
@@ -112,7 +112,7 @@ class Delivery:
                     if isinstance(future.exception(), BatchRejected) and not is_refused:
                         self._maybe_taken.add(parcel.number)
 
-    def _take_back_marks(self) -> None:
+    def _mark_refused_unsent(self) -> None:
         """Let those be not sent whose every request was refused for a setting or a limit: they surely did not arrive."""
         refused = self._open.keys() - self._maybe_taken - {parcel.number for parcel in self._flying.values()}
         try:
@@ -127,7 +127,7 @@ class Delivery:
         if len(self._ready) < READ_BELOW:
             for batch in self._store.batches.unconfirmed(self._run.id, self._open, BATCHES_READ):
                 self._open[batch.number] += 1
-                self._ready.append(self._parcel(batch))
+                self._ready.append(self._make_parcel(batch))
         return bool(self._ready)
 
     def _follow_lists(self) -> None:
@@ -140,7 +140,7 @@ class Delivery:
         if version == self._list_version or not self._ready:
             return
         self._listed = load_listed(self._store, self._run, self._sync)
-        self._take_back_marks()
+        self._mark_refused_unsent()
         self._withhold_listed()
         self._ready = [self._leave_out_listed(parcel) for parcel in self._ready]
         require_no_new_tripwires(self._lease, self._sync)
@@ -172,8 +172,8 @@ class Delivery:
         """Put back a request that was refused or not answered; who was listed meanwhile is not sent once more."""
         self._ready.append(self._leave_out_listed(parcel))
 
-    def _parcel(self, batch: Batch) -> Parcel:
-        block, values = self._block(batch.number // BATCHES_A_BLOCK)
+    def _make_parcel(self, batch: Batch) -> Parcel:
+        block, values = self._open_block(batch.number // BATCHES_A_BLOCK)
         start = batch.number % BATCHES_A_BLOCK * BATCH_SIZE
         places = [at for at in range(start, start + batch.member_count) if block.ids[at] != FORGOTTEN]
         changes = tuple(
@@ -186,7 +186,7 @@ class Delivery:
         parcel = Parcel(batch.number, changes, contents, uuid.uuid4().hex, changes, unheard=unheard)
         return self._leave_out_listed(parcel) if unheard else parcel
 
-    def _block(self, number: int) -> tuple[Block, list[list[object] | None] | None]:
+    def _open_block(self, number: int) -> tuple[Block, list[list[object] | None] | None]:
         """Return a block and its mapped values, opened once."""
         if number not in self._blocks:
             block = self._store.batches.block(self._run.id, number)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import cached_property
 
 from sync.engine.approval import (
+    build_plan_columns,
     describe_plan,
     dump_limits,
     explain_late_tripwires,
     explain_step,
-    hold_reason,
+    find_hold_reason,
     is_stale,
-    plan_columns,
 )
 from sync.engine.clients import check_still_listed, open_mixpanel, open_webengage
 from sync.engine.context import RunContext
@@ -102,7 +102,7 @@ class RunExecutor:
             why = f"The run was begun {MAX_CLAIMS} times without getting any further; look at the runner's log."
             raise CohortSyncError(why)
         self._lease.renew()
-        sync = self._sync()
+        sync = self._load_sync()
         if self._run.state is RunState.DELIVERING and is_stale(self._store, self._run, sync, self._lease.now()):
             if self._run.steps_sent or self._store.batches.any_sent(self._run.id):
                 self._replace_by_new_run(sync)
@@ -120,7 +120,7 @@ class RunExecutor:
         else:
             self._end(self._record_sent(), RunState.SUCCEEDED, "Succeeded.")
 
-    def _sync(self) -> Sync:
+    def _load_sync(self) -> Sync:
         """Return the sync with the request of this run applied; raise InvalidRequest when it no longer exists."""
         found = self._store.syncs.get_sync(self._run.sync_id)
         if found is None:
@@ -161,7 +161,7 @@ class RunExecutor:
         """Hold a run that has more to send; approved, it goes on with these people in the cohort."""
         with self._store.transaction():
             self._lease.renew()
-            known = self._store.plan_history.tripped(self._run.id)
+            known = self._store.plan_history.list_tripped(self._run.id)
             self._lease.write(tripped=join_hashes(known | found.labels.keys()))
             current = self._store.runs.get_run(self._run.id) or self._run
             self._hold(explain_late_tripwires(current, found.reason))
@@ -210,7 +210,7 @@ class RunExecutor:
                 self._lease, sync, mixpanel, salt, seal=lambda values: self._vault.seal_bytes(values), is_exact=is_exact
             )
             self._run = self._lease.run = reader.read()
-            if not self._tally().rows:
+            if not self._sum_pages().rows:
                 check_still_listed(self._lease, sync, mixpanel)
             try:
                 plan, problem = self._plan_proven(sync, salt, reader.repeated_others)
@@ -226,7 +226,7 @@ class RunExecutor:
                 continue
             return self._settle_plan(sync, plan, problem)
 
-    def _tally(self) -> Tally:
+    def _sum_pages(self) -> Tally:
         return self._store.staged.sum_pages(self._run.id, self._run.reading)
 
     def _plan_proven(self, sync: Sync, salt: int, repeated: int | None) -> tuple[Plan, str | None]:
@@ -235,7 +235,7 @@ class RunExecutor:
         After two readings only who is missing from both leaves; who is in is said by the second one if it adds up to
         the total, by both otherwise.
         """
-        tally = self._tally()
+        tally = self._sum_pages()
         plan = self._plan(sync, salt)
         in_both = 0
         if 0 < tally.others <= OTHERS_KEPT and any(plan.counts):
@@ -264,16 +264,16 @@ class RunExecutor:
 
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
         """Note that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
-        tally, size = self._tally(), self._store.snapshot.count_members(sync.id)
+        tally, size = self._sum_pages(), self._store.snapshot.count_members(sync.id)
         with self._store.transaction():
             self._lease.renew()
-            reason = hold_reason(self._store, self._run, sync, plan, problem, size=size, read=tally.rows)
+            reason = find_hold_reason(self._store, self._run, sync, plan, problem, size=size, read=tally.rows)
             self._lease.write(
                 planned=1,
                 planned_at=self._lease.now(),
                 state="delivering",
                 approved=int(self._run.approved and reason is None),
-                **plan_columns(self._store, self._run, sync, plan, size=size, members=tally.rows),
+                **build_plan_columns(self._store, self._run, sync, plan, size=size, members=tally.rows),
             )
             self._run = replace(self._run, step_limits=dump_limits(plan))
             self._store.batches.drop_aside(self._run.id)

@@ -64,7 +64,7 @@ def find_former_ids(store: Store, undone: int) -> FormerIds:
         id_property=id_property,
         has_others=changed or bool(id_property),
         read_at=read_at,
-        tripped=store.plan_history.tripped(number),
+        tripped=store.plan_history.list_tripped(number),
         left_out=store.plan_history.list_left_out(run.sync_id, number, _load_never_export(store, run)),
     )
 

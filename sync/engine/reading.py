@@ -90,13 +90,13 @@ class Reader:
                 self._chunks, self._sent = set(), None  # large, and the plan needs the room
                 return run
             except (SessionExpired, MixedReading) as problem:
-                self._forget()
+                self._drop_pages()
                 now = self._lease.now()
                 self._failures, _ = self._store.runs.note_failure(self._run.id, self._lease.owner, now, True)
                 if self._failures > RESTARTS_AT_ONCE:
                     raise Postpone(None, f"Mixpanel's pages did not stay together ({problem})") from None
 
-    def _forget(self) -> None:
+    def _drop_pages(self) -> None:
         with self._store.transaction():
             self._lease.write(session_id=None, page_size=None, expected_total=None, staged=0)
             self._store.staged.delete_pages(self._run.id, self._run.reading)

@@ -66,7 +66,7 @@ def list_forms(store: Store, sync: Sync) -> dict[str, ValueForm]:
 
     Raise ConfigurationError when WebEngage would drop every value of an attribute for its type.
     """
-    chosen, fixed = parse_forms(sync.forms), store.attributes.data_types(sync.license_code) if sync.mapping else {}
+    chosen, fixed = parse_forms(sync.forms), store.attributes.read_data_types(sync.license_code) if sync.mapping else {}
     for target, form in chosen.items():
         problem = find_form_problem(target, form, fixed.get(target))
         if problem:

@@ -127,7 +127,7 @@ def require_no_new_tripwires(lease: RunLease, sync: Sync) -> None:
     if run.undoes is not None and run.entered:
         former = find_former_ids(lease.store, run.undoes)
         unknown, name = former.find_unknown_tripwires(lease.store, sync), former.name
-        known = lease.store.plan_history.tripped(run.id) | found.keys()
+        known = lease.store.plan_history.list_tripped(run.id) | found.keys()
         unknown = {who: label for who, label in unknown.items() if who not in known}
     if unknown:
         reasons.append(explain_unknown_tripwires(unknown.values(), show_labels(unknown.values()), name))
@@ -142,7 +142,7 @@ def _find_new_tripwires(lease: RunLease, sync: Sync) -> dict[bytes, str]:
     """
     store, run_id = lease.store, lease.run.id
     known, labels = (
-        store.plan_history.tripped(run_id),
+        store.plan_history.list_tripped(run_id),
         store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id),
     )
     watched = labels.keys() - known

@@ -235,7 +235,7 @@ class CohortService(Topic):
                 id_property=sync.id_property,
             )
         license_code, problem = self._find_account(view)
-        taken = self._store.attributes.taken(license_code) if license_code else frozenset()
+        taken = self._store.attributes.list_taken(license_code) if license_code else frozenset()
         name = suggest_attribute(cohort.name, taken)
         return Proposal(
             attribute=name,
@@ -271,7 +271,9 @@ class CohortService(Topic):
         if sync:
             return f"This cohort is exported to “{sync.attribute}”; an attribute is permanent after its first export."
         license_code, _ = self._find_account(project)
-        return find_attribute_problem(name, self._store.attributes.taken(license_code) if license_code else frozenset())
+        return find_attribute_problem(
+            name, self._store.attributes.list_taken(license_code) if license_code else frozenset()
+        )
 
 
 def read_with_properties(state: ServiceState, client: Mixpanel, cohort: CohortView, *, all_users: bool) -> Page:

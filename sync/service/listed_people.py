@@ -37,7 +37,7 @@ def find_tripped(store: Store, sync: SyncView) -> ListedPeople:
     if not basis.id_property or not _may_hold_people(sync):
         return ListedPeople(len(known), 0)
     since = store.safety_lists.list_tripwires_since(sync.project_id, sync.cohort_id, basis.read_at)
-    return ListedPeople(len(known), len((watched & (since | store.plan_history.tripped(basis.run_id))) - known))
+    return ListedPeople(len(known), len((watched & (since | store.plan_history.list_tripped(basis.run_id))) - known))
 
 
 def list_known_by(store: Store, syncs: Iterable[SyncView]) -> tuple[PropertyCohort, ...]:

@@ -46,7 +46,7 @@ class OverviewService(Topic):
             queries_limit=QUERIES_AN_HOUR,
             queries_for_syncs=SYNC_QUERIES_AN_HOUR,
             license_code=account,
-            attributes_used=store.attributes.count(account) if account else 0,
+            attributes_used=store.attributes.count_cohorts(account) if account else 0,
             attributes_limit=MAX_ATTRIBUTES,
         )
 

@@ -54,8 +54,8 @@ class PropertyService(Topic):
         ``forms``: what the person chose; the others are as before, or proposed from the sample.
         """
         account = self._cohorts.propose_export(project_id, cohort_id).license_code or ""
-        registered = parse_forms(self._store.attributes.forms(account).items())
-        fixed, chosen = self._store.attributes.data_types(account), parse_forms(forms)
+        registered = parse_forms(self._store.attributes.read_forms(account).items())
+        fixed, chosen = self._store.attributes.read_data_types(account), parse_forms(forms)
         found = []
         for source, target in mapping:
             values = sample.column(source) if sample else []

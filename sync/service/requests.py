@@ -127,7 +127,7 @@ class ExportRequests(Topic):
         wrong = find_id_property_problem(terms.id_property or "")
         if wrong:
             raise InvalidRequest(wrong, "id_property")
-        found = self._store.attributes.problem(license_code, known.id if known else None, name, mapping or ())
+        found = self._store.attributes.find_problem(license_code, known.id if known else None, name, mapping or ())
         if found:
             raise InvalidRequest(found[1], found[0])
         if terms.license_code not in (None, license_code):
@@ -158,7 +158,7 @@ class ExportRequests(Topic):
         """Return the attribute that was asked for, else the sync's own or a suggested one; raise for one that cannot be."""
         name = wanted
         if name is None:
-            taken = self._store.attributes.taken(license_code)
+            taken = self._store.attributes.list_taken(license_code)
             name = known.attribute if known else suggest_attribute(cohort.name, taken)
         problem = self._cohorts.check_attribute(project_id, cohort.id, name) if known else problem_of(name, frozenset())
         if problem:
@@ -172,7 +172,7 @@ class ExportRequests(Topic):
 
     def _check_room(self, license_code: str) -> None:
         """Raise InvalidRequest when a WebEngage account can hold no further cohort attribute."""
-        cohorts = self._store.attributes.count(license_code)
+        cohorts = self._store.attributes.count_cohorts(license_code)
         if cohorts >= MAX_ATTRIBUTES:
             raise InvalidRequest(
                 f"WebEngage account {license_code} already has {cohorts} cohort attributes, and WebEngage holds "
@@ -184,8 +184,8 @@ class ExportRequests(Topic):
 
         Raise InvalidRequest for a type that WebEngage would drop, and for a country there is none of.
         """
-        fixed, asked = self._store.attributes.data_types(license_code), dict(forms)
-        registered = self._store.attributes.forms(license_code)
+        fixed, asked = self._store.attributes.read_data_types(license_code), dict(forms)
+        registered = self._store.attributes.read_forms(license_code)
         _check_spelling(mapping, {*fixed, *registered})
         resolved = tuple(
             (target, text) for _, target in mapping if (text := asked.get(target) or registered.get(target))
@@ -202,7 +202,7 @@ class ExportRequests(Topic):
     def _check_type_room(self, license_code: str, fixed: dict[str, str], new: list[ValueForm]) -> None:
         """Raise InvalidRequest when a WebEngage account can hold no further attribute of a type."""
         used = Counter([*fixed.values(), *(form.type.data_type for form in new)])
-        used["boolean"] += self._store.attributes.count(license_code)
+        used["boolean"] += self._store.attributes.count_cohorts(license_code)
         for form in new:
             if used[form.type.data_type] > MAX_ATTRIBUTES:
                 raise InvalidRequest(

@@ -103,7 +103,7 @@ class SyncService(Topic):
             )
         if busy.purpose == "undo" or dry_run != busy.dry_run or busy.state is RunState.HELD:
             raise InvalidRequest(describe_busy(busy))
-        if first_steps != self._store.plan_history.first_steps(busy.id):
+        if first_steps != self._store.plan_history.find_first_steps(busy.id):
             raise InvalidRequest(describe_busy(busy))
         before = Request.parse(busy.request)
         serving = before.apply(known) if before else known

@@ -11,23 +11,24 @@ from sync.store.database import Table, write_transaction
 class Attributes(Table):
     """The owner of each attribute of each WebEngage account; names are compared without regard to case."""
 
-    def problem(
+    def find_problem(
         self, license_code: str, sync_id: int | None, attribute: str, mapping: Iterable[tuple[str, str]]
     ) -> tuple[str, str] | None:
         """Return the field and the reason why a sync cannot use these attributes, naming the owner; None when it can."""
-        owner = self._owner(license_code, attribute)
+        owner = self._find_owner(license_code, attribute)
         if owner and owner[0] != sync_id:
             return (
                 "attribute",
-                f"“{attribute}” already belongs to {self._name(*owner)} in this WebEngage account; choose another name.",
+                f"“{attribute}” already belongs to {self._describe_owner(*owner)} in this WebEngage account; "
+                "choose another name.",
             )
         for source, target in mapping:
             if target.casefold() == attribute.casefold():
                 return "mapping", f"“{target}” is the cohort's own attribute."
-            owner = self._owner(license_code, target)
+            owner = self._find_owner(license_code, target)
             if owner and owner != (None, source):
                 return "mapping", (
-                    f"“{target}” already belongs to {self._name(*owner)} in this WebEngage account; "
+                    f"“{target}” already belongs to {self._describe_owner(*owner)} in this WebEngage account; "
                     f"send “{source}” to another attribute."
                 )
         return None
@@ -47,7 +48,7 @@ class Attributes(Table):
         """
         mapping = tuple(mapping)
         with write_transaction(self._db):
-            found = self.problem(license_code, sync_id, attribute, mapping)
+            found = self.find_problem(license_code, sync_id, attribute, mapping)
             if found:
                 raise InvalidRequest(found[1], found[0])
             self._db.executemany(
@@ -65,14 +66,14 @@ class Attributes(Table):
                 [(form, license_code, target) for target, form in forms],
             )
 
-    def forms(self, license_code: str) -> dict[str, str]:
+    def read_forms(self, license_code: str) -> dict[str, str]:
         """Return how the values of mapped attributes are written, for those of which a person said so."""
         rows = self._fetch_all(
             "select name, form from attribute_owner where license_code = ? and form is not null", (license_code,)
         )
         return {row[0]: row[1] for row in rows}
 
-    def data_types(self, license_code: str) -> dict[str, str]:
+    def read_data_types(self, license_code: str) -> dict[str, str]:
         """Return the data type in WebEngage of each mapped attribute that a value was sent to, as far as it is known."""
         rows = self._fetch_all(
             "select name, data_type from attribute_owner where license_code = ? and data_type <> 'unknown'",
@@ -98,26 +99,26 @@ class Attributes(Table):
             (license_code, run_id),
         )
 
-    def taken(self, license_code: str) -> frozenset[str]:
+    def list_taken(self, license_code: str) -> frozenset[str]:
         """Return the attributes of an account that have an owner, in case-folded form."""
         return frozenset(
             row[0]
             for row in self._fetch_all("select folded from attribute_owner where license_code = ?", (license_code,))
         )
 
-    def _owner(self, license_code: str, name: str) -> tuple[int | None, str | None] | None:
+    def _find_owner(self, license_code: str, name: str) -> tuple[int | None, str | None] | None:
         row = self._fetch_one(
             "select sync_id, property from attribute_owner where license_code = ? and folded = ?",
             (license_code, name.casefold()),
         )
         return (row[0], row[1]) if row else None
 
-    def _name(self, sync_id: int | None, source: str | None) -> str:
+    def _describe_owner(self, sync_id: int | None, source: str | None) -> str:
         if sync_id is None:
             return f"the profile property “{source}”"
         return f"the cohort “{self._fetch_value('select cohort_name from sync where id = ?', (sync_id,))}”"
 
-    def count(self, license_code: str) -> int:
+    def count_cohorts(self, license_code: str) -> int:
         """Return how many cohorts own an attribute in an account."""
         return self._fetch_int(
             "select count(*) from attribute_owner where license_code = ? and sync_id is not null", (license_code,)

@@ -81,7 +81,7 @@ class PlanHistory(Table):
             (sync_id,),
         )
 
-    def former_reading(self, sync_id: int) -> Reading | None:
+    def find_former_reading(self, sync_id: int) -> Reading | None:
         """Return what the last successful run of a sync read, or None when that is not known."""
         row = self._fetch_one(
             """
@@ -123,7 +123,7 @@ class PlanHistory(Table):
             for row in rows
         )
 
-    def tripped(self, run_id: int) -> frozenset[bytes]:
+    def list_tripped(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of the tripwires that a run's plan found."""
         return frozenset(split_digests(self._fetch_value("select tripped from run where id = ?", (run_id,)) or b""))
 
@@ -192,11 +192,11 @@ class PlanHistory(Table):
         )
         return (row[0], row[1] or 0.0) if row else (0, 0.0)
 
-    def chosen(self, run_id: int) -> frozenset[bytes]:
+    def list_chosen(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of those whom a person chose for the first step of a run."""
         return frozenset(split_digests(self._fetch_value("select step_hashes from run where id = ?", (run_id,)) or b""))
 
-    def first_steps(self, run_id: int) -> tuple[str, bytes | None] | None:
+    def find_first_steps(self, run_id: int) -> tuple[str, bytes | None] | None:
         """Return the first steps of a run as they are stored, with the id hashes of those chosen; None without any."""
         row = self._fetch_one("select steps, step_hashes from run where id = ? and steps is not null", (run_id,))
         return (row[0], row[1]) if row else None
