@@ -219,7 +219,7 @@ class CohortService(Topic):
         cohort = _require_people(known) if known else self.get_exportable(view.id, cohort_id)
         sync = self._store.syncs.get_sync_of_cohort(view.id, cohort_id)
         if sync:
-            request = Request.parse(self._store.open_requests.find_last_asked(sync.id))
+            request = Request.parse(self._store.open_requests.list_last_asked([sync.id]).get(sync.id))
             sync = request.apply(sync) if request else sync  # what nobody let go ahead yet is not the sync's
             return Proposal(
                 attribute=sync.attribute,
@@ -227,7 +227,7 @@ class CohortService(Topic):
                 mode=sync.mode,
                 interval_seconds=sync.interval_seconds or DEFAULT_INTERVAL,
                 license_code=sync.license_code,
-                account_problem=self._find_disconnected(sync),
+                account_problem=self._explain_disconnected(sync),
                 mapping=sync.mapping,
                 daily=sync.daily,
                 ends_at=sync.ends_at,
@@ -235,8 +235,7 @@ class CohortService(Topic):
                 id_property=sync.id_property,
             )
         license_code, problem = self._find_account(view)
-        taken = self._store.attributes.list_taken(license_code) if license_code else frozenset()
-        name = suggest_attribute(cohort.name, taken)
+        name = suggest_attribute(cohort.name, self._list_taken(license_code))
         return Proposal(
             attribute=name,
             permanent=False,
@@ -246,7 +245,7 @@ class CohortService(Topic):
             account_problem=problem,
         )
 
-    def _find_disconnected(self, sync: Sync) -> str:
+    def _explain_disconnected(self, sync: Sync) -> str:
         """Return why an exported cohort cannot be exported again, empty when it can."""
         try:
             self._state.require_connections(sync)
@@ -271,9 +270,11 @@ class CohortService(Topic):
         if sync:
             return f"This cohort is exported to “{sync.attribute}”; an attribute is permanent after its first export."
         license_code, _ = self._find_account(project)
-        return find_attribute_problem(
-            name, self._store.attributes.list_taken(license_code) if license_code else frozenset()
-        )
+        return find_attribute_problem(name, self._list_taken(license_code))
+
+    def _list_taken(self, license_code: str | None) -> frozenset[str]:
+        """Return the case-folded attributes of an account that have an owner; none without an account."""
+        return self._store.attributes.list_taken(license_code) if license_code else frozenset()
 
 
 def read_with_properties(state: ServiceState, client: Mixpanel, cohort: CohortView, *, all_users: bool) -> Page:

@@ -54,10 +54,6 @@ class OpenRequests(Table):
         found: int | None = self._fetch_value(sql, (sync_id,))
         return found
 
-    def find_last_asked(self, sync_id: int) -> str | None:
-        """Return what was asked for last of a sync of which nothing went ahead, as its run holds it; None otherwise."""
-        return self.list_last_asked([sync_id]).get(sync_id)
-
     def list_last_asked(self, sync_ids: Iterable[int]) -> dict[int, str]:
         """Return, by sync, the request of its last run, where no plan went ahead for everybody since it was cleared.
 
