@@ -280,8 +280,10 @@ class MemberService(Topic):
 
 def mask_value(value: str) -> str:
     """Return a profile value so that nobody can tell it: its first letter, of an address also the domain's."""
+    if not value:
+        return ""
     name, sign, domain = value.partition("@")
-    return f"{name[:1]}…@{domain[:1]}…" if sign else f"{value[:1]}…" if value else ""
+    return f"{name[:1]}…@{domain[:1]}…" if sign else f"{value[:1]}…"
 
 
 def _explain_shared(is_sender: bool, *, sends_values: bool) -> str:
@@ -293,7 +295,9 @@ def _explain_shared(is_sender: bool, *, sends_values: bool) -> str:
 
 def _describe_member(one: Profile, held: HeldPeople, *, is_listed: bool) -> MemberRow:
     """Return one member beside whether WebEngage holds them as true, false or was never sent them (None)."""
-    holds = True if one.user_id in held.true else False if one.user_id in held.false else None
+    holds = None
+    if one.user_id in held.true or one.user_id in held.false:
+        holds = one.user_id in held.true
     status, change, reason = MemberStatus.IDENTIFIED, MemberChange.NONE, REASONS[one.eligibility]
     if one.eligibility is not Eligibility.IDENTIFIED:
         status = MemberStatus.ANONYMOUS if one.eligibility.is_anonymous else MemberStatus.INVALID
