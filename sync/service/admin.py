@@ -129,7 +129,7 @@ class AdminService(Topic):
         """
         if not user_id.strip():
             raise InvalidRequest("Name the user ID of the person, exactly as Mixpanel has it.")
-        begun, who = self._state.now(), self._state.compute_fingerprint(user_id)
+        begun, who = self._state.now(), self._store.connections.compute_fingerprint(user_id)
         self._state.add_audit_line("forget a person", who, after="begun")
         id_hash, syncs = self._store.safety_lists.hash_ids([user_id])[0], self._store.syncs.list_views()
         stay_true = list_true(self._store, syncs, id_hash)

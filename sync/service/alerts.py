@@ -51,7 +51,7 @@ class AlertService(Topic):
             number = self._store.alerts.add_recipient(
                 kind, shown, masked, self._state.seal_secret(url), sealed, self._state.now()
             )
-            fingerprint = self._state.compute_fingerprint(url)
+            fingerprint = self._store.connections.compute_fingerprint(url)
             self._state.add_audit_line(f"add {NOUNS[kind]}", f"{NOUNS[kind]} {number}", after=fingerprint)
         return self._get(number, kind).view
 

@@ -55,10 +55,6 @@ class ServiceState:
         known = (name.rpartition("-")[2].split(".")[1:] for name in self.store.runners.list_working(self.now()))
         return all(own[0] in ids if own else not ids for ids in known)
 
-    def compute_fingerprint(self, secret: str) -> str:
-        """Return a short digest that distinguishes two secrets; the salt keeps it from being looked up."""
-        return self.store.connections.compute_fingerprint(secret)
-
     def add_audit_line(
         self,
         action: str,

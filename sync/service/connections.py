@@ -130,7 +130,7 @@ class ConnectionService(Topic):
                 "connect Mixpanel",
                 f"project {project_id}",
                 f"{before.view.username}, {before.view.region}" if before else "",
-                f"{username}, {region}, role {checked.role.value}, secret {self._state.compute_fingerprint(secret)}",
+                f"{username}, {region}, role {checked.role.value}, secret {self._store.connections.compute_fingerprint(secret)}",
             )
             self._use_the_only_account()
             self._correct_reasons("Mixpanel", self._store.syncs.list_views(project_id=project_id))
@@ -173,7 +173,7 @@ class ConnectionService(Topic):
                 "connect WebEngage",
                 view.license_code,
                 before.view.data_center if before else "",
-                f"{view.data_center}, key {self._state.compute_fingerprint(account.api_key)}",
+                f"{view.data_center}, key {self._store.connections.compute_fingerprint(account.api_key)}",
             )
             self._use_the_only_account()
             self._correct_reasons("WebEngage", self._store.syncs.list_views(license_code=view.license_code))

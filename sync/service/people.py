@@ -28,7 +28,7 @@ class PeopleService(Topic):
         """
         if not user_id.strip():
             raise InvalidRequest("Type the user ID of the person, exactly as Mixpanel has it.")
-        fingerprint = self._state.compute_fingerprint(user_id)
+        fingerprint = self._store.connections.compute_fingerprint(user_id)
         self._state.add_audit_line("look up a person", fingerprint, once_in=LOOKED_UP_ONCE_IN)
         with self._store.reading():
             views = {one.id: one for one in self._store.syncs.list_views(project_id)}

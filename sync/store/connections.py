@@ -75,7 +75,7 @@ class Connections(Table):
             return self._fetch_int("select value from setting where name = 'salt'")
 
     def compute_fingerprint(self, text: str) -> str:
-        """Return a short digest of a secret or a user id, as the audit log has it."""
+        """Return a short digest of a secret or a user id, as the audit log has it; the salt keeps it from being looked up."""
         return compute_fingerprint(text, self.get_salt())
 
     def save_project(self, project: SealedProject) -> None:
