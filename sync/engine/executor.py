@@ -98,6 +98,7 @@ class RunExecutor:
             self._handle_own_error(error)
 
     def _run_steps(self) -> None:
+        """Read, plan and send from where the run stands, until it ends or is held; raise what keeps it from that."""
         if self._run.attempts > MAX_CLAIMS:
             why = f"The run was begun {MAX_CLAIMS} times without getting any further; look at the runner's log."
             raise CohortSyncError(why)
@@ -320,6 +321,7 @@ class RunExecutor:
         return recording
 
     def _end(self, recording: Recording, state: RunState, event: str, error: str | None = None) -> None:
+        """End the run and finish the recording, all or nothing; a one-time sync that succeeded is finished with it."""
         with self._store.transaction():
             current = self._store.runs.get_run(self._run.id) or self._run
             if not current.planned:
@@ -329,15 +331,12 @@ class RunExecutor:
             self._store.runs.finish_run(self._run.id, self._owner, state, self._lease.now(), error)
             self._add_event(event)
             sync = self._store.syncs.get_sync(self._run.sync_id)
-            if (
-                sync
-                and state is RunState.SUCCEEDED
-                and sync.interval_seconds is None
-                and sync.state is SyncState.ACTIVE
-            ):
-                self._store.syncs.finish_sync(sync.id)
+            is_one_time = sync is not None and sync.interval_seconds is None and sync.state is SyncState.ACTIVE
+            if is_one_time and state is RunState.SUCCEEDED:
+                self._store.syncs.finish_sync(self._run.sync_id)
 
     def _fail(self, why: str, *, pause: bool, blame_account: bool = False) -> None:
+        """Record what was sent and fail the run; killed in between, the next claim goes on with the run."""
         if blame_account:
             with self._store.transaction():
                 self._store.rejections.drop(self._run.id)
