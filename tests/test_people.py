@@ -11,7 +11,7 @@ from sync.errors import InvalidRequest
 from sync.model import RunState
 from sync.permissions import AccessLevel
 from sync.reports import Person, Presence
-from tests.sandbox.control import LICENSE, PROJECT, member
+from tests.sandbox.control import LICENSE, PROJECT, SECRET, USERNAME, member
 from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text, sign_in_as
 
 LONG_ID = "x" * 300
@@ -54,6 +54,18 @@ def test_person_when_unknown_has_nothing_and_an_empty_id_is_refused(fans: Worksp
         assert not look_up(fans, unknown).is_known, unknown
     with pytest.raises(InvalidRequest, match="Type the user ID"):
         look_up(fans, "  ")
+
+
+def test_person_when_looked_up_in_one_project_is_on_no_list_of_another(fans: Workspace) -> None:
+    """The tripwires of the other project are left out; a never-export list is of an account, so it stays."""
+    fans.sandbox.add_project(77, "Second", username=USERNAME, secret=SECRET, role="admin")
+    with fans.open() as service:
+        service.connections.connect_mixpanel(77, USERNAME, SECRET, fans.sandbox.url)
+        service.safety.add_tripwires(77, None, ["fan-1"])
+        service.safety.add_never_export(LICENSE, ["fan-1"])
+        found = {number: service.people.find("fan-1", number).lists for number in (PROJECT, 77)}
+    assert [one.kind for one in found[PROJECT]] == ["never-export"]
+    assert {one.kind for one in found[77]} == {"never-export", "tripwire"}
 
 
 def test_person_when_the_id_has_quotes_and_other_letters_is_found(fans: Workspace) -> None:
