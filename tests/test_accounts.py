@@ -79,6 +79,20 @@ def test_an_export_when_its_account_was_disconnected_is_refused_until_a_person_c
         assert here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC)).started
 
 
+def test_an_export_again_when_the_account_of_its_sync_was_disconnected_is_refused(
+    two: Workspace, sandbox: Sandbox
+) -> None:
+    """Its people are in that account, so the one the project exports to by now does not stand in for it."""
+    cohort = sandbox.add_cohort("Fans", [member("a")])
+    two.export(cohort)
+    with two.open() as here:
+        here.connections.use_account(PROJECT, LICENSE_2)
+        here.connections.disconnect_webengage(LICENSE)
+        with pytest.raises(InvalidRequest, match=f"{LICENSE}, where this cohort goes, is not connected"):
+            here.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
+        assert here.runs.count() == 1
+
+
 def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_chooses(
     two: Workspace, sandbox: Sandbox
 ) -> None:
