@@ -93,6 +93,20 @@ def test_an_export_again_when_the_account_of_its_sync_was_disconnected_is_refuse
         assert here.runs.count() == 1
 
 
+def test_who_stays_true_when_listed_for_one_account_names_no_cohort_of_another(
+    two: Workspace, sandbox: Sandbox
+) -> None:
+    """The list of an account says nothing of what the same person is in another one."""
+    old, new = sandbox.add_cohort("Old", [member("a")]), sandbox.add_cohort("New", [member("a")])
+    two.export(old, Mode.ONE_TIME)
+    with two.open() as here:
+        here.connections.use_account(PROJECT, LICENSE_2)
+    two.export(new, Mode.ONE_TIME)
+    with two.open() as here:
+        assert here.safety.add_never_export(LICENSE, ["a"]).stay_true == ("Old",)
+        assert here.safety.add_never_export(LICENSE_2, ["a"]).stay_true == ("New",)
+
+
 def test_a_project_when_connected_after_two_accounts_has_none_until_a_person_chooses(
     two: Workspace, sandbox: Sandbox
 ) -> None:
