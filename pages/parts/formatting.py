@@ -13,9 +13,8 @@ from sync.text import count_noun
 from sync.views import CohortView
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
-ICON_START = re.compile(
-    r":(?=[\w+-])(?!(?<=\d\d:)\d\d(?!\d))"
-)  # a colon that may start ":name:", not one in a time of day
+# A colon that may start ":name:", not one in a time of day.
+ICON_START = re.compile(r":(?=[\w+-])(?!(?<=\d\d:)\d\d(?!\d))")
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 API_ANSWER = re.compile(r"^(?:Mixpanel|WebEngage) was [^“]* answered \d+ “.*”[:;] (?=\S)")
 LINK_START = re.compile(r"(https?:)(?=//)|(www)(?=\.)", re.IGNORECASE)

@@ -9,9 +9,8 @@ import streamlit as st
 
 from pages.parts import polling
 
-PERSON_KEY = (
-    "_person"  # session key: the User ID that was looked up; not in the address, which browsers and proxies keep
-)
+# Session key: the User ID that was looked up; not in the address, which browsers and proxies keep.
+PERSON_KEY = "_person"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """The numbers of people added, updated and removed."""
+        """Return the numbers of people added, updated and removed."""
         return self.kinds[ChangeKind.ADD], self.kinds[ChangeKind.UPDATE], self.kinds[ChangeKind.REMOVE]
 
     @property
@@ -120,10 +120,8 @@ class Planner:
         self.watchlist.search(self._run_id, self._chunks)
         self.plan.tripped, self.plan.kept_out = self.watchlist.tripped, set(self.watchlist.listed)
         for who in self._not_removed.keys() & self.watchlist.listed:
-            if self.watchlist.is_listed_since(
-                who, self._not_removed[who][1]
-            ):  # the list promises false by the next run
-                self._rejected.pop(who, None)
+            if self.watchlist.is_listed_since(who, self._not_removed[who][1]):
+                self._rejected.pop(who, None)  # the list promises false by the next run
         self.plan.listed_members = self.watchlist.entries if self._sync.id_property else frozenset()
         self._plan_changes()
         self.plan.members = self._count_members() if self._sync.id_property else self.plan.distinct
@@ -131,9 +129,8 @@ class Planner:
 
     def _plan_changes(self) -> None:
         """Compare, count and write what is to be sent."""
-        if (
-            self._chunks.in_all or self._chunks.are_all
-        ):  # everybody of the snapshot until they are found to be in none of these chunks
+        if self._chunks.in_all or self._chunks.are_all:
+            # Everybody of the snapshot, until they are found to be in none of these chunks.
             self.plan.distinct = self.plan.unchanged = self._members
         if self._chunks.are_all:
             return
@@ -200,7 +197,7 @@ class Planner:
         ``sent`` are the records WebEngage was sent of those who may have changed; ``everybody`` has all of them.
         """
         plan = self.plan
-        mine, kept = self._believed(first, last)
+        mine, kept = self._choose_believed(first, last)
         mine, listed = self.watchlist.leave_out(mine)
         kept -= self.watchlist.never_export
         self._note_returned(mine)
@@ -234,18 +231,15 @@ class Planner:
             back = self._not_removed.keys() & {record[:ID_SIZE] for record in mine}
             self.plan.returned.update(self._not_removed[who][0] for who in back)
 
-    def _believed(self, first: set[bytes], last: set[bytes]) -> tuple[set[bytes], set[bytes]]:
+    def _choose_believed(self, first: set[bytes], last: set[bytes]) -> tuple[set[bytes], set[bytes]]:
         """Return the records of those who are in, and the id hashes of those who at least do not leave."""
-        if not self._two_readings():
+        if self._lease.run.reading == 1:
             return first, set()
         listed_last = {record[:ID_SIZE] for record in last}
         only_first = {record for record in first if record[:ID_SIZE] not in listed_last}
         if self._believe_last:
             return last, {record[:ID_SIZE] for record in only_first}
         return last | only_first, set()
-
-    def _two_readings(self) -> bool:
-        return self._lease.run.reading > 1
 
     def _is_rejected(self, who: bytes, change: Change) -> bool:
         kind, content = self._rejected.get(who, ("", None))

@@ -141,11 +141,8 @@ def _find_new_tripwires(lease: RunLease, sync: Sync) -> dict[bytes, str]:
     A take-back and a clear read no cohort: with them, these are the people whom they set to true.
     """
     store, run_id = lease.store, lease.run.id
-    known, labels = (
-        store.plan_history.list_tripped(run_id),
-        store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id),
-    )
-    watched = labels.keys() - known
+    labels = store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id)
+    watched = labels.keys() - store.plan_history.list_tripped(run_id)
     if not watched:
         return {}
     planned = _find_planned(lease, watched)

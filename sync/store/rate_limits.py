@@ -26,9 +26,8 @@ BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so
 MAX_SLOT_AHEAD_SECONDS = 3700.0  # seconds; a later next slot can only come from a clock that was set back
 BUSY_POLL_SECONDS = 0.1  # seconds until a place among the concurrent queries may be free
 CLOCK_STEP_SECONDS = 120.0  # a clock that shows so much more than when last looked at may have been set forward
-CLOCK_BELIEVED_SECONDS = (
-    90_000.0  # one that shows less by more than this, some 25 hours, was wrong before and is right now
-)
+# A clock that shows less by more than this, some 25 hours, was wrong before and is right now.
+CLOCK_BELIEVED_SECONDS = 90_000.0
 
 
 @dataclass(frozen=True, slots=True)
