@@ -92,7 +92,7 @@ def test_renaming_when_a_file_has_rows_in_every_table_keeps_them_all(schema: Pat
             ("gone", "remove"),
             ("", "invalid"),
         }
-        assert store.rejections.active_count() == 1
+        assert store.rejections.count_active() == 1
         assert [event.message for event in store.events.list_of_run(5)] == ["Succeeded."]
         assert store.rate_limits.next_slot("lc", NOW) == NOW + 5
         assert (
@@ -134,7 +134,7 @@ def test_renaming_when_the_process_dies_half_way_changes_nothing(tmp_path: Path)
         assert db.execute("select count(*) from told").fetchone() == (2,)
         db.execute("drop index delivery_log_of_run")
     with Store.open(tmp_path) as store:
-        assert store.rejections.active_count() == 1
+        assert store.rejections.count_active() == 1
 
 
 @pytest.mark.parametrize(

@@ -275,8 +275,8 @@ def test_a_rejected_person_may_stand_rejected_once(store: Store) -> None:
     store.runs.enqueue_run(1, "export", NOW)
     for run_id in (1, 2):
         store.rejections.add(run_id, 1, [Rejection("a", "add", "bad", content_hash=b"m")], NOW)
-    assert store.rejections.active_count() == 1 and len(store.rejections.list(1, 9)) == 1
-    assert store.rejections.forgive(1) == 1 and store.rejections.active_count() == 0
+    assert store.rejections.count_active() == 1 and len(store.rejections.list(1, 9)) == 1
+    assert store.rejections.forgive(1) == 1 and store.rejections.count_active() == 0
 
 
 def test_a_batch_is_in_flight_before_and_confirmed_after(store: Store) -> None:

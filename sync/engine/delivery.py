@@ -320,7 +320,7 @@ class Delivery:
 
     @cached_property
     def _rejected_before(self) -> frozenset[str]:
-        return self._store.rejections.rejected_before(self._sync.id, self._run.id)
+        return self._store.rejections.list_rejected_before(self._sync.id, self._run.id)
 
     def _is_account_suspected(self) -> bool:
         nobody_taken = not self._confirmed and not self._was_delivered and not self._is_cleared

@@ -107,7 +107,7 @@ class Planner:
         self._chunks = SeenChunks.find(self._store, lease.run)
         self._width = FIRST_BYTES  # first bytes compared together
         # With the same content nobody rejected is tried again, but to clear: that is to leave nobody true.
-        rejected = {} if lease.run.purpose == "clear" else self._store.rejections.active(sync.id)
+        rejected = {} if lease.run.purpose == "clear" else self._store.rejections.list_active(sync.id)
         self._rejected = {hash_id(user_id, salt): one for user_id, one in rejected.items()}
         removals = self._store.rejections.list_removals(sync.id) if rejected else {}
         self._not_removed = {hash_id(user_id, salt): (user_id, at) for user_id, at in removals.items()}

@@ -30,7 +30,7 @@ def find_witness(store: Store, sync: Sync, run: Run) -> str | None:
             for record, user_id in zip(split_records(people.records), people.ids, strict=True)
             if record[ID_SIZE:] != UNCONFIRMED and record[:ID_SIZE] not in listed
         }
-        confirmed -= store.rejections.rejected_before(sync.id, 0)
+        confirmed -= store.rejections.list_rejected_before(sync.id, 0)
         for block in store.batches.blocks(run.id):
             confirmed.difference_update(block.ids)
         if confirmed:

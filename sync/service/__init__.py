@@ -145,7 +145,7 @@ class Service:
             paused=paused,
             failed=failed,
             queries=queries,
-            rejected=self._state.store.rejections.active_count(),
+            rejected=self._state.store.rejections.count_active(),
             disk_free=free,
             now=now,
             overdue=tuple(find_overdue(self._state.store, syncs, now, working=state is RunnerState.WORKING)),

@@ -52,7 +52,7 @@ def read_held(store: Store, sync: Sync | None) -> HeldPeople:
         else:
             true.pop(user_id, None)
             false.add(user_id)
-    standing = store.rejections.active(sync.id)
+    standing = store.rejections.list_active(sync.id)
     removals = frozenset(user_id for user_id, (kind, _) in standing.items() if kind == ChangeKind.REMOVE)
     return HeldPeople(
         true=true,
@@ -78,7 +78,7 @@ def count_held(store: Store, sync: Sync | None) -> int:
             return size
         if run.undoes is not None or store.batches.has_log(run.id):
             return len(read_held(store, sync).true)
-        return size + store.batches.count_added(run.id, store.rejections.of_run(run.id))
+        return size + store.batches.count_added(run.id, store.rejections.list_rejected_in(run.id))
 
 
 def _iterate_sent_now(store: Store, sync: Sync) -> Iterator[tuple[str, ChangeKind, bool]]:
@@ -86,7 +86,7 @@ def _iterate_sent_now(store: Store, sync: Sync) -> Iterator[tuple[str, ChangeKin
     run = store.runs.get_active(sync.id)
     if run is None or not run.planned:
         return
-    rejected = store.rejections.of_run(run.id)
+    rejected = store.rejections.list_rejected_in(run.id)
     for user_id, kind, is_confirmed in store.batches.iterate_sent(run.id):
         if rejected.get(user_id, True):  # of somebody rejected an earlier try that was not answered may be taken
             yield user_id, kind, is_confirmed and user_id not in rejected

@@ -144,7 +144,7 @@ class ReceiptService(Topic):
         earlier versions did not note how many that were.
         """
         size = self._store.snapshot.count_members(sync.id)
-        kinds = [kind for kind, _ in self._store.rejections.active(sync.id).values()]
+        kinds = [kind for kind, _ in self._store.rejections.list_active(sync.id).values()]
         left_behind = min(kinds.count(ChangeKind.REMOVE), size)
         standing = len(kinds) - kinds.count(ChangeKind.REMOVE)
         identified = run.identified if run.identified is not None else size + standing + run.never_exported

@@ -307,7 +307,7 @@ class RunService(Topic):
                 f"Who is in WebEngage now is known of run {sync.last_run_id}, the last one of this cohort; look there."
             )
         self._state.add_audit_line("download", f"run {run_id}", run_id=run_id)
-        standing, held = self._store.rejections.active(sync.id), read_held(self._store, sync).true
+        standing, held = self._store.rejections.list_active(sync.id), read_held(self._store, sync).true
         listed = self._store.safety_lists.find_never_exported(sync.license_code, held)
         yield from (
             user_id

@@ -53,7 +53,7 @@ class Recording:
         self._store, self._sync_id, self._run_id, self._salt = store, sync_id, run_id, salt
         self._outcome = Outcome()
         self._streams = [_Stream(numbers) for numbers in store.batches.streams(run_id)]
-        self._rejected = store.rejections.of_run(run_id)
+        self._rejected = store.rejections.list_rejected_in(run_id)
         self._width = bucket_width(store.snapshot.count_members(sync_id) + store.batches.planned_count(run_id))
         self._logged: set[int] = set()
         self._changes_snapshot = False
@@ -76,7 +76,7 @@ class Recording:
         """
         store, sync_id, run_id = self._store, self._sync_id, self._run_id
         if left_out is not None and self._outcome.is_settled:
-            rejected_ids = {hash_id(user_id, self._salt) for user_id in store.rejections.active(sync_id)}
+            rejected_ids = {hash_id(user_id, self._salt) for user_id in store.rejections.list_active(sync_id)}
             store.known_chunks.learn(run_id, sync_id, left_out | rejected_ids)
         elif self._changes_snapshot:
             store.known_chunks.forget(sync_id)

@@ -84,7 +84,7 @@ class Rejections(Table):
         """Forget whom WebEngage rejected in a run: it was the account's fault, not theirs."""
         self._execute("delete from rejection where run_id = ? and outcome = 'rejected'", (run_id,))
 
-    def active(self, sync_id: int) -> dict[str, tuple[str, bytes | None]]:
+    def list_active(self, sync_id: int) -> dict[str, tuple[str, bytes | None]]:
         """Return whom this sync does not try again: kind and content hash by user id."""
         rows = self._fetch_all(
             "select user_id, kind, content_hash from rejection where sync_id = ? and active = 1", (sync_id,)
@@ -98,7 +98,7 @@ class Rejections(Table):
         )
         return {row[0]: row[1] for row in rows}
 
-    def rejected_before(self, sync_id: int, run_id: int) -> frozenset[str]:
+    def list_rejected_before(self, sync_id: int, run_id: int) -> frozenset[str]:
         """Return whom WebEngage rejected in other runs of a sync, forgiven or not."""
         rows = self._fetch_all(
             "select distinct user_id from rejection where sync_id = ? and run_id <> ? and outcome = 'rejected'",
@@ -106,7 +106,7 @@ class Rejections(Table):
         )
         return frozenset(row[0] for row in rows)
 
-    def of_run(self, run_id: int) -> dict[str, bool]:
+    def list_rejected_in(self, run_id: int) -> dict[str, bool]:
         """Return whom WebEngage rejected in a run, and whether an earlier try may have been taken."""
         rows = self._fetch_all(
             "select user_id, may_be_sent from rejection where run_id = ? and outcome = 'rejected'", (run_id,)
@@ -152,6 +152,6 @@ class Rejections(Table):
         )
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
-    def active_count(self) -> int:
+    def count_active(self) -> int:
         """Return how many people stand rejected in all syncs."""
         return self._fetch_int("select count(*) from rejection where active = 1")

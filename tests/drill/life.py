@@ -139,7 +139,7 @@ class Life(Acts):
     def _judge_success(self, sync: Sync, book: CohortBook, run: Run) -> None:
         with closing(Store.open(self.folder / "data")) as store:
             snapshot = set(store.snapshot.iterate_members(sync.id))
-            rejected = set(store.rejections.active(sync.id))
+            rejected = set(store.rejections.list_active(sync.id))
         if run.undoes is not None:
             self._judge_undo(sync, book, run, rejected)
             return
