@@ -285,7 +285,8 @@ def _show_instructions(sync: SyncView, *, is_last: bool) -> None:
         st.code(sync.attribute, language=None, wrap_lines=True)
         if is_last:
             st.caption(
-                "For a **Static List** instead: Segments → Static Lists → Create → upload the file of User IDs below."
+                "For a **Static List** instead: Segments → Static Lists → **+** → Create Using CSV File → "
+                "upload the file of User IDs below."
             )
 
 
