@@ -14,13 +14,14 @@ from sync.model import Eligibility, Page
 
 MAX_RESTARTS = 3  # readings begun again before a person is asked to
 REFUSED = (0, True)  # nobody on a page that was refused, and others may follow
+# What an id is only if its owner has a profile.
 NEEDS_PROFILE = (
     Eligibility.IDENTIFIED,
     Eligibility.EMPTY_ID,
     Eligibility.ODD_ID,
     Eligibility.LONG_ID,
     Eligibility.NO_ID_VALUE,
-)  # what an id is only if its owner has a profile
+)
 
 
 class MixedPages(Exception):

@@ -18,10 +18,11 @@ def _where_clause(
     asked = (
         ("sync_id = ?", sync_id),
         ("state = ?", state),
+        # The plus keeps SQLite from the index of syncs: runs are read newest first, and nothing is sorted.
         ("+sync_id in (select id from sync where project_id = ?)", project_id),
         ("queued_at >= ?", between and between[0]),
         ("queued_at < ?", between and between[1]),
-    )  # +: read newest first, sort nothing
+    )
     given = [(sql, value) for sql, value in asked if value is not None]
     return " and ".join(sql for sql, _ in given) or "true", tuple(value for _, value in given)
 
