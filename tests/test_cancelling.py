@@ -174,6 +174,22 @@ def test_a_take_back_that_was_cancelled_leaves_a_sync_that_was_resumed(
         assert service.syncs.get(1).state is SyncState.ACTIVE
 
 
+def test_a_first_export_that_is_cancelled_within_its_first_step_names_it_as_partly_sent(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Its request is still open then and no step is over, but 25 people are true."""
+    workspace.start_export()
+    with workspace.open() as service:
+        service.syncs.pause(1)
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = workspace.export(steps=Steps(first=50))
+    assert (run.state, run.steps_sent, len(workspace.holders())) == (RunState.QUEUED, 0, 25)
+    with workspace.open() as service:
+        service.syncs.resume(1)
+        assert service.runs.cancel(run.id) == CANCELLED_HALF_WAY_DONE
+        assert service.syncs.get(1).state is SyncState.PAUSED
+
+
 def test_a_first_export_that_is_cancelled_after_its_first_step_pauses_a_sync_that_is_active(
     workspace: EngineWorkspace,
 ) -> None:
