@@ -16,8 +16,8 @@ class Parcel:
     """One request: a batch or, after a refusal, a part of one. The request id stays the same on every try.
 
     ``batch`` is the whole batch, whose values no reason may quote. ``unheard``: a try was not answered, so WebEngage
-    may have taken it. ``confirmed_before``: how many parcels were confirmed when it, or the batch it is part of, first
-    failed. ``reason``: why it is sent without its values.
+    may have taken it. ``limited``: how often it was refused for the limit alone. ``confirmed_before``: how many parcels
+    were confirmed when it, or the batch it is part of, first failed. ``reason``: why it is sent without its values.
     """
 
     number: int

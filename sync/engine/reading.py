@@ -83,7 +83,7 @@ class Reader:
         self._places = QueryPlaces(lease, sync)
 
     def read(self) -> Run:
-        """Read every page that is not here yet; return the run with what page 0 said. Postpone when it does not get on."""
+        """Read every page that is not here yet; return the run with what page 0 said. Raise Postpone if it gets stuck."""
         while True:
             try:
                 run = self._read_all()

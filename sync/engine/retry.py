@@ -70,7 +70,7 @@ class RetryPolicy:
     postponements: tuple[float, ...] = (120.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0)
 
     def delay(self, tries: int, error: RetryLater, failures: int = 0) -> float:
-        """Return how long to wait after this many tries; Postpone when it is too long or too often."""
+        """Return the seconds to wait after this many tries; raise Postpone when that is too long or too often."""
         if tries > len(self.delays) or failures:
             raise Postpone(error.seconds, str(error))
         delay = error.seconds if error.seconds is not None else self.delays[tries - 1]
@@ -79,5 +79,5 @@ class RetryPolicy:
         return delay
 
     def postponement(self, failures: int) -> float:
-        """Return how long a run is put off after so many failures without progress."""
+        """Return the seconds a run is put off after so many failures without progress."""
         return self.postponements[min(max(failures, 1), len(self.postponements)) - 1]

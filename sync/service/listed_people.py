@@ -15,14 +15,14 @@ from sync.views import PropertyCohort, SyncView
 
 @dataclass(frozen=True, slots=True)
 class ListedPeople:
-    """The entries of a list: ``known`` in WebEngage for a sync, and ``unsure``: perhaps, by another ID."""
+    """Hold how many entries of a list are in WebEngage for a sync: ``known`` to be, and ``unsure``: perhaps, by another ID."""
 
     known: int
     unsure: int
 
 
 def find_listed(store: Store, sync: SyncView, watched: frozenset[bytes]) -> ListedPeople:
-    """Return which of these, who are on the never-export list of now, are in WebEngage for a sync, or may be."""
+    """Return how many of these, who are on the never-export list of now, are in WebEngage for a sync, or may be."""
     known, basis = _find_known(store, sync, watched), store.plan_history.find_user_id(sync.id)
     if not basis.id_property or not _may_hold_people(sync):
         return ListedPeople(len(known), 0)

@@ -41,7 +41,7 @@ class Attributes(Table):
         mapping: Iterable[tuple[str, str]],
         forms: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """Make a sync the owner of its attributes; InvalidRequest with the owner's name when one is taken.
+        """Make a sync the owner of its attributes, or raise InvalidRequest with the owner's name when one is taken.
 
         A mapped attribute stays its property's for good: the first value ever sent fixed its type. ``forms``: how the
         values of some of them are written from now on, by every sync.

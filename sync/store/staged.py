@@ -96,7 +96,7 @@ class StagedPages(Table):
         )
 
     def delete_pages(self, run_id: int, reading: int = 0) -> None:
-        """Forget the pages of a run, or of one of its readings."""
+        """Delete the pages of one reading of a run; of all its readings when ``reading`` is 0."""
         self._execute("delete from staged_page where run_id = ?1 and ?2 in (0, reading)", (run_id, reading))
 
     def list_numbers(self, run_id: int, reading: int) -> dict[int, tuple[int, bool]]:
