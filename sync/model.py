@@ -18,6 +18,7 @@ from sync.steps import list_limits
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
 MAX_ATTRIBUTES = 25  # Boolean attributes an account may have; WebEngage docs, custom attributes
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
+BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
 DEVICE_PREFIX = "$device:"  # begins an id Mixpanel gave to a device that never signed in; Mixpanel docs
 MISSING_VALUES = ("<null>", "<undefined>")  # seen in real Mixpanel replies
 DEFAULT_INTERVAL = 7200.0  # seconds; how often Mixpanel's own cohort sync refreshes

@@ -108,7 +108,7 @@ class Preview:
     share, and where Mixpanel does not say how many members there are, ``is_least``, only its people count. ``to_add``
     and ``to_remove`` compare with what was exported before, and are None unless both sides are known exactly.
     ``properties`` names the profile properties seen, never a value. ``never_exported`` of the identified are on the
-    never-export list. ``requests`` and ``seconds`` are what sending takes at WebEngage's limit, at most when it
+    never-export list. ``requests`` and ``seconds`` are what sending takes at the pace that is set, at most when it
     ``may_take_less``: only the run finds out who is to be sent again. ``id_property`` is the User ID, empty for the
     distinct_id; ``invalid`` then counts who has no usable value in it, and ``doubles`` how many more of those read are
     identified than have different ones.

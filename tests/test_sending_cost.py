@@ -99,6 +99,17 @@ def test_more_requests_than_said_come_of_rejected_people_only_and_are_announced(
     assert count_requests(connected) > 3
 
 
+def test_what_sending_takes_is_counted_at_the_pace_that_is_set(
+    connected: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a pace below WebEngage's limit an export takes longer, and neither page nor command names the limit."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
+    monkeypatch.setenv("COHORT_SYNC_BATCHES_A_MINUTE", "12")
+    said = "3 requests, about 15 seconds at 12 requests a minute, more if it rejects somebody"
+    assert said in page_text(connected.page("cohorts", export=str(connected.cohort)))
+    assert said in connected.run_cli("preview", str(connected.cohort), COHORT_SYNC_BATCHES_A_MINUTE="12").stdout
+
+
 def test_where_mixpanel_says_no_total_the_requests_are_the_least_or_not_said(connected: Workspace) -> None:
     """Only the first page is known: at first it takes as many requests at least; later the difference may be any."""
     connected.sandbox.settings(page_size=30, untold="total")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync.engine.retry import Clock, RetryPolicy
-from sync.store.rate_limits import BATCHES_A_MINUTE
+from sync.model import BATCHES_A_MINUTE
 from sync.vault import Vault
 
 

@@ -14,7 +14,7 @@ from sync.model import DEFAULT_INTERVAL, Eligibility, Member, Mode, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.service.held_people import count_held, read_held
-from sync.service.sending_cost import add_cost, add_cost_of_changes
+from sync.service.sending_cost import add_cost_of_changes
 from sync.store.connections import SealedProject
 from sync.store.export_requests import Request
 from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
@@ -203,7 +203,13 @@ class CohortService(Topic):
         if last and (last.finished_at is None or last.finished_at > found.read_at):
             found = replace(found, to_add=None, to_remove=None)
         unsure = self._store.snapshot.count_unconfirmed(sync.id) if sync else 0
-        found = add_cost_of_changes(found, before, unsure, sends_values=sends_values or bool(sync and sync.mapping))
+        found = add_cost_of_changes(
+            found,
+            before,
+            unsure,
+            sends_values=sends_values or bool(sync and sync.mapping),
+            requests_a_minute=self._state.settings.batches_a_minute,
+        )
         return replace(
             found,
             exported_before=before,
@@ -344,7 +350,7 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
     listed = [one.id for one in known.members if one.eligibility is Eligibility.NEVER_EXPORT]
     whole = known.known_total == len(known.members) and everyone.known_total is not None
     going = [one.id for one in known.members if one.eligibility is Eligibility.IDENTIFIED]
-    found = Preview(
+    return Preview(
         cohort_id=cohort.id,
         cohort_name=cohort.name,
         total=total,
@@ -363,7 +369,6 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
         properties=everyone.properties,
         doubles=len(going) + len(listed) - len({*going, *listed}),
     )
-    return add_cost(found, found.people)
 
 
 def _pick_samples(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tuple[Sample, ...]:

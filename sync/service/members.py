@@ -23,7 +23,6 @@ from sync.service.cohorts import (
 )
 from sync.service.held_people import HeldPeople, count_held, read_held
 from sync.service.member_reading import MemberReading, MixedPages, PageSeries, PropertyChoice
-from sync.service.sending_cost import add_cost
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus, Preview
 
 RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more, while a person waits
@@ -335,7 +334,7 @@ def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | 
     """Return the numbers of a reading; of one that is not complete, devices and invalid ids by their share."""
     part = _Part.of(reading, listed)
     compares = listed.is_exact and bool(listed.exported)
-    found = Preview(
+    return Preview(
         cohort_id=reading.cohort_id,
         cohort_name=reading.cohort_name,
         total=part.total,
@@ -357,7 +356,6 @@ def _build_preview(reading: MemberReading, listed: MemberList, known: Preview | 
         id_property=reading.id_property,
         doubles=listed.doubles,
     )
-    return add_cost(found, found.people)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,18 @@
-"""Count what sending takes at WebEngage's limit, as previews say it."""
+"""Count what sending takes at the pace of this installation, as previews say it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from sync.model import BATCH_SIZE
-from sync.store.rate_limits import BATCHES_A_MINUTE
 from sync.views import Preview
 
 MINUTE_SECONDS = 60.0
 
 
-def add_cost_of_changes(found: Preview, before: int, unsure: int, *, sends_values: bool) -> Preview:
+def add_cost_of_changes(
+    found: Preview, before: int, unsure: int, *, sends_values: bool, requests_a_minute: int
+) -> Preview:
     """Add what sending takes: everybody at first, later the difference.
 
     Where that is not known, all members of now may be new, and all those exported before may have left. ``unsure`` of
@@ -19,16 +20,13 @@ def add_cost_of_changes(found: Preview, before: int, unsure: int, *, sends_value
     mapped properties are sent now or were before, so anybody may be sent again.
     """
     if not before:
-        return replace(add_cost(found, found.people), may_take_less=False)
-    if found.to_add is None or found.to_remove is None:
-        return replace(add_cost(found, found.people + before), may_take_less=True)
-    if sends_values:
-        return replace(add_cost(found, found.people + found.to_remove), may_take_less=True)
-    known = found.to_add + found.to_remove
-    return replace(add_cost(found, known + min(unsure, found.people)), may_take_less=unsure > 0)
-
-
-def add_cost(found: Preview, people: int) -> Preview:
-    """Add the requests and seconds it takes to send so many people."""
+        people, may_take_less = found.people, False
+    elif found.to_add is None or found.to_remove is None:
+        people, may_take_less = found.people + before, True
+    elif sends_values:
+        people, may_take_less = found.people + found.to_remove, True
+    else:
+        people, may_take_less = found.to_add + found.to_remove + min(unsure, found.people), unsure > 0
     batches = -(-people // BATCH_SIZE)
-    return replace(found, requests=batches, seconds=batches * MINUTE_SECONDS / BATCHES_A_MINUTE)
+    seconds = batches * MINUTE_SECONDS / requests_a_minute
+    return replace(found, requests=batches, seconds=seconds, may_take_less=may_take_less)

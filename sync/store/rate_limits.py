@@ -22,7 +22,6 @@ SERVER_DEADLINE = 490.0  # seconds; Mixpanel itself gives up on a query after 48
 STILL_ASKING = 90.0  # seconds a query keeps its place at least while its process says that it waits for the answer
 DEAD_QUERY_SECONDS = 10.0  # seconds a query keeps its place at least after its process was seen to be gone
 LAST_FLIGHT_FACTOR = 3.0  # times the longest answer of late that such a query may take
-BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
 MAX_SLOT_AHEAD_SECONDS = 3700.0  # seconds; a later next slot can only come from a clock that was set back
 BUSY_POLL_SECONDS = 0.1  # seconds until a place among the concurrent queries may be free
 CLOCK_STEP_SECONDS = 120.0  # a clock that shows so much more than when last looked at may have been set forward
