@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import sqlite3
@@ -217,10 +218,11 @@ def test_a_command_when_the_disk_is_full_prints_one_sentence(connected: Workspac
         "disk",
     )
     with connected.open() as service:
-        while (connected.data_dir / "app.db-wal").stat().st_size < 40_000:
-            service.admin.set_retention(
-                rejections=30
-            )  # a log that is longer than its limit: it opens, and then nothing can be written
+        # A log that is longer than its limit: it opens, and then nothing can be written.
+        for days in itertools.count(1):
+            service.admin.set_retention(rejections=days)
+            if (connected.data_dir / "app.db-wal").stat().st_size >= 40_000:
+                break
         assert_refused(on_a_full_disk(connected.data_dir, 36_864, "sync.runner", "--once"), "database", "disk")
     assert connected.read_json("syncs") == []
 
