@@ -159,9 +159,11 @@ def test_the_headings_of_runs_stay_whole_words_in_a_narrow_window(
 ) -> None:
     """Beside the side bar the column was narrower than its heading, which broke before its last letter."""
     export_fans(data_dir, sandbox)
-    with tab(browser, viewport={"width": 1000, "height": 800}) as page:
+    with tab(browser) as page:
         url = streamlit_server(data_dir)
-        for address, title, key in (("runs", "Runs", "head-runs"), ("syncs?sync=1", "Fans", "head-own-runs")):
+        places = (("runs", "Runs", "head-runs", 1000), ("syncs?sync=1", "Fans", "head-own-runs", 800))
+        for address, title, key, width in places:
+            page.set_viewport_size({"width": width, "height": 800})
             visit(page, f"{url}/{address}", title)
             headings = page.locator(f".st-key-{key}").get_by_test_id("stCaptionContainer")
             expect(headings.filter(has_text="Requested")).to_be_visible()
