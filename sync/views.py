@@ -78,6 +78,8 @@ __all__ = [
 
 DISK_LOW_BYTES = 200 * 2**20  # bytes; reading a million members needs about half of it
 
+MINUTE_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class CohortList:
@@ -140,6 +142,11 @@ class Preview:
     def people(self) -> int:
         """Return how many different people would be sent."""
         return max(0, self.identified - self.never_exported - self.doubles)
+
+    @property
+    def requests_a_minute(self) -> int:
+        """Return the pace at which ``requests`` take ``seconds``; 0 when nobody is to be sent."""
+        return round(self.requests * MINUTE_SECONDS / self.seconds) if self.seconds else 0
 
     @property
     def qualifier(self) -> str:

@@ -10,7 +10,6 @@ from sync.reports import Person, Presence
 from sync.text import count_noun, count_people, format_duration
 from sync.views import ForgetResult, Preview, RestoreReport
 
-MINUTE_SECONDS = 60.0
 CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
 # Also true when all that was on its way was the last of it.
 CANCELLED_HALF_WAY_DONE = "It was being sent, so its sync is paused. Resume the sync to send the rest, or stop it."
@@ -234,7 +233,7 @@ def describe_requests(preview: Preview) -> str:
             "Nobody needs to be sent now, so no request" if preview.exported_before else "Nobody here can be sent now"
         )
     number = f"{'up to ' if preview.may_take_less else ''}{preview.qualifier}{count_noun(preview.requests, 'request')}"
-    pace = round(preview.requests * MINUTE_SECONDS / preview.seconds)
+    pace = preview.requests_a_minute
     limit = "WebEngage's limit" if pace >= BATCHES_A_MINUTE else f"{count_noun(pace, 'request')} a minute"
     time = f"about {format_duration(preview.seconds)} at {limit}"
     return f"{number[:1].upper()}{number[1:]}, {time}, more if it rejects somebody"

@@ -114,9 +114,7 @@ def _show_fields(
     cost = _show_numbers(service, cohort, seen, is_change=is_other and bool(seen.exported_before)) if seen else None
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, names)
     if seen and cost:
-        shown = service.cohorts.add_current_limits(project.id, seen, sends_values=True) if mapping else seen
-        with cost:
-            preview.show_cost(shown)
+        _show_cost(service, project, seen, cost, sends_values=bool(mapping))
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names, id_property)
     first = first_step.choose_first_step(cohort.id)
     export_draft.note_opened(cohort.id, proposal)
@@ -135,6 +133,16 @@ def _show_fields(
         chosen=first.chosen,
     )
     return terms, bool(problem or wrong or no_name or first.problem or proposal.account_problem) or not account
+
+
+def _show_cost(
+    service: Service, project: ProjectView, seen: Preview, place: DeltaGenerator, *, sends_values: bool
+) -> None:
+    """Show what the export takes, at most where the properties that were just chosen are sent, too."""
+    with place:
+        preview.show_cost(
+            service.cohorts.add_current_limits(project.id, seen, sends_values=True) if sends_values else seen
+        )
 
 
 def _show_buttons(*, blocked: bool) -> tuple[bool, bool]:

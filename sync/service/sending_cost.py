@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sync.model import BATCH_SIZE
-from sync.views import Preview
-
-MINUTE_SECONDS = 60.0
+from sync.views import MINUTE_SECONDS, Preview
 
 
 def add_cost_of_changes(
