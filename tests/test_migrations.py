@@ -1,9 +1,14 @@
-"""The migration to plain names, with a row in every table it renames, and files that no migration of ours can bring forward."""
+"""The migration to plain names, with a row in every table it renames; files that no migration of ours can bring forward;
+several processes that migrate at once.
+"""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import struct
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import RunState
 from sync.packing import pack
 from sync.store import Store
+from sync.store.database import MIGRATIONS
 
 RENAMED_AFTER = 4  # schemas up to this one have the names of the first edition
 SCHEMAS = [
@@ -162,3 +168,22 @@ def test_a_file_when_another_line_of_development_has_as_many_changes_as_this_one
         db.execute("update _sqlite_migrations set name = 'of_others' where name = 'known_chunks'")
     with pytest.raises(DatabaseUnusable, match="“of_others”"):
         Store.open(tmp_path)
+
+
+@pytest.mark.slow
+def test_four_processes_open_a_new_folder_at_once(tmp_path: Path) -> None:
+    """All end up with the newest schema in WAL mode; none fails. They wait for each other after their imports."""
+    code = "import sys, pathlib, sync.store.migrations; print(flush=True); sys.stdin.read(); "
+    code += "sync.store.Store.open(pathlib.Path(sys.argv[1])).close()"
+    for turn in range(2):
+        folder = tmp_path / str(turn)
+        reading, writing = os.pipe()
+        command = [sys.executable, "-c", code, str(folder)]
+        started = [subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE) for _ in range(4)]
+        assert all(process.stdout and process.stdout.readline() for process in started)
+        os.close(writing)
+        assert [process.wait(30) for process in started] == [0] * 4
+        os.close(reading)
+        with closing(sqlite3.connect(folder / "app.db")) as db:
+            assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+            assert db.execute("select count(*) from _sqlite_migrations").fetchone() == (len(MIGRATIONS),)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -308,19 +306,6 @@ def test_a_writer_waits_for_the_other_one_and_not_for_ever(
         plain.rollback()
         telling.result()
     assert plain.execute("select message from event").fetchall() == [("somebody hears this",)]
-
-
-@pytest.mark.slow
-def test_four_processes_open_a_new_folder_at_once(tmp_path: Path) -> None:
-    """All of them end up with the newest schema in WAL mode; none fails."""
-    code = "import sys; from pathlib import Path; from sync.store import Store; Store.open(Path(sys.argv[1])).close()"
-    for turn in range(5):
-        folder = tmp_path / str(turn)
-        started = [subprocess.Popen([sys.executable, "-c", code, str(folder)]) for _ in range(4)]
-        assert [process.wait(30) for process in started] == [0] * 4
-        with closing(sqlite3.connect(folder / "app.db")) as db:
-            assert db.execute("pragma journal_mode").fetchone() == ("wal",)
-            assert db.execute("select count(*) from _sqlite_migrations").fetchone() == (len(MIGRATIONS),)
 
 
 def test_the_migrations_are_the_ones_we_compare_with() -> None:
