@@ -172,7 +172,7 @@ def test_a_file_when_another_line_of_development_has_as_many_changes_as_this_one
 
 @pytest.mark.slow
 def test_four_processes_open_a_new_folder_at_once(tmp_path: Path) -> None:
-    """All end up with the newest schema in WAL mode; none fails. They wait for each other after their imports."""
+    """All end up with the newest schema; none fails. They wait for each other after their imports."""
     code = "import sys, pathlib, sync.store.migrations; print(flush=True); sys.stdin.read(); "
     code += "sync.store.Store.open(pathlib.Path(sys.argv[1])).close()"
     for turn in range(2):
@@ -185,5 +185,30 @@ def test_four_processes_open_a_new_folder_at_once(tmp_path: Path) -> None:
         assert [process.wait(30) for process in started] == [0] * 4
         os.close(reading)
         with closing(sqlite3.connect(folder / "app.db")) as db:
-            assert db.execute("pragma journal_mode").fetchone() == ("wal",)
             assert db.execute("select count(*) from _sqlite_migrations").fetchone() == (len(MIGRATIONS),)
+
+
+def test_a_file_that_is_not_in_wal_mode_is_switched_by_the_next_open_that_meets_nobody(data_dir: Path) -> None:
+    """So it is after a kill right behind the first migrations, or when a backup was put in place by hand."""
+    Store.open(data_dir).close()
+    with closing(sqlite3.connect(data_dir / "app.db", isolation_level=None)) as db:
+        db.execute("pragma journal_mode = delete")
+        db.execute("begin immediate")
+        with Store.open(data_dir):
+            assert db.execute("pragma journal_mode").fetchone() == ("delete",)
+        db.rollback()
+    with Store.open(data_dir), closing(sqlite3.connect(data_dir / "app.db")) as db:
+        assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.timeout(60)  # half of what SQLite would wait
+def test_opening_a_file_that_is_not_in_wal_mode_waits_for_no_reader(data_dir: Path) -> None:
+    """Somebody who reads for long keeps the switch out, and nobody from opening."""
+    Store.open(data_dir).close()
+    with closing(sqlite3.connect(data_dir / "app.db", isolation_level=None)) as db:
+        db.execute("pragma journal_mode = delete")
+        db.execute("begin")
+        db.execute("select * from run").fetchall()
+        with Store.open(data_dir, wait_seconds=120.0) as store:
+            assert store.syncs.list_due(NOW) == ()
+            assert db.execute("pragma journal_mode").fetchone() == ("delete",)

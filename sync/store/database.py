@@ -44,8 +44,6 @@ MIGRATIONS = (  # their names, in their order; a test holds them against sync/st
 )
 BUSY_POLL_SECONDS = 0.003  # seconds between two looks whether the file is free to write
 EMPTY_LOG_SECONDS, EMPTY_LOG_POLL_SECONDS = 5.0, 0.05  # how long readers are waited for, and between two looks
-MAX_OPEN_TRIES = 40  # turning WAL on needs the file alone for a moment; other processes may try at the same time
-OPEN_RETRY_SECONDS = 0.05  # seconds, times the number of the try, between two tries
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes: for this user only
 OTHERS = 0o077  # the bits of a mode that let other users in
 PRIMARY_CODE = 0xFF  # the low byte of an extended result code (SQLite, rescode.html)
@@ -108,7 +106,7 @@ def _open_file(path: Path, wait_seconds: float) -> sqlite3.Connection:
 
 
 def _make_ready(db: sqlite3.Connection) -> None:
-    """Set what every connection needs; migrate and switch to WAL when the schema is old."""
+    """Set what every connection needs; migrate when the schema is old, and switch to WAL when the file is not in it."""
     db.row_factory = sqlite3.Row
     db.execute("pragma foreign_keys = on")
     # FULL: "in flight" must survive a power cut before its request is sent (docs/decisions.md).
@@ -116,7 +114,10 @@ def _make_ready(db: sqlite3.Connection) -> None:
     # Some builds overwrite every freed page, which doubles what a large run writes; purge and forget turn it on.
     db.execute("pragma secure_delete = fast")
     if needs_migration(db):
-        _set_up(db)
+        db.execute("pragma auto_vacuum = incremental")
+        apply_migrations(db)
+    if db.execute("pragma journal_mode").fetchone()[0] != "wal":
+        _switch_to_wal(db)
 
 
 def needs_migration(db: sqlite3.Connection) -> bool:
@@ -148,18 +149,20 @@ def apply_migrations(db: sqlite3.Connection) -> None:
         apply(db)
 
 
-def _set_up(db: sqlite3.Connection) -> None:
-    """Apply what is pending and switch to WAL; several processes may try at once, and one does it."""
-    db.execute("pragma auto_vacuum = incremental")
-    apply_migrations(db)
-    for turn in range(MAX_OPEN_TRIES):
-        try:
-            db.execute("pragma journal_mode = wal")
-            return
-        except sqlite3.OperationalError:
-            if turn == MAX_OPEN_TRIES - 1:
-                raise
-            time.sleep(OPEN_RETRY_SECONDS * (turn + 1))
+def _switch_to_wal(db: sqlite3.Connection) -> None:
+    """Switch the file to WAL, in which readers keep no writer out; while others use it, that is left to the next open.
+
+    So a process that dies between its migrations and this leaves nothing behind, nor does a backup put in place by hand.
+    """
+    waits = db.execute("pragma busy_timeout").fetchone()[0]
+    db.execute("pragma busy_timeout = 0")
+    try:
+        db.execute("pragma journal_mode = wal")
+    except sqlite3.OperationalError as busy:
+        if busy.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+            raise
+    finally:
+        db.execute(f"pragma busy_timeout = {waits}")
 
 
 def _take_write_lock(db: sqlite3.Connection) -> None:
