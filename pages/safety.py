@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar, cast
 
 import pandas as pd
@@ -16,7 +17,7 @@ from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.service.safety import MAX_NOTE, parse_csv, parse_lines
 from sync.text import count_people
-from sync.views import AddedPeople, ListedPerson, NeverExported, ProjectView, Tripwire
+from sync.views import AddedPeople, NeverExported, ProjectView, Tripwire
 from sync.wording import explain_staying
 
 Choice = TypeVar("Choice", int, str)
@@ -74,13 +75,9 @@ def _show_never_export(account: str) -> None:
         )
     with open_service() as service:
         listed = service.safety.list_never_export(account)
-    chosen = _show_people("never", listed, [(one.label, one.note, one.added_by, one.added_at) for one in listed])
-    if chosen:
-        _show_take_off(
-            "never",
-            len(chosen),
-            lambda service: service.safety.remove_never_export(account, keys=[listed[at].key for at in chosen]),
-        )
+    cells = {one.key: (one.label, one.note, one.added_by, format_time(one.added_at)) for one in listed}
+    chosen = _show_people("never", ("User ID", "Note", "Added by", "Added"), cells)
+    _show_take_off("never", chosen, lambda service: service.safety.remove_never_export(account, keys=chosen))
 
 
 def _show_tripwires(project: ProjectView) -> None:
@@ -104,11 +101,12 @@ def _show_tripwires(project: ProjectView) -> None:
         )
     with open_service() as service:
         listed = service.safety.list_tripwires(project.id)
-    rows = [(one.label, _name_cohort(one, names), one.note, one.added_by, one.added_at) for one in listed]
-    chosen = _show_people("trip", listed, rows)
-    if chosen:
-        numbers = [listed[at].id for at in chosen]
-        _show_take_off("trip", len(chosen), lambda service: service.safety.delete_tripwires(numbers))
+    cells = {
+        one.id: (one.label, _name_cohort(one, names), one.note, one.added_by, format_time(one.added_at))
+        for one in listed
+    }
+    chosen = _show_people("trip", ("User ID", "Cohort", "Note", "Added by", "Added"), cells)
+    _show_take_off("trip", chosen, lambda service: service.safety.delete_tripwires(chosen))
 
 
 def _chosen(key: str, otherwise: Choice) -> Choice:
@@ -187,34 +185,45 @@ def _describe_gone(people: int) -> str:
     return f"{count_people(people)} taken off the list." if people else "Nobody of these was on the list."
 
 
-def _show_people(
-    key: str, listed: tuple[ListedPerson, ...] | tuple[Tripwire, ...], rows: Sequence[tuple[object, ...]]
-) -> list[int]:
-    """Show a list, newest first; return which rows are chosen."""
-    if not listed:
+def _show_people(key: str, columns: Sequence[str], people: Mapping[Choice, tuple[str, ...]]) -> list[Choice]:
+    """Show a list, newest first: the cells of each person by who it is; return who is chosen, nobody for viewers.
+
+    What the browser names as chosen are places in the list it was sent, so another list is another table.
+    """
+    if not people:
         st.info("Nobody is on the list.")
         return []
-    columns = ["User ID", *(["Cohort"] if key == "trip" else []), "Note", "Added by", "Added"]
-    shown = [(*row[:-1], format_time(float(str(row[-1])))) for row in rows[:ROWS_SHOWN]]
-    st.caption(f"{count_people(len(listed))} on the list. {LABEL_HELP}")
+    shown = dict(islice(people.items(), ROWS_SHOWN))
+    st.caption(f"{count_people(len(people))} on the list. {LABEL_HELP}")
     event = st.dataframe(
-        pd.DataFrame(shown, columns=columns),
+        pd.DataFrame(list(shown.values()), columns=list(columns)),
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        key=f"{key}-table",
+        key=f"{key}-table-{hash(tuple(shown))}",
         alt="People on the list",
     )
-    if len(listed) > ROWS_SHOWN:
+    if len(people) > ROWS_SHOWN:
         st.caption(f"The newest {ROWS_SHOWN:,} are shown.")
-    return [at for at in event.selection.rows if at < len(shown)] if is_allowed(AccessLevel.MARKETER) else []
+    known = list(shown)
+    return [known[at] for at in event.selection.rows if at < len(known)] if is_allowed(AccessLevel.MARKETER) else []
 
 
-def _show_take_off(key: str, people: int, action: Callable[[Service], int]) -> None:
-    if st.button(f"Take {count_people(people)} off the list", key=f"{key}-take-off"):
+def _show_take_off(key: str, chosen: Sequence[object], action: Callable[[Service], int]) -> None:
+    if chosen:
+        label = f"Take {count_people(len(chosen))} off the list"
+        st.button(label, key=f"{key}-take-off", on_click=_take_off, args=(action,))
+
+
+def _take_off(action: Callable[[Service], int]) -> None:
+    """Take off the list whom the page showed as chosen when the button was drawn, no matter who was added since."""
+    try:
         with open_service() as service:
-            notices.try_action(f"{count_people(people)} taken off the list.", action, service)
-        st.rerun()
+            gone = action(service)
+    except CohortSyncError as problem:
+        notices.flash_error(str(problem))
+    else:
+        notices.flash_success(_describe_gone(gone))
 
 
 layout.run_in_layout(show_page)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from sync.guards import GuardLimits
 from sync.model import RunState
 from sync.permissions import AccessLevel
-from tests.sandbox.control import Sandbox
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox
 from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text, sign_in_as
 
 
@@ -149,3 +152,38 @@ def test_a_guard_lifted_on_the_syncs_page_holds_nothing_until_it_is_put_back_the
     assert fans.export().state is RunState.HELD
     with fans.open() as service:
         assert [line.action for line in service.admin.list_audit(20)].count("guard") == 2
+
+
+def choose_rows(app: AppTest, *places: int) -> None:
+    """Choose rows of the first table of a page by their places, which is all that a browser sends of a choice."""
+    table = app.dataframe[0]
+    states = table.root.get_widget_states()
+    choice = {"selection": {"rows": places, "columns": [], "cells": []}}
+    states.widgets.add(id=table.proto.id, string_value=json.dumps(choice))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table.root, "get_widget_states", lambda: states)
+        app.run()
+
+
+def test_who_is_chosen_is_taken_off_when_another_person_was_added_meanwhile(fans: Workspace) -> None:
+    """The newest stands first, so somebody else has the place of the chosen one when the click arrives."""
+    with fans.open() as service:
+        service.safety.add_never_export(LICENSE, ["ann-1"], "")
+    app = fans.page("safety")
+    choose_rows(app, 0)
+    with fans.open() as service:
+        service.safety.add_never_export(LICENSE, ["zoe-9"], "")
+    click_button(app, "Take 1 person off the list")
+    assert "1 person taken off the list." in page_text(app)
+    assert list(app.dataframe[0].value["User ID"]) == ["z•••9"]
+
+
+def test_nobody_else_is_chosen_once_the_chosen_person_is_off_the_list(fans: Workspace) -> None:
+    """A second click on the same place would take off the next person."""
+    with fans.open() as service:
+        service.safety.add_tripwires(PROJECT, None, ["ann-1", "bob-2"], "")
+    app = fans.page("safety")
+    choose_rows(app, 0)
+    click_button(app, "Take 1 person off the list")
+    assert len(app.dataframe[0].value) == 1
+    assert "Take 1 person off the list" not in [button.label for button in app.button]
