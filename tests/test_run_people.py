@@ -216,3 +216,24 @@ def test_a_run_that_failed_before_its_plan_does_not_say_that_nobody_was_concerne
     run = fans.export()
     app = fans.page("runs", run=str(run.id))
     assert "ended before it was known whom to add" in page_text(app) and not app.get("download_button")
+
+
+def test_page_of_people_when_fewer_are_left_in_the_filter_is_the_last_one(
+    connected: Workspace, sandbox: Sandbox
+) -> None:
+    """Who is sent leaves "not sent yet" while somebody looks at a page of it; an empty table had no way back."""
+    connected.cohort = sandbox.add_cohort("Fans", [member(f"fan-{n}") for n in range(210)])
+    run = connected.export(dry_run=True)
+    with connected.open_store() as store:
+        store.batches.confirm(run.id, 0)
+    app = connected.page("runs", run=str(run.id))
+    app.session_state[f"people-outcome-{run.id}"], app.session_state[f"people-page-{run.id}"] = "not sent", 4
+    app.run()
+    assert "151 to 185 of 185 people" in page_text(app)
+    for confirmed, shown, number in ((range(1, 5), "51 to 85 of 85 people", 35), (range(5, 8), "", 10)):
+        with connected.open_store() as store:
+            for batch in confirmed:
+                store.batches.confirm(run.id, batch)
+        app.run()
+        assert not app.exception and shown in page_text(app)
+        assert len(app.dataframe[0].value) == number

@@ -40,10 +40,7 @@ def show_people(run: Run, sync: SyncView) -> None:
 
 
 def _show_table(run: Run, sync: SyncView) -> None:
-    wanted = PeopleFilter(operation=_chosen(run, "operation"), outcome=_chosen(run, "outcome"), text=_chosen_text(run))
-    with open_service() as service:
-        run = service.runs.get(run.id)
-        found = service.runs.list_people(run.id, wanted, PER_PAGE, (_chosen_page(run) - 1) * PER_PAGE)
+    run, wanted, found = _read_page(run)
     if not found.counts and not wanted.text:
         st.caption(_explain_nobody(run))
         return
@@ -59,6 +56,20 @@ def _show_table(run: Run, sync: SyncView) -> None:
         column_config={"User ID": st.column_config.TextColumn(width="medium")},
     )
     _show_pages(run, found.matching)
+
+
+def _read_page(run: Run) -> tuple[Run, PeopleFilter, RunPeople]:
+    """Return the run as it is now, what is asked for, and the chosen page of it; the last one when there are fewer by now.
+
+    People who are sent leave the filter "not sent yet" while somebody looks at a page of it.
+    """
+    wanted = PeopleFilter(operation=_chosen(run, "operation"), outcome=_chosen(run, "outcome"), text=_chosen_text(run))
+    with open_service() as service:
+        found = service.runs.list_people(run.id, wanted, PER_PAGE, (_chosen_page(run) - 1) * PER_PAGE)
+        if found.matching and not found.rows:
+            st.session_state[_key(run, "page")] = pages = -(-found.matching // PER_PAGE)
+            found = service.runs.list_people(run.id, wanted, PER_PAGE, (pages - 1) * PER_PAGE)
+        return service.runs.get(run.id), wanted, found
 
 
 def _explain_no_match(run: Run, sync: SyncView) -> None:
