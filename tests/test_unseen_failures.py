@@ -120,3 +120,16 @@ def test_a_refresh_once_a_month_that_gets_nowhere_needs_a_person_after_two_days(
             assert service.check_health().needs_attention == is_noticed
             assert bool(service.overview.read().attention) == is_noticed
             store.runners.remove_runner("elsewhere/1:1-a")
+
+
+def test_overview_while_the_run_after_a_failure_is_queued_says_why_the_former_one_failed(
+    workspace: EngineWorkspace, sandbox: Sandbox
+) -> None:
+    """Until the next run has ended the failure needs somebody, and a run under way has no error of its own."""
+    start_take_back(workspace)
+    fail(workspace, sandbox)
+    error = last(workspace).error
+    workspace.start_export(mode=Mode.ONE_TIME)
+    with workspace.open() as service:
+        [attention] = service.overview.list_attention()
+    assert error and attention.reason == error

@@ -128,7 +128,7 @@ class Service:
         due, oldest, held = self._state.store.runs.count_waiting(now)
         syncs = self._state.store.syncs.list_views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED and not ends_by_itself(one, now))
-        with_failed_run = self._state.store.run_history.list_failed_syncs(now)
+        with_failed_run = self._state.store.run_history.list_failures(now)
         failed = tuple(one for one in syncs if one.state is not SyncState.PAUSED and one.id in with_failed_run)
         queries = tuple(
             (one.view.id, self._state.store.rate_limits.queries_left(one.view.id, now))

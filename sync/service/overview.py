@@ -66,7 +66,7 @@ class OverviewService(Topic):
 
     def _find_attention(self, syncs: tuple[SyncView, ...], now: float, *, working: bool) -> Iterator[Attention]:
         """Yield each sync that needs a person once, with the reason that is to be seen to first."""
-        failed = self._store.run_history.list_failed_syncs(now)
+        failed = self._store.run_history.list_failures(now)
         overdue = {one.sync_id: one for one in find_overdue(self._store, syncs, now, working=working)}
         for sync in syncs:
             late = overdue.get(sync.id)
@@ -78,7 +78,7 @@ class OverviewService(Topic):
                 if not ends_by_itself(sync, now):
                     yield Attention(AttentionKind.PAUSED, sync, sync.pause_reason or "")
             elif sync.id in failed:
-                yield Attention(AttentionKind.FAILED, sync, sync.last_run.error or "" if sync.last_run else "")
+                yield Attention(AttentionKind.FAILED, sync, failed[sync.id])
             elif late and late.needs_person and working:  # without a runner every sync is late, for one reason
                 yield Attention(AttentionKind.OVERDUE, sync, f"{late.reason[:1].upper()}{late.reason[1:]}.")
 

@@ -51,8 +51,8 @@ class RunHistory(Table):
         )
         return {row["id"]: int(row["people"]) for row in rows}
 
-    def list_failed_syncs(self, now: float) -> frozenset[int]:
-        """Return the syncs whose last run that ended failed, also while the next one is under way.
+    def list_failures(self, now: float) -> dict[int, str]:
+        """Return why the last run that ended failed, by sync, also while the next one is under way.
 
         Of a finished sync no refresh follows, so this is the only sign of an export, a first step or a take-back that
         failed: until a person stops it. A failed clear says itself what to do, and the end of a sync is one a person
@@ -60,7 +60,7 @@ class RunHistory(Table):
         """
         rows = self._fetch_all(
             """
-            select sync.id
+            select sync.id, ifnull(run.error, '') as error
             from sync
             join run on run.id = (
                 select id
@@ -83,7 +83,7 @@ class RunHistory(Table):
             """,
             (now,),
         )
-        return frozenset(row[0] for row in rows)
+        return {row["id"]: row["error"] for row in rows}
 
     def count_by_hour(self, project_id: int | None, now: float, hours: int) -> dict[int, HourCount]:
         """Return how the runs of the last ``hours`` ended, by how many full hours ago; an hour without any is left out."""
