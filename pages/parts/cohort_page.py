@@ -132,12 +132,15 @@ def _show_actions(project: ProjectView, cohort: CohortView) -> None:
 
 
 def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:
-    """Plan the cohort's next export on its own terms; a cohort never exported has none, so they are asked for first."""
-    if cohort.sync_id is None:
-        request_export(cohort.id)
-        st.rerun()
+    """Plan the cohort's next export on its own terms, or ask for them first.
+
+    A cohort never exported has none, and those of a sync whose last day is over would be refused.
+    """
     with open_service() as service:
         terms = service.cohorts.propose_export(project.id, cohort.id)
+        if cohort.sync_id is None or (terms.ends_at is not None and terms.ends_at <= time.time()):
+            request_export(cohort.id)
+            st.rerun()
         started = notices.try_action(
             "",
             service.syncs.start_export,
