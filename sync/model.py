@@ -367,6 +367,14 @@ def parse_interval(text: str) -> float:
     return seconds
 
 
+def write_interval(seconds: float) -> str:
+    """Return an interval as ``parse_interval`` reads it, such as 2h."""
+    for unit in "dhm":
+        if seconds % UNIT_SECONDS[unit] == 0:
+            return f"{seconds / UNIT_SECONDS[unit]:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
 def format_utc_time(at: float) -> str:
     """Format seconds since 1970 for a sentence, in UTC, to the minute."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

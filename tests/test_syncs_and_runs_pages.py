@@ -72,6 +72,29 @@ def test_page_of_a_sync_whose_last_day_is_over_says_so(fans: Workspace) -> None:
     assert [field.value for field in app.date_input] == [None]
 
 
+def test_dry_run_of_a_cohort_whose_last_day_is_over_asks_for_the_terms_first(fans: Workspace) -> None:
+    """Its own terms would be refused for a day that nobody can choose there."""
+    fans.ahead = -86400.0
+    fans.export(interval=300.0, ends_at=fans.now() + 3600.0)
+    fans.ahead = 0.0
+    fans.run_queued()
+    app = fans.page("cohorts", cohort=str(fans.cohort))
+    click_button(app, "Dry run")
+    assert "in the past" not in page_text(app)
+    assert {"export-dry", "export-start"} <= {button.key for button in app.button}
+
+
+def test_interval_of_its_own_stands_in_the_dialog_that_changes_it(fans: Workspace) -> None:
+    """Who changes only the last day need not type the interval again; the empty field was refused."""
+    run = fans.export(interval=5400.0)
+    app = fans.page("syncs", sync=str(run.sync_id), interval=str(run.sync_id))
+    assert app.text_input(key="interval-own").value == "90m"
+    click_button(app, "Save")
+    assert "is not an interval" not in page_text(app) and "The interval of Fans is changed." in page_text(app)
+    with fans.open() as service:
+        assert service.syncs.get(run.sync_id).interval_seconds == 5400.0
+
+
 def test_a_sync_whose_refreshes_changed_nobody_says_so_instead_of_an_empty_chart(fans: Workspace) -> None:
     """With no column to draw there is a sentence."""
     run = fans.export()

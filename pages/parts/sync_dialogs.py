@@ -15,7 +15,7 @@ from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
 from sync.cadence import format_interval
 from sync.errors import CohortSyncError
-from sync.model import DAY, INTERVAL_CHOICES, parse_interval
+from sync.model import DAY, INTERVAL_CHOICES, parse_interval, write_interval
 from sync.service import Service
 from sync.text import count_people
 from sync.views import SyncView
@@ -68,7 +68,8 @@ def show_interval_dialog(sync: SyncView) -> None:
     )
     text, daily = "", None
     if not chosen:
-        text = st.text_input("Interval", placeholder="45m, 3h or 1d", key="interval-own") or ""
+        own = write_interval(sync.interval_seconds) if sync.interval_seconds and not sync.daily else ""
+        text = st.text_input("Interval", own, placeholder="45m, 3h or 1d", key="interval-own") or ""
     if chosen == cadence_fields.AT_TIME_OF_DAY:
         daily, chosen = cadence_fields.choose_time_of_day("interval", sync.daily), DAY
     ends_at = cadence_fields.choose_end("interval", sync.ends_at, daily)

@@ -7,19 +7,12 @@ import yaml
 from sync.cadence import EVERY_DAY, format_end, format_moment, shorten_days
 from sync.config_file.entries import VERSION, Configuration, ProjectEntry, SyncEntry
 from sync.id_property import show_id_property
+from sync.model import write_interval
 
 MAX_WIDTH = 10_000  # characters of a line; long values are not broken
 HEADER = """# What Cohort Sync exports, as code: `python -m sync apply FILE` shows what would change, `--yes` changes it.
 # Secrets are not in here. What a file does not name is left as it is.
 """
-
-
-def format_interval(seconds: float) -> str:
-    """Return an interval as the file and `--every` write it, such as 2h."""
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds % length == 0:
-            return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:.0f}s"
 
 
 def write_configuration(found: Configuration, comments: tuple[str, ...] = ()) -> str:
@@ -54,7 +47,7 @@ def _write_sync(entry: SyncEntry) -> dict[str, object]:
         "account": entry.account,
         "attribute": entry.attribute,
         "mode": entry.mode.value,
-        "every": None if entry.interval is None or entry.daily else format_interval(entry.interval),
+        "every": None if entry.interval is None or entry.daily else write_interval(entry.interval),
         **_write_daily(entry),
         "state": entry.state.value if entry.state else None,
         "paused_until": None if entry.resume_at is None else format_moment(entry.resume_at, _find_zone(entry)),

@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from sync.attribute_names import find_attribute_problem, find_mapping_problem
 from sync.config_file.entries import GuardEntry, SyncEntry
 from sync.config_file.parsing import fail_at
-from sync.config_file.writing import format_interval
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
-from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time
+from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time, write_interval
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.syncs import SyncService
@@ -215,7 +214,7 @@ def describe_sync(sync: Sync) -> SyncEntry:
 def _describe_terms(entry: SyncEntry) -> str:
     often = "once"
     if entry.mode is Mode.DYNAMIC:
-        often = f"every {format_interval(entry.interval or DEFAULT_INTERVAL)}"
+        often = f"every {write_interval(entry.interval or DEFAULT_INTERVAL)}"
     if entry.daily:
         often = entry.daily.describe()
     if entry.ends_at:
