@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -313,3 +314,27 @@ def test_the_integrations_page_names_the_project_whose_account_is_chosen(two: Wo
     for project, name in ((PROJECT, "Music Finder"), (43, "Film Finder")):
         app = two.page("integrations", project=str(project))
         assert app.selectbox(key=f"use-account-{project}").label.replace("\\", "") == f"New exports of {name} go to"
+
+
+@pytest.mark.parametrize("is_runner_alive", [True, False])
+def test_the_side_bars_link_to_late_syncs_when_they_are_of_another_project_lists_them(
+    is_runner_alive: bool, two: Workspace, sandbox: Sandbox
+) -> None:
+    """It counts the syncs of all projects; the list said that no sync needs anybody."""
+    sandbox.add_project(43, "Film Finder")
+    with two.open() as here:
+        here.connections.connect_mixpanel(43, USERNAME, SECRET, sandbox.url)
+    for name in ("Fans", "Others"):
+        two.export(two.add_cohort(3, name))
+    with two.open_database() as db:
+        db.execute("update sync set next_run_at = next_run_at - 200000")
+    if is_runner_alive:
+        with two.open_store() as store:
+            store.runners.record_heartbeat("somewhere-else-1", two.now())
+    for project in (43, PROJECT):
+        app = two.page("overview", project=str(project))
+        assert "Late, or not cleared in WebEngage: 2 syncs." in page_text(app)
+        [link] = [one for one in app.sidebar.get("page_link") if one.proto.label == "See why"]
+        request = {name: value for name, [value] in parse_qs(link.proto.query_string).items()}
+        app = two.page("syncs", **({"project": str(project)} | request))
+        assert page_text(app).count("Overdue]") == 2

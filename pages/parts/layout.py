@@ -194,8 +194,22 @@ def _show_late(health: Health) -> None:
     if not numbers:
         return
     st.warning(LATE.format(count_noun(len(numbers), "sync")), icon=":material/alarm:")
-    asked: dict[str, int | str] = {"sync": numbers[0]} if len(numbers) == 1 else {"show_syncs": NEEDS_PERSON}
-    show_page_link("See why", "arrow_forward", "syncs", **asked)
+    request = _find_request(numbers, is_runner_alive=health.is_runner_alive)
+    show_page_link("See why", "arrow_forward", "syncs", **request)
+
+
+def _find_request(numbers: list[int], *, is_runner_alive: bool) -> dict[str, int | str]:
+    """Return the request for a sync, or for the list of a project in which some of these syncs are.
+
+    Without a runner every sync is late, for one reason, so the list of those that need a person does not have them.
+    """
+    if len(numbers) == 1:
+        return {"sync": numbers[0]}
+    with open_service() as service:
+        projects = [service.syncs.get(one).project_id for one in numbers]
+    listed: dict[str, int | str] = {"show_syncs": NEEDS_PERSON} if is_runner_alive else {}
+    is_here = st.session_state.get(PROJECT_KEY) in (None, *projects)
+    return listed if is_here else listed | {PROJECT_KEY: projects[0]}
 
 
 def _show_queries(health: Health) -> None:
