@@ -111,10 +111,10 @@ def _show_forget() -> None:
     st.caption("Deletes a User ID from everything stored here. The page People shows first what is stored about it.")
     with st.form("forget", border=False, clear_on_submit=True):
         user_id = st.text_input("User ID, exactly as exported")
-        if st.form_submit_button("Forget") and user_id:
+        if st.form_submit_button("Forget"):
             st.session_state[FORGOTTEN_KEY] = user_id
     asked = st.session_state.get(FORGOTTEN_KEY)
-    if not asked:
+    if asked is None:
         return
     try:
         with open_service() as service:

@@ -51,7 +51,7 @@ def show_page() -> None:
     st.caption(INTRODUCTION)
     _ask()
     asked = st.session_state.get(PERSON_KEY)
-    if not asked:
+    if asked is None:
         return
     try:
         with open_service() as service:
@@ -160,7 +160,7 @@ def _show_buttons(found: Person) -> None:
     if open_dialog == NEVER_EXPORT and is_allowed(AccessLevel.MARKETER):
         _show_never_export(found)
     elif open_dialog == FORGET and is_allowed(AccessLevel.ADMIN):
-        show_forget_dialog(found, _close_dialog, lambda: st.session_state.pop(PERSON_KEY))
+        show_forget_dialog(found, _close_dialog, lambda: st.session_state.pop(PERSON_KEY, None))
 
 
 def _open_dialog(name: str) -> None:

@@ -89,6 +89,17 @@ def test_the_approval_of_a_second_person_has_one_name_on_the_page_and_in_the_com
     assert not [file for file in NAMED_IN if "pair of eyes" in (ROOT / file).read_text()]
 
 
+def test_forgetting_and_looking_up_nobody_say_what_to_type(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A click with an empty field did nothing."""
+    page = opened(data_dir, monkeypatch)
+    click_button(page, "Forget")
+    assert "Type the user ID of the person" in page_text(page) and "This cannot be undone." not in page_text(page)
+    page.switch_page("pages/people.py").run()
+    assert "Type the user ID" not in page_text(page)
+    click_button(page, "Look up")
+    assert "Type the user ID of the person" in page_text(page)
+
+
 @pytest.mark.slow
 def test_the_audit_log_when_it_is_long_says_so_and_can_be_searched(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
