@@ -113,5 +113,9 @@ def test_the_audit_log_when_it_is_long_says_so_and_can_be_searched(
     assert "The newest 200 of 203 lines" in page_text(page) and len(page.dataframe[0].value) == 200
     page.text_input(key="audit-search").set_value("30 DAYS").run()
     assert "5 lines" in page_text(page) and "77 days" in page.dataframe[0].value.to_string()
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        service.admin.write_backup(data_dir / "Übersicht.db")
+    page.text_input(key="audit-search").set_value("übersicht").run()
+    assert "1 line" in page_text(page) and "Übersicht.db" in page.dataframe[0].value.to_string()
     page.text_input(key="audit-search").set_value("%").run()
     assert "No line has this text." in page_text(page)

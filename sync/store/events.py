@@ -108,29 +108,35 @@ class Events(Table):
         )
 
     def list_audit(self, limit: int, search: str = "") -> tuple[AuditLine, ...]:
-        """Return the newest lines of the audit log that contain a text in any of their columns, newest first."""
+        """Return the newest lines of the audit log that contain a text, capitals or not, newest first."""
         rows = self._fetch_all(
             """
             select at, actor, action, target, before, after, run_id
             from audit
-            where instr(lower(actor || '¶' || action || '¶' || target || '¶' || before || '¶' || after), lower(?1))
+            where ?1 = '' or instr(casefold(actor || '¶' || action || '¶' || target || '¶' || before || '¶' || after), ?1)
             order by id desc
             limit ?2
             """,
-            (search, limit),
+            (self._fold(search), limit),
         )
         return tuple(AuditLine(**dict(row)) for row in rows)
 
     def count_audit(self, search: str = "") -> int:
-        """Return how many lines of the audit log contain a text in any of their columns."""
+        """Return how many lines of the audit log contain a text, capitals or not."""
         return self._fetch_int(
             """
                 select count(*)
                 from audit
-                where instr(lower(actor || '¶' || action || '¶' || target || '¶' || before || '¶' || after), lower(?))
+                where ?1 = ''
+                    or instr(casefold(actor || '¶' || action || '¶' || target || '¶' || before || '¶' || after), ?1)
                 """,
-            (search,),
+            (self._fold(search),),
         )
+
+    def _fold(self, search: str) -> str:
+        """Return a text to search for, and let SQL fold what it is compared with; its own lower() knows ASCII only."""
+        self._db.create_function("casefold", 1, str.casefold, deterministic=True)
+        return search.casefold()
 
 
 def _read_message(row: Row) -> str:
