@@ -19,7 +19,7 @@ from sync.service.alerts import Schedule
 from sync.views import Message, OpenAlert, Recipient
 
 SHOWN_MESSAGES = 50  # the newest of each kind
-SHOWN_FAILED = 5  # messages with buttons; the list below has the others
+SHOWN_FAILED = 5  # messages with buttons; older ones follow when these are sent or discarded
 SECRET = "webhook secret"  # in the memory: of the one just added, until it is hidden  # noqa: S105  # nosec B105
 ABOUT = {
     "alerts": "One message when something needs somebody, and one when that is over. Write an address as "
@@ -45,11 +45,12 @@ def show_page() -> None:
             addresses, webhooks = service.alerts.list(), service.alerts.list("webhook")
             messages = service.alerts.list_messages(limit=SHOWN_MESSAGES)
             messages += service.alerts.list_messages("webhook", SHOWN_MESSAGES)
+            failed = service.alerts.list_undelivered(SHOWN_FAILED)
     except CohortSyncError as error:
         st.error(format_error(error), icon=":material/lock:")
         return
     _show_open(opened, bool(addresses))
-    _show_failed([one for one in messages if one.state == "given up"], {one.id: one for one in addresses + webhooks})
+    _show_failed(failed, {one.id: one for one in addresses + webhooks})
     st.header("Who gets alerts", anchor=False)
     _show_recipients(addresses, "alerts")
     _show_times(schedule)
@@ -73,11 +74,12 @@ def _show_open(opened: tuple[tuple[OpenAlert, AlertPlace | None], ...], has_addr
                 show_page_link(label, "open_in_full", place.page, **{place.request: place.number})
 
 
-def _show_failed(failed: list[Message], recipients: dict[int, Recipient]) -> None:
-    """Show each message that was given up, with what a person can do about it."""
-    if len(failed) > SHOWN_FAILED:
-        st.caption(f"{len(failed)} messages were not delivered; these are the newest {SHOWN_FAILED}.")
-    for message in failed[:SHOWN_FAILED]:
+def _show_failed(failed: tuple[Message, ...], recipients: dict[int, Recipient]) -> None:
+    """Show the newest messages that were given up, with what a person can do about them."""
+    number = sum(one.undelivered for one in recipients.values())
+    if number > len(failed):
+        st.caption(f"{number:,} messages were not delivered; these are the newest {len(failed)}.")
+    for message in failed:
         to = recipients[message.recipient_id]
         with st.container(border=True, key=f"failed-{message.id}"):
             what = message.title or message.topic

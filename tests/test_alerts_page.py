@@ -89,3 +89,28 @@ def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     sign_in_as(monkeypatch, "mo@example.com", AccessLevel.MARKETER)
     page = workspace.page("alerts")
     assert "needs an admin" in page_text(page) and not page.text_input
+
+
+def test_a_message_when_given_up_before_many_others_can_still_be_discarded(workspace: Workspace) -> None:
+    """The status asks for somebody until then; the newest of addresses and webhooks come first, and all are counted."""
+    with workspace.open() as service:
+        webhook = service.alerts.add_webhook("http://127.0.0.1:9/x")[0]
+        address = service.alerts.add("json://127.0.0.1:9/x")
+    with workspace.open_database() as db:
+        db.executemany(
+            """
+            insert into message (recipient_id, key, topic, title, body, created_at, delivered_at, failed_at, problem)
+            values (?1, ?2, 'run.ended', ?3, '', 1, ?4, ?5, iif(?5 is null, null, 'refused'))
+            """,
+            [
+                *((address.id, f"a{n}", f"Old {n}", None, 1) for n in range(2)),
+                *((webhook.id, f"b{n}", f"New {n}", None, 1) for n in range(4)),
+                *((webhook.id, f"c{n}", "", 1, None) for n in range(60)),
+                *((address.id, f"d{n}", "", 1, None) for n in range(60)),
+            ],
+        )
+    page = workspace.page("alerts")
+    assert "6 messages were not delivered; these are the newest 5." in page_text(page)
+    assert all(f"New {n}" in page_text(page) for n in range(4)) and "Old 1" in page_text(page)
+    click_button(page, "Discard")
+    assert "Old 0" in page_text(page) and "messages were not delivered" not in page_text(page)

@@ -108,6 +108,11 @@ class AlertService(Topic):
         return self._store.alerts.list_messages(kind, limit)
 
     @requires(AccessLevel.ADMIN)
+    def list_undelivered(self, limit: int) -> tuple[Message, ...]:
+        """Return the newest messages to anybody that were given up, however many were delivered since."""
+        return self._store.alerts.list_undelivered(limit)
+
+    @requires(AccessLevel.ADMIN)
     def resend(self, message_id: int) -> None:
         """Send a message again, also one that was delivered; the runner does it within seconds."""
         with self._store.transaction():

@@ -270,6 +270,13 @@ class Alerts(Table):
         )
         return tuple(Message(**dict(row)) for row in rows)
 
+    def list_undelivered(self, limit: int) -> tuple[Message, ...]:
+        """Return the newest messages that were given up, newest first."""
+        rows = self._fetch_all(
+            f"select {_MESSAGE_COLUMNS} from message where failed_at is not null order by id desc limit ?", (limit,)
+        )
+        return tuple(Message(**dict(row)) for row in rows)
+
     def resend_message(self, message_id: int) -> bool:
         """Let a message be sent again, whatever became of it; return False when there is none."""
         with write_transaction(self._db):
