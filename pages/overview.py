@@ -134,11 +134,10 @@ def _summarize_steps(standing: int, starting: int) -> tuple[str, str]:
     if not standing:
         return GOOD, "Nothing needs you. No cohort is kept in step; what was exported once stays as it was."
     if starting:
-        begun = f"{count_noun(starting, 'sync is', 'syncs are')} exported for the first time"
-        return (
-            MOVING,
-            begun if starting == standing else f"{standing - starting} of {standing} syncs are in step; {begun}",
-        )
+        begun = f"{count_noun(starting, 'sync is', 'syncs are')} being exported for the first time"
+        settled = standing - starting
+        are = "is" if settled == 1 else "are"
+        return MOVING, f"{settled} of {standing} syncs {are} in step; {begun}" if settled else begun
     return GOOD, "The only sync is in step" if standing == 1 else f"All {standing} syncs are in step"
 
 

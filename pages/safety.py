@@ -16,7 +16,7 @@ from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.service import Service
 from sync.service.safety import MAX_NOTE, parse_csv, parse_lines
-from sync.text import count_people
+from sync.text import count_noun, count_people
 from sync.views import AddedPeople, NeverExported, ProjectView, Tripwire
 from sync.wording import explain_staying
 
@@ -176,7 +176,8 @@ def _change_list(key: str, change: Callable[[Service, list[str], str], str]) -> 
 
 
 def _describe_added(found: AddedPeople) -> str:
-    already = f" {count_people(found.already_there)} were on the list already." if found.already_there else ""
+    there = count_noun(found.already_there, "person was", "people were")
+    already = f" {there} on the list already." if found.already_there else ""
     staying = explain_staying(found.stay_true, found.may_stay_true) if isinstance(found, NeverExported) else ""
     return f"{count_people(found.added)} added.{already} {staying}".strip()
 

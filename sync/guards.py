@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sync.text import count_noun, count_people
+
 MAX_SHARE, MAX_PEOPLE = 10_000.0, 1_000_000_000  # percent, people; the largest limits, stated in the schema too
 PREVIEW_GROWTH = 1.2  # a first export is held when it has more than so many times the people of its preview
 WHOLE = 100.0  # percent
@@ -68,7 +70,7 @@ class PlanNumbers:
 def find_empty_reading(numbers: PlanNumbers) -> str | None:
     """Return why a plan for which nobody was read is held, or None; no limit and no lifted guard changes this."""
     if numbers.size and not numbers.reading.members:
-        before = "1 person was" if numbers.size == 1 else f"{numbers.size:,} people were"
+        before = count_noun(numbers.size, "person was", "people were")
         return f"Mixpanel returned nobody, but {before} exported before."
     return None
 
@@ -90,13 +92,13 @@ def _explain_added(numbers: PlanNumbers, limits: GuardLimits) -> str | None:
         if not limits.has_too_many_added(added, size):
             return None
         return (
-            f"{added:,} people would be added to the {size:,} exported before. "
+            f"{count_people(added)} would be added to the {size:,} exported before. "
             f"{_explain_limit(added, size, limits.add_share, limits.add_people)}"
         )
     if previewed is None or numbers.reading.identified <= PREVIEW_GROWTH * previewed:
         return None
     return (
-        f"{numbers.reading.identified:,} people would be exported, but the preview this was started from showed "
+        f"{count_people(numbers.reading.identified)} would be exported, but the preview this was started from showed "
         f"{previewed:,}; more than a fifth more needs approval."
     )
 
@@ -106,14 +108,14 @@ def _explain_removed(numbers: PlanNumbers, limits: GuardLimits) -> str | None:
     if not limits.has_too_many_removed(removed, size) or find_empty_reading(numbers):
         return None
     return (
-        f"{removed:,} of {size:,} people exported before would be removed. "
+        f"{removed:,} of {count_people(size)} exported before would be removed. "
         f"{_explain_limit(removed, size, limits.remove_share, limits.remove_people)}"
     )
 
 
 def _explain_limit(people: int, size: int, share: float, limit: int) -> str:
     is_now = f"That is {people * WHOLE / size:,.1f} %; this" if size else "This"
-    return f"{is_now} sync is held above {share:g} % and {limit:,} people."
+    return f"{is_now} sync is held above {share:g} % and {count_people(limit)}."
 
 
 def _explain_share(numbers: PlanNumbers) -> str | None:
@@ -132,4 +134,4 @@ def _explain_share(numbers: PlanNumbers) -> str | None:
 
 def explain_second_person(limit: int) -> str:
     """Return that somebody else has to approve an export of so many people."""
-    return f"Exports to more than {limit:,} people need the approval of a second person, not only of the one who asked."
+    return f"Exports to more than {count_people(limit)} need the approval of a second person, not only of the one who asked."

@@ -45,7 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/settings": {"sync/errors"},
     "sync/text": set(),
     "sync/spreadsheet": set(),
-    "sync/guards": set(),
+    "sync/guards": {"sync/text"},
     "sync/steps": set(),
     "sync/property_values": {"sync/text"},
     "sync/value_check": {"sync/property_values"},

@@ -311,3 +311,17 @@ def test_a_guard_lifted_with_an_approval_names_its_run_in_the_audit_log(workspac
     with workspace.open() as service:
         service.runs.approve(run.id, always=True)
         assert [one.run_id for one in service.admin.list_audit(10) if one.action == "guard"] == [run.id]
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [
+        (numbers(1, 0, 3), "1 person would be added to the 3 exported before. That is 33.3 %; this sync is held above"),
+        (numbers(0, 1, 1, members=1), "1 of 1 person exported before would be removed. That is 100.0 %; this sync is"),
+        (numbers(0, 1, 2), "is held above 0 % and 0 people."),
+    ],
+)
+def test_a_guard_when_it_holds_one_person_says_so_in_the_singular(plan: PlanNumbers, sentence: str) -> None:
+    """Limits of zero hold a run for anybody."""
+    [reason] = find_guard_reasons(plan, GuardLimits(add_share=0, add_people=0, remove_share=0, remove_people=0))
+    assert sentence in reason

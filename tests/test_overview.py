@@ -68,7 +68,7 @@ def test_overview_when_all_is_in_step_says_so_and_has_no_button_to_mend(fans: Wo
     assert not [one for one in app.button if one.key and one.key.startswith("mend-")]
     fans.start_export(fans.add_cohort(3, "Others"))
     app = fans.page("overview")
-    assert app.info[0].value == "1 of 2 syncs are in step; 1 sync is exported for the first time"
+    assert app.info[0].value == "1 of 2 syncs is in step; 1 sync is being exported for the first time"
     assert "Starts in a moment." in page_text(app) and "Others" in page_text(app)
 
 

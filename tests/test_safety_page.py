@@ -31,6 +31,9 @@ def test_people_typed_into_the_page_are_on_the_list_and_can_be_taken_off(fans: W
     app.text_input(key="never-note").set_value("asked not to be mailed")
     click_button(app, "Add to the list")
     assert "2 people added." in page_text(app)
+    app.text_area(key="never-ids").set_value("fan-1")
+    click_button(app, "Add to the list")
+    assert "0 people added. 1 person was on the list already." in page_text(app)
     table = app.dataframe[0].value
     assert list(table["User ID"]) == ["f•••1", "f•••2"] and list(table["Note"]) == ["asked not to be mailed"] * 2
     assert fans.export().removed_by_list == 2

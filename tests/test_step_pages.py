@@ -55,6 +55,14 @@ def test_trying_on_certain_people_in_the_dialog_sends_to_them_and_opens_the_run(
     assert fans.get_run(1).state is RunState.SUCCEEDED and len(told(fans)) == 30
 
 
+def test_sending_to_the_last_person_of_an_export_in_steps_says_so_in_the_singular(fans: Workspace) -> None:
+    """One person is sent, not “are”."""
+    run = fans.export(steps=Steps(first=29))
+    app = fans.page("runs", run=str(run.id))
+    click_button(app, "Send to the other 1")
+    assert "Approved. 1 person is being sent." in page_text(app)
+
+
 @pytest.mark.parametrize(("page", "number"), [("runs", "run"), ("syncs", "sync")])
 def test_cancelling_what_is_not_on_its_way_says_that_it_is_cancelled(fans: Workspace, page: str, number: str) -> None:
     """“Is being cancelled” stood above the badge “Cancelled”."""

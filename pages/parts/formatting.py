@@ -54,8 +54,8 @@ def format_queries(pages: int, left: int) -> str:
         return f"{least}{pages:,} of the {count_noun(left, 'Mixpanel query', 'Mixpanel queries')} left this hour"
     if not left:
         return f"up to {count_noun(pages, 'Mixpanel query', 'Mixpanel queries')}, but none is left this hour"
-    are_left = "1 is left" if left == 1 else f"{left} are left"
-    return f"up to {count_noun(pages, 'Mixpanel query', 'Mixpanel queries')}, but only {are_left} this hour"
+    wanted = count_noun(pages, "Mixpanel query", "Mixpanel queries")
+    return f"up to {wanted}, but only {count_noun(left, 'is', 'are')} left this hour"
 
 
 def format_duration_short(seconds: float) -> str:

@@ -15,7 +15,7 @@ from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.permissions import AccessLevel
 from sync.service.guards import GuardService
-from sync.text import count_noun
+from sync.text import count_noun, count_people
 from sync.views import GuardTrial, GuardView
 
 INTRODUCTION = "A run is held, before anything is sent, until a person approves it, when it …"
@@ -60,7 +60,7 @@ def _summarize(view: GuardView) -> str:
         return "lifted"
     limits = view.limits
     return (
-        f"held above {limits.add_share:g} % and {limits.add_people:,} people added, or {limits.remove_share:g} % and "
+        f"held above {limits.add_share:g} % and {count_people(limits.add_people)} added, or {limits.remove_share:g} % and "
         f"{limits.remove_people:,} removed"
     )
 

@@ -182,7 +182,11 @@ def ensure_reading(project_id: int, cohort: CohortView) -> BackgroundReading | N
         return begin_reading(project_id, cohort.id)
     st.warning(
         f"Reading the members takes up to {count_noun(likely + 1, 'Mixpanel query', 'Mixpanel queries')}, and "
-        + (f"{left} are left this hour." if left else f"none is left this hour; try again at {format_time(more_at)}."),
+        + (
+            f"{count_noun(left, 'is', 'are')} left this hour."
+            if left
+            else f"none is left this hour; try again at {format_time(more_at)}."
+        ),
         icon=":material/speed:",
     )
     st.button("Read the members", on_click=_ask_for_reading, args=(cohort.id,), icon=":material/download:")

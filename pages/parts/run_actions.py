@@ -14,7 +14,7 @@ from pages.parts.session import open_service
 from sync.model import Run, RunState
 from sync.service import Service
 from sync.service.run_people import PeopleFilter
-from sync.text import count_people
+from sync.text import count_noun
 from sync.views import StartedExport, SyncView
 
 SHOWN_REASON = "_shown-reason-{}"  # session key, by run
@@ -86,7 +86,7 @@ def show_step_buttons(run: Run, *, may_approve: bool) -> None:
         key=f"approve-{run.id}",
         type="primary",
     ):
-        approve_run(run, f"Approved. {count_people(numbers.next)} are being sent.")
+        approve_run(run, f"Approved. {count_noun(numbers.next, 'person is', 'people are')} being sent.")
     if numbers.sent:
         show_take_back_button(run, "Take it back")
 

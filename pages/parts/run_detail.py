@@ -23,7 +23,7 @@ from sync import wording
 from sync.guards import GuardLimits
 from sync.model import USER_ID_MAX, Eligibility, Run, RunState
 from sync.permissions import AccessLevel
-from sync.text import count_noun
+from sync.text import count_noun, count_people
 from sync.views import Event, RejectionView, SyncView
 
 EVENTS_SHOWN = 100
@@ -234,7 +234,7 @@ def _show_limit_buttons(run: Run, limits: GuardLimits) -> None:
         run_actions.approve_run(
             run,
             f"Approved. From now on a run of this sync may add {limits.add_people:,} and remove "
-            f"{limits.remove_people:,} people.",
+            f"{count_people(limits.remove_people)}.",
             limits=limits,
         )
     if st.button("Always approve for this sync", key=f"approve-always-{run.id}"):

@@ -81,9 +81,9 @@ def _describe_cancelled(run: Run) -> str:
     more = "".join(f"; {number:,} {what}" for number, what in others if number)
     if run.steps_sent:
         return f"Cancelled after a first step: {count_people(run.delivered)} sent to WebEngage{more}, and nobody else."
-    people = count_people(run.change_count)
+    people, were = count_people(run.change_count), "was" if run.delivered == 1 else "were"
     return (
-        f"Cancelled after {run.delivered:,} of {people} were sent to WebEngage{more}. "
+        f"Cancelled after {run.delivered:,} of {people} {were} sent to WebEngage{more}. "
         "Nobody else is sent before another run starts."
     )
 

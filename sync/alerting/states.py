@@ -13,7 +13,7 @@ from sync.cadence import BusyHour
 from sync.model import Run, format_utc_time
 from sync.redaction import redact_text
 from sync.reports import AlertPlace
-from sync.text import count_noun, cut_text, show_text
+from sync.text import count_noun, count_people, cut_text, show_text
 from sync.views import DISK_LOW_BYTES, Health, SyncView
 
 RUNNER_KEY = "runner"
@@ -109,7 +109,7 @@ def _describe_paused(sync: SyncView) -> AlertState:
 def _describe_held(sync: SyncView, run: Run) -> AlertState:
     name = quote_name(sync.cohort_name)
     sent = f"; {run.delivered:,} of them are sent already" if run.delivered else ""
-    changes = f"It would add {run.entered:,}, update {run.updated:,} and remove {run.exited:,} people{sent}."
+    changes = f"It would add {run.entered:,}, update {run.updated:,} and remove {count_people(run.exited)}{sent}."
     text = f"Run {run.id} of {name} needs approval before it continues. {changes}"
     return AlertState(f"held {run.id}", "held", f"A run of {name} needs approval", text)
 

@@ -9,7 +9,7 @@ import click
 from sync.cli.output import any_project_option, json_option, print_result
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.service import Service
-from sync.text import count_noun
+from sync.text import count_noun, count_people
 from sync.views import GuardView
 
 _SHARE, _PEOPLE = click.FloatRange(0, MAX_SHARE), click.IntRange(0, MAX_PEOPLE)
@@ -31,7 +31,9 @@ def approve(run_id: int, always: bool, raise_limit: bool, as_json: bool) -> None
         limits = service.guards.suggest_limits(service.runs.get(run_id)) if raise_limit else None
         service.runs.approve(run_id, always, limits)
     raised = (
-        "" if limits is None else f" Its sync may add {limits.add_people:,} and remove {limits.remove_people:,} people."
+        ""
+        if limits is None
+        else f" Its sync may add {limits.add_people:,} and remove {count_people(limits.remove_people)}."
     )
     print_result(as_json, {"done": True, "run_id": run_id}, [f"Done: run {run_id} continues.{raised}"])
 
@@ -71,7 +73,7 @@ def _describe_guard(view: GuardView) -> list[str]:
     limits, trial = view.limits, view.trial
     first = f"These limits would have held {trial.held} of the last {count_noun(trial.runs, 'run')}."
     always = "Held always: nobody was read."
-    adds = f"adds more than {limits.add_share:g} % and more than {limits.add_people:,} people,"
+    adds = f"adds more than {limits.add_share:g} % and more than {count_people(limits.add_people)},"
     removes = f"or removes more than {limits.remove_share:g} % and more than {limits.remove_people:,}."
     if not view.enabled:
         return [

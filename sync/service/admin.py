@@ -9,7 +9,7 @@ from sync.guards import MAX_PEOPLE
 from sync.permissions import AccessLevel, requires
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by, list_true
-from sync.text import count_noun
+from sync.text import count_noun, count_people
 from sync.vault import add_key, drop_former_keys, has_key
 from sync.views import AuditLine, ForgetResult, RestoreReport
 
@@ -178,4 +178,4 @@ class AdminService(Topic):
 
 
 def _name_limit(people: int | None) -> str:
-    return "off" if people is None else f"above {people} people"
+    return "off" if people is None else f"above {count_people(people)}"

@@ -16,6 +16,7 @@ from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.syncs import SyncService
 from sync.store.export_requests import Request
+from sync.text import count_people
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,6 @@ def _describe_terms(entry: SyncEntry) -> str:
 
 def _describe_limits(limits: GuardLimits) -> str:
     return (
-        f"{limits.add_share:g} % and {limits.add_people:,} people added, "
+        f"{limits.add_share:g} % and {count_people(limits.add_people)} added, "
         f"{limits.remove_share:g} % and {limits.remove_people:,} removed"
     )
