@@ -302,6 +302,7 @@ def test_the_dialog_names_the_guard_that_the_run_is_judged_by_while_no_export_ha
         service.guards.lift(1)
     shown = page_text(connected.page("cohorts", export=str(connected.cohort)))
     assert "Its guard is lifted" in shown and "Held for your approval" not in shown
+    assert "or if a tripwire is in the cohort." in shown, "as the page of the sync says"
 
 
 def test_the_page_of_a_sync_whose_guard_is_lifted_lists_only_what_holds_its_runs(fans: Workspace) -> None:

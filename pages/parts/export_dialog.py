@@ -40,6 +40,10 @@ NEW_PROFILES = "A user id that WebEngage does not know becomes a **new profile**
 PERMANENT = "Everybody exported gets it as true. The name is **permanent** after the first export."
 FIRST_HELD = "Held for your approval if more than {limit} would be sent."
 LATER_HELD = "Held for your approval if more than {added} would be added or more than {removed} removed."
+LIFTED = (
+    "Its guard is lifted, so no number of people holds it. It is held for your approval if Mixpanel returns nobody, or if "
+    "a tripwire is in the cohort."
+)
 DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 
 Cadence = tuple[Mode, float | None, DailyTime | None, float | None]  # mode, interval in seconds, time of day, end
@@ -287,7 +291,7 @@ def _describe_guard(service: Service, cohort: CohortView, seen: Preview) -> str:
         return first
     guard, size = service.guards.get(cohort.sync_id), seen.exported_before
     if not guard.enabled:
-        return "Its guard is lifted: it is held for your approval only if Mixpanel returns nobody."
+        return LIFTED
     removed = max(guard.limits.remove_people, int(guard.limits.remove_share * size / WHOLE))
     if service.guards.is_first_export(cohort.sync_id):
         return f"{first.removesuffix('.')} or more than {format_count(removed)} removed." if size else first
