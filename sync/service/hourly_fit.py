@@ -1,4 +1,4 @@
-"""Compares what all refreshes take with Mixpanel's hourly limit of queries, hour by hour."""
+"""Compare what all refreshes take with Mixpanel's hourly limit of queries, hour by hour."""
 
 from __future__ import annotations
 

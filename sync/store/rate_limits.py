@@ -220,12 +220,12 @@ class RateLimits(Table):
         """
         self._execute("update mixpanel_query set owner = '' where id = ?", (slot.id,))
 
-    def renew_queries(self, tickets: Iterable[QuerySlot], now: float) -> None:
+    def renew_queries(self, slots: Iterable[QuerySlot], now: float) -> None:
         """Keep the places of queries whose answer is still awaited, also after a clock was set forward."""
         with write_transaction(self._db):
             self._db.executemany(
                 "update mixpanel_query set in_flight_until = max(in_flight_until, ?) where id = ? and in_flight_until > 0",
-                ((now + STILL_ASKING, slot.id) for slot in tickets),
+                ((now + STILL_ASKING, slot.id) for slot in slots),
             )
 
     def release_dead_queries(self, now: float) -> None:
@@ -351,5 +351,5 @@ class RateLimits(Table):
         return [row[0] for row in rows]
 
     def delete_old_queries(self, now: float) -> None:
-        """Drop ledger lines that can no longer matter."""
+        """Delete the lines of the query ledger that are too old to matter."""
         self._execute("delete from mixpanel_query where at < ?", (now - 3 * HOUR_SECONDS,))

@@ -60,7 +60,7 @@ class RunHistory(Table):
         """
         rows = self._fetch_all(
             """
-            select sync.id, ifnull(run.error, '') as error
+            select sync.id, run.error
             from sync
             join run on run.id = (
                 select id

@@ -140,7 +140,7 @@ class Runs(RunLists):
         return found
 
     def release_dead_leases(self) -> int:
-        """Free the runs whose runner is surely gone, without waiting for their leases; tell how many."""
+        """Free the runs whose runner is surely gone, without waiting for their leases; return how many."""
         owners = [row[0] for row in self._fetch_all("select lease_owner from run where lease_owner is not null")]
         gone = [owner for owner in owners if is_process_gone(owner.rpartition("-")[0])]
         return sum(
@@ -149,7 +149,7 @@ class Runs(RunLists):
         )
 
     def renew_lease(self, run_id: int, owner: str, now: float) -> bool:
-        """Extend the lease and tell whether a cancel is wanted; LeaseLost when it is not ours."""
+        """Extend the lease, return whether a cancel is requested; raise LeaseLost when it is not ours."""
         with write_transaction(self._db):
             row = self._fetch_one(
                 """
@@ -163,11 +163,11 @@ class Runs(RunLists):
         return bool(row["cancel_requested"])
 
     def write_run(self, run_id: int, owner: str, values: Mapping[str, object]) -> None:
-        """Set columns of a run that is ours; LeaseLost when it is not."""
+        """Set columns of a run that is ours; raise LeaseLost when it is not."""
         self._update(run_id, owner, ", ".join(f"{name} = :{name}" for name in values), values)
 
     def add_counts(self, run_id: int, owner: str, **more: int) -> None:
-        """Add to a run's counters; LeaseLost when it is not ours."""
+        """Add to a run's counters; raise LeaseLost when it is not ours."""
         self._update(run_id, owner, ", ".join(f"{name} = {name} + :{name}" for name in more), more)
 
     def _update(self, run_id: int, owner: str, sets: str, values: Mapping[str, object]) -> None:
@@ -233,7 +233,7 @@ class Runs(RunLists):
         )
 
     def hold_for_approval(self, run_id: int, owner: str, reason: str) -> None:
-        """Hold a planned run for a person's yes."""
+        """Hold a planned run until a person approves it."""
         self.write_run(
             run_id, owner, {"state": "held", "held_reason": reason, "lease_owner": None, "lease_until": None}
         )
@@ -270,7 +270,7 @@ class Runs(RunLists):
         self._execute("update run set request = ? where id = ? and finished_at is null", (request, run_id))
 
     def approve_run(self, run_id: int, now: float) -> bool:
-        """Let a held run go on, after a step with the next one, with its whole deadline; False when it is not held."""
+        """Let a held run go on, after a step with the next one, with its whole deadline; return False when it is not held."""
         return bool(
             self._execute(
                 """
@@ -283,7 +283,7 @@ class Runs(RunLists):
         )
 
     def request_cancel(self, run_id: int) -> bool:
-        """Ask the holder to end a run; False when it is over already."""
+        """Ask the runner that has a run to end it; return False when it is over already."""
         return bool(
             self._execute("update run set cancel_requested = 1 where id = ? and finished_at is null", (run_id,))
         )

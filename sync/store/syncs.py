@@ -61,7 +61,7 @@ def _first_run_at(interval_seconds: float | None, daily: DailyTime | None, now: 
     return None if interval_seconds is None else now + interval_seconds
 
 
-def _find_beat(before: Sync, request: Request, now: float) -> tuple[float, float | None]:
+def _find_schedule(before: Sync, request: Request, now: float) -> tuple[float, float | None]:
     """Return since when a sync is refreshed, and when next, once it took a request over."""
     if before.next_run_at is None or (before.interval_seconds, before.daily) != (
         request.interval_seconds,
@@ -82,7 +82,7 @@ class Syncs(Table):
     def create(self, request: ExportRequest, now: float, *, active: bool) -> int:
         """Make a cohort's sync; its attribute is permanent, since WebEngage cannot rename one.
 
-        Not ``active``: nothing is repeated before somebody approves. InvalidRequest when another cohort of the
+        Not ``active``: nothing is repeated before somebody approves. Raise InvalidRequest when another cohort of the
         account already has the attribute.
         """
         terms = request.terms if active else Request(mode=Mode.ONE_TIME, interval_seconds=None)
@@ -125,14 +125,14 @@ class Syncs(Table):
         return int(row["id"])
 
     def take_over(self, sync_id: int, request: Request, now: float) -> None:
-        """Make a sync what was asked, since the plan goes ahead; its beat begins now unless it stays the same.
+        """Make a sync what was asked, since the plan goes ahead; its schedule begins now unless it stays the same.
 
         One whose end came meanwhile is finished; one that was paused is due at its next time, not at those missed. That
         it was not active is kept with the run under way.
         """
         before = self.get_sync(sync_id)
         assert before is not None  # its run names it
-        anchor, next_run = _find_beat(before, request, now)
+        anchor, next_run = _find_schedule(before, request, now)
         values = {
             "id": sync_id,
             "mode": request.mode.value,
@@ -161,7 +161,7 @@ class Syncs(Table):
             self._execute("update run set restarted = 1 where sync_id = ? and finished_at is null", (sync_id,))
 
     def get_sync(self, sync_id: int) -> Sync | None:
-        """One sync, or None."""
+        """Return one sync, or None."""
         row = self._fetch_one(f"select {_COLUMNS} from sync where id = ?", (sync_id,))
         return sync_from_row(row) if row else None
 
@@ -257,7 +257,7 @@ class Syncs(Table):
         return [row[0] for row in rows]
 
     def list_due(self, now: float) -> tuple[Sync, ...]:
-        """Dynamic syncs whose time has come, or lies so far ahead that the clock was set back; and ends of pauses and syncs.
+        """Return dynamic syncs whose time, end of pause or end has come, or whose time lies too far ahead: a clock was set back.
 
         A refresh waits until a run that is being cancelled has ended.
         """
@@ -281,7 +281,7 @@ class Syncs(Table):
             )
 
     def pause_sync(self, sync_id: int, reason: str, resume_at: float | None = None) -> bool:
-        """Stop refreshing until a person resumes, or until a time, with the reason; False when finished."""
+        """Stop refreshing until a person resumes, or until a time, with the reason; return False when it is finished."""
         return bool(
             self._execute(
                 """
