@@ -75,7 +75,7 @@ def _show_audit() -> None:
 def _show_retention() -> None:
     st.header("How long data is kept", anchor=False)
     with open_service() as service:
-        rejections, detail = service.admin.set_retention()
+        rejections, detail = service.admin.get_retention()
     with st.form("retention", border=False):
         rejection_days = st.number_input("Rejected and invalid people (days)", 1, MAX_DAYS, round(rejections))
         detail_days = st.number_input("Who was sent what in each run (days)", 1, MAX_DAYS, round(detail))

@@ -38,7 +38,7 @@ def test_retention_when_changed_is_saved_and_in_the_audit(data_dir: Path, monkey
     page.number_input[0].set_value(10)
     next(button for button in page.button if button.label == "Save").click().run()
     with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
-        assert service.admin.set_retention() == (10.0, 14.0)
+        assert service.admin.get_retention() == (10.0, 14.0)
         assert [(line.action, line.before, line.after) for line in service.admin.list_audit()][-1] == (
             "retention",
             "30 days",

@@ -155,6 +155,12 @@ class AdminService(Topic):
         return gone
 
     @requires(AccessLevel.ADMIN)
+    def get_retention(self) -> tuple[float, float]:
+        """Return how many days rejections are kept, and run details."""
+        read = self._store.maintenance.get_retention_days
+        return read("keep_rejections_days"), read("keep_detail_days")
+
+    @requires(AccessLevel.ADMIN)
     def set_retention(self, rejections: float | None = None, detail: float | None = None) -> tuple[float, float]:
         """Set the days rejections and run details are kept, where given; return both."""
         with self._store.transaction():
@@ -163,8 +169,7 @@ class AdminService(Topic):
                 if days is not None and days != before:
                     self._store.maintenance.set_retention_days(name, days)
                     self._state.add_audit_line("retention", name, f"{before:g} days", f"{days:g} days")
-        read = self._store.maintenance.get_retention_days
-        return read("keep_rejections_days"), read("keep_detail_days")
+        return self.get_retention()
 
     @requires(AccessLevel.ADMIN)
     def list_audit(self, limit: int = 1000, search: str = "") -> tuple[AuditLine, ...]:
