@@ -18,6 +18,7 @@ from pages.parts.badges import (
     sync_badge,
 )
 from pages.parts.cohort_rows import see_runs
+from pages.parts.export_dialog import DRY_RUN_HELP
 from pages.parts.export_draft import request_export
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_time
 from pages.parts.members_reading import BackgroundReading
@@ -32,7 +33,6 @@ from sync.views import CohortView, MemberChange, MemberList, MemberStatus, Proje
 IN_WEBENGAGE = "In WebEngage now"
 SENDING_HELP = "A run is sending. Who is in WebEngage is shown as of {moment}, and again when the run has ended."
 IN_WEBENGAGE_KEY = "numbers-cohort-webengage"
-DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
 
 
 def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:

@@ -6,14 +6,13 @@ import streamlit as st
 
 from pages.parts import badges, charts
 from pages.parts.formatting import format_count, format_queries
-from pages.parts.members_reading import get_known_numbers
+from pages.parts.members_reading import PAGE_SIZE, get_known_numbers
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.views import Preview
 from sync.wording import describe_outlook, describe_requests
 
 PREVIEW_KEY = "_preview"
-MEMBERS_PER_PAGE = 1000  # members Mixpanel sends a page; each page may count as a query
 ESTIMATE_HELP = (
     "“About”, because only the first members were read: devices and invalid ids among the others are estimated. "
     "See everybody for exact numbers; the export itself counts exactly."
@@ -81,7 +80,7 @@ def show_numbers(preview: Preview) -> None:
 
 def show_cost(preview: Preview) -> None:
     """Show what the export uses of both vendors' limits, or that there is nobody to send."""
-    pages = max(1, -(-(preview.identified + preview.invalid) // MEMBERS_PER_PAGE))
+    pages = max(1, -(-(preview.identified + preview.invalid) // PAGE_SIZE))  # each may count as a query
     queries = format_queries(pages, preview.queries_left)
     waits = "; the export then goes on in the next hours" if pages > preview.queries_left else ""
     st.caption(f":material/timer: {describe_requests(preview)}; {queries}{waits}")
