@@ -172,7 +172,9 @@ def _remove(recipient_id: int, kind: str) -> None:
 
 def _send_test(recipient_id: int, kind: str) -> None:
     with open_service() as service:
-        notices.try_action("The test was taken.", service.alerts.send_test, recipient_id, kind)
+        notices.try_action(
+            "The test was accepted. Look whether it arrived.", service.alerts.send_test, recipient_id, kind
+        )
 
 
 def _resend(message_id: int) -> None:

@@ -33,7 +33,7 @@ from sync.wording import NEEDS_PERSON
 ROWS_SHOWN = 5  # of each list; the pages Syncs and Runs have them all
 PAST_SECONDS = 600.0  # between two reads of the past days
 DAY_SECONDS = 86400.0
-REFUSED_QUERIES = "Mixpanel answers no more for now: others ask in this project, too, and share its limit."
+REFUSED_QUERIES = "Mixpanel refuses more queries for now. Other programs that query this project share its limit."
 GOOD, MOVING, CONCERN, PROBLEM = "good", "moving", "concern", "problem"
 ATTENTION_BADGES: dict[AttentionKind, badges.Badge] = {
     AttentionKind.HELD: badges.RUN_BADGES[RunState.HELD],

@@ -24,7 +24,7 @@ Choice = TypeVar("Choice", int, str)
 ANY_COHORT = 0  # stands for every cohort; no cohort has this number
 ROWS_SHOWN = 1000  # newest people of a list; the rest is counted
 FILES_USED = "_{}-files"  # session key, by list: how many forms were taken
-LABEL_HELP = "Only a salted hash and this label are kept, so the list itself gives nobody away."
+LABEL_HELP = "The User IDs are not stored, only this label and a hash, which do not say who somebody is."
 NEVER_EXPORT_HELP = (
     "These people are never sent to WebEngage account **{account}** as members, whatever cohort they are in. Who is in "
     "WebEngage already is set to false with the next run. Every preview and run counts them."

@@ -20,7 +20,7 @@ def test_an_address_when_added_is_tested_masked_and_removed(workspace: Workspace
         click_button(page, "Add address")
         assert "Added." in page_text(page) and "team@example.com" not in page_text(page)
         click_button(page, "Send a test")
-        assert "The test was taken" in page_text(page) and mailbox.subjects == ["Cohort Sync: a test"]
+        assert "The test was accepted." in page_text(page) and mailbox.subjects == ["Cohort Sync: a test"]
         click_button(page, "Remove")
         assert "Nobody gets alerts yet" in page_text(page)
 

@@ -231,7 +231,7 @@ def test_pages_while_mixpanel_refuses_more_queries_say_that_none_is_left(mixed: 
     with mixed.open() as service:
         assert service.overview.read(PROJECT).queries_used < 5
     mixed.start_export()
-    assert "others ask in this project, too" in page_text(mixed.page("overview"))
+    assert "Other programs that query this project share its limit." in page_text(mixed.page("overview"))
 
 
 def test_a_link_to_no_cohort_or_to_groups_says_so(connected: Workspace) -> None:

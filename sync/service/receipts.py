@@ -187,7 +187,7 @@ def _list_remarks(sync: SyncView, run: Run, preview: Preview | None, problem: st
     now = preview.identified - preview.doubles if preview and preview.exact else None
     if preview and now is not None and run.identified is not None and now != run.identified:
         yield (
-            f"At {format_utc_time(preview.read_at)} Mixpanel has {now:,} identified members, the run read "
+            f"At {format_utc_time(preview.read_at)} Mixpanel has {count_noun(now, 'identified member')}, the run read "
             f"{run.identified:,}; {_advise_newest(sync)} if the campaign needs the newest."
         )
     if problem:
