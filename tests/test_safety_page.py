@@ -139,6 +139,29 @@ def test_a_held_run_is_approved_with_the_limit_it_needs(fans: Workspace) -> None
         assert service.guards.get(1).limits == GuardLimits(add_people=130)
 
 
+def test_the_button_that_raises_a_limit_names_the_number_of_the_limit_that_holds_the_run(fans: Workspace) -> None:
+    """More people are added than removed, but adding so many is allowed."""
+    with fans.open() as service:
+        service.guards.set_limits(1, GuardLimits(remove_people=2))
+    fans.sandbox.set_members(fans.cohort, make_fans(29)[5:])
+    run = fans.export()
+    assert (run.state, run.entered, run.exited) == (RunState.HELD, 9, 5)
+    click_button(fans.page("runs", run=str(run.id)), "Approve and raise the limit to 5")
+    with fans.open() as service:
+        assert service.guards.get(1).limits == GuardLimits(remove_people=5)
+
+
+def test_the_button_that_raises_both_limits_names_both(fans: Workspace) -> None:
+    """The smaller one is a limit from now on, too."""
+    with fans.open() as service:
+        service.guards.set_limits(1, GuardLimits(add_people=2, remove_people=2))
+    fans.sandbox.set_members(fans.cohort, make_fans(40)[5:])
+    run = fans.export()
+    click_button(fans.page("runs", run=str(run.id)), "Approve and raise the limits to 20 added and 5 removed")
+    with fans.open() as service:
+        assert service.guards.get(1).limits == GuardLimits(add_people=20, remove_people=5)
+
+
 def test_a_guard_lifted_on_the_syncs_page_holds_nothing_until_it_is_put_back_there(fans: Workspace) -> None:
     """A second click confirms it, below what it means; both are in the audit log."""
     app = fans.page("syncs", sync="1")

@@ -222,15 +222,22 @@ def _show_approve_buttons(run: Run, *, may_approve: bool) -> None:
     if st.button("Approve", key=f"approve-{run.id}", type="primary"):
         run_actions.approve_run(run, "Approved. The run is being sent.")
     with open_service() as service:
-        limits = service.guards.suggest_limits(run)
+        limits, now = service.guards.suggest_limits(run), service.guards.get(run.sync_id).limits
     if limits and not run.dry_run:
-        _show_limit_buttons(run, limits)
+        _show_limit_buttons(run, limits, _name_raised(limits, now))
 
 
-def _show_limit_buttons(run: Run, limits: GuardLimits) -> None:
+def _name_raised(limits: GuardLimits, now: GuardLimits) -> str:
+    """Return which limits are raised from those of now, and to how many people."""
+    added, removed = format_count(limits.add_people), format_count(limits.remove_people)
+    if limits.add_people != now.add_people and limits.remove_people != now.remove_people:
+        return f"the limits to {added} added and {removed} removed"
+    return f"the limit to {added if limits.add_people != now.add_people else removed}"
+
+
+def _show_limit_buttons(run: Run, limits: GuardLimits, raised: str) -> None:
     """Offer to let as many people pass from now on, or any number: the limits of the sync are what holds the run."""
-    people = format_count(max(run.entered, run.exited - run.removed_by_list))
-    if st.button(f"Approve and raise the limit to {people}", key=f"approve-raise-{run.id}"):
+    if st.button(f"Approve and raise {raised}", key=f"approve-raise-{run.id}"):
         run_actions.approve_run(
             run,
             f"Approved. From now on a run of this sync may add {limits.add_people:,} and remove "
