@@ -78,3 +78,15 @@ def test_only_the_last_run_names_the_file_for_a_static_list(connected: Workspace
     connected.export()
     assert MISSING_FILE not in page_text(connected.page("runs", run="1"))
     assert MISSING_FILE in page_text(connected.page("runs", run="2"))
+
+
+def test_a_run_after_which_nobody_is_in_webengage_offers_no_file(connected: Workspace) -> None:
+    """It would have the heading and nobody; the CSV of the run has whom it set to false."""
+    connected.add_cohort(3)
+    sync_id = connected.export().sync_id
+    with connected.open() as service:
+        cleared = service.syncs.stop(sync_id, clear=True)
+    connected.run_queued()
+    assert cleared
+    page = connected.page("runs", run=str(cleared.run_id))
+    assert [button.proto.label for button in page.get("download_button")] == ["CSV of this run"]

@@ -44,11 +44,17 @@ def _read_static_list(run_id: int, actor: Actor) -> str:
         return write_static_list(service.runs.iterate_static_list(run_id))
 
 
+def has_static_list(run: Run, sync: SyncView) -> bool:
+    """Return whether the page of a run offers the User IDs for a Static List: those in WebEngage after the last run."""
+    is_last = sync.last_run is not None and sync.last_run.id == run.id
+    return is_last and run.state == RunState.SUCCEEDED and sync.size > 0
+
+
 def show_downloads(run: Run, sync: SyncView) -> None:
     """Show the download buttons of a finished run; each file is written on the click."""
     actor = current_actor()
     with st.container(horizontal=True):
-        if run.state == RunState.SUCCEEDED and sync.last_run and sync.last_run.id == run.id:
+        if has_static_list(run, sync):
             st.download_button(
                 "User IDs for a Static List",
                 lambda: _read_static_list(run.id, actor),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import badges, charts, polling, run_actions, run_people, run_progress
+from pages.parts import badges, charts, downloads, polling, run_actions, run_people, run_progress
 from pages.parts.badges import show_number
 from pages.parts.formatting import (
     escape_markdown,
@@ -129,7 +129,7 @@ def show_detail(detail: RunDetail) -> None:
     _show_buttons(run)
     _show_rejections(run, sync, detail.rejections)
     if run.state == RunState.SUCCEEDED and run.purpose not in ("clear", "undo"):
-        _show_instructions(sync, is_last=sync.last_run is not None and sync.last_run.id == run.id)
+        _show_instructions(run, sync)
 
 
 def _show_history(run_id: int) -> None:
@@ -281,7 +281,7 @@ def _show_rejections(run: Run, sync: SyncView, rejections: tuple[RejectionView, 
         run_actions.show_retry_button(run)
 
 
-def _show_instructions(sync: SyncView, *, is_last: bool) -> None:
+def _show_instructions(run: Run, sync: SyncView) -> None:
     """Show how to use the cohort in WebEngage; the file for a Static List is that of the last run."""
     with st.container(border=True):
         st.header("Use it in WebEngage", anchor=False)
@@ -290,7 +290,7 @@ def _show_instructions(sync: SyncView, *, is_last: bool) -> None:
             "**+** → User → User Attribute → the name below → **is true**."
         )
         st.code(sync.attribute, language=None, wrap_lines=True)
-        if is_last:
+        if downloads.has_static_list(run, sync):
             st.caption(
                 "For a **Static List** instead: Segments → Static Lists → **+** → Create Using CSV File → "
                 "upload the file of User IDs below."
