@@ -41,7 +41,7 @@ class Steps:
             return f"A first step has between 1 and {MAX_TRIED:,} people."
         if any(not 0 < share < WHOLE for share in self.shares) or list(self.shares) != sorted(set(self.shares)):
             return "The steps are percentages between 0 and 100, each larger than the one before."
-        if (people is not None) + bool(self.shares) != 1:
+        if (self.first is not None) + (self.chosen is not None) + bool(self.shares) != 1:
             return "Choose one way to begin: the first people, certain people, or percentages."
         return None
 

@@ -286,6 +286,7 @@ def test_pressing_start_again_with_other_steps_is_refused(workspace: EngineWorks
         Steps(shares=(100.0,)),
         Steps(),
         Steps(5, None, (1.0,)),
+        Steps(5, 1),
     ],
 )
 def test_steps_nobody_can_mean_are_refused(workspace: EngineWorkspace, steps: Steps) -> None:
@@ -293,6 +294,16 @@ def test_steps_nobody_can_mean_are_refused(workspace: EngineWorkspace, steps: St
     with workspace.open() as service:
         with pytest.raises(InvalidRequest):
             service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=steps))
+        assert service.syncs.list() == ()
+
+
+@pytest.mark.parametrize("steps", [TEN, Steps(shares=SMALL_SHARES)])
+def test_certain_people_and_another_first_step_at_once_are_refused(workspace: EngineWorkspace, steps: Steps) -> None:
+    """Who names two people must not see ten others sent with them, nor one of the two ways ignored."""
+    terms = ExportTerms(mode=Mode.DYNAMIC, steps=steps, chosen=("fan-3", "fan-59"))
+    with workspace.open() as service:
+        with pytest.raises(InvalidRequest, match="Choose one way to begin"):
+            service.syncs.start_export(PROJECT, workspace.cohort, terms)
         assert service.syncs.list() == ()
 
 
