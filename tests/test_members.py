@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync.errors import CohortSyncError, InvalidRequest
+from sync.errors import CohortSyncError, InvalidRequest, RetryLater
 from sync.permissions import AccessLevel, Actor, Forbidden
 from sync.service import Service
 from sync.service.member_reading import MemberReading
-from sync.service.members import mask_value
+from sync.service.members import RETRY_PAUSES, mask_value
 from sync.store import Store
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus
 from tests.sandbox.control import PROJECT, Member, Sandbox, anonymous, member, odd
@@ -197,6 +197,39 @@ def test_a_reading_when_pages_never_agree_ends_with_the_reason(small_pages: Work
     small_pages.sandbox.fault("another_session", path="/engage", page=1, times=0)
     with pytest.raises(CohortSyncError, match="did not stay together"):
         list_all(small_pages, small_pages.cohort)
+
+
+def test_a_page_when_mixpanel_fails_again_and_again_is_asked_for_four_times_and_then_given_up(
+    small_pages: Workspace,
+) -> None:
+    """A reading that only went on would ask for the same page for ever; meanwhile it says why it waits."""
+    cohort = small_pages.add_cohort(25)
+    small_pages.sandbox.fault("status", path="/engage", code=503, times=0)
+    waits: list[tuple[float, bool]] = []
+    with small_pages.open() as service:
+        reading = service.members.begin(PROJECT, cohort)
+        before = sum(small_pages.sandbox.meter().requests.values())
+        with pytest.raises(RetryLater):
+            service.members.read_next(
+                reading, sleep=lambda seconds: waits.append((seconds, "503" in reading.why_again))
+            )
+        assert waits == [(pause, True) for pause in RETRY_PAUSES] and reading.why_again == ""
+        assert sum(small_pages.sandbox.meter().requests.values()) == before + 4
+
+
+@pytest.mark.parametrize("said", ["61/60 queries running in the last hour", "Too many requests"])
+def test_a_page_when_mixpanel_says_that_the_hour_is_used_up_is_not_asked_for_again(
+    small_pages: Workspace, said: str
+) -> None:
+    """The hour ends in many minutes: a person who waits some seconds more waits for nothing."""
+    cohort = small_pages.add_cohort(25)
+    with small_pages.open() as service:
+        reading = service.members.begin(PROJECT, cohort)
+        small_pages.sandbox.fault("status", path="/engage", code=429, times=0, body={"error": said})
+        waits: list[float] = []
+        with pytest.raises(RetryLater, match="its limit is reached"):
+            service.members.read_next(reading, sleep=waits.append)
+        assert waits == []
 
 
 def test_everybody_is_read_when_mixpanel_refuses_the_page_behind_a_full_last_one(small_pages: Workspace) -> None:
