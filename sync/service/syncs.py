@@ -121,7 +121,7 @@ class SyncService(Topic):
             before or known.state is SyncState.ACTIVE
         ):
             return
-        if busy.state is RunState.DELIVERING and not before:  # the plan went ahead already
+        if busy.planned and not before:  # the plan went ahead already, also when the run is put off while it sends
             self._store.syncs.take_over(known.id, request, self._state.now())
         else:
             kept = before or Request(mode=request.mode, interval_seconds=request.interval_seconds)
