@@ -124,7 +124,7 @@ class SyncService(Topic):
         if busy.planned and not before:  # the plan went ahead already, also when the run is put off while it sends
             self._store.syncs.take_over(known.id, request, self._state.now())
         else:
-            kept = before or Request(mode=request.mode, interval_seconds=request.interval_seconds)
+            kept = before or request
             changed = replace(request, mapping=kept.mapping, forms=kept.forms, id_property=kept.id_property)
             self._store.runs.set_request(busy.id, changed.dump())
         self._state.add_audit_line(
