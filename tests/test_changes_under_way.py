@@ -174,3 +174,22 @@ def test_a_refresh_and_an_export_while_a_run_is_being_cancelled_are_refused(
             service.syncs.refresh_now(1)
     with pytest.raises(InvalidRequest, match="still being cancelled; start again when it has ended"):
         press(workspace, interval=HOUR)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["waiting", "held"])
+def test_an_interval_chosen_while_an_export_has_yet_to_go_ahead_is_not_undone_by_it(
+    workspace: EngineWorkspace, held: bool
+) -> None:
+    """A person who exports again with other properties and then changes the interval has both in the end."""
+    workspace.export()
+    assert press(workspace, mapping=MAPPED, interval=2 * HOUR, dry_run=held).started
+    if held:
+        workspace.run_queued()
+    with workspace.open() as service:
+        service.syncs.change_interval(1, HOUR)
+        if held:
+            service.runs.approve(last(workspace).id)
+    workspace.run_queued()
+    with workspace.open() as service:
+        sync = service.syncs.get(1)
+    assert (sync.interval_seconds, last(workspace).state) == (HOUR, RunState.SUCCEEDED)

@@ -88,18 +88,22 @@ class OpenRequests(Table):
     def set_cadence(
         self, sync_id: int, interval_seconds: float, daily: DailyTime | None, ends_at: float | None
     ) -> None:
-        """Change when a sync is refreshed in the request that its next run goes on with, unless that is a one-time export."""
+        """Change when a sync is refreshed in each request that would set it back, unless that is a one-time export.
+
+        That is the one its next run goes on with, and the one of a run under way whose plan did not go ahead yet.
+        """
         with write_transaction(self._db):
             self._db.execute(
                 """
                 update run
                 set request = json_set(request, '$.interval_seconds', ?2, '$.daily', json(?3), '$.ends_at', json(?4))
-                where id = ?1 and request ->> 'mode' = 'dynamic'
+                where (id = ?1 or (sync_id = ?5 and finished_at is null)) and request ->> 'mode' = 'dynamic'
                 """,
                 (
                     self.find_left_open(sync_id),
                     interval_seconds,
                     json.dumps(asdict(daily) if daily else None),
                     json.dumps(ends_at),
+                    sync_id,
                 ),
             )
