@@ -114,6 +114,11 @@ def test_a_last_day_alone_is_changed_without_a_run(connected: Workspace) -> None
     for day in ("2099-03-31", "2098-03-31"):
         assert len(apply(connected, "every: 2h", f"until: {day}")) == 1
         assert get_sync(connected).ends_at == find_end(day, "UTC")
+    assert len(apply(connected, "until: 2097-03-31")) == 1
+    assert (get_sync(connected).ends_at, get_sync(connected).interval_seconds) == (
+        find_end("2097-03-31", "UTC"),
+        7200.0,
+    )
     assert apply(connected) == () and count_runs(connected) == 1
 
 
@@ -152,6 +157,15 @@ def test_an_interval_while_other_properties_wait_for_their_run_is_added_to_them(
     assert (sync.interval_seconds, count_runs(connected), sync.mode) == (21600.0, 2, Mode.DYNAMIC)
     with connected.open() as service:
         assert service.cohorts.propose_export(PROJECT, connected.cohort).mapping == (("plan", "Plan"),)
+
+
+def test_an_interval_while_a_one_time_export_waits_to_become_dynamic_is_its_runs(connected: Workspace) -> None:
+    """The sync itself is not dynamic yet, so the interval is that of the run under way."""
+    connected.export(mode=Mode.ONE_TIME)
+    connected.start_export()
+    assert len(apply(connected, "every: 6h")) == 1 and apply(connected, "every: 6h") == ()
+    connected.run_queued()
+    assert (get_sync(connected).interval_seconds, count_runs(connected)) == (21600.0, 2)
 
 
 def test_a_finished_sync_when_the_file_has_another_interval_is_exported_and_not_only_changed(
