@@ -125,7 +125,7 @@ class SyncChanges(Topic):
                 entry.line,
                 f"{name} is paused and goes {now}; a change to {then} exports it, so write “state: active” as well.",
             )
-        elif not is_restart and self._differs_in_interval_only(wanted, serving):
+        elif self._differs_in_interval_only(wanted, serving):  # of an active sync, so it is no restart
             seconds = wanted.interval or DEFAULT_INTERVAL
             yield Step(
                 f"Refresh {name} {then} instead of {now}.",
