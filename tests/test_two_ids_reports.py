@@ -18,6 +18,7 @@ from tests.engine_workspace import (
     customers,
     fans,
     refresh_when_due,
+    stop_and_clear,
 )
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox
 from tests.workspace import click_button, page_text
@@ -169,6 +170,28 @@ def test_a_receipt_says_that_a_tripwire_may_be_in_webengage_by_distinct_id(works
     assert read_remarks(workspace) == (said,)
     workspace.set_members(*customers(0, 1, 2))
     refresh_when_due(workspace)
+    assert read_remarks(workspace) == ()
+
+
+def test_a_receipt_counts_no_tripwire_as_unknown_that_is_known_to_be_there_or_where_nobody_is(
+    workspace: EngineWorkspace,
+) -> None:
+    """One of two was found under its User ID; once the sync is cleared nobody is in WebEngage for it."""
+    with workspace.open() as service:
+        service.safety.add_tripwires(PROJECT, None, ["fan-3", "c-4"])
+    remarks = "\n".join(read_remarks(workspace))
+    assert "It is not known whether 1 tripwire is in WebEngage" in remarks
+    stop_and_clear(workspace)
+    assert "not known whether" not in "\n".join(read_remarks(workspace))
+
+
+def test_a_receipt_by_distinct_id_says_of_no_tripwire_that_it_may_be_there(data_dir: Path, sandbox: Sandbox) -> None:
+    """There is no other ID by which a member could be listed."""
+    workspace = EngineWorkspace(data_dir, sandbox)
+    workspace.set_members(*customers(*range(3)))
+    workspace.export()
+    with workspace.open() as service:
+        service.safety.add_tripwires(PROJECT, None, ["a stranger"])
     assert read_remarks(workspace) == ()
 
 
