@@ -104,6 +104,39 @@ def test_taking_back_a_run_that_may_have_been_changed_back_since_sets_its_people
     assert workspace.holders() == fan_ids(*range(30))
 
 
+@pytest.mark.parametrize("fault", ["vanish", "reset"])
+def test_taking_back_the_run_after_one_without_an_answer_when_its_people_may_be_removed_since_sets_them_to_false(
+    workspace: EngineWorkspace, fault: str
+) -> None:
+    """Both odds at once: it was an update for the ten, and the answer to their removal is missing."""
+    run = workspace.export()
+    assert (run.state, run.entered, run.updated) == (RunState.SUCCEEDED, 0, 10)
+    workspace.set_members(*fans(*range(30)))
+    cancel_without_answer(workspace, fault)
+    assert workspace.holders() == fan_ids(*range(30 if fault == "vanish" else 40))
+    take_back(workspace, run)
+    assert workspace.holders() == fan_ids(*range(30))
+
+
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("tries", [1, 2])
+def test_taking_back_a_removal_when_those_who_came_back_may_not_have_arrived_sets_them_to_true(
+    data_dir: Path, sandbox: Sandbox, answered: bool, tries: int
+) -> None:
+    """However often they were sent since without an answer, and whether or not the removal itself was answered."""
+    workspace = EngineWorkspace(data_dir, sandbox)
+    workspace.set_members(*fans(*range(40)))
+    workspace.export()
+    workspace.set_members(*fans(*range(30)))
+    run = workspace.export() if answered else cancel_without_answer(workspace, "vanish")
+    workspace.set_members(*fans(*range(40)))
+    for _ in range(tries):
+        cancel_without_answer(workspace, "reset")
+    assert workspace.holders() == fan_ids(*range(30))
+    take_back(workspace, run)
+    assert workspace.holders() == fan_ids(*range(40))
+
+
 def export_half_way(workspace: EngineWorkspace) -> Run:
     """Export until WebEngage breaks down after the first request, and cancel that."""
     workspace.policy = PATIENT

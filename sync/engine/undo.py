@@ -81,12 +81,14 @@ class UndoPlanner:
     def _invert(self, low: int, high: int) -> dict[bytes, Change]:
         """Return the inverse changes of those whose id hash begins with a byte of this range."""
         done = dict(self._logged(self._undone, low, high))
+        for who in self._find_added_unheard(done, low, high):
+            user_id, _, outcome = done[who]
+            done[who] = user_id, ADDED, outcome
         changed_since = set(self._find_changed_since(done, low, high))
         held_true = self._held_true(low, high)
-        added_unheard = self._find_added_unheard(done, low, high)
         changes: dict[bytes, Change] = {}
         for who, (user_id, kind, outcome) in done.items():
-            if kind == UPDATED and who not in added_unheard:
+            if kind == UPDATED:
                 self._updated += outcome in MAY_BE_SENT and who not in changed_since
             elif kind != REMOVED and outcome in MAY_BE_TRUE and who in held_true:
                 changes[who] = Change(ChangeKind.REMOVE, UNCONFIRMED, user_id)
@@ -106,12 +108,18 @@ class UndoPlanner:
         return planned
 
     def _find_changed_since(self, done: dict[bytes, tuple[str, str, str]], low: int, high: int) -> Iterator[bytes]:
-        """Yield whom a later run changed last, but for those whom it may have changed back, without an answer."""
+        """Yield whom a later run changed last, but for those whom it may have changed back, without an answer.
+
+        An update without an answer adds who may be false, and of who is true, or may be, it changes nothing here.
+        """
         last: dict[bytes, tuple[str, str]] = {}
         for run_id in self._store.plan_history.list_later(self._undone):
             for who, (_, kind, outcome) in self._logged(run_id, low, high):
-                if who in done and outcome in MAY_BE_SENT:
-                    last[who] = kind, outcome
+                if who not in done or outcome not in MAY_BE_SENT:
+                    continue
+                is_update_unheard = (kind, outcome) == (UPDATED, UNHEARD)
+                if not is_update_unheard or last.get(who, (REMOVED, outcome))[0] == REMOVED:
+                    last[who] = ADDED if is_update_unheard else kind, outcome
         for who, (kind, outcome) in last.items():
             if outcome == UNHEARD and {kind, done[who][1]} == {ADDED, REMOVED}:
                 continue

@@ -75,25 +75,47 @@ def take_back(acts: Acts) -> None:
 
 def invert(service: Service, run_id: int, later: Iterable[int]) -> Inverse:
     """Return the inverse of a run, by the files that people download of it and of those after it."""
-    last = {
-        row.user_id: (row.operation, row.outcome)
-        for one in sorted(later)
-        for row in service.runs.iterate_export_rows(one)
-        if row.operation in ("add", "update", "remove") and row.outcome in SENT
-    }
-    # What may have been changed back, without an answer, is changed back once more.
-    rows = [
-        row
+    last: dict[str, tuple[str, str]] = {}
+    for one in sorted(later):
+        for row in service.runs.iterate_export_rows(one):
+            if row.operation not in ("add", "update", "remove") or row.outcome not in SENT:
+                continue
+            if (row.operation, row.outcome) != ("update", "unconfirmed"):
+                last[row.user_id] = row.operation, row.outcome
+            elif last.get(row.user_id, ("remove", ""))[0] == "remove":  # who may be false is added by it
+                last[row.user_id] = "add", row.outcome
+    before = find_added_before(service, run_id)
+    done = [
+        (row.user_id, "add" if row.operation == "update" and row.user_id in before else row.operation, row.outcome)
         for row in service.runs.iterate_export_rows(run_id)
-        if row.user_id not in last
-        or (last[row.user_id][1] == "unconfirmed" and {row.operation, last[row.user_id][0]} == {"add", "remove"})
     ]
-    added = {row.user_id: row.outcome for row in rows if row.operation == "add" and row.outcome in TRIED}
+    # What may have been changed back, without an answer, is changed back once more.
+    left = [
+        (who, operation, outcome)
+        for who, operation, outcome in done
+        if who not in last or (last[who][1] == "unconfirmed" and {operation, last[who][0]} == {"add", "remove"})
+    ]
+    added = {who: outcome for who, operation, outcome in left if operation == "add" and outcome in TRIED}
     return Inverse(
         to_false=frozenset(who for who, outcome in added.items() if outcome in SENT),
-        to_true=frozenset(row.user_id for row in rows if row.operation == "remove" and row.outcome in SENT),
+        to_true=frozenset(who for who, operation, outcome in left if operation == "remove" and outcome in SENT),
         maybe_false=frozenset(added),
     )
+
+
+def find_added_before(service: Service, run_id: int) -> set[str]:
+    """Return whom the runs before this one, since the last that succeeded, may have added and none confirmed."""
+    runs = service.runs.list(service.runs.get(run_id).sync_id, limit=1000)
+    earlier = sorted((run for run in runs if run.id < run_id), key=lambda run: run.id)
+    ended = [run.id for run in earlier if run.state is RunState.SUCCEEDED and run.purpose != "undo"]
+    found: set[str] = set()
+    for run in earlier:
+        for row in service.runs.iterate_export_rows(run.id) if run.id > max(ended, default=0) else ():
+            if (row.operation, row.outcome) == ("add", "unconfirmed"):
+                found.add(row.user_id)
+            elif row.outcome in ("accepted", "membership only"):
+                found.discard(row.user_id)
+    return found
 
 
 def judge_steps(acts: Acts, service: Service, run: Run) -> None:
