@@ -137,6 +137,27 @@ def test_taking_back_a_removal_when_those_who_came_back_may_not_have_arrived_set
     assert workspace.holders() == fan_ids(*range(40))
 
 
+def test_taking_back_a_removal_leaves_those_who_came_back_for_sure_however_they_were_sent_later(
+    data_dir: Path, sandbox: Sandbox
+) -> None:
+    """Everybody is sent once more without an answer, which makes nobody uncertain who was confirmed to be back."""
+    workspace = EngineWorkspace(data_dir, sandbox)
+    workspace.set_members(*fans(*range(40)))
+    workspace.export()
+    workspace.set_members(*fans(*range(30)))
+    run = workspace.export()
+    workspace.set_members(*fans(*range(40)))
+    assert workspace.export().state is RunState.SUCCEEDED
+    with workspace.open() as service:
+        service.syncs.resync(1)
+    assert cancel_without_answer(workspace).updated == 40
+    with workspace.open() as service:
+        undo_id = service.runs.undo(run.id).run_id
+    workspace.run_queued()
+    undo = workspace.get_run(undo_id)
+    assert (undo.entered, undo.updated, undo.exited) == (0, 0, 0)
+
+
 def export_half_way(workspace: EngineWorkspace) -> Run:
     """Export until WebEngage breaks down after the first request, and cancel that."""
     workspace.policy = PATIENT
