@@ -123,14 +123,15 @@ def _show_times(schedule: Schedule) -> None:
     st.header("When", anchor=False)
     st.caption("In quiet hours alerts wait. The digest is one message each day: what ran, and what needs somebody.")
     zones = sorted(available_timezones())
-    with st.form("times"):
+    with st.form("times"):  # no keys: a field with one keeps its value when somebody else changes what is stored
         left, middle, right = st.columns(3)
-        left.text_input("Quiet from", schedule.quiet_from, key="quiet-from", placeholder=TIME_PLACEHOLDER)
-        middle.text_input("Quiet until", schedule.quiet_to, key="quiet-to", placeholder=TIME_PLACEHOLDER)
-        right.text_input("Daily digest at", schedule.digest, key="digest", placeholder=TIME_PLACEHOLDER)
+        quiet_from = left.text_input("Quiet from", schedule.quiet_from, placeholder=TIME_PLACEHOLDER)
+        quiet_to = middle.text_input("Quiet until", schedule.quiet_to, placeholder=TIME_PLACEHOLDER)
+        digest = right.text_input("Daily digest at", schedule.digest, placeholder=TIME_PLACEHOLDER)
         index = zones.index(schedule.zone) if schedule.zone in zones else None
-        st.selectbox("Time zone", zones, index=index, key="zone")
-        st.form_submit_button("Save", on_click=_save_times)
+        zone = st.selectbox("Time zone", zones, index=index)
+        if st.form_submit_button("Save"):
+            _save_times(zone or "UTC", quiet_from, quiet_to, digest)
 
 
 def _show_messages(messages: tuple[Message, ...]) -> None:
@@ -187,14 +188,13 @@ def _discard(message_id: int) -> None:
         notices.try_action("Discarded.", service.alerts.discard, message_id)
 
 
-def _save_times() -> None:
-    """Store the times of the form; "off" and an empty field mean never."""
-    given = {name: str(st.session_state.get(name) or "").strip() for name in ("quiet-from", "quiet-to", "digest")}
-    quiet_from, quiet_to, digest = ("" if one.lower() == "off" else one for one in given.values())
-    zone = str(st.session_state.get("zone") or "UTC")
+def _save_times(zone: str, *times: str) -> None:
+    """Store when quiet hours begin and end, and the time of the digest; "off" and an empty one mean never."""
+    quiet_from, quiet_to, digest = ("" if one.strip().lower() == "off" else one.strip() for one in times)
     schedule = Schedule(zone=zone, quiet_from=quiet_from, quiet_to=quiet_to, digest=digest)
     with open_service() as service:
         notices.try_action("Saved.", service.alerts.set_schedule, schedule)
+    st.rerun()
 
 
 layout.run_in_layout(show_page)

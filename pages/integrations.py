@@ -126,7 +126,7 @@ def _show_account_choice(project: ProjectView, accounts: tuple[AccountView, ...]
             escape_markdown(f"New exports of {name} go to"),
             codes,
             index=codes.index(used) if used in codes else None,
-            key=f"use-account-{project.id}",
+            key=f"use-account-{project.id}-{used}",  # another field when somebody else chose another account
             placeholder="Choose an account",
         )
         if st.button("Use this account", key=f"use-account-sure-{project.id}", disabled=chosen in (None, used)):

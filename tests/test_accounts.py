@@ -144,7 +144,7 @@ def test_the_integrations_page_with_two_accounts_shows_both_and_lets_an_admin_ch
     """Each account has its card; the choice takes a click of its own."""
     page = two.page("integrations")
     assert {f"License code {LICENSE}", f"License code {LICENSE_2}"} <= {text.value for text in page.text}
-    page.selectbox(key=f"use-account-{PROJECT}").set_value(LICENSE_2).run()
+    page.selectbox(key=f"use-account-{PROJECT}-{LICENSE}").set_value(LICENSE_2).run()
     assert used(two) == LICENSE
     click_button(page, "Use this account")
     assert used(two) == LICENSE_2
@@ -313,7 +313,8 @@ def test_the_integrations_page_names_the_project_whose_account_is_chosen(two: Wo
         here.connections.connect_mixpanel(43, USERNAME, SECRET, sandbox.url)
     for project, name in ((PROJECT, "Music Finder"), (43, "Film Finder")):
         app = two.page("integrations", project=str(project))
-        assert app.selectbox(key=f"use-account-{project}").label.replace("\\", "") == f"New exports of {name} go to"
+        labels = [box.label.replace("\\", "") for box in app.selectbox]
+        assert f"New exports of {name} go to" in labels
 
 
 @pytest.mark.parametrize("is_runner_alive", [True, False])

@@ -52,12 +52,13 @@ def test_a_webhook_when_added_shows_its_secret_until_it_is_hidden(workspace: Wor
 def test_times_when_saved_are_kept_and_wrong_ones_refused(workspace: Workspace) -> None:
     """Quiet hours and digest are stored with their zone; a wrong time is one sentence."""
     page = workspace.page("alerts")
-    page.text_input(key="quiet-from").set_value("22:00")
-    page.text_input(key="quiet-to").set_value("nonsense")
+    fields = {field.label: field for field in page.text_input}
+    fields["Quiet from"].set_value("22:00")
+    fields["Quiet until"].set_value("nonsense")
     click_button(page, "Save")
     assert "is not a time of day" in page_text(page)
-    page.text_input(key="quiet-to").set_value("07:00")
-    page.selectbox(key="zone").set_value("Europe/Berlin")
+    next(field for field in page.text_input if field.label == "Quiet until").set_value("07:00")
+    next(box for box in page.selectbox if box.label == "Time zone").set_value("Europe/Berlin")
     click_button(page, "Save")
     with workspace.open() as service:
         assert service.alerts.get_schedule() == Schedule(zone="Europe/Berlin", quiet_from="22:00", quiet_to="07:00")

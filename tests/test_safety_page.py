@@ -114,7 +114,7 @@ def test_all_guards_of_a_sync_are_shown_and_its_limits_tried_before_they_are_sav
     text = page_text(app)
     for rule in ("finds nobody", "half the share", "over a fifth more", "tripwire", "0 of the last 2 runs"):
         assert rule in text.replace("**", ""), rule
-    app.number_input(key="adds-people-1").set_value(50).run()
+    app.number_input(key="adds-people-1-100").set_value(50).run()
     assert "would have held 1 of the last 2 runs" in page_text(app)
     click_button(app, "Save limits")
     with fans.open() as service:

@@ -81,7 +81,10 @@ def show_guards(view: GuardView) -> None:
 
 
 def _show_limits(view: GuardView, *, disabled: bool) -> GuardLimits:
-    """Show the four limits as fields; return them as they are now."""
+    """Show the four limits as fields; return them as they are now.
+
+    Their keys name what is stored: a field with the same key keeps its value when somebody else changes the limit.
+    """
     kept = view.limits
     fields = {}
     for word, share, people in (
@@ -96,7 +99,7 @@ def _show_limits(view: GuardView, *, disabled: bool) -> GuardLimits:
                 share,
                 5.0,
                 format="%g",
-                key=f"{word}-share-{view.sync_id}",
+                key=f"{word}-share-{view.sync_id}-{share}",
                 disabled=disabled,
                 width=200,
             )
@@ -106,7 +109,7 @@ def _show_limits(view: GuardView, *, disabled: bool) -> GuardLimits:
                 MAX_PEOPLE,
                 people,
                 50,
-                key=f"{word}-people-{view.sync_id}",
+                key=f"{word}-people-{view.sync_id}-{people}",
                 disabled=disabled,
                 width=200,
             )
