@@ -34,8 +34,9 @@ def _find_requested(request: str, cohorts: tuple[CohortView, ...], problem: Delt
     wanted = requested_id(request)
     found = next((cohort for cohort in cohorts if cohort.id == wanted), None)
     if request in st.query_params and (not found or (request == "export" and found.group)):
+        asked = escape_markdown(st.query_params[request][:40])
         problem.warning(
-            f"This project has no cohort {escape_markdown(st.query_params[request][:40])} that could be shown."
+            cohort_rows.GROUP_REASON if found else f"This project has no cohort {asked} that could be shown."
         )
         clear_requests(request)
     return found

@@ -8,7 +8,7 @@ from sync.model import BATCHES_A_MINUTE, Mode, Run, RunState, SyncState
 from sync.records import PropertyCohort, SyncView
 from sync.reports import Person, Presence
 from sync.text import count_noun, count_people, format_duration
-from sync.views import ForgetResult, Preview, RestoreReport
+from sync.views import ForgetResult, GuardTrial, Preview, RestoreReport
 
 CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
 # Also true when all that was on its way was the last of it.
@@ -350,3 +350,12 @@ def explain_restore(report: RestoreReport) -> list[str]:
 
 def _quote_all(names: Iterable[str]) -> str:
     return ", ".join(f"“{name}”" for name in names)
+
+
+def describe_trial(trial: GuardTrial) -> str:
+    """Return how many of the last runs certain limits would have held."""
+    if not trial.runs:
+        return "No run has been planned yet that these limits could be tried on."
+    if trial.runs == 1:
+        return f"These limits would {'have' if trial.held else 'not have'} held the last run."
+    return f"These limits would have held {trial.held} of the last {trial.runs} runs."

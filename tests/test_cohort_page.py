@@ -239,6 +239,8 @@ def test_a_link_to_no_cohort_or_to_groups_says_so(connected: Workspace) -> None:
     rooms = connected.sandbox.add_cohort("Rooms", [member("room")], data_group_id="7")
     assert "no cohort 999" in page_text(connected.page("cohorts", cohort="999"))
     assert "groups, not of people" in page_text(connected.page("cohorts", cohort=str(rooms)))
+    page = connected.page("cohorts", export=str(rooms))
+    assert page.warning[0].value == "A cohort of groups, not of people, so it cannot be exported."
 
 
 def test_what_webengage_holds_is_beside_each_person(mixed: Workspace) -> None:

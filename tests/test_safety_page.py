@@ -108,6 +108,7 @@ def test_viewers_see_the_lists_and_guards_and_change_nothing(fans: Workspace, mo
 @pytest.mark.slow
 def test_all_guards_of_a_sync_are_shown_and_its_limits_tried_before_they_are_saved(fans: Workspace) -> None:
     """Before saving, the dialog says how many of the last runs the limits would have held."""
+    assert "These limits would not have held the last run." in page_text(fans.page("syncs", sync="1"))
     fans.sandbox.set_members(fans.cohort, make_fans(80))
     assert fans.export().state is RunState.SUCCEEDED
     app = fans.page("syncs", sync="1")

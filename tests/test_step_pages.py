@@ -59,7 +59,7 @@ def test_sending_to_the_last_person_of_an_export_in_steps_says_so_in_the_singula
     """One person is sent, not “are”."""
     run = fans.export(steps=Steps(first=29))
     app = fans.page("runs", run=str(run.id))
-    click_button(app, "Send to the other 1")
+    click_button(app, "Send to the other person")
     assert "Approved. 1 person is being sent." in page_text(app)
 
 

@@ -17,7 +17,7 @@ from pages.parts.badges import (
     show_whole_name,
     sync_badge,
 )
-from pages.parts.cohort_rows import see_runs
+from pages.parts.cohort_rows import GROUP_REASON, see_runs
 from pages.parts.export_dialog import DRY_RUN_HELP
 from pages.parts.export_draft import request_export
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_time
@@ -51,7 +51,7 @@ def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:
     if cohort.description:
         show_small_text(cohort.description, "cohort")
     if cohort.group:
-        st.info("A cohort of groups, not of people, so it cannot be exported.")
+        st.info(GROUP_REASON)
         return
     _show_actions(project, cohort)
     _show_sync(project, cohort)

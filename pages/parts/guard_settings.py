@@ -15,8 +15,9 @@ from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.permissions import AccessLevel
 from sync.service.guards import GuardService
-from sync.text import count_noun, count_people
-from sync.views import GuardTrial, GuardView
+from sync.text import count_people
+from sync.views import GuardView
+from sync.wording import describe_trial
 
 INTRODUCTION = "A run is held, before anything is sent, until a person approves it, when it …"
 RULES = (  # each with whether it holds a run also while the guard is lifted
@@ -119,13 +120,6 @@ def _show_limits(view: GuardView, *, disabled: bool) -> GuardLimits:
         remove_share=float(fields["removes-share"]),
         remove_people=int(fields["removes-people"]),
     )
-
-
-def describe_trial(trial: GuardTrial) -> str:
-    """Return how many of the last runs certain limits would have held."""
-    if not trial.runs:
-        return "No run has been planned yet that these limits could be tried on."
-    return f"These limits would have held {trial.held} of the last {count_noun(trial.runs, 'run')}."
 
 
 def _show_buttons(view: GuardView, limits: GuardLimits) -> None:

@@ -79,13 +79,10 @@ def show_step_buttons(run: Run, *, may_approve: bool) -> None:
     """Show the decisions after a step: send to the others, which may need somebody else, or take it back."""
     with open_service() as service:
         numbers = service.runs.count_steps(run.id)
-    others = format_count(numbers.next)
-    goes_on = "" if numbers.next == numbers.left else f", of {format_count(numbers.left)} left"
-    if may_approve and st.button(
-        f"Send to the other {others}{goes_on}" if not goes_on else f"Send to the next {others}{goes_on}",
-        key=f"approve-{run.id}",
-        type="primary",
-    ):
+    label = f"Send to the next {format_count(numbers.next)}, of {format_count(numbers.left)} left"
+    if numbers.next == numbers.left:
+        label = "Send to the other person" if numbers.left == 1 else f"Send to the other {format_count(numbers.left)}"
+    if may_approve and st.button(label, key=f"approve-{run.id}", type="primary"):
         approve_run(run, f"Approved. {count_noun(numbers.next, 'person is', 'people are')} being sent.")
     if numbers.sent:
         show_take_back_button(run, "Take it back")

@@ -9,8 +9,9 @@ import click
 from sync.cli.output import any_project_option, json_option, print_result
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.service import Service
-from sync.text import count_noun, count_people
+from sync.text import count_people
 from sync.views import GuardView
+from sync.wording import describe_trial
 
 _SHARE, _PEOPLE = click.FloatRange(0, MAX_SHARE), click.IntRange(0, MAX_PEOPLE)
 _add_people = click.option("--add-people", type=_PEOPLE, help="… and more than so many people (100).")
@@ -70,8 +71,7 @@ def guard(sync_id: int, only_try: bool, reset: bool, as_json: bool, **given: flo
 
 
 def _describe_guard(view: GuardView) -> list[str]:
-    limits, trial = view.limits, view.trial
-    first = f"These limits would have held {trial.held} of the last {count_noun(trial.runs, 'run')}."
+    limits, first = view.limits, describe_trial(view.trial)
     always = "Held always: nobody was read."
     adds = f"adds more than {limits.add_share:g} % and more than {count_people(limits.add_people)},"
     removes = f"or removes more than {limits.remove_share:g} % and more than {limits.remove_people:,}."
