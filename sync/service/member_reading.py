@@ -196,7 +196,7 @@ class MemberReading:
     def accept_head(self, page: Page) -> None:
         """Keep what the first page of those with a profile says."""
         self.has_head, self.properties, self.profile_total = True, page.properties, page.known_total
-        self._head_ids = frozenset(one.distinct_id or one.id for one in page.members)
+        self._head_ids = frozenset(one.id for one in page.members)
 
     def accept_page(self, page: ProfilePage) -> None:
         """Add a page of everybody; raise MixedPages when it belongs to another session."""
@@ -233,7 +233,7 @@ class MemberReading:
     @property
     def misses_anonymous(self) -> bool:
         """Return whether there are anonymous members, and none of them was read yet."""
-        return bool(self.anonymous_total) and not self.anonymous_found and bool(self.everyone.page_count)
+        return bool(self.anonymous_total) and not self.anonymous_found
 
     @property
     def needs_profiles(self) -> bool:
@@ -257,7 +257,7 @@ class MemberReading:
 
     @property
     def _has_all_profiles(self) -> bool:
-        return self.profiles.page_count > 0 and self.profiles.next_page() is None
+        return self.profiles.next_page() is None
 
     @property
     def is_complete(self) -> bool:
@@ -292,7 +292,7 @@ class MemberReading:
         owners = self._profile_ids if self._has_all_profiles else self._head_ids
 
         def owns_profile(one: Profile) -> bool:
-            return bool(one.has_profile) or _given_id(one) in owners or (one.has_profile is None and all_own_theirs)
+            return bool(one.has_profile) or all_own_theirs or _given_id(one) in owners
 
         return owns_profile
 
