@@ -206,3 +206,60 @@ def test_a_part_is_never_more_than_the_estimate_of_the_whole(
     connected.add_cohort(1)
     found = estimate(connected, 15, profile_total, (IDENTIFIED,) * 10, (IDENTIFIED,) * 10)
     assert found.total == total
+
+
+def test_somebody_whose_removal_was_rejected_and_who_is_back_is_a_member_like_others(connected: Workspace) -> None:
+    """Nobody removes them now, so that it was rejected explains nothing."""
+    connected.add_cohort(5)
+    connected.export()
+    connected.sandbox.poison("fan-0")
+    everybody = [member(f"fan-{n}") for n in range(5)]
+    connected.sandbox.set_members(connected.cohort, everybody[1:])
+    connected.export()
+    connected.sandbox.set_members(connected.cohort, everybody)
+    with connected.open() as service:
+        listed = service.members.list(read(service, connected.cohort))
+    assert {(one.change, one.reason) for one in listed.rows} == {
+        (MemberChange.UNCHANGED, "Has a profile and a user ID")
+    }
+
+
+def test_people_held_by_another_property_are_removed_for_that_reason(connected: Workspace) -> None:
+    """They have not left the cohort: their User ID is another one by the property that is looked at."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", [member(f"fan-{n}", customer=f"c-{n}") for n in range(2)])
+    connected.export(id_property="customer")
+    with connected.open() as service:
+        listed = service.members.list(read(service, connected.cohort, id_property=""))
+    gone = {one.user_id: one.reason for one in listed.rows if one.status is MemberStatus.LEFT}
+    assert gone == dict.fromkeys(("c-0", "c-1"), "A user ID of another property")
+
+
+def test_people_who_are_not_confirmed_are_counted_and_named(connected: Workspace) -> None:
+    """The next run sends them again; until then nobody knows that they are true."""
+    connected.add_cohort(3)
+    connected.export()
+    with connected.open_store() as store:
+        store.snapshot.unconfirm()
+    with connected.open() as service:
+        listed = service.members.list(read(service, connected.cohort))
+    assert (listed.unsure, [one.is_unsure for one in listed.rows]) == (3, [True] * 3)
+
+
+def test_a_part_with_its_last_page_is_not_the_first_members_and_has_no_problem_yet(small_pages: Workspace) -> None:
+    """Pages that nobody asked for are not missing; “first 15” would be others."""
+    with small_pages.open() as service:
+        reading = read(service, small_pages.cohort, 2)
+        assert service.members.list(reading).is_contiguous
+        service.members.read_next(reading, backwards=True)
+        listed = service.members.list(reading)
+    assert (listed.read, listed.is_contiguous, listed.problem) == (15, False, "")
+
+
+def test_numbers_of_a_reading_count_doubles_and_keep_the_sample_of_the_preview(connected: Workspace) -> None:
+    """Two members with one User ID are one person, and the dialog goes on showing the ids it showed."""
+    people = [member(f"fan-{n}", customer=f"c-{min(n, 3)}") for n in range(5)]
+    cohort = connected.sandbox.add_cohort("Fans", people)
+    with connected.open() as service:
+        before = service.cohorts.preview(PROJECT, cohort, id_property="customer")
+        found = service.members.summarize(read(service, cohort, id_property="customer"))
+    assert before.sample and (found.sample, found.doubles) == (before.sample, 1)

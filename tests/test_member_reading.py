@@ -240,6 +240,13 @@ def test_a_device_without_a_profile_stays_a_device() -> None:
     assert (names_of(reading, DEVICE), names_of(reading, NOBODY)) == ({"$device:1", "$device:2"}, {"ghost"})
 
 
+@pytest.mark.parametrize("kind", [Eligibility.LONG_ID, Eligibility.ODD_ID, Eligibility.EMPTY_ID])
+def test_an_empty_profile_of_nobody_is_anonymous_whatever_is_wrong_with_the_id(kind: Eligibility) -> None:
+    """An id is invalid only where somebody known has it; the totals of a preview say the same."""
+    reading = read_members(page(0, [row("ann"), row("odd", EMPTY, kind)], 2), profile_total=1)
+    assert (names_of(reading, NOBODY), names_of(reading, kind)) == ({"odd"}, set())
+
+
 def test_an_empty_profile_in_a_part_is_one_only_where_that_is_known() -> None:
     """Ten of twenty have a profile; that they are the first ten is nothing but a coincidence."""
     reading = read_members(page(0, rows(10, EMPTY), 20), profile_total=10, head=("fan-1", "fan-2"))
