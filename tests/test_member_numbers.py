@@ -157,11 +157,15 @@ def test_only_everybody_of_a_cohort_in_webengage_is_compared_with_it(small_pages
     assert (whole.exact, whole.to_add, whole.to_remove) == (True, 3, 2)
 
 
-def test_a_cohort_whose_pages_repeat_somebody_is_counted_and_not_estimated(small_pages: Workspace) -> None:
-    """Everybody Mixpanel sent was read: the numbers are theirs, and not exact."""
+def test_a_cohort_whose_pages_repeat_somebody_is_counted_and_not_compared(small_pages: Workspace) -> None:
+    """Everybody Mixpanel sent was read: the numbers are theirs, and prove nothing about the three not sent."""
+    small_pages.export()
     small_pages.sandbox.fault("displaced", path="/engage", page=1, by=3, times=0)
-    found = summarize(small_pages)
+    with small_pages.open() as service:
+        reading = read(service, small_pages.cohort)
+        found, listed = service.members.summarize(reading), service.members.list(reading)
     assert (counts(found), found.exact, found.is_least) == ((22, 0, 0, 22), False, False)
+    assert (found.to_remove, listed.count_change(MemberChange.REMOVE), len(listed.rows)) == (None, 0, 22)
 
 
 @pytest.mark.parametrize(("profiles", "identified"), [(25, 10), (8, 8)])
@@ -263,3 +267,15 @@ def test_numbers_of_a_reading_count_doubles_and_keep_the_sample_of_the_preview(c
         before = service.cohorts.preview(PROJECT, cohort, id_property="customer")
         found = service.members.summarize(read(service, cohort, id_property="customer"))
     assert before.sample and (found.sample, found.doubles) == (before.sample, 1)
+
+
+def test_somebody_in_webengage_whose_new_values_were_rejected_stays_true(connected: Workspace) -> None:
+    """They are reached by campaigns as before: only those who never came in are rejected."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", [member(f"fan-{n}", plan="gold") for n in range(3)])
+    connected.export(mapping=(("plan", "Plan"),))
+    connected.sandbox.poison("fan-1")
+    connected.sandbox.set_members(connected.cohort, [member(f"fan-{n}", plan="silver") for n in range(3)])
+    connected.export()
+    with connected.open() as service:
+        listed = service.members.list(read(service, connected.cohort))
+    assert {(one.in_webengage, one.change) for one in listed.rows} == {(True, MemberChange.UNCHANGED)}
