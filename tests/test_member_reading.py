@@ -271,6 +271,13 @@ def test_those_known_to_have_a_profile_are_those_with_properties_and_those_on_th
     assert {one.distinct_id for one in reading.iterate_owners()} == {"fan-0", "fan-1", "fan-2", "bare-0"}
 
 
+def test_a_member_without_a_profile_is_known_to_have_none_whatever_the_totals_say() -> None:
+    """Totals by which everybody has one decide only of whom the row itself says nothing."""
+    people = [*rows(2), *rows(1, EMPTY, "bare"), row("ghost", False, NOBODY)]
+    reading = read_members(page(0, people, 20), profile_total=20)
+    assert {one.distinct_id for one in reading.iterate_owners()} == {"fan-0", "fan-1", "bare-0"}
+
+
 def test_an_empty_profile_by_a_property_is_found_by_the_distinct_id() -> None:
     """It has no User ID; on the pages of those with a profile it is one without a value, and the others are nobody."""
     people = [row(f"bare-{number}", EMPTY, Eligibility.NO_ID_VALUE, "") for number in range(3)]

@@ -292,7 +292,7 @@ class MemberReading:
         owners = self._profile_ids if self._has_all_profiles else self._head_ids
 
         def owns_profile(one: Profile) -> bool:
-            return bool(one.has_profile) or all_own_theirs or _given_id(one) in owners
+            return bool(one.has_profile) or _given_id(one) in owners or (one.has_profile is None and all_own_theirs)
 
         return owns_profile
 
