@@ -218,13 +218,8 @@ def _show_take_off(key: str, chosen: Sequence[object], action: Callable[[Service
 
 def _take_off(action: Callable[[Service], int]) -> None:
     """Take off the list whom the page showed as chosen when the button was drawn, no matter who was added since."""
-    try:
-        with open_service() as service:
-            gone = action(service)
-    except CohortSyncError as problem:
-        notices.flash_error(str(problem))
-    else:
-        notices.flash_success(_describe_gone(gone))
+    with open_service() as service:
+        notices.try_action("", lambda: _describe_gone(action(service)))
 
 
 layout.run_in_layout(show_page)
