@@ -10,7 +10,7 @@ from sync.errors import InvalidRequest
 from sync.model import Mode, RunState, SyncState
 from sync.views import SyncView
 from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, member
-from tests.workspace import Workspace
+from tests.workspace import ATTRIBUTE, Workspace
 
 CUSTOMER = "customer"
 MAPPING = "mapping: [{property: plan, attribute: Plan, type: text}]"
@@ -98,6 +98,53 @@ def test_a_finished_sync_when_the_file_has_it_active_is_exported_again(connected
     assert change.endswith("and export it.") and apply(connected, "state: active") == ()
     connected.run_queued()
     assert (get_sync(connected).state, count_runs(connected)) == (SyncState.ACTIVE, 2)
+
+
+@pytest.mark.parametrize("line", ["every: 6h", MAPPING, f"user_id_property: {CUSTOMER}", "until: 2099-03-31"])
+def test_a_stopped_sync_when_the_file_says_other_terms_and_no_state_stays_stopped(
+    connected: Workspace, line: str
+) -> None:
+    """A person stopped it, and a file that says nothing of that does not export it again; it says what to write."""
+    connected.export()
+    with connected.open() as service:
+        service.syncs.stop(1)
+    with pytest.raises(InvalidRequest, match=r"^Line 3: sync 1 is finished .* “state: active” .* “state: finished”"):
+        apply(connected, line)
+    assert (get_sync(connected).state, count_runs(connected)) == (SyncState.FINISHED, 1)
+    assert apply(connected, line, "state: finished") == ()
+    assert len(apply(connected, line, "state: active")) == 1 and count_runs(connected) == 2
+
+
+def test_a_cleared_export_when_the_file_says_other_properties_is_not_sent_again(connected: Workspace) -> None:
+    """Its people were taken out of WebEngage on purpose; a one-time export has no state, so a person exports it."""
+    connected.export(mode=Mode.ONE_TIME)
+    with connected.open() as service:
+        service.syncs.stop(1, clear=True)
+    connected.run_queued()
+    assert apply(connected, mode="one-time") == ()
+    with pytest.raises(InvalidRequest, match=r"sync 1 was stopped and cleared, .* export cohort \d+ yourself"):
+        apply(connected, MAPPING, mode="one-time")
+    assert connected.sandbox.holding(ATTRIBUTE)[0] == set()
+
+
+def test_an_export_that_is_done_when_the_file_says_other_properties_is_exported_with_them(connected: Workspace) -> None:
+    """A one-time export ends by itself, so that it has ended holds nothing back."""
+    connected.export(mode=Mode.ONE_TIME)
+    (change,) = apply(connected, MAPPING, mode="one-time")
+    assert change.endswith("and export it.") and count_runs(connected) == 2
+
+
+def test_a_dynamic_sync_when_it_rests_and_the_file_has_it_once_is_exported_by_a_person_only(
+    connected: Workspace,
+) -> None:
+    """A one-time export can have no state in a file, so the answer asks for no “state: active”."""
+    connected.export()
+    for rest in ("pause", "stop"):
+        with connected.open() as service:
+            getattr(service.syncs, rest)(1)
+        with pytest.raises(InvalidRequest, match=r"export cohort \d+ yourself") as refused:
+            apply(connected, mode="one-time")
+        assert "state:" not in str(refused.value) and count_runs(connected) == 1
 
 
 def test_a_type_that_the_file_does_not_say_stays_as_it_is(connected: Workspace) -> None:

@@ -120,10 +120,9 @@ class SyncChanges(Topic):
         if now == then and not is_restart:
             if entry.state is SyncState.ACTIVE and serving.state is SyncState.PAUSED:
                 yield Step(f"Resume {name}.", entry.line, lambda: self._syncs.resume(serving.id))
-        elif SyncState.PAUSED in (entry.state, serving.state) and entry.state is not SyncState.ACTIVE:
+        elif rest := self._describe_rest(entry, serving):
             raise fail_at(
-                entry.line,
-                f"{name} is paused and goes {now}; a change to {then} exports it, so write “state: active” as well.",
+                entry.line, f"{name} {rest} {now}; a change to {then} exports it, so {_advise_export(entry, serving)}."
             )
         elif self._differs_in_interval_only(wanted, serving):  # of an active sync, so it is no restart
             seconds = wanted.interval or DEFAULT_INTERVAL
@@ -134,6 +133,19 @@ class SyncChanges(Topic):
             )
         else:
             yield Step(f"Change {name} from {now} to {then}, and export it.", entry.line, lambda: self._start(wanted))
+
+    def _describe_rest(self, entry: SyncEntry, serving: Sync) -> str:
+        """Return in which state a sync rests that only “state: active” ends; empty when other terms may export it.
+
+        A one-time export ends by itself, so one that is finished rests only when it was cleared.
+        """
+        if entry.state is SyncState.ACTIVE:
+            return ""
+        if serving.state is SyncState.FINISHED and self._syncs.get(serving.id).is_cleared:
+            return "was stopped and cleared, and went"
+        if serving.state is SyncState.FINISHED and serving.mode is Mode.DYNAMIC:
+            return "is finished and went"
+        return "is paused and goes" if SyncState.PAUSED in (entry.state, serving.state) else ""
 
     def _differs_in_interval_only(self, wanted: SyncEntry, serving: Sync) -> bool:
         """Return whether the interval alone changes, with no request under way that will replace it."""
@@ -146,6 +158,14 @@ class SyncChanges(Topic):
         run = self._store.runs.get_active(sync.id)
         request = Request.parse(run.request) if run and not run.cancel_requested else None
         return request.apply(sync) if request else sync
+
+
+def _advise_export(entry: SyncEntry, serving: Sync) -> str:
+    """Return what to do about other terms for a sync that rests; a one-time export has no state in a file."""
+    if entry.mode is not Mode.DYNAMIC:
+        return f"export cohort {entry.cohort} yourself"
+    leave = ", or “state: finished” to leave it so" if serving.state is SyncState.FINISHED else ""
+    return f"write “state: active” as well{leave}"
 
 
 def _check_names(entry: SyncEntry, *, is_new: bool) -> None:
