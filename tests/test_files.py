@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
+from sync.packing import hash_id, pack
 from sync.service import Service
 from sync.store import Store
+from sync.store.connections import Connections
 from sync.store.maintenance import Maintenance
+from sync.store.snapshot import BUCKET_SIZE
 from tests.conftest import Cli, RunnerProcess
 from tests.database_faults import END_SECONDS, ROOT, locked, refused, run_python
 from tests.workspace import Workspace, page_text
@@ -235,9 +238,15 @@ def large_backup(folder: Path, tmp_path: Path, megabytes: int) -> Path:
             "interval_seconds, schedule_anchor, "
             "next_run_at) values (1, 1, 'Fans', 'lc', 'Mixpanel - Fans', 'dynamic', 'active', 7200, 1, 1)"
         )
+        salt = Connections(db).get_salt()
+        ids = sorted((os.urandom(16).hex() for _ in range(BUCKET_SIZE)), key=lambda one: hash_id(one, salt))
+        records, packed = b"".join(hash_id(one, salt) + b"sent-ago" for one in ids), pack(ids)
         db.executemany(
-            "insert into snapshot_bucket (sync_id, first_byte, records, ids) values (?, ?, randomblob(65520), randomblob(65536))",
-            ((1 + number // 256, number % 256) for number in range(megabytes * 8)),
+            "insert into snapshot_bucket (sync_id, first_byte, records, ids) values (?, ?, ?, ?)",
+            (
+                (1 + number // 256, number % 256, records, packed)
+                for number in range(megabytes * 1_000_000 // len(records + packed))
+            ),
         )
     return file
 

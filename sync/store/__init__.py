@@ -14,6 +14,7 @@ from sync.store.attributes import Attributes
 from sync.store.batches import Batches
 from sync.store.connections import Connections
 from sync.store.database import open_database, read_transaction, write_transaction
+from sync.store.drafts import remove_stale_drafts
 from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
 from sync.store.known_chunks import KnownChunks
@@ -24,7 +25,7 @@ from sync.store.plan_history import PlanHistory
 from sync.store.rate_limits import RateLimits
 from sync.store.receipts import Receipts
 from sync.store.rejections import Rejections
-from sync.store.restore import remove_stale_drafts, restore_in_place
+from sync.store.restore import restore_in_place
 from sync.store.run_history import RunHistory
 from sync.store.runners import Runners
 from sync.store.runs import Runs

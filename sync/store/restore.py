@@ -1,8 +1,4 @@
-"""Restore a backup: prepared in a draft beside the database, then put in its place, all or nothing.
-
-The draft is a file, read and written page by page, so that a large backup needs disk and hardly any memory.
-A killed process leaves at most the draft behind, which the next restore or purge deletes.
-"""
+"""Restore a backup: prepared in a draft beside the database, then put in its place, all or nothing."""
 
 from __future__ import annotations
 
@@ -11,17 +7,17 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from sync.errors import DatabaseUnusable, InvalidRequest
+from sync.errors import InvalidRequest
 from sync.ownership import give_to_folder_owner
 from sync.packing import FORGOTTEN
-from sync.process_identity import is_process_gone, process_name
 from sync.records import RestoreReport
 from sync.store import database
+from sync.store.drafts import COMPANIONS, NAME_LENGTH, copy_pages, open_draft
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
 from sync.store.forgotten_people import forget_again, list_forgotten_since
 from sync.store.live_people import find_common_salt, keep_live_people
@@ -33,16 +29,11 @@ from sync.store.live_syncs import (
     match_syncs,
 )
 from sync.store.snapshot import Snapshot
-from sync.store.sqlite_errors import explain_error, is_damage
 
-COMPANIONS = ("-wal", "-shm", "-journal")  # SQLite's own files beside a database
-COPY_PAGES = 2048  # pages of 4 kB between two checks whether a copy still makes progress
-COPY_POLL_SECONDS = 0.05
 SHARED_LOCK_START = 0x40000002  # where SQLite locks a file it reads (os_unix.c: SHARED_FIRST, SHARED_SIZE)
 SHARED_LOCK_SIZE = 510
 UNUSED_SECONDS = 3.0  # seconds a click on a page may keep the file open before it counts as in use
 UNUSED_POLL_SECONDS = 0.05
-NAME_LENGTH = 8  # random hexadecimal digits in the name of a file
 
 
 def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> RestoreReport:
@@ -55,10 +46,10 @@ def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> Re
     """
     database_id(live)  # drawn now, if never before: from here on nothing is written to it
     probe = sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)
-    with closing(probe), _open_draft(folder, backup) as (_, copy):
+    with closing(probe), open_draft(folder, backup) as (_, copy):
         require_unwritten = _watch_writes(probe)
         report = _keep_live_rows(live, copy)
-        _copy_pages(copy, live, require_unwritten)
+        copy_pages(copy, live, require_unwritten)
     database.empty_log(live)
     return report
 
@@ -74,7 +65,7 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
         folder.mkdir(parents=True, mode=database.PRIVATE_FOLDER, exist_ok=True)
         give_to_folder_owner(folder.absolute())
     _require_unused(path)
-    with _open_draft(folder, backup) as (draft, copy):
+    with open_draft(folder, backup) as (draft, copy):
         _require_full_resend(copy)
         copy.execute("pragma journal_mode = wal")
         copy.close()
@@ -86,63 +77,6 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
         _flush_to_disk(folder)
     forget_database(path)
     return kept
-
-
-def remove_stale_drafts(folder: Path) -> int:
-    """Delete the drafts of killed restores; return how many files were deleted."""
-    machine = process_name().rpartition(":")[0]
-    stale = [
-        path
-        for path in folder.glob(f"{DATABASE_FILE}.*.draft*")
-        if is_process_gone(f"{machine}:{path.name.removeprefix(f'{DATABASE_FILE}.').partition('.')[0]}")
-    ]
-    for path in stale:
-        path.unlink(missing_ok=True)
-    return len(stale)
-
-
-@contextmanager
-def _open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
-    """Yield a private copy of a backup, at the newest schema; delete it afterwards."""
-    remove_stale_drafts(folder)
-    path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:NAME_LENGTH]}.draft"
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, database.PRIVATE_FILE))
-        give_to_folder_owner(path)
-        with closing(sqlite3.connect(path, isolation_level=None)) as copy:
-            _read_backup(backup, copy)
-            yield path, copy
-    except OSError as problem:
-        raise InvalidRequest(
-            f"The backup could not be copied into {folder} ({problem.strerror}); nothing was changed."
-        ) from None
-    finally:
-        for name in ("", *COMPANIONS):
-            path.with_name(path.name + name).unlink(missing_ok=True)
-
-
-def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
-    """Copy a backup page by page; raise InvalidRequest when it is damaged, of another program or a newer version."""
-    try:
-        copy.execute("pragma synchronous = off")  # the draft of a killed restore is never used
-        with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as given:
-            _copy_pages(given, copy)
-        copy.execute("pragma journal_mode = off")  # also when the backup was copied with its log switched on
-        healthy = copy.execute("pragma quick_check(1)").fetchone()[0] == "ok"
-        ours = copy.execute(
-            "select count(*) from sqlite_master where name in ('sync', 'run', 'setting')"
-        ).fetchone() == (3,)
-    except sqlite3.DatabaseError as problem:
-        if not is_damage(problem) and backup.exists():
-            raise InvalidRequest(f"{backup} could not be read as a backup. {explain_error(problem)}") from problem
-        raise InvalidRequest(f"{backup} cannot be read as a backup ({problem}); nothing was changed.") from problem
-    if not (healthy and ours):
-        raise InvalidRequest(f"{backup} is damaged, or not a backup of Cohort Sync; nothing was changed.")
-    try:
-        if database.needs_migration(copy):
-            database.apply_migrations(copy)
-    except DatabaseUnusable as newer:  # about the backup: as DatabaseUnusable it would be taken for the live database
-        raise InvalidRequest(f"{backup}: {newer}") from newer
 
 
 def _require_full_resend(copy: sqlite3.Connection) -> None:
@@ -286,39 +220,6 @@ def _watch_writes(probe: sqlite3.Connection) -> Callable[[], None]:
             )
 
     return require_unwritten
-
-
-def _copy_pages(
-    source: sqlite3.Connection, target: sqlite3.Connection, check: Callable[[], None] = lambda: None
-) -> None:
-    """Copy a whole database in one transaction of the target, a few megabytes at a time.
-
-    Python waits for a locked file without end; here a copy without progress for 30 seconds raises
-    OperationalError, as any other writer does. ``check`` is called after each part but the last, while nobody else can
-    write to the target: what it raises leaves that as it was.
-    """
-    half = source.execute("pragma page_count").fetchone()[0] // 2
-    pages = min(COPY_PAGES, max(1, half))  # two parts at least, so that the check comes before the end
-    progress = _check_progress(database.BUSY_SECONDS, check)
-    source.backup(target, pages=pages, progress=progress, sleep=COPY_POLL_SECONDS)
-
-
-def _check_progress(seconds: float, check: Callable[[], None]) -> Callable[[int, int, int], None]:
-    """Return a progress callback that raises OperationalError after ``seconds`` without progress, and checks."""
-    moved_at = time.monotonic()
-
-    def check_progress(status: int, _left: int, _total: int) -> None:
-        nonlocal moved_at
-        if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            moved_at = time.monotonic()
-            if status != sqlite3.SQLITE_DONE:
-                check()
-        elif time.monotonic() - moved_at > seconds:
-            problem = sqlite3.OperationalError("database is locked")
-            problem.sqlite_errorcode = status
-            raise problem
-
-    return check_progress
 
 
 def _require_unused(path: Path) -> None:

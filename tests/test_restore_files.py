@@ -1,0 +1,87 @@
+"""Restore from and beside real files: a backup that cannot be read, one that somebody writes, drafts of killed restores."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync.errors import InvalidRequest
+from sync.model import RunState
+from sync.packing import pack, unpack_ids
+from sync.service import Service
+from tests.engine_workspace import EngineWorkspace, fans, last
+from tests.sandbox.control import Sandbox
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Return a data folder with an exported cohort of five."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(5)))
+    found.export()
+    return found
+
+
+@pytest.fixture
+def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
+    """Return a backup of it, made while a run is under way that has read and planned."""
+    workspace.set_members(*fans(*range(7)))
+    assert workspace.export(dry_run=True).state is RunState.HELD
+    with workspace.open() as service:
+        service.admin.write_backup(tmp_path / "copy.db")
+        service.runs.cancel(last(workspace).id)
+    return tmp_path / "copy.db"
+
+
+# What SQLite's quick check does not look at: what is packed, and whether an index has every row.
+DAMAGE = {
+    "no ids": ["update snapshot_bucket set ids = x'00'"],
+    "another id": ["update snapshot_bucket set ids = packed(ids, 'fan-0', 'fan-8')"],
+    "fewer hashes": ["update snapshot_bucket set records = substr(records, 1, 24)"],
+    "no log": ["update delivery_log set ids = x'00'"],
+    "shorter log": ["update delivery_log set kinds = 'a', outcomes = 'c'"],
+    "no rows": ["update staged_page set ids = x'00'"],
+    "no plan": ["update batch_block set ids = x'00'"],
+    "an index": [
+        "create table kept as select * from sqlite_master where name = 'run_of_sync'",
+        "pragma writable_schema = on",
+        "delete from sqlite_master where name = 'run_of_sync'",
+        "pragma writable_schema = reset",
+        "update run set sync_id = 2 where id = 1",
+        "pragma writable_schema = on",
+        "insert into sqlite_master select * from kept",
+    ],
+}
+
+
+def damage(backup: Path, how: str) -> None:
+    """Change in a backup what a bad disk might."""
+    with closing(sqlite3.connect(backup, isolation_level=None)) as db:
+        db.create_function(
+            "packed", 3, lambda ids, old, new: pack([new if one == old else one for one in unpack_ids(ids)])
+        )
+        for statement in DAMAGE[how]:
+            db.execute(statement)
+        assert db.execute("select total_changes()").fetchone()[0] > 0
+    with closing(sqlite3.connect(backup)) as db:
+        assert db.execute("pragma quick_check(1)").fetchone()[0] == "ok"
+
+
+@pytest.mark.parametrize("is_usable", [True, False])
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_backup_in_which_somebody_cannot_be_read_is_refused_and_the_database_stays(
+    workspace: EngineWorkspace, backup: Path, how: str, is_usable: bool
+) -> None:
+    """It is the backup that is damaged, so the database is not set aside for it; nor is anything put in a lost one's place."""
+    damage(backup, how)
+    with workspace.open() as service:
+        service.admin.forget_person("fan-4")  # so that a restore looks at everybody in the backup
+    if not is_usable:
+        (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
+    before = {path.name: path.read_bytes() for path in workspace.data_dir.iterdir()}
+    with pytest.raises(InvalidRequest, match=r"copy\.db is damaged"):
+        Service.restore_database(backup, workspace.env)
+    assert {path.name: path.read_bytes() for path in workspace.data_dir.iterdir()} == before
