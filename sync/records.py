@@ -250,16 +250,19 @@ class PersonEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class PersonOnList:
-    """An entry of the never-export list of an account, or a tripwire of a project; the other one is None."""
+class PersonListing:
+    """A list a person is on: the never-export list of an account, or a tripwire (``cohort_name`` None: any cohort)."""
 
+    kind: str
     license_code: str | None
     project_id: int | None
     cohort_id: int | None
+    cohort_name: str | None
     note: str
     added_by: str
     added_at: float
     forgotten: bool
+    """Whether the person was forgotten here since: what they were sent before is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sync.model import Mode, Run, RunState, SyncState, format_utc_time
-from sync.records import Decision, HourCount, PersonEntry, PersonOnList, PropertyCohort, RunnerState, SyncView
+from sync.records import Decision, HourCount, PersonEntry, PersonListing, PropertyCohort, RunnerState, SyncView
 from sync.text import count_noun
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Person",
     "PersonEntry",
     "PersonListing",
-    "PersonOnList",
     "PersonSync",
     "Presence",
     "Receipt",
@@ -60,22 +59,6 @@ class PersonSync:
     def in_webengage(self) -> bool | None:
         """Return whether WebEngage was sent true, None when that is not known or they were never sent."""
         return {Presence.SENT_TRUE: True, Presence.SENT_FALSE: False}.get(self.presence)
-
-
-@dataclass(frozen=True, slots=True)
-class PersonListing:
-    """A list a person is on: the never-export list of an account, or a tripwire (``cohort_name`` None: any cohort)."""
-
-    kind: str
-    license_code: str | None
-    project_id: int | None
-    cohort_id: int | None
-    cohort_name: str | None
-    note: str
-    added_by: str
-    added_at: float
-    forgotten: bool = False
-    """Whether the person was forgotten here since: what they were sent before is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)

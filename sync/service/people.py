@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sync.errors import InvalidRequest
 from sync.model import ChangeKind
 from sync.permissions import AccessLevel, requires
-from sync.reports import Person, PersonEntry, PersonListing, PersonOnList, PersonSync, Presence
+from sync.reports import Person, PersonEntry, PersonSync, Presence
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by
 from sync.views import SyncView
@@ -39,7 +39,7 @@ class PeopleService(Topic):
                 syncs=tuple(self._describe_syncs(user_id, id_hash, views, history)),
                 history=history,
                 lists=tuple(
-                    self._describe_listing(one)
+                    one
                     for one in self._store.people.list_listings(id_hash)
                     if project_id is None or one.project_id in (None, project_id)
                 ),
@@ -68,21 +68,6 @@ class PeopleService(Topic):
                 since=next((one.at for one in entries if one.outcome in ACCEPTED), None),
                 not_taken=standing.get(sync.id, "") or _find_invalid_reason(entries),
             )
-
-    def _describe_listing(self, one: PersonOnList) -> PersonListing:
-        known = self._store.connections.list_cohorts(one.project_id) if one.project_id and one.cohort_id else ()
-        names = {cohort.id: cohort.name for cohort in known}
-        return PersonListing(
-            kind="tripwire" if one.license_code is None else "never-export",
-            license_code=one.license_code,
-            project_id=one.project_id,
-            cohort_id=one.cohort_id,
-            cohort_name=names.get(one.cohort_id, f"Cohort {one.cohort_id}") if one.cohort_id else None,
-            note=one.note,
-            added_by=one.added_by,
-            added_at=one.added_at,
-            forgotten=one.forgotten,
-        )
 
 
 def _find_presence(is_confirmed: bool | None, entries: list[PersonEntry]) -> Presence:

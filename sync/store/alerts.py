@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from sync.records import Message, OpenAlert, Recipient
-from sync.store.database import Row, Table, write_transaction
+from sync.store.database import Table, read_row, write_transaction
 
 LEASE_SECONDS = 150.0  # seconds a recipient belongs to who sends to it; longer than any send may take
 CLOCK_SLACK_SECONDS = 7200.0  # seconds; a lease or a next try farther ahead comes from a clock that was set back
@@ -76,7 +76,7 @@ class Alerts(Table):
             """,
             (value,),
         )
-        return tuple(_recipient_from_row(row) for row in rows)
+        return tuple(read_row(SealedRecipient, row, view=read_row(Recipient, row)) for row in rows)
 
     def list_unreachable(self, now: float) -> tuple[Recipient, ...]:
         """Return the recipients that need a person: a message was given up, or none went through for a while."""
@@ -147,7 +147,7 @@ class Alerts(Table):
             order by began_at, key
             """
         )
-        return tuple(OpenAlert(**{**dict(row), "is_restless": bool(row["is_restless"])}) for row in rows)
+        return tuple(read_row(OpenAlert, row) for row in rows)
 
     def claim_recipient(self, owner: str, now: float, kinds: str) -> SealedRecipient | None:
         """Take a recipient something is to be sent to, with a lease; ``kinds`` are JSON. None when there is nothing."""
@@ -205,7 +205,7 @@ class Alerts(Table):
             """,
             (recipient_id,),
         )
-        return Message(**dict(row)) if row else None
+        return read_row(Message, row) if row else None
 
     def begin_attempt(self, message_id: int, now: float) -> None:
         """Count a try, before it is made."""
@@ -268,14 +268,14 @@ class Alerts(Table):
             """,
             (kind, limit),
         )
-        return tuple(Message(**dict(row)) for row in rows)
+        return tuple(read_row(Message, row) for row in rows)
 
     def list_undelivered(self, limit: int) -> tuple[Message, ...]:
         """Return the newest messages that were given up, newest first."""
         rows = self._fetch_all(
             f"select {_MESSAGE_COLUMNS} from message where failed_at is not null order by id desc limit ?", (limit,)
         )
-        return tuple(Message(**dict(row)) for row in rows)
+        return tuple(read_row(Message, row) for row in rows)
 
     def resend_message(self, message_id: int) -> bool:
         """Let a message be sent again, whatever became of it; return False when there is none."""
@@ -321,10 +321,3 @@ class Alerts(Table):
         with write_transaction(self._db):
             for name, value in values.items():
                 self._write_setting(f"alerts.{name}", value)
-
-
-def _recipient_from_row(row: Row) -> SealedRecipient:
-    view = Recipient(**{name: row[name] for name in Recipient.__slots__})
-    return SealedRecipient(
-        view=view, sealed_url=row["sealed_url"], sealed_secret=row["sealed_secret"], failures=row["failures"]
-    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sync.model import Cohort, Mode, Role, SyncState
 from sync.packing import compute_fingerprint
 from sync.records import AccountView, CohortView, ProjectView
-from sync.store.database import Row, Table, write_transaction
+from sync.store.database import Row, Table, read_row, write_transaction
 
 REFUSED = "refused: "  # what the names of these settings begin with
 SALT_BITS = 63  # the most an integer of SQLite holds without a sign
@@ -33,29 +33,7 @@ class SealedAccount:
 
 
 def _project_from_row(row: Row) -> SealedProject:
-    view = ProjectView(
-        id=row["id"],
-        name=row["name"],
-        username=row["username"],
-        region=row["region"],
-        role=Role(row["role"]),
-        role_note=row["role_note"],
-        checked_at=row["checked_at"],
-        secret_last4=row["secret_last4"],
-        license_code=row["license_code"],
-    )
-    return SealedProject(view=view, sealed=row["sealed_secret"])
-
-
-def _account_from_row(row: Row) -> SealedAccount:
-    view = AccountView(
-        license_code=row["license_code"],
-        data_center=row["data_center"],
-        checked_at=row["checked_at"],
-        secret_last4=row["secret_last4"],
-        projects=tuple(json.loads(row["projects"])),
-    )
-    return SealedAccount(view=view, sealed=row["sealed_key"])
+    return SealedProject(read_row(ProjectView, row, role=Role(row["role"])), row["sealed_secret"])
 
 
 class Connections(Table):
@@ -175,7 +153,10 @@ class Connections(Table):
             """,
             (license_code,),
         )
-        return tuple(_account_from_row(row) for row in rows)
+        return tuple(
+            SealedAccount(read_row(AccountView, row, projects=tuple(json.loads(row["projects"]))), row["sealed_key"])
+            for row in rows
+        )
 
     def use_account(self, project_id: int, license_code: str) -> None:
         """Send a project's new exports to this account; existing syncs keep theirs."""
@@ -253,7 +234,7 @@ class Connections(Table):
         """Return the cohorts as last read, each with the state of its sync, by name."""
         rows = self._fetch_all(
             """
-            select c.*, s.id as sync_id, s.state, s.mode
+            select c.*, s.id as sync_id, s.state as sync_state, s.mode
             from cohort c
             left join sync s on s.project_id = c.project_id and s.cohort_id = c.id
             where c.project_id = ?
@@ -262,15 +243,10 @@ class Connections(Table):
             (project_id,),
         )
         return tuple(
-            CohortView(
-                id=row["id"],
-                name=row["name"],
-                description=row["description"],
-                count=row["count"],
-                created=row["created"],
-                group=bool(row["group"]),
-                sync_id=row["sync_id"],
-                sync_state=SyncState(row["state"]) if row["state"] else None,
+            read_row(
+                CohortView,
+                row,
+                sync_state=SyncState(row["sync_state"]) if row["sync_state"] else None,
                 mode=Mode(row["mode"]) if row["mode"] else None,
             )
             for row in rows

@@ -8,8 +8,9 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.ownership import give_to_folder_owner
@@ -49,6 +50,7 @@ OTHERS = 0o077  # the bits of a mode that let other users in
 PRIMARY_CODE = 0xFF  # the low byte of an extended result code (SQLite, rescode.html)
 
 Row = sqlite3.Row
+Made = TypeVar("Made")
 
 
 def open_database(folder: Path, wait_seconds: float | None = None) -> sqlite3.Connection:
@@ -242,6 +244,16 @@ def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         db.rollback()  # nothing was written
+
+
+def read_row(kind: type[Made], row: Row, **others: Any) -> Made:
+    """Return a dataclass made of the columns that are called as its fields; ``others``: fields that need more than that.
+
+    SQLite has no Booleans, so a field that is one is made of its 0 or 1.
+    """
+    wanted = [one for one in fields(kind) if one.name not in others]  # type: ignore[arg-type]
+    found = {one.name: bool(row[one.name]) if one.type == "bool" else row[one.name] for one in wanted}
+    return kind(**found, **others)
 
 
 class Table:

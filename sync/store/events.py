@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from sync.model import format_utc_time
 from sync.records import AuditLine, Event, WaitView
-from sync.store.database import Row, Table, write_transaction
+from sync.store.database import Row, Table, read_row, write_transaction
 
 WAITING_PREFIX = "Waiting: "  # begins every line about waiting
 MAX_WAIT_LINES = 10  # different reasons kept while a run waits; an API may word each answer differently
@@ -77,16 +77,7 @@ class Events(Table):
             """,
             (run_id,),
         )
-        return tuple(
-            Event(
-                at=row["at"],
-                sync_id=row["sync_id"],
-                run_id=row["run_id"],
-                message=_format_line(row),
-                times=row["times"],
-            )
-            for row in rows
-        )
+        return tuple(read_row(Event, row, message=_format_line(row)) for row in rows)
 
     def add_audit_line(self, line: AuditLine, once_in: float = 0.0) -> None:
         """Add one line to the audit log; not when the same was added within the last ``once_in`` seconds."""
@@ -119,7 +110,7 @@ class Events(Table):
             """,
             (self._fold(search), limit),
         )
-        return tuple(AuditLine(**dict(row)) for row in rows)
+        return tuple(read_row(AuditLine, row) for row in rows)
 
     def count_audit(self, search: str = "") -> int:
         """Return how many lines of the audit log contain a text, capitals or not."""

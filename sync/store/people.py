@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from sync.model import BATCH_SIZE
 from sync.packing import FORGOTTEN, find_places
-from sync.records import PersonEntry, PersonOnList
+from sync.records import PersonEntry, PersonListing
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, NO_OPERATION, OUTCOMES, STATES, WITHHELD
-from sync.store.database import Row, Table
+from sync.store.database import Row, Table, read_row
 
 INVALID_ID_KEPT = 200  # characters; a longer invalid id is stored cut
 WITHHELD_REASON = "Taken out of the run before it was sent"
@@ -41,21 +41,24 @@ class People(Table):
         )
         return {row["sync_id"]: row["reason"] for row in rows}
 
-    def list_listings(self, id_hash: bytes) -> tuple[PersonOnList, ...]:
+    def list_listings(self, id_hash: bytes) -> tuple[PersonListing, ...]:
         """Return the never-export lists and tripwires a person is on."""
         rows = self._fetch_all(
             """
-            select license_code, null as project_id, null as cohort_id, note, added_by, added_at, label = ?2 as forgotten
+            select 'never-export' as kind, license_code, null as project_id, null as cohort_id, null as cohort_name,
+                note, added_by, added_at, label = ?2 as forgotten
             from never_export
             where id_hash = ?1
             union all
-            select null, project_id, cohort_id, note, added_by, added_at, label = ?2 as forgotten
+            select 'tripwire', null, tripwire.project_id, cohort_id, coalesce(cohort.name, 'Cohort ' || cohort_id),
+                note, added_by, added_at, label = ?2
             from tripwire
+            left join cohort on cohort.project_id = tripwire.project_id and cohort.id = cohort_id
             where id_hash = ?1
             """,
             (id_hash, FORGOTTEN),
         )
-        return tuple(PersonOnList(**dict(row) | {"forgotten": bool(row["forgotten"])}) for row in rows)
+        return tuple(read_row(PersonListing, row) for row in rows)
 
     def _iterate_changes(self, user_id: str) -> Iterator[PersonEntry]:
         for row in self._iterate_rows():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync.records import Decision
-from sync.store.database import Table
+from sync.store.database import Table, read_row
 
 
 class Receipts(Table):
@@ -81,4 +81,4 @@ class Receipts(Table):
 
     def _find_decision(self, sql: str, sync_id: int, up_to_run: int) -> Decision | None:
         row = self._fetch_one(sql, (sync_id, up_to_run))
-        return Decision(**dict(row)) if row else None
+        return read_row(Decision, row) if row else None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from sync.records import HourCount
-from sync.store.database import Table
+from sync.store.database import Table, read_row
 
 
 class RunHistory(Table):
@@ -103,7 +103,7 @@ class RunHistory(Table):
             """,
             {"now": now, "hours": hours, "project": project_id},
         )
-        return {row["ago"]: HourCount(**{name: row[name] for name in HourCount.__slots__}) for row in rows}
+        return {row["ago"]: read_row(HourCount, row) for row in rows}
 
     def list_daily_sizes(self, project_id: int | None, now: float, days: int) -> tuple[int, ...]:
         """Return how many people were in WebEngage so many days ago, by the last run that succeeded until then, oldest first.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from sync.model import Run, RunState
-from sync.store.database import Row, Table
+from sync.store.database import Row, Table, read_row
 
 WAIT_FARTHEST = 86400.0  # seconds; nobody is put off for longer, so a later time comes from a moved clock
 CLOCK_SLACK = 5.0  # seconds; processes read the clock at slightly different moments
 RUN_COLUMNS = ", ".join(Run.__slots__)
-_BOOLEAN_COLUMNS = ("dry_run", "approved", "cancel_requested", "planned")
 
 
 def _where_clause(
@@ -29,10 +28,7 @@ def _where_clause(
 
 def run_from_row(row: Row) -> Run:
     """Make a Run of a row."""
-    values = dict(zip(row.keys(), tuple(row), strict=True))
-    values |= {name: bool(values[name]) for name in _BOOLEAN_COLUMNS}
-    values["state"] = RunState(values["state"])
-    return Run(**values)
+    return read_row(Run, row, state=RunState(row["state"]))
 
 
 class RunLists(Table):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from sync.packing import FORGOTTEN, hash_id
 from sync.records import ListedPerson, Tripwire
 from sync.store.connections import Connections
-from sync.store.database import Table, write_transaction
+from sync.store.database import Table, read_row, write_transaction
 from sync.text import MASK
 
 SHOWN_FROM, MORE_SHOWN_FROM = 4, 8  # characters; shorter ids show nothing, or one character less
@@ -139,7 +139,7 @@ class SafetyLists(Table):
             """,
             (license_code,),
         )
-        return tuple(ListedPerson(**dict(row)) for row in rows)
+        return tuple(read_row(ListedPerson, row) for row in rows)
 
     def add_tripwires(
         self, project_id: int, cohort_id: int | None, user_ids: Iterable[str], note: str, added_by: str, now: float
@@ -195,7 +195,7 @@ class SafetyLists(Table):
             """,
             (project_id,),
         )
-        return tuple(Tripwire(**dict(row)) for row in rows)
+        return tuple(read_row(Tripwire, row) for row in rows)
 
     def forget(self, id_hash: bytes) -> int:
         """Blank the labels and notes of a person; return on how many lists they stay, by the hash alone.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sync.packing import FORGOTTEN, ID_SIZE, RECORD_SIZE, pack, split_digests, split_records, unpack_ids
-from sync.store.database import Table
+from sync.store.database import Table, read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,6 @@ class Tally:
     id. ``page_totals``: whether each total that was named may count only its page, which says nothing about the whole.
     """
 
-    pages: int
     rows: int
     others: int
     unnamed: int
@@ -110,7 +109,7 @@ class StagedPages(Table):
         """Add up the pages of a reading."""
         row = self._fetch_one(
             f"""
-            select count(*), coalesce(sum(rows), 0), coalesce(sum(anonymous + invalid), 0) as others,
+            select coalesce(sum(rows), 0) as rows, coalesce(sum(anonymous + invalid), 0) as others,
               coalesce(sum(anonymous + invalid - length(others) / {ID_SIZE}), 0) as unnamed,
               max(page) filter (where is_full) is max(page) and count(*) > 0 as last_full,
               max(page) filter (where rows = 0) is max(page)
@@ -125,17 +124,7 @@ class StagedPages(Table):
             (run_id, reading),
         )
         assert row is not None  # an aggregate always answers one row
-        return Tally(
-            pages=row[0],
-            rows=row[1],
-            others=row["others"],
-            unnamed=row["unnamed"],
-            last_full=bool(row["last_full"]),
-            full_then_empty=bool(row["full_then_empty"]),
-            has_gap=bool(row["has_gap"]),
-            total=row["total"],
-            page_totals=bool(row["page_totals"]),
-        )
+        return read_row(Tally, row)
 
     def pages(self, run_id: int) -> Iterator[tuple[int, bytes]]:
         """Return reading and ascending records of every page, those who are news apart from those who are not.

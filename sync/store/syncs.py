@@ -12,7 +12,7 @@ from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
 from sync.model import Mode, Run, Sync, SyncState
 from sync.records import SyncView
-from sync.store.database import Row, Table, write_transaction
+from sync.store.database import Row, Table, read_row, write_transaction
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.open_requests import OpenRequests
 from sync.store.runs import Runs
@@ -27,24 +27,21 @@ _COLUMNS = (
     "from json_each(sync.mapping) as pair join attribute_owner as owner on owner.name = pair.value ->> 1 "
     "where owner.license_code = sync.license_code and owner.form is not null order by pair.key)) as forms"
 )
-_DAILY_COLUMNS = ("daily_at", "daily_zone", "daily_days")
 MAX_DAYS_AHEAD = 8  # days; a sync of one day a week is due in seven, and an hour more in autumn
 
 
 def sync_from_row(row: Row) -> Sync:
     """Make a Sync of a row."""
-    values = dict(zip(row.keys(), tuple(row), strict=True))
-    values |= {
-        "mode": Mode(values["mode"]),
-        "state": SyncState(values["state"]),
-        "guard_enabled": bool(values["guard_enabled"]),
-        "limits": GuardLimits(**{name: values.pop(f"guard_{name}") for name in GuardLimits.__slots__}),
-    }
-    values["daily"] = _daily_from_row(row)
-    for name in _DAILY_COLUMNS:
-        del values[name]
-    values |= {name: tuple((str(a), str(b)) for a, b in json.loads(values[name])) for name in ("mapping", "forms")}
-    return Sync(**values)
+    pairs = {name: tuple((str(a), str(b)) for a, b in json.loads(row[name])) for name in ("mapping", "forms")}
+    return read_row(
+        Sync,
+        row,
+        mode=Mode(row["mode"]),
+        state=SyncState(row["state"]),
+        limits=GuardLimits(**{name: row[f"guard_{name}"] for name in GuardLimits.__slots__}),
+        daily=_daily_from_row(row),
+        **pairs,
+    )
 
 
 def _daily_values(daily: DailyTime | None) -> dict[str, str | None]:
@@ -73,7 +70,7 @@ def _find_schedule(before: Sync, request: Request, now: float) -> tuple[float, f
 
 
 def _daily_from_row(row: Row) -> DailyTime | None:
-    return DailyTime(*(row[name] for name in _DAILY_COLUMNS)) if row["daily_at"] else None
+    return DailyTime(row["daily_at"], row["daily_zone"], row["daily_days"]) if row["daily_at"] else None
 
 
 class Syncs(Table):
@@ -222,27 +219,15 @@ class Syncs(Table):
         )
 
     def _view(self, row: Row, last: Run | None, requested_mode: str) -> SyncView:
-        return SyncView(
-            id=row["id"],
-            project_id=row["project_id"],
-            cohort_id=row["cohort_id"],
-            cohort_name=row["cohort_name"],
-            license_code=row["license_code"],
-            attribute=row["attribute"],
+        return read_row(
+            SyncView,
+            row,
             mode=Mode(row["mode"]),
             state=SyncState(row["state"]),
-            pause_reason=row["pause_reason"],
-            interval_seconds=row["interval_seconds"],
             next_run_at=row["next_refresh_at"],
-            size=row["size"],
             last_run=last,
             daily=_daily_from_row(row),
-            ends_at=row["ends_at"],
-            resume_at=row["resume_at"],
-            id_property=row["id_property"],
-            is_cleared=bool(row["is_cleared"]),
             requested_mode=Mode(requested_mode),
-            last_success=row["last_success"],
         )
 
     def accounts_of(self, run_ids: Iterable[int]) -> list[str]:
