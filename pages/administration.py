@@ -14,9 +14,9 @@ from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.guards import MAX_PEOPLE
 from sync.permissions import AccessLevel, Actor, check_level
+from sync.records import AuditLine
 from sync.spreadsheet import write_csv
 from sync.text import count_noun
-from sync.views import AuditLine
 
 SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000  # of the audit log, newest first
 MAX_DAYS = 3650

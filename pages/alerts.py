@@ -14,9 +14,9 @@ from pages.parts.memory import recall
 from pages.parts.navigation import show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError, InvalidRequest
+from sync.records import Message, OpenAlert, Recipient
 from sync.reports import AlertPlace
 from sync.service.alerts import Schedule
-from sync.views import Message, OpenAlert, Recipient
 
 SHOWN_MESSAGES = 50  # the newest of each kind
 SHOWN_FAILED = 5  # messages with buttons; older ones follow when these are sent or discarded

@@ -11,9 +11,10 @@ from pages.parts.navigation import clear_requests, open_page, requested_id, set_
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
+from sync.records import CohortView, ProjectView
 from sync.service import Service
 from sync.text import count_noun
-from sync.views import CohortList, CohortView, ProjectView
+from sync.views import CohortList
 
 FRESH_KEY = "_fresh"  # session key: somebody asked for a new list
 LOOK_ONLY = "You may look here; exporting needs a marketer. Ask an admin of Cohort Sync."

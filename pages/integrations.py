@@ -15,9 +15,9 @@ from pages.parts.navigation import clear_requests, open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError, ConfigurationError
 from sync.permissions import AccessLevel
+from sync.records import AccountView, ProjectView
 from sync.service import Service
 from sync.service.connections import name_account, name_project
-from sync.views import AccountView, ProjectView
 
 MIXPANEL_ABOUT = "Read the cohorts of your Mixpanel project with a service account. Nothing in Mixpanel is changed."
 

@@ -24,10 +24,11 @@ from pages.parts.navigation import open_page, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.model import RunState
 from sync.permissions import AccessLevel
+from sync.records import RunnerState, SyncView
 from sync.reports import Attention, AttentionKind, Overview
 from sync.service import Service
 from sync.text import count_noun, count_people
-from sync.views import DISK_LOW_BYTES, RunnerState, SyncView
+from sync.views import DISK_LOW_BYTES
 from sync.wording import NEEDS_PERSON
 
 ROWS_SHOWN = 5  # of each list; the pages Syncs and Runs have them all

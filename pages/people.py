@@ -13,7 +13,8 @@ from pages.parts.navigation import PERSON_KEY, open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
-from sync.reports import Person, PersonEntry, PersonListing, PersonSync, Presence
+from sync.records import PersonEntry, PersonListing
+from sync.reports import Person, PersonSync, Presence
 from sync.service.safety import MAX_NOTE
 from sync.text import count_noun
 from sync.wording import (

@@ -11,9 +11,9 @@ from pages.parts.navigation import open_page, requested_id, show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.id_property import show_id_property
-from sync.reports import Decision, Receipt
+from sync.records import Decision, SyncView
+from sync.reports import Receipt
 from sync.text import count_noun
-from sync.views import SyncView
 from sync.wording import MODE_WORDS
 
 REQUEST = "cohort"  # in the address: the cohort whose receipt is shown

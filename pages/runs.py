@@ -14,8 +14,8 @@ from pages.parts.navigation import clear_requests, requested_id, set_request
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.model import RunState
+from sync.records import SyncView
 from sync.text import count_noun
-from sync.views import SyncView
 
 PER_PAGE = 25
 

@@ -14,10 +14,11 @@ from pages.parts.formatting import escape_markdown, format_time, shorten_name
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
+from sync.records import ProjectView, Tripwire
 from sync.service import Service
 from sync.service.safety import MAX_NOTE, parse_csv, parse_lines
 from sync.text import count_noun, count_people
-from sync.views import AddedPeople, NeverExported, ProjectView, Tripwire
+from sync.views import AddedPeople, NeverExported
 from sync.wording import explain_staying
 
 Choice = TypeVar("Choice", int, str)

@@ -15,8 +15,8 @@ from pages.parts.navigation import clear_requests, open_page, requested_id
 from pages.parts.session import is_allowed, open_service
 from sync.model import RunState, SyncState
 from sync.permissions import AccessLevel
+from sync.records import SyncView
 from sync.text import count_noun, count_people
-from sync.views import SyncView
 from sync.wording import NEEDS_PERSON, describe_run_changes, describe_size, name_sync_state
 
 PER_PAGE = 25

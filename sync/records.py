@@ -290,27 +290,6 @@ class HourCount:
 
 
 @dataclass(frozen=True, slots=True)
-class PeopleCount:
-    """The number of people of a run with one operation and one outcome."""
-
-    operation: str
-    outcome: str
-    people: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunPeople:
-    """One page of the people of a run: ``matching`` counts those the filters leave.
-
-    ``counts`` are of everybody whose id was searched for, whatever the operation and outcome: what each filter would leave.
-    """
-
-    rows: tuple[ExportRow, ...]
-    matching: int
-    counts: tuple[PeopleCount, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Recipient:
     """An address alerts go to, or a webhook; ``failing_since`` and ``problem``: since the last message went through."""
 

@@ -12,21 +12,6 @@ from sync.model import Mode, Run, RunState, SyncState, format_utc_time
 from sync.records import Decision, HourCount, PersonEntry, PersonListing, PropertyCohort, RunnerState, SyncView
 from sync.text import count_noun
 
-__all__ = [
-    "AlertPlace",
-    "Attention",
-    "AttentionKind",
-    "Decision",
-    "Overlap",
-    "Overview",
-    "Person",
-    "PersonEntry",
-    "PersonListing",
-    "PersonSync",
-    "Presence",
-    "Receipt",
-]
-
 
 class Presence(StrEnum):
     """Name what WebEngage holds of a person for the attribute of a sync, as far as is known here."""

@@ -1,4 +1,4 @@
-"""Answers of the service to pages and commands, and the rows of ``sync.records``: without secrets, times in UTC."""
+"""Answers of the service to pages and commands that are no rows of the store: without secrets, times in UTC."""
 
 from __future__ import annotations
 
@@ -8,73 +8,8 @@ from enum import StrEnum
 from sync.cadence import DailyTime
 from sync.guards import GuardLimits
 from sync.model import Eligibility, Mode
-from sync.records import (
-    RUNNER_SILENT_SECONDS,
-    AccountView,
-    AuditLine,
-    CohortView,
-    Event,
-    ExportRow,
-    Heartbeat,
-    HourCount,
-    ListedPerson,
-    Message,
-    OpenAlert,
-    PeopleCount,
-    ProjectView,
-    PropertyCohort,
-    Recipient,
-    RejectionView,
-    RestoreReport,
-    RunnerState,
-    RunPeople,
-    SyncView,
-    Tripwire,
-    WaitView,
-)
+from sync.records import CohortView, ExportRow, PropertyCohort, Recipient, RunnerState, SyncView
 from sync.text import count_noun
-
-__all__ = [
-    "DISK_LOW_BYTES",
-    "RUNNER_SILENT_SECONDS",
-    "AccountView",
-    "AddedPeople",
-    "AuditLine",
-    "CohortList",
-    "CohortView",
-    "Event",
-    "ExportRow",
-    "ForgetResult",
-    "GuardTrial",
-    "GuardView",
-    "Health",
-    "Heartbeat",
-    "HourCount",
-    "ListedPerson",
-    "MemberChange",
-    "MemberList",
-    "MemberRow",
-    "MemberStatus",
-    "Message",
-    "NeverExported",
-    "OpenAlert",
-    "Overdue",
-    "PeopleCount",
-    "Preview",
-    "ProjectView",
-    "PropertyCohort",
-    "Proposal",
-    "Recipient",
-    "RejectionView",
-    "RestoreReport",
-    "RunPeople",
-    "RunnerState",
-    "Sample",
-    "StartedExport",
-    "SyncView",
-    "Tripwire",
-    "WaitView",
-]
 
 DISK_LOW_BYTES = 200 * 2**20  # bytes; reading a million members needs about half of it
 
@@ -236,6 +171,27 @@ class MemberList:
     def count_change(self, change: MemberChange) -> int:
         """Return to how many people an export would do this; two members with one User ID are one."""
         return len({row.user_id for row in self.rows if row.change is change})
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleCount:
+    """The number of people of a run with one operation and one outcome."""
+
+    operation: str
+    outcome: str
+    people: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunPeople:
+    """One page of the people of a run: ``matching`` counts those the filters leave.
+
+    ``counts`` are of everybody whose id was searched for, whatever the operation and outcome: what each filter would leave.
+    """
+
+    rows: tuple[ExportRow, ...]
+    matching: int
+    counts: tuple[PeopleCount, ...]
 
 
 @dataclass(frozen=True, slots=True)

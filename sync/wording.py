@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from sync.model import BATCHES_A_MINUTE, Mode, Run, RunState, SyncState
-from sync.records import PropertyCohort, SyncView
+from sync.records import PropertyCohort, RestoreReport, SyncView
 from sync.reports import Person, Presence
 from sync.text import count_noun, count_people, format_duration
-from sync.views import ForgetResult, GuardTrial, Preview, RestoreReport
+from sync.views import ForgetResult, GuardTrial, Preview
 
 CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
 # Also true when all that was on its way was the last of it.

@@ -19,8 +19,8 @@ from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState
 from sync.process_identity import is_process_gone, process_name
+from sync.records import RUNNER_SILENT_SECONDS, RunnerState
 from sync.runner import HEARTBEAT_SECONDS, Runner
-from sync.views import RUNNER_SILENT_SECONDS, RunnerState
 from tests.sandbox.control import PROJECT, Sandbox
 from tests.workspace import ROOT, Workspace, make_environment, page_text, wait_until
 

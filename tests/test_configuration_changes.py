@@ -8,7 +8,7 @@ from sync.cadence import DailyTime, find_end
 from sync.config_file.parsing import parse_configuration
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState, SyncState
-from sync.views import SyncView
+from sync.records import SyncView
 from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, member
 from tests.workspace import ATTRIBUTE, Workspace
 

@@ -7,9 +7,9 @@ import pytest
 from sync.errors import ConfigurationError, InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState, format_utc_time
+from sync.records import SyncView
 from sync.service import Service
 from sync.service.connections import name_account
-from sync.views import SyncView
 from tests.engine_workspace import HOUR
 from tests.sandbox.control import API_KEY, API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME
 from tests.workspace import Workspace, make_fans

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.model import Run, RunState
-from sync.views import Event
+from sync.records import Event
 from tests.engine_workspace import (
     DAY,
     MAPPED,

@@ -9,9 +9,9 @@ import pytest
 from pages.overview import summarize
 from sync.model import Mode, RunState
 from sync.permissions import AccessLevel
+from sync.records import HourCount
 from sync.reports import AttentionKind, Overview
 from sync.steps import Steps
-from sync.views import HourCount
 from tests.sandbox.control import PROJECT, Sandbox, member
 from tests.workspace import Workspace, click_button, make_fans, page_text, sign_in_as
 

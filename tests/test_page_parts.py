@@ -8,8 +8,8 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import charts, formatting, notices
 from sync import wording
 from sync.model import Run, RunState
+from sync.records import HourCount
 from sync.text import count_noun, format_duration
-from sync.views import HourCount
 
 
 @pytest.mark.parametrize(

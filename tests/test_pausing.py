@@ -8,7 +8,7 @@ import pytest
 
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState, SyncState, format_utc_time
-from sync.views import SyncView
+from sync.records import SyncView
 from tests.engine_workspace import HOUR, EngineWorkspace, fans
 from tests.sandbox.control import LICENSE, Sandbox
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pages.parts import downloads
+from sync.records import ExportRow
 from sync.spreadsheet import BYTE_ORDER_MARK, neutralize_cell, protect_id, restore_id, write_csv
-from sync.views import ExportRow
 
 FORMULAS = [
     "=1+1",

@@ -10,7 +10,7 @@ import streamlit as st
 from pages.parts.formatting import escape_markdown, shorten_name
 from sync import wording
 from sync.model import Mode, Run, RunState
-from sync.views import SyncView
+from sync.records import SyncView
 from sync.wording import MODE_WORDS, RUN_STATE_WORDS
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"

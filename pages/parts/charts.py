@@ -12,9 +12,10 @@ import streamlit as st
 
 from pages.parts.formatting import escape_markdown, format_count, shorten_name
 from sync.model import Run
+from sync.records import HourCount
 from sync.reports import Overlap
 from sync.text import count_people
-from sync.views import HourCount, Preview
+from sync.views import Preview
 
 INDIGO, AMBER, RED, GREEN, GRAY = "#6a70e6", "#b87a1e", "#d0455a", "#1f9d63", "#84879e"
 ELIGIBILITY_COLORS = (

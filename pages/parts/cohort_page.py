@@ -28,7 +28,8 @@ from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.permissions import AccessLevel
-from sync.views import CohortView, MemberChange, MemberList, MemberStatus, ProjectView, SyncView
+from sync.records import CohortView, ProjectView, SyncView
+from sync.views import MemberChange, MemberList, MemberStatus
 
 IN_WEBENGAGE = "In WebEngage now"
 SENDING_HELP = "A run is sending. Who is in WebEngage is shown as of {moment}, and again when the run has ended."

@@ -25,8 +25,8 @@ from pages.parts.navigation import open_page, page_script, set_request, show_pag
 from pages.parts.session import is_allowed, open_service
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
+from sync.records import CohortView, ProjectView, SyncView
 from sync.text import count_noun
-from sync.views import CohortView, ProjectView, SyncView
 
 PER_PAGE = 25
 EVERY_STATE, WITH_SYNC, NOT_SYNCED = "All cohorts", "With a sync", "Not synced"

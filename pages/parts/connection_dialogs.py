@@ -16,9 +16,9 @@ from pages.parts.layout import label_project
 from pages.parts.navigation import clear_requests
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError, InvalidRequest
+from sync.records import AccountView, ProjectView, SyncView
 from sync.service import Service
 from sync.text import count_noun
-from sync.views import AccountView, ProjectView, SyncView
 
 REGIONS = {"us": "United States – mixpanel.com", "eu": "Europe – eu.mixpanel.com", "in": "India – in.mixpanel.com"}
 DATA_CENTERS = {

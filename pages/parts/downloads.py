@@ -11,8 +11,8 @@ import streamlit as st
 from pages.parts.session import current_actor, open_service
 from sync.model import Run, RunState
 from sync.permissions import Actor
+from sync.records import ExportRow, SyncView
 from sync.spreadsheet import write_csv
-from sync.views import ExportRow, SyncView
 
 CSV_HEADER = ("User ID", "Operation", "Outcome", "Reason")
 

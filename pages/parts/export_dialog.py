@@ -27,9 +27,10 @@ from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
 from sync.guards import PREVIEW_GROWTH, WHOLE
 from sync.model import INTERVAL_CHOICES, Mode
+from sync.records import CohortView, ProjectView
 from sync.service import Service
 from sync.text import count_people
-from sync.views import CohortView, Preview, ProjectView, Proposal, StartedExport
+from sync.views import Preview, Proposal, StartedExport
 from sync.wording import MODE_WORDS
 
 MODE_MEANINGS = {

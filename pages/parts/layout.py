@@ -15,8 +15,9 @@ from pages.parts.navigation import clear_requests, page_script, requested_id, sh
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
+from sync.records import ProjectView, RunnerState
 from sync.text import count_noun
-from sync.views import Health, ProjectView, RunnerState
+from sync.views import Health
 from sync.wording import NEEDS_PERSON
 
 PROJECT_KEY = "project"

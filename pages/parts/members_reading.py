@@ -17,11 +17,12 @@ from pages.parts.formatting import format_count, format_error, format_queries, f
 from pages.parts.session import current_actor, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import Actor
+from sync.records import CohortView
 from sync.service import Service
 from sync.service.cohorts import PREVIEW_FRESH_SECONDS
 from sync.service.member_reading import MemberReading
 from sync.text import count_noun
-from sync.views import CohortView, Preview
+from sync.views import Preview
 
 READING_KEY = "_member_reading"
 ACCESS_KEY = "_classified_access"  # by project, whether Mixpanel lets its service account see classified data

@@ -12,10 +12,11 @@ from pages.parts.formatting import escape_markdown, format_count
 from pages.parts.navigation import open_page
 from pages.parts.session import open_service
 from sync.model import Run, RunState
+from sync.records import SyncView
 from sync.service import Service
 from sync.service.run_people import PeopleFilter
 from sync.text import count_noun
-from sync.views import StartedExport, SyncView
+from sync.views import StartedExport
 
 SHOWN_REASON = "_shown-reason-{}"  # session key, by run
 LOOKED_AT = 10  # people named to look at in WebEngage

@@ -23,8 +23,8 @@ from sync import wording
 from sync.guards import GuardLimits
 from sync.model import USER_ID_MAX, Eligibility, Run, RunState
 from sync.permissions import AccessLevel
+from sync.records import Event, RejectionView, SyncView
 from sync.text import count_noun, count_people
-from sync.views import Event, RejectionView, SyncView
 
 EVENTS_SHOWN = 100
 MAX_GROUPED_WHILE_MOVING = 1000  # rejected and invalid people that are grouped at every poll of an unfinished run

@@ -14,9 +14,10 @@ from pages.parts.session import is_allowed, open_service
 from sync import wording
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
+from sync.records import ExportRow, SyncView
 from sync.service.run_people import NO_OPERATION, PeopleFilter
 from sync.text import count_people
-from sync.views import ExportRow, RunPeople, SyncView
+from sync.views import RunPeople
 
 PER_PAGE = 50
 EVERYBODY = "all"

@@ -24,8 +24,9 @@ from sync.cadence import format_interval
 from sync.errors import CohortSyncError
 from sync.model import Mode, Run, RunState, SyncState
 from sync.permissions import AccessLevel
+from sync.records import SyncView
 from sync.service import Service
-from sync.views import Overdue, SyncView
+from sync.views import Overdue
 from sync.wording import describe_run_changes, describe_size
 
 RUNS_SHOWN = 10

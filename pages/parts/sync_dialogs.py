@@ -16,9 +16,9 @@ from pages.parts.session import open_service
 from sync.cadence import format_interval
 from sync.errors import CohortSyncError
 from sync.model import DAY, INTERVAL_CHOICES, parse_interval, write_interval
+from sync.records import SyncView
 from sync.service import Service
 from sync.text import count_people
-from sync.views import SyncView
 
 KEEP_CHOICE, CLEAR_CHOICE = "Keep them in WebEngage", "Clear them: set the attribute to false for everyone"
 OTHER_INTERVAL = 0.0

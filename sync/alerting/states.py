@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from sync.cadence import BusyHour
 from sync.model import Run, format_utc_time
+from sync.records import SyncView
 from sync.redaction import redact_text
 from sync.reports import AlertPlace
 from sync.text import count_noun, count_people, cut_text, show_text
-from sync.views import DISK_LOW_BYTES, Health, SyncView
+from sync.views import DISK_LOW_BYTES, Health
 
 RUNNER_KEY = "runner"
 REJECTED_SHARE, MIN_REJECTED = 0.05, 10  # of a sync's people; from so many on it is no matter of single people

@@ -12,9 +12,9 @@ from sync.cli.accounts import read_secret
 from sync.cli.listings import list_message_lines, list_recipient_lines
 from sync.cli.output import LIMIT_RANGE, WholeSentences, any_project_option, json_option, print_result
 from sync.errors import InvalidRequest
+from sync.records import Recipient
 from sync.service import Service
 from sync.settings import ALERT_URL_VARIABLE, Settings
-from sync.views import Recipient
 
 NEVER = "off"  # written instead of a time: no quiet hours, no digest
 name_option = click.option("--name", default="", help="What people call it.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from sync.cli.tables import format_table
 from sync.model import Mode, Run, RunState, SyncState, format_utc_time
-from sync.views import (
+from sync.records import (
     AccountView,
     AuditLine,
     CohortView,

@@ -16,7 +16,8 @@ import click
 
 from sync.id_property import show_id_property
 from sync.model import Run
-from sync.views import AccountView, AuditLine, Event, Preview, ProjectView, Proposal, RejectionView, Sample, SyncView
+from sync.records import AccountView, AuditLine, Event, ProjectView, RejectionView, SyncView
+from sync.views import Preview, Proposal, Sample
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")

@@ -11,7 +11,8 @@ from sync.cli.output import json_option, print_result, project_option, to_contra
 from sync.cli.run_output import run_json
 from sync.cli.tables import format_table
 from sync.model import format_utc_time
-from sync.reports import Person, PersonListing, Receipt
+from sync.records import PersonListing
+from sync.reports import Person, Receipt
 from sync.service import Service
 from sync.text import show_text
 from sync.wording import FORGOTTEN_HERE, NO_COHORT_KNOWN, describe_presence, explain_two_ids, explain_unknown_person

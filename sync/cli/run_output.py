@@ -13,9 +13,9 @@ from sync.cli.output import to_contract
 from sync.errors import CohortSyncError
 from sync.guards import DRY_RUN
 from sync.model import Run, RunState
+from sync.records import SyncView
 from sync.runner import Runner
 from sync.service import Service
-from sync.views import SyncView
 from sync.wording import RUN_STANDING, describe_run_changes
 
 POLL_SECONDS = 0.3  # seconds between reads of the run that is waited for

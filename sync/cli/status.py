@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync.model import format_utc_time
+from sync.records import RunnerState
 from sync.text import count_people
-from sync.views import Health, RunnerState
+from sync.views import Health
 
 MEGABYTE = 2**20  # bytes
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import SyncState
 from sync.permissions import RUNNER_ACTOR, AccessLevel, Actor, check_level, command_line_actor, requires
+from sync.records import RestoreReport, RunnerState
 from sync.service.admin import AdminService
 from sync.service.alerts import AlertService
 from sync.service.base import ServiceState
@@ -32,7 +33,7 @@ from sync.service.syncs import SyncService
 from sync.settings import Settings
 from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
 from sync.store.restore import replace_unusable
-from sync.views import Health, RestoreReport, RunnerState
+from sync.views import Health
 
 __all__ = ["Service"]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from sync.errors import InvalidRequest
 from sync.guards import MAX_PEOPLE
 from sync.permissions import AccessLevel, requires
+from sync.records import AuditLine, RestoreReport
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by, list_true
 from sync.text import count_noun, count_people
 from sync.vault import add_key, drop_former_keys, has_key
-from sync.views import AuditLine, ForgetResult, RestoreReport
+from sync.views import ForgetResult
 
 
 class AdminService(Topic):

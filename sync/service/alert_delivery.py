@@ -17,13 +17,14 @@ from sync.alerting.states import RUNNER_KEY, AlertState, Quotas, describe_silent
 from sync.alerting.webhooks import build_body, send_webhook
 from sync.errors import CohortSyncError
 from sync.process_identity import process_name
+from sync.records import Message, OpenAlert
 from sync.reports import AlertPlace
 from sync.service.base import ServiceState
 from sync.service.hourly_fit import find_unkept_limits
 from sync.store.alerts import RESTLESS_SECONDS, SealedRecipient
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from sync.text import count_noun
-from sync.views import Health, Message, OpenAlert
+from sync.views import Health
 
 FIRST_PAUSE_SECONDS, PAUSE_FACTOR, MAX_PAUSE_SECONDS = 10.0, 3.0, 3600.0  # between two tries at a recipient
 DEADLINE_SECONDS = 86400.0  # seconds after its first try until which a message is tried again

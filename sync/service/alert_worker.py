@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 
 from sync.errors import CohortSyncError
+from sync.records import RunnerState
 from sync.service import Service
 from sync.settings import Settings
 from sync.store import StorageError, Store
 from sync.store.file_identity import DATABASE_FILE
-from sync.views import Health, RunnerState
+from sync.views import Health
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 3.0  # seconds between two looks for alerts and messages

@@ -10,12 +10,13 @@ from sync.alerting.quiet_hours import Schedule
 from sync.alerting.webhooks import make_secret, mask_url
 from sync.errors import InvalidRequest
 from sync.permissions import AccessLevel, requires
+from sync.records import Message, OpenAlert, Recipient
 from sync.reports import AlertPlace
 from sync.service.alert_delivery import AlertDelivery
 from sync.service.base import ServiceState, Topic
 from sync.store.alerts import SealedRecipient
 from sync.text import show_text
-from sync.views import Health, Message, OpenAlert, Recipient
+from sync.views import Health
 
 __all__ = ["AlertService", "Schedule"]
 

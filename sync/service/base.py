@@ -10,12 +10,12 @@ from sync.errors import ApiError, InvalidRequest, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
 from sync.model import Project, Sync, format_utc_time
 from sync.permissions import RUNNER_ACTOR, Actor
+from sync.records import AuditLine, ProjectView, RunnerState
 from sync.settings import KEY_VARIABLE, Settings
 from sync.store import Store
 from sync.store.connections import SealedProject
 from sync.store.rate_limits import BUSY_POLL_SECONDS, MAX_CONCURRENT_QUERIES, QuerySlot
 from sync.vault import Vault, list_key_ids
-from sync.views import AuditLine, ProjectView, RunnerState
 
 # Seconds a person waits for a page: longer than the App API's deadline, shorter than the Query API's.
 INTERACTIVE_TIMEOUT_SECONDS = 130.0

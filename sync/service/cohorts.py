@@ -12,12 +12,13 @@ from sync.id_property import find_id_property_problem
 from sync.mixpanel.client import Mixpanel
 from sync.model import DEFAULT_INTERVAL, Eligibility, Member, Mode, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
+from sync.records import CohortView, ProjectView
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.service.held_people import count_held, read_held
 from sync.service.sending_cost import add_cost_of_changes
 from sync.store.connections import SealedProject
 from sync.store.export_requests import Request
-from sync.views import CohortList, CohortView, Preview, ProjectView, Proposal, Sample
+from sync.views import CohortList, Preview, Proposal, Sample
 
 LIST_FRESH_SECONDS = 300.0  # seconds a list of cohorts is shown without asking Mixpanel again
 LIST_PATIENCE = 10.0  # seconds to wait for a new list before the last one is shown, unless a person asked for a new one

@@ -11,11 +11,11 @@ from sync.mixpanel import client as mixpanel
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Role, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
+from sync.records import AccountView, ProjectView, SyncView
 from sync.redaction import hide_secret
 from sync.service.base import CONNECT_AGAIN, CONNECTED_AGAIN, INTERACTIVE_TIMEOUT_SECONDS, Topic
 from sync.store.connections import SealedAccount, SealedProject
 from sync.text import count_noun
-from sync.views import AccountView, ProjectView, SyncView
 from sync.webengage import WebEngage
 
 TRY_AGAIN = "try again in a minute"

@@ -9,10 +9,10 @@ from sync.cadence import BusyHour, DailyTime, Refreshes, find_busiest_hour
 from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
 from sync.model import format_utc_time
 from sync.permissions import AccessLevel, requires
+from sync.records import SyncView
 from sync.service.base import Topic
 from sync.store import Store
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
-from sync.views import SyncView
 
 DAY_HOURS = 24  # hours that the alert looks ahead
 WEEK_HOURS = 7 * DAY_HOURS  # hours; some syncs are refreshed on one day of the week only

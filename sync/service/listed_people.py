@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sync.records import PropertyCohort, SyncView
 from sync.store import Store
-from sync.views import PropertyCohort, SyncView
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sync.model import DAY, DEFAULT_INTERVAL, Run, RunState, SyncState, deadline_of
+from sync.records import SyncView
 from sync.store import Store
 from sync.store.runs import is_leased
-from sync.views import Overdue, SyncView
+from sync.views import Overdue
 from sync.wording import RUN_STANDING
 
 MAX_LATE_INTERVALS = 2  # a sync late by so many of its intervals needs a person

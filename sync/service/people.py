@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from sync.errors import InvalidRequest
 from sync.model import ChangeKind
 from sync.permissions import AccessLevel, requires
-from sync.reports import Person, PersonEntry, PersonSync, Presence
+from sync.records import PersonEntry, SyncView
+from sync.reports import Person, PersonSync, Presence
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by
-from sync.views import SyncView
 
 LOOKED_UP_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at the same person
 ACCEPTED, UNSURE = ("accepted", "membership only"), "unconfirmed"  # outcomes of what WebEngage took, or may have

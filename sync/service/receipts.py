@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.model import ChangeKind, Run, RunState, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
+from sync.records import PropertyCohort, SyncView
 from sync.reports import Overlap, Receipt
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.service.listed_people import ListedPeople, find_listed, find_tripped, list_known_by
 from sync.text import count_noun, count_people
-from sync.views import Preview, PropertyCohort, SyncView
+from sync.views import Preview
 from sync.wording import RUN_STANDING, describe_run_changes, explain_listed, explain_tripped
 
 

@@ -24,12 +24,12 @@ from sync.model import (
     format_utc_time,
 )
 from sync.property_values import FIELD_TYPES, Forms, ValueForm, find_form_problem, parse_forms
+from sync.records import CohortView
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.service.hourly_fit import count_pages
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
-from sync.views import CohortView
 
 
 def describe_terms(sync: Sync) -> str:

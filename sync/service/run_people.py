@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from sync.records import ExportRow, RejectionView
 from sync.store import Store
 from sync.store.batches import KINDS, PeopleBlock
 from sync.store.batches import NO_OPERATION as NO_OPERATION
 from sync.store.batches import OUTCOMES as OUTCOMES
 from sync.store.rejections import INVALID
 from sync.text import matches_id
-from sync.views import ExportRow, PeopleCount, RejectionView, RunPeople
+from sync.views import PeopleCount, RunPeople
 
 MAX_REJECTIONS = 1_000_000  # read for a file or a list of everybody
 Pair = tuple[str, str]

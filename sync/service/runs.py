@@ -9,6 +9,7 @@ from sync.guards import GuardLimits
 from sync.id_property import show_id_property
 from sync.model import ChangeKind, Mode, Run, RunState, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
+from sync.records import Event, ExportRow, RejectionView
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.held_people import read_held
@@ -17,7 +18,7 @@ from sync.service.second_person import explain_refusal
 from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
 from sync.store.recording import Recording
-from sync.views import Event, ExportRow, RejectionView, RunPeople, StartedExport
+from sync.views import RunPeople, StartedExport
 from sync.wording import CANCELLED_HALF_WAY, CANCELLED_HALF_WAY_DONE, CANCELLED_UNSENT, RUN_STANDING
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from sync.errors import InvalidRequest
 from sync.model import USER_ID_MAX
 from sync.permissions import AccessLevel, requires
+from sync.records import ListedPerson, PropertyCohort, Tripwire
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import CohortService
 from sync.service.listed_people import find_listed, list_known_by
 from sync.spreadsheet import restore_id
 from sync.text import count_people
-from sync.views import AddedPeople, ListedPerson, NeverExported, PropertyCohort, Tripwire
+from sync.views import AddedPeople, NeverExported
 
 MAX_NOTE = 200  # characters of a note
 MAX_WATCHED_ID = 1000  # characters of an id that a tripwire is set for: WebEngage takes fewer, Mixpanel has longer ones

@@ -10,6 +10,7 @@ from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import DAY, MAX_INTERVAL, MIN_INTERVAL, Mode, Run, RunState, Sync, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
+from sync.records import CohortView, RunnerState, SyncView
 from sync.service.base import CONNECT_AGAIN, ServiceState, Topic
 from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
 from sync.service.overdue import find_overdue
@@ -19,7 +20,7 @@ from sync.steps import Steps
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.plan_history import join_people
 from sync.store.runs import FirstSteps
-from sync.views import CohortView, Overdue, RunnerState, StartedExport, SyncView
+from sync.views import Overdue, StartedExport
 
 
 class SyncService(Topic):
