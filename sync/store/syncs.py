@@ -27,7 +27,7 @@ _COLUMNS = (
     "from json_each(sync.mapping) as pair join attribute_owner as owner on owner.name = pair.value ->> 1 "
     "where owner.license_code = sync.license_code and owner.form is not null order by pair.key)) as forms"
 )
-MAX_DAYS_AHEAD = 8  # days; a sync of one day a week is due in seven, and an hour more in autumn
+CLOCK_STEP_SECONDS = 3600.0  # a clock that goes back so much after a time of day, or less, does not repeat it
 
 
 def sync_from_row(row: Row) -> Sync:
@@ -67,6 +67,21 @@ def _find_schedule(before: Sync, request: Request, now: float) -> tuple[float, f
         return now, _first_run_at(request.interval_seconds, request.daily, now)
     is_paused = before.state is SyncState.PAUSED
     return before.schedule_anchor, before.find_next_run(now) if is_paused else before.next_run_at
+
+
+def _is_time_due(sync: Sync, now: float) -> bool:
+    """Return whether something is to be done for a sync whose time is over, or a day or more ahead.
+
+    Over a weekend, for instance, a time of day lies far ahead and is right. One that comes after the next such time is
+    left by a clock that was ahead. A zone that is not known here needs a person.
+    """
+    times = (sync.next_run_at, sync.resume_at, sync.ends_at)
+    if sync.daily is None or sync.next_run_at is None or any(one is not None and one <= now for one in times):
+        return True
+    try:
+        return sync.next_run_at > sync.daily.find_next(now + CLOCK_STEP_SECONDS)
+    except ValueError:
+        return True
 
 
 def _daily_from_row(row: Row) -> DailyTime | None:
@@ -250,12 +265,12 @@ class Syncs(Table):
             f"""
             select {_COLUMNS} from sync where mode = 'dynamic' and state <> 'finished'
             and (ends_at <= ?1 or resume_at <= ?1 or (state = 'active' and
-              (next_run_at <= ?1 or next_run_at > ?1 + iif(daily_at is null, interval_seconds, {MAX_DAYS_AHEAD} * 86400))
+              (next_run_at <= ?1 or next_run_at > ?1 + iif(daily_at is null, interval_seconds, 86400))
               and not exists (select 1 from run where sync_id = sync.id and finished_at is null and cancel_requested)))
             """,
             (now,),
         )
-        return tuple(sync_from_row(row) for row in rows)
+        return tuple(one for one in map(sync_from_row, rows) if _is_time_due(one, now))
 
     def advance_schedule(self, sync: Sync, now: float) -> None:
         """Move a sync to its first time after now; missed ones merge into the run just queued."""
