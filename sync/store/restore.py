@@ -66,6 +66,7 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
         give_to_folder_owner(folder.absolute())
     _require_unused(path)
     with open_draft(folder, backup) as (draft, copy):
+        _doubt_runs_under_way(copy)
         _require_full_resend(copy)
         copy.execute("pragma journal_mode = wal")
         copy.close()
@@ -79,14 +80,11 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
     return kept
 
 
-def _require_full_resend(copy: sqlite3.Connection) -> None:
-    """Make every sync send all its members again, and the next runner cancel the runs under way.
+def _doubt_runs_under_way(copy: sqlite3.Connection) -> None:
+    """Let whatever the backup's runs under way sent, or were to send, be unconfirmed, before others are brought in.
 
     What these were to send may have been sent after the copy; of a run in steps, what its present step allows.
     """
-    database_id(copy)  # a copy of an early version has none yet
-    Snapshot(copy).unconfirm()
-    copy.execute("update rejection set active = 0")  # WebEngage may have taken them since
     copy.execute(
         """
         update batch
@@ -99,6 +97,13 @@ def _require_full_resend(copy: sqlite3.Connection) -> None:
         )
         """
     )
+
+
+def _require_full_resend(copy: sqlite3.Connection) -> None:
+    """Make every sync send all its members again, and the next runner cancel the runs under way."""
+    database_id(copy)  # a copy of an early version has none yet
+    Snapshot(copy).unconfirm()
+    copy.execute("update rejection set active = 0")  # WebEngage may have taken them since
     copy.execute(
         "update run set cancel_requested = 1, lease_owner = null, lease_until = null where finished_at is null"
     )
@@ -117,6 +122,7 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> Resto
     syncs = match_syncs(live, copy, same_salt=salt is not None)
     _keep_used_up(live, copy)
     _keep_safety_lists(live, copy)
+    _doubt_runs_under_way(copy)
     keep_unknown_syncs(live, copy, syncs)
     keep_restarts(live, copy, syncs)
     keep_attributes(live, copy)
