@@ -8,7 +8,6 @@ import pytest
 
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
-from sync.guards import GuardLimits
 from sync.model import Mode, RunState, SyncState
 from sync.service import Service
 from sync.wording import CANCELLED_HALF_WAY_DONE
@@ -225,26 +224,6 @@ def test_a_sync_whose_values_or_user_ids_were_changed_is_paused(
     assert workspace.holders() == before
 
 
-def test_what_holds_runs_now_holds_them_after_a_restore(workspace: EngineWorkspace, tmp_path: Path) -> None:
-    """The second person, the guard and its limits; the stricter of both counts."""
-    with workspace.open() as service:
-        service.guards.lift(1)
-        service.guards.set_limits(1, GuardLimits(add_share=90.0, add_people=5, remove_share=70.0, remove_people=900))
-        service.admin.set_approval_limit(100)
-    copy = back_up(workspace, tmp_path / "loose.db")
-    with workspace.open() as service:
-        service.guards.put_back(1)
-        service.guards.set_limits(1, GuardLimits(add_share=30.0, add_people=50, remove_share=80.0, remove_people=9))
-        service.admin.set_approval_limit(3)
-    restore(workspace, copy)
-    with workspace.open() as service:
-        assert service.admin.get_approval_limit() == 3
-    with workspace.open_store() as store:
-        sync = store.syncs.get_sync(1)
-    assert sync and sync.guard_enabled
-    assert sync.limits == GuardLimits(add_share=30.0, add_people=5, remove_share=70.0, remove_people=9)
-
-
 def test_the_type_of_an_attribute_that_was_sent_first_after_the_backup_is_known(
     workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
 ) -> None:
@@ -340,17 +319,6 @@ def test_a_sync_that_was_stopped_before_the_backup_is_stopped_after_it(
         service.syncs.stop(1)
     restore(workspace, back_up(workspace, tmp_path / "stopped.db"))
     assert read_state(workspace, 1)[0] is SyncState.FINISHED
-
-
-def test_a_restore_keeps_in_mind_what_mixpanels_refusals_said(workspace: EngineWorkspace, backup: Path) -> None:
-    """Later pages count as queries, and nothing may be asked for ten minutes: that was learned after the backup."""
-    with workspace.open_store() as store:
-        now = workspace.now()
-        store.rate_limits.block_until(PROJECT, now + 600, pages_count=True, now=now)
-    restore(workspace, backup)
-    with workspace.open_store() as store:
-        assert store.rate_limits.pages_count(PROJECT, workspace.now())
-        assert 500 < store.rate_limits.acquire_query(PROJECT, workspace.now(), later_page=False).wait <= 600
 
 
 def test_half_an_export_approves_no_former_one(workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path) -> None:

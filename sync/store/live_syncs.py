@@ -119,12 +119,13 @@ def keep_attributes(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
 
 
 def keep_what_holds(live: sqlite3.Connection, copy: sqlite3.Connection, syncs: LiveSyncs) -> RestoreReport:
-    """Pause what a person has to look at, keep the stricter guards, and return what was done."""
+    """Pause what a person has to look at, keep the stricter guards and the earlier ends, and return what was done."""
     _keep_second_person(live, copy)
     paused = []
     for sync_id, number in syncs.common.items():
         now, then = _read(live, sync_id), _read(copy, number)
         _keep_guard(copy, number, now)
+        _keep_end(copy, number, now)
         if _hold_back(copy, number, now, then):
             paused.append(then["cohort_name"])
     for sync_id in syncs.kept:
@@ -241,6 +242,15 @@ def _keep_guard(copy: sqlite3.Connection, number: int, now: Row) -> None:
             number,
         ),
     )
+
+
+def _keep_end(copy: sqlite3.Connection, number: int, now: Row) -> None:
+    """Let a sync end at the earlier one of both ends; one that is over now is paused, for a person to look at."""
+    if now["state"] != "finished":
+        copy.execute(
+            "update sync set ends_at = min(?1, ifnull(ends_at, ?1)) where id = ?2 and mode = 'dynamic' and ?1 is not null",
+            (now["ends_at"], number),
+        )
 
 
 def _keep_second_person(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:

@@ -1,0 +1,109 @@
+"""Restore a backup from before a limit was set: the stricter one of both counts, and what was used up stays so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.guards import GuardLimits
+from sync.model import SyncState
+from tests.engine_workspace import EngineWorkspace, fan_ids, fans, later
+from tests.sandbox.control import PROJECT, Sandbox
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Return a data folder with an exported cohort of five."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(5)))
+    found.export()
+    return found
+
+
+@pytest.fixture
+def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
+    """Return a backup of it."""
+    return back_up(workspace, tmp_path / "copy.db")
+
+
+def back_up(workspace: EngineWorkspace, file: Path) -> Path:
+    """Write a backup."""
+    with workspace.open() as service:
+        service.admin.write_backup(file)
+    return file
+
+
+def restore(workspace: EngineWorkspace, backup: Path) -> None:
+    """Restore the backup beside the healthy database."""
+    with workspace.open() as service:
+        service.admin.restore(backup)
+
+
+def read_state(workspace: EngineWorkspace) -> SyncState:
+    """Return the state of the sync."""
+    with workspace.open() as service:
+        return service.syncs.get(1).state
+
+
+def test_what_holds_runs_now_holds_them_after_a_restore(workspace: EngineWorkspace, tmp_path: Path) -> None:
+    """The second person, the guard and its limits; the stricter of both counts."""
+    with workspace.open() as service:
+        service.guards.lift(1)
+        service.guards.set_limits(1, GuardLimits(add_share=90.0, add_people=5, remove_share=70.0, remove_people=900))
+        service.admin.set_approval_limit(100)
+    copy = back_up(workspace, tmp_path / "loose.db")
+    with workspace.open() as service:
+        service.guards.put_back(1)
+        service.guards.set_limits(1, GuardLimits(add_share=30.0, add_people=50, remove_share=80.0, remove_people=9))
+        service.admin.set_approval_limit(3)
+    restore(workspace, copy)
+    with workspace.open() as service:
+        assert service.admin.get_approval_limit() == 3
+    with workspace.open_store() as store:
+        sync = store.syncs.get_sync(1)
+    assert sync and sync.guard_enabled
+    assert sync.limits == GuardLimits(add_share=30.0, add_people=5, remove_share=70.0, remove_people=9)
+
+
+def test_a_restore_keeps_in_mind_what_mixpanels_refusals_said(workspace: EngineWorkspace, backup: Path) -> None:
+    """Later pages count as queries, and nothing may be asked for ten minutes: that was learned after the backup."""
+    with workspace.open_store() as store:
+        now = workspace.now()
+        store.rate_limits.block_until(PROJECT, now + 600, pages_count=True, now=now)
+    restore(workspace, backup)
+    with workspace.open_store() as store:
+        assert store.rate_limits.pages_count(PROJECT, workspace.now())
+        assert 500 < store.rate_limits.acquire_query(PROJECT, workspace.now(), later_page=False).wait <= 600
+
+
+@pytest.mark.parametrize("has_passed", [False, True])
+def test_a_sync_that_was_to_end_since_the_backup_ends(
+    workspace: EngineWorkspace, backup: Path, has_passed: bool
+) -> None:
+    """Somebody said until when people are sent; the backup would send whoever enters for ever."""
+    end = workspace.now() + 10_000
+    with workspace.open() as service:
+        service.syncs.change_interval(1, 7200.0, ends_at=end)
+    if has_passed:  # while no runner worked
+        workspace.ahead += 11_000
+        workspace.sandbox.advance(11_000)
+    restore(workspace, backup)
+    later(workspace, 11_000)
+    workspace.set_members(*fans(*range(7)))
+    later(workspace, 7300)
+    assert read_state(workspace) is SyncState.FINISHED and workspace.holders() == fan_ids(*range(5))
+
+
+def test_a_sync_whose_end_was_put_off_since_the_backup_ends_as_the_backup_says(
+    workspace: EngineWorkspace, tmp_path: Path
+) -> None:
+    """The earlier end is the stricter one, as of limits."""
+    with workspace.open() as service:
+        service.syncs.change_interval(1, 7200.0, ends_at=workspace.now() + 10_000)
+    file = back_up(workspace, tmp_path / "ending.db")
+    with workspace.open() as service:
+        service.syncs.change_interval(1, 7200.0)
+    restore(workspace, file)
+    later(workspace, 11_000)
+    assert read_state(workspace) is SyncState.FINISHED
