@@ -7,7 +7,7 @@ from datetime import date
 
 import streamlit as st
 
-from pages.parts import layout, polling, run_detail, run_rows
+from pages.parts import layout, paging, polling, run_detail, run_rows
 from pages.parts.badges import RUN_BADGES
 from pages.parts.formatting import day_bounds, format_error
 from pages.parts.navigation import clear_requests, requested_id, set_request
@@ -15,9 +15,9 @@ from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.model import RunState
 from sync.records import SyncView
-from sync.text import count_noun
 
 PER_PAGE = 25
+PAGE = "run_page"  # session key and parameter of the address: which page of the list
 
 ANY_STATE = "Any state"
 
@@ -61,25 +61,13 @@ class Wanted:
 
 
 def show_run_list() -> None:
-    """Show the filters and one page of the runs that match them."""
+    """Show the filters and the runs that match them, kept up to date."""
     st.title("Runs", anchor=False)
     with open_service() as service:
         project = layout.chosen_project(service.connections.list_projects())
         project_id = project.id if project else None
         wanted = _show_filters(project_id, service.syncs.list(project_id))
-        total = service.runs.count(wanted.sync_id, wanted.state, project_id, wanted.between)
-    offset = _show_pagination(total)
-    polling.poll_slowly(lambda: _show_rows(wanted, offset))
-
-
-def _show_pagination(total: int) -> int:
-    """Show the page numbers; return how many runs stand before the chosen page."""
-    pages = -(-total // PER_PAGE)
-    page = min(st.pagination(pages, key="run_page", bind="query-params"), pages) if pages > 1 else 1
-    last = min(page * PER_PAGE, total)
-    if total:
-        st.caption(f"{(page - 1) * PER_PAGE + 1:,} to {last:,} of {count_noun(total, 'run')}")
-    return (page - 1) * PER_PAGE
+    polling.poll_slowly(lambda: _show_rows(wanted))
 
 
 def _show_filters(project_id: int | None, syncs: tuple[SyncView, ...]) -> Wanted:
@@ -124,18 +112,27 @@ def _keep_cohort_filter(sync_id: int) -> None:
 
 
 def _open_first_page() -> None:
-    st.session_state.pop("run_page", None)
+    st.session_state.pop(PAGE, None)
 
 
-def _show_rows(wanted: Wanted, offset: int) -> None:
+def _show_rows(wanted: Wanted) -> None:
+    """Show one page of these runs, each one kept up to date while it is under way."""
     with open_service() as service:
+        total = service.runs.count(wanted.sync_id, wanted.state, wanted.project_id, wanted.between)
+        if not total:
+            _explain_none(wanted)
+            return
+        page = paging.choose_page(PAGE, total, PER_PAGE)
+        st.caption(page.describe("run"))
         names = {sync.id: sync.cohort_name for sync in service.syncs.list(wanted.project_id)}
         runs = service.runs.list(
-            wanted.sync_id, wanted.state, PER_PAGE, offset, wanted.project_id, between=wanted.between
+            wanted.sync_id, wanted.state, PER_PAGE, page.start, wanted.project_id, between=wanted.between
         )
-    if runs:
-        run_rows.show_run_rows(runs, names)
-    elif wanted.is_filtered:
+    run_rows.show_run_rows(runs, names)
+
+
+def _explain_none(wanted: Wanted) -> None:
+    if wanted.is_filtered:
         st.info("No run matches these filters.")
     else:
         st.info("No run yet. Every export and every refresh is listed here.")

@@ -9,17 +9,18 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import badges, layout, polling, rows, run_progress, sync_detail, sync_dialogs
+from pages.parts import badges, layout, paging, polling, rows, run_progress, sync_detail, sync_dialogs
 from pages.parts.formatting import format_duration_short, shorten_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, requested_id
 from pages.parts.session import is_allowed, open_service
 from sync.model import RunState, SyncState
 from sync.permissions import AccessLevel
 from sync.records import SyncView
-from sync.text import count_noun, count_people
+from sync.text import count_people
 from sync.wording import NEEDS_PERSON, describe_run_changes, describe_size, name_sync_state
 
 PER_PAGE = 25
+PAGE = "sync_page"  # session key and parameter of the address: which page of the list
 AFTER_APPROVAL = "Once approved"
 LOOK_ONLY = "You may look here; changing a sync needs a marketer. Ask an admin of Cohort Sync."
 DIALOGS = {
@@ -71,16 +72,11 @@ def show_page() -> None:
 
 
 def show_sync_rows(project_id: int | None) -> None:
-    """Show the search, the filter and one page of the syncs that pass them, kept up to date."""
+    """Show the search, the filter and the syncs that pass them, kept up to date."""
     with open_service() as service:
         exist = bool(service.syncs.list(project_id))
     wanted = _show_filters() if exist else Wanted()
-    found = len(_find_syncs(project_id, wanted))
-    pages = -(-found // PER_PAGE)
-    page = min(st.pagination(pages, key="sync_page", bind="query-params"), pages) if pages > 1 else 1
-    if pages > 1:
-        st.caption(f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, found)} of {count_noun(found, 'sync')}")
-    polling.poll_slowly(lambda: _show_rows(project_id, wanted, page))
+    polling.poll_slowly(lambda: _show_rows(project_id, wanted))
 
 
 def _show_filters() -> Wanted:
@@ -109,7 +105,7 @@ def _show_filters() -> Wanted:
 
 
 def _open_first_page() -> None:
-    st.session_state.pop("sync_page", None)
+    st.session_state.pop(PAGE, None)
 
 
 def _find_syncs(project_id: int | None, wanted: Wanted) -> tuple[SyncView, ...]:
@@ -128,17 +124,20 @@ def _find_syncs(project_id: int | None, wanted: Wanted) -> tuple[SyncView, ...]:
     )
 
 
-def _show_rows(project_id: int | None, wanted: Wanted, page: int) -> None:
-    """Show these syncs, each one kept up to date while its run is under way."""
-    syncs = _find_syncs(project_id, wanted)[(page - 1) * PER_PAGE : page * PER_PAGE]
-    if not syncs:
+def _show_rows(project_id: int | None, wanted: Wanted) -> None:
+    """Show one page of these syncs, each one kept up to date while its run is under way."""
+    found = _find_syncs(project_id, wanted)
+    if not found:
         _explain_none(wanted, is_connected=project_id is not None)
         return
+    page = paging.choose_page(PAGE, len(found), PER_PAGE)
+    if len(found) > PER_PAGE:
+        st.caption(page.describe("sync"))
     with open_service() as service:
         late = {one.sync_id for one in service.syncs.list_overdue() if sync_detail.is_noticed(one)}
     with st.container(key="rows-syncs"):
         rows.show_headings("syncs", COLUMNS)
-        for sync in syncs:
+        for sync in found[page.start : page.end]:
             show = partial(_show_row, sync.id in late)
             polling.poll_item(sync, lambda read: (read.last_run,), partial(_read_sync, sync.id), show)
 

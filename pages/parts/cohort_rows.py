@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import notices, polling, run_progress
+from pages.parts import notices, paging, polling, run_progress
 from pages.parts.badges import run_badge, show_badges, show_name, sync_badge
 from pages.parts.export_draft import request_export
 from pages.parts.formatting import (
@@ -26,7 +26,6 @@ from pages.parts.session import is_allowed, open_service
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
 from sync.records import CohortView, ProjectView, SyncView
-from sync.text import count_noun
 
 PER_PAGE = 25
 EVERY_STATE, WITH_SYNC, NOT_SYNCED = "All cohorts", "With a sync", "Not synced"
@@ -116,14 +115,10 @@ def _first_page() -> None:
 
 
 def _page_of(found: list[CohortView]) -> list[CohortView]:
-    pages = -(-len(found) // PER_PAGE)
-    if pages < 2:
-        return found
-    page = min(st.pagination(pages, key="cohort_page", bind="query-params"), pages)
-    st.caption(
-        f"{(page - 1) * PER_PAGE + 1} to {min(page * PER_PAGE, len(found))} of {count_noun(len(found), 'cohort')}"
-    )
-    return found[(page - 1) * PER_PAGE : page * PER_PAGE]
+    page = paging.choose_page("cohort_page", len(found), PER_PAGE)
+    if len(found) > PER_PAGE:
+        st.caption(page.describe("cohort"))
+    return found[page.start : page.end]
 
 
 def _show_headings() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.parts import polling
+from pages.parts import paging, polling
 from pages.parts.formatting import escape_markdown, format_count
 from pages.parts.members_reading import BackgroundReading, begin_reading
 from pages.parts.navigation import open_person
@@ -22,6 +22,7 @@ from sync.text import count_noun, count_people, matches_id
 from sync.views import MemberChange, MemberList, MemberRow, MemberStatus
 
 PER_PAGE = 50
+PAGE = "member-page"  # session key
 LIST_SECONDS = 300.0  # a list is shown so long before it is compared again with what WebEngage holds
 MAX_SHOWN = 300  # characters of a cell
 ALL = "all"
@@ -154,7 +155,7 @@ def _choose_filter(
 
 
 def _first_page() -> None:
-    st.session_state.pop("member-page", None)
+    st.session_state.pop(PAGE, None)
 
 
 def _name_held(row: MemberRow) -> str:
@@ -183,9 +184,8 @@ def _sort_rows(rows: list[MemberRow], order: str) -> list[MemberRow]:
 
 def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> None:
     """Show one page of the table; only these fifty people travel to the browser."""
-    pages = -(-len(rows) // PER_PAGE)
-    page = min(st.session_state.get("member-page", 1), pages)
-    shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
+    page = paging.find_page(PAGE, len(rows), PER_PAGE)
+    shown = rows[page.start : page.end]
     columns = _list_columns(listed)
     headings = (*HEADINGS[:3], *columns, *HEADINGS[3:])
     st.dataframe(
@@ -196,10 +196,8 @@ def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> Non
         alt=f"{len(shown)} of {count_people(len(rows))}, with {', '.join(headings)}",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        if pages > 1:
-            st.pagination(pages, key="member-page")
-        first = (page - 1) * PER_PAGE + 1
-        st.caption(f"{first:,} to {first + len(shown) - 1:,} of {count_people(len(rows))}")
+        paging.show_page_numbers(page, PAGE)
+        st.caption(page.describe("person", "people"))
 
 
 def _explain_nobody(listed: MemberList, chosen: Choice, text: str, revealed: bool) -> None:

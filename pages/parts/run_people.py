@@ -7,7 +7,7 @@ from collections import Counter
 import pandas as pd
 import streamlit as st
 
-from pages.parts import downloads, polling
+from pages.parts import downloads, paging, polling
 from pages.parts.navigation import open_person, show_page_link
 from pages.parts.run_progress import is_moving
 from pages.parts.session import is_allowed, open_service
@@ -56,7 +56,10 @@ def _show_table(run: Run, sync: SyncView) -> None:
         alt=f"{count_people(found.matching)} of run {run.id}",
         column_config={"User ID": st.column_config.TextColumn(width="medium")},
     )
-    _show_pages(run, found.matching)
+    page = paging.find_page(_key(run, "page"), found.matching, PER_PAGE)
+    paging.show_page_numbers(page, _key(run, "page"))
+    if found.matching > PER_PAGE:
+        st.caption(page.describe("person", "people"))
 
 
 def _read_page(run: Run) -> tuple[Run, PeopleFilter, RunPeople]:
@@ -68,8 +71,8 @@ def _read_page(run: Run) -> tuple[Run, PeopleFilter, RunPeople]:
     with open_service() as service:
         found = service.runs.list_people(run.id, wanted, PER_PAGE, (_chosen_page(run) - 1) * PER_PAGE)
         if found.matching and not found.rows:
-            st.session_state[_key(run, "page")] = pages = -(-found.matching // PER_PAGE)
-            found = service.runs.list_people(run.id, wanted, PER_PAGE, (pages - 1) * PER_PAGE)
+            page = paging.find_page(_key(run, "page"), found.matching, PER_PAGE)
+            found = service.runs.list_people(run.id, wanted, PER_PAGE, page.start)
         return service.runs.get(run.id), wanted, found
 
 
@@ -165,15 +168,6 @@ def _show_pills(run: Run, name: str, label: str, counts: dict[str, int], names: 
         args=(run,),
         label_visibility="collapsed",
     )
-
-
-def _show_pages(run: Run, matching: int) -> None:
-    pages = -(-matching // PER_PAGE)
-    if pages > 1:
-        page = min(_chosen_page(run), pages)
-        st.pagination(pages, key=_key(run, "page"))
-        first, last = (page - 1) * PER_PAGE + 1, min(page * PER_PAGE, matching)
-        st.caption(f"{first:,} to {last:,} of {count_people(matching)}")
 
 
 def _key(run: Run, name: str) -> str:

@@ -28,6 +28,7 @@ from tests.browser import (
 from tests.browser.long_history import COHORTS, RUNS, fill_history
 from tests.conftest import StreamlitServer
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
+from tests.workspace import open_database
 
 HIGHEST_ROW = 130  # pixels that a row of a list may be high
 
@@ -357,6 +358,14 @@ def test_ten_thousand_runs_still_open(
         expect(page).to_have_url(re.compile("state=Failed"))
         visit(page, f"{url}/runs?run_page=400", "Runs")
         expect(page.get_by_text("9,976 to 10,000 of 10,000 runs")).to_be_visible()
+        page.get_by_role("button", name="399").click()
+        expect(page.get_by_text("9,951 to 9,975 of 10,000 runs")).to_be_visible()
+        expect(page).to_have_url(re.compile("run_page=399"))
+        with open_database(data_dir) as db:
+            db.execute("delete from run where id <= 60")  # a poll finds that there are only 398 pages by now
+        expect(page.get_by_text("9,926 to 9,940 of 9,940 runs")).to_be_visible()
+        expect(page.get_by_role("button", name=re.compile(r"^Run \d+$"))).to_have_count(15)
+        expect(page).to_have_url(re.compile("run_page=398"))
         choose(page, "Cohort", "Second")
         expect(page.get_by_text("No run matches these filters.")).to_be_visible()
         expect(page).to_have_url(re.compile("sync=2"))
