@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import cohort_page, cohort_rows, export_dialog, layout
 from pages.parts.formatting import escape_markdown, format_error, format_time
-from pages.parts.navigation import clear_requests, open_page, requested_id, set_request
+from pages.parts.navigation import clear_requests, open_page, requested_id, requested_text, set_request
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
@@ -34,11 +34,10 @@ def _find_requested(request: str, cohorts: tuple[CohortView, ...], problem: Delt
     """Return the cohort the address asks for, or None and say at the top that there is none."""
     wanted = requested_id(request)
     found = next((cohort for cohort in cohorts if cohort.id == wanted), None)
-    if request in st.query_params and (not found or (request == "export" and found.group)):
-        asked = escape_markdown(st.query_params[request][:40])
-        problem.warning(
-            cohort_rows.GROUP_REASON if found else f"This project has no cohort {asked} that could be shown."
-        )
+    asked = requested_text(request)
+    if asked and (not found or (request == "export" and found.group)):
+        missing = escape_markdown(f"This project has no cohort {asked} that could be shown.")
+        problem.warning(cohort_rows.GROUP_REASON if found else missing)
         clear_requests(request)
     return found
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import connection_dialogs, layout, notices
 from pages.parts.badges import show_logo, show_name
 from pages.parts.connection_dialogs import CENTER_NAMES, REGION_NAMES, Target
 from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.layout import label_project
-from pages.parts.navigation import clear_requests, open_page
+from pages.parts.navigation import clear_requests, open_page, requested_text
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError, ConfigurationError
 from sync.permissions import AccessLevel
@@ -46,9 +47,9 @@ def show_next_step(project: ProjectView | None, accounts: tuple[AccountView, ...
         open_page("cohorts")
 
 
-def open_requested_dialog(service: Service, project: ProjectView | None) -> None:
-    """Open the dialog that the address requests, if any."""
-    request = st.query_params.get("setup", "")
+def open_requested_dialog(service: Service, project: ProjectView | None, problem: DeltaGenerator) -> None:
+    """Open the dialog that the address requests, if any, or say at the top that there is none."""
+    request = requested_text("setup")
     if request and not is_allowed(AccessLevel.ADMIN):
         clear_requests("setup")  # both cards say who may connect
         return
@@ -58,6 +59,10 @@ def open_requested_dialog(service: Service, project: ProjectView | None) -> None
         connection_dialogs.show_webengage_dialog(project, service.connections.list_accounts())
     elif request == "disconnect":
         connection_dialogs.show_disconnect_dialog()
+    elif request and request != "webengage":  # the card of WebEngage says to connect Mixpanel first
+        what = f"“{request}” cannot be set up here; only Mixpanel and WebEngage can."
+        problem.warning(escape_markdown(what))
+        clear_requests("setup")
 
 
 def show_page() -> None:
@@ -66,6 +71,7 @@ def show_page() -> None:
         projects, accounts = service.connections.list_projects(), service.connections.list_accounts()
         problems = service.connections.list_problems()
         project = layout.chosen_project(projects)
+        problem = st.empty()
         st.title("Integrations", anchor=False)
         show_next_step(project, accounts)
         left, right = st.columns(2)
@@ -73,7 +79,7 @@ def show_page() -> None:
             show_mixpanel_card(projects, problems)
         with right:
             show_webengage_card(accounts, project, problems)
-        open_requested_dialog(service, project)
+        open_requested_dialog(service, project, problem)
 
 
 def show_mixpanel_card(projects: tuple[ProjectView, ...], problems: Mapping[str, str]) -> None:

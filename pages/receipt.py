@@ -6,8 +6,8 @@ import streamlit as st
 
 from pages.parts import charts, layout, rows
 from pages.parts.badges import show_number, show_small_text, show_title
-from pages.parts.formatting import format_count, format_error, format_full_time, localize_times
-from pages.parts.navigation import open_page, requested_id, show_page_link
+from pages.parts.formatting import escape_markdown, format_count, format_error, format_full_time, localize_times
+from pages.parts.navigation import open_page, requested_id, requested_text, show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.id_property import show_id_property
@@ -28,6 +28,8 @@ def show_page() -> None:
     with open_service() as service:
         project = layout.chosen_project(service.connections.list_projects())
     if project is None or cohort_id is None:
+        if asked := requested_text(REQUEST):
+            st.warning(escape_markdown(f"There is no cohort {asked}."))
         st.title("Receipt", anchor=False)
         st.info("Open a cohort that is exported, and choose Receipt there.")
         return

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import date
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import layout, paging, polling, run_detail, run_rows
 from pages.parts.badges import RUN_BADGES
-from pages.parts.formatting import day_bounds, format_error
-from pages.parts.navigation import clear_requests, requested_id, set_request
+from pages.parts.formatting import day_bounds, escape_markdown, format_error
+from pages.parts.navigation import clear_requests, requested_id, requested_text, set_request
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.model import RunState
@@ -40,6 +41,9 @@ def show_page() -> None:
     """Show the run that the address requests, else the history."""
     run_id = requested_id("run")
     if run_id is None:
+        if asked := requested_text("run"):
+            st.warning(escape_markdown(f"There is no run {asked}."))
+            clear_requests("run")
         show_run_list()
     else:
         show_one_run(run_id)
@@ -71,12 +75,13 @@ def show_run_list() -> None:
 
 
 def _show_filters(project_id: int | None, syncs: tuple[SyncView, ...]) -> Wanted:
+    problem = st.empty()
     states = {ANY_STATE: None} | {RUN_BADGES[state][0]: state for state in RunState}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         state = st.selectbox(
             "State", list(states), key="state", bind="query-params", width=220, on_change=_open_first_page
         )
-        sync_id = _show_cohort_filter(syncs)
+        sync_id = _show_cohort_filter(syncs, problem)
         day = st.date_input(
             "Day", None, key="day", bind="query-params", format="YYYY-MM-DD", width=160, on_change=_open_first_page
         )
@@ -84,15 +89,19 @@ def _show_filters(project_id: int | None, syncs: tuple[SyncView, ...]) -> Wanted
     return Wanted(project_id=project_id, sync_id=sync_id, state=states[state or ANY_STATE], between=between)
 
 
-def _show_cohort_filter(syncs: tuple[SyncView, ...]) -> int | None:
-    """Show the choice of cohort, and keep it in the address under the number of its sync."""
+def _show_cohort_filter(syncs: tuple[SyncView, ...], problem: DeltaGenerator) -> int | None:
+    """Show the choice of cohort, and keep it in the address under the number of its sync; say when there is none."""
     names = {EVERY_COHORT: "Every cohort"} | {sync.id: sync.cohort_name for sync in syncs}
     requested = requested_id("sync") or EVERY_COHORT
     choices = list(names)
+    if requested not in names or (requested == EVERY_COHORT and requested_text("sync")):
+        problem.warning(escape_markdown(f"This project has no sync {requested_text('sync')}; these are all runs."))
+        clear_requests("sync")
+        requested = EVERY_COHORT
     chosen = st.selectbox(
         "Cohort",
         choices,
-        index=choices.index(requested) if requested in names else 0,
+        index=choices.index(requested),
         width=300,
         format_func=names.__getitem__,
         key=f"cohort-{requested}",

@@ -10,8 +10,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, layout, paging, polling, rows, run_progress, sync_detail, sync_dialogs
-from pages.parts.formatting import format_duration_short, shorten_error, shorten_name
-from pages.parts.navigation import clear_requests, open_page, requested_id
+from pages.parts.formatting import escape_markdown, format_duration_short, shorten_error, shorten_name
+from pages.parts.navigation import clear_requests, open_page, requested_id, requested_text
 from pages.parts.session import is_allowed, open_service
 from sync.model import RunState, SyncState
 from sync.permissions import AccessLevel
@@ -53,6 +53,8 @@ def open_requested_dialog(syncs: tuple[SyncView, ...], problem: DeltaGenerator) 
         if found:
             open_dialog(found)
             return
+        if asked := requested_text(request):
+            problem.warning(escape_markdown(f"This project has no sync {asked}."))
         clear_requests(request)
 
 
@@ -64,6 +66,9 @@ def show_page() -> None:
     problem = st.empty()  # at the top: below 25 rows nobody would see it
     sync_id = requested_id("sync")
     if sync_id is None:
+        if asked := requested_text("sync"):
+            problem.warning(escape_markdown(f"There is no sync {asked}."))
+            clear_requests("sync")
         st.title("Syncs", anchor=False)
         show_sync_rows(project.id if project else None)
     else:

@@ -306,8 +306,6 @@ def test_requests_for_what_is_not_there_are_answered(workspace: Workspace, sandb
     assert "There is no run 77" in workspace.page("runs", run="77").warning[0].value
     assert "no cohort 77" in workspace.page("cohorts", export="77").warning[0].value
     assert "no cohort seven" in page_text(workspace.page("cohorts", export="seven"))
-    assert not workspace.page("syncs", stop="77").exception
-    assert not workspace.page("runs", sync="77").exception
     assert not workspace.page("cohorts", cohort_page="9", show="nonsense", sort="nonsense").exception
 
 

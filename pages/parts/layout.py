@@ -10,8 +10,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, notices, polling, run_progress, session
-from pages.parts.formatting import format_duration_short, format_error
-from pages.parts.navigation import clear_requests, page_script, requested_id, show_page_link
+from pages.parts.formatting import escape_markdown, format_duration_short, format_error
+from pages.parts.navigation import clear_requests, page_script, requested_id, requested_text, show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
@@ -29,6 +29,7 @@ SILENT = "The runner is silent for {}, so nothing is exported. Check its log and
 UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether the runner works."
 NO_RUNNER = "No runner is working, so nothing is sent to WebEngage."
 RUNNER_UNKNOWN = "It is not known whether a runner works, since a clock was changed."
+SYNC_REQUESTS = ("sync", "stop", "interval", "pause")  # names in the address of what is about one sync
 LATE = "Late, or not cleared in WebEngage: {}."
 # Of this drawing, not of the session: a drawing that a newer click stops could not take it back there.
 _is_inside: ContextVar[bool] = ContextVar("is_inside", default=False)
@@ -47,6 +48,7 @@ def run_app() -> None:
     shown = None
     token = _is_inside.set(True)
     try:
+        _say_unknown_project()
         _show_sidebar()
         shown = notices.show_notice()
         page.run()
@@ -94,6 +96,18 @@ def _show_to_admins() -> Literal["visible", "hidden"]:
     return "visible" if session.current_actor().level is AccessLevel.ADMIN else "hidden"
 
 
+def _say_unknown_project() -> None:
+    """Say that the address asks for a project that is not connected; the page is about another one."""
+    asked = requested_text(PROJECT_KEY)
+    if not asked:
+        return
+    with open_service() as service:
+        known = {project.id for project in service.connections.list_projects()}
+    if requested_id(PROJECT_KEY) not in known:
+        st.warning(escape_markdown(f"There is no project {asked} here. Connect it under Integrations."))
+        clear_requests(PROJECT_KEY)
+
+
 def _show_sidebar() -> None:
     with open_service() as service:
         projects = service.connections.list_projects()
@@ -126,7 +140,8 @@ def _show_project_choice(projects: tuple[ProjectView, ...]) -> None:
 
 def _find_owner() -> int | None:
     """Return the project of the run or sync that the address asks for; links in alerts name no project."""
-    run_id, sync_id = requested_id("run"), requested_id("sync")
+    run_id = requested_id("run")
+    sync_id = next(filter(None, map(requested_id, SYNC_REQUESTS)), None)
     try:
         with open_service() as service:
             if run_id is not None:

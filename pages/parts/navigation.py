@@ -11,6 +11,7 @@ from pages.parts import polling
 
 # Session key: the User ID that was looked up; not in the address, which browsers and proxies keep.
 PERSON_KEY = "_person"
+REQUEST_SHOWN = 40  # characters of what an address asks for, in the sentence that it does not exist
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,6 +24,11 @@ def requested_id(name: str) -> int | None:
     """Return a number from the address, None when it is missing or not a number."""
     text = st.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def requested_text(name: str) -> str:
+    """Return what the address asks for under this name as it stands there, shortened; empty when it asks for nothing."""
+    return " ".join(st.query_params.get(name, "").split())[:REQUEST_SHOWN]
 
 
 def set_request(name: str, value: int) -> None:
