@@ -12,6 +12,8 @@ from sync.cadence import DailyTime
 from sync.model import Mode, Role, Run, RunState, SyncState
 from sync.text import count_people
 
+NO_OPERATION = "none"  # of a person of whom nothing was to be sent: an invalid id
+OUTCOMES = {"p": "not sent", "f": "unconfirmed", "c": "accepted", "r": "rejected"}  # of a change, by the letter stored
 RUNNER_SILENT_SECONDS = 30.0  # seconds without a heartbeat after which a runner counts as gone
 
 

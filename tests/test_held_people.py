@@ -10,6 +10,7 @@ import pytest
 from sync.model import BATCH_SIZE, Run, RunState
 from sync.packing import UNCONFIRMED, hash_id
 from sync.service.held_people import count_held, read_held
+from sync.service.run_people import iterate_people
 from sync.store import Store
 from sync.store.batches import STATES
 from tests.engine_workspace import MAPPED, PATIENT, EngineWorkspace, on_plan, patient_workspace
@@ -42,7 +43,7 @@ def put_batches(workspace: EngineWorkspace, run_id: int, states: tuple[str, ...]
 def reject_some(workspace: EngineWorkspace, run: Run) -> None:
     """Let WebEngage have rejected every fourth person of a run; of every other one an earlier try may be taken."""
     with workspace.open_store() as store:
-        people = [(user_id, kind) for user_id, kind, _ in store.batches.iterate_members(run.id)][::4]
+        people = [(one.user_id, one.operation) for one in iterate_people(store, run.id)][::4]
     with workspace.open_database() as db:
         db.executemany(
             "insert into rejection (run_id, sync_id, user_id, kind, outcome, reason, at, active, may_be_sent) "

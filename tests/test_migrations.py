@@ -18,6 +18,7 @@ import zstandard
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import RunState
 from sync.packing import pack
+from sync.service.run_people import iterate_people
 from sync.store import Store
 from sync.store.database import MIGRATIONS
 
@@ -87,7 +88,7 @@ def test_renaming_when_a_file_has_rows_in_every_table_keeps_them_all(schema: Pat
         assert project is not None and account is not None
         assert (project.view.secret_last4, account.view.secret_last4) == ("1234", "9876")
         assert store.batches.count_unconfirmed(6) == 0 and not queued.planned  # a run under way reads again
-        assert [(one, kind.value, state) for one, kind, state in store.batches.iterate_members(5)] == [
+        assert [(one.user_id, one.operation, one.outcome) for one in iterate_people(store, 5)][:4] == [
             ("a", "add", "accepted"),
             ("b", "add", "accepted"),
             ("a", "remove", "unconfirmed"),

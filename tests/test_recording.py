@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sync.model import BATCH_SIZE, ChangeKind, Mode
+from sync.model import BATCH_SIZE, Mode
 from sync.packing import FORGOTTEN, UNCONFIRMED, hash_id, unpack_ids
+from sync.service.run_people import iterate_people
 from sync.store import Store
 from sync.store.batches import BATCHES_A_BLOCK, BLOCK_SIZE, Block
 from sync.store.export_requests import ExportRequest, Request
@@ -144,8 +145,8 @@ def test_recording_when_it_was_cut_off_comes_to_the_same_from_its_start(store: S
     assert (outcome.delivered, outcome.rejected, outcome.is_settled) == (2000, 0, False)
     assert read_snapshot(store) == dict.fromkeys(ids[:2000], SENT)
     change_run(data_dir, f"state = 'succeeded', finished_at = {NOW}")
-    assert list(store.batches.iterate_members(RUN)) == [
-        (user_id, ChangeKind.ADD, "accepted" if place < 2000 else "not sent") for place, user_id in enumerate(ids)
+    assert [(one.user_id, one.operation, one.outcome) for one in iterate_people(store, RUN)] == [
+        (user_id, "add", "accepted" if place < 2000 else "not sent") for place, user_id in enumerate(ids)
     ]
 
 
@@ -170,8 +171,8 @@ def test_a_run_that_is_being_recorded_shows_its_people_from_the_plan(store: Stor
     confirm_blocks(store, [0])
     with pytest.raises(ProcessKilled):
         record(store, kill_at(4))
-    assert list(store.batches.iterate_members(RUN)) == [
-        (user_id, ChangeKind.ADD, "accepted" if place < 1000 else "not sent") for place, user_id in enumerate(ids)
+    assert [(one.user_id, one.operation, one.outcome) for one in iterate_people(store, RUN)] == [
+        (user_id, "add", "accepted" if place < 1000 else "not sent") for place, user_id in enumerate(ids)
     ]
 
 

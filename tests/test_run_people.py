@@ -13,7 +13,7 @@ from sync.errors import InvalidRequest
 from sync.model import Mode
 from sync.service.run_people import PeopleFilter
 from sync.views import RunPeople
-from tests.sandbox.control import PROJECT, Sandbox, anonymous, member
+from tests.sandbox.control import PROJECT, Sandbox, anonymous, member, odd
 from tests.workspace import Workspace, click_button, page_text
 
 FIRST, AFTERWARDS = range(60), range(5, 70)  # the fans of the first export and of the refresh that is held
@@ -237,3 +237,16 @@ def test_page_of_people_when_fewer_are_left_in_the_filter_is_the_last_one(
         app.run()
         assert not app.exception and shown in page_text(app)
         assert len(app.dataframe[0].value) == number
+
+
+def test_people_when_an_odd_id_reads_like_a_members_id_are_two_lines_of_the_csv(
+    connected: Workspace, sandbox: Sandbox
+) -> None:
+    """Yes is no id; the member whose id is the text True is sent all the same, and the CSV says so as the page does."""
+    connected.cohort = sandbox.add_cohort("Fans", [member("True"), odd("true")])
+    run = connected.export()
+    with connected.open() as service:
+        rows = list(service.runs.iterate_export_rows(run.id))
+        assert [(one.user_id, one.outcome) for one in rows] == [("True", "accepted"), ("True", "invalid")]
+        assert rows == list(service.runs.list_people(run.id).rows)
+        assert [one.outcome for one in service.people.find("True").history] == ["accepted", "invalid"]

@@ -14,8 +14,8 @@ from pages.parts.session import is_allowed, open_service
 from sync import wording
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
-from sync.records import ExportRow, SyncView
-from sync.service.run_people import NO_OPERATION, PeopleFilter
+from sync.records import NO_OPERATION, ExportRow, SyncView
+from sync.service.run_people import PeopleFilter
 from sync.text import count_people
 from sync.views import RunPeople
 

@@ -6,8 +6,9 @@ import click
 
 from sync.cli.listings import list_people_lines
 from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result, to_contract
+from sync.records import NO_OPERATION, OUTCOMES
 from sync.service import Service
-from sync.service.run_people import NO_OPERATION, OUTCOMES, PeopleFilter
+from sync.service.run_people import PeopleFilter
 from sync.spreadsheet import write_csv
 
 HEADER = ("user_id", "operation", "outcome", "reason")

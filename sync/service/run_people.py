@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.records import ExportRow, RejectionView
+from sync.records import NO_OPERATION, OUTCOMES, ExportRow, RejectionView
 from sync.store import Store
 from sync.store.batches import KINDS, PeopleBlock
-from sync.store.batches import NO_OPERATION as NO_OPERATION
-from sync.store.batches import OUTCOMES as OUTCOMES
 from sync.store.rejections import INVALID
 from sync.text import matches_id
 from sync.views import PeopleCount, RunPeople
@@ -65,23 +63,42 @@ class _Reading:
         self.rows += found
 
 
+def iterate_people(store: Store, run_id: int) -> Iterator[ExportRow]:
+    """Yield everybody a run has or had something to do with: whom it changes, then who was rejected or invalid besides."""
+    rejected, invalid = _read_rejections(store, run_id)
+    for block in store.batches.people_blocks(run_id):
+        yield from _take_rows(block, rejected)
+    yield from _list_others(rejected, invalid)
+
+
 def read_people(store: Store, run_id: int, wanted: PeopleFilter, limit: int, offset: int) -> RunPeople:
     """Return the people of a run that a filter leaves, from ``offset`` on, and how many each filter would leave."""
-    rejections = store.rejections.list(run_id, MAX_REJECTIONS)
-    rejected = {one.user_id: one for one in rejections if one.outcome != INVALID}
+    rejected, invalid = _read_rejections(store, run_id)
     reading = _Reading(wanted, offset, limit, [], Counter())
     for block in store.batches.people_blocks(run_id):
         if rejected or wanted.text:
             reading.add_rows(_take_rows(block, rejected))
         else:
             reading.add(_count_letters(block), _take_rows(block, {}))
-    rest = (*rejected.values(), *(one for one in rejections if one.outcome == INVALID))
-    reading.add_rows(ExportRow(one.user_id, NO_OPERATION, one.outcome, one.reason) for one in rest)
+    reading.add_rows(_list_others(rejected, invalid))
     return RunPeople(
         rows=tuple(reading.rows),
         matching=sum(number for pair, number in reading.counts.items() if wanted.takes(pair)),
         counts=tuple(PeopleCount(*pair, number) for pair, number in sorted(reading.counts.items())),
     )
+
+
+def _read_rejections(store: Store, run_id: int) -> tuple[dict[str, RejectionView], list[RejectionView]]:
+    """Return whom WebEngage rejected, by user id, and who is invalid: somebody else may have an id that reads the same."""
+    found = store.rejections.list(run_id, MAX_REJECTIONS)
+    rejected = {one.user_id: one for one in found if one.outcome != INVALID}
+    return rejected, [one for one in found if one.outcome == INVALID]
+
+
+def _list_others(rejected: dict[str, RejectionView], invalid: list[RejectionView]) -> Iterator[ExportRow]:
+    """Yield those left in ``rejected``, of whom no change is stored, and who is invalid."""
+    for one in (*rejected.values(), *invalid):
+        yield ExportRow(one.user_id, NO_OPERATION, one.outcome, one.reason)
 
 
 def _take_rows(block: PeopleBlock, rejected: dict[str, RejectionView]) -> Iterator[ExportRow]:

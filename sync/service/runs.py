@@ -9,11 +9,11 @@ from sync.guards import GuardLimits
 from sync.id_property import show_id_property
 from sync.model import ChangeKind, Mode, Run, RunState, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
-from sync.records import Event, ExportRow, RejectionView
+from sync.records import NO_OPERATION, Event, ExportRow, RejectionView
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.held_people import read_held
-from sync.service.run_people import MAX_REJECTIONS, PeopleFilter, read_people
+from sync.service.run_people import PeopleFilter, iterate_people, read_people
 from sync.service.second_person import explain_refusal
 from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
@@ -284,14 +284,11 @@ class RunService(Topic):
         """Yield the rows of a run's CSV: add, update, remove; and no-op for those unchanged in the last run."""
         run = self.get(run_id)
         self._state.add_audit_line("download", f"run {run_id}", run_id=run_id)
-        rejections = {one.user_id: one for one in self.list_rejections(run_id, MAX_REJECTIONS)}
         listed: set[str] = set()
-        for user_id, kind, outcome in self._store.batches.iterate_members(run_id):
-            listed.add(user_id)
-            one = rejections.pop(user_id, None)
-            yield ExportRow(user_id, kind.value, one.outcome if one else outcome, one.reason if one else "")
-        for one in rejections.values():
-            yield ExportRow(one.user_id, "none", one.outcome, one.reason)
+        for row in iterate_people(self._store, run_id):
+            if row.operation != NO_OPERATION:
+                listed.add(row.user_id)
+            yield row
         yield from self._unchanged_rows(run, listed)
 
     @requires(AccessLevel.MARKETER)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sync.model import BATCH_SIZE, ChangeKind
 from sync.packing import FORGOTTEN, find_places, hash_id, pack, split_contents, unpack_ids
-from sync.store.database import Row, Table, write_transaction
+from sync.store.database import Table, write_transaction
 
 BATCHES_A_BLOCK = 40  # 1,000 people: sealed at once, and small enough to open for one of them
 BLOCK_SIZE = BATCHES_A_BLOCK * BATCH_SIZE
@@ -21,9 +21,7 @@ KINDS = {"a": ChangeKind.ADD, "u": ChangeKind.UPDATE, "r": ChangeKind.REMOVE}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
 WITHHELD = "n"  # the kind and the outcome of a change that was taken back before it was sent
 STATES = {"pending": "p", "in_flight": "f", "confirmed": "c"}  # of a batch, as a letter of OUTCOMES
-OUTCOMES = {"p": "not sent", "f": "unconfirmed", "c": "accepted", "r": "rejected"}
 SENT_LETTERS = "cf"  # outcomes after which somebody was sent, or may have been
-NO_OPERATION = "none"  # of a person of whom nothing was to be sent: an invalid id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +55,6 @@ class Batch:
     number: int
     state: str
     member_count: int
-
-
-def _block(row: Row) -> Block:
-    return Block(
-        row["block"], row["kinds"], unpack_ids(row["ids"]), split_contents(row["contents"]), row["sealed_values"]
-    )
 
 
 def _without_withheld(block: PeopleBlock) -> PeopleBlock:
@@ -146,7 +138,8 @@ class Batches(Table):
         """Return one block."""
         row = self._fetch_one("select * from batch_block where run_id = ? and block = ?", (run_id, number))
         assert row is not None  # a batch is written together with its block
-        return _block(row)
+        ids, contents = unpack_ids(row["ids"]), split_contents(row["contents"])
+        return Block(row["block"], row["kinds"], ids, contents, row["sealed_values"])
 
     def states(self, run_id: int, block: int) -> str:
         """Return the state of each batch of a block, one letter each, in order."""
@@ -307,22 +300,11 @@ class Batches(Table):
             yield from self._planned_blocks(run_id)
 
     def _planned_blocks(self, run_id: int) -> Iterator[PeopleBlock]:
-        planned = self._fetch_all(
-            "select block from batch_block where run_id = ? and block >= 0 order by block", (run_id,)
-        )
-        for (number,) in planned:
+        for number in self._list_numbers(run_id, aside=False):
             row = self._fetch_one("select kinds, ids from batch_block where run_id = ? and block = ?", (run_id, number))
             if row is not None:  # the run ended since
                 outcomes = "".join(state * BATCH_SIZE for state in self.states(run_id, number))[: len(row["kinds"])]
                 yield _without_withheld(PeopleBlock(row["kinds"], outcomes, row["ids"]))
-
-    def iterate_members(self, run_id: int) -> Iterator[tuple[str, ChangeKind, str]]:
-        """Return everybody a run has or had something to send about: id, kind, outcome."""
-        for block in self.people_blocks(run_id):
-            yield from (
-                (user_id, KINDS[kind], OUTCOMES[outcome])
-                for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True)
-            )
 
     def iterate_sent(self, run_id: int) -> Iterator[tuple[str, ChangeKind, bool]]:
         """Yield whom requests of a run were about that left: id, kind, whether WebEngage answered; not who was forgotten."""
