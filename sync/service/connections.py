@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sync import webengage
@@ -19,9 +19,16 @@ from sync.text import count_noun
 from sync.webengage import WebEngage
 
 TRY_AGAIN = "try again in a minute"
+CHANGED_MEANWHILE = (
+    "The connection was changed or disconnected while it was checked, so nothing was stored. Look at it as it is now."
+)
 SHOWN_CHARACTERS = 4  # characters of a secret people may see, to recognise it
 MAX_PROJECT_ID = 2**63 - 1  # the largest integer of SQLite
 MIN_SECRET_TO_SHOW = 12  # characters a secret must have before any of it is shown
+
+
+class RoleTooLow(InvalidRequest):
+    """The service account may not enable the integration."""
 
 
 def get_last_characters(secret: str) -> str:
@@ -99,7 +106,12 @@ class ConnectionService(Topic):
 
         Raise InvalidRequest for invalid input and for a role below admin, ApiError when the check failed.
         """
-        username, secret, region = username.strip(), secret.strip(), region.strip()
+        return self._connect_project(project_id, username.strip(), secret.strip(), region.strip())
+
+    def _connect_project(
+        self, project_id: int, username: str, secret: str, region: str, *, is_check: bool = False
+    ) -> ProjectView:
+        """Check a service account and store it; with ``is_check`` only if it is still the one that is stored."""
         _check_service_account(project_id, username, secret)
         hide_secret(secret)
         mixpanel.get_base_url(region)
@@ -107,7 +119,7 @@ class ConnectionService(Topic):
         with _advising_to_try_again():
             checked = Mixpanel(project, timeout=INTERACTIVE_TIMEOUT_SECONDS).check_credentials()
         if checked.role is Role.BELOW_ADMIN:
-            raise InvalidRequest(f"Only a project admin may enable the integration: {checked.role_note}", "username")
+            raise RoleTooLow(f"Only a project admin may enable the integration: {checked.role_note}", "username")
         view = ProjectView(
             id=project_id,
             name=checked.name or f"Project {project_id}",
@@ -121,6 +133,8 @@ class ConnectionService(Topic):
         if not checked.project_seen:
             self._check_readable(project)
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
+            if is_check and self._read_project(project_id) != (username, region, secret):
+                raise InvalidRequest(CHANGED_MEANWHILE)
             sealed = SealedProject(view, self._state.seal_secret(secret))
             before = self._store.connections.get_project(project_id)
             self._store.connections.save_project(sealed)
@@ -147,11 +161,16 @@ class ConnectionService(Topic):
 
         Raise InvalidRequest for invalid input, ApiError when the check failed.
         """
-        account = Account(
-            license_code=webengage.clean_license_code(license_code),
-            api_key=api_key.strip(),
-            data_center=data_center.strip(),
+        return self._connect_account(
+            Account(
+                license_code=webengage.clean_license_code(license_code),
+                api_key=api_key.strip(),
+                data_center=data_center.strip(),
+            )
         )
+
+    def _connect_account(self, account: Account, *, is_check: bool = False) -> AccountView:
+        """Check an API key and store it; with ``is_check`` only if it is still the one that is stored."""
         hide_secret(account.api_key)
         if not account.api_key:
             raise InvalidRequest("Enter the API key.", "api_key")
@@ -164,6 +183,8 @@ class ConnectionService(Topic):
             secret_last4=get_last_characters(account.api_key),
         )
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
+            if is_check and self._read_account(view.license_code) != (account.data_center, account.api_key):
+                raise InvalidRequest(CHANGED_MEANWHILE)
             sealed = SealedAccount(view, self._state.seal_secret(account.api_key))
             before = self._store.connections.get_account(view.license_code)
             self._store.connections.save_account(sealed)
@@ -210,30 +231,48 @@ class ConnectionService(Topic):
             )
         return found
 
+    def _read_project(self, project_id: int) -> tuple[str, str, str] | None:
+        """Return the username, region and secret of a connected project, None when it is not connected."""
+        found = self._store.connections.get_project(project_id)
+        if found is None:
+            return None
+        return found.view.username, found.view.region, self._state.open_vault().open_text(found.sealed or "")
+
+    def _read_account(self, license_code: str) -> tuple[str, str] | None:
+        """Return the data center and API key of a connected account, None when it is not connected."""
+        found = self._store.connections.get_account(license_code)
+        return (found.view.data_center, self._state.open_vault().open_text(found.sealed or "")) if found else None
+
     @requires(AccessLevel.ADMIN)
     def check_mixpanel(self, project_id: int) -> ProjectView:
-        """Check a stored service account again; raise as `connect_mixpanel` does."""
-        sealed = self._state.get_project(project_id)
-        view = sealed.view
-        secret = self._state.open_vault().open_text(sealed.sealed or "")
-        with self._noting_refusal(name_project(project_id)):
-            return self.connect_mixpanel(view.id, view.username, secret, view.region)
+        """Check a stored service account again; raise as `connect_mixpanel` does, and when it was changed meanwhile."""
+        view = self._state.get_project(project_id).view
+        stored = self._read_project(view.id)
+        secret = stored[2] if stored else ""
+        with self._noting_refusal(name_project(view.id), lambda: self._read_project(view.id) == stored):
+            return self._connect_project(view.id, view.username, secret, view.region, is_check=True)
 
     @requires(AccessLevel.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:
-        """Check a stored API key again; raise as `connect_webengage` does."""
-        sealed = self._get_account(license_code)
-        key = self._state.open_vault().open_text(sealed.sealed or "")
-        with self._noting_refusal(name_account(license_code)):
-            return self.connect_webengage(license_code, key, sealed.view.data_center)
+        """Check a stored API key again; raise as `connect_webengage` does, and when it was changed meanwhile."""
+        view = self._get_account(license_code).view
+        stored = self._read_account(license_code)
+        account = Account(license_code=license_code, api_key=stored[1] if stored else "", data_center=view.data_center)
+        with self._noting_refusal(name_account(license_code), lambda: self._read_account(license_code) == stored):
+            return self._connect_account(account, is_check=True)
 
     @contextmanager
-    def _noting_refusal(self, connection: str) -> Iterator[None]:
-        """Keep why a stored secret was refused, so that nobody is shown it as one that works."""
+    def _noting_refusal(self, connection: str, is_stored: Callable[[], bool]) -> Iterator[None]:
+        """Keep why a stored secret was refused, so that nobody is shown it as one that works.
+
+        What is to be mended here, or passes by itself, says nothing about the secret.
+        """
         try:
             yield
-        except (ConfigurationError, InvalidRequest) as problem:
-            self._store.connections.note_refusal(connection, str(problem))
+        except (ConfigurationError, RoleTooLow) as problem:
+            with self._store.transaction():
+                if is_stored():
+                    self._store.connections.note_refusal(connection, str(problem))
             raise
 
     @requires(AccessLevel.VIEWER)
