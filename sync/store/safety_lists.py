@@ -81,31 +81,24 @@ class SafetyLists(Table):
         """Add people to an account's list; return how many were not on it. They leave with each sync's next run."""
         salt = Connections(self._db).get_salt()
         with write_transaction(self._db):
-            before = self.count_never_export(license_code)
-            self._db.executemany(
+            self._note_change(license_code)
+            return self._db.executemany(
                 """
                 insert into never_export (license_code, id_hash, label, note, added_by, added_at)
                 values (?, ?, ?, ?, ?, ?)
                 on conflict do nothing
                 """,
                 ((license_code, hash_id(one, salt), mask_id(one), note, added_by, now) for one in user_ids),
-            )
-            self._note_change(license_code)
-            return self.count_never_export(license_code) - before
+            ).rowcount
 
     def remove_never_export(self, license_code: str, id_hashes: Iterable[bytes]) -> int:
         """Take people off an account's list; return how many were on it. They are exported again with the next run."""
         with write_transaction(self._db):
-            before = self.count_never_export(license_code)
-            self._db.executemany(
-                """
-                delete from never_export
-                where license_code = ? and id_hash = ?
-                """,
-                ((license_code, one) for one in id_hashes),
-            )
             self._note_change(license_code)
-            return before - self.count_never_export(license_code)
+            return self._db.executemany(
+                "delete from never_export where license_code = ? and id_hash = ?",
+                ((license_code, one) for one in id_hashes),
+            ).rowcount
 
     def hash_ids(self, user_ids: Iterable[str]) -> list[bytes]:
         """Return the id hash of each user id."""
@@ -145,44 +138,30 @@ class SafetyLists(Table):
         self, project_id: int, cohort_id: int | None, user_ids: Iterable[str], note: str, added_by: str, now: float
     ) -> int:
         """Add people who must not be in a cohort, or with None in any of the project; return how many were new."""
+        salt = Connections(self._db).get_salt()
         with write_transaction(self._db):
-            before = self._count_tripwires()
-            self._db.executemany(
+            self._count_setting_up("list_version")  # runs that were planned before look again before they send more
+            return self._db.executemany(
                 """
                 insert into tripwire (project_id, cohort_id, id_hash, label, note, added_by, added_at)
                 values (?, ?, ?, ?, ?, ?, ?)
                 on conflict do nothing
                 """,
-                (
-                    (project_id, cohort_id, id_hash, mask_id(one), note, added_by, now)
-                    for one, id_hash in ((one, self.hash_ids([one])[0]) for one in user_ids)
-                ),
-            )
-            self._count_setting_up("list_version")  # runs that were planned before look again before they send more
-            return self._count_tripwires() - before
+                ((project_id, cohort_id, hash_id(one, salt), mask_id(one), note, added_by, now) for one in user_ids),
+            ).rowcount
 
     def remove_tripwires(self, project_id: int, cohort_id: int | None, user_ids: Iterable[str]) -> int:
         """Take off the tripwires of these people for a cohort, or for any; return how many there were."""
         with write_transaction(self._db):
-            before = self._count_tripwires()
-            self._db.executemany(
-                """
-                delete from tripwire
-                where project_id = ? and cohort_id is ? and id_hash = ?
-                """,
+            return self._db.executemany(
+                "delete from tripwire where project_id = ? and cohort_id is ? and id_hash = ?",
                 ((project_id, cohort_id, id_hash) for id_hash in self.hash_ids(user_ids)),
-            )
-            return before - self._count_tripwires()
+            ).rowcount
 
     def delete_tripwires(self, numbers: Iterable[int]) -> int:
         """Delete tripwires by their numbers; return how many there were."""
         with write_transaction(self._db):
-            before = self._count_tripwires()
-            self._db.executemany("delete from tripwire where id = ?", ((number,) for number in numbers))
-            return before - self._count_tripwires()
-
-    def _count_tripwires(self) -> int:
-        return self._fetch_int("select count(*) from tripwire")
+            return self._db.executemany("delete from tripwire where id = ?", ((number,) for number in numbers)).rowcount
 
     def list_tripwires(self, project_id: int) -> tuple[Tripwire, ...]:
         """Return the tripwires of a project, those added last first."""
