@@ -19,6 +19,7 @@ BLOCK_SIZE = BATCHES_A_BLOCK * BATCH_SIZE
 MAX_BATCHES = 10**9  # more than any run has
 KINDS = {"a": ChangeKind.ADD, "u": ChangeKind.UPDATE, "r": ChangeKind.REMOVE}
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
+TRUE_LETTERS = "au"  # of changes that say true
 WITHHELD = "n"  # the kind and the outcome of a change that was taken back before it was sent
 STATES = {"pending": "p", "in_flight": "f", "confirmed": "c"}  # of a batch, as a letter of OUTCOMES
 SENT_LETTERS = "cf"  # outcomes after which somebody was sent, or may have been
@@ -230,9 +231,7 @@ class Batches(Table):
             who
             for block in self.people_blocks(run_id)
             for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True)
-            if outcome in SENT_LETTERS
-            and KINDS.get(kind) in (ChangeKind.ADD, ChangeKind.UPDATE)
-            and (who := hash_id(user_id, salt)) in id_hashes
+            if outcome in SENT_LETTERS and kind in TRUE_LETTERS and (who := hash_id(user_id, salt)) in id_hashes
         )
 
     def withhold(self, run_id: int, id_hashes: frozenset[bytes], salt: int) -> dict[bytes, str]:
@@ -248,7 +247,7 @@ class Batches(Table):
                     at: who
                     for at, (user_id, kind) in enumerate(zip(block.ids, block.kinds, strict=True))
                     if states[at // BATCH_SIZE] == "p"
-                    and KINDS.get(kind) in (ChangeKind.ADD, ChangeKind.UPDATE)
+                    and kind in TRUE_LETTERS
                     and (who := hash_id(user_id, salt)) in id_hashes
                 }
                 if places:

@@ -6,15 +6,13 @@ They are unconfirmed then, so that the next run sends them again, or ``false`` i
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from sync.model import BATCH_SIZE
-from sync.packing import FORGOTTEN, hash_id, unpack_ids
-from sync.store.batches import BATCHES_A_BLOCK
+from sync.packing import FORGOTTEN, hash_id
+from sync.store.batches import SENT_LETTERS, TRUE_LETTERS, Batches
+from sync.store.rejections import Rejections
+from sync.store.run_lists import RunLists
 from sync.store.snapshot import Snapshot
-
-TRUE_KINDS = "au"  # of a change that says true
 
 
 def keep_live_people(live: sqlite3.Connection, copy: sqlite3.Connection, common: Mapping[int, int], salt: int) -> None:
@@ -51,41 +49,16 @@ def find_common_salt(live: sqlite3.Connection, copy: sqlite3.Connection) -> int 
 
 def _iterate_sent(live: sqlite3.Connection, sync_id: int, salt: int) -> Iterator[dict[bytes, str]]:
     """Yield whom a run that has not ended sent as true, or may have: ids by id hash, a block at a time."""
-    rejected = _list_rejected(live, sync_id)
-    blocks = live.execute(
-        """
-        select run_id, block, kinds, ids
-        from batch_block
-        where block >= 0 and run_id in (select id from run where sync_id = ? and finished_at is null)
-        """,
-        (sync_id,),
-    )
-    for run_id, number, kinds, ids in blocks.fetchall():
-        first = number * BATCHES_A_BLOCK
-        sent = {
-            row[0] - first
-            for row in live.execute(
-                "select number from batch where run_id = ? and number >= ? and number < ? and state <> 'pending'",
-                (run_id, first, first + BATCHES_A_BLOCK),
-            )
-        }
+    run = RunLists(live).get_active(sync_id)
+    if run is None:
+        return
+    rejected = Rejections(live).list_rejected_in(run.id)
+    for block in Batches(live).iterate_sent_blocks(run.id):
         yield {
             hash_id(user_id, salt): user_id
-            for at, (kind, user_id) in enumerate(zip(kinds, unpack_ids(ids), strict=True))
-            if kind in TRUE_KINDS
-            and at // BATCH_SIZE in sent
+            for user_id, kind, outcome in zip(block.ids(), block.kinds, block.outcomes, strict=True)
+            if kind in TRUE_LETTERS
+            and outcome in SENT_LETTERS
             and user_id != FORGOTTEN
-            and user_id not in rejected[run_id]
+            and rejected.get(user_id, True)  # of somebody rejected an earlier try that was not answered may be taken
         }
-
-
-def _list_rejected(live: sqlite3.Connection, sync_id: int) -> defaultdict[int, set[str]]:
-    """Return whom WebEngage surely did not take, by run."""
-    found = defaultdict[int, set[str]](set)
-    rows = live.execute(
-        "select run_id, user_id from rejection where sync_id = ? and outcome = 'rejected' and not may_be_sent",
-        (sync_id,),
-    )
-    for run_id, user_id in rows:
-        found[run_id].add(user_id)
-    return found
