@@ -8,17 +8,18 @@ from sync.engine.block_writer import BlockWriter, Change
 from sync.engine.former_ids import explain_unknown_tripwires, find_former_ids
 from sync.engine.lease import RunLease
 from sync.engine.planning import Plan
+from sync.engine.sent_range import SentRange
 from sync.engine.watchlist import explain_lost_listings, explain_tripwires, show_labels
 from sync.id_property import show_id_property
 from sync.model import ChangeKind, Mode, Run, Sync, SyncState
-from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_records
+from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_hashes
 from sync.store import Store
 from sync.store.batches import LETTERS
 from sync.store.snapshot import FIRST_BYTES
 from sync.text import count_people
 
 PEOPLE_AT_ONCE = 131_072  # people of the run that is taken back, held in memory at a time: some 40 MB
-ADDED, UPDATED, REMOVED = (LETTERS[kind] for kind in (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.REMOVE))
+ADDED, UPDATED, REMOVED = (LETTERS[kind] for kind in ChangeKind)
 MAY_BE_TRUE = "cfr"  # outcomes of an addition after which the snapshot says whether it may have arrived
 CONFIRMED = "c"  # the outcome of a change that WebEngage accepted
 UNHEARD = "f"  # the outcome of a change that may have been sent, without an answer
@@ -85,7 +86,8 @@ class UndoPlanner:
             user_id, _, outcome = done[who]
             done[who] = user_id, ADDED, outcome
         changed_since = set(self._find_changed_since(done, low, high))
-        held_true = self._held_true(low, high)
+        held = SentRange(self._store, self._sync.id, low, high)  # those whom WebEngage may hold as true
+        held_true = {who for records in held.records() for who in split_hashes(records)}
         changes: dict[bytes, Change] = {}
         for who, (user_id, kind, outcome) in done.items():
             if kind == UPDATED:
@@ -157,15 +159,6 @@ class UndoPlanner:
                 who = hash_id(user_id, self._salt)
                 if low <= who[0] < high and user_id != FORGOTTEN:
                     yield who, (user_id, kind, outcome)
-
-    def _held_true(self, low: int, high: int) -> set[bytes]:
-        """Return the id hashes of those whom WebEngage may hold as true, within a range."""
-        found: set[bytes] = set()
-        for start, end in self._store.snapshot.ranges(self._sync.id):
-            if start < high and end > low:
-                records = self._store.snapshot.records(self._sync.id, start, end)
-                found.update(record[:ID_SIZE] for record in split_records(records))
-        return found
 
     def _remarks(self) -> Iterator[str]:
         """Return what this take-back leaves as it is, and why; never an id or a value."""

@@ -6,7 +6,7 @@ sent because another property was chosen since.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import chain
 
 from sync import id_property
@@ -109,13 +109,8 @@ def load_listed(store: Store, run: Run, sync: Sync) -> frozenset[bytes]:
 
 def _list_entering(store: Store, run_id: int) -> frozenset[bytes]:
     """Return the id hashes of those whom a plan sets to true."""
-    salt = store.connections.get_salt()
-    return frozenset(
-        hash_id(user_id, salt)
-        for block in store.batches.blocks(run_id)
-        for kind, user_id in zip(block.kinds, block.ids, strict=True)
-        if user_id != FORGOTTEN and KINDS.get(kind) is ChangeKind.ADD
-    )
+    planned = _iterate_planned(store, run_id, lambda: None)
+    return frozenset(who for who, kind in planned if kind is ChangeKind.ADD)
 
 
 def require_no_new_tripwires(lease: RunLease, sync: Sync) -> None:
@@ -156,14 +151,20 @@ def _find_new_tripwires(lease: RunLease, sync: Sync) -> dict[bytes, str]:
 
 def _find_planned(lease: RunLease, watched: Collection[bytes]) -> dict[bytes, ChangeKind]:
     """Return what a run's plan does to each of these people whom it names."""
-    store, found = lease.store, dict[bytes, ChangeKind]()
+    planned = _iterate_planned(lease.store, lease.run.id, lease.renew_when_due)
+    return {who: kind for who, kind in planned if who in watched}
+
+
+def _iterate_planned(
+    store: Store, run_id: int, begin_block: Callable[[], object]
+) -> Iterator[tuple[bytes, ChangeKind]]:
+    """Yield whom a run's plan names, by id hash, and what it does to them; ``begin_block`` is called first for each block."""
     salt = store.connections.get_salt()
-    for block in store.batches.blocks(lease.run.id):
-        lease.renew_when_due()
+    for block in store.batches.blocks(run_id):
+        begin_block()
         for kind, user_id in zip(block.kinds, block.ids, strict=True):
-            if user_id != FORGOTTEN and (who := hash_id(user_id, salt)) in watched:
-                found[who] = KINDS[kind]
-    return found
+            if user_id != FORGOTTEN:
+                yield hash_id(user_id, salt), KINDS[kind]
 
 
 def show_labels(labels: Collection[str]) -> str:

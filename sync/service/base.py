@@ -65,15 +65,7 @@ class ServiceState:
         once_in: float = 0.0,
     ) -> None:
         """Add a line to the audit log; in the transaction of the action, so that neither is stored without the other."""
-        line = AuditLine(
-            at=self.now(),
-            actor=self.actor.name,
-            action=action,
-            target=target,
-            before=before,
-            after=after,
-            run_id=run_id,
-        )
+        line = AuditLine(self.now(), self.actor.name, action, target, before, after, run_id)
         self.store.events.add_audit_line(line, once_in)
 
     def get_project(self, project_id: int | None) -> SealedProject:

@@ -16,6 +16,7 @@ from itertools import accumulate, compress, pairwise
 
 from sync.packing import DIGEST_SIZE, ID_SIZE, RECORD_SIZE, sort_records, split_digests, split_records
 from sync.store.database import Table, write_transaction
+from sync.store.snapshot import Snapshot
 from sync.store.staged import PagesOutdated, StagedPages
 
 GROUP_SIZE = 2**15  # bytes of records of a group: some 1,300 people
@@ -115,7 +116,7 @@ class KnownChunks(Table):
         with write_transaction(self._db):
             people = self._write(sync_id, (group.keep(seen) for group in self._take_groups(before)))
             people += self._write(sync_id, self._new_chunks(run_id, left_out, unknown))
-            if people == self._count_sent(sync_id):
+            if people == Snapshot(self._db).count_members(sync_id):
                 self._learn_pages(run_id, sync_id, unknown)
             else:
                 self.forget(sync_id)
@@ -204,10 +205,3 @@ class KnownChunks(Table):
                 sizes=array("I", [len(one) // RECORD_SIZE for one in people]).tobytes(),
                 records=b"".join(people),
             )
-
-    def _count_sent(self, sync_id: int) -> int:
-        """Return how many people are in the snapshot."""
-        return self._fetch_int(
-            f"select ifnull(sum(length(records)), 0) / {RECORD_SIZE} from snapshot_bucket where sync_id = ?",
-            (sync_id,),
-        )
