@@ -8,7 +8,10 @@ import pytest
 
 from sync.guards import GuardLimits
 from sync.model import SyncState
-from tests.engine_workspace import EngineWorkspace, fan_ids, fans, later
+from sync.permissions import command_line_actor
+from sync.service import Service
+from sync.store import Store
+from tests.engine_workspace import EngineWorkspace, fan_ids, fans, keep_out, last, later, stop_and_clear
 from tests.sandbox.control import PROJECT, Sandbox
 
 
@@ -107,3 +110,35 @@ def test_a_sync_whose_end_was_put_off_since_the_backup_ends_as_the_backup_says(
     restore(workspace, file)
     later(workspace, 11_000)
     assert read_state(workspace) is SyncState.FINISHED
+
+
+def test_the_audit_log_has_every_line_of_before_and_after_the_backup_once(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """Also two of one moment that say different things of the same person; restoring again adds none of them once more."""
+    moment = workspace.now()
+    with Service(Store.open(workspace.data_dir), workspace.env, lambda: moment, command_line_actor()) as service:
+        service.admin.forget_person("fan-1")
+        expected = service.admin.list_audit()
+    assert len({line.at for line in expected}) == len(expected) - 1
+    for times in (1, 2):
+        restore(workspace, backup)
+        with workspace.open() as service:
+            lines = service.admin.list_audit()
+        assert [line.action for line in lines[:times]] == ["restore"] * times
+        assert sorted(lines[times:], key=repr) == sorted(expected, key=repr)
+
+
+def test_a_number_of_a_run_is_not_given_again_after_a_backup_without_runs(
+    workspace: EngineWorkspace, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """The audit log says of runs by their numbers who asked for them and who approved them."""
+    (tmp_path / "other").mkdir()
+    other = EngineWorkspace(tmp_path / "other", sandbox)
+    keep_out(other, "fan-30")
+    file = back_up(other, tmp_path / "other.db")
+    stop_and_clear(workspace)
+    former = last(workspace).id
+    restore(workspace, file)
+    workspace.connect(sandbox)  # the secrets of the backup are of another key
+    assert workspace.export().id == former + 1

@@ -152,22 +152,19 @@ def _keep_used_up(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
         copy.execute(f"delete from {table}")
         for row in live.execute(f"select * from {table}"):
             copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
+    line = "select at, actor, action, target, before, after, run_id from audit order by id"
+    known = set(map(tuple, copy.execute(line)))  # in memory: without an index each line would be searched for in all
     copy.executemany(
-        """
-        insert into audit (at, actor, action, target, before, after, run_id)
-        select ?1, ?2, ?3, ?4, ?5, ?6, ?7
-        where not exists (select 1 from audit where at = ?1 and actor = ?2 and action = ?3 and target = ?4)
-        """,
-        map(tuple, live.execute("select at, actor, action, target, before, after, run_id from audit order by id")),
+        "insert into audit (at, actor, action, target, before, after, run_id) values (?, ?, ?, ?, ?, ?, ?)",
+        (row for row in map(tuple, live.execute(line)) if row not in known),
     )
     copy.executemany(
         "update mixpanel_project set later_pages_counted_at = ? where id = ?",
         map(tuple, live.execute("select later_pages_counted_at, id from mixpanel_project")),
     )
-    copy.executemany(
-        "update sqlite_sequence set seq = max(seq, ?) where name = 'run'",
-        map(tuple, live.execute("select seq from sqlite_sequence where name = 'run'")),
-    )
+    [last] = live.execute("select ifnull(max(seq), 0) from sqlite_sequence where name = 'run'").fetchone()
+    if not copy.execute("update sqlite_sequence set seq = max(seq, ?) where name = 'run'", (last,)).rowcount:
+        copy.execute("insert into sqlite_sequence (name, seq) values ('run', ?)", (last,))
 
 
 def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
