@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from sync.errors import InvalidRequest
 from sync.model import RunState
 from tests.engine_workspace import EngineWorkspace, approve, fan_ids, fans, last, later, stop_and_clear
 from tests.sandbox.control import Sandbox
+from tests.workspace import ROOT, wait_until
 
 
 @pytest.fixture
@@ -63,3 +71,61 @@ def test_who_was_not_sent_yet_by_an_export_that_a_restore_ended_gets_no_profile(
         approve(workspace, last(workspace))
     assert sandbox.holding(attribute)[0] == fan_ids(10)
     assert not [one for one in fan_ids(*range(11, 85)) - sent if sandbox.profile(one)]
+
+
+def test_a_runner_that_starts_while_a_restore_reads_the_backup_keeps_its_database(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """It may have claimed a run and be sending, and nothing else is written until the answer is here."""
+    with closing(sqlite3.connect(backup)) as db, db:
+        db.execute("insert into event (at, message) values (1, ?)", ("x" * 50_000_000,))
+
+    def start_runner() -> None:
+        wait_until(lambda: any(workspace.data_dir.glob("*.draft")))
+        with workspace.open_store() as store:
+            store.runners.record_heartbeat("elsewhere:1:1-1", workspace.now())
+
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(start_runner)
+        with pytest.raises(InvalidRequest, match=r"runner|written meanwhile"):
+            restore(workspace, backup)
+        starting.result()
+    with workspace.open_store() as store:
+        assert len(store.runners.list_heartbeats(workspace.now())) == 1
+
+
+# What comes next is emptying the log, which a page that reads may hold up for seconds, or the folder's way to the disk.
+DIES_RESTORED = """
+import functools, os, sqlite3, stat, sys
+from sync.cli.commands import main
+class DyingConnection(sqlite3.Connection):
+    def execute(self, sql, *values):
+        if sql == "pragma wal_checkpoint(truncate)":
+            os._exit(137)
+        return super().execute(sql, *values)
+def dying(descriptor, flush=os.fsync):
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os._exit(137)
+    flush(descriptor)
+sqlite3.connect, os.fsync = functools.partial(sqlite3.connect, factory=DyingConnection), dying
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("is_usable", [True, False])
+def test_a_restore_that_dies_once_the_content_is_replaced_is_in_the_audit_log(
+    workspace: EngineWorkspace, backup: Path, is_usable: bool
+) -> None:
+    """Whoever looks why everybody is sent again finds it: the line is stored with the content, or neither is."""
+    if not is_usable:
+        (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
+    died = subprocess.run(
+        [sys.executable, "-c", DIES_RESTORED, "restore", str(backup)],
+        cwd=ROOT,
+        env=os.environ | workspace.env,
+        check=False,
+    )
+    assert died.returncode == 137
+    with workspace.open() as service:
+        [line] = [one for one in service.admin.list_audit() if one.action == "restore"]
+    assert line.target == "copy.db" and bool(line.after) is not is_usable

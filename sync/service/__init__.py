@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,7 @@ from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.model import SyncState
 from sync.permissions import RUNNER_ACTOR, AccessLevel, Actor, check_level, command_line_actor, requires
 from sync.records import RestoreReport, RunnerState
-from sync.service.admin import AdminService
+from sync.service.admin import AdminService, describe_restore
 from sync.service.alerts import AlertService
 from sync.service.base import ServiceState
 from sync.service.cohorts import CohortService
@@ -106,10 +107,8 @@ class Service:
             with cls.open(env, actor) as service:
                 return cls._restore_readable(service, file)
         except DatabaseUnusable:
-            kept = replace_unusable(Settings.from_env(env).data_folder, file)
-        with cls.open(env, actor) as service:
-            service.admin.note_restore(file, kept)
-        return RestoreReport(set_aside=kept)
+            describe = partial(describe_restore, file, actor, time.time())
+            return replace_unusable(Settings.from_env(env).data_folder, file, describe)
 
     @staticmethod
     def _restore_readable(service: Service, file: Path) -> RestoreReport:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from sync.errors import InvalidRequest
 from sync.guards import MAX_PEOPLE
-from sync.permissions import AccessLevel, requires
+from sync.permissions import AccessLevel, Actor, requires
 from sync.records import AuditLine, RestoreReport
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by, list_true
@@ -51,20 +52,15 @@ class AdminService(Topic):
         had as true. Cohorts that were first exported after the backup are kept, paused; so is, paused, what was not
         refreshed any more, or sent other properties or User IDs. Killed half-way, the former content is there.
         """
-        if self._store.runners.can_any_write(self._state.now()):
-            raise InvalidRequest("A runner is working, or may be; stop it, then restore.")
-        report = self._store.restore(file)
+        self._require_no_runner()
+        describe = partial(describe_restore, file, self._state.actor, self._state.now())
+        report = self._store.restore(file, self._require_no_runner, describe)
         self._reopen_store()
-        paused = f"paused: {', '.join(report.paused)}" if report.paused else ""
-        self._state.add_audit_line("restore", file.name, after=paused)
         return report
 
-    @requires(AccessLevel.ADMIN)
-    def note_restore(self, file: Path, set_aside: tuple[str, ...]) -> None:
-        """Add the replacement of an unusable database to the audit log, which is the backup's from now on."""
-        self._state.add_audit_line(
-            "restore", file.name, after=f"the former file is kept as {set_aside[0]}" if set_aside else ""
-        )
+    def _require_no_runner(self) -> None:
+        if self._store.runners.can_any_write(self._state.now()):
+            raise InvalidRequest("A runner is working, or may be; stop it, then restore.")
 
     def _reopen_store(self) -> None:
         """Open the file again, so that a backup of an earlier version gets the current schema."""
@@ -181,6 +177,14 @@ class AdminService(Topic):
     def count_audit(self, search: str = "") -> int:
         """Return how many lines of the audit log contain a text, capitals or not."""
         return self._store.events.count_audit(search)
+
+
+def describe_restore(file: Path, actor: Actor, at: float, report: RestoreReport) -> AuditLine:
+    """Return the line of the audit log about a restore."""
+    after = f"paused: {', '.join(report.paused)}" if report.paused else ""
+    if report.set_aside:
+        after = f"the former file is kept as {report.set_aside[0]}"
+    return AuditLine(at, actor.name, "restore", file.name, before="", after=after, run_id=None)
 
 
 def _name_limit(people: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from sync.store.plan_history import PlanHistory
 from sync.store.rate_limits import RateLimits
 from sync.store.receipts import Receipts
 from sync.store.rejections import Rejections
-from sync.store.restore import restore_in_place
+from sync.store.restore import Describe, restore_in_place
 from sync.store.run_history import RunHistory
 from sync.store.runners import Runners
 from sync.store.runs import Runs
@@ -102,9 +103,9 @@ class Store:
         """Raise DatabaseReplaced when the file was moved, deleted or replaced since it was opened."""
         require_same_file(self._folder / DATABASE_FILE, self._identity)
 
-    def restore(self, backup: Path) -> RestoreReport:
+    def restore(self, backup: Path, require_alone: Callable[[], None], describe: Describe) -> RestoreReport:
         """Replace the content by a backup's, all or nothing; raise InvalidRequest, and change nothing, for another file."""
-        return restore_in_place(self._db, self._folder, backup)
+        return restore_in_place(self._db, self._folder, backup, require_alone, describe)
 
     def remove_stale_drafts(self) -> int:
         """Delete what killed restores left in the folder; return how many files were deleted."""

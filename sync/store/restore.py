@@ -15,9 +15,10 @@ from pathlib import Path
 from sync.errors import InvalidRequest
 from sync.ownership import give_to_folder_owner
 from sync.packing import FORGOTTEN
-from sync.records import RestoreReport
+from sync.records import AuditLine, RestoreReport
 from sync.store import database
 from sync.store.drafts import COMPANIONS, NAME_LENGTH, copy_pages, open_draft
+from sync.store.events import Events
 from sync.store.file_identity import DATABASE_FILE, database_id, forget_database, leave_marker
 from sync.store.forgotten_people import forget_again, list_forgotten_since
 from sync.store.live_people import find_common_salt, keep_live_people
@@ -35,26 +36,34 @@ SHARED_LOCK_SIZE = 510
 UNUSED_SECONDS = 3.0  # seconds a click on a page may keep the file open before it counts as in use
 UNUSED_POLL_SECONDS = 0.05
 
+Describe = Callable[[RestoreReport], AuditLine]
+"""What the audit log says of a restore, which is written with it."""
 
-def restore_in_place(live: sqlite3.Connection, folder: Path, backup: Path) -> RestoreReport:
+
+def restore_in_place(
+    live: sqlite3.Connection, folder: Path, backup: Path, require_alone: Callable[[], None], describe: Describe
+) -> RestoreReport:
     """Replace the content of the open database by a backup's, in one transaction; return what was kept and paused.
 
     Raise InvalidRequest, and change nothing, when the backup is damaged or not of Cohort Sync, when it does not know
-    people who are true in WebEngage and could not be kept, or when another process writes meanwhile. Everyone exported
-    is sent again, since WebEngage may have been changed after the copy was made; the next runner cancels the runs under
-    way. Killed anywhere, the former content is there.
+    people who are true in WebEngage and could not be kept, or when another process writes meanwhile; and what
+    ``require_alone`` raises, which is asked once no write is overlooked any more. Everyone exported is sent again, since
+    WebEngage may have been changed after the copy was made; the next runner cancels the runs under way. Killed anywhere,
+    the former content is there, or the restored one with its line in the audit log.
     """
     database_id(live)  # drawn now, if never before: from here on nothing is written to it
     probe = sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)
     with closing(probe), open_draft(folder, backup) as (_, copy):
         require_unwritten = _watch_writes(probe)
+        require_alone()
         report = _keep_live_rows(live, copy)
+        Events(copy).add_audit_line(describe(report))
         copy_pages(copy, live, require_unwritten)
     database.empty_log(live)
     return report
 
 
-def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
+def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreReport:
     """Put a backup in the place of a database that cannot be opened; return the names of what was set aside.
 
     Raise InvalidRequest, and move nothing, while another process has the file open. Killed between the moves,
@@ -68,16 +77,24 @@ def replace_unusable(folder: Path, backup: Path) -> tuple[str, ...]:
     with open_draft(folder, backup) as (draft, copy):
         _doubt_runs_under_way(copy)
         _require_full_resend(copy)
+        moves = _name_aside(path)
+        report = RestoreReport(set_aside=tuple(to.name for part, to in moves.items() if part.exists()))
+        Events(copy).add_audit_line(describe(report))
         copy.execute("pragma journal_mode = wal")
         copy.close()
         _flush_to_disk(draft)
         _require_unused(path)
         leave_marker(folder)
-        kept = _set_aside(path)
+        for (
+            part,
+            to,
+        ) in moves.items():  # the database first: once it is missing nothing opens, and its log meets no other
+            if part.exists():
+                part.rename(to)
         draft.rename(path)
         _flush_to_disk(folder)
     forget_database(path)
-    return kept
+    return report
 
 
 def _doubt_runs_under_way(copy: sqlite3.Connection) -> None:
@@ -247,19 +264,10 @@ def _is_used_elsewhere(path: Path) -> bool:
     return False
 
 
-def _set_aside(path: Path) -> tuple[str, ...]:
-    """Rename the database and SQLite's files beside it; return the new names.
-
-    The database goes first: once it is missing nothing opens, and its log can meet no other file.
-    """
+def _name_aside(path: Path) -> dict[Path, Path]:
+    """Return the new names of the database and of SQLite's files beside it, whether they are there or not yet."""
     suffix = f".aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:NAME_LENGTH]}"
-    kept = []
-    for name in ("", *COMPANIONS):
-        part = path.with_name(path.name + name)
-        if part.exists():
-            part.rename(path.with_name(path.name + suffix + name))
-            kept.append(path.name + suffix + name)
-    return tuple(kept)
+    return {path.with_name(path.name + name): path.with_name(path.name + suffix + name) for name in ("", *COMPANIONS)}
 
 
 def _flush_to_disk(path: Path) -> None:
