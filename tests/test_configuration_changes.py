@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync.cadence import DailyTime, find_end
+from sync.cadence import DailyTime, find_end, format_moment
 from sync.config_file.parsing import parse_configuration
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState, SyncState
@@ -113,6 +113,33 @@ def test_a_stopped_sync_when_the_file_says_other_terms_and_no_state_stays_stoppe
     assert (get_sync(connected).state, count_runs(connected)) == (SyncState.FINISHED, 1)
     assert apply(connected, line, "state: finished") == ()
     assert len(apply(connected, line, "state: active")) == 1 and count_runs(connected) == 2
+
+
+def test_a_stopped_sync_when_the_file_has_a_pause_that_is_over_stays_stopped(connected: Workspace) -> None:
+    """The same file did nothing while the pause lasted, and that a day came does not take back what a person did."""
+    connected.export()
+    lines = ("state: paused", f"paused_until: {format_moment(connected.now() + 3600.0, 'UTC')}")
+    with connected.open() as service:
+        service.syncs.stop(1)
+    assert apply(connected, *lines) == ()
+    connected.ahead = 7200.0
+    assert apply(connected, *lines) == ()
+    with pytest.raises(InvalidRequest, match="sync 1 is finished"):
+        apply(connected, *lines, "every: 6h")
+    assert (get_sync(connected).state, count_runs(connected)) == (SyncState.FINISHED, 1)
+
+
+def test_a_sync_that_a_person_paused_when_the_file_has_a_pause_that_is_over_stays_paused(connected: Workspace) -> None:
+    """The pause of the file ended by itself, and that of the person is another one, with no end."""
+    connected.export()
+    lines = ("state: paused", f"paused_until: {format_moment(connected.now() + 3600.0, 'UTC')}")
+    assert len(apply(connected, *lines)) == 1
+    connected.ahead = 7200.0
+    connected.run_queued()
+    assert (get_sync(connected).state, apply(connected, *lines)) == (SyncState.ACTIVE, ())
+    with connected.open() as service:
+        service.syncs.pause(1)
+    assert (apply(connected, *lines), get_sync(connected).state) == ((), SyncState.PAUSED)
 
 
 def test_a_cleared_export_when_the_file_says_other_properties_is_not_sent_again(connected: Workspace) -> None:

@@ -181,9 +181,9 @@ def _check_names(entry: SyncEntry, *, is_new: bool) -> None:
 
 
 def _end_past_pause(entry: SyncEntry, now: float) -> SyncEntry:
-    """Return an entry whose pause has ended as one that is active, as the sync it describes is by now."""
+    """Return an entry whose pause has ended as one that says no state; that time went by starts and resumes nothing."""
     is_over = entry.resume_at is not None and entry.resume_at <= now
-    return replace(entry, state=SyncState.ACTIVE, resume_at=None) if is_over else entry
+    return replace(entry, state=None, resume_at=None) if is_over else entry
 
 
 def _needs_pause(entry: SyncEntry, serving: Sync) -> bool:
