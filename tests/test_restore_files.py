@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,8 +15,11 @@ from sync.errors import InvalidRequest
 from sync.model import RunState
 from sync.packing import pack, unpack_ids
 from sync.service import Service
+from sync.store.drafts import open_draft
+from tests.database_faults import END_SECONDS
 from tests.engine_workspace import EngineWorkspace, fans, last
 from tests.sandbox.control import Sandbox
+from tests.workspace import ROOT
 
 
 @pytest.fixture
@@ -34,6 +40,12 @@ def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
         service.admin.write_backup(tmp_path / "copy.db")
         service.runs.cancel(last(workspace).id)
     return tmp_path / "copy.db"
+
+
+def restore(workspace: EngineWorkspace, backup: Path) -> None:
+    """Restore the backup beside the healthy database."""
+    with workspace.open() as service:
+        service.admin.restore(backup)
 
 
 # What SQLite's quick check does not look at: what is packed, and whether an index has every row.
@@ -85,3 +97,58 @@ def test_a_backup_in_which_somebody_cannot_be_read_is_refused_and_the_database_s
     with pytest.raises(InvalidRequest, match=r"copy\.db is damaged"):
         Service.restore_database(backup, workspace.env)
     assert {path.name: path.read_bytes() for path in workspace.data_dir.iterdir()} == before
+
+
+# Somebody writes to the file that is restored after each part that was copied.
+WRITTEN_MEANWHILE = """
+import functools, sqlite3, sys
+from sync.cli.commands import main
+writer = sqlite3.connect(sys.argv[-1], isolation_level=None)
+class BusyConnection(sqlite3.Connection):
+    def backup(self, target, *, progress, **more):
+        def write(*left):
+            writer.execute("insert into event (at, message) values (1, 'x')")
+            progress(*left)
+        super().backup(target, progress=write, **more)
+sqlite3.connect = functools.partial(sqlite3.connect, factory=BusyConnection)
+sys.exit(main())
+"""
+
+
+def test_a_restore_of_a_file_that_somebody_writes_ends(tmp_path: Path) -> None:
+    """The database of another folder whose runner works, for instance: what it had when the copy began is restored."""
+    with Service.open({"COHORT_SYNC_DATA": str(tmp_path / "other")}) as service:
+        service.admin.set_retention(rejections=11)
+    file, new = tmp_path / "other" / "app.db", {"COHORT_SYNC_DATA": str(tmp_path / "new")}
+    command = [sys.executable, "-c", WRITTEN_MEANWHILE, "restore", str(file)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | new, timeout=END_SECONDS, check=False)
+    assert done.returncode == 0
+    with Service.open(new) as service:
+        assert service.admin.get_retention()[0] == 11
+
+
+@pytest.mark.parametrize("name", ["app.db.1.0123abcd.draft", "app.db.0123abcd.draft-journal"])
+def test_what_a_killed_restore_left_is_deleted_whoever_has_its_number_now(
+    workspace: EngineWorkspace, backup: Path, name: str
+) -> None:
+    """It has everybody's ids, also of those who are forgotten; in a container there is always a process 1."""
+    left, other = workspace.data_dir / name, workspace.data_dir / "app.db.my.draft"
+    for path in (left, other):
+        path.write_bytes(b"everybody")
+    with workspace.open() as service:
+        service.admin.purge_expired()
+        assert not left.exists() and other.exists()
+        left.write_bytes(b"everybody")
+        service.admin.restore(backup)
+    assert not left.exists() and other.exists()
+
+
+def test_the_draft_of_a_restore_under_way_is_left_alone(workspace: EngineWorkspace, backup: Path) -> None:
+    """By a purge and by another restore, also of another container, where no process has the number of the first one's."""
+    with open_draft(workspace.data_dir, backup) as (draft, _), workspace.open() as service:
+        service.admin.purge_expired()
+        with pytest.raises(InvalidRequest, match="Another restore"):
+            service.admin.restore(backup)
+        assert draft.exists()
+    assert not draft.exists()
+    restore(workspace, backup)

@@ -6,7 +6,9 @@ leaves at most the draft behind, which the next restore or purge deletes.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import sqlite3
 import time
 import uuid
@@ -16,7 +18,6 @@ from pathlib import Path
 
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.ownership import give_to_folder_owner
-from sync.process_identity import is_process_gone, process_name
 from sync.store import database
 from sync.store.backup_check import is_whole
 from sync.store.file_identity import DATABASE_FILE
@@ -26,42 +27,69 @@ COMPANIONS = ("-wal", "-shm", "-journal")  # SQLite's own files beside a databas
 COPY_PAGES = 2048  # pages of 4 kB between two checks whether a copy still makes progress
 COPY_POLL_SECONDS = 0.05
 NAME_LENGTH = 8  # random hexadecimal digits in the name of a file
+# Earlier versions put the number of the process before them.
+DRAFT_NAME = re.compile(
+    rf"{re.escape(DATABASE_FILE)}\.([0-9]+\.)?[0-9a-f]{{{NAME_LENGTH}}}\.draft({'|'.join(COMPANIONS)})?"
+)
 
 
 def remove_stale_drafts(folder: Path) -> int:
-    """Delete the drafts of killed restores; return how many files were deleted."""
-    machine = process_name().rpartition(":")[0]
-    stale = [
-        path
-        for path in folder.glob(f"{DATABASE_FILE}.*.draft*")
-        if is_process_gone(f"{machine}:{path.name.removeprefix(f'{DATABASE_FILE}.').partition('.')[0]}")
-    ]
-    for path in stale:
-        path.unlink(missing_ok=True)
-    return len(stale)
+    """Delete the drafts of killed restores, unless one is under way; return how many files were deleted."""
+    with _lock_drafts(folder) as is_alone:
+        return _delete_drafts(folder) if is_alone else 0
 
 
 @contextmanager
 def open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
     """Yield a private copy of a backup, at the newest schema; delete it afterwards.
 
-    Raise InvalidRequest when the backup is damaged, of another program or of a newer version.
+    Raise InvalidRequest when the backup is damaged, of another program or of a newer version, and while another restore
+    into this folder is under way.
     """
-    remove_stale_drafts(folder)
-    path = folder / f"{DATABASE_FILE}.{os.getpid()}.{uuid.uuid4().hex[:NAME_LENGTH]}.draft"
+    path = folder / f"{DATABASE_FILE}.{uuid.uuid4().hex[:NAME_LENGTH]}.draft"
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, database.PRIVATE_FILE))
-        give_to_folder_owner(path)
-        with closing(sqlite3.connect(path, isolation_level=None)) as copy:
-            _read_backup(backup, copy)
-            yield path, copy
+        with _lock_drafts(folder) as is_alone:
+            if not is_alone:
+                raise InvalidRequest(f"Another restore into {folder} is under way; wait until it has ended.")
+            _delete_drafts(folder)
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, database.PRIVATE_FILE))
+                give_to_folder_owner(path)
+                with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+                    _read_backup(backup, copy)
+                    yield path, copy
+            finally:
+                _delete_drafts(folder)
     except OSError as problem:
         raise InvalidRequest(
             f"The backup could not be copied into {folder} ({problem.strerror}); nothing was changed."
         ) from None
+
+
+@contextmanager
+def _lock_drafts(folder: Path) -> Iterator[bool]:
+    """Lock the drafts of a folder, and yield whether that could be done: no restore into it is under way then.
+
+    The kernel knows when a process has ended. A number in the name does not say it: in a container the one of a killed
+    restore is that of another process, and that of a restore in another container nobody's.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
-        for name in ("", *COMPANIONS):
-            path.with_name(path.name + name).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _delete_drafts(folder: Path) -> int:
+    drafts = [path for path in folder.iterdir() if DRAFT_NAME.fullmatch(path.name)]
+    for path in drafts:
+        path.unlink(missing_ok=True)
+    return len(drafts)
 
 
 def copy_pages(
@@ -83,7 +111,10 @@ def _read_backup(backup: Path, copy: sqlite3.Connection) -> None:
     """Copy a backup page by page; raise InvalidRequest when it is damaged, of another program or a newer version."""
     try:
         copy.execute("pragma synchronous = off")  # the draft of a killed restore is never used
-        with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as given:
+        address = f"{backup.absolute().as_uri()}?mode=ro"
+        given = sqlite3.connect(address, uri=True, isolation_level=None)
+        with closing(given), database.read_transaction(given):
+            given.execute("select count(*) from sqlite_master").fetchone()  # a copy of what changes would begin again
             copy_pages(given, copy)
         copy.execute("pragma journal_mode = off")  # also when the backup was copied with its log switched on
         if not is_whole(copy):
