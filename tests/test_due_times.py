@@ -127,3 +127,63 @@ def test_a_time_zone_that_is_not_known_any_more_when_its_time_is_days_ahead_paus
     assert clocked.queue_due() == 0
     with clocked.open() as service:
         assert "“Mars/Base” is not a time zone" in str(service.syncs.get(1).pause_reason)
+
+
+def test_an_interval_when_a_runner_is_late_keeps_the_times_it_always_had(clocked: ClockedWorkspace) -> None:
+    """Every two hours from the export on; what was missed is one refresh, and nothing drifts."""
+    for now, next_time in (
+        ("2027-03-01 14:00", "2027-03-01 16:00"),
+        ("2027-03-01 16:40", "2027-03-01 18:00"),
+        ("2027-03-02 01:10", "2027-03-02 02:00"),
+    ):
+        clocked.set_clock(now, -1.0)
+        if now.endswith("14:00"):
+            assert clocked.queue_due() == 0
+        clocked.set_clock(now)
+        assert clocked.queue_due() == 1 and clocked.queue_due() == 0
+        clocked.run_queued()
+        assert clocked.read_next() == find_moment(next_time, "UTC")
+
+
+@pytest.mark.parametrize(
+    ("terms", "next_time"),
+    [
+        ({"daily": DailyTime.parse("09:00", "UTC")}, "2027-03-02 09:00"),
+        ({"daily": DailyTime.parse("07:30", "Europe/Berlin")}, "2027-03-02 06:30"),
+        ({"daily": DailyTime.parse("07:30", "UTC", "fri")}, "2027-03-05 07:30"),
+        ({"interval": DAY}, "2027-03-02 13:00"),
+        ({"daily": DailyTime.parse("07:30", "UTC")}, "2027-03-02 07:30"),
+    ],
+)
+def test_another_time_of_day_that_an_export_asks_for_is_the_next_one(
+    clocked: ClockedWorkspace, terms: dict[str, DailyTime], next_time: str
+) -> None:
+    """All of them are once a day or rarer; it is not refreshed once more at the time it had before."""
+    clocked.refresh_at("07:30")
+    clocked.set_clock("2027-03-01 13:00")
+    clocked.export(**terms)
+    assert clocked.read_next() == find_moment(next_time, "UTC")
+
+
+def test_an_interval_that_becomes_another_one_begins_when_it_was_chosen(clocked: ClockedWorkspace) -> None:
+    """Chosen at ten past one, every hour is due at ten past; so is it after the next refresh."""
+    clocked.set_clock("2027-03-01 13:10")
+    with clocked.open() as service:
+        service.syncs.change_interval(1, HOUR)
+    assert clocked.read_next() == find_moment("2027-03-01 14:10", "UTC")
+    clocked.set_clock("2027-03-01 14:20")
+    assert clocked.queue_due() == 1
+    assert clocked.read_next() == find_moment("2027-03-01 15:10", "UTC")
+
+
+@pytest.mark.parametrize("pause", [None, DAY])
+def test_a_paused_sync_when_it_is_exported_with_its_terms_is_due_at_the_next_of_its_times(
+    clocked: ClockedWorkspace, pause: float | None
+) -> None:
+    """Those it missed while it was paused are over, as the export has just sent everybody."""
+    with clocked.open() as service:
+        service.syncs.pause(1, pause and clocked.at + pause)
+    clocked.set_clock("2027-03-01 19:00")
+    clocked.export(interval=2 * HOUR)
+    assert clocked.read_next() == find_moment("2027-03-01 20:00", "UTC")
+    assert clocked.queue_due() == 0

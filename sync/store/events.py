@@ -80,7 +80,10 @@ class Events(Table):
         return tuple(read_row(Event, row, message=_format_line(row)) for row in rows)
 
     def add_audit_line(self, line: AuditLine, once_in: float = 0.0) -> None:
-        """Add one line to the audit log; not when the same was added within the last ``once_in`` seconds."""
+        """Add one line to the audit log; not when the same was added within the last ``once_in`` seconds.
+
+        A line of a later time was added before the clock was set back, and stands for no other.
+        """
         self._execute(
             """
             insert into audit (at, actor, action, target, before, after, run_id)
@@ -92,7 +95,7 @@ class Events(Table):
                     and actor = :actor
                     and action = :action
                     and target = :target
-                    and at > :at - :once_in
+                    and at > :at - :once_in and at <= :at
             )
             """,
             asdict(line) | {"once_in": once_in, "lines": REPEAT_LINES},
