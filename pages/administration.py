@@ -54,7 +54,7 @@ def _show_audit() -> None:
     with open_service() as service:
         lines, number = service.admin.list_audit(SHOWN_LINES, search), service.admin.count_audit(search)
     if not lines:
-        st.info("No line has this text." if search else "Nothing was done yet.")
+        st.info("No line contains this text." if search else "Nothing has been done yet.")
         return
     st.caption(_describe_lines(len(lines), number))
     st.dataframe(
@@ -101,7 +101,7 @@ def _show_second_person() -> None:
         )
         if st.form_submit_button("Save", key="save-second-person"):
             with open_service() as service:
-                done = "Saved. It counts for every approval from now on."
+                done = "Saved. It applies to every approval from now on."
                 notices.try_action(done, service.admin.set_approval_limit, int(people) if is_on else None)
             st.rerun()
 

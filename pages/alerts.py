@@ -22,7 +22,7 @@ SHOWN_MESSAGES = 50  # the newest of each kind
 SHOWN_FAILED = 5  # messages with buttons; older ones follow when these are sent or discarded
 SECRET = "webhook secret"  # in the memory: of the one just added, until it is hidden  # noqa: S105  # nosec B105
 ABOUT = {
-    "alerts": "One message when something needs somebody, and one when that is over. Write an address as "
+    "alerts": "One message when something needs attention, and one when it is resolved. Write an address as "
     "[apprise](https://appriseit.com/services) does: e-mail, Slack, Teams, Telegram and many more.",
     "webhook": "Every change of a run or sync as signed JSON, for programs. docs/webhooks.md describes it.",
 }
@@ -64,7 +64,7 @@ def _show_open(opened: tuple[tuple[OpenAlert, AlertPlace | None], ...], has_addr
     if not has_addresses:
         st.info("Nobody gets alerts yet. Add an address below.", icon=":material/notifications_off:")
     elif not opened:
-        st.success("Nothing needs anybody now.", icon=":material/check_circle:")
+        st.success("Nothing needs attention now.", icon=":material/check_circle:")
     for one, place in opened:
         since = format_time(one.began_at)
         with st.container(gap="xsmall", key=f"open-{one.key.replace(' ', '-')}"):
@@ -121,7 +121,7 @@ def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
 
 def _show_times(schedule: Schedule) -> None:
     st.header("When", anchor=False)
-    st.caption("In quiet hours alerts wait. The digest is one message each day: what ran, and what needs somebody.")
+    st.caption("In quiet hours alerts wait. The digest is one message each day: what ran, and what needs attention.")
     zones = sorted(available_timezones())
     with st.form("times"):  # no keys: a field with one keeps its value when somebody else changes what is stored
         left, middle, right = st.columns(3)
@@ -137,7 +137,7 @@ def _show_times(schedule: Schedule) -> None:
 def _show_messages(messages: tuple[Message, ...]) -> None:
     st.header("Messages", anchor=False)
     if not messages:
-        st.caption("No message was sent yet.")
+        st.caption("No message has been sent yet.")
         return
     newest = sorted(messages, key=lambda one: -one.id)[:SHOWN_MESSAGES]
     rows = [
@@ -154,7 +154,7 @@ def _add(kind: str) -> None:
     name = str(st.session_state.get(f"label-{kind}") or "")
     try:
         if not url:
-            raise InvalidRequest("Write the address first.")
+            raise InvalidRequest("Type the address first.")
         with open_service() as service:
             if kind == "alerts":
                 service.alerts.add(url, name)
@@ -174,7 +174,7 @@ def _remove(recipient_id: int, kind: str) -> None:
 def _send_test(recipient_id: int, kind: str) -> None:
     with open_service() as service:
         notices.try_action(
-            "The test was accepted. Look whether it arrived.", service.alerts.send_test, recipient_id, kind
+            "The test was accepted. Check that it arrived.", service.alerts.send_test, recipient_id, kind
         )
 
 

@@ -17,7 +17,7 @@ from sync.text import count_noun
 from sync.views import CohortList
 
 FRESH_KEY = "_fresh"  # session key: somebody asked for a new list
-LOOK_ONLY = "You may look here; exporting needs a marketer. Ask an admin of Cohort Sync."
+LOOK_ONLY = "You can view this page; exporting needs a marketer. Ask an admin of Cohort Sync."
 
 
 def open_dialogs(project: ProjectView, cohorts: tuple[CohortView, ...], problem: DeltaGenerator) -> None:

@@ -107,7 +107,7 @@ def show_overview(seen: Overview) -> None:
 def _show_first_step(seen: Overview) -> None:
     """Lead to what comes before the first sync."""
     if seen.is_connected:
-        st.info("Nothing is exported yet. Choose a cohort and export it to WebEngage.", icon=":material/groups:")
+        st.info("Nothing has been exported yet. Choose a cohort and export it to WebEngage.", icon=":material/groups:")
         page, label = "cohorts", "Go to Cohorts"
     else:
         st.info("Connect Mixpanel and WebEngage; then export your first cohort.", icon=":material/extension:")
@@ -293,8 +293,8 @@ def _show_people(seen: Overview, past: tuple[int, ...]) -> None:
         st.caption(f"{first}: {format_count(sizes[0])}", width="content")
         st.caption(f"now: {format_count(sizes[-1])}", width="content")
     if sent := seen.sent_so_far:
-        runs = "a run that is not over has" if len(sent) == 1 else f"{len(sent)} runs that are not over have"
-        st.caption(f"Not counted yet: {count_people(sum(sent))} whom {runs} sent so far.")
+        runs = "a run that has" if len(sent) == 1 else f"{len(sent)} runs that have"
+        st.caption(f"Not counted yet: {count_people(sum(sent))} sent so far by {runs} not ended.")
     st.caption("One person in two cohorts counts twice.")
 
 

@@ -65,7 +65,7 @@ def show_page() -> None:
 
 def _ask() -> None:
     with st.form("person", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        user_id = st.text_input("User ID", key="person-id", width=420, placeholder="As in Mixpanel, capitals too")
+        user_id = st.text_input("User ID", key="person-id", width=420, placeholder="As in Mixpanel; capitals matter")
         if st.form_submit_button("Look up", type="primary", icon=":material/person_search:"):
             st.session_state[PERSON_KEY] = user_id
             _close_dialog()

@@ -75,7 +75,7 @@ def _show_numbers(found: Receipt) -> None:
         ("Rejected", format_count(found.rejected)),
         ("Never export", format_count(found.never_exported)),
         ("Anonymous", about + format_count(found.anonymous)),
-        ("Invalid user ID", format_count(found.invalid)),
+        ("Invalid User ID", format_count(found.invalid)),
     )
     with st.container(key="numbers-preview"):
         for label, value in numbers:
@@ -109,7 +109,7 @@ def _show_facts(found: Receipt) -> None:
 
 def _describe_mode(found: Receipt) -> str:
     mode, asked = MODE_WORDS[found.mode], MODE_WORDS[found.requested_mode]
-    return mode if mode == asked else f"{mode}; {asked.lower()} was asked for since, and has not gone ahead"
+    return mode if mode == asked else f"{mode}; {asked.lower()} was requested since, and has not gone ahead"
 
 
 def _describe_user_id(found: Receipt) -> str:

@@ -27,8 +27,8 @@ ROWS_SHOWN = 1000  # newest people of a list; the rest is counted
 FILES_USED = "_{}-files"  # session key, by list: how many forms were taken
 LABEL_HELP = "The User IDs are not stored, only this label and a hash, which do not say who somebody is."
 NEVER_EXPORT_HELP = (
-    "These people are never sent to WebEngage account **{account}** as members, whatever cohort they are in. Who is in "
-    "WebEngage already is set to false with the next run. Every preview and run counts them."
+    "These people are never sent to WebEngage account **{account}** as members, whatever cohort they are in. Those "
+    "already in WebEngage are set to false by the next run. Every preview and run counts them."
 )
 OTHER_LIST = (
     "This project exports to WebEngage account {}, which is not connected. Its list is kept, and is shown and changed here "
@@ -184,7 +184,7 @@ def _describe_added(found: AddedPeople) -> str:
 
 
 def _describe_gone(people: int) -> str:
-    return f"{count_people(people)} taken off the list." if people else "Nobody of these was on the list."
+    return f"{count_people(people)} taken off the list." if people else "None of them was on the list."
 
 
 def _show_people(key: str, columns: Sequence[str], people: Mapping[Choice, tuple[str, ...]]) -> list[Choice]:

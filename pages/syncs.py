@@ -22,7 +22,7 @@ from sync.wording import NEEDS_PERSON, describe_run_changes, describe_size, name
 PER_PAGE = 25
 PAGE = "sync_page"  # session key and parameter of the address: which page of the list
 AFTER_APPROVAL = "Once approved"
-LOOK_ONLY = "You may look here; changing a sync needs a marketer. Ask an admin of Cohort Sync."
+LOOK_ONLY = "You can view this page; changing a sync needs a marketer. Ask an admin of Cohort Sync."
 DIALOGS = {
     "stop": sync_dialogs.show_stop_dialog,
     "interval": sync_dialogs.show_interval_dialog,
@@ -151,15 +151,15 @@ def _explain_none(wanted: Wanted, *, is_connected: bool) -> None:
     if wanted.text:
         st.info("No sync matches. The Cohorts page has the cohorts that are not exported yet.")
     elif wanted.state == NEEDS_PERSON:
-        st.success("No sync needs anybody.", icon=":material/check_circle:")
+        st.success("No sync needs attention.", icon=":material/check_circle:")
     elif wanted.state != EVERY_SYNC:
         st.info("No sync is in this state now.")
     elif not is_connected:
-        st.info("Nothing is exported yet. Connect Mixpanel and WebEngage first.")
+        st.info("Nothing has been exported yet. Connect Mixpanel and WebEngage first.")
         if st.button("Go to Integrations", type="primary"):
             open_page("integrations")
     else:
-        st.info("Nothing is exported yet. Open the Cohorts page and choose “Export” beside a cohort.")
+        st.info("Nothing has been exported yet. Open the Cohorts page and choose “Export” beside a cohort.")
         if st.button("Go to Cohorts", type="primary"):
             open_page("cohorts")
 

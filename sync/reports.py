@@ -135,7 +135,7 @@ class Receipt:
             (self.rejected, "rejected by WebEngage"),
             (self.never_exported, "on the never-export list"),
             (self.anonymous or 0, anonymous),
-            (self.invalid, "with an invalid user ID"),
+            (self.invalid, "with an invalid User ID"),
         )
         return tuple((number, reason) for number, reason in numbers if number)
 

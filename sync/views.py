@@ -313,7 +313,7 @@ class Health:
         """Return why the service itself does not do its work, one sentence each; what only waits for a person is none."""
         late = sum(one.needs_person for one in self.overdue)
         found = {
-            f"No runner works (state: {self.runner_state.value}).": not self.is_runner_alive,
+            f"No runner is working (state: {self.runner_state.value}).": not self.is_runner_alive,
             f"Overdue syncs: {late}.": late,
             f"Less than {DISK_LOW_BYTES // 2**20} MB of disk are free.": self.disk_free < DISK_LOW_BYTES,
         }
@@ -330,7 +330,7 @@ class Health:
             count_noun(late, "overdue sync"): late,
             count_noun(len(self.not_cleared), "clear that failed", "clears that failed"): self.not_cleared,
             "alerts that were not delivered": self.not_notified,
-            "the runner, which does not work": self.due and not self.is_runner_alive,
+            "the runner, which is not working": self.due and not self.is_runner_alive,
             "the disk, which is nearly full": self.disk_free < DISK_LOW_BYTES,
         }
         return tuple(words for words, is_so in found.items() if is_so)

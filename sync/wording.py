@@ -58,7 +58,7 @@ OUTCOME_SIGNS = {
 }
 OPERATION_SIGNS = {"add": "+", "remove": "−", "update": "↻", "none": "✗"}
 NOT_SENT_YET = "Not sent yet"
-NO_COHORT_KNOWN = "None is known here: who is on the never-export list or anonymous is left out of every run."
+NO_COHORT_KNOWN = "None is known here: people who are anonymous or on the never-export list are left out of every run."
 FORGOTTEN_HERE = (
     "This person was forgotten here. What was sent about them before is not known any more, and WebEngage may still "
     "hold it."
@@ -143,7 +143,7 @@ def explain_forgotten(done: ForgetResult) -> Iterator[str]:
     else:
         yield (
             "Nothing to delete was stored under this User ID. Unless it was forgotten before, check it letter by letter, "
-            "capitals too."
+            "including capitals."
         )
     if done.stay_true:
         yield (
@@ -216,7 +216,7 @@ def describe_outlook(preview: Preview) -> str:
     """Return how many people are in WebEngage now, and after the export as far as that is known."""
     now = f"In WebEngage now: {count_people(preview.exported_before)}"
     if preview.to_add is None or preview.to_remove is None:
-        return f"{now}; only the difference is sent. Dry run counts whom it adds and removes, before anything is sent."
+        return f"{now}; only the difference is sent. Dry run shows who would be added and removed, before anything is sent."
     if not preview.to_add + preview.to_remove:
         return f"{now}. Nobody would be added or removed."
     after = preview.exported_before + preview.to_add - preview.to_remove
@@ -227,7 +227,7 @@ def describe_outlook(preview: Preview) -> str:
 def describe_requests(preview: Preview) -> str:
     """Return how many requests the export takes, at most where that depends on what only its run finds out."""
     if preview.may_take_less and preview.is_least:
-        return "How many requests it takes, its run finds out"
+        return "The run finds out how many requests it takes"
     if not preview.requests:
         return (
             "Nobody needs to be sent now, so no request" if preview.exported_before else "Nobody here can be sent now"
@@ -236,7 +236,7 @@ def describe_requests(preview: Preview) -> str:
     pace = preview.requests_a_minute
     limit = "WebEngage's limit" if pace >= BATCHES_A_MINUTE else f"{count_noun(pace, 'request')} a minute"
     time = f"about {format_duration(preview.seconds)} at {limit}"
-    return f"{number[:1].upper()}{number[1:]}, {time}, more if it rejects somebody"
+    return f"{number[:1].upper()}{number[1:]}, {time}, more if it rejects people"
 
 
 def describe_run_changes(run: Run) -> str:
@@ -299,7 +299,7 @@ def list_outlook(run: Run) -> dict[str, int]:
 def explain_unknown_person(detail_days: float) -> str:
     """Return what it means that nothing is stored about a person, and what to check."""
     return (
-        "Nothing is stored about this person. Check the ID letter by letter, capitals too. If it is right, they were in "
+        "Nothing is stored about this person. Check the ID letter by letter, including capitals. If it is right, they were in "
         "no exported cohort, were anonymous in Mixpanel, were forgotten here, or left all cohorts over "
         f"{detail_days:g} days ago."
     )
@@ -335,15 +335,15 @@ def explain_restore(report: RestoreReport) -> list[str]:
         lines.append(f"{people} forgotten after the backup, and may be in it: forget them again.")
     if report.set_aside:
         lines.append(
-            "Who was set to true after the backup and is in the cohort no more is in no list: they stay true in WebEngage. "
-            "So do people of cohorts first exported after it. Compare the numbers there, and set them to false there."
+            "People who were set to true after the backup and have left the cohort since are in no list: they stay true in "
+            "WebEngage. So do people of cohorts first exported after it. Compare the numbers, and set them to false, there."
         )
         lines.append(
-            "Guards, the never-export list and the tripwires are those of the backup: look at them before the runner works."
+            "Guards, the never-export list and the tripwires are those of the backup: check them before you start the runner."
         )
         lines.append(
             f"The former file could not be opened; it is kept in the data folder as {', '.join(report.set_aside)}. "
-            "Delete it when you no longer need it: it may contain user ids."
+            "Delete it when you no longer need it: it may contain User IDs."
         )
     return lines
 
@@ -355,7 +355,7 @@ def _quote_all(names: Iterable[str]) -> str:
 def describe_trial(trial: GuardTrial) -> str:
     """Return how many of the last runs certain limits would have held."""
     if not trial.runs:
-        return "No run has been planned yet that these limits could be tried on."
+        return "No run has been planned yet on which these limits could be tried."
     if trial.runs == 1:
         return f"These limits would {'have' if trial.held else 'not have'} held the last run."
     return f"These limits would have held {trial.held} of the last {trial.runs} runs."

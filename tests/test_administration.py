@@ -93,11 +93,11 @@ def test_forgetting_and_looking_up_nobody_say_what_to_type(data_dir: Path, monke
     """A click with an empty field did nothing."""
     page = opened(data_dir, monkeypatch)
     click_button(page, "Forget")
-    assert "Type the user ID of the person" in page_text(page) and "This cannot be undone." not in page_text(page)
+    assert "Type the User ID of the person" in page_text(page) and "This cannot be undone." not in page_text(page)
     page.switch_page("pages/people.py").run()
     assert "Type the user ID" not in page_text(page)
     click_button(page, "Look up")
-    assert "Type the user ID of the person" in page_text(page)
+    assert "Type the User ID of the person" in page_text(page)
 
 
 @pytest.mark.slow
@@ -118,4 +118,4 @@ def test_the_audit_log_when_it_is_long_says_so_and_can_be_searched(
     page.text_input(key="audit-search").set_value("übersicht").run()
     assert "1 line" in page_text(page) and "Übersicht.db" in page.dataframe[0].value.to_string()
     page.text_input(key="audit-search").set_value("%").run()
-    assert "No line has this text." in page_text(page)
+    assert "No line contains this text." in page_text(page)

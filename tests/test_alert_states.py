@@ -256,7 +256,7 @@ def test_a_state_when_it_begins_and_ends_is_one_message_each_with_its_page_and_n
     case.end(scene)
     for _ in range(3):
         scene.look()
-    assert scene.mailbox.subjects[1:] == [f"Cohort Sync: over: {case.subject}"]
+    assert scene.mailbox.subjects[1:] == [f"Cohort Sync: resolved: {case.subject}"]
     with scene.workspace.open() as service:
         assert service.alerts.list_open() == ()
         stored = repr(service.alerts.list_messages())
@@ -284,7 +284,7 @@ def test_a_state_when_it_comes_and_goes_is_over_only_after_an_hour_without_it(sc
             for run in service.runs.list(state=RunState.QUEUED):
                 service.runs.cancel(run.id)
         scene.look()
-    paused, over = f"Cohort Sync: {NAME} is paused", f"Cohort Sync: over: {NAME} is paused"
+    paused, over = f"Cohort Sync: {NAME} is paused", f"Cohort Sync: resolved: {NAME} is paused"
     assert mailbox.subjects == [paused, over, paused] and "It comes and goes" in mailbox.texts[2]
     fans.ahead += HOUR - 300
     scene.look()

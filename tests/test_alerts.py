@@ -33,7 +33,7 @@ def test_a_state_when_it_begins_and_ends_is_one_message_each(fans: Workspace, ma
         service.syncs.resume(1)
     for _ in range(3):
         look(fans)
-    assert mailbox.subjects[1:] == ["Cohort Sync: over: “Fans” is paused"]
+    assert mailbox.subjects[1:] == ["Cohort Sync: resolved: “Fans” is paused"]
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ def test_a_runner_when_it_died_is_noticed_by_the_watch_and_over_with_the_next(
         RunnerWatch(lambda: clock[0]).look(service)
     assert mailbox.subjects == ["Cohort Sync: The runner is silent"]
     look(fans)
-    assert mailbox.subjects[1:] == ["Cohort Sync: over: The runner is silent"]
+    assert mailbox.subjects[1:] == ["Cohort Sync: resolved: The runner is silent"]
 
 
 def test_a_runner_that_came_back_in_time_is_not_counted_as_silent_before(fans: Workspace, mailbox: Mailbox) -> None:

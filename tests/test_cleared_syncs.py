@@ -248,7 +248,7 @@ def test_the_receipt_of_a_clear_that_was_rejected_for_somebody_counts_them_and_c
     assert "1 person of “Fans” has the attribute" in found.sentence
     assert f"Since then run {run_id} set 4 people to false." in found.sentence
     assert "No member is left out" not in found.sentence
-    assert f"Run {run_id} has set everybody to false since but 1 person, whom WebEngage rejected." in found.remarks
+    assert f"Run {run_id} has since set everybody to false, except 1 person rejected by WebEngage." in found.remarks
     for words in (
         page_text(workspace.page("receipt", cohort=str(workspace.cohort))),
         workspace.run_cli("receipt", str(workspace.cohort)).stdout,

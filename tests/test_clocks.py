@@ -266,7 +266,7 @@ def test_the_side_bar_when_a_heartbeat_is_in_the_future_shows_unknown(connected:
     words = page_text(connected.page("integrations"))
     assert "a clock was changed" in words and "Runner last seen" not in words
     record_heartbeat(connected, FOREIGN, time.time() - 2 * HOUR)
-    assert "The runner is silent for 2 h 00 min" in page_text(connected.page("integrations"))
+    assert "The runner has been silent for 2 h 00 min" in page_text(connected.page("integrations"))
 
 
 def test_runner_when_an_hour_has_passed_removes_what_is_past_its_days(fans: Workspace) -> None:

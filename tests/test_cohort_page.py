@@ -79,7 +79,7 @@ def test_the_page_when_everybody_was_read_shows_exact_numbers_and_who(mixed: Wor
     assert [row[:3] for row in cells(app)][2:] == [
         ["$device:1", "○ Anonymous", "A device that never signed in"],
         ["ghost", "○ Anonymous", "No profile in Mixpanel"],
-        ["x" * 101, "✕ Invalid", "The user ID has over 100 characters, more than WebEngage takes"],
+        ["x" * 101, "✕ Invalid", "The User ID has over 100 characters, more than WebEngage takes"],
     ]
 
 
@@ -340,7 +340,7 @@ def test_the_page_when_a_run_is_sending_says_of_when_its_numbers_are(mixed: Work
     with Store.open(mixed.data_dir) as store:
         store.runs.claim_run("runner-1", time.time())
         store.runs.write_run(run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": 2, "delivered": 1})
-    assert re.search(r"A run is sending. Who is in WebEngage is shown as of \d\d:\d\d,", page_text(open_cohort(mixed)))
+    assert re.search(r"A run is sending. The numbers of WebEngage are as of \d\d:\d\d,", page_text(open_cohort(mixed)))
 
 
 def test_a_dry_run_of_an_exported_cohort_keeps_its_terms(mixed: Workspace) -> None:

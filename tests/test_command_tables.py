@@ -60,7 +60,7 @@ def test_listings_have_headings_and_the_names_of_cohorts(exported: Workspace, co
 
 def test_listings_when_there_is_nothing_say_so(connected: Workspace, command: Command) -> None:
     """Without a row there is a sentence, and with --json an empty list."""
-    assert command("syncs") == "Nothing is exported yet.\n"
+    assert command("syncs") == "Nothing has been exported yet.\n"
     assert command("runs") == "No run yet.\n"
     assert json.loads(command("runs", "--json")) == []
 

@@ -97,8 +97,8 @@ def test_members_by_a_property_show_its_values_and_who_shares_one(workspace: Eng
     listed = list_members(workspace)
     assert listed.id_property == CUSTOMER and listed.doubles == 1 and listed.is_exact
     rows = {(row.user_id, row.distinct_id): (row.status, row.change, row.reason) for row in listed.rows}
-    shared = "Another member has this user ID, too: one person in WebEngage"
-    fine = "Has a profile and a user ID"
+    shared = "Another member has this User ID, too: one person in WebEngage"
+    fine = "Has a profile and a User ID"
     identified, unchanged = MemberStatus.IDENTIFIED, MemberChange.UNCHANGED
     assert rows == {
         ("c-1", "fan-1"): (identified, unchanged, fine),
@@ -106,7 +106,7 @@ def test_members_by_a_property_show_its_values_and_who_shares_one(workspace: Eng
         ("c-3", "fan-3"): (identified, unchanged, fine),
         ("c-4", "fan-4"): (identified, unchanged, shared),
         ("c-4", "fan-5"): (identified, unchanged, shared),
-        ("", "fan-7"): (MemberStatus.INVALID, MemberChange.NONE, "No value in the property that is the user ID"),
+        ("", "fan-7"): (MemberStatus.INVALID, MemberChange.NONE, "No value in the property that is the User ID"),
         ("", "fan-9"): (MemberStatus.ANONYMOUS, MemberChange.NONE, "No profile in Mixpanel"),
         ("c-0", ""): (MemberStatus.LEFT, MemberChange.REMOVE, "No longer in the cohort"),
     }
@@ -121,8 +121,8 @@ def test_members_with_one_user_id_say_whose_values_are_sent(workspace: EngineWor
     for people in ((first, second), (second, first)):
         workspace.set_members(*people, customer(3, plan="free"))
         reasons = {row.reason: row.distinct_id for row in list_members(workspace).rows if row.user_id == "c-1"}
-        sender = reasons.pop("Values sent; another member has this user ID, too")
-        assert list(reasons) == ["Values not sent; those of another member with this user ID are"]
+        sender = reasons.pop("Values sent; another member has this User ID, too")
+        assert list(reasons) == ["Values not sent; those of another member with this User ID are"]
         sent = sandbox.profile("c-1")["attributes"]["Plan"]  # type: ignore[index]
         assert {"fan-1": "gold", "fan-2": "silver"}[sender] == sent
 

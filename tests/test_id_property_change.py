@@ -310,8 +310,8 @@ def test_taking_back_sets_nobody_to_true_who_may_be_listed_since_they_were_read(
     held = workspace.get_run(undo.run_id)
     assert (held.entered, held.exited) == (0, 1)
     assert (
-        "Not set to true: 3 people. Somebody was put on the never-export list after they were read, and by customer it is "
-        "not known whom that means; the next refresh adds who is in the cohort." in str(held.held_reason)
+        "Not set to true: 3 people. Somebody was put on the never-export list after they were read, and customer does not "
+        "tell who that is; the next refresh adds those who are in the cohort." in str(held.held_reason)
     )
     approve(workspace, held)
     assert workspace.holders() == customer_ids(0, 1, 2)

@@ -217,7 +217,7 @@ def test_a_run_whose_every_runner_dies_is_given_up(watched: Workspace) -> None:
             watched.ahead += 130  # longer than the lease of a process that died
     watched.run_queued()
     run = watched.get_run(run_id)
-    assert run.state is RunState.FAILED and "begun 20 times without getting any further" in str(run.error)
+    assert run.state is RunState.FAILED and "started 20 times without getting any further" in str(run.error)
     assert watched.sandbox.meter().users_delivered == 0
 
 

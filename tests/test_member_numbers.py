@@ -224,7 +224,7 @@ def test_somebody_whose_removal_was_rejected_and_who_is_back_is_a_member_like_ot
     with connected.open() as service:
         listed = service.members.list(read(service, connected.cohort))
     assert {(one.change, one.reason) for one in listed.rows} == {
-        (MemberChange.UNCHANGED, "Has a profile and a user ID")
+        (MemberChange.UNCHANGED, "Has a profile and a User ID")
     }
 
 
@@ -235,7 +235,7 @@ def test_people_held_by_another_property_are_removed_for_that_reason(connected: 
     with connected.open() as service:
         listed = service.members.list(read(service, connected.cohort, id_property=""))
     gone = {one.user_id: one.reason for one in listed.rows if one.status is MemberStatus.LEFT}
-    assert gone == dict.fromkeys(("c-0", "c-1"), "A user ID of another property")
+    assert gone == dict.fromkeys(("c-0", "c-1"), "A User ID of another property")
 
 
 def test_people_who_are_not_confirmed_are_counted_and_named(connected: Workspace) -> None:

@@ -49,7 +49,7 @@ def read_metrics() -> dict[str, float]:
 
 def test_health_when_no_runner_works_is_503_with_the_reason(workspace: Workspace) -> None:
     """Nothing is exported without a runner; with one it is 200 and ok."""
-    assert ask("/healthz") == (503, "No runner works (state: not running).\n")
+    assert ask("/healthz") == (503, "No runner is working (state: not running).\n")
     with workspace.open_store() as store:
         store.runners.record_heartbeat("a-runner", workspace.now())
     assert ask("/healthz") == (200, "ok\n")
@@ -150,7 +150,7 @@ def test_monitoring_when_served_beside_the_pages_answers(
     url = streamlit_server(workspace.data_dir)
     with pytest.raises(urllib.error.HTTPError) as health:
         urllib.request.urlopen(f"{url}/healthz")
-    assert health.value.code == 503 and health.value.read() == b"No runner works (state: not running).\n"
+    assert health.value.code == 503 and health.value.read() == b"No runner is working (state: not running).\n"
     with urllib.request.urlopen(f"{url}/metrics") as metrics:
         assert b"cohort_sync_runner_up 0.0" in metrics.read()
     with urllib.request.urlopen(url) as page, urllib.request.urlopen(f"{url}/runs") as deep:

@@ -54,7 +54,7 @@ def test_lists_of_an_empty_installation_lead_to_integrations_at_once(workspace: 
 def test_overview_without_a_sync_leads_to_the_cohorts(fans: Workspace) -> None:
     """Connected on both sides, with nothing exported: choose a cohort."""
     app = fans.page("overview")
-    assert "Nothing is exported yet" in app.info[0].value
+    assert "Nothing has been exported yet" in app.info[0].value
     click_button(app, "Go to Cohorts")
     assert app.title[0].value == "Cohorts"
 
@@ -220,7 +220,7 @@ def test_people_in_webengage_are_said_to_be_without_those_whom_a_run_has_sent_so
     fans.sandbox.set_members(fans.cohort, make_fans(60))
     fans.export(steps=Steps(first=10))
     shown = page_text(fans.page("overview"))
-    assert "now: 30" in shown and "Not counted yet: 10 people whom a run that is not over has sent so far." in shown
+    assert "now: 30" in shown and "Not counted yet: 10 people sent so far by a run that has not ended." in shown
     with fans.open() as service:
         service.runs.approve(2)
     fans.run_queued()

@@ -88,8 +88,8 @@ def test_a_run_that_ended_tells_who_was_not_taken_and_why(workspace: Workspace, 
     reasons = [expander.label.replace("\\", "") for expander in app.expander]
     assert reasons[0].startswith("2 members:") and "invalid user" in reasons[0]
     assert {"1 member: empty id", "1 member: id over 100 characters"} <= set(reasons)
-    assert "Give these profiles a user id in Mixpanel" in page_text(app)
-    assert "Shorten these user ids to 100 characters" in page_text(app)
+    assert "Give these profiles a User ID in Mixpanel" in page_text(app)
+    assert "Shorten these User IDs to 100 characters" in page_text(app)
     assert "Correct the reason above in their Mixpanel profiles" in page_text(app)
     assert "Mixpanel - Mixed" in [code.value for code in app.code]
     assert {"Open sync", "See members"} <= {link.proto.label for link in app.get("page_link")}

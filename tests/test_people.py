@@ -52,7 +52,7 @@ def test_person_when_unknown_has_nothing_and_an_empty_id_is_refused(fans: Worksp
     fans.export()
     for unknown in ("fan-", "FAN-7", "fan-7 ", 'fan-7","fan-8', "nobody"):
         assert not look_up(fans, unknown).is_known, unknown
-    with pytest.raises(InvalidRequest, match="Type the user ID"):
+    with pytest.raises(InvalidRequest, match="Type the User ID"):
         look_up(fans, "  ")
 
 
@@ -223,7 +223,7 @@ def test_people_page_when_asked_shows_cohorts_history_and_lists(fans: Workspace)
     assert f"{ATTRIBUTE} was never set" in page_text(ask_page(fans, "fan-3"))
     assert "✗ Rejected by WebEngage" in page_text(ask_page(fans, "fan-3"))
     assert "Nothing is stored about this person" in page_text(ask_page(fans, "fan-31"))
-    assert "Type the user ID" in page_text(ask_page(fans, " "))
+    assert "Type the User ID" in page_text(ask_page(fans, " "))
 
 
 @pytest.mark.slow

@@ -161,14 +161,14 @@ def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> 
     fans.run_queued()
     found = read_receipt(fans)
     assert found.in_webengage == count_holding(fans) == 0
-    assert "has set everybody to false since" in found.remarks[0]
+    assert "has since set everybody to false" in found.remarks[0]
     assert "export it once more if" in found.remarks[1]  # nothing else sends it again
     cancelled = fans.export(dry_run=True).id
     with fans.open() as service:
         service.runs.cancel(cancelled)
     found = read_receipt(fans)
     assert f"Run {cancelled} came later and was cancelled" in found.remarks[0]
-    assert "has set everybody to false since" in found.remarks[1]
+    assert "has since set everybody to false" in found.remarks[1]
 
 
 def test_receipt_when_an_export_goes_in_steps_waits_for_the_last_one(fans: Workspace) -> None:
@@ -385,5 +385,5 @@ def test_receipt_names_the_mode_asked_for_beside_that_of_its_run(fans: Workspace
     fans.run_queued()
     fans.export(mode=Mode.ONE_TIME, dry_run=True)
     assert "One-time]" in page_text(fans.page("syncs", sync="1"))
-    asked = "Dynamic; one-time was asked for since, and has not gone ahead"
+    asked = "Dynamic; one-time was requested since, and has not gone ahead"
     assert asked in page_text(fans.page("receipt", cohort=str(fans.cohort))).splitlines()

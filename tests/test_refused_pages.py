@@ -293,7 +293,7 @@ def test_a_run_that_fails_while_its_cohort_is_read_once_more_lists_nobody(
     sandbox.fault("status", path="engage", page=0, code=503, after=1, times=0)
     run = workspace.export()
     with workspace.open() as service:
-        assert any("once more" in one.message for one in service.runs.list_events(run.id))
+        assert any("Reading the cohort again:" in one.message for one in service.runs.list_events(run.id))
     for _ in range(5):
         later(workspace, HOUR)
     run = workspace.get_run(run.id)

@@ -227,7 +227,7 @@ def test_a_sync_whose_values_or_user_ids_were_changed_is_paused(
 def test_the_type_of_an_attribute_that_was_sent_first_after_the_backup_is_known(
     workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
 ) -> None:
-    """WebEngage fixed it with the first value, and drops values of another type without a word."""
+    """WebEngage fixed it with the first value, and silently drops values of another type."""
     workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(5)))
     workspace.export(mapping=(("plan", "Plan"),))
     restore(workspace, backup)

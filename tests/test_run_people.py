@@ -138,7 +138,7 @@ def test_page_of_a_run_cancelled_before_it_sent_offers_no_empty_file(connected: 
         service.runs.cancel(run.id)
     connected.run_queued()
     app = connected.page("runs", run=str(run.id))
-    assert "Nothing was sent, so whom it would have changed is not kept." in page_text(app)
+    assert "Nothing was sent, so the people it would have changed are not kept." in page_text(app)
     assert "no longer stored" not in page_text(app) and not app.get("download_button")
 
 
@@ -172,7 +172,7 @@ def test_page_of_a_run_when_somebody_is_not_among_its_people_says_where_they_are
     app = connected.page("runs", run=str(held))
     app.text_input(key=f"people-text-{held}").set_value("Ghost-7").run()
     text = page_text(app)
-    assert "who is anonymous in Mixpanel" in text and "The members of the cohort are all listed" in text
+    assert "or are anonymous in Mixpanel" in text and "See members lists everybody" in text
     click_button(app, "Look up this User ID")
     assert app.title[0].value == "What happened to this person?"
     assert "Ghost-7" in page_text(app) and "Nothing is stored about this person" in page_text(app)

@@ -44,7 +44,7 @@ def test_people_typed_into_the_page_are_on_the_list_and_can_be_taken_off(fans: W
     assert "1 person taken off the list." in page_text(app)
     app.text_area(key="never-ids").set_value("")
     click_button(app, "Add to the list")
-    assert "No user id was given" in page_text(app)
+    assert "No User ID was given" in page_text(app)
 
 
 @pytest.mark.slow

@@ -371,7 +371,10 @@ def test_somebody_on_the_never_export_list_is_not_said_to_be_in_no_exported_coho
     app.text_input(key="person-id").set_value("fan-3")
     click_button(app, "Look up")
     for shown in (page_text(app), connected.run_cli("person", "fan-3").stdout):
-        assert "None is known here: who is on the never-export list or anonymous is left out of every run." in shown
+        assert (
+            "None is known here: people who are anonymous or on the never-export list are left out of every run."
+            in shown
+        )
         assert "In none." not in shown and "In no exported cohort" not in shown
 
 

@@ -90,7 +90,7 @@ def test_the_requests_count_everybody_when_the_properties_are_dropped(exported: 
 def test_more_requests_than_said_come_of_rejected_people_only_and_are_announced(connected: Workspace) -> None:
     """A batch that WebEngage rejects is halved until the person it objects to stands alone."""
     connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
-    assert "about 1 second at WebEngage's limit, more if it rejects somebody" in page_text(
+    assert "about 1 second at WebEngage's limit, more if it rejects people" in page_text(
         connected.page("cohorts", export=str(connected.cohort))
     )
     assert read_cost(connected) == "3"
@@ -105,7 +105,7 @@ def test_what_sending_takes_is_counted_at_the_pace_that_is_set(
     """With a pace below WebEngage's limit an export takes longer, and neither page nor command names the limit."""
     connected.cohort = connected.sandbox.add_cohort("Fans", people(0, 60))
     monkeypatch.setenv("COHORT_SYNC_BATCHES_A_MINUTE", "12")
-    said = "3 requests, about 15 seconds at 12 requests a minute, more if it rejects somebody"
+    said = "3 requests, about 15 seconds at 12 requests a minute, more if it rejects people"
     assert said in page_text(connected.page("cohorts", export=str(connected.cohort)))
     assert said in connected.run_cli("preview", str(connected.cohort), COHORT_SYNC_BATCHES_A_MINUTE="12").stdout
 
@@ -119,4 +119,4 @@ def test_where_mixpanel_says_no_total_the_requests_are_the_least_or_not_said(con
     with connected.open() as service:
         service.cohorts.preview(PROJECT, connected.cohort, fresh=True)
     shown = page_text(connected.page("cohorts", export=str(connected.cohort)))
-    assert "How many requests it takes, its run finds out" in shown
+    assert "The run finds out how many requests it takes" in shown

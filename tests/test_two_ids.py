@@ -23,9 +23,8 @@ from tests.engine_workspace import (
 from tests.sandbox.control import Sandbox
 
 UNKNOWN = (
-    "Tripwire: it is not known whether 1 person who must never be in this cohort (f•••4) is to be set to true. A take-back "
-    "knows people by customer only, and they may be listed by another ID of theirs: look for theirs among the people of "
-    "this run."
+    "Tripwire: it is not known whether 1 person who must never be in this cohort (f•••4) would be set to true. A take-back "
+    "knows people by customer only, and a tripwire may have another ID: look for that person among the people of this run."
 )
 
 
@@ -137,8 +136,8 @@ def test_somebody_listed_after_the_plan_of_a_take_back_keeps_it_from_setting_any
     with workspace.open() as service:
         lines = [one.message for one in service.runs.list_events(run.id)]
     assert (
-        "Not set to true: 3 people. Somebody was put on the never-export list after the plan was made, and by customer it "
-        "is not known whom that means." in lines
+        "Not set to true: 3 people. Somebody was put on the never-export list after the plan was made, and customer does not "
+        "tell who that is." in lines
     )
 
 

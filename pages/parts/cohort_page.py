@@ -32,7 +32,7 @@ from sync.records import CohortView, ProjectView, SyncView
 from sync.views import MemberChange, MemberList, MemberStatus
 
 IN_WEBENGAGE = "In WebEngage now"
-SENDING_HELP = "A run is sending. Who is in WebEngage is shown as of {moment}, and again when the run has ended."
+SENDING_HELP = "A run is sending. The numbers of WebEngage are as of {moment}, and are updated when the run has ended."
 IN_WEBENGAGE_KEY = "numbers-cohort-webengage"
 
 

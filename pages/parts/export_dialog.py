@@ -35,17 +35,17 @@ from sync.wording import MODE_WORDS
 
 MODE_MEANINGS = {
     Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
-    Mode.DYNAMIC: "Again and again: who is new in the cohort is added, who left it is removed.",
+    Mode.DYNAMIC: "Repeatedly: people who are new in the cohort are added, people who left it are removed.",
 }
-NEW_PROFILES = "A user id that WebEngage does not know becomes a **new profile** there."
-PERMANENT = "Everybody exported gets it as true. The name is **permanent** after the first export."
+NEW_PROFILES = "A User ID that WebEngage does not know becomes a **new profile** there."
+PERMANENT = "It is set to true for everybody exported. The name is **permanent** after the first export."
 FIRST_HELD = "Held for your approval if more than {limit} would be sent."
 LATER_HELD = "Held for your approval if more than {added} would be added or more than {removed} removed."
 LIFTED = (
     "Its guard is lifted, so no number of people holds it. It is held for your approval if Mixpanel returns nobody, or if "
     "a tripwire is in the cohort."
 )
-DRY_RUN_HELP = "Plans what would be sent about whom, and waits for your approval before anything is sent."
+DRY_RUN_HELP = "Plans what would be sent, and for whom, and waits for your approval before anything is sent."
 
 Cadence = tuple[Mode, float | None, DailyTime | None, float | None]  # mode, interval in seconds, time of day, end
 ACCOUNT = "_export_account"
@@ -270,7 +270,7 @@ def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_cha
             st.caption(f":material/front_hand: {_describe_guard(service, cohort, seen)}")
         st.caption(f":material/person_add: {NEW_PROFILES}")
         st.button(
-            "See everybody, and why somebody does not go",
+            "See everybody, and why some are not exported",
             key="export-see-everybody",
             icon=":material/groups:",
             type="tertiary",

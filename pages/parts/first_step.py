@@ -72,7 +72,7 @@ def _choose_people(cohort_id: int) -> FirstStep:
     )
     st.session_state[TRIED_IDS] = text or ""
     chosen = tuple(parse_lines(text or ""))
-    problem = "" if chosen else "Type at least one user ID."
+    problem = "" if chosen else "Type at least one User ID."
     if len(chosen) > MAX_TRIED:
         problem = f"A first step has at most {MAX_TRIED:,} people."
     if problem:

@@ -25,10 +25,15 @@ HEALTH_SECONDS = 5.0  # between two polls of the runner's health
 # The command stands in the text: a block of code has every page load what colours the words of all languages.
 NOT_RUNNING = "The runner is not running, so nothing is exported. Start it in Cohort Sync's folder: `{}`"
 START_COMMAND = ".venv/bin/python -m sync.runner"
-SILENT = "The runner is silent for {}, so nothing is exported. Check its log and whether the disk is full, then start it again."
-UNKNOWN = "The runner was last seen {} in the future: a clock was changed, so it is not known whether the runner works."
+SILENT = (
+    "The runner has been silent for {}, so nothing is exported. Check its log and whether the disk is full, then start it "
+    "again."
+)
+UNKNOWN = (
+    "The runner was last seen {} in the future: a clock was changed, so it is not known whether the runner is working."
+)
 NO_RUNNER = "No runner is working, so nothing is sent to WebEngage."
-RUNNER_UNKNOWN = "It is not known whether a runner works, since a clock was changed."
+RUNNER_UNKNOWN = "It is not known whether a runner is working, since a clock was changed."
 SYNC_REQUESTS = ("sync", "stop", "interval", "pause")  # names in the address of what is about one sync
 LATE = "Late, or not cleared in WebEngage: {}."
 # Of this drawing, not of the session: a drawing that a newer click stops could not take it back there.

@@ -205,7 +205,7 @@ def _explain_nobody(listed: MemberList, chosen: Choice, text: str, revealed: boo
     if not listed.rows:
         st.info("Nobody is in this cohort.")
     elif any(one != ALL for one in chosen.values()):
-        st.info("Nobody matches with these filters. Set them to All to search everybody.")
+        st.info("Nobody matches these filters. Set them to All to search everybody.")
     else:
         st.info(_describe_missing(listed) + ("" if revealed else f" {ONLY_IDS}"))
     if text and st.button(

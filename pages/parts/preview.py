@@ -60,14 +60,14 @@ def show_numbers(preview: Preview) -> None:
     """Show how many go and how many do not, as numbers and as one bar."""
     about = preview.qualifier
     with st.container(horizontal=True, key="numbers-preview"):
-        badges.show_number("Identified · will go", f"{about}{format_count(preview.people)}", "identified")
+        badges.show_number("Identified · will be sent", f"{about}{format_count(preview.people)}", "identified")
         if preview.doubles:
-            badges.show_number("Doubles · go as one", format_count(preview.doubles), "doubles")
+            badges.show_number("Doubles · sent as one", format_count(preview.doubles), "doubles")
         if preview.never_exported:
-            badges.show_number("Never export · will not", f"{about}{format_count(preview.never_exported)}", "never")
-        badges.show_number("Anonymous · will not", f"{about}{format_count(preview.anonymous)}", "anonymous")
+            badges.show_number("Never export · not sent", f"{about}{format_count(preview.never_exported)}", "never")
+        badges.show_number("Anonymous · not sent", f"{about}{format_count(preview.anonymous)}", "anonymous")
         badges.show_number(
-            "Invalid · will not", f"{about if preview.invalid else ''}{format_count(preview.invalid)}", "invalid"
+            "Invalid · not sent", f"{about if preview.invalid else ''}{format_count(preview.invalid)}", "invalid"
         )
         least = "at least " if preview.is_least else ""
         badges.show_number("All members", f"{least}{format_count(preview.total)}", "members")

@@ -29,7 +29,7 @@ UNDO_HELP = (
     "Nothing has been taken back yet. Look at the people below, then take the run back, or cancel to leave everything "
     "as it is."
 )
-RETRY_HELP = "Reads the cohort again and sends everyone WebEngage rejected in this sync once more."
+RETRY_HELP = "Reads the cohort again and sends everyone again whom WebEngage rejected in this sync."
 TAKE_BACK_HELP = (
     "Plans the exact inverse of this run and shows it before anything is sent. It cannot unsend a message that "
     "somebody already got. Values of properties that it changed stay: former values are personal data and are not kept."
@@ -59,7 +59,7 @@ def show_what_to_look_at(run: Run, sync: SyncView) -> None:
     with st.container(border=True):
         st.markdown("**Look in WebEngage:** Users → All users → search for one of these User IDs → Custom attributes:")
         st.code(sync.attribute, language=None, wrap_lines=True)
-        st.markdown("It is to be **Yes** (true) for:")
+        st.markdown("It should be **Yes** (true) for:")
         st.code("\n".join(one.user_id for one in people.rows), language=None)
         if people.matching > len(people.rows):
             st.caption(f"and {format_count(people.matching - len(people.rows))} more, listed below")

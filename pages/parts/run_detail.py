@@ -46,18 +46,18 @@ HELD_HELP_FOR_VIEWERS = "A marketer can approve or cancel this run here."
 
 MEMBERS_SHOWN = 20
 
-EMPTY_ID_ADVICE = "Give these profiles a user id in Mixpanel ($distinct_id); WebEngage cannot match an empty one."
+EMPTY_ID_ADVICE = "Give these profiles a User ID in Mixpanel ($distinct_id); WebEngage cannot match an empty one."
 
 NO_ID_VALUE_ADVICE = (
     "Give these profiles a value in the property that is the User ID, or choose another one when you export the cohort. "
     "They are listed by distinct_id."
 )
 
-LONG_ID_ADVICE = f"Shorten these user ids to {USER_ID_MAX} characters in Mixpanel, and in your app."
+LONG_ID_ADVICE = f"Shorten these User IDs to {USER_ID_MAX} characters in Mixpanel, and in your app."
 
 REJECTED_ADVICE = (
     "WebEngage rejected these people. Correct the reason above in their Mixpanel profiles, then press "
-    "*Try rejected people again*. A refresh tries again only whose properties sent to WebEngage have changed."
+    "*Try rejected people again*. A refresh tries only those again whose properties sent to WebEngage have changed."
 )
 
 

@@ -23,7 +23,7 @@ PER_PAGE = 50
 EVERYBODY = "all"
 TABLE_HEIGHT = 388  # pixels; ten rows, so that the page below stays in reach
 ENDED_UNPLANNED = "The run ended before it was known whom to add, update or remove. Nothing was sent."
-CANCELLED_UNSENT = "Nothing was sent, so whom it would have changed is not kept."
+CANCELLED_UNSENT = "Nothing was sent, so the people it would have changed are not kept."
 OPERATION_ORDER = ("add", "remove", "update", NO_OPERATION)
 
 
@@ -80,13 +80,11 @@ def _explain_no_match(run: Run, sync: SyncView) -> None:
     """Show why nobody is listed, and where somebody is found who is not among the people of a run."""
     text = _chosen_text(run).strip()
     if _chosen(run, "operation") or _chosen(run, "outcome"):
-        st.info(
-            "Nobody matches with these filters. Choose Everybody, and any outcome, to search all people of this run."
-        )
+        st.info("Nobody matches these filters. Choose Everybody, and any outcome, to search all people of this run.")
         return
     st.info(
-        "Nobody matches. A run lists whom it adds, updates, removes or cannot send: neither who stays as they are nor "
-        "who is anonymous in Mixpanel. The members of the cohort are all listed, each with the reason."
+        "Nobody matches. A run lists the people it adds, updates, removes or cannot send, not those who stay as they are "
+        "or are anonymous in Mixpanel. See members lists everybody in the cohort, each with the reason."
     )
     with st.container(horizontal=True):
         show_page_link("See members", "groups", "cohorts", cohort=sync.cohort_id)
@@ -123,7 +121,7 @@ def _explain_nobody(run: Run) -> str:
         return "Who they were is no longer stored here; Administration says how long it is kept."
     if run.planned or run.state == RunState.SUCCEEDED:
         return "Nobody to add, update or remove."
-    return ENDED_UNPLANNED if run.state.is_final else "Known once Mixpanel is read."
+    return ENDED_UNPLANNED if run.state.is_final else "Known once Mixpanel has been read."
 
 
 def _show_filters(run: Run, found: RunPeople) -> None:

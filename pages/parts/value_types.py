@@ -32,7 +32,7 @@ TYPE_LABELS = {
     ValueType.EMAIL: "E-mail",
     ValueType.GENDER: "Gender",
 }
-TYPE_HELP = "Fixed by the first export: WebEngage then drops values of another type without a word."
+TYPE_HELP = "Fixed by the first export: WebEngage then silently drops values of another type."
 FIXED_HELP = "Fixed in WebEngage."
 COUNTRY_LABEL = "Phone numbers without a country code are from"
 NO_COUNTRY = ""

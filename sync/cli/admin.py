@@ -124,7 +124,7 @@ def retention(rejections: float | None, detail: float | None, as_json: bool) -> 
 
 
 @click.command()
-@click.option("--limit", type=LIMIT_RANGE, default=1000, help="At most so many lines, the newest (1000).")
+@click.option("--limit", type=LIMIT_RANGE, default=1000, help="At most this many lines, the newest (1000).")
 @click.option("--search", default="", metavar="TEXT", help="Only lines with this text: a name, an action, a sync.")
 @json_option
 def audit(limit: int, search: str, as_json: bool) -> None:

@@ -20,7 +20,7 @@ NEVER = "off"  # written instead of a time: no quiet hours, no digest
 name_option = click.option("--name", default="", help="What people call it.")
 number_argument = click.argument("number", type=int, metavar="ID")
 message_argument = click.argument("number", type=int, metavar="MESSAGE_ID")
-limit_option = click.option("--limit", type=LIMIT_RANGE, default=100, help="At most so many, the newest (100).")
+limit_option = click.option("--limit", type=LIMIT_RANGE, default=100, help="At most this many, the newest (100).")
 
 
 @click.group(cls=WholeSentences)
@@ -138,7 +138,7 @@ def show_times(zone: str | None, quiet: str | None, digest: str | None, as_json:
         if quiet is not None:
             begin, dash, end = ("", "-", "") if quiet == NEVER else quiet.partition("-")
             if not dash:
-                raise InvalidRequest(f"“{quiet[:20]}” is no stretch of time; write it like 22:00-07:00, or off.")
+                raise InvalidRequest(f"“{quiet[:20]}” is not a span of time; write it like 22:00-07:00, or off.")
             schedule = replace(schedule, quiet_from=begin.strip(), quiet_to=end.strip())
         if digest is not None:
             schedule = replace(schedule, digest="" if digest == NEVER else digest)

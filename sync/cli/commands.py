@@ -160,7 +160,7 @@ def syncs(project: int | None, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--sync", "sync_id", type=int, metavar="SYNC_ID", help="Only the runs of this sync.")
-@click.option("--limit", type=LIMIT_RANGE, default=100, help="At most so many, the newest (100).")
+@click.option("--limit", type=LIMIT_RANGE, default=100, help="At most this many, the newest (100).")
 @project_option
 @json_option
 def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) -> None:
@@ -225,7 +225,7 @@ _add_number_command(
 )
 _add_number_command("sync-now", "Refresh a sync at once.", lambda s, n: s.syncs.refresh_now(n), "SYNC_ID")
 _add_number_command(
-    "retry", "Send everyone WebEngage rejected once more.", lambda s, n: s.syncs.retry_rejected(n), "SYNC_ID"
+    "retry", "Send everyone again whom WebEngage rejected.", lambda s, n: s.syncs.retry_rejected(n), "SYNC_ID"
 )
 _add_number_command("resync", "Send every member to WebEngage again.", lambda s, n: s.syncs.resync(n), "SYNC_ID")
 _add_number_command(

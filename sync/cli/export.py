@@ -43,13 +43,13 @@ def step_options(command: Command) -> Command:
     """Give a command the options of what is sent first, as one argument ``first_step``."""
 
     @click.option(
-        "--first", type=click.IntRange(1, MAX_TRIED), help="Send to so many people, then hold until approved."
+        "--first", type=click.IntRange(1, MAX_TRIED), help="Send to this many people, then hold until approved."
     )
     @click.option(
         "--only-ids",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Send to the people whose user ids are in this file, one a line or a CSV; then hold until approved.",
+        help="Send to the people whose User IDs are in this file, one a line or a CSV; then hold until approved.",
     )
     @click.option("--in-steps", is_flag=True, help="Send to about 1 %, then 10 %, then all; held after each step.")
     @functools.wraps(command)
@@ -65,7 +65,7 @@ def _read_first_step(first: int | None, only_ids: Path | None, in_steps: bool) -
         raise click.UsageError("Choose one of --first, --only-ids and --in-steps.")
     chosen = read_ids((), only_ids)
     if only_ids is not None and not chosen:
-        raise InvalidRequest(f"{only_ids} has no user ids.")
+        raise InvalidRequest(f"{only_ids} has no User IDs.")
     steps = Steps(first=first) if first else Steps(shares=SMALL_SHARES) if in_steps else None
     return FirstStep(steps=steps, chosen=tuple(chosen))
 

@@ -14,8 +14,8 @@ from sync.views import GuardView
 from sync.wording import describe_trial
 
 _SHARE, _PEOPLE = click.FloatRange(0, MAX_SHARE), click.IntRange(0, MAX_PEOPLE)
-_add_people = click.option("--add-people", type=_PEOPLE, help="… and more than so many people (100).")
-_remove_people = click.option("--remove-people", type=_PEOPLE, help="… and more than so many people (100).")
+_add_people = click.option("--add-people", type=_PEOPLE, help="… and more than this many people (100).")
+_remove_people = click.option("--remove-people", type=_PEOPLE, help="… and more than this many people (100).")
 
 
 @click.command()

@@ -61,7 +61,7 @@ def list_sync_lines(syncs: Iterable[SyncView]) -> Iterable[str]:
             )
             for one in syncs
         ),
-        "Nothing is exported yet.",
+        "Nothing has been exported yet.",
     )
 
 
@@ -179,7 +179,7 @@ def list_audit_lines(lines: Iterable[AuditLine]) -> Iterable[str]:
     return format_table(
         ("When", "Who", "Action", "Target", "Before", "After"),
         ((format_utc_time(one.at), one.actor, one.action, one.target, one.before, one.after) for one in lines),
-        "Nothing was done yet.",
+        "Nothing has been done yet.",
     )
 
 
@@ -208,5 +208,5 @@ def list_message_lines(messages: Iterable[Message]) -> Iterable[str]:
             )
             for one in messages
         ),
-        "No message was sent yet.",
+        "No message has been sent yet.",
     )

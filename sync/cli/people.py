@@ -23,10 +23,10 @@ MAX_PEOPLE = 1_000_000  # listed unless a limit is given
 @click.option(
     "--outcome",
     type=click.Choice([*OUTCOMES.values(), "invalid", "membership only"]),
-    help="Only people of whom this is known.",
+    help="Only people with this outcome.",
 )
-@click.option("--search", default="", help="Part of the user id, in capital or small letters.")
-@click.option("--limit", type=LIMIT_RANGE, default=MAX_PEOPLE, help="At most so many.")
+@click.option("--search", default="", help="Part of the User ID, in capital or small letters.")
+@click.option("--limit", type=LIMIT_RANGE, default=MAX_PEOPLE, help="At most this many.")
 @click.option("--csv", "as_csv", is_flag=True, help="Answer with a CSV, safe to open in a spreadsheet.")
 @any_project_option
 @json_option

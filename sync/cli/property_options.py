@@ -72,7 +72,7 @@ unmap_option = click.option(
     "--unmap",
     multiple=True,
     metavar="PROPERTY",
-    help="Export a profile property no longer; may be given several times.",
+    help="Stop exporting a profile property; may be given several times.",
 )
 
 

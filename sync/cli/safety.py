@@ -23,7 +23,7 @@ Command = Callable[..., Any]
 def _people_arguments(command: Command) -> Command:
     """Give a command the ids it is about: as arguments, or from a file."""
     file = click.option(
-        "--file", type=click.Path(dir_okay=False, path_type=Path), help="A CSV with a column of user ids."
+        "--file", type=click.Path(dir_okay=False, path_type=Path), help="A CSV with a column of User IDs."
     )
     return file(click.argument("ids", nargs=-1, metavar="[USER_ID…]")(command))
 
@@ -47,7 +47,7 @@ def read_ids(ids: tuple[str, ...], file: Path | None) -> list[str]:
     try:
         return [*ids, *parse_csv(file.read_bytes())]
     except (OSError, ValueError) as problem:  # ValueError: no file can have this name
-        reason = problem.strerror if isinstance(problem, OSError) else "it is no name of a file"
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not a file name"
         raise InvalidRequest(f"{cut_text(show_text(str(file)), MAX_SHOWN)} cannot be read ({reason}).") from None
 
 

@@ -342,7 +342,7 @@ class Delivery:
                 return
             then = "clear again" if self._run.purpose == "clear" else "resume"
             raise AccountAtFault(
-                f"{reason.removesuffix('.')}, for everybody, so nothing more is sent. Mend it in WebEngage, then {then}."
+                f"{reason.removesuffix('.')}, for everybody, so nothing more is sent. Correct it in WebEngage, then {then}."
             )
 
     def _halve(self, parcel: Parcel) -> None:

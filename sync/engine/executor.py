@@ -100,7 +100,7 @@ class RunExecutor:
     def _run_steps(self) -> None:
         """Read, plan and send from where the run stands, until it ends or is held; raise what keeps it from that."""
         if self._run.attempts > MAX_CLAIMS:
-            why = f"The run was begun {MAX_CLAIMS} times without getting any further; look at the runner's log."
+            why = f"The run was started {MAX_CLAIMS} times without getting any further; look at the runner's log."
             raise CohortSyncError(why)
         self._lease.renew()
         sync = self._load_sync()
@@ -216,7 +216,7 @@ class RunExecutor:
             try:
                 plan, problem = self._plan_proven(sync, salt, reader.repeated_others)
             except ReadAgain as why:
-                self._add_event(f"Reading the cohort once more: {why}.")
+                self._add_event(f"Reading the cohort again: {why}.")
                 self._restart_reading(2)
                 continue
             except PagesOutdated:
@@ -347,7 +347,7 @@ class RunExecutor:
             reason = explain_pause(self._run, why)
             pause = pause and (self._run.approved or not self._run.dry_run)  # otherwise the sync stays as it is
             if (pause or reason != why) and self._store.syncs.pause_sync(self._run.sync_id, reason):
-                self._add_event("The sync is paused until a person mends this and resumes it.")
+                self._add_event("The sync is paused until a person corrects this and resumes it.")
 
     def _postpone(self, later: Postpone) -> None:
         """Put the run off, or give it up when it made no progress until its deadline."""

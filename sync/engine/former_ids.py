@@ -76,13 +76,13 @@ def _load_never_export(store: Store, run: Run) -> frozenset[bytes]:
 
 def explain_unknown_tripwires(labels: Collection[str], shown: str, name: str) -> str:
     """Return that a take-back may set tripwires to true; ``shown``: labels of a few, ``name``: the ID it knows."""
-    people, others, theirs = "1 person", "another ID", "theirs"
+    people, them = "1 person", "that person"
     if len(labels) > 1:
-        people, others, theirs = f"any of {len(labels):,} people", "other IDs", "them"
+        people, them = f"any of {len(labels):,} people", "them"
     return (
-        f"Tripwire: it is not known whether {people} who must never be in this cohort ({shown}) is to be set to true. "
-        f"A take-back knows people by {name} only, and they may be listed by {others} of theirs: look for {theirs} among "
-        "the people of this run."
+        f"Tripwire: it is not known whether {people} who must never be in this cohort ({shown}) would be set to true. "
+        f"A take-back knows people by {name} only, and a tripwire may have another ID: look for {them} among the people "
+        "of this run."
     )
 
 
@@ -93,5 +93,5 @@ def describe_withheld(store: Store, run: Run, sync: Sync, people: int) -> str:
         return f"Put on the never-export list after the plan was made, so not sent: {people:,}."
     return (
         f"Not set to true: {count_people(people)}. Somebody was put on the never-export list "
-        f"after the plan was made, and by {former.name} it is not known whom that means."
+        f"after the plan was made, and {former.name} does not tell who that is."
     )

@@ -181,7 +181,7 @@ class UndoPlanner:
         if self._left_out:
             yield (
                 f"Not set to true: {count_people(self._left_out)}. Somebody was put on the never-export list after they were "
-                f"read, and by {self._former.name} it is not known whom that means; the next refresh adds who is in the cohort."
+                f"read, and {self._former.name} does not tell who that is; the next refresh adds those who are in the cohort."
             )
 
 

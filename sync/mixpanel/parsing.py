@@ -272,7 +272,7 @@ def _decode_page(reply: Reply, what: str, number: int) -> _ReplyHead:
             raise TypeError
     except (msgspec.ValidationError, AttributeError, TypeError):
         raise UnexpectedResponse(
-            f"Mixpanel was asked for {what} and sent something else than a page of members."
+            f"Mixpanel was asked for {what} and sent something other than a page of members."
         ) from None
     except (ValueError, RecursionError):
         raise RetryLater(f"Mixpanel was asked for {what} and sent an answer that is garbled or cut off.") from None

@@ -125,7 +125,7 @@ class AdminService(Topic):
         Raise InvalidRequest for an empty id, which is nobody's and would empty every preview.
         """
         if not user_id.strip():
-            raise InvalidRequest("Name the user ID of the person, exactly as Mixpanel has it.")
+            raise InvalidRequest("Name the User ID of the person, exactly as Mixpanel has it.")
         begun, who = self._state.now(), self._store.connections.compute_fingerprint(user_id)
         self._state.add_audit_line("forget a person", who, after="begun")
         id_hash, syncs = self._store.safety_lists.hash_ids([user_id])[0], self._store.syncs.list_views()

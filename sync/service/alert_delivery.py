@@ -29,7 +29,7 @@ from sync.views import Health
 FIRST_PAUSE_SECONDS, PAUSE_FACTOR, MAX_PAUSE_SECONDS = 10.0, 3.0, 3600.0  # between two tries at a recipient
 DEADLINE_SECONDS = 86400.0  # seconds after its first try until which a message is tried again
 KINDS = ("alerts", "webhook")
-RESTLESS_TEXT = " It comes and goes: that it is over is said once it has been for an hour."
+RESTLESS_TEXT = " It comes and goes, so it counts as resolved only after an hour without it."
 DAY_SECONDS = 86400.0
 OVERVIEW = ""  # the address of the pages is that of the overview
 
@@ -116,9 +116,9 @@ class AlertDelivery:
         now, moment = self._state.now(), self.read_schedule().format_moment
         if self._state.store.alerts.end_alert(alert.key, now):
             ended = moment(alert.calm_since or now)
-            body = f"This is over: {alert.title}.\n\nIt began {moment(alert.began_at)} and ended {ended}."
+            body = f"Resolved: {alert.title}.\n\nIt began {moment(alert.began_at)} and ended {ended}."
             self._state.store.alerts.add_message(
-                uuid.uuid4().hex, "alert.ended", f"Cohort Sync: over: {alert.title}", body, now
+                uuid.uuid4().hex, "alert.ended", f"Cohort Sync: resolved: {alert.title}", body, now
             )
 
     def _link(self, page: str) -> str:
@@ -138,7 +138,7 @@ class AlertDelivery:
             f"In the last 24 hours {count_noun(ended.get('succeeded', 0), 'run')} succeeded, {ended.get('failed', 0):,} "
             f"failed and {ended.get('cancelled', 0):,} were cancelled; {changes} sent to WebEngage.",
             "",
-            "These need a person:" if opened else "Nothing needs a person.",
+            "These need attention:" if opened else "Nothing needs attention.",
             *(f"- {one.title}, since {schedule.format_moment(one.began_at)}" for one in opened),
         ]
         body = "\n".join(lines) + self._link("syncs")

@@ -29,20 +29,20 @@ RETRY_PAUSES = (1.0, 4.0, 15.0)  # seconds before a page is asked for once more,
 ACCESS_PATIENCE_SECONDS = 30.0  # the App API takes two to five
 SHOWN_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at names and addresses
 REASONS = {
-    Eligibility.IDENTIFIED: "Has a profile and a user ID",
+    Eligibility.IDENTIFIED: "Has a profile and a User ID",
     Eligibility.NO_PROFILE: "No profile in Mixpanel",
     Eligibility.DEVICE_ONLY: "A device that never signed in",
-    Eligibility.EMPTY_ID: "The user ID is empty",
-    Eligibility.LONG_ID: "The user ID has over 100 characters, more than WebEngage takes",
-    Eligibility.ODD_ID: "The user ID is neither text nor a whole number",
-    Eligibility.NO_ID_VALUE: "No value in the property that is the user ID",
+    Eligibility.EMPTY_ID: "The User ID is empty",
+    Eligibility.LONG_ID: "The User ID has over 100 characters, more than WebEngage takes",
+    Eligibility.ODD_ID: "The User ID is neither text nor a whole number",
+    Eligibility.NO_ID_VALUE: "No value in the property that is the User ID",
     Eligibility.NEVER_EXPORT: "On the never-export list, so not sent",
 }
-SHARED = "Another member has this user ID, too: one person in WebEngage"
-VALUES_SENT = "Values sent; another member has this user ID, too"
-VALUES_NOT_SENT = "Values not sent; those of another member with this user ID are"
+SHARED = "Another member has this User ID, too: one person in WebEngage"
+VALUES_SENT = "Values sent; another member has this User ID, too"
+VALUES_NOT_SENT = "Values not sent; those of another member with this User ID are"
 LEFT = "No longer in the cohort"
-OLD_ID = "A user ID of another property"
+OLD_ID = "A User ID of another property"
 REJECTED = "Rejected by WebEngage before"
 NOT_REMOVED = "WebEngage rejected removing them"
 UNREMARKABLE = (REASONS[Eligibility.IDENTIFIED], REJECTED)  # reasons that a shared user ID takes the place of

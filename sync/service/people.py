@@ -27,7 +27,7 @@ class PeopleService(Topic):
         for an empty id. One bucket of each snapshot is opened, and the kept log of every run is searched.
         """
         if not user_id.strip():
-            raise InvalidRequest("Type the user ID of the person, exactly as Mixpanel has it.")
+            raise InvalidRequest("Type the User ID of the person, exactly as Mixpanel has it.")
         fingerprint = self._store.connections.compute_fingerprint(user_id)
         self._state.add_audit_line("look up a person", fingerprint, once_in=LOOKED_UP_ONCE_IN)
         with self._store.reading():

@@ -228,10 +228,8 @@ def _describe_later_run(last: Run) -> str:
     if not last.state.is_final:
         return f"has not ended: {_describe_unfinished(last)}. Look again when it has ended."
     if last.state is RunState.SUCCEEDED and last.purpose == "clear":
-        rejected = count_people(last.rejected)
-        return (
-            f"has set everybody to false since{f' but {rejected}, whom WebEngage rejected' if last.rejected else ''}."
-        )
+        but = f", except {count_people(last.rejected)} rejected by WebEngage" if last.rejected else ""
+        return f"has since set everybody to false{but}."
     if last.state is RunState.SUCCEEDED and last.purpose == "undo":
         return "has taken back what an earlier run changed."
     ended = "was cancelled" if last.state is RunState.CANCELLED else last.state.value

@@ -176,7 +176,7 @@ class ExportRequests(Topic):
         if cohorts >= MAX_ATTRIBUTES:
             raise InvalidRequest(
                 f"WebEngage account {license_code} already has {cohorts} cohort attributes, and WebEngage holds "
-                f"{MAX_ATTRIBUTES} of this type; the next would be dropped without a word. Use another account."
+                f"{MAX_ATTRIBUTES} of this type; the next would be dropped silently. Use another account."
             )
 
     def _resolve_forms(self, license_code: str, mapping: tuple[tuple[str, str], ...], forms: Forms) -> Forms:
@@ -207,7 +207,7 @@ class ExportRequests(Topic):
             if used[form.type.data_type] > MAX_ATTRIBUTES:
                 raise InvalidRequest(
                     f"WebEngage account {license_code} already has {MAX_ATTRIBUTES} attributes of the type "
-                    f"{form.type.value}; WebEngage would drop the next without a word. Unmap one, or use another type.",
+                    f"{form.type.value}; WebEngage would silently drop the next. Unmap one, or use another type.",
                     "mapping",
                 )
 

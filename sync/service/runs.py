@@ -165,7 +165,7 @@ class RunService(Topic):
         if run_id in self._store.approvals.list_too_late(self._state.now()):
             return (
                 f"The last refresh of this sync was due before {self._describe_end(run)}, so this one is not sent any "
-                "more. To send it all the same, export the cohort again."
+                "more. To send it anyway, export the cohort again."
             )
         return explain_refusal(self._store, run, self.actor.name)
 

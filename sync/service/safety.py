@@ -187,11 +187,11 @@ def _check_ids(user_ids: Iterable[str], longest: int = USER_ID_MAX) -> list[str]
     """Return different user ids in their order; raise InvalidRequest, and quote none, when one cannot be a user id."""
     found = list(dict.fromkeys(user_ids))
     if not found:
-        raise InvalidRequest("No user id was given; type one a line, or choose a CSV file.")
+        raise InvalidRequest("No User ID was given; type one a line, or choose a CSV file.")
     wrong = [at for at, one in enumerate(found, 1) if not one.strip() or len(one) > longest]
     if wrong:
         raise InvalidRequest(
-            f"Entry {wrong[0]:,} cannot be a user id: it is empty or has over {longest} characters. Nobody was added."
+            f"Entry {wrong[0]:,} cannot be a User ID: it is empty or has over {longest} characters. Nobody was added."
         )
     return found
 

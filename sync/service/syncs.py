@@ -63,7 +63,7 @@ class SyncService(Topic):
                 first_steps=first_steps,
             )
             if run_id is None:  # cannot be: no run was active, and the write lock is ours
-                raise InvalidRequest("Another run of this cohort has just begun; look at its progress.")
+                raise InvalidRequest("Another run of this cohort has just started; look at its progress.")
             self._note_export(export, known, request.apply(self._state.get_sync(sync_id)), run_id, terms.dry_run)
         return StartedExport(sync_id, run_id, True)
 
@@ -184,7 +184,7 @@ class SyncService(Topic):
         run_id = self._store.runs.enqueue_run(sync_id, purpose, self._state.now())
         if run_id is None:
             raise InvalidRequest(
-                describe_busy(busy) if busy else "Another run of this sync has just begun; look at its progress."
+                describe_busy(busy) if busy else "Another run of this sync has just started; look at its progress."
             )
         self._state.add_event("Refresh requested.", sync_id, run_id)
         self._state.add_audit_line(purpose, f"sync {sync_id}", run_id=run_id)

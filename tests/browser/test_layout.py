@@ -66,7 +66,7 @@ def test_with_nothing_connected_the_first_page_leads(
         press(page, "Go to Integrations")
         expect(page.get_by_role("heading", name="Integrations")).to_be_visible()
         visit(page, f"{url}/syncs", "Syncs")
-        expect(page.get_by_text("Nothing is exported yet.")).to_be_visible()
+        expect(page.get_by_text("Nothing has been exported yet.")).to_be_visible()
 
 
 def test_a_badge_where_its_column_is_narrow_shows_all_its_words(
@@ -379,7 +379,7 @@ def test_overview_on_a_phone_follows_what_happens_elsewhere(
     connect(data_dir, sandbox)
     with tab(browser, viewport=PHONE) as page:
         visit(page, streamlit_server(data_dir), "Overview")
-        expect(page.get_by_text("Nothing is exported yet.")).to_be_visible()
+        expect(page.get_by_text("Nothing has been exported yet.")).to_be_visible()
         with service(data_dir) as here:
             here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC, dry_run=True))
         run_queued(data_dir)

@@ -59,7 +59,7 @@ def test_every_tab_follows_a_run_through_a_restart(
         with serving(data_dir, port) as url:
             visit(list_tab, f"{url}/cohorts?export={number}", "Export to WebEngage")
             visit(sync_tab, f"{url}/syncs", "Syncs")
-            expect(sync_tab.get_by_text("Nothing is exported yet.")).to_be_visible()
+            expect(sync_tab.get_by_text("Nothing has been exported yet.")).to_be_visible()
             with service(data_dir) as here:
                 sync_id = here.syncs.start_export(None, number, ExportTerms(mode=Mode.DYNAMIC)).sync_id
             expect(badge(sync_tab, "Sending to WebEngage")).to_be_visible()

@@ -98,7 +98,11 @@ def export(page: Page) -> None:
     choose_action(page, NAME, "Export to WebEngage")
     dialog = page.get_by_role("dialog")
     expect(box(dialog, "Attribute in WebEngage")).to_have_value(ATTRIBUTE)
-    for label, number in (("Identified · will go", "40"), ("Anonymous · will not", "7"), ("Invalid · will not", "1")):
+    for label, number in (
+        ("Identified · will be sent", "40"),
+        ("Anonymous · not sent", "7"),
+        ("Invalid · not sent", "1"),
+    ):
         shown = dialog.locator('[class*="st-key-big-"]').filter(has_text=label)
         expect(shown).to_have_text(f"{label}{number}")
     expect(dialog.get_by_text("2 requests, about 1 second at WebEngage's limit")).to_be_visible()
