@@ -95,7 +95,7 @@ def test_forgetting_and_looking_up_nobody_say_what_to_type(data_dir: Path, monke
     click_button(page, "Forget")
     assert "Type the User ID of the person" in page_text(page) and "This cannot be undone." not in page_text(page)
     page.switch_page("pages/people.py").run()
-    assert "Type the user ID" not in page_text(page)
+    assert "Type the User ID" not in page_text(page)
     click_button(page, "Look up")
     assert "Type the User ID of the person" in page_text(page)
 

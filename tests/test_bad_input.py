@@ -258,7 +258,7 @@ def test_a_listing_when_the_project_or_sync_is_unknown_is_refused(
 
 def test_forget_when_the_id_is_empty_is_refused(connected: Workspace) -> None:
     """Nobody has an empty id; it would be found in every stored preview."""
-    assert_refused(connected.run_cli("forget", " "), "user ID")
+    assert_refused(connected.run_cli("forget", " "), "User ID")
 
 
 def test_backup_when_the_folder_is_missing_gives_the_reason_without_the_draft(

@@ -54,7 +54,7 @@ def test_a_list_that_is_refused_stays_in_its_form_to_be_corrected(fans: Workspac
     app.text_area(key="never-ids").set_value("fan-1\n" + "x" * 101)
     app.text_input(key="never-note").set_value("ticket 4711")
     click_button(app, "Add to the list")
-    assert "Entry 2 cannot be a user id" in page_text(app)
+    assert "Entry 2 cannot be a User ID" in page_text(app)
     assert (app.text_area(key="never-ids").value, app.text_input(key="never-note").value) == (
         "fan-1\n" + "x" * 101,
         "ticket 4711",
