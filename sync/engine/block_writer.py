@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync.engine.lease import RunLease
@@ -12,7 +11,6 @@ from sync.model import ChangeKind
 from sync.packing import ID_SIZE, pack
 from sync.steps import WHOLE, Steps
 from sync.store.batches import BATCHES_A_BLOCK, BLOCK_SIZE, LETTERS, Block
-from sync.vault import Vault
 
 HASHES = 1 << (8 * ID_SIZE)  # how many id hashes there are; a share of them is a share of the people
 
@@ -57,14 +55,9 @@ class StepCutter:
 class BlockWriter:
     """Gathers changes into blocks of forty batches, each block written in a transaction of its own."""
 
-    def __init__(
-        self,
-        lease: RunLease,
-        vault: Callable[[], Vault] | None,
-        values: ValueTally | None = None,
-    ) -> None:
-        """Write for this run; values are sealed when there is a vault, and counted by ``values``."""
-        self._lease, self._vault, self._values = lease, vault, values
+    def __init__(self, lease: RunLease, values: ValueTally | None = None) -> None:
+        """Write for this run; mapped values are counted by ``values``."""
+        self._lease, self._values = lease, values
         self._cutter = StepCutter(Steps.parse(lease.run.steps), lease.store.plan_history.list_chosen(lease.run.id))
         self._front: list[Planned] = []
         self._changes: list[Planned] = []
@@ -111,8 +104,8 @@ class BlockWriter:
 
     def _write_block(self, number: int, changes: list[Planned]) -> None:
         sealed = None
-        if self._vault and any(values is not None for _, _, values in changes):
-            sealed = self._vault().seal_bytes(pack([values for _, _, values in changes]))
+        if any(values is not None for _, _, values in changes):
+            sealed = self._lease.vault.seal_bytes(pack([values for _, _, values in changes]))
         block = Block(
             number=number,
             kinds="".join(LETTERS[change.kind] for change, _, _ in changes),

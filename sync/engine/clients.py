@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from sync.engine.lease import RunLease
 from sync.engine.retry import Postpone
 from sync.errors import ConfigurationError, NoAnswer
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Sync
-from sync.store import Store
-from sync.vault import Vault
 from sync.webengage import WebEngage
 
 
-def open_mixpanel(store: Store, open_vault: Callable[[], Vault], sync: Sync, page_size: int | None) -> Mixpanel:
+def open_mixpanel(lease: RunLease, sync: Sync) -> Mixpanel:
     """Return a client of a sync's project; raise ConfigurationError when it is not connected."""
-    found = store.connections.get_project(sync.project_id)
+    found = lease.store.connections.get_project(sync.project_id)
     if found is None or found.sealed is None:
         raise ConfigurationError(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
     view = found.view
-    secret = open_vault().open_text(found.sealed)
-    return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), page_size=page_size)
+    secret = lease.vault.open_text(found.sealed)
+    return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), page_size=lease.context.page_size)
 
 
-def open_webengage(store: Store, open_vault: Callable[[], Vault], sync: Sync) -> WebEngage:
+def open_webengage(lease: RunLease, sync: Sync) -> WebEngage:
     """Return a client of a sync's account; raise ConfigurationError when it is not connected."""
-    found = store.connections.get_account(sync.license_code)
+    found = lease.store.connections.get_account(sync.license_code)
     if found is None or found.sealed is None:
         raise ConfigurationError(
             f"WebEngage account {sync.license_code} is not connected; connect it under Integrations."
         )
-    key = open_vault().open_text(found.sealed)
+    key = lease.vault.open_text(found.sealed)
     return WebEngage(Account(found.view.license_code, key, found.view.data_center))
 
 

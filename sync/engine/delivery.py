@@ -10,7 +10,7 @@ import logging
 import re
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +29,6 @@ from sync.model import BATCH_SIZE, Change, Sync
 from sync.packing import FORGOTTEN, unpack_values
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, Batch, Block
 from sync.store.rejections import MEMBERSHIP_ONLY
-from sync.vault import Vault
 from sync.webengage import WebEngage, build_payload
 
 logger = logging.getLogger(__name__)
@@ -48,12 +47,10 @@ REFUSED_ALIKE, FEW = 8, 5  # lone people refused for one reason, and nothing con
 class Delivery:
     """Everything left to send of one planned run."""
 
-    def __init__(
-        self, lease: RunLease, sync: Sync, webengage: WebEngage, vault: Callable[[], Vault], batches_a_minute: int
-    ) -> None:
+    def __init__(self, lease: RunLease, sync: Sync, webengage: WebEngage) -> None:
         """Send this sync's changes through this client."""
-        self._lease, self._sync, self._webengage, self._vault = lease, sync, webengage, vault
-        self._store, self._run, self._batches_a_minute = lease.store, lease.run, batches_a_minute
+        self._lease, self._sync, self._webengage = lease, sync, webengage
+        self._store, self._run = lease.store, lease.run
         self._flying: dict[Future[None], Parcel] = {}
         self._ready: list[Parcel] = []
         self._open: Counter[int] = Counter()  # parts of each batch that are not answered yet
@@ -63,12 +60,12 @@ class Delivery:
         self._confirmed, self._was_delivered = 0, lease.run.delivered
         planned = self._store.runs.get_run(self._run.id)
         self._list_version = planned.list_version if planned else None  # of the lists the plan was made with
-        self._listed, self._salt = frozenset[bytes](), self._store.connections.get_salt()  # put on a list since
+        self._listed = frozenset[bytes]()  # put on a list since
         self._refused: Counter[str] = Counter()  # lone people by reason
         people = planned.change_count if planned else 0
         self._enough = max(FEW, min(REFUSED_ALIKE, people))  # of them, to blame the account
         self._refusals = 0
-        self._does_account_take_others = partial(is_witness_taken, lease, sync, webengage, batches_a_minute)
+        self._does_account_take_others = partial(is_witness_taken, lease, sync, webengage)
         self._forgotten = ForgottenPeople(self._store, self._run.id)
         self._maybe_taken = set[int]()  # batches of which WebEngage took somebody, or may have
 
@@ -156,7 +153,7 @@ class Delivery:
         """Take those who are listed out of the batches that wait; a tripwire finds them in the cohort all the same."""
         with self._store.transaction():
             self._lease.renew()
-            found = self._store.batches.withhold(self._run.id, self._listed, self._salt)
+            found = self._store.batches.withhold(self._run.id, self._listed, self._lease.salt)
             if found:
                 people, kinds = len(found), Counter(found.values())
                 self._store.staged.add_others(self._run.id, found)
@@ -166,7 +163,7 @@ class Delivery:
         self._blocks.clear()
 
     def _leave_out_listed(self, parcel: Parcel) -> Parcel:
-        return parcel.leave_out(self._listed, self._salt) if self._listed else parcel
+        return parcel.leave_out(self._listed, self._lease.salt) if self._listed else parcel
 
     def _send_again(self, parcel: Parcel) -> None:
         """Put back a request that was refused or not answered; who was listed meanwhile is not sent once more."""
@@ -190,7 +187,7 @@ class Delivery:
         """Return a block and its mapped values, opened once."""
         if number not in self._blocks:
             block = self._store.batches.block(self._run.id, number)
-            values = unpack_values(self._vault().open_bytes(block.sealed_values)) if block.sealed_values else None
+            values = unpack_values(self._lease.vault.open_bytes(block.sealed_values)) if block.sealed_values else None
             self._blocks[number] = block, values
             if len(self._blocks) > BLOCKS_OPEN:
                 self._blocks.popitem(last=False)
@@ -219,7 +216,7 @@ class Delivery:
             if self._store.safety_lists.get_version() != self._list_version or self._forgotten.are_more():
                 return []  # nobody put on a list or forgotten by now may leave
             slots = self._store.rate_limits.reserve_slots(
-                self._sync.license_code, now, AHEAD_SECONDS, len(due), self._batches_a_minute
+                self._sync.license_code, now, AHEAD_SECONDS, len(due), self._lease.context.batches_a_minute
             )
             taken = list(zip(due, slots, strict=False))
             self._store.batches.mark_in_flight(self._run.id, (parcel.number for parcel, _ in taken))

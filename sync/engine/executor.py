@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import cached_property
 
 from sync.engine.approval import (
     build_plan_columns,
@@ -16,10 +15,9 @@ from sync.engine.approval import (
     is_stale,
 )
 from sync.engine.clients import check_still_listed, open_mixpanel, open_webengage
-from sync.engine.context import RunContext
 from sync.engine.delivery import Delivery
 from sync.engine.doubles import count_in_both
-from sync.engine.lease import RunLease
+from sync.engine.lease import RunContext, RunLease
 from sync.engine.planning import Plan, Planner
 from sync.engine.proof import explain_unproven, find_reading_problem, may_lack_people
 from sync.engine.reading import OTHERS_KEPT, Reader
@@ -32,7 +30,6 @@ from sync.store.export_requests import Request
 from sync.store.plan_history import join_hashes
 from sync.store.recording import Recording, find_left_out
 from sync.store.staged import PagesOutdated, Tally
-from sync.vault import Vault
 
 logger = logging.getLogger(__name__)
 MAX_CLAIMS = 20  # without any progress, after which a run is given up: each process that claims it dies
@@ -50,13 +47,8 @@ class RunExecutor:
 
     def __init__(self, store: Store, run: Run, owner: str, context: RunContext) -> None:
         """Execute this run as ``owner`` of its lease."""
-        self._store, self._run, self._owner, self._context = store, run, owner, context
-        self._lease = RunLease(store, run, owner, context.clock, context.policy, context.is_stopping)
-
-    @cached_property
-    def _vault(self) -> Vault:
-        """Open when it is needed: a lost key ends the run with its reason, and a run without it can be cancelled."""
-        return self._context.open_vault()
+        self._store, self._run, self._owner = store, run, owner
+        self._lease = RunLease(store, run, owner, context)
 
     def execute(self) -> None:
         """Bring the run to its end, or leave it so that another claim can go on."""
@@ -194,27 +186,24 @@ class RunExecutor:
 
     def _read_and_plan(self, sync: Sync) -> bool:
         """Read and compare; True when the plan goes ahead, False when the run is held."""
-        salt = self._store.connections.get_salt()
         if self._run.purpose == "resync":
             with self._store.transaction():
                 self._lease.renew()
                 self._store.snapshot.unconfirm(sync.id)
         if self._run.purpose == "clear":
-            return self._settle_plan(sync, self._plan(sync, salt), None)
+            return self._settle_plan(sync, self._plan(sync), None)
         if self._run.undoes is not None:
-            return self._settle_plan(sync, UndoPlanner(self._lease, sync, salt, self._run.undoes).write(), None)
+            return self._settle_plan(sync, UndoPlanner(self._lease, sync, self._run.undoes).write(), None)
         self._add_step("Reading the cohort from Mixpanel.")
-        mixpanel = open_mixpanel(self._store, lambda: self._vault, sync, self._context.page_size)
+        mixpanel = open_mixpanel(self._lease, sync)
         is_exact = False
         while True:
-            reader = Reader(
-                self._lease, sync, mixpanel, salt, seal=lambda values: self._vault.seal_bytes(values), is_exact=is_exact
-            )
+            reader = Reader(self._lease, sync, mixpanel, is_exact=is_exact)
             self._run = self._lease.run = reader.read()
             if not self._sum_pages().rows:
                 check_still_listed(self._lease, sync, mixpanel)
             try:
-                plan, problem = self._plan_proven(sync, salt, reader.repeated_others)
+                plan, problem = self._plan_proven(sync, reader.repeated_others)
             except ReadAgain as why:
                 self._add_event(f"Reading the cohort again: {why}.")
                 self._restart_reading(2)
@@ -230,14 +219,14 @@ class RunExecutor:
     def _sum_pages(self) -> Tally:
         return self._store.staged.sum_pages(self._run.id, self._run.reading)
 
-    def _plan_proven(self, sync: Sync, salt: int, repeated: int | None) -> tuple[Plan, str | None]:
+    def _plan_proven(self, sync: Sync, repeated: int | None) -> tuple[Plan, str | None]:
         """Plan, and return why the readings do not prove it, or None.
 
         After two readings only who is missing from both leaves; who is in is said by the second one if it adds up to
         the total, by both otherwise.
         """
         tally = self._sum_pages()
-        plan = self._plan(sync, salt)
+        plan = self._plan(sync)
         in_both = 0
         if 0 < tally.others <= OTHERS_KEPT and any(plan.counts):
             in_both = count_in_both(self._store, self._run, sync)
@@ -250,7 +239,7 @@ class RunExecutor:
             return plan, None
         if problem is None and not unproven:
             return plan, None
-        plan = self._plan(sync, salt, believe_last=False)
+        plan = self._plan(sync, believe_last=False)
         if problem is None and tally.says_nothing and tally.full_then_empty and plan.leaving:
             # Some 1 in 1,000 cohorts ends so; so does one that is cut off by mistake each time.
             problem = f"Mixpanel said no total and ended with an empty page after {tally.rows:,} members"
@@ -260,8 +249,8 @@ class RunExecutor:
             return plan, None  # somebody is listed twice each time, and nobody would leave
         return plan, f"{problem}, twice; {plan.leaving:,} would be removed"
 
-    def _plan(self, sync: Sync, salt: int, *, believe_last: bool = True) -> Plan:
-        return Planner(self._lease, sync, salt, lambda: self._vault, believe_last=believe_last).write()
+    def _plan(self, sync: Sync, *, believe_last: bool = True) -> Plan:
+        return Planner(self._lease, sync, believe_last=believe_last).write()
 
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
         """Note that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
@@ -309,13 +298,12 @@ class RunExecutor:
                 self._take_over(sync)
         if self._store.batches.count_unconfirmed(self._run.id):
             self._add_step("Sending to WebEngage.")
-            webengage = open_webengage(self._store, lambda: self._vault, sync)
-            Delivery(self._lease, sync, webengage, lambda: self._vault, self._context.batches_a_minute).send_all()
+            Delivery(self._lease, sync, open_webengage(self._lease, sync)).send_all()
 
     def _record_sent(self) -> Recording:
         """Record in the snapshot what the run sent, before it ends; killed in between, the next claim does it again."""
         current = self._store.runs.get_run(self._run.id) or self._run
-        recording = Recording(self._store, current.sync_id, current.id, self._store.connections.get_salt())
+        recording = Recording(self._store, current.sync_id, current.id, self._lease.salt)
         if current.planned:  # what a plan that was dropped, or not completed, wrote is no plan
             recording.record(lambda: self._store.runs.renew_lease(self._run.id, self._owner, self._lease.now()))
         return recording
@@ -357,7 +345,7 @@ class RunExecutor:
         if sync and now - since > deadline_of(sync.interval_seconds):
             self._fail(f"No progress since {format_utc_time(since)}: {later.reason}", pause=False)
             return
-        pause = self._context.policy.postponement(failures)
+        pause = self._lease.policy.postponement(failures)
         until = now + (pause if later.seconds is None else max(later.seconds, pause if later.failed else 0.0))
         with self._store.transaction():
             self._store.runs.postpone_run(self._run.id, self._owner, now, until, later.reason)
@@ -369,7 +357,7 @@ class RunExecutor:
         current = self._store.runs.get_run(self._run.id)
         if current and current.attempts < MAX_OWN_ERRORS:
             now = self._lease.now()
-            until = now + self._context.policy.postponement(1)
+            until = now + self._lease.policy.postponement(1)
             self._lease.write(not_before=until, put_off_at=now, state="queued", wait_reason="an unexpected error")
             self._store.runs.release_lease(self._run.id, self._owner)
             return

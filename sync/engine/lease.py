@@ -1,40 +1,63 @@
-"""The claim on one run: its lease, the clock, and the two requests that may end it."""
+"""The claim on one run: its lease, what executing it needs, and the two requests that may end it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 from sync.engine.retry import CancelRequested, Clock, RetryPolicy, ShutdownRequested
-from sync.model import Run
+from sync.model import BATCHES_A_MINUTE, Run
 from sync.store import Store
 from sync.store.runs import LEASE_SECONDS
+from sync.vault import Vault
 
 RENEW_SECONDS = 2.0  # between two extensions of the lease; also how soon a cancel is noticed
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Everything that executing a run needs besides the store; a runner makes one for all its runs."""
+
+    open_vault: Callable[[], Vault]
+    clock: Clock
+    policy: RetryPolicy
+    is_stopping: Callable[[], bool]
+    batches_a_minute: int = BATCHES_A_MINUTE
+    page_size: int | None = None
 
 
 class RunLease:
     """A claimed run, checked before every step; what is written through it needs the lease."""
 
-    def __init__(
-        self, store: Store, run: Run, owner: str, clock: Clock, policy: RetryPolicy, is_stopping: Callable[[], bool]
-    ) -> None:
+    def __init__(self, store: Store, run: Run, owner: str, context: RunContext) -> None:
         """Hold this run as ``owner``."""
-        self.store, self.run, self.owner, self.policy = store, run, owner, policy
-        self._clock, self._is_stopping = clock, is_stopping
-        self._renewed_at = clock.now()
+        self.store, self.run, self.owner, self.context = store, run, owner, context
+        self.policy = context.policy
+        self._renewed_at = context.clock.now()
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Open when it is needed: a lost key ends the run with its reason, and a run without it can be cancelled."""
+        return self.context.open_vault()
+
+    @cached_property
+    def salt(self) -> int:
+        """Return the secret number in all hashes of this database."""
+        return self.store.connections.get_salt()
 
     def now(self) -> float:
         """Return the time, in seconds since 1970."""
-        return self._clock.now()
+        return self.context.clock.now()
 
     def sleep(self, seconds: float) -> None:
         """Wait a little, at most a second."""
         if seconds > 0:
-            self._clock.sleep(min(seconds, 1.0))
+            self.context.clock.sleep(min(seconds, 1.0))
 
     def renew_when_due(self) -> None:
         """Extend the lease now and then; raises LeaseLost, CancelRequested or ShutdownRequested."""
-        if self._is_stopping():
+        if self.context.is_stopping():
             raise ShutdownRequested
         if not 0.0 <= self.now() - self._renewed_at < RENEW_SECONDS:
             self.renew()

@@ -7,7 +7,7 @@ in the order of their hashes, at most ``CHANGES_AT_ONCE`` in memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
@@ -31,7 +31,6 @@ from sync.packing import (
 )
 from sync.store.snapshot import FIRST_BYTES, bucket_width
 from sync.store.staged import PagesOutdated
-from sync.vault import Vault
 
 COMPARED_AT_ONCE = 4 * 2**20  # bytes of staged records held at a time where chunks are known
 ALL_COMPARED_AT_ONCE = 2 * 2**20  # and where everybody is compared: memory counts then, and a few passes do not
@@ -91,16 +90,13 @@ class Plan:
 class Planner:
     """Plans one run from its staged pages. Killed anywhere: the next claim plans again."""
 
-    def __init__(
-        self, lease: RunLease, sync: Sync, salt: int, vault: Callable[[], Vault], *, believe_last: bool
-    ) -> None:
+    def __init__(self, lease: RunLease, sync: Sync, *, believe_last: bool) -> None:
         """Plan this sync's run.
 
         ``believe_last``: with two readings, only the last says who is in; the first only keeps people from leaving.
         """
-        self._lease, self._sync, self._salt, self._vault = lease, sync, salt, vault
+        self._lease, self._sync, self._believe_last = lease, sync, believe_last
         self._store, self._run_id = lease.store, lease.run.id
-        self._believe_last = believe_last
         self.watchlist = Watchlist(self._store, sync)
         self.plan = Plan(list_version=self.watchlist.version)
         self._members = self._store.snapshot.count_members(sync.id)
@@ -108,9 +104,9 @@ class Planner:
         self._width = FIRST_BYTES  # first bytes compared together
         # With the same content nobody rejected is tried again, but to clear: that is to leave nobody true.
         rejected = {} if lease.run.purpose == "clear" else self._store.rejections.list_active(sync.id)
-        self._rejected = {hash_id(user_id, salt): one for user_id, one in rejected.items()}
+        self._rejected = {hash_id(user_id, lease.salt): one for user_id, one in rejected.items()}
         removals = self._store.rejections.list_removals(sync.id) if rejected else {}
-        self._not_removed = {hash_id(user_id, salt): (user_id, at) for user_id, at in removals.items()}
+        self._not_removed = {hash_id(user_id, lease.salt): (user_id, at) for user_id, at in removals.items()}
 
     def write(self) -> Plan:
         """Write the batches; they count once the run is said to be planned."""
@@ -136,7 +132,7 @@ class Planner:
             return
         pending: dict[bytes, Change] = {}
         values = ValueTally(self._sync.mapping, list_forms(self._store, self._sync))
-        writer = BlockWriter(self._lease, self._vault if self._sync.mapping else None, values)
+        writer = BlockWriter(self._lease, values)
         for low, high in self._compared_ranges():
             for changes in self._compare(low, high):
                 pending |= changes
@@ -262,7 +258,7 @@ class Planner:
         for news in self._store.staged.news(self._run_id) if wanted else ():
             places = [at for at, record in enumerate(news.records) if record in wanted]
             sealed = news.sealed_values if places else None
-            values = unpack_values(self._vault().open_bytes(sealed)) if sealed else None
+            values = unpack_values(self._lease.vault.open_bytes(sealed)) if sealed else None
             for at in places:
                 who = news.records[at][:ID_SIZE]
                 named[who] = (changes[who], news.ids[at], values[at] if values else None)

@@ -8,7 +8,6 @@ reading of several pages ends only with an empty page after one that was not ful
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -50,20 +49,12 @@ class Asked:
 class Reader:
     """One complete reading of a cohort into staged pages."""
 
-    def __init__(
-        self,
-        lease: RunLease,
-        sync: Sync,
-        mixpanel: Mixpanel,
-        salt: int,
-        seal: Callable[[bytes], bytes],
-        is_exact: bool = False,
-    ) -> None:
+    def __init__(self, lease: RunLease, sync: Sync, mixpanel: Mixpanel, *, is_exact: bool) -> None:
         """Read this sync's cohort through this client; ``is_exact`` compares its pages with whole records, for more memory."""
-        self._lease, self._sync, self._mixpanel, self._salt, self._seal = lease, sync, mixpanel, salt, seal
+        self._lease, self._sync, self._mixpanel, self._salt = lease, sync, mixpanel, lease.salt
         self._store, self._run = lease.store, lease.run
         self._properties = tuple(name for name, _ in sync.mapping)
-        self._content_salt = mapping_salt(salt, sync.mapping + sync.forms)
+        self._content_salt = mapping_salt(lease.salt, sync.mapping + sync.forms)
         self._failures, self._furthest = self._run.failures, self._run.furthest
         self._again: dict[int, tuple[float, int]] = {}  # page: when to ask for it once more, tries so far
         self._here: dict[int, tuple[int, bool]] = {}  # page: rows, whether it was full
@@ -291,7 +282,7 @@ class Reader:
         page = self._mixpanel.read_columns(
             self._sync.cohort_id, number, session_id, self._properties, packer, self._sync.id_property
         )
-        return packer.pack(page, self._run.reading, self._seal)
+        return packer.pack(page, self._run.reading, lambda values: self._lease.vault.seal_bytes(values))
 
     def _mixed(self, page: Packed) -> str | None:
         """Return why a page belongs to another reading, or None."""

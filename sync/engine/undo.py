@@ -13,7 +13,6 @@ from sync.engine.watchlist import explain_lost_listings, explain_tripwires, show
 from sync.id_property import show_id_property
 from sync.model import ChangeKind, Mode, Run, Sync, SyncState
 from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_hashes
-from sync.store import Store
 from sync.store.batches import LETTERS
 from sync.store.snapshot import FIRST_BYTES
 from sync.text import count_people
@@ -32,10 +31,10 @@ class UndoPlanner:
     The log need not be in any order, so the id hashes are gone through range by range.
     """
 
-    def __init__(self, lease: RunLease, sync: Sync, salt: int, undone: int) -> None:
+    def __init__(self, lease: RunLease, sync: Sync, undone: int) -> None:
         """Plan to take back the run ``undone`` of this sync."""
-        self._lease, self._sync, self._salt, self._undone = lease, sync, salt, undone
-        self._store: Store = lease.store
+        self._lease, self._sync, self._salt, self._undone = lease, sync, lease.salt, undone
+        self._store = lease.store
         self._version = self._store.safety_lists.get_version()
         self._never_export = self._store.safety_lists.load_never_export(sync.license_code)
         self._former = find_former_ids(self._store, undone)
@@ -52,7 +51,7 @@ class UndoPlanner:
         with self._store.transaction():
             self._lease.renew()
             self._store.batches.delete_batches(self._lease.run.id)
-        writer = BlockWriter(self._lease, None)
+        writer = BlockWriter(self._lease)
         for low, high in self._ranges():
             changes = self._invert(low, high)
             for who in sorted(changes):

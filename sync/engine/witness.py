@@ -38,7 +38,7 @@ def find_witness(store: Store, sync: Sync, run: Run) -> str | None:
     return None
 
 
-def is_witness_taken(lease: RunLease, sync: Sync, webengage: WebEngage, batches_a_minute: int) -> bool:
+def is_witness_taken(lease: RunLease, sync: Sync, webengage: WebEngage) -> bool:
     """Send a member whom WebEngage took before once more, at its pace: if it does again, others are at fault.
 
     Return False without such a member. Raise RetryLater or Postpone when WebEngage does not say.
@@ -48,7 +48,9 @@ def is_witness_taken(lease: RunLease, sync: Sync, webengage: WebEngage, batches_
         return False
     with lease.store.transaction():
         lease.renew()
-        slots = lease.store.rate_limits.reserve_slots(sync.license_code, lease.now(), MINUTE, 1, batches_a_minute)
+        slots = lease.store.rate_limits.reserve_slots(
+            sync.license_code, lease.now(), MINUTE, 1, lease.context.batches_a_minute
+        )
         lease.count(requests=len(slots))
     if not slots:
         raise Postpone(MINUTE, "WebEngage asked to wait", failed=False)
