@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from sync.cadence import DailyTime
 from sync.guards import GuardLimits
@@ -17,6 +18,7 @@ from sync.steps import list_limits
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
 MAX_ATTRIBUTES = 25  # Boolean attributes an account may have; WebEngage docs, custom attributes
+USUAL_PAGE_SIZE = 1000  # members a page; Mixpanel docs, Query API "engage"
 BATCH_SIZE = 25  # users a bulk call; WebEngage docs, bulk-users
 BATCHES_A_MINUTE = 490  # below WebEngage's 500 (WebEngage docs, bulk-users), so jitter cannot exceed it
 DEVICE_PREFIX = "$device:"  # begins an id Mixpanel gave to a device that never signed in; Mixpanel docs
@@ -138,23 +140,29 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a page: the id as text, its eligibility, the values of the mapped properties in their order.
+    """One member of a page: the id as text, its eligibility, the values of the properties asked for in their order.
 
     ``id`` is empty when the property chosen for it gives none, ``distinct_id`` when the row has no readable one.
+    ``has_profile`` is None when Mixpanel sent an empty one: that is a person without any of the properties asked for, or
+    nobody known.
     """
 
     id: str
     eligibility: Eligibility
-    values: tuple[object, ...] = ()
+    values: tuple[Any, ...] = ()
     distinct_id: str = ""
+    has_profile: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a cohort's members as Mixpanel sent it; ``properties`` names those seen, the most frequent first."""
+    """One page of a cohort's members as Mixpanel sent it; ``size`` is what the page names as its size, if it does.
+
+    ``properties`` names those seen, the most frequent first.
+    """
 
     number: int
-    size: int
+    size: int | None
     session_id: str | None
     total: int | None
     members: tuple[Member, ...]
@@ -166,7 +174,7 @@ class Page:
 
         A total as large as a full page may count that page only (Mixpanel's reference does not say which it is).
         """
-        if len(self.members) < self.size:
+        if len(self.members) < (1 if self.size is None else self.size):
             return len(self.members) if self.total is None else self.total
         return None if self.total == len(self.members) else self.total
 

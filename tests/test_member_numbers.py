@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync.mixpanel.parsing import Profile, ProfilePage
-from sync.model import Eligibility, Page
-from sync.model import Member as HeadMember
+from sync.model import Eligibility, Member, Page
 from sync.service import Service
 from sync.service.member_reading import MemberReading
 from sync.views import MemberChange, MemberStatus, Preview
@@ -40,10 +38,10 @@ def summarize(workspace: Workspace, requests: int = 99) -> Preview:
         return service.members.summarize(read(service, workspace.cohort, requests))
 
 
-def row(workspace: Workspace, reading: MemberReading, number: int, eligibility: Eligibility = IDENTIFIED) -> Profile:
+def row(workspace: Workspace, reading: MemberReading, number: int, eligibility: Eligibility = IDENTIFIED) -> Member:
     """Return a row of a page: fan-number with a profile, or nobody without."""
     has_profile = eligibility is not NOBODY
-    return Profile(f"fan-{number}", eligibility, has_profile, ("",) * len(reading.choice.asked), f"fan-{number}")
+    return Member(f"fan-{number}", eligibility, ("",) * len(reading.choice.asked), f"fan-{number}", has_profile)
 
 
 def estimate(
@@ -52,11 +50,11 @@ def estimate(
     """Return the numbers of a part of the workspace's cohort: of so many, with these on its pages of ten."""
     with workspace.open() as service:
         reading = service.members.begin(PROJECT, workspace.cohort)
-        head = (HeadMember("fan-0", IDENTIFIED, distinct_id="fan-0"),)
+        head = (Member("fan-0", IDENTIFIED, distinct_id="fan-0"),)
         reading.accept_head(Page(0, 2 if profile_total else 1, None, profile_total or 1, head))
         for number, page in enumerate(pages):
             rows = tuple(row(workspace, reading, 10 * number + at, one) for at, one in enumerate(page))
-            reading.accept_page(ProfilePage(number, 10, "session", total, rows))
+            reading.accept_page(Page(number, 10, "session", total, rows))
         assert reading.profile_total == profile_total and not reading.is_complete
         return service.members.summarize(reading)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from sync.mixpanel.parsing import Profile, ProfilePage
 from sync.model import Eligibility, Member, Page
 from sync.service.member_reading import MAX_RESTARTS, MemberReading, MixedPages, PageSeries, PropertyChoice
 
@@ -15,23 +14,23 @@ EMPTY = None  # the profile of a row without any property: a person without thos
 
 def row(
     name: str, has_profile: bool | None = True, eligibility: Eligibility = IDENTIFIED, user_id: str | None = None
-) -> Profile:
+) -> Member:
     """Return a row of a page; nobody has a value."""
-    return Profile(name if user_id is None else user_id, eligibility, has_profile, ("",) * len(CHOICE.asked), name)
+    return Member(name if user_id is None else user_id, eligibility, ("",) * len(CHOICE.asked), name, has_profile)
 
 
-def rows(count: int, has_profile: bool | None = True, prefix: str = "fan") -> list[Profile]:
+def rows(count: int, has_profile: bool | None = True, prefix: str = "fan") -> list[Member]:
     """Return as many rows, named by a prefix and a number."""
     return [row(f"{prefix}-{number}", has_profile) for number in range(count)]
 
 
-def page(number: int, people: int | list[Profile], total: int | None = None, size: int | None = 10) -> ProfilePage:
+def page(number: int, people: int | list[Member], total: int | None = None, size: int | None = 10) -> Page:
     """Return a page of people, or of so many."""
     shown = rows(people, prefix=f"page-{number}") if isinstance(people, int) else people
-    return ProfilePage(number, size, "session", total, tuple(shown))
+    return Page(number, size, "session", total, tuple(shown))
 
 
-def read_series(*pages: ProfilePage) -> PageSeries:
+def read_series(*pages: Page) -> PageSeries:
     """Return a series of these pages."""
     series = PageSeries()
     for one in pages:
@@ -40,7 +39,7 @@ def read_series(*pages: ProfilePage) -> PageSeries:
 
 
 def read_members(
-    *pages: ProfilePage, profile_total: int | None = None, head: tuple[str, ...] = (), id_property: str = ""
+    *pages: Page, profile_total: int | None = None, head: tuple[str, ...] = (), id_property: str = ""
 ) -> MemberReading:
     """Return a reading of these pages, whose first page of those with a profile names ``head`` and their total."""
     reading = MemberReading(1, 2, "Fans", CHOICE, id_property)
@@ -67,7 +66,7 @@ def test_the_pages_announced_are_counted_by_the_size_named_or_the_rows_of_the_fi
 
 def test_a_full_first_page_without_a_session_ends_a_reading_that_is_not_exact() -> None:
     """Nothing can be asked for without a session, and others may follow: nobody may be said to leave."""
-    series = read_series(ProfilePage(0, 10, None, None, tuple(rows(10))))
+    series = read_series(Page(0, 10, None, None, tuple(rows(10))))
     assert series.next_page() is None
     assert series.problem == "Mixpanel gave no session to read on in after 10 members"
 
@@ -182,7 +181,7 @@ def test_a_chosen_property_that_is_read_anyway_is_asked_for_once() -> None:
     ids=["a person", "an empty profile known to be one", "an empty one of nobody", "nobody", "a device"],
 )
 def test_a_part_is_read_on_from_the_end_only_until_somebody_anonymous_is_in_it(
-    someone: Profile, is_missed: bool
+    someone: Member, is_missed: bool
 ) -> None:
     """A page more costs a query; and without it the list shows no anonymous member although there are some."""
     reading = read_members(page(0, [*rows(9), someone], 30), profile_total=20, head=("bare",))

@@ -24,13 +24,7 @@ from sync.errors import (
 )
 from sync.http_client import HttpClient, Reply, describe_problem, is_loopback, parse_json, parse_retry_after
 from sync.mixpanel.cohort_list import parse_cohorts
-from sync.mixpanel.parsing import (
-    PageFilter,
-    ProfilePage,
-    parse_columns,
-    parse_page,
-    parse_profiles,
-)
+from sync.mixpanel.parsing import PageFilter, parse_columns, parse_page
 from sync.model import MAX_QUOTED, Cohort, Columns, Page, Project, Role
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
@@ -113,37 +107,21 @@ class Mixpanel:
         properties: tuple[str, ...],
         trimmed: bool = True,
         id_property: str = "",
+        bare_counts: bool = False,
     ) -> Page:
         """Return one page of a cohort's members; page 0 counts as a query, later pages belong to its session.
 
         Raise SessionExpired when Mixpanel no longer knows the session. Without ``all_users`` only members
         with a profile are asked for; ``trimmed`` asks for the named properties only.
         Values come in the order of ``properties``, None where missing. ``id_property`` is the profile property that is
-        the User ID, empty for the distinct_id.
+        the User ID, empty for the distinct_id. ``bare_counts``: an empty profile is one; always without ``all_users``.
         """
         wanted = _name_properties(properties, id_property) if trimmed else None
         form = build_query_form(cohort_id, number, session_id, all_users, wanted)
-        what = f"page {number} of cohort {cohort_id}"
-        reply = self._query_api("POST", "/api/query/engage", what, form, number)
+        reply, what = self._ask_for_page(form, cohort_id, number)
         # When only members with a profile are asked for, {} is a profile without the properties asked for.
-        return parse_page(reply, what, number, properties, bare_counts=not all_users, id_property=id_property)
-
-    def read_profiles(
-        self,
-        cohort_id: int,
-        number: int,
-        session_id: str | None,
-        properties: tuple[str, ...],
-        *,
-        all_users: bool,
-        id_property: str = "",
-    ) -> ProfilePage:
-        """Return one page of a cohort's members with these properties of each; the session is as in ``read_page``."""
-        form = build_query_form(cohort_id, number, session_id, all_users, _name_properties(properties, id_property))
-        what = f"page {number} of cohort {cohort_id}"
-        return parse_profiles(
-            self._query_api("POST", "/api/query/engage", what, form, number), what, number, properties, id_property
-        )
+        bare_counts = bare_counts or not all_users
+        return parse_page(reply, what, number, properties, bare_counts=bare_counts, id_property=id_property)
 
     def read_columns(
         self,
@@ -162,15 +140,13 @@ class Mixpanel:
         form = build_query_form(cohort_id, number, session_id, all_users=False, wanted=wanted)
         if self._page_size:
             form["page_size"] = str(self._page_size)
+        reply, what = self._ask_for_page(form, cohort_id, number)
+        return parse_columns(reply, what, number, properties, known, id_property)
+
+    def _ask_for_page(self, form: Mapping[str, str], cohort_id: int, number: int) -> tuple[Reply, str]:
+        """Return the answer to a query for a page, and what was asked for in words."""
         what = f"page {number} of cohort {cohort_id}"
-        return parse_columns(
-            self._query_api("POST", "/api/query/engage", what, form, number),
-            what,
-            number,
-            properties,
-            known,
-            id_property,
-        )
+        return self._query_api("POST", "/api/query/engage", what, form, number), what
 
     def list_properties(self) -> tuple[str, ...]:
         """Return the names of the project's profile properties, the most used first; counts as one query."""

@@ -7,42 +7,34 @@ a list or half a character is none, since it may be another id than was meant.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sync.model import MISSING_VALUES, Eligibility, classify_member
+from sync.model import MISSING_VALUES, Eligibility, Member, classify_member
 
 WHOLE_MAX = 2**53  # beyond it programs disagree which whole number is meant
 ODD_SHOWN = 60  # characters of an id that is no text
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The User ID of a row, empty when a chosen property gives none, and whether its member is exported.
+def identify(given: object, properties: Mapping[str, Any] | None, has_profile: bool, id_property: str) -> Member:
+    """Return who a row is, without values; ``given`` is its distinct_id, ``id_property`` the User ID, empty for that one.
 
-    ``distinct_id`` is Mixpanel's own name of the row, empty when the row has no readable one.
+    ``has_profile``: whether these properties count as a profile.
     """
-
-    user_id: str
-    eligibility: Eligibility
-    distinct_id: str
-
-
-def identify(given: object, properties: Mapping[str, Any] | None, has_profile: bool, id_property: str) -> Identity:
-    """Return who a row is; ``given`` is its distinct_id, ``id_property`` the profile property of the User ID, or empty."""
     (user_id, is_id), eligibility = _read(given), _judge(given, has_profile)
     distinct_id = user_id if is_id and user_id.strip() else ""
+    of_row = partial(Member, distinct_id=distinct_id, has_profile=None if properties == {} else properties is not None)
     if not id_property:
-        return Identity(user_id, eligibility, distinct_id)
+        return of_row(user_id, eligibility)
     if not distinct_id or not has_profile:
-        return Identity("", eligibility, distinct_id)
+        return of_row("", eligibility)
     value = (properties or {}).get(id_property)
     if _is_missing(value):
         # A device without the property stays what it is: nobody who ever signed in.
         is_device = eligibility is Eligibility.DEVICE_ONLY
-        return Identity("", eligibility if is_device else Eligibility.NO_ID_VALUE, distinct_id)
+        return of_row("", eligibility if is_device else Eligibility.NO_ID_VALUE)
     found = _judge(value, has_profile)
-    return Identity(_read(value)[0] if found is Eligibility.IDENTIFIED else "", found, distinct_id)
+    return of_row(_read(value)[0] if found is Eligibility.IDENTIFIED else "", found)
 
 
 def _is_missing(value: object) -> bool:

@@ -21,11 +21,10 @@ import orjson
 from sync.errors import RetryLater, UnexpectedResponse
 from sync.http_client import Reply, clean_text
 from sync.mixpanel.chunks import STAND_IN, CutPage, PageText
-from sync.mixpanel.identity import Identity, identify, is_text
+from sync.mixpanel.identity import identify, is_text
 from sync.model import DEVICE_PREFIX, USER_ID_MAX, Columns, Eligibility, Member, Page
 from sync.model import MISSING_VALUES as MISSING
 
-DEFAULT_PAGE_SIZE = 1000  # the documented size, for an empty reply that does not name its own
 # A raw control character is no JSON: where one stands, half a character stands for it, so that its text is odd.
 _CONTROLS = {one: chr(0xDC00 + one) for one in range(0x20) if chr(one) not in "\t\n\r"}
 SUCCESS_STATUSES = (None, "ok", "success")  # what a reply may say of itself
@@ -123,20 +122,20 @@ def parse_columns(
     if page is not None:
         return page
     answer = _decode_page(reply, what, number)
-    going: list[tuple[_Row, Identity]] = []
+    going: list[tuple[_Row, Member]] = []
     others: list[Member] = []
     for row in answer.results:
         who = identify(row.id, row.properties, row.properties is not None, id_property)
         if who.eligibility is Eligibility.IDENTIFIED:
             going.append((row, who))
         else:
-            others.append(Member(who.user_id, who.eligibility, distinct_id=who.distinct_id))
+            others.append(who)
     values = [
         orjson.dumps([_clean_value((row.properties or {}).get(name)) for name in properties])
         for row, _ in going
         if properties
     ]
-    ids = [who.user_id for _, who in going]
+    ids = [who.id for _, who in going]
     if known:
         known.find_news(ids, values)
     return _columns(answer, number, ids, values, others, [who.distinct_id for _, who in going if id_property])
@@ -331,70 +330,22 @@ def _clean_value(value: object) -> object:
 def parse_page(
     reply: Reply, what: str, number: int, properties: tuple[str, ...], *, bare_counts: bool, id_property: str = ""
 ) -> Page:
-    """Read a page member by member; ``bare_counts``: an empty profile is one."""
+    """Read a page member by member, an odd row as one invalid member; ``bare_counts``: an empty profile is one."""
     answer = _decode_page(reply, what, number)
     members = tuple(_parse_member(row, properties, bare_counts, id_property) for row in answer.results)
     seen = Counter(name for row in answer.results for name in row.properties or () if is_text(name))
-    size = answer.page_size if answer.page_size is not None else len(members) or DEFAULT_PAGE_SIZE
-    return Page(number, size, _session_id(answer), answer.total, members, tuple(name for name, _ in seen.most_common()))
+    names = tuple(name for name, _ in seen.most_common())
+    return Page(number, answer.page_size, _session_id(answer), answer.total, members, names)
 
 
 def _parse_member(row: _Row, properties: tuple[str, ...], bare_counts: bool, id_property: str) -> Member:
     has_profile = bool(row.properties) or (bare_counts and row.properties is not None)
-    who = identify(row.id, row.properties, has_profile, id_property)
-    values: tuple[object, ...] = ()
-    if properties and who.eligibility is Eligibility.IDENTIFIED:
-        values = tuple(_clean_value((row.properties or {}).get(name)) for name in properties)
-    return Member(who.user_id, who.eligibility, values, who.distinct_id)
+    who, given = identify(row.id, row.properties, has_profile, id_property), row.properties or {}
+    return replace(who, values=tuple(_clean_value(given.get(name)) for name in properties)) if properties else who
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """One row of a page that lists everybody: who, and the named properties as text, empty where missing.
-
-    ``user_id`` is empty when the property chosen for it gives none; ``distinct_id`` when the row has no readable one.
-    ``has_profile`` is None when Mixpanel sent an empty one: that is a person without any of the named properties,
-    or nobody known; ``eligibility`` then supposes a profile.
-    """
-
-    user_id: str
-    eligibility: Eligibility
-    has_profile: bool | None
-    values: tuple[str, ...]
-    distinct_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProfilePage:
-    """One page of everybody in a cohort; ``size`` is what the page names as its size, if it does."""
-
-    number: int
-    size: int | None
-    session_id: str | None
-    total: int | None
-    rows: tuple[Profile, ...]
-
-
-def parse_profiles(
-    reply: Reply, what: str, number: int, properties: tuple[str, ...], id_property: str = ""
-) -> ProfilePage:
-    """Read a page of everybody, with or without a profile, row by row; an odd row is one invalid member."""
-    answer = _decode_page(reply, what, number)
-    rows = tuple(_parse_profile(row, properties, id_property) for row in answer.results)
-    return ProfilePage(number, answer.page_size, _session_id(answer), answer.total, rows)
-
-
-def _parse_profile(row: _Row, properties: tuple[str, ...], id_property: str) -> Profile:
-    has_profile = False if row.properties is None else True if row.properties else None
-    given = row.properties or {}
-    who = identify(row.id, given, has_profile is not False, id_property)
-    values = tuple(_write_value(given.get(name)) for name in properties)
-    return Profile(who.user_id, who.eligibility, has_profile, values, who.distinct_id)
-
-
-def _write_value(given: object) -> str:
-    """Return a property's value as people read it; empty when it is missing."""
-    value = _clean_value(given)
+def write_value(value: object) -> str:
+    """Return the value of a member's property as people read it; empty when it is missing."""
     if value is None or isinstance(value, str):
         return value or ""
     return orjson.dumps(value).decode()

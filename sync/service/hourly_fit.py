@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from math import ceil
 
 from sync.cadence import BusyHour, DailyTime, Refreshes, find_busiest_hour
-from sync.mixpanel.parsing import DEFAULT_PAGE_SIZE
-from sync.model import format_utc_time
+from sync.model import USUAL_PAGE_SIZE, format_utc_time
 from sync.permissions import AccessLevel, requires
 from sync.records import SyncView
 from sync.service.base import Topic
@@ -29,7 +28,7 @@ def count_queries(sync: SyncView, *, pages_count: bool) -> int:
 
 def count_pages(people: int | None, page_size: int | None) -> int:
     """Return how many pages a cohort of so many people has; one when that is not known."""
-    return max(1, ceil((people or 0) / (page_size or DEFAULT_PAGE_SIZE)))
+    return max(1, ceil((people or 0) / (page_size or USUAL_PAGE_SIZE)))
 
 
 def list_refreshes(syncs: Iterable[SyncView], *, pages_count: bool) -> Iterator[Refreshes]:

@@ -6,11 +6,11 @@ asked for, whatever the total says; an odd row is one invalid member.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from sync.mixpanel.parsing import Profile, ProfilePage
-from sync.model import Eligibility, Page
+from sync.mixpanel.parsing import write_value
+from sync.model import Eligibility, Member, Page
 
 MAX_RESTARTS = 3  # readings begun again before a person is asked to
 REFUSED = (0, True)  # nobody on a page that was refused, and others may follow
@@ -84,9 +84,9 @@ class PageSeries:
             return f"Mixpanel announced {self.total:,} members and sent {self.row_count:,}"
         return ""
 
-    def accept(self, page: ProfilePage) -> None:
+    def accept(self, page: Page) -> None:
         """Add a page; raise MixedPages when it is not of this session."""
-        rows = len(page.rows)
+        rows = len(page.members)
         if page.number == 0:
             self.session_id, self.total, self._size = page.session_id, page.total, page.size
         else:
@@ -107,8 +107,8 @@ class PageSeries:
         self._read[number] = (0, False) if self.row_count == self.total else REFUSED
         return True
 
-    def _require_same(self, page: ProfilePage) -> None:
-        counts_itself = page.total == len(page.rows) and self.total == self._read[0][0]
+    def _require_same(self, page: Page) -> None:
+        counts_itself = page.total == len(page.members) and self.total == self._read[0][0]
         if page.session_id not in (None, self.session_id):
             raise MixedPages(f"page {page.number} is of another session")
         if None not in (page.size, self._size) and page.size != self._size:
@@ -139,9 +139,9 @@ class PropertyChoice:
         """Return the headings of what ``arrange`` returns."""
         return ("Name", "E-mail", *self.others)
 
-    def arrange(self, values: tuple[str, ...]) -> tuple[str, ...]:
-        """Return name, e-mail address and the other properties of values in the order of ``asked``."""
-        given = dict(zip(self.asked, values, strict=True))
+    def arrange(self, values: Iterable[object]) -> tuple[str, ...]:
+        """Return name, e-mail address and the other properties, as people read them, of values in the order of ``asked``."""
+        given = dict(zip(self.asked, map(write_value, values), strict=True))
 
         def first(names: tuple[str, ...]) -> str:
             return next((given[one] for one in names if given[one]), "")
@@ -175,8 +175,8 @@ class MemberReading:
 
     def _begin(self) -> None:
         self.everyone, self.profiles = PageSeries(), PageSeries()
-        self._members: dict[str, Profile] = {}
-        self._nameless: list[Profile] = []
+        self._members: dict[str, Member] = {}
+        self._nameless: list[Member] = []
         self._profile_ids: set[str] = set()
         self.anonymous_found = 0
 
@@ -198,10 +198,10 @@ class MemberReading:
         self.has_head, self.properties, self.profile_total = True, page.properties, page.known_total
         self._head_ids = frozenset(one.id for one in page.members)
 
-    def accept_page(self, page: ProfilePage) -> None:
+    def accept_page(self, page: Page) -> None:
         """Add a page of everybody; raise MixedPages when it belongs to another session."""
         self.everyone.accept(page)
-        for row in page.rows:
+        for row in page.members:
             kept = replace(row, values=self.choice.arrange(row.values))
             if row.distinct_id:
                 self._members.setdefault(row.distinct_id, kept)
@@ -212,10 +212,10 @@ class MemberReading:
             )
         self.version += 1
 
-    def accept_profiles(self, page: ProfilePage) -> None:
+    def accept_profiles(self, page: Page) -> None:
         """Add a page of those with a profile, which settles whose empty profile is one."""
         self.profiles.accept(page)
-        self._profile_ids.update(_given_id(row) for row in page.rows)
+        self._profile_ids.update(_given_id(row) for row in page.members)
         self.version += 1
 
     @property
@@ -273,25 +273,25 @@ class MemberReading:
             return f"Mixpanel listed {self.everyone.row_count - self.member_count:,} members more than once"
         return ""
 
-    def iterate_members(self) -> Iterator[Profile]:
+    def iterate_members(self) -> Iterator[Member]:
         """Yield everybody read so far, as identified, anonymous or invalid as is known by now."""
         owns_profile = self._make_owner_check()
         for one in self._iterate_raw():
             is_nobody = _is_unclear(one) and not owns_profile(one)
             yield replace(one, eligibility=Eligibility.NO_PROFILE) if is_nobody else one
 
-    def iterate_owners(self) -> Iterator[Profile]:
+    def iterate_owners(self) -> Iterator[Member]:
         """Yield those read so far who have a profile, as far as is known by now; of them Mixpanel's total counts."""
         return filter(self._make_owner_check(), self._iterate_raw())
 
-    def _make_owner_check(self) -> Callable[[Profile], bool]:
+    def _make_owner_check(self) -> Callable[[Member], bool]:
         """Return the question whether somebody is known to have a profile."""
         all_own_theirs = self.profile_total is not None and self.profile_total == (
             self._certain_count + self._unclear_count if self._has_everyone else self.everyone.total
         )
         owners = self._profile_ids if self._has_all_profiles else self._head_ids
 
-        def owns_profile(one: Profile) -> bool:
+        def owns_profile(one: Member) -> bool:
             return bool(one.has_profile) or _given_id(one) in owners or (one.has_profile is None and all_own_theirs)
 
         return owns_profile
@@ -303,16 +303,16 @@ class MemberReading:
             label for at, label in enumerate(self.choice.labels) if people and not any(one.values[at] for one in people)
         )
 
-    def _iterate_raw(self) -> Iterator[Profile]:
+    def _iterate_raw(self) -> Iterator[Member]:
         yield from list(self._members.values())  # a copy: the page may draw while another page is added
         yield from list(self._nameless)
 
 
-def _is_unclear(one: Profile) -> bool:
+def _is_unclear(one: Member) -> bool:
     """Return whether it depends on an empty profile what somebody is."""
     return one.has_profile is None and one.eligibility in NEEDS_PROFILE
 
 
-def _given_id(one: Profile) -> str:
+def _given_id(one: Member) -> str:
     """Return by what a row is found on a page of those with a profile: its distinct_id, or what stands in its place."""
-    return one.distinct_id or one.user_id
+    return one.distinct_id or one.id

@@ -11,8 +11,7 @@ from typing import Self
 
 from sync.errors import CohortSyncError, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
-from sync.mixpanel.parsing import Profile, ProfilePage
-from sync.model import Eligibility, Sync
+from sync.model import Eligibility, Member, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
 from sync.service.base import ServiceState, Topic
 from sync.service.cohorts import (
@@ -129,15 +128,16 @@ class MemberService(Topic):
         else:
             reading.accept_profiles(page)
 
-    def _ask_for_page(self, client: Mixpanel, reading: MemberReading, series: PageSeries, number: int) -> ProfilePage:
+    def _ask_for_page(self, client: Mixpanel, reading: MemberReading, series: PageSeries, number: int) -> Page:
         with self._state.mixpanel_query(reading.project_id, later_page=number > 0, patience=QUERY_PATIENCE_SECONDS):
-            return client.read_profiles(
+            return client.read_page(
                 reading.cohort_id,
                 number,
                 series.session_id,
-                reading.choice.asked,
                 all_users=series is reading.everyone,
+                properties=reading.choice.asked,
                 id_property=reading.id_property,
+                bare_counts=True,
             )
 
     @requires(AccessLevel.VIEWER)
@@ -208,13 +208,13 @@ class MemberService(Topic):
         nothing = ("",) * len(reading.choice.labels)
         shared = self._find_shared(reading) if reading.id_property else {}
         for one in reading.iterate_members():
-            row = _describe_member(one, held, is_listed=one.user_id in listed)
-            if one.user_id in shared and row.reason in UNREMARKABLE:
-                is_sender = shared[one.user_id] == one.distinct_id
+            row = _describe_member(one, held, is_listed=one.id in listed)
+            if one.id in shared and row.reason in UNREMARKABLE:
+                is_sender = shared[one.id] == one.distinct_id
                 row = replace(row, reason=_explain_shared(is_sender, sends_values=bool(sync and sync.mapping)))
             yield row
         if reading.is_complete and not reading.problem:  # nobody leaves unproven
-            listed_ids = {one.user_id for one in reading.iterate_members()}
+            listed_ids = {one.id for one in reading.iterate_members()}
             why = LEFT if sync and reading.id_property == sync.id_property else OLD_ID
             for user_id in held.true:
                 if user_id not in listed_ids:
@@ -232,9 +232,9 @@ class MemberService(Topic):
     def _find_listed(self, reading: MemberReading) -> frozenset[str]:
         """Return the User IDs never exported: those of members who are listed by it or by the distinct_id."""
         people = [one for one in reading.iterate_members() if one.eligibility is Eligibility.IDENTIFIED]
-        names = {name for one in people for name in (one.user_id, one.distinct_id)}
+        names = {name for one in people for name in (one.id, one.distinct_id)}
         listed = self._cohorts.find_never_exported(reading.project_id, reading.cohort_id, names)
-        return frozenset(one.user_id for one in people if listed & {one.user_id, one.distinct_id})
+        return frozenset(one.id for one in people if listed & {one.id, one.distinct_id})
 
     def _find_shared(self, reading: MemberReading) -> dict[str, str]:
         """Return the User IDs of several identified members, each with the distinct_id of whose values are sent.
@@ -244,7 +244,7 @@ class MemberService(Topic):
         members = defaultdict[str, list[str]](list)
         for one in reading.iterate_members():
             if one.eligibility is Eligibility.IDENTIFIED:
-                members[one.user_id].append(one.distinct_id)
+                members[one.id].append(one.distinct_id)
         shared = {user_id: names for user_id, names in members.items() if len(names) > 1}
         names = [name for group in shared.values() for name in group]
         hashes = dict(zip(names, self._store.safety_lists.hash_ids(names), strict=True))
@@ -292,11 +292,11 @@ def _explain_shared(is_sender: bool, *, sends_values: bool) -> str:
     return VALUES_SENT if is_sender else VALUES_NOT_SENT
 
 
-def _describe_member(one: Profile, held: HeldPeople, *, is_listed: bool) -> MemberRow:
+def _describe_member(one: Member, held: HeldPeople, *, is_listed: bool) -> MemberRow:
     """Return one member beside whether WebEngage holds them as true, false or was never sent them (None)."""
     holds = None
-    if one.user_id in held.true or one.user_id in held.false:
-        holds = one.user_id in held.true
+    if one.id in held.true or one.id in held.false:
+        holds = one.id in held.true
     status, change, reason = MemberStatus.IDENTIFIED, MemberChange.NONE, REASONS[one.eligibility]
     if one.eligibility is not Eligibility.IDENTIFIED:
         status = MemberStatus.ANONYMOUS if one.eligibility.is_anonymous else MemberStatus.INVALID
@@ -306,19 +306,19 @@ def _describe_member(one: Profile, held: HeldPeople, *, is_listed: bool) -> Memb
         change = MemberChange.REMOVE if holds else MemberChange.NONE
     elif holds:
         change = MemberChange.UNCHANGED
-    elif one.user_id in held.not_added:
+    elif one.id in held.not_added:
         reason = REJECTED
     else:
         change = MemberChange.ADD
     row = MemberRow(
-        user_id=one.user_id,
+        user_id=one.id,
         status=status,
         reason=reason,
         in_webengage=holds,
         change=change,
         values=one.values,
         distinct_id=one.distinct_id,
-        is_unsure=one.user_id in held.unsure,
+        is_unsure=one.id in held.unsure,
     )
     return _explain_staying(row, held)
 

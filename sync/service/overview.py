@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Iterator
 
-from sync.model import MAX_ATTRIBUTES, Run, RunState, SyncState
+from sync.model import MAX_ATTRIBUTES, USUAL_PAGE_SIZE, Run, RunState, SyncState
 from sync.permissions import AccessLevel, requires
 from sync.records import HourCount, ProjectView, RunnerState, SyncView
 from sync.reports import Attention, AttentionKind, Overview
@@ -15,7 +15,6 @@ from sync.service.overdue import ends_by_itself, find_overdue
 from sync.store.rate_limits import HOUR_SECONDS, QUERIES_AN_HOUR, SYNC_QUERIES_AN_HOUR
 
 HOURS_SHOWN, DAYS_SHOWN = 24, 30
-USUAL_PAGE_SIZE = 1000  # members a page; Mixpanel docs, Query API "engage"
 
 
 class OverviewService(Topic):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sync.model import Eligibility
 from sync.permissions import AccessLevel, requires
 from sync.property_values import Forms, parse_forms
 from sync.service.base import ServiceState, Topic
@@ -36,7 +37,7 @@ class PropertyService(Topic):
         client = self._state.open_mixpanel(project)
         with self._state.mixpanel_query(project.view.id, patience=QUERY_PATIENCE_SECONDS):
             page = client.read_page(cohort.id, 0, None, all_users=False, properties=names, id_property=wanted)
-        rows = tuple(one.values for one in page.members if one.values)
+        rows = tuple(one.values for one in page.members if one.eligibility is Eligibility.IDENTIFIED)
         total = page.total if page.total is not None else len(page.members)
         return ValueSample(names, rows, is_complete=len(page.members) >= total)
 
