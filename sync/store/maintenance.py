@@ -74,7 +74,10 @@ class Maintenance(Table):
         self._write_setting(name, str(days))
 
     def purge_expired(self, now: float) -> int:
-        """Delete rejections, run details and previews older than their retention, overwritten on disk; return the count."""
+        """Delete rejections, run details and previews older than their retention, overwritten on disk; return the count.
+
+        The write-ahead log is emptied also when nothing is deleted.
+        """
         rejections = now - self.get_retention_days("keep_rejections_days") * DAY_SECONDS
         detail = now - self.get_retention_days("keep_detail_days") * DAY_SECONDS
         self.overwrite_deleted()
@@ -113,6 +116,8 @@ class Maintenance(Table):
             )
         if gone:
             self.shrink_file()
+        else:  # it may hold what was deleted while somebody read from it, or by a process that was killed then
+            empty_log(self._db)
         return gone
 
     def forget_person(self, user_id: str, salt: int) -> int:

@@ -1,0 +1,52 @@
+"""What is deleted is gone from the files: also when a page was reading at that moment, or the process died before the end."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from tests.workspace import ROOT, Workspace, make_environment
+
+# Whoever deletes is killed when it begins to return free pages to the disk and to empty the log.
+DIES_DELETED = """
+import functools, os, sqlite3, sys
+from sync.cli.commands import main
+class DyingConnection(sqlite3.Connection):
+    def execute(self, sql, *values):
+        if sql in ("pragma freelist_count", "pragma wal_checkpoint(truncate)"):
+            os._exit(137)
+        return super().execute(sql, *values)
+sqlite3.connect = functools.partial(sqlite3.connect, factory=DyingConnection)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("how", ["read", "killed"])
+def test_somebody_who_was_forgotten_is_gone_from_the_log_after_the_next_purge(
+    fans: Workspace, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The command could not empty the log; the hourly purge does, although it finds nothing to delete."""
+    monkeypatch.setattr("sync.store.database.EMPTY_LOG_SECONDS", 0.1)
+    fans.sandbox.poison("fan-7")
+    with closing(
+        sqlite3.connect(fans.data_dir / "app.db", isolation_level=None)
+    ) as other:  # as a runner and pages have
+        fans.export()
+        other.execute("begin")
+        other.execute("select count(*) from run").fetchone()
+        if how == "read":
+            with fans.open() as service:
+                service.admin.forget_person("fan-7")
+        else:
+            command = [sys.executable, "-c", DIES_DELETED, "forget", "fan-7"]
+            died = subprocess.run(command, cwd=ROOT, env=make_environment(fans.data_dir), check=False)
+            assert died.returncode == 137
+        assert b"fan-7" in fans.read_bytes()
+        other.execute("rollback")
+        with fans.open() as service:
+            service.admin.purge_expired()
+        assert b"fan-7" not in fans.read_bytes()
