@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from sync.durability import flush_to_disk
 from sync.errors import KeyUnavailable
 from sync.ownership import give_to_folder_owner
 from sync.redaction import hide_secret
@@ -155,6 +156,7 @@ def add_key(folder: Path) -> str:
             draft.replace(path)
         else:
             os.link(draft, path)  # atomic, and fails when another process was faster
+        flush_to_disk(folder)
     except FileExistsError:
         return path.read_text("ascii").split()[0]
     finally:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
+from sync.durability import flush_to_disk
 from sync.errors import InvalidRequest
 from sync.packing import FORGOTTEN, hash_id
 from sync.store.batches import Batches
@@ -46,6 +48,8 @@ class Maintenance(Table):
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             self._db.execute("vacuum into ?", (str(draft),))
             draft.rename(file)
+            with suppress(PermissionError):  # a folder that this user may write, and not read
+                flush_to_disk(file.absolute().parent)
         except (OSError, sqlite3.OperationalError) as problem:
             reason = problem.strerror if isinstance(problem, OSError) else problem
             raise InvalidRequest(f"The backup {file} could not be written ({reason}).") from problem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import sqlite3
 import time
 import uuid
@@ -12,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from sync.durability import flush_to_disk
 from sync.errors import InvalidRequest
 from sync.ownership import give_to_folder_owner
 from sync.packing import FORGOTTEN
@@ -82,7 +82,7 @@ def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreR
         Events(copy).add_audit_line(describe(report))
         copy.execute("pragma journal_mode = wal")
         copy.close()
-        _flush_to_disk(draft)
+        flush_to_disk(draft)
         _require_unused(path)
         leave_marker(folder)
         for (
@@ -92,7 +92,7 @@ def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreR
             if part.exists():
                 part.rename(to)
         draft.rename(path)
-        _flush_to_disk(folder)
+        flush_to_disk(folder)
     forget_database(path)
     return report
 
@@ -268,12 +268,3 @@ def _name_aside(path: Path) -> dict[Path, Path]:
     """Return the new names of the database and of SQLite's files beside it, whether they are there or not yet."""
     suffix = f".aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:NAME_LENGTH]}"
     return {path.with_name(path.name + name): path.with_name(path.name + suffix + name) for name in ("", *COMPANIONS)}
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
