@@ -1,4 +1,4 @@
-"""What is deleted is gone from the files: also when a page was reading at that moment, or the process died before the end."""
+"""Remove what is deleted from the files: also when a page was reading at that moment, or the process died before the end."""
 
 from __future__ import annotations
 

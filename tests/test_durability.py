@@ -1,4 +1,4 @@
-"""What was said to be done outlives a power cut: a file that gets its name last is flushed to the disk, and so is the name."""
+"""Outlive a power cut with what was said to be done: a file that gets its name last is flushed, and so is the name."""
 
 from __future__ import annotations
 
