@@ -337,3 +337,20 @@ def test_half_an_export_approves_no_former_one(workspace: EngineWorkspace, sandb
         again = service.syncs.refresh_now(run.sync_id).run_id
     workspace.run_queued()
     assert workspace.get_run(again).state is RunState.HELD
+
+
+def test_a_sync_that_is_being_exported_once_since_the_backup_is_not_refreshed(
+    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+) -> None:
+    """Its plan went ahead, so it had no schedule any more; that its run waits for WebEngage makes no difference."""
+    workspace.set_members(*fans(*range(60)))
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = workspace.export(mode=Mode.ONE_TIME)
+    if run.state is RunState.HELD:
+        run = approve(workspace, run)
+    assert run.state is RunState.QUEUED and run.planned
+    before = workspace.holders()
+    assert workspace.read_json("restore", str(backup))["paused"] == ["Fans"]
+    sandbox.clear_faults()
+    later(workspace, 7300)
+    assert read_state(workspace, 1)[0] is SyncState.PAUSED and workspace.holders() == before

@@ -204,7 +204,7 @@ def _hold_back(copy: sqlite3.Connection, number: int, now: Row, then: Row) -> bo
         return False
     if now["state"] == "paused":
         _pause(copy, number, now["pause_reason"], now["resume_at"])
-    elif now["state"] == "finished":
+    elif now["state"] == "finished" or now["mode"] != "dynamic":
         _pause(copy, number, NOT_REFRESHED, None)
     elif (now["mapping"], now["id_property"]) != (then["mapping"], then["id_property"]):
         _pause(copy, number, CHANGED, None)
