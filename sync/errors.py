@@ -44,7 +44,6 @@ class RetryLater(ApiError):
     """
 
     def __init__(self, message: str, seconds: float | None = None, limit: str = "") -> None:
-        """Keep what the API answered about waiting."""
         super().__init__(message)
         self.seconds = seconds
         self.limit = limit

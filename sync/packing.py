@@ -98,7 +98,6 @@ class RecordSet:
     """
 
     def __init__(self, *, whole: bool = False) -> None:
-        """Begin with nobody."""
         self._size = CONTENT_SIZE if whole else CONTENT_SIZE // 2
         self._halves = struct.Struct(f"{RECORD_SIZE - self._size}x{self._size}s")
         self._contents = [b""] * 2**16  # two neighbours share what they hold

@@ -180,7 +180,6 @@ class RedactingFormatter(logging.Formatter):
     """A formatter that redacts what another formatter writes, tracebacks included."""
 
     def __init__(self, inner: logging.Formatter) -> None:
-        """Redact what ``inner`` writes."""
         super().__init__()
         self._inner = inner
 

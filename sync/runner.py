@@ -69,7 +69,6 @@ class SteadyJob(schedule.Job):
     """
 
     def __init__(self, interval: int, scheduler: SteadyScheduler) -> None:
-        """Belong to this scheduler, whose clock is read."""
         super().__init__(interval, scheduler)
         self._steady = scheduler
 
@@ -98,7 +97,6 @@ class SteadyScheduler(schedule.Scheduler):
     """The scheduler of the `schedule` package on the monotonic clock."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        """Follow this clock."""
         super().__init__()
         self._monotonic = monotonic
 

@@ -41,7 +41,6 @@ class DeliveryFailed(CohortSyncError):
     """
 
     def __init__(self, message: str, *, is_final: bool = False, retry_after: float | None = None) -> None:
-        """Keep what the receiver answered."""
         super().__init__(message)
         self.is_final, self.retry_after = is_final, retry_after
 

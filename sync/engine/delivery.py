@@ -48,7 +48,6 @@ class Delivery:
     """Everything left to send of one planned run."""
 
     def __init__(self, lease: RunLease, sync: Sync, webengage: WebEngage) -> None:
-        """Send this sync's changes through this client."""
         self._lease, self._sync, self._webengage = lease, sync, webengage
         self._store, self._run = lease.store, lease.run
         self._flying: dict[Future[None], Parcel] = {}

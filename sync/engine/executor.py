@@ -46,7 +46,6 @@ class RunExecutor:
     """Executes one claimed run."""
 
     def __init__(self, store: Store, run: Run, owner: str, context: RunContext) -> None:
-        """Execute this run as ``owner`` of its lease."""
         self._store, self._run, self._owner = store, run, owner
         self._lease = RunLease(store, run, owner, context)
 

@@ -11,7 +11,6 @@ class ForgottenPeople:
     """Whom people forgot since the delivery of a run began; nothing about them is kept but that there are some."""
 
     def __init__(self, store: Store, run_id: int) -> None:
-        """Count from now on."""
         self._store, self._run_id = store, run_id
         self._first = self._followed = store.maintenance.get_forget_version()
 

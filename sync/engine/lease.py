@@ -31,7 +31,6 @@ class RunLease:
     """A claimed run, checked before every step; what is written through it needs the lease."""
 
     def __init__(self, store: Store, run: Run, owner: str, context: RunContext) -> None:
-        """Hold this run as ``owner``."""
         self.store, self.run, self.owner, self.context = store, run, owner, context
         self.policy = context.policy
         self._renewed_at = context.clock.now()

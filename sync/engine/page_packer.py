@@ -57,7 +57,6 @@ class PagePacker:
     """Packs one page: of people who are in the snapshot with the same content hashes only, of the others everything."""
 
     def __init__(self, known: Known, salt: int, content_salt: int) -> None:
-        """Compare with what is known."""
         self._known = known
         self._salt, self._content_salt = salt, content_salt
         self._digest, self._seen, self._chunks, self._sizes = b"", list[bytes](), list[bytes](), list[int]()

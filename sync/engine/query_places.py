@@ -20,7 +20,6 @@ class QueryPlaces:
     """The places of one run; a killed run's are free again when Mixpanel must be done with them."""
 
     def __init__(self, lease: RunLease, sync: Sync) -> None:
-        """Acquire places for this run, of this sync."""
         self._lease, self._sync, self._limits = lease, sync, lease.store.rate_limits
         self._renewed_at = self._crowded_since = -math.inf
 

@@ -25,7 +25,6 @@ class Postpone(Exception):
     """
 
     def __init__(self, seconds: float | None, reason: str, *, failed: bool = True) -> None:
-        """Keep how long and why."""
         super().__init__(reason)
         self.seconds, self.reason, self.failed = seconds, reason, failed
 
@@ -37,7 +36,6 @@ class TripwireFound(Exception):
     """
 
     def __init__(self, labels: Mapping[bytes, str], reason: str) -> None:
-        """Keep who, and the sentence about them."""
         super().__init__(f"{len(labels)} tripwires")
         self.labels, self.reason = labels, reason
 

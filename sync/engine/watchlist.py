@@ -26,7 +26,6 @@ class Watchlist:
     """The lists as they are when a plan is made; ``version`` shows later whether the never-export list changed."""
 
     def __init__(self, store: Store, sync: Sync) -> None:
-        """Load the lists of this sync's account and cohort."""
         self._store, self._sync_id, self._by_member = store, sync.id, bool(sync.id_property)
         self._license_code = sync.license_code
         # First the version: a change in between is noticed then.

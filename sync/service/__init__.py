@@ -158,7 +158,6 @@ class Service:
         self._state.store.close()
 
     def __enter__(self) -> Service:
-        """Use as a context manager."""
         return self
 
     def __exit__(

@@ -191,7 +191,6 @@ class Topic:
     """One topic of the service: the requests about it, over the state that all topics share."""
 
     def __init__(self, state: ServiceState) -> None:
-        """Use this shared state."""
         self._state = state
 
     @property

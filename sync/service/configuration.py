@@ -51,7 +51,6 @@ class ConfigurationService(Topic):
         safety: SafetyService,
         syncs: SyncService,
     ) -> None:
-        """Use the shared state and the topics whose requests make the changes."""
         super().__init__(state)
         self._connections, self._safety = connections, safety
         self._sync_changes = SyncChanges(state, guards=guards, syncs=syncs)

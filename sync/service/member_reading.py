@@ -32,7 +32,6 @@ class PageSeries:
     """The pages of one session of Mixpanel, as far as they were read."""
 
     def __init__(self) -> None:
-        """Begin before page 0."""
         self.session_id: str | None = None
         self.total: int | None = None
         self._size: int | None = None

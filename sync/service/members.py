@@ -51,7 +51,6 @@ class MemberService(Topic):
     """Requests about the members of a cohort."""
 
     def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        """Use the shared state and the topic this one builds on."""
         super().__init__(state)
         self._cohorts = cohorts
 

@@ -17,7 +17,6 @@ class PropertyService(Topic):
     """Profile properties that are sent besides membership."""
 
     def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        """Use the shared state and the topic this one builds on."""
         super().__init__(state)
         self._cohorts = cohorts
 

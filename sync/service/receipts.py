@@ -32,7 +32,6 @@ class ReceiptService(Topic):
     """Receipts of synced cohorts."""
 
     def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        """Use the shared state and the topic this one builds on."""
         super().__init__(state)
         self._cohorts = cohorts
 

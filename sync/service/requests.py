@@ -108,7 +108,6 @@ class ExportRequests(Topic):
     """The checks of an export."""
 
     def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        """Use the shared state and the topics this one builds on."""
         super().__init__(state)
         self._cohorts = cohorts
 

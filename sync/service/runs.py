@@ -26,7 +26,6 @@ class RunService(Topic):
     """Runs: what they did, and what a person can still decide about them."""
 
     def __init__(self, state: ServiceState, *, guards: GuardService) -> None:
-        """Use the shared state and the topic this one builds on."""
         super().__init__(state)
         self._guards = guards
 

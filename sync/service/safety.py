@@ -59,7 +59,6 @@ class SafetyService(Topic):
     """The never-export list of each WebEngage account, and the tripwires of each project."""
 
     def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        """Use the shared state, and the topic that knows which cohorts there are."""
         super().__init__(state)
         self._cohorts = cohorts
 

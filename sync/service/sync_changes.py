@@ -33,7 +33,6 @@ class SyncChanges(Topic):
     """The changes of syncs that a file asks for."""
 
     def __init__(self, state: ServiceState, *, guards: GuardService, syncs: SyncService) -> None:
-        """Use the shared state and the topics whose requests make the changes."""
         super().__init__(state)
         self._guards, self._syncs = guards, syncs
 

@@ -27,7 +27,6 @@ class SyncService(Topic):
     """Syncs: what is exported, how often, and when."""
 
     def __init__(self, state: ServiceState, *, cohorts: CohortService, runs: RunService) -> None:
-        """Use the shared state and the topics this one builds on."""
         super().__init__(state)
         self._cohorts = cohorts
         self._runs = runs

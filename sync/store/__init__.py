@@ -58,7 +58,6 @@ class Store:
     """One connection to the database, used by one thread; opening it takes some 2 ms, as SQLite reads the schema then."""
 
     def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
-        """Group the statements by subject."""
         self._db, self._folder = db, folder
         self._identity = FileIdentity.read_from(folder / DATABASE_FILE)
         self.connections = Connections(db)
@@ -116,11 +115,9 @@ class Store:
         self._db.close()
 
     def __enter__(self) -> Store:
-        """Use as a context manager."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connection, also after an error."""
         self.close()

@@ -260,7 +260,6 @@ class Table:
     """The base of the parts of the store: a connection, and methods to read and write with it."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        """Use this connection."""
         self._db = db
 
     def _fetch_all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
