@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from sync.errors import InvalidRequest
-from sync.settings import ACCESS_VARIABLES, TRUSTED_ISSUERS_VARIABLE, Settings
+from sync.settings import TRUSTED_ISSUERS_VARIABLE, Settings
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -25,7 +25,6 @@ class AccessLevel(IntEnum):
     ADMIN = 3
 
 
-ACCESS_SETTINGS = ACCESS_VARIABLES  # when one of these is set, people must sign in
 NOT_VERIFIED = (
     "Your sign-in provider does not say that {address} is verified, so this address gives no access. Ask the admin of "
     "Cohort Sync to have the provider send the claim email_verified, or to trust its issuer in "

@@ -33,11 +33,11 @@ from sync.redaction import redact_logs
 from sync.service import Service
 from sync.service.alert_worker import start_alert_worker
 from sync.settings import Settings
-from sync.store import (
+from sync.store import Store
+from sync.store.sqlite_errors import (
     DAMAGED_MESSAGE,
     StorageError,
     StorageUnavailable,
-    Store,
     explain_error,
     is_about_the_file,
     is_damage,

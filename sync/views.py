@@ -59,11 +59,11 @@ class Preview:
     invalid: int
     exact: bool
     sample: tuple[Sample, ...]
-    exported_before: int
     read_at: float
-    requests: int
-    seconds: float
-    queries_left: int
+    exported_before: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    queries_left: int = 0
     never_exported: int = 0
     to_add: int | None = None
     to_remove: int | None = None

@@ -214,6 +214,3 @@ def _build_user(
                 (user if name in FIELD_TYPES else attributes)[name] = kept
     user["attributes"] = attributes | {attribute: change.kind is not ChangeKind.REMOVE}
     return user
-
-
-__all__ = ["WebEngage", "build_payload", "clean_license_code", "get_base_url"]

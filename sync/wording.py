@@ -76,7 +76,7 @@ def explain_staying(cohorts: Sequence[str], unsure: Sequence[PropertyCohort] = (
     """
     sentences = []
     if cohorts:
-        sentences.append(f"Still true in WebEngage for {_join_names(cohorts)}, {_NOT_BY_ITSELF}")
+        sentences.append(f"Still true in WebEngage for {_quote_all(cohorts)}, {_NOT_BY_ITSELF}")
     if unsure:
         names = " and ".join(f"“{one.cohort_name}” (User ID: {one.id_property})" for one in unsure)
         where = "where another ID than that is found only when the cohort is read again,"
@@ -84,8 +84,8 @@ def explain_staying(cohorts: Sequence[str], unsure: Sequence[PropertyCohort] = (
     return " ".join(sentences)
 
 
-def _join_names(cohorts: Sequence[str]) -> str:
-    return " and ".join(f"“{name}”" for name in cohorts)
+def _quote_all(names: Iterable[str], joint: str = " and ") -> str:
+    return joint.join(f"“{name}”" for name in names)
 
 
 def explain_listed(cohort: PropertyCohort, known: int, unsure: int, *, is_due_again: bool) -> Iterator[str]:
@@ -147,7 +147,7 @@ def explain_forgotten(done: ForgetResult) -> Iterator[str]:
         )
     if done.stay_true:
         yield (
-            f"WebEngage still has them as true for {_join_names(done.stay_true)}, and nothing here can set that to false "
+            f"WebEngage still has them as true for {_quote_all(done.stay_true)}, and nothing here can set that to false "
             "any more: set it to false or delete the person there."
         )
     if done.runs_under_way:
@@ -164,7 +164,7 @@ def explain_forgetting(found: Person) -> Iterator[str]:
     held = (Presence.SENT_TRUE, Presence.UNCONFIRMED)
     if staying := [one.cohort_name for one in found.syncs if one.presence in held]:
         yield (
-            f"WebEngage has them as true for {_join_names(staying)}, and keeps that: once they are forgotten, nothing here "
+            f"WebEngage has them as true for {_quote_all(staying)}, and keeps that: once they are forgotten, nothing here "
             "can set it to false. If it is to be false, put them on the never-export list, and forget them after the next "
             "run has set it."
         )
@@ -324,9 +324,11 @@ def explain_restore(report: RestoreReport) -> list[str]:
     """Return what a restore did, and what a person has to do now, one sentence or two a line."""
     lines = ["Done: every sync sends all its members again at its next run."]
     if report.kept:
-        lines.append(f"First exported after the backup, so kept as they are: {_quote_all(report.kept)}.")
+        lines.append(f"First exported after the backup, so kept as they are: {_quote_all(report.kept, ', ')}.")
     if report.paused:
-        lines.append(f"Paused, each with the reason on its page: {_quote_all(report.paused)}. Check them, then resume.")
+        lines.append(
+            f"Paused, each with the reason on its page: {_quote_all(report.paused, ', ')}. Check them, then resume."
+        )
     if report.forgotten_again:
         people = count_people(report.forgotten_again)
         lines.append(f"Forgotten again, as they were forgotten after the backup: {people}.")
@@ -346,10 +348,6 @@ def explain_restore(report: RestoreReport) -> list[str]:
             "Delete it when you no longer need it: it may contain User IDs."
         )
     return lines
-
-
-def _quote_all(names: Iterable[str]) -> str:
-    return ", ".join(f"“{name}”" for name in names)
 
 
 def describe_trial(trial: GuardTrial) -> str:

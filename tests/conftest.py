@@ -19,7 +19,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 
 from pages.parts.sign_in import sign_in_was_configured
-from sync.permissions import ACCESS_SETTINGS
+from sync.settings import ACCESS_VARIABLES
 from sync.store import Store
 from sync.store.file_identity import DATABASE_FILE, forget_database
 from tests.alert_receivers import Mailbox, serve_mail
@@ -176,7 +176,7 @@ def local_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(ContextProxy, "headers", StreamlitHeaders([("Host", "127.0.0.1:8501")]))
     sign_in_was_configured.clear()  # a process that once saw sign-in requires it: an earlier test may have been that one
-    for name in ACCESS_SETTINGS:
+    for name in ACCESS_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 

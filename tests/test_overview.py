@@ -229,7 +229,7 @@ def test_people_in_webengage_are_said_to_be_without_those_whom_a_run_has_sent_so
 
 
 def test_queries_and_attributes_are_counted_as_the_limits_count_them(fans: Workspace, sandbox: Sandbox) -> None:
-    """Used is what the ledger holds; needed is each refresh of the next hour; attributes are those cohorts own."""
+    """Used is what the ledger holds; needed is each refresh of an hour; attributes are those cohorts own."""
     fans.export(interval=600.0)
     with fans.open() as service:
         left = dict(service.check_health().queries)[PROJECT]
@@ -240,6 +240,8 @@ def test_queries_and_attributes_are_counted_as_the_limits_count_them(fans: Works
         db.execute("update mixpanel_project set later_pages_counted_at = ?", (time.time(),))
         db.execute("update sync set size = 2500")
     assert read(fans).queries_needed == 18
+    with fans.open() as service:  # and one of a cohort that is to be refreshed each day
+        assert "19 of 50 queries in the busiest hour" in service.hourly_fit.check(PROJECT, 0, 86_400.0)[1]
 
 
 def test_next_is_the_refresh_that_comes_first(fans: Workspace) -> None:

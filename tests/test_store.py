@@ -14,13 +14,14 @@ from sqlite_utils import Database
 
 from sync.errors import InvalidRequest, LeaseLost
 from sync.model import Mode, RunState
-from sync.store import StorageUnavailable, Store
+from sync.store import Store
 from sync.store.batches import Block
 from sync.store.database import MIGRATIONS
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.migrations import migrations
 from sync.store.rejections import Rejection
 from sync.store.runs import LEASE_SECONDS
+from sync.store.sqlite_errors import StorageUnavailable
 
 SCHEMAS = Path(__file__).parent / "schemas"
 NOW = 1_800_000_000.0

@@ -28,9 +28,10 @@ from sync.cli.commands import cli
 from sync.engine import Clock, RetryPolicy
 from sync.export_terms import ExportTerms
 from sync.model import Mode, Run
-from sync.permissions import ACCESS_SETTINGS, AccessLevel, command_line_actor
+from sync.permissions import AccessLevel, command_line_actor
 from sync.runner import Runner
 from sync.service import Service
+from sync.settings import ACCESS_VARIABLES
 from sync.store import Store
 from tests.process_factory import Process, start_module
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Member, Sandbox, member
@@ -223,7 +224,7 @@ def _unpack(value: object) -> bytes:
 
 def make_environment(data_dir: Path, **more: str) -> dict[str, str]:
     """Return the environment of a process that works on a data folder; the tester's own key and lists stay out."""
-    ignored = ("COHORT_SYNC_KEY", *ACCESS_SETTINGS)
+    ignored = ("COHORT_SYNC_KEY", *ACCESS_VARIABLES)
     inherited = {name: value for name, value in os.environ.items() if name not in ignored}
     return inherited | {"COHORT_SYNC_DATA": str(data_dir), "PYTHONUNBUFFERED": "1"} | more
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from sync.permissions import ACCESS_SETTINGS
+from sync.settings import ACCESS_VARIABLES
 
 SHARED_KEYS = ("redirect_uri", "cookie_secret")
 PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
@@ -52,7 +52,7 @@ def read_sign_in(env: Mapping[str, str]) -> SignIn:
     except SecretsUnreadable as error:
         sign_in_was_configured.set()
         return SignIn(required=True, problem=str(error))
-    listed = [name for name in ACCESS_SETTINGS if env.get(name, "").strip(" ,")]
+    listed = [name for name in ACCESS_VARIABLES if env.get(name, "").strip(" ,")]
     if listed or any(_is_meant_for_sign_in(secrets) for secrets in (on_disk, loaded)):
         sign_in_was_configured.set()
     if not sign_in_was_configured.is_set():

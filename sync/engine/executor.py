@@ -25,10 +25,11 @@ from sync.engine.retry import AccountAtFault, CancelRequested, Postpone, Shutdow
 from sync.engine.undo import UndoPlanner, explain_pause
 from sync.errors import CohortSyncError, ConfigurationError, InvalidRequest, LeaseLost, RetryLater
 from sync.model import Run, RunState, Sync, SyncState, deadline_of, format_utc_time
-from sync.store import StorageUnavailable, Store, explain_error
+from sync.store import Store
 from sync.store.export_requests import Request
 from sync.store.plan_history import join_hashes
 from sync.store.recording import Recording, find_left_out
+from sync.store.sqlite_errors import StorageUnavailable, explain_error
 from sync.store.staged import PagesOutdated, Tally
 
 logger = logging.getLogger(__name__)

@@ -32,8 +32,9 @@ from sync.service.runs import RunService
 from sync.service.safety import SafetyService
 from sync.service.syncs import SyncService
 from sync.settings import Settings
-from sync.store import StorageError, Store, explain_error, is_about_the_file, is_damage
+from sync.store import Store
 from sync.store.restore import replace_unusable
+from sync.store.sqlite_errors import StorageError, explain_error, is_about_the_file, is_damage
 from sync.views import Health
 
 __all__ = ["Service"]

@@ -15,8 +15,9 @@ from sync.errors import CohortSyncError
 from sync.records import RunnerState
 from sync.service import Service
 from sync.settings import Settings
-from sync.store import StorageError, Store
+from sync.store import Store
 from sync.store.file_identity import DATABASE_FILE
+from sync.store.sqlite_errors import StorageError
 from sync.views import Health
 
 logger = logging.getLogger(__name__)

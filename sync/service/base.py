@@ -103,11 +103,12 @@ class ServiceState:
 
     def require_connections(self, sync: Sync) -> None:
         """Raise InvalidRequest when the project or the account of a sync is not connected: its runs could only fail."""
-        if self.store.connections.get_project(sync.project_id) is None:
+        missing = self.find_disconnected(sync)
+        if missing == "Mixpanel":
             raise InvalidRequest(
                 f"Mixpanel project {sync.project_id} is not connected; connect it again under Integrations first."
             )
-        if self.store.connections.get_account(sync.license_code) is None:
+        if missing:
             raise InvalidRequest(
                 f"WebEngage account {sync.license_code}, where this cohort goes, is not connected; "
                 "connect it under Integrations."

@@ -25,7 +25,7 @@ class GuardService(Topic):
             sync_id=sync.id,
             enabled=sync.guard_enabled,
             limits=sync.limits,
-            trial=self._try_limits(sync.id, sync.limits),
+            trial=self.try_limits(sync.id, sync.limits),
         )
 
     @requires(AccessLevel.VIEWER)
@@ -37,10 +37,7 @@ class GuardService(Topic):
     @requires(AccessLevel.VIEWER)
     def try_limits(self, sync_id: int, limits: GuardLimits) -> GuardTrial:
         """Return how many of the last runs of a sync these limits would have held; nothing is changed."""
-        return self._try_limits(self._state.get_sync(sync_id).id, limits)
-
-    def _try_limits(self, sync_id: int, limits: GuardLimits) -> GuardTrial:
-        numbers = self._store.plan_history.list_numbers(sync_id, TRIAL_RUNS)
+        numbers = self._store.plan_history.list_numbers(self._state.get_sync(sync_id).id, TRIAL_RUNS)
         held = sum(
             (limits.has_too_many_added(one.added, one.size) and not one.is_first)
             or limits.has_too_many_removed(one.removed, one.size)

@@ -20,10 +20,11 @@ MAX_READINGS = 2  # readings of a cohort whose first one does not add up
 
 def count_queries(sync: SyncView, *, pages_count: bool) -> int:
     """Return how many queries one reading takes; ``pages_count``: whether pages after the first count as queries."""
-    run = sync.last_run
-    if not pages_count or run is None or not run.expected_total or not run.page_size:
+    if not pages_count:
         return 1
-    return max(1, ceil(run.expected_total / run.page_size))
+    run = sync.last_run
+    read = max(run.staged, run.expected_total or 0) if run else 0
+    return count_pages(max(sync.size, read), run.page_size if run else None)
 
 
 def count_pages(people: int | None, page_size: int | None) -> int:
@@ -89,11 +90,6 @@ def find_unkept_limits(store: Store, syncs: Iterable[SyncView], now: float) -> d
         pages_count = store.rate_limits.pages_count(project, now)
         mine = (one for one in listed if one.project_id == project)
         hour = find_busiest_hour(list_refreshes(mine, pages_count=pages_count), now, DAY_HOURS)
-        if is_over_limit(hour):
+        if hour.queries > SYNC_QUERIES_AN_HOUR:
             found[project] = hour
     return found
-
-
-def is_over_limit(hour: BusyHour) -> bool:
-    """Return whether the refreshes of an hour need more queries than runs may make."""
-    return hour.queries > SYNC_QUERIES_AN_HOUR

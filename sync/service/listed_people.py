@@ -6,11 +6,12 @@ what was listed before the last reading was looked for then, and what was listed
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sync.records import PropertyCohort, SyncView
 from sync.store import Store
+from sync.store.plan_history import UserIdBasis
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +24,19 @@ class ListedPeople:
 
 def find_listed(store: Store, sync: SyncView, watched: frozenset[bytes]) -> ListedPeople:
     """Return how many of these, who are on the never-export list of now, are in WebEngage for a sync, or may be."""
-    known, basis = _find_known(store, sync, watched), store.plan_history.find_user_id(sync.id)
-    if not basis.id_property or not _may_hold_people(sync):
-        return ListedPeople(len(known), 0)
-    since = store.safety_lists.list_never_export_since(sync.license_code, basis.read_at)
-    return ListedPeople(len(known), len((watched & since) - known))
+    list_since = store.safety_lists.list_never_export_since
+    return _count_people(store, sync, watched, lambda basis: list_since(sync.license_code, basis.read_at))
 
 
 def find_tripped(store: Store, sync: SyncView) -> ListedPeople:
     """Return how many tripwires of now are in WebEngage for a sync, or may be: they were found there and approved."""
-    watched = store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id).keys()
-    known, basis = _find_known(store, sync, frozenset(watched)), store.plan_history.find_user_id(sync.id)
-    if not basis.id_property or not _may_hold_people(sync):
-        return ListedPeople(len(known), 0)
-    since = store.safety_lists.list_tripwires_since(sync.project_id, sync.cohort_id, basis.read_at)
-    return ListedPeople(len(known), len((watched & (since | store.plan_history.list_tripped(basis.run_id))) - known))
+    place, lists = (sync.project_id, sync.cohort_id), store.safety_lists
+    return _count_people(
+        store,
+        sync,
+        frozenset(lists.load_tripwires(*place)),
+        lambda basis: lists.list_tripwires_since(*place, basis.read_at) | store.plan_history.list_tripped(basis.run_id),
+    )
 
 
 def list_known_by(store: Store, syncs: Iterable[SyncView]) -> tuple[PropertyCohort, ...]:
@@ -51,8 +50,17 @@ def list_true(store: Store, syncs: Iterable[SyncView], id_hash: bytes) -> tuple[
     return tuple(one.cohort_name for one in syncs if _find_known(store, one, frozenset({id_hash})))
 
 
-def _may_hold_people(sync: SyncView) -> bool:
-    return bool(sync.size or (sync.last_run and not sync.last_run.state.is_final and sync.last_run.requests))
+def _count_people(
+    store: Store,
+    sync: SyncView,
+    watched: frozenset[bytes],
+    find_possible: Callable[[UserIdBasis], frozenset[bytes]],
+) -> ListedPeople:
+    """Count who of these is in WebEngage for a sync; ``find_possible``: who of a list may be there by another ID."""
+    known, basis, run = _find_known(store, sync, watched), store.plan_history.find_user_id(sync.id), sync.last_run
+    may_hold_people = sync.size or (run and not run.state.is_final and run.requests)
+    possible = find_possible(basis) if basis.id_property and may_hold_people else frozenset[bytes]()
+    return ListedPeople(len(known), len((watched & possible) - known))
 
 
 def _find_known(store: Store, sync: SyncView, watched: frozenset[bytes]) -> frozenset[bytes]:

@@ -6,11 +6,12 @@ import math
 import shutil
 from collections.abc import Iterator
 
-from sync.model import MAX_ATTRIBUTES, USUAL_PAGE_SIZE, Run, RunState, SyncState
+from sync.model import MAX_ATTRIBUTES, Run, RunState, SyncState
 from sync.permissions import AccessLevel, requires
 from sync.records import HourCount, ProjectView, RunnerState, SyncView
 from sync.reports import Attention, AttentionKind, Overview
 from sync.service.base import Topic
+from sync.service.hourly_fit import count_queries
 from sync.service.overdue import ends_by_itself, find_overdue
 from sync.store.rate_limits import HOUR_SECONDS, QUERIES_AN_HOUR, SYNC_QUERIES_AN_HOUR
 
@@ -85,7 +86,7 @@ class OverviewService(Topic):
         """Return about how many queries the refreshes until in an hour take; later pages only where Mixpanel counts them."""
         pages_count = self._store.rate_limits.pages_count(project.id, now)
         return sum(
-            count_refreshes(sync, now) * (count_pages(sync) if pages_count else 1)
+            count_refreshes(sync, now) * count_queries(sync, pages_count=pages_count)
             for sync in syncs
             if sync.project_id == project.id
         )
@@ -98,13 +99,6 @@ def count_refreshes(sync: SyncView, now: float) -> int:
         return waits
     until = min(now + HOUR_SECONDS, sync.ends_at or math.inf) - max(sync.next_run_at, now)
     return waits + (math.floor(until / sync.interval_seconds) + 1 if until >= 0 else 0)
-
-
-def count_pages(sync: SyncView) -> int:
-    """Return how many pages of members a refresh reads, by its last run."""
-    run = sync.last_run
-    size = run.page_size if run and run.page_size else USUAL_PAGE_SIZE
-    return max(1, math.ceil(max(sync.size, run.staged if run else 0) / size))
 
 
 def _has_yet_to_read(run: Run) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from sync.attribute_names import find_attribute_problem as problem_of
 from sync.attribute_names import find_mapping_problem, suggest_attribute
@@ -39,10 +40,7 @@ def describe_terms(sync: Sync) -> str:
         often = f"dynamic, {sync.daily.describe()}"
     if sync.ends_at:
         often += f", until {format_utc_time(sync.ends_at)}"
-    forms = dict(sync.forms)
-    values = ", ".join(
-        f"{source} as {target}" + (f" ({forms[target]})" if target in forms else "") for source, target in sync.mapping
-    )
+    values = describe_values(sync.mapping, sync.forms)
     sent = f"membership and {values}" if values else "membership only"
     if sync.id_property:
         sent += f"; User ID {show_id_property(sync.id_property)}"
@@ -52,6 +50,14 @@ def describe_terms(sync: Sync) -> str:
         guard += f", adds up to {limits.add_share:g} % or {limits.add_people}"
         guard += f", removes up to {limits.remove_share:g} % or {limits.remove_people}"
     return f"{often}; account {sync.license_code}; attribute {sync.attribute}; {sent}; guard {guard}; {describe_state(sync)}"
+
+
+def describe_values(mapping: Iterable[tuple[str, str]], forms: Forms) -> str:
+    """Return which properties are sent, to which attributes, and in which form if one is chosen; empty for none."""
+    form_of = dict(forms)
+    return ", ".join(
+        f"{source} as {target}" + (f" ({form_of[target]})" if target in form_of else "") for source, target in mapping
+    )
 
 
 def describe_state(sync: Sync) -> str:

@@ -14,6 +14,7 @@ from sync.guards import GuardLimits
 from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time, write_interval
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
+from sync.service.requests import describe_values
 from sync.service.syncs import SyncService
 from sync.store.export_requests import Request
 from sync.text import count_people
@@ -239,11 +240,7 @@ def _describe_terms(entry: SyncEntry) -> str:
         often = entry.daily.describe()
     if entry.ends_at:
         often += f" until {format_utc_time(entry.ends_at)}"
-    forms = dict(entry.forms)
-    values = ", ".join(
-        f"{source} as {target}" + (f" ({forms[target]})" if target in forms else "")
-        for source, target in entry.mapping or ()
-    )
+    values = describe_values(entry.mapping or (), entry.forms)
     who = f", User ID {entry.id_property}" if entry.id_property else ""
     return f"{often}{who}, with {values}" if values else often + who
 

@@ -32,26 +32,8 @@ from sync.store.runners import Runners
 from sync.store.runs import Runs
 from sync.store.safety_lists import SafetyLists
 from sync.store.snapshot import Snapshot
-from sync.store.sqlite_errors import (
-    DAMAGED_MESSAGE,
-    StorageError,
-    StorageUnavailable,
-    explain_error,
-    is_about_the_file,
-    is_damage,
-)
 from sync.store.staged import StagedPages
 from sync.store.syncs import Syncs
-
-__all__ = [
-    "DAMAGED_MESSAGE",
-    "StorageError",
-    "StorageUnavailable",
-    "Store",
-    "explain_error",
-    "is_about_the_file",
-    "is_damage",
-]
 
 
 class Store:
