@@ -104,7 +104,6 @@ class _HealthCollector(Collector):
         yield _gauge("overdue_syncs", "Syncs whose time has passed.", len(health.overdue))
         yield _gauge("not_cleared_syncs", "Syncs whose clear in WebEngage failed.", len(health.not_cleared))
         yield _gauge("not_notified_recipients", "Alert addresses and webhooks not reached.", len(health.not_notified))
-        yield _gauge("failing_alert_addresses", "Addresses that take no alerts.", len(health.not_notified))
         yield _gauge("rejected_people", "People WebEngage rejected and who still stand rejected.", health.rejected)
         yield _gauge("disk_free_bytes", "Free space where the database is.", health.disk_free)
         queries = GaugeMetricFamily(
