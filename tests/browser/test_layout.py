@@ -88,7 +88,10 @@ def test_a_long_name_leaves_its_row_low_and_shows_its_end(
 ) -> None:
     """Two cohorts with names of over 200 characters that differ at the end do so in every list, also on a phone."""
     long = "Customers who bought at least three products in ninety days, " * 4
-    cohorts = [sandbox.add_cohort(f"{long}{place}", [member("a")]) for place in ("Austria", "Norway")]
+    cohorts = [
+        sandbox.add_cohort(f"{long}{place}", [member("a")], description=f"About {place}")
+        for place in ("Austria", "Norway")
+    ]
     connect(data_dir, sandbox)
     with service(data_dir) as here:
         for cohort in cohorts:
@@ -101,10 +104,18 @@ def test_a_long_name_leaves_its_row_low_and_shows_its_end(
             visit(page, f"{url}/{name}", (name or "overview").capitalize())
             places = [page.locator(f'[class*="st-key-{rows}"]').filter(has_text=one) for one in ("Austria", "Norway")]
             expect_low_on_every_screen(page, *places)
+            if name == "cohorts":
+                expect_above(places[0].get_by_role("link"), places[0].get_by_text("About Austria"))
         page.set_viewport_size(DESK)
         visit(page, f"{url}/syncs?sync=1", shorten_name(f"{long}Austria"))
         expect(page.get_by_text(f"{long}Austria", exact=True)).to_be_visible()
         expect_low_on_every_screen(page, page.get_by_role("heading", name=shorten_name(f"{long}Austria"), exact=True))
+
+
+def expect_above(name: Locator, about: Locator) -> None:
+    """Expect the description of a cohort to begin below its name; the lines of both have some air of their own."""
+    upper, lower = name.bounding_box(), about.bounding_box()
+    assert upper and lower and upper["y"] + upper["height"] <= lower["y"] + 2
 
 
 def expect_low_on_every_screen(page: Page, *shown: Locator) -> None:
