@@ -24,6 +24,10 @@ from sync.wording import explain_staying
 Choice = TypeVar("Choice", int, str)
 ANY_COHORT = 0  # stands for every cohort; no cohort has this number
 ROWS_SHOWN = 1000  # newest people of a list; the rest is counted
+WIDTHS = {
+    name: st.column_config.TextColumn(width=pixels)
+    for name, pixels in (("User ID", 100), ("Cohort", 210), ("Note", 250), ("Added by", 170))
+}  # in pixels, for a laptop: a long note, or a long name, leaves the others their place
 FILES_USED = "_{}-files"  # session key, by list: how many forms were taken
 LABEL_HELP = "The User IDs are not stored, only this label and a hash, which do not say who somebody is."
 NEVER_EXPORT_HELP = (
@@ -135,7 +139,7 @@ def _show_form(
     with st.form(f"{key}-form", border=False):
         typed, uploaded = st.columns(2)
         with typed:
-            st.text_area("User IDs, one a line", key=f"{key}-ids", height=132)
+            st.text_area("User IDs, one per line", key=f"{key}-ids", height=132)
         with uploaded:
             st.file_uploader("Or a CSV file", type=["csv", "txt"], key=_file_key(key))
             st.text_input("Note", key=f"{key}-note", max_chars=MAX_NOTE, placeholder="Why they are on the list")
@@ -202,6 +206,7 @@ def _show_people(key: str, columns: Sequence[str], people: Mapping[Choice, tuple
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
+        column_config=WIDTHS,
         key=f"{key}-table-{hash(tuple(shown))}",
         alt="People on the list",
     )

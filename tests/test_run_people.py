@@ -16,6 +16,7 @@ from sync.views import RunPeople
 from tests.sandbox.control import PROJECT, Sandbox, anonymous, member, odd
 from tests.workspace import Workspace, click_button, page_text
 
+TABLE_PIXELS = 907  # the width of a table on a laptop, beside the side bar
 FIRST, AFTERWARDS = range(60), range(5, 70)  # the fans of the first export and of the refresh that is held
 
 
@@ -116,6 +117,15 @@ def test_people_while_an_approved_plan_is_compared_are_not_those_of_the_old_plan
         store.batches.set_aside(held)
     with connected.open() as service:
         assert count(service.runs.list_people(held)) == {("none", "invalid"): 2}
+
+
+def test_table_of_people_leaves_the_reason_half_of_its_width(connected: Workspace, sandbox: Sandbox) -> None:
+    """Why somebody was rejected is a sentence; the other columns are a few words each."""
+    connected.cohort = sandbox.add_cohort("Fans", [member("fan-1"), member("")])
+    run = connected.export()
+    [table] = connected.page("runs", run=str(run.id)).dataframe
+    widths = {name: one["width"] for name, one in json.loads(table.proto.columns).items() if "width" in one}
+    assert set(widths) == {"User ID", "Change", "Outcome"} and sum(widths.values()) <= TABLE_PIXELS * 0.55
 
 
 def test_people_after_their_retention_are_not_listed(held: int, connected: Workspace) -> None:

@@ -13,6 +13,8 @@ from sync.permissions import AccessLevel
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox
 from tests.workspace import ATTRIBUTE, Workspace, click_button, make_fans, page_text, sign_in_as
 
+TABLE_PIXELS = 907  # the width of a table on a laptop, beside the side bar
+
 
 @pytest.fixture
 def fans(workspace: Workspace, sandbox: Sandbox) -> Workspace:
@@ -92,6 +94,28 @@ def test_a_tripwire_set_on_the_page_holds_the_run(fans: Workspace) -> None:
     run = fans.export()
     assert run.state is RunState.HELD
     assert "1 person who must never be in this cohort is in it (f•••1)" in page_text(fans.page("runs", run=str(run.id)))
+
+
+@pytest.mark.slow
+def test_history_of_a_run_says_of_one_person_on_the_list_what_is_done(fans: Workspace) -> None:
+    """“1 of the members, not exported; 0 exported before are removed” counted what was not there, in the plural."""
+    with fans.open() as service:
+        service.safety.add_never_export(None, ["fan-1"], "")
+    run = fans.export()
+    listed = "On the never-export list: 1 member is not exported; 1 person exported before is removed."
+    assert listed in page_text(fans.page("runs", run=str(run.id)))
+    again = fans.export()
+    assert "On the never-export list: 1 member is not exported." in page_text(fans.page("runs", run=str(again.id)))
+
+
+@pytest.mark.slow
+def test_long_names_and_notes_leave_each_column_of_a_list_its_place(fans: Workspace) -> None:
+    """A note of 200 characters left “Cohort” ten letters, and “Added” none on a laptop."""
+    with fans.open() as service:
+        service.safety.add_tripwires(PROJECT, fans.cohort, ["fan-1"], "note " * 40)
+    [table] = fans.page("safety").dataframe
+    widths = {name: one.get("width", 0) for name, one in json.loads(table.proto.columns).items()}
+    assert widths["Cohort"] >= 200 and sum(widths.values()) <= TABLE_PIXELS - 140
 
 
 @pytest.mark.slow

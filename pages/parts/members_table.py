@@ -195,9 +195,8 @@ def _show_rows(listed: MemberList, rows: list[MemberRow], revealed: bool) -> Non
         column_config=_set_widths(columns, revealed),
         alt=f"{len(shown)} of {count_people(len(rows))}, with {', '.join(headings)}",
     )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        paging.show_page_numbers(page, PAGE)
-        st.caption(page.describe("person", "people"))
+    paging.show_page_numbers(page, PAGE)
+    st.caption(page.describe("person", "people"))
 
 
 def _explain_nobody(listed: MemberList, chosen: Choice, text: str, revealed: bool) -> None:
@@ -225,8 +224,8 @@ def _describe_missing(listed: MemberList) -> str:
 
 def _set_widths(columns: Sequence[str], revealed: bool) -> dict[str, Any]:
     """Return the widths of the columns in pixels, since those of masked values would cut names."""
-    widths = {"User ID": 165, "Status": 110, "Why": 220} | dict.fromkeys(columns, 170 if revealed else 80)
-    widths |= {DISTINCT_ID: 165} if DISTINCT_ID in columns else {}
+    widths = {"User ID": 148, "Status": 110, "Why": 264} | dict.fromkeys(columns, 170 if revealed else 72)
+    widths |= {DISTINCT_ID: 148} if DISTINCT_ID in columns else {}
     return {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
 
 

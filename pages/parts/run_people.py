@@ -21,6 +21,12 @@ from sync.views import RunPeople
 
 PER_PAGE = 50
 EVERYBODY = "all"
+# Pixels; a reason is a sentence and has the rest of the table, which is its own width when it is longer than that.
+WIDTHS_WITHOUT_REASON = {"User ID": st.column_config.TextColumn(width="medium")}
+WIDTHS = {
+    name: st.column_config.TextColumn(width=pixels)
+    for name, pixels in (("User ID", 180), ("Change", 125), ("Outcome", 185))
+}
 TABLE_HEIGHT = 388  # pixels; ten rows, so that the page below stays in reach
 ENDED_UNPLANNED = "The run ended before it was known whom to add, update or remove. Nothing was sent."
 CANCELLED_UNSENT = "Nothing was sent, so the people it would have changed are not kept."
@@ -49,12 +55,13 @@ def _show_table(run: Run, sync: SyncView) -> None:
     if not found.matching:
         _explain_no_match(run, sync)
         return
+    table = make_table(run, found.rows)
     st.dataframe(
-        make_table(run, found.rows),
+        table,
         hide_index=True,
         height=TABLE_HEIGHT if len(found.rows) > 10 else "auto",
         alt=f"{count_people(found.matching)} of run {run.id}",
-        column_config={"User ID": st.column_config.TextColumn(width="medium")},
+        column_config=WIDTHS if "Reason" in table else WIDTHS_WITHOUT_REASON,
     )
     page = paging.find_page(_key(run, "page"), found.matching, PER_PAGE)
     paging.show_page_numbers(page, _key(run, "page"))

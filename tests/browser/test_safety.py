@@ -62,7 +62,7 @@ def test_ids_pasted_and_from_a_file_are_kept_out(
     cohort = export_fans(data_dir, sandbox)
     with tab(browser) as page:
         visit(page, f"{streamlit_server(data_dir)}/safety", "Never export and tripwires")
-        box(page, "User IDs, one a line").first.fill("fan-3\nfan-4")
+        box(page, "User IDs, one per line").first.fill("fan-3\nfan-4")
         page.locator("input[type=file]").first.set_input_files(
             {"name": "people.csv", "mimeType": "text/csv", "buffer": b"name,user_id\nZoe,fan-5\n"}
         )
@@ -70,7 +70,7 @@ def test_ids_pasted_and_from_a_file_are_kept_out(
         box(page, "Note").first.fill("asked not to be mailed")
         press(page, "Add to the list")
         expect(success(page, "3 people added.")).to_be_visible()
-        expect(box(page, "User IDs, one a line").first).to_have_value("")
+        expect(box(page, "User IDs, one per line").first).to_have_value("")
         at_rest(page)
         assert "fan-3" not in page.content() and "fan-5" not in page.content()
         with service(data_dir) as here:
