@@ -89,7 +89,7 @@ def _show_retention() -> None:
 def _show_second_person() -> None:
     st.header("Approval by a second person", anchor=False)
     st.caption(
-        "An export to more people than this is held, until somebody else than the person who requested it approves it. "
+        "An export to more people than this is held, until somebody other than the person who requested it approves it. "
         "Everybody who uses the commands counts as one person."
     )
     with open_service() as service:

@@ -112,7 +112,7 @@ class Vault:
 
 
 def _read_keys(folder: Path, must_exist: bool) -> tuple[str, ...]:
-    """Read the folder's keys, one a line, the newest first; without any make one, or raise when it ``must_exist``."""
+    """Read the folder's keys, one per line, the newest first; without any make one, or raise when it ``must_exist``."""
     try:
         kept = tuple((folder / KEY_FILE).read_text("ascii").split())
     except FileNotFoundError:

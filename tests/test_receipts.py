@@ -143,6 +143,15 @@ def test_receipt_while_a_run_is_held_says_whether_it_has_sent_anybody(fans: Work
     )
 
 
+def test_receipt_while_a_run_has_not_begun_says_that_it_has_sent_nobody(fans: Workspace) -> None:
+    """“It may have sent a part already” was said of a run that no runner had touched."""
+    fans.export()
+    run_id = fans.start_export()
+    assert read_receipt(fans).remarks[0] == (
+        f"Run {run_id} has not ended: it has not begun and has sent nobody yet. Look again when it has ended."
+    )
+
+
 def test_receipt_when_later_runs_or_members_changed_says_so(fans: Workspace) -> None:
     """A held run, a paused sync, a cohort that grew since, and a clear are remarks."""
     first = fans.export()
@@ -365,9 +374,9 @@ def test_receipt_page_shows_the_sentence_numbers_and_shared_people(fans: Workspa
     ):
         assert words in text, words
     assert f"As of {format_full_time(run.planned_at or 0)}" in text and str(datetime.now(UTC).year) in text
-    assert "5 people shared, 17 %; 5 there" in text
+    assert "5 in both, 17 %; 5 in that one" in text
     app.multiselect(key="receipt-compared").set_value([]).run()
-    assert "shared, " not in page_text(app)
+    assert "in both, " not in page_text(app)
 
 
 def test_receipt_page_when_there_is_none_says_what_to_do(fans: Workspace) -> None:

@@ -131,7 +131,7 @@ def show_overlaps(overlaps: Sequence[Overlap], people: int) -> None:
         name, bar, number = st.columns([2.4, 4, 2.6], vertical_alignment="center", gap="small")
         name.markdown(escape_markdown(shorten_name(one.cohort_name)))
         bar.image(draw_share(one.shared, people), width="stretch", alt=f"{share} shared")
-        number.caption(f"{count_people(one.shared)} shared, {share}; {format_count(one.size)} there")
+        number.caption(f"{format_count(one.shared)} in both, {share}; {format_count(one.size)} in that one")
 
 
 def draw_share(part: int, whole: int) -> str:

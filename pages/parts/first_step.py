@@ -65,7 +65,7 @@ def _choose_number(cohort_id: int) -> int:
 
 def _choose_people(cohort_id: int) -> FirstStep:
     text = st.text_area(
-        "User IDs, one a line, exactly as in Mixpanel",
+        "User IDs, one per line, exactly as in Mixpanel",
         value=st.session_state.get(TRIED_IDS, ""),
         key=f"export-chosen-{cohort_id}",
         height=100,

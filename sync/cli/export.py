@@ -49,7 +49,7 @@ def step_options(command: Command) -> Command:
         "--only-ids",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Send to the people whose User IDs are in this file, one a line or a CSV; then hold until approved.",
+        help="Send to the people whose User IDs are in this file, one per line or a CSV; then hold until approved.",
     )
     @click.option("--in-steps", is_flag=True, help="Send to about 1 %, then 10 %, then all; held after each step.")
     @functools.wraps(command)

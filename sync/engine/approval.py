@@ -196,11 +196,14 @@ def dump_limits(plan: Plan) -> str | None:
 def describe_plan(plan: Plan) -> Iterator[str]:
     """Return the lines of history about a plan; never an id or a value."""
     yield f"Planned: {describe_counts(plan.counts)}."
-    if plan.never_exported or plan.removed_by_list:
-        yield (
-            f"On the never-export list: {plan.never_exported:,} of the members, not exported; "
-            f"{plan.removed_by_list:,} exported before are removed."
-        )
+    kept_out = count_noun(plan.never_exported, "member is", "members are")
+    removed = count_noun(plan.removed_by_list, "person exported before is", "people exported before are")
+    listed = [
+        *([f"{kept_out} not exported"] if plan.never_exported else []),
+        *([f"{removed} removed"] if plan.removed_by_list else []),
+    ]
+    if listed:
+        yield f"On the never-export list: {'; '.join(listed)}."
     if plan.doubles:
         yield describe_doubles(plan.doubles)
     yield from describe_left_out(plan.left_out)

@@ -219,6 +219,8 @@ def _describe_unfinished(run: Run) -> str:
         return f"it has sent {count_people(run.delivered)} so far, and these numbers are those before it"
     if run.state is RunState.HELD:
         return "it waits for approval and has sent nobody yet"
+    if run.started_at is None:
+        return "it has not begun and has sent nobody yet"
     return "it may have sent a part already, and may change these numbers"
 
 

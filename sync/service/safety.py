@@ -24,7 +24,7 @@ SEPARATORS = ",;\t"
 
 
 def parse_lines(text: str) -> list[str]:
-    """Return the user ids of pasted text, one a line; spaces around an id and empty lines are left out.
+    """Return the user ids of pasted text, one per line; spaces around an id and empty lines are left out.
 
     It may come from a spreadsheet that opened one of our files, whose apostrophes belong to no id.
     """
@@ -186,7 +186,7 @@ def _check_ids(user_ids: Iterable[str], longest: int = USER_ID_MAX) -> list[str]
     """Return different user ids in their order; raise InvalidRequest, and quote none, when one cannot be a user id."""
     found = list(dict.fromkeys(user_ids))
     if not found:
-        raise InvalidRequest("No User ID was given; type one a line, or choose a CSV file.")
+        raise InvalidRequest("No User ID was given; type one per line, or choose a CSV file.")
     wrong = [at for at, one in enumerate(found, 1) if not one.strip() or len(one) > longest]
     if wrong:
         raise InvalidRequest(
