@@ -106,7 +106,6 @@ def test_a_long_name_leaves_its_row_low_and_shows_its_end(
             expect_low_on_every_screen(page, *places)
             if name == "cohorts":
                 expect_above(places[0].get_by_role("link"), places[0].get_by_text("About Austria"))
-        page.set_viewport_size(DESK)
         visit(page, f"{url}/syncs?sync=1", shorten_name(f"{long}Austria"))
         expect(page.get_by_text(f"{long}Austria", exact=True)).to_be_visible()
         expect_low_on_every_screen(page, page.get_by_role("heading", name=shorten_name(f"{long}Austria"), exact=True))
