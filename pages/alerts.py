@@ -16,7 +16,8 @@ from pages.parts.session import open_service
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.records import Message, OpenAlert, Recipient
 from sync.reports import AlertPlace
-from sync.service.alerts import Schedule
+from sync.service.alerts import MAX_NAME, Schedule
+from sync.text import count_noun
 
 SHOWN_MESSAGES = 50  # the newest of each kind
 SHOWN_FAILED = 5  # messages with buttons; older ones follow when these are sent or discarded
@@ -56,7 +57,11 @@ def show_page() -> None:
     _show_times(schedule)
     st.header("Webhooks", anchor=False)
     _show_recipients(webhooks, "webhook")
-    _show_messages(messages)
+    _show_messages(messages, {one.id: _name(one) for one in addresses + webhooks})
+
+
+def _name(recipient: Recipient) -> str:
+    return recipient.name or recipient.masked_url
 
 
 def _show_open(opened: tuple[tuple[OpenAlert, AlertPlace | None], ...], has_addresses: bool) -> None:
@@ -78,13 +83,16 @@ def _show_failed(failed: tuple[Message, ...], recipients: dict[int, Recipient]) 
     """Show the newest messages that were given up, with what a person can do about them."""
     number = sum(one.undelivered for one in recipients.values())
     if number > len(failed):
-        st.caption(f"{number:,} messages were not delivered; these are the newest {len(failed)}.")
+        st.caption(
+            f"{number:,} messages were not delivered; these are the newest {len(failed)}. Below, beside each address and "
+            "webhook, all of them are sent again or discarded at once."
+        )
     for message in failed:
         to = recipients[message.recipient_id]
         with st.container(border=True, key=f"failed-{message.id}"):
-            what = message.title or message.topic
+            what = f"{message.title or message.topic}, {format_time(message.created_at)}"
             st.error(
-                escape_markdown(f"Not delivered to {to.name or to.masked_url}: {what}. {message.problem}"),
+                escape_markdown(f"Not delivered to {_name(to)}: {what}. {message.problem}"),
                 icon=":material/error:",
             )
             with st.container(horizontal=True):
@@ -97,14 +105,19 @@ def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
     for one in recipients:
         with st.container(border=True, key=f"recipient-{one.id}"):
             with st.container(key=f"name-recipient-{one.id}"):
-                st.text(one.name or one.masked_url)
+                st.text(_name(one))
             if one.name:
                 show_small_text(one.masked_url, f"recipient-{one.id}")  # as Markdown a part of it would be a link
             if one.problem:
                 since = format_time(one.failing_since or 0.0)
                 st.warning(escape_markdown(f"Not reached since {since}. {one.problem}"), icon=":material/warning:")
+            if one.undelivered:
+                st.caption(f"{count_noun(one.undelivered, 'message was', 'messages were')} not delivered.")
             with st.container(horizontal=True):
                 st.button("Send a test", key=f"test-{one.id}", on_click=_send_test, args=(one.id, kind))
+                if one.undelivered > 1:
+                    st.button("Send all again", key=f"resend-all-{one.id}", on_click=_resend_all, args=(one.id, kind))
+                    st.button("Discard all", key=f"discard-all-{one.id}", on_click=_discard_all, args=(one.id, kind))
                 st.button("Remove", key=f"remove-{one.id}", on_click=_remove, args=(one.id, kind))
     if kind == "webhook" and SECRET in recall():
         st.info(
@@ -115,7 +128,9 @@ def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
         st.button("Hide the secret", key="hide-secret", on_click=recall().pop, args=(SECRET, None))
     with st.form(f"add-{kind}", clear_on_submit=True):
         st.text_input("Address (URL)", key=f"url-{kind}", type="password", placeholder=EXAMPLES[kind])
-        st.text_input("Name", key=f"label-{kind}", placeholder="What people call it; may stay empty")
+        st.text_input(
+            "Name", key=f"label-{kind}", max_chars=MAX_NAME, placeholder="What people call it; may stay empty"
+        )
         st.form_submit_button(ADD_LABELS[kind], on_click=_add, args=(kind,))
 
 
@@ -134,17 +149,24 @@ def _show_times(schedule: Schedule) -> None:
             _save_times(zone or "UTC", quiet_from, quiet_to, digest)
 
 
-def _show_messages(messages: tuple[Message, ...]) -> None:
+def _show_messages(messages: tuple[Message, ...], names: dict[int, str]) -> None:
     st.header("Messages", anchor=False)
     if not messages:
         st.caption("No message has been sent yet.")
         return
     newest = sorted(messages, key=lambda one: -one.id)[:SHOWN_MESSAGES]
     rows = [
-        (format_time(one.created_at), one.state, one.title or one.topic, one.attempts, one.problem or "")
+        (
+            format_time(one.created_at),
+            names.get(one.recipient_id, ""),
+            one.state,
+            one.title or one.topic,
+            one.attempts,
+            one.problem or "",
+        )
         for one in newest
     ]
-    columns = ["Time", "State", "Message", "Tries", "Problem"]
+    columns = ["Time", "To", "State", "Message", "Tries", "Problem"]
     st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
 
 
@@ -181,6 +203,16 @@ def _send_test(recipient_id: int, kind: str) -> None:
 def _resend(message_id: int) -> None:
     with open_service() as service:
         notices.try_action("The runner sends it again.", service.alerts.resend, message_id)
+
+
+def _resend_all(recipient_id: int, kind: str) -> None:
+    with open_service() as service:
+        notices.try_action("", service.alerts.resend_all, recipient_id, kind)
+
+
+def _discard_all(recipient_id: int, kind: str) -> None:
+    with open_service() as service:
+        notices.try_action("", service.alerts.discard_all, recipient_id, kind)
 
 
 def _discard(message_id: int) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pages.parts.formatting import format_time
 from sync.alerting.quiet_hours import Schedule
+from sync.errors import InvalidRequest
 from sync.permissions import AccessLevel
+from sync.service.alerts import MAX_NAME
 from tests.alert_receivers import serve_hook, serve_mail
 from tests.workspace import Workspace, click_button, page_text, sign_in_as
 
@@ -92,26 +95,82 @@ def test_the_page_when_opened_by_a_marketer_shows_the_refusal_only(
     assert "needs an admin" in page_text(page) and not page.text_input
 
 
-def test_a_message_when_given_up_before_many_others_can_still_be_discarded(workspace: Workspace) -> None:
-    """The status asks for somebody until then; the newest of addresses and webhooks come first, and all are counted."""
-    with workspace.open() as service:
-        webhook = service.alerts.add_webhook("http://127.0.0.1:9/x")[0]
-        address = service.alerts.add("json://127.0.0.1:9/x")
+def write_messages(workspace: Workspace, rows: list[tuple[int, str, str, int | None, int | None]]) -> None:
+    """Store messages: to whom, with which key and title, and when they were delivered or given up."""
     with workspace.open_database() as db:
         db.executemany(
             """
             insert into message (recipient_id, key, topic, title, body, created_at, delivered_at, failed_at, problem)
             values (?1, ?2, 'run.ended', ?3, '', 1, ?4, ?5, iif(?5 is null, null, 'refused'))
             """,
-            [
-                *((address.id, f"a{n}", f"Old {n}", None, 1) for n in range(2)),
-                *((webhook.id, f"b{n}", f"New {n}", None, 1) for n in range(4)),
-                *((webhook.id, f"c{n}", "", 1, None) for n in range(60)),
-                *((address.id, f"d{n}", "", 1, None) for n in range(60)),
-            ],
+            rows,
         )
+
+
+def test_a_message_when_given_up_before_many_others_can_still_be_discarded(workspace: Workspace) -> None:
+    """The status asks for somebody until then; the newest of addresses and webhooks come first, and all are counted."""
+    with workspace.open() as service:
+        webhook = service.alerts.add_webhook("http://127.0.0.1:9/x")[0]
+        address = service.alerts.add("json://127.0.0.1:9/x")
+    write_messages(
+        workspace,
+        [
+            *((address.id, f"a{n}", f"Old {n}", None, 1) for n in range(2)),
+            *((webhook.id, f"b{n}", f"New {n}", None, 1) for n in range(4)),
+            *((webhook.id, f"c{n}", "", 1, None) for n in range(60)),
+            *((address.id, f"d{n}", "", 1, None) for n in range(60)),
+        ],
+    )
     page = workspace.page("alerts")
     assert "6 messages were not delivered; these are the newest 5." in page_text(page)
     assert all(f"New {n}" in page_text(page) for n in range(4)) and "Old 1" in page_text(page)
     click_button(page, "Discard")
-    assert "Old 0" in page_text(page) and "messages were not delivered" not in page_text(page)
+    assert "Old 0" in page_text(page) and "messages were not delivered;" not in page_text(page)
+
+
+@pytest.mark.parametrize(("button", "waiting"), [("Send all again", 3), ("Discard all", 0)])
+def test_many_messages_when_given_up_are_sent_again_or_discarded_at_once(
+    workspace: Workspace, button: str, waiting: int
+) -> None:
+    """A receiver that was away for a day leaves hundreds; those of another one stay, and what was delivered is not sent."""
+    with workspace.open() as service:
+        webhook = service.alerts.add_webhook("http://127.0.0.1:9/x", "Warehouse")[0]
+        address = service.alerts.add("json://127.0.0.1:9/x")
+    write_messages(
+        workspace,
+        [
+            (address.id, "a", "Other", None, 1),
+            (webhook.id, "sent", "", 1, None),
+            *((webhook.id, f"b{n}", "", None, 1) for n in range(3)),
+        ],
+    )
+    page = workspace.page("alerts")
+    assert "3 messages were not delivered." in page_text(page) and "1 message was not delivered." in page_text(page)
+    click_button(page, button)
+    assert "3 messages" in page.success[0].value
+    with workspace.open() as service:
+        assert [one.recipient_id for one in service.alerts.list_undelivered(9)] == [address.id]
+        messages = service.alerts.list_messages("webhook")
+        assert [one.state for one in messages].count("waiting") == waiting and len(messages) == 1 + waiting
+        assert service.admin.list_audit(1)[0].target == f"webhook {webhook.id}"
+
+
+def test_messages_say_to_whom_they_went_and_those_not_delivered_when_they_were_written(workspace: Workspace) -> None:
+    """One and the same change goes to each receiver, and one kind of change comes many times."""
+    with workspace.open() as service:
+        webhook = service.alerts.add_webhook("http://127.0.0.1:9/x", "Warehouse")[0]
+        address = service.alerts.add("json://127.0.0.1:9/x")
+    write_messages(workspace, [(address.id, "a", "Other", 1, None), (webhook.id, "b", "", None, 1)])
+    page = workspace.page("alerts")
+    [table] = page.dataframe
+    assert list(table.value["To"]) == ["Warehouse", address.masked_url]
+    assert f"Not delivered to Warehouse: run.ended, {format_time(1.0)}. refused" in page_text(page)
+
+
+def test_a_name_that_is_too_long_for_an_address_is_refused_instead_of_cut(workspace: Workspace) -> None:
+    """Half of a name was stored without a word; the field takes as much as is stored."""
+    assert workspace.page("alerts").text_input(key="label-webhook").max_chars == MAX_NAME
+    with workspace.open() as service:
+        with pytest.raises(InvalidRequest, match="The name has over 60 characters"):
+            service.alerts.add_webhook("http://127.0.0.1:9/x", "x" * (MAX_NAME + 1))
+        assert not service.alerts.list("webhook")

@@ -37,8 +37,8 @@ FOR_MARKETERS = {
 FOR_ADMINS = {
     "admin": "count_audit drop_former_keys forget_person get_retention list_audit purge_expired restore rotate_key "
     "set_approval_limit set_retention write_backup",
-    "alerts": "add add_webhook begin_silence deliver discard get_schedule list list_messages list_undelivered remove "
-    "resend send_test set_schedule update",
+    "alerts": "add add_webhook begin_silence deliver discard discard_all get_schedule list list_messages list_undelivered "
+    "remove resend resend_all send_test set_schedule update",
     "configuration": "apply",
     "connections": "check_mixpanel check_webengage connect_mixpanel connect_webengage disconnect_mixpanel "
     "disconnect_webengage use_account",

@@ -15,7 +15,7 @@ from sync.reports import AlertPlace
 from sync.service.alert_delivery import AlertDelivery
 from sync.service.base import ServiceState, Topic
 from sync.store.alerts import SealedRecipient
-from sync.text import show_text
+from sync.text import count_noun, show_text
 from sync.views import Health
 
 __all__ = ["AlertService", "Schedule"]
@@ -46,7 +46,9 @@ class AlertService(Topic):
         return self._add("webhook", url, masked, name, secret), secret
 
     def _add(self, kind: str, url: str, masked: str, name: str, secret: str | None) -> Recipient:
-        shown = show_text(name)[:MAX_NAME]
+        shown = show_text(name)
+        if len(shown) > MAX_NAME:
+            raise InvalidRequest(f"The name has over {MAX_NAME} characters.")
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
             sealed = None if secret is None else self._state.seal_secret(secret)
             number = self._store.alerts.add_recipient(
@@ -128,6 +130,24 @@ class AlertService(Topic):
             if not self._store.alerts.discard_message(message_id):
                 raise InvalidRequest(f"There is no message {message_id}; see the list of messages.")
             self._state.add_audit_line("discard", f"message {message_id}")
+
+    @requires(AccessLevel.ADMIN)
+    def resend_all(self, recipient_id: int, kind: str) -> str:
+        """Send all messages to a recipient that were given up again; return a sentence with their number."""
+        with self._store.transaction():
+            self._get(recipient_id, kind)
+            count = count_noun(self._store.alerts.resend_undelivered(recipient_id), "message")
+            self._state.add_audit_line("send again", f"{NOUNS[kind]} {recipient_id}", after=count)
+        return f"The runner sends {count} again."
+
+    @requires(AccessLevel.ADMIN)
+    def discard_all(self, recipient_id: int, kind: str) -> str:
+        """Delete all messages to a recipient that were given up; return a sentence with their number."""
+        with self._store.transaction():
+            self._get(recipient_id, kind)
+            count = count_noun(self._store.alerts.discard_undelivered(recipient_id), "message")
+            self._state.add_audit_line("discard", f"{NOUNS[kind]} {recipient_id}", before=count)
+        return f"{count} discarded."
 
     @requires(AccessLevel.ADMIN)
     def get_schedule(self) -> Schedule:

@@ -294,6 +294,24 @@ class Alerts(Table):
             )
         return bool(found)
 
+    def resend_undelivered(self, recipient_id: int) -> int:
+        """Let all messages to a recipient that were given up be sent again; return how many."""
+        with write_transaction(self._db):
+            found = self._execute(
+                """
+                update message
+                set failed_at = null, problem = null, attempts = 0, first_tried_at = null
+                where recipient_id = ? and failed_at is not null
+                """,
+                (recipient_id,),
+            )
+            self._execute("update recipient set next_try_at = 0 where id = ?", (recipient_id,))
+        return found
+
+    def discard_undelivered(self, recipient_id: int) -> int:
+        """Delete all messages to a recipient that were given up; return how many."""
+        return self._execute("delete from message where recipient_id = ? and failed_at is not null", (recipient_id,))
+
     def discard_message(self, message_id: int) -> bool:
         """Delete a message; return False when there is none."""
         return bool(self._execute("delete from message where id = ?", (message_id,)))
