@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
 from sync.cadence import DailyTime, find_end, find_moment
-from sync.cli.output import any_project_option, json_option, print_result
+from sync.cli.output import any_project_option, gather_options, json_option, print_result
 from sync.export_terms import ExportTerms
 from sync.model import DAY, DEFAULT_INTERVAL, Mode, format_utc_time, parse_interval
 from sync.service import Service
 
 UTC = "UTC"
-Command = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +52,17 @@ def _parse_interval(_: click.Context, __: click.Parameter, value: str | None) ->
         raise click.BadParameter(str(problem)) from problem
 
 
-def cadence_options(command: Command) -> Command:
-    """Give a command the options of an interval, a time of day and an end, as one argument ``cadence``."""
-
-    @click.option(
+cadence_options = gather_options(
+    "cadence",
+    CadenceOptions,
+    click.option(
         "--every", callback=_parse_interval, help="How often a dynamic export is refreshed, such as 90m or 1d (2h)."
-    )
-    @click.option("--at", metavar="TIME", help="Refresh it at a time of day, such as 07:30, instead of --every.")
-    @click.option("--zone", default="", help="The time zone of --at and --until, such as Europe/Berlin; else UTC.")
-    @click.option("--days", default="", help="On these days only, such as mon-fri; belongs to --at.")
-    @click.option("--until", metavar="DATE", help="The last day it is refreshed, such as 2027-03-31.")
-    @functools.wraps(command)
-    def gathered(*, every: float | None, at: str | None, zone: str, days: str, until: str | None, **others: Any) -> Any:
-        return command(cadence=CadenceOptions(every=every, at=at, zone=zone, days=days, until=until), **others)
-
-    return gathered
+    ),
+    click.option("--at", metavar="TIME", help="Refresh it at a time of day, such as 07:30, instead of --every."),
+    click.option("--zone", default="", help="The time zone of --at and --until, such as Europe/Berlin; else UTC."),
+    click.option("--days", default="", help="On these days only, such as mon-fri; belongs to --at."),
+    click.option("--until", metavar="DATE", help="The last day it is refreshed, such as 2027-03-31."),
+)
 
 
 def check_fit(service: Service, project: int | None, cohort: int, terms: ExportTerms) -> str:

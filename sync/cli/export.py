@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from sync.cli.cadence import CadenceOptions, cadence_options, check_fit
-from sync.cli.output import json_option, print_result, project_option
+from sync.cli.output import gather_options, json_option, print_result, project_option
 from sync.cli.property_options import (
     PropertyOptions,
     id_property_option,
@@ -28,8 +25,6 @@ from sync.service import Service
 from sync.steps import MAX_TRIED, SMALL_SHARES, Steps
 from sync.views import StartedExport
 
-Command = Callable[..., Any]
-
 
 @dataclass(frozen=True, slots=True)
 class FirstStep:
@@ -37,26 +32,6 @@ class FirstStep:
 
     steps: Steps | None
     chosen: tuple[str, ...]
-
-
-def step_options(command: Command) -> Command:
-    """Give a command the options of what is sent first, as one argument ``first_step``."""
-
-    @click.option(
-        "--first", type=click.IntRange(1, MAX_TRIED), help="Send to this many people, then hold until approved."
-    )
-    @click.option(
-        "--only-ids",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="FILE",
-        help="Send to the people whose User IDs are in this file, one per line or a CSV; then hold until approved.",
-    )
-    @click.option("--in-steps", is_flag=True, help="Send to about 1 %, then 10 %, then all; held after each step.")
-    @functools.wraps(command)
-    def gathered(*, first: int | None, only_ids: Path | None, in_steps: bool, **others: Any) -> Any:
-        return command(first_step=_read_first_step(first, only_ids, in_steps), **others)
-
-    return gathered
 
 
 def _read_first_step(first: int | None, only_ids: Path | None, in_steps: bool) -> FirstStep:
@@ -68,6 +43,22 @@ def _read_first_step(first: int | None, only_ids: Path | None, in_steps: bool) -
         raise InvalidRequest(f"{only_ids} has no User IDs.")
     steps = Steps(first=first) if first else Steps(shares=SMALL_SHARES) if in_steps else None
     return FirstStep(steps=steps, chosen=tuple(chosen))
+
+
+step_options = gather_options(
+    "first_step",
+    _read_first_step,
+    click.option(
+        "--first", type=click.IntRange(1, MAX_TRIED), help="Send to this many people, then hold until approved."
+    ),
+    click.option(
+        "--only-ids",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Send to the people whose User IDs are in this file, one per line or a CSV; then hold until approved.",
+    ),
+    click.option("--in-steps", is_flag=True, help="Send to about 1 %, then 10 %, then all; held after each step."),
+)
 
 
 @click.command()

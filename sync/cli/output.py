@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import functools
+import inspect
 import io
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from sync.id_property import show_id_property
 from sync.model import Run
 from sync.records import AccountView, AuditLine, Event, ProjectView, RejectionView, SyncView
 from sync.views import Preview, Proposal, Sample
+
+Command = Callable[..., Any]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
@@ -49,6 +53,24 @@ ID_PROPERTY_KEYS = {"id_property": "user_id_property", "id_property_before": "us
 # Signs of our sentences, for a terminal that has no such character; a letter of a name becomes its number instead.
 _PLAIN_SIGNS = str.maketrans({"“": '"', "”": '"', "’": "'", "–": "-", "−": "-", "…": "...", "→": "->", "⋯": "..."})
 _CONTRACT_KINDS = {"add": "enter", "remove": "exit"}
+
+
+def gather_options(
+    name: str, make: Callable[..., object], *options: Callable[[Command], Command]
+) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command these options as one argument ``name``, which ``make`` makes of their values."""
+
+    def decorate(command: Command) -> Command:
+        def gathered(**given: Any) -> Any:
+            values = {option: given.pop(option) for option in inspect.signature(make).parameters}
+            return command(**given, **{name: make(**values)})
+
+        wrapped: Command = functools.wraps(command)(gathered)
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
 
 
 def to_contract(value: Any) -> dict[str, Any]:

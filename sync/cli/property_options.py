@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import click
 
 from sync.attribute_names import parse_mapping
+from sync.cli.output import gather_options
 from sync.errors import InvalidRequest
 from sync.id_property import parse_id_property
 from sync.property_values import Forms, ValueForm, ValueType, parse_forms, split_type
@@ -19,7 +18,6 @@ from sync.value_check import ValueCheck
 Mapping = tuple[tuple[str, str], ...]
 Named = tuple[tuple[tuple[str, str], ValueForm | None], ...]
 """Pairs of property and attribute, each with the form that was named, if one was."""
-Command = Callable[..., Any]
 
 
 def _parse_named(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> Named:
@@ -37,10 +35,10 @@ class PropertyOptions:
     country: str | None
 
 
-def property_options(command: Command) -> Command:
-    """Give a command the options that name profile properties, as one argument ``properties``."""
-
-    @click.option(
+property_options = gather_options(
+    "properties",
+    PropertyOptions,
+    click.option(
         "--map",
         "named",
         multiple=True,
@@ -48,13 +46,9 @@ def property_options(command: Command) -> Command:
         callback=_parse_named,
         help="Export a profile property too, such as '$email', 'plan=Plan' or 'age=Age:number'; may be given several "
         "times. Types: text, number, yes/no, date, phone, e-mail, list (joined as text).",
-    )
-    @click.option("--country", metavar="CODE", help="The country of phone numbers written without one, such as DE.")
-    @functools.wraps(command)
-    def gathered(*, named: Named, country: str | None, **others: Any) -> Any:
-        return command(properties=PropertyOptions(named=named, country=country), **others)
-
-    return gathered
+    ),
+    click.option("--country", metavar="CODE", help="The country of phone numbers written without one, such as DE."),
+)
 
 
 def _parse_id_property(_: click.Context, __: click.Parameter, name: str | None) -> str | None:

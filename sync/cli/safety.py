@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from sync.cli.listings import list_never_export_lines, list_tripwire_lines
-from sync.cli.output import WholeSentences, json_option, print_result, project_option
+from sync.cli.output import Command, WholeSentences, json_option, print_result, project_option
 from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.service.safety import parse_csv
 from sync.text import cut_text, show_text
 from sync.views import AddedPeople
 from sync.wording import explain_staying
-
-Command = Callable[..., Any]
 
 
 def _people_arguments(command: Command) -> Command:

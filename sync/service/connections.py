@@ -306,29 +306,30 @@ class ConnectionService(Topic):
     @requires(AccessLevel.ADMIN)
     def disconnect_mixpanel(self, project_id: int) -> tuple[SyncView, ...]:
         """Delete a project's secret, pause its syncs and return them; its runs end after the requests in flight."""
+        name = name_project(project_id)
         with self._store.transaction():
-            paused = self.list_affected_syncs(project_id=project_id)
-            self._pause_syncs(paused, "Mixpanel")
-            self._cancel_runs(self._store.syncs.list_views(project_id=project_id))
             self._store.connections.disconnect_project(project_id)
-            self._correct_reasons("Mixpanel", self._store.syncs.list_views(project_id=project_id))
-            self._store.connections.forget_refusal(name_project(project_id))
-            self._state.add_audit_line(
-                "disconnect Mixpanel", f"project {project_id}", "connected", _describe_paused(paused)
-            )
-        return paused
+            return self._pause_disconnected("Mixpanel", name, name, project_id=project_id)
 
     @requires(AccessLevel.ADMIN)
     def disconnect_webengage(self, license_code: str) -> tuple[SyncView, ...]:
         """Delete an account's key, pause its syncs and return them; its runs end after the requests in flight."""
         with self._store.transaction():
-            paused = self.list_affected_syncs(license_code=license_code)
-            self._pause_syncs(paused, "WebEngage")
-            self._cancel_runs(self._store.syncs.list_views(license_code=license_code))
             self._store.connections.disconnect_account(license_code)
-            self._correct_reasons("WebEngage", self._store.syncs.list_views(license_code=license_code))
-            self._store.connections.forget_refusal(name_account(license_code))
-            self._state.add_audit_line("disconnect WebEngage", license_code, "connected", _describe_paused(paused))
+            return self._pause_disconnected(
+                "WebEngage", name_account(license_code), license_code, license_code=license_code
+            )
+
+    def _pause_disconnected(
+        self, side: str, connection: str, target: str, *, project_id: int | None = None, license_code: str | None = None
+    ) -> tuple[SyncView, ...]:
+        """Pause the syncs of a side that was disconnected, end their runs, and note it; return those that were paused."""
+        paused = self.list_affected_syncs(project_id, license_code)
+        self._pause_syncs(paused, side)
+        self._cancel_runs(self._store.syncs.list_views(project_id, license_code))
+        self._correct_reasons(side, self._store.syncs.list_views(project_id, license_code))
+        self._store.connections.forget_refusal(connection)
+        self._state.add_audit_line(f"disconnect {side}", target, "connected", _describe_paused(paused))
         return paused
 
     def _pause_syncs(self, syncs: tuple[SyncView, ...], side: str) -> None:

@@ -49,7 +49,7 @@ class ReceiptService(Topic):
         with self._store.reading():
             sync = self._find_sync(project, cohort_id)
             run = self._find_run(sync)
-            changed = self._store.runs.get_run(self._store.receipts.find_last_change(sync.id, run.id) or 0)
+            changed = self._store.runs.get_run(self._store.run_history.find_last_change(sync.id, run.id) or 0)
             numbers = self._count(sync, run)
             listed = find_listed(self._store, sync, self._store.safety_lists.load_never_export(sync.license_code))
             others = [one for one in self._list_others(sync) if compared is None or one.id in compared]
@@ -73,8 +73,8 @@ class ReceiptService(Topic):
                 anonymous=preview.anonymous if preview else None,
                 invalid=preview.invalid if preview and preview.exact else run.invalid,
                 exact=preview is not None and preview.exact,
-                approved=self._store.receipts.find_approval(sync.id, run.id),
-                requested=self._store.receipts.find_request(sync.id, run.id),
+                approved=self._store.approvals.find_approval(sync.id, run.id),
+                requested=self._store.approvals.find_request(sync.id, run.id),
                 listed_now=listed.known,
                 may_be_listed_now=listed.unsure,
                 remarks=(*self._list_since(sync, run, listed), *_list_remarks(sync, run, preview, problem)),
@@ -103,7 +103,7 @@ class ReceiptService(Topic):
 
     def _find_run(self, sync: SyncView) -> Run:
         """Return the last run that read the cohort and succeeded; raise InvalidRequest when there is none."""
-        number = self._store.receipts.find_last_reading(sync.id)
+        number = self._store.run_history.find_last_reading(sync.id)
         run = self._store.runs.get_run(number) if number else None
         if run is None:
             raise InvalidRequest(
@@ -162,7 +162,7 @@ class ReceiptService(Topic):
         cohort = next(iter(known_by), PropertyCohort(sync.id, sync.cohort_name, ""))
         yield from explain_listed(cohort, listed.known, listed.unsure, is_due_again=sync.is_due_again)
         yield from explain_tripped(cohort, tripped.known, tripped.unsure)
-        for number in self._store.receipts.list_later(sync.id, run.id):
+        for number in self._store.run_history.list_later(sync.id, run.id):
             if later := self._store.runs.get_run(number):
                 yield f"Run {number} {_describe_later_run(later)}"
 

@@ -24,7 +24,6 @@ from sync.store.open_requests import OpenRequests
 from sync.store.people import People
 from sync.store.plan_history import PlanHistory
 from sync.store.rate_limits import RateLimits
-from sync.store.receipts import Receipts
 from sync.store.rejections import Rejections
 from sync.store.restore import Describe, restore_in_place
 from sync.store.run_history import RunHistory
@@ -56,7 +55,6 @@ class Store:
         self.open_requests = OpenRequests(db)
         self.approvals = Approvals(db)
         self.people = People(db)
-        self.receipts = Receipts(db)
         self.safety_lists = SafetyLists(db)
         self.rate_limits = RateLimits(db)
         self.events = Events(db)

@@ -1,9 +1,10 @@
-"""Approval by a second person: above how many people it is needed, who asked and approved, and what came too late."""
+"""Decisions about runs: who asked and approved, above how many people a second person has to, and what came too late."""
 
 from __future__ import annotations
 
 from sync.model import Run
-from sync.store.database import Table
+from sync.records import Decision
+from sync.store.database import Table, read_row
 from sync.store.plan_history import PlanHistory
 
 
@@ -104,3 +105,38 @@ class Approvals(Table):
         """Return whether somebody approved a run who did not ask for it."""
         rows = self._fetch_all("select distinct actor from audit where action = 'approve' and run_id = ?", (run_id,))
         return bool({row[0] for row in rows} - self.list_askers(run_id))
+
+    def find_request(self, sync_id: int, up_to_run: int) -> Decision | None:
+        """Return who last asked for an export or for other terms, in a run up to this one, by the audit log."""
+        return self._find_decision(
+            """
+            select audit.run_id, actor, at
+            from audit
+            join run on run.id = audit.run_id
+            where sync_id = ? and run.id <= ? and action in ('export', 'dry run', 'change')
+            order by audit.id desc
+            limit 1
+            """,
+            sync_id,
+            up_to_run,
+        )
+
+    def find_approval(self, sync_id: int, up_to_run: int) -> Decision | None:
+        """Return who last approved a run, up to this one, that sent something or succeeded, by the audit log."""
+        return self._find_decision(
+            """
+            select audit.run_id, actor, at
+            from audit
+            join run on run.id = audit.run_id
+            where sync_id = ? and run.id <= ? and action = 'approve'
+                and (state = 'succeeded' or delivered + unconfirmed > 0)
+            order by audit.id desc
+            limit 1
+            """,
+            sync_id,
+            up_to_run,
+        )
+
+    def _find_decision(self, sql: str, sync_id: int, up_to_run: int) -> Decision | None:
+        row = self._fetch_one(sql, (sync_id, up_to_run))
+        return read_row(Decision, row) if row else None

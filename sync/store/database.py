@@ -156,15 +156,12 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
 
     So a process that dies between its migrations and this leaves nothing behind, nor does a backup put in place by hand.
     """
-    waits = db.execute("pragma busy_timeout").fetchone()[0]
-    db.execute("pragma busy_timeout = 0")
     try:
-        db.execute("pragma journal_mode = wal")
+        with _without_waiting(db):
+            db.execute("pragma journal_mode = wal")
     except sqlite3.OperationalError as busy:
         if busy.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
             raise
-    finally:
-        db.execute(f"pragma busy_timeout = {waits}")
 
 
 def _take_write_lock(db: sqlite3.Connection) -> None:
@@ -194,11 +191,12 @@ def empty_log(db: sqlite3.Connection) -> None:
 @contextmanager
 def _without_waiting(db: sqlite3.Connection) -> Iterator[None]:
     """Let SQLite answer at once, within, that somebody else is at work."""
+    waits = db.execute("pragma busy_timeout").fetchone()[0]
     db.execute("pragma busy_timeout = 0")
     try:
         yield
     finally:
-        db.execute(f"pragma busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        db.execute(f"pragma busy_timeout = {waits}")
 
 
 def _try_begin(db: sqlite3.Connection, *, last: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Add up the runs of the last hours and days; every question is answered from an index."""
+"""Look back on runs: which read a cohort or changed people last, and how many there were, each answered from an index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sync.store.database import Table, read_row
 
 
 class RunHistory(Table):
-    """Runs that ended, counted."""
+    """Runs that ended."""
 
     def list_sizes(self, sync_id: int, limit: int) -> tuple[int, ...]:
         """Return how many people were in WebEngage after each of the last successful runs, newest first."""
@@ -130,3 +130,42 @@ class RunHistory(Table):
         for ago, run_id in lasts:
             counts[days - 1 - ago] += sizes[run_id]
         return tuple(counts)
+
+    def find_last_reading(self, sync_id: int) -> int | None:
+        """Return the last run of a sync that succeeded and read its cohort, None when there is none."""
+        found = self._fetch_value(
+            """
+            select max(id)
+            from run
+            where sync_id = ? and state = 'succeeded' and purpose not in ('clear', 'undo')
+            """,
+            (sync_id,),
+        )
+        return None if found is None else int(found)
+
+    def list_later(self, sync_id: int, run_id: int) -> list[int]:
+        """Return the runs of a sync after this one that changed people, and its last one; the newest first, three at most."""
+        rows = self._fetch_all(
+            """
+            select run.id
+            from run
+            join sync on sync.id = sync_id
+            where sync_id = ? and run.id > ? and (delivered + unconfirmed > 0 or run.id = last_run_id)
+            order by run.id desc
+            limit 3
+            """,
+            (sync_id, run_id),
+        )
+        return [row[0] for row in rows]
+
+    def find_last_change(self, sync_id: int, run_id: int) -> int | None:
+        """Return the last run of a sync after this one that has ended and changed people, None when none has."""
+        found = self._fetch_value(
+            """
+            select max(id)
+            from run
+            where sync_id = ? and id > ? and delivered + unconfirmed > 0 and finished_at is not null
+            """,
+            (sync_id, run_id),
+        )
+        return None if found is None else int(found)
