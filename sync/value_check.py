@@ -61,8 +61,8 @@ def choose_form(
     target: str, values: list[object], chosen: ValueForm | None, registered: ValueForm | None, fixed: str | None
 ) -> ValueForm:
     """Return the form of an attribute: chosen now, chosen before, by its data type, or proposed from the values."""
-    if chosen or registered:
-        return chosen or registered or ValueForm(BY_DATA_TYPE["string"])
+    if form := chosen or registered:
+        return form
     return ValueForm(BY_DATA_TYPE[fixed]) if fixed else propose_form(target, values)
 
 

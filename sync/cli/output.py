@@ -19,7 +19,7 @@ import click
 from sync.id_property import show_id_property
 from sync.model import Run
 from sync.records import AccountView, AuditLine, Event, ProjectView, RejectionView, SyncView
-from sync.views import Preview, Proposal, Sample
+from sync.views import Preview, Sample
 
 Command = Callable[..., Any]
 
@@ -45,7 +45,6 @@ _CONTRACT_KEYS: dict[type, dict[str, str]] = {
     AccountView: {"tail": "secret_last4"},
     Sample: {"fate": "eligibility"},
     Preview: {"entering": "to_add", "leaving": "to_remove"},
-    Proposal: {"every": "interval_seconds"},
     Event: {"what": "message"},
     AuditLine: {"who": "actor", "what": "action", "subject": "target"},
 }

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sync.cadence import DailyTime
-from sync.model import Mode, SyncState
-from sync.property_values import Forms
+from sync.export_terms import ExportTerms
+from sync.model import SyncState
 
 VERSION = 1  # of the file's format
 
@@ -40,29 +39,18 @@ class GuardEntry:
     limits: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class SyncEntry:
-    """A sync of the file. None: the file does not say, so it stays as it is; ``name`` is for those who read it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncEntry(ExportTerms):
+    """A sync of the file and its terms. None: the file does not say, so it stays as it is; ``name`` is for readers.
 
     ``resume_at`` is the end of its pause, so ``state`` is paused.
-
-    ``forms``: how the values of some mapped attributes are written; those of the others stay as they are.
     """
 
     project: int
     cohort: int
-    mode: Mode
     name: str | None = None
-    account: str | None = None
-    attribute: str | None = None
-    interval: float | None = None
-    daily: DailyTime | None = None
-    ends_at: float | None = None
     resume_at: float | None = None
     state: SyncState | None = None
-    mapping: tuple[tuple[str, str], ...] | None = None
-    forms: Forms = ()
-    id_property: str | None = None
     guard: GuardEntry = field(default_factory=GuardEntry)
     line: int = 0
 
@@ -73,7 +61,7 @@ class NeverExportEntry:
 
     account: str
     file: str
-    note: str
+    note: str = ""
     line: int = 0
 
 
@@ -82,9 +70,9 @@ class TripwireEntry:
     """A CSV file of people who must not be in a cohort, or with None in any of the project."""
 
     project: int
-    cohort: int | None
     file: str
-    note: str
+    cohort: int | None = None
+    note: str = ""
     line: int = 0
 
 

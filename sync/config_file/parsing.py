@@ -7,7 +7,7 @@ no tag of YAML can make anything but text, numbers and yes or no.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import yaml
@@ -202,25 +202,28 @@ def _read_choice(node: yaml.Node, name: str, choices: type[Mode] | type[SyncStat
         raise _make_error(node, f"“{name}” must be {known}, and {_quote(text)} is not.") from None
 
 
+def _read_entry(
+    node: yaml.Node,
+    what: str,
+    kind: Callable[..., Value],
+    needed: Mapping[str, Read[Any]],
+    others: Mapping[str, Read[Any]],
+) -> Value:
+    """Return an entry whose fields are called as the names of the file; of ``others`` those that are there."""
+    fields = _Fields(node, what, (*needed, *others))
+    values = {name: fields.need(name, read) for name, read in needed.items()}
+    given = {name: fields.get(name, read) for name, read in others.items()}
+    return kind(**values, **{name: value for name, value in given.items() if value is not None}, line=fields.line)
+
+
 def _read_account(node: yaml.Node) -> AccountEntry:
-    fields = _Fields(node, "an account", ("license_code", "data_center"))
-    return AccountEntry(
-        license_code=fields.need("license_code", _read_text),
-        data_center=fields.need("data_center", _read_text),
-        line=fields.line,
-    )
+    needed = {"license_code": _read_text, "data_center": _read_text}
+    return _read_entry(node, "an account", AccountEntry, needed, {})
 
 
 def _read_project(node: yaml.Node) -> ProjectEntry:
-    fields = _Fields(node, "a project", ("id", "username", "region", "account", "name"))
-    return ProjectEntry(
-        id=fields.need("id", _read_whole),
-        username=fields.need("username", _read_text),
-        region=fields.need("region", _read_text),
-        account=fields.get("account", _read_text),
-        name=fields.get("name", _read_text),
-        line=fields.line,
-    )
+    needed = {"id": _read_whole, "username": _read_text, "region": _read_text}
+    return _read_entry(node, "a project", ProjectEntry, needed, {"account": _read_text, "name": _read_text})
 
 
 _SYNC_KEYS = (
@@ -253,7 +256,7 @@ def _read_sync(node: yaml.Node) -> SyncEntry:
         cohort=fields.need("cohort", _read_whole),
         mode=fields.need("mode", lambda value, name: Mode(_read_choice(value, name, Mode))),
         name=fields.get("name", _read_text),
-        account=fields.get("account", _read_text),
+        license_code=fields.get("account", _read_text),
         attribute=fields.get("attribute", _read_text),
         interval=fields.get("every", _read_interval),
         state=fields.get("state", lambda value, name: SyncState(_read_choice(value, name, SyncState))),
@@ -353,21 +356,10 @@ def _read_guard(node: yaml.Node, name: str) -> GuardEntry:
 
 
 def _read_never_export(node: yaml.Node) -> NeverExportEntry:
-    fields = _Fields(node, "an entry of never_export", ("account", "file", "note"))
-    return NeverExportEntry(
-        account=fields.need("account", _read_text),
-        file=fields.need("file", _read_text),
-        note=fields.get("note", _read_text) or "",
-        line=fields.line,
-    )
+    needed, others = {"account": _read_text, "file": _read_text}, {"note": _read_text}
+    return _read_entry(node, "an entry of never_export", NeverExportEntry, needed, others)
 
 
 def _read_tripwire(node: yaml.Node) -> TripwireEntry:
-    fields = _Fields(node, "an entry of tripwires", ("project", "cohort", "file", "note"))
-    return TripwireEntry(
-        project=fields.need("project", _read_whole),
-        cohort=fields.get("cohort", _read_whole),
-        file=fields.need("file", _read_text),
-        note=fields.get("note", _read_text) or "",
-        line=fields.line,
-    )
+    needed, others = {"project": _read_whole, "file": _read_text}, {"cohort": _read_whole, "note": _read_text}
+    return _read_entry(node, "an entry of tripwires", TripwireEntry, needed, others)

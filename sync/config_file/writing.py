@@ -44,7 +44,7 @@ def _write_sync(entry: SyncEntry) -> dict[str, object]:
         "project": entry.project,
         "cohort": entry.cohort,
         "name": entry.name,
-        "account": entry.account,
+        "account": entry.license_code,
         "attribute": entry.attribute,
         "mode": entry.mode.value,
         "every": None if entry.interval is None or entry.daily else write_interval(entry.interval),

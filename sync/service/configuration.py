@@ -187,7 +187,7 @@ class ConfigurationService(Topic):
                 raise fail_at(line, f"project {project} is neither connected nor in the file.")
         for account, line in [
             *((one.account, one.line) for one in wanted.projects),
-            *((one.account, one.line) for one in wanted.syncs),
+            *((one.license_code, one.line) for one in wanted.syncs),
             *((one.account, one.line) for one in wanted.never_export),
         ]:
             if account is not None and account not in accounts:

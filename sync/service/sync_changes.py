@@ -9,7 +9,6 @@ from sync.attribute_names import find_attribute_problem, find_mapping_problem
 from sync.config_file.entries import GuardEntry, SyncEntry
 from sync.config_file.parsing import fail_at
 from sync.errors import InvalidRequest
-from sync.export_terms import ExportTerms
 from sync.guards import GuardLimits
 from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time, write_interval
 from sync.service.base import ServiceState, Topic
@@ -46,8 +45,9 @@ class SyncChanges(Topic):
                 yield from self._plan_new_sync(entry)
             return
         entry, serving = _end_past_pause(entry, self._state.now()), self.get_with_request(known)
-        for name, permanent in (("account", known.license_code), ("attribute", known.attribute)):
-            if getattr(entry, name) not in (None, permanent):
+        asked = {"account": (entry.license_code, known.license_code), "attribute": (entry.attribute, known.attribute)}
+        for name, (wanted, permanent) in asked.items():
+            if wanted not in (None, permanent):
                 raise fail_at(
                     entry.line, f"the {name} of sync {known.id} is “{permanent}”, and that is permanent; write it so."
                 )
@@ -59,27 +59,9 @@ class SyncChanges(Topic):
         yield Step(
             text=f"Export cohort {entry.cohort} of project {entry.project}{attribute}: {_describe_terms(entry)}.",
             line=entry.line,
-            apply=lambda: self._start(entry),
+            apply=lambda: self._syncs.start_export(entry.project, entry.cohort, entry),
         )
         yield from self._plan_guard(entry, True, GuardLimits())
-
-    def _start(self, entry: SyncEntry) -> None:
-        """Export the cohort, or change the run under way."""
-        self._syncs.start_export(
-            entry.project,
-            entry.cohort,
-            ExportTerms(
-                mode=entry.mode,
-                attribute=entry.attribute,
-                interval=entry.interval,
-                mapping=entry.mapping,
-                forms=entry.forms,
-                license_code=entry.account,
-                daily=entry.daily,
-                ends_at=entry.ends_at,
-                id_property=entry.id_property,
-            ),
-        )
 
     def _plan_guard(self, entry: SyncEntry, enabled: bool, limits: GuardLimits) -> Iterator[Step]:
         wanted = replace(limits, **entry.guard.limits)  # type: ignore[arg-type]
@@ -132,7 +114,11 @@ class SyncChanges(Topic):
                 lambda: self._syncs.change_interval(serving.id, seconds, wanted.daily, wanted.ends_at),
             )
         else:
-            yield Step(f"Change {name} from {now} to {then}, and export it.", entry.line, lambda: self._start(wanted))
+            yield Step(
+                f"Change {name} from {now} to {then}, and export it.",
+                entry.line,
+                lambda: self._syncs.start_export(wanted.project, wanted.cohort, wanted),
+            )
 
     def _describe_rest(self, entry: SyncEntry, serving: Sync) -> str:
         """Return in which state a sync rests that only “state: active” ends; empty when other terms may export it.
@@ -218,7 +204,7 @@ def describe_sync(sync: Sync) -> SyncEntry:
         cohort=sync.cohort_id,
         mode=sync.mode,
         name=sync.cohort_name,
-        account=sync.license_code,
+        license_code=sync.license_code,
         attribute=sync.attribute,
         interval=sync.interval_seconds if is_dynamic and not sync.daily else None,
         daily=sync.daily,
