@@ -101,8 +101,10 @@ class RunExecutor:
                 self._replace_by_new_run(sync)
                 return
             self._begin_again()
-        if self._run.state is RunState.PULLING and not self._read_and_plan(sync):
-            return
+        if self._run.state is RunState.PULLING:
+            if not self._read_and_plan(sync):
+                return
+            sync = self._load_sync()
         try:
             self._deliver(sync)
         except TripwireFound as found:
@@ -114,11 +116,16 @@ class RunExecutor:
             self._end(self._record_sent(), RunState.SUCCEEDED, "Succeeded.")
 
     def _load_sync(self) -> Sync:
-        """Return the sync with the request of this run applied; raise InvalidRequest when it no longer exists."""
+        """Return the sync of now with the request of this run applied, which people change while it reads.
+
+        Raise InvalidRequest when it no longer exists.
+        """
         found = self._store.syncs.get_sync(self._run.sync_id)
-        if found is None:
+        current = self._store.runs.get_run(self._run.id)
+        if found is None or current is None:
             raise InvalidRequest(f"Sync {self._run.sync_id} no longer exists.")
-        request = Request.parse(self._run.request)
+        self._run = self._lease.run = replace(self._run, request=current.request)
+        request = Request.parse(current.request)
         return request.apply(found) if request else found
 
     def _replace_by_new_run(self, sync: Sync) -> None:
@@ -204,17 +211,16 @@ class RunExecutor:
                 check_still_listed(self._lease, sync, mixpanel)
             try:
                 plan, problem = self._plan_proven(sync, reader.repeated_others)
+                return self._settle_plan(sync, plan, problem)
             except ReadAgain as why:
                 self._add_event(f"Reading the cohort again: {why}.")
                 self._restart_reading(2)
-                continue
             except PagesOutdated:
-                # Somebody was forgotten meanwhile, or was taken by chance for somebody who was sent.
+                # Somebody was forgotten meanwhile, or was taken by chance for somebody who was sent; or another export
+                # chose how values are written.
                 self._add_event("What the pages were compared with has changed, so the cohort is read again.")
                 self._restart_reading(1)
-                is_exact = True
-                continue
-            return self._settle_plan(sync, plan, problem)
+                is_exact, sync = True, self._load_sync()
 
     def _sum_pages(self) -> Tally:
         return self._store.staged.sum_pages(self._run.id, self._run.reading)
@@ -253,10 +259,16 @@ class RunExecutor:
         return Planner(self._lease, sync, believe_last=believe_last).write()
 
     def _settle_plan(self, sync: Sync, plan: Plan, problem: str | None) -> bool:
-        """Note that the run is planned: it goes ahead and the sync takes its request over, or it is held."""
+        """Note that the run is planned: it goes ahead and the sync takes its request over, or it is held.
+
+        Limits, guard and request count as they are now: a person may have changed them while the cohort was read.
+        """
         tally, size = self._sum_pages(), self._store.snapshot.count_members(sync.id)
         with self._store.transaction():
             self._lease.renew()
+            planned_for, sync = sync, self._load_sync()
+            if self._run.purpose not in ("clear", "undo") and sync.forms != planned_for.forms:
+                raise PagesOutdated
             reason = find_hold_reason(self._store, self._run, sync, plan, problem, size=size, read=tally.rows)
             self._lease.write(
                 planned=1,
@@ -295,7 +307,7 @@ class RunExecutor:
         if self._run.request:
             with self._store.transaction():
                 self._lease.renew()
-                self._take_over(sync)
+                self._take_over(self._load_sync())
         if self._store.batches.count_unconfirmed(self._run.id):
             self._add_step("Sending to WebEngage.")
             Delivery(self._lease, sync, open_webengage(self._lease, sync)).send_all()
