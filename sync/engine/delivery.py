@@ -348,15 +348,18 @@ class Delivery:
 
     def _reject(self, parcel: Parcel, reason: str) -> None:
         with self._closing():
-            self._lease.count(rejected=1)
+            self._lease.count(rejected=self._note([replace(parcel, reason=reason)], "rejected"))
             self._lease.note_progress()
-            self._note([replace(parcel, reason=reason)], "rejected")
             self._close_part(parcel)
 
-    def _note(self, parcels: list[Parcel], outcome: str) -> None:
-        """Note lone people who were not taken as planned."""
-        noted = [one.make_rejection(outcome) for one in parcels]
+    def _note(self, parcels: list[Parcel], outcome: str) -> int:
+        """Note lone people who were not taken as planned, in the transaction of the caller; return how many.
+
+        Nobody who was forgotten while WebEngage was asked is noted.
+        """
+        noted = [one.make_rejection(outcome) for one in map(self._forgotten.leave_out, parcels) if one.changes]
         self._store.rejections.add(self._run.id, self._sync.id, noted, self._lease.now())
+        return len(noted)
 
     def _try_again(self, parcel: Parcel, problem: RetryLater) -> None:
         """Send the same parcel later, with the same request id.

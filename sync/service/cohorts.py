@@ -147,6 +147,7 @@ class CohortService(Topic):
 
     def _read_preview(self, project_id: int, cohort: CohortView, id_property: str) -> Preview:
         client = self._state.open_mixpanel(self._state.get_project(project_id))
+        version = self._store.maintenance.get_forget_version()
         self._state.add_audit_line("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH_SECONDS)
         with self._state.mixpanel_query(project_id):
             known = client.read_page(cohort.id, 0, None, all_users=False, properties=(), id_property=id_property)
@@ -154,7 +155,7 @@ class CohortService(Topic):
         known = self._mark_never_exported(project_id, cohort.id, known)
         found = replace(_build_preview(cohort, known, everyone, self._state.now()), id_property=id_property)
         found = self._add_changes(project_id, found, known)
-        self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total)
+        self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total, version)
         return self.add_current_limits(project_id, found)
 
     @requires(AccessLevel.VIEWER)

@@ -263,11 +263,11 @@ class MemberService(Topic):
 
         Exact numbers replace estimates; a reading that is not complete replaces nothing that is exact and fresh.
         """
-        found = self.summarize(reading)
+        version, found = self._store.maintenance.get_forget_version(), self.summarize(reading)
         known = self._cohorts.find_fresh(reading.project_id, reading.cohort_id, reading.id_property)
         if found.exact or not (known and known.exact):
             self._store.connections.save_preview(
-                reading.project_id, reading.cohort_id, json.dumps(asdict(found)), found.total
+                reading.project_id, reading.cohort_id, json.dumps(asdict(found)), found.total, version
             )
 
     @requires(AccessLevel.MARKETER)

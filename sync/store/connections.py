@@ -252,11 +252,23 @@ class Connections(Table):
             for row in rows
         )
 
-    def save_preview(self, project_id: int, cohort_id: int, preview: str, count: int) -> None:
-        """Store a preview (JSON text) and the count it found."""
+    def save_preview(self, project_id: int, cohort_id: int, preview: str, count: int, forget_version: int) -> None:
+        """Store a preview (JSON text) and the count it found.
+
+        ``forget_version``: as of before its people were asked for. Somebody who was forgotten since may be one of its
+        examples, so it is stored without any then.
+        """
         self._execute(
-            "update cohort set preview = ?, count = ? where project_id = ? and id = ?",
-            (preview, count, project_id, cohort_id),
+            """
+            update cohort
+            set count = ?2, preview = iif(
+                ?5 = cast(ifnull((select value from setting where name = 'forget_version'), 0) as integer),
+                ?1,
+                json_set(?1, '$.sample', json('[]'))
+            )
+            where project_id = ?3 and id = ?4
+            """,
+            (preview, count, project_id, cohort_id, forget_version),
         )
 
     def get_preview(self, project_id: int, cohort_id: int) -> str | None:

@@ -128,7 +128,8 @@ class Maintenance(Table):
         """Remove a person from every table, also of runs under way; return in how many places they were.
 
         A short transaction for each place; killed, what is done stays done. The snapshots come last, in one: until then
-        they say where the person is true in WebEngage, also to who asks again.
+        they say where the person is true in WebEngage, also to who asks again. Previews go in the transaction that counts:
+        one that Mixpanel was asked for before is stored without examples afterwards.
 
         Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
         """
@@ -146,13 +147,13 @@ class Maintenance(Table):
             "update or replace rejection set user_id = ?, active = 0 where user_id in (?, ?)",
             (FORGOTTEN, user_id, kept),
         )
-        found += self._execute(
-            "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
-        )
         found += StagedPages(self._db).forget(user_id, who) + Batches(self._db).forget(user_id)
         with write_transaction(self._db):
             for row in self._fetch_all("select id from sync"):
                 found += Snapshot(self._db).remove(row[0], who)
+            found += self._execute(
+                "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
+            )
             self._count_setting_up("forget_version")
         return found
 
