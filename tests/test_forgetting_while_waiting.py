@@ -14,10 +14,11 @@ from sync.model import RunState
 from sync.permissions import command_line_actor
 from sync.service import Service
 from tests.engine_workspace import MAPPED, EngineWorkspace, fans, last, on_plan
-from tests.sandbox.control import PROJECT, Sandbox, member
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
 from tests.workspace import read_everything_stored, wait_until
 
 SLOW_MS = 1500  # how long the other side takes to answer, in milliseconds; never asserted
+REQUESTS_TO_ALL_ALONE = 10  # the page, and five people in parts of 5, 2 and 3, 1 and 1 and 1 and 2, 1 and 1
 BAD_VALUE = {"response": {"status": "error", "message": "Invalid value for attribute"}}
 
 
@@ -111,3 +112,24 @@ def test_somebody_forgotten_while_they_are_sent_without_values_is_not_kept_with_
         working.result()
     assert last(workspace).state is RunState.SUCCEEDED
     assert b"ann-7" not in read_everything_stored(workspace.data_dir)
+
+
+def test_somebody_forgotten_while_their_request_waits_for_its_turn_is_no_witness(workspace: EngineWorkspace) -> None:
+    """Whether the account is at fault is found out by sending somebody once more; a deleted profile would come back."""
+    workspace.set_members(member("ann-7"))
+    workspace.export()
+    refused = fans(*range(5))
+    workspace.set_members(member("ann-7"), *refused)
+    workspace.sandbox.poison(*(str(one["id"]) for one in refused))
+    workspace.sandbox.fault("slow", path="bulk-users", ms=SLOW_MS / 3, times=0)
+    workspace.start_export()
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(workspace.run_queued)
+        wait_until(lambda: last(workspace).requests == REQUESTS_TO_ALL_ALONE)
+        with workspace.open_store() as store:
+            store.rate_limits.delay_account_until(LICENSE, workspace.now() + 2 * SLOW_MS / 1000)
+        wait_until(lambda: last(workspace).requests > REQUESTS_TO_ALL_ALONE)
+        forget(workspace, "ann-7")
+        working.result()
+    assert workspace.sandbox.meter().told_again == 0
+    assert last(workspace).state is RunState.FAILED

@@ -43,8 +43,7 @@ def is_witness_taken(lease: RunLease, sync: Sync, webengage: WebEngage) -> bool:
 
     Return False without such a member. Raise RetryLater or Postpone when WebEngage does not say.
     """
-    witness = find_witness(lease.store, sync, lease.run)
-    if witness is None:
+    if find_witness(lease.store, sync, lease.run) is None:
         return False
     with lease.store.transaction():
         lease.renew()
@@ -57,6 +56,9 @@ def is_witness_taken(lease: RunLease, sync: Sync, webengage: WebEngage) -> bool:
     while (pause := slots[0] - lease.now()) > 0:
         lease.sleep(pause)
         lease.renew_when_due()
+    witness = find_witness(lease.store, sync, lease.run)  # of now: the slot may have been a minute away
+    if witness is None:
+        return False
     member = Change(witness, ChangeKind.ADD)
     try:
         webengage.send_batch(build_payload(sync.attribute, [member], ()), uuid.uuid4().hex, [member])
