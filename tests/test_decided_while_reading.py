@@ -1,4 +1,4 @@
-"""What people decide while a run waits for a page of Mixpanel counts for its plan, which is made afterwards."""
+"""Decide something while a run waits for a page of Mixpanel: it counts for the plan, which is made afterwards."""
 
 from __future__ import annotations
 
