@@ -199,7 +199,10 @@ def test_a_file_when_it_asks_for_what_cannot_be_is_refused_before_anything_chang
     connected.export(attribute=ATTRIBUTE)
     for change, words in (
         (("attribute: Mixpanel - Fans", "attribute: Another"), "Line 8: the attribute of sync 1 is “Mixpanel - Fans”"),
-        ((f"- project: {PROJECT}", "- project: 77"), "Line 8: project 77 is neither connected nor in the file"),
+        (
+            (f"- project: {PROJECT}", "- project: 77"),
+            "Line 8: project 77 is neither connected nor in the file; add it to the file, or connect it",
+        ),
         (("guard: {", "account: elsewhere\n    guard: {"), "Line 8: account elsewhere is neither connected"),
         ((f'data_center: "{sandbox.url}"', "data_center: mars"), "Line 4: “mars” is not a WebEngage data center"),
         ((f'region: "{sandbox.url}"', "region: moon"), "Line 6: “moon” is not a Mixpanel region"),

@@ -116,3 +116,15 @@ def test_a_service_account_that_is_no_admin_any_more_is_called_refused(connected
     with connected.open() as service:
         (problem,) = service.connections.list_problems().values()
         assert "Only a project admin" in problem
+
+
+@SIDES
+def test_a_side_that_is_disconnected_twice_is_in_the_audit_log_once(connected: Workspace, side: str) -> None:
+    """Two people press the button, or one of them names what was never connected: nothing was done, so nothing is said."""
+    with connected.open() as service:
+        disconnect(service, side)
+        lines = service.admin.count_audit()
+        disconnect(service, side)
+        assert service.connections.disconnect_mixpanel(77) == ()
+        assert service.connections.disconnect_webengage("elsewhere") == ()
+        assert service.admin.count_audit() == lines

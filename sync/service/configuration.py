@@ -184,14 +184,18 @@ class ConfigurationService(Topic):
             *((one.project, one.line) for one in wanted.tripwires),
         ]:
             if project not in projects:
-                raise fail_at(line, f"project {project} is neither connected nor in the file.")
+                raise fail_at(
+                    line, f"project {project} is neither connected nor in the file; add it to the file, or connect it."
+                )
         for account, line in [
             *((one.account, one.line) for one in wanted.projects),
             *((one.license_code, one.line) for one in wanted.syncs),
             *((one.account, one.line) for one in wanted.never_export),
         ]:
             if account is not None and account not in accounts:
-                raise fail_at(line, f"account {account} is neither connected nor in the file.")
+                raise fail_at(
+                    line, f"account {account} is neither connected nor in the file; add it to the file, or connect it."
+                )
 
     def _plan_account(self, entry: AccountEntry) -> Iterator[Step]:
         try:

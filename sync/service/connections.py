@@ -308,6 +308,8 @@ class ConnectionService(Topic):
         """Delete a project's secret, pause its syncs and return them; its runs end after the requests in flight."""
         name = name_project(project_id)
         with self._store.transaction():
+            if self._store.connections.get_project(project_id) is None:
+                return ()
             self._store.connections.disconnect_project(project_id)
             return self._pause_disconnected("Mixpanel", name, name, project_id=project_id)
 
@@ -315,6 +317,8 @@ class ConnectionService(Topic):
     def disconnect_webengage(self, license_code: str) -> tuple[SyncView, ...]:
         """Delete an account's key, pause its syncs and return them; its runs end after the requests in flight."""
         with self._store.transaction():
+            if self._store.connections.get_account(license_code) is None:
+                return ()
             self._store.connections.disconnect_account(license_code)
             return self._pause_disconnected(
                 "WebEngage", name_account(license_code), license_code, license_code=license_code
