@@ -60,6 +60,37 @@ def test_people_when_paged_and_filtered_are_each_listed_once(held: int, connecte
             service.runs.list_people(999)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "matching"),
+    [
+        (PeopleFilter(), 2400),
+        (PeopleFilter(operation="add"), 2100),
+        (PeopleFilter(operation="remove"), 300),
+        (PeopleFilter(outcome="rejected"), 2),
+        (PeopleFilter(outcome="accepted", text="fan-1"), 1109),
+    ],
+)
+def test_people_of_a_large_run_when_paged_under_a_filter_are_each_on_one_page(
+    connected: Workspace, sandbox: Sandbox, wanted: PeopleFilter, matching: int
+) -> None:
+    """Its people are stored a thousand together, and page 2 of those it removes begins within the second thousand."""
+    connected.cohort = sandbox.add_cohort("Fans", [member(f"fan-{n}") for n in range(600)])
+    connected.export()
+    sandbox.set_members(connected.cohort, [member(f"fan-{n}") for n in range(300, 2700)])
+    run = connected.export(dry_run=True)
+    if wanted.outcome:
+        sandbox.poison("fan-1000", "fan-1001")
+        with connected.open() as service:
+            service.runs.approve(run.id)
+        connected.run_queued()
+    with connected.open() as service:
+        whole = service.runs.list_people(run.id, wanted, limit=5000)
+        pages = [service.runs.list_people(run.id, wanted, limit=130, offset=at) for at in range(0, matching, 130)]
+    assert len(whole.rows) == len({row.user_id for row in whole.rows}) == whole.matching == matching
+    assert tuple(itertools.chain.from_iterable(page.rows for page in pages)) == whole.rows
+    assert {page.matching for page in pages} == {matching} and {page.counts for page in pages} == {whole.counts}
+
+
 def test_people_are_found_by_the_label_with_which_a_tripwire_names_them(connected: Workspace) -> None:
     """The reason of a held run shows the ends of an id only; searched for as it stands, it finds whom it may mean."""
     ids = ("person7@example.com", "Peter@example.com", "person7@example.org", "ann@example.com")

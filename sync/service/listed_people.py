@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from sync.model import Run
 from sync.records import PropertyCohort, SyncView
 from sync.store import Store
 from sync.store.plan_history import UserIdBasis
@@ -57,15 +58,20 @@ def _count_people(
     find_possible: Callable[[UserIdBasis], frozenset[bytes]],
 ) -> ListedPeople:
     """Count who of these is in WebEngage for a sync; ``find_possible``: who of a list may be there by another ID."""
-    known, basis, run = _find_known(store, sync, watched), store.plan_history.find_user_id(sync.id), sync.last_run
-    may_hold_people = sync.size or (run and not run.state.is_final and run.requests)
+    known, basis = _find_known(store, sync, watched), store.plan_history.find_user_id(sync.id)
+    may_hold_people = sync.size or _is_sending(store, sync.last_run)
     possible = find_possible(basis) if basis.id_property and may_hold_people else frozenset[bytes]()
     return ListedPeople(len(known), len((watched & possible) - known))
 
 
+def _is_sending(store: Store, run: Run | None) -> bool:
+    """Return whether a run that has not ended may have sent somebody, as one that is held after a step."""
+    return run is not None and not run.state.is_final and store.batches.any_sent(run.id)
+
+
 def _find_known(store: Store, sync: SyncView, watched: frozenset[bytes]) -> frozenset[bytes]:
-    """Return who is in the snapshot, or was sent as true by a run that has not ended, as one that is held after a step."""
+    """Return who is in the snapshot, or was sent as true by a run that has not ended."""
     found, run = store.snapshot.find_among(sync.id, watched), sync.last_run
-    if not watched or run is None or run.state.is_final or not run.requests:
+    if not watched or run is None or not _is_sending(store, run):
         return found
     return found | store.batches.find_sent_true(run.id, watched, store.connections.get_salt())

@@ -146,7 +146,7 @@ class PlanHistory(Table):
     def find_user_id(self, sync_id: int) -> UserIdBasis:
         """Return by which property the people of a sync are known in WebEngage, and when they were last read by it.
 
-        A run that sent something and did not succeed counts, too: it may have sent some by another property.
+        A run that sent somebody and did not succeed counts, too: it may have sent some by another property.
         """
         row = self._fetch_one(
             """
@@ -160,7 +160,11 @@ class PlanHistory(Table):
             )
             where run.sync_id = ?1 and run.planned and run.id_property <> '' and (
                 run.id = (select max(id) from run where sync_id = ?1 and state = 'succeeded' and purpose <> 'clear')
-                or run.requests > 0 and run.id > ifnull((
+                or (run.delivered > 0 or run.unconfirmed > 0 or exists (
+                    select 1
+                    from batch
+                    where run_id = run.id and batch.state <> 'pending'
+                )) and run.id > ifnull((
                     select max(id)
                     from run
                     where sync_id = ?1 and state = 'succeeded' and purpose <> 'clear'
