@@ -84,8 +84,8 @@ def _show_failed(failed: tuple[Message, ...], recipients: dict[int, Recipient]) 
     number = sum(one.undelivered for one in recipients.values())
     if number > len(failed):
         st.caption(
-            f"{number:,} messages were not delivered; these are the newest {len(failed)}. Below, beside each address and "
-            "webhook, all of them are sent again or discarded at once."
+            f"{number:,} messages were not delivered; these are the newest {len(failed)}. All messages to one receiver can "
+            "be sent again or discarded at once, with the buttons beside its address below."
         )
     for message in failed:
         to = recipients[message.recipient_id]

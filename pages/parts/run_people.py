@@ -21,11 +21,10 @@ from sync.views import RunPeople
 
 PER_PAGE = 50
 EVERYBODY = "all"
-# Pixels; a reason is a sentence and has the rest of the table, which is its own width when it is longer than that.
 WIDTHS_WITHOUT_REASON = {"User ID": st.column_config.TextColumn(width="medium")}
-WIDTHS = {
+WIDTHS = {  # in pixels, on a laptop; a reason is a sentence, and the page that is shown may have short ones only
     name: st.column_config.TextColumn(width=pixels)
-    for name, pixels in (("User ID", 180), ("Change", 125), ("Outcome", 185))
+    for name, pixels in (("User ID", 180), ("Change", 125), ("Outcome", 185), ("Reason", 410))
 }
 TABLE_HEIGHT = 388  # pixels; ten rows, so that the page below stays in reach
 ENDED_UNPLANNED = "The run ended before it was known whom to add, update or remove. Nothing was sent."
