@@ -8,7 +8,16 @@ import sys
 import click
 
 from sync.cli.listings import list_account_lines
-from sync.cli.output import WholeSentences, any_project_option, json_option, print_result, project_option, to_contract
+from sync.cli.output import (
+    Answer,
+    WholeSentences,
+    answers,
+    any_project_option,
+    json_option,
+    print_result,
+    project_option,
+    to_contract,
+)
 from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.service.connections import name_account
@@ -77,28 +86,24 @@ def connect_webengage(license_code: str, data_center: str, as_json: bool) -> Non
 
 @click.command()
 @any_project_option
-@json_option
-def accounts(as_json: bool) -> None:
+@answers
+def accounts(service: Service) -> Answer:
     """List the connected WebEngage accounts, and the projects that export to each."""
-    with Service.open() as service:
-        found, refused = service.connections.list_accounts(), service.connections.list_problems()
+    found, refused = service.connections.list_accounts(), service.connections.list_problems()
     problems = {one.license_code: refused.get(name_account(one.license_code), "") for one in found}
     answer = [to_contract(one) | {"problem": problems[one.license_code]} for one in found]
-    print_result(as_json, answer, list_account_lines(found, problems))
+    return answer, list_account_lines(found, problems)
 
 
 @click.command("use-account")
 @click.argument("license_code", metavar="LICENSE")
 @project_option
-@json_option
-def use_account(license_code: str, project: int | None, as_json: bool) -> None:
+@answers
+def use_account(service: Service, license_code: str, project: int | None) -> Answer:
     """Send a project's new exports to the account LICENSE; existing syncs keep their account."""
-    with Service.open() as service:
-        view = service.connections.use_account(project, license_code)
+    view = service.connections.use_account(project, license_code)
     answer = {"done": True, "project_id": view.id, "license_code": view.license_code}
-    print_result(
-        as_json, answer, [f"Done: new exports of project {view.id} go to WebEngage account {view.license_code}."]
-    )
+    return answer, [f"Done: new exports of project {view.id} go to WebEngage account {view.license_code}."]
 
 
 ACCOUNT_COMMANDS = (connect, accounts, use_account)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sync.cli.listings import list_audit_lines
-from sync.cli.output import LIMIT_RANGE, json_option, print_result
+from sync.cli.output import LIMIT_RANGE, Answer, answers, json_option, print_result
 from sync.guards import MAX_PEOPLE, explain_second_person
 from sync.service import Service
 from sync.text import count_noun
@@ -19,16 +19,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("file", type=_FILE)
-@json_option
-def backup(file: Path, as_json: bool) -> None:
+@answers
+def backup(service: Service, file: Path) -> Answer:
     """Copy the database to a new FILE, also while everything runs; the key is not in it."""
-    with Service.open() as service:
-        service.admin.write_backup(file)
-    print_result(
-        as_json,
-        {"done": True, "file": str(file)},
-        [f"Done: {file}. The key is not in it; back up secret.key or COHORT_SYNC_KEY too."],
-    )
+    service.admin.write_backup(file)
+    return {"done": True, "file": str(file)}, [
+        f"Done: {file}. The key is not in it; back up secret.key or COHORT_SYNC_KEY too."
+    ]
 
 
 @click.command("second-person")
@@ -66,44 +63,39 @@ def restore(file: Path, as_json: bool) -> None:
 
 
 @click.command("rotate-key")
-@json_option
-def rotate_key(as_json: bool) -> None:
+@answers
+def rotate_key(service: Service) -> Answer:
     """Encrypt all stored secrets with a new key (or with the first of COHORT_SYNC_KEY)."""
-    with Service.open() as service:
-        dropped = service.admin.rotate_key()
+    dropped = service.admin.rotate_key()
     more = (
         "Former keys are no longer needed."
         if dropped
         else "Keep the former key for now: running syncs need it. Rotate again when they have ended."
     )
-    print_result(
-        as_json,
-        {"done": True, "former_keys_needed": not dropped},
-        [f"Done: all secrets are encrypted with the newest key. {more}"],
-    )
+    return {"done": True, "former_keys_needed": not dropped}, [
+        f"Done: all secrets are encrypted with the newest key. {more}"
+    ]
 
 
 @click.command()
 @click.argument("user_id")
-@json_option
-def forget(user_id: str, as_json: bool) -> None:
+@answers
+def forget(service: Service, user_id: str) -> Answer:
     """Remove a person from everything stored here, by USER_ID; Mixpanel and WebEngage keep what they have."""
-    with Service.open() as service:
-        found = service.admin.forget_person(user_id)
+    found = service.admin.forget_person(user_id)
     done, *more = explain_forgotten(found)
     about = (
         "This does not delete the person in Mixpanel or WebEngage; do that there, or the next export brings them back."
     )
-    print_result(as_json, found, [f"{done} {about}" if found.places else done, *more])
+    return found, [f"{done} {about}" if found.places else done, *more]
 
 
 @click.command()
-@json_option
-def purge(as_json: bool) -> None:
+@answers
+def purge(service: Service) -> Answer:
     """Delete rejected people and run details older than their retention; the runner does this every hour."""
-    with Service.open() as service:
-        gone = service.admin.purge_expired()
-    print_result(as_json, {"done": True, "rows": gone}, [f"Done: {count_noun(gone, 'row')} deleted."])
+    gone = service.admin.purge_expired()
+    return {"done": True, "rows": gone}, [f"Done: {count_noun(gone, 'row')} deleted."]
 
 
 @click.command()
@@ -111,27 +103,23 @@ def purge(as_json: bool) -> None:
     "--rejections", "--refusals", type=float, metavar="DAYS", help="How many days rejected people are listed (30)."
 )
 @click.option("--detail", type=float, metavar="DAYS", help="How many days the details of runs are kept (14).")
-@json_option
-def retention(rejections: float | None, detail: float | None, as_json: bool) -> None:
+@answers
+def retention(service: Service, rejections: float | None, detail: float | None) -> Answer:
     """Show or set how many days data is kept."""
-    with Service.open() as service:
-        kept = service.admin.set_retention(rejections, detail)
-    print_result(
-        as_json,
-        {"refusals_days": kept[0], "detail_days": kept[1]},
-        [f"Rejected people are kept {kept[0]:g} days, run details {kept[1]:g} days."],
-    )
+    kept = service.admin.set_retention(rejections, detail)
+    return {"refusals_days": kept[0], "detail_days": kept[1]}, [
+        f"Rejected people are kept {kept[0]:g} days, run details {kept[1]:g} days."
+    ]
 
 
 @click.command()
 @click.option("--limit", type=LIMIT_RANGE, default=1000, help="At most this many lines, the newest (1000).")
 @click.option("--search", default="", metavar="TEXT", help="Only lines with this text: a name, an action, a sync.")
-@json_option
-def audit(limit: int, search: str, as_json: bool) -> None:
+@answers
+def audit(service: Service, limit: int, search: str) -> Answer:
     """Show the audit log, newest first."""
-    with Service.open() as service:
-        lines = service.admin.list_audit(limit, search)
-    print_result(as_json, lines, list_audit_lines(lines))
+    lines = service.admin.list_audit(limit, search)
+    return lines, list_audit_lines(lines)
 
 
 COMMANDS = (backup, restore, rotate_key, second_person, forget, purge, retention, audit)

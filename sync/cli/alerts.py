@@ -10,7 +10,7 @@ import click
 
 from sync.cli.accounts import read_secret
 from sync.cli.listings import list_message_lines, list_recipient_lines
-from sync.cli.output import LIMIT_RANGE, WholeSentences, any_project_option, json_option, print_result
+from sync.cli.output import LIMIT_RANGE, Answer, WholeSentences, answers, any_project_option
 from sync.errors import InvalidRequest
 from sync.records import Recipient
 from sync.service import Service
@@ -41,48 +41,39 @@ def _read_url(given: str | None) -> str:
 @click.argument("url", required=False, metavar="[URL]")
 @name_option
 @any_project_option
-@json_option
-def add_address(url: str | None, name: str, as_json: bool) -> None:
+@answers
+def add_address(service: Service, url: str | None, name: str) -> Answer:
     """Send alerts to an apprise URL (from COHORT_SYNC_ALERT_URL, a prompt or a pipe; as an argument other users may see it)."""
-    with Service.open() as service:
-        added = service.alerts.add(_read_url(url), name)
-    print_result(
-        as_json, added, [f"Done: alerts go to {added.masked_url}. Try it: python -m sync alerts test {added.id}"]
-    )
+    added = service.alerts.add(_read_url(url), name)
+    return added, [f"Done: alerts go to {added.masked_url}. Try it: python -m sync alerts test {added.id}"]
 
 
 @webhooks.command("add")
 @click.argument("url", required=False, metavar="[URL]")
 @name_option
 @any_project_option
-@json_option
-def add_webhook(url: str | None, name: str, as_json: bool) -> None:
+@answers
+def add_webhook(service: Service, url: str | None, name: str) -> Answer:
     """Send changes of runs and syncs to a URL; prints the secret that signs them, this once."""
-    with Service.open() as service:
-        added, secret = service.alerts.add_webhook(_read_url(url), name)
+    added, secret = service.alerts.add_webhook(_read_url(url), name)
     answer = {name: getattr(added, name) for name in Recipient.__slots__} | {"secret": secret}
-    print_result(
-        as_json, answer, [f"Done: webhook {added.id} goes to {added.masked_url}.", f"Signing secret: {secret}"]
-    )
+    return answer, [f"Done: webhook {added.id} goes to {added.masked_url}.", f"Signing secret: {secret}"]
 
 
 def _add_recipient_commands(group: click.Group, kind: str, noun: str) -> None:
     """Add the commands about one address or webhook, or all of them."""
 
-    def remove(number: int, as_json: bool) -> None:
-        with Service.open() as service:
-            service.alerts.remove(number, kind)
-        print_result(as_json, {"done": True, "id": number}, [f"Done: {noun} {number} is removed."])
+    def remove(service: Service, number: int) -> Answer:
+        service.alerts.remove(number, kind)
+        return {"done": True, "id": number}, [f"Done: {noun} {number} is removed."]
 
-    def show_list(as_json: bool) -> None:
-        with Service.open() as service:
-            found = service.alerts.list(kind)
-        print_result(as_json, found, list_recipient_lines(found))
+    def show_list(service: Service) -> Answer:
+        found = service.alerts.list(kind)
+        return found, list_recipient_lines(found)
 
-    def send_test(number: int, as_json: bool) -> None:
-        with Service.open() as service:
-            service.alerts.send_test(number, kind)
-        print_result(as_json, {"done": True, "id": number}, [f"Done: {noun} {number} took the test."])
+    def send_test(service: Service, number: int) -> Answer:
+        service.alerts.send_test(number, kind)
+        return {"done": True, "id": number}, [f"Done: {noun} {number} took the test."]
 
     _add_command(group, "remove", f"Remove the {noun} ID and its messages.", number_argument(remove))
     _add_command(group, "list", f"List every {noun}; addresses are masked.", show_list)
@@ -93,20 +84,17 @@ def _add_recipient_commands(group: click.Group, kind: str, noun: str) -> None:
 def _add_message_commands(group: click.Group, kind: str) -> None:
     """Add the commands about the messages that were, or were not, delivered."""
 
-    def show_messages(limit: int, as_json: bool) -> None:
-        with Service.open() as service:
-            found = service.alerts.list_messages(kind, limit)
-        print_result(as_json, found, list_message_lines(found))
+    def show_messages(service: Service, limit: int) -> Answer:
+        found = service.alerts.list_messages(kind, limit)
+        return found, list_message_lines(found)
 
-    def replay(number: int, as_json: bool) -> None:
-        with Service.open() as service:
-            service.alerts.resend(number)
-        print_result(as_json, {"done": True, "id": number}, [f"Done: the runner sends message {number} again."])
+    def replay(service: Service, number: int) -> Answer:
+        service.alerts.resend(number)
+        return {"done": True, "id": number}, [f"Done: the runner sends message {number} again."]
 
-    def discard(number: int, as_json: bool) -> None:
-        with Service.open() as service:
-            service.alerts.discard(number)
-        print_result(as_json, {"done": True, "id": number}, [f"Done: message {number} is deleted."])
+    def discard(service: Service, number: int) -> Answer:
+        service.alerts.discard(number)
+        return {"done": True, "id": number}, [f"Done: message {number} is deleted."]
 
     about = "List the newest messages and what became of them."
     _add_command(group, "messages", about, limit_option(show_messages))
@@ -115,8 +103,8 @@ def _add_message_commands(group: click.Group, kind: str) -> None:
     _add_command(group, "discard", about, message_argument(discard))
 
 
-def _add_command(group: click.Group, name: str, about: str, command: Callable[..., None]) -> None:
-    group.command(name, help=about)(any_project_option(json_option(command)))
+def _add_command(group: click.Group, name: str, about: str, command: Callable[..., Answer]) -> None:
+    group.command(name, help=about)(any_project_option(answers(command)))
 
 
 _add_recipient_commands(alerts, "alerts", "alert address")
@@ -130,29 +118,28 @@ _add_message_commands(webhooks, "webhook")
 @click.option("--quiet", metavar="FROM-TO", help="When alerts wait, such as 22:00-07:00; off: never.")
 @click.option("--digest", metavar="TIME", help="When the digest is sent each day, such as 08:00; off: never.")
 @any_project_option
-@json_option
-def show_times(zone: str | None, quiet: str | None, digest: str | None, as_json: bool) -> None:
+@answers
+def show_times(service: Service, zone: str | None, quiet: str | None, digest: str | None) -> Answer:
     """Show or set quiet hours and the daily digest."""
-    with Service.open() as service:
-        schedule = service.alerts.get_schedule()
-        if quiet is not None:
-            begin, dash, end = ("", "-", "") if quiet == NEVER else quiet.partition("-")
-            if not dash:
-                raise InvalidRequest(f"“{quiet[:20]}” is not a span of time; write it like 22:00-07:00, or off.")
-            schedule = replace(schedule, quiet_from=begin.strip(), quiet_to=end.strip())
-        if digest is not None:
-            schedule = replace(schedule, digest="" if digest == NEVER else digest)
-        if zone is not None:
-            schedule = replace(schedule, zone=zone)
-        if (zone, quiet, digest) != (None, None, None):
-            service.alerts.set_schedule(schedule)
+    schedule = service.alerts.get_schedule()
+    if quiet is not None:
+        begin, dash, end = ("", "-", "") if quiet == NEVER else quiet.partition("-")
+        if not dash:
+            raise InvalidRequest(f"“{quiet[:20]}” is not a span of time; write it like 22:00-07:00, or off.")
+        schedule = replace(schedule, quiet_from=begin.strip(), quiet_to=end.strip())
+    if digest is not None:
+        schedule = replace(schedule, digest="" if digest == NEVER else digest)
+    if zone is not None:
+        schedule = replace(schedule, zone=zone)
+    if (zone, quiet, digest) != (None, None, None):
+        service.alerts.set_schedule(schedule)
     quiet, digest = schedule.quiet_from, schedule.digest
     waits = (
         f"Alerts wait from {quiet} to {schedule.quiet_to}." if quiet else "Alerts do not wait: no quiet hours are set."
     )
     daily = f"The digest is sent each day at {digest}." if digest else "No daily digest is sent."
     zone_line = f"Times are those of {schedule.zone}." if quiet or digest else ""
-    print_result(as_json, schedule, [waits, daily, zone_line])
+    return schedule, [waits, daily, zone_line]
 
 
 ALERT_COMMANDS = (alerts, webhooks)

@@ -24,7 +24,9 @@ from sync.cli.listings import (
 from sync.cli.members import members
 from sync.cli.output import (
     LIMIT_RANGE,
+    Answer,
     WholeSentences,
+    answers,
     any_project_option,
     json_option,
     prepare_output,
@@ -60,21 +62,16 @@ def cli() -> None:
 
 @cli.command()
 @project_option
-@json_option
-def cohorts(project: int | None, as_json: bool) -> None:
+@answers
+def cohorts(service: Service, project: int | None) -> Answer:
     """List the project's cohorts."""
-    with Service.open() as service:
-        listed = service.cohorts.list(project)
-        syncs = service.syncs.list(project)
+    listed = service.cohorts.list(project)
+    syncs = service.syncs.list(project)
     if listed.problem:
         click.echo(f"Shown as last read: {listed.problem}", err=True)
     if listed.left_out:
         click.echo(listed.left_out, err=True)
-    print_result(
-        as_json,
-        listed.cohorts,
-        list_cohort_lines(listed.cohorts, syncs),
-    )
+    return listed.cohorts, list_cohort_lines(listed.cohorts, syncs)
 
 
 @cli.command()
@@ -83,32 +80,27 @@ def cohorts(project: int | None, as_json: bool) -> None:
 @id_property_option
 @property_options
 @project_option
-@json_option
+@answers
 def preview(
+    service: Service,
     cohort_id: int,
     fresh: bool,
     id_property: str | None,
     properties: PropertyOptions,
     project: int | None,
-    as_json: bool,
-) -> None:
+) -> Answer:
     """Show how many people of a cohort would be sent to WebEngage, and with --map what becomes of their values."""
-    with Service.open() as service:
-        found = service.cohorts.preview(project, cohort_id, fresh, id_property)
-        checks = check_values(service, project, cohort_id, properties, id_property)
-        if checks:
-            found = service.cohorts.add_current_limits(project, found, sends_values=True)
-    print_result(
-        as_json,
-        to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}),
-        [
-            _describe_members(found),
-            _describe_ids(found),
-            describe_outlook(found) if found.exported_before else "",
-            f"{describe_requests(found)}.",
-            *list_check_lines(checks),
-        ],
-    )
+    found = service.cohorts.preview(project, cohort_id, fresh, id_property)
+    checks = check_values(service, project, cohort_id, properties, id_property)
+    if checks:
+        found = service.cohorts.add_current_limits(project, found, sends_values=True)
+    return to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}), [
+        _describe_members(found),
+        _describe_ids(found),
+        describe_outlook(found) if found.exported_before else "",
+        f"{describe_requests(found)}.",
+        *list_check_lines(checks),
+    ]
 
 
 def _describe_members(found: Preview) -> str:
@@ -144,61 +136,50 @@ def _check_project(service: Service, project: int | None) -> None:
 
 @cli.command()
 @project_option
-@json_option
-def syncs(project: int | None, as_json: bool) -> None:
+@answers
+def syncs(service: Service, project: int | None) -> Answer:
     """List the syncs."""
-    with Service.open() as service:
-        found = service.syncs.list(project)
-        if not found:
-            _check_project(service, project)
-    print_result(
-        as_json,
-        [sync_json(one) for one in found],
-        list_sync_lines(found),
-    )
+    found = service.syncs.list(project)
+    if not found:
+        _check_project(service, project)
+    return [sync_json(one) for one in found], list_sync_lines(found)
 
 
 @cli.command()
 @click.option("--sync", "sync_id", type=int, metavar="SYNC_ID", help="Only the runs of this sync.")
 @click.option("--limit", type=LIMIT_RANGE, default=100, help="At most this many, the newest (100).")
 @project_option
-@json_option
-def runs(sync_id: int | None, limit: int, project: int | None, as_json: bool) -> None:
+@answers
+def runs(service: Service, sync_id: int | None, limit: int, project: int | None) -> Answer:
     """List the runs, newest first."""
-    with Service.open() as service:
-        if sync_id is not None:
-            service.syncs.get(sync_id)  # raises for a number that no sync has
-        found = service.runs.list(sync_id, None, limit, 0, project)
-        if not found:
-            _check_project(service, project)
-        names = {one.id: one.cohort_name for one in service.syncs.list(project)}
-    print_result(as_json, [run_json(one) for one in found], list_run_lines(found, names))
+    if sync_id is not None:
+        service.syncs.get(sync_id)  # raises for a number that no sync has
+    found = service.runs.list(sync_id, None, limit, 0, project)
+    if not found:
+        _check_project(service, project)
+    names = {one.id: one.cohort_name for one in service.syncs.list(project)}
+    return [run_json(one) for one in found], list_run_lines(found, names)
 
 
 @cli.command()
 @click.argument("run_id", type=int)
 @any_project_option
-@json_option
-def run(run_id: int, as_json: bool) -> None:
+@answers
+def run(service: Service, run_id: int) -> Answer:
     """Show one run with its history and the people who were rejected or are invalid."""
-    with Service.open() as service:
-        found, events = service.runs.get(run_id), service.runs.list_events(run_id)
-        rejections, sync = service.runs.list_rejections(run_id), service.syncs.get(found.sync_id)
-        refusal = service.runs.explain_refusal(run_id)
+    found, events = service.runs.get(run_id), service.runs.list_events(run_id)
+    rejections, sync = service.runs.list_rejections(run_id), service.syncs.get(found.sync_id)
+    refusal = service.runs.explain_refusal(run_id)
     answer = run_json(found) | {
         "events": [to_contract(one) for one in events],
         "refusals": [to_contract(one) for one in rejections],
     }
-    print_result(
-        as_json,
-        answer,
-        [
-            *list_run_lines([found], {sync.id: sync.cohort_name}),
-            *list_event_lines(events),
-            *list_rejection_lines(rejections),
-            refusal,
-        ],
-    )
+    return answer, [
+        *list_run_lines([found], {sync.id: sync.cohort_name}),
+        *list_event_lines(events),
+        *list_rejection_lines(rejections),
+        refusal,
+    ]
 
 
 def _add_number_command(
@@ -206,17 +187,16 @@ def _add_number_command(
 ) -> None:
     """Add a command with one argument, the number of a sync or run, that calls ``act``; ``done`` says what it did."""
 
-    def command(number: int, as_json: bool) -> None:
-        with Service.open() as service:
-            answer = act(service, number)
+    def command(service: Service, number: int) -> Answer:
+        answer = act(service, number)
         said: dict[str, object] = {"done": True, argument.lower(): number}
         if isinstance(answer, StartedExport):
             said |= {"run_id": answer.run_id, "started": answer.started}
         sentence = format_started(answer) if isinstance(answer, StartedExport) and not done else done
         more = answer if isinstance(answer, str) else ""
-        print_result(as_json, said, [sentence.format(number=number, run=said.get("run_id"), said=more).strip()])
+        return said, [sentence.format(number=number, run=said.get("run_id"), said=more).strip()]
 
-    wrapped = json_option(any_project_option(click.argument("number", type=int, metavar=argument)(command)))
+    wrapped = answers(any_project_option(click.argument("number", type=int, metavar=argument)(command)))
     cli.command(name, help=about)(wrapped)
 
 
@@ -256,14 +236,13 @@ _add_number_command(
 @click.argument("sync_id", type=int, metavar="SYNC_ID")
 @click.option("--clear", is_flag=True, help="Also set the attribute to false for everyone in WebEngage.")
 @any_project_option
-@json_option
-def stop(sync_id: int, clear: bool, as_json: bool) -> None:
+@answers
+def stop(service: Service, sync_id: int, clear: bool) -> Answer:
     """Stop a sync, so that it is never refreshed again by itself."""
-    with Service.open() as service:
-        started = service.syncs.stop(sync_id, clear)
+    started = service.syncs.stop(sync_id, clear)
     answer = {"done": True, "sync_id": sync_id, "run_id": started.run_id if started else None}
     clearing = f" Run {started.run_id} sets everyone to false." if started else ""
-    print_result(as_json, answer, [f"Done: sync {sync_id} is stopped.{clearing}"])
+    return answer, [f"Done: sync {sync_id} is stopped.{clearing}"]
 
 
 @cli.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sync.cli.output import any_project_option, json_option, print_result
+from sync.cli.output import Answer, answers, any_project_option, json_option, print_result
 from sync.cli.safety import read_ids
 from sync.config_file.entries import ConfigPlan
 from sync.config_file.parsing import MAX_FILE_BYTES, parse_configuration
@@ -18,13 +18,12 @@ from sync.service import Service
 
 @click.command("export-config")
 @any_project_option
-@json_option
-def export_config(as_json: bool) -> None:
+@answers
+def export_config(service: Service) -> Answer:
     """Write projects, accounts, syncs and guards as YAML, without secrets; `apply` reads it."""
-    with Service.open() as service:
-        found, comments = service.configuration.read(), service.configuration.describe_lists()
+    found, comments = service.configuration.read(), service.configuration.describe_lists()
     text = write_configuration(found, comments)
-    print_result(as_json, {"yaml": text}, [text.rstrip("\n")])
+    return {"yaml": text}, [text.rstrip("\n")]
 
 
 @click.command("apply")

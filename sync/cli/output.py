@@ -19,9 +19,12 @@ import click
 from sync.id_property import show_id_property
 from sync.model import Run
 from sync.records import AccountView, AuditLine, Event, ProjectView, RejectionView, SyncView
+from sync.service import Service
 from sync.views import Preview, Sample
 
 Command = Callable[..., Any]
+Answer = tuple[Any, Iterable[str]]
+"""What a command answers with: one JSON document, or lines for people."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 project_option = click.option("--project", type=int, help="The Mixpanel project, when several are connected.")
@@ -113,6 +116,17 @@ def print_result(as_json: bool, value: Any, lines: Iterable[str]) -> None:
     else:
         for line in filter(None, lines):
             click.echo(line)
+
+
+def answers(command: Callable[..., Answer]) -> Command:
+    """Give a command --json and, as its first argument, the open service; print what it returns when that is closed."""
+
+    def print_answer(as_json: bool, **given: Any) -> None:
+        with Service.open() as service:
+            value, lines = command(service, **given)
+        print_result(as_json, value, lines)
+
+    return json_option(functools.wraps(command)(print_answer))
 
 
 def prepare_output() -> None:

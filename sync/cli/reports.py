@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sync.cli.output import json_option, print_result, project_option, to_contract
+from sync.cli.output import Answer, answers, project_option, to_contract
 from sync.cli.run_output import run_json
 from sync.cli.tables import format_table
 from sync.model import format_utc_time
@@ -21,12 +21,11 @@ from sync.wording import FORGOTTEN_HERE, NO_COHORT_KNOWN, describe_presence, exp
 @click.command()
 @click.argument("user_id", metavar="USER_ID")
 @project_option
-@json_option
-def person(user_id: str, project: int | None, as_json: bool) -> None:
+@answers
+def person(service: Service, user_id: str, project: int | None) -> Answer:
     """Show what happened to one person: cohorts, what was sent by which run, rejections and lists."""
-    with Service.open() as service:
-        found = service.people.find(user_id, project)
-    print_result(as_json, _person_json(found), _list_person_lines(found))
+    found = service.people.find(user_id, project)
+    return _person_json(found), _list_person_lines(found)
 
 
 def _person_json(found: Person) -> dict[str, Any]:
@@ -91,12 +90,11 @@ def _describe_listing(one: PersonListing) -> str:
     help="Count the people shared with this sync only; may be given several times. Default: with all of the account.",
 )
 @project_option
-@json_option
-def receipt(cohort_id: int, compared: tuple[int, ...], project: int | None, as_json: bool) -> None:
+@answers
+def receipt(service: Service, cohort_id: int, compared: tuple[int, ...], project: int | None) -> Answer:
     """Show whom a campaign to a cohort reaches: as of when, by which run, and who approved it."""
-    with Service.open() as service:
-        found = service.receipts.read(project, cohort_id, compared or None)
-    print_result(as_json, _receipt_json(found), _list_receipt_lines(found))
+    found = service.receipts.read(project, cohort_id, compared or None)
+    return _receipt_json(found), _list_receipt_lines(found)
 
 
 def _receipt_json(found: Receipt) -> dict[str, Any]:

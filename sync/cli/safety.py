@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from sync.cli.listings import list_never_export_lines, list_tripwire_lines
-from sync.cli.output import Command, WholeSentences, json_option, print_result, project_option
+from sync.cli.output import Answer, Command, WholeSentences, answers, project_option
 from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.service.safety import parse_csv
@@ -57,18 +57,13 @@ def never_export() -> None:
 @_note_option
 @_account_option
 @project_option
-@json_option
+@answers
 def add_never_export(
-    ids: tuple[str, ...], file: Path | None, note: str, account: str | None, project: int | None, as_json: bool
-) -> None:
+    service: Service, ids: tuple[str, ...], file: Path | None, note: str, account: str | None, project: int | None
+) -> Answer:
     """Put people on the list: they are never sent as members, and leave with the next run."""
-    with Service.open() as service:
-        found = service.safety.add_never_export(
-            service.safety.choose_account(account, project), read_ids(ids, file), note
-        )
-    print_result(
-        as_json, found, [_describe_added(found), show_text(explain_staying(found.stay_true, found.may_stay_true))]
-    )
+    found = service.safety.add_never_export(service.safety.choose_account(account, project), read_ids(ids, file), note)
+    return found, [_describe_added(found), show_text(explain_staying(found.stay_true, found.may_stay_true))]
 
 
 def _describe_added(found: AddedPeople) -> str:
@@ -79,25 +74,23 @@ def _describe_added(found: AddedPeople) -> str:
 @_people_arguments
 @_account_option
 @project_option
-@json_option
+@answers
 def remove_never_export(
-    ids: tuple[str, ...], file: Path | None, account: str | None, project: int | None, as_json: bool
-) -> None:
+    service: Service, ids: tuple[str, ...], file: Path | None, account: str | None, project: int | None
+) -> Answer:
     """Take people off the list: they are exported again with the next run."""
-    with Service.open() as service:
-        gone = service.safety.remove_never_export(service.safety.choose_account(account, project), read_ids(ids, file))
-    print_result(as_json, {"removed": gone}, [f"Done: {gone:,} removed."])
+    gone = service.safety.remove_never_export(service.safety.choose_account(account, project), read_ids(ids, file))
+    return {"removed": gone}, [f"Done: {gone:,} removed."]
 
 
 @never_export.command("list")
 @_account_option
 @project_option
-@json_option
-def list_never_export(account: str | None, project: int | None, as_json: bool) -> None:
+@answers
+def list_never_export(service: Service, account: str | None, project: int | None) -> Answer:
     """List who is never exported, by masked labels: the ids themselves are not kept."""
-    with Service.open() as service:
-        found = service.safety.list_never_export(service.safety.choose_account(account, project))
-    print_result(as_json, found, list_never_export_lines(found))
+    found = service.safety.list_never_export(service.safety.choose_account(account, project))
+    return found, list_never_export_lines(found)
 
 
 @click.group(cls=WholeSentences)
@@ -110,39 +103,36 @@ def tripwire() -> None:
 @_cohort_option
 @_note_option
 @project_option
-@json_option
+@answers
 def add_tripwire(
-    ids: tuple[str, ...], file: Path | None, cohort: int | None, note: str, project: int | None, as_json: bool
-) -> None:
+    service: Service, ids: tuple[str, ...], file: Path | None, cohort: int | None, note: str, project: int | None
+) -> Answer:
     """Hold every run that finds one of these people in the cohort, or in any."""
-    with Service.open() as service:
-        found = service.safety.add_tripwires(project, cohort, read_ids(ids, file), note)
-    print_result(as_json, found, [_describe_added(found)])
+    found = service.safety.add_tripwires(project, cohort, read_ids(ids, file), note)
+    return found, [_describe_added(found)]
 
 
 @tripwire.command("remove")
 @_people_arguments
 @_cohort_option
 @project_option
-@json_option
+@answers
 def remove_tripwire(
-    ids: tuple[str, ...], file: Path | None, cohort: int | None, project: int | None, as_json: bool
-) -> None:
+    service: Service, ids: tuple[str, ...], file: Path | None, cohort: int | None, project: int | None
+) -> Answer:
     """Take off the tripwires of these people for the cohort, or those for any."""
-    with Service.open() as service:
-        gone = service.safety.remove_tripwires(project, cohort, read_ids(ids, file))
-    print_result(as_json, {"removed": gone}, [f"Done: {gone:,} removed."])
+    gone = service.safety.remove_tripwires(project, cohort, read_ids(ids, file))
+    return {"removed": gone}, [f"Done: {gone:,} removed."]
 
 
 @tripwire.command("list")
 @click.option("--cohort", type=int, metavar="COHORT_ID", help="Only those that hold this cohort; without it, all.")
 @project_option
-@json_option
-def list_tripwires(cohort: int | None, project: int | None, as_json: bool) -> None:
+@answers
+def list_tripwires(service: Service, cohort: int | None, project: int | None) -> Answer:
     """List the tripwires of the project, or those that hold one cohort."""
-    with Service.open() as service:
-        found = service.safety.list_tripwires(project, cohort)
-    print_result(as_json, found, list_tripwire_lines(found))
+    found = service.safety.list_tripwires(project, cohort)
+    return found, list_tripwire_lines(found)
 
 
 SAFETY_COMMANDS = (never_export, tripwire)
