@@ -9,7 +9,7 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.service import Service
 from sync.store.rate_limits import QUERIES_AN_HOUR
-from tests.sandbox.control import LICENSE, PROJECT, SECRET, USERNAME
+from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME
 from tests.workspace import Workspace, wait_until
 
 SIDES = pytest.mark.parametrize("side", ["WebEngage", "Mixpanel"])
@@ -128,3 +128,63 @@ def test_a_side_that_is_disconnected_twice_is_in_the_audit_log_once(connected: W
         assert service.connections.disconnect_mixpanel(77) == ()
         assert service.connections.disconnect_webengage("elsewhere") == ()
         assert service.admin.count_audit() == lines
+
+
+@pytest.mark.parametrize(
+    ("project_id", "username", "secret", "field"),
+    [
+        (0, USERNAME, SECRET, "project_id"),
+        (-7, USERNAME, SECRET, "project_id"),
+        (2**63, USERNAME, SECRET, "project_id"),
+        (PROJECT, " ", SECRET, "username"),
+        (PROJECT, "", "", "username"),
+        (PROJECT, USERNAME, " ", "secret"),
+        (PROJECT, "demo\u200b.abc", SECRET, "username"),
+        (PROJECT, USERNAME, "se\u00a0cret", "secret"),
+    ],
+)
+def test_what_can_be_no_service_account_is_refused_at_its_field_and_asks_nobody(
+    connected: Workspace, project_id: int, username: str, secret: str, field: str
+) -> None:
+    """The dialog marks the field; what is connected stays as it is."""
+    asked = len(connected.sandbox.log())
+    with connected.open() as service:
+        before = service.connections.list_projects()
+        with pytest.raises(InvalidRequest) as refused:
+            service.connections.connect_mixpanel(project_id, username, secret, connected.sandbox.url)
+        assert refused.value.field == field and service.connections.list_projects() == before
+    assert len(connected.sandbox.log()) == asked
+
+
+def test_every_change_of_a_connection_leaves_one_line_with_what_was_before_and_after(connected: Workspace) -> None:
+    """Who reads the log sees whose account was replaced by whose, and where new exports go; secrets are fingerprints."""
+    url = connected.sandbox.url
+    connected.sandbox.add_project(PROJECT, username="other.sa", secret="other-secret-of-16", role="admin")
+    with connected.open() as service:
+        first, key = (service.admin.list_audit()[number].after.rpartition(" ")[2] for number in (2, 1))
+        service.connections.connect_mixpanel(PROJECT, "other.sa", "other-secret-of-16", url)
+        second = service.admin.list_audit()[0].after.rpartition(" ")[2]
+        service.connections.check_webengage(LICENSE)
+        service.connections.connect_webengage(LICENSE_2, API_KEY_2, url)
+        other_key = service.admin.list_audit()[0].after.rpartition(" ")[2]
+        service.connections.use_account(PROJECT, LICENSE_2)
+        service.connections.disconnect_webengage(LICENSE)
+        service.connections.disconnect_mixpanel(PROJECT)
+        lines = [(one.action, one.target, one.before, one.after) for one in reversed(service.admin.list_audit())]
+    assert len({first, second, key, other_key}) == 4
+    assert lines == [
+        ("connect Mixpanel", f"project {PROJECT}", "", f"{USERNAME}, {url}, role admin, secret {first}"),
+        ("connect WebEngage", LICENSE, "", f"{url}, key {key}"),
+        ("use account", f"project {PROJECT}", "", LICENSE),
+        (
+            "connect Mixpanel",
+            f"project {PROJECT}",
+            f"{USERNAME}, {url}",
+            f"other.sa, {url}, role admin, secret {second}",
+        ),
+        ("connect WebEngage", LICENSE, url, f"{url}, key {key}"),
+        ("connect WebEngage", LICENSE_2, "", f"{url}, key {other_key}"),
+        ("use account", f"project {PROJECT}", LICENSE, LICENSE_2),
+        ("disconnect WebEngage", LICENSE, "connected", "0 syncs paused"),
+        ("disconnect Mixpanel", f"project {PROJECT}", "connected", "0 syncs paused"),
+    ]

@@ -8,7 +8,7 @@ import pytest
 
 from sync.cadence import DailyTime, find_moment
 from sync.model import RunState
-from tests.sandbox.control import Sandbox
+from tests.sandbox.control import PROJECT, Sandbox, member
 from tests.workspace import Workspace
 
 HOUR, DAY = 3600.0, 86400.0
@@ -187,3 +187,16 @@ def test_a_paused_sync_when_it_is_exported_with_its_terms_is_due_at_the_next_of_
     clocked.export(interval=2 * HOUR)
     assert clocked.read_next() == find_moment("2027-03-01 20:00", "UTC")
     assert clocked.queue_due() == 0
+
+
+def test_an_export_that_says_only_how_often_leaves_whom_and_what_it_sends_as_it_is(clocked: ClockedWorkspace) -> None:
+    """Another User ID would be other people, and so would be their properties; nobody is sent once more."""
+    people = [member(f"fan-{number}", customer=f"c-{number}", plan="gold") for number in range(3)]
+    cohort = clocked.sandbox.add_cohort("Customers", people)
+    clocked.export(cohort, id_property="customer", mapping=(("plan", "Plan"),))
+    again = clocked.export(cohort, interval=6 * HOUR)
+    assert (again.state, again.change_count) == (RunState.SUCCEEDED, 0)
+    with clocked.open() as service:
+        assert (service.syncs.get(2).id_property, service.syncs.get(2).interval_seconds) == ("customer", 6 * HOUR)
+        assert service.cohorts.propose_export(PROJECT, cohort).mapping == (("plan", "Plan"),)
+    assert clocked.sandbox.holding("Mixpanel - Customers")[0] == {"c-0", "c-1", "c-2"}
