@@ -32,6 +32,7 @@ def show_page() -> None:
             st.warning(escape_markdown(f"There is no cohort {asked}."))
         st.title("Receipt", anchor=False)
         st.info("Open a cohort that is exported, and choose Receipt there.")
+        show_page_link("Go to Cohorts", "arrow_forward", "cohorts")
         return
     _show_navigation(cohort_id)
     try:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from pages.parts import layout, notices
 from pages.parts.formatting import escape_markdown, format_time, shorten_name
+from pages.parts.navigation import open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
@@ -51,7 +52,9 @@ def show_page() -> None:
         project = layout.chosen_project(service.connections.list_projects())
         accounts = [one.license_code for one in service.connections.list_accounts()]
     if not project or not accounts:
-        st.info("Connect Mixpanel and WebEngage under Integrations first.")
+        st.info("Connect Mixpanel and WebEngage first.")
+        if st.button("Go to Integrations", type="primary"):
+            open_page("integrations")
         return
     never_export, tripwires = st.tabs(["Never export", "Tripwires"])
     with never_export:

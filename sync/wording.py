@@ -35,7 +35,7 @@ RUN_STANDING = {
 NOT_SYNCED, NOTHING_EXPORTED, SYNCED, PAUSED = "Not synced", "Nothing exported yet", "Synced", "Paused"
 NEEDS_PERSON, WAITING = "Needs a person", "Waiting"
 STOPPED, NOT_CLEARED, EXPORTED_ONCE = "Stopped", "Not cleared", "Exported once"
-NOBODY_THERE = "Nobody in WebEngage"
+NOBODY_THERE, BEING_EXPORTED = "Nobody in WebEngage", "Being exported"
 EMPTYING = ("clear", "undo")  # what a run is for after which nobody was to be in WebEngage, when nobody is
 MODE_WORDS = {Mode.ONE_TIME: "One-time", Mode.DYNAMIC: "Dynamic"}
 PLANNED_OPERATIONS = {"add": "To add", "remove": "To remove", "update": "To update", "none": "Cannot be sent"}
@@ -185,15 +185,21 @@ def name_sync_state(sync: SyncView | None) -> str:
     if sync.state is SyncState.FINISHED and (sync.mode is Mode.DYNAMIC or _ended_before_everybody(sync)):
         return STOPPED
     if not sync.size and sync.last_success is None:
-        return NOTHING_EXPORTED
+        return BEING_EXPORTED if _has_sent_some(sync) else NOTHING_EXPORTED
     if sync.last_success in EMPTYING:
-        return NOBODY_THERE
+        return BEING_EXPORTED if _has_sent_some(sync) else NOBODY_THERE
     return EXPORTED_ONCE if sync.state is SyncState.FINISHED else SYNCED
 
 
 def name_run_state(run: Run) -> str:
     """Return the state of a run; one that a limit or an outage put back into the queue waits."""
     return WAITING if run.state is RunState.QUEUED and run.wait_reason else RUN_STATE_WORDS[run.state]
+
+
+def _has_sent_some(sync: SyncView) -> bool:
+    """Return whether a run under way, which the size does not count, has sent members to WebEngage already."""
+    run = sync.last_run
+    return run is not None and not run.state.is_final and bool(run.delivered) and run.purpose not in EMPTYING
 
 
 def _ended_before_everybody(sync: SyncView) -> bool:

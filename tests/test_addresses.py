@@ -72,3 +72,14 @@ def test_runs_of_a_day_that_the_calendar_does_not_have_are_those_of_every_day(fa
     """The field stands empty, as the list says."""
     fans.export()
     assert "1 to 1 of 1 run" in page_text(fans.page("runs", day=day))
+
+
+@pytest.mark.parametrize("page", ["overview", "cohorts", "syncs", "safety"])
+def test_page_that_needs_connections_first_leads_to_them(workspace: Workspace, page: str) -> None:
+    """Each says what is missing, with the button that leads there."""
+    assert "Go to Integrations" in [button.label for button in workspace.page(page).button]
+
+
+def test_receipt_of_no_cohort_leads_to_the_cohorts(fans: Workspace) -> None:
+    """The page is in no menu, so nobody could guess where “there” is."""
+    assert "Go to Cohorts" in [link.proto.label for link in fans.page("receipt").get("page_link")]

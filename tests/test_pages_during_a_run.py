@@ -47,9 +47,12 @@ def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, s
         assert {page: bars(workspace.page(*page)) for page in (("cohorts",), ("syncs",), ("runs",))} == {
             page: [(25, "15 of 60 people read from Mixpanel")] for page in (("cohorts",), ("syncs",), ("runs",))
         }
+        assert "Nothing exported yet" in page_text(workspace.page("syncs", sync="1"))
         store.runs.write_run(
             run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": PEOPLE, "delivered": 29, "rejected": 1}
         )
+    for text in (page_text(workspace.page("syncs")), page_text(workspace.page("syncs", sync="1"))):
+        assert "Being exported" in text and "Nothing exported yet" not in text
     for app in (
         workspace.page("cohorts"),
         workspace.page("syncs"),

@@ -43,6 +43,7 @@ SYNC_BADGES: dict[str, Badge] = {
         (wording.NOT_SYNCED, ":material/link_off:", "gray"),
         (wording.NOTHING_EXPORTED, ":material/hourglass_empty:", "gray"),
         (wording.NOBODY_THERE, ":material/group_off:", "gray"),
+        (wording.BEING_EXPORTED, ":material/upload:", "blue"),
         (wording.SYNCED, ":material/sync:", "green"),
         (wording.STOPPED, ":material/stop_circle:", "gray"),
         (wording.EXPORTED_ONCE, ":material/task_alt:", "blue"),
