@@ -86,7 +86,7 @@ def test_renaming_when_a_file_has_rows_in_every_table_keeps_them_all(schema: Pat
         assert (queued.wait_reason, queued.cancel_requested) == ("the hour is used up", True)
         project, account = store.connections.get_project(42), store.connections.get_account("lc")
         assert project is not None and account is not None
-        assert (project.view.secret_last4, account.view.secret_last4) == ("1234", "9876")
+        assert (project.secret_last4, account.secret_last4) == ("1234", "9876")
         assert store.batches.count_unconfirmed(6) == 0 and not queued.planned  # a run under way reads again
         assert [(one.user_id, one.operation, one.outcome) for one in iterate_people(store, 5)][:4] == [
             ("a", "add", "accepted"),

@@ -12,23 +12,23 @@ from sync.webengage import WebEngage
 
 def open_mixpanel(lease: RunLease, sync: Sync) -> Mixpanel:
     """Return a client of a sync's project; raise ConfigurationError when it is not connected."""
-    found = lease.store.connections.get_project(sync.project_id)
-    if found is None or found.sealed is None:
+    found = lease.store.connections.get_sealed_project(sync.project_id)
+    if found is None:
         raise ConfigurationError(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
-    view = found.view
-    secret = lease.vault.open_text(found.sealed)
+    view, sealed = found
+    secret = lease.vault.open_text(sealed)
     return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), page_size=lease.context.page_size)
 
 
 def open_webengage(lease: RunLease, sync: Sync) -> WebEngage:
     """Return a client of a sync's account; raise ConfigurationError when it is not connected."""
-    found = lease.store.connections.get_account(sync.license_code)
-    if found is None or found.sealed is None:
+    found = lease.store.connections.get_sealed_account(sync.license_code)
+    if found is None:
         raise ConfigurationError(
             f"WebEngage account {sync.license_code} is not connected; connect it under Integrations."
         )
-    key = lease.vault.open_text(found.sealed)
-    return WebEngage(Account(found.view.license_code, key, found.view.data_center))
+    view, sealed = found
+    return WebEngage(Account(view.license_code, lease.vault.open_text(sealed), view.data_center))
 
 
 def check_still_listed(lease: RunLease, sync: Sync, mixpanel: Mixpanel) -> None:

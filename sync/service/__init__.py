@@ -132,7 +132,7 @@ class Service:
         with_failed_run = self._state.store.run_history.list_failures(now)
         failed = tuple(one for one in syncs if one.state is not SyncState.PAUSED and one.id in with_failed_run)
         queries = tuple(
-            (one.view.id, self._state.store.rate_limits.queries_left(one.view.id, now))
+            (one.id, self._state.store.rate_limits.queries_left(one.id, now))
             for one in self._state.store.connections.list_projects()
         )
         free = shutil.disk_usage(self._state.settings.data_folder).free

@@ -13,7 +13,6 @@ from sync.permissions import RUNNER_ACTOR, Actor
 from sync.records import AuditLine, ProjectView, RunnerState
 from sync.settings import KEY_VARIABLE, Settings
 from sync.store import Store
-from sync.store.connections import SealedProject
 from sync.store.rate_limits import BUSY_POLL_SECONDS, MAX_CONCURRENT_QUERIES, QuerySlot
 from sync.vault import Vault, list_key_ids
 
@@ -68,24 +67,24 @@ class ServiceState:
         line = AuditLine(self.now(), self.actor.name, action, target, before, after, run_id)
         self.store.events.add_audit_line(line, once_in)
 
-    def get_project(self, project_id: int | None) -> SealedProject:
+    def get_project(self, project_id: int | None) -> ProjectView:
         """Return the named project, or the only one; raise InvalidRequest when there is none or it is not clear which."""
         known = self.store.connections.list_projects()
         if project_id is not None:
-            known = tuple(one for one in known if one.view.id == project_id)
+            known = tuple(one for one in known if one.id == project_id)
         if not known:
             problem = "No Mixpanel project is connected yet"
             if project_id is not None:
                 problem = f"Mixpanel project {project_id} is not connected"
             raise InvalidRequest(f"{problem}; connect it under Integrations.")
         if len(known) > 1:
-            numbers = ", ".join(map(str, sorted(one.view.id for one in known)))
+            numbers = ", ".join(map(str, sorted(one.id for one in known)))
             raise InvalidRequest(f"Several Mixpanel projects are connected ({numbers}); choose one with --project.")
         return known[0]
 
     def account_of(self, project: ProjectView) -> str:
         """Return the license code a project's new exports go to; raise InvalidRequest when there is none."""
-        connected = [one.view.license_code for one in self.store.connections.list_accounts()]
+        connected = [one.license_code for one in self.store.connections.list_accounts()]
         chosen = project.license_code
         if chosen is None and not connected:
             raise InvalidRequest("No WebEngage account is connected yet; connect it under Integrations.")
@@ -120,10 +119,14 @@ class ServiceState:
             return "Mixpanel"
         return "" if self.store.connections.get_account(sync.license_code) else "WebEngage"
 
-    def open_mixpanel(self, sealed: SealedProject, timeout: float = INTERACTIVE_TIMEOUT_SECONDS) -> Mixpanel:
-        """Return a client of a project's Mixpanel, with its stored secret."""
-        view = sealed.view
-        secret = self.open_vault().open_text(sealed.sealed or "")
+    def open_mixpanel(self, project_id: int | None, timeout: float = INTERACTIVE_TIMEOUT_SECONDS) -> Mixpanel:
+        """Return a client of a project's Mixpanel, with its stored secret; raise InvalidRequest when it is not connected."""
+        project = self.get_project(project_id).id
+        found = self.store.connections.get_sealed_project(project)
+        if found is None:  # disconnected just now
+            raise InvalidRequest(f"Mixpanel project {project} is not connected; connect it under Integrations.")
+        view, sealed = found
+        secret = self.open_vault().open_text(sealed)
         return Mixpanel(
             Project(id=view.id, name=view.name, username=view.username, secret=secret, region=view.region),
             timeout=timeout,

@@ -16,7 +16,6 @@ from sync.records import CohortView, ProjectView
 from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
 from sync.service.held_people import count_held, read_held
 from sync.service.sending_cost import add_cost_of_changes
-from sync.store.connections import SealedProject
 from sync.store.export_requests import Request
 from sync.views import CohortList, Preview, Proposal, Sample
 
@@ -41,14 +40,13 @@ class CohortService(Topic):
         problem is raised. At most one query, and ``patience`` seconds of waiting (default: 10 when there is a list to show,
         else 130).
         """
-        sealed = self._state.get_project(project_id)
-        project, now = sealed.view.id, self._state.now()
+        project, now = self._state.get_project(project_id).id, self._state.now()
         read_at = self._store.connections.get_cohorts_read_at(project)
         problem = self._store.connections.get_list_problem(project, now, LIST_RETRY)
         if read_at is not None and not fresh and not 0 <= now - read_at < LIST_FRESH_SECONDS:
             fresh, patience = problem is None, patience or LIST_PATIENCE
         if read_at is None or fresh:
-            read_at, problem = self._read_or_keep(sealed, patience or INTERACTIVE_TIMEOUT_SECONDS, read_at)
+            read_at, problem = self._read_or_keep(project, patience or INTERACTIVE_TIMEOUT_SECONDS, read_at)
         return CohortList(
             self._store.connections.list_cohorts(project),
             read_at,
@@ -56,18 +54,18 @@ class CohortService(Topic):
             self._store.connections.list_remark(project) or "",
         )
 
-    def _read_or_keep(self, sealed: SealedProject, patience: float, before: float | None) -> tuple[float, str | None]:
+    def _read_or_keep(self, project_id: int, patience: float, before: float | None) -> tuple[float, str | None]:
         """Read the list; on failure return the time of the one read ``before`` and the problem, which is raised without one."""
         try:
-            return self._read_cohorts(sealed, patience), None
+            return self._read_cohorts(project_id, patience), None
         except (ApiError, InvalidRequest) as problem:
             if before is None:
                 raise
-            self._store.connections.save_list_problem(sealed.view.id, str(problem), self._state.now())
+            self._store.connections.save_list_problem(project_id, str(problem), self._state.now())
             return before, str(problem)
 
-    def _read_cohorts(self, sealed: SealedProject, patience: float) -> float:
-        client, project_id = self._state.open_mixpanel(sealed, patience), sealed.view.id
+    def _read_cohorts(self, project_id: int, patience: float) -> float:
+        client = self._state.open_mixpanel(project_id, patience)
         with self._state.mixpanel_query(project_id):
             listed, odd_rows = client.list_cohorts()  # the client ends the whole call after `patience` seconds
         now = self._state.now()
@@ -108,7 +106,7 @@ class CohortService(Topic):
         ``id_property`` is the profile property that would be the User ID, None for the one the cohort has. Another one
         shows its values, so a marketer may ask for it.
         """
-        project = self._state.get_project(project_id).view.id
+        project = self._state.get_project(project_id).id
         wanted = self.choose_id_property(project, cohort_id, id_property)
         cohort = self.get_exportable(project, cohort_id)
         kept = None if fresh else self.get_known(project, cohort_id, wanted)
@@ -130,7 +128,7 @@ class CohortService(Topic):
     @requires(AccessLevel.VIEWER)
     def get_known(self, project_id: int | None, cohort_id: int, id_property: str | None = None) -> Preview | None:
         """Return the last preview by a User ID property when it is not older than ten minutes, else None; asks nobody."""
-        project = self._state.get_project(project_id).view.id
+        project = self._state.get_project(project_id).id
         return self.find_fresh(project, cohort_id, self.choose_id_property(project, cohort_id, id_property))
 
     @requires(AccessLevel.VIEWER)
@@ -146,7 +144,7 @@ class CohortService(Topic):
         )
 
     def _read_preview(self, project_id: int, cohort: CohortView, id_property: str) -> Preview:
-        client = self._state.open_mixpanel(self._state.get_project(project_id))
+        client = self._state.open_mixpanel(project_id)
         version = self._store.maintenance.get_forget_version()
         self._state.add_audit_line("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH_SECONDS)
         with self._state.mixpanel_query(project_id):
@@ -162,7 +160,7 @@ class CohortService(Topic):
     def find_never_exported(self, project_id: int, cohort_id: int, user_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these people are on the never-export list of the account the cohort goes to."""
         sync = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
-        account = sync.license_code if sync else self._find_account(self._state.get_project(project_id).view)[0]
+        account = sync.license_code if sync else self._find_account(self._state.get_project(project_id))[0]
         return self._store.safety_lists.find_never_exported(account or "", user_ids)
 
     def _mark_never_exported(self, project_id: int, cohort_id: int, known: Page) -> Page:
@@ -198,7 +196,7 @@ class CohortService(Topic):
 
         ``sends_values``: properties are to be mapped, whether or not they were before.
         """
-        project_id = self._state.get_project(project_id).view.id
+        project_id = self._state.get_project(project_id).id
         sync = self._store.syncs.get_sync_of_cohort(project_id, found.cohort_id)
         before = count_held(self._store, sync)
         last = self._store.runs.get_run(sync.last_run_id) if sync and sync.last_run_id else None
@@ -221,7 +219,7 @@ class CohortService(Topic):
     @requires(AccessLevel.VIEWER)
     def propose_export(self, project_id: int | None, cohort_id: int) -> Proposal:
         """Return the terms a cohort would be exported on, before the person changes anything."""
-        view = self._state.get_project(project_id).view
+        view = self._state.get_project(project_id)
         # As last read: a dialog that is rendered again, also by Start Sync, must not wait for Mixpanel.
         known = next((one for one in self._store.connections.list_cohorts(view.id) if one.id == cohort_id), None)
         cohort = _require_people(known) if known else self.get_exportable(view.id, cohort_id)
@@ -271,7 +269,7 @@ class CohortService(Topic):
     @requires(AccessLevel.VIEWER)
     def check_attribute(self, project_id: int | None, cohort_id: int, name: str) -> str | None:
         """Return what is wrong with an attribute's name for this cohort, or None."""
-        project = self._state.get_project(project_id).view
+        project = self._state.get_project(project_id)
         sync = self._store.syncs.get_sync_of_cohort(project.id, cohort_id)
         if sync and name == sync.attribute:
             return None

@@ -65,16 +65,16 @@ class ConfigurationService(Topic):
         )
         return Configuration(
             accounts=tuple(
-                AccountEntry(license_code=one.view.license_code, data_center=one.view.data_center)
+                AccountEntry(license_code=one.license_code, data_center=one.data_center)
                 for one in store.connections.list_accounts()
             ),
             projects=tuple(
                 ProjectEntry(
-                    id=one.view.id,
-                    name=one.view.name,
-                    username=one.view.username,
-                    region=one.view.region,
-                    account=one.view.license_code,
+                    id=one.id,
+                    name=one.name,
+                    username=one.username,
+                    region=one.region,
+                    account=one.license_code,
                 )
                 for one in store.connections.list_projects()
             ),
@@ -85,8 +85,8 @@ class ConfigurationService(Topic):
     def describe_lists(self) -> tuple[str, ...]:
         """Return how many people the lists hold: their ids are kept as hashes, so no file can name them."""
         lists, connections = self._store.safety_lists, self._store.connections
-        accounts = (one.view.license_code for one in connections.list_accounts())
-        projects = (one.view.id for one in connections.list_projects())
+        accounts = (one.license_code for one in connections.list_accounts())
+        projects = (one.id for one in connections.list_projects())
         counts = (
             *(
                 f"account {code}: {count_people(lists.count_never_export(code))} on the never-export list"
@@ -174,11 +174,9 @@ class ConfigurationService(Topic):
 
     def _check_references(self, wanted: Configuration) -> None:
         """Raise InvalidRequest for a project or an account that is neither in the file nor connected."""
-        projects = {one.id for one in wanted.projects} | {
-            one.view.id for one in self._store.connections.list_projects()
-        }
+        projects = {one.id for one in wanted.projects} | {one.id for one in self._store.connections.list_projects()}
         accounts = {one.license_code for one in wanted.accounts}
-        accounts |= {one.view.license_code for one in self._store.connections.list_accounts()}
+        accounts |= {one.license_code for one in self._store.connections.list_accounts()}
         for project, line in [
             *((one.project, one.line) for one in wanted.syncs),
             *((one.project, one.line) for one in wanted.tripwires),
@@ -204,7 +202,7 @@ class ConfigurationService(Topic):
         except CohortSyncError as problem:
             raise fail_at(entry.line, str(problem)) from None
         known = self._store.connections.get_account(code)
-        if known is None or known.view.data_center != entry.data_center:
+        if known is None or known.data_center != entry.data_center:
             yield Step(
                 text=f"Connect WebEngage account {code} in {entry.data_center}.",
                 line=entry.line,
@@ -220,7 +218,7 @@ class ConfigurationService(Topic):
         except CohortSyncError as problem:
             raise fail_at(entry.line, str(problem)) from None
         known = self._store.connections.get_project(entry.id)
-        if known is None or (known.view.username, known.view.region) != (entry.username, entry.region):
+        if known is None or (known.username, known.region) != (entry.username, entry.region):
             yield Step(
                 text=f"Connect Mixpanel project {entry.id} in {entry.region} as {entry.username}.",
                 line=entry.line,
@@ -229,7 +227,7 @@ class ConfigurationService(Topic):
                 ),
                 needs_secret=SERVICE_ACCOUNT_VARIABLE,
             )
-        if entry.account is not None and (known is None or known.view.license_code != entry.account):
+        if entry.account is not None and (known is None or known.license_code != entry.account):
             account = entry.account
             yield Step(
                 text=f"Send new exports of project {entry.id} to WebEngage account {account}.",

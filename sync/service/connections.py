@@ -14,7 +14,6 @@ from sync.permissions import AccessLevel, requires
 from sync.records import AccountView, ProjectView, SyncView
 from sync.redaction import hide_secret
 from sync.service.base import CONNECT_AGAIN, CONNECTED_AGAIN, INTERACTIVE_TIMEOUT_SECONDS, Topic
-from sync.store.connections import SealedAccount, SealedProject
 from sync.text import count_noun
 from sync.webengage import WebEngage
 
@@ -93,12 +92,12 @@ class ConnectionService(Topic):
     @requires(AccessLevel.VIEWER)
     def list_projects(self) -> tuple[ProjectView, ...]:
         """Return the connected Mixpanel projects."""
-        return tuple(one.view for one in self._store.connections.list_projects())
+        return self._store.connections.list_projects()
 
     @requires(AccessLevel.VIEWER)
     def list_accounts(self) -> tuple[AccountView, ...]:
         """Return the connected WebEngage accounts, each with the projects whose new exports go there."""
-        return tuple(one.view for one in self._store.connections.list_accounts())
+        return self._store.connections.list_accounts()
 
     @requires(AccessLevel.ADMIN)
     def connect_mixpanel(self, project_id: int, username: str, secret: str, region: str) -> ProjectView:
@@ -135,20 +134,20 @@ class ConnectionService(Topic):
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
             if is_check and self._read_project(project_id) != (username, region, secret):
                 raise InvalidRequest(CHANGED_MEANWHILE)
-            sealed = SealedProject(view, self._state.seal_secret(secret))
+            sealed = self._state.seal_secret(secret)
             before = self._store.connections.get_project(project_id)
-            self._store.connections.save_project(sealed)
+            self._store.connections.save_project(view, sealed)
             self._store.connections.forget_refusal(name_project(project_id))
             self._state.add_event(f"Mixpanel project {view.name} connected.")
             self._state.add_audit_line(
                 "connect Mixpanel",
                 f"project {project_id}",
-                f"{before.view.username}, {before.view.region}" if before else "",
+                f"{before.username}, {before.region}" if before else "",
                 f"{username}, {region}, role {checked.role.value}, secret {self._store.connections.compute_fingerprint(secret)}",
             )
             self._use_the_only_account()
             self._correct_reasons("Mixpanel", self._store.syncs.list_views(project_id=project_id))
-        return self._state.get_project(project_id).view
+        return self._state.get_project(project_id)
 
     def _check_readable(self, project: Project) -> None:
         """Read the list of cohorts once, since nothing else showed that we may read the project."""
@@ -185,28 +184,28 @@ class ConnectionService(Topic):
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
             if is_check and self._read_account(view.license_code) != (account.data_center, account.api_key):
                 raise InvalidRequest(CHANGED_MEANWHILE)
-            sealed = SealedAccount(view, self._state.seal_secret(account.api_key))
+            sealed = self._state.seal_secret(account.api_key)
             before = self._store.connections.get_account(view.license_code)
-            self._store.connections.save_account(sealed)
+            self._store.connections.save_account(view, sealed)
             self._store.connections.forget_refusal(name_account(view.license_code))
             self._state.add_event(f"WebEngage account {view.license_code} connected.")
             self._state.add_audit_line(
                 "connect WebEngage",
                 view.license_code,
-                before.view.data_center if before else "",
+                before.data_center if before else "",
                 f"{view.data_center}, key {self._store.connections.compute_fingerprint(account.api_key)}",
             )
             self._use_the_only_account()
             self._correct_reasons("WebEngage", self._store.syncs.list_views(license_code=view.license_code))
-        return self._get_account(view.license_code).view
+        return self._get_account(view.license_code)
 
     def _use_the_only_account(self) -> None:
         """Let projects that never had an account use the connected one; with several a person chooses."""
         connected = self._store.connections.list_accounts()
         if len(connected) == 1:
             for project in self._store.connections.list_projects():
-                if project.view.license_code is None:
-                    self._choose_account(project.view, connected[0].view.license_code)
+                if project.license_code is None:
+                    self._choose_account(project, connected[0].license_code)
 
     def _choose_account(self, project: ProjectView, license_code: str) -> None:
         self._store.connections.use_account(project.id, license_code)
@@ -216,14 +215,14 @@ class ConnectionService(Topic):
     def use_account(self, project_id: int | None, license_code: str) -> ProjectView:
         """Send a project's new exports to this connected account; existing syncs keep theirs."""
         with self._store.transaction():
-            project = self._state.get_project(project_id).view
-            self._choose_account(project, self._get_account(license_code.strip()).view.license_code)
+            project = self._state.get_project(project_id)
+            self._choose_account(project, self._get_account(license_code.strip()).license_code)
             self._state.add_event(
                 f"Project {project.id} exports to WebEngage account {license_code.strip()} from now on."
             )
-        return self._state.get_project(project.id).view
+        return self._state.get_project(project.id)
 
-    def _get_account(self, license_code: str) -> SealedAccount:
+    def _get_account(self, license_code: str) -> AccountView:
         found = self._store.connections.get_account(license_code)
         if found is None:
             raise ConfigurationError(
@@ -233,20 +232,20 @@ class ConnectionService(Topic):
 
     def _read_project(self, project_id: int) -> tuple[str, str, str] | None:
         """Return the username, region and secret of a connected project, None when it is not connected."""
-        found = self._store.connections.get_project(project_id)
+        found = self._store.connections.get_sealed_project(project_id)
         if found is None:
             return None
-        return found.view.username, found.view.region, self._state.open_vault().open_text(found.sealed or "")
+        return found[0].username, found[0].region, self._state.open_vault().open_text(found[1])
 
     def _read_account(self, license_code: str) -> tuple[str, str] | None:
         """Return the data center and API key of a connected account, None when it is not connected."""
-        found = self._store.connections.get_account(license_code)
-        return (found.view.data_center, self._state.open_vault().open_text(found.sealed or "")) if found else None
+        found = self._store.connections.get_sealed_account(license_code)
+        return (found[0].data_center, self._state.open_vault().open_text(found[1])) if found else None
 
     @requires(AccessLevel.ADMIN)
     def check_mixpanel(self, project_id: int) -> ProjectView:
         """Check a stored service account again; raise as `connect_mixpanel` does, and when it was changed meanwhile."""
-        view = self._state.get_project(project_id).view
+        view = self._state.get_project(project_id)
         stored = self._read_project(view.id)
         secret = stored[2] if stored else ""
         with self._noting_refusal(name_project(view.id), lambda: self._read_project(view.id) == stored):
@@ -255,7 +254,7 @@ class ConnectionService(Topic):
     @requires(AccessLevel.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:
         """Check a stored API key again; raise as `connect_webengage` does, and when it was changed meanwhile."""
-        view = self._get_account(license_code).view
+        view = self._get_account(license_code)
         stored = self._read_account(license_code)
         account = Account(license_code=license_code, api_key=stored[1] if stored else "", data_center=view.data_center)
         with self._noting_refusal(name_account(license_code), lambda: self._read_account(license_code) == stored):

@@ -72,7 +72,7 @@ class HourlyFitService(Topic):
         self, project_id: int | None, cohort_id: int, interval: float, daily: DailyTime | None = None
     ) -> tuple[bool, str]:
         """Return whether all syncs of a project fit Mixpanel's limit when this cohort is refreshed so, and a sentence."""
-        project_id = self._state.get_project(project_id).view.id
+        project_id = self._state.get_project(project_id).id
         now, store = self._state.now(), self._store
         pages_count = store.rate_limits.pages_count(project_id, now)
         others = [one for one in store.syncs.list_views(project_id) if one.cohort_id != cohort_id]

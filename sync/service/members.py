@@ -66,7 +66,7 @@ class MemberService(Topic):
 
         ``id_property`` is the profile property that is the User ID, None for the one the cohort has.
         """
-        project = self._state.get_project(project_id).view.id
+        project = self._state.get_project(project_id).id
         cohort = self._cohorts.get_exportable(project, cohort_id)
         self._state.add_audit_line("view members", f"cohort {cohort_id}", once_in=PREVIEW_FRESH_SECONDS)
         wanted = self._cohorts.choose_id_property(project, cohort_id, id_property)
@@ -82,7 +82,7 @@ class MemberService(Topic):
         times more, within 20 seconds, and the reading says why meanwhile; pages of different sessions begin the reading
         again. ``backwards``: the last missing page instead of the first. ``sleep`` may raise to end the tries.
         """
-        client = self._state.open_mixpanel(self._state.get_project(reading.project_id))
+        client = self._state.open_mixpanel(reading.project_id)
         try:
             self._try_page(client, reading, backwards, sleep)
         except (SessionExpired, MixedPages) as problem:
@@ -146,8 +146,7 @@ class MemberService(Topic):
         One request that is no query, answered within half a minute.
         """
         try:
-            sealed = self._state.get_project(project_id)
-            return self._state.open_mixpanel(sealed, ACCESS_PATIENCE_SECONDS).sees_classified_data()
+            return self._state.open_mixpanel(project_id, ACCESS_PATIENCE_SECONDS).sees_classified_data()
         except CohortSyncError:
             return None  # what may be withheld then stays an open question, and is said to be one
 

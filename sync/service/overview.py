@@ -25,9 +25,7 @@ class OverviewService(Topic):
     def read(self, project_id: int | None = None) -> Overview:
         """Return the overview of a project, of everything when none is named; a few indexed queries, asked while people look."""
         now, store = self._state.now(), self._store
-        project = next(
-            (one.view for one in store.connections.list_projects() if project_id in (None, one.view.id)), None
-        )
+        project = next((one for one in store.connections.list_projects() if project_id in (None, one.id)), None)
         state, _, _ = self._state.read_runner_state(now)
         syncs = store.syncs.list_views(project_id)
         hours = store.run_history.count_by_hour(project_id, now, HOURS_SHOWN)

@@ -28,13 +28,13 @@ class PropertyService(Topic):
 
         They are nowhere stored. ``id_property`` is the User ID, None for the one the cohort has.
         """
-        project = self._state.get_project(project_id)
-        cohort = self._cohorts.get_exportable(project.view.id, cohort_id)
+        project = self._state.get_project(project_id).id
+        cohort = self._cohorts.get_exportable(project, cohort_id)
         names = tuple(dict.fromkeys(sources))
-        wanted = self._cohorts.choose_id_property(project.view.id, cohort_id, id_property)
+        wanted = self._cohorts.choose_id_property(project, cohort_id, id_property)
         self._state.add_audit_line("check values", f"cohort {cohort_id}", once_in=PREVIEW_FRESH_SECONDS)
         client = self._state.open_mixpanel(project)
-        with self._state.mixpanel_query(project.view.id, patience=QUERY_PATIENCE_SECONDS):
+        with self._state.mixpanel_query(project, patience=QUERY_PATIENCE_SECONDS):
             page = client.read_page(cohort.id, 0, None, all_users=False, properties=names, id_property=wanted)
         rows = tuple(one.values for one in page.members if one.eligibility is Eligibility.IDENTIFIED)
         total = page.total if page.total is not None else len(page.members)

@@ -43,7 +43,7 @@ class ReceiptService(Topic):
         minutes: two queries. Raise InvalidRequest when the cohort was never exported. Comparing takes about half a
         second of CPU for each pair of cohorts with a million members.
         """
-        project = self._state.get_project(project_id).view.id
+        project = self._state.get_project(project_id).id
         sync = self._find_sync(project, cohort_id)
         preview, problem = self._read_preview(project, cohort_id)
         with self._store.reading():

@@ -121,7 +121,7 @@ class ExportRequests(Topic):
         """Return the checked request; raise InvalidRequest, naming the field, for what cannot be exported."""
         self._check_pages(project_id, cohort)
         known = self._store.syncs.get_sync_of_cohort(project_id, cohort.id)
-        license_code = known.license_code if known else self._state.account_of(self._state.get_project(project_id).view)
+        license_code = known.license_code if known else self._state.account_of(self._state.get_project(project_id))
         if known:
             self._state.require_connections(known)
         mapping = terms.mapping

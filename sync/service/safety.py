@@ -69,8 +69,8 @@ class SafetyService(Topic):
         Raise InvalidRequest when it is not clear which.
         """
         if license_code is None and project_id is not None:
-            return self._state.account_of(self._state.get_project(project_id).view)
-        known = [one.view.license_code for one in self._store.connections.list_accounts()]
+            return self._state.account_of(self._state.get_project(project_id))
+        known = [one.license_code for one in self._store.connections.list_accounts()]
         if license_code is not None:
             known = [one for one in known if one == license_code]
         if not known:
@@ -148,7 +148,7 @@ class SafetyService(Topic):
         device, or too long for WebEngage. A cohort without a sync has to be in Mixpanel's list, which may be asked for
         (one query): a tripwire in a mistyped cohort would hold nothing. Raise InvalidRequest when it is not.
         """
-        project, people = self._state.get_project(project_id).view.id, _check_ids(user_ids, MAX_WATCHED_ID)
+        project, people = self._state.get_project(project_id).id, _check_ids(user_ids, MAX_WATCHED_ID)
         if cohort_id is not None and self._store.syncs.get_sync_of_cohort(project, cohort_id) is None:
             self._cohorts.get(project, cohort_id)
         with self._store.transaction():
@@ -161,7 +161,7 @@ class SafetyService(Topic):
     @requires(AccessLevel.MARKETER)
     def remove_tripwires(self, project_id: int | None, cohort_id: int | None, user_ids: Iterable[str]) -> int:
         """Take off the tripwires of these people for one cohort, or those for any; return how many there were."""
-        project = self._state.get_project(project_id).view.id
+        project = self._state.get_project(project_id).id
         with self._store.transaction():
             gone = self._store.safety_lists.remove_tripwires(project, cohort_id, user_ids)
             self._state.add_audit_line("tripwire remove", _name_cohort(project, cohort_id), before=count_people(gone))
@@ -178,7 +178,7 @@ class SafetyService(Topic):
     @requires(AccessLevel.VIEWER)
     def list_tripwires(self, project_id: int | None = None, cohort_id: int | None = None) -> tuple[Tripwire, ...]:
         """Return the tripwires of a project, or those that hold one cohort; those added last first."""
-        found = self._store.safety_lists.list_tripwires(self._state.get_project(project_id).view.id)
+        found = self._store.safety_lists.list_tripwires(self._state.get_project(project_id).id)
         return tuple(one for one in found if cohort_id is None or one.cohort_id in (None, cohort_id))
 
 

@@ -42,7 +42,7 @@ class SyncService(Topic):
         """
         check_cadence(terms.mode, terms.interval, terms.daily, terms.ends_at, self._state.now())
         first_steps = self._make_steps(terms.steps, terms.chosen)
-        project = self._state.get_project(project_id).view.id
+        project = self._state.get_project(project_id).id
         cohort = self._get_listed_cohort(project, cohort_id)
         with self._store.transaction():
             export = self._requests.build_request(project, cohort, terms)
@@ -137,7 +137,7 @@ class SyncService(Topic):
         One query and at most ``LIST_PATIENCE`` seconds, whatever Mixpanel does; nothing is asked a second time.
         """
         # raises at the click, not in the run, when the key is lost
-        self._state.open_mixpanel(self._state.get_project(project_id))
+        self._state.open_mixpanel(project_id)
         return exportable_in(self._cohorts.list(project_id, fresh=True, patience=LIST_PATIENCE), cohort_id)
 
     @requires(AccessLevel.VIEWER)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from sync.model import Cohort, Mode, Role, SyncState
 from sync.packing import compute_fingerprint
@@ -16,24 +15,8 @@ REFUSED = "refused: "  # what the names of these settings begin with
 SALT_BITS = 63  # the most an integer of SQLite holds without a sign
 
 
-@dataclass(frozen=True, slots=True)
-class SealedProject:
-    """A project as stored; the secret is sealed, and None once it was disconnected."""
-
-    view: ProjectView
-    sealed: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SealedAccount:
-    """An account as stored; the key is sealed, and None once it was disconnected."""
-
-    view: AccountView
-    sealed: str | None
-
-
-def _project_from_row(row: Row) -> SealedProject:
-    return SealedProject(read_row(ProjectView, row, role=Role(row["role"])), row["sealed_secret"])
+def _project_from_row(row: Row) -> ProjectView:
+    return read_row(ProjectView, row, role=Role(row["role"]))
 
 
 class Connections(Table):
@@ -56,9 +39,8 @@ class Connections(Table):
         """Return a short digest of a secret or a user id, as the audit log has it; the salt keeps it from being looked up."""
         return compute_fingerprint(text, self.get_salt())
 
-    def save_project(self, project: SealedProject) -> None:
+    def save_project(self, view: ProjectView, sealed_secret: str) -> None:
         """Store a connected project, replacing what was stored of it; forget why its list could not be read."""
-        view = project.view
         self._execute(
             """
             insert into mixpanel_project
@@ -80,7 +62,7 @@ class Connections(Table):
                 view.id,
                 view.name,
                 view.username,
-                project.sealed,
+                sealed_secret,
                 view.secret_last4,
                 view.region,
                 view.role.value,
@@ -89,9 +71,8 @@ class Connections(Table):
             ),
         )
 
-    def save_account(self, account: SealedAccount) -> None:
+    def save_account(self, view: AccountView, sealed_key: str) -> None:
         """Store a connected account, replacing what was stored of it."""
-        view = account.view
         self._execute(
             """
             insert into webengage_account (license_code, data_center, sealed_key, secret_last4, checked_at)
@@ -102,7 +83,7 @@ class Connections(Table):
                 secret_last4 = excluded.secret_last4,
                 checked_at = excluded.checked_at
             """,
-            (view.license_code, view.data_center, account.sealed, view.secret_last4, view.checked_at),
+            (view.license_code, view.data_center, sealed_key, view.secret_last4, view.checked_at),
         )
 
     def note_refusal(self, connection: str, problem: str) -> None:
@@ -118,28 +99,37 @@ class Connections(Table):
         rows = self._fetch_all("select name, value from setting where name like ?", (f"{REFUSED}%",))
         return {row["name"].removeprefix(REFUSED): row["value"] for row in rows}
 
-    def list_projects(self) -> tuple[SealedProject, ...]:
+    def list_projects(self) -> tuple[ProjectView, ...]:
         """Return the connected projects, by name."""
         rows = self._fetch_all("select * from mixpanel_project where sealed_secret is not null order by name, id")
         return tuple(_project_from_row(row) for row in rows)
 
-    def get_project(self, project_id: int) -> SealedProject | None:
+    def get_project(self, project_id: int) -> ProjectView | None:
         """Return one connected project, or None."""
+        found = self.get_sealed_project(project_id)
+        return found[0] if found else None
+
+    def get_sealed_project(self, project_id: int) -> tuple[ProjectView, str] | None:
+        """Return one connected project with its sealed secret, or None."""
         row = self._fetch_one(
             "select * from mixpanel_project where id = ? and sealed_secret is not null", (project_id,)
         )
-        return _project_from_row(row) if row else None
+        return (_project_from_row(row), row["sealed_secret"]) if row else None
 
-    def list_accounts(self) -> tuple[SealedAccount, ...]:
+    def list_accounts(self) -> tuple[AccountView, ...]:
         """Return the connected accounts, by license code."""
-        return self._fetch_accounts(None)
+        return tuple(view for view, _ in self._fetch_accounts(None))
 
-    def get_account(self, license_code: str) -> SealedAccount | None:
+    def get_account(self, license_code: str) -> AccountView | None:
         """Return one connected account, or None."""
-        found = self._fetch_accounts(license_code)
+        found = self.get_sealed_account(license_code)
         return found[0] if found else None
 
-    def _fetch_accounts(self, license_code: str | None) -> tuple[SealedAccount, ...]:
+    def get_sealed_account(self, license_code: str) -> tuple[AccountView, str] | None:
+        """Return one connected account with its sealed key, or None."""
+        return next(self._fetch_accounts(license_code), None)
+
+    def _fetch_accounts(self, license_code: str | None) -> Iterator[tuple[AccountView, str]]:
         rows = self._fetch_all(
             """
             select *, (
@@ -153,10 +143,8 @@ class Connections(Table):
             """,
             (license_code,),
         )
-        return tuple(
-            SealedAccount(read_row(AccountView, row, projects=tuple(json.loads(row["projects"]))), row["sealed_key"])
-            for row in rows
-        )
+        for row in rows:
+            yield read_row(AccountView, row, projects=tuple(json.loads(row["projects"]))), row["sealed_key"]
 
     def use_account(self, project_id: int, license_code: str) -> None:
         """Send a project's new exports to this account; existing syncs keep theirs."""
