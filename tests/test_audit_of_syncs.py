@@ -11,7 +11,7 @@ from sync.permissions import AccessLevel, Actor
 from sync.service import Service
 from sync.store import Store
 from tests.engine_workspace import EngineWorkspace, fans
-from tests.sandbox.control import PROJECT, Sandbox, member
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox, member
 from tests.workspace import Workspace
 
 HOUR = 3600.0
@@ -179,3 +179,22 @@ def test_a_look_at_names_is_in_the_audit_log_also_after_the_clock_was_set_back(w
     assert (look(), look()) == (2, 2)
     workspace.ahead = HOUR + 1
     assert look() == 3
+
+
+@pytest.mark.parametrize("side", ["Mixpanel", "WebEngage"])
+def test_a_disconnect_says_which_syncs_it_paused_and_its_runs_say_why_they_end(
+    workspace: EngineWorkspace, side: str
+) -> None:
+    """The page of the run says that nobody pressed Cancel there, and the log which syncs wait for a person now."""
+    workspace.export()
+    workspace.start_export(interval=6 * HOUR)
+    with workspace.open_store() as store:
+        assert store.runs.claim_run("a runner", workspace.now())
+    with workspace.open() as service:
+        if side == "Mixpanel":
+            service.connections.disconnect_mixpanel(PROJECT)
+        else:
+            service.connections.disconnect_webengage(LICENSE)
+        line = service.admin.list_audit()[0]
+    assert (line.action, line.before, line.after) == (f"disconnect {side}", "connected", "1 sync paused: 1")
+    assert "Cancel requested, since it was disconnected." in read_history(workspace, 2)

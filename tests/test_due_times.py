@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sync.cadence import DailyTime, find_moment
-from sync.model import RunState
+from sync.errors import InvalidRequest
+from sync.model import RunState, SyncState
 from tests.sandbox.control import PROJECT, Sandbox, member
 from tests.workspace import Workspace
 
@@ -36,6 +37,11 @@ class ClockedWorkspace(Workspace):
         """Return when the only sync is refreshed next."""
         with self.open() as service:
             return service.syncs.get(1).next_run_at
+
+    def read_state(self) -> SyncState:
+        """Return the state of the only sync."""
+        with self.open() as service:
+            return service.syncs.get(1).state
 
     def refresh_at(self, at: str, zone: str = "UTC", days: str = "") -> None:
         """Refresh the sync at a time of day from now on."""
@@ -200,3 +206,53 @@ def test_an_export_that_says_only_how_often_leaves_whom_and_what_it_sends_as_it_
         assert (service.syncs.get(2).id_property, service.syncs.get(2).interval_seconds) == ("customer", 6 * HOUR)
         assert service.cohorts.propose_export(PROJECT, cohort).mapping == (("plan", "Plan"),)
     assert clocked.sandbox.holding("Mixpanel - Customers")[0] == {"c-0", "c-1", "c-2"}
+
+
+def test_the_end_of_a_sync_comes_at_its_second_and_before_a_refresh_that_is_due_then(clocked: ClockedWorkspace) -> None:
+    """A last day until midnight has no refresh at midnight."""
+    ends_at = find_moment("2027-03-01 16:00", "UTC")
+    with clocked.open() as service:
+        service.syncs.change_interval(1, 2 * HOUR, ends_at=ends_at)
+    clocked.set_clock("2027-03-01 14:00")
+    assert clocked.queue_due() == 1
+    clocked.run_queued()
+    assert clocked.read_next() is None
+    clocked.set_clock("2027-03-01 16:00", -1.0)
+    assert clocked.queue_due() == 0 and clocked.read_state() is SyncState.ACTIVE
+    clocked.set_clock("2027-03-01 16:00")
+    assert clocked.queue_due() == 0 and clocked.read_state() is SyncState.FINISHED
+
+
+@pytest.mark.parametrize("at", ["2027-03-01 15:00", "2027-03-02 16:00"])
+def test_a_pause_ends_at_its_second_with_a_refresh_and_then_goes_on_as_before(
+    clocked: ClockedWorkspace, at: str
+) -> None:
+    """It missed some times or none; the next one is that of every second hour from the export on."""
+    with clocked.open() as service:
+        service.syncs.pause(1, find_moment(at, "UTC"))
+    clocked.set_clock(at, -1.0)
+    assert clocked.queue_due() == 0 and clocked.read_state() is SyncState.PAUSED
+    clocked.set_clock(at)
+    assert clocked.queue_due() == 1 and clocked.read_state() is SyncState.ACTIVE
+    following = find_moment(at, "UTC") + (HOUR if at.endswith("15:00") else 2 * HOUR)
+    assert clocked.read_next() == following
+    clocked.run_queued()
+    assert clocked.queue_due() == 0
+
+
+def test_a_pause_and_an_interval_at_their_bounds_are_taken_and_a_second_beyond_is_refused(
+    clocked: ClockedWorkspace,
+) -> None:
+    """A pause until now is over; every five minutes and every thirty days can be chosen."""
+    with clocked.open() as service:
+        with pytest.raises(InvalidRequest, match="must lie ahead"):
+            service.syncs.pause(1, clocked.at)
+        for seconds in (300.0, 30 * DAY):
+            service.syncs.change_interval(1, seconds)
+            assert service.syncs.get(1).interval_seconds == seconds
+        for seconds in (299.0, 30 * DAY + 1, float("nan")):
+            with pytest.raises(InvalidRequest, match="at most every 5 minutes"):
+                service.syncs.change_interval(1, seconds)
+        with pytest.raises(InvalidRequest, match="in the past"):
+            service.syncs.change_interval(1, DAY, ends_at=clocked.at)
+        assert service.syncs.get(1).interval_seconds == 30 * DAY
