@@ -14,6 +14,20 @@ from tests.workspace import Workspace
 
 
 @pytest.fixture
+def flushed_files(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Return the numbers (inodes) of the files that Python flushed to the disk, filled from now on."""
+    found: set[int] = set()
+    flush = os.fsync
+
+    def note(descriptor: int) -> None:
+        found.add(os.fstat(descriptor).st_ino)
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+@pytest.fixture
 def flushed(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     """Return what each folder held when its names were flushed to the disk, filled from now on."""
     found: list[set[str]] = []
@@ -45,3 +59,18 @@ def test_a_backup_is_on_the_disk_when_it_is_said_to_be_done(tmp_path: Path, flus
     with Service.open({"COHORT_SYNC_DATA": str(tmp_path / "data")}) as service:
         service.admin.write_backup(tmp_path / "copy.db")
     assert flushed[-1] >= {"copy.db"} and not [name for name in flushed[-1] if name.endswith(".part")]
+
+
+def test_a_restored_database_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, flushed: list[set[str]], flushed_files: set[int]
+) -> None:
+    """And the name afterwards: after a power cut the folder has no database, which is said, or this one."""
+    env = {"COHORT_SYNC_DATA": str(tmp_path / "data")}
+    with Service.open(env) as service:
+        service.admin.write_backup(tmp_path / "copy.db")
+    (tmp_path / "data" / "app.db").write_bytes(b"no database" * 1000)
+    flushed.clear()
+    flushed_files.clear()
+    Service.restore_database(tmp_path / "copy.db", env)
+    assert (tmp_path / "data" / "app.db").stat().st_ino in flushed_files
+    assert [names for names in flushed if "app.db" in names and not any(".draft" in name for name in names)]

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from sync.model import BATCH_SIZE, Mode
-from sync.packing import FORGOTTEN, UNCONFIRMED, hash_id, unpack_ids
+from sync.packing import FORGOTTEN, UNCONFIRMED, hash_id, pack, unpack_ids
 from sync.service.run_people import iterate_people
 from sync.store import Store
 from sync.store.batches import BATCHES_A_BLOCK, BLOCK_SIZE, Block
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.recording import BUCKETS_A_PART, Recording
 from sync.store.snapshot import Bucket
+from sync.store.staged import StagedPage
 
 NOW = 1_800_000_000.0
 SALT = 5
@@ -228,3 +229,18 @@ def test_people_put_into_a_bucket_whose_hashes_begin_alike_are_kept_apart() -> N
     people = sorted(expected.items())
     assert (bytes(bucket.records), bucket.ids) == (b"".join(map(b"".join, people)), [who.hex() for who, _ in people])
     assert bucket.cut(1, 2).ids == [who.hex() for who, _ in people if who[0] == 1]
+
+
+def test_a_run_that_was_recorded_leaves_its_people_in_the_snapshot_and_the_log_only(
+    store: Store, data_dir: Path
+) -> None:
+    """Its plan and its pages are deleted, and the sync says how many people WebEngage may hold."""
+    ids = name_people(30)
+    plan_changes(store, dict.fromkeys(ids, "a"))
+    confirm_blocks(store, [0])
+    store.staged.add_page(RUN, StagedPage(1, 0, 30, 0, 0, False, 30, ids=pack(ids)))
+    record(store).finish(None)
+    with closing(sqlite3.connect(data_dir / "app.db")) as db:
+        for table in ("batch", "batch_block", "staged_page"):
+            assert db.execute(f"select count(*) from {table}").fetchone() == (0,), table
+        assert db.execute("select size from sync").fetchone() == (30,)

@@ -14,6 +14,7 @@ import pytest
 
 from sync.errors import InvalidRequest
 from sync.model import RunState
+from sync.service import Service
 from tests.engine_workspace import EngineWorkspace, approve, fan_ids, fans, last, later, stop_and_clear
 from tests.sandbox.control import Sandbox
 from tests.workspace import ROOT, wait_until
@@ -129,3 +130,27 @@ def test_a_restore_that_dies_once_the_content_is_replaced_is_in_the_audit_log(
     with workspace.open() as service:
         [line] = [one for one in service.admin.list_audit() if one.action == "restore"]
     assert line.target == "copy.db" and bool(line.after) is not is_usable
+
+
+@pytest.mark.parametrize("is_usable", [True, False])
+def test_whom_a_run_of_the_backup_was_still_to_send_is_set_to_false_when_they_leave(
+    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, is_usable: bool
+) -> None:
+    """They were sent after the copy was made; also when the replaced database cannot say so any more."""
+    workspace.set_members(*fans(*range(75)))
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
+    run = workspace.export()
+    assert run.state is RunState.QUEUED and len(workspace.holders()) < 75
+    with workspace.open() as service:
+        service.admin.write_backup(tmp_path / "sending.db")
+    sandbox.clear_faults()
+    later(workspace, 400)
+    assert workspace.get_run(run.id).state is RunState.SUCCEEDED and len(workspace.holders()) == 75
+    if not is_usable:
+        (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
+    Service.restore_database(tmp_path / "sending.db", workspace.env)
+    workspace.set_members(*fans(*range(5)))
+    later(workspace, 7300)
+    while last(workspace).state is RunState.HELD:
+        approve(workspace, last(workspace))
+    assert workspace.holders() == fan_ids(*range(5))
