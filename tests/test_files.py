@@ -337,8 +337,10 @@ def test_an_emptied_folder_is_a_fresh_start(filled: Path, cli: Cli) -> None:
 
 
 def test_restore_into_a_fresh_folder_works(backup: Path, tmp_path: Path, cli: Cli) -> None:
-    """Moving to another machine: a new folder and a backup."""
+    """Moving to another machine: a new folder and a backup, both for this user only."""
     assert cli(tmp_path / "fresh", "restore", str(backup)).returncode == 0
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "fresh", *(tmp_path / "fresh").iterdir())}
+    assert modes == {"fresh": 0o700, "app.db": 0o600, "database.marker": 0o600}
     assert "11 days" in kept_days(cli, tmp_path / "fresh")
 
 

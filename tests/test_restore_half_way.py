@@ -63,6 +63,10 @@ def test_who_was_not_sent_yet_by_an_export_that_a_restore_ended_gets_no_profile(
     workspace.run_queued()
     ended = workspace.get_run(run.id)
     assert (ended.state, ended.delivered, ended.unconfirmed) == (RunState.CANCELLED, 25, 0)
+    with workspace.open() as service:
+        assert "Export requested" in service.runs.list_events(run.id)[0].message
+        shown = service.syncs.get(run.sync_id).last_run
+    assert shown and shown.id == run.id
     sandbox.set_members(cohort, fans(10))
     if is_new:
         with workspace.open() as service:
@@ -154,3 +158,17 @@ def test_whom_a_run_of_the_backup_was_still_to_send_is_set_to_false_when_they_le
     while last(workspace).state is RunState.HELD:
         approve(workspace, last(workspace))
     assert workspace.holders() == fan_ids(*range(5))
+
+
+def test_a_run_that_a_runner_had_when_the_backup_was_made_is_ended_at_once(
+    workspace: EngineWorkspace, tmp_path: Path
+) -> None:
+    """That runner is of another time, and perhaps of another machine: nobody waits for the end of its lease."""
+    with workspace.open() as service:
+        run_id = service.syncs.refresh_now(1).run_id
+    with workspace.open_store() as store:
+        assert store.runs.claim_run("elsewhere:1:1-1", workspace.now())
+        store.maintenance.write_backup(tmp_path / "leased.db")
+    restore(workspace, tmp_path / "leased.db")
+    workspace.run_queued()
+    assert workspace.get_run(run_id).state is RunState.CANCELLED
