@@ -6,7 +6,14 @@ import streamlit as st
 
 from pages.parts import charts, layout, rows
 from pages.parts.badges import show_number, show_small_text, show_title
-from pages.parts.formatting import escape_markdown, format_count, format_error, format_full_time, localize_times
+from pages.parts.formatting import (
+    escape_markdown,
+    format_count,
+    format_error,
+    format_full_time,
+    localize_times,
+    tell_apart,
+)
 from pages.parts.navigation import open_page, requested_id, requested_text, show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
@@ -139,12 +146,13 @@ def _show_overlaps(found: Receipt) -> None:
 
 
 def _choose_others(others: dict[int, SyncView]) -> list[int]:
+    names = tell_apart({number: sync.cohort_name for number, sync in others.items()})
     with st.container(key="screen-compared"):
         return st.multiselect(
             "Cohorts to compare with",
             list(others),
             default=list(others)[:COMPARED],
-            format_func=lambda number: others[number].cohort_name,
+            format_func=names.__getitem__,
             key="receipt-compared",
         )
 

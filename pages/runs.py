@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import layout, paging, polling, run_detail, run_rows
 from pages.parts.badges import RUN_BADGES
-from pages.parts.formatting import day_bounds, escape_markdown, format_error
+from pages.parts.formatting import day_bounds, escape_markdown, format_error, tell_apart
 from pages.parts.navigation import clear_requests, requested_id, requested_text, set_request
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
@@ -91,7 +91,8 @@ def _show_filters(project_id: int | None, syncs: tuple[SyncView, ...]) -> Wanted
 
 def _show_cohort_filter(syncs: tuple[SyncView, ...], problem: DeltaGenerator) -> int | None:
     """Show the choice of cohort, and keep it in the address under the number of its sync; say when there is none."""
-    names = {EVERY_COHORT: "Every cohort"} | {sync.id: sync.cohort_name for sync in syncs}
+    every = "Every cohort"
+    names = {EVERY_COHORT: every} | tell_apart({sync.id: sync.cohort_name for sync in syncs}, every)
     requested = requested_id("sync") or EVERY_COHORT
     choices = list(names)
     if requested not in names or (requested == EVERY_COHORT and requested_text("sync")):

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import layout, notices
-from pages.parts.formatting import escape_markdown, format_time, shorten_name
+from pages.parts.formatting import escape_markdown, format_time, shorten_name, tell_apart
 from pages.parts.navigation import open_page
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
@@ -23,6 +23,7 @@ from sync.views import AddedPeople, NeverExported
 from sync.wording import explain_staying
 
 Choice = TypeVar("Choice", int, str)
+ANY_COHORT_LABEL = "Any cohort"
 ANY_COHORT = 0  # stands for every cohort; no cohort has this number
 ROWS_SHOWN = 1000  # newest people of a list; the rest is counted
 WIDTHS = {
@@ -95,7 +96,7 @@ def _show_tripwires(project: ProjectView) -> None:
         st.selectbox(
             "In which cohort must they never be?",
             [ANY_COHORT, *names],
-            format_func=lambda number: names[number] if number else "Any cohort",
+            format_func=lambda number: names[number] if number else ANY_COHORT_LABEL,
             key="trip-cohort",
         )
         _show_form(
@@ -123,16 +124,18 @@ def _chosen(key: str, otherwise: Choice) -> Choice:
 
 
 def _read_cohort_names(project_id: int) -> dict[int, str]:
-    """Return the cohorts of a project as far as they are known; none when Mixpanel never answered."""
+    """Return what the cohorts of a project are called here, as far as they are known; none when Mixpanel never answered."""
     try:
         with st.spinner("Reading the cohorts from Mixpanel…", show_time=True), open_service() as service:
-            return {one.id: one.name for one in service.cohorts.list(project_id).cohorts}
+            return tell_apart({one.id: one.name for one in service.cohorts.list(project_id).cohorts}, ANY_COHORT_LABEL)
     except CohortSyncError:
         return {}
 
 
 def _name_cohort(one: Tripwire, names: dict[int, str]) -> str:
-    return "Any cohort" if one.cohort_id is None else shorten_name(names.get(one.cohort_id, f"Cohort {one.cohort_id}"))
+    return (
+        ANY_COHORT_LABEL if one.cohort_id is None else shorten_name(names.get(one.cohort_id, f"Cohort {one.cohort_id}"))
+    )
 
 
 def _show_form(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -40,6 +41,20 @@ def shorten_name(name: str) -> str:
     if len(flat) <= NAME_BEGINNING + NAME_END + len(NAME_GAP):
         return flat
     return f"{flat[:NAME_BEGINNING].rstrip()}{NAME_GAP}{flat[-NAME_END:].lstrip()}"
+
+
+def tell_apart(names: Mapping[int, str], *others: str) -> dict[int, str]:
+    """Return names by their numbers as the labels of a choice: those that occur twice, or among ``others``, with their number.
+
+    Streamlit knows an option by its label alone: of two cohorts with one name the wrong one would be chosen.
+    """
+    labels = dict(names)
+    while True:
+        counts = Counter([*labels.values(), *others])
+        twice = [number for number, label in labels.items() if counts[label] > 1]
+        if not twice:
+            return labels
+        labels |= {number: f"{labels[number]} ({number})" for number in twice}
 
 
 def format_count(number: int | None) -> str:

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, notices, polling, run_progress, session
-from pages.parts.formatting import escape_markdown, format_duration_short, format_error
+from pages.parts.formatting import escape_markdown, format_duration_short, format_error, tell_apart
 from pages.parts.navigation import clear_requests, page_script, requested_id, requested_text, show_page_link
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
@@ -133,7 +133,7 @@ def _show_project_choice(projects: tuple[ProjectView, ...]) -> None:
     """Show the choice of project when there is more than one, and keep it in the address."""
     if len(projects) < 2:
         return
-    names = {project.id: label_project(project) for project in projects}
+    names = tell_apart({project.id: label_project(project) for project in projects})
     known = (requested_id(PROJECT_KEY), _find_owner(), st.session_state.get(PROJECT_KEY))
     st.session_state[PROJECT_KEY] = next((one for one in known if one in names), projects[0].id)
     st.query_params[PROJECT_KEY] = str(
