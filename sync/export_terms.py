@@ -32,6 +32,8 @@ class ExportTerms:
     """How the values of mapped attributes are written; of others as before."""
     license_code: str | None = None
     """The account the person was shown; None: whichever it is."""
+    last_halt: int | None = None
+    """The last stop, pause, cancel or take-back the person was shown, by its line of the audit log; None: that of now."""
     previewed: int | None = None
     """How many identified people the person was shown; None: those of the last preview, if it is still shown."""
     dry_run: bool = False

@@ -209,6 +209,8 @@ class Proposal:
     daily: DailyTime | None = None
     ends_at: float | None = None
     id_property: str = ""
+    last_halt: int = 0
+    """Which line of the audit log last stopped, paused, cancelled or took back an export of the cohort; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,14 +48,14 @@ LIFTED = (
 DRY_RUN_HELP = "Plans what would be sent, and for whom, and waits for your approval before anything is sent."
 
 Cadence = tuple[Mode, float | None, DailyTime | None, float | None]  # mode, interval in seconds, time of day, end
-ACCOUNT = "_export_account"
+SHOWN = "_export_shown"  # session key: of which cohort, the account it goes to, and the last halt
 
 
 def _close_dialog() -> None:
     clear_requests("export")
     preview.forget_preview()
     value_types.forget_sample()
-    st.session_state.pop(ACCOUNT, None)
+    st.session_state.pop(SHOWN, None)
 
 
 def _dismiss_dialog() -> None:
@@ -102,7 +102,7 @@ def _show_fields(
 ) -> tuple[ExportTerms, bool]:
     """Show the fields; return what they hold, and whether something in them keeps the export from being started."""
     restored = export_draft.restore_draft(cohort.id, proposal)
-    account = _account_field(cohort, proposal)
+    account, last_halt = _account_field(cohort, proposal)
     if restored:
         st.caption(f":material/edit_note: {export_draft.RESTORED}")
     mode, interval, daily, ends_at = _mode_fields(cohort.id, proposal)
@@ -133,6 +133,7 @@ def _show_fields(
         mapping=mapping,
         forms=forms,
         license_code=account,
+        last_halt=last_halt,
         previewed=seen.identified if seen else None,
         steps=first.steps,
         chosen=first.chosen,
@@ -162,14 +163,14 @@ def _show_buttons(*, blocked: bool) -> tuple[bool, bool]:
     return dry_run, start
 
 
-def _account_field(cohort: CohortView, proposal: Proposal) -> str:
-    """Show where the cohort goes; the answer is the account shown first, until the dialog is closed.
+def _account_field(cohort: CohortView, proposal: Proposal) -> tuple[str, int]:
+    """Show where the cohort goes; return the account and the last halt shown first, until the dialog is closed.
 
-    Nothing goes elsewhere because somebody chose another account in the meantime.
+    Nothing goes elsewhere because somebody chose another account in the meantime, nor anywhere when somebody stopped it.
     """
-    kept = st.session_state.get(ACCOUNT)
+    kept: tuple[int, str, int] | None = st.session_state.get(SHOWN)
     if not kept or kept[0] != cohort.id or not kept[1]:
-        kept = st.session_state[ACCOUNT] = cohort.id, proposal.license_code or ""
+        kept = st.session_state[SHOWN] = cohort.id, proposal.license_code or "", proposal.last_halt
     with st.container(horizontal=True, vertical_alignment="center"):
         show_name(shorten_name(cohort.name), "export", width="content")
         if kept[1]:
@@ -177,7 +178,7 @@ def _account_field(cohort: CohortView, proposal: Proposal) -> str:
     show_whole_name(cohort.name, "export")
     if proposal.account_problem:
         st.warning(escape_markdown(proposal.account_problem))
-    return str(kept[1])
+    return kept[1], kept[2]
 
 
 def _mode_fields(cohort_id: int, proposal: Proposal) -> Cadence:
@@ -304,7 +305,7 @@ def _start_export(service: Service, project: ProjectView, cohort: CohortView, te
     try:
         started = service.syncs.start_export(project.id, cohort.id, terms)
     except CohortSyncError:
-        st.session_state.pop(ACCOUNT, None)  # the next look shows where it would go now
+        st.session_state.pop(SHOWN, None)  # the next look shows where it would go now
         raise
     opens_run = terms.dry_run or terms.steps or terms.chosen
     if not opens_run:

@@ -239,6 +239,7 @@ class CohortService(Topic):
                 ends_at=sync.ends_at,
                 forms=sync.forms,
                 id_property=sync.id_property,
+                last_halt=self._store.approvals.find_last_halt(sync.id),
             )
         license_code, problem = self._find_account(view)
         name = suggest_attribute(cohort.name, self._list_taken(license_code))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from sync.attribute_names import find_attribute_problem, find_mapping_problem
 from sync.config_file.entries import GuardEntry, SyncEntry
@@ -14,7 +15,7 @@ from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time,
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.requests import describe_values
-from sync.service.syncs import SyncService
+from sync.service.syncs import HALTED_MEANWHILE, SyncService
 from sync.store.export_requests import Request
 from sync.text import count_people
 
@@ -39,6 +40,7 @@ class SyncChanges(Topic):
     def plan_sync(self, entry: SyncEntry) -> Iterator[Step]:
         """Yield what makes a cohort's sync what the file says; raise InvalidRequest, with the line, when it cannot be."""
         known = self._store.syncs.get_sync_of_cohort(entry.project, entry.cohort)
+        entry = replace(entry, last_halt=self._store.approvals.find_last_halt(known.id if known else None))
         _check_names(entry, is_new=known is None)
         if known is None:
             if entry.state not in (SyncState.PAUSED, SyncState.FINISHED):
@@ -69,7 +71,7 @@ class SyncChanges(Topic):
             yield Step(
                 text=f"Hold cohort {entry.cohort} above {_describe_limits(wanted)}, instead of {_describe_limits(limits)}.",
                 line=entry.line,
-                apply=lambda: self._guards.set_limits(self._find_id(entry), wanted),
+                apply=lambda: self._set_limits(entry),
             )
         lifted = entry.guard.lifted
         if lifted is not None and lifted == enabled:
@@ -79,6 +81,20 @@ class SyncChanges(Topic):
                 line=entry.line,
                 apply=lambda: act(self._find_id(entry)),
             )
+
+    def _set_limits(self, entry: SyncEntry) -> None:
+        """Set the limits that the file names; the others stay, also those that were changed since it was compared."""
+        with self._store.transaction():
+            sync_id = self._find_id(entry)
+            limits = self._guards.get(sync_id).limits
+            self._guards.set_limits(sync_id, replace(limits, **entry.guard.limits))  # type: ignore[arg-type]
+
+    def _act_unless_halted(self, entry: SyncEntry, act: Callable[[], object]) -> None:
+        """Do something about a sync, unless somebody halted it since the file was compared with what is here."""
+        with self._store.transaction():
+            if self._store.approvals.find_last_halt(self._find_id(entry)) != entry.last_halt:
+                raise InvalidRequest(HALTED_MEANWHILE)
+            act()
 
     def _find_id(self, entry: SyncEntry) -> int:
         found = self._store.syncs.get_sync_of_cohort(entry.project, entry.cohort)
@@ -97,11 +113,13 @@ class SyncChanges(Topic):
             return
         if entry.state is SyncState.PAUSED and _needs_pause(entry, serving):
             until = f" until {format_utc_time(entry.resume_at)}" if entry.resume_at else ""
-            yield Step(f"Pause {name}{until}.", entry.line, lambda: self._syncs.pause(serving.id, entry.resume_at))
+            pause = partial(self._syncs.pause, serving.id, entry.resume_at)
+            yield Step(f"Pause {name}{until}.", entry.line, lambda: self._act_unless_halted(entry, pause))
         is_restart = entry.state is SyncState.ACTIVE and serving.state is SyncState.FINISHED
         if now == then and not is_restart:
             if entry.state is SyncState.ACTIVE and serving.state is SyncState.PAUSED:
-                yield Step(f"Resume {name}.", entry.line, lambda: self._syncs.resume(serving.id))
+                resume = partial(self._syncs.resume, serving.id)
+                yield Step(f"Resume {name}.", entry.line, lambda: self._act_unless_halted(entry, resume))
         elif rest := self._describe_rest(entry, serving):
             raise fail_at(
                 entry.line, f"{name} {rest} {now}; a change to {then} exports it, so {_advise_export(entry, serving)}."

@@ -22,6 +22,11 @@ from sync.store.plan_history import join_people
 from sync.store.runs import FirstSteps
 from sync.views import Overdue, StartedExport
 
+HALTED_MEANWHILE = (
+    "Somebody stopped, paused, cancelled or took back the export of this cohort since you were shown it, so nothing was "
+    "changed. Look at it as it is now, then ask again if you still want it."
+)
+
 
 class SyncService(Topic):
     """Syncs: what is exported, how often, and when."""
@@ -37,14 +42,18 @@ class SyncService(Topic):
         """Start Sync: create or change the cohort's sync and queue a run, in one transaction.
 
         Pressed twice, in two tabs, by two people: one run; ``started`` is true for the first. Raise InvalidRequest for
-        terms that cannot be, and when the cohort goes to another account than the person was shown. A first export of
-        over a fifth more people than were previewed is held.
+        terms that cannot be, when the cohort goes to another account than the person was shown, and when somebody
+        stopped, paused, cancelled or took back its export since. A first export of over a fifth more people than were
+        previewed is held.
         """
         check_cadence(terms.mode, terms.interval, terms.daily, terms.ends_at, self._state.now())
         first_steps = self._make_steps(terms.steps, terms.chosen)
         project = self._state.get_project(project_id).id
+        shown = self._find_last_halt(project, cohort_id) if terms.last_halt is None else terms.last_halt
         cohort = self._get_listed_cohort(project, cohort_id)
         with self._store.transaction():
+            if shown != self._find_last_halt(project, cohort_id):
+                raise InvalidRequest(HALTED_MEANWHILE)
             export = self._requests.build_request(project, cohort, terms)
             request = export.terms
             known = self._store.syncs.get_sync_of_cohort(project, cohort_id)
@@ -65,6 +74,10 @@ class SyncService(Topic):
                 raise InvalidRequest("Another run of this cohort has just started; look at its progress.")
             self._note_export(export, known, request.apply(self._state.get_sync(sync_id)), run_id, terms.dry_run)
         return StartedExport(sync_id, run_id, True)
+
+    def _find_last_halt(self, project_id: int, cohort_id: int) -> int:
+        known = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
+        return self._store.approvals.find_last_halt(known.id if known else None)
 
     def _note_export(self, export: ExportRequest, before: Sync | None, after: Sync, run_id: int, dry_run: bool) -> None:
         """Write the request into the history and the audit log."""

@@ -87,6 +87,18 @@ class Approvals(Table):
         found = self._fetch_value("select max(at) from audit where action = 'approve' and run_id = ?", (run_id,))
         return None if found is None else float(found)
 
+    def find_last_halt(self, sync_id: int | None) -> int:
+        """Return which line of the audit log last stopped, paused, cancelled or took back something of a sync, 0 for none."""
+        return self._fetch_int(
+            """
+            select ifnull(max(id), 0)
+            from audit
+            where (action in ('stop', 'stop and clear', 'pause') and target = 'sync ' || ?1)
+                or (action in ('cancel', 'undo') and run_id in (select id from run where sync_id = ?1))
+            """,
+            (sync_id,),
+        )
+
     def list_too_late(self, now: float) -> frozenset[int]:
         """Return the held refreshes that were due before the end of their sync, which has come; not what a person asked for."""
         rows = self._fetch_all(
