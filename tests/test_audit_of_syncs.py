@@ -34,7 +34,7 @@ def read_audit(workspace: Workspace) -> list[tuple[str, str, str, str, int | Non
     return [
         (one.action, one.target, one.before, one.after, one.run_id)
         for one in lines
-        if one.target.startswith(("sync", "cohort"))
+        if one.target.startswith("sync") or ", cohort " in one.target
     ]
 
 
@@ -67,7 +67,7 @@ def test_every_request_about_a_sync_leaves_one_line_with_what_was_before_and_aft
     two, six = f"dynamic, every 2 hours; {TERMS}", f"dynamic, every 6 hours; {TERMS}"
     paused_until = f"paused: Paused by a person until {format_utc_time(until)}."
     assert read_audit(workspace) == [
-        ("dry run", f"cohort {workspace.cohort}", "", two, 1),
+        ("dry run", f"project {PROJECT}, cohort {workspace.cohort}", "", two, 1),
         ("refresh", "sync 1", "", "", 2),
         ("retry", "sync 1", "", "", 3),
         ("resync", "sync 1", "", "", 4),
@@ -86,7 +86,7 @@ def test_an_export_again_leaves_its_terms_before_and_after(workspace: EngineWork
     workspace.start_export(daily=DailyTime.parse("07:30", "UTC"))
     assert read_audit(workspace)[-1] == (
         "export",
-        f"cohort {workspace.cohort}",
+        f"project {PROJECT}, cohort {workspace.cohort}",
         f"dynamic, every 2 hours; {TERMS}",
         f"dynamic, at 07:30 UTC; {TERMS}",
         2,

@@ -312,7 +312,7 @@ def test_values_are_masked_and_shown_to_a_marketer_only(connected: Workspace) ->
             ("Bob", "bob@there.org", "7"),
         ]
         lines = [line for line in service.admin.list_audit(100) if line.action.startswith("show names")]
-        assert len(lines) == 1 and lines[0].target == f"cohort {cohort}"
+        assert len(lines) == 1 and lines[0].target == f"project {PROJECT}, cohort {cohort}"
     viewer = Service(Store.open(connected.data_dir), connected.env, connected.now, Actor("vic", AccessLevel.VIEWER))
     with viewer:
         assert viewer.members.list(reading).rows == masked.rows

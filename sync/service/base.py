@@ -208,6 +208,11 @@ class Topic:
         return self._state.store
 
 
+def name_cohort(project_id: int, cohort_id: int | None) -> str:
+    """Return how the audit log names a cohort, None for any of the project: another one may have the same number."""
+    return f"project {project_id}, " + ("any cohort" if cohort_id is None else f"cohort {cohort_id}")
+
+
 def _explain_no_query(slot: QuerySlot, now: float) -> str:
     if slot.limit == "hourly":
         return f"Mixpanel's hourly limit of queries is used up; try again at {format_utc_time(now + slot.wait)}."

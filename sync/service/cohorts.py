@@ -13,7 +13,7 @@ from sync.mixpanel.client import Mixpanel
 from sync.model import DEFAULT_INTERVAL, Eligibility, Member, Mode, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
 from sync.records import CohortView, ProjectView
-from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic
+from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic, name_cohort
 from sync.service.held_people import count_held, read_held
 from sync.service.sending_cost import add_cost_of_changes
 from sync.store.export_requests import Request
@@ -146,7 +146,7 @@ class CohortService(Topic):
     def _read_preview(self, project_id: int, cohort: CohortView, id_property: str) -> Preview:
         client = self._state.open_mixpanel(project_id)
         version = self._store.maintenance.get_forget_version()
-        self._state.add_audit_line("preview", f"cohort {cohort.id}", once_in=PREVIEW_FRESH_SECONDS)
+        self._state.add_audit_line("preview", name_cohort(project_id, cohort.id), once_in=PREVIEW_FRESH_SECONDS)
         with self._state.mixpanel_query(project_id):
             known = client.read_page(cohort.id, 0, None, all_users=False, properties=(), id_property=id_property)
         everyone = read_with_properties(self._state, client, cohort, all_users=True)

@@ -13,7 +13,7 @@ from sync.errors import CohortSyncError, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
 from sync.model import Eligibility, Member, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
-from sync.service.base import ServiceState, Topic
+from sync.service.base import ServiceState, Topic, name_cohort
 from sync.service.cohorts import (
     PREVIEW_FRESH_SECONDS,
     QUERY_PATIENCE_SECONDS,
@@ -68,7 +68,7 @@ class MemberService(Topic):
         """
         project = self._state.get_project(project_id).id
         cohort = self._cohorts.get_exportable(project, cohort_id)
-        self._state.add_audit_line("view members", f"cohort {cohort_id}", once_in=PREVIEW_FRESH_SECONDS)
+        self._state.add_audit_line("view members", name_cohort(project, cohort_id), once_in=PREVIEW_FRESH_SECONDS)
         wanted = self._cohorts.choose_id_property(project, cohort_id, id_property)
         return MemberReading(project, cohort_id, cohort.name, PropertyChoice(properties), wanted)
 
@@ -174,7 +174,9 @@ class MemberService(Topic):
         if reveal:
             check_level(self.actor, AccessLevel.MARKETER)
             self._state.add_audit_line(
-                "show names and e-mail addresses", f"cohort {reading.cohort_id}", once_in=SHOWN_ONCE_IN
+                "show names and e-mail addresses",
+                name_cohort(reading.project_id, reading.cohort_id),
+                once_in=SHOWN_ONCE_IN,
             )
         sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
         listed, held = self._find_listed(reading), read_held(self._store, sync)
@@ -272,7 +274,9 @@ class MemberService(Topic):
     @requires(AccessLevel.MARKETER)
     def note_download(self, reading: MemberReading, what: str) -> None:
         """Add to the audit log that a list of members was downloaded; ``what`` describes it without naming anybody."""
-        self._state.add_audit_line("download", f"members of cohort {reading.cohort_id}", after=what)
+        self._state.add_audit_line(
+            "download", f"project {reading.project_id}, members of cohort {reading.cohort_id}", after=what
+        )
 
 
 def mask_value(value: str) -> str:

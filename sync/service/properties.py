@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sync.model import Eligibility
 from sync.permissions import AccessLevel, requires
 from sync.property_values import Forms, parse_forms
-from sync.service.base import ServiceState, Topic
+from sync.service.base import ServiceState, Topic, name_cohort
 from sync.service.cohorts import PREVIEW_FRESH_SECONDS, QUERY_PATIENCE_SECONDS, CohortService
 from sync.service.members import mask_value
 from sync.value_check import ValueCheck, ValueSample, check_property, choose_form
@@ -32,7 +32,7 @@ class PropertyService(Topic):
         cohort = self._cohorts.get_exportable(project, cohort_id)
         names = tuple(dict.fromkeys(sources))
         wanted = self._cohorts.choose_id_property(project, cohort_id, id_property)
-        self._state.add_audit_line("check values", f"cohort {cohort_id}", once_in=PREVIEW_FRESH_SECONDS)
+        self._state.add_audit_line("check values", name_cohort(project, cohort_id), once_in=PREVIEW_FRESH_SECONDS)
         client = self._state.open_mixpanel(project)
         with self._state.mixpanel_query(project, patience=QUERY_PATIENCE_SECONDS):
             page = client.read_page(cohort.id, 0, None, all_users=False, properties=names, id_property=wanted)

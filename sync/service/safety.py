@@ -10,7 +10,7 @@ from sync.errors import InvalidRequest
 from sync.model import USER_ID_MAX
 from sync.permissions import AccessLevel, requires
 from sync.records import ListedPerson, PropertyCohort, Tripwire
-from sync.service.base import ServiceState, Topic
+from sync.service.base import ServiceState, Topic, name_cohort
 from sync.service.cohorts import CohortService
 from sync.service.listed_people import find_listed, list_known_by
 from sync.spreadsheet import restore_id
@@ -155,7 +155,7 @@ class SafetyService(Topic):
             added = self._store.safety_lists.add_tripwires(
                 project, cohort_id, people, _check_note(note), self.actor.name, self._state.now()
             )
-            self._state.add_audit_line("tripwire add", _name_cohort(project, cohort_id), after=count_people(added))
+            self._state.add_audit_line("tripwire add", name_cohort(project, cohort_id), after=count_people(added))
         return AddedPeople(added=added, already_there=len(people) - added)
 
     @requires(AccessLevel.MARKETER)
@@ -164,7 +164,7 @@ class SafetyService(Topic):
         project = self._state.get_project(project_id).id
         with self._store.transaction():
             gone = self._store.safety_lists.remove_tripwires(project, cohort_id, user_ids)
-            self._state.add_audit_line("tripwire remove", _name_cohort(project, cohort_id), before=count_people(gone))
+            self._state.add_audit_line("tripwire remove", name_cohort(project, cohort_id), before=count_people(gone))
         return gone
 
     @requires(AccessLevel.MARKETER)
@@ -206,7 +206,3 @@ def _parse_keys(keys: Iterable[str]) -> list[bytes]:
         return [bytes.fromhex(key) for key in keys]
     except ValueError:
         raise InvalidRequest("That is not an entry of the list; look at the list again.") from None
-
-
-def _name_cohort(project_id: int, cohort_id: int | None) -> str:
-    return f"project {project_id}, " + ("any cohort" if cohort_id is None else f"cohort {cohort_id}")

@@ -11,7 +11,7 @@ from sync.export_terms import ExportTerms
 from sync.model import DAY, MAX_INTERVAL, MIN_INTERVAL, Mode, Run, RunState, Sync, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
 from sync.records import CohortView, RunnerState, SyncView
-from sync.service.base import CONNECT_AGAIN, ServiceState, Topic
+from sync.service.base import CONNECT_AGAIN, ServiceState, Topic, name_cohort
 from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
 from sync.service.overdue import find_overdue
 from sync.service.requests import ExportRequests, check_cadence, describe_busy, describe_state, describe_terms
@@ -84,7 +84,9 @@ class SyncService(Topic):
         mode, attribute = export.terms.mode.value, export.attribute
         self._state.add_event(f"Export requested: {mode}, attribute “{attribute}”.", after.id, run_id)
         terms = describe_terms(before) if before else "", describe_terms(after)
-        self._state.add_audit_line("dry run" if dry_run else "export", f"cohort {export.cohort_id}", *terms, run_id)
+        self._state.add_audit_line(
+            "dry run" if dry_run else "export", name_cohort(export.project_id, export.cohort_id), *terms, run_id
+        )
 
     def _make_steps(self, steps: Steps | None, chosen: Iterable[str]) -> FirstSteps | None:
         """Return the first steps as a run holds them; raise InvalidRequest for steps nobody can mean."""

@@ -11,7 +11,7 @@ from sync.export_terms import ExportTerms
 from sync.model import Mode
 from tests.browser import at_rest, badge, press, run_queued, tab, visit
 from tests.conftest import StreamlitServer
-from tests.sandbox.control import Sandbox, anonymous, member
+from tests.sandbox.control import PROJECT, Sandbox, anonymous, member
 from tests.workspace import connect, make_fans, service
 
 SHOW = "Show names and e-mail addresses"
@@ -52,7 +52,10 @@ def test_names_travel_to_the_browser_only_when_asked_for(
     assert text.startswith("\ufeff") and '"user-69","identified"' in text and "Quentin Ormsby 69" in text
     with service(data_dir) as here:
         [line] = [one for one in here.admin.list_audit() if one.action == "download"]
-    assert (line.target, line.after) == (f"members of cohort {number}", "1 person: a search, names and addresses shown")
+    assert (line.target, line.after) == (
+        f"project {PROJECT}, members of cohort {number}",
+        "1 person: a search, names and addresses shown",
+    )
 
 
 def _as_bytes(frame: str | bytes) -> bytes:
