@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import pandas as pd
 import streamlit as st
@@ -207,10 +207,11 @@ def _show_people(key: str, columns: Sequence[str], people: Mapping[Choice, tuple
         return []
     shown = dict(islice(people.items(), ROWS_SHOWN))
     st.caption(f"{count_people(len(people))} on the list. {LABEL_HELP}")
-    event = st.dataframe(
+    may_choose = is_allowed(AccessLevel.MARKETER)
+    event: Any = st.dataframe(
         pd.DataFrame(list(shown.values()), columns=list(columns)),
         hide_index=True,
-        on_select="rerun",
+        on_select="rerun" if may_choose else "ignore",
         selection_mode="multi-row",
         column_config=WIDTHS,
         key=f"{key}-table-{hash(tuple(shown))}",
@@ -219,7 +220,7 @@ def _show_people(key: str, columns: Sequence[str], people: Mapping[Choice, tuple
     if len(people) > ROWS_SHOWN:
         st.caption(f"The newest {ROWS_SHOWN:,} are shown.")
     known = list(shown)
-    return [known[at] for at in event.selection.rows if at < len(known)] if is_allowed(AccessLevel.MARKETER) else []
+    return [known[at] for at in event.selection.rows if at < len(known)] if may_choose else []
 
 
 def _show_take_off(key: str, chosen: Sequence[object], action: Callable[[Service], int]) -> None:

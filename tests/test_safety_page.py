@@ -120,10 +120,14 @@ def test_long_names_and_notes_leave_each_column_of_a_list_its_place(fans: Worksp
 
 @pytest.mark.slow
 def test_viewers_see_the_lists_and_guards_and_change_nothing(fans: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No form, no button."""
+    """No form, no button, and no box to tick beside a person, which would lead to nothing."""
     sign_in_as(monkeypatch, "pat@example.com", AccessLevel.VIEWER)
     app = fans.page("safety")
     assert not app.text_area and "Nobody is on the list." in page_text(app)
+    with fans.open() as service:
+        service.safety.add_never_export(None, ["fan-1"], "")
+    app = fans.page("safety")
+    assert list(app.dataframe[0].value["Added by"]) and not list(app.dataframe[0].proto.selection_mode)
     app = fans.page("syncs", sync="1")
     assert "Save limits" not in [button.label for button in app.button]
     assert all(field.disabled for field in app.number_input)

@@ -89,6 +89,10 @@ def test_interval_of_its_own_stands_in_the_dialog_that_changes_it(fans: Workspac
     run = fans.export(interval=5400.0)
     app = fans.page("syncs", sync=str(run.sync_id), interval=str(run.sync_id))
     assert app.text_input(key="interval-own").value == "90m"
+    app.text_input(key="interval-own").set_value(" ")
+    click_button(app, "Save")
+    assert "Type an interval, such as 45m, 3h or 1d." in page_text(app)
+    app.text_input(key="interval-own").set_value("90m")
     click_button(app, "Save")
     assert "is not an interval" not in page_text(app) and "The interval of Fans is changed." in page_text(app)
     with fans.open() as service:

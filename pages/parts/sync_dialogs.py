@@ -108,6 +108,8 @@ def show_pause_dialog(sync: SyncView) -> None:
 
 
 def _parse_seconds(text: str) -> float:
+    if not text.strip():
+        raise CohortSyncError("Type an interval, such as 45m, 3h or 1d.")
     try:
         return parse_interval(text)
     except ValueError as error:
