@@ -263,6 +263,26 @@ def test_a_pause_without_an_end_gets_the_one_of_the_file(connected: Workspace) -
     assert get_sync(connected).resume_at is not None
 
 
+def test_an_active_sync_when_the_file_pauses_it_with_other_terms_is_neither_paused_nor_exported(
+    connected: Workspace,
+) -> None:
+    """Other terms are sent with an export, which a file that asks for rest does not mean."""
+    connected.export()
+    with pytest.raises(InvalidRequest, match=r"sync 1 is to be paused .* write “state: active”"):
+        apply(connected, "state: paused", "every: 6h")
+    assert (get_sync(connected).state, count_runs(connected)) == (SyncState.ACTIVE, 1)
+    assert get_sync(connected).interval_seconds == 7200.0
+
+
+def test_a_pause_until_a_part_of_a_second_is_that_of_the_file_that_was_written_of_it(connected: Workspace) -> None:
+    """The file has whole seconds, and applied again it changes nothing."""
+    connected.export()
+    with connected.open() as service:
+        service.syncs.pause(1, float(int(connected.now())) + 3600.5)
+        until = format_moment(service.syncs.get(1).resume_at or 0.0, "UTC")
+    assert apply(connected, "state: paused", f"paused_until: {until}") == ()
+
+
 def test_an_attribute_that_the_rules_no_longer_allow_stays_that_of_its_sync(connected: Workspace) -> None:
     """It is permanent, so what export-config wrote of an older sync is applied all the same."""
     connected.export(mode=Mode.ONE_TIME)

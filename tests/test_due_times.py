@@ -256,3 +256,34 @@ def test_a_pause_and_an_interval_at_their_bounds_are_taken_and_a_second_beyond_i
         with pytest.raises(InvalidRequest, match="in the past"):
             service.syncs.change_interval(1, DAY, ends_at=clocked.at)
         assert service.syncs.get(1).interval_seconds == 30 * DAY
+
+
+def test_a_sync_goes_on_at_its_next_time_after_a_refresh_was_cancelled(clocked: ClockedWorkspace) -> None:
+    """Somebody stopped one run of it, not the sync."""
+    clocked.set_clock("2027-03-01 14:00")
+    assert clocked.queue_due() == 1
+    with clocked.open() as service:
+        service.runs.cancel(2)
+        assert service.runs.get(2).state is RunState.CANCELLED
+    assert clocked.queue_due() == 0 and clocked.read_state() is SyncState.ACTIVE
+    clocked.set_clock("2027-03-01 16:00")
+    assert clocked.queue_due() == 1
+
+
+def test_a_refresh_that_is_due_while_a_run_is_being_cancelled_comes_when_that_has_ended(
+    clocked: ClockedWorkspace,
+) -> None:
+    """Its time is not used up by a run that reads nobody any more."""
+    with clocked.open() as service:
+        service.syncs.refresh_now(1)
+    with clocked.open_store() as store:
+        claimed = store.runs.claim_run("a runner", clocked.at)
+    with clocked.open() as service:
+        service.runs.cancel(2)
+    clocked.set_clock("2027-03-01 14:00")
+    assert claimed and clocked.queue_due() == 0
+    clocked.set_clock("2027-03-01 14:30")
+    clocked.run_queued()
+    assert clocked.get_run(2).state is RunState.CANCELLED
+    assert clocked.get_run(3).state is RunState.SUCCEEDED
+    assert clocked.read_next() == find_moment("2027-03-01 16:00", "UTC")

@@ -149,7 +149,9 @@ class SyncChanges(Topic):
             return "was stopped and cleared, and went"
         if serving.state is SyncState.FINISHED and serving.mode is Mode.DYNAMIC:
             return "is finished and went"
-        return "is paused and goes" if SyncState.PAUSED in (entry.state, serving.state) else ""
+        if serving.state is SyncState.PAUSED:
+            return "is paused and goes"
+        return "is to be paused and goes" if entry.state is SyncState.PAUSED else ""
 
     def _differs_in_interval_only(self, wanted: SyncEntry, serving: Sync) -> bool:
         """Return whether the interval alone changes, with no request under way that will replace it."""
