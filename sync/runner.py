@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import schedule
@@ -121,10 +122,16 @@ class Runner:
     ) -> None:
         """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
         settings = Settings.from_env(env)
-        self._env, self._batches_a_minute = env, a_minute or settings.batches_a_minute
-        self._page_size, self._folder = settings.page_size, settings.data_folder
+        self._env, self._folder = env, settings.data_folder
         self.clock = clock or Clock(time.time, time.sleep)
-        self._policy = policy or RetryPolicy()
+        self._context = RunContext(
+            open_vault=partial(Vault.open, self._folder, env, must_exist=True),
+            clock=self.clock,
+            policy=policy or RetryPolicy(),
+            is_stopping=lambda: self._stopping,
+            batches_a_minute=a_minute or settings.batches_a_minute,
+            page_size=settings.page_size,
+        )
         self._name = runner_name(env)
         self._stopping = False
         self.scheduler = SteadyScheduler(self.clock.monotonic)
@@ -139,9 +146,6 @@ class Runner:
         interrupted thread holds it (Python's ``signal`` documentation, "Signals and threads").
         """
         self._stopping = True
-
-    def _is_stopping(self) -> bool:
-        return self._stopping
 
     def run_forever(self) -> None:
         """Work until asked to stop."""
@@ -224,7 +228,7 @@ class Runner:
         if self._alert_worker is None or not self._alert_worker.is_alive():
             if self._alert_worker is not None:
                 logger.error("the thread of alerts ended; it is started again")
-            self._alert_worker = start_alert_worker(self._env, self.clock.now, self._is_stopping)
+            self._alert_worker = start_alert_worker(self._env, self.clock.now, self._context.is_stopping)
 
     def _send_alerts(self, store: Store) -> None:
         """Send what a runner that does not stay found out; what fails is sent by the next one."""
@@ -267,7 +271,7 @@ class Runner:
         logger.info("run %s: begun (%s)", run.id, run.state.value)
         try:
             with Store.open(self._folder) as store:
-                RunExecutor(store, run, owner, self._make_context()).execute()
+                RunExecutor(store, run, owner, self._context).execute()
                 ended = store.runs.get_run(run.id)
             logger.info("run %s: %s", run.id, ended.state.value if ended else "gone")
         except CohortSyncError as problem:
@@ -276,19 +280,6 @@ class Runner:
             logger.error("run %s: the database could not be written (%s); left to its lease", run.id, problem)
         except Exception:
             logger.exception("run %s: unexpected; its lease will end and it is tried again", run.id)
-
-    def _make_context(self) -> RunContext:
-        return RunContext(
-            open_vault=self._open_vault,
-            clock=self.clock,
-            policy=self._policy,
-            is_stopping=self._is_stopping,
-            batches_a_minute=self._batches_a_minute,
-            page_size=self._page_size,
-        )
-
-    def _open_vault(self) -> Vault:
-        return Vault.open(self._folder, self._env, must_exist=True)
 
     def _run_guarded(self, job: Callable[..., None], *values: object) -> None:
         """Do a job that may fail without ending the runner: it looks again, and one line says what changed."""

@@ -94,9 +94,9 @@ def explain_listed(cohort: PropertyCohort, known: int, unsure: int, *, is_due_ag
     ``is_due_again``: the sync is refreshed by itself.
     """
     if known:
-        people, are = ("1 person", "is") if known == 1 else (f"{known:,} people", "are")
+        people = count_noun(known, "person in WebEngage is", "people in WebEngage are")
         then = "; the next run sets them to false." if is_due_again else f". {explain_staying([cohort.cohort_name])}"
-        yield f"{people} in WebEngage {are} on the never-export list now{then}"
+        yield f"{people} on the never-export list now{then}"
     if unsure:
         people = count_noun(unsure, "person was", "people were")
         then = (
@@ -113,8 +113,8 @@ def explain_listed(cohort: PropertyCohort, known: int, unsure: int, *, is_due_ag
 def explain_tripped(cohort: PropertyCohort, known: int, unsure: int) -> Iterator[str]:
     """Yield how many people in WebEngage are tripwires, and how many may be."""
     if known:
-        people, are = ("1 person", "is a tripwire") if known == 1 else (f"{known:,} people", "are tripwires")
-        yield f"{people} in WebEngage {are}: they must not be in this cohort."
+        people = count_noun(known, "person in WebEngage is a tripwire", "people in WebEngage are tripwires")
+        yield f"{people}: they must not be in this cohort."
     if unsure:
         which = "1 tripwire is" if unsure == 1 else f"any of {unsure:,} tripwires is"
         yield (

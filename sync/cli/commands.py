@@ -170,11 +170,7 @@ def run(service: Service, run_id: int) -> Answer:
     found, events = service.runs.get(run_id), service.runs.list_events(run_id)
     rejections, sync = service.runs.list_rejections(run_id), service.syncs.get(found.sync_id)
     refusal = service.runs.explain_refusal(run_id)
-    answer = run_json(found) | {
-        "events": [to_contract(one) for one in events],
-        "refusals": [to_contract(one) for one in rejections],
-    }
-    return answer, [
+    return run_json(found) | {"events": events, "refusals": rejections}, [
         *list_run_lines([found], {sync.id: sync.cohort_name}),
         *list_event_lines(events),
         *list_rejection_lines(rejections),
@@ -263,9 +259,9 @@ def status(as_json: bool) -> None:
         "held": health.held,
         "paused": [sync_json(one) for one in health.paused],
         "failed": [sync_json(one) for one in health.failed],
-        "overdue": [to_contract(one) for one in health.overdue],
+        "overdue": health.overdue,
         "not_cleared": [sync_json(one) for one in health.not_cleared],
-        "not_notified": [to_contract(one) for one in health.not_notified],
+        "not_notified": health.not_notified,
         "rejected": health.rejected,
         "meters": [{"project_id": one, "queries_left": left} for one, left in health.queries],
         "disk_free": health.disk_free,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from sync.cli.listings import list_people_lines
-from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result, to_contract
+from sync.cli.output import LIMIT_RANGE, any_project_option, json_option, print_result
 from sync.records import NO_OPERATION, OUTCOMES
 from sync.service import Service
 from sync.service.run_people import PeopleFilter
@@ -43,4 +43,4 @@ def list_people(
         cells = ((one.user_id, one.operation, one.outcome, one.reason) for one in rows)
         click.echo(write_csv(HEADER, cells, mark=False), nl=False)
         return
-    print_result(as_json, [to_contract(one) for one in rows], list_people_lines(rows))
+    print_result(as_json, rows, list_people_lines(rows))

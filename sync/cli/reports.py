@@ -33,9 +33,9 @@ def _person_json(found: Person) -> dict[str, Any]:
         "user_id": found.user_id,
         "known": found.is_known,
         "syncs": [to_contract(one) | {"in_webengage": one.in_webengage} for one in found.syncs],
-        "history": [to_contract(one) for one in found.history],
-        "lists": [to_contract(one) for one in found.lists],
-        "known_by": [to_contract(one) for one in found.known_by],
+        "history": found.history,
+        "lists": found.lists,
+        "known_by": found.known_by,
     }
 
 

@@ -29,13 +29,9 @@ _OF_RUN = ("batch", "batch_block", "delivery_log")
 
 @dataclass(frozen=True, slots=True)
 class LiveSyncs:
-    """The syncs of the database that is replaced: ``common`` have a number in the backup, ``unknown`` are not in it.
-
-    ``kept`` are those of the unknown ones that are brought into the backup.
-    """
+    """The syncs of the database that is replaced: ``common`` have a number in the backup, ``kept`` are brought into it."""
 
     common: Mapping[int, int]
-    unknown: tuple[int, ...]
     kept: tuple[int, ...]
 
 
@@ -58,7 +54,7 @@ def match_syncs(live: sqlite3.Connection, copy: sqlite3.Connection, *, same_salt
             "WebEngage could not be kept; clear what is named first, or restore into an empty data folder. Nothing was "
             "changed."
         )
-    return LiveSyncs(common, unknown, kept)
+    return LiveSyncs(common, kept)
 
 
 def keep_unknown_syncs(live: sqlite3.Connection, copy: sqlite3.Connection, syncs: LiveSyncs) -> None:
