@@ -61,7 +61,7 @@ def show_page() -> None:
     with never_export:
         if project.license_code and project.license_code not in accounts:
             st.warning(escape_markdown(OTHER_LIST.format(project.license_code)), icon=":material/warning:")
-        _show_never_export(_choose_account(project, accounts))
+        _show_never_export(_choose_account(project, accounts), _account_key(project))
     with tripwires:
         _show_tripwires(project)
 
@@ -71,16 +71,22 @@ def _choose_account(project: ProjectView, accounts: list[str]) -> str:
     if len(accounts) == 1:
         return accounts[0]
     index = accounts.index(project.license_code) if project.license_code in accounts else 0
-    return str(st.selectbox("WebEngage account", accounts, index=index, key="never-account"))
+    return str(st.selectbox("WebEngage account", accounts, index=index, key=_account_key(project)))
 
 
-def _show_never_export(account: str) -> None:
+def _account_key(project: ProjectView) -> str:
+    """Return the key of the choice of account; of another project, or its new account, it is another choice."""
+    return f"never-account-{project.id}-{project.license_code}"
+
+
+def _show_never_export(account: str, choice: str) -> None:
+    """Show the list of an account; ``choice`` is the key of the field in which it can be chosen."""
     st.caption(NEVER_EXPORT_HELP.format(account=escape_markdown(account)))
     if is_allowed(AccessLevel.MARKETER):
         _show_form(
             "never",
-            lambda service, ids, note: service.safety.add_never_export(_chosen("never-account", account), ids, note),
-            lambda service, ids: service.safety.remove_never_export(_chosen("never-account", account), ids),
+            lambda service, ids, note: service.safety.add_never_export(_chosen(choice, account), ids, note),
+            lambda service, ids: service.safety.remove_never_export(_chosen(choice, account), ids),
         )
     with open_service() as service:
         listed = service.safety.list_never_export(account)
@@ -91,22 +97,21 @@ def _show_never_export(account: str) -> None:
 
 def _show_tripwires(project: ProjectView) -> None:
     st.caption(TRIPWIRE_HELP)
+    choice = f"trip-cohort-{project.id}"
     names = _read_cohort_names(project.id)
     if is_allowed(AccessLevel.MARKETER):
         st.selectbox(
             "In which cohort must they never be?",
             [ANY_COHORT, *names],
             format_func=lambda number: names[number] if number else ANY_COHORT_LABEL,
-            key="trip-cohort",
+            key=choice,
         )
         _show_form(
             "trip",
             lambda service, ids, note: service.safety.add_tripwires(
-                project.id, _chosen("trip-cohort", ANY_COHORT) or None, ids, note
+                project.id, _chosen(choice, ANY_COHORT) or None, ids, note
             ),
-            lambda service, ids: service.safety.remove_tripwires(
-                project.id, _chosen("trip-cohort", ANY_COHORT) or None, ids
-            ),
+            lambda service, ids: service.safety.remove_tripwires(project.id, _chosen(choice, ANY_COHORT) or None, ids),
         )
     with open_service() as service:
         listed = service.safety.list_tripwires(project.id)

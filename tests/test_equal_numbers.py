@@ -6,8 +6,8 @@ import pytest
 
 from sync.service import Service
 from sync.service.member_reading import MemberReading
-from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox
-from tests.workspace import Workspace, make_fans
+from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox
+from tests.workspace import Workspace, click_button, make_fans, page_text
 
 OTHER = 43  # the number of the second project
 
@@ -54,3 +54,44 @@ def test_an_export_is_in_the_audit_log_with_its_project(twins: Workspace) -> Non
     with twins.open() as service:
         [line] = [one for one in service.admin.list_audit() if one.action == "export"]
     assert line.target == f"project {PROJECT}, cohort {twins.cohort}"
+
+
+def test_an_export_dialog_shows_what_is_of_its_project(twins: Workspace, sandbox: Sandbox) -> None:
+    """The browser's way back leads from one dialog to another; account and values are of the project it names."""
+    with twins.open() as here:
+        here.connections.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
+        here.connections.use_account(OTHER, LICENSE_2)
+    app = twins.page("cohorts", project=str(PROJECT), export=str(twins.cohort))
+    properties = f"export-properties-{twins.cohort}"
+    for project, account, people in ((PROJECT, LICENSE, 30), (OTHER, LICENSE_2, 3)):
+        app.query_params["project"] = str(project)
+        app.run()
+        assert f"to WebEngage account **{account}**" in page_text(app)
+        assert not app.multiselect(key=properties).value
+        app.multiselect(key=properties).set_value(["$email=email"]).run()
+        assert f"{people} fit" in page_text(app)
+
+
+def test_the_never_export_list_is_that_of_the_account_of_the_project_that_is_chosen(
+    twins: Workspace, sandbox: Sandbox
+) -> None:
+    """Whoever chose another project went on with the list of the one before."""
+    with twins.open() as here:
+        here.connections.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
+        here.connections.use_account(OTHER, LICENSE_2)
+    app = twins.page("safety", project=str(PROJECT))
+    assert f"account **{LICENSE}**" in page_text(app)
+    app.selectbox(key="project").set_value(OTHER).run()
+    assert f"account **{LICENSE_2}**" in page_text(app)
+    app.text_area(key="never-ids").set_value("fan-1")
+    click_button(app, "Add to the list")
+    with twins.open() as here:
+        assert [len(here.safety.list_never_export(code)) for code in (LICENSE, LICENSE_2)] == [0, 1]
+
+
+def test_another_project_when_it_is_chosen_shows_all_members_of_its_cohort(twins: Workspace) -> None:
+    """A filter of the former cohort stayed in the address, and hid the members of the next one."""
+    app = twins.page("cohorts", project=str(PROJECT), cohort=str(twins.cohort), who="identified")
+    assert app.query_params["who"] == "identified"
+    app.selectbox(key="project").set_value(OTHER).run()
+    assert "who" not in app.query_params

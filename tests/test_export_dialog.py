@@ -264,12 +264,13 @@ def draw_dialog() -> None:
     if st.session_state.get("closed"):
         export_draft.keep_draft()
         st.stop()
-    restored = export_draft.restore_draft(7, proposal)
+    project = st.session_state.get("project", 42)
+    restored = export_draft.restore_draft(project, 7, proposal)
     st.caption(export_draft.RESTORED if restored else "New")
     st.text_input("Attribute", "Fans", key="export-attribute-7")
     if st.session_state.get("interrupted"):
         st.stop()
-    export_draft.note_opened(7, proposal)
+    export_draft.note_opened(project, 7, proposal)
 
 
 def test_a_kept_dialog_when_its_first_drawing_is_interrupted_is_still_as_it_was_left() -> None:
@@ -284,6 +285,25 @@ def test_a_kept_dialog_when_its_first_drawing_is_interrupted_is_still_as_it_was_
         app.session_state["interrupted"] = False
         app.run()
         assert (app.caption[0].value, app.text_input[0].value) == (RESTORED, "Fans of ours")
+
+
+def test_a_kept_dialog_when_a_cohort_of_another_project_has_its_number_and_name_is_not_its() -> None:
+    """Its terms are proposed alike; what was filled in may name people."""
+    app = AppTest.from_function(draw_dialog).run()
+    app.text_input[0].set_value("Fans of ours").run()
+    app.session_state["closed"] = True
+    app.run()
+    app.session_state["closed"], app.session_state["project"] = False, 43
+    assert app.run().caption[0].value == "New"
+
+
+def test_a_dialog_when_the_one_before_was_of_the_same_number_in_another_project_is_not_filled_in_by_it() -> None:
+    """The browser's way back leads from one to the other without closing it."""
+    app = AppTest.from_function(draw_dialog).run()
+    app.text_input[0].set_value("Fans of ours").run()
+    app.session_state["project"] = 43
+    app.run()
+    assert (app.caption[0].value, app.text_input[0].value) == ("New", "Fans")
 
 
 def test_the_dialog_names_the_guard_that_the_run_is_judged_by_while_no_export_has_succeeded(

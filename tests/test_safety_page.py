@@ -87,7 +87,7 @@ def test_both_pages_say_where_a_listed_person_stays_true(fans: Workspace) -> Non
 def test_a_tripwire_set_on_the_page_holds_the_run(fans: Workspace) -> None:
     """The cohort is chosen by its name; the run's page says whom it found, by a label."""
     app = fans.page("safety")
-    app.selectbox(key="trip-cohort").set_value(fans.cohort)
+    app.selectbox(key=f"trip-cohort-{PROJECT}").set_value(fans.cohort)
     app.text_area(key="trip-ids").set_value("fan-11")
     next(button for button in app.button if button.key == "trip-add").click().run()
     assert list(app.dataframe[0].value["Cohort"]) == ["Fans"]

@@ -39,7 +39,7 @@ def test_tripwire_for_one_of_two_cohorts_with_one_name_is_set_for_that_one(
 ) -> None:
     """It would watch the wrong cohort, and the right one would be sent."""
     app = fans.page("safety")
-    app.selectbox(key="trip-cohort").set_value(twins[place]).run()
+    app.selectbox(key=f"trip-cohort-{PROJECT}").set_value(twins[place]).run()
     app.text_area(key="trip-ids").set_value("fan-3")
     next(button for button in app.button if button.key == "trip-add").click().run()
     with fans.open() as service:

@@ -22,7 +22,7 @@ from pages.parts.export_dialog import DRY_RUN_HELP
 from pages.parts.export_draft import request_export
 from pages.parts.formatting import escape_markdown, format_count, format_error, format_time
 from pages.parts.members_reading import BackgroundReading
-from pages.parts.navigation import clear_requests, open_page, requested_id, show_page_link
+from pages.parts.navigation import MEMBER_FILTERS, clear_requests, open_page, requested_id, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
@@ -44,7 +44,7 @@ def show_cohort_page(project: ProjectView, cohort: CohortView) -> None:
         type="tertiary",
         key="all-cohorts",
         on_click=clear_requests,
-        args=("cohort", *members_table.FILTERS),
+        args=("cohort", *MEMBER_FILTERS),
     )
     with st.container(horizontal=True):  # the same room above the name as on the pages of a sync and a run
         show_title(cohort.name)

@@ -101,8 +101,8 @@ def _show_fields(
     service: Service, project: ProjectView, cohort: CohortView, proposal: Proposal
 ) -> tuple[ExportTerms, bool]:
     """Show the fields; return what they hold, and whether something in them keeps the export from being started."""
-    restored = export_draft.restore_draft(cohort.id, proposal)
-    account, last_halt = _account_field(cohort, proposal)
+    restored = export_draft.restore_draft(project.id, cohort.id, proposal)
+    account, last_halt = _account_field(project, cohort, proposal)
     if restored:
         st.caption(f":material/edit_note: {export_draft.RESTORED}")
     mode, interval, daily, ends_at = _mode_fields(cohort.id, proposal)
@@ -122,7 +122,7 @@ def _show_fields(
         _show_cost(service, project, seen, cost, sends_values=bool(mapping))
     forms = () if wrong else value_types.choose_types(service, project.id, cohort.id, mapping, names, id_property)
     first = first_step.choose_first_step(cohort.id)
-    export_draft.note_opened(cohort.id, proposal)
+    export_draft.note_opened(project.id, cohort.id, proposal)
     terms = ExportTerms(
         mode=mode,
         attribute=attribute,
@@ -163,14 +163,15 @@ def _show_buttons(*, blocked: bool) -> tuple[bool, bool]:
     return dry_run, start
 
 
-def _account_field(cohort: CohortView, proposal: Proposal) -> tuple[str, int]:
+def _account_field(project: ProjectView, cohort: CohortView, proposal: Proposal) -> tuple[str, int]:
     """Show where the cohort goes; return the account and the last halt shown first, until the dialog is closed.
 
     Nothing goes elsewhere because somebody chose another account in the meantime, nor anywhere when somebody stopped it.
     """
-    kept: tuple[int, str, int] | None = st.session_state.get(SHOWN)
-    if not kept or kept[0] != cohort.id or not kept[1]:
-        kept = st.session_state[SHOWN] = cohort.id, proposal.license_code or "", proposal.last_halt
+    place = project.id, cohort.id
+    kept: tuple[export_draft.Place, str, int] | None = st.session_state.get(SHOWN)
+    if not kept or kept[0] != place or not kept[1]:
+        kept = st.session_state[SHOWN] = place, proposal.license_code or "", proposal.last_halt
     with st.container(horizontal=True, vertical_alignment="center"):
         show_name(shorten_name(cohort.name), "export", width="content")
         if kept[1]:

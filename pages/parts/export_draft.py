@@ -15,13 +15,15 @@ from sync.views import Proposal
 OPENED, DRAFTS = "export opened", "export drafts"  # in the memory of the browser session
 RESTORED = "As you left it; Cancel discards it."
 Fields = Mapping[str, object]
+Place = tuple[int, int]
+"""A project and one of its cohorts: a cohort of another project may have the same number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """The fields of a cohort's dialog, filled in by key, and the proposal they were made of; ``restored``: not by it."""
 
-    cohort_id: int
+    place: Place
     proposal: Proposal
     fields: Fields
     restored: bool = False
@@ -33,31 +35,34 @@ def request_export(cohort_id: int) -> None:
     set_request("export", cohort_id)
 
 
-def restore_draft(cohort_id: int, proposal: Proposal) -> bool:
+def restore_draft(project_id: int, cohort_id: int, proposal: Proposal) -> bool:
     """Fill the fields in as they were when the dialog was closed; return whether they were filled in so.
 
     Call it before the fields are drawn. What was made of other terms than those proposed now is dropped. Drawing may be
     interrupted before ``note_opened``, so what was filled in counts as open from here on; interrupted while they are
     filled in, they are all filled in again.
     """
-    opened: Draft | None = recall().get(OPENED)
-    if opened and opened.cohort_id == cohort_id:
+    place, opened = (project_id, cohort_id), _find_opened()
+    if opened and opened.place == place:
         return opened.restored  # the dialog is only drawn again
-    draft = _drafts().get(cohort_id)
+    if opened:
+        for key in _read_fields(cohort_id):  # of the same number in another project
+            del st.session_state[key]
+    draft = _drafts().get(place)
     restored = draft is not None and draft.proposal == proposal
     if draft and restored:
         for key, value in draft.fields.items():
             st.session_state[key] = value
-        recall()[OPENED] = Draft(cohort_id, proposal, draft.fields, restored=True)
-    _drafts().pop(cohort_id, None)
+        recall()[OPENED] = Draft(place, proposal, draft.fields, restored=True)
+    _drafts().pop(place, None)
     return restored
 
 
-def note_opened(cohort_id: int, proposal: Proposal) -> None:
+def note_opened(project_id: int, cohort_id: int, proposal: Proposal) -> None:
     """Remember how the fields were when the dialog opened; call it after they were drawn."""
-    opened: Draft | None = recall().get(OPENED)
-    if not opened or opened.cohort_id != cohort_id:
-        recall()[OPENED] = Draft(cohort_id, proposal, _read_fields(cohort_id))
+    place, opened = (project_id, cohort_id), _find_opened()
+    if not opened or opened.place != place:
+        recall()[OPENED] = Draft(place, proposal, _read_fields(cohort_id))
 
 
 def keep_draft() -> None:
@@ -65,9 +70,9 @@ def keep_draft() -> None:
     opened: Draft | None = recall().pop(OPENED, None)
     if not opened:
         return
-    fields = _read_fields(opened.cohort_id)
+    fields = _read_fields(opened.place[1])
     if opened.restored or fields != opened.fields:
-        _drafts()[opened.cohort_id] = Draft(opened.cohort_id, opened.proposal, fields)
+        _drafts()[opened.place] = Draft(opened.place, opened.proposal, fields)
 
 
 def forget_draft() -> None:
@@ -75,8 +80,13 @@ def forget_draft() -> None:
     recall().pop(OPENED, None)
 
 
-def _drafts() -> dict[int, Draft]:
-    found: dict[int, Draft] = recall().setdefault(DRAFTS, {})
+def _find_opened() -> Draft | None:
+    found: Draft | None = recall().get(OPENED)
+    return found
+
+
+def _drafts() -> dict[Place, Draft]:
+    found: dict[Place, Draft] = recall().setdefault(DRAFTS, {})
     return found
 
 

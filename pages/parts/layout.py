@@ -11,7 +11,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, notices, polling, run_progress, session
 from pages.parts.formatting import escape_markdown, format_duration_short, format_error, tell_apart
-from pages.parts.navigation import clear_requests, page_script, requested_id, requested_text, show_page_link
+from pages.parts.navigation import (
+    MEMBER_FILTERS,
+    clear_requests,
+    page_script,
+    requested_id,
+    requested_text,
+    show_page_link,
+)
 from pages.parts.session import open_service
 from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
@@ -159,7 +166,7 @@ def _find_owner() -> int | None:
 def _open_chosen_project() -> None:
     """Put the project just chosen into the address, and leave what belongs to the one before."""
     st.query_params[PROJECT_KEY] = str(st.session_state[PROJECT_KEY])
-    clear_requests("run", "sync", "cohort")
+    clear_requests("run", "sync", "cohort", *MEMBER_FILTERS)
 
 
 def chosen_project(projects: tuple[ProjectView, ...]) -> ProjectView | None:

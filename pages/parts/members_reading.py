@@ -179,7 +179,7 @@ def ensure_reading(project_id: int, cohort: CohortView) -> BackgroundReading | N
     likely = min(PAGES_AT_ONCE, -(-(cohort.count or PAGE_SIZE) // PAGE_SIZE))
     with open_service() as service:
         left, more_at = service.members.count_queries_left(project_id), service.members.more_queries_at(project_id)
-    if left > likely or st.session_state.pop(f"_read-{cohort.id}", False):
+    if left > likely or st.session_state.pop(f"_read-{project_id}-{cohort.id}", False):
         return begin_reading(project_id, cohort.id)
     st.warning(
         f"Reading the members takes up to {count_noun(likely + 1, 'Mixpanel query', 'Mixpanel queries')}, and "
@@ -190,12 +190,12 @@ def ensure_reading(project_id: int, cohort: CohortView) -> BackgroundReading | N
         ),
         icon=":material/speed:",
     )
-    st.button("Read the members", on_click=_ask_for_reading, args=(cohort.id,), icon=":material/download:")
+    st.button("Read the members", on_click=_ask_for_reading, args=(project_id, cohort.id), icon=":material/download:")
     return None
 
 
-def _ask_for_reading(cohort_id: int) -> None:
-    st.session_state[f"_read-{cohort_id}"] = True
+def _ask_for_reading(project_id: int, cohort_id: int) -> None:
+    st.session_state[f"_read-{project_id}-{cohort_id}"] = True
 
 
 def show_progress(kept: BackgroundReading, draw: Callable[[], None], *, polls: bool) -> None:

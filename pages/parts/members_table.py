@@ -13,7 +13,7 @@ import streamlit as st
 from pages.parts import paging, polling
 from pages.parts.formatting import escape_markdown, format_count
 from pages.parts.members_reading import BackgroundReading, begin_reading
-from pages.parts.navigation import open_person
+from pages.parts.navigation import MEMBER_FILTERS, open_person
 from pages.parts.session import current_actor, is_allowed, open_service
 from sync.permissions import AccessLevel, Actor
 from sync.service.member_reading import MemberReading
@@ -26,7 +26,6 @@ PAGE = "member-page"  # session key
 LIST_SECONDS = 300.0  # a list is shown so long before it is compared again with what WebEngage holds
 MAX_SHOWN = 300  # characters of a cell
 ALL = "all"
-FILTERS = ("who", "held", "next")  # names in the address
 STATUSES = {
     MemberStatus.IDENTIFIED: "✓ Identified",
     MemberStatus.ANONYMOUS: "○ Anonymous",
@@ -124,7 +123,7 @@ def _choose(listed: MemberList, revealed: bool) -> tuple[Choice, str, str]:
         order = st.selectbox(
             "Sort by", [LISTED, BY_ID, *([BY_NAME] if revealed else [])], key="member-order", width=160
         )
-    return dict(zip(FILTERS, (who, now, change), strict=True)), (text or "").strip(), order or LISTED
+    return dict(zip(MEMBER_FILTERS, (who, now, change), strict=True)), (text or "").strip(), order or LISTED
 
 
 def _label_options(labels: Mapping[Any, str], counts: Counter[str]) -> dict[str, str]:
@@ -261,7 +260,7 @@ def _show_download(reading: MemberReading, listed: MemberList, rows: list[Member
     st.download_button(
         f"CSV of {count_people(len(rows))}",
         lambda: _write_file(reading, listed, rows, what, actor),
-        file_name=f"cohort-{reading.cohort_id}-members.csv",
+        file_name=f"project-{reading.project_id}-cohort-{reading.cohort_id}-members.csv",
         mime="text/csv",
         on_click="ignore",
         icon=":material/download:",

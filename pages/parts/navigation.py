@@ -12,6 +12,7 @@ from pages.parts import polling
 # Session key: the User ID that was looked up; not in the address, which browsers and proxies keep.
 PERSON_KEY = "_person"
 REQUEST_SHOWN = 40  # characters of what an address asks for, in the sentence that it does not exist
+MEMBER_FILTERS = ("who", "held", "next")  # names in the address: which members of a cohort are shown
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 

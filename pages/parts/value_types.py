@@ -76,7 +76,7 @@ def _read_sample(
     """Return the values read before when they are of these properties, else read them; None when that failed."""
     wanted = [source for source, _ in mapping]
     asked, sample, problem = st.session_state.get(SAMPLE_KEY) or (None, None, "")
-    known = asked is not None and asked[0] == (cohort_id, id_property) and set(wanted) <= set(asked[1])
+    known = asked is not None and asked[0] == (project_id, cohort_id, id_property) and set(wanted) <= set(asked[1])
     if not known:
         sources = tuple(dict.fromkeys([*wanted, *list(seen)[:READ_AT_ONCE]]))
         sample, problem = None, ""
@@ -85,7 +85,7 @@ def _read_sample(
                 sample = service.properties.read_sample(project_id, cohort_id, sources, id_property)
         except CohortSyncError as error:
             problem = format_error(error)
-        st.session_state[SAMPLE_KEY] = ((cohort_id, id_property), sources), sample, problem
+        st.session_state[SAMPLE_KEY] = ((project_id, cohort_id, id_property), sources), sample, problem
     if problem:
         st.warning(problem)
     return sample
