@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from sync.views import CohortList
 from tests.sandbox.control import Sandbox
-from tests.workspace import Workspace, click_button, make_fans, page_text
+from tests.workspace import Workspace, click_button, make_fans, page_text, wait_until
 
 
 def test_a_click_on_a_heading_sorts_and_a_second_one_turns_the_order(connected: Workspace, sandbox: Sandbox) -> None:
@@ -67,3 +72,38 @@ def test_the_filter_of_cohorts_does_not_call_synced_what_its_rows_call_otherwise
     app = connected.page("cohorts", show="With a sync")
     assert "Stopped" in page_text(app) and "No cohort matches" not in page_text(app)
     assert app.selectbox(key="show").options == ["All cohorts", "With a sync", "Not synced"]
+
+
+@pytest.mark.parametrize("fault", [{"kind": "late", "ms": 1500}, {"kind": "stall", "seconds": 1.5}])
+def test_a_list_that_was_asked_for_before_another_one_and_comes_after_it_replaces_nothing(
+    fans: Workspace, fault: dict[str, Any]
+) -> None:
+    """Two people open the list; a cohort renamed meanwhile keeps its new name, and one that was added stays."""
+    fans.export()
+    fans.sandbox.fault(path="cohorts/list", **fault)
+
+    def read_list() -> CohortList:
+        with fans.open() as service:
+            return service.cohorts.list(fresh=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        asked_first = pool.submit(read_list)
+        wait_until(lambda: fans.sandbox.faults() == [])
+        fans.sandbox.rename_cohort(fans.cohort, "Best fans")
+        fans.sandbox.add_cohort("New", make_fans(2))
+        assert [one.name for one in read_list().cohorts] == ["Best fans", "New"]
+        assert [one.name for one in asked_first.result().cohorts] == ["Best fans", "New"]
+    with fans.open() as service:
+        listed = service.cohorts.list()
+        assert [one.name for one in listed.cohorts] == ["Best fans", "New"] and listed.problem is None
+        assert service.syncs.get(1).cohort_name == "Best fans"
+
+
+def test_a_list_when_the_clock_was_set_back_replaces_the_one_of_before(fans: Workspace) -> None:
+    """It was not asked for earlier; the clock only says so."""
+    with fans.open() as service:
+        service.cohorts.list(fresh=True)
+    fans.ahead = -7200.0
+    fans.sandbox.rename_cohort(fans.cohort, "Best fans")
+    with fans.open() as service:
+        assert [one.name for one in service.cohorts.list(fresh=True).cohorts] == ["Best fans"]

@@ -55,27 +55,36 @@ class CohortService(Topic):
         )
 
     def _read_or_keep(self, project_id: int, patience: float, before: float | None) -> tuple[float, str | None]:
-        """Read the list; on failure return the time of the one read ``before`` and the problem, which is raised without one."""
+        """Read the list; on failure return the time of the one read ``before`` and the problem, which is raised without one.
+
+        What another session read meanwhile has no problem.
+        """
         try:
             return self._read_cohorts(project_id, patience), None
         except (ApiError, InvalidRequest) as problem:
+            meanwhile = self._store.connections.get_cohorts_read_at(project_id)
+            if meanwhile not in (None, before):
+                return meanwhile or 0.0, None
             if before is None:
                 raise
             self._store.connections.save_list_problem(project_id, str(problem), self._state.now())
             return before, str(problem)
 
     def _read_cohorts(self, project_id: int, patience: float) -> float:
+        """Ask for the list and store it, unless a later one is stored; return when Mixpanel was asked for the stored one."""
         client = self._state.open_mixpanel(project_id, patience)
         with self._state.mixpanel_query(project_id):
+            asked_at = self._state.now()
             listed, odd_rows = client.list_cohorts()  # the client ends the whole call after `patience` seconds
-        now = self._state.now()
         with self._store.transaction():
-            self._store.connections.save_cohorts(project_id, listed, now, _describe_odd_rows(odd_rows))
-            for one in listed:
+            is_newest, read_at = self._store.connections.save_cohorts(
+                project_id, listed, asked_at, self._state.now(), _describe_odd_rows(odd_rows)
+            )
+            for one in listed if is_newest else ():
                 known = self._store.syncs.get_sync_of_cohort(project_id, one.id)
                 if known and known.cohort_name != one.name:
                     self._store.syncs.rename_cohort(known.id, one.name)
-        return now
+        return read_at
 
     @requires(AccessLevel.VIEWER)
     def get(self, project_id: int | None, cohort_id: int) -> CohortView:

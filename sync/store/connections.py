@@ -158,12 +158,18 @@ class Connections(Table):
         """Delete an account's key; its syncs and history stay."""
         self._execute("update webengage_account set sealed_key = null where license_code = ?", (license_code,))
 
-    def save_cohorts(self, project_id: int, cohorts: Iterable[Cohort], now: float, remark: str | None = None) -> None:
-        """Replace the cohorts a project listed, at ``now``; previews of those still listed stay. All or nothing.
+    def save_cohorts(
+        self, project_id: int, cohorts: Iterable[Cohort], asked_at: float, now: float, remark: str | None = None
+    ) -> tuple[bool, float]:
+        """Replace the cohorts a project lists, unless it was asked later for those stored; previews stay. All or nothing.
 
-        ``remark`` says which rows of the list could not be kept.
+        Return whether it replaced them, and when it was asked for those stored now. A time that is still to come is of a
+        clock that was set back since. ``remark`` says which rows of the list could not be kept.
         """
         with write_transaction(self._db):
+            stored = self.get_cohorts_read_at(project_id)
+            if stored is not None and asked_at < stored <= now:
+                return False, stored
             kept = {
                 row["id"]: row["preview"]
                 for row in self._fetch_all("select id, preview from cohort where project_id = ?", (project_id,))
@@ -185,8 +191,9 @@ class Connections(Table):
                 set cohorts_read_at = ?, list_failed_at = null, list_problem = ?
                 where id = ?
                 """,
-                (now, remark, project_id),
+                (asked_at, remark, project_id),
             )
+        return True, asked_at
 
     def get_cohorts_read_at(self, project_id: int) -> float | None:
         """Return when the project's cohorts were last read (seconds since 1970), or None."""

@@ -12,7 +12,9 @@ OTHER_READ_KINDS = frozenset({"another_session", "another_total", "another_page_
 """A later page that belongs to another read than page 0."""
 LATER_PAGE_KINDS = frozenset({"expired_session", "duplicate_ids", "displaced"}) | OTHER_READ_KINDS
 PAGE_KINDS = frozenset({"empty_page", "short_page", "wrong_total", "integer_ids", "null_session"}) | LATER_PAGE_KINDS
-WIRE_KINDS = frozenset({"status", "slow", "stall", "reset", "vanish", "html", "garbled", "truncated", "says_error"})
+WIRE_KINDS = frozenset(
+    {"status", "slow", "late", "stall", "reset", "vanish", "html", "garbled", "truncated", "says_error"}
+)
 POISON = "poison"
 PERSON_FAILS = "person_fails"
 PERSON_KINDS = frozenset({POISON, PERSON_FAILS})
@@ -44,7 +46,7 @@ class Fault:
     content_type: str | None = None
     retry_after: float | str | None = None
     ms: float = 1000.0
-    """How much later, for slow."""
+    """How much later, for slow and late; late answers with what was so when it was asked."""
     seconds: float = 30.0
     """How long the silence, for stall."""
     by: int = 7

@@ -24,6 +24,10 @@ async def spoil(fault: Fault, api: str, act: ACT) -> Reply:
     if fault.kind == "slow":
         await asyncio.sleep(fault.ms / 1000)
         return act(None)
+    if fault.kind == "late":
+        reply = act(None)
+        await asyncio.sleep(fault.ms / 1000)
+        return reply
     if fault.kind == "stall":
         await asyncio.sleep(fault.seconds)
         return Reply(0, ending=Ending.CLOSE)
