@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sync.engine.lease import RunLease
 from sync.engine.retry import Postpone
-from sync.errors import ConfigurationError, NoAnswer
+from sync.errors import ConfigurationError, KeyUnavailable, NoAnswer
 from sync.mixpanel.client import Mixpanel
 from sync.model import Account, Project, Sync
 from sync.webengage import WebEngage
@@ -12,23 +12,49 @@ from sync.webengage import WebEngage
 
 def open_mixpanel(lease: RunLease, sync: Sync) -> Mixpanel:
     """Return a client of a sync's project; raise ConfigurationError when it is not connected."""
-    found = lease.store.connections.get_sealed_project(sync.project_id)
-    if found is None:
+    project = _find_project(lease, sync.project_id)
+    if project is None:
         raise ConfigurationError(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
-    view, sealed = found
-    secret = lease.vault.open_text(sealed)
-    return Mixpanel(Project(view.id, view.name, view.username, secret, view.region), page_size=lease.context.page_size)
+    lease.connections.append(project)
+    return Mixpanel(project, page_size=lease.context.page_size)
 
 
 def open_webengage(lease: RunLease, sync: Sync) -> WebEngage:
     """Return a client of a sync's account; raise ConfigurationError when it is not connected."""
-    found = lease.store.connections.get_sealed_account(sync.license_code)
-    if found is None:
+    account = _find_account(lease, sync.license_code)
+    if account is None:
         raise ConfigurationError(
             f"WebEngage account {sync.license_code} is not connected; connect it under Integrations."
         )
+    lease.connections.append(account)
+    return WebEngage(account)
+
+
+def _find_project(lease: RunLease, project_id: int) -> Project | None:
+    found = lease.store.connections.get_sealed_project(project_id)
+    if found is None:
+        return None
     view, sealed = found
-    return WebEngage(Account(view.license_code, lease.vault.open_text(sealed), view.data_center))
+    return Project(view.id, view.name, view.username, lease.vault.open_text(sealed), view.region)
+
+
+def _find_account(lease: RunLease, license_code: str) -> Account | None:
+    found = lease.store.connections.get_sealed_account(license_code)
+    return Account(found[0].license_code, lease.vault.open_text(found[1]), found[0].data_center) if found else None
+
+
+def is_connection_replaced(lease: RunLease) -> bool:
+    """Return whether somebody connected another secret since a run opened its clients: what was refused is the former one."""
+    try:
+        return any(_find_current(lease, used) not in (None, used) for used in lease.connections)
+    except KeyUnavailable:  # sealed with a key that this claim does not have, as its own was not
+        return True
+
+
+def _find_current(lease: RunLease, used: Project | Account) -> Project | Account | None:
+    if isinstance(used, Project):
+        return _find_project(lease, used.id)
+    return _find_account(lease, used.license_code)
 
 
 def check_still_listed(lease: RunLease, sync: Sync, mixpanel: Mixpanel) -> None:

@@ -14,7 +14,7 @@ from sync.engine.approval import (
     find_hold_reason,
     is_stale,
 )
-from sync.engine.clients import check_still_listed, open_mixpanel, open_webengage
+from sync.engine.clients import check_still_listed, is_connection_replaced, open_mixpanel, open_webengage
 from sync.engine.delivery import Delivery
 from sync.engine.doubles import count_in_both
 from sync.engine.lease import RunContext, RunLease
@@ -81,6 +81,9 @@ class RunExecutor:
         except (StorageUnavailable, LeaseLost, ShutdownRequested):
             raise
         except CohortSyncError as problem:
+            if isinstance(problem, ConfigurationError) and is_connection_replaced(self._lease):
+                self._postpone(Postpone(None, "the connection was replaced meanwhile; it goes on with the new one"))
+                return
             self._fail(
                 str(problem),
                 pause=isinstance(problem, ConfigurationError | InvalidRequest | AccountAtFault),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sync.engine.retry import CancelRequested, Clock, RetryPolicy, ShutdownRequested
-from sync.model import BATCHES_A_MINUTE, Run
+from sync.model import BATCHES_A_MINUTE, Account, Project, Run
 from sync.store import Store
 from sync.store.runs import LEASE_SECONDS
 from sync.vault import Vault
@@ -34,6 +34,8 @@ class RunLease:
         self.store, self.run, self.owner, self.context = store, run, owner, context
         self.policy = context.policy
         self._renewed_at = context.clock.now()
+        self.connections: list[Project | Account] = []
+        """What the clients of this claim were opened with."""
 
     @cached_property
     def vault(self) -> Vault:

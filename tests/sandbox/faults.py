@@ -46,7 +46,7 @@ class Fault:
     content_type: str | None = None
     retry_after: float | str | None = None
     ms: float = 1000.0
-    """How much later, for slow and late; late answers with what was so when it was asked."""
+    """How much later, for slow and late; late answers with what was so when it was asked, or with ``code``."""
     seconds: float = 30.0
     """How long the silence, for stall."""
     by: int = 7

@@ -25,7 +25,7 @@ async def spoil(fault: Fault, api: str, act: ACT) -> Reply:
         await asyncio.sleep(fault.ms / 1000)
         return act(None)
     if fault.kind == "late":
-        reply = act(None)
+        reply = act(None) if fault.code is None else INSTEAD["status"](fault, api)
         await asyncio.sleep(fault.ms / 1000)
         return reply
     if fault.kind == "stall":

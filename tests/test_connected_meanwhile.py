@@ -1,0 +1,55 @@
+"""Connect a side again while an answer to the former connection is awaited: what that answer says is not of the new one."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sync.model import RunState, SyncState
+from tests.engine_workspace import EngineWorkspace, fan_ids, fans, last, later
+from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox
+from tests.workspace import wait_until
+
+LATE_MS = 1500  # how long the other side takes to answer, in milliseconds; never asserted
+
+
+@pytest.fixture
+def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Connect a data folder to a cohort that was exported, and to which somebody was added."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(20)))
+    found.export()
+    found.set_members(*fans(*range(21)))
+    return found
+
+
+def connect_elsewhere(workspace: EngineWorkspace, side: str) -> None:
+    """Connect one side by another address of it, as by another secret."""
+    address = workspace.sandbox.url.replace("127.0.0.1", "localhost")
+    with workspace.open() as service:
+        if side == "Mixpanel":
+            service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, address)
+        else:
+            service.connections.connect_webengage(LICENSE, API_KEY, address)
+
+
+@pytest.mark.parametrize(("side", "path"), [("Mixpanel", "engage"), ("WebEngage", "bulk-users")])
+def test_a_run_whose_connection_is_replaced_while_it_waits_goes_on_with_the_new_one(
+    workspace: EngineWorkspace, side: str, path: str
+) -> None:
+    """The former one is refused, which says nothing about the sync any more; pausing it would need a person."""
+    with workspace.open() as service:
+        service.syncs.refresh_now(1)
+    workspace.sandbox.fault("late", path=path, ms=LATE_MS, code=401)
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(workspace.run_queued)
+        wait_until(lambda: workspace.sandbox.faults() == [])
+        connect_elsewhere(workspace, side)
+        working.result()
+    later(workspace, 60)
+    assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(21))
+    with workspace.open() as service:
+        assert service.syncs.get(1).state is SyncState.ACTIVE
+        assert service.connections.list_problems() == {}
