@@ -197,6 +197,8 @@ def test_a_sync_that_was_not_refreshed_any_more_stays_so(workspace: EngineWorksp
     _, reason = read_state(workspace, 1)
     done = workspace.read_json("restore", str(backup))
     assert done["paused"] == ["Fans"]
+    with workspace.open() as service:
+        assert service.admin.list_audit(1)[0].after == "paused: Fans"
     later(workspace, 7300)
     assert (workspace.holders(), workspace.sandbox.meter().users_delivered) == (before, asked)
     state, now = read_state(workspace, 1)

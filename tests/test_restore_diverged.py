@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.errors import InvalidRequest
 from sync.model import RunState, SyncState
 from sync.service import Service
 from tests.engine_workspace import EngineWorkspace, fan_ids, fans, last, later, stop_and_clear
@@ -102,6 +103,43 @@ def test_the_history_of_a_run_of_the_backup_stays_its_own(
     restore(workspace, newer)
     with workspace.open() as service:
         assert (service.runs.list_events(2), service.runs.get(2).entered) == before
+
+
+def test_a_backup_in_which_another_cohort_has_the_attribute_is_refused_while_people_would_be_lost(
+    workspace: EngineWorkspace, sandbox: Sandbox, older: Path, tmp_path: Path
+) -> None:
+    """WebEngage knows one attribute, however its letters are written, so the people of both would be one audience."""
+    workspace.export(sandbox.add_cohort("Thirds", fans(30)), attribute="MIXPANEL - Seconds")
+    newer = back_up(workspace, tmp_path / "newer.db")
+    lose(workspace, older)
+    cleared = workspace.export(sandbox.add_cohort("Fourths", fans(40))).sync_id
+    with workspace.open() as service:
+        service.syncs.stop(cleared, clear=True)
+    workspace.run_queued()
+    workspace.export(sandbox.add_cohort("Seconds", fans(50)))
+    with workspace.open() as service, pytest.raises(InvalidRequest, match=r"people of “Seconds” .*clear"):
+        service.admin.restore(newer)
+
+
+@pytest.mark.parametrize("sent", ["to all", "to some", "to nobody"])
+def test_a_backup_that_has_a_number_of_a_run_already_is_refused_when_people_would_be_lost(
+    workspace: EngineWorkspace, sandbox: Sandbox, older: Path, tmp_path: Path, sent: str
+) -> None:
+    """There is room for the cohort, but its run would be mixed up with another one; of a dry run nobody is lost."""
+    assert workspace.export().id == 2
+    newer = back_up(workspace, tmp_path / "newer.db")
+    lose(workspace, older)
+    seconds = sandbox.add_cohort("Seconds", fans(*range(100, 175)))
+    if sent == "to some":
+        assert export_half(workspace, sandbox, seconds) == 2
+    else:
+        assert workspace.export(seconds, dry_run=sent == "to nobody").id == 2
+    if sent == "to nobody":
+        restore(workspace, newer)
+        assert workspace.get_run(2).state is RunState.SUCCEEDED
+    else:
+        with pytest.raises(InvalidRequest, match=r"people of “Seconds” .*clear"):
+            restore(workspace, newer)
 
 
 @pytest.mark.parametrize("is_finished", [True, False])

@@ -12,7 +12,7 @@ from sync.permissions import command_line_actor
 from sync.service import Service
 from sync.store import Store
 from tests.engine_workspace import EngineWorkspace, fan_ids, fans, keep_out, last, later, stop_and_clear
-from tests.sandbox.control import PROJECT, Sandbox
+from tests.sandbox.control import LICENSE, PROJECT, Sandbox
 
 
 @pytest.fixture
@@ -142,3 +142,16 @@ def test_a_number_of_a_run_is_not_given_again_after_a_backup_without_runs(
     restore(workspace, file)
     workspace.connect(sandbox)  # the secrets of the backup are of another key
     assert workspace.export().id == former + 1
+
+
+def test_a_restore_gives_no_query_and_no_time_of_sending_back(workspace: EngineWorkspace, backup: Path) -> None:
+    """What was asked and sent after the backup counts at both sides, whatever this database says."""
+    with workspace.open_store() as store:
+        workspace.export()
+        now = workspace.now()
+        store.rate_limits.delay_account_until(LICENSE, now + 500)
+        used = store.rate_limits.queries_used(PROJECT, now)
+    restore(workspace, backup)
+    with workspace.open_store() as store:
+        assert store.rate_limits.queries_used(PROJECT, now) == used > 1
+        assert store.rate_limits.find_wait(LICENSE, now) == pytest.approx(500)
