@@ -300,6 +300,28 @@ def test_a_file_of_ids_is_read_letter_by_letter(content: bytes, ids: list[str]) 
     assert parse_csv(content) == ids
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b'User ID\n"bob\nalice\n', "line 3"),
+        (b'ann\n"bob"by\n', "line 2"),
+        (b'User ID\n"' + b"x" * 200_000 + b'"\n', "line 2"),
+        (b"User ID\nann,1\n", "Line 2"),
+        (b"User ID;Note\nann;x\nbob;1;x\n", "Line 3"),
+    ],
+)
+def test_a_file_whose_cells_are_not_clear_is_refused(content: bytes, line: str) -> None:
+    """A mark that was never closed made one id of all that followed, and an id with a comma was cut: nobody was protected."""
+    with pytest.raises(InvalidRequest, match=line):
+        parse_csv(content)
+
+
+def test_what_ends_no_line_in_a_file_ends_none_in_a_field() -> None:
+    """One person was taken for two."""
+    assert parse_lines("a\u2028b\nc\x85d\re\x0bf\r\ng") == ["a\u2028b", "c\x85d", "e\x0bf", "g"]
+    assert parse_csv("User ID,,\na\u2028b,,\nc,,,\n".encode()) == ["a\u2028b", "c"]
+
+
 def test_ids_that_cannot_be_are_refused_without_being_quoted(workspace: EngineWorkspace) -> None:
     """An empty list, a too long id, a file in another encoding, an account that is not connected."""
     assert parse_lines(" a \n\n b\r\n'007\n'ann") == ["a", "b", "007", "'ann"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from sync.errors import InvalidRequest
@@ -21,6 +22,7 @@ MAX_NOTE = 200  # characters of a note
 MAX_WATCHED_ID = 1000  # characters of an id that a tripwire is set for: WebEngage takes fewer, Mixpanel has longer ones
 ID_HEADERS = ("user id", "userid", "user_id", "id", "distinct_id", "$distinct_id", "distinct id", "user")
 SEPARATORS = ",;\t"
+LINE_END = re.compile(r"\r\n|\r|\n")  # others, such as U+2028, may be within an id
 
 
 def parse_lines(text: str) -> list[str]:
@@ -28,14 +30,15 @@ def parse_lines(text: str) -> list[str]:
 
     It may come from a spreadsheet that opened one of our files, whose apostrophes belong to no id.
     """
-    return [restore_id(line.strip()) for line in text.splitlines() if line.strip()]
+    return [restore_id(line.strip()) for line in LINE_END.split(text) if line.strip()]
 
 
 def parse_csv(content: bytes) -> list[str]:
     """Return the user ids of a CSV file: of the column that is named like one, or of the only column.
 
     Ids are taken letter by letter, but for an apostrophe that one of our own files has before what a spreadsheet would
-    compute. Raise InvalidRequest when the file is not UTF-8 text, and when several columns could have the ids.
+    compute. Raise InvalidRequest when the file is not a CSV in UTF-8, and when several columns could have the ids: what is
+    guessed wrongly leaves somebody unprotected.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -43,7 +46,7 @@ def parse_csv(content: bytes) -> list[str]:
         raise InvalidRequest("The file is not a CSV in UTF-8; save it as “CSV UTF-8” and try again.") from None
     first = text.partition("\n")[0]
     separator = max(SEPARATORS, key=first.count) if any(one in first for one in SEPARATORS) else ","
-    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+    rows = _read_rows(text, separator)
     header = [cell.strip().casefold() for cell in rows[0]] if rows else []
     column = next((header.index(name) for name in ID_HEADERS if name in header), None)
     if column is None and len(header) > 1:
@@ -53,6 +56,25 @@ def parse_csv(content: bytes) -> list[str]:
         )
     cells = (row[column or 0] for row in rows[column is not None :] if len(row) > (column or 0))
     return [restore_id(cell) for cell in cells if cell.strip()]
+
+
+def _read_rows(text: str, separator: str) -> list[list[str]]:
+    """Return the rows of a CSV; raise InvalidRequest, with the line, where it is not clear which cells it has."""
+    reader, rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True), list[list[str]]()
+    try:
+        for row in filter(None, reader):
+            rows.append(row)
+            if any(cell.strip() for cell in row[len(rows[0]) :]):
+                raise InvalidRequest(
+                    f"Line {reader.line_num:,} of the file has more cells than the first line; a User ID with a comma or a "
+                    "semicolon has to stand in quotation marks."
+                )
+    except csv.Error:
+        raise InvalidRequest(
+            f"The file is not a CSV: a quotation mark in or before line {reader.line_num:,} does not belong there, or is "
+            "not closed."
+        ) from None
+    return rows
 
 
 class SafetyService(Topic):
