@@ -288,6 +288,16 @@ def test_the_never_export_list_when_the_projects_account_is_gone_says_whose_list
     assert f"exports to WebEngage account {LICENSE}, which is not connected" in text and "another account" in text
 
 
+def test_a_preview_when_another_account_is_chosen_counts_the_never_export_list_of_that_one(two: Workspace) -> None:
+    """For ten minutes it said how many the list of the account before would have left out."""
+    cohort = two.add_cohort(3)
+    with two.open() as here:
+        here.safety.add_never_export(LICENSE_2, ["fan-1"])
+        assert here.cohorts.preview(PROJECT, cohort).never_exported == 0
+        here.connections.use_account(PROJECT, LICENSE_2)
+        assert here.cohorts.preview(PROJECT, cohort).never_exported == 1
+
+
 def test_a_link_to_a_sync_or_run_when_another_project_is_chosen_chooses_its_own(
     two: Workspace, sandbox: Sandbox
 ) -> None:

@@ -293,6 +293,22 @@ def test_numbers_when_everybody_was_read_replace_the_estimate(small_pages: Works
     assert "fan-27" not in read_everything_stored(small_pages.data_dir).decode(errors="replace")
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_an_id_that_only_reads_like_that_of_somebody_is_nobody_in_webengage(connected: Workspace, stays: bool) -> None:
+    """A number beyond 2^53 is no id. The person who has it as text was said to be removed, or was not listed as left."""
+    same = member("12345678901234567891")
+    cohort = connected.sandbox.add_cohort("People", [member("a"), same])
+    connected.export(cohort)
+    connected.sandbox.set_members(cohort, [member("a"), *([same] if stays else []), odd("beyond_2_53")])
+    with connected.open() as service:
+        listed = service.members.list(read_all(service, cohort))
+    rows = {row.status: row for row in listed.rows if row.user_id == same["id"]}
+    assert (rows[MemberStatus.INVALID].in_webengage, rows[MemberStatus.INVALID].change) == (None, MemberChange.NONE)
+    other = rows[MemberStatus.IDENTIFIED if stays else MemberStatus.LEFT]
+    assert other.in_webengage and other.change is (MemberChange.UNCHANGED if stays else MemberChange.REMOVE)
+    assert connected.export(cohort).exited == listed.count_change(MemberChange.REMOVE) == int(not stays)
+
+
 def test_values_are_masked_and_shown_to_a_marketer_only(connected: Workspace) -> None:
     """Name, address and any other property; plain and reserved names; asked once an hour, the audit has one line."""
     people = [

@@ -214,7 +214,7 @@ class MemberService(Topic):
                 row = replace(row, reason=_explain_shared(is_sender, sends_values=bool(sync and sync.mapping)))
             yield row
         if reading.is_complete and not reading.problem:  # nobody leaves unproven
-            listed_ids = {one.id for one in reading.iterate_members()}
+            listed_ids = set(map(_name_in_webengage, reading.iterate_members()))
             why = LEFT if sync and reading.id_property == sync.id_property else OLD_ID
             for user_id in held.true:
                 if user_id not in listed_ids:
@@ -296,9 +296,9 @@ def _explain_shared(is_sender: bool, *, sends_values: bool) -> str:
 
 def _describe_member(one: Member, held: HeldPeople, *, is_listed: bool) -> MemberRow:
     """Return one member beside whether WebEngage holds them as true, false or was never sent them (None)."""
-    holds = None
-    if one.id in held.true or one.id in held.false:
-        holds = one.id in held.true
+    holds, user_id = None, _name_in_webengage(one)
+    if user_id in held.true or user_id in held.false:
+        holds = user_id in held.true
     status, change, reason = MemberStatus.IDENTIFIED, MemberChange.NONE, REASONS[one.eligibility]
     if one.eligibility is not Eligibility.IDENTIFIED:
         status = MemberStatus.ANONYMOUS if one.eligibility.is_anonymous else MemberStatus.INVALID
@@ -320,9 +320,14 @@ def _describe_member(one: Member, held: HeldPeople, *, is_listed: bool) -> Membe
         change=change,
         values=one.values,
         distinct_id=one.distinct_id,
-        is_unsure=one.id in held.unsure,
+        is_unsure=user_id in held.unsure,
     )
     return _explain_staying(row, held)
+
+
+def _name_in_webengage(one: Member) -> str:
+    """Return the User ID by which WebEngage may know somebody; empty for an id that only reads like one, as a number may."""
+    return one.id if one.eligibility is Eligibility.IDENTIFIED or one.id == one.distinct_id else ""
 
 
 def _explain_staying(row: MemberRow, held: HeldPeople) -> MemberRow:

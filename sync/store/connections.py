@@ -147,8 +147,13 @@ class Connections(Table):
             yield read_row(AccountView, row, projects=tuple(json.loads(row["projects"]))), row["sealed_key"]
 
     def use_account(self, project_id: int, license_code: str) -> None:
-        """Send a project's new exports to this account; existing syncs keep theirs."""
-        self._execute("update mixpanel_project set license_code = ? where id = ?", (license_code, project_id))
+        """Send a project's new exports to this account; existing syncs keep theirs.
+
+        Previews are forgotten, since they counted the never-export list of the account before.
+        """
+        with write_transaction(self._db):
+            self._db.execute("update mixpanel_project set license_code = ? where id = ?", (license_code, project_id))
+            self._db.execute("update cohort set preview = null where project_id = ?", (project_id,))
 
     def disconnect_project(self, project_id: int) -> None:
         """Delete a project's secret; its cohorts and history stay."""
