@@ -22,8 +22,9 @@ SHOWN_LINES, EXPORTED_LINES = 200, 1_000_000  # of the audit log, newest first
 MAX_DAYS = 3650
 FORGOTTEN_KEY = "_forgotten"  # session key: the user id that the dialog asks about
 HEADER = ("Time (UTC)", "Who", "Action", "Target", "Before", "After", "Run")
-WIDTHS = {
-    name: st.column_config.TextColumn(width=pixels) for name, pixels in (("Before", 150), ("After", 190), ("Run", 50))
+WIDTHS = {  # in pixels, so that all of them are in sight on a laptop
+    name: st.column_config.TextColumn(width=pixels)
+    for name, pixels in zip(HEADER, (148, 178, 140, 122, 120, 150, 45), strict=True)
 }
 
 

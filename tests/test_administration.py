@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sync.service import Service
 from tests.workspace import click_button, page_text, sign_in_as
 
 ROOT = Path(__file__).resolve().parents[1]
+TABLE_PIXELS = 907  # the width of a table on a laptop, beside the side bar
 NAMED_IN = ("README.md", "CHANGELOG.md", "docs/commands.md", "docs/operations.md", "pages/administration.py")
 pytestmark = pytest.mark.usefixtures("local_browser")
 
@@ -46,6 +48,16 @@ def test_retention_when_changed_is_saved_and_in_the_audit(data_dir: Path, monkey
         )
     again = opened(data_dir, monkeypatch)
     assert "retention" in again.dataframe[0].value.to_string()
+
+
+@pytest.mark.slow
+def test_all_columns_of_the_audit_log_are_in_sight_on_a_laptop(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run, which leads on, stood behind the right edge, and half of what changed with it."""
+    with Service.open({"COHORT_SYNC_DATA": str(data_dir)}) as service:
+        service.admin.set_retention(10.0, 14.0)
+    [table] = opened(data_dir, monkeypatch).dataframe
+    columns = json.loads(table.proto.columns)
+    assert sum(columns[name]["width"] for name in table.value.columns) <= TABLE_PIXELS
 
 
 @pytest.mark.slow
