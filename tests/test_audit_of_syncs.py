@@ -7,7 +7,7 @@ import pytest
 from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState, format_utc_time
-from sync.permissions import AccessLevel, Actor
+from sync.permissions import AccessLevel, Actor, Forbidden
 from sync.service import Service
 from sync.store import Store
 from tests.engine_workspace import EngineWorkspace, fans
@@ -198,3 +198,29 @@ def test_a_disconnect_says_which_syncs_it_paused_and_its_runs_say_why_they_end(
         line = service.admin.list_audit()[0]
     assert (line.action, line.before, line.after) == (f"disconnect {side}", "connected", "1 sync paused: 1")
     assert "Cancel requested, since it was disconnected." in read_history(workspace, 2)
+
+
+def test_who_looks_at_members_is_in_the_audit_log_and_who_may_not_see_names_leaves_no_line_of_it(
+    workspace: EngineWorkspace,
+) -> None:
+    """A viewer sees the list with masked values; that somebody saw names is said of nobody who did not."""
+    viewer = Actor("vic@example.com", AccessLevel.VIEWER)
+    with Service(Store.open(workspace.data_dir), workspace.env, workspace.now, viewer) as service:
+        for _ in range(2):
+            reading = service.members.begin(PROJECT, workspace.cohort)
+        with pytest.raises(Forbidden):
+            service.members.list(reading, reveal=True)
+        with pytest.raises(Forbidden):
+            service.members.note_download(reading, "3 members")
+    with workspace.open() as service:
+        lines = [(one.actor, one.action, one.target) for one in service.admin.list_audit()]
+        service.members.note_download(reading, "3 members")
+        downloaded = service.admin.list_audit()[0]
+    assert [line for line in lines if line[0] == "vic@example.com"] == [
+        ("vic@example.com", "view members", f"project {PROJECT}, cohort {workspace.cohort}")
+    ]
+    assert (downloaded.action, downloaded.target, downloaded.after) == (
+        "download",
+        f"project {PROJECT}, members of cohort {workspace.cohort}",
+        "3 members",
+    )

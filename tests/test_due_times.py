@@ -208,18 +208,20 @@ def test_an_export_that_says_only_how_often_leaves_whom_and_what_it_sends_as_it_
     assert clocked.sandbox.holding("Mixpanel - Customers")[0] == {"c-0", "c-1", "c-2"}
 
 
-def test_the_end_of_a_sync_comes_at_its_second_and_before_a_refresh_that_is_due_then(clocked: ClockedWorkspace) -> None:
+@pytest.mark.parametrize("end", ["2027-03-01 16:00", "2027-03-01 15:00"])
+def test_the_end_of_a_sync_comes_at_its_second_and_before_a_refresh_that_is_due_then(
+    clocked: ClockedWorkspace, end: str
+) -> None:
     """A last day until midnight has no refresh at midnight."""
-    ends_at = find_moment("2027-03-01 16:00", "UTC")
     with clocked.open() as service:
-        service.syncs.change_interval(1, 2 * HOUR, ends_at=ends_at)
+        service.syncs.change_interval(1, 2 * HOUR, ends_at=find_moment(end, "UTC"))
     clocked.set_clock("2027-03-01 14:00")
     assert clocked.queue_due() == 1
     clocked.run_queued()
     assert clocked.read_next() is None
-    clocked.set_clock("2027-03-01 16:00", -1.0)
+    clocked.set_clock(end, -1.0)
     assert clocked.queue_due() == 0 and clocked.read_state() is SyncState.ACTIVE
-    clocked.set_clock("2027-03-01 16:00")
+    clocked.set_clock(end)
     assert clocked.queue_due() == 0 and clocked.read_state() is SyncState.FINISHED
 
 
