@@ -16,14 +16,21 @@ REPEAT_LINES = 200  # newest lines of the audit log searched for a repetition
 class Events(Table):
     """The events of syncs and runs, and the audit log."""
 
-    def add_event(self, message: str, now: float, sync_id: int | None = None, run_id: int | None = None) -> None:
-        """Add one line to the history."""
+    def add_event(
+        self,
+        message: str,
+        now: float,
+        sync_id: int | None = None,
+        run_id: int | None = None,
+        until: float | None = None,
+    ) -> None:
+        """Add one line to the history; ``until``: the end of the wait that it is about."""
         self._execute(
             """
-            insert into event (at, sync_id, run_id, message)
-            values (?, ?, ?, ?)
+            insert into event (at, sync_id, run_id, message, until)
+            values (?, ?, ?, ?, ?)
             """,
-            (now, sync_id, run_id, message),
+            (now, sync_id, run_id, message, until),
         )
 
     def add_wait(self, reason: str, now: float, until: float, sync_id: int, run_id: int) -> None:
@@ -37,13 +44,7 @@ class Events(Table):
             if same:
                 self._execute("update event set times = times + 1, until = ? where id = ?", (until, same[0]))
             else:
-                self._execute(
-                    """
-                    insert into event (at, sync_id, run_id, message, until)
-                    values (?, ?, ?, ?, ?)
-                    """,
-                    (now, sync_id, run_id, message, until),
-                )
+                self.add_event(message, now, sync_id, run_id, until)
 
     def current_wait(self, run_id: int) -> WaitView | None:
         """Return what a run has been waiting for since its last line of another kind, or None when it does not wait."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from sync.errors import LeaseLost
 from sync.model import Run, RunState
 from sync.process_identity import is_process_gone
-from sync.store.database import write_transaction
+from sync.store.database import Row, write_transaction
 from sync.store.open_requests import OpenRequests
 from sync.store.run_lists import CLOCK_SLACK, RUN_COLUMNS, WAIT_FARTHEST, RunLists, run_from_row
 
@@ -150,16 +150,7 @@ class Runs(RunLists):
 
     def renew_lease(self, run_id: int, owner: str, now: float) -> bool:
         """Extend the lease, return whether a cancel is requested; raise LeaseLost when it is not ours."""
-        with write_transaction(self._db):
-            row = self._fetch_one(
-                """
-                update run set lease_until = ? where id = ? and lease_owner = ? and finished_at is null
-                returning cancel_requested
-                """,
-                (now + LEASE_SECONDS, run_id, owner),
-            )
-        if row is None:
-            raise LeaseLost(f"Run {run_id} is held by another runner now.")
+        row = self._update(run_id, owner, "lease_until = :until", {"until": now + LEASE_SECONDS})
         return bool(row["cancel_requested"])
 
     def write_run(self, run_id: int, owner: str, values: Mapping[str, object]) -> None:
@@ -170,13 +161,20 @@ class Runs(RunLists):
         """Add to a run's counters; raise LeaseLost when it is not ours."""
         self._update(run_id, owner, ", ".join(f"{name} = {name} + :{name}" for name in more), more)
 
-    def _update(self, run_id: int, owner: str, sets: str, values: Mapping[str, object]) -> None:
-        found = self._execute(
-            f"update run set {sets} where id = :run_id and lease_owner = :owner and finished_at is null",
-            {**values, "run_id": run_id, "owner": owner},
-        )
-        if not found:
+    def _update(self, run_id: int, owner: str, sets: str, values: Mapping[str, object]) -> Row:
+        with write_transaction(self._db):
+            row = self._fetch_one(
+                f"""
+                update run
+                set {sets}
+                where id = :run_id and lease_owner = :owner and finished_at is null
+                returning cancel_requested, failures, stalled_since
+                """,
+                {**values, "run_id": run_id, "owner": owner},
+            )
+        if row is None:
             raise LeaseLost(f"Run {run_id} is held by another runner now.")
+        return row
 
     def note_progress(self, run_id: int, owner: str, furthest: int | None = None) -> None:
         """Forget earlier failures: a batch was confirmed, or more pages are here than ever before in this reading."""
@@ -190,17 +188,13 @@ class Runs(RunLists):
 
     def note_failure(self, run_id: int, owner: str, now: float, failed: bool) -> tuple[int, float]:
         """Note that a run does not get on; return the failures since its last progress, and since when it stalls."""
-        with write_transaction(self._db):
-            row = self._fetch_one(
-                """
-                update run set failures = failures + ?1, stalled_since = min(coalesce(stalled_since, ?2), ?2)
-                where id = ?3 and lease_owner = ?4 and finished_at is null returning failures, stalled_since
-                """,
-                (int(failed), now, run_id, owner),
-            )
-        if row is None:
-            raise LeaseLost(f"Run {run_id} is held by another runner now.")
-        return int(row[0]), float(row[1])
+        row = self._update(
+            run_id,
+            owner,
+            "failures = failures + :failed, stalled_since = min(coalesce(stalled_since, :now), :now)",
+            {"failed": int(failed), "now": now},
+        )
+        return row["failures"], row["stalled_since"]
 
     def release_lease(self, run_id: int, owner: str, *, is_attempt: bool = True) -> None:
         """Drop the lease and leave the run to go on where it is; nothing if it is not ours.
