@@ -92,7 +92,12 @@ def _find_level(settings: Settings, address: str, claims: Mapping[str, object]) 
 
 def _given_address(claims: Mapping[str, object]) -> str:
     address = claims.get("email")
-    return address.strip().lower() if isinstance(address, str) and "@" in address else ""
+    return _fold(address.strip()) if isinstance(address, str) and "@" in address else ""
+
+
+def _fold(address: str) -> str:
+    """Return an address in small letters; the sign for kelvin stays, whose small letter is that of somebody else's address."""
+    return "".join(one if one > "\x7f" and one.lower() < "\x7f" else one.lower() for one in address)
 
 
 def _is_verified(claims: Mapping[str, object], trusted_issuers: frozenset[str]) -> bool:
@@ -116,8 +121,8 @@ def _matches_entry(entry: str, address: str, claims: Mapping[str, object]) -> bo
         values = given if isinstance(given, list | tuple) else [given]
         return bool(wanted) and wanted in [_write_claim(value) for value in values]
     if entry.startswith("@"):
-        return address.rpartition("@")[2] == entry[1:].lower() and bool(address)
-    return address == entry.lower()
+        return address.rpartition("@")[2] == _fold(entry[1:]) and bool(address)
+    return address == _fold(entry)
 
 
 def _write_claim(value: object) -> str:

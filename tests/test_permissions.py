@@ -73,6 +73,20 @@ def test_a_person_when_listed_has_the_highest_level_listed(claims: dict[str, obj
     assert actor_from_claims(claims, LISTS).level is grade
 
 
+@pytest.mark.parametrize(
+    ("address", "level"),
+    [
+        ("KIM@Example.org", AccessLevel.ADMIN),
+        ("JÖRG@example.org", AccessLevel.ADMIN),
+        ("\u212aim@example.org", AccessLevel.NOBODY),
+    ],
+)
+def test_an_address_that_only_looks_like_a_listed_one_has_no_access(address: str, level: AccessLevel) -> None:
+    """The sign for kelvin is a small k to Python, and somebody else's address to the provider."""
+    lists = {"COHORT_SYNC_ADMINS": "kim@example.org, jörg@example.org"}
+    assert actor_from_claims({"email": address, "email_verified": True}, lists).level is level
+
+
 @pytest.mark.parametrize("claim", [{}, *({"email_verified": value} for value in NOT_VERIFIED)], ids=str)
 @pytest.mark.parametrize("address", ["ann@example.com", "bob@example.com", "vic@else.where"])
 def test_address_when_the_provider_does_not_verify_it_gives_no_role(address: str, claim: dict[str, object]) -> None:
