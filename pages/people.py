@@ -92,7 +92,7 @@ def _describe_listing(one: PersonListing) -> str:
     name = (
         f"On the never-export list of WebEngage account {one.license_code}: never sent as a member"
         if one.license_code
-        else f"A tripwire for {one.cohort_name or 'any cohort'}: a run that finds them is held"
+        else f"A tripwire for {one.cohorts}: a run that finds them is held"
     )
     note = f" Note: {one.note}" if one.note else ""
     return escape_markdown(f"{name}. Added by {one.added_by}, {format_time(one.added_at)}.{note}")
@@ -103,6 +103,7 @@ def _show_syncs(syncs: tuple[PersonSync, ...]) -> None:
     if not syncs:
         st.caption(NO_COHORT_KNOWN)
         return
+    is_of_one_account = len({one.license_code for one in syncs}) == 1
     with st.container(key="rows-person-syncs"):
         rows.show_header("person-syncs", SYNC_COLUMNS)
         for one in syncs:
@@ -111,7 +112,8 @@ def _show_syncs(syncs: tuple[PersonSync, ...]) -> None:
                 if rows.show_opener(shorten_name(one.cohort_name), f"person-sync-{one.sync_id}"):
                     open_page("syncs", sync=one.sync_id)
             with held:
-                show_small_text(PRESENCE_WORDS[one.presence].format(one.attribute), f"held-{one.sync_id}")
+                account = "" if is_of_one_account else f", in account {one.license_code}"
+                show_small_text(PRESENCE_WORDS[one.presence].format(one.attribute) + account, f"held-{one.sync_id}")
             since.caption(f"since {format_time(one.since)}" if one.since else "")
             with why:
                 show_small_text(one.not_taken, f"why-{one.sync_id}")

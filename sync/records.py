@@ -266,6 +266,11 @@ class PersonListing:
     forgotten: bool
     """Whether the person was forgotten here since: what they were sent before is not known any more."""
 
+    @property
+    def cohorts(self) -> str:
+        """Return in which cohorts a tripwire holds a run; those of another project may have the same names."""
+        return f"{self.cohort_name or 'any cohort'} of project {self.project_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

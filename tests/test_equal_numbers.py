@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sync.export_terms import ExportTerms
+from sync.model import Mode
 from sync.service import Service
 from sync.service.member_reading import MemberReading
 from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox
@@ -95,3 +97,28 @@ def test_another_project_when_it_is_chosen_shows_all_members_of_its_cohort(twins
     assert app.query_params["who"] == "identified"
     app.selectbox(key="project").set_value(OTHER).run()
     assert "who" not in app.query_params
+
+
+def test_a_person_of_two_accounts_is_shown_with_the_account_and_the_project_of_each(
+    twins: Workspace, sandbox: Sandbox
+) -> None:
+    """Cohort and attribute have one name in both, and so has “any cohort”."""
+    with twins.open() as here:
+        here.connections.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
+        here.connections.use_account(OTHER, LICENSE_2)
+        for project in (PROJECT, OTHER):
+            here.syncs.start_export(project, twins.cohort, ExportTerms(mode=Mode.DYNAMIC))
+    twins.run_queued()
+    with twins.open() as here:
+        here.safety.add_tripwires(OTHER, None, ["fan-1"])
+    app = twins.page("people")
+    app.text_input(key="person-id").set_value("fan-1")
+    click_button(app, "Look up")
+    shown = page_text(app).replace("\u2060", "")
+    for account in (LICENSE, LICENSE_2):
+        assert f"Mixpanel - Fans = true, in account {account}" in shown
+    assert f"A tripwire for any cohort of project {OTHER}: a run" in shown
+    lines = twins.run_command("person", "fan-1").stdout.splitlines()
+    for account in (LICENSE, LICENSE_2):
+        assert any(line.split()[:2] == ["Fans", account] for line in lines)
+    assert any(f"the tripwires for any cohort of project {OTHER}" in line for line in lines)

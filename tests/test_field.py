@@ -260,3 +260,10 @@ def test_one_page_without_a_total_is_read_once(workspace: EngineWorkspace, sandb
     sandbox.settings(untold="total")
     workspace.export()
     assert sandbox.meter().requests["/api/query/engage"] == 1
+
+
+def test_an_attribute_when_another_one_reads_alike_is_not_proposed() -> None:
+    """An accent may be written in two ways, and nobody who builds a segment could tell the two attributes apart."""
+    taken = frozenset(["mixpanel - caf\u00e9"])
+    assert suggest_attribute("Cafe\u0301", taken) == "Mixpanel - Cafe\u0301 2"
+    assert "already belongs" in (find_attribute_problem("Mixpanel - CAFE\u0301", taken) or "")

@@ -29,6 +29,8 @@ def test_names_that_occur_once_are_left_alone_and_others_get_their_number() -> N
     assert tell_apart({1: "A", 2: "B"}) == {1: "A", 2: "B"}
     assert tell_apart({1: "A", 2: "A", 3: "B"}) == {1: "A (1)", 2: "A (2)", 3: "B"}
     assert tell_apart({1: "Any cohort", 2: "B"}, "Any cohort") == {1: "Any cohort (1)", 2: "B"}
+    assert tell_apart({1: "Caf\u00e9", 2: "Cafe\u0301 "}) == {1: "Caf\u00e9 (1)", 2: "Cafe\u0301  (2)"}
+    assert list(tell_apart({1: "V\u200bIP", 2: "VIP"}).values()) == ["V\u200bIP (1)", "VIP (2)"]
     labels = tell_apart({1: "A", 2: "A", 3: "A (2)"})
     assert len(set(labels.values())) == 3
 
@@ -69,6 +71,8 @@ def test_receipt_compares_with_the_one_of_two_cohorts_with_one_name_that_was_cho
     [label] = [one for one in box.options if one.endswith("(2)")]
     box.set_value([label]).run()
     assert "5 in both" in page_text(app) and "30 in both" not in page_text(app)
+    box.set_value(box.options).run()
+    assert "Fans (1)" in page_text(app) and "Fans (2)" in page_text(app)
 
 
 @pytest.mark.parametrize("number", [7, PROJECT])

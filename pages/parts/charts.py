@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.parts.formatting import escape_markdown, format_count, shorten_name
+from pages.parts.formatting import escape_markdown, format_count, shorten_name, tell_apart
 from sync.model import Run
 from sync.records import HourCount
 from sync.reports import Overlap
@@ -126,10 +126,11 @@ def draw_changes(runs: Sequence[Run]) -> str:
 
 def show_overlaps(overlaps: Sequence[Overlap], people: int) -> None:
     """Show how many of so many people each other cohort has, too: a bar and the number for each."""
+    names = tell_apart({one.sync_id: shorten_name(one.cohort_name) for one in overlaps})
     for one in overlaps:
         share = f"{100 * one.shared / max(1, people):.0f} %"
         name, bar, number = st.columns([2.4, 4, 2.6], vertical_alignment="center", gap="small")
-        name.markdown(escape_markdown(shorten_name(one.cohort_name)))
+        name.markdown(escape_markdown(names[one.sync_id]))
         bar.image(draw_share(one.shared, people), width="stretch", alt=f"{share} shared")
         number.caption(f"{format_count(one.shared)} in both, {share}; {format_count(one.size)} in that one")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from sync.records import CohortView
-from sync.text import count_noun
+from sync.text import count_noun, show_text
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
 # A colon that may start ":name:", not one in a time of day.
@@ -50,11 +51,16 @@ def tell_apart(names: Mapping[int, str], *others: str) -> dict[int, str]:
     """
     labels = dict(names)
     while True:
-        counts = Counter([*labels.values(), *others])
-        twice = [number for number, label in labels.items() if counts[label] > 1]
+        counts = Counter(map(_as_read, [*labels.values(), *others]))
+        twice = [number for number, label in labels.items() if counts[_as_read(label)] > 1]
         if not twice:
             return labels
         labels |= {number: f"{labels[number]} ({number})" for number in twice}
+
+
+def _as_read(name: str) -> str:
+    """Return a name so that two that a person cannot tell apart are equal: accents may be written in two ways."""
+    return unicodedata.normalize("NFC", show_text(name))
 
 
 def format_count(number: int | None) -> str:

@@ -47,10 +47,11 @@ def _list_person_lines(found: Person) -> Iterator[str]:
     if found.was_forgotten:
         yield FORGOTTEN_HERE
     yield from format_table(
-        ("Cohort", "Attribute", "In WebEngage", "Since", "Why not"),
+        ("Cohort", "Account", "Attribute", "In WebEngage", "Since", "Why not"),
         (
             (
                 one.cohort_name,
+                one.license_code,
                 one.attribute,
                 describe_presence(one.in_webengage, one.presence),
                 format_utc_time(one.since) if one.since else "",
@@ -73,7 +74,7 @@ def _list_person_lines(found: Person) -> Iterator[str]:
 
 
 def _describe_listing(one: PersonListing) -> str:
-    where = f"account {one.license_code}" if one.license_code else one.cohort_name or "any cohort"
+    where = f"account {one.license_code}" if one.license_code else one.cohorts
     name = "the never-export list of" if one.license_code else "the tripwires for"
     note = f": {one.note}" if one.note else ""
     return show_text(f"{name} {where}, since {format_utc_time(one.added_at)}, by {one.added_by}{note}")
