@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.errors import CohortSyncError, InvalidRequest, NoAnswer
+from sync.errors import CohortSyncError, InvalidRequest, NoAnswer, RetryLater
 from sync.service import Service
 from sync.store import Store
 from sync.store.rate_limits import HOUR_SECONDS, QUERIES_AN_HOUR, SERVER_DEADLINE, QuerySlot
@@ -266,3 +266,14 @@ def test_refreshes_of_large_cohorts_where_pages_count_take_a_query_for_each_page
         fits, sentence = service.hourly_fit.check(PROJECT, other, HOUR_SECONDS)
     assert fits and "27 of 50 queries in the busiest hour" in sentence
     assert "read twice it takes up to 54, and some refreshes are late" in sentence
+
+
+def test_the_wait_that_mixpanel_asks_for_begins_with_its_answer(connected: Workspace) -> None:
+    """An answer may take two minutes; counted from the question, another one would leave before Mixpanel's time."""
+    connected.sandbox.fault("late", path="cohorts/list", code=429, retry_after=40, ms=1500)
+    with connected.open() as service, pytest.raises(RetryLater):
+        service.cohorts.list(fresh=True)
+    answered_at = connected.now()
+    with connected.open_store() as store:
+        wait = store.rate_limits.acquire_query(PROJECT, answered_at, later_page=False).wait
+    assert wait > 39

@@ -151,7 +151,7 @@ class ServiceState:
         many queries as it allows at once. The query slot is released with Mixpanel's answer. When we stop waiting for
         the answer, it is kept until Mixpanel has surely stopped, too. Killed: the slot expires by itself.
         """
-        slot, now = self._acquire_query(project_id, later_page, patience), self.now()
+        slot = self._acquire_query(project_id, later_page, patience)
         answered = False
         try:
             yield
@@ -159,7 +159,7 @@ class ServiceState:
         except ApiError as problem:
             answered = not isinstance(problem, NoAnswer)
             if isinstance(problem, RetryLater) and problem.limit in ("hourly", "unnamed"):
-                limits = self.store.rate_limits
+                limits, now = self.store.rate_limits, self.now()
                 until = now + problem.seconds if problem.seconds else limits.next_query_at(project_id, now)
                 limits.block_until(project_id, until, pages_count=later_page and problem.limit == "hourly", now=now)
                 what = f"{str(problem).removesuffix('.')}: its limit is reached; try again at {format_utc_time(until)}."
