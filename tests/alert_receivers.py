@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ def serve_mail(port: int | None = None) -> Iterator[Mailbox]:
 class Hook:
     """The requests an HTTP server got: headers and body; ``answers`` are the statuses it gives first, then 200.
 
-    Its answers have so many bytes as body, and lead to ``location``.
+    Its answers have so many bytes as body, lead to ``location``, and come after so many ``seconds``.
     """
 
     port: int = 0
@@ -75,6 +76,7 @@ class Hook:
     answers: list[int] = field(default_factory=list)
     body_bytes: int = 0
     location: str = ""
+    seconds: float = 0.0
 
     @property
     def url(self) -> str:
@@ -91,6 +93,7 @@ def serve_hook(port: int = 0) -> Iterator[Hook]:
         def do_POST(self) -> None:  # http.server's name
             body = self.rfile.read(int(self.headers["Content-Length"]))
             hook.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            time.sleep(hook.seconds)
             self.send_response(hook.answers.pop(0) if hook.answers else 200)
             if hook.location:
                 self.send_header("Location", hook.location)

@@ -197,9 +197,11 @@ class AlertDelivery:
         asked = problem.retry_after if isinstance(problem, DeliveryFailed) else None
         # A message that was refused for good holds no other one up.
         next_try_at = now if refused else now + max(pause, asked or 0.0)
-        self._state.store.alerts.note_failure(message, now, str(problem), next_try_at, given_up=refused or late)
-        if late:  # or each one waiting would get a day of its own, and they would only become more
-            self._state.store.alerts.give_up_older(message.recipient_id, now, str(problem), begun - DEADLINE_SECONDS)
+        alerts, claimed = self._state.store.alerts, recipient.next_try_at
+        with self._state.store.transaction():
+            if late:  # or each one waiting would get a day of its own, and they would only become more
+                alerts.give_up_older(message.recipient_id, now, str(problem), begun - DEADLINE_SECONDS, claimed)
+            alerts.note_failure(message, now, str(problem), next_try_at, claimed, given_up=refused or late)
 
 
 def _is_calming(alert: OpenAlert, now: float) -> bool:

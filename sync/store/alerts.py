@@ -28,6 +28,7 @@ class SealedRecipient:
     sealed_url: str
     sealed_secret: str | None
     failures: int
+    next_try_at: float
 
 
 class Alerts(Table):
@@ -231,29 +232,39 @@ class Alerts(Table):
             (recipient_id,),
         )
 
-    def note_failure(self, message: Message, now: float, problem: str, next_try_at: float, *, given_up: bool) -> None:
-        """Note that a message was not taken; ``given_up``: it is not tried again by itself."""
+    def note_failure(
+        self, message: Message, now: float, problem: str, next_try_at: float, claimed: float, *, given_up: bool
+    ) -> None:
+        """Note that a message was not taken; ``given_up``: it is not tried again by itself.
+
+        ``claimed``: the time of this try. Another one by now is at once, since a person wants messages sent again.
+        """
         with write_transaction(self._db):
             self._execute(
                 """
                 update recipient
-                set failures = failures + 1, failing_since = coalesce(failing_since, ?), problem = ?, next_try_at = ?
+                set failures = failures + 1, failing_since = coalesce(failing_since, ?), problem = ?,
+                    next_try_at = iif(next_try_at = ?, ?, next_try_at)
                 where id = ?
                 """,
-                (now, problem, next_try_at, message.recipient_id),
+                (now, problem, claimed, next_try_at, message.recipient_id),
             )
             if given_up:
                 self._execute("update message set failed_at = ?, problem = ? where id = ?", (now, problem, message.id))
 
-    def give_up_older(self, recipient_id: int, now: float, problem: str, before: float) -> None:
-        """Give up the messages to a recipient that wait since then or longer and were never tried."""
+    def give_up_older(self, recipient_id: int, now: float, problem: str, before: float, claimed: float) -> None:
+        """Give up the messages to a recipient that wait since then or longer and were never tried.
+
+        None when a person wants some sent again since the try that was ``claimed`` for this time.
+        """
         self._execute(
             """
             update message
             set failed_at = ?, problem = ?
             where recipient_id = ? and created_at <= ? and attempts = 0 and delivered_at is null and failed_at is null
+                and exists (select 1 from recipient where id = recipient_id and next_try_at = ?)
             """,
-            (now, problem, recipient_id, before),
+            (now, problem, recipient_id, before, claimed),
         )
 
     def list_messages(self, kind: str, limit: int) -> tuple[Message, ...]:
