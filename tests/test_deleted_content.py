@@ -9,6 +9,8 @@ from contextlib import closing
 
 import pytest
 
+from sync.errors import InvalidRequest
+from tests.sandbox.control import PROJECT, member
 from tests.workspace import ROOT, Workspace, make_environment
 
 # Whoever deletes is killed when it begins to return free pages to the disk and to empty the log.
@@ -50,3 +52,39 @@ def test_somebody_who_was_forgotten_is_gone_from_the_log_after_the_next_purge(
         with fans.open() as service:
             service.admin.purge_expired()
         assert b"fan-7" not in fans.read_bytes()
+
+
+def test_somebody_who_is_forgotten_is_gone_at_once_when_nobody_reads(fans: Workspace) -> None:
+    """Also while a runner and pages have the file open, without whom SQLite itself would empty the log."""
+    fans.sandbox.poison("fan-7")
+    with closing(sqlite3.connect(fans.data_dir / "app.db", isolation_level=None)) as other:
+        fans.export()
+        other.execute("select count(*) from run").fetchone()
+        with fans.open() as service:
+            service.admin.forget_person("fan-7")
+            assert b"fan-7" not in fans.read_bytes()
+
+
+def test_what_a_purge_deletes_is_overwritten_beside_what_stays(fans: Workspace) -> None:
+    """Two people are kept on one page of the file, and only the days of one of them have passed."""
+    old, young = "a" * 150, "b" * 150  # too long to be exported
+    fans.sandbox.set_members(fans.cohort, [member(old), member(young)])
+    fans.export()
+    with closing(sqlite3.connect(fans.data_dir / "app.db")) as db, db:
+        assert db.execute("update rejection set at = 1 where user_id = ?", (old,)).rowcount == 1
+    assert old.encode() in fans.read_bytes()
+    with fans.open() as service:
+        assert service.admin.purge_expired() == 1
+    left = fans.read_bytes()
+    assert old.encode() not in left and young.encode() in left
+
+
+@pytest.mark.parametrize("nobody", ["", "  "])
+def test_nobody_is_forgotten_by_an_empty_id(fans: Workspace, nobody: str) -> None:
+    """It is in every preview, so all of them would be emptied."""
+    with fans.open() as service:
+        service.cohorts.preview(PROJECT, fans.cohort)
+        with pytest.raises(InvalidRequest, match="Name the User ID"):
+            service.admin.forget_person(nobody)
+        assert [one.action for one in service.admin.list_audit()].count("forget a person") == 0
+    assert b"fan-7" in fans.read_bytes()

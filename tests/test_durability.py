@@ -42,10 +42,13 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     return found
 
 
-def test_a_first_key_is_on_the_disk_before_a_secret_is_sealed_with_it(tmp_path: Path, flushed: list[set[str]]) -> None:
+def test_a_first_key_is_on_the_disk_before_a_secret_is_sealed_with_it(
+    tmp_path: Path, flushed: list[set[str]], flushed_files: set[int]
+) -> None:
     """The database would have secrets that nothing opens."""
     add_key(tmp_path)
     assert flushed and "secret.key" in flushed[-1]
+    assert (tmp_path / "secret.key").stat().st_ino in flushed_files
 
 
 def test_a_new_key_is_on_the_disk_before_secrets_are_sealed_with_it(fans: Workspace, flushed: list[set[str]]) -> None:

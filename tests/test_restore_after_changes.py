@@ -356,3 +356,36 @@ def test_a_sync_that_is_being_exported_once_since_the_backup_is_not_refreshed(
     sandbox.clear_faults()
     later(workspace, 7300)
     assert read_state(workspace, 1)[0] is SyncState.PAUSED and workspace.holders() == before
+
+
+@pytest.mark.parametrize("change", ["pause until", "stop"])
+def test_a_sync_that_was_paused_for_good_before_the_backup_stays_so(
+    workspace: EngineWorkspace, tmp_path: Path, change: str
+) -> None:
+    """Nothing of it is refreshed before a person resumes it, and the reason is the one that was given."""
+    with workspace.open() as service:
+        service.syncs.pause(1)
+    file = back_up(workspace, tmp_path / "paused.db")
+    with workspace.open() as service:
+        if change == "stop":
+            service.syncs.stop(1)
+        else:
+            service.syncs.pause(1, workspace.now() + 5000)
+        assert service.admin.restore(file).paused == ()
+    later(workspace, 7300)
+    assert read_state(workspace, 1) == (SyncState.PAUSED, "Paused by a person.")
+
+
+def test_a_sync_that_was_paused_until_a_time_and_is_stopped_since_does_not_go_on_then(
+    workspace: EngineWorkspace, tmp_path: Path
+) -> None:
+    """The stop is the later word, so it waits for a person after the restore."""
+    with workspace.open() as service:
+        service.syncs.pause(1, workspace.now() + 5000)
+    file = back_up(workspace, tmp_path / "paused.db")
+    with workspace.open() as service:
+        service.syncs.stop(1)
+        assert service.admin.restore(file).paused == ("Fans",)
+    later(workspace, 7300)
+    state, reason = read_state(workspace, 1)
+    assert state is SyncState.PAUSED and "not refreshed any more" in reason

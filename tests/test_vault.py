@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +12,9 @@ from cryptography.fernet import Fernet
 
 from sync.errors import InvalidRequest, KeyUnavailable
 from sync.redaction import redact_text
-from sync.vault import Vault, add_key
+from sync.vault import Vault, add_key, drop_former_keys
 from tests.sandbox.control import PROJECT
-from tests.workspace import Workspace
+from tests.workspace import ROOT, Workspace
 
 
 def test_a_key_file_that_is_gone_while_a_process_uses_it_is_not_replaced_by_a_new_one(tmp_path: Path) -> None:
@@ -32,6 +35,32 @@ def test_a_process_reads_the_keys_again_when_they_were_rotated(tmp_path: Path) -
     newest = Vault.open(tmp_path, {}, must_exist=True).restrict_to_newest()
     assert vault.open_text(newest.seal_text("sealed since")) == "sealed since"
     assert newest.can_open(vault.seal_text("sealed now"))
+
+
+def test_a_key_file_is_for_this_user_only_and_has_no_second_copy(tmp_path: Path) -> None:
+    """When it is made, when a key is added, and when former ones are dropped."""
+    for change in (add_key, add_key, drop_former_keys):
+        change(tmp_path)
+        assert [(path.name, path.stat().st_mode & 0o777) for path in tmp_path.iterdir()] == [("secret.key", 0o600)]
+
+
+def test_a_process_that_was_slower_to_make_the_first_key_uses_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the faster one sealed meanwhile could never be opened."""
+    made: list[str] = []
+    flush = os.fsync
+
+    def be_slower(descriptor: int) -> None:
+        if not made:
+            program = "import sys, pathlib, sync.vault; print(sync.vault.add_key(pathlib.Path(sys.argv[1])))"
+            command = [sys.executable, "-c", program, str(tmp_path)]
+            made.append(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip())
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", be_slower)
+    assert [add_key(tmp_path)] == made
+    assert {path.name: path.read_text().split() for path in tmp_path.iterdir()} == {"secret.key": made}
 
 
 @pytest.mark.parametrize("way", ["sealed", "opened"])
@@ -84,3 +113,10 @@ def test_a_key_file_that_is_none_is_said_to_be_what_it_is(
         service.connections.check_mixpanel(PROJECT)
     assert file.exists() is (content is not None)
     assert not isinstance(content, bytes) or file.read_bytes() == content
+
+
+def test_a_passphrase_that_could_be_guessed_is_refused(data_dir: Path) -> None:
+    """Whoever has the database has all the time in the world; the sentence says how long it has to be."""
+    with pytest.raises(KeyUnavailable, match="fewer than 16 characters"):
+        Vault.open(data_dir, {"COHORT_SYNC_KEY": "fifteen letters"}, must_exist=False)
+    Vault.open(data_dir, {"COHORT_SYNC_KEY": "sixteen letters."}, must_exist=False)
