@@ -357,17 +357,14 @@ class SyncService(Topic):
                 f"Finished: its last refresh was due before {format_utc_time(sync.ends_at)}.", sync.id
             )
             return False
-        problem = _find_zone_problem(sync, now)
-        if problem:  # the other syncs are refreshed all the same
+        problem, is_pause_over = _find_zone_problem(sync, now), sync.resume_at is not None and sync.resume_at <= now
+        if not problem and is_pause_over and (missing := self._state.find_disconnected(sync)):
+            problem = f"{missing} {CONNECT_AGAIN}"
+        if problem:  # a person is needed to go on; the other syncs are refreshed all the same
             self._store.syncs.pause_sync(sync.id, problem)
             self._state.add_event(f"Paused: {problem}", sync.id)
             return False
-        if sync.resume_at is not None and sync.resume_at <= now:
-            missing = self._state.find_disconnected(sync)
-            if missing:  # a person is needed to go on
-                self._store.syncs.pause_sync(sync.id, f"{missing} {CONNECT_AGAIN}")
-                self._state.add_event(f"Paused: {missing} {CONNECT_AGAIN}", sync.id)
-                return False
+        if is_pause_over:
             return self._resume(sync, "Resumed: its pause was to end now.") is not None
         # A time farther away than the interval means that the clock was set back: only the schedule moves.
         is_due = sync.next_run_at is not None and sync.next_run_at <= now

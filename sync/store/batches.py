@@ -100,7 +100,7 @@ class Batches(Table):
         """Keep an approved plan beside the new one that is to be compared with it, under negative numbers."""
         with write_transaction(self._db):
             self._db.execute("delete from batch where run_id = ?", (run_id,))
-            self._db.execute("delete from batch_block where run_id = ? and block < 0", (run_id,))
+            self.drop_aside(run_id)
             self._db.execute("update batch_block set block = -1 - block where run_id = ?", (run_id,))
 
     def drop_aside(self, run_id: int) -> None:

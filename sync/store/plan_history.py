@@ -47,19 +47,6 @@ class PlanHistory(Table):
             (size, run_id),
         )
 
-    def has_succeeded(self, sync_id: int) -> bool:
-        """Return whether an export or refresh of a sync ever succeeded: until then each of its runs is a first export."""
-        return self._fetch_bool(
-            """
-                select exists (
-                    select 1
-                    from run
-                    where sync_id = ? and state = 'succeeded' and purpose not in ('clear', 'undo')
-                )
-                """,
-            (sync_id,),
-        )
-
     def is_completed(self, sync_id: int) -> bool:
         """Return whether a run of a sync succeeded since it began to be refreshed, or since an export made it go on.
 
