@@ -67,6 +67,18 @@ def test_a_list_that_is_refused_stays_in_its_form_to_be_corrected(fans: Workspac
     assert not app.text_area(key="never-ids").value and not app.text_input(key="never-note").value
 
 
+@pytest.mark.parametrize("pasted", ["fan-1, fan-2", "fan-1;fan-2", "fan-1\tfan-2"])
+def test_ids_pasted_on_one_line_are_refused_and_stay_in_the_form(fans: Workspace, pasted: str) -> None:
+    """Taken for one id, nobody would be kept out, and the page would say that one person was added."""
+    app = fans.page("safety")
+    app.text_area(key="never-ids").set_value(f"fan-3\n{pasted}")
+    click_button(app, "Add to the list")
+    assert "Line 2 has a comma, a semicolon or a tab. Write one User ID per line" in page_text(app)
+    assert app.text_area(key="never-ids").value == f"fan-3\n{pasted}"
+    with fans.open() as service:
+        assert not service.safety.list_never_export(LICENSE)
+
+
 @pytest.mark.slow
 def test_both_pages_say_where_a_listed_person_stays_true(fans: Workspace) -> None:
     """A paused sync sets nobody to false before it is resumed."""

@@ -40,6 +40,8 @@ def test_trying_on_certain_people_in_the_dialog_sends_to_them_and_opens_the_run(
     app = open_dialog(fans)
     app.selectbox(key=f"export-beginning-{fans.cohort}").select("Me, or certain people, then ask me").run()
     assert app.button(key="export-start").disabled and "Type at least one User ID" in page_text(app)
+    app.text_area(key=f"export-chosen-{fans.cohort}").set_value("fan-7, fan-8").run()
+    assert app.button(key="export-start").disabled and "Write one User ID per line" in page_text(app)
     app.text_area(key=f"export-chosen-{fans.cohort}").set_value("fan-7\nfan-8").run()
     app.button(key="export-start").click().run()
     assert not app.exception

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import streamlit as st
 
+from sync.errors import InvalidRequest
 from sync.service.safety import parse_lines
 from sync.steps import MAX_TRIED, SMALL_SHARES, Steps
 
@@ -71,8 +72,12 @@ def _choose_people(cohort_id: int) -> FirstStep:
         height=100,
     )
     st.session_state[TRIED_IDS] = text or ""
-    chosen = tuple(parse_lines(text or ""))
-    problem = "" if chosen else "Type at least one User ID."
+    chosen, problem = tuple[str, ...](), "Type at least one User ID."
+    try:
+        chosen = tuple(parse_lines(text or ""))
+        problem = "" if chosen else problem
+    except InvalidRequest as unclear:
+        problem = str(unclear)
     if len(chosen) > MAX_TRIED:
         problem = f"A first step has at most {MAX_TRIED:,} people."
     if problem:

@@ -28,9 +28,17 @@ LINE_END = re.compile(r"\r\n|\r|\n")  # others, such as U+2028, may be within an
 def parse_lines(text: str) -> list[str]:
     """Return the user ids of pasted text, one per line; spaces around an id and empty lines are left out.
 
-    It may come from a spreadsheet that opened one of our files, whose apostrophes belong to no id.
+    It may come from a spreadsheet that opened one of our files, whose apostrophes belong to no id. Raise InvalidRequest
+    for a line that may have several ids: taken for one it would protect none of these people.
     """
-    return [restore_id(line.strip()) for line in LINE_END.split(text) if line.strip()]
+    lines = [line.strip() for line in LINE_END.split(text)]
+    unclear = next((number for number, line in enumerate(lines, 1) if any(one in line for one in SEPARATORS)), None)
+    if unclear:
+        raise InvalidRequest(
+            f"Line {unclear:,} has a comma, a semicolon or a tab. Write one User ID per line; an ID that has such a "
+            "character itself can only be given in a CSV file."
+        )
+    return [restore_id(line) for line in lines if line]
 
 
 def parse_csv(content: bytes) -> list[str]:
