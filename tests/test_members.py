@@ -171,6 +171,21 @@ def test_nobody_would_be_removed_before_everybody_is_read(small_pages: Workspace
         assert listed.count_change(MemberChange.REMOVE) == 0
 
 
+def test_who_would_be_removed_only_as_another_user_id_is_chosen_has_not_left_the_cohort(connected: Workspace) -> None:
+    """One fan left, the other stays under the ID of the property; the table says which of both it is."""
+    connected.cohort = connected.sandbox.add_cohort("Fans", [member("a", customer="c-1"), member("b")])
+    connected.export()
+    connected.sandbox.set_members(connected.cohort, [member("a", customer="c-1")])
+    left, old = "No longer in the cohort", "A user ID of another property"
+    with connected.open() as service:
+        for chosen, reasons in ((None, {"b": left}), ("customer", {"a": old, "b": old})):
+            reading = service.members.begin(PROJECT, connected.cohort, id_property=chosen)
+            while service.members.read_next(reading):
+                pass
+            gone = [row for row in service.members.list(reading).rows if row.change is MemberChange.REMOVE]
+            assert {row.user_id: row.reason for row in gone} == reasons
+
+
 def test_a_reading_when_pages_repeat_somebody_is_not_exact(small_pages: Workspace) -> None:
     """Nobody is said to leave, and the reason is said."""
     small_pages.add_cohort(25)
