@@ -41,7 +41,7 @@ def show_page() -> None:
         st.info("Open a cohort that is exported, and choose Receipt there.")
         show_page_link("Go to Cohorts", "arrow_forward", "cohorts")
         return
-    _show_navigation(cohort_id)
+    _show_navigation(project.id, cohort_id)
     try:
         with st.spinner("Counting…"):
             found = _read(project.id, cohort_id)
@@ -52,9 +52,9 @@ def show_page() -> None:
     _show_receipt(found)
 
 
-def _show_navigation(cohort_id: int) -> None:
+def _show_navigation(project_id: int, cohort_id: int) -> None:
     with st.container(horizontal=True, key="screen-receipt"):
-        show_page_link("The cohort", "arrow_back", "cohorts", cohort=cohort_id)
+        show_page_link("The cohort", "arrow_back", "cohorts", project=project_id, cohort=cohort_id)
 
 
 def _read(project_id: int, cohort_id: int) -> Receipt:

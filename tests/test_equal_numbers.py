@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs
+
 import pytest
 
 from sync.export_terms import ExportTerms
@@ -122,3 +124,33 @@ def test_a_person_of_two_accounts_is_shown_with_the_account_and_the_project_of_e
     for account in (LICENSE, LICENSE_2):
         assert any(line.split()[:2] == ["Fans", account] for line in lines)
     assert any(f"the tripwires for any cohort of project {OTHER}" in line for line in lines)
+
+
+def test_links_to_a_cohort_name_its_project(twins: Workspace) -> None:
+    """Opened in another tab, without the choice of the side bar, they led to the cohort of the first project."""
+    with twins.open() as here:
+        run_id = here.syncs.start_export(OTHER, twins.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
+    twins.run_queued()
+    sync_id, cohort = twins.get_run(run_id).sync_id, str(twins.cohort)
+    pages = {
+        "cohorts": {},
+        "syncs": {"sync": str(sync_id)},
+        "runs": {"run": str(run_id)},
+        "receipt": {"cohort": cohort},
+    }
+    for page, request in pages.items():
+        links = twins.page(page, project=str(OTHER), **request).get("page_link")
+        found = [parse_qs(link.proto.query_string) for link in links if "cohort=" in link.proto.query_string]
+        assert found and all(one == {"project": [str(OTHER)], "cohort": [cohort]} for one in found), page
+
+
+@pytest.mark.parametrize(("page", "request_"), [("cohorts", "cohort"), ("cohorts", "export"), ("receipt", "cohort")])
+def test_an_address_with_a_project_that_is_not_connected_shows_no_cohort_of_another(
+    twins: Workspace, page: str, request_: str
+) -> None:
+    """A link kept from before it was disconnected showed the cohort with that number in the first project."""
+    twins.export()
+    app = twins.page(page, **{"project": "77", request_: str(twins.cohort)})
+    assert "There is no project 77 here." in page_text(app)
+    assert app.title[0].value in ("Cohorts", "Receipt") and request_ not in app.query_params
+    assert "Start Sync" not in [button.label for button in app.button]

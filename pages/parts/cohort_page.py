@@ -129,7 +129,7 @@ def _show_actions(project: ProjectView, cohort: CohortView) -> None:
             see_runs(cohort)
             st.rerun()
         if cohort.sync_id is not None and st.button("Receipt", icon=":material/receipt_long:", key="cohort-receipt"):
-            open_page("receipt", cohort=cohort.id)
+            open_page("receipt", project=project.id, cohort=cohort.id)
 
 
 def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:

@@ -154,7 +154,7 @@ def _show_row(project: ProjectView, cohort: CohortView, *, may_export: bool) -> 
     The style sheet places these cells by their order, without a column around each, which browsers draw slowly.
     """
     with st.container(key=f"row-{'one-' if cohort.count == 1 else ''}{cohort.id}", horizontal=True):
-        _show_name(cohort)
+        _show_name(project, cohort)
         if cohort.count is None:
             st.caption("—")  # a phone, which writes "members" after a number, leaves it out
         else:
@@ -168,13 +168,14 @@ def _show_row(project: ProjectView, cohort: CohortView, *, may_export: bool) -> 
     return slot
 
 
-def _show_name(cohort: CohortView) -> None:
+def _show_name(project: ProjectView, cohort: CohortView) -> None:
     """Show the name as the way to the cohort's members, and the description; groups have no members to show."""
     if cohort.group:
         show_name(shorten_name(cohort.name), f"cohort-{cohort.id}")
     else:
         label = escape_markdown(shorten_name(cohort.name))
-        st.page_link(page_script("cohorts"), label=label, query_params={MEMBERS: str(cohort.id)})
+        requests = {"project": str(project.id), MEMBERS: str(cohort.id)}  # a link may be opened in another tab
+        st.page_link(page_script("cohorts"), label=label, query_params=requests)
     st.text(cohort.description or "No description")
 
 

@@ -117,7 +117,7 @@ def _say_unknown_project() -> None:
         known = {project.id for project in service.connections.list_projects()}
     if requested_id(PROJECT_KEY) not in known:
         st.warning(escape_markdown(f"There is no project {asked} here. Connect it under Integrations."))
-        clear_requests(PROJECT_KEY)
+        clear_requests(PROJECT_KEY, "cohort", "export")  # of the other one they would be about another cohort
 
 
 def _show_sidebar() -> None:

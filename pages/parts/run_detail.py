@@ -149,7 +149,8 @@ def _show_head(run: Run, sync: SyncView) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="links-run"):
         st.caption(_describe_times(run), width="content")
         st.page_link(page_script("syncs"), label="Open sync", query_params={"sync": str(sync.id)})
-        st.page_link(page_script("cohorts"), label="See members", query_params={"cohort": str(sync.cohort_id)})
+        members = {"project": str(sync.project_id), "cohort": str(sync.cohort_id)}
+        st.page_link(page_script("cohorts"), label="See members", query_params=members)
     st.caption(escape_markdown(f"Sets “{sync.attribute}” in WebEngage account {sync.license_code}"))
 
 

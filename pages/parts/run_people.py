@@ -93,7 +93,7 @@ def _explain_no_match(run: Run, sync: SyncView) -> None:
         "or are anonymous in Mixpanel. See members lists everybody in the cohort, each with the reason."
     )
     with st.container(horizontal=True):
-        show_page_link("See members", "groups", "cohorts", cohort=sync.cohort_id)
+        show_page_link("See members", "groups", "cohorts", project=sync.project_id, cohort=sync.cohort_id)
         if st.button("Look up this User ID", key=f"look-up-{run.id}", icon=":material/person_search:"):
             open_person(text)
 

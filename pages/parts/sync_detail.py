@@ -185,10 +185,10 @@ def _show_buttons(sync: SyncView) -> None:
             _show_sync_buttons(sync, under_way)
         if under_way:
             _show_run_buttons(sync, under_way)
-        show_page_link("See members", "groups", "cohorts", cohort=sync.cohort_id)
+        show_page_link("See members", "groups", "cohorts", project=sync.project_id, cohort=sync.cohort_id)
         show_page_link("See runs", "history", "runs", sync=sync.id)
         if sync.size:
-            show_page_link("Receipt", "receipt_long", "receipt", cohort=sync.cohort_id)
+            show_page_link("Receipt", "receipt_long", "receipt", project=sync.project_id, cohort=sync.cohort_id)
 
 
 def _show_sync_buttons(sync: SyncView, under_way: Run | None) -> None:
