@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from sync.cadence import find_end
 from sync.guards import GuardLimits
 from sync.service.alerts import Schedule
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox
-from tests.workspace import Workspace, click_button
+from tests.workspace import Workspace, click_button, page_text
 
 pytestmark = pytest.mark.slow
 LICENSE_2 = "lc-second"
@@ -60,3 +61,23 @@ def test_the_times_of_alerts_when_changed_elsewhere_are_shown_and_not_put_back(w
         expected = Schedule(zone="Europe/Berlin", quiet_from="22:00", quiet_to="07:00", digest="08:30")
         assert service.alerts.get_schedule() == expected
     assert find_field(page, "Daily digest at") == "08:30"
+
+
+def test_the_last_day_when_chosen_elsewhere_is_not_removed_by_a_dialog_that_was_open(fans: Workspace) -> None:
+    """Its field is empty, as it was when the dialog opened; opened again, it has the day."""
+    fans.export()
+    page = fans.page("syncs", sync="1", interval="1")
+    ends_at = find_end("2099-03-31", "UTC")
+    with fans.open() as service:
+        service.syncs.change_interval(1, 3600.0, ends_at=ends_at)
+    page.radio(key="interval-choice").set_value(1800.0)
+    click_button(page, "Save")
+    assert "since you were shown them" in page_text(page)
+    click_button(page, "Cancel")
+    with fans.open() as service:
+        assert (service.syncs.get(1).interval_seconds, service.syncs.get(1).ends_at) == (3600.0, ends_at)
+    page = fans.page("syncs", sync="1", interval="1")
+    page.radio(key="interval-choice").set_value(1800.0)
+    click_button(page, "Save")
+    with fans.open() as service:
+        assert (service.syncs.get(1).interval_seconds, service.syncs.get(1).ends_at) == (1800.0, ends_at)

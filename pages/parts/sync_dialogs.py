@@ -22,10 +22,12 @@ from sync.text import count_people
 
 KEEP_CHOICE, CLEAR_CHOICE = "Keep them in WebEngage", "Clear them: set the attribute to false for everyone"
 OTHER_INTERVAL = 0.0
+SHOWN = "_interval_shown"  # session key: of which sync, and its interval, time of day and end when the dialog opened
 
 
 def _close_dialog() -> None:
     clear_requests("stop", "interval", "pause")
+    st.session_state.pop(SHOWN, None)
 
 
 @st.dialog("Stop this sync?", on_dismiss=_close_dialog)
@@ -55,6 +57,9 @@ def show_stop_dialog(sync: SyncView) -> None:
 def show_interval_dialog(sync: SyncView) -> None:
     """Ask how often a dynamic sync is refreshed, and change it."""
     show_name(shorten_name(sync.cohort_name), "interval")
+    shown = st.session_state.get(SHOWN)
+    if not shown or shown[0] != sync.id:  # its fields keep what they were drawn with, whatever is stored since
+        shown = st.session_state[SHOWN] = sync.id, (sync.interval_seconds, sync.daily, sync.ends_at)
     choices = (*INTERVAL_CHOICES, OTHER_INTERVAL, cadence_fields.AT_TIME_OF_DAY)
     known = sync.interval_seconds if sync.interval_seconds in INTERVAL_CHOICES else OTHER_INTERVAL
     if sync.daily:
@@ -78,7 +83,9 @@ def show_interval_dialog(sync: SyncView) -> None:
             cadence_fields.show_fit(service, sync.project_id, sync.cohort_id, chosen, daily)
     _show_decision(
         "Save",
-        lambda service: service.syncs.change_interval(sync.id, chosen or _parse_seconds(text), daily, ends_at),
+        lambda service: service.syncs.change_interval(
+            sync.id, chosen or _parse_seconds(text), daily, ends_at, shown=shown[1]
+        ),
         f"The interval of {shorten_name(sync.cohort_name)} is changed.",
     )
 

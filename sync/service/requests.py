@@ -32,6 +32,17 @@ from sync.service.hourly_fit import count_pages
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 
+HALTED_MEANWHILE = (
+    "Somebody stopped, paused, cancelled or took back the export of this cohort since you were shown it, so nothing was "
+    "changed. Look at it as it is now, then ask again if you still want it."
+)
+
+CADENCE_CHANGED = (
+    "Somebody changed the interval or the last day since you were shown them, so nothing was changed. Close this and "
+    "open it again."
+)
+Cadence = tuple[float | None, DailyTime | None, float | None]  # interval in seconds, time of day, end
+
 
 def describe_terms(sync: Sync) -> str:
     """Return for the audit log what a sync sends, to whom and how often."""
@@ -116,6 +127,11 @@ class ExportRequests(Topic):
     def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
         super().__init__(state)
         self._cohorts = cohorts
+
+    def find_last_halt(self, project_id: int, cohort_id: int) -> int:
+        """Return which line of the audit log last halted the export of a cohort, 0 for none."""
+        known = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
+        return self._store.approvals.find_last_halt(known.id if known else None)
 
     def build_request(self, project_id: int, cohort: CohortView, terms: ExportTerms) -> ExportRequest:
         """Return the checked request; raise InvalidRequest, naming the field, for what cannot be exported."""

@@ -14,8 +14,8 @@ from sync.guards import GuardLimits
 from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time, write_interval
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
-from sync.service.requests import describe_values
-from sync.service.syncs import HALTED_MEANWHILE, SyncService
+from sync.service.requests import HALTED_MEANWHILE, describe_values
+from sync.service.syncs import SyncService
 from sync.store.export_requests import Request
 from sync.text import count_people
 

@@ -14,18 +14,22 @@ from sync.records import CohortView, RunnerState, SyncView
 from sync.service.base import CONNECT_AGAIN, ServiceState, Topic, name_cohort
 from sync.service.cohorts import LIST_PATIENCE, CohortService, exportable_in
 from sync.service.overdue import find_overdue
-from sync.service.requests import ExportRequests, check_cadence, describe_busy, describe_state, describe_terms
+from sync.service.requests import (
+    CADENCE_CHANGED,
+    HALTED_MEANWHILE,
+    Cadence,
+    ExportRequests,
+    check_cadence,
+    describe_busy,
+    describe_state,
+    describe_terms,
+)
 from sync.service.runs import RunService
 from sync.steps import Steps
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.plan_history import join_people
 from sync.store.runs import FirstSteps
 from sync.views import Overdue, StartedExport
-
-HALTED_MEANWHILE = (
-    "Somebody stopped, paused, cancelled or took back the export of this cohort since you were shown it, so nothing was "
-    "changed. Look at it as it is now, then ask again if you still want it."
-)
 
 
 class SyncService(Topic):
@@ -49,10 +53,10 @@ class SyncService(Topic):
         check_cadence(terms.mode, terms.interval, terms.daily, terms.ends_at, self._state.now())
         first_steps = self._make_steps(terms.steps, terms.chosen)
         project = self._state.get_project(project_id).id
-        shown = self._find_last_halt(project, cohort_id) if terms.last_halt is None else terms.last_halt
+        shown = self._requests.find_last_halt(project, cohort_id) if terms.last_halt is None else terms.last_halt
         cohort = self._get_listed_cohort(project, cohort_id)
         with self._store.transaction():
-            if shown != self._find_last_halt(project, cohort_id):
+            if shown != self._requests.find_last_halt(project, cohort_id):
                 raise InvalidRequest(HALTED_MEANWHILE)
             export = self._requests.build_request(project, cohort, terms)
             request = export.terms
@@ -74,10 +78,6 @@ class SyncService(Topic):
                 raise InvalidRequest("Another run of this cohort has just started; look at its progress.")
             self._note_export(export, known, request.apply(self._state.get_sync(sync_id)), run_id, terms.dry_run)
         return StartedExport(sync_id, run_id, True)
-
-    def _find_last_halt(self, project_id: int, cohort_id: int) -> int:
-        known = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
-        return self._store.approvals.find_last_halt(known.id if known else None)
 
     def _note_export(self, export: ExportRequest, before: Sync | None, after: Sync, run_id: int, dry_run: bool) -> None:
         """Write the request into the history and the audit log."""
@@ -301,9 +301,17 @@ class SyncService(Topic):
 
     @requires(AccessLevel.MARKETER)
     def change_interval(
-        self, sync_id: int, seconds: float, daily: DailyTime | None = None, ends_at: float | None = None
+        self,
+        sync_id: int,
+        seconds: float,
+        daily: DailyTime | None = None,
+        ends_at: float | None = None,
+        shown: Cadence | None = None,
     ) -> None:
-        """Refresh a dynamic sync this often from now on, or at a time of day, until ``ends_at`` or with None for ever."""
+        """Refresh a dynamic sync this often from now on, or at a time of day, until ``ends_at`` or with None for ever.
+
+        ``shown``: what the person was shown. Raise InvalidRequest when somebody changed that since.
+        """
         seconds = DAY if daily else seconds
         check_cadence(Mode.DYNAMIC, seconds, daily, ends_at, self._state.now())
         if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
@@ -314,6 +322,8 @@ class SyncService(Topic):
             before = self._state.get_sync(sync_id)
             if before.state is SyncState.FINISHED:
                 raise InvalidRequest("This sync is finished, so it has no interval; export the cohort again.", "every")
+            if shown not in (None, (before.interval_seconds, before.daily, before.ends_at)):
+                raise InvalidRequest(CADENCE_CHANGED)
             self._store.syncs.set_cadence(sync_id, seconds, daily, ends_at, self._state.now())
             self._store.open_requests.set_cadence(sync_id, seconds, daily, ends_at)
             self._state.add_audit_line(
