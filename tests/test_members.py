@@ -176,7 +176,7 @@ def test_who_would_be_removed_only_as_another_user_id_is_chosen_has_not_left_the
     connected.cohort = connected.sandbox.add_cohort("Fans", [member("a", customer="c-1"), member("b")])
     connected.export()
     connected.sandbox.set_members(connected.cohort, [member("a", customer="c-1")])
-    left, old = "No longer in the cohort", "A user ID of another property"
+    left, old = "No longer in the cohort", "A User ID of another property"
     with connected.open() as service:
         for chosen, reasons in ((None, {"b": left}), ("customer", {"a": old, "b": old})):
             reading = service.members.begin(PROJECT, connected.cohort, id_property=chosen)
