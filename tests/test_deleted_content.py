@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from sync.errors import InvalidRequest
+from sync.model import RunState
 from tests.sandbox.control import PROJECT, member
 from tests.workspace import ROOT, Workspace, make_environment
 
@@ -88,3 +89,40 @@ def test_nobody_is_forgotten_by_an_empty_id(fans: Workspace, nobody: str) -> Non
             service.admin.forget_person(nobody)
         assert [one.action for one in service.admin.list_audit()].count("forget a person") == 0
     assert b"fan-7" in fans.read_bytes()
+
+
+LONG_AGO, SINCE = 1.0, 9e9  # before and after the days that anything is kept
+
+
+def test_a_purge_deletes_what_is_over_and_leaves_what_is_not(fans: Workspace) -> None:
+    """However old a line is, it is kept while its run is under way or young, and a message until it was sent or given up."""
+    young, held = fans.export().id, fans.export(fans.sandbox.add_cohort("Seconds", []), dry_run=True).id
+    assert fans.get_run(held).state is RunState.HELD
+    with fans.open_database() as db:
+        db.executemany(
+            "insert into event (at, run_id, message) values (?, ?, ?)",
+            [(LONG_AGO, None, "of no run"), (LONG_AGO, young, "of a young run"), (LONG_AGO, held, "of a held run")],
+        )
+        db.execute(
+            "insert into recipient (kind, name, masked_url, sealed_url, created_at) values ('alerts', 'a', 'b', 'c', 1)"
+        )
+        db.executemany(
+            """
+            insert into message (recipient_id, key, topic, title, body, created_at, delivered_at, failed_at, problem)
+            values (1, ?1, 't', 't', 't', 1.0, ?2, ?3, iif(?3, 'p', null))
+            """,
+            [
+                ("unsent", None, None),
+                ("sent lately", SINCE, None),
+                ("given up lately", None, SINCE),
+                ("sent", LONG_AGO, None),
+                ("given up", None, LONG_AGO),
+            ],
+        )
+    with fans.open() as service:
+        assert service.admin.purge_expired() == 3
+    with fans.open_database() as db:
+        left = [row[0] for row in db.execute("select message from event where at = ?", (LONG_AGO,))]
+        assert left == ["of a young run", "of a held run"]
+        kept = {row[0] for row in db.execute("select key from message")}
+        assert kept == {"unsent", "sent lately", "given up lately"}

@@ -19,7 +19,7 @@ from sync.store.drafts import open_draft
 from tests.database_faults import END_SECONDS
 from tests.engine_workspace import EngineWorkspace, fans, last
 from tests.sandbox.control import Sandbox
-from tests.workspace import ROOT
+from tests.workspace import ROOT, assert_refused
 
 
 @pytest.fixture
@@ -152,3 +152,30 @@ def test_the_draft_of_a_restore_under_way_is_left_alone(workspace: EngineWorkspa
         assert draft.exists()
     assert not draft.exists()
     restore(workspace, backup)
+
+
+FULL = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])));"
+RESTORE = "del sys.argv[1]; from sync.cli.commands import main; sys.exit(main())"
+
+
+def test_a_disk_that_is_full_when_the_content_is_replaced_changes_nothing(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """There was room for the draft; a healthy database is not set aside because there is none for the rest."""
+    with closing(sqlite3.connect(backup)) as db, db:
+        db.execute("insert into event (at, message) values (1, ?)", ("x" * 20_000_000,))
+    room = backup.stat().st_size + 40_960  # the log needs 24 bytes more for each page of 4,096
+    before = {path.name for path in workspace.data_dir.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-c", FULL + RESTORE, str(room), "restore", str(backup)],
+        cwd=ROOT,
+        env=os.environ | workspace.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_refused(done, "disk")
+    assert {path.name for path in workspace.data_dir.iterdir()} == before
+    with workspace.open() as service:
+        assert service.syncs.get(1).size == 5
+        assert [one.action for one in service.admin.list_audit()].count("restore") == 0

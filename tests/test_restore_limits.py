@@ -49,17 +49,16 @@ def read_state(workspace: EngineWorkspace) -> SyncState:
         return service.syncs.get(1).state
 
 
-def test_what_holds_runs_now_holds_them_after_a_restore(workspace: EngineWorkspace, tmp_path: Path) -> None:
-    """The second person, the guard and its limits; the stricter of both counts."""
-    with workspace.open() as service:
-        service.guards.lift(1)
-        service.guards.set_limits(1, GuardLimits(add_share=90.0, add_people=5, remove_share=70.0, remove_people=900))
-        service.admin.set_approval_limit(100)
-    copy = back_up(workspace, tmp_path / "loose.db")
-    with workspace.open() as service:
-        service.guards.put_back(1)
-        service.guards.set_limits(1, GuardLimits(add_share=30.0, add_people=50, remove_share=80.0, remove_people=9))
-        service.admin.set_approval_limit(3)
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_what_holds_runs_now_or_held_them_then_holds_them_after_a_restore(
+    workspace: EngineWorkspace, tmp_path: Path, newest_first: bool
+) -> None:
+    """The second person, the guard and each of its limits; the stricter of both counts."""
+    then, now = GuardLimits(90.0, 5, 70.0, 900), GuardLimits(30.0, 50, 80.0, 9)
+    change, put_back = [(False, then, 100), (True, now, 3)][:: 1 if newest_first else -1]
+    set_guard(workspace, *change)
+    copy = back_up(workspace, tmp_path / "guards.db")
+    set_guard(workspace, *put_back)
     restore(workspace, copy)
     with workspace.open() as service:
         assert service.admin.get_approval_limit() == 3
@@ -67,6 +66,14 @@ def test_what_holds_runs_now_holds_them_after_a_restore(workspace: EngineWorkspa
         sync = store.syncs.get_sync(1)
     assert sync and sync.guard_enabled
     assert sync.limits == GuardLimits(add_share=30.0, add_people=5, remove_share=70.0, remove_people=9)
+
+
+def set_guard(workspace: EngineWorkspace, is_on: bool, limits: GuardLimits, people: int) -> None:
+    """Set the guard of the sync, its limits, and above how many people a second person is needed."""
+    with workspace.open() as service:
+        (service.guards.put_back if is_on else service.guards.lift)(1)
+        service.guards.set_limits(1, limits)
+        service.admin.set_approval_limit(people)
 
 
 def test_a_restore_keeps_in_mind_what_mixpanels_refusals_said(workspace: EngineWorkspace, backup: Path) -> None:
