@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.guards import GuardLimits
-from sync.model import SyncState
+from sync.model import Mode, SyncState
 from sync.permissions import command_line_actor
 from sync.service import Service
 from sync.store import Store
@@ -162,3 +162,30 @@ def test_a_restore_gives_no_query_and_no_time_of_sending_back(workspace: EngineW
     with workspace.open_store() as store:
         assert store.rate_limits.queries_used(PROJECT, now) == used > 1
         assert store.rate_limits.find_wait(LICENSE, now) == pytest.approx(500)
+
+
+def test_a_sync_that_has_ended_since_the_backup_waits_for_a_person(workspace: EngineWorkspace, backup: Path) -> None:
+    """Its end was reached, so nothing is sent by itself; whoever resumes it decides until when."""
+    with workspace.open() as service:
+        service.syncs.change_interval(1, 7200.0, ends_at=workspace.now() + 5000)
+    later(workspace, 6000)
+    assert read_state(workspace) is SyncState.FINISHED
+    with workspace.open() as service:
+        assert service.admin.restore(backup).paused == ("Fans",)
+    later(workspace, 7300)
+    assert read_state(workspace) is SyncState.PAUSED
+
+
+def test_an_end_that_was_set_since_the_backup_is_none_of_a_cohort_that_it_exports_once(
+    workspace: EngineWorkspace, tmp_path: Path
+) -> None:
+    """Nothing of the backup's is refreshed, so there is nothing to end."""
+    workspace.export(mode=Mode.ONE_TIME)
+    file = back_up(workspace, tmp_path / "once.db")
+    workspace.export()
+    with workspace.open() as service:
+        service.syncs.change_interval(1, 7200.0, ends_at=workspace.now() + 5000)
+    restore(workspace, file)
+    with workspace.open() as service:
+        sync = service.syncs.get(1)
+    assert (sync.mode, sync.state, sync.ends_at) == (Mode.ONE_TIME, SyncState.FINISHED, None)
