@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sync.records import RejectionView
 from sync.store.database import Table, write_transaction
@@ -48,18 +48,7 @@ class Rejections(Table):
                     values (:run_id, :sync_id, :user_id, :kind, :outcome, :reason, :content_hash,
                       :may_be_sent, :at, :active)
                     """,
-                    {
-                        "run_id": run_id,
-                        "sync_id": sync_id,
-                        "user_id": one.user_id,
-                        "kind": one.kind,
-                        "outcome": one.outcome,
-                        "reason": one.reason,
-                        "content_hash": one.content_hash,
-                        "may_be_sent": int(one.may_be_sent),
-                        "at": now,
-                        "active": int(active),
-                    },
+                    asdict(one) | {"run_id": run_id, "sync_id": sync_id, "at": now, "active": active},
                 )
 
     def clear_taken(self, run_id: int, sync_id: int, user_ids: Iterable[str]) -> None:
