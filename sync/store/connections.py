@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 
 from sync.model import Cohort, Mode, Role, SyncState
 from sync.packing import compute_fingerprint
@@ -45,7 +46,8 @@ class Connections(Table):
             """
             insert into mixpanel_project
                 (id, name, username, sealed_secret, secret_last4, region, role, role_note, checked_at)
-            values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            values
+                (:id, :name, :username, :sealed_secret, :secret_last4, :region, :role, :role_note, :checked_at)
             on conflict (id) do update set
                 name = excluded.name,
                 username = excluded.username,
@@ -58,17 +60,7 @@ class Connections(Table):
                 list_failed_at = null,
                 list_problem = null
             """,
-            (
-                view.id,
-                view.name,
-                view.username,
-                sealed_secret,
-                view.secret_last4,
-                view.region,
-                view.role.value,
-                view.role_note,
-                view.checked_at,
-            ),
+            asdict(view) | {"sealed_secret": sealed_secret},
         )
 
     def save_account(self, view: AccountView, sealed_key: str) -> None:
@@ -76,14 +68,14 @@ class Connections(Table):
         self._execute(
             """
             insert into webengage_account (license_code, data_center, sealed_key, secret_last4, checked_at)
-            values (?, ?, ?, ?, ?)
+            values (:license_code, :data_center, :sealed_key, :secret_last4, :checked_at)
             on conflict (license_code) do update set
                 data_center = excluded.data_center,
                 sealed_key = excluded.sealed_key,
                 secret_last4 = excluded.secret_last4,
                 checked_at = excluded.checked_at
             """,
-            (view.license_code, view.data_center, sealed_key, view.secret_last4, view.checked_at),
+            asdict(view) | {"sealed_key": sealed_key},
         )
 
     def note_refusal(self, connection: str, problem: str) -> None:
