@@ -154,3 +154,13 @@ def test_an_address_with_a_project_that_is_not_connected_shows_no_cohort_of_anot
     assert "There is no project 77 here." in page_text(app)
     assert app.title[0].value in ("Cohorts", "Receipt") and request_ not in app.query_params
     assert "Start Sync" not in [button.label for button in app.button]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [(f"project-{OTHER}", f"Mixpanel project {OTHER}"), (f"account-{LICENSE}", LICENSE)]
+)
+def test_the_question_before_a_disconnect_names_what_is_disconnected(twins: Workspace, key: str, name: str) -> None:
+    """It covers the box that was clicked, and the syncs it names may be called like those of another project."""
+    app = twins.page("integrations")
+    next(one for one in app.button if one.key == f"{key}-disconnect").click().run()
+    assert any("The stored secret" in one.value and name in one.value.replace("\\", "") for one in app.markdown)

@@ -198,18 +198,24 @@ def _ask_disconnect() -> None:
     target = st.session_state[DISCONNECTED_KEY]
     with open_service() as service:
         affected = service.connections.list_affected_syncs(**target)
-    _show_consequences(affected)
+    _show_consequences(_name_target(target), affected)
     if show_dialog_buttons("disconnect", "Disconnect", _close_dialog):
         _disconnect_target(target)
         _close_dialog()
         st.rerun()
 
 
-def _show_consequences(affected: tuple[SyncView, ...]) -> None:
+def _name_target(target: Target) -> str:
+    """Return what is disconnected: the dialog covers the box that was clicked."""
+    return f"Mixpanel project {target['project_id']}" if "project_id" in target else f"account {target['license_code']}"
+
+
+def _show_consequences(name: str, affected: tuple[SyncView, ...]) -> None:
+    deleted = f"The stored secret of {escape_markdown(name)} is deleted"
     if not affected:
-        st.markdown("No sync is refreshed through this connection. The stored secret is deleted.")
+        st.markdown(f"{deleted}. No sync is refreshed through it.")
         return
-    st.markdown(f"This deletes the stored secret and pauses {count_noun(len(affected), 'sync')}:")
+    st.markdown(f"{deleted}, and {count_noun(len(affected), 'sync is', 'syncs are')} paused:")
     for sync in affected:
         st.text(f"• {shorten_name(sync.cohort_name)}")
     st.markdown("People already in WebEngage stay there. To continue later, connect again and resume the syncs.")

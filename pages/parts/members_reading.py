@@ -237,7 +237,8 @@ def show_rest(kept: BackgroundReading) -> None:
         return
     if kept.reading.member_count >= MAX_HELD:
         st.info(
-            f"A page lists {MAX_HELD:,} members at most. `python -m sync members {kept.reading.cohort_id}` lists all."
+            f"A page lists {MAX_HELD:,} members at most. `python -m sync members {kept.reading.cohort_id} --project "
+            f"{kept.reading.project_id}` lists all."
         )
         return
     with open_service() as service:
