@@ -105,15 +105,16 @@ def test_a_sync_that_was_to_end_since_the_backup_ends(
     assert read_state(workspace) is SyncState.FINISHED and workspace.holders() == fan_ids(*range(5))
 
 
+@pytest.mark.parametrize("put_off", [None, 50_000.0])
 def test_a_sync_whose_end_was_put_off_since_the_backup_ends_as_the_backup_says(
-    workspace: EngineWorkspace, tmp_path: Path
+    workspace: EngineWorkspace, tmp_path: Path, put_off: float | None
 ) -> None:
     """The earlier end is the stricter one, as of limits."""
     with workspace.open() as service:
         service.syncs.change_interval(1, 7200.0, ends_at=workspace.now() + 10_000)
     file = back_up(workspace, tmp_path / "ending.db")
     with workspace.open() as service:
-        service.syncs.change_interval(1, 7200.0)
+        service.syncs.change_interval(1, 7200.0, ends_at=put_off and workspace.now() + put_off)
     restore(workspace, file)
     later(workspace, 11_000)
     assert read_state(workspace) is SyncState.FINISHED
