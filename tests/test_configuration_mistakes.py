@@ -120,6 +120,7 @@ STEPS = (
     "syncs.SyncService.start_export",
     "guards.GuardService.set_limits",
 )
+UNDONE = ("guards.GuardService.set_limits",)  # part of a transaction that had not ended when it was killed
 
 
 def apply_text(workspace: Workspace, text: str) -> tuple[str, ...]:
@@ -158,7 +159,8 @@ syncs:
         with pytest.raises(KeyboardInterrupt):
             apply_text(workspace, text)
     left = apply_text(workspace, text)
-    assert len(left) <= len(STEPS) - 1 - STEPS.index(step) and apply_text(workspace, text) == ()
+    done = STEPS.index(step) + (step not in UNDONE)
+    assert len(left) <= len(STEPS) - done and apply_text(workspace, text) == ()
     workspace.run_queued()
     with workspace.open() as done:
         (sync,) = done.syncs.list()
