@@ -75,7 +75,7 @@ def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreR
         give_to_folder_owner(folder.absolute())
     _require_unused(path)
     with open_draft(folder, backup) as (draft, copy):
-        _doubt_runs_under_way(copy)
+        _unconfirm_runs_under_way(copy)
         _require_full_resend(copy)
         moves = _name_aside(path)
         report = RestoreReport(set_aside=tuple(to.name for part, to in moves.items() if part.exists()))
@@ -85,10 +85,7 @@ def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreR
         flush_to_disk(draft)
         _require_unused(path)
         leave_marker(folder)
-        for (
-            part,
-            to,
-        ) in moves.items():  # the database first: once it is missing nothing opens, and its log meets no other
+        for part, to in moves.items():  # app.db first: once it is missing nothing opens, and its log meets no other
             if part.exists():
                 part.rename(to)
         draft.rename(path)
@@ -97,7 +94,7 @@ def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreR
     return report
 
 
-def _doubt_runs_under_way(copy: sqlite3.Connection) -> None:
+def _unconfirm_runs_under_way(copy: sqlite3.Connection) -> None:
     """Let whatever the backup's runs under way sent, or were to send, be unconfirmed, before others are brought in.
 
     What these were to send may have been sent after the copy; of a run in steps, what its present step allows.
@@ -139,7 +136,7 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> Resto
     syncs = match_syncs(live, copy, same_salt=salt is not None)
     _keep_used_up(live, copy)
     _keep_safety_lists(live, copy)
-    _doubt_runs_under_way(copy)
+    _unconfirm_runs_under_way(copy)
     keep_unknown_syncs(live, copy, syncs)
     keep_restarts(live, copy, syncs)
     keep_attributes(live, copy)
