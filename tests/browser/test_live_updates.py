@@ -260,7 +260,9 @@ def test_disconnect_says_what_it_pauses(
         url = streamlit_server(data_dir)
         visit(page, f"{url}/integrations", "Integrations")
         press(page.locator("[class*='st-key-account-']"), "Disconnect")
-        expect(page.get_by_role("dialog").get_by_text("pauses 1 sync:")).to_be_visible()
+        expect(
+            page.get_by_role("dialog").get_by_text("account sandbox1 is deleted, and 1 sync is paused:")
+        ).to_be_visible()
         expect(page.get_by_role("dialog").get_by_text("• Kept")).to_be_visible()
         press(page.get_by_role("dialog"), "Disconnect")
         expect(page.get_by_text("Step 2 of 2.")).to_be_visible()
