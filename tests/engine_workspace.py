@@ -57,9 +57,28 @@ class EngineWorkspace(Workspace):
                 service.runs.approve(run.id)
             self.run_queued()
 
+    def back_up(self, file: Path) -> Path:
+        """Write a backup, and return its file."""
+        with self.open() as service:
+            service.admin.write_backup(file)
+        return file
+
+    def restore(self, backup: Path) -> None:
+        """Restore a backup beside the healthy database."""
+        with self.open() as service:
+            service.admin.restore(backup)
+
     def holders(self) -> set[str]:
         """Return whom WebEngage holds the attribute true for."""
         return self.sandbox.holding(ATTRIBUTE)[0]
+
+
+def export_five(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
+    """Return a connected data folder with an exported cohort of fan-0 to fan-4."""
+    found = EngineWorkspace(data_dir, sandbox)
+    found.set_members(*fans(*range(5)))
+    found.export()
+    return found
 
 
 def on_plan(name: str, plan: str) -> Member:

@@ -9,17 +9,14 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState, SyncState, format_utc_time
 from sync.records import SyncView
-from tests.engine_workspace import HOUR, EngineWorkspace, fans
+from tests.engine_workspace import HOUR, EngineWorkspace, export_five, fans
 from tests.sandbox.control import LICENSE, Sandbox
 
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """Export a cohort of five, that is refreshed every two hours."""
-    found = EngineWorkspace(data_dir, sandbox)
-    found.set_members(*fans(*range(5)))
-    found.export()
-    return found
+    return export_five(data_dir, sandbox)
 
 
 def look(workspace: EngineWorkspace) -> tuple[SyncView, int]:

@@ -47,12 +47,6 @@ def back_up(workspace: EngineWorkspace, backup: Path) -> None:
         service.admin.write_backup(backup)
 
 
-def restore(workspace: EngineWorkspace, backup: Path) -> None:
-    """Restore the backup beside the healthy database."""
-    with workspace.open() as service:
-        service.admin.restore(backup)
-
-
 def refresh(workspace: EngineWorkspace) -> None:
     """Let the next refresh be due, and approve it when it is held."""
     later(workspace, 7300)
@@ -71,7 +65,7 @@ def test_who_entered_after_the_backup_and_left_before_the_next_run_is_set_to_fal
     back_up(workspace, backup)
     workspace.set_members(*fans(*range(7)))
     refresh(workspace)
-    restore(workspace, backup)
+    workspace.restore(backup)
     workspace.set_members(*fans(*range(4)))
     refresh(workspace)
     assert workspace.holders() == fan_ids(*range(4))
@@ -85,7 +79,7 @@ def test_whom_the_replaced_database_knows_counts_as_in_webengage_at_once(
     back_up(workspace, backup)
     workspace.set_members(*fans(*range(7)))
     refresh(workspace)
-    restore(workspace, backup)
+    workspace.restore(backup)
     with workspace.open() as service:
         assert service.syncs.get(1).size == 7
 
@@ -101,7 +95,7 @@ def test_who_was_sent_after_the_backup_by_a_run_under_way_is_set_to_false_when_t
     sandbox.fault("status", path="bulk-users", code=503, retry_after=300, after=45, times=0)
     run = approve(workspace, workspace.export())  # it adds far more people than usual
     assert run.state is RunState.QUEUED and len(workspace.holders()) > 1025
-    restore(workspace, backup)
+    workspace.restore(backup)
     sandbox.clear_faults()
     workspace.set_members(*fans(*range(4)))
     refresh(workspace)
@@ -119,7 +113,7 @@ def test_who_was_sent_in_a_step_after_the_backup_is_set_to_false_when_they_leave
     sandbox.poison("fan-6")
     held = workspace.export(chosen=["fan-5", "fan-6", "fan-7"])
     assert (held.state, held.delivered, held.rejected) == (RunState.HELD, 2, 1)
-    restore(workspace, backup)
+    workspace.restore(backup)
     sandbox.clear_faults()
     workspace.set_members(*fans(*range(5)))
     refresh(workspace)
@@ -138,7 +132,7 @@ def test_who_may_have_been_taken_before_they_were_rejected_in_a_step_is_set_to_f
     sandbox.fault("status", api="webengage", path="bulk-users", code=400, body={"response": {"message": "bad user"}})
     held = workspace.export(chosen=["fan-5"])
     assert (held.state, held.rejected) == (RunState.HELD, 1) and "fan-5" in workspace.holders()
-    restore(workspace, backup)
+    workspace.restore(backup)
     workspace.set_members(*fans(*range(5)))
     refresh(workspace)
     assert workspace.holders() == fan_ids(*range(5))
@@ -159,7 +153,7 @@ def test_who_was_never_sent_gets_no_profile_after_a_restore(
     sandbox.fault("status", path="bulk-users", code=503, retry_after=300, after=5, times=0)
     run = approve(workspace, workspace.export())  # it adds far more people than usual
     assert run.state is RunState.QUEUED and run.delivered < 500
-    restore(workspace, backup)
+    workspace.restore(backup)
     sandbox.clear_faults()
     workspace.set_members(*fans(*range(5)))
     refresh(workspace)
@@ -176,7 +170,7 @@ def test_who_was_to_be_sent_in_a_later_step_gets_no_profile_after_a_restore(
     with workspace.open() as service:
         service.runs.approve(held.id)
     back_up(workspace, backup)
-    restore(workspace, backup)
+    workspace.restore(backup)
     workspace.run_queued()
     assert workspace.get_run(held.id).state is RunState.CANCELLED
     workspace.set_members(*fans(1))
@@ -197,7 +191,7 @@ def test_who_was_sent_in_a_step_before_the_backup_and_taken_back_since_is_sent_a
     workspace.run_queued()
     approve(workspace, workspace.get_run(undo))
     assert workspace.holders() == set()
-    restore(workspace, backup)
+    workspace.restore(backup)
     workspace.run_queued()
     run = workspace.export()
     assert (approve(workspace, run) if run.state is RunState.HELD else run).state is RunState.SUCCEEDED
@@ -212,7 +206,7 @@ def test_a_runner_of_the_time_of_the_backup_does_not_seem_to_work_after_it_was_r
         store.runners.record_heartbeat("elsewhere:1:1-1", workspace.now())
         store.maintenance.write_backup(backup)
         store.runners.remove_runner("elsewhere:1:1-1")
-    restore(workspace, backup)
+    workspace.restore(backup)
     with workspace.open_store() as store:
         assert store.runners.list_heartbeats(workspace.now()) == ()
 
@@ -227,7 +221,7 @@ def test_who_was_forgotten_after_a_run_under_way_sent_them_is_nobody_in_the_rest
     assert workspace.export(chosen=["fan-5", "fan-6"]).state is RunState.HELD
     with workspace.open() as service:
         service.admin.forget_person("fan-5")
-    restore(workspace, backup)
+    workspace.restore(backup)
     with workspace.open_store() as store:
         assert set(store.snapshot.iterate_members(1)) == fan_ids(0, 1, 2, 3, 4, 6)
 
@@ -244,7 +238,7 @@ def test_who_was_exported_by_another_user_id_after_the_backup_is_set_to_false(
         service.runs.approve(last(workspace).id)
     workspace.run_queued()
     assert workspace.holders() == customer_ids(*range(5))
-    restore(workspace, backup)
+    workspace.restore(backup)
     with workspace.open() as service:
         service.syncs.resume(1)
     refresh(workspace)
@@ -286,7 +280,7 @@ def test_who_was_taken_off_the_list_and_exported_after_the_backup_is_set_to_fals
         service.safety.remove_never_export(None, ["fan-3"])
     refresh(workspace)
     assert "fan-3" in workspace.holders()
-    restore(workspace, backup)
+    workspace.restore(backup)
     refresh(workspace)
     assert workspace.holders() == fan_ids(0, 1, 2, 4)
 

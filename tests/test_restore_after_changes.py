@@ -16,6 +16,7 @@ from tests.engine_workspace import (
     EngineWorkspace,
     approve,
     customers,
+    export_five,
     fan_ids,
     fans,
     last,
@@ -31,29 +32,13 @@ SECOND = "Mixpanel - Seconds"
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """Return a data folder with an exported cohort of five."""
-    found = EngineWorkspace(data_dir, sandbox)
-    found.set_members(*fans(*range(5)))
-    found.export()
-    return found
+    return export_five(data_dir, sandbox)
 
 
 @pytest.fixture
 def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
     """Return a backup of it."""
-    return back_up(workspace, tmp_path / "copy.db")
-
-
-def back_up(workspace: EngineWorkspace, file: Path) -> Path:
-    """Write a backup."""
-    with workspace.open() as service:
-        service.admin.write_backup(file)
-    return file
-
-
-def restore(workspace: EngineWorkspace, backup: Path) -> None:
-    """Restore the backup beside the healthy database."""
-    with workspace.open() as service:
-        service.admin.restore(backup)
+    return workspace.back_up(tmp_path / "copy.db")
 
 
 def read_state(workspace: EngineWorkspace, sync_id: int) -> tuple[SyncState, str]:
@@ -94,7 +79,7 @@ def test_a_cohort_that_was_only_tried_on_a_few_after_the_backup_is_not_sent_to_t
     seconds = sandbox.add_cohort("Seconds", fans(*range(10, 14)))
     run = workspace.export(seconds, chosen=["fan-12"])
     assert (run.state, run.delivered) == (RunState.HELD, 1)
-    restore(workspace, backup)
+    workspace.restore(backup)
     workspace.run_queued()
     assert workspace.get_run(run.id).state is RunState.CANCELLED
     with workspace.open() as service:
@@ -115,7 +100,7 @@ def test_a_backup_that_knows_another_sync_by_that_number_is_refused_while_people
 ) -> None:
     """After a restore without the former file numbers are given again; clearing the cohort lets the restore through."""
     workspace.export(sandbox.add_cohort("Seconds", fans(10)))
-    newer = back_up(workspace, tmp_path / "newer.db")
+    newer = workspace.back_up(tmp_path / "newer.db")
     (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
     Service.restore_database(backup, workspace.env)
     thirds = workspace.export(sandbox.add_cohort("Thirds", fans(20)))
@@ -124,7 +109,7 @@ def test_a_backup_that_knows_another_sync_by_that_number_is_refused_while_people
             service.admin.restore(newer)
         service.syncs.stop(thirds.sync_id, clear=True)
     workspace.run_queued()
-    restore(workspace, newer)
+    workspace.restore(newer)
     with workspace.open() as service:
         assert {one.cohort_name for one in service.syncs.list()} == {"Fans", "Seconds"}
     assert not sandbox.holding("Mixpanel - Thirds")[0]
@@ -136,7 +121,7 @@ def test_a_backup_that_knows_the_cohort_by_another_attribute_is_refused_while_pe
     """After a restore without the former file the cohort was exported as something else: both cannot be kept."""
     seconds = sandbox.add_cohort("Seconds", fans(10))
     workspace.export(seconds)
-    newer = back_up(workspace, tmp_path / "newer.db")
+    newer = workspace.back_up(tmp_path / "newer.db")
     (workspace.data_dir / "app.db").write_bytes(b"no database" * 1000)
     Service.restore_database(backup, workspace.env)
     thirds = workspace.export(sandbox.add_cohort("Thirds", fans(20)))
@@ -156,13 +141,13 @@ def test_a_backup_of_another_database_is_refused_while_people_would_be_lost(
     other = EngineWorkspace(tmp_path / "other", sandbox)
     other.set_members(*fans(30))
     other.export(attribute="Others")
-    back_up(other, tmp_path / "other.db")
+    other.back_up(tmp_path / "other.db")
     with workspace.open() as service:
         with pytest.raises(InvalidRequest, match=r"“Fans”.*clear"):
             service.admin.restore(tmp_path / "other.db")
         service.syncs.stop(1, clear=True)
     workspace.run_queued()
-    restore(workspace, tmp_path / "other.db")
+    workspace.restore(tmp_path / "other.db")
 
 
 def test_a_backup_of_another_database_that_has_the_same_cohort_is_refused_while_people_would_be_lost(
@@ -175,7 +160,7 @@ def test_a_backup_of_another_database_that_has_the_same_cohort_is_refused_while_
     workspace.set_members(*fans(*range(3, 8)))
     workspace.export()
     with workspace.open() as service, pytest.raises(InvalidRequest, match=r"“Fans”.*clear"):
-        service.admin.restore(back_up(other, tmp_path / "other.db"))
+        service.admin.restore(other.back_up(tmp_path / "other.db"))
 
 
 @pytest.mark.parametrize("how", ["pause", "pause until", "stop", "clear", "once", "take back"])
@@ -215,11 +200,11 @@ def test_a_sync_whose_values_or_user_ids_were_changed_is_paused(
     """The refresh would send again what a person took out, or everybody by the former User ID."""
     workspace.set_members(*customers(*range(5)))
     workspace.export(mapping=(("plan", "Plan"),))
-    copy = back_up(workspace, tmp_path / "mapped.db")
+    copy = workspace.back_up(tmp_path / "mapped.db")
     if workspace.export(**change).state is RunState.HELD:
         approve(workspace, last(workspace))
     before = workspace.holders()
-    restore(workspace, copy)
+    workspace.restore(copy)
     later(workspace, 7300)
     state, reason = read_state(workspace, 1)
     assert state is SyncState.PAUSED and "changed after the backup" in reason
@@ -232,7 +217,7 @@ def test_the_type_of_an_attribute_that_was_sent_first_after_the_backup_is_known(
     """WebEngage fixed it with the first value, and silently drops values of another type."""
     workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(5)))
     workspace.export(mapping=(("plan", "Plan"),))
-    restore(workspace, backup)
+    workspace.restore(backup)
     terms = ExportTerms(mode=Mode.DYNAMIC, mapping=(("plan", "Plan"),), forms=(("Plan", "number"),))
     with workspace.open() as service, pytest.raises(InvalidRequest, match="Plan"):
         service.syncs.start_export(PROJECT, workspace.cohort, terms)
@@ -257,7 +242,7 @@ def test_a_backup_from_before_anything_was_connected_keeps_what_was_connected_si
     workspace = EngineWorkspace(folder, sandbox)
     workspace.set_members(*fans(*range(5)))
     workspace.export()
-    restore(workspace, tmp_path / "empty.db")
+    workspace.restore(tmp_path / "empty.db")
     with workspace.open() as service:
         assert [one.cohort_name for one in service.syncs.list()] == ["Fans"]
         service.syncs.stop(1, clear=True)
@@ -271,9 +256,9 @@ def test_restoring_twice_and_an_older_backup_after_a_newer_one_loses_nobody(
     """Each restore keeps what the one before kept."""
     seconds = sandbox.add_cohort("Seconds", fans(10, 11))
     run = workspace.export(seconds)
-    newer = back_up(workspace, tmp_path / "newer.db")
+    newer = workspace.back_up(tmp_path / "newer.db")
     for file in (newer, backup, backup, newer, backup):
-        restore(workspace, file)
+        workspace.restore(file)
     sandbox.set_members(seconds, fans(10))
     workspace.set_members(*fans(*range(4)))
     with workspace.open() as service:
@@ -294,15 +279,15 @@ def test_an_export_that_a_restore_ended_half_way_sends_nobody_else_once_its_rest
         with workspace.open() as service:
             service.syncs.refresh_now(1)
     if made != "half-way":
-        back_up(workspace, file)
+        workspace.back_up(file)
     workspace.run_queued()
     stop_and_clear(workspace)
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
     run = workspace.export()
     assert run.state is RunState.QUEUED and run.planned and len(workspace.holders()) == 25
     if made == "half-way":
-        back_up(workspace, file)
-    restore(workspace, file)
+        workspace.back_up(file)
+    workspace.restore(file)
     sandbox.clear_faults()
     workspace.run_queued()
     assert last(workspace).state is RunState.CANCELLED
@@ -319,7 +304,7 @@ def test_a_sync_that_was_stopped_before_the_backup_is_stopped_after_it(
     """A pause, which can be resumed, would be more than either database had."""
     with workspace.open() as service:
         service.syncs.stop(1)
-    restore(workspace, back_up(workspace, tmp_path / "stopped.db"))
+    workspace.restore(workspace.back_up(tmp_path / "stopped.db"))
     assert read_state(workspace, 1)[0] is SyncState.FINISHED
 
 
@@ -329,10 +314,10 @@ def test_half_an_export_approves_no_former_one(workspace: EngineWorkspace, sandb
     run = workspace.export(seconds, dry_run=True)
     with workspace.open() as service:
         service.runs.cancel(run.id)
-    file = back_up(workspace, tmp_path / "dry.db")
+    file = workspace.back_up(tmp_path / "dry.db")
     sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=1)
     assert workspace.export(seconds).planned
-    restore(workspace, file)
+    workspace.restore(file)
     sandbox.clear_faults()
     workspace.run_queued()
     with workspace.open() as service:
@@ -365,7 +350,7 @@ def test_a_sync_that_was_paused_for_good_before_the_backup_stays_so(
     """Nothing of it is refreshed before a person resumes it, and the reason is the one that was given."""
     with workspace.open() as service:
         service.syncs.pause(1)
-    file = back_up(workspace, tmp_path / "paused.db")
+    file = workspace.back_up(tmp_path / "paused.db")
     with workspace.open() as service:
         if change == "stop":
             service.syncs.stop(1)
@@ -382,7 +367,7 @@ def test_a_sync_that_was_paused_until_a_time_and_is_stopped_since_does_not_go_on
     """The stop is the later word, so it waits for a person after the restore."""
     with workspace.open() as service:
         service.syncs.pause(1, workspace.now() + 5000)
-    file = back_up(workspace, tmp_path / "paused.db")
+    file = workspace.back_up(tmp_path / "paused.db")
     with workspace.open() as service:
         service.syncs.stop(1)
         assert service.admin.restore(file).paused == ("Fans",)

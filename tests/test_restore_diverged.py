@@ -12,30 +12,20 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.model import RunState, SyncState
 from sync.service import Service
-from tests.engine_workspace import EngineWorkspace, fan_ids, fans, last, later, stop_and_clear
+from tests.engine_workspace import EngineWorkspace, export_five, fan_ids, fans, last, later, stop_and_clear
 from tests.sandbox.control import Sandbox
 
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """Return a data folder with an exported cohort of five."""
-    found = EngineWorkspace(data_dir, sandbox)
-    found.set_members(*fans(*range(5)))
-    found.export()
-    return found
+    return export_five(data_dir, sandbox)
 
 
 @pytest.fixture
 def older(workspace: EngineWorkspace, tmp_path: Path) -> Path:
     """Return a backup of it."""
-    return back_up(workspace, tmp_path / "older.db")
-
-
-def back_up(workspace: EngineWorkspace, file: Path) -> Path:
-    """Write a backup."""
-    with workspace.open() as service:
-        service.admin.write_backup(file)
-    return file
+    return workspace.back_up(tmp_path / "older.db")
 
 
 def lose(workspace: EngineWorkspace, older: Path) -> None:
@@ -68,7 +58,7 @@ def test_a_half_export_of_a_cohort_is_no_export_of_the_one_that_has_its_number_i
     seconds, thirds = sandbox.add_cohort("Seconds", fans(30)), sandbox.add_cohort("Thirds", fans(*range(100, 175)))
     workspace.export(seconds)
     workspace.export(thirds)
-    newer = back_up(workspace, tmp_path / "newer.db")
+    newer = workspace.back_up(tmp_path / "newer.db")
     lose(workspace, older)
     second = workspace.export(thirds).sync_id
     with workspace.open() as service:
@@ -92,7 +82,7 @@ def test_the_history_of_a_run_of_the_backup_stays_its_own(
     """Another run has its number in the database that is replaced, and made the sync go on."""
     workspace.set_members(*fans(*range(7)))
     assert workspace.export().id == 2
-    newer = back_up(workspace, tmp_path / "newer.db")
+    newer = workspace.back_up(tmp_path / "newer.db")
     with workspace.open() as service:
         before = service.runs.list_events(2), service.runs.get(2).entered
     lose(workspace, older)
@@ -110,7 +100,7 @@ def test_a_backup_in_which_another_cohort_has_the_attribute_is_refused_while_peo
 ) -> None:
     """WebEngage knows one attribute, however its letters are written, so the people of both would be one audience."""
     workspace.export(sandbox.add_cohort("Thirds", fans(30)), attribute="MIXPANEL - Seconds")
-    newer = back_up(workspace, tmp_path / "newer.db")
+    newer = workspace.back_up(tmp_path / "newer.db")
     lose(workspace, older)
     cleared = workspace.export(sandbox.add_cohort("Fourths", fans(40))).sync_id
     with workspace.open() as service:
@@ -127,7 +117,7 @@ def test_a_backup_that_has_a_number_of_a_run_already_is_refused_when_people_woul
 ) -> None:
     """There is room for the cohort, but its run would be mixed up with another one; of a dry run nobody is lost."""
     assert workspace.export().id == 2
-    newer = back_up(workspace, tmp_path / "newer.db")
+    newer = workspace.back_up(tmp_path / "newer.db")
     lose(workspace, older)
     seconds = sandbox.add_cohort("Seconds", fans(*range(100, 175)))
     if sent == "to some":
@@ -150,7 +140,7 @@ def test_a_run_of_the_backup_stands_for_the_half_export_that_is_not_brought_in(
     workspace.set_members(*fans(*range(75)))
     with workspace.open() as service:
         under_way = service.syncs.refresh_now(1).run_id
-    file = back_up(workspace, tmp_path / "under-way.db")
+    file = workspace.back_up(tmp_path / "under-way.db")
     workspace.run_queued()
     stop_and_clear(workspace)
     run_id = export_half(workspace, sandbox, workspace.cohort)
@@ -170,7 +160,7 @@ def test_a_cancel_after_a_restore_leaves_the_schedule_when_the_export_that_began
     """Who cancels a refresh then says no to this refresh only, as before the restore."""
     with workspace.open() as service:
         service.syncs.refresh_now(1)
-    file = back_up(workspace, tmp_path / "under-way.db")
+    file = workspace.back_up(tmp_path / "under-way.db")
     workspace.run_queued()
     stop_and_clear(workspace)
     assert workspace.export().state is RunState.SUCCEEDED

@@ -17,7 +17,7 @@ from sync.packing import pack, unpack_ids
 from sync.service import Service
 from sync.store.drafts import open_draft
 from tests.database_faults import END_SECONDS
-from tests.engine_workspace import EngineWorkspace, fans, last
+from tests.engine_workspace import EngineWorkspace, export_five, fans, last
 from tests.sandbox.control import Sandbox
 from tests.workspace import ROOT, assert_refused
 
@@ -25,10 +25,7 @@ from tests.workspace import ROOT, assert_refused
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """Return a data folder with an exported cohort of five."""
-    found = EngineWorkspace(data_dir, sandbox)
-    found.set_members(*fans(*range(5)))
-    found.export()
-    return found
+    return export_five(data_dir, sandbox)
 
 
 @pytest.fixture
@@ -40,12 +37,6 @@ def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
         service.admin.write_backup(tmp_path / "copy.db")
         service.runs.cancel(last(workspace).id)
     return tmp_path / "copy.db"
-
-
-def restore(workspace: EngineWorkspace, backup: Path) -> None:
-    """Restore the backup beside the healthy database."""
-    with workspace.open() as service:
-        service.admin.restore(backup)
 
 
 # What SQLite's quick check does not look at: what is packed, and whether an index has every row.
@@ -151,7 +142,7 @@ def test_the_draft_of_a_restore_under_way_is_left_alone(workspace: EngineWorkspa
             service.admin.restore(backup)
         assert draft.exists()
     assert not draft.exists()
-    restore(workspace, backup)
+    workspace.restore(backup)
 
 
 FULL = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])));"

@@ -15,7 +15,7 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.model import RunState
 from sync.service import Service
-from tests.engine_workspace import EngineWorkspace, approve, fan_ids, fans, last, later, stop_and_clear
+from tests.engine_workspace import EngineWorkspace, approve, export_five, fan_ids, fans, last, later, stop_and_clear
 from tests.sandbox.control import Sandbox
 from tests.workspace import ROOT, wait_until
 
@@ -23,10 +23,7 @@ from tests.workspace import ROOT, wait_until
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """Return a data folder with an exported cohort of five."""
-    found = EngineWorkspace(data_dir, sandbox)
-    found.set_members(*fans(*range(5)))
-    found.export()
-    return found
+    return export_five(data_dir, sandbox)
 
 
 @pytest.fixture
@@ -35,12 +32,6 @@ def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
     with workspace.open() as service:
         service.admin.write_backup(tmp_path / "copy.db")
     return tmp_path / "copy.db"
-
-
-def restore(workspace: EngineWorkspace, backup: Path) -> None:
-    """Restore the backup beside the healthy database."""
-    with workspace.open() as service:
-        service.admin.restore(backup)
 
 
 @pytest.mark.parametrize("is_new", [True, False])
@@ -58,7 +49,7 @@ def test_who_was_not_sent_yet_by_an_export_that_a_restore_ended_gets_no_profile(
     run = workspace.export(cohort)
     sent = sandbox.holding(attribute)[0]
     assert run.state is RunState.QUEUED and len(sent) == 25
-    restore(workspace, backup)
+    workspace.restore(backup)
     sandbox.clear_faults()
     workspace.run_queued()
     ended = workspace.get_run(run.id)
@@ -93,7 +84,7 @@ def test_a_runner_that_starts_while_a_restore_reads_the_backup_keeps_its_databas
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(start_runner)
         with pytest.raises(InvalidRequest, match=r"runner|written meanwhile"):
-            restore(workspace, backup)
+            workspace.restore(backup)
         starting.result()
     with workspace.open_store() as store:
         assert len(store.runners.list_heartbeats(workspace.now())) == 1
@@ -169,6 +160,6 @@ def test_a_run_that_a_runner_had_when_the_backup_was_made_is_ended_at_once(
     with workspace.open_store() as store:
         assert store.runs.claim_run("elsewhere:1:1-1", workspace.now())
         store.maintenance.write_backup(tmp_path / "leased.db")
-    restore(workspace, tmp_path / "leased.db")
+    workspace.restore(tmp_path / "leased.db")
     workspace.run_queued()
     assert workspace.get_run(run_id).state is RunState.CANCELLED

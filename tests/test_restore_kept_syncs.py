@@ -35,12 +35,6 @@ def workspace(empty: Path, sandbox: Sandbox) -> EngineWorkspace:
     return found
 
 
-def restore(workspace: EngineWorkspace, backup: Path) -> None:
-    """Restore the backup beside the healthy database."""
-    with workspace.open() as service:
-        service.admin.restore(backup)
-
-
 def read_history(workspace: EngineWorkspace) -> tuple[tuple[Event, ...], tuple[RejectionView, ...], list[ExportRow]]:
     """Return what the page of the first run shows."""
     with workspace.open() as service:
@@ -53,7 +47,7 @@ def test_the_history_of_a_kept_cohort_is_kept(workspace: EngineWorkspace, empty:
     before = read_history(workspace)
     assert all(before) and {row.outcome for row in before[2]} == {"accepted", "rejected"}
     for _ in range(2):
-        restore(workspace, empty)
+        workspace.restore(empty)
         assert read_history(workspace) == before
 
 
@@ -61,7 +55,7 @@ def test_the_attribute_of_a_kept_cohort_is_free_for_no_property(
     workspace: EngineWorkspace, sandbox: Sandbox, empty: Path
 ) -> None:
     """Values of a property would be written over who is in the cohort."""
-    restore(workspace, empty)
+    workspace.restore(empty)
     thirds = sandbox.add_cohort("Thirds", fans(1))
     terms = ExportTerms(mode=Mode.DYNAMIC, mapping=(("plan", SECOND),))
     with workspace.open() as service, pytest.raises(InvalidRequest, match=SECOND):
@@ -73,7 +67,7 @@ def test_both_accounts_of_a_kept_cohort_are_kept(workspace: EngineWorkspace, san
     with workspace.open() as service:
         service.connections.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
         service.connections.use_account(PROJECT, LICENSE_2)
-    restore(workspace, empty)
+    workspace.restore(empty)
     with workspace.open() as service:
         assert {one.license_code for one in service.connections.list_accounts()} == {LICENSE, LICENSE_2}
         assert service.connections.list_projects()[0].license_code == LICENSE_2
@@ -117,7 +111,7 @@ def test_a_kept_cohort_that_is_paused_until_a_time_goes_on_then(
     with workspace.open() as service:
         service.syncs.pause(1, workspace.now() + 50_000)
         before = service.syncs.get(1)
-    restore(workspace, empty)
+    workspace.restore(empty)
     with workspace.open() as service:
         after = service.syncs.get(1)
     assert (after.state, after.resume_at, after.pause_reason) == (

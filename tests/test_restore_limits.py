@@ -11,36 +11,20 @@ from sync.model import Mode, SyncState
 from sync.permissions import command_line_actor
 from sync.service import Service
 from sync.store import Store
-from tests.engine_workspace import EngineWorkspace, fan_ids, fans, keep_out, last, later, stop_and_clear
+from tests.engine_workspace import EngineWorkspace, export_five, fan_ids, fans, keep_out, last, later, stop_and_clear
 from tests.sandbox.control import LICENSE, PROJECT, Sandbox
 
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     """Return a data folder with an exported cohort of five."""
-    found = EngineWorkspace(data_dir, sandbox)
-    found.set_members(*fans(*range(5)))
-    found.export()
-    return found
+    return export_five(data_dir, sandbox)
 
 
 @pytest.fixture
 def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
     """Return a backup of it."""
-    return back_up(workspace, tmp_path / "copy.db")
-
-
-def back_up(workspace: EngineWorkspace, file: Path) -> Path:
-    """Write a backup."""
-    with workspace.open() as service:
-        service.admin.write_backup(file)
-    return file
-
-
-def restore(workspace: EngineWorkspace, backup: Path) -> None:
-    """Restore the backup beside the healthy database."""
-    with workspace.open() as service:
-        service.admin.restore(backup)
+    return workspace.back_up(tmp_path / "copy.db")
 
 
 def read_state(workspace: EngineWorkspace) -> SyncState:
@@ -57,9 +41,9 @@ def test_what_holds_runs_now_or_held_them_then_holds_them_after_a_restore(
     then, now = GuardLimits(90.0, 5, 70.0, 900), GuardLimits(30.0, 50, 80.0, 9)
     change, put_back = [(False, then, 100), (True, now, 3)][:: 1 if newest_first else -1]
     set_guard(workspace, *change)
-    copy = back_up(workspace, tmp_path / "guards.db")
+    copy = workspace.back_up(tmp_path / "guards.db")
     set_guard(workspace, *put_back)
-    restore(workspace, copy)
+    workspace.restore(copy)
     with workspace.open() as service:
         assert service.admin.get_approval_limit() == 3
     with workspace.open_store() as store:
@@ -81,7 +65,7 @@ def test_a_restore_keeps_in_mind_what_mixpanels_refusals_said(workspace: EngineW
     with workspace.open_store() as store:
         now = workspace.now()
         store.rate_limits.block_until(PROJECT, now + 600, pages_count=True, now=now)
-    restore(workspace, backup)
+    workspace.restore(backup)
     with workspace.open_store() as store:
         assert store.rate_limits.pages_count(PROJECT, workspace.now())
         assert 500 < store.rate_limits.acquire_query(PROJECT, workspace.now(), later_page=False).wait <= 600
@@ -98,7 +82,7 @@ def test_a_sync_that_was_to_end_since_the_backup_ends(
     if has_passed:  # while no runner worked
         workspace.ahead += 11_000
         workspace.sandbox.advance(11_000)
-    restore(workspace, backup)
+    workspace.restore(backup)
     later(workspace, 11_000)
     workspace.set_members(*fans(*range(7)))
     later(workspace, 7300)
@@ -112,10 +96,10 @@ def test_a_sync_whose_end_was_put_off_since_the_backup_ends_as_the_backup_says(
     """The earlier end is the stricter one, as of limits."""
     with workspace.open() as service:
         service.syncs.change_interval(1, 7200.0, ends_at=workspace.now() + 10_000)
-    file = back_up(workspace, tmp_path / "ending.db")
+    file = workspace.back_up(tmp_path / "ending.db")
     with workspace.open() as service:
         service.syncs.change_interval(1, 7200.0, ends_at=put_off and workspace.now() + put_off)
-    restore(workspace, file)
+    workspace.restore(file)
     later(workspace, 11_000)
     assert read_state(workspace) is SyncState.FINISHED
 
@@ -130,7 +114,7 @@ def test_the_audit_log_has_every_line_of_before_and_after_the_backup_once(
         expected = service.admin.list_audit()
     assert len({line.at for line in expected}) == len(expected) - 1
     for times in (1, 2):
-        restore(workspace, backup)
+        workspace.restore(backup)
         with workspace.open() as service:
             lines = service.admin.list_audit()
         assert [line.action for line in lines[:times]] == ["restore"] * times
@@ -144,10 +128,10 @@ def test_a_number_of_a_run_is_not_given_again_after_a_backup_without_runs(
     (tmp_path / "other").mkdir()
     other = EngineWorkspace(tmp_path / "other", sandbox)
     keep_out(other, "fan-30")
-    file = back_up(other, tmp_path / "other.db")
+    file = other.back_up(tmp_path / "other.db")
     stop_and_clear(workspace)
     former = last(workspace).id
-    restore(workspace, file)
+    workspace.restore(file)
     workspace.connect(sandbox)  # the secrets of the backup are of another key
     assert workspace.export().id == former + 1
 
@@ -159,7 +143,7 @@ def test_a_restore_gives_no_query_and_no_time_of_sending_back(workspace: EngineW
         now = workspace.now()
         store.rate_limits.delay_account_until(LICENSE, now + 500)
         used = store.rate_limits.queries_used(PROJECT, now)
-    restore(workspace, backup)
+    workspace.restore(backup)
     with workspace.open_store() as store:
         assert store.rate_limits.queries_used(PROJECT, now) == used > 1
         assert store.rate_limits.find_wait(LICENSE, now) == pytest.approx(500)
@@ -182,11 +166,11 @@ def test_an_end_that_was_set_since_the_backup_is_none_of_a_cohort_that_it_export
 ) -> None:
     """Nothing of the backup's is refreshed, so there is nothing to end."""
     workspace.export(mode=Mode.ONE_TIME)
-    file = back_up(workspace, tmp_path / "once.db")
+    file = workspace.back_up(tmp_path / "once.db")
     workspace.export()
     with workspace.open() as service:
         service.syncs.change_interval(1, 7200.0, ends_at=workspace.now() + 5000)
-    restore(workspace, file)
+    workspace.restore(file)
     with workspace.open() as service:
         sync = service.syncs.get(1)
     assert (sync.mode, sync.state, sync.ends_at) == (Mode.ONE_TIME, SyncState.FINISHED, None)

@@ -109,12 +109,8 @@ def _show_fields(
     if mode == Mode.DYNAMIC:
         cadence_fields.show_fit(service, project.id, cohort.id, interval, daily)
     attribute, problem = _attribute_field(service, project, cohort, proposal)
-    known = _read_numbers(project, cohort, None)
-    id_property, no_name = user_id_field.choose_id_property(
-        cohort.id, proposal.id_property, known.properties if known else ()
-    )
+    id_property, no_name, seen = _choose_user_id(project, cohort, proposal)
     is_other = id_property != proposal.id_property
-    seen = _read_numbers(project, cohort, id_property) if is_other and not no_name else known
     names = seen.properties if seen else ()
     cost = _show_numbers(service, cohort, seen, is_change=is_other and bool(seen.exported_before)) if seen else None
     mapping, wrong = property_mapping.choose_properties(cohort.id, proposal.mapping, names)
@@ -139,6 +135,16 @@ def _show_fields(
         chosen=first.chosen,
     )
     return terms, bool(problem or wrong or no_name or first.problem or proposal.account_problem) or not account
+
+
+def _choose_user_id(project: ProjectView, cohort: CohortView, proposal: Proposal) -> tuple[str, str, Preview | None]:
+    """Show the field; return the User ID property, what is wrong with its name, and the preview by it."""
+    known = _read_numbers(project, cohort, None)
+    id_property, no_name = user_id_field.choose_id_property(
+        cohort.id, proposal.id_property, known.properties if known else ()
+    )
+    is_other = id_property != proposal.id_property
+    return id_property, no_name, _read_numbers(project, cohort, id_property) if is_other and not no_name else known
 
 
 def _show_cost(

@@ -60,7 +60,7 @@ def run_app() -> None:
     shown = None
     token = _is_inside.set(True)
     try:
-        _say_unknown_project()
+        _warn_of_unknown_project()
         _show_sidebar()
         shown = notices.show_notice()
         page.run()
@@ -108,8 +108,8 @@ def _show_to_admins() -> Literal["visible", "hidden"]:
     return "visible" if session.current_actor().level is AccessLevel.ADMIN else "hidden"
 
 
-def _say_unknown_project() -> None:
-    """Say that the address asks for a project that is not connected; the page is about another one."""
+def _warn_of_unknown_project() -> None:
+    """Warn that the address asks for a project that is not connected; the page is about another one."""
     asked = requested_text(PROJECT_KEY)
     if not asked:
         return

@@ -82,9 +82,18 @@ class Maintenance(Table):
 
         The write-ahead log is emptied also when nothing is deleted.
         """
+        self.overwrite_deleted()
+        gone = self._delete_expired(now)
+        if gone:
+            self.shrink_file()
+        else:  # it may hold what was deleted while somebody read from it, or by a process that was killed then
+            empty_log(self._db)
+        return gone
+
+    def _delete_expired(self, now: float) -> int:
+        """Delete what is older than its retention, in one transaction; return the count."""
         rejections = now - self.get_retention_days("keep_rejections_days") * DAY_SECONDS
         detail = now - self.get_retention_days("keep_detail_days") * DAY_SECONDS
-        self.overwrite_deleted()
         with write_transaction(self._db):
             # A run under way is recorded by its rejections when it ends, however long it was held between two steps.
             gone = self._execute(
@@ -118,10 +127,6 @@ class Maintenance(Table):
                 """,
                 (detail, now),
             )
-        if gone:
-            self.shrink_file()
-        else:  # it may hold what was deleted while somebody read from it, or by a process that was killed then
-            empty_log(self._db)
         return gone
 
     def forget_person(self, user_id: str, salt: int) -> int:
