@@ -20,7 +20,7 @@ from sync.model import RunState
 from sync.packing import pack
 from sync.service.run_people import iterate_people
 from sync.store import Store
-from sync.store.database import MIGRATIONS
+from sync.store.migrations import MIGRATIONS
 
 RENAMED_AFTER = 4  # schemas up to this one have the names of the first edition
 SCHEMAS = [
@@ -174,7 +174,7 @@ def test_a_file_when_another_line_of_development_has_as_many_changes_as_this_one
 @pytest.mark.slow
 def test_four_processes_open_a_new_folder_at_once(tmp_path: Path) -> None:
     """All end up with the newest schema; none fails. They wait for each other after their imports."""
-    code = "import sys, pathlib, sync.store.migrations; print(flush=True); sys.stdin.read(); "
+    code = "import sys, pathlib, sqlite_utils, sync.store; print(flush=True); sys.stdin.read(); "
     code += "sync.store.Store.open(pathlib.Path(sys.argv[1])).close()"
     for turn in range(2):
         folder = tmp_path / str(turn)

@@ -15,34 +15,10 @@ from typing import Any, TypeVar
 from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.ownership import give_to_folder_owner
 from sync.store.file_identity import DATABASE_FILE, leave_marker, remember_database, require_not_missing
+from sync.store.migrations import MIGRATIONS, Step
 from sync.store.sqlite_errors import explain_error, is_cannot_open, is_damage
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
-MIGRATIONS = (  # their names, in their order; a test holds them against sync/store/migrations.py
-    "first_schema",
-    "audit_trail",
-    "repeated_waits",
-    "project_account",
-    "plain_names",
-    "engine",
-    "safety",
-    "ended_runs",
-    "alerts",
-    "known_pages",
-    "requested_runs",
-    "behind_clocks",
-    "steps_and_undo",
-    "value_forms",
-    "cadence",
-    "sync_times",
-    "id_property",
-    "staged_others",
-    "listed_members",
-    "known_chunks",
-    "restarted_syncs",
-    "unconfirmed_people",
-    "next_refresh",
-)
 BUSY_POLL_SECONDS = 0.003  # seconds between two looks whether the file is free to write
 EMPTY_LOG_SECONDS, EMPTY_LOG_POLL_SECONDS = 5.0, 0.05  # how long readers are waited for, and between two looks
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes: for this user only
@@ -145,10 +121,21 @@ def needs_migration(db: sqlite3.Connection) -> bool:
 def apply_migrations(db: sqlite3.Connection) -> None:
     """Apply the migrations that are pending, all or none."""
     # sqlite-utils imports pandas when it is installed (0.3 s and 50 MB), so it is imported only to migrate.
-    from sync.store.migrations import apply
+    from sqlite_utils import Database, Migrations
 
+    migrations = Migrations("cohort-sync")
+    for name, steps in MIGRATIONS.items():
+        migrations(name=name)(lambda _, steps=steps: _take_steps(db, steps))
     with write_transaction(db):
-        apply(db)
+        migrations.apply(Database(db, execute_plugins=False))
+
+
+def _take_steps(db: sqlite3.Connection, steps: tuple[Step, ...]) -> None:
+    for step in steps:
+        if isinstance(step, str):
+            db.execute(step)
+        else:
+            step(db)
 
 
 def _switch_to_wal(db: sqlite3.Connection) -> None:

@@ -12,8 +12,6 @@ import struct
 from collections.abc import Iterator
 from itertools import groupby
 
-from sqlite_utils import Database
-
 from sync.packing import CONTENT_SIZE, RECORD_SIZE, UNCONFIRMED, decompress, hash_id, pack, unpack_ids
 
 _NEW_TABLES = (
@@ -138,13 +136,13 @@ _REMOVE = 2  # the kind of a former change whose person stood in the snapshot
 _LETTERS = {"add": "a", "update": "u", "remove": "r", "pending": "p", "in_flight": "f", "confirmed": "c"}
 
 
-def bring_forward(db: Database) -> None:
+def bring_forward(db: sqlite3.Connection) -> None:
     """Replace the tables of the former engine; in the caller's transaction."""
     for statement in _NEW_TABLES:
         db.execute(statement)
-    _bring_snapshots(db.conn)
-    _bring_log(db.conn)
-    _register_attributes(db.conn)
+    _bring_snapshots(db)
+    _bring_log(db)
+    _register_attributes(db)
     for statement in _FORMER_TABLES:
         db.execute(statement)
 

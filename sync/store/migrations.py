@@ -9,8 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from sqlite_utils import Database, Migrations
-
 from sync.store import alert_migration as alerts
 from sync.store import migration_statements as statements
 from sync.store.engine_migration import bring_forward
@@ -241,7 +239,7 @@ _SCHEMA = (
 )
 
 
-def _allow_undo(db: Database) -> None:
+def _allow_undo(db: sqlite3.Connection) -> None:
     """Add a word to the CHECK of run.purpose, the way SQLite's documentation of ALTER TABLE describes for a CHECK.
 
     Writing the table again would delete the rows that refer to it, since foreign keys are on.
@@ -256,8 +254,11 @@ def _allow_undo(db: Database) -> None:
     db.execute("pragma writable_schema = off")
 
 
-# By name, in their order: statements, and functions where SQL alone does not do. One that was released never changes.
-_MIGRATIONS: dict[str, tuple[str | Callable[[Database], None], ...]] = {
+Step = str | Callable[[sqlite3.Connection], None]
+"""A statement, or a function where SQL alone does not do."""
+
+# By name, in their order. One that was released never changes.
+MIGRATIONS: dict[str, tuple[Step, ...]] = {
     "first_schema": _SCHEMA,
     "audit_trail": statements.AUDIT,
     "repeated_waits": statements.REPEATED_WAITS,
@@ -282,23 +283,3 @@ _MIGRATIONS: dict[str, tuple[str | Callable[[Database], None], ...]] = {
     "unconfirmed_people": statements.UNCONFIRMED_PEOPLE,
     "next_refresh": (*statements.NEXT_REFRESH, *alerts.ANNOUNCED_SYNC_TRIGGERS),
 }
-migrations = Migrations("cohort-sync")
-
-
-def _register(name: str, steps: tuple[str | Callable[[Database], None], ...]) -> None:
-    @migrations(name=name)
-    def migrate(db: Database) -> None:
-        for step in steps:
-            if isinstance(step, str):
-                db.execute(step)
-            else:
-                step(db)
-
-
-for _name, _steps in _MIGRATIONS.items():
-    _register(_name, _steps)
-
-
-def apply(plain: sqlite3.Connection) -> None:
-    """Bring a database to the newest schema, inside the caller's transaction."""
-    migrations.apply(Database(plain, execute_plugins=False))

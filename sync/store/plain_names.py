@@ -5,7 +5,7 @@ A migration speaks of the schema as it was at its place in the order: nothing he
 
 from __future__ import annotations
 
-from sqlite_utils import Database
+import sqlite3
 
 # Table, old column, new column.
 _COLUMNS = (
@@ -74,7 +74,7 @@ _PULLED = """
 """
 
 
-def rename_everything(db: Database) -> None:
+def rename_everything(db: sqlite3.Connection) -> None:
     """Rename tables, columns and stored words of the first edition; every row and every later column stays.
 
     What an earlier migration has already replaced is left alone. Killed half-way: the caller's transaction is rolled
@@ -98,11 +98,11 @@ def rename_everything(db: Database) -> None:
         db.execute(statement)
 
 
-def _names(db: Database, kind: str) -> set[str]:
+def _names(db: sqlite3.Connection, kind: str) -> set[str]:
     return {row[0] for row in db.execute("select name from sqlite_master where type = ?", [kind])}
 
 
-def _columns(db: Database, table: str) -> list[str]:
+def _columns(db: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in db.execute(f"pragma table_info({table})")]
 
 
@@ -112,7 +112,7 @@ def _translated(statement: str) -> str:
     return statement
 
 
-def _replace_words(db: Database, table: str) -> None:
+def _replace_words(db: sqlite3.Connection, table: str) -> None:
     """Write a table again whose CHECK names former words, as SQLite's documentation of ALTER TABLE describes."""
     found = db.execute("select sql from sqlite_master where type = 'table' and name = ?", [table]).fetchone()
     if found is None or _translated(found[0]) == found[0]:
