@@ -81,10 +81,10 @@ def _show_retention() -> None:
         rejection_days = st.number_input("Rejected and invalid people (days)", 1, MAX_DAYS, round(rejections))
         detail_days = st.number_input("Who was sent what in each run (days)", 1, MAX_DAYS, round(detail))
         if st.form_submit_button("Save"):
-            with open_service() as service:
-                done = "Saved. The runner deletes older data within an hour."
-                notices.try_action(done, service.admin.set_retention, float(rejection_days), float(detail_days))
-            st.rerun()
+            done = "Saved. The runner deletes older data within an hour."
+            notices.act_and_redraw(
+                done, lambda service: service.admin.set_retention(float(rejection_days), float(detail_days))
+            )
 
 
 def _show_second_person() -> None:
@@ -101,10 +101,8 @@ def _show_second_person() -> None:
             "Exports to more than this many people", 0, MAX_PEOPLE, 1000 if limit is None else limit
         )
         if st.form_submit_button("Save", key="save-second-person"):
-            with open_service() as service:
-                done = "Saved. It applies to every approval from now on."
-                notices.try_action(done, service.admin.set_approval_limit, int(people) if is_on else None)
-            st.rerun()
+            done, above = "Saved. It applies to every approval from now on.", int(people) if is_on else None
+            notices.act_and_redraw(done, lambda service: service.admin.set_approval_limit(above))
 
 
 def _show_forget() -> None:

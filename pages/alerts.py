@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from zoneinfo import available_timezones
 
 import pandas as pd
 import streamlit as st
 
 from pages.parts import layout, notices
-from pages.parts.badges import show_small_text
+from pages.parts.badges import show_name, show_small_text
 from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.memory import recall
 from pages.parts.navigation import show_page_link
@@ -16,6 +17,7 @@ from pages.parts.session import open_service
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.records import Message, OpenAlert, Recipient
 from sync.reports import AlertPlace
+from sync.service import Service
 from sync.service.alerts import MAX_NAME, Schedule
 from sync.text import count_noun
 
@@ -88,37 +90,34 @@ def _show_failed(failed: tuple[Message, ...], recipients: dict[int, Recipient]) 
             "be sent again or discarded at once, with the buttons beside its address below."
         )
     for message in failed:
-        to = recipients[message.recipient_id]
-        with st.container(border=True, key=f"failed-{message.id}"):
-            what = f"{message.title or message.topic}, {format_time(message.created_at)}"
-            st.error(
-                escape_markdown(f"Not delivered to {_name(to)}: {what}. {message.problem}"),
-                icon=":material/error:",
+        _show_failed_message(message, _name(recipients[message.recipient_id]))
+
+
+def _show_failed_message(message: Message, to: str) -> None:
+    with st.container(border=True, key=f"failed-{message.id}"):
+        what = f"{message.title or message.topic}, {format_time(message.created_at)}"
+        st.error(escape_markdown(f"Not delivered to {to}: {what}. {message.problem}"), icon=":material/error:")
+        with st.container(horizontal=True):
+            _show_button(
+                "Send again",
+                f"resend-{message.id}",
+                "The runner sends it again.",
+                lambda service: service.alerts.resend(message.id),
             )
-            with st.container(horizontal=True):
-                st.button("Send again", key=f"resend-{message.id}", on_click=_resend, args=(message.id,))
-                st.button("Discard", key=f"discard-{message.id}", on_click=_discard, args=(message.id,))
+            _show_button(
+                "Discard", f"discard-{message.id}", "Discarded.", lambda service: service.alerts.discard(message.id)
+            )
+
+
+def _show_button(label: str, key: str, done: str, action: Callable[[Service], object]) -> None:
+    """Show a button that does something with the service, and says what was ``done``."""
+    st.button(label, key=key, on_click=notices.try_action, args=(done, action))
 
 
 def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
     st.caption(ABOUT[kind])
     for one in recipients:
-        with st.container(border=True, key=f"recipient-{one.id}"):
-            with st.container(key=f"name-recipient-{one.id}"):
-                st.text(_name(one))
-            if one.name:
-                show_small_text(one.masked_url, f"recipient-{one.id}")  # as Markdown a part of it would be a link
-            if one.problem:
-                since = format_time(one.failing_since or 0.0)
-                st.warning(escape_markdown(f"Not reached since {since}. {one.problem}"), icon=":material/warning:")
-            if one.undelivered:
-                st.caption(f"{count_noun(one.undelivered, 'message was', 'messages were')} not delivered.")
-            with st.container(horizontal=True):
-                st.button("Send a test", key=f"test-{one.id}", on_click=_send_test, args=(one.id, kind))
-                if one.undelivered > 1:
-                    st.button("Send all again", key=f"resend-all-{one.id}", on_click=_resend_all, args=(one.id, kind))
-                    st.button("Discard all", key=f"discard-all-{one.id}", on_click=_discard_all, args=(one.id, kind))
-                st.button("Remove", key=f"remove-{one.id}", on_click=_remove, args=(one.id, kind))
+        _show_recipient(one)
     if kind == "webhook" and SECRET in recall():
         st.info(
             "The signing secret of the new webhook. Copy it now; once hidden it is not shown again.",
@@ -132,6 +131,31 @@ def _show_recipients(recipients: tuple[Recipient, ...], kind: str) -> None:
             "Name", key=f"label-{kind}", max_chars=MAX_NAME, placeholder="What people call it; may stay empty"
         )
         st.form_submit_button(ADD_LABELS[kind], on_click=_add, args=(kind,))
+
+
+def _show_recipient(one: Recipient) -> None:
+    with st.container(border=True, key=f"recipient-{one.id}"):
+        show_name(_name(one), f"recipient-{one.id}")
+        if one.name:
+            show_small_text(one.masked_url, f"recipient-{one.id}")  # as Markdown a part of it would be a link
+        if one.problem:
+            since = format_time(one.failing_since or 0.0)
+            st.warning(escape_markdown(f"Not reached since {since}. {one.problem}"), icon=":material/warning:")
+        if one.undelivered:
+            st.caption(f"{count_noun(one.undelivered, 'message was', 'messages were')} not delivered.")
+        with st.container(horizontal=True):
+            _show_recipient_buttons(one)
+
+
+def _show_recipient_buttons(one: Recipient) -> None:
+    tested = "The test was accepted. Check that it arrived."
+    _show_button("Send a test", f"test-{one.id}", tested, lambda here: here.alerts.send_test(one.id, one.kind))
+    if one.undelivered > 1:
+        _show_button(
+            "Send all again", f"resend-all-{one.id}", "", lambda here: here.alerts.resend_all(one.id, one.kind)
+        )
+        _show_button("Discard all", f"discard-all-{one.id}", "", lambda here: here.alerts.discard_all(one.id, one.kind))
+    _show_button("Remove", f"remove-{one.id}", "Removed.", lambda here: here.alerts.remove(one.id, one.kind))
 
 
 def _show_times(schedule: Schedule) -> None:
@@ -174,59 +198,24 @@ def _add(kind: str) -> None:
     """Add what the form holds; the address leaves the session at once."""
     url = str(st.session_state.get(f"url-{kind}") or "").strip()
     name = str(st.session_state.get(f"label-{kind}") or "")
-    try:
-        if not url:
-            raise InvalidRequest("Type the address first.")
-        with open_service() as service:
-            if kind == "alerts":
-                service.alerts.add(url, name)
-            else:
-                recall()[SECRET] = service.alerts.add_webhook(url, name)[1]
-    except CohortSyncError as error:
-        notices.flash_error(str(error))
+    done = "Added. Press Send a test to see whether it arrives."
+    notices.try_action(done, lambda service: _add_recipient(service, kind, url, name))
+
+
+def _add_recipient(service: Service, kind: str, url: str, name: str) -> None:
+    if not url:
+        raise InvalidRequest("Type the address first.")
+    if kind == "alerts":
+        service.alerts.add(url, name)
     else:
-        notices.flash_success("Added. Press Send a test to see whether it arrives.")
-
-
-def _remove(recipient_id: int, kind: str) -> None:
-    with open_service() as service:
-        notices.try_action("Removed.", service.alerts.remove, recipient_id, kind)
-
-
-def _send_test(recipient_id: int, kind: str) -> None:
-    with open_service() as service:
-        notices.try_action(
-            "The test was accepted. Check that it arrived.", service.alerts.send_test, recipient_id, kind
-        )
-
-
-def _resend(message_id: int) -> None:
-    with open_service() as service:
-        notices.try_action("The runner sends it again.", service.alerts.resend, message_id)
-
-
-def _resend_all(recipient_id: int, kind: str) -> None:
-    with open_service() as service:
-        notices.try_action("", service.alerts.resend_all, recipient_id, kind)
-
-
-def _discard_all(recipient_id: int, kind: str) -> None:
-    with open_service() as service:
-        notices.try_action("", service.alerts.discard_all, recipient_id, kind)
-
-
-def _discard(message_id: int) -> None:
-    with open_service() as service:
-        notices.try_action("Discarded.", service.alerts.discard, message_id)
+        recall()[SECRET] = service.alerts.add_webhook(url, name)[1]
 
 
 def _save_times(zone: str, *times: str) -> None:
     """Store when quiet hours begin and end, and the time of the digest; "off" and an empty one mean never."""
     quiet_from, quiet_to, digest = ("" if one.strip().lower() == "off" else one.strip() for one in times)
     schedule = Schedule(zone=zone, quiet_from=quiet_from, quiet_to=quiet_to, digest=digest)
-    with open_service() as service:
-        notices.try_action("Saved.", service.alerts.set_schedule, schedule)
-    st.rerun()
+    notices.act_and_redraw("Saved.", lambda service: service.alerts.set_schedule(schedule))
 
 
 layout.run_in_layout(show_page)

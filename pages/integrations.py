@@ -141,10 +141,8 @@ def _show_account_choice(project: ProjectView, accounts: tuple[AccountView, ...]
 
 
 def _use_account(project: ProjectView, license_code: str) -> None:
-    with open_service() as service:
-        done = f"New exports of {label_project(project)} go to WebEngage account {license_code}."
-        notices.try_action(done, service.connections.use_account, project.id, license_code)
-    st.rerun()
+    done = f"New exports of {label_project(project)} go to WebEngage account {license_code}."
+    notices.act_and_redraw(done, lambda service: service.connections.use_account(project.id, license_code))
 
 
 def _show_card_head(name: str, title: str, about: str, refused: Sequence[str]) -> None:

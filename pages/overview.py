@@ -191,9 +191,7 @@ def _show_mending(one: Attention) -> None:
 
 def _show_action(sync: SyncView, label: str, icon: str, outcome: str, act: Callable[[Service], object]) -> None:
     if st.button(label, key=f"mend-{sync.id}", icon=icon, type="primary"):
-        with open_service() as service:
-            notices.try_action(f"{shorten_name(sync.cohort_name)} {outcome}", act, service)
-        st.rerun()
+        notices.act_and_redraw(f"{shorten_name(sync.cohort_name)} {outcome}", act)
 
 
 def _show_moving(moving: tuple[SyncView, ...]) -> None:

@@ -15,6 +15,7 @@ from sync.errors import CohortSyncError
 from sync.permissions import AccessLevel
 from sync.records import PersonEntry, PersonListing
 from sync.reports import Person, PersonSync, Presence
+from sync.service import Service
 from sync.service.safety import MAX_NOTE
 from sync.text import count_noun
 from sync.wording import (
@@ -194,20 +195,14 @@ def _show_never_export(found: Person) -> None:
     )
     note = st.text_input("Note", key="person-note", max_chars=MAX_NOTE, placeholder="Why they are on the list")
     if show_dialog_buttons("never", "Put on the list", _close_dialog):
-        _put_on_list(str(account), found.user_id, note or "")
+        notices.try_action("", lambda service: _put_on_list(service, str(account), found.user_id, note or ""))
         _close_dialog()
         st.rerun()
 
 
-def _put_on_list(account: str, user_id: str, note: str) -> None:
-    try:
-        with open_service() as service:
-            added = service.safety.add_never_export(account, [user_id], note)
-    except CohortSyncError as problem:
-        notices.flash_error(str(problem))
-    else:
-        staying = explain_staying(added.stay_true, added.may_stay_true)
-        notices.flash_success(f"On the never-export list from now on. {staying}".strip())
+def _put_on_list(service: Service, account: str, user_id: str, note: str) -> str:
+    added = service.safety.add_never_export(account, [user_id], note)
+    return f"On the never-export list from now on. {explain_staying(added.stay_true, added.may_stay_true)}".strip()
 
 
 layout.run_in_layout(show_page)

@@ -179,16 +179,13 @@ def _change_list(key: str, change: Callable[[Service, list[str], str], str]) -> 
     """Change a list by what its form holds, and empty the form; what was refused stays in it, to be corrected."""
     text, note = (str(st.session_state.get(f"{key}-{name}") or "") for name in ("ids", "note"))
     file = st.session_state.get(_file_key(key))
-    try:
-        ids = [*parse_lines(text), *(parse_csv(file.getvalue()) if file else [])]
-        with open_service() as service:
-            done = change(service, ids, note)
-    except CohortSyncError as problem:
-        notices.flash_error(str(problem))
-        return
-    notices.flash_success(done)
-    st.session_state[f"{key}-ids"] = st.session_state[f"{key}-note"] = ""
-    st.session_state[FILES_USED.format(key)] = st.session_state.get(FILES_USED.format(key), 0) + 1
+
+    def act(service: Service) -> str:
+        return change(service, [*parse_lines(text), *(parse_csv(file.getvalue()) if file else [])], note)
+
+    if notices.try_action("", act):
+        st.session_state[f"{key}-ids"] = st.session_state[f"{key}-note"] = ""
+        st.session_state[FILES_USED.format(key)] = st.session_state.get(FILES_USED.format(key), 0) + 1
 
 
 def _describe_added(found: AddedPeople) -> str:
@@ -229,15 +226,11 @@ def _show_people(key: str, columns: Sequence[str], people: Mapping[Choice, tuple
 
 
 def _show_take_off(key: str, chosen: Sequence[object], action: Callable[[Service], int]) -> None:
+    """Offer to take off the list whom the page shows as chosen now, no matter who is added before the click."""
     if chosen:
         label = f"Take {count_people(len(chosen))} off the list"
-        st.button(label, key=f"{key}-take-off", on_click=_take_off, args=(action,))
-
-
-def _take_off(action: Callable[[Service], int]) -> None:
-    """Take off the list whom the page showed as chosen when the button was drawn, no matter who was added since."""
-    with open_service() as service:
-        notices.try_action("", lambda: _describe_gone(action(service)))
+        args = "", lambda service: _describe_gone(action(service))
+        st.button(label, key=f"{key}-take-off", on_click=notices.try_action, args=args)
 
 
 layout.run_in_layout(show_page)

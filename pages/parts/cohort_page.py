@@ -139,26 +139,20 @@ def _start_dry_run(project: ProjectView, cohort: CohortView) -> None:
     """
     with open_service() as service:
         terms = service.cohorts.propose_export(project.id, cohort.id)
-        if cohort.sync_id is None or (terms.ends_at is not None and terms.ends_at <= time.time()):
-            request_export(cohort.id)
-            st.rerun()
-        started = notices.try_action(
-            "",
-            service.syncs.start_export,
-            project.id,
-            cohort.id,
-            ExportTerms(
-                mode=terms.mode,
-                interval=terms.interval_seconds if terms.mode is Mode.DYNAMIC and not terms.daily else None,
-                daily=terms.daily,
-                ends_at=terms.ends_at,
-                mapping=terms.mapping,
-                forms=terms.forms,
-                id_property=terms.id_property,
-                dry_run=True,
-            ),
-        )
-    if started:
+    if cohort.sync_id is None or (terms.ends_at is not None and terms.ends_at <= time.time()):
+        request_export(cohort.id)
+        st.rerun()
+    asked = ExportTerms(
+        mode=terms.mode,
+        interval=terms.interval_seconds if terms.mode is Mode.DYNAMIC and not terms.daily else None,
+        daily=terms.daily,
+        ends_at=terms.ends_at,
+        mapping=terms.mapping,
+        forms=terms.forms,
+        id_property=terms.id_property,
+        dry_run=True,
+    )
+    if started := notices.try_action("", lambda service: service.syncs.start_export(project.id, cohort.id, asked)):
         open_page("runs", run=started.run_id)
     st.rerun()
 

@@ -26,6 +26,7 @@ from pages.parts.session import is_allowed, open_service
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
 from sync.records import CohortView, ProjectView, SyncView
+from sync.service import Service
 
 PER_PAGE = 25
 EVERY_STATE, WITH_SYNC, NOT_SYNCED = "All cohorts", "With a sync", "Not synced"
@@ -212,11 +213,13 @@ def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> Non
 
 
 def refresh_count(project_id: int, cohort: CohortView) -> None:
-    """Ask Mixpanel for a cohort's count again."""
-    with open_service() as service:
-        number = notices.try_action("", service.cohorts.refresh_count, project_id, cohort.id)
-    if number is not None:
-        notices.flash_success(f"{shorten_name(cohort.name)} has {int(number):,} members now.")
+    """Ask Mixpanel for a cohort's count again, by a new preview (two queries)."""
+
+    def count(service: Service) -> str:
+        members = service.cohorts.preview(project_id, cohort.id, fresh=True).total
+        return f"{shorten_name(cohort.name)} has {members:,} members now."
+
+    notices.try_action("", count)
 
 
 def see_runs(cohort: CohortView) -> None:

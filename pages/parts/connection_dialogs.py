@@ -200,7 +200,7 @@ def _ask_disconnect() -> None:
         affected = service.connections.list_affected_syncs(**target)
     _show_consequences(_name_target(target), affected)
     if show_dialog_buttons("disconnect", "Disconnect", _close_dialog):
-        _disconnect_target(target)
+        notices.try_action("Disconnected.", lambda service: _disconnect_target(service, target))
         _close_dialog()
         st.rerun()
 
@@ -221,11 +221,8 @@ def _show_consequences(name: str, affected: tuple[SyncView, ...]) -> None:
     st.markdown("People already in WebEngage stay there. To continue later, connect again and resume the syncs.")
 
 
-def _disconnect_target(target: Target) -> None:
-    with open_service() as service:
-        action = (
-            service.connections.disconnect_mixpanel
-            if "project_id" in target
-            else service.connections.disconnect_webengage
-        )
-        notices.try_action("Disconnected.", action, **target)
+def _disconnect_target(service: Service, target: Target) -> None:
+    if "project_id" in target:
+        service.connections.disconnect_mixpanel(int(target["project_id"]))
+    else:
+        service.connections.disconnect_webengage(str(target["license_code"]))

@@ -10,9 +10,8 @@ from pages.parts import notices
 from pages.parts.badges import show_name
 from pages.parts.dialog_buttons import show_dialog_buttons
 from pages.parts.formatting import escape_markdown
-from pages.parts.session import open_service
-from sync.errors import CohortSyncError
 from sync.reports import Person
+from sync.service import Service
 from sync.wording import explain_forgetting, explain_forgotten
 
 CONSEQUENCES = (
@@ -25,6 +24,9 @@ CONSEQUENCES = (
 def show_forget_dialog(found: Person, close: Callable[[], None], forgotten: Callable[[], None]) -> None:
     """Ask whether to forget a person; call ``forgotten`` once that was done."""
 
+    def forget(service: Service) -> str:
+        return " ".join(explain_forgotten(service.admin.forget_person(found.user_id)))
+
     @st.dialog("Forget this person?", on_dismiss=close)
     def ask() -> None:
         show_name(found.user_id, "forget-person")
@@ -32,21 +34,9 @@ def show_forget_dialog(found: Person, close: Callable[[], None], forgotten: Call
         for sentence in explain_forgetting(found):
             st.warning(escape_markdown(sentence))
         if show_dialog_buttons("forget", "Forget this person", close, ":material/delete:"):
-            if _forget(found.user_id):
+            if notices.try_action("", forget):
                 forgotten()
             close()
             st.rerun()
 
     ask()
-
-
-def _forget(user_id: str) -> bool:
-    """Forget a person and keep the outcome as a message; return whether it was done."""
-    try:
-        with open_service() as service:
-            done = service.admin.forget_person(user_id)
-    except CohortSyncError as problem:
-        notices.flash_error(str(problem))
-        return False
-    notices.flash_success(" ".join(explain_forgotten(done)))
-    return True

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
 from pages.parts.formatting import format_error
 from pages.parts.memory import recall
+from pages.parts.session import open_service
 from sync.errors import CohortSyncError
+from sync.service import Service
 
 NOTICE = "notice"  # in the memory of the browser session
 READING_SECONDS = 20.0  # a message stays so long at least, however often a poll draws the page again
@@ -83,15 +85,22 @@ def _is_seen_since(notice: Notice, seconds: float) -> bool:
     return notice.seen_at is not None and time.monotonic() - notice.seen_at < seconds
 
 
-def try_action(done: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call an action and keep its outcome as a message, with the sentence it returns, if it returns one.
+def try_action(done: str, action: Callable[[Service], Any]) -> Any:
+    """Do something with the service and keep the outcome as a message, with the sentence it returns, if it returns one.
 
     Return its result (True for none), None when it failed.
     """
     try:
-        answer = action(*args, **kwargs)
+        with open_service() as service:
+            answer = action(service)
     except CohortSyncError as error:
         flash_error(str(error))
         return None
     flash_success(f"{done} {answer}".strip() if isinstance(answer, str) else done)
     return answer if answer is not None else True
+
+
+def act_and_redraw(done: str, action: Callable[[Service], object]) -> NoReturn:
+    """Do something with the service, keep the outcome as a message, and draw the page again."""
+    try_action(done, action)
+    st.rerun()

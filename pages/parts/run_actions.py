@@ -36,13 +36,6 @@ TAKE_BACK_HELP = (
 )
 
 
-def act_on_run(done: str, action: Callable[[Service], object]) -> None:
-    """Do something about a run, keep the outcome as a message, and draw the page again."""
-    with open_service() as service:
-        notices.try_action(done, action, service)
-    st.rerun()
-
-
 def cancel_run(service: Service, run: Run, name: str = "The run") -> str:
     """Cancel a run; return what became of it, and of its sync when that is not refreshed any more."""
     said = service.runs.cancel(run.id)
@@ -70,10 +63,10 @@ def note_shown_reason(run: Run) -> None:
     st.session_state[SHOWN_REASON.format(run.id)] = run.held_reason
 
 
-def approve_run(run: Run, done: str, **options: Any) -> None:
+def approve_run(run: Run, done: str, **options: Any) -> NoReturn:
     """Approve a held run for what the person was shown: another browser may have let it go on to something else."""
     shown = st.session_state.get(SHOWN_REASON.format(run.id), run.held_reason)
-    act_on_run(done, lambda service: service.runs.approve(run.id, seen=shown, **options))
+    notices.act_and_redraw(done, lambda service: service.runs.approve(run.id, seen=shown, **options))
 
 
 def show_step_buttons(run: Run, *, may_approve: bool) -> None:
@@ -115,9 +108,7 @@ def show_retry_button(run: Run) -> None:
 
 def _open_started(done: str, action: Callable[[Service], StartedExport]) -> NoReturn:
     """Start a run and open its page; stay here when it could not be started, and say why."""
-    with open_service() as service:
-        started = notices.try_action(done, action, service)
-    if started:
+    if started := notices.try_action(done, action):
         open_page("runs", run=started.run_id)
     st.rerun()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import badges, charts, downloads, polling, run_actions, run_people, run_progress
+from pages.parts import badges, charts, downloads, notices, polling, run_actions, run_people, run_progress
 from pages.parts.badges import show_number
 from pages.parts.formatting import (
     escape_markdown,
@@ -199,7 +199,7 @@ def _show_buttons(run: Run) -> None:
             _show_approve_buttons(run, may_approve=not refusal)
             run_actions.note_shown_reason(run)
         if st.button("Cancel run", key=f"cancel-{run.id}"):
-            run_actions.act_on_run("", lambda service: run_actions.cancel_run(service, run))
+            notices.act_and_redraw("", lambda service: run_actions.cancel_run(service, run))
 
 
 def _show_refusal(run: Run) -> str:

@@ -225,18 +225,15 @@ def _show_run_buttons(sync: SyncView, run: Run) -> None:
         return
     if not st.button("Cancel run", key=f"cancel-{sync.id}", icon=":material/cancel:"):
         return
-    with open_service() as service:
-        notices.try_action("", run_actions.cancel_run, service, run, f"The run of {shorten_name(sync.cohort_name)}")
-    st.rerun()
+    name = f"The run of {shorten_name(sync.cohort_name)}"
+    notices.act_and_redraw("", lambda service: run_actions.cancel_run(service, run, name))
 
 
 def _show_action_button(
     sync: SyncView, label: str, icon: str, outcome: str, action: Callable[[Service], object]
 ) -> None:
     if st.button(label, key=f"{label}-{sync.id}", icon=icon):
-        with open_service() as service:
-            notices.try_action(f"{shorten_name(sync.cohort_name)} {outcome}", action, service)
-        st.rerun()
+        notices.act_and_redraw(f"{shorten_name(sync.cohort_name)} {outcome}", action)
 
 
 def _show_dialog_button(sync: SyncView, label: str, icon: str, request: str) -> None:

@@ -102,11 +102,6 @@ class CohortService(Topic):
         return _require_people(self.get(project_id, cohort_id))
 
     @requires(AccessLevel.VIEWER)
-    def refresh_count(self, project_id: int | None, cohort_id: int) -> int:
-        """Return the number of members now, from a new preview (two queries)."""
-        return self.preview(project_id, cohort_id, fresh=True).total
-
-    @requires(AccessLevel.VIEWER)
     def preview(
         self, project_id: int | None, cohort_id: int, fresh: bool = False, id_property: str | None = None
     ) -> Preview:
