@@ -8,6 +8,9 @@ import unicodedata
 JOINER = "\u200d"
 MASK = "•••"  # the middle of an id in a label; always three, so that a label does not show how long the id is
 TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+_INVISIBLE = frozenset(
+    {"Cc", "Cf", "Zl", "Zp"}
+)  # Unicode's categories: controls, marks such as U+FEFF, separators of lines
 # A joiner between parts of an emoji or of a word that is not Latin; the tags of a flag such as England's.
 _MEANT = re.compile(
     "(?<=[^\x00-\x7f\u200c\u200d])[\u200c\u200d](?=[^\x00-\x7f\u200c\u200d])|(?<=\U0001f3f4)[\U000e0020-\U000e007f]+"
@@ -74,6 +77,12 @@ def _is_tag(letter: str) -> bool:
 def has_only_visible(text: str) -> bool:
     """Return whether a text has nothing that cannot be seen, but for what holds a visible character together."""
     return _MEANT.sub("", text).isprintable()
+
+
+def find_invisible(text: str) -> str:
+    """Return the code, such as U+200B, of the first character that cannot be seen and that nobody types on purpose, or none."""
+    found = next((one for one in _MEANT.sub("", text) if one != "\t" and unicodedata.category(one) in _INVISIBLE), "")
+    return f"U+{ord(found):04X}" if found else ""
 
 
 def show_text(text: str) -> str:

@@ -148,6 +148,19 @@ def test_person_when_forgotten_is_unknown(fans: Workspace) -> None:
     assert look_up(fans, "fan-3").is_known
 
 
+def test_an_id_that_has_an_invisible_character_in_mixpanel_is_found_and_forgotten(fans: Workspace) -> None:
+    """Nothing is refused while something is stored by exactly this id; then the character is what to look at."""
+    odd = "ann\u200b"
+    fans.sandbox.set_members(fans.cohort, [member(odd)])
+    fans.export()
+    assert look_up(fans, odd).is_known
+    with fans.open() as service:
+        assert service.admin.forget_person(odd).places
+        for again in (service.admin.forget_person, service.people.find):
+            with pytest.raises(InvalidRequest, match=r"This User ID has an invisible character \(U\+200B\)"):
+                again(odd)
+
+
 def test_looking_somebody_up_is_audited_once_an_hour_without_the_id(fans: Workspace) -> None:
     """A fingerprint names the person: the same one that forgetting them uses."""
     fans.export()

@@ -56,6 +56,18 @@ def test_a_downloaded_file_keeps_out_exactly_those_who_are_in_it(
     assert workspace.export(cohort).change_count == 0
 
 
+@pytest.mark.parametrize(
+    "command", ["never-export add bob", "never-export remove bob", "tripwire add bob", "person", "forget"]
+)
+def test_an_id_with_an_invisible_character_is_refused_by_command(
+    workspace: Workspace, sandbox: Sandbox, command: str
+) -> None:
+    """A script that reads a list from somewhere passes on what stood in it."""
+    workspace.connect(sandbox)
+    refused = workspace.run_command(*command.split(), "ann\u200b")
+    assert (refused.exit_code, "has an invisible character (U+200B)" in str(refused.exception)) == (1, True)
+
+
 def test_a_command_says_where_a_listed_person_stays_true(fans: Workspace) -> None:
     """A paused sync sets nobody to false before it is resumed."""
     assert "Still true" not in fans.run_command("never-export", "add", "fan-1").output

@@ -9,7 +9,6 @@ import pytest
 from sync.errors import InvalidRequest
 from sync.model import Mode, RunState
 from sync.service.safety import parse_csv, parse_lines
-from sync.spreadsheet import write_csv
 from sync.store.rate_limits import RateLimits
 from sync.store.safety_lists import mask_id
 from tests.engine_workspace import ATTRIBUTE, DAY, EngineWorkspace, fans, later
@@ -278,48 +277,6 @@ def test_a_backup_of_another_database_is_refused_while_people_are_on_the_lists(
         with pytest.raises(InvalidRequest, match="of another database"):
             service.admin.restore(tmp_path / "backup")
         assert len(service.safety.list_never_export()) == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "ids"),
-    [
-        (b"a\nb\n", ["a", "b"]),
-        (b"\xef\xbb\xbfName;User ID\r\nAnn; a \r\nBob;b\r\n", [" a ", "b"]),
-        (b'user_id,note\n"a,1",x\n\n"",y\n', ["a,1"]),
-        (b"", []),
-        (b"$email,Distinct ID\na@example.com,a\n", ["a"]),
-        (
-            write_csv(("User ID", "Status"), [("+4912", "x"), ("007", "x"), (" a", "x")], ids=(0,)).encode(),
-            ["+4912", "007", " a"],
-        ),
-        (write_csv(("user_id",), [("=1",), ("12",), ("'ann",)], mark=False).encode(), ["=1", "12", "'ann"]),
-    ],
-)
-def test_a_file_of_ids_is_read_letter_by_letter(content: bytes, ids: list[str]) -> None:
-    """The column named like a user id, else the first; spaces belong to an id, and no apostrophe of our own files does."""
-    assert parse_csv(content) == ids
-
-
-@pytest.mark.parametrize(
-    ("content", "line"),
-    [
-        (b'User ID\n"bob\nalice\n', "line 3"),
-        (b'ann\n"bob"by\n', "line 2"),
-        (b'User ID\n"' + b"x" * 200_000 + b'"\n', "line 2"),
-        (b"User ID\nann,1\n", "Line 2"),
-        (b"User ID;Note\nann;x\nbob;1;x\n", "Line 3"),
-    ],
-)
-def test_a_file_whose_cells_are_not_clear_is_refused(content: bytes, line: str) -> None:
-    """A mark that was never closed made one id of all that followed, and an id with a comma was cut: nobody was protected."""
-    with pytest.raises(InvalidRequest, match=line):
-        parse_csv(content)
-
-
-def test_what_ends_no_line_in_a_file_ends_none_in_a_field() -> None:
-    """One person was taken for two."""
-    assert parse_lines("a\u2028b\nc\x85d\re\x0bf\r\ng") == ["a\u2028b", "c\x85d", "e\x0bf", "g"]
-    assert parse_csv("User ID,,\na\u2028b,,\nc,,,\n".encode()) == ["a\u2028b", "c"]
 
 
 def test_ids_that_cannot_be_are_refused_without_being_quoted(workspace: EngineWorkspace) -> None:

@@ -10,7 +10,7 @@ from sync.cli.listings import list_never_export_lines, list_tripwire_lines
 from sync.cli.output import Answer, Command, WholeSentences, answers, project_option
 from sync.errors import InvalidRequest
 from sync.service import Service
-from sync.service.safety import parse_csv
+from sync.service.safety import parse_csv, require_visible
 from sync.text import cut_text, show_text
 from sync.views import AddedPeople
 from sync.wording import explain_staying
@@ -37,11 +37,12 @@ MAX_SHOWN = 200  # UTF-16 units of a file's name in an error
 
 
 def read_ids(ids: tuple[str, ...], file: Path | None) -> list[str]:
-    """Return these user ids and those of a file; raise InvalidRequest when it cannot be read."""
+    """Return these user ids and those of a file; raise InvalidRequest when it or one of them cannot be read."""
+    typed = [require_visible(one, f"User ID {number:,}") for number, one in enumerate(ids, 1)]
     if file is None:
-        return list(ids)
+        return typed
     try:
-        return [*ids, *parse_csv(file.read_bytes())]
+        return [*typed, *parse_csv(file.read_bytes())]
     except (OSError, ValueError) as problem:  # ValueError: no file can have this name
         reason = problem.strerror if isinstance(problem, OSError) else "it is not a file name"
         raise InvalidRequest(f"{cut_text(show_text(str(file)), MAX_SHOWN)} cannot be read ({reason}).") from None

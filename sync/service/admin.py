@@ -11,6 +11,7 @@ from sync.permissions import AccessLevel, Actor, requires
 from sync.records import AuditLine, RestoreReport
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by, list_true
+from sync.service.safety import require_visible
 from sync.text import count_noun, count_people
 from sync.vault import add_key, drop_former_keys, has_key
 from sync.views import ForgetResult
@@ -122,7 +123,8 @@ class AdminService(Topic):
         Each place is a short transaction, so that runs and pages continue meanwhile. Killed anywhere, what was
         deleted stays deleted, the audit log shows that it was begun, and repeating it deletes the rest. On a
         never-export list or tripwire the person stays, by the hash alone: being forgotten must not export them again.
-        Raise InvalidRequest for an empty id, which is nobody's and would empty every preview.
+        Raise InvalidRequest for an empty id, which is nobody's and would empty every preview, and when nothing is stored
+        about one that has an invisible character.
         """
         if not user_id.strip():
             raise InvalidRequest("Name the User ID of the person, exactly as Mixpanel has it.")
@@ -134,6 +136,8 @@ class AdminService(Topic):
         places = self._store.maintenance.forget_person(user_id, self._store.connections.get_salt())
         self._state.add_audit_line("forget a person", who, after=count_noun(places, "place"))
         self._store.maintenance.shrink_file()
+        if not places and not kept:
+            require_visible(user_id)
         return ForgetResult(
             places=places,
             runs_under_way=self._store.runs.unfinished_since(begun),

@@ -11,6 +11,7 @@ from sync.records import PersonEntry, SyncView
 from sync.reports import Person, PersonSync, Presence
 from sync.service.base import Topic
 from sync.service.listed_people import list_known_by
+from sync.service.safety import require_visible
 
 LOOKED_UP_ONCE_IN = 3600.0  # seconds in which one line of the audit log stands for every look at the same person
 ACCEPTED, UNSURE = ("accepted", "membership only"), "unconfirmed"  # outcomes of what WebEngage took, or may have
@@ -24,7 +25,8 @@ class PeopleService(Topic):
         """Return everything stored about a person, of all projects or of one; asks neither Mixpanel nor WebEngage.
 
         The audit log says once an hour that the person was looked up, by a fingerprint of the id. Raise InvalidRequest
-        for an empty id. One bucket of each snapshot is opened, and the kept log of every run is searched.
+        for an empty id, and when nothing is stored about one that has an invisible character. One bucket of each snapshot
+        is opened, and the kept log of every run is searched.
         """
         if not user_id.strip():
             raise InvalidRequest("Type the User ID of the person, exactly as Mixpanel has it.")
@@ -34,7 +36,7 @@ class PeopleService(Topic):
             views = {one.id: one for one in self._store.syncs.list_views(project_id)}
             history = tuple(one for one in self._store.people.list_history(user_id) if one.sync_id in views)
             id_hash = self._store.safety_lists.hash_ids([user_id])[0]
-            return Person(
+            found = Person(
                 user_id=user_id,
                 syncs=tuple(self._describe_syncs(user_id, id_hash, views, history)),
                 history=history,
@@ -46,6 +48,9 @@ class PeopleService(Topic):
                 detail_days=self._store.maintenance.get_retention_days("keep_detail_days"),
                 known_by=list_known_by(self._store, views.values()),
             )
+        if not found.is_known:
+            require_visible(user_id)
+        return found
 
     def _describe_syncs(
         self, user_id: str, id_hash: bytes, views: dict[int, SyncView], history: tuple[PersonEntry, ...]

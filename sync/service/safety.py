@@ -15,7 +15,7 @@ from sync.service.base import ServiceState, Topic, name_cohort
 from sync.service.cohorts import CohortService
 from sync.service.listed_people import find_listed, list_known_by
 from sync.spreadsheet import restore_id
-from sync.text import count_people
+from sync.text import count_people, find_invisible
 from sync.views import AddedPeople, NeverExported
 
 MAX_NOTE = 200  # characters of a note
@@ -29,7 +29,7 @@ def parse_lines(text: str) -> list[str]:
     """Return the user ids of pasted text, one per line; spaces around an id and empty lines are left out.
 
     It may come from a spreadsheet that opened one of our files, whose apostrophes belong to no id. Raise InvalidRequest
-    for a line that may have several ids: taken for one it would protect none of these people.
+    for a line that may have several ids, or an invisible character: taken for one id it would protect nobody.
     """
     lines = [line.strip() for line in LINE_END.split(text)]
     unclear = next((number for number, line in enumerate(lines, 1) if any(one in line for one in SEPARATORS)), None)
@@ -38,15 +38,25 @@ def parse_lines(text: str) -> list[str]:
             f"Line {unclear:,} has a comma, a semicolon or a tab. Write one User ID per line; an ID that has such a "
             "character itself can only be given in a CSV file."
         )
-    return [restore_id(line) for line in lines if line]
+    return [restore_id(require_visible(line, f"Line {number:,}")) for number, line in enumerate(lines, 1) if line]
+
+
+def require_visible(user_id: str, where: str = "This User ID") -> str:
+    """Return a user id that was typed or pasted ``where``; raise InvalidRequest when it has an invisible character."""
+    if found := find_invisible(user_id):
+        raise InvalidRequest(
+            f"{where} has an invisible character ({found}), which often comes along when text is copied. Type the ID again "
+            "by hand. One that has it in Mixpanel, too, can be looked up and listed under People once it was exported."
+        )
+    return user_id
 
 
 def parse_csv(content: bytes) -> list[str]:
     """Return the user ids of a CSV file: of the column that is named like one, or of the only column.
 
     Ids are taken letter by letter, but for an apostrophe that one of our own files has before what a spreadsheet would
-    compute. Raise InvalidRequest when the file is not a CSV in UTF-8, and when several columns could have the ids: what is
-    guessed wrongly leaves somebody unprotected.
+    compute. Raise InvalidRequest when the file is not a CSV in UTF-8, when several columns could have the ids, and for an
+    id with an invisible character: what is guessed wrongly leaves somebody unprotected.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -55,24 +65,25 @@ def parse_csv(content: bytes) -> list[str]:
     first = text.partition("\n")[0]
     separator = max(SEPARATORS, key=first.count) if any(one in first for one in SEPARATORS) else ","
     rows = _read_rows(text, separator)
-    header = [cell.strip().casefold() for cell in rows[0]] if rows else []
+    header = [cell.strip().casefold() for cell in rows[0][1]] if rows else []
     column = next((header.index(name) for name in ID_HEADERS if name in header), None)
     if column is None and len(header) > 1:
         raise InvalidRequest(
             "No column of the file is called User ID, so it is not clear where the ids are; name it so, or leave the "
             "other columns out."
         )
-    cells = (row[column or 0] for row in rows[column is not None :] if len(row) > (column or 0))
-    return [restore_id(cell) for cell in cells if cell.strip()]
+    cells = ((line, row[column or 0]) for line, row in rows[column is not None :] if len(row) > (column or 0))
+    return [restore_id(require_visible(cell, f"Line {line:,} of the file")) for line, cell in cells if cell.strip()]
 
 
-def _read_rows(text: str, separator: str) -> list[list[str]]:
-    """Return the rows of a CSV; raise InvalidRequest, with the line, where it is not clear which cells it has."""
-    reader, rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True), list[list[str]]()
+def _read_rows(text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Return the rows of a CSV, each with its line; raise InvalidRequest where it is not clear which cells one has."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows = list[tuple[int, list[str]]]()
     try:
         for row in filter(None, reader):
-            rows.append(row)
-            if any(cell.strip() for cell in row[len(rows[0]) :]):
+            rows.append((reader.line_num, row))
+            if any(cell.strip() for cell in row[len(rows[0][1]) :]):
                 raise InvalidRequest(
                     f"Line {reader.line_num:,} of the file has more cells than the first line; a User ID with a comma or a "
                     "semicolon has to stand in quotation marks."
