@@ -13,8 +13,8 @@ from pages.parts.badges import show_badges, show_name
 from pages.parts.formatting import (
     escape_markdown,
     format_count,
-    format_duration_short,
     format_time,
+    format_wait,
     localize_times,
     shorten_error,
     shorten_name,
@@ -218,9 +218,8 @@ def _show_upcoming(seen: Overview) -> None:
     upcoming = seen.upcoming
     with st.container(gap="xsmall"):
         for sync in upcoming[:ROWS_SHOWN]:
-            left = (sync.next_run_at or 0.0) - time.time()
             with st.container(horizontal=True, gap="small", wrap=False, key=f"still-next-{sync.id}"):
-                st.caption(f"in {format_duration_short(left)}" if left > 0 else "due now", width=96)
+                st.caption(format_wait(sync.next_run_at or 0.0), width=96)
                 st.text(shorten_name(sync.cohort_name), width="stretch")
     if not upcoming:
         st.caption("No refresh is planned.")

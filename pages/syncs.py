@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import badges, layout, paging, polling, rows, run_progress, sync_detail, sync_dialogs
-from pages.parts.formatting import escape_markdown, format_duration_short, shorten_error, shorten_name
+from pages.parts.formatting import escape_markdown, format_wait, shorten_error, shorten_name
 from pages.parts.navigation import clear_requests, open_page, requested_id, requested_text
 from pages.parts.session import is_allowed, open_service
 from sync.model import RunState, SyncState
@@ -139,7 +139,7 @@ def _show_rows(project_id: int | None, wanted: Wanted) -> None:
     if len(found) > PER_PAGE:
         st.caption(page.describe("sync"))
     with open_service() as service:
-        late = {one.sync_id for one in service.syncs.list_overdue() if sync_detail.is_noticed(one)}
+        late = {one.sync_id for one in service.syncs.list_overdue() if run_progress.is_noticed(one, time.time())}
     with st.container(key="rows-syncs"):
         rows.show_headings("syncs", COLUMNS)
         for sync in found[page.start : page.end]:
@@ -185,8 +185,7 @@ def _describe_next(sync: SyncView) -> str:
         return AFTER_APPROVAL
     if sync.state != SyncState.ACTIVE or sync.next_run_at is None:
         return "No refresh"
-    left = sync.next_run_at - time.time()
-    return f"in {format_duration_short(left)}" if left > 0 else "due now"
+    return format_wait(sync.next_run_at)
 
 
 def _show_result(sync: SyncView) -> None:

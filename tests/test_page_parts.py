@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -27,6 +29,12 @@ from sync.text import count_noun, format_duration
 def test_text_of_others_is_escaped(text: str, shown: str) -> None:
     """What Markdown would take for a sign is shown as the character it is; a time of day stays whole, an address is no link."""
     assert formatting.escape_markdown(text) == shown
+
+
+def test_a_time_that_has_come_is_due_now_and_another_one_says_how_long() -> None:
+    """The overview, the list of syncs and the page of one sync say it alike."""
+    assert formatting.format_wait(time.time() + 3690) == "in 1 h 01 min"
+    assert formatting.format_wait(time.time() - 1) == "due now"
 
 
 def test_a_long_name_keeps_its_beginning_and_its_end_in_a_row() -> None:

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from time import time as current_time
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -87,6 +88,12 @@ def format_duration_short(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min" if whole < 86400 else count_noun(whole // 86400, "day")
+
+
+def format_wait(until: float) -> str:
+    """Format how long it is until a time: "in 5 min", or "due now" once it has come."""
+    left = until - current_time()
+    return f"in {format_duration_short(left)}" if left > 0 else "due now"
 
 
 def viewer_zone() -> ZoneInfo:

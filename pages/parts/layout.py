@@ -213,11 +213,7 @@ def _show_runner(health: Health) -> None:
 
 
 def _show_late(health: Health) -> None:
-    late = [
-        one.sync_id
-        for one in health.overdue
-        if one.needs_person and health.now - one.since >= run_progress.LATE_SECONDS
-    ]
+    late = [one.sync_id for one in health.overdue if run_progress.is_noticed(one, health.now)]
     numbers = list(dict.fromkeys([*late, *(one.id for one in health.not_cleared)]))
     if not numbers:
         return

@@ -10,6 +10,7 @@ import streamlit as st
 from pages.parts.formatting import escape_markdown, format_duration_short, format_time, localize_times
 from sync.model import Run, RunState
 from sync.text import count_people
+from sync.views import Overdue
 from sync.wording import describe_run_changes
 
 HOURLY_LIMIT_TEXT = "Mixpanel's hourly query limit is used up"
@@ -128,6 +129,11 @@ def show_progress(run: Run) -> None:
         st.progress(phase_progress(run).share, text=escape_markdown(describe_run(run)))
     else:
         st.caption(escape_markdown(describe_run(run)))
+
+
+def is_noticed(late: Overdue, now: float) -> bool:
+    """Return whether to show that a sync is late: it needs a person, and not only since a moment ago."""
+    return late.needs_person and now - late.since >= LATE_SECONDS
 
 
 def is_moving(run: Run | None) -> bool:

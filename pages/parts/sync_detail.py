@@ -12,9 +12,9 @@ from pages.parts import badges, charts, guard_settings, notices, polling, run_ac
 from pages.parts.badges import show_small_text
 from pages.parts.formatting import (
     escape_markdown,
-    format_duration_short,
     format_error,
     format_time,
+    format_wait,
     localize_times,
     shorten_name,
 )
@@ -69,11 +69,6 @@ def _read_detail(sync_id: int) -> SyncDetail:
         )
 
 
-def is_noticed(late: Overdue) -> bool:
-    """Return whether to show that a sync is late: it needs a person, and not only since a moment ago."""
-    return late.needs_person and time.time() - late.since >= run_progress.LATE_SECONDS
-
-
 def _show_runs(sync_id: int) -> None:
     """Show the last runs of a sync."""
     with open_service() as service:
@@ -111,7 +106,7 @@ def _show_head(sync: SyncView) -> None:
 def _show_problems(detail: SyncDetail) -> None:
     """Show since when and why a sync is late, and who still has the attribute after a failed clear."""
     late = detail.late
-    if late and is_noticed(late):
+    if late and run_progress.is_noticed(late, time.time()):
         text = f"Overdue since {format_time(late.since)}: {localize_times(late.reason)}."
         st.warning(escape_markdown(text), icon=":material/alarm:")
     if detail.sync.clear_problem:
@@ -150,10 +145,7 @@ def _describe_next(sync: SyncView) -> str:
     if sync.resume_at:
         return f"Resumes {format_time(sync.resume_at)}"
     if sync.state == SyncState.ACTIVE and sync.next_run_at:
-        left = sync.next_run_at - time.time()
-        return f"Next refresh {format_time(sync.next_run_at)}, " + (
-            f"in {format_duration_short(left)}" if left > 0 else "due now"
-        )
+        return f"Next refresh {format_time(sync.next_run_at)}, {format_wait(sync.next_run_at)}"
     if sync.clear_problem:
         return "Stopped, but not cleared: clear it again, or export the cohort again"
     if sync.is_cleared:
