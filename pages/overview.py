@@ -22,7 +22,7 @@ from pages.parts.formatting import (
 )
 from pages.parts.navigation import open_page, show_page_link
 from pages.parts.session import is_allowed, open_service
-from sync.model import RunState
+from sync.model import DAY, RunState
 from sync.permissions import AccessLevel
 from sync.records import RunnerState, SyncView
 from sync.reports import Attention, AttentionKind, Overview
@@ -33,7 +33,6 @@ from sync.wording import NEEDS_PERSON
 
 ROWS_SHOWN = 5  # of each list; the pages Syncs and Runs have them all
 PAST_SECONDS = 600.0  # between two reads of the past days
-DAY_SECONDS = 86400.0
 REFUSED_QUERIES = "Mixpanel refuses more queries for now. Other programs that query this project share its limit."
 GOOD, MOVING, CONCERN, PROBLEM = "good", "moving", "concern", "problem"
 ATTENTION_BADGES: dict[AttentionKind, badges.Badge] = {
@@ -92,16 +91,10 @@ def show_overview(seen: Overview) -> None:
     _show_sentence(*summarize(seen, who))
     _show_attention(seen.attention, who, may_mend=may_mend)
     _show_moving(seen.moving)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        _show_upcoming(seen)
-    with right:
-        _show_last_day(seen)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        _show_queries(seen)
-    with right:
-        _show_attributes(seen)
+    for parts in ((_show_upcoming, _show_last_day), (_show_queries, _show_attributes)):
+        for column, show_part in zip(st.columns(2, gap="medium"), parts, strict=True):
+            with column:
+                show_part(seen)
 
 
 def _show_first_step(seen: Overview) -> None:
@@ -231,7 +224,7 @@ def _show_last_day(seen: Overview) -> None:
     st.header("Last 24 hours", anchor=False)
     charts.show_hours_strip(seen.hours)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
-        st.caption(f"since {format_time(seen.now - DAY_SECONDS)}", width="content")
+        st.caption(f"since {format_time(seen.now - DAY)}", width="content")
         st.caption("now", width="content")
     st.caption(describe_last_day(seen))
 
@@ -285,7 +278,7 @@ def _show_people(seen: Overview, past: tuple[int, ...]) -> None:
         return
     st.header("People in WebEngage", anchor=False)
     charts.show_people_chart(sizes)
-    first = to_local_datetime(time.time() - (len(sizes) - 1) * DAY_SECONDS).strftime("%-d %b")
+    first = to_local_datetime(time.time() - (len(sizes) - 1) * DAY).strftime("%-d %b")
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.caption(f"{first}: {format_count(sizes[0])}", width="content")
         st.caption(f"now: {format_count(sizes[-1])}", width="content")

@@ -41,26 +41,16 @@ def show_page() -> None:
         st.info("Open a cohort that is exported, and choose Receipt there.")
         show_page_link("Go to Cohorts", "arrow_forward", "cohorts")
         return
-    _show_navigation(project.id, cohort_id)
+    with st.container(horizontal=True, key="screen-receipt"):
+        show_page_link("The cohort", "arrow_back", "cohorts", project=project.id, cohort=cohort_id)
     try:
-        with st.spinner("Counting…"):
-            found = _read(project.id, cohort_id)
+        with st.spinner("Counting…"), open_service() as service:
+            found = service.receipts.read(project.id, cohort_id, ())  # whom it shares people with is counted below
     except CohortSyncError as error:
         st.title("Receipt", anchor=False)
         st.warning(format_error(error), icon=":material/warning:")
         return
     _show_receipt(found)
-
-
-def _show_navigation(project_id: int, cohort_id: int) -> None:
-    with st.container(horizontal=True, key="screen-receipt"):
-        show_page_link("The cohort", "arrow_back", "cohorts", project=project_id, cohort=cohort_id)
-
-
-def _read(project_id: int, cohort_id: int) -> Receipt:
-    """Read the numbers; whom the cohort shares people with is counted once that is chosen."""
-    with open_service() as service:
-        return service.receipts.read(project_id, cohort_id, ())
 
 
 def _show_receipt(found: Receipt) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from pages.parts import notices
-from pages.parts.formatting import escape_markdown, format_count
+from pages.parts.formatting import format_count
 from pages.parts.navigation import open_page
 from pages.parts.session import open_service
 from sync.model import Run, RunState
@@ -120,8 +120,3 @@ def describe_held_help(run: Run) -> str | None:
     if run.delivered + run.rejected:
         return STEP_HELP if run.steps_sent else SENT_HELP
     return UNDO_HELP if run.undoes is not None else STEP_HELP if run.steps_sent else None
-
-
-def describe_purpose(run: Run) -> str | None:
-    """Return what a run that takes another one back is for; None for others."""
-    return None if run.undoes is None else escape_markdown(f"taking back run {run.undoes}")

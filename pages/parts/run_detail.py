@@ -35,6 +35,7 @@ PURPOSES = {
     "retry": "a retry of rejected people",
     "resync": "sending everyone again",
     "clear": "clearing the attribute",
+    "undo": "taking back run {}",
 }
 HELD_HELP = (
     "Nothing has been sent yet. Everybody it would add and remove is listed below. Approve the run if these changes "
@@ -156,7 +157,7 @@ def _show_head(run: Run, sync: SyncView) -> None:
 
 def _describe_times(run: Run) -> str:
     parts = [
-        f"Run {run.id}, {run_actions.describe_purpose(run) or PURPOSES.get(run.purpose, run.purpose)}",
+        f"Run {run.id}, {PURPOSES[run.purpose].format(run.undoes)}",
         f"requested {format_time(run.queued_at)}",
     ]
     if run.finished_at:
