@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import layout, notices
+from pages.parts.downloads import show_csv_button
 from pages.parts.forget_dialog import show_forget_dialog
 from pages.parts.formatting import format_error
 from pages.parts.session import current_actor, open_service
@@ -48,7 +49,6 @@ def _describe_lines(shown: int, number: int) -> str:
 
 def _show_audit() -> None:
     st.header("Audit log", anchor=False)
-    actor = current_actor()
     search = st.text_input(
         "Search the audit log", placeholder="A person, an action, a sync …", key="audit-search"
     ).strip()
@@ -63,14 +63,7 @@ def _show_audit() -> None:
         hide_index=True,
         column_config=WIDTHS,
     )
-    st.download_button(
-        "Download the audit log (CSV)",
-        lambda: _write_audit_csv(actor),
-        file_name="audit.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-    )
+    show_csv_button("Download the audit log (CSV)", _write_audit_csv, "audit.csv")
 
 
 def _show_retention() -> None:

@@ -1,10 +1,11 @@
-"""Files of a run to download: the complete CSV, and the user ids for a Static List."""
+"""Files to download: the button for each, and those of a run: the complete CSV, and the user ids for a Static List."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import streamlit as st
 
@@ -15,6 +16,23 @@ from sync.records import ExportRow, SyncView
 from sync.spreadsheet import write_csv
 
 CSV_HEADER = ("User ID", "Operation", "Outcome", "Reason")
+
+
+def show_csv_button(
+    label: str, write: Callable[[Actor], str], file_name: str, key: str | None = None, *, disabled: bool = False
+) -> None:
+    """Show a button that downloads the CSV that ``write`` returns at the click, for the person who sees the button now."""
+    actor = current_actor()
+    st.download_button(
+        label,
+        lambda: write(actor),
+        file_name=file_name,
+        mime="text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+        key=key,
+        disabled=disabled,
+    )
 
 
 def write_run_csv(rows: Iterable[ExportRow]) -> str:
@@ -52,24 +70,10 @@ def has_static_list(run: Run, sync: SyncView) -> bool:
 
 def show_downloads(run: Run, sync: SyncView) -> None:
     """Show the download buttons of a finished run; each file is written on the click."""
-    actor = current_actor()
     with st.container(horizontal=True):
         if has_static_list(run, sync):
-            st.download_button(
-                "User IDs for a Static List",
-                lambda: _read_static_list(run.id, actor),
-                mime="text/csv",
-                file_name=f"static-list-{sync.cohort_id}-run-{run.id}.csv",
-                on_click="ignore",
-                icon=":material/download:",
-                key=f"list-{run.id}",
+            file_name = f"static-list-{sync.cohort_id}-run-{run.id}.csv"
+            show_csv_button(
+                "User IDs for a Static List", partial(_read_static_list, run.id), file_name, f"list-{run.id}"
             )
-        st.download_button(
-            "CSV of this run",
-            lambda: _read_run_csv(run.id, actor),
-            file_name=f"run-{run.id}.csv",
-            mime="text/csv",
-            on_click="ignore",
-            icon=":material/download:",
-            key=f"csv-{run.id}",
-        )
+        show_csv_button("CSV of this run", partial(_read_run_csv, run.id), f"run-{run.id}.csv", f"csv-{run.id}")

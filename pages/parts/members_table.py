@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from pages.parts import paging, polling
+from pages.parts.downloads import show_csv_button
 from pages.parts.formatting import escape_markdown, format_count
 from pages.parts.members_reading import BackgroundReading, begin_reading
 from pages.parts.navigation import MEMBER_FILTERS, open_person
-from pages.parts.session import current_actor, is_allowed, open_service
+from pages.parts.session import is_allowed, open_service
 from sync.permissions import AccessLevel, Actor
 from sync.service.member_reading import MemberReading
 from sync.spreadsheet import write_csv
@@ -256,17 +258,10 @@ def _describe_choice(chosen: Choice, text: str, revealed: bool) -> str:
 
 
 def _show_download(reading: MemberReading, listed: MemberList, rows: list[MemberRow], what: str) -> None:
-    actor = current_actor()
-    st.download_button(
-        f"CSV of {count_people(len(rows))}",
-        lambda: _write_file(reading, listed, rows, what, actor),
-        file_name=f"project-{reading.project_id}-cohort-{reading.cohort_id}-members.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-        key="member-csv",
-        disabled=not rows,
-    )
+    label = f"CSV of {count_people(len(rows))}"
+    file_name = f"project-{reading.project_id}-cohort-{reading.cohort_id}-members.csv"
+    write = partial(_write_file, reading, listed, rows, what)
+    show_csv_button(label, write, file_name, "member-csv", disabled=not rows)
 
 
 def _write_file(reading: MemberReading, listed: MemberList, rows: list[MemberRow], what: str, actor: Actor) -> str:
