@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sync.views import CohortList
-from tests.sandbox.control import Sandbox
+from tests.sandbox.control import PROJECT, Sandbox
 from tests.workspace import Workspace, click_button, make_fans, page_text, wait_until
 
 
@@ -107,3 +107,22 @@ def test_a_list_when_the_clock_was_set_back_replaces_the_one_of_before(fans: Wor
     fans.sandbox.rename_cohort(fans.cohort, "Best fans")
     with fans.open() as service:
         assert [one.name for one in service.cohorts.list(fresh=True).cohorts] == ["Best fans"]
+
+
+def test_a_preview_that_was_asked_for_before_another_one_and_comes_after_it_replaces_nothing(fans: Workspace) -> None:
+    """For ten minutes a first export that is started by command is compared with the stored one."""
+    fans.sandbox.fault("late", ms=1500, path="engage", times=1)
+
+    def read_preview() -> int:
+        with fans.open() as service:
+            return service.cohorts.preview(PROJECT, fans.cohort, fresh=True).identified
+
+    with ThreadPoolExecutor(1) as pool:
+        asked_first = pool.submit(read_preview)
+        wait_until(lambda: fans.sandbox.faults() == [])
+        fans.sandbox.set_members(fans.cohort, make_fans(200))
+        newer = read_preview()
+        asked_first.result()
+    with fans.open() as service:
+        known = service.cohorts.get_known(PROJECT, fans.cohort)
+        assert known is not None and known.identified == newer

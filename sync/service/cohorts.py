@@ -152,12 +152,15 @@ class CohortService(Topic):
         version = self._store.maintenance.get_forget_version()
         self._state.add_audit_line("preview", name_cohort(project_id, cohort.id), once_in=PREVIEW_FRESH_SECONDS)
         with self._state.mixpanel_query(project_id):
+            asked_at = self._state.now()
             known = client.read_page(cohort.id, 0, None, all_users=False, properties=(), id_property=id_property)
         everyone = read_with_properties(self._state, client, cohort, all_users=True)
         known = self._mark_never_exported(project_id, cohort.id, known)
-        found = replace(_build_preview(cohort, known, everyone, self._state.now()), id_property=id_property)
+        found = replace(_build_preview(cohort, known, everyone, asked_at), id_property=id_property)
         found = self._add_changes(project_id, found, known)
-        self._store.connections.save_preview(project_id, cohort.id, json.dumps(asdict(found)), found.total, version)
+        self._store.connections.save_preview(
+            project_id, cohort.id, json.dumps(asdict(found)), found.total, version, self._state.now()
+        )
         return self.add_current_limits(project_id, found)
 
     @requires(AccessLevel.VIEWER)
@@ -344,7 +347,7 @@ def _require_people(found: CohortView) -> CohortView:
     return found
 
 
-def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) -> Preview:
+def _build_preview(cohort: CohortView, known: Page, everyone: Page, asked_at: float) -> Preview:
     """Return the preview from the first page with and without profiles; exact when they are the whole cohort."""
     with_profile = known.total if known.total is not None else len(known.members)
     total = max(everyone.total if everyone.total is not None else len(everyone.members), with_profile)
@@ -365,7 +368,7 @@ def _build_preview(cohort: CohortView, known: Page, everyone: Page, now: float) 
         exact=whole,
         is_least=None in (known.known_total, everyone.known_total),
         sample=_pick_samples(known.members, everyone.members),
-        read_at=now,
+        read_at=asked_at,
         never_exported=round(share * len(set(listed))),
         properties=everyone.properties,
         doubles=len(going) + len(listed) - len({*going, *listed}),

@@ -267,9 +267,8 @@ class MemberService(Topic):
         version, found = self._store.maintenance.get_forget_version(), self.summarize(reading)
         known = self._cohorts.find_fresh(reading.project_id, reading.cohort_id, reading.id_property)
         if found.exact or not (known and known.exact):
-            self._store.connections.save_preview(
-                reading.project_id, reading.cohort_id, json.dumps(asdict(found)), found.total, version
-            )
+            place, text = (reading.project_id, reading.cohort_id), json.dumps(asdict(found))
+            self._store.connections.save_preview(*place, text, found.total, version, self._state.now())
 
     @requires(AccessLevel.MARKETER)
     def note_download(self, reading: MemberReading, what: str) -> None:

@@ -244,11 +244,13 @@ class Connections(Table):
             for row in rows
         )
 
-    def save_preview(self, project_id: int, cohort_id: int, preview: str, count: int, forget_version: int) -> None:
-        """Store a preview (JSON text) and the count it found.
+    def save_preview(
+        self, project_id: int, cohort_id: int, preview: str, count: int, forget_version: int, now: float
+    ) -> None:
+        """Store a preview (JSON text) and the count it found, unless Mixpanel was asked later for the stored one.
 
-        ``forget_version``: as of before its people were asked for. Somebody who was forgotten since may be one of its
-        examples, so it is stored without any then.
+        A stored time that is still to come is of a clock that was set back since. ``forget_version``: as of before its
+        people were asked for. Somebody who was forgotten since may be one of its examples, so it is stored without any.
         """
         self._execute(
             """
@@ -258,9 +260,13 @@ class Connections(Table):
                 ?1,
                 json_set(?1, '$.sample', json('[]'))
             )
-            where project_id = ?3 and id = ?4
+            where project_id = ?3 and id = ?4 and not ifnull(
+                json_extract(preview, '$.read_at') > json_extract(?1, '$.read_at')
+                and json_extract(preview, '$.read_at') <= ?6,
+                0
+            )
             """,
-            (preview, count, project_id, cohort_id, forget_version),
+            (preview, count, project_id, cohort_id, forget_version, now),
         )
 
     def get_preview(self, project_id: int, cohort_id: int) -> str | None:
