@@ -82,9 +82,10 @@ def _parse_days(text: str) -> str:
     chosen = set[str]()
     for part in text.casefold().replace(" ", "").split(","):
         first, _, last = part.partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
+        last = last or first
+        if first not in DAYS or last not in DAYS:
             raise ValueError(f"“{text[:MAX_SHOWN]}” names no days; write them like mon-fri or mon,wed.")
-        start, length = DAYS.index(first), (DAYS.index(last or first) - DAYS.index(first)) % len(DAYS)
+        start, length = DAYS.index(first), (DAYS.index(last) - DAYS.index(first)) % len(DAYS)
         chosen |= {DAYS[(start + step) % len(DAYS)] for step in range(length + 1)}
     return ",".join(day for day in DAYS if day in chosen)
 
@@ -130,7 +131,7 @@ def format_end(ends_at: float, zone: str) -> str:
 
 def format_moment(at: float, zone: str) -> str:
     """Return a moment as `find_moment` reads it: whole seconds, with the offset when the time comes twice that day."""
-    local = datetime.fromtimestamp(at // 1, find_zone(zone))
+    local = datetime.fromtimestamp(at, find_zone(zone))
     text = local.isoformat(sep=" ", timespec="seconds" if local.second else "minutes")
     return text if local.fold else text[: text.rindex("+" if "+" in text else "-")]
 
@@ -161,7 +162,7 @@ def find_busiest_hour(refreshes: Iterable[Refreshes], now: float, hours: int) ->
     for one in refreshes:
         for hour, times in _count_by_hour(one, start, hours):
             counts[hour] += times * one.queries
-    most = max(counts, default=0)
+    most = max(counts)
     return BusyHour(begins_at=start + counts.index(most) * HOUR_SECONDS, queries=most)
 
 

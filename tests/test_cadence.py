@@ -1,26 +1,16 @@
-"""When syncs are refreshed: times of day over both clock changes, ends, pauses that end, and the hourly limit."""
+"""When syncs are refreshed: a time of day over both clock changes, ends, pauses that end, and the hourly limit."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from sync.cadence import (
-    DailyTime,
-    Refreshes,
-    find_busiest_hour,
-    find_end,
-    find_moment,
-    format_end,
-    format_interval,
-    format_moment,
-)
+from sync.cadence import DailyTime, find_moment
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode, RunState, SyncState
@@ -32,90 +22,13 @@ from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
 from tests.sandbox.control import PROJECT, Sandbox
 from tests.workspace import Workspace, make_fans
 
-BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
+BERLIN = "Europe/Berlin"
 HOUR, DAY = 3600.0, 86400.0
-CHANGES = [  # zone, time of day, a moment before, the next two moments
-    (BERLIN, "02:30", "2027-03-27 12:00", "2027-03-28 01:00", "2027-03-29 00:30"),  # 02:30 does not exist: 03:00
-    (BERLIN, "02:30", "2027-10-30 12:00", "2027-10-31 00:30", "2027-11-01 01:30"),  # 02:30 comes twice: the first
-    (BERLIN, "02:30", "2027-10-31 01:10", "2027-11-01 01:30", "2027-11-02 01:30"),  # between the two
-    (BERLIN, "07:30", "2027-03-27 12:00", "2027-03-28 05:30", "2027-03-29 05:30"),
-    (NEW_YORK, "02:30", "2027-03-13 12:00", "2027-03-14 07:00", "2027-03-15 06:30"),
-    (NEW_YORK, "01:30", "2027-11-06 12:00", "2027-11-07 05:30", "2027-11-08 06:30"),
-    (NEW_YORK, "01:30", "2027-11-07 06:10", "2027-11-08 06:30", "2027-11-09 06:30"),
-]
 
 
 def parse_utc(text: str) -> float:
     """Return a moment in UTC in seconds since 1970."""
     return find_moment(text, "UTC")
-
-
-@pytest.mark.parametrize(("zone", "at", "before", "first", "second"), CHANGES)
-def test_a_time_of_day_when_the_clock_changes_comes_once_a_day(
-    zone: str, at: str, before: str, first: str, second: str
-) -> None:
-    """A time that is skipped is the end of the gap, and one that comes twice is the first."""
-    daily = DailyTime.parse(at, zone)
-    found = daily.find_next(parse_utc(before))
-    assert (found, daily.find_next(found)) == (parse_utc(first), parse_utc(second))
-
-
-@pytest.mark.parametrize("zone", [BERLIN, NEW_YORK])
-@pytest.mark.parametrize("at", ["00:00", "01:30", "02:30", "23:59"])
-def test_a_time_of_day_when_followed_for_a_year_comes_on_each_day(zone: str, at: str) -> None:
-    """No day is left out, none has two, and each moment lies after the one before it."""
-    daily, moment, days = DailyTime.parse(at, zone), parse_utc("2027-01-01 12:00"), []
-    for _ in range(365):
-        found = daily.find_next(moment)
-        assert found > moment
-        moment = found
-        days.append(datetime.fromtimestamp(moment, ZoneInfo(zone)).date())
-    assert [later - day for day, later in pairwise(days)] == [timedelta(days=1)] * 364
-
-
-def test_days_when_written_as_ranges_are_kept_in_their_order() -> None:
-    """A range may go over the end of the week; what is no day, time, zone or date is refused with an example."""
-    assert DailyTime.parse("7:05", BERLIN, "fri-mon").days == "mon,fri,sat,sun"
-    assert DailyTime.parse("07:05", BERLIN, "Mon-Fri").describe() == "at 07:05 Europe/Berlin, mon-fri"
-    friday = DailyTime.parse("09:00", "UTC", "mon-fri").find_next(parse_utc("2027-01-01 10:00"))
-    assert friday == parse_utc("2027-01-04 09:00")
-    for wrong in (("24:00", BERLIN, ""), ("7", BERLIN, ""), ("07:00", "Mars", ""), ("07:00", BERLIN, "someday")):
-        with pytest.raises(ValueError, match="write"):
-            DailyTime.parse(*wrong)
-    for zone in (BERLIN, "UTC"):
-        for text in ("2027-03-27", "2027-10-30", "2027-10-31", "2027-03-31 22:00"):
-            assert format_end(find_end(text, zone), zone) == text
-    with pytest.raises(ValueError, match="is not a time"):
-        find_end("2027-02-30", BERLIN)
-
-
-@pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, "UTC", "Asia/Kolkata"])
-def test_a_moment_when_written_is_read_as_the_same_moment_also_when_its_time_comes_twice(zone: str) -> None:
-    """Every quarter of an hour around both clock changes comes back, whatever the zone's offset."""
-    for begin in ("2027-03-13 22:00", "2027-03-27 22:00", "2027-10-30 22:00", "2027-11-07 03:00"):
-        for quarter in range(48):
-            moment = parse_utc(begin) + quarter * 900.0 + 7
-            assert find_moment(format_moment(moment, zone), zone) == moment
-
-
-def test_an_interval_when_shown_is_in_the_largest_unit_that_fits() -> None:
-    """Pages and the audit log say intervals as people do."""
-    shown = [format_interval(seconds) for seconds in (None, 300.0, 2700.0, 3600.0, 7200.0, 86_400.0, 301.0)]
-    hours = ["once", "every 5 minutes", "every 45 minutes", "every hour", "every 2 hours"]
-    assert shown == [*hours, "every day", "every 301 seconds"]
-
-
-def test_refreshes_when_counted_by_hour_are_each_in_one_hour() -> None:
-    """Intervals, times of day and ends are counted where they fall; the busiest hour is the first of several."""
-    now = parse_utc("2027-03-01 10:20")
-    often = Refreshes(queries=2, next_run_at=now + 60, interval_seconds=900.0)
-    assert find_busiest_hour([often], now, 24).queries == 8
-    daily = DailyTime.parse("07:30", BERLIN)
-    morning = Refreshes(queries=30, next_run_at=daily.find_next(now), interval_seconds=DAY, daily=daily)
-    found = find_busiest_hour([often, morning, morning], now, 168)
-    assert (found.begins_at, found.queries) == (parse_utc("2027-03-02 06:00"), 68)
-    ended = Refreshes(queries=5, next_run_at=now, interval_seconds=HOUR, ends_at=now - 1)
-    assert find_busiest_hour([ended], now, 24).queries == 0
 
 
 def open_at(workspace: Workspace, clock: list[float]) -> Service:
