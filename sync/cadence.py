@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim
@@ -20,6 +20,7 @@ EVERY_DAY = ",".join(DAYS)
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86400.0
 INTERVAL_UNITS = ((DAY_SECONDS, "day"), (HOUR_SECONDS, "hour"), (60.0, "minute"), (1.0, "second"))
 MAX_SHOWN = 40  # characters of a wrong input that an error quotes
+EASTERNMOST = timezone(timedelta(hours=14))  # where a day begins first
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
@@ -105,7 +106,8 @@ def find_moment(text: str, zone: str) -> float:
     where = find_zone(zone)
     try:
         found = datetime.fromisoformat(text.strip())
-        return (found if found.tzinfo else found.replace(tzinfo=where)).timestamp()
+        moment = found if found.tzinfo else found.replace(tzinfo=where)
+        return moment.astimezone(EASTERNMOST).timestamp()  # OverflowError where no page there could show it
     except (ValueError, OverflowError):
         shown = text[:MAX_SHOWN]
         raise ValueError(f"“{shown}” is not a time; write it like 2027-01-07 or 2027-01-07 08:00.") from None

@@ -128,10 +128,13 @@ def test_an_end_when_written_is_read_as_the_same_end(text: str, zone: str) -> No
     [
         ("2027-02-30", BERLIN),
         ("x" * 300, BERLIN),
+        ("9999-12-31 23:59", "UTC"),
+        ("9999-12-31 23:59", NEW_YORK),
+        ("0001-01-01 00:00+14:00", "UTC"),
     ],
 )
 def test_what_is_no_moment_is_refused_with_an_example(find: Callable[[str, str], float], text: str, zone: str) -> None:
-    """Of a long text the first 40 characters are quoted."""
+    """Nor is one that is beyond the calendar in another zone, where a page could not show it."""
     with pytest.raises(ValueError, match=rf"^“{re.escape(text[:40])}” is not a time; write it like 2027-01-07 or"):
         find(text, zone)
 
