@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.errors import InvalidRequest
 from sync.model import RunState, SyncState
 from tests.engine_workspace import EngineWorkspace, fan_ids, fans, last, later
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox
@@ -53,3 +54,29 @@ def test_a_run_whose_connection_is_replaced_while_it_waits_goes_on_with_the_new_
     with workspace.open() as service:
         assert service.syncs.get(1).state is SyncState.ACTIVE
         assert service.connections.list_problems() == {}
+
+
+@pytest.mark.parametrize("side", ["Mixpanel", "WebEngage"])
+def test_a_connect_that_was_asked_for_before_another_one_and_is_answered_after_it_stores_nothing(
+    workspace: EngineWorkspace, side: str
+) -> None:
+    """Two people correct a connection; what was typed later stays, and the other person reads why."""
+    sandbox = workspace.sandbox
+
+    def connect() -> None:
+        with workspace.open() as service:
+            if side == "Mixpanel":
+                service.connections.connect_mixpanel(PROJECT, USERNAME, SECRET, sandbox.url)
+            else:
+                service.connections.connect_webengage(LICENSE, API_KEY, sandbox.url)
+
+    sandbox.fault("late", ms=LATE_MS, times=1)
+    with ThreadPoolExecutor(1) as pool:
+        asked_first = pool.submit(connect)
+        wait_until(lambda: sandbox.faults() == [])
+        connect_elsewhere(workspace, side)
+        with pytest.raises(InvalidRequest, match="changed or disconnected while it was checked"):
+            asked_first.result()
+    with workspace.open() as service:
+        [project], [account] = service.connections.list_projects(), service.connections.list_accounts()
+    assert "localhost" in (project.region if side == "Mixpanel" else account.data_center)

@@ -55,6 +55,17 @@ def _check_service_account(project_id: int, username: str, secret: str) -> None:
             raise InvalidRequest(f"The {field} contains an invisible character; copy it again.", field)
 
 
+def _is_changed(known: tuple[object, str] | None, stored: tuple[object, str] | None) -> bool:
+    """Return whether a connection was stored or deleted since it was ``known``: each sealed secret is another text."""
+    return (known and known[1]) != (stored and stored[1])
+
+
+def _require_same(stored: tuple[str, ...] | None, checked: tuple[str, ...]) -> None:
+    """Raise InvalidRequest when another connection is stored than was checked."""
+    if stored != checked:
+        raise InvalidRequest(CHANGED_MEANWHILE)
+
+
 def name_project(project_id: int) -> str:
     """Return under which name the problem of a project is kept."""
     return f"project {project_id}"
@@ -110,8 +121,12 @@ class ConnectionService(Topic):
     def _connect_project(
         self, project_id: int, username: str, secret: str, region: str, *, is_check: bool = False
     ) -> ProjectView:
-        """Check a service account and store it; with ``is_check`` only if it is still the one that is stored."""
+        """Check a service account and store it; with ``is_check`` only if it is still the one that is stored.
+
+        Raise InvalidRequest when another one was stored, or this one disconnected, while Mixpanel was asked.
+        """
         _check_service_account(project_id, username, secret)
+        known = self._store.connections.get_sealed_project(project_id)
         hide_secret(secret)
         mixpanel.get_base_url(region)
         project = Project(id=project_id, name="", username=username, secret=secret, region=region)
@@ -132,8 +147,8 @@ class ConnectionService(Topic):
         if not checked.project_seen:
             self._check_readable(project)
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
-            if is_check and self._read_project(project_id) != (username, region, secret):
-                raise InvalidRequest(CHANGED_MEANWHILE)
+            if is_check or _is_changed(known, self._store.connections.get_sealed_project(project_id)):
+                _require_same(self._read_project(project_id), (username, region, secret))
             sealed = self._state.seal_secret(secret)
             before = self._store.connections.get_project(project_id)
             self._store.connections.save_project(view, sealed)
@@ -169,8 +184,12 @@ class ConnectionService(Topic):
         )
 
     def _connect_account(self, account: Account, *, is_check: bool = False) -> AccountView:
-        """Check an API key and store it; with ``is_check`` only if it is still the one that is stored."""
+        """Check an API key and store it; with ``is_check`` only if it is still the one that is stored.
+
+        Raise InvalidRequest when another one was stored, or this one disconnected, while WebEngage was asked.
+        """
         hide_secret(account.api_key)
+        known = self._store.connections.get_sealed_account(account.license_code)
         if not account.api_key:
             raise InvalidRequest("Enter the API key.", "api_key")
         with _advising_to_try_again():
@@ -182,8 +201,8 @@ class ConnectionService(Topic):
             secret_last4=get_last_characters(account.api_key),
         )
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
-            if is_check and self._read_account(view.license_code) != (account.data_center, account.api_key):
-                raise InvalidRequest(CHANGED_MEANWHILE)
+            if is_check or _is_changed(known, self._store.connections.get_sealed_account(view.license_code)):
+                _require_same(self._read_account(view.license_code), (account.data_center, account.api_key))
             sealed = self._state.seal_secret(account.api_key)
             before = self._store.connections.get_account(view.license_code)
             self._store.connections.save_account(view, sealed)
