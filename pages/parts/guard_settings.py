@@ -37,8 +37,8 @@ RULES = (  # each with whether it holds a run also while the guard is lifted
 )
 LIFT = "Lift the guard"
 LIFT_MEANING = (
-    "From the next run on, no number of people added or removed holds a run of this sync, until somebody puts the guard "
-    "back here. A mistake in the cohort's rule then reaches WebEngage at once."
+    "From now on, no number of people added or removed holds a run of this sync, not even one that is still reading, until "
+    "somebody puts the guard back here. A mistake in the cohort's rule then reaches WebEngage at once."
 )
 LIFTED = "A person lifted the guard of this sync, so the limits below hold nothing until it is put back."
 
