@@ -187,6 +187,19 @@ def test_a_sync_whose_cohort_is_empty_stays_synced_while_it_is_refreshed(workspa
     assert state_of(workspace) == SYNCED
 
 
+def test_the_stop_dialog_of_a_sync_with_nobody_in_webengage_asks_nothing_about_them(workspace: EngineWorkspace) -> None:
+    """It asked whether nobody should be set to false."""
+    assert [one.key for one in workspace.page("syncs", stop="1").radio] == ["stop-choice"]
+    workspace.set_members()
+    later(workspace, 2 * HOUR + 100)
+    approve(workspace, last(workspace))
+    app = workspace.page("syncs", stop="1")
+    assert [one.key for one in app.radio] == [] and "It has nobody in WebEngage." in page_text(app)
+    app.button(key="sync-sure").click().run()
+    with workspace.open() as service:
+        assert service.syncs.get(1).state is SyncState.FINISHED and not service.syncs.get(1).is_cleared
+
+
 def test_a_sync_that_was_taken_back_and_resumed_is_not_called_synced(workspace: EngineWorkspace) -> None:
     """Its refresh is held, and cancelled leaves nobody in WebEngage."""
     with workspace.open() as service:

@@ -34,7 +34,21 @@ def _close_dialog() -> None:
 def show_stop_dialog(sync: SyncView) -> None:
     """Ask what should happen to the people already exported, and stop the sync."""
     show_name(shorten_name(sync.cohort_name), "stop")
-    st.markdown(f"The cohort will not be refreshed any more. This sync has {count_people(sync.size)} in WebEngage.")
+    with open_service() as service:
+        people = service.members.count_held(sync.id)
+    there = f"This sync has {count_people(people)} in WebEngage." if people else "It has nobody in WebEngage."
+    st.markdown(f"The cohort will not be refreshed any more. {there}")
+    is_cleared = bool(people or sync.clear_problem) and _choose_clear(sync)
+    cleared = " The people exported before are being cleared." if is_cleared else ""
+    _show_decision(
+        "Stop",
+        lambda service: service.syncs.stop(sync.id, clear=is_cleared),
+        f"{shorten_name(sync.cohort_name)} is stopped.{cleared}",
+    )
+
+
+def _choose_clear(sync: SyncView) -> bool:
+    """Ask what should happen to the people already exported; return whether they are cleared."""
     choice = st.radio(
         "What should happen to them?",
         [KEEP_CHOICE, CLEAR_CHOICE],
@@ -45,12 +59,7 @@ def show_stop_dialog(sync: SyncView) -> None:
             "Segments built on the attribute become empty. Profiles stay; only this attribute changes.",
         ],
     )
-    cleared = " The people exported before are being cleared." if choice == CLEAR_CHOICE else ""
-    _show_decision(
-        "Stop",
-        lambda service: service.syncs.stop(sync.id, clear=choice == CLEAR_CHOICE),
-        f"{shorten_name(sync.cohort_name)} is stopped.{cleared}",
-    )
+    return choice == CLEAR_CHOICE
 
 
 @st.dialog("Change interval", on_dismiss=_close_dialog)
