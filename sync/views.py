@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sync.cadence import DailyTime
 from sync.guards import GuardLimits
-from sync.model import Eligibility, Mode
+from sync.model import Eligibility, Mode, Run
 from sync.records import CohortView, ExportRow, PropertyCohort, Recipient, RunnerState, SyncView
 from sync.text import count_noun
 
@@ -293,9 +293,10 @@ class Health:
     runners: int
     due: int
     oldest_due: float | None
-    held: int
+    held: tuple[tuple[SyncView, Run], ...]
     paused: tuple[SyncView, ...]
-    failed: tuple[SyncView, ...]
+    failed: tuple[tuple[SyncView, str], ...]
+    """With the run that waits, and with why the last run that ended failed."""
     queries: tuple[tuple[int, int], ...]
     rejected: int
     disk_free: int
@@ -326,7 +327,7 @@ class Health:
         """Return what waits for a person, a few words each."""
         late = sum(one.needs_person for one in self.overdue)
         found = {
-            count_noun(self.held, "held run"): self.held,
+            count_noun(len(self.held), "held run"): self.held,
             count_noun(len(self.paused), "paused sync"): self.paused,
             count_noun(len(self.failed), "failed sync"): self.failed,
             count_noun(late, "overdue sync"): late,

@@ -119,6 +119,20 @@ def test_status_when_something_needs_a_person_names_only_that(fans: Workspace) -
     assert done.returncode == 1 and done.stderr == "Something needs a person: 1 held run.\n"
 
 
+@pytest.mark.parametrize(("fault", "line"), [(418, "Failed: “Fans” (sync 1): "), (403, "Paused: “Fans” (sync 1): ")])
+def test_status_when_a_sync_needs_a_person_names_it_with_the_reason(fans: Workspace, fault: int, line: str) -> None:
+    """“1 failed” alone sends whoever reads it to another list."""
+    fans.sandbox.fault("status", api="mixpanel", path="/engage", code=fault)
+    fans.export(mode=Mode.DYNAMIC)
+    assert re.search(rf"^{re.escape(line)}.*Mixpanel", fans.run_cli("status").stdout, re.MULTILINE)
+
+
+def test_status_when_a_run_is_held_names_it_with_the_reason(fans: Workspace) -> None:
+    """Its number is what `approve` asks for."""
+    fans.export(dry_run=True)
+    assert "Held: “Fans” (sync 1, run 1): Dry run: nothing is sent" in fans.run_cli("status").stdout
+
+
 def test_a_run_that_failed_before_it_was_planned_is_not_called_unchanged(fans: Workspace) -> None:
     """“No changes” would mean that the cohort was compared."""
     fans.sandbox.fault("status", api="mixpanel", path="/engage", code=403)

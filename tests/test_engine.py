@@ -203,7 +203,7 @@ def test_a_failure_that_pauses_nothing_needs_a_person_all_the_same(
     workspace.export()
     with workspace.open() as service:
         health = service.check_health()
-        assert [one.id for one in health.failed] == [1] and health.needs_attention
+        assert [one.id for one, _ in health.failed] == [1] and health.needs_attention
     workspace.export()
     with workspace.open() as service:
         assert not service.check_health().needs_attention

@@ -262,7 +262,7 @@ def test_health_when_a_run_is_held_is_overdue_only_after_its_approval(watched: W
     watched.run_queued()
     watched.ahead = 48 * HOUR
     health = check_health(watched, runner=True)
-    assert health.held == 1 and not health.overdue
+    assert len(health.held) == 1 and not health.overdue
     with watched.open() as service:
         service.runs.approve(1)
     assert not check_health(watched, runner=True).overdue

@@ -98,7 +98,7 @@ class _HealthCollector(Collector):
         yield _gauge(
             "oldest_due_timestamp_seconds", "Since when the oldest of them is due, 0 for none.", health.oldest_due
         )
-        yield _gauge("held_runs", "Runs that wait for an approval.", health.held)
+        yield _gauge("held_runs", "Runs that wait for an approval.", len(health.held))
         yield _gauge("paused_syncs", "Syncs that are paused.", len(health.paused))
         yield _gauge("failed_syncs", "Syncs, but for paused ones, whose last run failed.", len(health.failed))
         yield _gauge("overdue_syncs", "Syncs whose time has passed.", len(health.overdue))

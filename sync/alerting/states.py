@@ -49,9 +49,9 @@ def find_states(
     health: Health, syncs: tuple[SyncView, ...], quotas: Quotas, *, is_disk_alert_open: bool
 ) -> Iterator[AlertState]:
     """Yield every state that is worth an alert now, except that no runner works."""
-    yield from (_describe_failed(one) for one in health.failed)
+    yield from (_describe_failed(one) for one, _ in health.failed)
     yield from (_describe_paused(one) for one in health.paused)
-    yield from (_describe_held(one, one.last_run) for one in syncs if one.last_run and one.last_run.state == "held")
+    yield from (_describe_held(one, run) for one, run in health.held)
     yield from (_describe_uncleared(one) for one in health.not_cleared)
     for late in health.overdue:
         if late.needs_person and health.is_runner_alive:  # else one alert says why all of them are late

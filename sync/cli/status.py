@@ -13,10 +13,10 @@ MEGABYTE = 2**20  # bytes
 
 
 def status_lines(health: Health) -> Iterator[str]:
-    """Yield the runner's state, the counts, what is left, and one line for every sync that is overdue or was not cleared."""
+    """Yield the runner's state, the counts, what is left, and one line for everything that needs a person."""
     yield f"The runner {_describe_runner(health)}."
     yield (
-        f"{health.due} due, {health.held} held, {len(health.paused)} paused, {len(health.failed)} failed, "
+        f"{health.due} due, {len(health.held)} held, {len(health.paused)} paused, {len(health.failed)} failed, "
         f"{len(health.overdue)} overdue, {len(health.not_cleared)} not cleared, "
         f"{count_people(health.rejected)} rejected."
     )
@@ -24,6 +24,12 @@ def status_lines(health: Health) -> Iterator[str]:
         left = ", ".join(f"{count:,} (project {project_id})" for project_id, count in health.queries)
         yield f"Mixpanel queries left this hour: {left}."
     yield f"Free disk: {health.disk_free // MEGABYTE:,} MB."
+    for sync, run in health.held:
+        yield f"Held: “{sync.cohort_name}” (sync {sync.id}, run {run.id}): {run.held_reason}"
+    for sync in health.paused:
+        yield f"Paused: “{sync.cohort_name}” (sync {sync.id}): {sync.pause_reason}"
+    for sync, reason in health.failed:
+        yield f"Failed: “{sync.cohort_name}” (sync {sync.id}): {reason}"
     for late in health.overdue:
         yield f"Overdue: “{late.cohort_name}” (sync {late.sync_id}) since {format_utc_time(late.since)}: {late.reason}."
     for sync in health.not_cleared:

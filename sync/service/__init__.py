@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sync.errors import DatabaseUnusable, InvalidRequest
-from sync.model import SyncState
+from sync.model import RunState, SyncState
 from sync.permissions import RUNNER_ACTOR, AccessLevel, Actor, check_level, command_line_actor, requires
 from sync.records import RestoreReport, RunnerState
 from sync.service.admin import AdminService, describe_restore
@@ -126,11 +126,12 @@ class Service:
         """Return the state of the runner, and what needs a person."""
         now = self._state.now()
         state, seen, runners = self._state.read_runner_state(now)
-        due, oldest, held = self._state.store.runs.count_waiting(now)
+        due, oldest = self._state.store.runs.count_waiting(now)
         syncs = self._state.store.syncs.list_views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED and not ends_by_itself(one, now))
-        with_failed_run = self._state.store.run_history.list_failures(now)
-        failed = tuple(one for one in syncs if one.state is not SyncState.PAUSED and one.id in with_failed_run)
+        held = ((one, one.last_run) for one in syncs if one.last_run and one.last_run.state is RunState.HELD)
+        failures = self._state.store.run_history.list_failures(now)
+        failed = ((one, failures[one.id]) for one in syncs if one.state is not SyncState.PAUSED and one.id in failures)
         queries = tuple(
             (one.id, self._state.store.rate_limits.queries_left(one.id, now))
             for one in self._state.store.connections.list_projects()
@@ -142,9 +143,9 @@ class Service:
             runners=runners,
             due=due,
             oldest_due=oldest,
-            held=held,
+            held=tuple(held),
             paused=paused,
-            failed=failed,
+            failed=tuple(failed),
             queries=queries,
             rejected=self._state.store.rejections.count_active(),
             disk_free=free,

@@ -82,24 +82,21 @@ class RunLists(Table):
         wanted, values = _where_clause(sync_id, state, project_id, between)
         return self._fetch_int(f"select count(*) from run where {wanted}", values)
 
-    def count_waiting(self, now: float) -> tuple[int, float | None, int]:
-        """Return how many runs could be executed now, since when the oldest waits, and how many are held."""
+    def count_waiting(self, now: float) -> tuple[int, float | None]:
+        """Return how many runs could be executed now, and since when the oldest waits."""
         row = self._fetch_one(
             """
-            select count(*) filter (where is_due), min(not_before) filter (where is_due), count(*) filter (where is_held)
-            from (
-                select not_before, state = 'held' as is_held, state <> 'held' and lease_owner is null and (
-                    not_before <= :now or wait_reason is null or put_off_at > :now + :slack
-                    or not_before > :now + :farthest
-                ) as is_due
-                from run
-                where finished_at is null
+            select count(*), min(not_before)
+            from run
+            where finished_at is null and state <> 'held' and lease_owner is null and (
+                not_before <= :now or wait_reason is null or put_off_at > :now + :slack
+                or not_before > :now + :farthest
             )
             """,
             {"now": now, "slack": CLOCK_SLACK, "farthest": WAIT_FARTHEST},
         )
         assert row is not None  # an aggregate always answers one row
-        return int(row[0]), row[1], int(row[2])
+        return int(row[0]), row[1]
 
     def count_reading(self, project_id: int, now: float) -> int:
         """Return how many runs of a project are being read from Mixpanel right now."""
