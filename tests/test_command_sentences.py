@@ -6,7 +6,10 @@ import re
 
 import pytest
 
-from sync.model import Mode, RunState, format_utc_time
+from sync.cli.run_output import report_outcome
+from sync.errors import CohortSyncError
+from sync.guards import DRY_RUN
+from sync.model import Mode, Run, RunState, format_utc_time
 from sync.wording import RUN_STANDING
 from tests.sandbox.control import PROJECT
 from tests.workspace import Workspace
@@ -165,3 +168,35 @@ def test_the_command_guard_of_a_lifted_guard_does_not_say_that_its_limits_hold_a
     assert "The guard of sync 1 is lifted: no number of people holds a run until it is put back (--reset)." in said
     assert "Held always: nobody was read." in said
     assert "A run is held when" not in said and "Held also" not in said
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"state": RunState.SUCCEEDED, "entered": 2}, "Succeeded: 2 added.\n"),
+        (
+            {"state": RunState.HELD, "steps_sent": 1, "held_reason": "1 was sent."},
+            "1 was sent. Send the rest: approve 7. Take it back: undo 7.\n",
+        ),
+        (
+            {"state": RunState.HELD, "held_reason": DRY_RUN, "planned": True, "entered": 2},
+            "Planned: 2 to be added. Nothing is sent until a person approves: approve 7.\n",
+        ),
+    ],
+)
+def test_export_wait_says_what_became_of_the_run(
+    numbers: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that succeeded, or is held as was asked for; with --json nothing is added to the document."""
+    run = Run(**dict.fromkeys(Run.__slots__, 0) | {"id": 7} | numbers)
+    report_outcome(run, as_json=True)
+    assert capsys.readouterr().out == ""
+    report_outcome(run, as_json=False)
+    assert capsys.readouterr().out == said
+
+
+def test_export_wait_fails_with_the_reason_of_a_run_that_is_held_or_failed() -> None:
+    """Whoever waits in a script learns it by the exit code."""
+    values = dict.fromkeys(Run.__slots__, 0) | {"id": 7, "state": RunState.HELD, "held_reason": "Too many."}
+    with pytest.raises(CohortSyncError, match=r"Run 7 is held: Too many\."):
+        report_outcome(Run(**values), as_json=False)

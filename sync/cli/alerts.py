@@ -10,9 +10,8 @@ import click
 
 from sync.cli.accounts import read_secret
 from sync.cli.listings import list_message_lines, list_recipient_lines
-from sync.cli.output import LIMIT_RANGE, Answer, WholeSentences, answers, any_project_option
+from sync.cli.output import LIMIT_RANGE, Answer, WholeSentences, answers, any_project_option, to_contract
 from sync.errors import InvalidRequest
-from sync.records import Recipient
 from sync.service import Service
 from sync.settings import ALERT_URL_VARIABLE, Settings
 
@@ -56,7 +55,7 @@ def add_address(service: Service, url: str | None, name: str) -> Answer:
 def add_webhook(service: Service, url: str | None, name: str) -> Answer:
     """Send changes of runs and syncs to a URL; prints the secret that signs them, this once."""
     added, secret = service.alerts.add_webhook(_read_url(url), name)
-    answer = {name: getattr(added, name) for name in Recipient.__slots__} | {"secret": secret}
+    answer = to_contract(added) | {"secret": secret}
     return answer, [f"Done: webhook {added.id} goes to {added.masked_url}.", f"Signing secret: {secret}"]
 
 

@@ -283,9 +283,10 @@ for command in (
     *REPORT_COMMANDS,
     *SAFETY_COMMANDS,
     members,
+    export,
+    list_people,
+    pause,
 ):
-    cli.add_command(command)
-for command in (export, list_people, pause):
     cli.add_command(command)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import click
 
-from sync.cli.output import any_project_option, json_option, print_result
+from sync.cli.output import Answer, answers, any_project_option, json_option, print_result
 from sync.guards import MAX_PEOPLE, MAX_SHARE, GuardLimits
 from sync.service import Service
 from sync.text import count_people
@@ -50,24 +50,22 @@ def approve(run_id: int, always: bool, raise_limit: bool, as_json: bool) -> None
 )
 @click.option("--reset", is_flag=True, help="Put a lifted guard back, with the limits every sync begins with.")
 @any_project_option
-@json_option
-def guard(sync_id: int, only_try: bool, reset: bool, as_json: bool, **given: float | None) -> None:
+@answers
+def guard(service: Service, sync_id: int, only_try: bool, reset: bool, **given: float | None) -> Answer:
     """Show or set from how many people on the runs of a sync are held."""
     changes = {name: value for name, value in given.items() if value is not None}
-    with Service.open() as service:
+    view = service.guards.get(sync_id)
+    limits = replace(GuardLimits() if reset else view.limits, **changes)  # type: ignore[arg-type]
+    if only_try:
+        view = replace(view, limits=limits, trial=service.guards.try_limits(sync_id, limits))
+    else:
+        if changes or reset:
+            service.guards.set_limits(sync_id, limits)
+        if reset:
+            service.guards.put_back(sync_id)
         view = service.guards.get(sync_id)
-        limits = replace(GuardLimits() if reset else view.limits, **changes)  # type: ignore[arg-type]
-        if only_try:
-            view = replace(view, limits=limits, trial=service.guards.try_limits(sync_id, limits))
-        else:
-            if changes or reset:
-                service.guards.set_limits(sync_id, limits)
-            if reset:
-                service.guards.put_back(sync_id)
-            view = service.guards.get(sync_id)
     answer = {"sync_id": sync_id, "enabled": view.enabled, **asdict(view.limits)}
-    answer |= {"would_have_held": view.trial.held, "of_runs": view.trial.runs}
-    print_result(as_json, answer, _describe_guard(view))
+    return answer | {"would_have_held": view.trial.held, "of_runs": view.trial.runs}, _describe_guard(view)
 
 
 def _describe_guard(view: GuardView) -> list[str]:

@@ -69,18 +69,15 @@ def _poll_until_ended(service: Service, run_id: int) -> Run:
 
 def report_outcome(run: Run, as_json: bool) -> None:
     """Print the outcome of a run that succeeded, or is held as was asked for; raise CohortSyncError for any other."""
+    changes = describe_run_changes(run)
     if run.state is RunState.SUCCEEDED:
-        if not as_json:
-            click.echo(f"Succeeded: {describe_run_changes(run)}.")
-        return
-    if run.state is RunState.HELD and run.steps_sent:
-        if not as_json:
-            click.echo(f"{run.held_reason} Send the rest: approve {run.id}. Take it back: undo {run.id}.")
-        return
-    if run.state is RunState.HELD and run.held_reason == DRY_RUN:
-        if not as_json:
-            changes = describe_run_changes(run)
-            click.echo(f"Planned: {changes}. Nothing is sent until a person approves: approve {run.id}.")
-        return
-    why = run.error or run.held_reason or run.wait_reason or "it was cancelled"
-    raise CohortSyncError(f"Run {run.id} {RUN_STANDING[run.state]}: {why}")
+        said = f"Succeeded: {changes}."
+    elif run.state is RunState.HELD and run.steps_sent:
+        said = f"{run.held_reason} Send the rest: approve {run.id}. Take it back: undo {run.id}."
+    elif run.state is RunState.HELD and run.held_reason == DRY_RUN:
+        said = f"Planned: {changes}. Nothing is sent until a person approves: approve {run.id}."
+    else:
+        why = run.error or run.held_reason or run.wait_reason or "it was cancelled"
+        raise CohortSyncError(f"Run {run.id} {RUN_STANDING[run.state]}: {why}")
+    if not as_json:
+        click.echo(said)
