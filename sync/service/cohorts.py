@@ -140,12 +140,10 @@ class CohortService(Topic):
         """Return the stored preview when it is by this User ID property and not older than ten minutes."""
         kept = self._store.connections.get_preview(project_id, cohort_id)
         found = load_preview(kept) if kept else None
-        is_fresh = found is not None and 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS
-        return (
-            self.add_current_limits(project_id, found)
-            if found and is_fresh and found.id_property == id_property
-            else None
-        )
+        if found is None or found.id_property != id_property:
+            return None
+        is_fresh = 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS
+        return self.add_current_limits(project_id, found) if is_fresh else None
 
     def _read_preview(self, project_id: int, cohort: CohortView, id_property: str) -> Preview:
         client = self._state.open_mixpanel(project_id)
@@ -289,6 +287,14 @@ class CohortService(Topic):
     def _list_taken(self, license_code: str | None) -> frozenset[str]:
         """Return the case-folded attributes of an account that have an owner; none without an account."""
         return self._store.attributes.list_taken(license_code) if license_code else frozenset()
+
+
+class CohortTopic(Topic):
+    """A topic whose requests ask about cohorts, too."""
+
+    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
+        super().__init__(state)
+        self._cohorts = cohorts
 
 
 def read_with_properties(state: ServiceState, client: Mixpanel, cohort: CohortView, *, all_users: bool) -> Page:

@@ -13,11 +13,11 @@ from sync.errors import CohortSyncError, RetryLater, SessionExpired
 from sync.mixpanel.client import Mixpanel
 from sync.model import Eligibility, Member, Page, Sync
 from sync.permissions import AccessLevel, check_level, requires
-from sync.service.base import ServiceState, Topic, name_cohort
+from sync.service.base import name_cohort
 from sync.service.cohorts import (
     PREVIEW_FRESH_SECONDS,
     QUERY_PATIENCE_SECONDS,
-    CohortService,
+    CohortTopic,
     read_with_properties,
 )
 from sync.service.held_people import HeldPeople, count_held, read_held
@@ -47,12 +47,8 @@ NOT_REMOVED = "WebEngage rejected removing them"
 UNREMARKABLE = (REASONS[Eligibility.IDENTIFIED], REJECTED)  # reasons that a shared user ID takes the place of
 
 
-class MemberService(Topic):
+class MemberService(CohortTopic):
     """Requests about the members of a cohort."""
-
-    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        super().__init__(state)
-        self._cohorts = cohorts
 
     @requires(AccessLevel.VIEWER)
     def begin(

@@ -7,18 +7,14 @@ from collections.abc import Iterable
 from sync.model import Eligibility
 from sync.permissions import AccessLevel, requires
 from sync.property_values import Forms, parse_forms
-from sync.service.base import ServiceState, Topic, name_cohort
-from sync.service.cohorts import PREVIEW_FRESH_SECONDS, QUERY_PATIENCE_SECONDS, CohortService
+from sync.service.base import name_cohort
+from sync.service.cohorts import PREVIEW_FRESH_SECONDS, QUERY_PATIENCE_SECONDS, CohortTopic
 from sync.service.members import mask_value
 from sync.value_check import ValueCheck, ValueSample, check_property, choose_form
 
 
-class PropertyService(Topic):
+class PropertyService(CohortTopic):
     """Profile properties that are sent besides membership."""
-
-    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        super().__init__(state)
-        self._cohorts = cohorts
 
     @requires(AccessLevel.MARKETER)
     def read_sample(

@@ -10,8 +10,7 @@ from sync.model import ChangeKind, Run, RunState, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
 from sync.records import PropertyCohort, SyncView
 from sync.reports import Overlap, Receipt
-from sync.service.base import ServiceState, Topic
-from sync.service.cohorts import CohortService
+from sync.service.cohorts import CohortTopic
 from sync.service.listed_people import ListedPeople, find_listed, find_tripped, list_known_by
 from sync.text import count_noun, count_people
 from sync.views import Preview
@@ -28,12 +27,8 @@ class _Numbers:
     rejected: int
 
 
-class ReceiptService(Topic):
+class ReceiptService(CohortTopic):
     """Receipts of synced cohorts."""
-
-    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        super().__init__(state)
-        self._cohorts = cohorts
 
     @requires(AccessLevel.VIEWER)
     def read(self, project_id: int | None, cohort_id: int, compared: Collection[int] | None = None) -> Receipt:

@@ -26,8 +26,7 @@ from sync.model import (
 )
 from sync.property_values import FIELD_TYPES, Forms, ValueForm, find_form_problem, parse_forms
 from sync.records import CohortView
-from sync.service.base import ServiceState, Topic
-from sync.service.cohorts import CohortService
+from sync.service.cohorts import CohortTopic
 from sync.service.hourly_fit import count_pages
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
@@ -121,12 +120,8 @@ def _check_spelling(mapping: tuple[tuple[str, str], ...], known: set[str]) -> No
             )
 
 
-class ExportRequests(Topic):
+class ExportRequests(CohortTopic):
     """The checks of an export."""
-
-    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        super().__init__(state)
-        self._cohorts = cohorts
 
     def find_last_halt(self, project_id: int, cohort_id: int) -> int:
         """Return which line of the audit log last halted the export of a cohort, 0 for none."""

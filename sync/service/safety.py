@@ -11,8 +11,8 @@ from sync.errors import InvalidRequest
 from sync.model import USER_ID_MAX
 from sync.permissions import AccessLevel, requires
 from sync.records import ListedPerson, PropertyCohort, Tripwire
-from sync.service.base import ServiceState, Topic, name_cohort
-from sync.service.cohorts import CohortService
+from sync.service.base import name_cohort
+from sync.service.cohorts import CohortTopic
 from sync.service.listed_people import find_listed, list_known_by
 from sync.spreadsheet import restore_id
 from sync.text import count_people, find_invisible
@@ -96,12 +96,8 @@ def _read_rows(text: str, separator: str) -> list[tuple[int, list[str]]]:
     return rows
 
 
-class SafetyService(Topic):
+class SafetyService(CohortTopic):
     """The never-export list of each WebEngage account, and the tripwires of each project."""
-
-    def __init__(self, state: ServiceState, *, cohorts: CohortService) -> None:
-        super().__init__(state)
-        self._cohorts = cohorts
 
     @requires(AccessLevel.VIEWER)
     def choose_account(self, license_code: str | None = None, project_id: int | None = None) -> str:
