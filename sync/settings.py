@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync.errors import InvalidRequest
+from sync.model import BATCHES_A_MINUTE
 
 DATA_VARIABLE = "COHORT_SYNC_DATA"
 KEY_VARIABLE = "COHORT_SYNC_KEY"
@@ -33,7 +34,6 @@ ACCESS_VARIABLES = (ADMINS_VARIABLE, MARKETERS_VARIABLE, VIEWERS_VARIABLE, TRUST
 
 DEFAULT_DATA_FOLDER = "data"
 DEFAULT_LOG_LEVEL = "INFO"
-DEFAULT_BATCHES_A_MINUTE = 490  # requests a minute for each account; a margin below WebEngage's limit
 MAX_BATCHES_A_MINUTE = 500  # requests a minute; WebEngage docs, rate limits of bulk-users
 MAX_PAGE_SIZE = 40_000  # members a page; the largest size a public client of Mixpanel uses (Airbyte's connector)
 MAX_SHOWN = 20  # characters of a wrong value that an error quotes
@@ -95,7 +95,7 @@ class Settings:
     def batches_a_minute(self) -> int:
         """Return the requests a minute to each WebEngage account, 1 to 500, 490 by default; else raise InvalidRequest."""
         found = _parse_number(BATCHES_VARIABLE, self.batches_a_minute_text, MAX_BATCHES_A_MINUTE)
-        return DEFAULT_BATCHES_A_MINUTE if found is None else found
+        return BATCHES_A_MINUTE if found is None else found
 
     @property
     def page_size(self) -> int | None:

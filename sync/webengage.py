@@ -26,9 +26,7 @@ DATA_CENTERS = {
     "ksa": "https://api.ksa.webengage.com",
     "eug": "https://api.eug.webengage.com",  # Europe: known from a public client only; the check at connect proves it
 }
-TIMEOUT_SECONDS = (
-    45.0  # seconds for one batch; less than half a lease, so that the lease is still ours when a late answer arrives
-)
+TIMEOUT_SECONDS = 45.0  # seconds for one batch; under half a lease, so that it is still ours when a late answer arrives
 MINUTE_SECONDS = 60.0  # seconds; the limit is counted by the minute (WebEngage docs, rate limits)
 NO_FORMS: Mapping[str, ValueForm] = MappingProxyType({})
 SUCCESS_STATUSES = ("queued", "success")  # what a 2xx body must say

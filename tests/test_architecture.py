@@ -45,7 +45,7 @@ ANSWERS = {"sync/records", "sync/reports", "sync/views"}
 ARROWS: dict[str, set[str]] = {
     "sync/__init__": set(),
     "sync/errors": set(),
-    "sync/settings": {"sync/errors"},
+    "sync/settings": {"sync/errors", "sync/model"},
     "sync/text": set(),
     "sync/spreadsheet": set(),
     "sync/guards": {"sync/text"},

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
-from sync.model import BATCHES_A_MINUTE
-from sync.settings import DEFAULT_BATCHES_A_MINUTE, Settings
+from sync.settings import Settings
 
 
 def test_settings_of_an_empty_environment_are_the_defaults() -> None:
@@ -86,8 +85,3 @@ def test_folder_when_it_begins_with_a_tilde_is_in_the_home(tmp_path: Path, monke
     assert Settings.from_env(env).data_folder == Path("/home/ann/cohorts")
     (tmp_path / "~" / "cohorts").mkdir(parents=True)  # made by an earlier version, and in use
     assert Settings.from_env(env).data_folder == Path("~/cohorts")
-
-
-def test_rate_of_the_settings_is_the_rate_of_runs() -> None:
-    """The default is named in two places, since neither imports the other."""
-    assert DEFAULT_BATCHES_A_MINUTE == BATCHES_A_MINUTE
