@@ -332,11 +332,11 @@ class Message:
     title: str
     body: str
     created_at: float
-    attempts: int
-    first_tried_at: float | None
-    delivered_at: float | None
-    failed_at: float | None
-    problem: str | None
+    attempts: int = 0
+    first_tried_at: float | None = None
+    delivered_at: float | None = None
+    failed_at: float | None = None
+    problem: str | None = None
 
     @property
     def state(self) -> str:

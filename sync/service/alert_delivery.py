@@ -145,7 +145,7 @@ class AlertDelivery:
         title = f"Cohort Sync: {count_noun(len(opened), 'open alert')}" if opened else "Cohort Sync: all is well"
         self._state.store.alerts.add_message(f"digest-{day.isoformat()}", "digest", title, body, now)
 
-    def deliver_due(self, is_stopping: Callable[[], bool] = lambda: False) -> int:
+    def deliver_due(self, is_stopping: Callable[[], bool]) -> int:
         """Send what is due, one recipient after the other, until nothing is or this process stops; return how many went."""
         sent, owner = 0, f"{process_name()}-{uuid.uuid4().hex}"
         while not is_stopping():

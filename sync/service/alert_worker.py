@@ -43,7 +43,7 @@ def start_alert_worker(
     return thread
 
 
-def start_runner_watch(env: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
+def start_runner_watch(env: Mapping[str, str]) -> None:
     """Start the thread that notices a silent runner, once in this process for a data folder; calling it again is free.
 
     While no runner works it also sends, or nobody would. Several processes may watch: who stores the alert first
@@ -56,7 +56,7 @@ def start_runner_watch(env: Mapping[str, str], now: Callable[[], float] = time.t
             watch = RunnerWatch()
             _watches[folder] = thread = threading.Thread(
                 target=_look_forever,
-                args=(dict(env), now, lambda: False, watch.look),
+                args=(dict(env), time.time, lambda: False, watch.look),
                 name=f"watch {folder}",
                 daemon=True,
             )

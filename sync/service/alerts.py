@@ -86,7 +86,6 @@ class AlertService(Topic):
         """Send a test at once, also in quiet hours; raise DeliveryFailed with the reason when it does not go through."""
         recipient = self._get(recipient_id, kind)
         topic, text = ("alert.test", TEST_TEXT) if kind == "alerts" else ("test", '{"test": true}')
-        now = self._state.now()
         test = Message(
             id=0,
             recipient_id=recipient_id,
@@ -94,12 +93,7 @@ class AlertService(Topic):
             topic=topic,
             title="Cohort Sync: a test",
             body=text,
-            created_at=now,
-            attempts=0,
-            first_tried_at=None,
-            delivered_at=None,
-            failed_at=None,
-            problem=None,
+            created_at=self._state.now(),
         )
         self._state.add_audit_line("test", f"{NOUNS[kind]} {recipient_id}")
         self._delivery.send(recipient, test)

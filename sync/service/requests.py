@@ -86,7 +86,7 @@ def describe_busy(run: Run) -> str:
     return f"{name} is {what}; nothing was changed. Wait for its end, or cancel it, then ask again."
 
 
-def _choose_interval(mode: Mode, interval: float | None) -> float | None:
+def choose_interval(mode: Mode, interval: float | None) -> float | None:
     """Return the seconds between two refreshes, None for a one-time export; raise InvalidRequest for an impossible one."""
     if interval is not None and mode is not Mode.DYNAMIC:
         raise InvalidRequest("A one-time export is never refreshed, so it has no interval.", "every")
@@ -158,7 +158,7 @@ class ExportRequests(CohortTopic):
             attribute=name,
             terms=Request(
                 mode=terms.mode,
-                interval_seconds=_choose_interval(terms.mode, DAY if terms.daily else terms.interval),
+                interval_seconds=choose_interval(terms.mode, DAY if terms.daily else terms.interval),
                 mapping=mapping,
                 previewed=self._find_previewed(project_id, cohort.id, terms),
                 forms=self._resolve_forms(license_code, mapping or (), terms.forms),

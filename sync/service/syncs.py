@@ -8,7 +8,7 @@ from dataclasses import replace
 from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
-from sync.model import DAY, MAX_INTERVAL, MIN_INTERVAL, Mode, Run, RunState, Sync, SyncState, format_utc_time
+from sync.model import DAY, Mode, Run, RunState, Sync, SyncState, format_utc_time
 from sync.permissions import AccessLevel, requires
 from sync.records import CohortView, RunnerState, SyncView
 from sync.service.base import CONNECT_AGAIN, ServiceState, Topic, name_cohort
@@ -20,6 +20,7 @@ from sync.service.requests import (
     Cadence,
     ExportRequests,
     check_cadence,
+    choose_interval,
     describe_busy,
     describe_state,
     describe_terms,
@@ -314,10 +315,7 @@ class SyncService(Topic):
         """
         seconds = DAY if daily else seconds
         check_cadence(Mode.DYNAMIC, seconds, daily, ends_at, self._state.now())
-        if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
-            raise InvalidRequest("A cohort is refreshed at least every 30 days and at most every 5 minutes.", "every")
-        if self._state.get_sync(sync_id).mode is not Mode.DYNAMIC:
-            raise InvalidRequest("A one-time export is never refreshed, so it has no interval.", "every")
+        choose_interval(self._state.get_sync(sync_id).mode, seconds)
         with self._store.transaction():
             before = self._state.get_sync(sync_id)
             if before.state is SyncState.FINISHED:
