@@ -40,19 +40,13 @@ class CohortService(Topic):
         problem is raised. At most one query, and ``patience`` seconds of waiting (default: 10 when there is a list to show,
         else 130).
         """
-        project, now = self._state.get_project(project_id).id, self._state.now()
-        read_at = self._store.connections.get_cohorts_read_at(project)
-        problem = self._store.connections.get_list_problem(project, now, LIST_RETRY)
+        project, now, lists = self._state.get_project(project_id).id, self._state.now(), self._store.connections
+        read_at, problem = lists.get_cohorts_read_at(project), lists.get_list_problem(project, now, LIST_RETRY)
         if read_at is not None and not fresh and not 0 <= now - read_at < LIST_FRESH_SECONDS:
             fresh, patience = problem is None, patience or LIST_PATIENCE
         if read_at is None or fresh:
             read_at, problem = self._read_or_keep(project, patience or INTERACTIVE_TIMEOUT_SECONDS, read_at)
-        return CohortList(
-            self._store.connections.list_cohorts(project),
-            read_at,
-            problem,
-            self._store.connections.list_remark(project) or "",
-        )
+        return CohortList(lists.list_cohorts(project), read_at, problem, lists.list_remark(project) or "")
 
     def _read_or_keep(self, project_id: int, patience: float, before: float | None) -> tuple[float, str | None]:
         """Read the list; on failure return the time of the one read ``before`` and the problem, which is raised without one.
