@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -170,3 +171,28 @@ def test_a_disk_that_is_full_when_the_content_is_replaced_changes_nothing(
     with workspace.open() as service:
         assert service.syncs.get(1).size == 5
         assert [one.action for one in service.admin.list_audit()].count("restore") == 0
+
+
+@pytest.mark.parametrize(("fails_at", "says"), [(1, "nothing was changed"), (2, "there is no app.db")])
+def test_a_restore_of_a_damaged_file_whose_moves_fail_says_what_is_where(
+    workspace: EngineWorkspace, backup: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int, says: str
+) -> None:
+    """Half-way it said that nothing was changed, while the former file had another name already."""
+    damaged = b"no database" * 1000
+    (workspace.data_dir / "app.db").write_bytes(damaged)
+    move, moves = Path.rename, []
+
+    def fail_once(self: Path, to: Path) -> Path:
+        moves.append(to)
+        if len(moves) == fails_at:
+            raise OSError(errno.EIO, "Input/output error")
+        return move(self, to)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(InvalidRequest, match=f"Input/output error.*{says}") as refused:
+        Service.restore_database(backup, workspace.env)
+    [former] = [path for path in workspace.data_dir.iterdir() if path.is_file() and path.read_bytes() == damaged]
+    assert former.name == "app.db" or former.name in str(refused.value)
+    Service.restore_database(backup, workspace.env)
+    with workspace.open() as service:
+        assert service.syncs.get(1).size == 5

@@ -13,7 +13,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sync.errors import DatabaseUnusable, InvalidRequest
@@ -59,7 +59,8 @@ def open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Conne
                     _read_backup(backup, copy)
                     yield path, copy
             finally:
-                _delete_drafts(folder)
+                with suppress(OSError):  # which says nothing about the restore; the next one deletes them
+                    _delete_drafts(folder)
     except OSError as problem:
         raise InvalidRequest(
             f"The backup could not be copied into {folder} ({problem.strerror}); nothing was changed."

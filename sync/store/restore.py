@@ -66,8 +66,8 @@ def restore_in_place(
 def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreReport:
     """Put a backup in the place of a database that cannot be opened; return the names of what was set aside.
 
-    Raise InvalidRequest, and move nothing, while another process has the file open. Killed between the moves,
-    the folder has no database: every open reports it, and restoring again completes it.
+    Raise InvalidRequest, and move nothing, while another process has the file open. Stopped between the moves, by a
+    kill or a failing disk, the folder has no database: every open reports it, and restoring again completes it.
     """
     path = folder / DATABASE_FILE
     if not folder.exists():
@@ -85,13 +85,29 @@ def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreR
         flush_to_disk(draft)
         _require_unused(path)
         leave_marker(folder)
+        _move_in(draft, path, moves)
+    forget_database(path)
+    return report
+
+
+def _move_in(draft: Path, path: Path, moves: dict[Path, Path]) -> None:
+    """Move the former files aside and the draft to their place; raise InvalidRequest when that stops half-way."""
+    try:
         for part, to in moves.items():  # app.db first: once it is missing nothing opens, and its log meets no other
             if part.exists():
                 part.rename(to)
         draft.rename(path)
-        flush_to_disk(folder)
-    forget_database(path)
-    return report
+        flush_to_disk(path.parent)
+    except OSError as problem:
+        kept = [to.name for to in moves.values() if to.exists()]
+        if not kept and draft.exists():
+            raise
+        state = "there is no app.db" if draft.exists() else "the backup is in its place, perhaps not for good"
+        former = f"the former database is kept in {path.parent} as {', '.join(kept)}, and " if kept else ""
+        raise InvalidRequest(
+            f"The restore stopped half-way ({problem.strerror}): {former}{state}. Correct what is wrong with the disk or the "
+            "folder, then restore the same backup again."
+        ) from None
 
 
 def _unconfirm_runs_under_way(copy: sqlite3.Connection) -> None:
