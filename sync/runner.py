@@ -122,6 +122,7 @@ class Runner:
     ) -> None:
         """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
         settings = Settings.from_env(env)
+        settings.require_numbers()
         self._env, self._folder = env, settings.data_folder
         self.clock = clock or Clock(time.time, time.sleep)
         self._context = RunContext(

@@ -43,8 +43,8 @@ MAX_SHOWN = 20  # characters of a wrong value that an error quotes
 class Settings:
     """The environment variables of Cohort Sync, as values.
 
-    Numbers and the log level are checked when they are used, so that a wrong setting of the runner does
-    not shut the pages. Secrets are left out of ``repr``.
+    Numbers and the log level are checked when a runner starts, so that a wrong setting of the runner does
+    not shut the pages; what these show is counted by the defaults then. Secrets are left out of ``repr``.
     """
 
     data_folder: Path = Path(DEFAULT_DATA_FOLDER)
@@ -91,16 +91,24 @@ class Settings:
             log_level_text=env.get(LOG_VARIABLE, "").strip().upper(),
         )
 
+    def require_numbers(self) -> None:
+        """Raise InvalidRequest for a number that is none or out of its range."""
+        for name, text, largest in (
+            (BATCHES_VARIABLE, self.batches_a_minute_text, MAX_BATCHES_A_MINUTE),
+            (PAGE_SIZE_VARIABLE, self.page_size_text, MAX_PAGE_SIZE),
+        ):
+            if text and _parse_number(text, largest) is None:
+                raise InvalidRequest(f"{name} is “{text[:MAX_SHOWN]}”; set it to a number from 1 to {largest}.")
+
     @property
     def batches_a_minute(self) -> int:
-        """Return the requests a minute to each WebEngage account, 1 to 500, 490 by default; else raise InvalidRequest."""
-        found = _parse_number(BATCHES_VARIABLE, self.batches_a_minute_text, MAX_BATCHES_A_MINUTE)
-        return BATCHES_A_MINUTE if found is None else found
+        """Return the requests a minute to each WebEngage account, 1 to 500; 490 when unset or wrong."""
+        return _parse_number(self.batches_a_minute_text, MAX_BATCHES_A_MINUTE) or BATCHES_A_MINUTE
 
     @property
     def page_size(self) -> int | None:
-        """Return the members a page to ask Mixpanel for, 1 to 40,000, or None when unset; else raise InvalidRequest."""
-        return _parse_number(PAGE_SIZE_VARIABLE, self.page_size_text, MAX_PAGE_SIZE)
+        """Return the members a page to ask Mixpanel for, 1 to 40,000, or None when unset or wrong."""
+        return _parse_number(self.page_size_text, MAX_PAGE_SIZE)
 
     @property
     def log_level(self) -> int:
@@ -129,10 +137,6 @@ def _split_list(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
 
 
-def _parse_number(name: str, text: str, largest: int) -> int | None:
-    """Return a number from 1 to ``largest``, or None for an empty text; raise InvalidRequest for anything else."""
-    if not text:
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= largest:
-        raise InvalidRequest(f"{name} is “{text[:MAX_SHOWN]}”; set it to a number from 1 to {largest}.")
-    return int(text)
+def _parse_number(text: str, largest: int) -> int | None:
+    """Return a number from 1 to ``largest``, or None for any other text."""
+    return int(text) if text.isdecimal() and 1 <= int(text) <= largest else None

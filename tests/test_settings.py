@@ -55,14 +55,14 @@ def test_batches_a_minute_when_out_of_range_is_refused(text: str) -> None:
     """The setting may slow requests down, never past WebEngage's 500 a minute."""
     settings = Settings.from_env({"COHORT_SYNC_BATCHES_A_MINUTE": text})
     with pytest.raises(InvalidRequest, match=rf"COHORT_SYNC_BATCHES_A_MINUTE is “{text}”; .* from 1 to 500"):
-        _ = settings.batches_a_minute
+        settings.require_numbers()
 
 
 @pytest.mark.parametrize("text", ["0", "40001", "large"])
 def test_page_size_when_out_of_range_is_refused(text: str) -> None:
     """Nobody has seen Mixpanel send larger pages than 40,000 members."""
     with pytest.raises(InvalidRequest, match=r"COHORT_SYNC_PAGE_SIZE is .* from 1 to 40000"):
-        _ = Settings.from_env({"COHORT_SYNC_PAGE_SIZE": text}).page_size
+        Settings.from_env({"COHORT_SYNC_PAGE_SIZE": text}).require_numbers()
 
 
 def test_log_level_when_unknown_is_refused() -> None:
@@ -72,9 +72,11 @@ def test_log_level_when_unknown_is_refused() -> None:
 
 
 def test_settings_when_a_number_is_wrong_do_not_shut_the_pages() -> None:
-    """A wrong setting of the runner is reported by the runner; the folder and the lists are read all the same."""
-    found = Settings.from_env({"COHORT_SYNC_PAGE_SIZE": "large", "COHORT_SYNC_DATA": "/srv/cohorts"})
-    assert found.data_folder == Path("/srv/cohorts")
+    """A wrong setting of the runner is reported by the runner; the folder, the lists and previews are read all the same."""
+    found = Settings.from_env(
+        {"COHORT_SYNC_PAGE_SIZE": "large", "COHORT_SYNC_BATCHES_A_MINUTE": "501", "COHORT_SYNC_DATA": "/srv/cohorts"}
+    )
+    assert (found.data_folder, found.page_size, found.batches_a_minute) == (Path("/srv/cohorts"), None, 490)
 
 
 def test_folder_when_it_begins_with_a_tilde_is_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
