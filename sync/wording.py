@@ -151,7 +151,8 @@ def explain_forgotten(done: ForgetResult) -> Iterator[str]:
             "any more: set it to false or delete the person there."
         )
     if done.runs_under_way:
-        yield f"{count_noun(done.runs_under_way, 'unfinished run')} may still contain it: forget it again afterwards."
+        left = count_noun(done.runs_under_way, "unfinished run")
+        yield f"{left} may still contain them: forget them again when these have ended."
     if done.kept_on_lists:
         lists = count_noun(done.kept_on_lists, "never-export list or tripwire", "never-export lists or tripwires")
         yield f"Kept on {lists} by a hash alone, so that nobody is exported again; they are taken off there."

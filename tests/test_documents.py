@@ -83,13 +83,14 @@ def test_commands_when_documented_are_those_of_the_command_line() -> None:
 
 
 def test_options_when_a_command_has_one_are_documented() -> None:
-    """The row of a command in docs/commands.md names each option; every command has --json, --project and --help."""
+    """The row of a command in docs/commands.md names each option, and each has a help text."""
     rows = COMMANDS.read_text(encoding="utf-8").replace("\\|", "/").splitlines()
     for name, command in walk_commands(cli):
         [row] = [row for row in rows if name in read_usages(row)]
         assert {"--json", "--project"} <= {word for one in command.params for word in one.opts}, name
         for option in (one for one in command.params if one.name not in ("as_json", "project")):
             named = [word for word in option.opts if re.search(rf"{word}\b", row)]
+            assert not isinstance(option, click.Option) or option.help, (name, option.opts)
             assert named or option.param_type_name == "argument", (name, option.opts)
 
 

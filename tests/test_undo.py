@@ -240,12 +240,12 @@ def test_what_cannot_be_taken_back_is_refused(workspace: EngineWorkspace) -> Non
     workspace.set_members(*fans(*range(31)))
     with workspace.open() as service:
         busy = service.syncs.refresh_now(1).run_id
-        for run_id, words in ((quiet.id, "sent nothing"), (busy, "still under way"), (99, "There is no run 99")):
+        for run_id, words in ((quiet.id, "changed nobody"), (busy, "still under way"), (99, "There is no run 99")):
             with pytest.raises(InvalidRequest, match=words):
                 service.runs.undo(run_id)
         service.runs.cancel(busy)
     take_back(workspace, workspace.get_run(1), approved=False)
-    with workspace.open() as service, pytest.raises(InvalidRequest, match="is under way"):
+    with workspace.open() as service, pytest.raises(InvalidRequest, match="is held and waits for a decision"):
         service.runs.undo(1)
 
 

@@ -41,8 +41,8 @@ def read_secret(given: str, name: str, noun: str) -> str:
 
 
 @connect.command("mixpanel")
-@click.option("--project-id", type=int, required=True)
-@click.option("--username", required=True)
+@click.option("--project-id", type=int, required=True, help="The number under Project Settings → Overview.")
+@click.option("--username", required=True, help="The username of the service account.")
 @click.option("--region", required=True, help="The data residency of the project: us, eu, in, or a loopback address.")
 @any_project_option
 @json_option
@@ -58,7 +58,7 @@ def connect_mixpanel(project_id: int, username: str, region: str, as_json: bool)
 
 
 @connect.command("webengage")
-@click.option("--license-code", required=True)
+@click.option("--license-code", required=True, help="As under Account Setup, such as va1w264d.")
 @click.option("--data-center", required=True, help="global, in, ksa, eug (Europe), or a loopback address.")
 @any_project_option
 @json_option

@@ -70,7 +70,7 @@ def rotate_key(service: Service) -> Answer:
     more = (
         "Former keys are no longer needed."
         if dropped
-        else "Keep the former key for now: running syncs need it. Rotate again when they have ended."
+        else "Keep the former key for now: unfinished runs need it. Run this again when they have ended."
     )
     return {"done": True, "former_keys_needed": not dropped}, [
         f"Done: all secrets are encrypted with the newest key. {more}"

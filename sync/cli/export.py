@@ -63,7 +63,12 @@ step_options = gather_options(
 
 @click.command()
 @click.argument("cohort_id", type=int)
-@click.option("--mode", type=click.Choice([mode.value for mode in Mode]), required=True)
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in Mode]),
+    required=True,
+    help="Export it once, or refresh it on a schedule.",
+)
 @click.option("--attribute", help="The Boolean attribute in WebEngage; permanent after the first export.")
 @cadence_options
 @id_property_option

@@ -204,7 +204,7 @@ class ConfigurationService(Topic):
         known = self._store.connections.get_account(code)
         if known is None or known.data_center != entry.data_center:
             yield Step(
-                text=f"Connect WebEngage account {code} in {entry.data_center}.",
+                text=f"Connect WebEngage account {code} (data center {entry.data_center}).",
                 line=entry.line,
                 apply=lambda: self._connections.connect_webengage(
                     code, self._state.settings.webengage_api_key, entry.data_center
@@ -220,7 +220,7 @@ class ConfigurationService(Topic):
         known = self._store.connections.get_project(entry.id)
         if known is None or (known.username, known.region) != (entry.username, entry.region):
             yield Step(
-                text=f"Connect Mixpanel project {entry.id} in {entry.region} as {entry.username}.",
+                text=f"Connect Mixpanel project {entry.id} (region {entry.region}) as {entry.username}.",
                 line=entry.line,
                 apply=lambda: self._connections.connect_mixpanel(
                     entry.id, entry.username, self._state.settings.mixpanel_secret, entry.region

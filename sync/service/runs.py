@@ -13,6 +13,7 @@ from sync.records import NO_OPERATION, Event, ExportRow, RejectionView
 from sync.service.base import ServiceState, Topic
 from sync.service.guards import GuardService
 from sync.service.held_people import read_held
+from sync.service.requests import describe_busy
 from sync.service.run_people import PeopleFilter, iterate_people, read_people
 from sync.service.second_person import explain_refusal
 from sync.steps import StepNumbers
@@ -220,10 +221,13 @@ class RunService(Topic):
             if not any(
                 "c" in block.outcomes or "f" in block.outcomes for block in self._store.batches.people_blocks(run_id)
             ):
-                raise InvalidRequest(f"Run {run_id} sent nothing that is still known, so nothing can be taken back.")
+                raise InvalidRequest(
+                    f"Run {run_id} changed nobody, or what it sent is no longer kept, so nothing can be taken back."
+                )
+            busy = self._store.runs.get_active(run.sync_id)
             undo_id = self._store.runs.enqueue_run(run.sync_id, "undo", self._state.now(), undoes=run_id)
             if undo_id is None:
-                raise InvalidRequest("Another run of this cohort is under way; cancel it, or wait for its end.")
+                raise InvalidRequest(describe_busy(busy or run))
             self._state.add_event(f"Taking back run {run_id} requested.", run.sync_id, undo_id)
             self._state.add_audit_line("undo", f"run {run_id}", run_id=undo_id)
         return StartedExport(run.sync_id, undo_id, True)
