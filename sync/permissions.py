@@ -118,11 +118,9 @@ def _matches_entry(entry: str, address: str, claims: Mapping[str, object]) -> bo
     if "=" in entry:
         name, _, wanted = (part.strip() for part in entry.partition("="))
         given = address if name == "email" else claims.get(name)  # an address only when it is verified
-        values = given if isinstance(given, list | tuple) else [given]
+        values = given if isinstance(given, list) else [given]
         return bool(wanted) and wanted in [_write_claim(value) for value in values]
-    if entry.startswith("@"):
-        return address.rpartition("@")[2] == _fold(entry[1:]) and bool(address)
-    return address == _fold(entry)
+    return address.endswith(_fold(entry)) if entry.startswith("@") else address == _fold(entry)
 
 
 def _write_claim(value: object) -> str:

@@ -13,16 +13,17 @@ import pytest
 from sync.errors import CohortSyncError
 from sync.export_terms import ExportTerms
 from sync.model import Mode
-from sync.permissions import AccessLevel, Actor, Forbidden, actor_from_claims
+from sync.permissions import AccessLevel, Actor, Forbidden, actor_from_claims, command_line_actor
 from sync.service import Service
 from sync.service.base import ServiceState, Topic
 from sync.store import Store
 from tests.sandbox.control import API_KEY, LICENSE, PROJECT, SECRET, USERNAME, Sandbox, member
 
 LISTS = {
-    "COHORT_SYNC_ADMINS": "ann@example.com",
-    "COHORT_SYNC_MARKETERS": "@example.com, @partner.example",
-    "COHORT_SYNC_VIEWERS": "groups=agency, email=vic@else.where, team=None, sub=ann-7, staff=true",
+    "COHORT_SYNC_ADMINS": "Ann@Example.com",
+    "COHORT_SYNC_MARKETERS": "@example.com, @Partner.Example",
+    "COHORT_SYNC_VIEWERS": "groups=agency, email=vic@else.where, team=None, sub=ann-7, staff=true, "
+    "unit = cn=shop, nothing=, floor=7",
 }
 OPEN_TO_ALL = {"open", "close"}
 NOT_VERIFIED = (False, "false", "no", "", 0, 1, 1.0, None, [], [True], {"verified": True}, "truely")
@@ -65,6 +66,13 @@ FOR_ADMINS = {
         ({"sub": "7", "staff": True}, AccessLevel.VIEWER),
         ({"sub": "7", "staff": False}, AccessLevel.NOBODY),
         ({"email": "vic@else.where", "email_verified": True}, AccessLevel.VIEWER),
+        ({"email": "kim@partner.example", "email_verified": True, "groups": ["agency"]}, AccessLevel.MARKETER),
+        ({"email": " ann@example.com ", "email_verified": True}, AccessLevel.ADMIN),
+        ({"email": "example.com", "email_verified": True}, AccessLevel.NOBODY),
+        ({"sub": "7", "unit": "cn=shop"}, AccessLevel.VIEWER),
+        ({"sub": "7", "unit": "shop"}, AccessLevel.NOBODY),
+        ({"sub": "7", "nothing": ""}, AccessLevel.NOBODY),
+        ({"sub": "7", "floor": 7}, AccessLevel.VIEWER),
         ({}, AccessLevel.NOBODY),
     ],
 )
@@ -118,13 +126,29 @@ def test_address_when_the_issuer_is_trusted_needs_no_claim(
     assert actor_from_claims({"email": "ann@example.com", "iss": issuer} | claim, env).level is grade
 
 
-def test_a_person_when_no_list_is_set_has_no_access() -> None:
-    """An empty setting is no wildcard."""
-    assert actor_from_claims({"email": "ann@example.com", "email_verified": True}, {}).level is AccessLevel.NOBODY
-    assert (
-        actor_from_claims({"email": "@", "email_verified": True}, {"COHORT_SYNC_ADMINS": ","}).level
-        is AccessLevel.NOBODY
-    )
+@pytest.mark.parametrize("entries", ["", ",", "@", "=", "email=", "groups="])
+@pytest.mark.parametrize("claims", [{}, {"email": "ann@example.com", "email_verified": True}], ids=str)
+def test_a_list_without_a_name_in_it_gives_nobody_access(claims: dict[str, object], entries: str) -> None:
+    """An empty setting, or one that a script left half filled in, is no wildcard."""
+    assert actor_from_claims(claims, {"COHORT_SYNC_ADMINS": entries}).level is AccessLevel.NOBODY
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [({}, "unknown"), ({"sub": "7"}, "7"), ({"email": "eve@evil.example", "email_verified": True}, "eve@evil.example")],
+)
+def test_a_person_who_is_not_listed_is_named_in_the_refusal(claims: dict[str, object], name: str) -> None:
+    """Also one of whom the provider says nothing; of an address that needs no proof nothing is said."""
+    found = actor_from_claims(claims, LISTS)
+    assert found.refusal == f"{name} is signed in, but nobody gave this address access to Cohort Sync; ask its admin."
+
+
+def test_a_command_of_a_user_without_a_name_is_somebodys_at_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a number that no file of users lists."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    assert command_line_actor() == Actor("someone at the command line", AccessLevel.ADMIN)
 
 
 def find_open_doors(thing: object, *harmless: type) -> set[str]:
@@ -175,7 +199,7 @@ def test_restore_when_the_person_is_no_admin_is_refused(data_dir: Path, tmp_path
     if damaged:
         (data_dir / "app.db").write_bytes(b"no database " * 1000)
     before = (data_dir / "app.db").read_bytes()
-    with pytest.raises(Forbidden):
+    with pytest.raises(Forbidden, match=r"^max@example\.com is a marketer here, and this needs an admin; ask"):
         Service.restore_database(tmp_path / "copy.db", env, Actor("max@example.com", AccessLevel.MARKETER))
     assert (data_dir / "app.db").read_bytes() == before
     assert not list(data_dir.glob("*.aside-*"))
@@ -212,7 +236,10 @@ def test_the_service_when_a_viewer_asks_for_a_change_refuses_it(data_dir: Path, 
         with pytest.raises(Forbidden, match=r"vic@example.com is a viewer .* needs a marketer"):
             viewer.syncs.start_export(PROJECT, cohort, ExportTerms(mode=Mode.DYNAMIC))
         assert viewer.runs.list() == ()
-    with Service.open(env, Actor("nora@example.com", AccessLevel.NOBODY)) as nobody, pytest.raises(Forbidden):
+    with (
+        Service.open(env, Actor("nora@example.com", AccessLevel.NOBODY)) as nobody,
+        pytest.raises(Forbidden, match=r"^nora@example\.com is signed in, but nobody gave this address access"),
+    ):
         nobody.cohorts.list(PROJECT)
 
 
