@@ -11,12 +11,13 @@ import pytest
 
 from sync.alerting.states import DISK_ENOUGH_BYTES
 from sync.engine import RetryPolicy
-from sync.model import RunState
+from sync.export_terms import ExportTerms
+from sync.model import Mode, RunState
 from sync.service.alert_worker import SILENCE_SECONDS, RunnerWatch
 from sync.steps import Steps
 from sync.views import DISK_LOW_BYTES
 from tests.alert_receivers import Mailbox, serve_mail
-from tests.sandbox.control import PROJECT, member
+from tests.sandbox.control import PROJECT, SECRET, USERNAME, member
 from tests.workspace import FAST, Workspace, page_text
 
 HOUR = 3600.0
@@ -313,3 +314,31 @@ def test_the_alert_about_rejected_removals_counts_nobody_twice(scene: Scene) -> 
     scene.workspace.export()
     scene.look()
     assert "12 of 100 people in" in scene.mailbox.texts[0]
+
+
+def test_an_alert_names_the_project_of_a_cohort_where_several_have_a_sync(scene: Scene) -> None:
+    """Two projects may have a cohort of one name; of projects with one name the number says which."""
+    sandbox, own = scene.workspace.sandbox, scene.workspace
+    sandbox.add_project(77, "Shop", username=USERNAME, secret=SECRET, role="admin")
+    with own.open() as service:
+        service.connections.connect_mixpanel(77, USERNAME, SECRET, sandbox.url)
+        cohort = sandbox.add_cohort("Team zanzibar@example.com", PEOPLE[:5], project=77)
+        service.syncs.start_export(77, cohort, ExportTerms(mode=Mode.DYNAMIC, attribute="Shop fans"))
+        service.syncs.pause(1)
+        scene.look()
+        assert scene.mailbox.subjects == [f"Cohort Sync: {NAME} is paused"]
+        own.start_export(attribute="Fans")
+        service.syncs.pause(2)
+    scene.look()
+    with own.open_database() as db:
+        [name] = db.execute("select name from mixpanel_project where id = ?", (PROJECT,)).fetchone()
+        assert scene.mailbox.subjects[1:] == [f"Cohort Sync: {NAME} in “{name}” is paused"]
+        assert f"The sync of {NAME} in “{name}” (sync 2) is paused" in scene.mailbox.texts[1]
+        db.execute("update mixpanel_project set name = 'Shop'")
+    with own.open() as service:
+        service.syncs.stop(2)
+        cohort = own.add_cohort(5, "Others")
+        own.start_export(cohort, attribute="Others")
+        service.syncs.pause(3)
+    scene.look()
+    assert f"Cohort Sync: “Others” in project {PROJECT} is paused" in scene.mailbox.subjects

@@ -12,7 +12,7 @@ from sync.model import Mode, SyncState
 from sync.records import Event, ExportRow, RejectionView
 from sync.service import Service
 from tests.engine_workspace import EngineWorkspace, fan_ids, fans, keep_out, later
-from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, Sandbox
+from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox
 
 SECOND = "Mixpanel - Seconds"
 
@@ -102,6 +102,24 @@ def test_a_kept_cohort_that_was_exported_once_stays_as_it_is(
         assert service.syncs.get(run.sync_id).state is state
     later(workspace, 7300)
     assert sandbox.holding("Mixpanel - Thirds")[0] == fan_ids(20, 21)
+
+
+def test_cohorts_of_several_projects_are_named_with_their_project(
+    workspace: EngineWorkspace, sandbox: Sandbox, empty: Path
+) -> None:
+    """Both may have one of this name, and only one of them is to be looked at."""
+    sandbox.add_project(77, "Shop", username=USERNAME, secret=SECRET, role="admin")
+    with workspace.open() as service:
+        service.connections.connect_mixpanel(77, USERNAME, SECRET, sandbox.url)
+        seconds = sandbox.add_cohort("Seconds", fans(*range(20, 24)), project=77)
+        service.syncs.start_export(77, seconds, ExportTerms(mode=Mode.ONE_TIME, attribute="Shop seconds"))
+        [own] = [one.name for one in service.connections.list_projects() if one.id == PROJECT]
+    workspace.run_queued()
+    with workspace.open() as service:
+        report = service.admin.restore(empty)
+    assert sorted(report.kept) == sorted([f"Seconds ({own})", "Seconds (Shop)"]) and report.paused == (
+        f"Seconds ({own})",
+    )
 
 
 def test_a_kept_cohort_that_is_paused_until_a_time_goes_on_then(

@@ -1,12 +1,13 @@
 """Which states are worth an alert: what `status` counts as needing a person, one alert for each thing.
 
-A message has numbers, names of cohorts and our own words. What a vendor wrote, user ids and profile values are on
+A message has numbers, names of cohorts and projects, and our own words. What a vendor wrote, user ids and profile values are on
 the page the message links to, for those who may see them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sync.cadence import BusyHour
@@ -46,22 +47,32 @@ class Quotas:
 
 
 def find_states(
-    health: Health, syncs: tuple[SyncView, ...], quotas: Quotas, *, is_disk_alert_open: bool
+    health: Health,
+    syncs: tuple[SyncView, ...],
+    quotas: Quotas,
+    projects: Mapping[int, str],
+    *,
+    is_disk_alert_open: bool,
 ) -> Iterator[AlertState]:
-    """Yield every state that is worth an alert now, except that no runner works."""
-    yield from (_describe_failed(one) for one, _ in health.failed)
-    yield from (_describe_paused(one) for one in health.paused)
-    yield from (_describe_held(one, run) for one, run in health.held)
-    yield from (_describe_uncleared(one) for one in health.not_cleared)
+    """Yield every state that is worth an alert now, except that no runner works.
+
+    ``projects``: the names of those connected. Where several have a sync, a message says of which one a cohort is.
+    """
+    labels = _label_projects(syncs, projects)
+    names = {one.id: quote_name(one.cohort_name) + _place(one.project_id, labels) for one in syncs}
+    yield from (_describe_failed(one, names[one.id]) for one, _ in health.failed)
+    yield from (_describe_paused(one, names[one.id]) for one in health.paused)
+    yield from (_describe_held(names[one.id], run) for one, run in health.held)
+    yield from (_describe_uncleared(one, names[one.id]) for one in health.not_cleared)
     for late in health.overdue:
         if late.needs_person and health.is_runner_alive:  # else one alert says why all of them are late
-            name = quote_name(late.cohort_name)
+            name = names[late.sync_id]
             text = (
                 f"Nothing was refreshed in {name} (sync {late.sync_id}) for at least two of its intervals, or two days."
             )
             yield AlertState(f"overdue {late.sync_id}", "overdue", f"{name} is late", text)
-    yield from _find_rejected(syncs, quotas)
-    yield from _find_unkept_quotas(quotas)
+    yield from _find_rejected(syncs, quotas, names)
+    yield from _find_unkept_quotas(quotas, labels)
     if health.disk_free < (DISK_ENOUGH_BYTES if is_disk_alert_open else DISK_LOW_BYTES):
         text = f"The disk of the data folder has {health.disk_free // MEGABYTE} MB left. Make room, or runs will stop."
         yield AlertState("disk", "disk", "The disk is nearly full", text)
@@ -95,37 +106,48 @@ def quote_name(name: str) -> str:
     return f"“{cut_text(redact_text(show_text(name)), NAME_LENGTH)}”"
 
 
-def _describe_failed(sync: SyncView) -> AlertState:
-    name = quote_name(sync.cohort_name)
+def _label_projects(syncs: Iterable[SyncView], projects: Mapping[int, str]) -> dict[int, str]:
+    """Return what messages call each project with a sync: its name, or its number where that says more; nothing for one."""
+    synced, counts = {one.project_id for one in syncs}, Counter(projects.values())
+    if len(synced) < 2:
+        return {}
+    return {
+        number: quote_name(projects[number]) if counts[projects.get(number, "")] == 1 else f"project {number}"
+        for number in synced
+    }
+
+
+def _place(project_id: int, labels: Mapping[int, str]) -> str:
+    return f" in {labels[project_id]}" if labels else ""
+
+
+def _describe_failed(sync: SyncView, name: str) -> AlertState:
     text = f"The last run of {name} (sync {sync.id}) failed. Its page says why and what to do."
     return AlertState(f"failed {sync.id}", "failed", f"A run of {name} failed", text)
 
 
-def _describe_paused(sync: SyncView) -> AlertState:
-    name = quote_name(sync.cohort_name)
+def _describe_paused(sync: SyncView, name: str) -> AlertState:
     text = f"The sync of {name} (sync {sync.id}) is paused and waits for a person. Its page says why."
     return AlertState(f"paused {sync.id}", "paused", f"{name} is paused", text)
 
 
-def _describe_held(sync: SyncView, run: Run) -> AlertState:
-    name = quote_name(sync.cohort_name)
+def _describe_held(name: str, run: Run) -> AlertState:
     sent = f"; {run.delivered:,} of them are sent already" if run.delivered else ""
     changes = f"It would add {run.entered:,}, update {run.updated:,} and remove {count_people(run.exited)}{sent}."
     text = f"Run {run.id} of {name} needs approval before it continues. {changes}"
     return AlertState(f"held {run.id}", "held", f"A run of {name} needs approval", text)
 
 
-def _describe_uncleared(sync: SyncView) -> AlertState:
-    name = quote_name(sync.cohort_name)
+def _describe_uncleared(sync: SyncView, name: str) -> AlertState:
     still = count_noun(sync.size, "person is", "people are")
     text = f"Clearing {name} (sync {sync.id}) failed; {still} still true in WebEngage. Clear it again."
     return AlertState(f"clear {sync.id}", "clear", f"{name} was not cleared", text)
 
 
-def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[AlertState]:
+def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas, names: Mapping[int, str]) -> Iterator[AlertState]:
     for sync in syncs:
         rejected, missing, _ = quotas.rejected.get(sync.id, (0, 0, 0))
-        name = quote_name(sync.cohort_name)
+        name = names[sync.id]
         everybody = missing + sync.size
         if rejected >= MIN_REJECTED and rejected >= REJECTED_SHARE * everybody:
             text = (
@@ -136,11 +158,12 @@ def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas) -> Iterator[Aler
             yield AlertState(f"rejected {sync.id}", "rejected", title, text)
 
 
-def _find_unkept_quotas(quotas: Quotas) -> Iterator[AlertState]:
+def _find_unkept_quotas(quotas: Quotas, labels: Mapping[int, str]) -> Iterator[AlertState]:
     for project, hour in quotas.unkept.items():
         text = (
-            f"The syncs of project {project} need {hour.queries} Mixpanel queries an hour from "
+            f"The syncs of {labels.get(project, f'project {project}')} need {hour.queries} Mixpanel queries an hour from "
             f"{format_utc_time(hour.begins_at)} on, and runs may make {quotas.queries_an_hour}. Refresh some of them less "
             "often, or at another time."
         )
-        yield AlertState(f"quota {project}", "quota", "Mixpanel's hourly limit is too small", text)
+        title = f"Mixpanel's hourly limit is too small{_place(project, labels)}"
+        yield AlertState(f"quota {project}", "quota", title, text)

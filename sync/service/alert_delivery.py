@@ -84,7 +84,9 @@ class AlertDelivery:
             queries_an_hour=SYNC_QUERIES_AN_HOUR,
             unkept=find_unkept_limits(store, syncs, now),
         )
-        states = {one.key: one for one in find_states(health, syncs, quotas, is_disk_alert_open="disk" in opened)}
+        projects = {one.id: one.name for one in store.connections.list_projects()}
+        found = find_states(health, syncs, quotas, projects, is_disk_alert_open="disk" in opened)
+        states = {one.key: one for one in found}
         begun = [one for key, one in states.items() if key not in opened]
         returned = [key for key, one in opened.items() if key in states and one.calm_since is not None]
         gone = [one for key, one in opened.items() if key not in states and not _is_calming(one, now)]

@@ -48,7 +48,7 @@ def match_syncs(live: sqlite3.Connection, copy: sqlite3.Connection, *, same_salt
     kept = tuple(one for one in unknown if same_salt and _has_room(live, copy, one))
     lost = [one for one in unknown if one not in kept and _may_hold_people(live, one)]
     if lost:
-        names = ", ".join(f"“{_read(live, one)['cohort_name']}”" for one in lost)
+        names = ", ".join(f"“{_name_cohort(live, one)}”" for one in lost)
         raise InvalidRequest(
             f"The backup is of another database, or this one went on without it, so the people of {names} who are true in "
             "WebEngage could not be kept; clear what is named first, or restore into an empty data folder. Nothing was "
@@ -123,14 +123,13 @@ def keep_what_holds(live: sqlite3.Connection, copy: sqlite3.Connection, syncs: L
         _keep_guard(copy, number, now)
         _keep_end(copy, number, now)
         if _hold_back(copy, number, now, then):
-            paused.append(then["cohort_name"])
+            paused.append(_name_cohort(copy, number))
     for sync_id in syncs.kept:
         kept = _read(copy, sync_id)
         if kept["mode"] == "dynamic" and kept["state"] == "active":
             _pause(copy, sync_id, NOT_IN_BACKUP, None)
-            paused.append(kept["cohort_name"])
-    kept_names = tuple(_read(copy, one)["cohort_name"] for one in syncs.kept)
-    return RestoreReport(kept=kept_names, paused=tuple(paused))
+            paused.append(_name_cohort(copy, sync_id))
+    return RestoreReport(kept=tuple(_name_cohort(copy, one) for one in syncs.kept), paused=tuple(paused))
 
 
 def _copy_run(live: sqlite3.Connection, copy: sqlite3.Connection, run_id: int) -> None:
@@ -183,6 +182,24 @@ def _read(db: sqlite3.Connection, sync_id: int) -> Row:
     cursor.row_factory = Row
     found: Row = cursor.execute("select * from sync where id = ?", (sync_id,)).fetchone()
     return found
+
+
+def _name_cohort(db: sqlite3.Connection, sync_id: int) -> str:
+    """Return the name of a sync's cohort; where several projects have a sync, with the project's name or number."""
+    found = db.execute(
+        """
+        select cohort_name || iif(
+            (select count(distinct project_id) from sync) > 1,
+            ' (' || ifnull(nullif(mixpanel_project.name, ''), 'project ' || project_id) || ')',
+            ''
+        )
+        from sync
+        left join mixpanel_project on mixpanel_project.id = project_id
+        where sync.id = ?
+        """,
+        (sync_id,),
+    )
+    return str(found.fetchone()[0])
 
 
 def _copy_rows(live: sqlite3.Connection, copy: sqlite3.Connection, table: str, where: str, value: object) -> None:
