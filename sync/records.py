@@ -129,8 +129,8 @@ class SyncView:
 
     @property
     def is_held(self) -> bool:
-        """Return whether its latest run waits for a person's approval."""
-        return self.last_run is not None and self.last_run.state is RunState.HELD
+        """Return whether its latest run waits for a person's approval; one that is being cancelled does not."""
+        return self.last_run is not None and self.last_run.state is RunState.HELD and not self.last_run.cancel_requested
 
     @property
     def is_sending(self) -> bool:
@@ -377,6 +377,8 @@ class AuditLine:
 class RestoreReport:
     """The outcome of a restore: cohorts first exported after the backup that were kept, and those whose syncs were paused.
 
+    ``cancelled``: the runs that were unfinished in the backup, which the next runner cancels.
+
     ``forgotten``: people who were forgotten after the backup, of whom nobody knows whether they are in it;
     ``forgotten_again``: those who were in it, and are not any more. ``set_aside``: the names of the files of a database
     that could not be opened.
@@ -384,6 +386,7 @@ class RestoreReport:
 
     kept: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
+    cancelled: tuple[int, ...] = ()
     forgotten: int = 0
     forgotten_again: int = 0
     set_aside: tuple[str, ...] = ()

@@ -336,6 +336,9 @@ def explain_restore(report: RestoreReport) -> list[str]:
         lines.append(
             f"Paused, each with the reason on its page: {_quote_all(report.paused, ', ')}. Check them, then resume."
         )
+    if report.cancelled:
+        runs = ", ".join(f"run {number}" for number in report.cancelled)
+        lines.append(f"Cancelled, as unfinished in the backup: {runs}. Ask again for what is still wanted.")
     if report.forgotten_again:
         people = count_people(report.forgotten_again)
         lines.append(f"Forgotten again, as they were forgotten after the backup: {people}.")

@@ -332,3 +332,15 @@ def test_what_is_written_while_a_restore_is_prepared_is_not_lost(workspace: Engi
         assert len(service.safety.list_never_export()) == len(added)
         service.admin.restore(backup)
         assert len(service.safety.list_never_export()) == len(added)
+
+
+def test_a_run_that_was_held_in_the_backup_is_named_as_cancelled_and_waits_for_nobody(
+    workspace: EngineWorkspace, backup: Path
+) -> None:
+    """WebEngage may have changed since its plan; whoever restored asks for it again, if it is still wanted."""
+    assert workspace.export(dry_run=True).state is RunState.HELD
+    back_up(workspace, backup)
+    done = workspace.run_cli("restore", str(backup))
+    assert "Cancelled, as unfinished in the backup: run 1. Ask again for what is still wanted." in done.stdout
+    with workspace.open() as service:
+        assert not service.check_health().needs_attention

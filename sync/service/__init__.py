@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sync.errors import DatabaseUnusable, InvalidRequest
-from sync.model import RunState, SyncState
+from sync.model import SyncState
 from sync.permissions import RUNNER_ACTOR, AccessLevel, Actor, check_level, command_line_actor, requires
 from sync.records import RestoreReport, RunnerState
 from sync.service.admin import AdminService, describe_restore
@@ -129,7 +129,7 @@ class Service:
         due, oldest = self._state.store.runs.count_waiting(now)
         syncs = self._state.store.syncs.list_views()
         paused = tuple(one for one in syncs if one.state is SyncState.PAUSED and not ends_by_itself(one, now))
-        held = ((one, one.last_run) for one in syncs if one.last_run and one.last_run.state is RunState.HELD)
+        held = ((one, one.last_run) for one in syncs if one.is_held and one.last_run)
         failures = self._state.store.run_history.list_failures(now)
         failed = ((one, failures[one.id]) for one in syncs if one.state is not SyncState.PAUSED and one.id in failures)
         queries = tuple(

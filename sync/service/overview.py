@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Iterator
 
-from sync.model import MAX_ATTRIBUTES, Run, RunState, SyncState
+from sync.model import MAX_ATTRIBUTES, Run, SyncState
 from sync.permissions import AccessLevel, requires
 from sync.records import HourCount, ProjectView, RunnerState, SyncView
 from sync.reports import Attention, AttentionKind, Overview
@@ -68,7 +68,7 @@ class OverviewService(Topic):
         overdue = {one.sync_id: one for one in find_overdue(self._store, syncs, now, working=working)}
         for sync in syncs:
             late = overdue.get(sync.id)
-            if sync.last_run and sync.last_run.state is RunState.HELD:
+            if sync.is_held and sync.last_run:
                 yield Attention(AttentionKind.HELD, sync, sync.last_run.held_reason or "")
             elif sync.clear_failed:
                 yield Attention(AttentionKind.NOT_CLEARED, sync, sync.clear_problem or "")

@@ -76,9 +76,10 @@ def replace_unusable(folder: Path, backup: Path, describe: Describe) -> RestoreR
     _require_unused(path)
     with open_draft(folder, backup) as (draft, copy):
         _unconfirm_runs_under_way(copy)
-        _require_full_resend(copy)
+        cancelled = _require_full_resend(copy)
         moves = _name_aside(path)
-        report = RestoreReport(set_aside=tuple(to.name for part, to in moves.items() if part.exists()))
+        aside = tuple(to.name for part, to in moves.items() if part.exists())
+        report = RestoreReport(cancelled=cancelled, set_aside=aside)
         Events(copy).add_audit_line(describe(report))
         copy.execute("pragma journal_mode = wal")
         copy.close()
@@ -129,16 +130,22 @@ def _unconfirm_runs_under_way(copy: sqlite3.Connection) -> None:
     )
 
 
-def _require_full_resend(copy: sqlite3.Connection) -> None:
-    """Make every sync send all its members again, and the next runner cancel the runs under way."""
+def _require_full_resend(copy: sqlite3.Connection) -> tuple[int, ...]:
+    """Make every sync send all its members again, and the next runner cancel the runs under way; return these."""
     database_id(copy)  # a copy of an early version has none yet
     Snapshot(copy).unconfirm()
     copy.execute("update rejection set active = 0")  # WebEngage may have taken them since
-    copy.execute(
-        "update run set cancel_requested = 1, lease_owner = null, lease_until = null where finished_at is null"
-    )
+    cancelled = copy.execute(
+        """
+        update run
+        set cancel_requested = 1, lease_owner = null, lease_until = null
+        where finished_at is null
+        returning id
+        """
+    ).fetchall()
     copy.execute("delete from runner")
     copy.execute("delete from message where delivered_at is null")  # of the time of the copy, and surely sent since
+    return tuple(sorted(number for [number] in cancelled))
 
 
 def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> RestoreReport:
@@ -156,12 +163,13 @@ def _keep_live_rows(live: sqlite3.Connection, copy: sqlite3.Connection) -> Resto
     keep_unknown_syncs(live, copy, syncs)
     keep_restarts(live, copy, syncs)
     keep_attributes(live, copy)
-    _require_full_resend(copy)
+    cancelled = _require_full_resend(copy)
     if salt is not None:
         keep_live_people(live, copy, syncs.common, salt)
     copy.execute("update setting set value = ? where name = 'database_id'", (database_id(live),))
     unknown = len(forgotten) if again is None else 0
-    return replace(keep_what_holds(live, copy, syncs), forgotten=unknown, forgotten_again=again or 0)
+    report = keep_what_holds(live, copy, syncs)
+    return replace(report, cancelled=cancelled, forgotten=unknown, forgotten_again=again or 0)
 
 
 def _share_salt(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
