@@ -323,3 +323,19 @@ def test_webhooks_and_their_messages_when_handled_by_command(fans: Workspace, ho
     for command in ("replay", "discard"):
         assert f"no message {number}" in str(fans.run_command("webhooks", command, number).exception)
     assert "no alert address 1" in str(fans.run_command("alerts", "remove", "1").exception)
+
+
+def test_all_messages_that_a_webhook_refused_are_sent_again_or_discarded_by_one_command(
+    fans: Workspace, hook: Hook
+) -> None:
+    """As on the page of alerts; of another kind of receiver the number means nothing."""
+    add_webhook(fans, hook.url)
+    hook.answers[:] = [400] * 10
+    fans.export()
+    deliver(fans)
+    assert fans.run_command("webhooks", "replay-all", "1").stdout == "The runner sends 5 messages again.\n"
+    deliver(fans)
+    assert len(hook.requests) == 10
+    assert fans.run_command("webhooks", "discard-all", "1").stdout == "5 messages discarded.\n"
+    assert fans.read_answer("webhooks", "messages") == []
+    assert "no alert address 1" in str(fans.run_command("alerts", "discard-all", "1").exception)

@@ -74,10 +74,20 @@ def _add_recipient_commands(group: click.Group, kind: str, noun: str) -> None:
         service.alerts.send_test(number, kind)
         return {"done": True, "id": number}, [f"Done: {noun} {number} took the test."]
 
+    def replay_all(service: Service, number: int) -> Answer:
+        return {"done": True, "id": number}, [service.alerts.resend_all(number, kind)]
+
+    def discard_all(service: Service, number: int) -> Answer:
+        return {"done": True, "id": number}, [service.alerts.discard_all(number, kind)]
+
     _add_command(group, "remove", f"Remove the {noun} ID and its messages.", number_argument(remove))
     _add_command(group, "list", f"List every {noun}; addresses are masked.", show_list)
     about = f"Send a test to the {noun} ID at once; exit 1 when it does not go through."
     _add_command(group, "test", about, number_argument(send_test))
+    about = f"Send all messages again that could not be delivered to the {noun} ID."
+    _add_command(group, "replay-all", about, number_argument(replay_all))
+    about = f"Delete all messages that could not be delivered to the {noun} ID."
+    _add_command(group, "discard-all", about, number_argument(discard_all))
 
 
 def _add_message_commands(group: click.Group, kind: str) -> None:
