@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import connection_dialogs, layout, notices
-from pages.parts.badges import show_logo, show_name
+from pages.parts.badges import ASSETS, show_name
 from pages.parts.connection_dialogs import CENTER_NAMES, REGION_NAMES, Target
 from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.layout import label_project
@@ -136,20 +136,16 @@ def _show_account_choice(project: ProjectView, accounts: tuple[AccountView, ...]
             placeholder="Choose an account",
         )
         if st.button("Use this account", key=f"use-account-sure-{project.id}", disabled=chosen in (None, used)):
-            _use_account(project, str(chosen))
+            done = f"New exports of {name} go to WebEngage account {chosen}."
+            notices.act_and_redraw(done, lambda service: service.connections.use_account(project.id, str(chosen)))
     st.caption("Cohorts that were exported before keep their account.")
-
-
-def _use_account(project: ProjectView, license_code: str) -> None:
-    done = f"New exports of {label_project(project)} go to WebEngage account {license_code}."
-    notices.act_and_redraw(done, lambda service: service.connections.use_account(project.id, license_code))
 
 
 def _show_card_head(name: str, title: str, about: str, refused: Sequence[str]) -> None:
     """Show the name of a service and whether it works; ``refused``: why not, for each connection."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
-            show_logo(name)
+            st.image(ASSETS / f"{name}.png", width=44, alt="")
             st.header(title, anchor=False)
         if any(refused):
             number = sum(map(bool, refused))

@@ -163,7 +163,7 @@ class HttpClient:
         cut_off = exchange.abandoned or exchange.deadline <= time.monotonic()
         late = cut_off or _is_timeout(problem)
         kind = "timed out" if cut_off else self._describe_failure(problem)
-        said = f"{clean_text(_host_of(self._base))} could not be reached or did not answer ({kind})."
+        said = f"{clean_text(urlsplit(self._base).hostname or 'the host')} could not be reached or did not answer ({kind})."
         return NoAnswer(said) if late and exchange.sent else RetryLater(said)
 
     def _describe_failure(self, problem: Exception) -> str:
@@ -216,10 +216,6 @@ def _is_timeout(problem: Exception) -> bool:
     """Return whether time ran out; for urllib3 a connection that was refused is one, too."""
     timeouts = TimeoutError | urllib3.exceptions.TimeoutError
     return isinstance(problem, timeouts) and not isinstance(problem, urllib3.exceptions.NewConnectionError)
-
-
-def _host_of(url: str) -> str:
-    return urlsplit(url).hostname or "the host"
 
 
 def _is_ca_bundle(path: str) -> bool:

@@ -80,6 +80,8 @@ def test_people_are_offered_what_their_grade_allows(
         assert {button.label for button in app.button} - {"Refresh list", "Sign out"} == wanted, name
         if name == "runs":
             assert bool(app.get("download_button")) is (grade != "viewer")
+        if name == "cohorts":
+            assert ("Export to WebEngage" in app.menu_button[0].options) is (grade != "viewer")
 
 
 @pytest.mark.parametrize("request_", ["stop", "pause", "interval"])

@@ -236,6 +236,7 @@ def test_the_check_names_numbers_and_masked_examples(workspace: EngineWorkspace,
     assert "unlisted" not in done.stdout and "“u…” of 8 characters" in done.stdout
     national = cli(workspace.data_dir, *command, "--country", "de")
     assert "2 fit, 1 empty, 2 would be dropped." in national.stdout
+    assert "\n  2 × neither an international phone number nor one of DE, for instance “u…”" in national.stdout
     assert b"unlisted" not in b"".join(path.read_bytes() for path in workspace.data_dir.iterdir() if path.is_file())
 
 

@@ -34,6 +34,17 @@ def open_dialog(workspace: Workspace) -> AppTest:
     return workspace.page("cohorts", project=str(PROJECT), export=str(workspace.cohort))
 
 
+def test_beginning_with_the_first_people_sends_to_as_many_as_the_dialog_says(fans: Workspace) -> None:
+    """Ten unless somebody types another number."""
+    app = open_dialog(fans)
+    app.selectbox(key=f"export-beginning-{fans.cohort}").select("The first people, then ask me").run()
+    assert app.number_input(key=f"export-first-{fans.cohort}").value == 10
+    app.number_input(key=f"export-first-{fans.cohort}").set_value(3).run()
+    app.button(key="export-start").click().run()
+    fans.run_queued()
+    assert len(told(fans)) == 3
+
+
 @pytest.mark.slow
 def test_trying_on_certain_people_in_the_dialog_sends_to_them_and_opens_the_run(fans: Workspace) -> None:
     """Without an id nothing can be started; the run then names what to look at, and offers both ways on."""

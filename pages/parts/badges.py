@@ -51,11 +51,6 @@ SYNC_BADGES: dict[str, Badge] = {
 }
 
 
-def apply_style() -> None:
-    """Add the style sheet to the page; it contains no data."""
-    st.html(STYLE)
-
-
 def show_badges(*badges: Badge, after: str = "") -> None:
     """Show badges side by side, each with an icon and a label, followed by text."""
     marks = " ".join(f":{color}-badge[{icon} {label}]" for label, icon, color in badges)
@@ -70,11 +65,6 @@ def sync_badge(sync: SyncView | None) -> Badge:
 def run_badge(run: Run) -> Badge:
     """Return the badge of a run; a run that a limit put back into the queue is "Waiting"."""
     return WAITING if wording.name_run_state(run) == wording.WAITING else RUN_BADGES[run.state]
-
-
-def show_logo(name: str) -> None:
-    """Show the logo of Mixpanel or WebEngage."""
-    st.image(ASSETS / f"{name}.png", width=44, alt="")
 
 
 def show_name(name: str, key: str, width: Literal["stretch", "content"] = "stretch") -> None:

@@ -15,7 +15,6 @@ from sync.model import Run
 from sync.records import HourCount
 from sync.reports import Overlap
 from sync.text import count_people
-from sync.views import Preview
 
 INDIGO, AMBER, RED, GREEN, GRAY = "#6a70e6", "#b87a1e", "#d0455a", "#1f9d63", "#84879e"
 ELIGIBILITY_COLORS = (
@@ -26,12 +25,6 @@ ELIGIBILITY_COLORS = (
 )
 CHANGE_COLORS = ((GREEN, "added"), (INDIGO, "updated"), (RED, "removed"))
 SPARK_RUNS, CHART_RUNS = 24, 20  # runs drawn; more would be too thin to distinguish
-
-
-def show_eligibility_bar(preview: Preview) -> None:
-    """Show how many members can be exported and how many cannot, as one bar."""
-    going = max(0, preview.identified - preview.never_exported)
-    show_bar((going, preview.never_exported, preview.anonymous, preview.invalid), preview.total)
 
 
 def show_bar(numbers: Sequence[int], total: int) -> None:

@@ -186,18 +186,13 @@ def _show_actions(project: ProjectView, cohort: CohortView, *, may_export: bool)
         st.button("Export", key=f"export-{number}", icon=":material/send:", on_click=request_export, args=(number,))
     choice = st.menu_button(
         f"Actions for {name}",
-        menu_choices(may_export=may_export),
+        [VIEW, *([EXPORT] if may_export else []), REFRESH, RUNS],
         key=f"quiet-menu-{number}",
         icon=":material/more_horiz:",
         type="tertiary",
     )
     if choice:
         _act_on_choice(project, cohort, choice)
-
-
-def menu_choices(*, may_export: bool) -> list[str]:
-    """Return what a cohort's menu offers."""
-    return [VIEW, EXPORT, REFRESH, RUNS] if may_export else [VIEW, REFRESH, RUNS]
 
 
 def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> None:

@@ -61,13 +61,14 @@ def _close_dialog() -> None:
 @st.dialog("Set up Mixpanel", on_dismiss=_close_dialog)
 def show_mixpanel_dialog(projects: tuple[ProjectView, ...]) -> None:
     """Ask for the service account of a project, and connect it."""
-    replaced = _find_replaced_project(projects)
+    project_id = st.session_state.get(REPLACED_KEY, {}).get("project_id")
+    replaced = next((project for project in projects if project.id == project_id), None)
     st.markdown(
         "Cohort Sync reads your cohorts with a **service account** of the project. In Mixpanel: Organization "
         "Settings → Service Accounts → Add Service Account, with the role Admin in the project."
     )
     with _setup_form() as slots:
-        project = _show_text_field(
+        asked_id = _show_text_field(
             slots,
             "project_id",
             "Project ID",
@@ -81,7 +82,7 @@ def show_mixpanel_dialog(projects: tuple[ProjectView, ...]) -> None:
             slots, "secret", "Service account secret", type="password", autocomplete="new-password"
         )
         region = _show_place_field(slots, "region", "Data residency", REGIONS, replaced.region if replaced else "us")
-        _finish_form(slots, lambda service: _connect_mixpanel(service, project, username, secret, region))
+        _finish_form(slots, lambda service: _connect_mixpanel(service, asked_id, username, secret, region))
 
 
 @st.dialog("Set up WebEngage", on_dismiss=_close_dialog)
@@ -117,11 +118,6 @@ def _setup_form() -> Iterator[Slots]:
     """Submit all fields together; a password field alone is not submitted when Tab moves to the button inside it."""
     with st.form("setup", border=False, enter_to_submit=False):
         yield {}
-
-
-def _find_replaced_project(projects: tuple[ProjectView, ...]) -> ProjectView | None:
-    project_id = st.session_state.get(REPLACED_KEY, {}).get("project_id")
-    return next((project for project in projects if project.id == project_id), None)
 
 
 def _connect_mixpanel(service: Service, project: str, username: str, secret: str, region: str) -> str:

@@ -270,7 +270,7 @@ def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_cha
     if seen.id_property:
         user_id_field.show_coverage(seen)
     if is_change:
-        user_id_field.show_change()
+        st.warning(user_id_field.CHANGED, icon=":material/swap_horiz:")
     preview.show_numbers(seen)
     with st.container(gap=None):
         cost = st.container()

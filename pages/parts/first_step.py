@@ -50,18 +50,15 @@ def choose_first_step(cohort_id: int) -> FirstStep:
         beginning = Beginning(
             st.selectbox("Begin with", [one.value for one in Beginning], key=f"export-beginning-{cohort_id}", width=340)
         )
-        first = _choose_number(cohort_id) if beginning is Beginning.FIRST else None
+        if beginning is Beginning.FIRST:
+            first = st.number_input("People", 1, MAX_TRIED, FIRST_PEOPLE, key=f"export-first-{cohort_id}", width=160)
     if HELP[beginning]:
         st.caption(HELP[beginning])
-    if first:
-        return FirstStep(Steps(first=first))
+    if beginning is Beginning.FIRST:
+        return FirstStep(Steps(first=int(first)))
     if beginning is Beginning.CHOSEN:
         return _choose_people(cohort_id)
     return FirstStep(Steps(shares=SMALL_SHARES) if beginning is Beginning.SHARES else None)
-
-
-def _choose_number(cohort_id: int) -> int:
-    return int(st.number_input("People", 1, MAX_TRIED, FIRST_PEOPLE, key=f"export-first-{cohort_id}", width=160))
 
 
 def _choose_people(cohort_id: int) -> FirstStep:

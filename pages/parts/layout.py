@@ -51,9 +51,9 @@ def run_app() -> None:
     """Run the requested page inside the layout, or show the sign-in instead."""
     st.set_page_config(page_title="Cohort Sync", page_icon=str(badges.ASSETS / "icon.png"), layout="wide")
     st.logo(badges.ASSETS / "logo.svg", size="large", icon_image=badges.ASSETS / "icon.png")
-    inside = session.has_access()
+    inside = session.is_allowed(AccessLevel.VIEWER)
     page = st.navigation(_list_pages(), position="sidebar" if inside else "hidden")
-    badges.apply_style()
+    st.html(badges.STYLE)
     if not inside:
         session.show_sign_in()
         return

@@ -71,7 +71,8 @@ def show_numbers(preview: Preview) -> None:
         )
         least = "at least " if preview.is_least else ""
         badges.show_number("All members", f"{least}{format_count(preview.total)}", "members")
-    charts.show_eligibility_bar(preview)
+    going = max(0, preview.identified - preview.never_exported)
+    charts.show_bar((going, preview.never_exported, preview.anonymous, preview.invalid), preview.total)
     if not preview.exact:
         st.caption(LEAST_HELP if preview.is_least else ESTIMATE_HELP)
     if preview.exported_before:

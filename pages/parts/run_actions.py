@@ -82,17 +82,6 @@ def show_step_buttons(run: Run, *, may_approve: bool) -> None:
         show_take_back_button(run, "Take it back")
 
 
-def show_undo_button(run: Run) -> None:
-    """Show the decision about a take-back that is planned."""
-    if st.button(f"Take back run {run.undoes}", key=f"approve-{run.id}", type="primary"):
-        approve_run(run, f"Run {run.undoes} is being taken back.")
-
-
-def can_be_taken_back(run: Run) -> bool:
-    """Return whether a run that has ended may have changed anybody."""
-    return run.state.is_final and run.sent > 0
-
-
 def show_take_back_button(run: Run, label: str = "Take back this run") -> None:
     """Show the button that plans the inverse of a run, and open that plan."""
     if st.button(label, key=f"undo-{run.id}", help=TAKE_BACK_HELP, icon=":material/undo:"):

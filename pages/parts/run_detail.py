@@ -191,7 +191,7 @@ def _show_buttons(run: Run) -> None:
     if (run.cancel_requested and not run.state.is_final) or not is_allowed(AccessLevel.MARKETER):
         return
     if run.state.is_final:
-        if run_actions.can_be_taken_back(run):
+        if run.sent:
             run_actions.show_take_back_button(run)
         return
     refusal = _show_refusal(run)
@@ -219,7 +219,8 @@ def _show_approve_buttons(run: Run, *, may_approve: bool) -> None:
     if not may_approve:
         return
     if run.undoes is not None:
-        run_actions.show_undo_button(run)
+        if st.button(f"Take back run {run.undoes}", key=f"approve-{run.id}", type="primary"):
+            run_actions.approve_run(run, f"Run {run.undoes} is being taken back.")
         return
     if st.button("Approve", key=f"approve-{run.id}", type="primary"):
         run_actions.approve_run(run, "Approved. The run is being sent.")

@@ -47,14 +47,10 @@ def _identify_actor() -> Actor:
     if sign_in.problem:
         return Actor(UNKNOWN_NAME, AccessLevel.NOBODY, SIGN_IN_BROKEN.format(problem=sign_in.problem))
     if sign_in.required:
-        return actor_from_claims(st.user.to_dict(), os.environ) if _is_signed_in() else SIGNED_OUT
+        claims = st.user.to_dict()
+        return actor_from_claims(claims, os.environ) if claims.get("is_logged_in") is True else SIGNED_OUT
     problem = _find_remote_problem()
     return Actor(UNKNOWN_NAME, AccessLevel.NOBODY, problem) if problem else LOCAL_ACTOR
-
-
-def has_access() -> bool:
-    """Return whether the current actor may see the pages at all."""
-    return current_actor().level > AccessLevel.NOBODY
 
 
 @contextmanager
@@ -95,10 +91,6 @@ def show_signed_in_user() -> None:
     if actor != LOCAL_ACTOR:
         st.caption(f":material/person: {escape_markdown(actor.name)} · {actor.level.name.lower()}")
         st.button("Sign out", on_click=st.logout, icon=":material/logout:", type="tertiary")
-
-
-def _is_signed_in() -> bool:
-    return st.user.to_dict().get("is_logged_in") is True
 
 
 def _find_remote_problem() -> str:

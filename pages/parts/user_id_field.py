@@ -60,8 +60,3 @@ def show_coverage(preview: Preview) -> None:
         exact=preview.exact,
     )
     st.caption(f":material/badge: {escape_markdown(text)}")
-
-
-def show_change() -> None:
-    """Show what choosing another property than before means."""
-    st.warning(CHANGED, icon=":material/swap_horiz:")

@@ -19,7 +19,7 @@ from sync.property_values import (
     list_countries,
 )
 from sync.service import Service
-from sync.value_check import LeftOut, ValueCheck, ValueSample
+from sync.value_check import ValueCheck, ValueSample
 
 SAMPLE_KEY = "_value_sample"
 READ_AT_ONCE = 20  # properties whose values are read with one query, so that choosing one more costs none
@@ -144,13 +144,8 @@ def _describe_check(one: ValueCheck, sample: ValueSample) -> str:
     of = "" if sample.is_complete else f"Of the first {format_count(len(sample.rows))}: "
     parts = [f"{format_count(one.fits)} fit", f"{format_count(one.empty)} empty"]
     if one.dropped:
-        parts.append(
-            f"**{format_count(one.dropped)} would be dropped** ({'; '.join(map(_describe_reason, one.left_out))})"
-        )
+        reasons = "; ".join(f"{reason.reason}: {', '.join(reason.examples)}" for reason in one.left_out)
+        parts.append(f"**{format_count(one.dropped)} would be dropped** ({escape_markdown(reasons)})")
     if not one.fits and not one.dropped:
         parts.append(NONE_SENT)
     return of + " · ".join(parts)
-
-
-def _describe_reason(reason: LeftOut) -> str:
-    return escape_markdown(f"{reason.reason}: {', '.join(reason.examples)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import click
@@ -125,18 +125,13 @@ def check_values(
     return service.properties.check(project, cohort_id, mapping or (), forms, sample)
 
 
-def list_check_lines(checks: Iterable[ValueCheck]) -> list[str]:
-    """Return a line for each property: how many values fit, are empty or would be dropped, and why."""
-    return [line for one in checks for line in _check_lines(one)]
-
-
-def _check_lines(one: ValueCheck) -> list[str]:
-    head = f"{one.source} → {one.target} ({one.form.dump()}): "
-    counts = f"{one.fits:,} fit, {one.empty:,} empty, {one.dropped:,} would be dropped."
-    reasons = [
-        f"  {reason.people:,} × {reason.reason}, for instance {'; '.join(reason.examples)}" for reason in one.left_out
-    ]
-    return [head + counts, *reasons]
+def list_check_lines(checks: Iterable[ValueCheck]) -> Iterator[str]:
+    """Yield a line for each property: how many values fit, are empty or would be dropped; then one for each reason."""
+    for one in checks:
+        counts = f"{one.fits:,} fit, {one.empty:,} empty, {one.dropped:,} would be dropped."
+        yield f"{one.source} → {one.target} ({one.form.dump()}): {counts}"
+        for reason in one.left_out:
+            yield f"  {reason.people:,} × {reason.reason}, for instance {'; '.join(reason.examples)}"
 
 
 def check_json(one: ValueCheck) -> dict[str, object]:

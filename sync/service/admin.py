@@ -56,17 +56,13 @@ class AdminService(Topic):
         self._require_no_runner()
         describe = partial(describe_restore, file, self._state.actor, self._state.now())
         report = self._store.restore(file, self._require_no_runner, describe)
-        self._reopen_store()
+        self._store.close()  # opened again, a backup of an earlier version gets the current schema
+        self._state.store = type(self._store).open(self._state.settings.data_folder)
         return report
 
     def _require_no_runner(self) -> None:
         if self._store.runners.can_any_write(self._state.now()):
             raise InvalidRequest("A runner is working, or may be; stop it, then restore.")
-
-    def _reopen_store(self) -> None:
-        """Open the file again, so that a backup of an earlier version gets the current schema."""
-        self._store.close()
-        self._state.store = type(self._store).open(self._state.settings.data_folder)
 
     @requires(AccessLevel.ADMIN)
     def rotate_key(self) -> bool:

@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Iterator
 
-from sync.model import MAX_ATTRIBUTES, Run, SyncState
+from sync.model import MAX_ATTRIBUTES, SyncState
 from sync.permissions import AccessLevel, requires
 from sync.records import HourCount, ProjectView, RunnerState, SyncView
 from sync.reports import Attention, AttentionKind, Overview
@@ -92,12 +92,9 @@ class OverviewService(Topic):
 
 def count_refreshes(sync: SyncView, now: float) -> int:
     """Return how often a sync is refreshed within the next hour, a run that has yet to read included."""
-    waits = int(sync.last_run is not None and _has_yet_to_read(sync.last_run))
+    run = sync.last_run
+    waits = int(run is not None and not run.state.is_final and not run.planned)
     if not sync.is_due_again or sync.next_run_at is None or not sync.interval_seconds:
         return waits
     until = min(now + HOUR_SECONDS, sync.ends_at or math.inf) - max(sync.next_run_at, now)
     return waits + (math.floor(until / sync.interval_seconds) + 1 if until >= 0 else 0)
-
-
-def _has_yet_to_read(run: Run) -> bool:
-    return not run.state.is_final and not run.planned
