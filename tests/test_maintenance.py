@@ -78,7 +78,7 @@ def test_rotation_when_done_leaves_the_old_key_without_use(fans: Workspace) -> N
     with fans.open() as service:
         assert service.admin.rotate_key() is True
     assert len((fans.data_dir / "secret.key").read_text().split()) == 1
-    fans.export()
+    assert fans.export().state is RunState.SUCCEEDED  # both secrets are of use
     with Service.open(fans.env | {"COHORT_SYNC_KEY": former}) as service, pytest.raises(KeyUnavailable):
         service.cohorts.preview(PROJECT, fans.cohort)
 

@@ -81,9 +81,7 @@ class AdminService(Topic):
                 add_key(folder)
             else:
                 self._require_runners_with_newest_key()
-            vault = self._state.open_vault()
-            for kind, name, sealed in self._store.maintenance.list_secrets():
-                self._store.maintenance.replace_secret(kind, name, vault.reseal_text(sealed))
+            self._store.maintenance.reseal_secrets(self._state.open_vault().reseal_text)
             self._state.add_audit_line("rotate key")
         return self.drop_former_keys()
 
@@ -105,7 +103,7 @@ class AdminService(Topic):
         with self._store.transaction():
             newest = self._state.open_vault().restrict_to_newest()
             if self._store.runs.count_unfinished() or not all(
-                newest.can_open(sealed) for _, _, sealed in self._store.maintenance.list_secrets()
+                map(newest.can_open, self._store.maintenance.list_secrets())
             ):
                 return False
             if not self._state.settings.keys:

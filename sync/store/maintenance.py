@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,13 +24,12 @@ MAX_RETENTION_DAYS = 3650  # days; ten years
 VACUUM_PAGES = 2000  # pages of 4,096 bytes returned to the disk in one transaction, in some tenths of a second
 CHECKED_PROBLEMS = 5  # problems of a damaged file that are listed
 _RETENTION = {"keep_rejections_days": KEEP_REJECTIONS_DAYS, "keep_detail_days": KEEP_DETAIL_DAYS}
-# The names are text; columns of whole numbers compare as numbers all the same (SQLite, "Type Affinity").
-_REPLACE_SECRET = {
-    "project": "update mixpanel_project set sealed_secret = ? where id = ?",
-    "webengage": "update webengage_account set sealed_key = ? where license_code = ?",
-    "recipient url": "update recipient set sealed_url = ? where id = ?",
-    "recipient secret": "update recipient set sealed_secret = ? where id = ?",
-}
+_SECRETS = (  # the tables and columns of every stored secret
+    ("mixpanel_project", "sealed_secret"),
+    ("webengage_account", "sealed_key"),
+    ("recipient", "sealed_url"),
+    ("recipient", "sealed_secret"),
+)
 
 
 class Maintenance(Table):
@@ -181,28 +181,16 @@ class Maintenance(Table):
             self._db.executescript(f"pragma incremental_vacuum({VACUUM_PAGES})")
         empty_log(self._db)
 
-    def list_secrets(self) -> tuple[tuple[str, str, str], ...]:
-        """Return every stored secret, sealed: kind, key of its row, ciphertext."""
-        rows = self._fetch_all(
-            """
-            select 'project' as kind, id as name, sealed_secret as sealed
-            from mixpanel_project
-            where sealed_secret is not null
-            union all
-            select 'webengage', license_code, sealed_key
-            from webengage_account
-            where sealed_key is not null
-            union all
-            select 'recipient url', id, sealed_url
-            from recipient
-            union all
-            select 'recipient secret', id, sealed_secret
-            from recipient
-            where sealed_secret is not null
-            """
+    def list_secrets(self) -> tuple[str, ...]:
+        """Return every stored secret, sealed."""
+        return tuple(
+            row[0]
+            for table, column in _SECRETS
+            for row in self._fetch_all(f"select {column} from {table} where {column} is not null")
         )
-        return tuple((row["kind"], str(row["name"]), row["sealed"]) for row in rows)
 
-    def replace_secret(self, kind: str, name: str, sealed: str) -> None:
-        """Replace one stored secret's ciphertext."""
-        self._execute(_REPLACE_SECRET[kind], (sealed, name))
+    def reseal_secrets(self, reseal: Callable[[str], str]) -> None:
+        """Replace every stored secret by what ``reseal`` returns for it."""
+        for table, column in _SECRETS:
+            for rowid, sealed in self._fetch_all(f"select rowid, {column} from {table} where {column} is not null"):
+                self._execute(f"update {table} set {column} = ? where rowid = ?", (reseal(sealed), rowid))
