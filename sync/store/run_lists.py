@@ -60,14 +60,14 @@ class RunLists(Table):
         )
         return tuple(run_from_row(row) for row in rows)
 
-    def latest_by_sync(self, project_id: int | None, license_code: str | None) -> dict[int, Run]:
-        """Return the last run of every sync that has one, by its id, in one query."""
+    def latest_by_sync(self, project_id: int | None, license_code: str | None, sync_id: int | None) -> dict[int, Run]:
+        """Return the last run of every such sync that has one, by its id, in one query."""
         rows = self._fetch_all(
             f"""
             select {RUN_COLUMNS} from run where id in (select last_run_id from sync
-            where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2))
+            where (?1 is null or project_id = ?1) and (?2 is null or license_code = ?2) and (?3 is null or id = ?3))
             """,
-            (project_id, license_code),
+            (project_id, license_code, sync_id),
         )
         return {row["id"]: run_from_row(row) for row in rows}
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from sync.cadence import DailyTime
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
-from sync.model import Mode, Run, Sync, SyncState
+from sync.model import Mode, Sync, SyncState
 from sync.records import SyncView
 from sync.store.database import Row, Table, read_row, write_transaction
 from sync.store.export_requests import ExportRequest, Request
@@ -18,12 +18,8 @@ from sync.store.open_requests import OpenRequests
 from sync.store.runs import Runs
 
 _COLUMNS = (
-    "id, project_id, cohort_id, cohort_name, license_code, attribute, mode, state, pause_reason, interval_seconds, "
-    "schedule_anchor, "
-    "next_run_at, last_run_id, guard_enabled, guard_add_share, guard_add_people, guard_remove_share, "
-    "guard_remove_people, mapping, daily_at, daily_zone, daily_days, ends_at, resume_at, id_property, "
     # How the values of mapped attributes are written belongs to the attribute, whichever sync sends it.
-    "(select json_group_array(json_array(name, form)) from (select owner.name, owner.form "
+    "*, (select json_group_array(json_array(name, form)) from (select owner.name, owner.form "
     "from json_each(sync.mapping) as pair join attribute_owner as owner on owner.name = pair.value ->> 1 "
     "where owner.license_code = sync.license_code and owner.form is not null order by pair.key)) as forms"
 )
@@ -190,13 +186,17 @@ class Syncs(Table):
         """Return syncs as people see them, newest first."""
         rows = self._list_rows(project_id, license_code, sync_id)
         asked = OpenRequests(self._db).list_last_asked(row["id"] for row in rows if row["state"] == "finished")
-        runs = Runs(self._db)
-        lasts = runs.latest_by_sync(project_id, license_code) if sync_id is None else {}
+        lasts = Runs(self._db).latest_by_sync(project_id, license_code, sync_id)
         return tuple(
-            self._view(
+            read_row(
+                SyncView,
                 row,
-                lasts.get(row["last_run_id"] or 0) if sync_id is None else runs.get_run(row["last_run_id"] or 0),
-                json.loads(asked[row["id"]])["mode"] if row["id"] in asked else row["mode"],
+                mode=Mode(row["mode"]),
+                state=SyncState(row["state"]),
+                next_run_at=row["next_refresh_at"],
+                last_run=lasts.get(row["last_run_id"] or 0),
+                daily=_daily_from_row(row),
+                requested_mode=Mode(json.loads(asked[row["id"]])["mode"] if row["id"] in asked else row["mode"]),
             )
             for row in rows
         )
@@ -208,7 +208,7 @@ class Syncs(Table):
         """
         return self._fetch_all(
             f"""
-            select {_COLUMNS}, next_refresh_at, size,
+            select {_COLUMNS},
                 state = 'finished' and 'clear' is (
                     select purpose
                     from run
@@ -231,18 +231,6 @@ class Syncs(Table):
             order by id desc
             """,
             (project_id, license_code, sync_id),
-        )
-
-    def _view(self, row: Row, last: Run | None, requested_mode: str) -> SyncView:
-        return read_row(
-            SyncView,
-            row,
-            mode=Mode(row["mode"]),
-            state=SyncState(row["state"]),
-            next_run_at=row["next_refresh_at"],
-            last_run=last,
-            daily=_daily_from_row(row),
-            requested_mode=Mode(requested_mode),
         )
 
     def accounts_of(self, run_ids: Iterable[int]) -> list[str]:
