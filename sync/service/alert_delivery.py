@@ -51,7 +51,7 @@ class AlertDelivery:
         Looked at first without the write lock, since mostly nothing changed, and once more under it: two runners
         must not answer each other with what they saw a moment ago.
         """
-        if not self._state.store.alerts.has_recipients("alerts"):
+        if not self._state.store.alerts.has_addresses():
             return
         if any(self._compare()):
             with self._state.store.transaction():
@@ -67,7 +67,7 @@ class AlertDelivery:
     def begin_silence(self) -> None:
         """Begin the alert that no runner works."""
         with self._state.store.transaction():
-            if self._state.store.alerts.has_recipients("alerts"):
+            if self._state.store.alerts.has_addresses():
                 self._state.store.alerts.note_calm(RUNNER_KEY, None)
                 self._begin(describe_silent_runner())
 

@@ -17,7 +17,6 @@ LEASE_SECONDS = 150.0  # seconds a recipient belongs to who sends to it; longer 
 CLOCK_SLACK_SECONDS = 7200.0  # seconds; a lease or a next try farther ahead comes from a clock that was set back
 RESTLESS_SECONDS = 3600.0  # seconds after its end in which an alert that begins again comes and goes
 FAILING_SECONDS = 900.0  # seconds without success after which a person should look at a recipient
-_MESSAGE_COLUMNS = ", ".join(Message.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +86,9 @@ class Alerts(Table):
             if one.undelivered or (one.failing_since is not None and now - one.failing_since >= FAILING_SECONDS)
         )
 
-    def has_recipients(self, kind: str) -> bool:
-        """Return whether anybody is to get such messages."""
-        return self._fetch_bool("select exists (select 1 from recipient where kind = ?)", (kind,))
+    def has_addresses(self) -> bool:
+        """Return whether anybody is to get alerts."""
+        return self._fetch_bool("select exists (select 1 from recipient where kind = 'alerts')")
 
     def add_message(self, key: str, topic: str, title: str, body: str, now: float) -> int:
         """Store a message to every alert address; return how many, 0 when one with this key was stored before."""
@@ -140,14 +139,7 @@ class Alerts(Table):
 
     def list_open(self) -> tuple[OpenAlert, ...]:
         """Return the alerts that are open, the oldest first."""
-        rows = self._fetch_all(
-            """
-            select key, kind, title, body, began_at, is_restless, calm_since
-            from open_alert
-            where ended_at is null
-            order by began_at, key
-            """
-        )
+        rows = self._fetch_all("select * from open_alert where ended_at is null order by began_at, key")
         return tuple(read_row(OpenAlert, row) for row in rows)
 
     def claim_recipient(self, owner: str, now: float, kinds: str) -> SealedRecipient | None:
@@ -197,8 +189,8 @@ class Alerts(Table):
     def next_message(self, recipient_id: int) -> Message | None:
         """Return the oldest message that is still to be sent to a recipient, or None."""
         row = self._fetch_one(
-            f"""
-            select {_MESSAGE_COLUMNS}
+            """
+            select *
             from message
             where recipient_id = ? and delivered_at is null and failed_at is null
             order by id
@@ -270,8 +262,8 @@ class Alerts(Table):
     def list_messages(self, kind: str, limit: int) -> tuple[Message, ...]:
         """Return the newest messages to recipients of a kind, newest first."""
         rows = self._fetch_all(
-            f"""
-            select {_MESSAGE_COLUMNS}
+            """
+            select *
             from message
             where recipient_id in (select id from recipient where kind = ?)
             order by id desc
@@ -283,9 +275,7 @@ class Alerts(Table):
 
     def list_undelivered(self, limit: int) -> tuple[Message, ...]:
         """Return the newest messages that were given up, newest first."""
-        rows = self._fetch_all(
-            f"select {_MESSAGE_COLUMNS} from message where failed_at is not null order by id desc limit ?", (limit,)
-        )
+        rows = self._fetch_all("select * from message where failed_at is not null order by id desc limit ?", (limit,))
         return tuple(read_row(Message, row) for row in rows)
 
     def resend_message(self, message_id: int) -> bool:
