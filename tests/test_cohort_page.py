@@ -339,7 +339,7 @@ def test_the_page_when_a_run_is_sending_says_of_when_its_numbers_are(mixed: Work
         run_id = service.syncs.start_export(PROJECT, mixed.cohort, ExportTerms(mode=Mode.DYNAMIC)).run_id
     with Store.open(mixed.data_dir) as store:
         store.runs.claim_run("runner-1", time.time())
-        store.runs.write_run(run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": 2, "delivered": 1})
+        store.runs.write_run(run_id, "runner-1", state="delivering", planned=1, entered=2, delivered=1)
     assert re.search(r"A run is sending. The numbers of WebEngage are as of \d\d:\d\d,", page_text(open_cohort(mixed)))
 
 

@@ -43,13 +43,13 @@ def test_pages_when_a_run_is_under_way_show_its_progress(workspace: Workspace, s
     """
     run_id = under_way(workspace, sandbox)
     with Store.open(workspace.data_dir) as store:
-        store.runs.write_run(run_id, "runner-1", {"expected_total": PEOPLE, "staged": 15})
+        store.runs.write_run(run_id, "runner-1", expected_total=PEOPLE, staged=15)
         assert {page: bars(workspace.page(*page)) for page in (("cohorts",), ("syncs",), ("runs",))} == {
             page: [(25, "15 of 60 people read from Mixpanel")] for page in (("cohorts",), ("syncs",), ("runs",))
         }
         assert "Nothing exported yet" in page_text(workspace.page("syncs", sync="1"))
         store.runs.write_run(
-            run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": PEOPLE, "delivered": 29, "rejected": 1}
+            run_id, "runner-1", state="delivering", planned=1, entered=PEOPLE, delivered=29, rejected=1
         )
     for text in (page_text(workspace.page("syncs")), page_text(workspace.page("syncs", sync="1"))):
         assert "Being exported" in text and "Nothing exported yet" not in text
@@ -74,11 +74,9 @@ def test_pages_when_a_run_was_cancelled_show_how_far_it_came(workspace: Workspac
     """Ended half-way, the run's page and the card say how many were sent, and that no others go by this run."""
     run_id = under_way(workspace, sandbox)
     with Store.open(workspace.data_dir) as store:
-        store.runs.write_run(run_id, "runner-1", {"planned": 1, "entered": PEOPLE, "delivered": 25})
+        store.runs.write_run(run_id, "runner-1", planned=1, entered=PEOPLE, delivered=25)
         store.runs.write_run(
-            run_id,
-            "runner-1",
-            {"state": "cancelled", "finished_at": time.time(), "lease_owner": None, "lease_until": None},
+            run_id, "runner-1", state="cancelled", finished_at=time.time(), lease_owner=None, lease_until=None
         )
     for app in (workspace.page("syncs"), workspace.page("runs"), workspace.page("runs", run=str(run_id))):
         said = "Cancelled after 25 of 60 people were sent to WebEngage. Nobody else is sent before another run starts."

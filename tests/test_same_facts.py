@@ -283,7 +283,7 @@ def test_the_size_of_a_sync_while_a_run_sends_is_that_before_it_in_every_list(co
     run_id = connected.start_export()
     with connected.open_store() as store:
         assert store.runs.claim_run("runner-1", connected.now())
-        store.runs.write_run(run_id, "runner-1", {"state": "delivering", "planned": 1, "entered": 60, "delivered": 25})
+        store.runs.write_run(run_id, "runner-1", state="delivering", planned=1, entered=60, delivered=25)
     said = "before run 1, which sent 25 so far"
     assert f"0 people {said}" in page_text(connected.page("syncs"))
     assert f"0 people in WebEngage {said}" in page_text(connected.page("syncs", sync="1"))

@@ -182,7 +182,7 @@ def test_a_lost_lease_writes_nothing(store: Store) -> None:
     assert store.runs.claim_run("second", NOW + LEASE_SECONDS + 1) is not None
     for attempt in (
         lambda: store.runs.renew_lease(1, "first", NOW),
-        lambda: store.runs.write_run(1, "first", {"entered": 5}),
+        lambda: store.runs.write_run(1, "first", entered=5),
         lambda: store.runs.add_counts(1, "first", delivered=1),
         lambda: store.runs.finish_run(1, "first", RunState.SUCCEEDED, NOW),
     ):

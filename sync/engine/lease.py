@@ -76,7 +76,7 @@ class RunLease:
 
     def write(self, **values: object) -> None:
         """Set columns of the run."""
-        self.store.runs.write_run(self.run.id, self.owner, values)
+        self.store.runs.write_run(self.run.id, self.owner, **values)
 
     def count(self, **more: int) -> None:
         """Add to counters of the run."""

@@ -153,7 +153,7 @@ class Runs(RunLists):
         row = self._update(run_id, owner, "lease_until = :until", {"until": now + LEASE_SECONDS})
         return bool(row["cancel_requested"])
 
-    def write_run(self, run_id: int, owner: str, values: Mapping[str, object]) -> None:
+    def write_run(self, run_id: int, owner: str, **values: object) -> None:
         """Set columns of a run that is ours; raise LeaseLost when it is not."""
         self._update(run_id, owner, ", ".join(f"{name} = :{name}" for name in values), values)
 
@@ -215,37 +215,31 @@ class Runs(RunLists):
         self.write_run(
             run_id,
             owner,
-            {
-                "state": "queued",
-                "not_before": until,
-                "put_off_at": now,
-                "wait_reason": waiting,
-                "lease_owner": None,
-                "lease_until": None,
-                "attempts": 0,
-            },
+            state="queued",
+            not_before=until,
+            put_off_at=now,
+            wait_reason=waiting,
+            lease_owner=None,
+            lease_until=None,
+            attempts=0,
         )
 
     def hold_for_approval(self, run_id: int, owner: str, reason: str) -> None:
         """Hold a planned run until a person approves it."""
-        self.write_run(
-            run_id, owner, {"state": "held", "held_reason": reason, "lease_owner": None, "lease_until": None}
-        )
+        self.write_run(run_id, owner, state="held", held_reason=reason, lease_owner=None, lease_until=None)
 
     def finish_run(self, run_id: int, owner: str, state: RunState, now: float, error: str | None = None) -> None:
         """End a run that is ours."""
         self.write_run(
             run_id,
             owner,
-            {
-                "state": state.value,
-                "finished_at": now,
-                "error": error,
-                "wait_reason": None,
-                "session_id": None,
-                "lease_owner": None,
-                "lease_until": None,
-            },
+            state=state.value,
+            finished_at=now,
+            error=error,
+            wait_reason=None,
+            session_id=None,
+            lease_owner=None,
+            lease_until=None,
         )
 
     def end_held_run(self, run_id: int, now: float, delivered: int, rejected: int) -> None:
