@@ -101,15 +101,12 @@ def keep_attributes(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
         on conflict do update set form = excluded.form, data_type = excluded.data_type
         where property = excluded.property and ifnull(data_type, 'unknown') = 'unknown' and excluded.data_type is not null
         """,
-        map(
-            tuple,
-            live.execute(
-                """
-                select license_code, folded, name, property, form, data_type
-                from attribute_owner
-                where property is not null
-                """
-            ),
+        live.execute(
+            """
+            select license_code, folded, name, property, form, data_type
+            from attribute_owner
+            where property is not null
+            """
         ),
     )
 
@@ -158,7 +155,7 @@ def _has_room(live: sqlite3.Connection, copy: sqlite3.Connection, sync_id: int) 
         (sync_id, sync["project_id"], sync["cohort_id"], sync["license_code"], sync["attribute"].casefold()),
     ).fetchone()[0]
     runs = live.execute("select id from run where sync_id = ?", (sync_id,)).fetchall()
-    return not taken and not any(copy.execute("select 1 from run where id = ?", tuple(run)).fetchone() for run in runs)
+    return not taken and not any(copy.execute("select 1 from run where id = ?", run).fetchone() for run in runs)
 
 
 def _may_hold_people(live: sqlite3.Connection, sync_id: int) -> bool:
@@ -208,7 +205,7 @@ def _copy_rows(live: sqlite3.Connection, copy: sqlite3.Connection, table: str, w
     names = ", ".join(name for name in stored if (table, name) != ("event", "id"))
     places = ", ".join("?" * len(names.split(",")))
     rows = live.execute(f"select {names} from {table} where {where}", (value,))
-    copy.executemany(f"insert or ignore into {table} ({names}) values ({places})", map(tuple, rows))
+    copy.executemany(f"insert or ignore into {table} ({names}) values ({places})", rows)
 
 
 def _hold_back(copy: sqlite3.Connection, number: int, now: Row, then: Row) -> bool:
@@ -241,19 +238,14 @@ def _keep_guard(copy: sqlite3.Connection, number: int, now: Row) -> None:
     copy.execute(
         """
         update sync
-        set guard_enabled = max(guard_enabled, ?),
-            guard_add_share = min(guard_add_share, ?), guard_add_people = min(guard_add_people, ?),
-            guard_remove_share = min(guard_remove_share, ?), guard_remove_people = min(guard_remove_people, ?)
-        where id = ?
+        set guard_enabled = max(guard_enabled, :guard_enabled),
+            guard_add_share = min(guard_add_share, :guard_add_share),
+            guard_add_people = min(guard_add_people, :guard_add_people),
+            guard_remove_share = min(guard_remove_share, :guard_remove_share),
+            guard_remove_people = min(guard_remove_people, :guard_remove_people)
+        where id = :number
         """,
-        (
-            now["guard_enabled"],
-            now["guard_add_share"],
-            now["guard_add_people"],
-            now["guard_remove_share"],
-            now["guard_remove_people"],
-            number,
-        ),
+        {**now, "number": number},
     )
 
 
@@ -274,5 +266,5 @@ def _keep_second_person(live: sqlite3.Connection, copy: sqlite3.Connection) -> N
         values ('second_person_above', ?)
         on conflict (name) do update set value = min(cast(value as integer), cast(excluded.value as integer))
         """,
-        map(tuple, live.execute("select value from setting where name = 'second_person_above'")),
+        live.execute("select value from setting where name = 'second_person_above'"),
     )

@@ -180,7 +180,7 @@ def _share_salt(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
         values ('salt', ?)
         on conflict do nothing
         """,
-        map(tuple, live.execute("select value from setting where name = 'salt'")),
+        live.execute("select value from setting where name = 'salt'"),
     )
 
 
@@ -189,7 +189,7 @@ def _keep_used_up(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     for table in ("mixpanel_query", "webengage_rate", "mixpanel_block"):
         copy.execute(f"delete from {table}")
         for row in live.execute(f"select * from {table}"):
-            copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
+            copy.execute(f"insert into {table} values ({', '.join('?' * len(row))})", row)
     line = "select at, actor, action, target, before, after, run_id from audit order by id"
     known = set(map(tuple, copy.execute(line)))  # in memory: without an index each line would be searched for in all
     copy.executemany(
@@ -198,7 +198,7 @@ def _keep_used_up(live: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     )
     copy.executemany(
         "update mixpanel_project set later_pages_counted_at = ? where id = ?",
-        map(tuple, live.execute("select later_pages_counted_at, id from mixpanel_project")),
+        live.execute("select later_pages_counted_at, id from mixpanel_project"),
     )
     [last] = live.execute("select ifnull(max(seq), 0) from sqlite_sequence where name = 'run'").fetchone()
     if not copy.execute("update sqlite_sequence set seq = max(seq, ?) where name = 'run'", (last,)).rowcount:
@@ -235,17 +235,13 @@ def _keep_safety_lists(live: sqlite3.Connection, copy: sqlite3.Connection) -> No
         """,
         ((*tuple(row)[1:], FORGOTTEN) for row in listed[1]),
     )
-    copy.execute(
+    copy.executemany(
         """
         insert into setting (name, value)
         values ('list_version', ?)
         on conflict (name) do update set value = max(cast(value as integer), excluded.value) + 1
         """,
-        (
-            live.execute(
-                "select ifnull(max(cast(value as integer)), 0) from setting where name = 'list_version'"
-            ).fetchone()[0],
-        ),
+        live.execute("select ifnull(max(cast(value as integer)), 0) from setting where name = 'list_version'"),
     )
 
 
