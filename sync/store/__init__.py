@@ -17,7 +17,7 @@ from sync.store.connections import Connections
 from sync.store.database import open_database, read_transaction, write_transaction
 from sync.store.drafts import remove_stale_drafts
 from sync.store.events import Events
-from sync.store.file_identity import DATABASE_FILE, FileIdentity, require_same_file
+from sync.store.file_identity import DATABASE_FILE, identify_file, require_same_file
 from sync.store.known_chunks import KnownChunks
 from sync.store.maintenance import Maintenance
 from sync.store.open_requests import OpenRequests
@@ -40,7 +40,7 @@ class Store:
 
     def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
         self._db, self._folder = db, folder
-        self._identity = FileIdentity.read_from(folder / DATABASE_FILE)
+        self._identity = identify_file(folder / DATABASE_FILE)
         self.connections = Connections(db)
         self.syncs = Syncs(db)
         self.runs = Runs(db)

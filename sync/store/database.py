@@ -16,14 +16,13 @@ from sync.errors import DatabaseUnusable, InvalidRequest
 from sync.ownership import give_to_folder_owner
 from sync.store.file_identity import DATABASE_FILE, leave_marker, remember_database, require_not_missing
 from sync.store.migrations import MIGRATIONS, Step
-from sync.store.sqlite_errors import explain_error, is_cannot_open, is_damage
+from sync.store.sqlite_errors import explain_error, is_busy, is_cannot_open, is_damage
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one's transaction
 BUSY_POLL_SECONDS = 0.003  # seconds between two looks whether the file is free to write
 EMPTY_LOG_SECONDS, EMPTY_LOG_POLL_SECONDS = 5.0, 0.05  # how long readers are waited for, and between two looks
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes: for this user only
 OTHERS = 0o077  # the bits of a mode that let other users in
-PRIMARY_CODE = 0xFF  # the low byte of an extended result code (SQLite, rescode.html)
 
 Row = sqlite3.Row
 Made = TypeVar("Made")
@@ -146,8 +145,8 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
     try:
         with _without_waiting(db):
             db.execute("pragma journal_mode = wal")
-    except sqlite3.OperationalError as busy:
-        if busy.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+    except sqlite3.OperationalError as problem:
+        if not is_busy(problem):
             raise
 
 
@@ -159,7 +158,13 @@ def _take_write_lock(db: sqlite3.Connection) -> None:
     """
     deadline = time.monotonic() + BUSY_SECONDS
     with _without_waiting(db):
-        while not _try_begin(db, last=time.monotonic() > deadline):
+        while True:
+            try:
+                db.execute("begin immediate")
+                return
+            except sqlite3.OperationalError as problem:
+                if not is_busy(problem) or time.monotonic() > deadline:
+                    raise
             time.sleep(BUSY_POLL_SECONDS)
 
 
@@ -184,17 +189,6 @@ def _without_waiting(db: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         db.execute(f"pragma busy_timeout = {waits}")
-
-
-def _try_begin(db: sqlite3.Connection, *, last: bool) -> bool:
-    """Return whether a transaction began; False when another process writes, which raises on the last try."""
-    try:
-        db.execute("begin immediate")
-    except sqlite3.OperationalError as busy:
-        if last or busy.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
-            raise
-        return False
-    return True
 
 
 @contextmanager

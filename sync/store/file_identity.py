@@ -11,7 +11,6 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from sync.errors import DatabaseReplaced, DatabaseUnusable
@@ -40,26 +39,18 @@ ID_BYTES = 16  # random bytes of a database's id
 _known_ids: dict[Path, str] = {}  # databases this process opened: path, id inside the database
 
 
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """Device and inode of a file; while a connection is open, no other file has the same pair."""
-
-    device: int
-    inode: int
-
-    @classmethod
-    def read_from(cls, path: Path) -> FileIdentity | None:
-        """Return the identity of the file at this path, or None when there is none."""
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return cls(device=found.st_dev, inode=found.st_ino)
+def identify_file(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of a file, which no other one has while it is open; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
-def require_same_file(path: Path, opened: FileIdentity | None) -> None:
+def require_same_file(path: Path, opened: tuple[int, int] | None) -> None:
     """Raise DatabaseReplaced when the path no longer leads to the file that was opened."""
-    if FileIdentity.read_from(path) != opened:
+    if identify_file(path) != opened:
         raise DatabaseReplaced(MOVED.format(path))
 
 

@@ -56,6 +56,11 @@ def is_damage(problem: BaseException) -> bool:
     return _primary_code(problem) in _DAMAGE
 
 
+def is_busy(problem: BaseException) -> bool:
+    """Return whether another connection is at work in the file."""
+    return _primary_code(problem) == sqlite3.SQLITE_BUSY
+
+
 def is_cannot_open(problem: BaseException) -> bool:
     """Return whether there is something at the path that SQLite cannot open as a file."""
     return _primary_code(problem) == sqlite3.SQLITE_CANTOPEN
