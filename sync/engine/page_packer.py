@@ -22,11 +22,10 @@ from sync.packing import (
     records_of,
 )
 from sync.store.known_chunks import KnownPage
-from sync.store.rejections import INVALID, Rejection
+from sync.store.rejections import INVALID, LONG_ID_KEPT, Rejection
 from sync.store.staged import StagedPage
 
 INVALID_NAMED = 1000  # invalid people kept by name a page; all are counted
-ID_SHOWN = 200  # characters of an invalid id that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class PagePacker:
             others=b"".join(others),
         )
         named = [
-            Rejection((one.id or one.distinct_id)[:ID_SHOWN], INVALID, one.eligibility.value, INVALID)
+            Rejection((one.id or one.distinct_id)[:LONG_ID_KEPT], INVALID, one.eligibility.value, INVALID)
             for one in invalid[:INVALID_NAMED]
         ]
         if not page.is_cut:  # it has to be looked at each time, so its chunk gets a name that is not found again

@@ -17,6 +17,7 @@ from sync.service.base import INTERACTIVE_TIMEOUT_SECONDS, ServiceState, Topic, 
 from sync.service.held_people import count_held, read_held
 from sync.service.sending_cost import add_cost_of_changes
 from sync.store.export_requests import Request
+from sync.store.rejections import LONG_ID_KEPT
 from sync.views import CohortList, Preview, Proposal, Sample
 
 LIST_FRESH_SECONDS = 300.0  # seconds a list of cohorts is shown without asking Mixpanel again
@@ -26,7 +27,6 @@ PREVIEW_FRESH_SECONDS = 600.0  # seconds a preview is shown without asking Mixpa
 QUERY_PATIENCE_SECONDS = 20.0  # a person waits so long for a place among Mixpanel's concurrent queries
 MAX_COMPARED_MEMBERS = 50_000  # people of a snapshot compared in memory while a person waits
 SAMPLE_SIZE = 20  # members of each kind shown in a preview
-SAMPLE_ID_LENGTH = 200  # characters of an id shown in a preview
 
 
 class CohortService(Topic):
@@ -384,7 +384,7 @@ def _pick_samples(known: tuple[Member, ...], everyone: tuple[Member, ...]) -> tu
         one for one in everyone if one.eligibility is not Eligibility.IDENTIFIED and one.distinct_id not in seen
     ]
     return tuple(
-        Sample((one.id or one.distinct_id)[:SAMPLE_ID_LENGTH], one.eligibility)
+        Sample((one.id or one.distinct_id)[:LONG_ID_KEPT], one.eligibility)
         for one in sent[:SAMPLE_SIZE] + not_sent[:SAMPLE_SIZE]
     )
 

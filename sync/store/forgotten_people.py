@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from sync.packing import compute_fingerprint, hash_id, unpack_ids
 from sync.store.maintenance import Maintenance
-from sync.store.people import INVALID_ID_KEPT
+from sync.store.rejections import LONG_ID_KEPT
 from sync.store.safety_lists import SafetyLists
 
 _PACKED_IDS = ("snapshot_bucket", "batch_block", "delivery_log", "staged_page")
@@ -33,7 +33,7 @@ def forget_again(copy: sqlite3.Connection, fingerprints: frozenset[str], salt: i
         SafetyLists(copy).forget(hash_id(user_id, salt))
     copy.execute("update cohort set preview = null")
     # Of a long invalid id the rest is not kept, so nobody knows whose it is.
-    copy.execute("delete from rejection where outcome = 'invalid' and length(user_id) >= ?", (INVALID_ID_KEPT,))
+    copy.execute("delete from rejection where outcome = 'invalid' and length(user_id) >= ?", (LONG_ID_KEPT,))
     return len(people)
 
 

@@ -14,6 +14,7 @@ from sync.errors import InvalidRequest
 from sync.packing import FORGOTTEN, hash_id
 from sync.store.batches import Batches
 from sync.store.database import Table, empty_log, write_transaction
+from sync.store.rejections import LONG_ID_KEPT
 from sync.store.snapshot import Snapshot
 from sync.store.sqlite_errors import is_damage
 from sync.store.staged import StagedPages
@@ -136,10 +137,9 @@ class Maintenance(Table):
         they say where the person is true in WebEngage, also to who asks again. Previews go in the transaction that counts:
         one that Mixpanel was asked for before is stored without examples afterwards.
 
-        Invalid ids and samples are kept cut to 200 characters, and previews as JSON.
+        The ids of invalid people and of previews are kept cut, previews as JSON.
         """
-        kept, written = user_id[:200], json.dumps(user_id[:200])[1:-1]
-        who = hash_id(user_id, salt)
+        who, kept = hash_id(user_id, salt), user_id[:LONG_ID_KEPT]
         self.overwrite_deleted()
         found = self._execute(
             """
@@ -157,7 +157,8 @@ class Maintenance(Table):
             for row in self._fetch_all("select id from sync"):
                 found += Snapshot(self._db).remove(row[0], who)
             found += self._execute(
-                "update cohort set preview = null where preview is not null and instr(preview, ?)", (written,)
+                "update cohort set preview = null where preview is not null and instr(preview, ?)",
+                (json.dumps(kept)[1:-1],),
             )
             self._count_setting_up("forget_version")
         return found

@@ -10,9 +10,8 @@ from sync.packing import FORGOTTEN, find_places
 from sync.records import NO_OPERATION, OUTCOMES, PersonEntry, PersonListing
 from sync.store.batches import BATCHES_A_BLOCK, KINDS, STATES, WITHHELD
 from sync.store.database import Row, Table, read_row
-from sync.store.rejections import INVALID
+from sync.store.rejections import INVALID, LONG_ID_KEPT
 
-INVALID_ID_KEPT = 200  # characters; a longer invalid id is stored cut
 WITHHELD_REASON = "Taken out of the run before it was sent"
 
 
@@ -115,7 +114,7 @@ class People(Table):
             left join run on run.id = rejection.run_id
             where user_id in (?, ?)
             """,
-            (user_id, user_id[:INVALID_ID_KEPT]),
+            (user_id, user_id[:LONG_ID_KEPT]),
         )
 
 

@@ -9,6 +9,7 @@ from sync.records import RejectionView
 from sync.store.database import Table, write_transaction
 
 INVALID = "invalid"
+LONG_ID_KEPT = 200  # characters; a longer id is stored cut, of people who are invalid and in previews
 MEMBERSHIP_ONLY = "membership only"
 
 
