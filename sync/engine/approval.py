@@ -13,9 +13,7 @@ from sync.engine.watchlist import explain_lost_listings, explain_tripwires
 from sync.guards import DRY_RUN, PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
 from sync.id_property import describe_doubles, explain_change, explain_nobody
 from sync.model import DAY, ChangeKind, Run, Sync
-from sync.packing import FORGOTTEN, hash_id
 from sync.store import Store
-from sync.store.batches import KINDS
 from sync.store.export_requests import Request
 from sync.store.plan_history import join_hashes, join_listed
 from sync.store.run_lists import CLOCK_SLACK
@@ -255,14 +253,10 @@ def count_strangers(store: Store, run_id: int, salt: int, listed: frozenset[byte
 
 def _iterate_planned_states(store: Store, run_id: int, salt: int, *, aside: bool) -> Iterator[tuple[bytes, bool]]:
     """Return who is to be in or out by a plan, in the order of id hashes."""
-    return merge(
-        *(_iterate_block_states(store, run_id, numbers, salt) for numbers in store.batches.streams(run_id, aside=aside))
-    )
 
+    def iterate_stream(numbers: list[int]) -> Iterator[tuple[bytes, bool]]:
+        for number in numbers:
+            for who, kind in store.batches.block(run_id, number).changes(salt):
+                yield who, kind is not ChangeKind.REMOVE
 
-def _iterate_block_states(store: Store, run_id: int, numbers: list[int], salt: int) -> Iterator[tuple[bytes, bool]]:
-    for number in numbers:
-        block = store.batches.block(run_id, number)
-        for kind, user_id in zip(block.kinds, block.ids, strict=True):
-            if user_id != FORGOTTEN:
-                yield hash_id(user_id, salt), KINDS[kind] is not ChangeKind.REMOVE
+    return merge(*map(iterate_stream, store.batches.streams(run_id, aside=aside)))

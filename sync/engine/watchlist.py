@@ -15,9 +15,8 @@ from sync.engine.lease import RunLease
 from sync.engine.retry import TripwireFound
 from sync.engine.seen_chunks import SeenChunks
 from sync.model import ChangeKind, Run, Sync
-from sync.packing import FORGOTTEN, ID_SIZE, MEMBER_SIZE, hash_id, split_entries, split_hashes
+from sync.packing import ID_SIZE, MEMBER_SIZE, split_entries, split_hashes
 from sync.store import Store
-from sync.store.batches import KINDS
 
 LABELS_SHOWN = 5  # people named by their masked labels in a reason
 
@@ -161,9 +160,7 @@ def _iterate_planned(
     salt = store.connections.get_salt()
     for block in store.batches.blocks(run_id):
         begin_block()
-        for kind, user_id in zip(block.kinds, block.ids, strict=True):
-            if user_id != FORGOTTEN:
-                yield hash_id(user_id, salt), KINDS[kind]
+        yield from block.changes(salt)
 
 
 def show_labels(labels: Collection[str]) -> str:

@@ -35,6 +35,12 @@ class Block:
     contents: tuple[bytes, ...]
     sealed_values: bytes | None = None
 
+    def changes(self, salt: int) -> Iterator[tuple[bytes, ChangeKind]]:
+        """Yield whom it names, by id hash, and what it does to them; not who was forgotten or taken out since."""
+        for kind, user_id in zip(self.kinds, self.ids, strict=True):
+            if user_id != FORGOTTEN:
+                yield hash_id(user_id, salt), KINDS[kind]
+
 
 @dataclass(frozen=True, slots=True)
 class PeopleBlock:
