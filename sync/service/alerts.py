@@ -113,7 +113,7 @@ class AlertService(Topic):
     def resend(self, message_id: int) -> None:
         """Send a message again, also one that was delivered; the runner does it within seconds."""
         with self._store.transaction():
-            if not self._store.alerts.resend_message(message_id):
+            if not self._store.alerts.resend(message_id=message_id):
                 raise InvalidRequest(f"There is no message {message_id}; see the list of messages.")
             self._state.add_audit_line("send again", f"message {message_id}")
 
@@ -121,7 +121,7 @@ class AlertService(Topic):
     def discard(self, message_id: int) -> None:
         """Delete a message, so that it is not sent and no longer needs a person."""
         with self._store.transaction():
-            if not self._store.alerts.discard_message(message_id):
+            if not self._store.alerts.discard(message_id=message_id):
                 raise InvalidRequest(f"There is no message {message_id}; see the list of messages.")
             self._state.add_audit_line("discard", f"message {message_id}")
 
@@ -130,7 +130,7 @@ class AlertService(Topic):
         """Send all messages to a recipient that were given up again; return a sentence with their number."""
         with self._store.transaction():
             self._get(recipient_id, kind)
-            count = count_noun(self._store.alerts.resend_undelivered(recipient_id), "message")
+            count = count_noun(self._store.alerts.resend(recipient_id=recipient_id), "message")
             self._state.add_audit_line("send again", f"{NOUNS[kind]} {recipient_id}", after=count)
         return f"The runner sends {count} again."
 
@@ -139,7 +139,7 @@ class AlertService(Topic):
         """Delete all messages to a recipient that were given up; return a sentence with their number."""
         with self._store.transaction():
             self._get(recipient_id, kind)
-            count = count_noun(self._store.alerts.discard_undelivered(recipient_id), "message")
+            count = count_noun(self._store.alerts.discard(recipient_id=recipient_id), "message")
             self._state.add_audit_line("discard", f"{NOUNS[kind]} {recipient_id}", before=count)
         return f"{count} discarded."
 

@@ -278,44 +278,29 @@ class Alerts(Table):
         rows = self._fetch_all("select * from message where failed_at is not null order by id desc limit ?", (limit,))
         return tuple(read_row(Message, row) for row in rows)
 
-    def resend_message(self, message_id: int) -> bool:
-        """Let a message be sent again, whatever became of it; return False when there is none."""
+    def resend(self, *, message_id: int | None = None, recipient_id: int | None = None) -> int:
+        """Let a message be sent again, whatever became of it, or all to a recipient that were given up; return how many."""
         with write_transaction(self._db):
             found = self._execute(
                 """
                 update message
                 set delivered_at = null, failed_at = null, problem = null, attempts = 0, first_tried_at = null
-                where id = ?
+                where id = ?1 or (recipient_id = ?2 and failed_at is not null)
                 """,
-                (message_id,),
+                (message_id, recipient_id),
             )
             self._execute(
-                "update recipient set next_try_at = 0 where id = (select recipient_id from message where id = ?)",
-                (message_id,),
+                "update recipient set next_try_at = 0 where id in (?2, (select recipient_id from message where id = ?1))",
+                (message_id, recipient_id),
             )
-        return bool(found)
-
-    def resend_undelivered(self, recipient_id: int) -> int:
-        """Let all messages to a recipient that were given up be sent again; return how many."""
-        with write_transaction(self._db):
-            found = self._execute(
-                """
-                update message
-                set failed_at = null, problem = null, attempts = 0, first_tried_at = null
-                where recipient_id = ? and failed_at is not null
-                """,
-                (recipient_id,),
-            )
-            self._execute("update recipient set next_try_at = 0 where id = ?", (recipient_id,))
         return found
 
-    def discard_undelivered(self, recipient_id: int) -> int:
-        """Delete all messages to a recipient that were given up; return how many."""
-        return self._execute("delete from message where recipient_id = ? and failed_at is not null", (recipient_id,))
-
-    def discard_message(self, message_id: int) -> bool:
-        """Delete a message; return False when there is none."""
-        return bool(self._execute("delete from message where id = ?", (message_id,)))
+    def discard(self, *, message_id: int | None = None, recipient_id: int | None = None) -> int:
+        """Delete a message, or all to a recipient that were given up; return how many."""
+        return self._execute(
+            "delete from message where id = ?1 or (recipient_id = ?2 and failed_at is not null)",
+            (message_id, recipient_id),
+        )
 
     def count_ended_runs(self, since: float) -> dict[str, int]:
         """Return how many runs ended in each state since a moment, and under "people" how many people were sent."""
