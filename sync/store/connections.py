@@ -11,6 +11,7 @@ from sync.model import Cohort, Mode, Role, SyncState
 from sync.packing import compute_fingerprint
 from sync.records import AccountView, CohortView, ProjectView
 from sync.store.database import Row, Table, read_row, write_transaction
+from sync.store.file_identity import draw_setting
 
 REFUSED = "refused: "  # what the names of these settings begin with
 SALT_BITS = 63  # the most an integer of SQLite holds without a sign
@@ -25,16 +26,7 @@ class Connections(Table):
 
     def get_salt(self) -> int:
         """Return the secret number in all hashes of this database, drawn once."""
-        with write_transaction(self._db):
-            self._db.execute(
-                """
-                insert into setting (name, value)
-                values ('salt', ?)
-                on conflict do nothing
-                """,
-                (str(secrets.randbits(SALT_BITS)),),
-            )
-            return self._fetch_int("select value from setting where name = 'salt'")
+        return int(draw_setting(self._db, "salt", str(secrets.randbits(SALT_BITS))))
 
     def compute_fingerprint(self, text: str) -> str:
         """Return a short digest of a secret or a user id, as the audit log has it; the salt keeps it from being looked up."""

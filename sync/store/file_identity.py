@@ -99,16 +99,21 @@ def forget_database(path: Path) -> None:
 
 def database_id(db: sqlite3.Connection) -> str:
     """Return the id of this database, drawn once; a backup has the id of its original."""
-    sql = "select value from setting where name = 'database_id'"
-    row = db.execute(sql).fetchone()
+    return draw_setting(db, "database_id", secrets.token_hex(ID_BYTES))
+
+
+def draw_setting(db: sqlite3.Connection, name: str, drawn: str) -> str:
+    """Return a setting that never changes, which is what was ``drawn`` now if it was never drawn before."""
+    sql = "select value from setting where name = ?"
+    row = db.execute(sql, (name,)).fetchone()
     if row is None:
         db.execute(
             """
             insert into setting (name, value)
-            values ('database_id', ?)
+            values (?, ?)
             on conflict do nothing
             """,
-            (secrets.token_hex(ID_BYTES),),
+            (name, drawn),
         )
-        row = db.execute(sql).fetchone()
+        row = db.execute(sql, (name,)).fetchone()
     return str(row[0])
