@@ -201,7 +201,6 @@ HOMES: dict[str, set[str]] = {
         "sync/mixpanel",
         "sync/webengage",
         "sync/http_client",
-        "sync/engine",
         "sync/cli",
     },
     "msgspec": {"sync/mixpanel", "sync/webengage", "sync/http_client"},

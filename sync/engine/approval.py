@@ -8,7 +8,6 @@ from heapq import merge
 
 from sync.engine.planning import Plan
 from sync.engine.undo import explain_refresh_after_undo, explain_undo
-from sync.engine.value_forms import dump_data_types
 from sync.engine.watchlist import explain_lost_listings, explain_tripwires
 from sync.guards import DRY_RUN, PlanNumbers, Reading, explain_second_person, find_empty_reading, find_guard_reasons
 from sync.id_property import describe_doubles, explain_change, explain_nobody
@@ -152,7 +151,7 @@ def build_plan_columns(store: Store, run: Run, sync: Sync, plan: Plan, *, size: 
         "list_version": plan.list_version,
         "tripped": join_hashes({*plan.tripped, *plan.unknown_tripwires}),
         "listed": join_listed(plan.listed_members),
-        "data_types": dump_data_types(plan.data_types),
+        "data_types": json.dumps(plan.data_types),
         "step_limits": dump_limits(plan),
     }
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-import orjson
-
 from sync.engine.lease import RunLease
 from sync.errors import ConfigurationError
 from sync.model import Sync
@@ -54,11 +52,6 @@ class ValueTally:
             if len(types) > 1 and types[DATE]:
                 self.left_out[source, LOOKS_LIKE_DATE] += types[DATE]
         return found
-
-
-def dump_data_types(data_types: Mapping[str, str]) -> str:
-    """Return the data types of a plan as a run holds them."""
-    return orjson.dumps(data_types).decode()
 
 
 def list_forms(store: Store, sync: Sync) -> dict[str, ValueForm]:
