@@ -132,17 +132,9 @@ class RateLimits(Table):
             found = self._db.execute(
                 """
                 insert into mixpanel_query (project_id, at, is_later_page, in_flight_until, owner, sync_id, behind_until)
-                values (:project_id, :now, :is_later_page, :in_flight_until, :owner, :sync_id, :behind_until)
+                values (?1, ?2, ?3, ?2 + ?4, ?5, ?6, iif(?7 > ?2, ?7, null))
                 """,
-                {
-                    "project_id": project_id,
-                    "now": now,
-                    "is_later_page": int(later_page),
-                    "in_flight_until": now + SERVER_DEADLINE,
-                    "owner": process_name(),
-                    "sync_id": sync_id,
-                    "behind_until": latest if latest > now else None,
-                },
+                (project_id, now, later_page, SERVER_DEADLINE, process_name(), sync_id, latest),
             )
             return QuerySlot(found.lastrowid)
 

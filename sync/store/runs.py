@@ -82,6 +82,7 @@ class Runs(RunLists):
         held run is taken only to cancel it; a run of an account in ``full_accounts`` is left to others.
         """
         with write_transaction(self._db):
+            found = self._find_claimable(now, only, full_accounts)
             row = self._fetch_one(
                 f"""
                 update run
@@ -91,12 +92,7 @@ class Runs(RunLists):
                 where id = :id
                 returning {RUN_COLUMNS}
                 """,
-                {
-                    "id": self._find_claimable(now, only, full_accounts),
-                    "owner": owner,
-                    "now": now,
-                    "lease": LEASE_SECONDS,
-                },
+                {"id": found, "owner": owner, "now": now, "lease": LEASE_SECONDS},
             )
         return run_from_row(row) if row else None
 
