@@ -13,7 +13,7 @@ from sync.engine.watchlist import explain_lost_listings, explain_tripwires, show
 from sync.id_property import show_id_property
 from sync.model import ChangeKind, Mode, Run, Sync, SyncState
 from sync.packing import FORGOTTEN, ID_SIZE, UNCONFIRMED, hash_id, records_of, split_hashes
-from sync.store.batches import LETTERS
+from sync.store.batches import LETTERS, SENT_LETTERS
 from sync.store.snapshot import FIRST_BYTES
 from sync.text import count_people
 
@@ -22,7 +22,6 @@ ADDED, UPDATED, REMOVED = (LETTERS[kind] for kind in ChangeKind)
 MAY_BE_TRUE = "cfr"  # outcomes of an addition after which the snapshot says whether it may have arrived
 CONFIRMED = "c"  # the outcome of a change that WebEngage accepted
 UNHEARD = "f"  # the outcome of a change that may have been sent, without an answer
-MAY_BE_SENT = f"{CONFIRMED}{UNHEARD}"  # outcomes after which somebody was, or may have been, changed
 
 
 class UndoPlanner:
@@ -90,10 +89,10 @@ class UndoPlanner:
         changes: dict[bytes, Change] = {}
         for who, (user_id, kind, outcome) in done.items():
             if kind == UPDATED:
-                self._updated += outcome in MAY_BE_SENT and who not in changed_since
+                self._updated += outcome in SENT_LETTERS and who not in changed_since
             elif kind != REMOVED and outcome in MAY_BE_TRUE and who in held_true:
                 changes[who] = Change(ChangeKind.REMOVE, UNCONFIRMED, user_id)
-            elif kind == REMOVED and outcome in MAY_BE_SENT:
+            elif kind == REMOVED and outcome in SENT_LETTERS:
                 changes[who] = Change(ChangeKind.ADD, self._content(user_id), user_id)
         self._changed_since += len(changes.keys() & changed_since)
         inverse = {who: change for who, change in changes.items() if who not in changed_since}
@@ -116,7 +115,7 @@ class UndoPlanner:
         last: dict[bytes, tuple[str, str]] = {}
         for run_id in self._store.plan_history.list_later(self._undone):
             for who, (_, kind, outcome) in self._logged(run_id, low, high):
-                if who not in done or outcome not in MAY_BE_SENT:
+                if who not in done or outcome not in SENT_LETTERS:
                     continue
                 is_update_unheard = (kind, outcome) == (UPDATED, UNHEARD)
                 if not is_update_unheard or last.get(who, (REMOVED, outcome))[0] == REMOVED:
@@ -131,7 +130,7 @@ class UndoPlanner:
 
         They may have been true by then, so they were planned as an update; before both they were not.
         """
-        updated = {who for who, (_, kind, outcome) in done.items() if kind == UPDATED and outcome in MAY_BE_SENT}
+        updated = {who for who, (_, kind, outcome) in done.items() if kind == UPDATED and outcome in SENT_LETTERS}
         added = set[bytes]()
         for run_id in self._store.plan_history.list_since_success(self._undone) if updated else ():
             for who, (_, kind, outcome) in self._logged(run_id, low, high):

@@ -210,8 +210,7 @@ class Snapshot(Table):
 
     def count_unconfirmed(self, sync_id: int) -> int:
         """Return how many people of a snapshot may have been sent without an answer that was heard."""
-        rows = self._fetch_all("select first_byte from snapshot_bucket where sync_id = ?", (sync_id,))
-        return sum(count_unconfirmed(self.records(sync_id, row[0], row[0] + 1)) for row in rows)
+        return sum(count_unconfirmed(self.records(sync_id, low, high)) for low, high in self.ranges(sync_id))
 
     def iterate_unconfirmed(self, sync_id: int) -> Iterator[str]:
         """Return the user ids of those."""
