@@ -109,12 +109,9 @@ class Project:
     """A Mixpanel project with its service account; the open secret is in memory only."""
 
     id: int
-    name: str
     username: str
     secret: str = field(repr=False)
     region: str
-    role: Role = Role.UNVERIFIED
-    role_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

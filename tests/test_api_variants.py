@@ -32,7 +32,7 @@ def service(data_dir: Path, sandbox: Sandbox) -> Iterator[Service]:
 @pytest.fixture
 def asker(sandbox: Sandbox) -> Mixpanel:
     """Make a client of the sandbox's Mixpanel."""
-    return Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url))
+    return Mixpanel(Project(PROJECT, USERNAME, SECRET, sandbox.url))
 
 
 @pytest.mark.parametrize("untold", ["page_size", "total", "page_size and total"])
@@ -118,7 +118,7 @@ def test_a_cohort_answered_with_400_pauses_its_sync(service: Service, data_dir: 
 @pytest.mark.parametrize("code", [402, 403, 404, 405, 501])
 def test_a_role_that_nobody_tells_is_not_verified(sandbox: Sandbox, code: int) -> None:
     """However the App API keeps the role to itself, the other way is tried, and at worst it is not verified."""
-    account = Project(PROJECT, "", USERNAME, SECRET, sandbox.url)
+    account = Project(PROJECT, USERNAME, SECRET, sandbox.url)
     sandbox.fault("status", path="/api/app/me", code=code)
     assert Mixpanel(account).check_credentials().role is Role.ADMIN
     sandbox.fault("status", path="/api/app", code=code, times=2)

@@ -43,7 +43,7 @@ BODY = build_payload("Fans", [Change("a", ChangeKind.ADD)], ())
 @pytest.fixture
 def mixpanel_client(sandbox: Sandbox) -> Mixpanel:
     """Return the sandbox's project as a client of Mixpanel."""
-    return Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url), timeout=5.0)
+    return Mixpanel(Project(PROJECT, USERNAME, SECRET, sandbox.url), timeout=5.0)
 
 
 @pytest.fixture
@@ -99,9 +99,7 @@ def test_a_query_when_a_page_size_is_set_uses_the_size_of_the_reply(sandbox: San
     """The setting travels with the query; the size believed is the one that came back."""
     cohort = sandbox.add_cohort("Fans", [member(f"p{number}") for number in range(12)])
     sandbox.settings(page_size=10)
-    page = Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url), page_size=40_000).read_columns(
-        cohort, 0, None, ()
-    )
+    page = Mixpanel(Project(PROJECT, USERNAME, SECRET, sandbox.url), page_size=40_000).read_columns(cohort, 0, None, ())
     assert (page.size, page.rows, page.total) == (10, 10, 12)
 
 
@@ -212,7 +210,7 @@ def test_a_role_when_admin_or_below_or_unknown_is_distinguished(sandbox: Sandbox
     """Admin, below admin and not to be found out are three different things."""
 
     def role(username: str, secret: str) -> Role:
-        return Mixpanel(Project(PROJECT, "", username, secret, sandbox.url)).check_credentials().role
+        return Mixpanel(Project(PROJECT, username, secret, sandbox.url)).check_credentials().role
 
     assert role(USERNAME, SECRET) is Role.ADMIN
     assert role(ANALYST_USERNAME, ANALYST_SECRET) is Role.BELOW_ADMIN
@@ -311,7 +309,7 @@ def test_an_answer_when_endless_is_cut_off(sandbox: Sandbox, monkeypatch: pytest
     monkeypatch.setattr("sync.http_client.MAX_BODY_BYTES", 100)
     sandbox.add_cohort("Fans" * 50, [member("a")])
     with pytest.raises(UnexpectedResponse, match="one answer"):
-        Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url)).list_cohorts()
+        Mixpanel(Project(PROJECT, USERNAME, SECRET, sandbox.url)).list_cohorts()
 
 
 def test_a_host_when_unreachable_is_named_without_its_address() -> None:

@@ -148,7 +148,7 @@ def test_a_page_of_members_when_it_cannot_be_read_is_never_quoted(sandbox: Sandb
     if code != 200:
         body = body.replace('"error"', '"trouble"')  # what a refusal calls its error is quoted
     sandbox.fault("status", path="/api/query/engage", code=code, body=body, times=0)
-    client = Mixpanel(Project(PROJECT, "", USERNAME, SECRET, sandbox.url))
+    client = Mixpanel(Project(PROJECT, USERNAME, SECRET, sandbox.url))
     with pytest.raises(ApiError) as run:
         client.read_columns(5, 0, None, ("$first_name",))
     with pytest.raises(ApiError) as preview:

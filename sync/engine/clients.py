@@ -12,7 +12,7 @@ from sync.webengage import WebEngage
 
 def open_mixpanel(lease: RunLease, sync: Sync) -> Mixpanel:
     """Return a client of a sync's project; raise ConfigurationError when it is not connected."""
-    project = _find_project(lease, sync.project_id)
+    project = lease.store.connections.open_project(sync.project_id, lease.open_text)
     if project is None:
         raise ConfigurationError(f"Mixpanel project {sync.project_id} is not connected; connect it under Integrations.")
     lease.connections.append(project)
@@ -21,26 +21,13 @@ def open_mixpanel(lease: RunLease, sync: Sync) -> Mixpanel:
 
 def open_webengage(lease: RunLease, sync: Sync) -> WebEngage:
     """Return a client of a sync's account; raise ConfigurationError when it is not connected."""
-    account = _find_account(lease, sync.license_code)
+    account = lease.store.connections.open_account(sync.license_code, lease.open_text)
     if account is None:
         raise ConfigurationError(
             f"WebEngage account {sync.license_code} is not connected; connect it under Integrations."
         )
     lease.connections.append(account)
     return WebEngage(account)
-
-
-def _find_project(lease: RunLease, project_id: int) -> Project | None:
-    found = lease.store.connections.get_sealed_project(project_id)
-    if found is None:
-        return None
-    view, sealed = found
-    return Project(view.id, view.name, view.username, lease.vault.open_text(sealed), view.region)
-
-
-def _find_account(lease: RunLease, license_code: str) -> Account | None:
-    found = lease.store.connections.get_sealed_account(license_code)
-    return Account(found[0].license_code, lease.vault.open_text(found[1]), found[0].data_center) if found else None
 
 
 def is_connection_replaced(lease: RunLease) -> bool:
@@ -53,8 +40,8 @@ def is_connection_replaced(lease: RunLease) -> bool:
 
 def _find_current(lease: RunLease, used: Project | Account) -> Project | Account | None:
     if isinstance(used, Project):
-        return _find_project(lease, used.id)
-    return _find_account(lease, used.license_code)
+        return lease.store.connections.open_project(used.id, lease.open_text)
+    return lease.store.connections.open_account(used.license_code, lease.open_text)
 
 
 def check_still_listed(lease: RunLease, sync: Sync, mixpanel: Mixpanel) -> None:

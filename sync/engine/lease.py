@@ -42,6 +42,10 @@ class RunLease:
         """Open when it is needed: a lost key ends the run with its reason, and a run without it can be cancelled."""
         return self.context.open_vault()
 
+    def open_text(self, sealed: str) -> str:
+        """Return a stored secret, decrypted."""
+        return self.vault.open_text(sealed)
+
     @cached_property
     def salt(self) -> int:
         """Return the secret number in all hashes of this database."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sync.errors import ApiError, InvalidRequest, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
-from sync.model import Project, Sync, format_utc_time
+from sync.model import Sync, format_utc_time
 from sync.permissions import RUNNER_ACTOR, Actor
 from sync.records import AuditLine, ProjectView, RunnerState
 from sync.settings import KEY_VARIABLE, Settings
@@ -35,6 +35,10 @@ class ServiceState:
     def open_vault(self) -> Vault:
         """Return the vault of the stored secrets; raise KeyUnavailable when its key is missing."""
         return Vault.open(self.settings.data_folder, self.env, must_exist=True)
+
+    def open_text(self, sealed: str) -> str:
+        """Return a stored secret, decrypted; raise KeyUnavailable when its key is missing."""
+        return self.open_vault().open_text(sealed)
 
     def seal_secret(self, secret: str) -> str:
         """Seal a secret just typed; make a key when there is none, so that one can connect again after losing it.
@@ -122,15 +126,10 @@ class ServiceState:
     def open_mixpanel(self, project_id: int | None, timeout: float = INTERACTIVE_TIMEOUT_SECONDS) -> Mixpanel:
         """Return a client of a project's Mixpanel, with its stored secret; raise InvalidRequest when it is not connected."""
         project = self.get_project(project_id).id
-        found = self.store.connections.get_sealed_project(project)
+        found = self.store.connections.open_project(project, self.open_text)
         if found is None:  # disconnected just now
             raise InvalidRequest(f"Mixpanel project {project} is not connected; connect it under Integrations.")
-        view, sealed = found
-        secret = self.open_vault().open_text(sealed)
-        return Mixpanel(
-            Project(id=view.id, name=view.name, username=view.username, secret=secret, region=view.region),
-            timeout=timeout,
-        )
+        return Mixpanel(found, timeout=timeout)
 
     def get_sync(self, sync_id: int) -> Sync:
         """Return a sync; raise InvalidRequest when there is none."""

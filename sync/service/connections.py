@@ -55,12 +55,7 @@ def _check_service_account(project_id: int, username: str, secret: str) -> None:
             raise InvalidRequest(f"The {field} contains an invisible character; copy it again.", field)
 
 
-def _is_changed(known: tuple[object, str] | None, stored: tuple[object, str] | None) -> bool:
-    """Return whether a connection was stored or deleted since it was ``known``: each sealed secret is another text."""
-    return (known and known[1]) != (stored and stored[1])
-
-
-def _require_same(stored: tuple[str, ...] | None, checked: tuple[str, ...]) -> None:
+def _require_same(stored: Project | Account | None, checked: Project | Account) -> None:
     """Raise InvalidRequest when another connection is stored than was checked."""
     if stored != checked:
         raise InvalidRequest(CHANGED_MEANWHILE)
@@ -116,53 +111,53 @@ class ConnectionService(Topic):
 
         Raise InvalidRequest for invalid input and for a role below admin, ApiError when the check failed.
         """
-        return self._connect_project(project_id, username.strip(), secret.strip(), region.strip())
+        return self._connect_project(
+            Project(id=project_id, username=username.strip(), secret=secret.strip(), region=region.strip())
+        )
 
-    def _connect_project(
-        self, project_id: int, username: str, secret: str, region: str, *, is_check: bool = False
-    ) -> ProjectView:
+    def _connect_project(self, project: Project, *, is_check: bool = False) -> ProjectView:
         """Check a service account and store it; with ``is_check`` only if it is still the one that is stored.
 
         Raise InvalidRequest when another one was stored, or this one disconnected, while Mixpanel was asked.
         """
-        _check_service_account(project_id, username, secret)
-        known = self._store.connections.get_sealed_project(project_id)
-        hide_secret(secret)
-        mixpanel.get_base_url(region)
-        project = Project(id=project_id, name="", username=username, secret=secret, region=region)
+        _check_service_account(project.id, project.username, project.secret)
+        known = self._store.connections.find_sealed_secret(project.id)
+        hide_secret(project.secret)
+        mixpanel.get_base_url(project.region)
         with _advising_to_try_again():
             checked = Mixpanel(project, timeout=INTERACTIVE_TIMEOUT_SECONDS).check_credentials()
         if checked.role is Role.BELOW_ADMIN:
             raise RoleTooLow(f"Only a project admin may enable the integration: {checked.role_note}", "username")
         view = ProjectView(
-            id=project_id,
-            name=checked.name or f"Project {project_id}",
-            username=username,
-            region=region,
+            id=project.id,
+            name=checked.name or f"Project {project.id}",
+            username=project.username,
+            region=project.region,
             role=checked.role,
             role_note=checked.role_note,
             checked_at=self._state.now(),
-            secret_last4=get_last_characters(secret),
+            secret_last4=get_last_characters(project.secret),
         )
         if not checked.project_seen:
             self._check_readable(project)
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
-            if is_check or _is_changed(known, self._store.connections.get_sealed_project(project_id)):
-                _require_same(self._read_project(project_id), (username, region, secret))
-            sealed = self._state.seal_secret(secret)
-            before = self._store.connections.get_project(project_id)
+            if is_check or known != self._store.connections.find_sealed_secret(project.id):
+                _require_same(self._read_project(project.id), project)
+            sealed = self._state.seal_secret(project.secret)
+            before = self._store.connections.get_project(project.id)
             self._store.connections.save_project(view, sealed)
-            self._store.connections.forget_refusal(name_project(project_id))
+            self._store.connections.forget_refusal(name_project(project.id))
             self._state.add_event(f"Mixpanel project {view.name} connected.")
             self._state.add_audit_line(
                 "connect Mixpanel",
-                f"project {project_id}",
+                f"project {project.id}",
                 f"{before.username}, {before.region}" if before else "",
-                f"{username}, {region}, role {checked.role.value}, secret {self._store.connections.compute_fingerprint(secret)}",
+                f"{project.username}, {project.region}, role {checked.role.value}, "
+                f"secret {self._store.connections.compute_fingerprint(project.secret)}",
             )
             self._use_the_only_account()
-            self._correct_reasons("Mixpanel", self._store.syncs.list_views(project_id=project_id))
-        return self._state.get_project(project_id)
+            self._correct_reasons("Mixpanel", self._store.syncs.list_views(project_id=project.id))
+        return self._state.get_project(project.id)
 
     def _check_readable(self, project: Project) -> None:
         """Read the list of cohorts once, since nothing else showed that we may read the project."""
@@ -189,7 +184,7 @@ class ConnectionService(Topic):
         Raise InvalidRequest when another one was stored, or this one disconnected, while WebEngage was asked.
         """
         hide_secret(account.api_key)
-        known = self._store.connections.get_sealed_account(account.license_code)
+        known = self._store.connections.find_sealed_key(account.license_code)
         if not account.api_key:
             raise InvalidRequest("Enter the API key.", "api_key")
         with _advising_to_try_again():
@@ -201,8 +196,8 @@ class ConnectionService(Topic):
             secret_last4=get_last_characters(account.api_key),
         )
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
-            if is_check or _is_changed(known, self._store.connections.get_sealed_account(view.license_code)):
-                _require_same(self._read_account(view.license_code), (account.data_center, account.api_key))
+            if is_check or known != self._store.connections.find_sealed_key(view.license_code):
+                _require_same(self._read_account(view.license_code), account)
             sealed = self._state.seal_secret(account.api_key)
             before = self._store.connections.get_account(view.license_code)
             self._store.connections.save_account(view, sealed)
@@ -249,35 +244,29 @@ class ConnectionService(Topic):
             )
         return found
 
-    def _read_project(self, project_id: int) -> tuple[str, str, str] | None:
-        """Return the username, region and secret of a connected project, None when it is not connected."""
-        found = self._store.connections.get_sealed_project(project_id)
-        if found is None:
-            return None
-        return found[0].username, found[0].region, self._state.open_vault().open_text(found[1])
+    def _read_project(self, project_id: int) -> Project | None:
+        return self._store.connections.open_project(project_id, self._state.open_text)
 
-    def _read_account(self, license_code: str) -> tuple[str, str] | None:
-        """Return the data center and API key of a connected account, None when it is not connected."""
-        found = self._store.connections.get_sealed_account(license_code)
-        return (found[0].data_center, self._state.open_vault().open_text(found[1])) if found else None
+    def _read_account(self, license_code: str) -> Account | None:
+        return self._store.connections.open_account(license_code, self._state.open_text)
 
     @requires(AccessLevel.ADMIN)
     def check_mixpanel(self, project_id: int) -> ProjectView:
         """Check a stored service account again; raise as `connect_mixpanel` does, and when it was changed meanwhile."""
         view = self._state.get_project(project_id)
         stored = self._read_project(view.id)
-        secret = stored[2] if stored else ""
         with self._noting_refusal(name_project(view.id), lambda: self._read_project(view.id) == stored):
-            return self._connect_project(view.id, view.username, secret, view.region, is_check=True)
+            unstored = Project(id=view.id, username=view.username, secret="", region=view.region)
+            return self._connect_project(stored or unstored, is_check=True)
 
     @requires(AccessLevel.ADMIN)
     def check_webengage(self, license_code: str) -> AccountView:
         """Check a stored API key again; raise as `connect_webengage` does, and when it was changed meanwhile."""
         view = self._get_account(license_code)
         stored = self._read_account(license_code)
-        account = Account(license_code=license_code, api_key=stored[1] if stored else "", data_center=view.data_center)
         with self._noting_refusal(name_account(license_code), lambda: self._read_account(license_code) == stored):
-            return self._connect_account(account, is_check=True)
+            unstored = Account(license_code=license_code, api_key="", data_center=view.data_center)
+            return self._connect_account(stored or unstored, is_check=True)
 
     @contextmanager
     def _noting_refusal(self, connection: str, is_stored: Callable[[], bool]) -> Iterator[None]:

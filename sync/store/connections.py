@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from sync.model import Cohort, Mode, Role, SyncState
+from sync.model import Account, Cohort, Mode, Project, Role, SyncState
 from sync.packing import compute_fingerprint
 from sync.records import AccountView, CohortView, ProjectView
 from sync.store.database import Row, Table, read_row, write_transaction
@@ -19,6 +19,10 @@ SALT_BITS = 63  # the most an integer of SQLite holds without a sign
 
 def _project_from_row(row: Row) -> ProjectView:
     return read_row(ProjectView, row, role=Role(row["role"]))
+
+
+def _account_from_row(row: Row) -> AccountView:
+    return read_row(AccountView, row, projects=tuple(json.loads(row["projects"])))
 
 
 class Connections(Table):
@@ -90,31 +94,45 @@ class Connections(Table):
 
     def get_project(self, project_id: int) -> ProjectView | None:
         """Return one connected project, or None."""
-        found = self.get_sealed_project(project_id)
-        return found[0] if found else None
+        row = self._fetch_project(project_id)
+        return _project_from_row(row) if row else None
 
-    def get_sealed_project(self, project_id: int) -> tuple[ProjectView, str] | None:
-        """Return one connected project with its sealed secret, or None."""
-        row = self._fetch_one(
+    def find_sealed_secret(self, project_id: int) -> str | None:
+        """Return the sealed secret of a connected project, or None; each is another text, also of the same secret."""
+        row = self._fetch_project(project_id)
+        return row["sealed_secret"] if row else None
+
+    def open_project(self, project_id: int, open_text: Callable[[str], str]) -> Project | None:
+        """Return one connected project with its secret, which ``open_text`` decrypts, or None."""
+        row = self._fetch_project(project_id)
+        return read_row(Project, row, secret=open_text(row["sealed_secret"])) if row else None
+
+    def _fetch_project(self, project_id: int) -> Row | None:
+        return self._fetch_one(
             "select * from mixpanel_project where id = ? and sealed_secret is not null", (project_id,)
         )
-        return (_project_from_row(row), row["sealed_secret"]) if row else None
 
     def list_accounts(self) -> tuple[AccountView, ...]:
         """Return the connected accounts, by license code."""
-        return tuple(view for view, _ in self._fetch_accounts(None))
+        return tuple(_account_from_row(row) for row in self._fetch_accounts(None))
 
     def get_account(self, license_code: str) -> AccountView | None:
         """Return one connected account, or None."""
-        found = self.get_sealed_account(license_code)
-        return found[0] if found else None
+        rows = self._fetch_accounts(license_code)
+        return _account_from_row(rows[0]) if rows else None
 
-    def get_sealed_account(self, license_code: str) -> tuple[AccountView, str] | None:
-        """Return one connected account with its sealed key, or None."""
-        return next(self._fetch_accounts(license_code), None)
+    def find_sealed_key(self, license_code: str) -> str | None:
+        """Return the sealed key of a connected account, or None; each is another text, also of the same key."""
+        rows = self._fetch_accounts(license_code)
+        return rows[0]["sealed_key"] if rows else None
 
-    def _fetch_accounts(self, license_code: str | None) -> Iterator[tuple[AccountView, str]]:
-        rows = self._fetch_all(
+    def open_account(self, license_code: str, open_text: Callable[[str], str]) -> Account | None:
+        """Return one connected account with its key, which ``open_text`` decrypts, or None."""
+        rows = self._fetch_accounts(license_code)
+        return read_row(Account, rows[0], api_key=open_text(rows[0]["sealed_key"])) if rows else None
+
+    def _fetch_accounts(self, license_code: str | None) -> list[Row]:
+        return self._fetch_all(
             """
             select *, (
                 select json_group_array(id)
@@ -127,8 +145,6 @@ class Connections(Table):
             """,
             (license_code,),
         )
-        for row in rows:
-            yield read_row(AccountView, row, projects=tuple(json.loads(row["projects"]))), row["sealed_key"]
 
     def use_account(self, project_id: int, license_code: str) -> None:
         """Send a project's new exports to this account; existing syncs keep theirs.
