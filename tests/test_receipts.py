@@ -137,7 +137,7 @@ def test_receipt_while_a_run_is_held_says_whether_it_has_sent_anybody(fans: Work
         service.runs.cancel(run.id)
     run = fans.export(steps=Steps(first=10))
     found = read_receipt(fans)
-    assert found.in_webengage == 30 and found.remarks[0] == (
+    assert (found.in_webengage, found.changed_since) == (30, "") and found.remarks[0] == (
         f"Run {run.id} has not ended: it has sent 10 people so far, and these numbers are those before it. "
         "Look again when it has ended."
     )

@@ -44,7 +44,8 @@ class ReceiptService(CohortTopic):
         with self._store.reading():
             sync = self._find_sync(project, cohort_id)
             run = self._find_run(sync)
-            changed = self._store.runs.get_run(self._store.run_history.find_last_change(sync.id, run.id) or 0)
+            later = self._store.run_history.list_later(sync.id, run.id)
+            changed = next((one for one in later if one.state.is_final and one.delivered + one.unconfirmed), None)
             numbers = self._count(sync, run)
             listed = find_listed(self._store, sync, self._store.safety_lists.load_never_export(sync.license_code))
             others = [one for one in self._list_others(sync) if compared is None or one.id in compared]
@@ -157,9 +158,8 @@ class ReceiptService(CohortTopic):
         cohort = next(iter(known_by), PropertyCohort(sync.id, sync.cohort_name, ""))
         yield from explain_listed(cohort, listed.known, listed.unsure, is_due_again=sync.is_due_again)
         yield from explain_tripped(cohort, tripped.known, tripped.unsure)
-        for number in self._store.run_history.list_later(sync.id, run.id):
-            if later := self._store.runs.get_run(number):
-                yield f"Run {number} {_describe_later_run(later)}"
+        for later in self._store.run_history.list_later(sync.id, run.id):
+            yield f"Run {later.id} {_describe_later_run(later)}"
 
     def _list_others(self, sync: SyncView) -> list[SyncView]:
         found = self._store.syncs.list_views(license_code=sync.license_code)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from sync.model import Run
 from sync.records import HourCount
 from sync.store.database import Table, read_row
+from sync.store.run_lists import RUN_COLUMNS, run_from_row
 
 
 class RunHistory(Table):
@@ -143,29 +145,17 @@ class RunHistory(Table):
         )
         return None if found is None else int(found)
 
-    def list_later(self, sync_id: int, run_id: int) -> list[int]:
+    def list_later(self, sync_id: int, run_id: int) -> tuple[Run, ...]:
         """Return the runs of a sync after this one that changed people, and its last one; the newest first, three at most."""
         rows = self._fetch_all(
-            """
-            select run.id
+            f"""
+            select {RUN_COLUMNS}
             from run
-            join sync on sync.id = sync_id
-            where sync_id = ? and run.id > ? and (delivered + unconfirmed > 0 or run.id = last_run_id)
-            order by run.id desc
+            where sync_id = ?1 and id > ?2
+                and (delivered + unconfirmed > 0 or id = (select last_run_id from sync where id = ?1))
+            order by id desc
             limit 3
             """,
             (sync_id, run_id),
         )
-        return [row[0] for row in rows]
-
-    def find_last_change(self, sync_id: int, run_id: int) -> int | None:
-        """Return the last run of a sync after this one that has ended and changed people, None when none has."""
-        found = self._fetch_value(
-            """
-            select max(id)
-            from run
-            where sync_id = ? and id > ? and delivered + unconfirmed > 0 and finished_at is not null
-            """,
-            (sync_id, run_id),
-        )
-        return None if found is None else int(found)
+        return tuple(run_from_row(row) for row in rows)
