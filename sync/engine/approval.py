@@ -116,13 +116,21 @@ def _guard_reasons(
         removed=0 if is_expected else plan.leaving,
         size=size,
         reading=Reading(plan.distinct, read),
-        former=store.plan_history.find_former_reading(sync.id),
+        former=_find_former_reading(store, sync),
         is_first=store.plan_history.is_first(run.id, size),
         previewed=request.previewed if request else None,
     )
     if sync.guard_enabled:
         return find_guard_reasons(numbers, sync.limits)
     return [reason for reason in [find_empty_reading(numbers)] if reason]
+
+
+def _find_former_reading(store: Store, sync: Sync) -> Reading | None:
+    """Return what the last successful run of a sync read, or None when that is not known."""
+    last = store.runs.get_run(store.run_history.find_last_reading(sync.id) or 0)
+    if last is None or last.identified is None or last.members_read is None:
+        return None
+    return Reading(last.identified, last.members_read)
 
 
 def _tripwire_reason(plan: Plan, who: Iterable[bytes]) -> list[str]:

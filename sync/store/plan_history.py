@@ -68,20 +68,6 @@ class PlanHistory(Table):
             (sync_id,),
         )
 
-    def find_former_reading(self, sync_id: int) -> Reading | None:
-        """Return what the last successful run of a sync read, or None when that is not known."""
-        row = self._fetch_one(
-            """
-            select identified, members_read
-            from run
-            where sync_id = ? and state = 'succeeded' and purpose not in ('clear', 'undo')
-            order by id desc
-            limit 1
-            """,
-            (sync_id,),
-        )
-        return Reading(row[0], row[1]) if row and row[1] is not None else None
-
     def list_numbers(self, sync_id: int, limit: int) -> tuple[PlanNumbers, ...]:
         """Return the numbers of the last runs of a sync that were planned, newest first.
 
