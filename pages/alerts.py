@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from zoneinfo import available_timezones
 
 import pandas as pd
 import streamlit as st
 
-from pages.parts import layout, notices
+from pages.parts import layout, notices, polling
 from pages.parts.badges import show_name, show_small_text
 from pages.parts.formatting import escape_markdown, format_error, format_time
 from pages.parts.memory import recall
@@ -38,28 +39,62 @@ ADD_LABELS = {"alerts": "Add address", "webhook": "Add webhook"}
 TIME_PLACEHOLDER = "off, or a time such as 07:30"
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Hold what the page shows of alerts, their receivers and messages."""
+
+    opened: tuple[tuple[OpenAlert, AlertPlace | None], ...]
+    schedule: Schedule
+    addresses: tuple[Recipient, ...]
+    webhooks: tuple[Recipient, ...]
+    messages: tuple[Message, ...]
+    failed: tuple[Message, ...]
+
+
 def show_page() -> None:
     """Show open alerts, addresses, times, webhooks and messages, or to anyone who is not an admin why not."""
     st.title("Alerts", anchor=False)
     try:
-        with open_service() as service:
-            opened = tuple((one, service.alerts.find_place(one)) for one in service.alerts.list_open())
-            schedule = service.alerts.get_schedule()
-            addresses, webhooks = service.alerts.list(), service.alerts.list("webhook")
-            messages = service.alerts.list_messages(limit=SHOWN_MESSAGES)
-            messages += service.alerts.list_messages("webhook", SHOWN_MESSAGES)
-            failed = service.alerts.list_undelivered(SHOWN_FAILED)
+        seen = _read()
     except CohortSyncError as error:
         st.error(format_error(error), icon=":material/lock:")
         return
-    _show_open(opened, bool(addresses))
-    _show_failed(failed, {one.id: one for one in addresses + webhooks})
+    recipients = {one.id: one for one in seen.addresses + seen.webhooks}
+    _show_open(seen.opened, bool(seen.addresses))
+    _show_failed(seen.failed, recipients)
     st.header("Who gets alerts", anchor=False)
-    _show_recipients(addresses, "alerts")
-    _show_times(schedule)
+    _show_recipients(seen.addresses, "alerts")
+    _show_times(seen.schedule)
     st.header("Webhooks", anchor=False)
-    _show_recipients(webhooks, "webhook")
-    _show_messages(messages, {one.id: _name(one) for one in addresses + webhooks})
+    _show_recipients(seen.webhooks, "webhook")
+    _show_messages(seen.messages, {number: _name(one) for number, one in recipients.items()})
+    polling.poll_slowly(lambda: _redraw_when_changed(seen))
+
+
+def _read() -> Seen:
+    with open_service() as service:
+        alerts = service.alerts
+        return Seen(
+            opened=tuple((one, alerts.find_place(one)) for one in alerts.list_open()),
+            schedule=alerts.get_schedule(),
+            addresses=alerts.list(),
+            webhooks=alerts.list("webhook"),
+            messages=(
+                *alerts.list_messages(limit=SHOWN_MESSAGES),
+                *alerts.list_messages("webhook", SHOWN_MESSAGES),
+            ),
+            failed=alerts.list_undelivered(SHOWN_FAILED),
+        )
+
+
+def _redraw_when_changed(drawn: Seen) -> None:
+    """Draw the whole page again when it shows what is not so any more; what is being typed stays in its fields."""
+    try:
+        is_same = _read() == drawn
+    except CohortSyncError:  # which the page then says
+        is_same = False
+    if not is_same:
+        polling.redraw_page()
 
 
 def _name(recipient: Recipient) -> str:

@@ -312,6 +312,25 @@ def test_what_a_click_did_is_in_sight_far_down_a_page(
         assert refusal.bounding_box()["y"] >= header["y"] + header["height"]  # type: ignore[index]
 
 
+def test_the_alerts_page_shows_what_changed_elsewhere_and_keeps_what_is_typed(
+    sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
+) -> None:
+    """A message that could not be delivered meanwhile was seen after a reload only."""
+    export_fans(data_dir, sandbox)
+    with service(data_dir) as here:
+        here.alerts.add_webhook(f"http://127.0.0.1:{free_port()}/nobody-listens", "Warehouse")
+    with tab(browser) as page:
+        visit(page, f"{streamlit_server(data_dir)}/alerts", "Alerts")
+        typed = page.get_by_label("Name").first
+        typed.fill("Ann")
+        with service(data_dir) as here:
+            here.syncs.pause(1)
+            here.alerts.deliver()
+        expect(page.get_by_text("Not reached since")).to_be_visible()
+        expect(typed).to_have_value("Ann")
+        expect(typed).to_be_focused()
+
+
 def test_the_overview_when_a_run_has_ended_counts_its_people_at_once(
     sandbox: Sandbox, data_dir: Path, streamlit_server: StreamlitServer, browser: Browser
 ) -> None:
