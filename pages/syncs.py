@@ -86,31 +86,18 @@ def show_sync_rows(project_id: int | None) -> None:
 
 def _show_filters() -> Wanted:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input(
-            "Search syncs",
-            key="sync_q",
-            type="search",
-            live=True,
-            bind="query-params",
-            placeholder="Search by cohort or attribute",
-            on_change=_open_first_page,
-            width=320,
-            label_visibility="collapsed",
-        )
+        text = paging.show_search("Search syncs", "sync_q", "Search by cohort or attribute", PAGE)
         state = st.selectbox(
             "Show",
             [EVERY_SYNC, NEEDS_PERSON, *badges.SYNC_BADGES],
             key=SHOW,
             bind="query-params",
             width=220,
-            on_change=_open_first_page,
+            on_change=paging.open_first_page,
+            args=(PAGE,),
             label_visibility="collapsed",
         )
-    return Wanted(text=(text or "").strip().casefold(), state=state or EVERY_SYNC)
-
-
-def _open_first_page() -> None:
-    st.session_state.pop(PAGE, None)
+    return Wanted(text=text, state=state or EVERY_SYNC)
 
 
 def _find_syncs(project_id: int | None, wanted: Wanted) -> tuple[SyncView, ...]:

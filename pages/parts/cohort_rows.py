@@ -17,7 +17,6 @@ from pages.parts.formatting import (
     format_day,
     format_time,
     localize_times,
-    matches,
     shorten_error,
     shorten_name,
 )
@@ -29,6 +28,7 @@ from sync.records import CohortView, ProjectView, SyncView
 from sync.service import Service
 
 PER_PAGE = 25
+PAGE = "cohort_page"  # session key and parameter of the address: which page of the list
 EVERY_STATE, WITH_SYNC, NOT_SYNCED = "All cohorts", "With a sync", "Not synced"
 ORDERS: dict[str, tuple[Callable[[CohortView], Any], bool]] = {
     "Name A to Z": (lambda cohort: cohort.name.casefold(), False),
@@ -82,24 +82,15 @@ def _read_syncs(project_id: int) -> tuple[SyncView, ...]:
 
 def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input(
-            "Search cohorts",
-            key="q",
-            type="search",
-            live=True,
-            bind="query-params",
-            placeholder="Search by name or description",
-            on_change=_first_page,
-            width=320,
-            label_visibility="collapsed",
-        )
+        text = paging.show_search("Search cohorts", "q", "Search by name or description", PAGE)
         state = st.selectbox(
             "Show",
             [EVERY_STATE, WITH_SYNC, NOT_SYNCED],
             key="show",
             bind="query-params",
             width=160,
-            on_change=_first_page,
+            on_change=paging.open_first_page,
+            args=(PAGE,),
             label_visibility="collapsed",
         )
         order = st.selectbox(
@@ -107,16 +98,16 @@ def _filter_cohorts(cohorts: Sequence[CohortView]) -> list[CohortView]:
         )
     wanted = {EVERY_STATE: (True, False), WITH_SYNC: (True,), NOT_SYNCED: (False,)}[state or EVERY_STATE]
     key, backwards = ORDERS[order or next(iter(ORDERS))]
-    found = [cohort for cohort in cohorts if matches(cohort, text or "") and bool(cohort.sync_id) in wanted]
+    found = [
+        cohort
+        for cohort in cohorts
+        if text in f"{cohort.name} {cohort.description}".casefold() and bool(cohort.sync_id) in wanted
+    ]
     return sorted(found, key=key, reverse=backwards)
 
 
-def _first_page() -> None:
-    st.session_state.pop("cohort_page", None)
-
-
 def _page_of(found: list[CohortView]) -> list[CohortView]:
-    page = paging.choose_page("cohort_page", len(found), PER_PAGE)
+    page = paging.choose_page(PAGE, len(found), PER_PAGE)
     if len(found) > PER_PAGE:
         st.caption(page.describe("cohort"))
     return found[page.start : page.end]

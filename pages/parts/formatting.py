@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from sync.records import CohortView
 from sync.text import count_noun, show_text
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&\"'=@/])")
@@ -162,8 +161,3 @@ def format_day(created: str) -> str:
         return datetime.fromisoformat(created).strftime("%-d %b %Y")
     except ValueError:
         return created
-
-
-def matches(cohort: CohortView, text: str) -> bool:
-    """Return whether a cohort's name or description contains a text, ignoring case."""
-    return text.casefold() in f"{cohort.name} {cohort.description}".casefold()

@@ -1,4 +1,4 @@
-"""The pages of a long list: which one is shown, and the numbers that choose another one.
+"""The pages of a long list: which one is shown, the numbers that choose another one, and the field that searches it.
 
 A list that polls draws its page numbers inside the poll, because it may have become shorter since the page was drawn.
 """
@@ -45,6 +45,28 @@ def find_page(key: str, total: int, size: int) -> ListPage:
     if chosen > pages:
         chosen = st.session_state[key] = pages
     return ListPage(number=chosen, size=size, total=total)
+
+
+def open_first_page(key: str) -> None:
+    """Go back to the first page of a list, since another choice was made of what is in it."""
+    st.session_state.pop(key, None)
+
+
+def show_search(label: str, key: str, placeholder: str, page_key: str, *, in_address: bool = True) -> str:
+    """Show the field that searches a list; return what is searched for, in small letters without spaces at its ends."""
+    text = st.text_input(
+        label,
+        key=key,
+        type="search",
+        live=True,
+        bind="query-params" if in_address else None,
+        placeholder=placeholder,
+        on_change=open_first_page,
+        args=(page_key,),
+        width=320,
+        label_visibility="collapsed",
+    )
+    return (text or "").strip().casefold()
 
 
 def show_page_numbers(page: ListPage, key: str) -> None:

@@ -141,17 +141,7 @@ def _show_filters(run: Run, found: RunPeople) -> None:
     _show_pills(run, "operation", "Change", {name: by_operation[name] for name in OPERATION_ORDER}, operations)
     if len(by_outcome) > 1 or _chosen(run, "outcome"):
         _show_pills(run, "outcome", "Outcome", {name: by_outcome[name] for name in outcomes}, outcomes)
-    st.text_input(
-        "Search people",
-        key=_key(run, "text"),
-        type="search",
-        live=True,
-        placeholder="Search by User ID",
-        on_change=_open_first_page,
-        args=(run,),
-        label_visibility="collapsed",
-        width=320,
-    )
+    paging.show_search("Search people", _key(run, "text"), "Search by User ID", _key(run, "page"), in_address=False)
 
 
 def _show_pills(run: Run, name: str, label: str, counts: dict[str, int], names: dict[str, str]) -> None:
@@ -168,8 +158,8 @@ def _show_pills(run: Run, name: str, label: str, counts: dict[str, int], names: 
         required=True,
         format_func=words.__getitem__,
         key=_key(run, name),
-        on_change=_open_first_page,
-        args=(run,),
+        on_change=paging.open_first_page,
+        args=(_key(run, "page"),),
         label_visibility="collapsed",
     )
 
@@ -189,7 +179,3 @@ def _chosen_text(run: Run) -> str:
 
 def _chosen_page(run: Run) -> int:
     return int(st.session_state.get(_key(run, "page")) or 1)
-
-
-def _open_first_page(run: Run) -> None:
-    st.session_state.pop(_key(run, "page"), None)
