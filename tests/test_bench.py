@@ -27,6 +27,12 @@ def test_a_bench_that_is_not_there_when_asked_for_is_one_sentence_and_runs_nothi
     )
 
 
+def test_the_notes_of_the_page_when_everything_is_measured_again_stay_below_the_new_table() -> None:
+    """The page is the only place they are in."""
+    page = bench.replace_table("# Benchmarks\n\nold\n\n## How to measure\n\nkept\n\n## More\n", "# New\n\n")
+    assert page == "# New\n\n## How to measure\n\nkept\n\n## More\n"
+
+
 def test_customers_with_an_account_each_when_set_up_have_their_exports_queued() -> None:
     """Each project exports to its own account, and the next dynamic sync to the account connected last."""
     with BenchWorkspace.open() as workspace:

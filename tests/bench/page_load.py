@@ -140,7 +140,7 @@ def _polling(workspace: BenchWorkspace, browser: Browser, url: str, tabs: int, s
         page.wait_for_timeout(1000)
     looks, cpu = len(sent) - before, cpu_of(server) - spent
     yield (
-        f"a look of a tab, {tabs} tabs open on a run under way: server CPU",
-        f"{1000 * cpu / max(1, looks):.1f} ms ({looks / seconds:.1f} looks a second)",
+        f"a poll of a tab, {tabs} tabs open on a run under way: server CPU",
+        f"{1000 * cpu / max(1, looks):.1f} ms ({looks / seconds:.1f} polls a second)",
         "< 20 ms",
     )
