@@ -14,14 +14,15 @@ from sync.packing import unpack_ids
 from tests.engine_workspace import EngineWorkspace, fan_ids, fans, keep_out, last, later, watch
 from tests.sandbox.control import PROJECT, Sandbox, member
 
+LONG, OTHER, LONGEST = "z" * 150, "y" * 150, "x" * 300  # no User IDs; of the last only the beginning is kept
 PACKED = ("snapshot_bucket", "batch_block", "delivery_log", "staged_page")
 
 
 @pytest.fixture
 def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
-    """Return a data folder with an exported cohort of five, one of them rejected, one whose id is too long, and a preview."""
+    """Return a data folder with an exported cohort of five, one of them rejected, ids that are too long, and a preview."""
     found = EngineWorkspace(data_dir, sandbox)
-    found.set_members(*fans(*range(5)), member("x" * 300))
+    found.set_members(*fans(*range(5)), *map(member, (LONG, OTHER, LONGEST)))
     sandbox.poison("fan-4")
     found.export()
     with found.open() as service:
@@ -32,7 +33,7 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
 @pytest.fixture
 def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
     """Return a backup of it, made while a run is under way that has read and planned."""
-    workspace.set_members(*fans(*range(7)), member("x" * 300))
+    workspace.set_members(*fans(*range(7)), *map(member, (LONG, OTHER, LONGEST)))
     run = workspace.export(dry_run=True)
     assert run.state is RunState.HELD
     with workspace.open() as service:
@@ -59,14 +60,67 @@ def stored_ids(file: Path) -> Iterator[str]:
 
 def test_who_was_forgotten_after_the_backup_is_forgotten_again(workspace: EngineWorkspace, backup: Path) -> None:
     """Sent, planned, rejected, invalid or seen in a preview: whoever asked for it is in no table; all others are."""
-    gone = ("fan-1", "fan-4", "fan-6", "fan-20", "x" * 300)
+    gone = ("fan-1", "fan-4", "fan-6", "fan-20", OTHER, LONGEST)
     assert all(any(one[:200] in text for text in stored_ids(backup)) for one in gone)
     forget(workspace, *gone)
     done = workspace.read_json("restore", str(backup))
-    assert (done["forgotten"], done["forgotten_again"]) == (0, 3)
+    assert (done["forgotten"], done["forgotten_again"]) == (0, 4)
     left = list(stored_ids(workspace.data_dir / "app.db"))
     assert not [text for text in left if any(one[:200] in text for one in gone)]
-    assert fan_ids(0, 2, 3, 5) <= set(left)
+    assert fan_ids(0, 2, 3, 5) | {LONG} <= set(left)
+
+
+def test_who_is_only_in_the_snapshot_of_the_backup_is_forgotten_again(
+    workspace: EngineWorkspace, tmp_path: Path
+) -> None:
+    """What was sent about them is older than the log reaches back."""
+    with workspace.open_database() as db:
+        db.execute("delete from delivery_log")
+    assert_forgotten_again(workspace, tmp_path / "copy.db", "fan-1")
+
+
+def test_who_is_only_in_the_log_of_the_backup_is_forgotten_again(workspace: EngineWorkspace, tmp_path: Path) -> None:
+    """They had left the cohort before."""
+    workspace.set_members(*fans(0, 2, 3))
+    assert workspace.export().exited == 1
+    assert_forgotten_again(workspace, tmp_path / "copy.db", "fan-1")
+
+
+def test_who_is_only_read_in_the_backup_is_forgotten_again(
+    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Their run waits for Mixpanel's second page and has no plan yet."""
+    sandbox.settings(page_size=10)
+    workspace.set_members(*fans(*range(15)))
+    sandbox.fault("status", path="/engage", page=1, code=429, retry_after=300, times=0)
+    assert workspace.export().state is RunState.QUEUED
+    assert_forgotten_again(workspace, tmp_path / "copy.db", "fan-8")
+
+
+def assert_forgotten_again(workspace: EngineWorkspace, backup: Path, user_id: str) -> None:
+    """Make a backup that has somebody, forget them, restore it, and look for them."""
+    with workspace.open() as service:
+        service.admin.write_backup(backup)
+    assert user_id in set(stored_ids(backup))
+    forget(workspace, user_id)
+    with workspace.open() as service:
+        assert service.admin.restore(backup).forgotten_again == 1
+    assert user_id not in set(stored_ids(workspace.data_dir / "app.db"))
+
+
+def test_a_restore_when_nobody_was_forgotten_since_the_backup_keeps_everybody_in_it(
+    workspace: EngineWorkspace, tmp_path: Path
+) -> None:
+    """Also previews, long ids, and who was exported again after they were forgotten: they are true in WebEngage."""
+    forget(workspace, "fan-2")
+    workspace.export()
+    with workspace.open() as service:
+        service.cohorts.preview(PROJECT, workspace.cohort, fresh=True)
+        service.admin.write_backup(tmp_path / "copy.db")
+        assert service.admin.restore(tmp_path / "copy.db").forgotten_again == 0
+    left = list(stored_ids(workspace.data_dir / "app.db"))
+    assert left == list(stored_ids(tmp_path / "copy.db"))
+    assert "fan-2" in left and LONGEST[:200] in left and any("sample" in one for one in left)
 
 
 def test_a_restore_says_that_it_forgot_people_again(workspace: EngineWorkspace, backup: Path) -> None:

@@ -28,7 +28,7 @@ def is_whole(copy: sqlite3.Connection) -> bool:
 
 def _is_ours(copy: sqlite3.Connection) -> bool:
     found = copy.execute("select count(*) from sqlite_master where name in ('sync', 'run', 'setting')").fetchone()
-    return bool(found == (3,))
+    return bool(found[0] == 3)
 
 
 def _is_everybody_readable(copy: sqlite3.Connection) -> bool:

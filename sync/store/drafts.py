@@ -56,6 +56,7 @@ def open_draft(folder: Path, backup: Path) -> Iterator[tuple[Path, sqlite3.Conne
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, database.PRIVATE_FILE))
                 give_to_folder_owner(path)
                 with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+                    copy.row_factory = sqlite3.Row
                     _read_backup(backup, copy)
                     yield path, copy
             finally:

@@ -175,9 +175,7 @@ def _may_hold_people(live: sqlite3.Connection, sync_id: int) -> bool:
 
 
 def _read(db: sqlite3.Connection, sync_id: int) -> Row:
-    cursor = db.cursor()
-    cursor.row_factory = Row
-    found: Row = cursor.execute("select * from sync where id = ?", (sync_id,)).fetchone()
+    found: Row = db.execute("select * from sync where id = ?", (sync_id,)).fetchone()
     return found
 
 
