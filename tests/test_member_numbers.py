@@ -117,7 +117,7 @@ def save_and_look(workspace: Workspace, requests: int = 99) -> tuple[bool, int]:
     """Store the numbers of so many requests; return whether those stored are exact, and of how many members."""
     with workspace.open() as service:
         service.members.save_numbers(read(service, workspace.cohort, requests))
-        found = service.cohorts.find_fresh(PROJECT, workspace.cohort, "")
+        found = service.cohorts.get_known(PROJECT, workspace.cohort, "")
         assert found
         return found.exact, found.total
 

@@ -125,19 +125,18 @@ class CohortService(Topic):
 
     @requires(AccessLevel.VIEWER)
     def get_known(self, project_id: int | None, cohort_id: int, id_property: str | None = None) -> Preview | None:
-        """Return the last preview by a User ID property when it is not older than ten minutes, else None; asks nobody."""
-        project = self._state.get_project(project_id).id
-        return self.find_fresh(project, cohort_id, self.choose_id_property(project, cohort_id, id_property))
+        """Return the last preview when it is not older than ten minutes and by this User ID property; asks nobody.
 
-    @requires(AccessLevel.VIEWER)
-    def find_fresh(self, project_id: int, cohort_id: int, id_property: str) -> Preview | None:
-        """Return the stored preview when it is by this User ID property and not older than ten minutes."""
-        kept = self._store.connections.get_preview(project_id, cohort_id)
+        None: by the one the cohort has.
+        """
+        project = self._state.get_project(project_id).id
+        wanted = self.choose_id_property(project, cohort_id, None) if id_property is None else id_property
+        kept = self._store.connections.get_preview(project, cohort_id)
         found = load_preview(kept) if kept else None
-        if found is None or found.id_property != id_property:
+        if found is None or found.id_property != wanted:
             return None
         is_fresh = 0 <= self._state.now() - found.read_at < PREVIEW_FRESH_SECONDS
-        return self.add_current_limits(project_id, found) if is_fresh else None
+        return self.add_current_limits(project, found) if is_fresh else None
 
     def _read_preview(self, project_id: int, cohort: CohortView, id_property: str) -> Preview:
         client = self._state.open_mixpanel(project_id)
@@ -156,22 +155,21 @@ class CohortService(Topic):
         return self.add_current_limits(project_id, found)
 
     @requires(AccessLevel.VIEWER)
-    def find_never_exported(self, project_id: int, cohort_id: int, user_ids: Iterable[str]) -> frozenset[str]:
-        """Return which of these people are on the never-export list of the account the cohort goes to."""
-        sync = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
-        account = sync.license_code if sync else self._find_account(self._state.get_project(project_id))[0]
-        return self._store.safety_lists.find_never_exported(account or "", user_ids)
-
-    def _mark_never_exported(self, project_id: int, cohort_id: int, known: Page) -> Page:
-        """Return a page on which those on the never-export list of the cohort's account are known as such.
+    def find_never_exported(self, project_id: int, cohort_id: int, members: Iterable[Member]) -> frozenset[str]:
+        """Return the User IDs of those who are on the never-export list of the account the cohort goes to, by either ID.
 
         Who has the User ID of somebody listed by the distinct_id is the same person in WebEngage, and not sent either.
         """
-        people = [one for one in known.members if one.eligibility is Eligibility.IDENTIFIED]
-        listed = self.find_never_exported(
-            project_id, cohort_id, {name for one in people for name in (one.id, one.distinct_id)}
-        )
-        ids = {one.id for one in people if listed & {one.id, one.distinct_id}}
+        sync = self._store.syncs.get_sync_of_cohort(project_id, cohort_id)
+        account = sync.license_code if sync else self._find_account(self._state.get_project(project_id))[0]
+        people = [one for one in members if one.eligibility is Eligibility.IDENTIFIED]
+        names = {name for one in people for name in (one.id, one.distinct_id)}
+        listed = self._store.safety_lists.find_never_exported(account or "", names)
+        return frozenset(one.id for one in people if listed & {one.id, one.distinct_id})
+
+    def _mark_never_exported(self, project_id: int, cohort_id: int, known: Page) -> Page:
+        """Return a page on which those on the never-export list of the cohort's account are known as such."""
+        ids = self.find_never_exported(project_id, cohort_id, known.members)
         members = tuple(
             replace(one, eligibility=Eligibility.NEVER_EXPORT)
             if one.id in ids and one.eligibility is Eligibility.IDENTIFIED

@@ -175,7 +175,8 @@ class MemberService(CohortTopic):
                 once_in=SHOWN_ONCE_IN,
             )
         sync = self._store.syncs.get_sync_of_cohort(reading.project_id, reading.cohort_id)
-        listed, held = self._find_listed(reading), read_held(self._store, sync)
+        listed = self._cohorts.find_never_exported(reading.project_id, reading.cohort_id, reading.iterate_members())
+        held = read_held(self._store, sync)
         rows = [
             row if reveal else replace(row, values=tuple(mask_value(one) for one in row.values))
             for row in self._compare(reading, sync, held, listed)
@@ -225,13 +226,6 @@ class MemberService(CohortTopic):
                     )
                     yield _explain_staying(row, held)
 
-    def _find_listed(self, reading: MemberReading) -> frozenset[str]:
-        """Return the User IDs never exported: those of members who are listed by it or by the distinct_id."""
-        people = [one for one in reading.iterate_members() if one.eligibility is Eligibility.IDENTIFIED]
-        names = {name for one in people for name in (one.id, one.distinct_id)}
-        listed = self._cohorts.find_never_exported(reading.project_id, reading.cohort_id, names)
-        return frozenset(one.id for one in people if listed & {one.id, one.distinct_id})
-
     def _find_shared(self, reading: MemberReading) -> dict[str, str]:
         """Return the User IDs of several identified members, each with the distinct_id of whose values are sent.
 
@@ -250,7 +244,7 @@ class MemberService(CohortTopic):
     def summarize(self, reading: MemberReading) -> Preview:
         """Return the numbers of a reading as a preview; exact once everybody was read. Asks nobody."""
         listed = self.list(reading)
-        known = self._cohorts.find_fresh(reading.project_id, reading.cohort_id, reading.id_property)
+        known = self._cohorts.get_known(reading.project_id, reading.cohort_id, reading.id_property)
         found = _build_preview(reading, listed, known)
         return self._cohorts.add_current_limits(reading.project_id, found)
 
@@ -261,7 +255,7 @@ class MemberService(CohortTopic):
         Exact numbers replace estimates; a reading that is not complete replaces nothing that is exact and fresh.
         """
         version, found = self._store.maintenance.get_forget_version(), self.summarize(reading)
-        known = self._cohorts.find_fresh(reading.project_id, reading.cohort_id, reading.id_property)
+        known = self._cohorts.get_known(reading.project_id, reading.cohort_id, reading.id_property)
         if found.exact or not (known and known.exact):
             place, text = (reading.project_id, reading.cohort_id), json.dumps(asdict(found))
             self._store.connections.save_preview(*place, text, found.total, version, self._state.now())
