@@ -81,3 +81,32 @@ def test_the_last_day_when_chosen_elsewhere_is_not_removed_by_a_dialog_that_was_
     click_button(page, "Save")
     with fans.open() as service:
         assert (service.syncs.get(1).interval_seconds, service.syncs.get(1).ends_at) == (1800.0, ends_at)
+
+
+def visit(page: AppTest, name: str, **requests: str) -> None:
+    """Open a page by an address in the same browser session, whatever dialog is open."""
+    page.switch_page(f"pages/{name}.py")
+    for request in list(page.query_params):
+        del page.query_params[request]
+    for request, value in requests.items():
+        page.query_params[request] = value
+    page.run()
+    assert not page.exception
+
+
+def test_a_dialog_of_a_page_that_was_left_is_opened_again_with_what_is_stored_then(fans: Workspace) -> None:
+    """Nobody closed the dialog, so its first click was compared with what it had shown before, and refused."""
+    fans.export()
+    page = fans.page("syncs", interval="1")
+    visit(page, "cohorts", export=str(fans.cohort))
+    visit(page, "runs")
+    with fans.open() as service:
+        service.syncs.change_interval(1, 3600.0)
+        service.syncs.pause(1)
+    visit(page, "syncs", interval="1")
+    page.radio(key="interval-choice").set_value(21600.0)
+    click_button(page, "Save")
+    assert "The interval of Fans is changed." in page_text(page)
+    visit(page, "cohorts", export=str(fans.cohort))
+    click_button(page, "Start Sync")
+    assert "Fans is on its way to WebEngage." in page_text(page)

@@ -64,6 +64,12 @@ def _dismiss_dialog() -> None:
     _close_dialog()
 
 
+def close_left_dialog() -> None:
+    """Close the dialog where the address asks for none, since its page was left: what it showed is of before."""
+    if "export" not in st.query_params:
+        _dismiss_dialog()
+
+
 @st.dialog("Export to WebEngage", width="medium", on_dismiss=_dismiss_dialog)
 def show_export_dialog(project: ProjectView, cohort: CohortView) -> None:
     """Ask how a cohort is to be exported and start it."""

@@ -66,12 +66,15 @@ def note_opened(project_id: int, cohort_id: int, proposal: Proposal) -> None:
 
 
 def keep_draft() -> None:
-    """Keep the fields of the open dialog, unless nobody changed them; call it when the dialog is closed."""
+    """Keep the fields of the open dialog, unless nobody changed them; call it when the dialog is closed.
+
+    Once Streamlit has dropped the fields, since their page was left, there are none to keep.
+    """
     opened: Draft | None = recall().pop(OPENED, None)
     if not opened:
         return
     fields = _read_fields(opened.place[1])
-    if opened.restored or fields != opened.fields:
+    if fields and (opened.restored or fields != opened.fields):
         _drafts()[opened.place] = Draft(opened.place, opened.proposal, fields)
 
 

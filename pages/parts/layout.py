@@ -9,7 +9,7 @@ from typing import Literal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import badges, notices, polling, run_progress, session
+from pages.parts import badges, export_dialog, notices, polling, run_progress, session, sync_dialogs
 from pages.parts.formatting import escape_markdown, format_duration_short, format_error, tell_apart
 from pages.parts.navigation import (
     MEMBER_FILTERS,
@@ -61,6 +61,8 @@ def run_app() -> None:
     token = _is_inside.set(True)
     try:
         _warn_of_unknown_project()
+        export_dialog.close_left_dialog()
+        sync_dialogs.close_left_dialog()
         _show_sidebar()
         shown = notices.show_notice()
         page.run()

@@ -30,6 +30,12 @@ def _close_dialog() -> None:
     st.session_state.pop(SHOWN, None)
 
 
+def close_left_dialog() -> None:
+    """Forget what a dialog showed where the address asks for none, since its page was left: it is of before."""
+    if "interval" not in st.query_params:
+        st.session_state.pop(SHOWN, None)
+
+
 @st.dialog("Stop this sync?", on_dismiss=_close_dialog)
 def show_stop_dialog(sync: SyncView) -> None:
     """Ask what should happen to the people already exported, and stop the sync."""
