@@ -26,6 +26,7 @@ OTHERS = 0o077  # the bits of a mode that let other users in
 
 Row = sqlite3.Row
 Made = TypeVar("Made")
+Values = Sequence[Any] | Mapping[str, Any]  # of a statement, by place or by name
 
 
 def open_database(folder: Path, wait_seconds: float | None = None) -> sqlite3.Connection:
@@ -241,27 +242,27 @@ class Table:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def _fetch_all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+    def _fetch_all(self, sql: str, values: Values = ()) -> list[Row]:
         try:
             return self._db.execute(sql, values).fetchall()
         except OverflowError:
             raise InvalidRequest("That number is too large to exist; see the list.") from None
 
-    def _fetch_one(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
+    def _fetch_one(self, sql: str, values: Values = ()) -> Row | None:
         rows = self._fetch_all(sql, values)
         return rows[0] if rows else None
 
-    def _fetch_value(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+    def _fetch_value(self, sql: str, values: Values = ()) -> Any:
         row = self._fetch_one(sql, values)
         return row[0] if row else None
 
-    def _fetch_int(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+    def _fetch_int(self, sql: str, values: Values = ()) -> int:
         return int(self._fetch_value(sql, values))
 
-    def _fetch_bool(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> bool:
+    def _fetch_bool(self, sql: str, values: Values = ()) -> bool:
         return bool(self._fetch_value(sql, values))
 
-    def _execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+    def _execute(self, sql: str, values: Values = ()) -> int:
         """Write in a transaction; return the number of rows changed."""
         with write_transaction(self._db):
             return self._db.execute(sql, values).rowcount

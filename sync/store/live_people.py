@@ -22,21 +22,17 @@ def keep_live_people(live: sqlite3.Connection, copy: sqlite3.Connection, common:
     damaged file, when people of the live database cannot be read.
     """
     try:
-        _keep(live, copy, common, salt)
+        for sync_id, number in common.items():
+            into = Snapshot(copy)
+            into.add_missing(number, Snapshot(live).iterate_people(sync_id))
+            into.add_missing(number, _iterate_sent(live, sync_id, salt))
+            into.note_size(number)
     except sqlite3.Error:
         raise
     except Exception as odd:  # packed values that are none: SQLite's own check does not look at them
         damage = sqlite3.DatabaseError("people in the database cannot be read")
         damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise damage from odd
-
-
-def _keep(live: sqlite3.Connection, copy: sqlite3.Connection, common: Mapping[int, int], salt: int) -> None:
-    for sync_id, number in common.items():
-        into = Snapshot(copy)
-        into.add_missing(number, Snapshot(live).iterate_people(sync_id))
-        into.add_missing(number, _iterate_sent(live, sync_id, salt))
-        into.note_size(number)
 
 
 def find_common_salt(live: sqlite3.Connection, copy: sqlite3.Connection) -> int | None:

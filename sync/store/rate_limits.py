@@ -231,11 +231,13 @@ class RateLimits(Table):
         for owner in (row[0] for row in owners if is_process_gone(row[0])):
             self._execute(
                 """
-                update mixpanel_query set in_flight_until = min(in_flight_until, coalesce((select max(?1,
-                mixpanel_query.at - ?2 *
-                min(answered.in_flight_until)) from mixpanel_query answered where answered.project_id =
-                mixpanel_query.project_id
-                and answered.is_later_page = mixpanel_query.is_later_page and answered.in_flight_until <= 0), in_flight_until))
+                update mixpanel_query
+                set in_flight_until = min(in_flight_until, ifnull((
+                    select max(?1, mixpanel_query.at - ?2 * min(answered.in_flight_until))
+                    from mixpanel_query as answered
+                    where answered.project_id = mixpanel_query.project_id
+                        and answered.is_later_page = mixpanel_query.is_later_page and answered.in_flight_until <= 0
+                ), in_flight_until))
                 where owner = ?3 and in_flight_until > ?1
                 """,
                 (now + DEAD_QUERY_SECONDS, LAST_FLIGHT_FACTOR, owner),
