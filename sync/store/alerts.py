@@ -38,7 +38,7 @@ class Alerts(Table):
     ) -> int:
         """Add an address or a webhook; return its number."""
         with write_transaction(self._db):
-            row = self._fetch_one(
+            return self._fetch_int(
                 """
                 insert into recipient (kind, name, masked_url, sealed_url, sealed_secret, created_at)
                 values (?, ?, ?, ?, ?, ?)
@@ -46,8 +46,6 @@ class Alerts(Table):
                 """,
                 (kind, name, masked_url, sealed_url, sealed_secret, now),
             )
-        assert row is not None  # an insert returns its row
-        return int(row["id"])
 
     def remove_recipient(self, recipient_id: int) -> bool:
         """Delete a recipient and its messages; without any address left, no alert is open. Return whether it was there."""

@@ -112,7 +112,7 @@ class Syncs(Table):
         }
         try:
             with write_transaction(self._db):
-                row = self._fetch_one(
+                return self._fetch_int(
                     """
                     insert into sync (project_id, cohort_id, cohort_name, license_code, attribute, mode, state,
                       interval_seconds, schedule_anchor, next_run_at, mapping, daily_at, daily_zone, daily_days, ends_at,
@@ -129,8 +129,6 @@ class Syncs(Table):
                 f"“{request.attribute}” already belongs to another cohort of this WebEngage account; choose another name.",
                 "attribute",
             ) from taken
-        assert row is not None  # an insert returns its row
-        return int(row["id"])
 
     def take_over(self, sync_id: int, request: Request, now: float) -> None:
         """Make a sync what was asked, since the plan goes ahead; its schedule begins now unless it stays the same.
