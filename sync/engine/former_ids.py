@@ -38,7 +38,7 @@ class FormerIds:
 
     def is_listed_since(self, store: Store, sync: Sync) -> bool:
         """Return whether somebody is on the never-export list of now who may be one of these people."""
-        return self.has_others and bool(store.safety_lists.list_never_export_since(sync.license_code, self.read_at))
+        return self.has_others and bool(store.safety_lists.load_never_export(sync.license_code, self.read_at))
 
     def find_unknown_tripwires(self, store: Store, sync: Sync) -> dict[bytes, str]:
         """Return the labels, by id hash, of tripwires that may be one of these people by another ID."""

@@ -56,7 +56,7 @@ class Watchlist:
     def is_listed_since(self, who: bytes, since: float) -> bool:
         """Return whether somebody of the readings was put on the never-export list after this time."""
         entries = {entry for one, entry in self.entries if one == who}
-        return not entries.isdisjoint(self._store.safety_lists.list_never_export_since(self._license_code, since))
+        return not entries.isdisjoint(self._store.safety_lists.load_never_export(self._license_code, since))
 
     def _find_people(self, run_id: int, watched: frozenset[bytes], chunks: SeenChunks) -> set[tuple[bytes, bytes]]:
         """Return who is watched, each as found and as on the list, which is the same.

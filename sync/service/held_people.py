@@ -100,5 +100,5 @@ def _find_listed_since(store: Store, sync: Sync) -> set[str]:
     return {
         user_id
         for user_id, id_hash in hashes
-        if id_hash in store.safety_lists.list_never_export_since(sync.license_code, removals[user_id])
+        if id_hash in store.safety_lists.load_never_export(sync.license_code, removals[user_id])
     }

@@ -25,8 +25,8 @@ class ListedPeople:
 
 def find_listed(store: Store, sync: SyncView, watched: frozenset[bytes]) -> ListedPeople:
     """Return how many of these, who are on the never-export list of now, are in WebEngage for a sync, or may be."""
-    list_since = store.safety_lists.list_never_export_since
-    return _count_people(store, sync, watched, lambda basis: list_since(sync.license_code, basis.read_at))
+    load = store.safety_lists.load_never_export
+    return _count_people(store, sync, watched, lambda basis: load(sync.license_code, basis.read_at))
 
 
 def find_tripped(store: Store, sync: SyncView) -> ListedPeople:

@@ -31,9 +31,12 @@ class SafetyLists(Table):
         """Return a number that grows with every change of a never-export list, and with every tripwire that is set."""
         return int(self._fetch_value("select value from setting where name = 'list_version'") or 0)
 
-    def load_never_export(self, license_code: str) -> frozenset[bytes]:
-        """Return the id hashes of those who are never exported to an account."""
-        rows = self._fetch_all("select id_hash from never_export where license_code = ?", (license_code,))
+    def load_never_export(self, license_code: str, since: float | None = None) -> frozenset[bytes]:
+        """Return the id hashes of those never exported to an account, with a time those put on its list after that."""
+        rows = self._fetch_all(
+            "select id_hash from never_export where license_code = ?1 and (?2 is null or added_at > ?2)",
+            (license_code, since),
+        )
         return frozenset(row[0] for row in rows)
 
     def load_tripwires(self, project_id: int, cohort_id: int | None) -> dict[bytes, str]:
@@ -47,13 +50,6 @@ class SafetyLists(Table):
             (project_id, cohort_id),
         )
         return {row[0]: row[1] for row in rows}
-
-    def list_never_export_since(self, license_code: str, since: float) -> frozenset[bytes]:
-        """Return the id hashes of those who were put on an account's never-export list after this time."""
-        rows = self._fetch_all(
-            "select id_hash from never_export where license_code = ? and added_at > ?", (license_code, since)
-        )
-        return frozenset(row[0] for row in rows)
 
     def list_tripwires_since(self, project_id: int, cohort_id: int, since: float) -> frozenset[bytes]:
         """Return the id hashes of the tripwires of a cohort that were set after this time, and not before as well."""
