@@ -131,17 +131,13 @@ class PlanHistory(Table):
                 where earlier.sync_id = ?1 and earlier.id_property = run.id_property and earlier.state = 'succeeded'
                     and earlier.purpose not in ('clear', 'undo')
             )
-            where run.sync_id = ?1 and run.planned and run.id_property <> '' and (
-                run.id = (select max(id) from run where sync_id = ?1 and state = 'succeeded' and purpose <> 'clear')
-                or (run.delivered > 0 or run.unconfirmed > 0 or exists (
-                    select 1
-                    from batch
-                    where run_id = run.id and batch.state <> 'pending'
-                )) and run.id > ifnull((
-                    select max(id)
-                    from run
-                    where sync_id = ?1 and state = 'succeeded' and purpose <> 'clear'
-                ), 0)
+            where run.sync_id = ?1 and run.planned and run.id_property <> '' and run.id >= ifnull((
+                select max(id)
+                from run
+                where sync_id = ?1 and state = 'succeeded' and purpose <> 'clear'
+            ), 0) and (
+                run.state = 'succeeded' and run.purpose <> 'clear' or run.delivered + run.unconfirmed > 0
+                or exists (select 1 from batch where run_id = run.id and batch.state <> 'pending')
             )
             order by run.id desc
             limit 1
