@@ -93,42 +93,32 @@ class Maintenance(Table):
 
     def _delete_expired(self, now: float) -> int:
         """Delete what is older than its retention, in one transaction; return the count."""
-        rejections = now - self.get_retention_days("keep_rejections_days") * DAY_SECONDS
-        detail = now - self.get_retention_days("keep_detail_days") * DAY_SECONDS
-        with write_transaction(self._db):
+        times = {
+            "rejections": now - self.get_retention_days("keep_rejections_days") * DAY_SECONDS,
+            "detail": now - self.get_retention_days("keep_detail_days") * DAY_SECONDS,
+            "now": now,
+        }
+        statements = (
             # A run under way is recorded by its rejections when it ends, however long it was held between two steps.
-            gone = self._execute(
-                """
-                delete from rejection
-                where at < ? and run_id not in (select id from run where finished_at is null)
-                """,
-                (rejections,),
-            )
-            gone += self._execute(
-                """
-                delete from delivery_log
-                where run_id in (select id from run where finished_at < ?)
-                """,
-                (detail,),
-            )
-            gone += self._execute(
-                """
-                delete from event
-                where at < ? and (run_id is null or run_id in (select id from run where finished_at < ?))
-                """,
-                (detail, detail),
-            )
-            gone += self._execute("delete from message where coalesce(delivered_at, failed_at) < ?", (detail,))
+            """
+            delete from rejection
+            where at < :rejections and run_id not in (select id from run where finished_at is null)
+            """,
+            "delete from delivery_log where run_id in (select id from run where finished_at < :detail)",
+            """
+            delete from event
+            where at < :detail and (run_id is null or run_id in (select id from run where finished_at < :detail))
+            """,
+            "delete from message where coalesce(delivered_at, failed_at) < :detail",
             # A preview dated in the future is never shown either.
-            gone += self._execute(
-                """
-                update cohort
-                set preview = null
-                where preview is not null and json_extract(preview, '$.read_at') not between ? and ?
-                """,
-                (detail, now),
-            )
-        return gone
+            """
+            update cohort
+            set preview = null
+            where preview is not null and json_extract(preview, '$.read_at') not between :detail and :now
+            """,
+        )
+        with write_transaction(self._db):
+            return sum(self._execute(statement, times) for statement in statements)
 
     def forget_person(self, user_id: str, salt: int) -> int:
         """Remove a person from every table, also of runs under way; return in how many places they were.
