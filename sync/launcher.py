@@ -22,12 +22,13 @@ from sync.errors import CohortSyncError, InvalidRequest
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POLL_SECONDS = 0.1
+ANOTHER_PORT = ", or let STREAMLIT_SERVER_PORT name another port for the pages"
 STOP_SECONDS = 20.0  # seconds to end by itself; a runner is done with what is in flight after two
 LOOPBACK = "127.0.0.1"
 
 
-def require_free_port(port: int) -> None:
-    """Raise InvalidRequest when another program listens on a port of this machine."""
+def require_free_port(port: int, other_way: str = "") -> None:
+    """Raise InvalidRequest, with what else to do than stop it, when another program listens on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -35,7 +36,7 @@ def require_free_port(port: int) -> None:
         except OSError:
             raise InvalidRequest(
                 f"Port {port} is taken by another program, perhaps by a Cohort Sync that already runs here; "
-                "stop that program, or let STREAMLIT_SERVER_PORT name another port for the pages, and try again."
+                f"stop that program{other_way}, and try again."
             ) from None
 
 
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
         os.environ["HOME"] = str(Path.cwd())
     try:
         for port in filter(str.isdecimal, arguments[1:]):  # what else may stand there, the pages explain
-            require_free_port(int(port))
+            require_free_port(int(port), ANOTHER_PORT)
         return Launcher(read_procfile(Path(arguments[0]))).run()
     except CohortSyncError as problem:
         sys.stderr.write(f"{problem}\n")

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from sync.errors import InvalidRequest
-from sync.launcher import Launcher, read_procfile, require_free_port
+from sync.launcher import ANOTHER_PORT, Launcher, read_procfile, require_free_port
 from tests.sandbox.names import API_KEY, LICENSE, PROJECT, SECRET, USERNAME
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +29,9 @@ LISTEN_SECONDS = 30.0
 def start() -> int:
     """Run everything in Procfile.demo until it is stopped; return the exit code."""
     try:
-        for port in filter(str.isdecimal, (PAGES_PORT, str(SANDBOX_PORT))):  # else the pages say
-            require_free_port(int(port))
+        if PAGES_PORT.isdecimal():  # else the pages say
+            require_free_port(int(PAGES_PORT), ANOTHER_PORT)
+        require_free_port(SANDBOX_PORT)
     except InvalidRequest as problem:
         sys.exit(str(problem))
     # The sandbox forgets everything when it stops, so what was remembered about it is void.
