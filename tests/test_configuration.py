@@ -148,7 +148,7 @@ def test_a_changed_file_when_applied_changes_what_it_names(
         "instead of 50 % and 100 people added, 20 % and 100 removed.",
         "Refresh sync 2 every 6h, with $email as email instead of every 2h, with $email as email.",
     ]
-    assert answer["notes"] == ["Not in the file, and left as they are: syncs 1."]
+    assert answer["notes"] == ["Not in the file, and left as they are: sync 1."]
     text = file.read_text(encoding="utf-8")
     for state, runs in (("paused", 2), ("active", 3), ("finished", 3)):
         file.write_text(text.replace("state: active", f"state: {state}"), encoding="utf-8")

@@ -129,7 +129,7 @@ def list_check_lines(checks: Iterable[ValueCheck]) -> Iterator[str]:
     """Yield a line for each property: how many values fit, are empty or would be dropped; then one for each reason."""
     for one in checks:
         counts = f"{one.fits:,} fit, {one.empty:,} empty, {one.dropped:,} would be dropped."
-        yield f"{one.source} → {one.target} ({one.form.dump()}): {counts}"
+        yield f"{one.source} → {one.target} ({one.form.dump().replace(',', ', ')}): {counts}"
         for reason in one.left_out:
             yield f"  {reason.people:,} × {reason.reason}, for instance {'; '.join(reason.examples)}"
 

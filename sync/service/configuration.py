@@ -165,9 +165,9 @@ class ConfigurationService(Topic):
         """Yield what is here and not in the file, and what is in the file and not made."""
         here = {(one.project_id, one.cohort_id): one for one in self._store.syncs.list_views()}
         named = {(one.project, one.cohort): one for one in wanted.syncs}
-        others = [str(one.id) for place, one in sorted(here.items()) if place not in named]
+        others = [f"sync {number}" for number in sorted(one.id for place, one in here.items() if place not in named)]
         if others:
-            yield f"Not in the file, and left as they are: syncs {', '.join(others)}."
+            yield f"Not in the file, and left as they are: {', '.join(others)}."
         for place, entry in named.items():
             if place not in here and entry.state in (SyncState.PAUSED, SyncState.FINISHED):
                 yield f"Cohort {entry.cohort} has no sync here and is {entry.state.value} in the file, so none is started."
