@@ -89,12 +89,10 @@ class Attributes(Table):
         self._execute(
             """
             update attribute_owner
-            set data_type = (select sent.value from run, json_each(run.data_types) as sent
-              where run.id = ?2 and sent.key = attribute_owner.name)
-            where license_code = ?1 and property is not null
-              and (data_type is null or (data_type = 'unknown' and form is not null
-                and exists (select 1 from run, json_each(run.data_types) as sent
-                  where run.id = ?2 and sent.key = attribute_owner.name)))
+            set data_type = sent.value
+            from (select key, value from run, json_each(run.data_types) where run.id = ?2) as sent
+            where license_code = ?1 and name = sent.key and property is not null
+                and (data_type is null or (data_type = 'unknown' and form is not null))
             """,
             (license_code, run_id),
         )
