@@ -61,29 +61,21 @@ class OpenRequests(Table):
         """
         rows = self._fetch_all(
             """
-            select id as sync_id, (
-                select request
-                from run as asked
-                where asked.id = (
-                    select id
-                    from run
-                    where sync_id = sync.id and purpose not in ('clear', 'undo')
-                        and (request is not null or planned or state = 'succeeded')
-                    order by id desc
-                    limit 1
-                ) and request is not null and not exists (
-                    select 1
-                    from run
-                    where sync_id = sync.id and planned and request is null and purpose not in ('clear', 'undo')
-                        and id > ifnull((select max(id) from run where sync_id = sync.id and purpose = 'clear'), 0)
-                )
-            ) as request
+            select sync.id as sync_id, request
             from sync
-            where id in (select value from json_each(?))
+            join run on run.id = (
+                select id
+                from run
+                where sync_id = sync.id and purpose not in ('clear', 'undo')
+                    and (request is not null or planned or state = 'succeeded')
+                order by id desc
+                limit 1
+            )
+            where sync.id in (select value from json_each(?)) and request is not null
             """,
             (json.dumps(list(sync_ids)),),
         )
-        return {row["sync_id"]: row["request"] for row in rows if row["request"] is not None}
+        return {row["sync_id"]: row["request"] for row in rows if not self.has_gone_ahead(row["sync_id"])}
 
     def set_cadence(
         self, sync_id: int, interval_seconds: float, daily: DailyTime | None, ends_at: float | None
