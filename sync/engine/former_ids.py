@@ -20,16 +20,15 @@ from sync.text import count_people
 class FormerIds:
     """The IDs of those whom a run removed.
 
-    ``has_others``: they may be listed by another ID. ``read_at``: what was listed before was looked for among them.
-    ``tripped``: the tripwires that this reading found. ``left_out``: whom the plans from that reading on kept out, for
-    entries of the never-export list that are on it now.
+    ``has_others``: they may be listed by another ID. ``read_by``: the run that read them last, at ``read_at``: what was
+    listed before was looked for among them. ``tripped``: the tripwires that this reading found.
     """
 
     id_property: str
     has_others: bool
+    read_by: int
     read_at: float
     tripped: frozenset[bytes]
-    left_out: frozenset[bytes]
 
     @property
     def name(self) -> str:
@@ -56,22 +55,17 @@ def find_former_ids(store: Store, undone: int) -> FormerIds:
     """
     run = store.runs.get_run(undone)
     if run is None:
-        return FormerIds("", False, 0.0, frozenset(), frozenset())
+        return FormerIds("", False, 0, 0.0, frozenset())
     changed = run.id_property_before is not None
     id_property = (run.id_property_before if changed else run.id_property) or ""
-    number, read_at = store.plan_history.find_last_reading(undone, id_property)
+    read_by, read_at = store.plan_history.find_last_reading(undone, id_property)
     return FormerIds(
         id_property=id_property,
         has_others=changed or bool(id_property),
+        read_by=read_by,
         read_at=read_at,
-        tripped=store.plan_history.list_tripped(number),
-        left_out=store.plan_history.list_left_out(run.sync_id, number, _load_never_export(store, run)),
+        tripped=store.plan_history.list_tripped(read_by),
     )
-
-
-def _load_never_export(store: Store, run: Run) -> frozenset[bytes]:
-    sync = store.syncs.get_sync(run.sync_id)
-    return store.safety_lists.load_never_export(sync.license_code) if sync else frozenset()
 
 
 def explain_unknown_tripwires(labels: Collection[str], shown: str, name: str) -> str:

@@ -38,7 +38,9 @@ class UndoPlanner:
         self._never_export = self._store.safety_lists.load_never_export(sync.license_code)
         self._former = find_former_ids(self._store, undone)
         if self._never_export:
-            self._never_export |= self._former.left_out
+            # Whom plans kept out since the last reading for what is on the list now; perhaps it has another ID of theirs.
+            history, listed = self._store.plan_history, self._never_export
+            self._never_export |= history.list_left_out(sync.id, self._former.read_by, listed)
         self._tripwires = self._store.safety_lists.load_tripwires(sync.project_id, sync.cohort_id)
         self._tripped: dict[bytes, str] = {}
         self._is_listed_since = self._former.is_listed_since(self._store, sync)
