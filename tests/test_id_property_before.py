@@ -127,6 +127,17 @@ def test_members_with_one_user_id_say_whose_values_are_sent(workspace: EngineWor
         assert {"fan-1": "gold", "fan-2": "silver"}[sender] == sent
 
 
+@pytest.mark.parametrize("mapping", [(), MAPPED])
+def test_members_with_one_user_id_that_webengage_rejected_say_that(
+    workspace: EngineWorkspace, sandbox: Sandbox, mapping: tuple[tuple[str, str], ...]
+) -> None:
+    """Nothing of either is in WebEngage, so it is not said that one person is, nor whose values were sent."""
+    sandbox.poison("c-4")
+    workspace.export(id_property=CUSTOMER, mapping=mapping)
+    found = {(row.reason, row.in_webengage) for row in list_members(workspace).rows if row.user_id == "c-4"}
+    assert found == {("Rejected by WebEngage before", None)}
+
+
 def test_a_member_listed_by_the_distinct_id_keeps_out_whoever_shares_the_user_id(workspace: EngineWorkspace) -> None:
     """The run removes the one person both are, and preview, members and receipt count it so before and after."""
     run = workspace.export(id_property=CUSTOMER)

@@ -44,7 +44,6 @@ LEFT = "No longer in the cohort"
 OLD_ID = "A User ID of another property"
 REJECTED = "Rejected by WebEngage before"
 NOT_REMOVED = "WebEngage rejected removing them"
-UNREMARKABLE = (REASONS[Eligibility.IDENTIFIED], REJECTED)  # reasons that a shared user ID takes the place of
 
 
 class MemberService(CohortTopic):
@@ -206,7 +205,7 @@ class MemberService(CohortTopic):
         shared = self._find_shared(reading) if reading.id_property else {}
         for one in reading.iterate_members():
             row = _describe_member(one, held, is_listed=one.id in listed)
-            if one.id in shared and row.reason in UNREMARKABLE:
+            if one.id in shared and row.reason == REASONS[Eligibility.IDENTIFIED]:
                 is_sender = shared[one.id] == one.distinct_id
                 row = replace(row, reason=_explain_shared(is_sender, sends_values=bool(sync and sync.mapping)))
             yield row
