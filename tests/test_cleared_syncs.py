@@ -114,6 +114,24 @@ def test_a_failed_export_of_a_cleared_cohort_has_a_way_on(workspace: EngineWorks
     assert last(workspace).state is RunState.SUCCEEDED and workspace.holders() == fan_ids(*range(5))
 
 
+@pytest.mark.parametrize("sent", [75, 25])
+def test_a_cleared_sync_that_was_exported_again_and_stopped_is_only_stopped(
+    workspace: EngineWorkspace, sandbox: Sandbox, sent: int
+) -> None:
+    """People of it are true again, all or whom the export had sent by then, so they can be brought up to date."""
+    stop_and_clear(workspace)
+    workspace.set_members(*fans(*range(75)))
+    sandbox.fault("status", path="bulk-users", code=429, retry_after=300, times=0, after=sent // 25)
+    workspace.export()
+    with workspace.open() as service:
+        service.syncs.stop(1)
+    sandbox.clear_faults()
+    workspace.run_queued()
+    assert len(workspace.holders()) == sent
+    with workspace.open() as service:
+        assert service.syncs.get(1).state is SyncState.FINISHED and not service.syncs.get(1).is_cleared
+
+
 def test_a_clear_under_way_is_what_keeps_a_refresh_out(workspace: EngineWorkspace) -> None:
     """The run that is in the way is named, as always."""
 
