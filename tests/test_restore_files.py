@@ -124,15 +124,15 @@ def test_what_a_killed_restore_left_is_deleted_whoever_has_its_number_now(
     workspace: EngineWorkspace, backup: Path, name: str
 ) -> None:
     """It has everybody's ids, also of those who are forgotten; in a container there is always a process 1."""
-    left, other = workspace.data_dir / name, workspace.data_dir / "app.db.my.draft"
-    for path in (left, other):
+    left, others = workspace.data_dir / name, [workspace.data_dir / one for one in ("app.db.my.draft", f"{name}.kept")]
+    for path in (left, *others):
         path.write_bytes(b"everybody")
     with workspace.open() as service:
         service.admin.purge_expired()
-        assert not left.exists() and other.exists()
+        assert not left.exists()
         left.write_bytes(b"everybody")
         service.admin.restore(backup)
-    assert not left.exists() and other.exists()
+    assert not left.exists() and all(one.exists() for one in others)
 
 
 def test_the_draft_of_a_restore_under_way_is_left_alone(workspace: EngineWorkspace, backup: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_draft_of_a_restore_under_way_is_left_alone(workspace: EngineWorkspa
         service.admin.purge_expired()
         with pytest.raises(InvalidRequest, match="Another restore"):
             service.admin.restore(backup)
-        assert draft.exists()
+        assert draft.stat().st_mode & 0o777 == 0o600  # it has everybody's ids
     assert not draft.exists()
     workspace.restore(backup)
 

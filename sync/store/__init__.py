@@ -86,9 +86,9 @@ class Store:
         """Replace the content by a backup's, all or nothing; raise InvalidRequest, and change nothing, for another file."""
         return restore_in_place(self._db, self._folder, backup, require_alone, describe)
 
-    def remove_stale_drafts(self) -> int:
-        """Delete what killed restores left in the folder; return how many files were deleted."""
-        return remove_stale_drafts(self._folder)
+    def remove_stale_drafts(self) -> None:
+        """Delete what killed restores left in the folder."""
+        remove_stale_drafts(self._folder)
 
     def close(self) -> None:
         """Close the connection."""

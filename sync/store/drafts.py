@@ -33,10 +33,11 @@ DRAFT_NAME = re.compile(
 )
 
 
-def remove_stale_drafts(folder: Path) -> int:
-    """Delete the drafts of killed restores, unless one is under way; return how many files were deleted."""
+def remove_stale_drafts(folder: Path) -> None:
+    """Delete the drafts of killed restores, unless one is under way."""
     with _lock_drafts(folder) as is_alone:
-        return _delete_drafts(folder) if is_alone else 0
+        if is_alone:
+            _delete_drafts(folder)
 
 
 @contextmanager
@@ -87,11 +88,9 @@ def _lock_drafts(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _delete_drafts(folder: Path) -> int:
-    drafts = [path for path in folder.iterdir() if DRAFT_NAME.fullmatch(path.name)]
-    for path in drafts:
-        path.unlink(missing_ok=True)
-    return len(drafts)
+def _delete_drafts(folder: Path) -> None:
+    for path in [one for one in folder.iterdir() if DRAFT_NAME.fullmatch(one.name)]:
+        path.unlink()
 
 
 def copy_pages(
