@@ -85,13 +85,11 @@ class Vault:
         return self._decrypt(base64.urlsafe_b64encode(sealed))
 
     def _decrypt(self, sealed: bytes) -> bytes:
-        for attempt in (1, 2):
-            try:
-                return self._fernet.decrypt(sealed)
-            except InvalidToken:
-                if attempt == 1 and self._has_new_keys():
-                    continue
-                break
+        try:
+            return self._fernet.decrypt(sealed)
+        except InvalidToken:
+            if self._has_new_keys():
+                return self._decrypt(sealed)
         raise KeyUnavailable(
             "A stored secret was encrypted with another key. After a rotation, restart the pages and the runner with the "
             "new COHORT_SYNC_KEY. Otherwise bring back the former COHORT_SYNC_KEY or secret.key, or connect again "

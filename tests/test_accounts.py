@@ -13,6 +13,7 @@ from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import Mode
 from sync.permissions import AccessLevel
+from sync.service.base import choose_connected
 from tests.sandbox.control import API_KEY_2, LICENSE, LICENSE_2, PROJECT, SECRET, USERNAME, Sandbox, member
 from tests.workspace import (
     ATTRIBUTE,
@@ -31,6 +32,25 @@ def two(connected: Workspace, sandbox: Sandbox) -> Workspace:
     with connected.open() as here:
         here.connections.connect_webengage(LICENSE_2, API_KEY_2, sandbox.url)
     return connected
+
+
+@pytest.mark.parametrize(
+    ("known", "named", "problem"),
+    [
+        ([], None, "No Mixpanel project is connected yet; connect it under Integrations."),
+        ([7], 8, "Mixpanel project 8 is not connected; connect it under Integrations."),
+        ([8, 7], None, "Several Mixpanel projects are connected (7, 8); choose one with --project."),
+    ],
+)
+def test_a_connection_when_it_is_not_clear_which_is_refused_with_what_to_do(
+    known: list[int], named: int | None, problem: str
+) -> None:
+    """Projects and accounts alike: it is the one that is named, or the only one."""
+    with pytest.raises(InvalidRequest) as refused:
+        choose_connected("Mixpanel project", known, named, "--project")
+    assert str(refused.value) == problem
+    assert choose_connected("Mixpanel project", [7, 8], 8, "--project") == 8
+    assert choose_connected("Mixpanel project", [7], None, "--project") == 7
 
 
 def used(workspace: Workspace) -> str | None:

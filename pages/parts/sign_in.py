@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
-from streamlit.errors import StreamlitSecretNotFoundError
 
 from sync.settings import ACCESS_VARIABLES
 
@@ -148,11 +147,9 @@ def _read_loaded() -> Mapping[str, object]:
     """Return Streamlit's copy of the secrets. Raise SecretsUnreadable for any failure except a missing file."""
     try:
         return st.secrets.to_dict()
-    except StreamlitSecretNotFoundError as error:
+    except (OSError, ValueError, RecursionError) as error:
         if getattr(error, "error_id", "") == "no-secrets-found":
             return {}
-        raise SecretsUnreadable(f"The secrets cannot be read: {error}") from None
-    except (OSError, ValueError, RecursionError) as error:
         raise SecretsUnreadable(f"The secrets cannot be read: {error}") from None
 
 

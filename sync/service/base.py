@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sync.errors import ApiError, InvalidRequest, NoAnswer, RetryLater
 from sync.mixpanel.client import Mixpanel
@@ -20,6 +21,8 @@ from sync.vault import Vault, list_key_ids
 INTERACTIVE_TIMEOUT_SECONDS = 130.0
 CONNECT_AGAIN = "was disconnected; connect it again, then resume."  # after the name of the side
 CONNECTED_AGAIN = "was disconnected and is connected again; resume it to go on."
+
+Name = TypeVar("Name", int, str)  # by which people name a connection: the number of a project, a license code
 
 
 class ServiceState:
@@ -73,18 +76,8 @@ class ServiceState:
 
     def get_project(self, project_id: int | None) -> ProjectView:
         """Return the named project, or the only one; raise InvalidRequest when there is none or it is not clear which."""
-        known = self.store.connections.list_projects()
-        if project_id is not None:
-            known = tuple(one for one in known if one.id == project_id)
-        if not known:
-            problem = "No Mixpanel project is connected yet"
-            if project_id is not None:
-                problem = f"Mixpanel project {project_id} is not connected"
-            raise InvalidRequest(f"{problem}; connect it under Integrations.")
-        if len(known) > 1:
-            numbers = ", ".join(map(str, sorted(one.id for one in known)))
-            raise InvalidRequest(f"Several Mixpanel projects are connected ({numbers}); choose one with --project.")
-        return known[0]
+        known = {one.id: one for one in self.store.connections.list_projects()}
+        return known[choose_connected("Mixpanel project", list(known), project_id, "--project")]
 
     def account_of(self, project: ProjectView) -> str:
         """Return the license code a project's new exports go to; raise InvalidRequest when there is none."""
@@ -205,6 +198,19 @@ class Topic:
     def _store(self) -> Store:
         """Return the open store; after a restore that is another one, so no topic may keep it."""
         return self._state.store
+
+
+def choose_connected(noun: str, known: list[Name], named: Name | None, option: str) -> Name:
+    """Return the one that is named, or the only one; raise InvalidRequest when there is none or it is not clear which."""
+    if named is not None:
+        known = [one for one in known if one == named]
+    if not known:
+        problem = f"No {noun} is connected yet" if named is None else f"{noun} {named} is not connected"
+        raise InvalidRequest(f"{problem}; connect it under Integrations.")
+    if len(known) > 1:
+        names = ", ".join(map(str, sorted(known)))
+        raise InvalidRequest(f"Several {noun}s are connected ({names}); choose one with {option}.")
+    return known[0]
 
 
 def name_cohort(project_id: int, cohort_id: int | None) -> str:

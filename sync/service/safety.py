@@ -11,7 +11,7 @@ from sync.errors import InvalidRequest
 from sync.model import USER_ID_MAX
 from sync.permissions import AccessLevel, requires
 from sync.records import ListedPerson, PropertyCohort, Tripwire
-from sync.service.base import name_cohort
+from sync.service.base import choose_connected, name_cohort
 from sync.service.cohorts import CohortTopic
 from sync.service.listed_people import find_listed, list_known_by
 from sync.spreadsheet import restore_id
@@ -108,19 +108,7 @@ class SafetyService(CohortTopic):
         if license_code is None and project_id is not None:
             return self._state.account_of(self._state.get_project(project_id))
         known = [one.license_code for one in self._store.connections.list_accounts()]
-        if license_code is not None:
-            known = [one for one in known if one == license_code]
-        if not known:
-            name = (
-                f"WebEngage account {license_code} is not connected"
-                if license_code
-                else "No WebEngage account is connected yet"
-            )
-            raise InvalidRequest(f"{name}; connect it under Integrations.")
-        if len(known) > 1:
-            codes = ", ".join(sorted(known))
-            raise InvalidRequest(f"Several WebEngage accounts are connected ({codes}); choose one with --account.")
-        return known[0]
+        return choose_connected("WebEngage account", known, license_code, "--account")
 
     @requires(AccessLevel.MARKETER)
     def add_never_export(self, license_code: str | None, user_ids: Iterable[str], note: str = "") -> NeverExported:
