@@ -83,10 +83,12 @@ def test_commands_when_documented_are_those_of_the_command_line() -> None:
 
 
 def test_options_when_a_command_has_one_are_documented() -> None:
-    """The row of a command in docs/commands.md names each option, and each has a help text."""
-    rows = COMMANDS.read_text(encoding="utf-8").replace("\\|", "/").splitlines()
+    """The row of a command in docs/commands.md, or its own section, names each option, and each has a help text."""
+    text = COMMANDS.read_text(encoding="utf-8").replace("\\|", "/")
+    rows = text.splitlines()
     for name, command in walk_commands(cli):
         [row] = [row for row in rows if name in read_usages(row)]
+        row += text.partition(f"## Options of {name}\n")[2].partition("\n## ")[0]
         assert {"--json", "--project"} <= {word for one in command.params for word in one.opts}, name
         for option in (one for one in command.params if one.name not in ("as_json", "project")):
             named = [word for word in option.opts if re.search(rf"{word}\b", row)]
