@@ -327,6 +327,11 @@ class Run:
         return self.step <= len(self.limits)
 
     @property
+    def is_moving(self) -> bool:
+        """Return whether it changes by itself: it has neither ended nor waits for an approval."""
+        return not self.state.is_final and self.state is not RunState.HELD
+
+    @property
     def sent(self) -> int:
         """Return of how many people it has ended with that WebEngage took, or may have taken, what was sent."""
         return self.delivered + self.unconfirmed

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sync.model import Mode, Run, RunState, SyncState, format_utc_time
+from sync.model import Mode, Run, SyncState, format_utc_time
 from sync.records import Decision, HourCount, PersonEntry, PersonListing, PropertyCohort, RunnerState, SyncView
 from sync.text import count_noun
 
@@ -235,11 +235,7 @@ class Overview:
     @property
     def moving(self) -> tuple[SyncView, ...]:
         """Return the syncs whose run is under way: neither ended nor held."""
-        return tuple(
-            one
-            for one in self.syncs
-            if one.last_run and not one.last_run.state.is_final and one.last_run.state is not RunState.HELD
-        )
+        return tuple(one for one in self.syncs if one.last_run and one.last_run.is_moving)
 
     @property
     def upcoming(self) -> tuple[SyncView, ...]:

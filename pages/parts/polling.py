@@ -10,7 +10,6 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.parts import notices
-from pages.parts.run_progress import is_moving
 from pages.parts.session import checked_access
 from sync.model import Run, RunState
 
@@ -83,7 +82,7 @@ def poll_item(
 
 def choose_interval(runs: Iterable[Run | None], now: float) -> float:
     """Return the seconds until the next poll; a run that was just requested is polled most often."""
-    moving = [run for run in runs if run and is_moving(run)]
+    moving = [run for run in runs if run and run.is_moving]
     if any(
         run.state == RunState.QUEUED and not run.wait_reason and now - run.queued_at < STARTING_WINDOW_SECONDS
         for run in moving

@@ -110,7 +110,7 @@ def _read_same_stage(drawn: Run) -> RunDetail:
 def _read_detail(run_id: int) -> RunDetail:
     with open_service() as service:
         run = service.runs.get(run_id)
-        too_many = run.rejected + run.invalid > MAX_GROUPED_WHILE_MOVING and run_progress.is_moving(run)
+        too_many = run.rejected + run.invalid > MAX_GROUPED_WHILE_MOVING and run.is_moving
         return RunDetail(
             run=run,
             sync=service.syncs.get(run.sync_id),

@@ -9,7 +9,6 @@ import streamlit as st
 
 from pages.parts import downloads, paging, polling
 from pages.parts.navigation import open_person, show_page_link
-from pages.parts.run_progress import is_moving
 from pages.parts.session import is_allowed, open_service
 from sync import wording
 from sync.model import Run, RunState
@@ -39,9 +38,9 @@ def show_people(run: Run, sync: SyncView) -> None:
     addresses would change under the pointer.
     """
     st.header("People", anchor=False)
-    polling.start_fragment(lambda: _show_table(run, sync), polling.PAGE_SECONDS if is_moving(run) else None)
+    polling.start_fragment(lambda: _show_table(run, sync), polling.PAGE_SECONDS if run.is_moving else None)
     has_people = bool(run.invalid or (run.planned and not _is_cancelled_unsent(run)))
-    if has_people and not is_moving(run) and is_allowed(AccessLevel.MARKETER):
+    if has_people and not run.is_moving and is_allowed(AccessLevel.MARKETER):
         downloads.show_downloads(run, sync)
 
 

@@ -134,8 +134,3 @@ def show_progress(run: Run) -> None:
 def is_noticed(late: Overdue, now: float) -> bool:
     """Return whether to show that a sync is late: it needs a person, and not only since a moment ago."""
     return late.needs_person and now - late.since >= LATE_SECONDS
-
-
-def is_moving(run: Run | None) -> bool:
-    """Return whether a run changes by itself: it is neither finished nor held for approval."""
-    return bool(run and not run.state.is_final and run.state != RunState.HELD)

@@ -27,7 +27,7 @@ from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
 from sync.id_property import find_id_property_problem, parse_id_property
 from sync.model import Mode, SyncState, parse_interval
-from sync.property_values import CHOICES, Forms, ValueForm
+from sync.property_values import CHOICES, ValueForm
 from sync.text import cut_text, show_text
 
 MAX_FILE_BYTES = 1_000_000  # bytes of a file; one with a thousand syncs has a third of that
@@ -251,6 +251,7 @@ _PAIR_KEYS = ("property", "attribute", "type")
 
 def _read_sync(node: yaml.Node) -> SyncEntry:
     fields = _Fields(node, "a sync", _SYNC_KEYS)
+    named = fields.get("mapping", _read_mapping)
     entry = SyncEntry(
         project=fields.need("project", _read_whole),
         cohort=fields.need("cohort", _read_whole),
@@ -261,8 +262,8 @@ def _read_sync(node: yaml.Node) -> SyncEntry:
         interval=fields.get("every", _read_interval),
         state=fields.get("state", lambda value, name: SyncState(_read_choice(value, name, SyncState))),
         id_property=fields.get("user_id_property", _read_id_property),
-        mapping=fields.get("mapping", _read_mapping),
-        forms=fields.get("mapping", _read_forms) or (),
+        mapping=None if named is None else tuple(pair for pair, _ in named),
+        forms=tuple((target, form) for (_, target), form in named or () if form),
         guard=fields.get("guard", _read_guard) or GuardEntry(),
         daily=_read_daily(fields),
         ends_at=_read_moment(fields, "until", find_end),
@@ -321,16 +322,13 @@ def _read_day(node: yaml.Node, name: str) -> str:
     return str(node.value) if node.tag == _DATE else _read_text(node, name)
 
 
-def _read_mapping(node: yaml.Node, name: str) -> tuple[tuple[str, str], ...]:
-    pairs = (_Fields(one, f"an entry of {name}", _PAIR_KEYS) for one in _read_list(node, name))
-    return tuple((one.need("property", _read_text), one.need("attribute", _read_text)) for one in pairs)
-
-
-def _read_forms(node: yaml.Node, name: str) -> Forms:
-    """Return the types of those entries of a mapping that have one."""
-    pairs = (_Fields(one, f"an entry of {name}", _PAIR_KEYS) for one in _read_list(node, name))
-    typed = ((one.need("attribute", _read_text), one.get("type", _read_form)) for one in pairs)
-    return tuple((target, form) for target, form in typed if form)
+def _read_mapping(node: yaml.Node, name: str) -> list[tuple[tuple[str, str], str | None]]:
+    """Return each pair of a property and an attribute, with the type of that one if it is named."""
+    entries = (_Fields(one, f"an entry of {name}", _PAIR_KEYS) for one in _read_list(node, name))
+    return [
+        ((one.need("property", _read_text), one.need("attribute", _read_text)), one.get("type", _read_form))
+        for one in entries
+    ]
 
 
 def _read_form(node: yaml.Node, name: str) -> str:

@@ -164,7 +164,7 @@ class MemberReading:
         self.profile_total: int | None = None
         """How many members have a profile; exact, by Mixpanel."""
         self.has_head = False
-        self.restarts, self.version = 0, 0
+        self.restarts = 0
         self.read_at = 0.0
         self.why_again = ""
         """Why Mixpanel is asked for the same page again; empty when it is not."""
@@ -209,13 +209,11 @@ class MemberReading:
             self.anonymous_found += row.eligibility.is_anonymous or (
                 _is_unclear(row) and _given_id(row) not in self._head_ids
             )
-        self.version += 1
 
     def accept_profiles(self, page: Page) -> None:
         """Add a page of those with a profile, which settles whose empty profile is one."""
         self.profiles.accept(page)
         self._profile_ids.update(_given_id(row) for row in page.members)
-        self.version += 1
 
     @property
     def member_count(self) -> int:
