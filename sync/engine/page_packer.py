@@ -56,15 +56,10 @@ class PagePacker:
     """Packs one page: of people who are in the snapshot with the same content hashes only, of the others everything."""
 
     def __init__(self, known: Known, salt: int, content_salt: int) -> None:
-        self._known = known
+        self._known, self.keeps_chunks = known, known.keeps_chunks
         self._salt, self._content_salt = salt, content_salt
         self._digest, self._seen, self._chunks, self._sizes = b"", list[bytes](), list[bytes](), list[int]()
         self._records, self._news = list[bytes](), list[int]()
-
-    @property
-    def keeps_chunks(self) -> bool:
-        """Return whether a page's chunks are looked up, and may be known later."""
-        return self._known.keeps_chunks
 
     def count_known(self, results: bytes) -> int | None:
         """Return how many rows these results have, exactly so read before; None when they were not."""
@@ -127,7 +122,7 @@ class PagePacker:
         places = {one: at for at, one in enumerate(self._records)}  # someone listed twice stands once
         news = sorted({self._records[at] for at in self._news})
         records = sorted(places.keys() - news)
-        if self._known.keeps_chunks:
+        if self.keeps_chunks:
             chunk_of = [at for at, size in enumerate(self._sizes) for _ in range(size)]
             staged = replace(
                 staged,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from sync.cadence import DAY_SECONDS
 from sync.durability import flush_to_disk
 from sync.errors import InvalidRequest
 from sync.packing import FORGOTTEN, hash_id
@@ -19,12 +20,10 @@ from sync.store.snapshot import Snapshot
 from sync.store.sqlite_errors import is_damage
 from sync.store.staged import StagedPages
 
-DAY_SECONDS = 86400.0  # seconds
-KEEP_REJECTIONS_DAYS, KEEP_DETAIL_DAYS = 30.0, 14.0  # days; rejected people, and details of runs
 MAX_RETENTION_DAYS = 3650  # days; ten years
 VACUUM_PAGES = 2000  # pages of 4,096 bytes returned to the disk in one transaction, in some tenths of a second
 CHECKED_PROBLEMS = 5  # problems of a damaged file that are listed
-_RETENTION = {"keep_rejections_days": KEEP_REJECTIONS_DAYS, "keep_detail_days": KEEP_DETAIL_DAYS}
+_RETENTION = {"keep_rejections_days": 30.0, "keep_detail_days": 14.0}  # days; rejected people, and details of runs
 _SECRETS = (  # the tables and columns of every stored secret
     ("mixpanel_project", "sealed_secret"),
     ("webengage_account", "sealed_key"),
