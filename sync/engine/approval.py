@@ -73,7 +73,7 @@ def find_hold_reason(
 
 def _undone_reasons(store: Store, run: Run, plan: Plan) -> list[str]:
     """Return why a refresh that adds people again after a take-back is held; who exports again asked for it."""
-    undone = store.plan_history.find_undone(run.id) if run.purpose != "export" else None
+    undone = store.plan_history.find_undone(run.sync_id, run.id) if run.purpose != "export" else None
     added = plan.kinds[ChangeKind.ADD]
     return [explain_refresh_after_undo(undone, added)] if undone is not None and added else []
 

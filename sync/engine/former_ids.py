@@ -58,7 +58,7 @@ def find_former_ids(store: Store, undone: int) -> FormerIds:
         return FormerIds("", False, 0, 0.0, frozenset())
     changed = run.id_property_before is not None
     id_property = (run.id_property_before if changed else run.id_property) or ""
-    read_by, read_at = store.plan_history.find_last_reading(undone, id_property)
+    read_by, read_at = store.plan_history.find_last_reading(run.sync_id, undone, id_property)
     return FormerIds(
         id_property=id_property,
         has_others=changed or bool(id_property),

@@ -115,7 +115,7 @@ class UndoPlanner:
         An update without an answer adds who may be false, and of who is true, or may be, it changes nothing here.
         """
         last: dict[bytes, tuple[str, str]] = {}
-        for run_id in self._store.plan_history.list_later(self._undone):
+        for run_id in self._store.plan_history.list_later(self._sync.id, self._undone):
             for who, (_, kind, outcome) in self._logged(run_id, low, high):
                 if who not in done or outcome not in SENT_LETTERS:
                     continue
@@ -134,7 +134,7 @@ class UndoPlanner:
         """
         updated = {who for who, (_, kind, outcome) in done.items() if kind == UPDATED and outcome in SENT_LETTERS}
         added = set[bytes]()
-        for run_id in self._store.plan_history.list_since_success(self._undone) if updated else ():
+        for run_id in self._store.plan_history.list_since_success(self._sync.id, self._undone) if updated else ():
             for who, (_, kind, outcome) in self._logged(run_id, low, high):
                 if who in updated and (kind, outcome) == (ADDED, UNHEARD):
                     added.add(who)

@@ -31,7 +31,7 @@ class Approvals(Table):
         """
         if run.purpose in ("export", "undo") or run.request or self._list_starters(run.id):
             return True
-        return PlanHistory(self._db).find_undone(run.id) is not None
+        return PlanHistory(self._db).find_undone(run.sync_id, run.id) is not None
 
     def list_askers(self, run_id: int) -> frozenset[str]:
         """Return who asked for what a run sends; of a run that goes on with an earlier request, who asked for that.

@@ -146,22 +146,20 @@ class PlanHistory(Table):
         )
         return UserIdBasis(row[0], row[1] or 0, row[2] or 0.0) if row else UserIdBasis("", 0, 0.0)
 
-    def find_last_reading(self, run_id: int, id_property: str) -> tuple[int, float]:
+    def find_last_reading(self, sync_id: int, run_id: int, id_property: str) -> tuple[int, float]:
         """Return the last run before this one that read the cohort by this User ID property and succeeded, and since when.
 
         Zeros without any. A plan that did not succeed proves nothing about people who were in WebEngage before it.
         """
         row = self._fetch_one(
             """
-            select earlier.id, earlier.started_at
+            select id, started_at
             from run
-            join run as earlier on earlier.sync_id = run.sync_id and earlier.id < run.id
-            where run.id = ? and earlier.id_property = ? and earlier.state = 'succeeded'
-                and earlier.purpose not in ('clear', 'undo')
-            order by earlier.id desc
+            where sync_id = ? and id < ? and id_property = ? and state = 'succeeded' and purpose not in ('clear', 'undo')
+            order by id desc
             limit 1
             """,
-            (run_id, id_property),
+            (sync_id, run_id, id_property),
         )
         return (row[0], row[1] or 0.0) if row else (0, 0.0)
 
@@ -174,59 +172,46 @@ class PlanHistory(Table):
         row = self._fetch_one("select steps, step_hashes from run where id = ? and steps is not null", (run_id,))
         return (row[0], row[1]) if row else None
 
-    def find_undone(self, run_id: int) -> int | None:
+    def find_undone(self, sync_id: int, run_id: int) -> int | None:
         """Return the run that was taken back before this one, while no later run of the sync succeeded; else None."""
         found = self._fetch_value(
             """
-            select undo.undoes
-            from run
-            join run as undo on undo.sync_id = run.sync_id and undo.id < run.id
-            where run.id = ? and undo.undoes is not null and undo.delivered > 0 and not exists (
+            select undoes
+            from run as undo
+            where sync_id = ?1 and id < ?2 and undoes is not null and delivered > 0 and not exists (
                 select 1
-                from run as later
-                where later.sync_id = run.sync_id and later.id > undo.id and later.state = 'succeeded'
-                    and later.undoes is null
+                from run
+                where sync_id = ?1 and id > undo.id and state = 'succeeded' and undoes is null
             )
-            order by undo.id desc
+            order by id desc
             limit 1
             """,
-            (run_id,),
+            (sync_id, run_id),
         )
         return None if found is None else int(found)
 
-    def list_later(self, run_id: int) -> tuple[int, ...]:
-        """Return the runs of the same sync that came after this one."""
-        rows = self._fetch_all(
-            """
-            select later.id
-            from run
-            join run as later on later.sync_id = run.sync_id and later.id > run.id
-            where run.id = ?
-            order by later.id
-            """,
-            (run_id,),
-        )
+    def list_later(self, sync_id: int, run_id: int) -> tuple[int, ...]:
+        """Return the runs of a sync that came after this one."""
+        rows = self._fetch_all("select id from run where sync_id = ? and id > ? order by id", (sync_id, run_id))
         return tuple(row[0] for row in rows)
 
-    def list_since_success(self, run_id: int) -> tuple[int, ...]:
-        """Return the runs of the same sync before this one since the last that succeeded: that left nobody unconfirmed.
+    def list_since_success(self, sync_id: int, run_id: int) -> tuple[int, ...]:
+        """Return the runs of a sync before this one since the last that succeeded: that left nobody unconfirmed.
 
         A take-back is about some people only, so it does not count.
         """
         rows = self._fetch_all(
             """
-            select earlier.id
+            select id
             from run
-            join run as earlier on earlier.sync_id = run.sync_id and earlier.id < run.id
-            where run.id = ?1 and earlier.id > ifnull((
-                select max(done.id)
-                from run as done
-                where done.sync_id = run.sync_id and done.id < run.id and done.state = 'succeeded'
-                    and done.purpose <> 'undo'
+            where sync_id = ?1 and id < ?2 and id > ifnull((
+                select max(id)
+                from run
+                where sync_id = ?1 and id < ?2 and state = 'succeeded' and purpose <> 'undo'
             ), 0)
-            order by earlier.id
+            order by id
             """,
-            (run_id,),
+            (sync_id, run_id),
         )
         return tuple(row[0] for row in rows)
 
