@@ -127,7 +127,7 @@ def _guard_reasons(
 
 def _find_former_reading(store: Store, sync: Sync) -> Reading | None:
     """Return what the last successful run of a sync read, or None when that is not known."""
-    last = store.runs.get_run(store.run_history.find_last_reading(sync.id) or 0)
+    last = store.plan_history.find_last_reading(sync.id)
     if last is None or last.identified is None or last.members_read is None:
         return None
     return Reading(last.identified, last.members_read)

@@ -58,12 +58,13 @@ def find_former_ids(store: Store, undone: int) -> FormerIds:
         return FormerIds("", False, 0, 0.0, frozenset())
     changed = run.id_property_before is not None
     id_property = (run.id_property_before if changed else run.id_property) or ""
-    read_by, read_at = store.plan_history.find_last_reading(run.sync_id, undone, id_property)
+    last = store.plan_history.find_last_reading(run.sync_id, undone, id_property)
+    read_by = last.id if last else 0
     return FormerIds(
         id_property=id_property,
         has_others=changed or bool(id_property),
         read_by=read_by,
-        read_at=read_at,
+        read_at=(last and last.started_at) or 0.0,
         tripped=store.plan_history.list_tripped(read_by),
     )
 

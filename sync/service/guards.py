@@ -32,7 +32,7 @@ class GuardService(Topic):
     def is_first_export(self, sync_id: int) -> bool:
         """Return whether an export asked for now is judged as a first one: by its preview, not by whom it adds."""
         sync = self._state.get_sync(sync_id)
-        return not (self._store.run_history.find_last_reading(sync.id) and count_held(self._store, sync))
+        return not (self._store.plan_history.find_last_reading(sync.id) and count_held(self._store, sync))
 
     @requires(AccessLevel.VIEWER)
     def try_limits(self, sync_id: int, limits: GuardLimits) -> GuardTrial:

@@ -99,8 +99,7 @@ class ReceiptService(CohortTopic):
 
     def _find_run(self, sync: SyncView) -> Run:
         """Return the last run that read the cohort and succeeded; raise InvalidRequest when there is none."""
-        number = self._store.run_history.find_last_reading(sync.id)
-        run = self._store.runs.get_run(number) if number else None
+        run = self._store.plan_history.find_last_reading(sync.id)
         if run is None:
             raise InvalidRequest(
                 f"No run of “{sync.cohort_name}” has succeeded yet, so there is no receipt. {self._describe_attempt(sync)}"

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 from sync.guards import PlanNumbers, Reading
+from sync.model import Run
 from sync.packing import ID_SIZE, hash_id, split_digests
 from sync.store.database import Table
+from sync.store.run_lists import RUN_COLUMNS, run_from_row
 
 IN_PAIRS = bytes(ID_SIZE)  # stands before pairs of hashes: earlier versions stored only whom a plan left out
 
@@ -121,47 +123,43 @@ class PlanHistory(Table):
 
         A run that sent somebody and did not succeed counts, too: it may have sent some by another property.
         """
-        row = self._fetch_one(
+        id_property = self._fetch_value(
             """
-            select run.id_property, read.id, read.started_at
+            select id_property
             from run
-            left join run as read on read.id = (
-                select max(id)
-                from run as earlier
-                where earlier.sync_id = ?1 and earlier.id_property = run.id_property and earlier.state = 'succeeded'
-                    and earlier.purpose not in ('clear', 'undo')
-            )
-            where run.sync_id = ?1 and run.planned and run.id_property <> '' and run.id >= ifnull((
+            where sync_id = ?1 and planned and id_property <> '' and id >= ifnull((
                 select max(id)
                 from run
                 where sync_id = ?1 and state = 'succeeded' and purpose <> 'clear'
             ), 0) and (
-                run.state = 'succeeded' and run.purpose <> 'clear' or run.delivered + run.unconfirmed > 0
+                state = 'succeeded' and purpose <> 'clear' or delivered + unconfirmed > 0
                 or exists (select 1 from batch where run_id = run.id and batch.state <> 'pending')
             )
-            order by run.id desc
+            order by id desc
             limit 1
             """,
             (sync_id,),
         )
-        return UserIdBasis(row[0], row[1] or 0, row[2] or 0.0) if row else UserIdBasis("", 0, 0.0)
+        last = self.find_last_reading(sync_id, id_property=id_property) if id_property else None
+        return UserIdBasis(id_property or "", last.id if last else 0, (last and last.started_at) or 0.0)
 
-    def find_last_reading(self, sync_id: int, run_id: int, id_property: str) -> tuple[int, float]:
-        """Return the last run before this one that read the cohort by this User ID property and succeeded, and since when.
+    def find_last_reading(self, sync_id: int, before: int | None = None, id_property: str | None = None) -> Run | None:
+        """Return the last run that read a cohort and succeeded; with these, before a run and by a User ID property.
 
-        Zeros without any. A plan that did not succeed proves nothing about people who were in WebEngage before it.
+        A plan that did not succeed proves nothing about people who were in WebEngage before it.
         """
         row = self._fetch_one(
-            """
-            select id, started_at
+            f"""
+            select {RUN_COLUMNS}
             from run
-            where sync_id = ? and id < ? and id_property = ? and state = 'succeeded' and purpose not in ('clear', 'undo')
+            where sync_id = ?1 and state = 'succeeded' and purpose not in ('clear', 'undo')
+                and (?2 is null or id < ?2) and (?3 is null or id_property = ?3)
             order by id desc
             limit 1
             """,
-            (sync_id, run_id, id_property),
+            (sync_id, before, id_property),
         )
-        return (row[0], row[1] or 0.0) if row else (0, 0.0)
+        return run_from_row(row) if row else None
 
     def list_chosen(self, run_id: int) -> frozenset[bytes]:
         """Return the id hashes of those whom a person chose for the first step of a run."""

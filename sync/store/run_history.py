@@ -133,18 +133,6 @@ class RunHistory(Table):
             counts[days - 1 - ago] += sizes[run_id]
         return tuple(counts)
 
-    def find_last_reading(self, sync_id: int) -> int | None:
-        """Return the last run of a sync that succeeded and read its cohort, None when there is none."""
-        found = self._fetch_value(
-            """
-            select max(id)
-            from run
-            where sync_id = ? and state = 'succeeded' and purpose not in ('clear', 'undo')
-            """,
-            (sync_id,),
-        )
-        return None if found is None else int(found)
-
     def list_later(self, sync_id: int, run_id: int) -> tuple[Run, ...]:
         """Return the runs of a sync after this one that changed people, and its last one; the newest first, three at most."""
         rows = self._fetch_all(
