@@ -8,7 +8,6 @@ from __future__ import annotations
 from sync.text import count_people, has_only_visible
 
 DISTINCT_ID = "$distinct_id"  # how people name the default
-WHOLE = 100.0  # percent
 MAX_NAME = 255  # characters; longer than any property name Mixpanel keeps (its docs: 255)
 
 
@@ -53,21 +52,6 @@ def explain_nobody(id_property: str, members: int) -> str:
         f"None of the {members:,} members has a value in the User ID property {id_property}. Check its spelling, and "
         "that the service account may read it."
     )
-
-
-def describe_coverage(id_property: str, *, having: int, lacking: int, doubles: int, exact: bool) -> str:
-    """Return how many members with a profile have a User ID, and how many of these share it with another one.
-
-    Not ``exact``: ``having`` and ``lacking`` are estimates, and only some of the members were compared.
-    """
-    members = having + lacking
-    share = f" ({having * WHOLE / members:.0f} %)" if members else ""
-    has = f"{having:,} of {members:,} members with a profile have a User ID in {show_id_property(id_property)}{share}."
-    among = "" if exact else "Of those read, "
-    twice = f"{doubles:,} {'is a double' if doubles == 1 else 'are doubles'}: another member has the same User ID, and "
-    no_two = "no two have the same User ID." if among else "No two have the same User ID."
-    found = f"{twice}WebEngage knows them as one person." if doubles else no_two
-    return f"{has if exact else f'About {has}'} {among}{found}"
 
 
 def describe_doubles(doubles: int) -> str:

@@ -231,6 +231,24 @@ def describe_outlook(preview: Preview) -> str:
     return f"{now}. After this export: {after:,}, as {changes}."
 
 
+def describe_coverage(preview: Preview) -> str:
+    """Return how many members with a profile have a User ID in the property chosen for it, and how many share theirs.
+
+    Empty for the distinct_id, which everybody has. Where the preview is not exact, only some members were compared.
+    """
+    if not preview.id_property:
+        return ""
+    having, members = preview.identified, preview.identified + preview.invalid
+    share = f" ({100 * having / members:.0f} %)" if members else ""
+    has = f"{having:,} of {members:,} members with a profile have a User ID in {preview.id_property}{share}."
+    if preview.doubles:
+        doubles = count_noun(preview.doubles, "is a double", "are doubles")
+        found = f"{doubles}: another member has the same User ID, and WebEngage knows them as one person."
+    else:
+        found = "No two have the same User ID." if preview.exact else "no two have the same User ID."
+    return f"{has} {found}" if preview.exact else f"About {has} Of those read, {found}"
+
+
 def describe_requests(preview: Preview) -> str:
     """Return how many requests the export takes, at most where that depends on what only its run finds out."""
     if preview.may_take_less and preview.is_least:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sync.model import RunState
+from sync.views import Preview
+from sync.wording import describe_coverage
 from tests.engine_workspace import CUSTOMER, EngineWorkspace, approve, customer, customer_ids, customers, fan_ids, last
 from tests.sandbox.control import Sandbox, anonymous, member
 from tests.workspace import click_button, page_text
@@ -21,6 +24,31 @@ def workspace(data_dir: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch)
     found = EngineWorkspace(data_dir, sandbox)
     found.set_members(*customers(*range(5)), customer(5, "c-4"), member("fan-7"), anonymous("fan-9"))
     return found
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"id_property": ""}, ""),
+        (
+            {"exact": True},
+            "3 of 4 members with a profile have a User ID in customer (75 %). No two have the same User ID.",
+        ),
+        (
+            {"exact": False, "doubles": 1200},
+            "About 3 of 4 members with a profile have a User ID in customer (75 %). Of those read, 1,200 are doubles: "
+            "another member has the same User ID, and WebEngage knows them as one person.",
+        ),
+        (
+            {"exact": False, "identified": 0, "invalid": 0},
+            "About 0 of 0 members with a profile have a User ID in customer. Of those read, no two have the same User ID.",
+        ),
+    ],
+)
+def test_a_preview_by_a_property_says_who_has_a_user_id(numbers: dict[str, Any], said: str) -> None:
+    """Pages and commands say the same; by distinct_id there is nothing to say."""
+    values: dict[str, Any] = dict.fromkeys(Preview.__slots__, 0) | {"id_property": CUSTOMER}
+    assert describe_coverage(Preview(**values | {"identified": 3, "invalid": 1} | numbers)) == said
 
 
 def test_the_dialog_shows_the_share_and_the_doubles_and_exports_by_the_property(workspace: EngineWorkspace) -> None:

@@ -31,7 +31,7 @@ from sync.records import CohortView, ProjectView
 from sync.service import Service
 from sync.text import count_people
 from sync.views import Preview, Proposal, StartedExport
-from sync.wording import MODE_WORDS
+from sync.wording import MODE_WORDS, describe_coverage
 
 MODE_MEANINGS = {
     Mode.ONE_TIME: "Sends the people who are in the cohort now, once.",
@@ -273,8 +273,8 @@ def _show_numbers(service: Service, cohort: CohortView, seen: Preview, *, is_cha
 
     ``is_change``: under another User ID than before.
     """
-    if seen.id_property:
-        user_id_field.show_coverage(seen)
+    if coverage := describe_coverage(seen):
+        st.caption(f":material/badge: {escape_markdown(coverage)}")
     if is_change:
         st.warning(user_id_field.CHANGED, icon=":material/swap_horiz:")
     preview.show_numbers(seen)

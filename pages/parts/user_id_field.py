@@ -9,12 +9,10 @@ import streamlit as st
 from pages.parts.formatting import escape_markdown
 from sync.id_property import (
     DISTINCT_ID,
-    describe_coverage,
     find_id_property_problem,
     parse_id_property,
     show_id_property,
 )
-from sync.views import Preview
 
 LABEL = "WebEngage User ID"
 HELP = (
@@ -48,15 +46,3 @@ def choose_id_property(cohort_id: int, before: str, seen: Iterable[str]) -> tupl
 
 def _format_option(name: str) -> str:
     return "distinct_id (Mixpanel's own)" if name == DISTINCT_ID else name
-
-
-def show_coverage(preview: Preview) -> None:
-    """Show which share of the members has a User ID by the property, and how many share theirs with another."""
-    text = describe_coverage(
-        preview.id_property,
-        having=preview.identified,
-        lacking=preview.invalid,
-        doubles=preview.doubles,
-        exact=preview.exact,
-    )
-    st.caption(f":material/badge: {escape_markdown(text)}")

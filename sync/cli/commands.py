@@ -48,11 +48,10 @@ from sync.cli.run_output import run_json, sync_json
 from sync.cli.safety import SAFETY_COMMANDS
 from sync.cli.status import status_lines
 from sync.errors import CohortSyncError, InvalidRequest
-from sync.id_property import describe_coverage
 from sync.service import Service
 from sync.text import count_noun, show_text
 from sync.views import Preview, StartedExport
-from sync.wording import describe_outlook, describe_requests
+from sync.wording import describe_coverage, describe_outlook, describe_requests
 
 
 @click.group(cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,7 +95,7 @@ def preview(
         found = service.cohorts.add_current_limits(project, found, sends_values=True)
     return to_contract(found) | ({"values": [check_json(one) for one in checks]} if checks else {}), [
         _describe_members(found),
-        _describe_ids(found),
+        describe_coverage(found),
         describe_outlook(found) if found.exported_before else "",
         f"{describe_requests(found)}.",
         *list_check_lines(checks),
@@ -114,18 +113,6 @@ def _describe_members(found: Preview) -> str:
         f"{about if found.invalid else ''}{found.invalid:,} invalid (not sent)",
     ]
     return f"{show_text(found.cohort_name)}: {least}{count_noun(found.total, 'member')}, {', '.join(counts)}."
-
-
-def _describe_ids(found: Preview) -> str:
-    if not found.id_property:
-        return ""
-    return describe_coverage(
-        found.id_property,
-        having=found.identified,
-        lacking=found.invalid,
-        doubles=found.doubles,
-        exact=found.exact,
-    )
 
 
 def _check_project(service: Service, project: int | None) -> None:
