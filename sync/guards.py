@@ -121,7 +121,7 @@ def _explain_limit(people: int, size: int, share: float, limit: int) -> str:
 def _explain_share(numbers: PlanNumbers) -> str | None:
     """Explain that the share of identified people among members with a profile fell by half or more: ids went missing."""
     now, former = numbers.reading, numbers.former
-    if former is None or not (former.members and now.members and former.identified):
+    if former is None or not (now.members and former.identified):
         return None
     if 2 * now.identified * former.members > former.identified * now.members:
         return None

@@ -13,7 +13,7 @@ MAX_NAME = 255  # characters; longer than any property name Mixpanel keeps (its 
 
 def parse_id_property(name: str) -> str:
     """Return a User ID property as it is stored: empty for the distinct_id. Nothing typed means the distinct_id, too."""
-    return "" if name in ("", DISTINCT_ID) else name
+    return "" if name == DISTINCT_ID else name
 
 
 def show_id_property(id_property: str) -> str:

@@ -19,6 +19,7 @@ import pytest
 from pages.parts import sign_in
 from sync.errors import InvalidRequest
 from sync.launcher import read_procfile, require_free_port
+from sync.ownership import give_to_folder_owner
 from sync.vault import add_key
 from tests.workspace import ROOT, Workspace, free_port, wait_until
 
@@ -37,9 +38,9 @@ def test_files_when_root_creates_them_belong_to_the_owner_of_the_folder(empty_di
         service.admin.rotate_key()
         service.admin.write_backup(tmp_path / "copy.db")
         service.admin.restore(tmp_path / "copy.db")
-        found = {path.name: path.stat().st_uid for path in empty_dir.iterdir()}
+        found = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in empty_dir.iterdir()}
     assert {"app.db", "app.db-wal", "app.db-shm", "database.marker", "secret.key"} <= set(found)
-    assert set(found.values()) == {SERVICE_USER}
+    assert set(found.values()) == {(SERVICE_USER, SERVICE_USER)}
 
 
 @pytest.mark.slow
@@ -67,6 +68,25 @@ def test_folder_when_root_creates_it_belongs_to_the_owner_of_the_folder_around_i
     os.chown(tmp_path, SERVICE_USER, SERVICE_USER)
     with Workspace(tmp_path / "data").open_store():
         assert {path.stat().st_uid for path in (tmp_path / "data", tmp_path / "data" / "app.db")} == {SERVICE_USER}
+
+
+@as_root
+def test_a_link_when_root_gives_it_away_leaves_what_it_leads_to(tmp_path: Path) -> None:
+    """That may be anybody's file."""
+    target, link = tmp_path / "target", tmp_path / "folder" / "link"
+    target.touch()
+    link.parent.mkdir()
+    link.symlink_to(target)
+    os.chown(link.parent, SERVICE_USER, SERVICE_USER)
+    give_to_folder_owner(link)
+    assert (target.stat().st_uid, link.lstat().st_uid) == (os.geteuid(), SERVICE_USER)
+
+
+def test_a_file_of_somebody_else_than_root_stays_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root may give files away; for others a folder of a colleague is no reason to fail."""
+    monkeypatch.setattr(os, "geteuid", lambda: SERVICE_USER)
+    monkeypatch.setattr(os, "chown", lambda *_, **__: pytest.fail("A file was given away."))
+    give_to_folder_owner(tmp_path / "file")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sync.errors import InvalidRequest
-from sync.guards import GuardLimits, PlanNumbers, Reading, find_guard_reasons
+from sync.guards import GuardLimits, PlanNumbers, Reading, explain_second_person, find_guard_reasons
 from sync.model import RunState
 from sync.steps import Steps
 from sync.views import GuardTrial
@@ -72,6 +72,36 @@ def test_a_guard_when_nobody_was_identified_before_either_says_nothing_of_their_
     assert not find_guard_reasons(plan, GuardLimits())
 
 
+@pytest.mark.parametrize(
+    ("now", "former"),
+    [(Reading(36, 40), Reading(90, 100)), (Reading(5, 1_000), Reading(9, 1_000)), (Reading(90, 100), Reading(9, 10))],
+)
+def test_a_guard_when_the_share_of_identified_members_hardly_falls_holds_nothing(now: Reading, former: Reading) -> None:
+    """However many fewer they are: the cohort itself became smaller, or larger."""
+    plan = PlanNumbers(added=0, removed=0, size=90, reading=now, former=former)
+    assert not find_guard_reasons(plan, GuardLimits())
+
+
+def test_a_guard_names_everything_that_is_unusual_with_its_numbers_and_limits() -> None:
+    """First who would be added, then who would be removed, then what was read."""
+    plan = PlanNumbers(added=1_500, removed=60, size=80, reading=Reading(100, 1_000), former=Reading(2_000, 2_500))
+    limits = GuardLimits(add_share=12.5, add_people=1_000, remove_share=2.5, remove_people=50)
+    assert find_guard_reasons(plan, limits) == [
+        "1,500 people would be added to the 80 exported before. "
+        "That is 1,875.0 %; this sync is held above 12.5 % and 1,000 people.",
+        "60 of 80 people exported before would be removed. "
+        "That is 75.0 %; this sync is held above 2.5 % and 50 people.",
+        "Only 100 of 1,000 members with a profile are identified, which is 10 %; in the last successful run it was 80 % "
+        "(2,000 of 2,500).",
+    ]
+
+
+def test_a_second_person_may_be_needed_for_more_than_one_person() -> None:
+    """The limit is a number of people, and one is a person."""
+    assert explain_second_person(1).startswith("Exports to more than 1 person need the approval of a second person")
+    assert explain_second_person(2_000).startswith("Exports to more than 2,000 people need")
+
+
 @pytest.mark.parametrize(("identified", "held"), [(120, False), (121, True)])
 def test_a_guard_when_a_first_export_outgrows_its_preview_holds(identified: int, held: bool) -> None:
     """More than a fifth more than the 100 people of the preview; without a preview a first export is not held."""
@@ -80,6 +110,16 @@ def test_a_guard_when_a_first_export_outgrows_its_preview_holds(identified: int,
     assert bool(find_guard_reasons(plan, GuardLimits())) is held
     without = PlanNumbers(added=identified, removed=0, size=0, reading=reading, is_first=True)
     assert not find_guard_reasons(without, GuardLimits())
+
+
+@pytest.mark.parametrize(("previewed", "added"), [(0, 2), (1, 1), (1, 0)])
+def test_a_guard_when_a_first_export_has_more_people_than_its_preview_counts_them_as_the_preview_did(
+    previewed: int, added: int
+) -> None:
+    """Some may be there already, or never exported; also of a cohort that was empty then."""
+    plan = PlanNumbers(added=added, removed=0, size=0, reading=Reading(2, 2), is_first=True, previewed=previewed)
+    [reason] = find_guard_reasons(plan, GuardLimits())
+    assert reason.startswith(f"2 people would be exported, but the preview this was started from showed {previewed};")
 
 
 def test_a_guard_when_nobody_was_read_or_exported_says_nothing_of_a_share() -> None:

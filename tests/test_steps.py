@@ -282,7 +282,11 @@ def test_pressing_start_again_with_other_steps_is_refused(workspace: EngineWorks
     [
         Steps(first=0),
         Steps(first=1001),
+        Steps(chosen=0),
+        Steps(chosen=1001),
         Steps(shares=(10.0, 1.0)),
+        Steps(shares=(10.0, 10.0)),
+        Steps(shares=(0.0, 10.0)),
         Steps(shares=(100.0,)),
         Steps(),
         Steps(5, None, (1.0,)),
@@ -295,6 +299,15 @@ def test_steps_nobody_can_mean_are_refused(workspace: EngineWorkspace, steps: St
         with pytest.raises(InvalidRequest):
             service.syncs.start_export(PROJECT, workspace.cohort, ExportTerms(mode=Mode.DYNAMIC, steps=steps))
         assert service.syncs.list() == ()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [Steps(first=1), Steps(first=1000), Steps(chosen=1), Steps(chosen=1000), Steps(shares=(0.1, 99.9))],
+)
+def test_steps_at_their_borders_are_taken_and_kept_as_they_are(steps: Steps) -> None:
+    """A first step may have a thousand people, and a share be nearly nobody or nearly everybody."""
+    assert steps.find_problem() is None and Steps.parse(steps.dump()) == steps
 
 
 @pytest.mark.parametrize("steps", [TEN, Steps(shares=SMALL_SHARES)])
