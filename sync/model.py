@@ -5,6 +5,7 @@ Times are seconds since 1970, UTC. Limits are the vendors', with the page that s
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import Any
 
 from sync.cadence import DailyTime
 from sync.guards import GuardLimits
-from sync.steps import list_limits
 
 USER_ID_MAX = 100  # characters; WebEngage docs, "User ID"
 MAX_ATTRIBUTES = 25  # Boolean attributes an account may have; WebEngage docs, custom attributes
@@ -319,7 +319,7 @@ class Run:
     @property
     def limits(self) -> tuple[int, ...]:
         """Return the batch at which each step ends but for the last one, once the run is planned."""
-        return list_limits(self.step_limits)
+        return tuple(json.loads(self.step_limits)) if self.step_limits else ()
 
     @property
     def is_in_steps(self) -> bool:

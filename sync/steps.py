@@ -58,8 +58,3 @@ class StepNumbers:
     sent: int
     next: int
     left: int
-
-
-def list_limits(step_limits: str | None) -> tuple[int, ...]:
-    """Return the numbers of the batches at which each step of a planned run ends; stored as text."""
-    return tuple(json.loads(step_limits)) if step_limits else ()

@@ -54,7 +54,7 @@ ARROWS: dict[str, set[str]] = {
     "sync/value_check": {"sync/property_values"},
     "sync/export_terms": {"sync/cadence", "sync/model", "sync/property_values", "sync/steps"},
     "sync/cadence": set(),
-    "sync/model": {"sync/cadence", "sync/errors", "sync/guards", "sync/steps"},
+    "sync/model": {"sync/cadence", "sync/errors", "sync/guards"},
     "sync/id_property": {"sync/text"},
     "sync/attribute_names": {"sync/model", "sync/property_values", "sync/text"},
     "sync/records": {"sync/cadence", "sync/model", "sync/text"},

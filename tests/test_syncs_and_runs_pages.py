@@ -108,6 +108,13 @@ def test_a_sync_whose_refreshes_changed_nobody_says_so_instead_of_an_empty_chart
         fans.run_queued()
     text = page_text(fans.page("runs", run=str(run.id)))
     assert "None of the last 2 changed anybody." in text and "the largest changed" not in text
+    fans.sandbox.set_members(fans.cohort, [member("fan-1")])
+    with fans.open() as service:
+        service.guards.lift(run.sync_id)
+        service.syncs.refresh_now(run.sync_id)
+    fans.run_queued()
+    removed = fans.get_run(4).exited
+    assert f"Run 2 to run 4; the largest changed {removed} people" in page_text(fans.page("runs", run=str(run.id)))
 
 
 def test_a_sync_whose_latest_run_is_held_says_everywhere_that_it_needs_approval(fans: Workspace) -> None:

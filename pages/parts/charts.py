@@ -82,7 +82,8 @@ def show_changes_chart(runs: Sequence[Run]) -> None:
     if len(shown) < 2:
         return
     st.header("Last refreshes of this cohort", anchor=False)
-    if not find_largest_change(shown):
+    largest = max(run.change_count for run in shown)
+    if not largest:
         st.caption(f"None of the last {len(shown)} changed anybody.")
         return
     summary = "; ".join(
@@ -92,14 +93,7 @@ def show_changes_chart(runs: Sequence[Run]) -> None:
     with st.container(horizontal=True, gap="small"):
         for (_, word), color in zip(CHANGE_COLORS, ("green", "blue", "red"), strict=True):
             st.badge(word, color=color, icon=":material/square:")  # type: ignore[arg-type]
-        st.caption(
-            f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {count_people(find_largest_change(shown))}"
-        )
-
-
-def find_largest_change(runs: Sequence[Run]) -> int:
-    """Return the largest number of people that one run changed."""
-    return max(run.change_count for run in runs)
+        st.caption(f"Run {shown[0].id} to run {shown[-1].id}; the largest changed {count_people(largest)}")
 
 
 def draw_changes(runs: Sequence[Run]) -> str:
