@@ -117,7 +117,7 @@ def _guard_reasons(
         size=size,
         reading=Reading(plan.distinct, read),
         former=_find_former_reading(store, sync),
-        is_first=store.plan_history.is_first(run.id, size),
+        is_first=store.plan_history.is_first(run, size),
         previewed=request.previewed if request else None,
     )
     if sync.guard_enabled:

@@ -90,7 +90,7 @@ class GuardService(Topic):
             return None
         limits = sync.limits
         removed = run.exited - run.removed_by_list
-        is_first = self._store.plan_history.is_first(run.id, size)
+        is_first = self._store.plan_history.is_first(run, size)
         too_many_added = not is_first and limits.has_too_many_added(run.entered, size)
         too_many_removed = limits.has_too_many_removed(removed, size)
         if not (too_many_added or too_many_removed):

@@ -30,24 +30,12 @@ class UserIdBasis:
 class PlanHistory(Table):
     """The numbers of planned runs."""
 
-    def is_first(self, run_id: int, size: int) -> bool:
+    def is_first(self, run: Run, size: int) -> bool:
         """Return whether a run that finds ``size`` people exported is a first export, which its preview is for.
 
         An earlier success makes it a refresh, unless everything was cleared and a person exports again.
         """
-        return self._fetch_bool(
-            """
-                select (?1 = 0 and purpose = 'export') or not exists (
-                    select 1
-                    from run as earlier
-                    where earlier.sync_id = run.sync_id and earlier.id < run.id
-                        and earlier.state = 'succeeded' and earlier.purpose not in ('clear', 'undo')
-                )
-                from run
-                where id = ?2
-                """,
-            (size, run_id),
-        )
+        return (size == 0 and run.purpose == "export") or self.find_last_reading(run.sync_id, run.id) is None
 
     def is_completed(self, sync_id: int) -> bool:
         """Return whether a run of a sync succeeded since it began to be refreshed, or since an export made it go on.
@@ -76,10 +64,8 @@ class PlanHistory(Table):
         Another User ID property adds and removes everybody; as for the guard, that is nobody added and nobody removed.
         """
         rows = self._fetch_all(
-            """
-            select id, iif(id_property_before is null, entered, 0) as entered,
-                iif(id_property_before is null, exited - removed_by_list, 0) as removed,
-                size_before, identified, members_read
+            f"""
+            select {RUN_COLUMNS}
             from run
             where sync_id = ? and size_before is not null and purpose not in ('clear', 'undo')
             order by id desc
@@ -87,15 +73,16 @@ class PlanHistory(Table):
             """,
             (sync_id, limit),
         )
-        return tuple(
-            PlanNumbers(
-                added=row["entered"],
-                removed=row["removed"],
-                size=row["size_before"],
-                reading=Reading(row["identified"], row["members_read"] or row["identified"]),
-                is_first=self.is_first(row["id"], row["size_before"]),
-            )
-            for row in rows
+        return tuple(self._read_numbers(run_from_row(row)) for row in rows)
+
+    def _read_numbers(self, run: Run) -> PlanNumbers:
+        is_of_cohort, size, identified = run.id_property_before is None, run.size_before or 0, run.identified or 0
+        return PlanNumbers(
+            added=run.entered if is_of_cohort else 0,
+            removed=run.exited - run.removed_by_list if is_of_cohort else 0,
+            size=size,
+            reading=Reading(identified, run.members_read or identified),
+            is_first=self.is_first(run, size),
         )
 
     def list_tripped(self, run_id: int) -> frozenset[bytes]:
