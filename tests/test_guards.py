@@ -198,8 +198,10 @@ def test_an_export_is_held_when_the_cohort_grew_since_its_preview(workspace: Eng
 def test_a_failed_first_export_that_goes_on_is_no_refresh(workspace: EngineWorkspace, sandbox: Sandbox) -> None:
     """The rest of a first export is not held for adding many people to the few that were sent."""
     workspace.set_members(*fans(*range(300)))
-    sandbox.fault("status", path="bulk-users", code=401, times=1)
+    sandbox.fault("status", path="bulk-users", code=401, times=0, after=1)
     assert workspace.export().state is RunState.FAILED
+    assert len(workspace.holders()) == 25
+    sandbox.clear_faults()
     with workspace.open() as service:
         service.syncs.resume(1)
     workspace.run_queued()
