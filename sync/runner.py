@@ -123,6 +123,8 @@ class Runner:
         """Work for the data folder that ``env`` names, at its pace unless ``a_minute`` says another."""
         settings = Settings.from_env(env)
         settings.require_numbers()
+        if settings.keys:
+            Vault(settings.keys)  # one that cannot be a key would pause every sync that is due
         self._env, self._folder = env, settings.data_folder
         self.clock = clock or Clock(time.time, time.sleep)
         self._context = RunContext(

@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet
 
 from sync.errors import InvalidRequest, KeyUnavailable
 from sync.redaction import redact_text
+from sync.runner import Runner
 from sync.vault import Vault, add_key, drop_former_keys
 from tests.sandbox.control import PROJECT
 from tests.workspace import ROOT, Workspace
@@ -120,3 +121,9 @@ def test_a_passphrase_that_could_be_guessed_is_refused(data_dir: Path) -> None:
     with pytest.raises(KeyUnavailable, match="fewer than 16 characters"):
         Vault.open(data_dir, {"COHORT_SYNC_KEY": "fifteen letters"}, must_exist=False)
     Vault.open(data_dir, {"COHORT_SYNC_KEY": "sixteen letters."}, must_exist=False)
+
+
+def test_a_runner_when_its_passphrase_is_too_short_does_not_start(data_dir: Path) -> None:
+    """It would pause every sync that becomes due, each to be resumed by hand."""
+    with pytest.raises(KeyUnavailable, match="fewer than 16 characters"):
+        Runner({"COHORT_SYNC_DATA": str(data_dir), "COHORT_SYNC_KEY": "sixteen letters.,fifteen letters"})
