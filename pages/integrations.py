@@ -34,15 +34,9 @@ FOR_ADMINS = "Only an admin of Cohort Sync can connect and disconnect."
 def show_next_step(project: ProjectView | None, accounts: tuple[AccountView, ...]) -> None:
     """Show what to connect next; once both sides are connected, show a button to the Cohorts page."""
     if not project:
-        st.info(
-            "**Step 1 of 2.** Connect your Mixpanel project to see its cohorts.",
-            icon=":material/looks_one:",
-        )
+        st.info("**Step 1 of 2.** Connect your Mixpanel project to see its cohorts.", icon=":material/looks_one:")
     elif not accounts:
-        st.info(
-            "**Step 2 of 2.** Connect your WebEngage account to export cohorts to it.",
-            icon=":material/looks_two:",
-        )
+        st.info("**Step 2 of 2.** Connect your WebEngage account to export cohorts to it.", icon=":material/looks_two:")
     elif st.button("Go to Cohorts", type="primary", icon=":material/arrow_forward:"):
         open_page("cohorts")
 

@@ -250,7 +250,4 @@ def show_rest(kept: BackgroundReading) -> None:
     what = what if pages.page_count else "Try again"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(what, key="read-all", icon=":material/download:", on_click=kept.start, args=(wanted,))
-        st.caption(
-            f"{count_noun(missing, 'request')}, {format_queries(missing, left)}",
-            width="content",
-        )
+        st.caption(f"{count_noun(missing, 'request')}, {format_queries(missing, left)}", width="content")

@@ -10,14 +10,7 @@ import streamlit as st
 
 from pages.parts import badges, charts, guard_settings, notices, polling, run_actions, run_progress, run_rows
 from pages.parts.badges import show_small_text
-from pages.parts.formatting import (
-    escape_markdown,
-    format_error,
-    format_time,
-    format_wait,
-    localize_times,
-    shorten_name,
-)
+from pages.parts.formatting import escape_markdown, format_error, format_time, format_wait, localize_times, shorten_name
 from pages.parts.navigation import clear_requests, open_page, set_request, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.cadence import format_interval

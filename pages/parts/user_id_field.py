@@ -7,12 +7,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 from pages.parts.formatting import escape_markdown
-from sync.id_property import (
-    DISTINCT_ID,
-    find_id_property_problem,
-    parse_id_property,
-    show_id_property,
-)
+from sync.id_property import DISTINCT_ID, find_id_property_problem, parse_id_property, show_id_property
 
 LABEL = "WebEngage User ID"
 HELP = (

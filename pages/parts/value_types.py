@@ -9,15 +9,7 @@ import streamlit as st
 
 from pages.parts.formatting import escape_markdown, format_count, format_error
 from sync.errors import CohortSyncError
-from sync.property_values import (
-    BY_DATA_TYPE,
-    CHOICES,
-    FIELD_TYPES,
-    Forms,
-    ValueForm,
-    ValueType,
-    list_countries,
-)
+from sync.property_values import BY_DATA_TYPE, CHOICES, FIELD_TYPES, Forms, ValueForm, ValueType, list_countries
 from sync.service import Service
 from sync.value_check import ValueCheck, ValueSample
 

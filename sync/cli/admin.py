@@ -55,11 +55,7 @@ def second_person(above: int | None, off: bool, as_json: bool) -> None:
 def restore(file: Path, as_json: bool) -> None:
     """Replace the database by a backup FILE, also when it is damaged or missing; stop the runner first."""
     report = Service.restore_database(file)
-    print_result(
-        as_json,
-        {"done": True, "file": str(file)} | asdict(report),
-        explain_restore(report),
-    )
+    print_result(as_json, {"done": True, "file": str(file)} | asdict(report), explain_restore(report))
 
 
 @click.command("rotate-key")

@@ -14,13 +14,7 @@ from sync.cli.cadence import pause
 from sync.cli.configuration import CONFIGURATION_COMMANDS
 from sync.cli.export import export, format_started
 from sync.cli.guards import GUARD_COMMANDS
-from sync.cli.listings import (
-    list_cohort_lines,
-    list_event_lines,
-    list_rejection_lines,
-    list_run_lines,
-    list_sync_lines,
-)
+from sync.cli.listings import list_cohort_lines, list_event_lines, list_rejection_lines, list_run_lines, list_sync_lines
 from sync.cli.members import members
 from sync.cli.output import (
     LIMIT_RANGE,
