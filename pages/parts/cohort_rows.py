@@ -20,7 +20,7 @@ from pages.parts.formatting import (
     shorten_error,
     shorten_name,
 )
-from pages.parts.navigation import open_page, page_script, set_request, show_page_link
+from pages.parts.navigation import open_page, set_request, show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync.model import Run, RunState
 from sync.permissions import AccessLevel
@@ -44,7 +44,6 @@ HEADINGS = {  # each with the order its first click asks for, and its second one
     "Created": ("Newest", "Oldest"),
 }
 SORT = "sort"  # session key and parameter of the address: the chosen order
-MEMBERS = "cohort"  # parameter of the address: the cohort whose members are shown
 NO_COHORT = "Mixpanel lists no cohort in this project yet. Saving cohorts needs a paid plan of Mixpanel."
 SHARE_HINT = (
     "Not listed? Share the cohort with your project in Mixpanel: open the cohort's ⋯ menu there, choose "
@@ -166,8 +165,7 @@ def _show_name(project: ProjectView, cohort: CohortView) -> None:
         show_name(shorten_name(cohort.name), f"cohort-{cohort.id}")
     else:
         label = escape_markdown(shorten_name(cohort.name))
-        requests = {"project": str(project.id), MEMBERS: str(cohort.id)}  # a link may be opened in another tab
-        st.page_link(page_script("cohorts"), label=label, query_params=requests)
+        show_page_link(label, "", "cohorts", project=project.id, cohort=cohort.id)  # it may be opened in another tab
     st.text(cohort.description or "No description")
 
 
@@ -188,7 +186,7 @@ def _show_actions(project: ProjectView, cohort: CohortView, *, may_export: bool)
 
 def _act_on_choice(project: ProjectView, cohort: CohortView, choice: str) -> None:
     if choice == VIEW:
-        set_request(MEMBERS, cohort.id)
+        set_request("cohort", cohort.id)
     elif choice == EXPORT:
         request_export(cohort.id)
     elif choice == REFRESH:

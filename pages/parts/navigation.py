@@ -45,7 +45,7 @@ def clear_requests(*names: str) -> None:
 
 
 def show_page_link(label: str, icon: str, page: str, **requests: int | str) -> None:
-    """Show a link to another page, with requests in its address.
+    """Show a link to another page, with requests in its address; ``icon`` may be empty.
 
     What only leads somewhere is a link: a button that switches pages leaves a second entry in the browser's history,
     with the new requests on the old page, and the way back goes through it.
@@ -53,7 +53,7 @@ def show_page_link(label: str, icon: str, page: str, **requests: int | str) -> N
     st.page_link(
         page_script(page),
         label=label,
-        icon=f":material/{icon}:",
+        icon=f":material/{icon}:" if icon else None,
         query_params={name: str(value) for name, value in requests.items()},
     )
 

@@ -17,7 +17,7 @@ from pages.parts.formatting import (
     format_timestamp,
     localize_times,
 )
-from pages.parts.navigation import page_script
+from pages.parts.navigation import show_page_link
 from pages.parts.session import is_allowed, open_service
 from sync import wording
 from sync.guards import GuardLimits
@@ -149,9 +149,8 @@ def _show_head(run: Run, sync: SyncView) -> None:
     badges.show_whole_name(sync.cohort_name)
     with st.container(horizontal=True, vertical_alignment="center", key="links-run"):
         st.caption(_describe_times(run), width="content")
-        st.page_link(page_script("syncs"), label="Open sync", query_params={"sync": str(sync.id)})
-        members = {"project": str(sync.project_id), "cohort": str(sync.cohort_id)}
-        st.page_link(page_script("cohorts"), label="See members", query_params=members)
+        show_page_link("Open sync", "", "syncs", sync=sync.id)
+        show_page_link("See members", "", "cohorts", project=sync.project_id, cohort=sync.cohort_id)
     st.caption(escape_markdown(f"Sets “{sync.attribute}” in WebEngage account {sync.license_code}"))
 
 
