@@ -85,6 +85,22 @@ def test_pause_when_a_failure_paused_the_sync_keeps_its_reason(fans: Workspace) 
         assert service.syncs.get(sync_id).pause_reason == "Paused by a person."
 
 
+def test_waiting_for_a_run_that_is_put_off_says_when_it_goes_on(fans: Workspace) -> None:
+    """“Is queued” and a limit alone leave open whether it has to be started again."""
+    fans.sandbox.fault("status", api="mixpanel", path="/engage", code=429, retry_after=600)
+    said = fans.run_cli("export", str(fans.cohort), "--mode", "one-time", "--wait").stderr
+    assert re.search(r"^Run 1 is queued: .+[^.]\. A runner continues it at [0-9-]+ [0-9:]+ UTC or later\.$", said)
+
+
+def test_waiting_for_a_run_that_somebody_cancels_gives_no_reason_of_before(fans: Workspace) -> None:
+    """Neither “was cancelled: it was cancelled”, nor why it was held."""
+    run = fans.export(dry_run=True)
+    with fans.open() as service:
+        service.runs.cancel(run.id)
+        with pytest.raises(CohortSyncError, match=r"^Run 1 was cancelled\.$"):
+            report_outcome(service.runs.get(run.id), as_json=False)
+
+
 def test_the_table_of_runs_when_a_held_run_went_ahead_has_no_problem(fans: Workspace) -> None:
     """What would have been is not said of what was done; its history has it."""
     run = fans.export(dry_run=True)

@@ -12,7 +12,7 @@ import click
 from sync.cli.output import to_contract
 from sync.errors import CohortSyncError
 from sync.guards import DRY_RUN
-from sync.model import Run, RunState
+from sync.model import Run, RunState, format_utc_time
 from sync.records import SyncView
 from sync.runner import Runner
 from sync.service import Service
@@ -77,7 +77,10 @@ def report_outcome(run: Run, as_json: bool) -> None:
     elif run.state is RunState.HELD and run.held_reason == DRY_RUN:
         said = f"Planned: {changes}. Nothing is sent until a person approves: approve {run.id}."
     else:
-        why = run.error or run.held_reason or run.wait_reason or "it was cancelled"
-        raise CohortSyncError(f"Run {run.id} {RUN_STANDING[run.state]}: {why}")
+        why = None if run.state is RunState.CANCELLED else run.error or run.held_reason or run.wait_reason
+        reason = f": {why.rstrip('.')}" if why else ""
+        ended = run.state.is_final or run.state is RunState.HELD
+        later = "" if ended else f" A runner continues it at {format_utc_time(run.not_before)} or later."
+        raise CohortSyncError(f"Run {run.id} {RUN_STANDING[run.state]}{reason}.{later}")
     if not as_json:
         click.echo(said)
