@@ -30,7 +30,6 @@ class AlertState:
     """A state that somebody should know of; ``key`` names the thing it is about: its kind and a number, if it has one."""
 
     key: str
-    kind: str
     title: str
     text: str
 
@@ -70,18 +69,18 @@ def find_states(
             text = (
                 f"Nothing was refreshed in {name} (sync {late.sync_id}) for at least two of its intervals, or two days."
             )
-            yield AlertState(f"overdue {late.sync_id}", "overdue", f"{name} is late", text)
+            yield AlertState(f"overdue {late.sync_id}", f"{name} is late", text)
     yield from _find_rejected(syncs, quotas, names)
     yield from _find_unkept_quotas(quotas, labels)
     if health.disk_free < (DISK_ENOUGH_BYTES if is_disk_alert_open else DISK_LOW_BYTES):
         text = f"The disk of the data folder has {health.disk_free // MEGABYTE} MB left. Make room, or runs will stop."
-        yield AlertState("disk", "disk", "The disk is nearly full", text)
+        yield AlertState("disk", "The disk is nearly full", text)
 
 
 def describe_silent_runner() -> AlertState:
     """Return the state that no runner works."""
     text = "The runner gives no sign of life, so nothing is exported. Check its log and whether the disk is full, then start it."
-    return AlertState(RUNNER_KEY, "runner", "The runner is silent", text)
+    return AlertState(RUNNER_KEY, "The runner is silent", text)
 
 
 def find_place(key: str, rejected: Mapping[int, tuple[int, int, int]]) -> AlertPlace | None:
@@ -123,25 +122,25 @@ def _place(project_id: int, labels: Mapping[int, str]) -> str:
 
 def _describe_failed(sync: SyncView, name: str) -> AlertState:
     text = f"The last run of {name} (sync {sync.id}) failed. Its page says why and what to do."
-    return AlertState(f"failed {sync.id}", "failed", f"A run of {name} failed", text)
+    return AlertState(f"failed {sync.id}", f"A run of {name} failed", text)
 
 
 def _describe_paused(sync: SyncView, name: str) -> AlertState:
     text = f"The sync of {name} (sync {sync.id}) is paused and waits for a person. Its page says why."
-    return AlertState(f"paused {sync.id}", "paused", f"{name} is paused", text)
+    return AlertState(f"paused {sync.id}", f"{name} is paused", text)
 
 
 def _describe_held(name: str, run: Run) -> AlertState:
     sent = f"; {run.delivered:,} of them are sent already" if run.delivered else ""
     changes = f"It would add {run.entered:,}, update {run.updated:,} and remove {count_people(run.exited)}{sent}."
     text = f"Run {run.id} of {name} needs approval before it continues. {changes}"
-    return AlertState(f"held {run.id}", "held", f"A run of {name} needs approval", text)
+    return AlertState(f"held {run.id}", f"A run of {name} needs approval", text)
 
 
 def _describe_uncleared(sync: SyncView, name: str) -> AlertState:
     still = count_noun(sync.size, "person is", "people are")
     text = f"Clearing {name} (sync {sync.id}) failed; {still} still true in WebEngage. Clear it again."
-    return AlertState(f"clear {sync.id}", "clear", f"{name} was not cleared", text)
+    return AlertState(f"clear {sync.id}", f"{name} was not cleared", text)
 
 
 def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas, names: Mapping[int, str]) -> Iterator[AlertState]:
@@ -155,7 +154,7 @@ def _find_rejected(syncs: tuple[SyncView, ...], quotas: Quotas, names: Mapping[i
                 "The run's page groups them by reason."
             )
             title = f"Many people of {name} are rejected"
-            yield AlertState(f"rejected {sync.id}", "rejected", title, text)
+            yield AlertState(f"rejected {sync.id}", title, text)
 
 
 def _find_unkept_quotas(quotas: Quotas, labels: Mapping[int, str]) -> Iterator[AlertState]:
@@ -166,4 +165,4 @@ def _find_unkept_quotas(quotas: Quotas, labels: Mapping[int, str]) -> Iterator[A
             "often, or at another time."
         )
         title = f"Mixpanel's hourly limit is too small{_place(project, labels)}"
-        yield AlertState(f"quota {project}", "quota", title, text)
+        yield AlertState(f"quota {project}", title, text)

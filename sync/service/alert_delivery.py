@@ -97,9 +97,8 @@ class AlertDelivery:
         is_restless, place = alerts.has_just_ended(state.key, now), self.find_place(state.key)
         since = f"Since {self.read_schedule().format_moment(now)}.{RESTLESS_TEXT if is_restless else ''}"
         body = f"{state.text}\n\n{since}{self._link(place.address if place else OVERVIEW)}"
-        alert = OpenAlert(
-            key=state.key, kind=state.kind, title=state.title, body=body, began_at=now, is_restless=is_restless
-        )
+        kind = state.key.partition(" ")[0]
+        alert = OpenAlert(key=state.key, kind=kind, title=state.title, body=body, began_at=now, is_restless=is_restless)
         if alerts.begin_alert(alert):
             alerts.add_message(uuid.uuid4().hex, "alert.begun", f"Cohort Sync: {state.title}", body, now)
 
