@@ -256,7 +256,7 @@ class ConnectionService(Topic):
         view = self._state.get_project(project_id)
         stored = self._read_project(view.id)
         with self._noting_refusal(name_project(view.id), lambda: self._read_project(view.id) == stored):
-            unstored = Project(id=view.id, username=view.username, secret="", region=view.region)
+            unstored = Project(id=view.id, username=view.username, secret="", region=view.region)  # nosec B106
             return self._connect_project(stored or unstored, is_check=True)
 
     @requires(AccessLevel.ADMIN)
