@@ -62,9 +62,12 @@ def is_here(name: str) -> bool:
 
 
 def _number_here(name: str) -> tuple[str, str]:
-    """Return number and start of a process of this machine, else two empty strings."""
-    machine, _, number = name.rpartition(":")
-    number, _, started = number.partition("@")
+    """Return number and start of a process of this machine, else two empty strings.
+
+    The name of a runner or of a lease is that of its process, a hyphen, and more.
+    """
+    machine, _, process = name.rpartition(":")
+    number, _, started = process.partition("-")[0].partition("@")
     known = machine == _machine_name() and number.isdigit() and os.name == "posix"
     return (number, started) if known else ("", "")
 

@@ -41,7 +41,7 @@ class Runners(Table):
         return tuple(
             Heartbeat(runner=row["id"], seen_at=row["heartbeat_at"], state=_state_of_age(now - row["heartbeat_at"]))
             for row in rows
-            if not is_process_gone(_process_of(row["id"]))
+            if not is_process_gone(row["id"])
         )
 
     def list_working(self, now: float) -> tuple[str, ...]:
@@ -50,20 +50,11 @@ class Runners(Table):
 
     def can_any_write(self, now: float) -> bool:
         """Return whether a runner may still write: not silent, or silent while its process still runs here."""
-        return any(
-            one.state is not RunnerState.SILENT or is_here(_process_of(one.runner)) for one in self.list_heartbeats(now)
-        )
+        return any(one.state is not RunnerState.SILENT or is_here(one.runner) for one in self.list_heartbeats(now))
 
     def list_dead_runners(self) -> tuple[str, ...]:
         """Return the runners whose process ended without removing its heartbeat."""
-        return tuple(
-            row["id"] for row in self._fetch_all("select id from runner") if is_process_gone(_process_of(row["id"]))
-        )
-
-
-def _process_of(runner: str) -> str:
-    """Return the name of a runner's process, the first part of the runner's name."""
-    return runner.rpartition("-")[0]
+        return tuple(row["id"] for row in self._fetch_all("select id from runner") if is_process_gone(row["id"]))
 
 
 def _state_of_age(age: float) -> RunnerState:

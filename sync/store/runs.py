@@ -20,7 +20,7 @@ LEASE_SECONDS = 120.0  # seconds; longer than a request's timeout plus the retry
 
 def is_leased(run: Run, now: float) -> bool:
     """Return whether a runner that is not surely gone holds the run now."""
-    if run.lease_owner is None or run.lease_until is None or is_process_gone(run.lease_owner.rpartition("-")[0]):
+    if run.lease_owner is None or run.lease_until is None or is_process_gone(run.lease_owner):
         return False
     return now < run.lease_until <= now + 2 * LEASE_SECONDS
 
@@ -138,10 +138,9 @@ class Runs(RunLists):
     def release_dead_leases(self) -> int:
         """Free the runs whose runner is surely gone, without waiting for their leases; return how many."""
         owners = [row[0] for row in self._fetch_all("select lease_owner from run where lease_owner is not null")]
-        gone = [owner for owner in owners if is_process_gone(owner.rpartition("-")[0])]
         return sum(
             self._execute("update run set lease_owner = null, lease_until = null where lease_owner = ?", (owner,))
-            for owner in gone
+            for owner in filter(is_process_gone, owners)
         )
 
     def renew_lease(self, run_id: int, owner: str, now: float) -> bool:
