@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from sync.errors import CohortSyncError, InvalidRequest, NoAnswer, RetryLater
+from sync.model import Mode
 from sync.service import Service
 from sync.store import Store
+from sync.store.export_requests import ExportRequest, Request
 from sync.store.rate_limits import HOUR_SECONDS, QUERIES_AN_HOUR, SERVER_DEADLINE, QuerySlot
 from tests.sandbox.control import PROJECT, SECRET, USERNAME, Sandbox
 from tests.workspace import Workspace
@@ -45,6 +47,47 @@ def use_up_the_hour(store: Store, now: float) -> None:
     """Ask and have answered as many queries as an hour allows."""
     for _ in range(QUERIES_AN_HOUR):
         store.rate_limits.release_query(take(store, now), now)
+
+
+def use_up_share(store: Store, now: float, sync_id: int) -> tuple[int, QuerySlot]:
+    """Ask for a sync until the hour lets it ask no more; return how many queries it had, and the refusal."""
+    for number in range(QUERIES_AN_HOUR + 1):
+        slot = store.rate_limits.acquire_query(PROJECT, now, later_page=False, sync_id=sync_id)
+        if slot.id is None:
+            return number, slot
+        store.rate_limits.release_query(slot, now)
+    raise AssertionError(f"sync {sync_id} may ask for ever")
+
+
+def start_reading(store: Store, cohort_id: int) -> int:
+    """Export a cohort that is to be read; return its sync."""
+    request = ExportRequest(PROJECT, cohort_id, "Fans", "lc", f"Cohort {cohort_id}", Request(Mode.ONE_TIME, None))
+    sync_id = store.syncs.create(request, NOW, active=True)
+    store.runs.enqueue_run(sync_id, "export", NOW)
+    return sync_id
+
+
+def test_the_hour_when_syncs_have_used_their_part_is_left_to_people(store: Store) -> None:
+    """Ten of the sixty queries are for people; a sync waits until its own first one is an hour old."""
+    store.rate_limits.release_query(take(store, NOW - 1000), NOW - 1000)
+    assert use_up_share(store, NOW, 1)[0] == 50
+    refused = store.rate_limits.acquire_query(PROJECT, NOW + 10, later_page=False, sync_id=2)
+    assert (refused.id, refused.limit) == (None, "hourly")
+    assert use_up_share(store, NOW + 10, 1)[1].wait == pytest.approx(HOUR_SECONDS - 10, abs=6)
+    assert take(store, NOW + 10).id is not None
+
+
+def test_the_hour_when_several_syncs_are_to_be_read_is_shared_by_them(store: Store) -> None:
+    """One of two may ask half of what all may, and leaves the rest to the other."""
+    first, second = start_reading(store, 7), start_reading(store, 8)
+    assert use_up_share(store, NOW, first)[0] == use_up_share(store, NOW, second)[0] == 25
+
+
+def test_a_sync_when_people_used_up_the_hour_waits_for_their_first_query(store: Store) -> None:
+    """It asked nothing itself, so none of its own queries says when it may."""
+    use_up_the_hour(store, NOW)
+    asked, refused = use_up_share(store, NOW + 600, 1)
+    assert asked == 0 and refused.wait == pytest.approx(HOUR_SECONDS - 600, abs=6)
 
 
 def test_place_when_an_answer_came_is_free(store: Store) -> None:

@@ -300,21 +300,17 @@ class RateLimits(Table):
         strict = self.pages_count(project_id, now)
         if later_page and not strict:
             return 0.0
-        asked = self._count_queries(project_id, now, strict)
+        if self._count_queries(project_id, now, strict) >= QUERIES_AN_HOUR:
+            return max(1.0, self.next_query_at(project_id, now) - now)
         if sync_id is None:
-            full = asked >= QUERIES_AN_HOUR
-        else:
-            shared = QUERIES_AN_HOUR - min(RESERVED_FOR_PEOPLE, QUERIES_AN_HOUR // 2)
-            mine = self._count_queries(project_id, now, strict, sync_id)
-            full = self._count_queries(project_id, now, strict, 0) >= shared or mine >= max(
-                1, shared // max(1, self._readers(project_id, now))
-            )
-            full = full or asked >= QUERIES_AN_HOUR
-        return (
-            max(1.0, self.next_query_at(project_id, now, sync_id if asked < QUERIES_AN_HOUR else None) - now)
-            if full
-            else 0.0
+            return 0.0
+        shared = QUERIES_AN_HOUR - min(RESERVED_FOR_PEOPLE, QUERIES_AN_HOUR // 2)
+        mine = max(1, shared // max(1, self._readers(project_id, now)))
+        is_full = (
+            self._count_queries(project_id, now, strict, 0) >= shared
+            or self._count_queries(project_id, now, strict, sync_id) >= mine
         )
+        return max(1.0, self.next_query_at(project_id, now, sync_id) - now) if is_full else 0.0
 
     def _readers(self, project_id: int, now: float) -> int:
         """Return how many syncs of a project have something to read now."""
