@@ -23,7 +23,7 @@ class OpenRequests(Table):
                 select exists (
                     select 1
                     from run
-                    where sync_id = ?1 and planned and request is null and purpose not in ('clear', 'undo')
+                    where sync_id = ?1 and planned and request is null and purpose <> 'undo'
                         and id > ifnull((select max(id) from run where sync_id = ?1 and purpose = 'clear'), 0)
                 )
                 """,
@@ -42,7 +42,7 @@ class OpenRequests(Table):
                 select run.id
                 from sync
                 join run on run.id = last_run_id
-                where sync.id = ? and run.state = 'failed' and not planned and run.purpose not in ('clear', 'undo')
+                where sync.id = ? and run.state = 'failed' and not planned and run.purpose <> 'undo'
             """
         else:
             sql = """
