@@ -59,10 +59,10 @@ def _find_late_or_stalled_run(
     found = _find_late_run(store, run, now, working)
     if run.stalled_since is None:
         return found
+    if found is not None:
+        return min(found[0], run.stalled_since), *found[1:]
     is_past_deadline = now - run.stalled_since > deadline_of(sync.interval_seconds)
-    if found is None:
-        return (run.stalled_since, f"run {run.id} makes no progress", True) if is_past_deadline else None
-    return min(found[0], run.stalled_since), found[1], found[2] or is_past_deadline
+    return (run.stalled_since, f"run {run.id} makes no progress", True) if is_past_deadline else None
 
 
 def _find_late_run(store: Store, run: Run, now: float, working: bool) -> tuple[float, str, bool] | None:
