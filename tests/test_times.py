@@ -184,6 +184,13 @@ def test_refreshes_on_the_hour_are_counted_up_to_an_end_and_not_at_it() -> None:
         assert find_busiest_hour([replace(one, ends_at=now)], now, 24).queries == 0
 
 
+def test_refreshes_that_end_within_an_hour_are_counted_until_then() -> None:
+    """Every ten minutes until half past: at the hour, ten past and twenty past."""
+    now = parse_utc("2027-03-01 10:00")
+    ending = Refreshes(queries=1, next_run_at=now, interval_seconds=600.0, ends_at=now + HOUR / 2)
+    assert find_busiest_hour([ending], now, 24).queries == 3
+
+
 @pytest.mark.parametrize("daily", [None, DailyTime.parse("07:30", "UTC")])
 def test_a_late_refresh_is_counted_in_this_hour(daily: DailyTime | None) -> None:
     """It is made as soon as a runner works."""
