@@ -16,7 +16,7 @@ from sync.errors import InvalidRequest
 from sync.model import RunState
 from sync.packing import pack, unpack_ids
 from sync.service import Service
-from sync.store.drafts import open_draft
+from sync.store.drafts import copy_pages, open_draft
 from tests.database_faults import END_SECONDS
 from tests.engine_workspace import EngineWorkspace, export_five, fans, last
 from tests.sandbox.control import Sandbox
@@ -196,3 +196,19 @@ def test_a_restore_of_a_damaged_file_whose_moves_fail_says_what_is_where(
     Service.restore_database(backup, workspace.env)
     with workspace.open() as service:
         assert service.syncs.get(1).size == 5
+
+
+def test_a_copy_asks_once_more_before_its_end_however_small_it_is(tmp_path: Path) -> None:
+    """What speaks against it by then leaves the target as it was."""
+
+    def refuse() -> None:
+        raise InvalidRequest("Somebody writes.")
+
+    paths = tmp_path / "from.db", tmp_path / "to.db"
+    with closing(sqlite3.connect(paths[0])) as source, closing(sqlite3.connect(paths[1])) as target:
+        source.execute("create table copied (x)")
+        with pytest.raises(InvalidRequest, match="Somebody writes"):
+            copy_pages(source, target, refuse)
+        assert target.execute("select count(*) from sqlite_master").fetchone()[0] == 0
+        copy_pages(source, target)
+        assert target.execute("select name from sqlite_master").fetchone()[0] == "copied"
