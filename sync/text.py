@@ -8,9 +8,7 @@ import unicodedata
 JOINER = "\u200d"
 MASK = "•••"  # the middle of an id in a label; always three, so that a label does not show how long the id is
 TIME_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
-_INVISIBLE = frozenset(
-    {"Cc", "Cf", "Zl", "Zp"}
-)  # Unicode's categories: controls, marks such as U+FEFF, separators of lines
+_INVISIBLE = ("Cc", "Cf", "Zl", "Zp")  # Unicode's categories: controls, marks such as U+FEFF, separators of lines
 # A joiner between parts of an emoji or of a word that is not Latin; the tags of a flag such as England's.
 _MEANT = re.compile(
     "(?<=[^\x00-\x7f\u200c\u200d])[\u200c\u200d](?=[^\x00-\x7f\u200c\u200d])|(?<=\U0001f3f4)[\U000e0020-\U000e007f]+"

@@ -13,6 +13,7 @@ from sync.views import ForgetResult, GuardTrial, Preview
 CANCELLED_UNSENT = "Nobody was sent, so its sync is stopped. Export the cohort again to start it."
 # Also true when all that was on its way was the last of it.
 CANCELLED_HALF_WAY_DONE = "It was being sent, so its sync is paused. Resume the sync to send the rest, or stop it."
+KEPT_AFTER_STEP = "What it sent to {} stays in WebEngage; take the run back to undo that."
 CANCELLED_HALF_WAY = "Its export was cancelled while it was being sent. Resume it to send the rest, or stop it."
 RUN_STATE_WORDS = {
     RunState.QUEUED: "Queued",

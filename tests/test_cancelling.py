@@ -201,7 +201,7 @@ def test_a_first_export_that_is_cancelled_after_its_first_step_pauses_a_sync_tha
     with workspace.open() as service:
         service.syncs.resume(1)
         assert service.syncs.get(1).state is SyncState.ACTIVE and (run.state, run.steps_sent) == (RunState.HELD, 1)
-        assert service.runs.cancel(run.id) == CANCELLED_HALF_WAY_DONE
+        assert service.runs.cancel(run.id).endswith(f"take the run back to undo that. {CANCELLED_HALF_WAY_DONE}")
         assert service.syncs.get(1).state is SyncState.PAUSED
     later(workspace, 5 * HOUR)
     assert last(workspace).state is RunState.CANCELLED and len(workspace.holders()) == 10

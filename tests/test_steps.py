@@ -127,7 +127,7 @@ def test_cancelling_after_a_step_keeps_what_was_sent_and_sends_nobody_else(works
     """Without a runner: the snapshot knows the ten, nothing is refreshed, and a later export sends the others."""
     run = start(workspace, TEN)
     with workspace.open() as service:
-        service.runs.cancel(run.id)
+        assert "What it sent to 10 people stays in WebEngage; take the run back" in service.runs.cancel(run.id)
         assert service.runs.get(run.id).state is RunState.CANCELLED and service.runs.get(run.id).delivered == 10
         assert service.syncs.get(1).size == 10
         assert sum(row.outcome == "accepted" for row in service.runs.iterate_export_rows(run.id)) == 10

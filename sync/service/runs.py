@@ -19,8 +19,9 @@ from sync.service.second_person import explain_refusal
 from sync.steps import StepNumbers
 from sync.store.batches import MAX_BATCHES
 from sync.store.recording import Recording
+from sync.text import count_people
 from sync.views import RunPeople, StartedExport
-from sync.wording import CANCELLED_HALF_WAY, CANCELLED_HALF_WAY_DONE, CANCELLED_UNSENT, RUN_STANDING
+from sync.wording import CANCELLED_HALF_WAY, CANCELLED_HALF_WAY_DONE, CANCELLED_UNSENT, KEPT_AFTER_STEP, RUN_STANDING
 
 
 class RunService(Topic):
@@ -67,15 +68,16 @@ class RunService(Topic):
         """Cancel a run: at once when nothing was sent, otherwise after what is in flight.
 
         A sync whose first export is cancelled, or one that made a sync go on, is stopped, or paused when people are being
-        sent already: its schedule would send the others. Return a sentence that says so, empty for any other run. Raise
-        InvalidRequest when the run has ended.
+        sent already: its schedule would send the others. Return a sentence that says so, and after a step of an export
+        how many people keep what they were sent; empty for any other run. Raise InvalidRequest when the run has ended.
         """
         with self._store.transaction():
             run = self.get(run_id)
             if run.state.is_final:
                 raise InvalidRequest(f"Run {run_id} {RUN_STANDING[run.state]}, so there is nothing to cancel.")
             self._cancel_run(run)
-            return self._end_schedule(run)
+            kept = KEPT_AFTER_STEP.format(count_people(self.get(run_id).sent)) if _is_between_steps(run) else ""
+            return f"{kept} {self._end_schedule(run)}".strip()
 
     @requires(AccessLevel.MARKETER)
     def cancel_alone(self, run_id: int) -> None:
