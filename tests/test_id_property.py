@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.errors import InvalidRequest
-from sync.id_property import describe_coverage, find_id_property_problem, parse_id_property
+from sync.id_property import find_id_property_problem, parse_id_property
 from sync.model import RunState
 from tests.engine_workspace import (
     ATTRIBUTE,
@@ -108,44 +108,6 @@ def test_a_name_that_is_no_property_is_refused(workspace: EngineWorkspace, name:
 def test_a_name_that_may_be_a_property_has_no_problem(name: str) -> None:
     """The longest one Mixpanel keeps, and none, which is the distinct_id."""
     assert find_id_property_problem(name) is None
-
-
-@pytest.mark.parametrize(
-    ("having", "lacking", "doubles", "exact", "sentences"),
-    [
-        (0, 0, 0, True, "0 of 0 members with a profile have a User ID in customer. No two have the same User ID."),
-        (
-            3,
-            1,
-            1,
-            True,
-            "3 of 4 members with a profile have a User ID in customer (75 %). "
-            "1 is a double: another member has the same User ID, and WebEngage knows them as one person.",
-        ),
-        (
-            1_500,
-            500,
-            0,
-            False,
-            "About 1,500 of 2,000 members with a profile have a User ID in customer (75 %). "
-            "Of those read, no two have the same User ID.",
-        ),
-        (
-            1_500,
-            500,
-            2,
-            False,
-            "About 1,500 of 2,000 members with a profile have a User ID in customer (75 %). Of those read, 2 are doubles: "
-            "another member has the same User ID, and WebEngage knows them as one person.",
-        ),
-    ],
-)
-def test_who_has_the_property_is_said_with_the_doubles_and_how_much_of_it_is_known(
-    having: int, lacking: int, doubles: int, exact: bool, sentences: str
-) -> None:
-    """Of a large cohort a part is read: its numbers are estimates, and doubles are counted among those read."""
-    found = describe_coverage(CUSTOMER, having=having, lacking=lacking, doubles=doubles, exact=exact)
-    assert found == sentences
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,11 @@ def workspace(data_dir: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch)
             "3 of 4 members with a profile have a User ID in customer (75 %). No two have the same User ID.",
         ),
         (
+            {"exact": True, "doubles": 1},
+            "3 of 4 members with a profile have a User ID in customer (75 %). "
+            "1 is a double: another member has the same User ID, and WebEngage knows them as one person.",
+        ),
+        (
             {"exact": False, "doubles": 1200},
             "About 3 of 4 members with a profile have a User ID in customer (75 %). Of those read, 1,200 are doubles: "
             "another member has the same User ID, and WebEngage knows them as one person.",
