@@ -54,7 +54,7 @@ def test_an_export_to_the_first_ten_when_approved_goes_on_to_everybody(workspace
     run = start(workspace, TEN)
     assert run.state is RunState.HELD and len(workspace.holders()) == 10
     assert run.held_reason == (
-        "Sent for 10 people so far; 50 wait for approval. Look at them in WebEngage: attribute “Mixpanel - Fans”."
+        "Sent for 10 people so far; 50 wait for approval. In WebEngage, look at who was sent: attribute “Mixpanel - Fans”."
     )
     with workspace.open() as service:
         assert service.syncs.get(1).state is SyncState.FINISHED and service.syncs.get(1).mode is Mode.ONE_TIME

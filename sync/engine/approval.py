@@ -179,8 +179,8 @@ def explain_step(sync: Sync, *, sent: int, left: int) -> str:
     if not sent:
         return f"None of the people of the first step is in this plan, so nothing was sent. {left:,} wait for approval."
     return (
-        f"Sent for {count_people(sent)} so far; {left:,} wait for approval. Look at them in "
-        f"WebEngage: attribute “{sync.attribute}”."
+        f"Sent for {count_people(sent)} so far; {left:,} wait for approval. In WebEngage, look at who was sent: "
+        f"attribute “{sync.attribute}”."
     )
 
 
