@@ -337,5 +337,10 @@ def test_all_messages_that_a_webhook_refused_are_sent_again_or_discarded_by_one_
     deliver(fans)
     assert len(hook.requests) == 10
     assert fans.run_command("webhooks", "discard-all", "1").stdout == "5 messages discarded.\n"
+    noted = len(fans.read_answer("audit"))
+    for command in ("replay-all", "discard-all"):
+        said = fans.run_command("webhooks", command, "1").stdout
+        assert said == "Nothing to do: no message to webhook 1 was given up.\n"
+    assert len(fans.read_answer("audit")) == noted
     assert fans.read_answer("webhooks", "messages") == []
     assert "no alert address 1" in str(fans.run_command("alerts", "discard-all", "1").exception)

@@ -130,7 +130,10 @@ class AlertService(Topic):
         """Send all messages to a recipient that were given up again; return a sentence with their number."""
         with self._store.transaction():
             self._get(recipient_id, kind)
-            count = count_noun(self._store.alerts.resend(recipient_id=recipient_id), "message")
+            found = self._store.alerts.resend(recipient_id=recipient_id)
+            if not found:
+                return _explain_nothing_given_up(recipient_id, kind)
+            count = count_noun(found, "message")
             self._state.add_audit_line("send again", f"{NOUNS[kind]} {recipient_id}", after=count)
         return f"The runner sends {count} again."
 
@@ -139,7 +142,10 @@ class AlertService(Topic):
         """Delete all messages to a recipient that were given up; return a sentence with their number."""
         with self._store.transaction():
             self._get(recipient_id, kind)
-            count = count_noun(self._store.alerts.discard(recipient_id=recipient_id), "message")
+            found = self._store.alerts.discard(recipient_id=recipient_id)
+            if not found:
+                return _explain_nothing_given_up(recipient_id, kind)
+            count = count_noun(found, "message")
             self._state.add_audit_line("discard", f"{NOUNS[kind]} {recipient_id}", before=count)
         return f"{count} discarded."
 
@@ -192,6 +198,10 @@ def _require_short(url: str) -> str:
     if not url.isprintable() or len(url) > MAX_URL:
         raise InvalidRequest(f"An address has at most {MAX_URL} visible characters.", "url")
     return url
+
+
+def _explain_nothing_given_up(recipient_id: int, kind: str) -> str:
+    return f"Nothing to do: no message to {NOUNS[kind]} {recipient_id} was given up."
 
 
 def _describe_schedule(schedule: Schedule) -> str:
