@@ -79,6 +79,7 @@ def test_a_message_when_the_receiver_is_down_waits_and_is_delivered(fans: Worksp
     with fans.open() as service:
         (waiting,) = service.alerts.list_messages()
         assert waiting.attempts == 1 and waiting.delivered_at is None
+        assert waiting.problem == service.alerts.list()[0].problem != ""  # the list says why it waits
         assert not service.check_health().not_notified
     fans.ahead = 1000.0
     look(fans)
@@ -90,6 +91,7 @@ def test_a_message_when_the_receiver_is_down_waits_and_is_delivered(fans: Worksp
         look(fans)
         assert mailbox.subjects[0] == "Cohort Sync: “Fans” is paused"
     with fans.open() as service:
+        assert all(one.delivered_at and one.problem is None for one in service.alerts.list_messages())
         assert not service.check_health().not_notified
 
 

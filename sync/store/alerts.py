@@ -258,18 +258,23 @@ class Alerts(Table):
         )
 
     def list_messages(self, kind: str, limit: int) -> tuple[Message, ...]:
-        """Return the newest messages to recipients of a kind, newest first."""
+        """Return the newest messages to recipients of a kind, newest first.
+
+        One that was tried and waits has the problem of its recipient, which nothing else was sent to since.
+        """
         rows = self._fetch_all(
             """
-            select *
+            select message.*, iif(failed_at is null and delivered_at is null and attempts > 0,
+                recipient.problem, message.problem) as shown_problem
             from message
-            where recipient_id in (select id from recipient where kind = ?)
-            order by id desc
+            join recipient on recipient.id = recipient_id
+            where kind = ?
+            order by message.id desc
             limit ?
             """,
             (kind, limit),
         )
-        return tuple(read_row(Message, row) for row in rows)
+        return tuple(read_row(Message, row, problem=row["shown_problem"]) for row in rows)
 
     def list_undelivered(self, limit: int) -> tuple[Message, ...]:
         """Return the newest messages that were given up, newest first."""
