@@ -90,6 +90,10 @@ def test_waiting_for_a_run_that_is_put_off_says_when_it_goes_on(fans: Workspace)
     fans.sandbox.fault("status", api="mixpanel", path="/engage", code=429, retry_after=600)
     said = fans.run_cli("export", str(fans.cohort), "--mode", "one-time", "--wait").stderr
     assert re.search(r"^Run 1 is queued: .+[^.]\. A runner continues it at [0-9-]+ [0-9:]+ UTC or later\.$", said)
+    assert re.search(r"[^.]; continues at [0-9-]+ [0-9:]+ UTC\n$", say(fans, "runs"))
+    with fans.open_database() as db:
+        db.execute("update run set not_before = 1")  # a time that has passed says nothing
+    assert "continues at" not in say(fans, "runs")
 
 
 def test_waiting_for_a_run_that_somebody_cancels_gives_no_reason_of_before(fans: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 from sync.cli.tables import format_table
@@ -101,10 +102,15 @@ def list_run_lines(runs: Iterable[Run], names: Mapping[int, str]) -> Iterable[st
 
 
 def _describe_run_problem(run: Run) -> str:
-    """Return why a run failed, is held or waits; what once held or delayed one that has ended is in its history."""
+    """Return why a run failed, is held or waits (and until when).
+
+    What once held or delayed a run that has ended is in its history.
+    """
     if run.state.is_final:
         return run.error or ""
-    return (run.held_reason if run.state is RunState.HELD else run.wait_reason) or ""
+    if run.state is RunState.HELD or not run.wait_reason or run.not_before <= time.time():
+        return (run.held_reason if run.state is RunState.HELD else run.wait_reason) or ""
+    return f"{run.wait_reason.rstrip('.')}; continues at {format_utc_time(run.not_before)}"
 
 
 def list_event_lines(events: Iterable[Event]) -> list[str]:
