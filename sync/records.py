@@ -156,7 +156,7 @@ class SyncView:
             why = f"it rejected setting them to false (see run {run.id})."
         return (
             f"{count_people(self.size)} still true in WebEngage; {why} To clear them, press “Clear again” on the page of "
-            f"the sync, or run: python -m sync stop {self.id} --clear"
+            f"sync {self.id}."
         )
 
     @property

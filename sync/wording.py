@@ -353,7 +353,7 @@ def explain_restore(report: RestoreReport) -> list[str]:
         lines.append(f"First exported after the backup, so kept as they are: {_quote_all(report.kept, ', ')}.")
     if report.paused:
         lines.append(
-            f"Paused, each with the reason on its page: {_quote_all(report.paused, ', ')}. Check them, then resume."
+            f"Paused: {_quote_all(report.paused, ', ')}. `python -m sync syncs` shows why; check each, then resume it."
         )
     if report.cancelled:
         runs = ", ".join(f"run {number}" for number in report.cancelled)

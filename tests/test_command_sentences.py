@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from sync.cli.command_names import name_commands
 from sync.cli.run_output import report_outcome
 from sync.errors import CohortSyncError
 from sync.guards import DRY_RUN
 from sync.model import Mode, Run, RunState, format_utc_time
 from sync.wording import RUN_STANDING
 from tests.sandbox.control import PROJECT
-from tests.workspace import Workspace
+from tests.workspace import ROOT, Workspace
 
 
 def say(workspace: Workspace, *arguments: str) -> str:
@@ -25,6 +29,32 @@ def say(workspace: Workspace, *arguments: str) -> str:
 def test_help_of_a_group_has_whole_sentences(workspace: Workspace, group: tuple[str, ...]) -> None:
     """No line ends in three dots, where the half that was cut says what the command needs."""
     assert "..." not in say(workspace, *group, "--help").replace("[ARGS]...", "")
+
+
+def list_sentences(folder: Path) -> Iterator[str]:
+    """Yield the texts in the code of a folder, documentation aside; what is filled in is a number, 7."""
+    for path in {*folder.rglob("*.py")} - {folder / "cli" / "command_names.py"}:
+        tree = ast.parse(path.read_text("utf-8"))
+        inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+        aside = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner | aside:
+                yield node.value
+
+
+def test_what_names_a_page_names_the_command_when_a_command_says_it() -> None:
+    """Who works at a terminal has no page called Integrations, and nothing to press; who works at the pages has both."""
+    pages = re.compile("under Integrations|account there|[Pp]ress “|on its page|with use-account")
+    said = [name_commands(one) for one in list_sentences(ROOT / "sync") if pages.search(one)]
+    assert len(said) > 10 and not [one for one in said if pages.search(one) or "python -m sync" not in one]
+
+
+def test_a_refusal_when_nothing_is_connected_names_the_command_that_connects(workspace: Workspace) -> None:
+    """The runner stores its sentence in the words of the pages, and the pages refuse with the same services."""
+    said = workspace.run_cli("cohorts").stderr
+    assert said == "No Mixpanel project is connected yet; connect it with `python -m sync connect`.\n"
 
 
 def test_rotate_key_when_nothing_is_stored_says_so(workspace: Workspace) -> None:
@@ -71,6 +101,14 @@ def test_approve_when_nothing_is_held_says_in_words_what_the_run_does(
         db.execute("update run set state = ?, finished_at = ?", (state.value, 1.0 if state.is_final else None))
     assert words in say(fans, "approve", "1")
     assert set(RUN_STANDING) == set(RunState)
+
+
+def test_a_sync_that_webengage_refused_names_the_command_that_connects_again(fans: Workspace) -> None:
+    """What the run stored is said in the words of whoever reads it."""
+    fans.sandbox.fault("status", api="webengage", path="bulk-users", code=401)
+    fans.export(mode=Mode.DYNAMIC)
+    for command in ("syncs", "runs", "status"):
+        assert "check the API key, and connect again with `python -m sync connect`" in fans.run_cli(command).stdout
 
 
 def test_pause_when_a_failure_paused_the_sync_keeps_its_reason(fans: Workspace) -> None:

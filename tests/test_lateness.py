@@ -304,6 +304,7 @@ def test_status_when_a_clear_failed_needs_a_person_until_it_is_done(watched: Wor
     for command in ("status", "syncs"):
         words = watched.run_cli(command).stdout
         assert "50 people still true in WebEngage; clearing failed" in words and "403" in words
+        assert "To clear them, run: python -m sync stop 1 --clear" in words and "press" not in words
         assert "python -m sync stop 1 --clear" in words
     sandbox.clear_faults()
     assert watched.run_cli("stop", "1", "--clear").returncode == 0

@@ -11,6 +11,7 @@ from sync.cli.accounts import ACCOUNT_COMMANDS
 from sync.cli.admin import COMMANDS
 from sync.cli.alerts import ALERT_COMMANDS
 from sync.cli.cadence import pause
+from sync.cli.command_names import name_commands
 from sync.cli.configuration import CONFIGURATION_COMMANDS
 from sync.cli.export import export, format_started
 from sync.cli.guards import GUARD_COMMANDS
@@ -61,7 +62,7 @@ def cohorts(service: Service, project: int | None) -> Answer:
     listed = service.cohorts.list(project)
     syncs = service.syncs.list(project)
     if listed.problem:
-        click.echo(f"Shown as last read: {listed.problem}", err=True)
+        click.echo(name_commands(f"Shown as last read: {listed.problem}"), err=True)
     if listed.left_out:
         click.echo(listed.left_out, err=True)
     return listed.cohorts, list_cohort_lines(listed.cohorts, syncs)
@@ -284,7 +285,7 @@ def main() -> int:
         click.echo("Stopped.", err=True)
         return 1
     except CohortSyncError as problem:
-        click.echo(str(problem), err=True)
+        click.echo(name_commands(str(problem)), err=True)
         return 1
     except OSError as problem:
         click.echo(f"The answer could not be written ({problem.strerror}).", err=True)

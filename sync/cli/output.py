@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from sync.cli.command_names import name_commands
 from sync.id_property import show_id_property
 from sync.model import Run
 from sync.records import AccountView, AuditLine, Event, ProjectView, RejectionView, SyncView
@@ -115,7 +116,7 @@ def print_result(as_json: bool, value: Any, lines: Iterable[str]) -> None:
         click.echo(json.dumps(_to_json_value(value), ensure_ascii=not is_utf8))
     else:
         for line in filter(None, lines):
-            click.echo(line)
+            click.echo(name_commands(line))
 
 
 def answers(command: Callable[..., Answer]) -> Command:

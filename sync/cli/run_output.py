@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sync.cli.command_names import name_commands
 from sync.cli.output import to_contract
 from sync.errors import CohortSyncError
 from sync.guards import DRY_RUN
@@ -32,7 +33,10 @@ def sync_json(sync: SyncView) -> dict[str, Any]:
     """Return a sync with the JSON keys of the command line; its last run as a number."""
     values: dict[str, Any] = to_contract(sync)
     last = values.pop("last_run")
-    return values | {"last_run_id": last["id"] if last else None, "problem": sync.clear_problem}
+    return values | {
+        "last_run_id": last["id"] if last else None,
+        "problem": name_commands(sync.clear_problem or "") or None,
+    }
 
 
 def check_can_execute() -> None:

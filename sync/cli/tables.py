@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
+from sync.cli.command_names import name_commands
 from sync.text import show_text
 
 GAP = "  "
@@ -83,6 +84,7 @@ def _align_cells(row: Cells, widths: Sequence[int], numeric: Sequence[bool]) -> 
 
 def _format_cell(cell: object) -> str:
     text = "" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)
+    text = name_commands(text)
     return text if text.isprintable() else show_text(text)  # a name could clear the screen, or begin a new row
 
 

@@ -87,8 +87,7 @@ class ServiceState:
             raise InvalidRequest("No WebEngage account is connected yet; connect it under Integrations.")
         if chosen is None:
             raise InvalidRequest(
-                f"No WebEngage account is chosen yet for project {project.id}; choose one under Integrations, "
-                "or with use-account."
+                f"No WebEngage account is chosen yet for project {project.id}; choose one under Integrations."
             )
         if chosen not in connected:
             raise InvalidRequest(
