@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,11 +57,8 @@ def test_a_run_whose_connection_is_replaced_while_it_waits_goes_on_with_the_new_
         assert service.connections.list_problems() == {}
 
 
-@pytest.mark.parametrize("side", ["Mixpanel", "WebEngage"])
-def test_a_connect_that_was_asked_for_before_another_one_and_is_answered_after_it_stores_nothing(
-    workspace: EngineWorkspace, side: str
-) -> None:
-    """Two people correct a connection; what was typed later stays, and the other person reads why."""
+def connect_late(workspace: EngineWorkspace, side: str, meanwhile: Callable[[], object]) -> None:
+    """Connect one side, and do something while its answer is awaited."""
     sandbox = workspace.sandbox
 
     def connect() -> None:
@@ -74,9 +72,32 @@ def test_a_connect_that_was_asked_for_before_another_one_and_is_answered_after_i
     with ThreadPoolExecutor(1) as pool:
         asked_first = pool.submit(connect)
         wait_until(lambda: sandbox.faults() == [])
-        connect_elsewhere(workspace, side)
-        with pytest.raises(InvalidRequest, match="changed or disconnected while it was checked"):
-            asked_first.result()
+        meanwhile()
+        asked_first.result()
+
+
+@pytest.mark.parametrize("side", ["Mixpanel", "WebEngage"])
+def test_a_connect_that_was_asked_for_before_another_one_and_is_answered_after_it_stores_nothing(
+    workspace: EngineWorkspace, side: str
+) -> None:
+    """Two people correct a connection; what was typed later stays, and the other person reads why."""
+    with pytest.raises(InvalidRequest, match="changed or disconnected while it was checked"):
+        connect_late(workspace, side, lambda: connect_elsewhere(workspace, side))
     with workspace.open() as service:
         [project], [account] = service.connections.list_projects(), service.connections.list_accounts()
     assert "localhost" in (project.region if side == "Mixpanel" else account.data_center)
+
+
+@pytest.mark.parametrize("side", ["Mixpanel", "WebEngage"])
+def test_a_connect_during_which_the_key_is_rotated_is_stored(workspace: EngineWorkspace, side: str) -> None:
+    """The stored secret is sealed again then, but nobody changed it: “was changed or disconnected” would not be so."""
+    connect_elsewhere(workspace, side)
+
+    def rotate() -> None:
+        with workspace.open() as service:
+            service.admin.rotate_key()
+
+    connect_late(workspace, side, rotate)
+    with workspace.open() as service:
+        [project], [account] = service.connections.list_projects(), service.connections.list_accounts()
+    assert "localhost" not in (project.region if side == "Mixpanel" else account.data_center)

@@ -61,6 +61,11 @@ def _require_same(stored: Project | Account | None, checked: Project | Account) 
         raise InvalidRequest(CHANGED_MEANWHILE)
 
 
+def _is_changed(known: ProjectView | AccountView | None, now: ProjectView | AccountView | None) -> bool:
+    """Return whether somebody connected or disconnected since; a rotated key seals the same secret again."""
+    return (known and known.checked_at) != (now and now.checked_at)
+
+
 def name_project(project_id: int) -> str:
     """Return under which name the problem of a project is kept."""
     return f"project {project_id}"
@@ -121,7 +126,7 @@ class ConnectionService(Topic):
         Raise InvalidRequest when another one was stored, or this one disconnected, while Mixpanel was asked.
         """
         _check_service_account(project.id, project.username, project.secret)
-        known = self._store.connections.find_sealed_secret(project.id)
+        known = self._store.connections.get_project(project.id)
         hide_secret(project.secret)
         mixpanel.get_base_url(project.region)
         with _advising_to_try_again():
@@ -141,10 +146,10 @@ class ConnectionService(Topic):
         if not checked.project_seen:
             self._check_readable(project)
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
-            if is_check or known != self._store.connections.find_sealed_secret(project.id):
+            before = self._store.connections.get_project(project.id)
+            if is_check or _is_changed(known, before):
                 _require_same(self._read_project(project.id), project)
             sealed = self._state.seal_secret(project.secret)
-            before = self._store.connections.get_project(project.id)
             self._store.connections.save_project(view, sealed)
             self._store.connections.forget_refusal(name_project(project.id))
             self._state.add_event(f"Mixpanel project {view.name} connected.")
@@ -184,7 +189,7 @@ class ConnectionService(Topic):
         Raise InvalidRequest when another one was stored, or this one disconnected, while WebEngage was asked.
         """
         hide_secret(account.api_key)
-        known = self._store.connections.find_sealed_key(account.license_code)
+        known = self._store.connections.get_account(account.license_code)
         if not account.api_key:
             raise InvalidRequest("Enter the API key.", "api_key")
         with _advising_to_try_again():
@@ -196,10 +201,10 @@ class ConnectionService(Topic):
             secret_last4=get_last_characters(account.api_key),
         )
         with self._store.transaction():  # sealed inside: a rotation may be dropping the former key now
-            if is_check or known != self._store.connections.find_sealed_key(view.license_code):
+            before = self._store.connections.get_account(view.license_code)
+            if is_check or _is_changed(known, before):
                 _require_same(self._read_account(view.license_code), account)
             sealed = self._state.seal_secret(account.api_key)
-            before = self._store.connections.get_account(view.license_code)
             self._store.connections.save_account(view, sealed)
             self._store.connections.forget_refusal(name_account(view.license_code))
             self._state.add_event(f"WebEngage account {view.license_code} connected.")

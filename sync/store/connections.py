@@ -97,11 +97,6 @@ class Connections(Table):
         row = self._fetch_project(project_id)
         return _project_from_row(row) if row else None
 
-    def find_sealed_secret(self, project_id: int) -> str | None:
-        """Return the sealed secret of a connected project, or None; each is another text, also of the same secret."""
-        row = self._fetch_project(project_id)
-        return row["sealed_secret"] if row else None
-
     def open_project(self, project_id: int, open_text: Callable[[str], str]) -> Project | None:
         """Return one connected project with its secret, which ``open_text`` decrypts, or None."""
         row = self._fetch_project(project_id)
@@ -120,11 +115,6 @@ class Connections(Table):
         """Return one connected account, or None."""
         rows = self._fetch_accounts(license_code)
         return _account_from_row(rows[0]) if rows else None
-
-    def find_sealed_key(self, license_code: str) -> str | None:
-        """Return the sealed key of a connected account, or None; each is another text, also of the same key."""
-        rows = self._fetch_accounts(license_code)
-        return rows[0]["sealed_key"] if rows else None
 
     def open_account(self, license_code: str, open_text: Callable[[str], str]) -> Account | None:
         """Return one connected account with its key, which ``open_text`` decrypts, or None."""
