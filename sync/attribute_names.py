@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from sync.model import MAX_QUOTED
 from sync.property_values import FIELD_TYPES
-from sync.text import count_units, cut_text, has_only_visible, show_text
+from sync.text import count_units, cut_text, fold_name, has_only_visible, show_text
 
 ATTRIBUTE_MAX = 49  # UTF-16 units; "under 50 characters" (WebEngage docs, custom attributes), counted the longest way
 # Profile properties Mixpanel reserves and the fields of a WebEngage user that mean the same (both vendors' docs).
@@ -23,16 +21,11 @@ def suggest_attribute(cohort_name: str, taken: frozenset[str]) -> str:
     Whatever the cohort is called, the proposal passes ``find_attribute_problem``.
     """
     plain = cut_text(f"Mixpanel - {show_text(cohort_name)}", ATTRIBUTE_MAX).rstrip()
-    name, number, folded = plain, 2, set(map(_fold, taken))
-    while _fold(name) in folded:
+    name, number, folded = plain, 2, set(map(fold_name, taken))
+    while fold_name(name) in folded:
         tail = f" {number}"
         name, number = cut_text(plain, ATTRIBUTE_MAX - len(tail)).rstrip() + tail, number + 1
     return name
-
-
-def _fold(name: str) -> str:
-    """Return a name so that two that read alike are equal: in capitals or not, with accents written in either way."""
-    return unicodedata.normalize("NFC", name.casefold())
 
 
 def find_attribute_problem(name: str, taken: frozenset[str]) -> str | None:
@@ -56,7 +49,7 @@ def _find_name_problem(name: str, taken: frozenset[str]) -> str | None:
         return f"“{name}” begins with we_, which WebEngage reserves and silently ignores; choose another name."
     if not has_only_visible(name):
         return "The attribute's name has a character that cannot be shown; type it again."
-    if _fold(name) in map(_fold, taken):
+    if fold_name(name) in map(fold_name, taken):
         return f"“{name}” already belongs to another cohort of this WebEngage account; choose another name."
     return None
 

@@ -40,6 +40,11 @@ def matches_id(wanted: str, user_id: str) -> bool:
     return folded.startswith(start) and folded.endswith(end) if mask else wanted in folded
 
 
+def fold_name(name: str) -> str:
+    """Return a name so that two that read alike are equal: in capitals or not, with accents written in either way."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
 def count_units(text: str) -> int:
     """Return the length in UTF-16 units, the longest way in which a vendor may count characters."""
     return len(text) + sum(letter > "\uffff" for letter in text)

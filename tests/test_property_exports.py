@@ -56,6 +56,30 @@ def events(workspace: EngineWorkspace) -> list[str]:
         return [one.message for one in service.runs.list_events(last(workspace).id)]
 
 
+@pytest.mark.parametrize("other", ["Cafe\u0301 Straße", "CAFÉ STRASSE"], ids=["an accent of its own", "capitals"])
+def test_an_attribute_that_reads_like_another_one_is_refused_whoever_has_that(
+    workspace: EngineWorkspace, other: str
+) -> None:
+    """WebEngage would hold two that nobody can tell apart: of two cohorts, of a cohort and a property, of two properties."""
+    taken = "Café Straße"
+    have(workspace, "plan", "gold")
+    workspace.export(attribute=taken)
+    workspace.cohort, first = workspace.sandbox.add_cohort("Others", [member("a", plan="x", age=1)]), workspace.cohort
+    terms: list[tuple[dict[str, Any], str]] = [
+        ({"attribute": other}, f"“{other}” already belongs to the cohort “Fans”"),
+        ({"attribute": "Other", "mapping": (("plan", other),)}, f"“{other}” already belongs to the cohort “Fans”"),
+        ({"attribute": other + "2", "mapping": (("plan", taken + "2"),)}, "is the cohort's own attribute"),
+        ({"attribute": "Other", "mapping": (("plan", other + "2"), ("age", taken + "2"))}, "would get two properties"),
+    ]
+    for given, problem in terms:
+        with pytest.raises(InvalidRequest, match=problem):
+            workspace.start_export(**given)
+    workspace.cohort = first
+    workspace.export(attribute=taken, mapping=(("plan", "Menü"),))
+    with pytest.raises(InvalidRequest, match="is called “Menü” in this WebEngage account"):
+        workspace.start_export(attribute=taken, mapping=(("plan", "Menu\u0308"),))
+
+
 @pytest.mark.parametrize(
     ("form", "values", "sent", "kind"),
     [

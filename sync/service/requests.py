@@ -30,6 +30,7 @@ from sync.service.cohorts import CohortTopic
 from sync.service.hourly_fit import count_pages
 from sync.store.export_requests import ExportRequest, Request
 from sync.store.rate_limits import SYNC_QUERIES_AN_HOUR
+from sync.text import fold_name
 
 HALTED_MEANWHILE = (
     "Somebody stopped, paused, cancelled or took back the export of this cohort since you were shown it, so nothing was "
@@ -109,9 +110,9 @@ def check_cadence(
 
 def _check_spelling(mapping: tuple[tuple[str, str], ...], known: set[str]) -> None:
     """Raise InvalidRequest for an attribute that is there in other letters: another attribute without its type."""
-    spelled = {name.casefold(): name for name in known}
+    spelled = {fold_name(name): name for name in known}
     for _, target in mapping:
-        name = spelled.get(target.casefold(), target)
+        name = spelled.get(fold_name(target), target)
         if name != target:
             raise InvalidRequest(
                 f"“{target}” is called “{name}” in this WebEngage account, and WebEngage tells the two apart; "
@@ -240,7 +241,7 @@ class ExportRequests(CohortTopic):
     def _check_mapping(self, mapping: tuple[tuple[str, str], ...]) -> None:
         """Raise InvalidRequest for two properties with one attribute, one property twice, or a reserved name."""
         for places, what in ((0, "is sent to two attributes; choose one"), (1, "would get two properties; choose one")):
-            names = [pair[places].casefold() if places else pair[places] for pair in mapping]
+            names = [fold_name(pair[places]) if places else pair[places] for pair in mapping]
             for pair, name in zip(mapping, names, strict=True):
                 if names.count(name) > 1:
                     raise InvalidRequest(f"“{pair[places]}” {what}.", "mapping")

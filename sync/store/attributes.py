@@ -6,16 +6,17 @@ from collections.abc import Iterable
 
 from sync.errors import InvalidRequest
 from sync.store.database import Table, write_transaction
+from sync.text import fold_name
 
 
 class Attributes(Table):
-    """The owner of each attribute of each WebEngage account; names are compared without regard to case."""
+    """The owner of each attribute of each WebEngage account; those that read alike are the same."""
 
     def find_problem(
         self, license_code: str, sync_id: int | None, attribute: str, mapping: Iterable[tuple[str, str]]
     ) -> tuple[str, str] | None:
         """Return the field and the reason why a sync cannot use these attributes, naming the owner; None when it can."""
-        owner = self._find_owner(license_code, attribute)
+        owner = self.find_owner(license_code, attribute)
         if owner and owner[0] != sync_id:
             return (
                 "attribute",
@@ -23,9 +24,9 @@ class Attributes(Table):
                 "choose another name.",
             )
         for source, target in mapping:
-            if target.casefold() == attribute.casefold():
+            if fold_name(target) == fold_name(attribute):
                 return "mapping", f"“{target}” is the cohort's own attribute."
-            owner = self._find_owner(license_code, target)
+            owner = self.find_owner(license_code, target)
             if owner and owner != (None, source):
                 return "mapping", (
                     f"“{target}” already belongs to {self._describe_owner(*owner)} in this WebEngage account; "
@@ -104,12 +105,12 @@ class Attributes(Table):
             for row in self._fetch_all("select folded from attribute_owner where license_code = ?", (license_code,))
         )
 
-    def _find_owner(self, license_code: str, name: str) -> tuple[int | None, str | None] | None:
-        row = self._fetch_one(
-            "select sync_id, property from attribute_owner where license_code = ? and folded = ?",
-            (license_code, name.casefold()),
+    def find_owner(self, license_code: str, name: str) -> tuple[int | None, str | None] | None:
+        """Return who owns an attribute that reads like this one, whatever its case and however its accents are written."""
+        rows = self._fetch_all(
+            "select sync_id, property, name from attribute_owner where license_code = ?", (license_code,)
         )
-        return (row[0], row[1]) if row else None
+        return next(((row[0], row[1]) for row in rows if fold_name(row[2]) == fold_name(name)), None)
 
     def _describe_owner(self, sync_id: int | None, source: str | None) -> str:
         if sync_id is None:

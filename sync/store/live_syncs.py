@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sync.errors import InvalidRequest
 from sync.records import RestoreReport
+from sync.store.attributes import Attributes
 from sync.store.database import Row
 from sync.store.plan_history import PlanHistory
 from sync.store.snapshot import Snapshot
@@ -146,14 +147,11 @@ def _has_room(live: sqlite3.Connection, copy: sqlite3.Connection, sync_id: int) 
             select 1
             from sync
             where id = ?1 or (project_id = ?2 and cohort_id = ?3)
-        ) or exists (
-            select 1
-            from attribute_owner
-            where license_code = ?4 and folded = ?5
         )
         """,
-        (sync_id, sync["project_id"], sync["cohort_id"], sync["license_code"], sync["attribute"].casefold()),
+        (sync_id, sync["project_id"], sync["cohort_id"]),
     ).fetchone()[0]
+    taken = taken or Attributes(copy).find_owner(sync["license_code"], sync["attribute"])
     runs = live.execute("select id from run where sync_id = ?", (sync_id,)).fetchall()
     return not taken and not any(copy.execute("select 1 from run where id = ?", run).fetchone() for run in runs)
 
