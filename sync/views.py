@@ -227,6 +227,7 @@ class Overdue:
     """A late sync: since when, why, and whether only a person can change that."""
 
     sync_id: int
+    project_id: int
     cohort_name: str
     since: float
     reason: str
@@ -305,6 +306,13 @@ class Health:
     not_cleared: tuple[SyncView, ...] = ()
     not_notified: tuple[Recipient, ...] = ()
     """Addresses and webhooks that a message could not be delivered to."""
+
+    @property
+    def projects(self) -> frozenset[int]:
+        """Return the numbers of the connected projects, and of those of the syncs that are named here."""
+        syncs = {one.project_id for one in (*self.paused, *self.not_cleared)}
+        syncs |= {one.project_id for one, _ in self.held} | {one.project_id for one, _ in self.failed}
+        return frozenset(syncs | {one.project_id for one in self.overdue} | {one for one, _ in self.queries})
 
     @property
     def is_runner_alive(self) -> bool:

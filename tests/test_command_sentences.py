@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from sync.errors import CohortSyncError
 from sync.guards import DRY_RUN
 from sync.model import Mode, Run, RunState, format_utc_time
 from sync.wording import RUN_STANDING
-from tests.sandbox.control import PROJECT
+from tests.sandbox.control import PROJECT, SECRET, USERNAME
 from tests.workspace import ROOT, Workspace
 
 
@@ -186,6 +187,23 @@ def test_status_when_a_sync_needs_a_person_names_it_with_the_reason(fans: Worksp
     fans.sandbox.fault("status", api="mixpanel", path="/engage", code=fault)
     fans.export(mode=Mode.DYNAMIC)
     assert re.search(rf"^{re.escape(line)}.*Mixpanel", fans.run_cli("status").stdout, re.MULTILINE)
+
+
+def test_status_when_there_are_several_projects_names_that_of_each_sync(fans: Workspace) -> None:
+    """Their cohorts may have the same names; with one project there is nothing to tell apart."""
+    fans.export(mode=Mode.DYNAMIC)
+    with fans.open_database() as db:
+        db.execute("update sync set next_run_at = 1")
+    assert "Overdue: “Fans” (sync 1) since" in fans.run_cli("status").stdout
+    fans.sandbox.add_project(43, "Film Finder")
+    with fans.open() as service:
+        service.connections.connect_mixpanel(43, USERNAME, SECRET, fans.sandbox.url)
+    assert f"Overdue: “Fans” (sync 1, project {PROJECT}) since" in fans.run_cli("status").stdout
+    assert [one["project_id"] for one in json.loads(fans.run_cli("status", "--json").stdout)["overdue"]] == [PROJECT]
+    fans.export(dry_run=True)
+    assert f"Held: “Fans” (sync 1, project {PROJECT}, run 2): Dry run" in fans.run_cli("status").stdout
+    say(fans, "pause", "1")
+    assert f"Paused: “Fans” (sync 1, project {PROJECT}): Paused by a person." in fans.run_cli("status").stdout
 
 
 def test_status_when_a_run_is_held_names_it_with_the_reason(fans: Workspace) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from sync.model import format_utc_time
-from sync.records import RunnerState
+from sync.records import RunnerState, SyncView
 from sync.text import count_people
-from sync.views import Health
+from sync.views import Health, Overdue
 
 MEGABYTE = 2**20  # bytes
 
@@ -24,18 +25,25 @@ def status_lines(health: Health) -> Iterator[str]:
         left = ", ".join(f"{count:,} (project {project_id})" for project_id, count in health.queries)
         yield f"Mixpanel queries left this hour: {left}."
     yield f"Free disk: {health.disk_free // MEGABYTE:,} MB."
+    name = partial(_name_sync, has_several=len(health.projects) > 1)
     for sync, run in health.held:
-        yield f"Held: “{sync.cohort_name}” (sync {sync.id}, run {run.id}): {run.held_reason}"
+        yield f"Held: {name(sync, sync.id, f', run {run.id}')}: {run.held_reason}"
     for sync in health.paused:
-        yield f"Paused: “{sync.cohort_name}” (sync {sync.id}): {sync.pause_reason}"
+        yield f"Paused: {name(sync, sync.id)}: {sync.pause_reason}"
     for sync, reason in health.failed:
-        yield f"Failed: “{sync.cohort_name}” (sync {sync.id}): {reason}"
+        yield f"Failed: {name(sync, sync.id)}: {reason}"
     for late in health.overdue:
-        yield f"Overdue: “{late.cohort_name}” (sync {late.sync_id}) since {format_utc_time(late.since)}: {late.reason}."
+        yield f"Overdue: {name(late, late.sync_id)} since {format_utc_time(late.since)}: {late.reason}."
     for sync in health.not_cleared:
-        yield f"Not cleared: “{sync.cohort_name}” (sync {sync.id}): {sync.clear_problem}"
+        yield f"Not cleared: {name(sync, sync.id)}: {sync.clear_problem}"
     for one in health.not_notified:
         yield f"Not delivered: {one.kind} {one.id} ({one.name or one.masked_url}): {one.trouble}"
+
+
+def _name_sync(sync: SyncView | Overdue, number: int, run: str = "", *, has_several: bool) -> str:
+    """Return the cohort of a sync with its number, and of several projects which it is."""
+    project = f", project {sync.project_id}" if has_several else ""
+    return f"“{sync.cohort_name}” (sync {number}{project}{run})"
 
 
 def _describe_runner(health: Health) -> str:

@@ -37,7 +37,12 @@ def find_overdue(store: Store, syncs: Iterable[SyncView], now: float, *, working
         needs_person = stuck or now - since >= longest
         if needs_person or now - since >= LATE_SECONDS:
             yield Overdue(
-                sync_id=sync.id, cohort_name=sync.cohort_name, since=since, reason=reason, needs_person=needs_person
+                sync_id=sync.id,
+                project_id=sync.project_id,
+                cohort_name=sync.cohort_name,
+                since=since,
+                reason=reason,
+                needs_person=needs_person,
             )
 
 
