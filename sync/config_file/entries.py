@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sync.errors import InvalidRequest
 from sync.export_terms import ExportTerms
 from sync.model import SyncState
 
 VERSION = 1  # of the file's format
+
+
+def fail_at(line: int, text: str) -> InvalidRequest:
+    """Return the error that line of the file is wrong."""
+    return InvalidRequest(f"Line {line}: {text}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from sync.config_file.entries import (
     ProjectEntry,
     SyncEntry,
     TripwireEntry,
+    fail_at,
 )
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
@@ -56,11 +57,6 @@ def parse_configuration(content: bytes) -> Configuration:
         never_export=tuple(top.each("never_export", _read_never_export, lambda one: (one.account, one.file))),
         tripwires=tuple(top.each("tripwires", _read_tripwire, lambda one: (one.project, one.cohort, one.file))),
     )
-
-
-def fail_at(line: int, text: str) -> InvalidRequest:
-    """Return the error that line of the file is wrong."""
-    return InvalidRequest(f"Line {line}: {text}")
 
 
 def _make_error(node: yaml.Node, text: str) -> InvalidRequest:

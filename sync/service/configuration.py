@@ -18,8 +18,8 @@ from sync.config_file.entries import (
     NeverExportEntry,
     ProjectEntry,
     TripwireEntry,
+    fail_at,
 )
-from sync.config_file.parsing import fail_at
 from sync.errors import CohortSyncError, InvalidRequest
 from sync.mixpanel.client import get_base_url
 from sync.model import SyncState

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from sync.attribute_names import find_attribute_problem, find_mapping_problem
-from sync.config_file.entries import GuardEntry, SyncEntry
-from sync.config_file.parsing import fail_at
+from sync.config_file.entries import GuardEntry, SyncEntry, fail_at
 from sync.errors import InvalidRequest
 from sync.guards import GuardLimits
 from sync.model import DEFAULT_INTERVAL, Mode, Sync, SyncState, format_utc_time, write_interval
