@@ -14,7 +14,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise, repeat
-from operator import contains
 
 import orjson
 import xxhash
@@ -120,8 +119,9 @@ class RecordSet:
         if sys.byteorder == "big":
             prefixes.byteswap()
         runs = map(self._contents.__getitem__, prefixes)
-        found = map(contains, runs, chain.from_iterable(self._halves.iter_unpack(blob)))
-        return [at for at, is_found in enumerate(found) if not is_found]
+        # bytes.find: the operator `in` first tries whether what it looks for is a number, which costs half as much again.
+        places = map(bytes.find, runs, chain.from_iterable(self._halves.iter_unpack(blob)))
+        return [at for at, place in enumerate(places) if place < 0]
 
 
 def split_records(blob: bytes | bytearray) -> Iterator[bytes]:

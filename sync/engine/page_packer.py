@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from sync.mixpanel.chunks import CutPage
 from sync.model import Columns
@@ -88,6 +89,9 @@ class PagePacker:
         invalid = [one for one in page.others if one.eligibility.is_invalid]
         # Rows without a readable distinct_id cannot be distinguished, so each counts as another person.
         others = [hash_id(one.distinct_id, self._salt) for one in page.others if one.distinct_id]
+        if not page.is_cut:  # it has to be looked at each time, so its chunk gets a name that is not found again
+            self._chunks = [os.urandom(DIGEST_SIZE)] if page.ids else []
+            self._sizes = [len(page.ids)] if page.ids else []
         staged = StagedPage(
             reading=reading,
             number=page.number,
@@ -100,15 +104,13 @@ class PagePacker:
             seen=b"".join(self._seen) if page.is_cut else b"",
             members=self._list_entries(page),
             others=b"".join(others),
+            **self._pack_people(page, seal),
         )
         named = [
             Rejection((one.id or one.distinct_id)[:LONG_ID_KEPT], INVALID, one.eligibility.value, INVALID)
             for one in invalid[:INVALID_NAMED]
         ]
-        if not page.is_cut:  # it has to be looked at each time, so its chunk gets a name that is not found again
-            self._chunks = [os.urandom(DIGEST_SIZE)] if page.ids else []
-            self._sizes = [len(page.ids)] if page.ids else []
-        return Packed(self._add_people(staged, page, seal), named, others, page.size, page.session_id)
+        return Packed(staged, named, others, page.size, page.session_id)
 
     def _list_entries(self, page: Columns) -> bytes:
         """Return the entries of a page whose User IDs are a property's values; nothing when they are the distinct_ids."""
@@ -116,26 +118,20 @@ class PagePacker:
             return b""
         return b"".join(sorted(entries_of(self._records, page.distinct_ids, self._salt)))
 
-    def _add_people(self, staged: StagedPage, page: Columns, seal: Callable[[bytes], bytes]) -> StagedPage:
+    def _pack_people(self, page: Columns, seal: Callable[[bytes], bytes]) -> dict[str, Any]:
+        """Return the fields of a staged page that say who is on it."""
         if not self._records:
-            return staged
+            return {}
         places = {one: at for at, one in enumerate(self._records)}  # someone listed twice stands once
         news = sorted({self._records[at] for at in self._news})
         records = sorted(places.keys() - news)
+        fields: dict[str, Any] = {"records": b"".join(records), "news": b"".join(news)}
         if self.keeps_chunks:
             chunk_of = [at for at, size in enumerate(self._sizes) for _ in range(size)]
-            staged = replace(
-                staged,
-                chunks=b"".join(self._chunks),
-                places=array("I", [chunk_of[places[one]] for one in chain(records, news)]).tobytes(),
-            )
-        staged = replace(staged, records=b"".join(records))
-        if not news:
-            return staged
-        order = [places[one] for one in news]
-        return replace(
-            staged,
-            news=b"".join(news),
-            ids=pack([page.ids[at] for at in order]),
-            sealed_values=seal(pack_values([page.values[at] for at in order])) if page.values else None,
-        )
+            fields["chunks"] = b"".join(self._chunks)
+            fields["places"] = array("I", [chunk_of[places[one]] for one in chain(records, news)]).tobytes()
+        if news:
+            order = [places[one] for one in news]
+            fields["ids"] = pack([page.ids[at] for at in order])
+            fields["sealed_values"] = seal(pack_values([page.values[at] for at in order])) if page.values else None
+        return fields

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from sync.engine.block_writer import BlockWriter, Change, Planned
@@ -247,7 +247,7 @@ class Planner:
         """Give those who leave their ids, from the snapshot."""
         leaving = [who for who, change in changes.items() if change.kind is ChangeKind.REMOVE]
         for who, user_id in everybody.name(leaving):
-            changes[who] = replace(changes[who], user_id=user_id)
+            changes[who] = Change(ChangeKind.REMOVE, UNCONFIRMED, user_id)
 
     def _write(self, changes: dict[bytes, Change], writer: BlockWriter) -> None:
         """Find the ids and values of those who are in, page by page, and write everything in the order of hashes."""

@@ -162,8 +162,7 @@ def _parse_chunks(
             )
     except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError):
         return None
-    page = _columns(_check_reply(answer, what, number), number, *people, others=[]) if people else None
-    return replace(page, rows=rows, is_cut=True) if page else None
+    return _columns(_check_reply(answer, what, number), number, *people, others=[], cut_rows=rows) if people else None
 
 
 def _split_chunks(
@@ -220,16 +219,18 @@ def _columns(
     values: list[bytes],
     others: list[Member],
     distinct_ids: Sequence[str] = (),
+    cut_rows: int | None = None,
 ) -> Columns:
     return Columns(
         number=number,
         size=answer.page_size,
         session_id=_session_id(answer),
         total=answer.total,
-        rows=len(answer.results),
+        rows=len(answer.results) if cut_rows is None else cut_rows,
         ids=ids,
         values=values,
         others=others,
+        is_cut=cut_rows is not None,
         distinct_ids=list(distinct_ids),
     )
 

@@ -195,7 +195,7 @@ class KnownChunks(Table):
             digests, places = list(split_digests(row["chunks"])), array("I", row["places"])
             people = [bytearray() for _ in digests]
             for place, record in zip(places, split_records(row["records"] + row["news"]), strict=True):
-                if record[:ID_SIZE] in left_out:
+                if left_out and record[:ID_SIZE] in left_out:
                     unknown.add(digests[place])
                     digests[place] = os.urandom(DIGEST_SIZE)  # never known: its people have to be looked at each time
                 else:
