@@ -182,42 +182,6 @@ def test_a_page_that_is_too_large_pauses_the_sync_and_says_which_properties(
     assert sandbox.meter().requests["/api/query/engage"] == 1
 
 
-def test_two_readings_that_never_add_up_hold_the_run_with_the_numbers(
-    workspace: EngineWorkspace, sandbox: Sandbox
-) -> None:
-    """Mixpanel announces 35 and lists 34 different people twice: a person decides, and nobody has left until then."""
-    workspace.set_members(*fans(*range(35)))
-    workspace.export()
-    sandbox.fault("displaced", page=3, by=1, times=2)
-    run = workspace.export()
-    assert run.state is RunState.HELD and run.held_reason is not None
-    assert "announced 35 members and listed 34 different people, twice; 1 would be removed" in run.held_reason
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
-
-
-def test_somebody_whom_only_the_first_of_two_readings_lists_is_not_added(
-    workspace: EngineWorkspace, sandbox: Sandbox
-) -> None:
-    """The second one adds up, so it says who is in; the first only keeps people from leaving."""
-    workspace.set_members(*fans(*range(5)))
-    people = [{"$distinct_id": f"fan-{number}", "$properties": {"$created": "2026"}} for number in range(6)]
-    body = {"page": 0, "page_size": 10, "session_id": "s", "status": "ok", "total": 7, "results": people}
-    sandbox.fault("status", path="/engage", page=0, code=200, body=body)
-    run = workspace.export()
-    assert (run.state, run.reading, run.entered) == (RunState.SUCCEEDED, 2, 5)
-    assert workspace.holders() == sandbox.exportable(workspace.cohort)
-
-
-def test_a_first_export_whose_readings_list_somebody_twice_each_time_goes_ahead(
-    workspace: EngineWorkspace, sandbox: Sandbox
-) -> None:
-    """Nobody would leave, and who is missing now comes with a later refresh."""
-    workspace.set_members(*fans(*range(35)))
-    sandbox.fault("displaced", page=3, by=1, times=2)
-    run = workspace.export()
-    assert (run.state, run.reading, run.entered) == (RunState.SUCCEEDED, 2, 34)
-
-
 @pytest.mark.parametrize("name", ["fan-", "$device:"])
 @pytest.mark.parametrize("total", [{}, {"total": 2}])
 def test_a_page_that_comes_again_and_again_ends_the_reading(

@@ -217,8 +217,7 @@ class Planner:
         rejected = {who for who, change in changes.items() if self._is_rejected(who, change)}
         plan.kept_out |= {who for who in rejected if changes[who].kind is ChangeKind.ADD}
         changes = {who: change for who, change in changes.items() if who not in rejected}
-        leavers = {who for who, change in changes.items() if change.kind is ChangeKind.REMOVE}
-        plan.removed_by_list += len(leavers & self.watchlist.never_export)
+        plan.removed_by_list += len(changes.keys() & self.watchlist.never_export)  # none of them is added or updated
         return changes
 
     def _note_returned(self, mine: set[bytes]) -> None:
@@ -239,7 +238,7 @@ class Planner:
 
     def _is_rejected(self, who: bytes, change: Change) -> bool:
         kind, content = self._rejected.get(who, ("", None))
-        if kind == "" or (kind == ChangeKind.REMOVE) != (change.kind is ChangeKind.REMOVE):
+        if (kind == ChangeKind.REMOVE) != (change.kind is ChangeKind.REMOVE):
             return False
         return change.kind is ChangeKind.REMOVE or content == change.content
 
