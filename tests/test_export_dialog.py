@@ -304,6 +304,8 @@ def test_a_dialog_when_the_one_before_was_of_the_same_number_in_another_project_
     app.session_state["project"] = 43
     app.run()
     assert (app.caption[0].value, app.text_input[0].value) == ("New", "Fans")
+    app.text_input[0].set_value("Others").run()
+    assert app.text_input[0].value == "Others"
 
 
 def test_the_dialog_names_the_guard_that_the_run_is_judged_by_while_no_export_has_succeeded(

@@ -195,3 +195,19 @@ def test_a_late_approval_of_an_update_of_somebody_who_left_since_is_held_again(w
     run = approve_late(workspace, run)
     assert run.state is RunState.HELD and "1 person was not in the approved plan" in str(run.held_reason)
     assert "fan-0" in workspace.holders()
+
+
+def test_somebody_in_an_approved_plan_is_nowhere_any_more_when_the_run_that_makes_it_again_is_cancelled(
+    workspace: EngineWorkspace,
+) -> None:
+    """The former plan is kept beside the new one, and goes with it."""
+    workspace.set_members(*fans(*range(36)))
+    run = workspace.export(dry_run=True)
+    workspace.sandbox.fault("status", api="mixpanel", path="/engage", code=503, times=0)
+    assert approve_late(workspace, run).wait_reason
+    with workspace.open() as service:
+        service.runs.cancel(run.id)
+    workspace.run_queued()
+    assert workspace.get_run(run.id).state is RunState.CANCELLED
+    with workspace.open() as service:
+        assert service.admin.forget_person("fan-35").places == 0

@@ -8,7 +8,7 @@ import pytest
 
 from sync.model import Run, RunState
 from sync.steps import Steps
-from tests.engine_workspace import CUSTOMER, EngineWorkspace, approve, customers, fans, stop_and_clear
+from tests.engine_workspace import CUSTOMER, EngineWorkspace, approve, customers, fan_ids, fans, stop_and_clear
 from tests.sandbox.control import LICENSE, Sandbox
 
 
@@ -54,7 +54,7 @@ def test_who_is_listed_while_nobody_of_a_dry_run_was_sent_may_stay_true_nowhere(
 def test_who_was_true_before_a_run_that_is_held_after_a_step_stays_true_when_listed(
     workspace: EngineWorkspace,
 ) -> None:
-    """Of the members of before the step sends nothing, and they are true all the same."""
+    """Of the members of before the step sends nothing, and they are true all the same; who waits is not true."""
     workspace.export()
     workspace.set_members(*customers(*range(6)), *fans(*range(6, 80)))
     export_in_steps(workspace, 25)
@@ -62,6 +62,7 @@ def test_who_was_true_before_a_run_that_is_held_after_a_step_stays_true_when_lis
     assert len(new) == 25
     assert keep_out(workspace, "fan-2") == (("Fans",), ())
     assert keep_out(workspace, min(new)) == (("Fans",), ())
+    assert keep_out(workspace, min(fan_ids(*range(6, 80)) - new)) == ((), ())
 
 
 def test_a_person_is_said_to_have_another_id_as_soon_as_somebody_exports_by_a_property(

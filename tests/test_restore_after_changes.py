@@ -21,10 +21,9 @@ from tests.engine_workspace import (
     fans,
     last,
     later,
-    on_plan,
     stop_and_clear,
 )
-from tests.sandbox.control import LICENSE, PROJECT, Sandbox
+from tests.sandbox.control import PROJECT, Sandbox
 
 SECOND = "Mixpanel - Seconds"
 
@@ -209,36 +208,6 @@ def test_a_sync_whose_values_or_user_ids_were_changed_is_paused(
     state, reason = read_state(workspace, 1)
     assert state is SyncState.PAUSED and "changed after the backup" in reason
     assert workspace.holders() == before
-
-
-def test_the_type_of_an_attribute_that_was_sent_first_after_the_backup_is_known(
-    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
-) -> None:
-    """WebEngage fixed it with the first value, and silently drops values of another type."""
-    workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(5)))
-    workspace.export(mapping=(("plan", "Plan"),))
-    workspace.restore(backup)
-    terms = ExportTerms(mode=Mode.DYNAMIC, mapping=(("plan", "Plan"),), forms=(("Plan", "number"),))
-    with workspace.open() as service, pytest.raises(InvalidRequest, match="Plan"):
-        service.syncs.start_export(PROJECT, workspace.cohort, terms)
-
-
-@pytest.mark.parametrize("noted", [None, "unknown"])
-def test_the_type_and_form_of_an_attribute_that_got_its_first_value_after_the_backup_are_known(
-    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, noted: str | None
-) -> None:
-    """Its values are written as WebEngage has them; also of an earlier version, which noted no type."""
-    mapping = (("plan", "Mobile"),)
-    workspace.export(mapping=mapping)
-    with workspace.open_database() as db:
-        db.execute("update attribute_owner set data_type = ? where property = 'plan'", (noted,))
-    backup = workspace.back_up(tmp_path / "mapped.db")
-    workspace.set_members(on_plan("fan-0", "0151 23456789"))
-    workspace.export(mapping=mapping, forms=(("Mobile", "phone,DE"),))
-    workspace.restore(backup)
-    with workspace.open_store() as store:
-        assert store.attributes.read_data_types(LICENSE) == {"Mobile": "string"}
-        assert store.attributes.read_forms(LICENSE) == {"Mobile": "phone,DE"}
 
 
 def test_a_restore_over_a_file_that_cannot_be_opened_promises_nothing_about_people_it_does_not_know(

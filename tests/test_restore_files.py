@@ -212,3 +212,32 @@ def test_a_copy_asks_once_more_before_its_end_however_small_it_is(tmp_path: Path
         assert target.execute("select count(*) from sqlite_master").fetchone()[0] == 0
         copy_pages(source, target)
         assert target.execute("select name from sqlite_master").fetchone()[0] == "copied"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "unable to open database file"), (b"no database" * 1000, "file is not a database")],
+)
+def test_a_backup_that_is_none_is_refused_with_a_sentence_about_it_and_not_about_the_database(
+    workspace: EngineWorkspace, tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    """“The database is damaged, restore a backup” would be said of the file that was given."""
+    file = tmp_path / "mistyped.db"
+    if content:
+        file.write_bytes(content)
+    said = f"{file} cannot be read as a backup ({problem}); nothing was changed.\n"
+    assert workspace.run_cli("restore", str(file)).stderr == said
+
+
+def test_a_backup_that_another_program_locks_for_long_is_refused(
+    workspace: EngineWorkspace, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python itself would wait for it without end."""
+    monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.5)
+    with closing(sqlite3.connect(":memory:")) as target, closing(sqlite3.connect(backup)) as given:
+        given.execute("pragma busy_timeout = 0")
+        with closing(sqlite3.connect(backup, isolation_level=None)) as other:
+            other.execute("pragma journal_mode = delete")
+            other.execute("begin exclusive")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                copy_pages(given, target)
