@@ -19,16 +19,11 @@ def workspace(data_dir: Path, sandbox: Sandbox) -> EngineWorkspace:
     return export_five(data_dir, sandbox)
 
 
-@pytest.fixture
-def backup(workspace: EngineWorkspace, tmp_path: Path) -> Path:
-    """Return a backup of it."""
-    return workspace.back_up(tmp_path / "copy.db")
-
-
 def test_the_type_of_an_attribute_that_was_sent_first_after_the_backup_is_known(
-    workspace: EngineWorkspace, sandbox: Sandbox, backup: Path
+    workspace: EngineWorkspace, tmp_path: Path
 ) -> None:
     """WebEngage fixed it with the first value, and silently drops values of another type."""
+    backup = workspace.back_up(tmp_path / "copy.db")
     workspace.set_members(*(on_plan(f"fan-{number}", "gold") for number in range(5)))
     workspace.export(mapping=(("plan", "Plan"),))
     workspace.restore(backup)
@@ -39,7 +34,7 @@ def test_the_type_of_an_attribute_that_was_sent_first_after_the_backup_is_known(
 
 @pytest.mark.parametrize("noted", [None, "unknown"])
 def test_the_type_and_form_of_an_attribute_that_got_its_first_value_after_the_backup_are_known(
-    workspace: EngineWorkspace, sandbox: Sandbox, tmp_path: Path, noted: str | None
+    workspace: EngineWorkspace, tmp_path: Path, noted: str | None
 ) -> None:
     """Its values are written as WebEngage has them; also of an earlier version, which noted no type."""
     mapping = (("plan", "Mobile"),)
